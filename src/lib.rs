@@ -1,0 +1,3 @@
+//! The telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
+
+pub mod frame;
