@@ -231,9 +231,7 @@ pub struct Frame {
 pub fn unix_now_ns() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-        })
+        .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -244,14 +242,8 @@ mod tests {
     fn a_station_name_keeps_to_its_limits() {
         assert_eq!(Station::new("").unwrap().as_str(), "");
         assert_eq!(Station::new(&"é".repeat(32)).unwrap().as_str().len(), 64);
-        assert_eq!(
-            Station::new(&"a".repeat(65)),
-            Err(StationError::TooLong(65))
-        );
-        assert!(matches!(
-            Station::new("a\nb"),
-            Err(StationError::Control(_))
-        ));
+        assert_eq!(Station::new(&"a".repeat(65)), Err(StationError::TooLong(65)));
+        assert!(matches!(Station::new("a\nb"), Err(StationError::Control(_))));
     }
 
     #[test]

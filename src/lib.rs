@@ -1,3 +1,4 @@
 //! The telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
 
 pub mod frame;
+pub mod wire;
