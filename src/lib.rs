@@ -1,4 +1,5 @@
 //! The telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
 
 pub mod frame;
+pub mod pipeline;
 pub mod wire;

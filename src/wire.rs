@@ -183,22 +183,15 @@ impl ServerMessage {
 }
 
 fn first_byte(body: &[u8]) -> Result<u8, WireError> {
-    body.first()
-        .copied()
-        .ok_or_else(|| WireError::protocol("empty message body"))
+    body.first().copied().ok_or_else(|| WireError::protocol("empty message body"))
 }
 
 /// Judges a type that has no place here: known ones are in the wrong direction or state, unknown ones
 /// are critical below 0x80 and skipped from there up.
 fn unexpected(kind: u8) -> Result<u8, WireError> {
     match kind::name(kind) {
-        Some(name) => Err(WireError::protocol(format!(
-            "unexpected {name} (0x{kind:02x}) here"
-        ))),
+        Some(name) => Err(WireError::protocol(format!("unexpected {name} (0x{kind:02x}) here"))),
         None if kind >= kind::IGNORABLE_MIN => Ok(kind),
-        None => Err(WireError::new(
-            ErrorCode::UnknownType,
-            format!("unknown message type 0x{kind:02x}"),
-        )),
+        None => Err(WireError::new(ErrorCode::UnknownType, format!("unknown message type 0x{kind:02x}"))),
     }
 }

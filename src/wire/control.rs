@@ -12,11 +12,7 @@ const CATALOG_HEADER_BYTES: usize = 16;
 
 /// Reads PING or PONG, `type u8, nonce u64`.
 pub(super) fn decode_nonce(body: &[u8]) -> Result<u64, WireError> {
-    let message = if body.first() == Some(&kind::PING) {
-        "PING"
-    } else {
-        "PONG"
-    };
+    let message = if body.first() == Some(&kind::PING) { "PING" } else { "PONG" };
     Fields::new(message, body).u64()
 }
 
@@ -43,9 +39,7 @@ impl Bye {
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         let mut fields = Fields::new("BYE", body);
         fields.bytes(7)?;
-        Ok(Self {
-            next: fields.lanes()?,
-        })
+        Ok(Self { next: fields.lanes()? })
     }
 
     /// Appends the message with its length prefix.
@@ -77,10 +71,7 @@ impl GoAway {
         fields.u8()?;
         fields.u16()?;
         let deadline = Duration::from_millis(u64::from(fields.u32()?));
-        Ok(Self {
-            deadline,
-            text: fields.rest_lossy(),
-        })
+        Ok(Self { deadline, text: fields.rest_lossy() })
     }
 
     /// Appends the message with its length prefix.
@@ -133,13 +124,7 @@ impl ErrorMessage {
         let code = fields.u16()?;
         let retry_after = Duration::from_millis(u64::from(fields.u32()?));
         let detail = fields.u64()?;
-        Ok(Self {
-            code,
-            retryable,
-            retry_after,
-            detail,
-            text: fields.rest_lossy(),
-        })
+        Ok(Self { code, retryable, retry_after, detail, text: fields.rest_lossy() })
     }
 
     /// Appends the message with its length prefix.
@@ -180,13 +165,7 @@ impl CatalogPart {
         fields.u16()?;
         let version = fields.u64()?;
         body.advance(CATALOG_HEADER_BYTES);
-        Ok(Self {
-            format,
-            part,
-            parts,
-            version,
-            data: body,
-        })
+        Ok(Self { format, part, parts, version, data: body })
     }
 
     /// Appends the message with its length prefix.

@@ -15,11 +15,7 @@ pub const FRAME_COST_MIN: u64 = 256;
 #[must_use]
 pub const fn frame_cost(body_bytes: usize) -> u64 {
     let bytes = body_bytes as u64;
-    if bytes > FRAME_COST_MIN {
-        bytes
-    } else {
-        FRAME_COST_MIN
-    }
+    if bytes > FRAME_COST_MIN { bytes } else { FRAME_COST_MIN }
 }
 
 /// FRAME: one telemetry frame of the connection's source.
@@ -50,14 +46,7 @@ impl FrameMessage {
         payload: Bytes,
     ) -> Self {
         let cost = frame_cost(FRAME_HEADER_BYTES + payload.len());
-        Self {
-            priority,
-            flags,
-            sequence,
-            ert_ns,
-            cost,
-            payload,
-        }
+        Self { priority, flags, sequence, ert_ns, cost, payload }
     }
 
     /// Reads a body of type FRAME, in the order of checks the protocol sets: priority, header_len, sequence.
@@ -92,11 +81,7 @@ impl FrameMessage {
         }
         body.advance(header_len);
         Ok(Self {
-            priority: if lane == 0 {
-                FramePriority::Emergency
-            } else {
-                FramePriority::Routine
-            },
+            priority: if lane == 0 { FramePriority::Emergency } else { FramePriority::Routine },
             flags: FrameFlags(flags),
             sequence,
             ert_ns: i64::from_be_bytes([e0, e1, e2, e3, e4, e5, e6, e7]),
@@ -109,12 +94,7 @@ impl FrameMessage {
     pub fn encode(&self, out: &mut BytesMut) {
         out.reserve(super::framing::PREFIX_BYTES + FRAME_HEADER_BYTES + self.payload.len());
         encode(out, |body| {
-            body.put_slice(&[
-                kind::FRAME,
-                self.priority as u8,
-                FRAME_HEADER_BYTES as u8,
-                self.flags.0,
-            ]);
+            body.put_slice(&[kind::FRAME, self.priority as u8, FRAME_HEADER_BYTES as u8, self.flags.0]);
             body.put_u64(self.sequence);
             body.put_i64(self.ert_ns);
             body.put_slice(&self.payload);

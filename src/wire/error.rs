@@ -64,10 +64,7 @@ impl ErrorCode {
     /// Whether trying again later can help.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::Busy | Self::Idle | Self::StorageFailed | Self::Draining | Self::Limit
-        )
+        matches!(self, Self::Busy | Self::Idle | Self::StorageFailed | Self::Draining | Self::Limit)
     }
 
     /// The name protocol.md gives it, also used as the label of rejects.
@@ -117,11 +114,7 @@ impl WireError {
     /// An error whose code has no detail.
     #[must_use]
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: 0,
-            text: text.into(),
-        }
+        Self { code, detail: 0, text: text.into() }
     }
 
     /// The commonest one: the peer does not speak the protocol.

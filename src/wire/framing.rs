@@ -82,13 +82,7 @@ pub fn take_bodies(buffer: &mut BytesMut, body_bytes_max: usize) -> (Bodies, Res
             Err(error) => break Err(error),
         }
     };
-    (
-        Bodies {
-            whole: buffer.split_to(end).freeze(),
-            at: 0,
-        },
-        judged,
-    )
+    (Bodies { whole: buffer.split_to(end).freeze(), at: 0 }, judged)
 }
 
 /// How many bytes the incomplete message at the front of `buffer` still lacks; 0 when it is not known yet.

@@ -78,9 +78,7 @@ impl Hello {
             Some(&kind::HELLO) => {}
             Some(other) => {
                 let name = kind::name(*other).unwrap_or("a message");
-                return Err(WireError::protocol(format!(
-                    "{name} (0x{other:02x}) before HELLO"
-                )));
+                return Err(WireError::protocol(format!("{name} (0x{other:02x}) before HELLO")));
             }
             None => return Err(WireError::protocol("empty message body before HELLO")),
         }
@@ -108,20 +106,8 @@ impl Hello {
             )));
         }
         let token = fields.text("token", token_len)?.to_owned();
-        let stream = StreamKey {
-            source_id,
-            source_kind,
-            station,
-        };
-        Ok(Self {
-            version_min,
-            version_max,
-            stream,
-            flags,
-            heartbeat_s,
-            epoch,
-            token,
-        })
+        let stream = StreamKey { source_id, source_kind, station };
+        Ok(Self { version_min, version_max, stream, flags, heartbeat_s, epoch, token })
     }
 
     /// Appends the message with its length prefix. A token beyond [`TOKEN_BYTES_MAX`] is cut there.
@@ -129,12 +115,7 @@ impl Hello {
         let station = self.stream.station.as_str().as_bytes();
         let token = &self.token.as_bytes()[..self.token.len().min(TOKEN_BYTES_MAX)];
         encode(out, |body| {
-            body.put_slice(&[
-                kind::HELLO,
-                self.version_min,
-                self.version_max,
-                self.stream.source_kind as u8,
-            ]);
+            body.put_slice(&[kind::HELLO, self.version_min, self.version_max, self.stream.source_kind as u8]);
             body.put_slice(&MAGIC);
             body.put_u32(self.stream.source_id);
             body.put_u16(self.flags.0);
@@ -161,11 +142,7 @@ fn check_magic(magic: [u8; 4]) -> Result<(), WireError> {
     if magic == MAGIC {
         return Ok(());
     }
-    Err(WireError::protocol(format!(
-        "magic {:?} is not {:?}",
-        magic.escape_ascii().to_string(),
-        "TMA1"
-    )))
+    Err(WireError::protocol(format!("magic {:?} is not {:?}", magic.escape_ascii().to_string(), "TMA1")))
 }
 
 fn check_version(min: u8, max: u8) -> Result<(), WireError> {

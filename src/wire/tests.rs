@@ -28,33 +28,20 @@ fn hello() -> impl Strategy<Value = Hello> {
     let stream =
         (any::<u32>(), any::<bool>(), "[a-z0-9é ]{0,32}").prop_map(|(source_id, live, station)| StreamKey {
             source_id,
-            source_kind: if live {
-                SourceKind::LiveUplink
-            } else {
-                SourceKind::ArchivedReplay
-            },
+            source_kind: if live { SourceKind::LiveUplink } else { SourceKind::ArchivedReplay },
             station: Station::new(&station).unwrap(),
         });
-    (
-        0..=1u8,
-        1..=9u8,
-        stream,
-        any::<u16>(),
-        any::<u16>(),
-        0..1u64 << 63,
-        "[!-~]{0,64}",
+    (0..=1u8, 1..=9u8, stream, any::<u16>(), any::<u16>(), 0..1u64 << 63, "[!-~]{0,64}").prop_map(
+        |(version_min, version_max, stream, flags, heartbeat_s, epoch, token)| Hello {
+            version_min,
+            version_max,
+            stream,
+            flags: HelloFlags(flags),
+            heartbeat_s,
+            epoch,
+            token,
+        },
     )
-        .prop_map(
-            |(version_min, version_max, stream, flags, heartbeat_s, epoch, token)| Hello {
-                version_min,
-                version_max,
-                stream,
-                flags: HelloFlags(flags),
-                heartbeat_s,
-                epoch,
-                token,
-            },
-        )
 }
 
 fn client_message() -> impl Strategy<Value = ClientMessage> {
@@ -89,27 +76,14 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
             credit_limit,
         },
     );
-    let goaway = (any::<u32>(), ".{0,40}").prop_map(|(ms, text)| GoAway {
-        deadline: Duration::from_millis(ms.into()),
-        text,
+    let goaway = (any::<u32>(), ".{0,40}")
+        .prop_map(|(ms, text)| GoAway { deadline: Duration::from_millis(ms.into()), text });
+    let error = any::<(u16, bool, u32, u64, String)>().prop_map(|(code, retryable, ms, detail, text)| {
+        ErrorMessage { code, retryable, retry_after: Duration::from_millis(ms.into()), detail, text }
     });
-    let error =
-        any::<(u16, bool, u32, u64, String)>().prop_map(|(code, retryable, ms, detail, text)| ErrorMessage {
-            code,
-            retryable,
-            retry_after: Duration::from_millis(ms.into()),
-            detail,
-            text,
-        });
     let catalog =
         (any::<(u8, u16, u16, u64)>(), payload()).prop_map(|((format, part, parts, version), data)| {
-            CatalogPart {
-                format,
-                part,
-                parts,
-                version,
-                data,
-            }
+            CatalogPart { format, part, parts, version, data }
         });
     prop_oneof![
         welcome.prop_map(ServerMessage::Welcome),
@@ -244,20 +218,11 @@ fn too_large_is_known_from_the_prefix_alone_and_spares_what_came_before() {
     ClientMessage::Ping(7).encode(&mut buffer);
     buffer.put_u32(u32::MAX);
     let (mut bodies, judged) = take_bodies(&mut buffer, 4096);
-    assert_eq!(
-        ClientMessage::decode(bodies.next().unwrap()),
-        Ok(ClientMessage::Ping(7))
-    );
+    assert_eq!(ClientMessage::decode(bodies.next().unwrap()), Ok(ClientMessage::Ping(7)));
     assert_eq!(bodies.next(), None);
     let error = judged.unwrap_err();
-    assert_eq!(
-        (error.code, error.detail),
-        (ErrorCode::TooLarge, u64::from(u32::MAX))
-    );
-    assert_eq!(
-        next_body(&mut buffer, 4096).unwrap_err().code,
-        ErrorCode::TooLarge
-    );
+    assert_eq!((error.code, error.detail), (ErrorCode::TooLarge, u64::from(u32::MAX)));
+    assert_eq!(next_body(&mut buffer, 4096).unwrap_err().code, ErrorCode::TooLarge);
 }
 
 /// The layout of protocol.md, byte by byte, so that both directions cannot drift together.
@@ -284,11 +249,7 @@ fn hello_has_the_documented_bytes() {
     Hello {
         version_min: 1,
         version_max: 2,
-        stream: StreamKey {
-            source_id: 7,
-            source_kind: SourceKind::ArchivedReplay,
-            station,
-        },
+        stream: StreamKey { source_id: 7, source_kind: SourceKind::ArchivedReplay, station },
         flags: HelloFlags::NO_ACK,
         heartbeat_s: 15,
         epoch: 9,
@@ -310,26 +271,10 @@ fn a_frame_is_judged_in_the_documented_order() {
         Bytes::from(body)
     };
     let code = |bytes: Bytes| FrameMessage::decode(bytes).unwrap_err().code;
-    assert_eq!(
-        code(body(&[3, 2, 99])),
-        ErrorCode::BadPriority,
-        "before header_len"
-    );
-    assert_eq!(
-        code(body(&[3, 1, 19])),
-        ErrorCode::Protocol,
-        "header_len below 20"
-    );
-    assert_eq!(
-        code(body(&[3, 1, 21])),
-        ErrorCode::Protocol,
-        "header_len past the body"
-    );
-    assert_eq!(
-        code(Bytes::from_static(&[3, 1, 20, 0])),
-        ErrorCode::Protocol,
-        "too short"
-    );
+    assert_eq!(code(body(&[3, 2, 99])), ErrorCode::BadPriority, "before header_len");
+    assert_eq!(code(body(&[3, 1, 19])), ErrorCode::Protocol, "header_len below 20");
+    assert_eq!(code(body(&[3, 1, 21])), ErrorCode::Protocol, "header_len past the body");
+    assert_eq!(code(Bytes::from_static(&[3, 1, 20, 0])), ErrorCode::Protocol, "too short");
     let last = [&[3, 1, 20, 0][..], &[0xFF; 8], &[0; 8]].concat();
     assert_eq!(code(Bytes::from(last)), ErrorCode::Protocol, "sequence 2^64-1");
 }
@@ -346,11 +291,8 @@ fn a_longer_frame_header_of_a_later_version_is_skipped() {
 fn hello_refuses_what_it_does_not_speak() {
     let good = {
         let mut buffer = BytesMut::new();
-        let stream = StreamKey {
-            source_id: 1,
-            source_kind: SourceKind::LiveUplink,
-            station: Station::default(),
-        };
+        let stream =
+            StreamKey { source_id: 1, source_kind: SourceKind::LiveUplink, station: Station::default() };
         Hello {
             version_min: 1,
             version_max: 1,
@@ -370,11 +312,7 @@ fn hello_refuses_what_it_does_not_speak() {
     };
     assert!(with(0, 1).is_ok());
     assert_eq!(with(0, 3), Err(ErrorCode::Protocol), "FRAME before HELLO");
-    assert_eq!(
-        with(0, 0xFF),
-        Err(ErrorCode::Protocol),
-        "an ignorable type before HELLO"
-    );
+    assert_eq!(with(0, 0xFF), Err(ErrorCode::Protocol), "an ignorable type before HELLO");
     assert_eq!(with(2, 0), Err(ErrorCode::Version), "max below min");
     assert_eq!(with(1, 2), Err(ErrorCode::Version), "min above ours");
     assert_eq!(with(3, 2), Err(ErrorCode::Protocol), "reserved kind");
@@ -389,20 +327,10 @@ fn types_are_critical_below_0x80_and_known_ones_have_their_place() {
     assert_eq!(code(0x7F), Err(ErrorCode::UnknownType));
     assert_eq!(code(0x00), Err(ErrorCode::UnknownType));
     assert_eq!(code(0xF0), Ok(ClientMessage::Ignored(0xF0)));
-    for wrong_place in [
-        kind::HELLO,
-        kind::WELCOME,
-        kind::ACK,
-        kind::GOAWAY,
-        kind::ERROR,
-        kind::SUBSCRIBE,
-    ] {
+    for wrong_place in [kind::HELLO, kind::WELCOME, kind::ACK, kind::GOAWAY, kind::ERROR, kind::SUBSCRIBE] {
         assert_eq!(code(wrong_place), Err(ErrorCode::Protocol));
     }
-    assert_eq!(
-        ClientMessage::decode(Bytes::new()).unwrap_err().code,
-        ErrorCode::Protocol
-    );
+    assert_eq!(ClientMessage::decode(Bytes::new()).unwrap_err().code, ErrorCode::Protocol);
 }
 
 #[test]
@@ -412,10 +340,7 @@ fn error_codes_have_their_numbers() {
         assert_eq!(ErrorCode::from_wire(code as u16), Some(code));
     }
     assert_eq!(ErrorCode::from_wire(18), None);
-    let retryable: Vec<_> = ErrorCode::ALL
-        .into_iter()
-        .filter(|code| code.is_retryable())
-        .collect();
+    let retryable: Vec<_> = ErrorCode::ALL.into_iter().filter(|code| code.is_retryable()).collect();
     use ErrorCode::{Busy, Draining, Idle, Limit, StorageFailed};
     assert_eq!(retryable, [Busy, Idle, StorageFailed, Draining, Limit]);
 }

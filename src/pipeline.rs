@@ -1,0 +1,63 @@
+//! From the sessions to the processor: two lanes per source, merged with emergencies first.
+//!
+//! ```text
+//! session -> SourceQueue (two lanes) \
+//! session -> SourceQueue (two lanes)  > FanIn -> Processor -> Output (the archive)
+//! session -> SourceQueue (two lanes) /    |          |
+//!                                       Gate         +-> Fanout (broadcast), Counters, watch
+//! ```
+//!
+//! In the order a frame takes:
+//!
+//! * [`queue`]: a session hands a batch to its stream's [`SourceQueue`], bounded by the stream's windows,
+//! * [`router`]: the actor that knows which sources exist and tells the fan-in when there will be no more,
+//! * [`fan_in`]: picks the next frames, emergencies first, sources of a lane in equal turns,
+//! * [`gate`]: holds back routine while the archive has no room for it,
+//! * [`processor`]: counts, logs, broadcasts and hands to the archive, at most 64 frames at a time,
+//! * [`fanout`]: consumers that may lag, and are told by how much,
+//! * [`stats`]: counters that are read without a lock.
+//!
+//! The processor pulls from the fan-in and the fan-in pulls from the queues. Nothing is pushed into a shared
+//! channel, so no routine frame can stand in an emergency's way, and a slow processor leaves frames where
+//! credit accounts for them: in the queues of their streams.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::frame::Frame;
+
+pub mod fan_in;
+pub mod fanout;
+pub mod gate;
+mod guard;
+pub mod processor;
+pub mod queue;
+pub mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use fan_in::{FanIn, Sources};
+pub use fanout::{Batch, Consumer, Fanout};
+pub use gate::Gate;
+pub use processor::Processor;
+pub use queue::SourceQueue;
+pub use stats::{Counters, PipelineStats};
+
+/// Most frames between fan-in and the archive: what can lie ahead of an emergency (RFC-0047).
+pub const PROCESSOR_FRAMES_MAX: usize = 64;
+/// A batch is cut when its payloads reach this many bytes.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Where processed frames go without loss: the archive. The processor waits for it.
+pub trait Output: Send {
+    /// Takes `batch`, waiting while there is no room.
+    ///
+    /// # Errors
+    /// [`OutputGone`] when nothing will ever be taken again.
+    fn append(&mut self, batch: Arc<[Frame]>) -> impl Future<Output = Result<(), OutputGone>> + Send;
+}
+
+/// The archive takes no more frames; its own error says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the archive takes no more frames")]
+pub struct OutputGone;

@@ -1,0 +1,93 @@
+//! Broadcast of every processed frame to consumers that may lag.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::frame::Frame;
+
+/// Processed frames, shared by all who see them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// How many frames were processed before this batch, since start.
+    pub first: u64,
+    /// At most 64 frames or 256 KiB, emergencies first.
+    pub frames: Arc<[Frame]>,
+}
+
+/// The sending side of the broadcast, and the place to subscribe.
+#[derive(Clone, Debug)]
+pub struct Fanout {
+    batches_tx: broadcast::Sender<Batch>,
+    /// One past the last frame sent, also while nobody listens.
+    sent_next: Arc<AtomicU64>,
+}
+
+impl Fanout {
+    /// Keeps up to `capacity` batches for consumers that are behind; older ones are lost to them.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { batches_tx: broadcast::Sender::new(capacity.max(1)), sent_next: Arc::default() }
+    }
+
+    /// A consumer of everything processed from now on; `name` is for the log.
+    ///
+    /// It sees the end only when every [`Fanout`] is gone.
+    #[must_use]
+    pub fn subscribe(&self, name: impl Into<String>) -> Consumer {
+        let batches_rx = self.batches_tx.subscribe();
+        let next = self.sent_next.load(Ordering::Acquire);
+        Consumer { name: name.into(), batches_rx, next, missed: 0 }
+    }
+
+    /// Gives `batch` to all consumers; never waits.
+    pub(super) fn send(&self, batch: Batch) {
+        self.sent_next.store(batch.first + batch.frames.len() as u64, Ordering::Release);
+        if self.batches_tx.receiver_count() > 0 {
+            // An error means that the last consumer left meanwhile.
+            let _ = self.batches_tx.send(batch);
+        }
+    }
+}
+
+/// A consumer of the broadcast. One that lags is warned with the number of frames it missed, and goes on.
+#[derive(Debug)]
+pub struct Consumer {
+    name: String,
+    batches_rx: broadcast::Receiver<Batch>,
+    next: u64,
+    missed: u64,
+}
+
+impl Consumer {
+    /// The next batch; `None` when the pipeline has ended. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Batch> {
+        loop {
+            match self.batches_rx.recv().await {
+                Ok(batch) => {
+                    self.note_missed(batch.first);
+                    self.next = batch.first + batch.frames.len() as u64;
+                    return Some(batch);
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Frames this consumer missed so far because it lagged.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn note_missed(&mut self, first: u64) {
+        let missed = first.saturating_sub(self.next);
+        if missed > 0 {
+            self.missed += missed;
+            tracing::warn!(consumer = %self.name, missed, "consumer lags, frames were skipped for it");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The frame processor: counts, logs, broadcasts, and hands everything to the archive.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::fan_in::FanIn;
+use super::fanout::{Batch, Fanout};
+use super::stats::{Counters, PipelineStats, snapshot};
+use super::{Output, OutputGone};
+use crate::frame::{Frame, FramePriority};
+
+/// The one stage that every frame passes. It holds one batch at a time: its input is bounded at 64 frames.
+#[derive(Debug)]
+pub struct Processor<O> {
+    fan_in: FanIn,
+    output: O,
+    fanout: Fanout,
+    counters: Arc<Counters>,
+    stats_tx: watch::Sender<PipelineStats>,
+}
+
+impl<O: Output> Processor<O> {
+    /// A processor that takes from `fan_in`, gives to `fanout` and waits for `output`.
+    #[must_use]
+    pub fn new(fan_in: FanIn, output: O, fanout: Fanout, counters: Arc<Counters>) -> Self {
+        Self { fan_in, output, fanout, counters, stats_tx: watch::Sender::default() }
+    }
+
+    /// Tells that the stats changed. To read them at any time, take [`snapshot`] of the counters instead.
+    #[must_use]
+    pub fn stats_changed(&self) -> watch::Receiver<PipelineStats> {
+        self.stats_tx.subscribe()
+    }
+
+    /// Processes until the sources are finished and dry, then drops its output and its [`Fanout`].
+    ///
+    /// # Errors
+    /// [`OutputGone`] when the archive failed; the batch in hand was not archived.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a batch in hand would be lost.
+    pub async fn run(mut self) -> Result<(), OutputGone> {
+        let mut first = 0;
+        while let Some(frames) = self.fan_in.next_batch().await {
+            let frames: Arc<[Frame]> = frames.into();
+            log(&frames);
+            self.fanout.send(Batch { first, frames: Arc::clone(&frames) });
+            first += frames.len() as u64;
+            let emergencies =
+                frames.iter().filter(|frame| frame.priority == FramePriority::Emergency).count();
+            let count = frames.len();
+            self.output.append(frames).await?;
+            self.counters.add_processed(count, emergencies);
+            if self.stats_tx.receiver_count() > 0 {
+                self.stats_tx.send_replace(snapshot(&self.counters));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One line per frame at debug; asks once per batch whether anyone listens.
+fn log(frames: &[Frame]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for frame in frames {
+        tracing::debug!(
+            source = frame.source_id,
+            seq = frame.sequence,
+            priority = %frame.priority,
+            kind = %frame.source_kind,
+            "processed"
+        );
+    }
+}

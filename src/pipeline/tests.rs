@@ -1,0 +1,362 @@
+//! Order, fairness, bounds and ends of the pipeline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
+use super::*;
+use crate::frame::{FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+use FramePriority::{Emergency, Routine};
+
+fn origin(source_id: u32) -> Arc<Origin> {
+    let stream = StreamKey { source_id, source_kind: SourceKind::LiveUplink, station: Station::default() };
+    Arc::new(Origin { stream, epoch: 1 })
+}
+
+fn frame(source_id: u32, priority: FramePriority, sequence: u64) -> Frame {
+    Frame {
+        source_id,
+        source_kind: SourceKind::LiveUplink,
+        priority,
+        flags: FrameFlags::default(),
+        sequence,
+        ert_ns: 0,
+        received_ns: 0,
+        origin: origin(source_id),
+        payload: Bytes::from_static(b"payload"),
+    }
+}
+
+/// A pipeline's front without actors: queues and a fan-in.
+struct Front {
+    sources: Arc<Sources>,
+    fan_in: FanIn,
+    counters: Arc<Counters>,
+}
+
+impl Front {
+    fn new(gate: Gate) -> Self {
+        let (sources, counters) = (Sources::new(), Arc::new(Counters::default()));
+        let fan_in = FanIn::new(Arc::clone(&sources), gate, FanInConfig::default(), Arc::clone(&counters));
+        Self { sources, fan_in, counters }
+    }
+
+    fn queue(&self) -> Arc<SourceQueue> {
+        SourceQueue::new(Arc::clone(&self.sources), [1 << 18, 1 << 20])
+    }
+
+    async fn next(&mut self) -> Vec<(u32, FramePriority, u64)> {
+        let batch = self.fan_in.next_batch().await.unwrap_or_default();
+        batch.iter().map(|frame| (frame.source_id, frame.priority, frame.sequence)).collect()
+    }
+}
+
+fn push(queue: &Arc<SourceQueue>, frames: impl IntoIterator<Item = Frame>) {
+    let mut batch = [Vec::new(), Vec::new()];
+    for frame in frames {
+        batch[frame.priority.lane()].push(frame);
+    }
+    queue.push(&mut batch);
+}
+
+fn routine(source_id: u32, sequences: std::ops::Range<u64>) -> impl Iterator<Item = Frame> {
+    sequences.map(move |sequence| frame(source_id, Routine, sequence))
+}
+
+#[tokio::test]
+async fn emergencies_that_came_last_leave_first() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    push(&queue, routine(0, 0..8).chain([frame(0, Emergency, 8), frame(0, Emergency, 9)]));
+    let order: Vec<u64> = front.next().await.into_iter().map(|(_, _, sequence)| sequence).collect();
+    assert_eq!(order, [8, 9, 0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+/// The trap of one shared channel: a routine frame that waits must not hold back what comes behind it.
+#[tokio::test]
+async fn an_emergency_overtakes_all_routine_that_waits_at_every_source() {
+    let mut front = Front::new(Gate::open());
+    let queues: Vec<_> = (0..48).map(|_| front.queue()).collect();
+    for (source, queue) in (0..).zip(&queues) {
+        push(queue, routine(source, 0..500));
+    }
+    assert_eq!(front.next().await.len(), PROCESSOR_FRAMES_MAX);
+    push(&queues[47], [frame(47, Emergency, 1000)]);
+    assert_eq!(front.next().await[0], (47, Emergency, 1000));
+}
+
+#[tokio::test]
+async fn sources_of_a_lane_get_equal_turns() {
+    let mut front = Front::new(Gate::open());
+    let (loud, quiet) = (front.queue(), front.queue());
+    push(&loud, routine(0, 0..10_000));
+    push(&quiet, routine(1, 0..32));
+    let mut seen: Vec<(u32, FramePriority, u64)> = Vec::new();
+    while seen.iter().filter(|(source, ..)| *source == 1).count() < 32 {
+        seen.extend(front.next().await);
+    }
+    assert!(seen.len() <= 64, "32 of the quiet one were behind {} of the loud one", seen.len() - 32);
+    assert!(seen[..TURN_FRAMES_MAX].iter().all(|(source, ..)| *source == 0));
+    assert!(seen[TURN_FRAMES_MAX..2 * TURN_FRAMES_MAX].iter().all(|(source, ..)| *source == 1));
+}
+
+#[tokio::test]
+async fn a_batch_is_cut_at_its_bytes() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    let large = Bytes::from(vec![0; 100 * 1024]);
+    push(&queue, routine(0, 0..10).map(|frame| Frame { payload: large.clone(), ..frame }));
+    assert_eq!(front.next().await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_emergencies_lets_eight_routine_frames_by_each_second() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    push(&queue, routine(0, 0..100));
+    let started = Instant::now();
+    let mut routine_at = Vec::new();
+    for round in 0..30 {
+        push(&queue, (0..64).map(|n| frame(0, Emergency, round * 64 + n)));
+        let batch = front.next().await;
+        if batch.iter().any(|(_, priority, _)| *priority == Routine) {
+            assert_eq!(batch.len(), 8, "a batch of its own, of eight at most");
+            routine_at.push(started.elapsed().as_millis());
+        }
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    assert_eq!(routine_at, [1000, 2100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_guard_counts_only_time_that_emergencies_took() {
+    let (limit_tx, limit_rx) = watch::channel(0);
+    let mut front = Front::new(Gate::new(limit_rx, |_| 1));
+    let queue = front.queue();
+    push(&queue, routine(0, 0..10));
+    for _ in 0..20 {
+        push(&queue, (0..64).map(|n| frame(0, Emergency, n)));
+        assert!(
+            front.next().await.iter().all(|(_, priority, _)| *priority == Emergency),
+            "the gate is closed"
+        );
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    limit_tx.send_replace(u64::MAX);
+    push(&queue, (0..64).map(|n| frame(0, Emergency, n)));
+    assert!(
+        front.next().await.iter().all(|(_, priority, _)| *priority == Emergency),
+        "the clock starts only now"
+    );
+}
+
+#[tokio::test]
+async fn a_closed_gate_holds_routine_and_lets_emergencies_by() {
+    let (limit_tx, limit_rx) = watch::channel(5);
+    let mut front = Front::new(Gate::new(limit_rx, |_| 1));
+    let queue = front.queue();
+    push(&queue, routine(0, 0..10));
+    assert_eq!(front.next().await.len(), 5);
+    push(&queue, [frame(0, Emergency, 10)]);
+    assert_eq!(front.next().await, [(0, Emergency, 10)]);
+    limit_tx.send_replace(8);
+    assert_eq!(front.next().await, [(0, Routine, 5), (0, Routine, 6)], "the emergency counts too");
+    limit_tx.send_replace(100);
+    assert_eq!(front.next().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_waiting_fan_in_wakes_when_the_gate_opens() {
+    let (limit_tx, limit_rx) = watch::channel(0);
+    let mut front = Front::new(Gate::new(limit_rx, |_| 1));
+    push(&front.queue(), routine(0, 0..1));
+    let mut next = std::pin::pin!(front.fan_in.next_batch());
+    assert!(futures::poll!(&mut next).is_pending());
+    limit_tx.send_replace(1);
+    assert_eq!(next.await.map(|batch| batch.len()), Some(1));
+}
+
+#[tokio::test]
+async fn a_dropped_wait_loses_nothing() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    for sequence in 0..100 {
+        {
+            let mut next = std::pin::pin!(front.fan_in.next_batch());
+            assert!(futures::poll!(&mut next).is_pending());
+            push(&queue, [frame(0, Routine, sequence)]);
+        }
+        assert_eq!(front.next().await, [(0, Routine, sequence)]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_queued_leaves_before_the_end() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    push(&queue, routine(0, 0..100));
+    front.sources.finish();
+    assert_eq!(front.next().await.len() + front.next().await.len(), 100);
+    assert!(front.fan_in.next_batch().await.is_none());
+}
+
+#[tokio::test]
+async fn the_listener_hears_of_room_only_when_it_matters() {
+    let mut front = Front::new(Gate::open());
+    let queue = SourceQueue::new(Arc::clone(&front.sources), [256 * 64, 256 * 512]);
+    let heard = Arc::new(tokio::sync::Notify::new());
+    queue.listen(Arc::clone(&heard));
+    push(&queue, routine(0, 0..200));
+    assert_eq!(queue.queued_cost(), [0, 200 * 256]);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        front.next().await;
+        told.push(futures::FutureExt::now_or_never(heard.notified()).is_some());
+    }
+    assert_eq!(told, [false, true, false, true], "after a quarter of 512, and when dry");
+    assert_eq!(queue.queued_cost(), [0, 0]);
+}
+
+/// An output that takes a batch only when the test lets it.
+struct Slow {
+    seen_tx: mpsc::UnboundedSender<Arc<[Frame]>>,
+    go_rx: mpsc::UnboundedReceiver<()>,
+}
+
+impl Output for Slow {
+    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+        self.seen_tx.send(batch).map_err(|_| OutputGone)?;
+        self.go_rx.recv().await.ok_or(OutputGone)
+    }
+}
+
+#[tokio::test]
+async fn never_more_than_64_frames_lie_between_fan_in_and_the_end_of_processing() {
+    let front = Front::new(Gate::open());
+    let queue = front.queue();
+    let (seen_tx, mut seen_rx) = mpsc::unbounded_channel();
+    let (go_tx, go_rx) = mpsc::unbounded_channel();
+    let fanout = Fanout::new(4);
+    let counters = Arc::clone(&front.counters);
+    let processor = Processor::new(front.fan_in, Slow { seen_tx, go_rx }, fanout, Arc::clone(&counters));
+    let changed = processor.stats_changed();
+    let processed = async {
+        for round in 0..50u64 {
+            push(&queue, routine(0, round * 40..round * 40 + 40));
+            seen_rx.recv().await.unwrap();
+            let stats = stats::snapshot(&counters);
+            let between = stats.frames_routed - stats.frames_processed;
+            assert!((1..=64).contains(&between), "{between} frames between fan-in and archive");
+            go_tx.send(()).unwrap();
+        }
+        front.sources.finish();
+        while seen_rx.recv().await.is_some() {
+            let _ = go_tx.send(());
+        }
+    };
+    let (ended, ()) = tokio::join!(processor.run(), processed);
+    assert_eq!(ended, Ok(()));
+    assert_eq!(changed.borrow().frames_processed, 2000);
+    assert_eq!(stats::snapshot(&counters).frames_routed, 2000);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_gone_ends_the_processor_with_an_error() {
+    let front = Front::new(Gate::open());
+    push(&front.queue(), routine(0, 0..1));
+    let (seen_tx, _) = mpsc::unbounded_channel();
+    let output = Slow { seen_tx, go_rx: mpsc::unbounded_channel().1 };
+    let processor = Processor::new(front.fan_in, output, Fanout::new(1), front.counters);
+    assert_eq!(processor.run().await, Err(OutputGone));
+}
+
+#[tokio::test]
+async fn a_lagging_consumer_is_told_how_many_frames_it_missed() {
+    let fanout = Fanout::new(2);
+    let mut consumer = fanout.subscribe("slow");
+    let mut first = 0;
+    for length in [1u64, 2, 3, 4, 5] {
+        let frames: Arc<[Frame]> = routine(0, first..first + length).collect();
+        fanout.send(Batch { first, frames });
+        first += length;
+    }
+    assert_eq!(consumer.recv().await.map(|batch| batch.first), Some(6));
+    assert_eq!(consumer.missed(), 6);
+    assert_eq!(consumer.recv().await.map(|batch| batch.first), Some(10));
+    drop(fanout);
+    assert!(consumer.recv().await.is_none());
+    assert_eq!(consumer.missed(), 6);
+}
+
+#[test]
+fn a_snapshot_is_in_order_while_others_count() {
+    let counters = Counters::default();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    counters.add_routed(3);
+                    counters.add_processed(3, 2);
+                }
+            });
+        }
+        for _ in 0..20_000 {
+            let stats = stats::snapshot(&counters);
+            assert!(stats.frames_routed >= stats.frames_processed, "{stats:?}");
+            assert!(stats.frames_processed >= stats.emergency_count, "{stats:?}");
+        }
+    });
+    assert_eq!(stats::snapshot(&counters).emergency_count, 80_000);
+}
+
+proptest! {
+    /// Whatever is pushed when: nothing is lost or doubled, lanes keep their order, and no routine frame leaves in
+    /// a batch ahead of an emergency that was there when the batch was taken.
+    #[test]
+    fn every_frame_leaves_once_in_order_and_emergencies_first(
+        pushes in prop::collection::vec((0..5u32, prop::collection::vec(any::<bool>(), 1..120), any::<bool>()), 1..30)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut front = Front::new(Gate::open());
+            let queues: Vec<_> = (0..5).map(|_| front.queue()).collect();
+            let (mut next, mut left) = ([0u64; 5], vec![[Vec::new(), Vec::new()]; 5]);
+            let (mut pushed, mut taken, mut emergencies) = (0, 0, 0);
+            for (source, lanes, take) in pushes {
+                let frames: Vec<Frame> = lanes.iter().map(|emergency| {
+                    next[source as usize] += 1;
+                    frame(source, if *emergency { Emergency } else { Routine }, next[source as usize])
+                }).collect();
+                pushed += frames.len();
+                emergencies += lanes.iter().filter(|emergency| **emergency).count();
+                push(&queues[source as usize], frames);
+                if take {
+                    let batch = front.next().await;
+                    let first = batch.iter().take_while(|(_, priority, _)| *priority == Emergency).count();
+                    assert_eq!(first, emergencies.min(PROCESSOR_FRAMES_MAX));
+                    emergencies -= first;
+                    taken += batch.len();
+                    for (source, priority, sequence) in batch {
+                        left[source as usize][priority.lane()].push(sequence);
+                    }
+                }
+            }
+            front.sources.finish();
+            while let Some(batch) = front.fan_in.next_batch().await {
+                taken += batch.len();
+                for frame in batch {
+                    left[frame.source_id as usize][frame.priority.lane()].push(frame.sequence);
+                }
+            }
+            assert_eq!(taken, pushed);
+            for lane in left.iter().flatten() {
+                assert!(lane.is_sorted_by(|a, b| a < b), "{lane:?}");
+            }
+        });
+    }
+}
