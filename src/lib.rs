@@ -1,5 +1,6 @@
 //! The telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
 
+pub mod actor;
 pub mod frame;
 pub mod pipeline;
 pub mod wire;

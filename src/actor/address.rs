@@ -1,0 +1,264 @@
+//! The sending side of a mailbox.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::iter;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::task::{Context, Poll, ready};
+
+use tokio::task::coop;
+
+use super::ActorId;
+use super::core::{Core, Inbox, LaneName, Phase};
+use super::lane::Wake;
+
+/// Where messages to an actor are sent. Cheap to clone.
+///
+/// The mailbox stays open while an address exists, see
+/// [`Mailbox::recv`](super::Mailbox::recv).
+pub struct Address<M> {
+    pub(super) core: Arc<Core<M>>,
+}
+
+/// The actor is gone or has closed its mailbox; the message comes back.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the actor is gone")]
+pub struct SendError<M>(pub M);
+
+/// Why a message could not be sent at once; the message comes back.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TrySendError<M> {
+    /// The lane is full, or others wait for room in it.
+    #[error("the mailbox is full")]
+    Full(M),
+    /// The actor is gone or has closed its mailbox.
+    #[error("the actor is gone")]
+    Gone(M),
+}
+
+impl<M> Address<M> {
+    pub(super) fn new(core: &Arc<Core<M>>) -> Self {
+        core.addresses.fetch_add(1, Ordering::Relaxed);
+        Self { core: Arc::clone(core) }
+    }
+
+    /// Whose address this is.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.core.id
+    }
+
+    /// Sends in the routine lane, waiting while it is full.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message when the actor is gone or goes while this waits.
+    ///
+    /// # Cancel safety
+    /// When dropped before it is ready, the message was not sent, and the place in line is lost.
+    pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
+        self.send_in(LaneName::Routine, message).await
+    }
+
+    /// Sends in the urgent lane, waiting while that is full. Otherwise like [`Address::send`].
+    ///
+    /// # Errors
+    /// [`SendError`] with the message when the actor is gone or goes while this waits.
+    pub async fn send_urgent(&self, message: M) -> Result<(), SendError<M>> {
+        self.send_in(LaneName::Urgent, message).await
+    }
+
+    /// Sends in the routine lane if there is room now.
+    ///
+    /// # Errors
+    /// [`TrySendError`] with the message.
+    pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
+        self.try_send_in(LaneName::Routine, message)
+    }
+
+    /// Sends in the urgent lane if there is room now.
+    ///
+    /// # Errors
+    /// [`TrySendError`] with the message.
+    pub fn try_send_urgent(&self, message: M) -> Result<(), TrySendError<M>> {
+        self.try_send_in(LaneName::Urgent, message)
+    }
+
+    /// Sends all of `batch` in the routine lane, in order, waiting while it is full.
+    ///
+    /// What fits goes at once, the rest as room comes free; other senders' messages may come between.
+    ///
+    /// # Errors
+    /// [`SendError`] when the actor is gone or goes while this waits; `batch` keeps what was not sent.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: `batch` always holds exactly what was not sent.
+    pub async fn send_batch(&self, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
+        self.send_batch_in(LaneName::Routine, batch).await
+    }
+
+    /// Sends all of `batch` in the urgent lane. Otherwise like [`Address::send_batch`].
+    ///
+    /// # Errors
+    /// [`SendError`] when the actor is gone or goes while this waits; `batch` keeps what was not sent.
+    pub async fn send_batch_urgent(&self, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
+        self.send_batch_in(LaneName::Urgent, batch).await
+    }
+
+    /// Waits until the actor is gone: its body has ended, and it will not be restarted.
+    ///
+    /// A mailbox closed by [`Mailbox::close`](super::Mailbox::close) refuses messages earlier than that.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn closed(&self) {
+        let ended = self.core.ended.notified();
+        if !self.core.has_ended() {
+            ended.await;
+        }
+    }
+
+    /// Whether the actor is gone, as [`Address::closed`] means it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.core.has_ended()
+    }
+
+    pub(super) async fn send_in(&self, lane: LaneName, message: M) -> Result<(), SendError<M>> {
+        let mut message = Some(message);
+        let mut turn = Turn::new(&self.core, lane);
+        let sent = poll_fn(|cx| turn.poll_fill(cx, 1, |_| message.take().into_iter())).await;
+        match message {
+            Some(message) if sent.is_err() => Err(SendError(message)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn send_batch_in(&self, lane: LaneName, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
+        while !batch.is_empty() {
+            let mut turn = Turn::new(&self.core, lane);
+            poll_fn(|cx| turn.poll_fill(cx, batch.len(), |room| batch.drain(..room)))
+                .await
+                .map_err(|Refused| SendError(()))?;
+        }
+        Ok(())
+    }
+
+    fn try_send_in(&self, lane: LaneName, message: M) -> Result<(), TrySendError<M>> {
+        let mut inbox = self.core.inbox();
+        if inbox.phase != Phase::Open {
+            return Err(TrySendError::Gone(message));
+        }
+        if inbox.lane(lane).take_free(1) == 0 {
+            return Err(TrySendError::Full(message));
+        }
+        fill(inbox, lane, iter::once(message));
+        Ok(())
+    }
+}
+
+/// Queues messages into room already taken, and wakes the receiver.
+fn fill<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, messages: impl Iterator<Item = M>) {
+    inbox.lane(lane).fill(messages);
+    let receiver = inbox.take_receiver();
+    drop(inbox);
+    if let Some(receiver) = receiver {
+        receiver.wake();
+    }
+}
+
+/// The mailbox takes no messages any more.
+struct Refused;
+
+/// A sender's turn: it takes free room at once, or joins the line. Leaves the line when dropped.
+struct Turn<'a, M> {
+    core: &'a Core<M>,
+    lane: LaneName,
+    ticket: Option<u64>,
+}
+
+impl<'a, M> Turn<'a, M> {
+    fn new(core: &'a Core<M>, lane: LaneName) -> Self {
+        Self { core, lane, ticket: None }
+    }
+
+    /// Queues what `messages` makes for the room there is, at most `wanted`.
+    fn poll_fill<I: Iterator<Item = M>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wanted: usize,
+        messages: impl FnOnce(usize) -> I,
+    ) -> Poll<Result<(), Refused>> {
+        let coop = ready!(coop::poll_proceed(cx));
+        let mut inbox = self.core.inbox();
+        if inbox.phase != Phase::Open {
+            self.ticket = None;
+            coop.made_progress();
+            return Poll::Ready(Err(Refused));
+        }
+        let lane = inbox.lane(self.lane);
+        let room = match self.ticket {
+            Some(ticket) => lane.claim(ticket, cx.waker()),
+            None => Some(lane.take_free(wanted)).filter(|room| *room > 0),
+        };
+        let Some(room) = room else {
+            if self.ticket.is_none() {
+                self.ticket = Some(lane.join_line(wanted, cx.waker()));
+            }
+            return Poll::Pending;
+        };
+        self.ticket = None;
+        fill(inbox, self.lane, messages(room));
+        coop.made_progress();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<M> Drop for Turn<'_, M> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut wake = Wake::default();
+        let mut inbox = self.core.inbox();
+        let lane = inbox.lane(self.lane);
+        lane.leave_line(ticket);
+        lane.serve(&mut wake);
+        drop(inbox);
+        wake.wake();
+    }
+}
+
+impl<M> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        Self::new(&self.core)
+    }
+}
+
+impl<M> Drop for Address<M> {
+    fn drop(&mut self) {
+        if self.core.addresses.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.core.wake_receiver();
+        }
+    }
+}
+
+impl<M> fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.id())
+    }
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendError(..)")
+    }
+}
+
+impl<M> fmt::Debug for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Gone(_) => "Gone(..)",
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! Monitors and links: who is told when an actor ends.
+//!
+//! A monitor stands twice: in the watcher's inbox, where its slot is the promise of exactly one
+//! `Down`, and in the target's [`Life`], which says whom to tell. The slot decides: without it a `Down` is
+//! discarded, so [`Mailbox::demonitor`](super::Mailbox::demonitor) wins any race with the target's end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::core::{Core, Phase};
+use super::{ActorId, Down, Exit, ExitReason, MonitorId, Received};
+
+/// Who is to be told of an actor's end.
+#[derive(Default)]
+pub(super) struct Life {
+    ended: bool,
+    watchers: BTreeMap<MonitorId, Arc<dyn Peer>>,
+    links: BTreeMap<ActorId, Arc<dyn Peer>>,
+}
+
+/// An actor as seen by other actors, whatever its messages are.
+pub(super) trait Peer: Send + Sync {
+    /// Promises `watcher` a `Down`; `false` when this actor has ended.
+    fn watch(&self, monitor: MonitorId, watcher: Arc<dyn Peer>) -> bool;
+    /// Takes the promise back.
+    fn unwatch(&self, monitor: MonitorId);
+    /// Tells this actor that one it watches has ended.
+    fn down(&self, down: Down);
+    /// Links this actor to `peer`; `false` when this actor has ended.
+    fn link(&self, id: ActorId, peer: Arc<dyn Peer>) -> bool;
+    /// Tells this actor that a linked one has ended.
+    fn exit(&self, exit: Exit);
+}
+
+#[cfg(test)]
+impl Life {
+    pub(super) fn bonds(&self) -> usize {
+        self.watchers.len() + self.links.len()
+    }
+}
+
+impl<M: Send> Peer for Core<M> {
+    fn watch(&self, monitor: MonitorId, watcher: Arc<dyn Peer>) -> bool {
+        let mut life = self.life();
+        if !life.ended {
+            life.watchers.insert(monitor, watcher);
+        }
+        !life.ended
+    }
+
+    fn unwatch(&self, monitor: MonitorId) {
+        let watcher = self.life().watchers.remove(&monitor);
+        drop(watcher);
+    }
+
+    fn down(&self, down: Down) {
+        let mut inbox = self.inbox();
+        let Some(target) = inbox.monitors.remove(&down.monitor) else {
+            return;
+        };
+        inbox.push_signal(Received::Down(down));
+        let receiver = inbox.take_receiver();
+        drop(inbox);
+        drop(target);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+
+    fn link(&self, id: ActorId, peer: Arc<dyn Peer>) -> bool {
+        let mut life = self.life();
+        if !life.ended {
+            life.links.insert(id, peer);
+        }
+        !life.ended
+    }
+
+    fn exit(&self, exit: Exit) {
+        let link = self.life().links.remove(&exit.from);
+        if link.is_none() || exit.reason.is_normal() {
+            return;
+        }
+        let mut inbox = self.inbox();
+        if inbox.phase == Phase::Abandoned {
+            return;
+        }
+        inbox.push_signal(Received::Exit(exit));
+        let receiver = inbox.take_receiver();
+        drop(inbox);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+}
+
+impl<M> Core<M> {
+    /// Whether the actor has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.life().ended
+    }
+
+    /// Ends the actor: its mailbox is given up, and everyone who asked is told, once.
+    ///
+    /// To be called when nothing of the actor's body is left that could send.
+    pub(super) fn end(&self, reason: &ExitReason) {
+        let leftovers = self.abandon();
+        let mut life = self.life();
+        if life.ended {
+            return;
+        }
+        life.ended = true;
+        let watchers = std::mem::take(&mut life.watchers);
+        let links = std::mem::take(&mut life.links);
+        drop(life);
+        for (monitor, watcher) in watchers {
+            watcher.down(Down { monitor, actor: self.id, reason: reason.clone() });
+        }
+        for peer in links.into_values() {
+            peer.exit(Exit { from: self.id, reason: reason.clone() });
+        }
+        self.ended.notify_waiters();
+        drop(leftovers);
+    }
+}
+
+impl<M: Send + 'static> Core<M> {
+    pub(super) fn monitor(self: &Arc<Self>, target: Arc<dyn Peer>, actor: ActorId) -> MonitorId {
+        let monitor = MonitorId::next();
+        let mut inbox = self.inbox();
+        if inbox.phase == Phase::Abandoned {
+            return monitor;
+        }
+        inbox.monitors.insert(monitor, Arc::clone(&target));
+        drop(inbox);
+        if !target.watch(monitor, Arc::clone(self) as Arc<dyn Peer>) {
+            self.down(Down { monitor, actor, reason: ExitReason::Gone });
+        }
+        monitor
+    }
+
+    pub(super) fn demonitor(&self, monitor: MonitorId) {
+        let mut inbox = self.inbox();
+        let target = inbox.monitors.remove(&monitor);
+        if target.is_none() {
+            inbox.purge(monitor);
+        }
+        drop(inbox);
+        if let Some(target) = target {
+            target.unwatch(monitor);
+        }
+    }
+
+    pub(super) fn link_to(self: &Arc<Self>, target: &Arc<dyn Peer>, id: ActorId) {
+        if id == self.id || !Peer::link(&**self, id, Arc::clone(target)) {
+            return;
+        }
+        if !target.link(self.id, Arc::clone(self) as Arc<dyn Peer>) {
+            self.exit(Exit { from: id, reason: ExitReason::Gone });
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One lane of a mailbox: a bounded queue and the senders that wait for room in it.
+//!
+//! Pure: no lock and no waking here. Room that becomes free is given to the senders in the order they
+//! came, and only what none of them wants is free for others, so `free() > 0` implies that nobody waits.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::{MonitorId, Received};
+
+/// A lane that has run empty keeps room for this many entries and gives back the rest.
+const RETAINED_ENTRIES: usize = 64;
+
+/// A bounded queue with a line of waiting senders.
+pub(super) struct Lane<M> {
+    queue: VecDeque<Received<M>>,
+    limit: usize,
+    /// Messages queued plus room given to waiting senders. Signals are not counted.
+    used: usize,
+    /// Sorted by ticket, because tickets rise and senders join at the back.
+    line: VecDeque<Waiting>,
+    /// How many at the head of the line have all the room they want and were woken.
+    served: usize,
+    next_ticket: u64,
+}
+
+/// A sender in line.
+struct Waiting {
+    ticket: u64,
+    wanted: usize,
+    given: usize,
+    waker: Waker,
+}
+
+impl<M> Lane<M> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            limit: limit.max(1),
+            used: 0,
+            line: VecDeque::new(),
+            served: 0,
+            next_ticket: 0,
+        }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Takes up to `wanted` of the free room; it is filled with [`Lane::fill`] under the same lock.
+    pub(super) fn take_free(&mut self, wanted: usize) -> usize {
+        let taken = wanted.min(self.limit.saturating_sub(self.used));
+        self.used += taken;
+        taken
+    }
+
+    /// Queues messages into room already taken.
+    pub(super) fn fill(&mut self, messages: impl Iterator<Item = M>) {
+        self.queue.extend(messages.map(Received::Message));
+    }
+
+    /// Queues a `Down` or `Exit`, which takes no room.
+    pub(super) fn push_signal(&mut self, signal: Received<M>) {
+        debug_assert!(!matches!(signal, Received::Message(_)), "a message needs room");
+        self.queue.push_back(signal);
+    }
+
+    /// Takes the oldest entry and frees its room; call [`Lane::serve`] afterwards.
+    pub(super) fn pop(&mut self) -> Option<Received<M>> {
+        let entry = self.queue.pop_front()?;
+        self.used -= usize::from(is_message(&entry));
+        Some(entry)
+    }
+
+    /// Moves up to `max` of the oldest entries to `out` and frees their room, like [`Lane::pop`].
+    pub(super) fn pop_many(&mut self, out: &mut Vec<Received<M>>, max: usize) -> usize {
+        let count = max.min(self.queue.len());
+        let before = out.len();
+        out.extend(self.queue.drain(..count));
+        self.used -= out[before..].iter().filter(|entry| is_message(entry)).count();
+        count
+    }
+
+    /// Puts back what [`Lane::pop`] gave last. The room may have been given away meanwhile, so the lane
+    /// can hold one message above its limit until the next is taken.
+    pub(super) fn unpop(&mut self, entry: Received<M>) {
+        self.used += usize::from(is_message(&entry));
+        self.queue.push_front(entry);
+    }
+
+    /// Joins the line for `wanted` places (at most the limit, or it would never be served).
+    pub(super) fn join_line(&mut self, wanted: usize, waker: &Waker) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.line.push_back(Waiting {
+            ticket,
+            wanted: wanted.min(self.limit),
+            given: 0,
+            waker: waker.clone(),
+        });
+        ticket
+    }
+
+    /// The room given to `ticket`, which leaves the line; `None` while it has to wait.
+    pub(super) fn claim(&mut self, ticket: u64, waker: &Waker) -> Option<usize> {
+        let at = self.place(ticket)?;
+        if at < self.served {
+            self.served -= 1;
+            return self.line.remove(at).map(|waiting| waiting.given);
+        }
+        self.line[at].waker.clone_from(waker);
+        None
+    }
+
+    /// Leaves the line and frees what was given; call [`Lane::serve`] afterwards.
+    pub(super) fn leave_line(&mut self, ticket: u64) {
+        let Some(at) = self.place(ticket) else { return };
+        if let Some(waiting) = self.line.remove(at) {
+            self.used -= waiting.given;
+            self.served -= usize::from(at < self.served);
+        }
+    }
+
+    /// Gives free room to the line and collects whom to wake.
+    pub(super) fn serve(&mut self, wake: &mut Wake) {
+        while self.served < self.line.len() {
+            let waiting = &self.line[self.served];
+            let missing = waiting.wanted - waiting.given;
+            let given = self.take_free(missing);
+            let waiting = &mut self.line[self.served];
+            waiting.given += given;
+            if given < missing {
+                return;
+            }
+            wake.push(waiting.waker.clone());
+            self.served += 1;
+        }
+    }
+
+    /// Turns everybody in line away; their places and room are gone.
+    pub(super) fn dismiss_line(&mut self, wake: &mut Wake) {
+        for waiting in self.line.drain(..) {
+            self.used -= waiting.given;
+            wake.push(waiting.waker);
+        }
+        self.served = 0;
+    }
+
+    /// Takes everything queued.
+    pub(super) fn clear(&mut self) -> VecDeque<Received<M>> {
+        self.used -= self.queue.iter().filter(|entry| is_message(entry)).count();
+        std::mem::take(&mut self.queue)
+    }
+
+    /// Removes the `Down` of `monitor`.
+    pub(super) fn purge(&mut self, monitor: MonitorId) {
+        self.queue.retain(|entry| !is_down_of(entry, monitor));
+    }
+
+    /// Gives back memory that a burst needed; for a lane that is about to be idle.
+    pub(super) fn trim(&mut self) {
+        if self.queue.capacity() > RETAINED_ENTRIES {
+            self.queue.shrink_to(RETAINED_ENTRIES);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    fn place(&self, ticket: u64) -> Option<usize> {
+        self.line.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok()
+    }
+}
+
+/// Whether `entry` takes room in a lane.
+pub(super) fn is_message<M>(entry: &Received<M>) -> bool {
+    matches!(entry, Received::Message(_))
+}
+
+/// Whether `entry` is the `Down` of `monitor`.
+pub(super) fn is_down_of<M>(entry: &Received<M>, monitor: MonitorId) -> bool {
+    matches!(entry, Received::Down(down) if down.monitor == monitor)
+}
+
+/// Wakers collected under a lock, to be woken after it. The first costs no allocation.
+#[derive(Default)]
+pub(super) struct Wake {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Wake {
+    pub(super) fn push(&mut self, waker: Waker) {
+        match self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.more.push(waker),
+        }
+    }
+
+    pub(super) fn wake(self) {
+        for waker in self.first.into_iter().chain(self.more) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! An owner for named tasks that are not actors.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinSet};
+
+use super::spawn::caught;
+use super::{ExitReason, Outcome};
+
+/// Owns tasks by name, and knows which of them still run. Dropping it aborts them all.
+///
+/// Finished tasks are kept until [`Tasks::join_next`] takes them.
+#[derive(Default)]
+pub struct Tasks {
+    set: JoinSet<ExitReason>,
+    names: HashMap<Id, Arc<str>>,
+}
+
+impl Tasks {
+    /// Owns nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task. A panic in it is caught and logged under `name`, which need not be unique.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(&mut self, name: impl Into<Arc<str>>, future: F)
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let name = name.into();
+        let label = Arc::clone(&name);
+        let task = self.set.spawn(async move { caught(&label, move || future).await });
+        self.names.insert(task.id(), name);
+    }
+
+    /// Waits for the next task to end and says which and how; `None` when there is none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn join_next(&mut self) -> Option<(Arc<str>, ExitReason)> {
+        let (id, reason) = match self.set.join_next_with_id().await? {
+            Ok((id, reason)) => (id, reason),
+            Err(error) if error.is_panic() => (error.id(), ExitReason::Panic("panic in a destructor".into())),
+            Err(error) => (error.id(), ExitReason::aborted()),
+        };
+        let name = self.names.remove(&id).unwrap_or_else(|| "unnamed".into());
+        Some((name, reason))
+    }
+
+    /// The names of the tasks not yet taken by [`Tasks::join_next`], sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<_> = self.names.values().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// How many tasks have not been taken by [`Tasks::join_next`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    /// Whether every task has been taken by [`Tasks::join_next`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
+    /// Stops all tasks at their next await; [`Tasks::join_next`] gives each with the error "aborted".
+    pub fn abort_all(&mut self) {
+        self.set.abort_all();
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks").field("names", &self.names()).finish()
+    }
+}

@@ -1,0 +1,51 @@
+//! Tests of the module as its users see it.
+
+use std::time::Duration;
+
+use super::*;
+
+mod bonds;
+mod cancel;
+mod lanes;
+mod matching;
+mod model;
+mod supervision;
+
+/// Long enough to fail a test rather than hang it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn capacity(urgent: usize, routine: usize) -> Capacity {
+    Capacity { urgent, routine }
+}
+
+fn message<M: std::fmt::Debug>(received: Option<Received<M>>) -> M {
+    match received {
+        Some(Received::Message(message)) => message,
+        other => panic!("expected a message, got {other:?}"),
+    }
+}
+
+fn down<M: std::fmt::Debug>(received: Option<Received<M>>) -> Down {
+    match received {
+        Some(Received::Down(down)) => down,
+        other => panic!("expected a down, got {other:?}"),
+    }
+}
+
+fn exit<M: std::fmt::Debug>(received: Option<Received<M>>) -> Exit {
+    match received {
+        Some(Received::Exit(exit)) => exit,
+        other => panic!("expected an exit, got {other:?}"),
+    }
+}
+
+fn error(text: &str) -> ExitReason {
+    ExitReason::Error(text.into())
+}
+
+/// An actor that ends with the outcome it is sent.
+fn puppet() -> (Address<Result<(), &'static str>>, ActorHandle) {
+    spawn("puppet", capacity(1, 1), |mut mailbox: Mailbox<Result<(), &'static str>>| async move {
+        message(mailbox.recv().await)
+    })
+}

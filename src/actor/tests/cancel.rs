@@ -1,0 +1,94 @@
+use std::collections::VecDeque;
+
+use futures::FutureExt;
+
+use super::*;
+
+#[tokio::test]
+async fn a_dropped_send_was_not_sent_and_gives_its_place_to_the_next() {
+    let (address, mut mailbox) = mailbox(capacity(1, 1));
+    address.try_send(0).unwrap();
+    let mut first = Box::pin(address.send(1));
+    let mut second = Box::pin(address.send(2));
+    let mut third = Box::pin(address.send(3));
+    assert_eq!((&mut first).now_or_never(), None);
+    assert_eq!((&mut second).now_or_never(), None);
+    assert_eq!((&mut third).now_or_never(), None);
+    drop(second);
+    assert_eq!(message(mailbox.recv().await), 0);
+    drop(first);
+    third.await.unwrap();
+    assert_eq!(message(mailbox.recv().await), 3);
+    address.try_send(4).unwrap();
+    assert_eq!(address.try_send(5), Err(TrySendError::Full(5)), "no room was won by cancelling");
+}
+
+#[tokio::test]
+async fn a_cancelled_batch_keeps_exactly_what_was_not_sent() {
+    let (address, mut mailbox) = mailbox(capacity(2, 2));
+    let mut batch: VecDeque<_> = (0..7).collect();
+    let mut got = Vec::new();
+    while !batch.is_empty() {
+        let _ = address.send_batch(&mut batch).now_or_never();
+        got.extend(mailbox.try_recv().map(|entry| message(Some(entry))));
+    }
+    while let Some(entry) = mailbox.try_recv() {
+        got.push(message(Some(entry)));
+    }
+    assert_eq!(got, (0..7).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_dropped_recv_takes_nothing() {
+    let (address, mut mailbox) = mailbox(capacity(1, 4));
+    for i in 0..4 {
+        let mut receiving = Box::pin(mailbox.recv());
+        assert_eq!((&mut receiving).now_or_never(), None);
+        address.try_send(i).unwrap();
+        drop(receiving);
+        let mut out = Vec::new();
+        assert_eq!(mailbox.recv_batch(&mut out, 9).await, 1);
+        assert_eq!(out, [Received::Message(i)]);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_recv_match_keeps_what_it_passed_over() {
+    let (address, mut mailbox) = mailbox(capacity(4, 4));
+    for i in 0..4 {
+        address.try_send(i).unwrap();
+        let mut matching = Box::pin(mailbox.recv_match(|_| false));
+        assert_eq!((&mut matching).now_or_never(), None);
+        address.try_send(10 + i).unwrap();
+        drop(matching);
+    }
+    let mut rest = Vec::new();
+    while let Some(entry) = mailbox.try_recv() {
+        rest.push(message(Some(entry)));
+    }
+    assert_eq!(rest, [0, 10, 1, 11, 2, 12, 3, 13]);
+}
+
+#[tokio::test]
+async fn a_receiver_in_another_task_than_before_is_woken() {
+    let (address, mut mailbox) = mailbox(capacity(1, 1));
+    assert_eq!(mailbox.recv().now_or_never(), None);
+    let (entry, ()) = tokio::join!(tokio::time::timeout(PATIENCE, mailbox.recv()), async {
+        tokio::task::yield_now().await;
+        address.try_send(1).unwrap();
+    });
+    assert_eq!(message(entry.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_busy_receiver_lets_others_run() {
+    let (address, mut mailbox) = mailbox(capacity(1, 2));
+    let (other_tx, mut other_rx) = tokio::sync::oneshot::channel();
+    let mut tasks = Tasks::new();
+    tasks.spawn("other", async move { other_tx.send(()).map_err(|()| "nobody listens") });
+    for i in 0..1_000 {
+        address.send(i).await.unwrap();
+        mailbox.recv().await.unwrap();
+    }
+    assert_eq!(other_rx.try_recv(), Ok(()), "the other task ran on the same thread");
+}
