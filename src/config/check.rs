@@ -1,0 +1,201 @@
+//! How values must fit together.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::draft::Draft;
+use super::memory::{BATCH_BYTES, COMMIT_BYTES};
+use super::units::{MIB, RoundedMib, Size};
+
+/// What the reserve holds beside messages, in bytes: the headers of blocks and commits.
+const RESERVE_FIXED: u64 = 2 * MIB;
+
+/// Messages the reserve must hold, since they may be past the gate when it closes: the 64 frames behind
+/// the fan-in, the batch in hand, and some to spare.
+const RESERVE_MESSAGES: u64 = 80;
+
+/// What the positions of one stream take at most at the head of a segment, in bytes.
+const POSITION_BYTES_MAX: u64 = 128;
+
+/// Notes in `draft` all that does not fit together.
+pub(super) fn check(draft: &mut Draft) {
+    check_windows(draft);
+    check_memory(draft);
+    check_reserve(draft);
+    check_segments(draft);
+    check_exposure(draft);
+    check_listeners(draft);
+}
+
+/// A stream whose window is smaller than one message could never send it.
+fn check_windows(draft: &mut Draft) {
+    let ingest = draft.config.ingest.clone();
+    let message = u64::from(ingest.max_message);
+    for (key, window) in [
+        ("ingest.routine_window", ingest.routine_window),
+        ("ingest.emergency_window", ingest.emergency_window),
+    ] {
+        if window < message {
+            let (window, message) = (Size(window), Size(message));
+            let what = format!(
+                "{window} would not let one maximal message through: expected at least \
+                 ingest.max_message, which is {message}"
+            );
+            draft.conflict(&[key, "ingest.max_message"], what);
+        }
+    }
+}
+
+fn check_memory(draft: &mut Draft) {
+    let bound = draft.config.memory_bound();
+    if bound.fits() {
+        return;
+    }
+    let connection = draft.config.connection_bytes();
+    let connections = draft.config.ingest.max_connections.get() as u64;
+    let rest = bound.total().saturating_sub(connection.saturating_mul(connections));
+    let ways_out = match bound.limit.saturating_sub(rest) / connection.max(1) {
+        0 => String::new(),
+        fitting => format!(" lower ingest.max_connections to {fitting},"),
+    };
+    let what = format!(
+        "the limits come to {total}, more than ingest.memory_limit = \"{limit}\": raise that to \
+         \"{mib} MiB\",{ways_out} or lower ingest.routine_window, ingest.emergency_window, \
+         ingest.max_message, pipeline.broadcast_capacity or feed.max_subscribers\n{bound}",
+        total = RoundedMib(bound.total()),
+        limit = Size(bound.limit),
+        mib = bound.total().div_ceil(MIB),
+    );
+    let keys = [
+        "ingest.memory_limit",
+        "ingest.max_connections",
+        "ingest.routine_window",
+        "ingest.emergency_window",
+        "ingest.max_message",
+        "pipeline.broadcast_capacity",
+        "feed.max_subscribers",
+        "ingest.max_streams",
+        "pipeline.processor_capacity",
+    ];
+    draft.conflict(&keys, what.replace('\n', "\n    "));
+}
+
+/// What is past the gate when it closes must fit, and the reserve into a segment.
+fn check_reserve(draft: &mut Draft) {
+    let archive = draft.config.archive.clone();
+    let message = u64::from(draft.config.ingest.max_message);
+    let needed = RESERVE_FIXED + RESERVE_MESSAGES * message;
+    let reserve = Size(archive.reserve);
+    if archive.reserve < needed {
+        let what = format!(
+            "{reserve} may not hold what is on its way when the disk fills: expected at least {needed} \
+             = {fixed} + {RESERVE_MESSAGES} x ingest.max_message ({message})",
+            needed = Size(needed),
+            fixed = Size(RESERVE_FIXED),
+            message = Size(message),
+        );
+        draft.conflict(&["archive.reserve", "ingest.max_message"], what);
+    }
+    if archive.reserve > archive.segment_size {
+        let what = format!(
+            "{reserve} is more than a segment has: expected at most archive.segment_size, which is {}",
+            Size(archive.segment_size)
+        );
+        draft.conflict(&["archive.reserve", "archive.segment_size"], what);
+    }
+}
+
+/// A segment must hold the positions of all streams and a commit, and retention more than the open one.
+fn check_segments(draft: &mut Draft) {
+    let archive = draft.config.archive.clone();
+    let ingest = &draft.config.ingest;
+    let positions = ingest.max_streams.get() as u64 * POSITION_BYTES_MAX;
+    let commit = COMMIT_BYTES + BATCH_BYTES + u64::from(ingest.max_message);
+    let needed = positions.saturating_mul(2).saturating_add(commit);
+    let segment = Size(archive.segment_size);
+    if archive.segment_size < needed {
+        let what = format!(
+            "{segment} is too small for the positions of ingest.max_streams = {streams} streams and a \
+             commit of frames: expected at least {needed}",
+            streams = ingest.max_streams,
+            needed = Size(needed.next_multiple_of(MIB)),
+        );
+        let keys = ["archive.segment_size", "ingest.max_streams", "ingest.max_message"];
+        draft.conflict(&keys, what);
+    }
+    let Some(retention) = archive.retention_size else {
+        return;
+    };
+    let needed = archive.segment_size.saturating_mul(2);
+    if retention < needed {
+        let what = format!(
+            "{} is less than two segments: expected at least {}, twice archive.segment_size",
+            Size(retention),
+            Size(needed)
+        );
+        draft.conflict(&["archive.retention_size", "archive.segment_size"], what);
+    }
+}
+
+/// Whoever reaches the listener may use it, unless there are tokens.
+fn check_exposure(draft: &mut Draft) {
+    let config = draft.config.clone();
+    for (section, listen, tokens) in [
+        ("ingest", config.ingest.listen, &config.ingest.tokens),
+        ("feed", config.feed.listen, &config.feed.tokens),
+    ] {
+        if tokens.is_empty() && !is_loopback(listen) {
+            let what = format!(
+                "{listen} can be reached from other hosts and no token is asked for: add \
+                 [[{section}.tokens]] with a token_file, or listen on 127.0.0.1:{port}",
+                port = listen.port()
+            );
+            // With a token that could not be read there is one all the same.
+            let (listen, tokens) = (format!("{section}.listen"), format!("{section}.tokens"));
+            draft.conflict(&[&listen, &tokens], what);
+        }
+    }
+    let http = &config.http;
+    if !is_loopback(http.listen) && http.token.is_none() && http.token_file.is_none() {
+        draft.warnings.push(format!(
+            "http.listen = \"{}\" can be reached from other hosts and no token is asked for: set \
+             http.token_file, or listen on 127.0.0.1:{}",
+            http.listen,
+            http.listen.port()
+        ));
+    }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// Two listeners cannot have one port, unless their addresses are apart.
+fn check_listeners(draft: &mut Draft) {
+    let config = &draft.config;
+    let listeners = [
+        ("http.listen", config.http.listen),
+        ("feed.listen", config.feed.listen),
+        ("ingest.listen", config.ingest.listen),
+    ];
+    for (index, (key, address)) in listeners.iter().enumerate() {
+        for (other_key, other) in &listeners[index + 1..] {
+            if collide(*address, *other) {
+                let what = format!(
+                    "{key} = {address} and {other_key} = {other} collide: give each a port of its own"
+                );
+                draft.conflict(&[key, other_key], what);
+            }
+        }
+    }
+}
+
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_port = a.port() == b.port() && a.port() != 0;
+    same_port && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+/// Whether who listens on `a` hears what is sent to `b`. `::` hears IPv4 as well.
+fn covers(a: IpAddr, b: IpAddr) -> bool {
+    let (a, b) = (a.to_canonical(), b.to_canonical());
+    a == b || (a.is_unspecified() && (a.is_ipv6() || b.is_ipv4()))
+}

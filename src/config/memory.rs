@@ -1,0 +1,189 @@
+//! What the limits come to: memory and open files.
+
+use std::fmt;
+
+use super::Config;
+use super::units::{KIB, MIB, RoundedMib, Size};
+
+/// What a connection takes beside its windows and its read buffer: task, timers, unsent answers,
+/// tables, in bytes.
+pub const CONNECTION_BYTES: u64 = 32 * KIB;
+
+/// What a known stream takes while nobody is connected: key and positions, in bytes.
+pub const STREAM_BYTES: u64 = 512;
+
+/// From this size on a batch of the broadcast is cut, in bytes; the frame that reaches it still goes in.
+pub const BATCH_BYTES: u64 = 256 * KIB;
+
+/// From this size on a commit of the archive is cut, in bytes.
+pub const COMMIT_BYTES: u64 = MIB;
+
+/// The process itself: code, stacks, allocator, runtime, HTTP, logs, in bytes.
+pub const PROCESS_BYTES: u64 = 32 * MIB;
+
+/// Upper bound of the memory the daemon takes, whatever clients and consumers do.
+///
+/// It holds because every place where frames wait has a limit. A connection's share covers the queues of
+/// its stream, which may outlive the connection: so its place must stay taken until they are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// What adds up.
+    pub addends: Vec<MemoryAddend>,
+    /// What it may come to in bytes, `ingest.memory_limit`.
+    pub limit: u64,
+}
+
+/// One line of the sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryAddend {
+    /// What takes the memory, and the keys that say how much.
+    pub what: &'static str,
+    /// How many of them there are at most.
+    pub count: u64,
+    /// What each takes at most, in bytes.
+    pub bytes_each: u64,
+}
+
+impl MemoryAddend {
+    /// Count times size in bytes; `u64::MAX` beyond that.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.count.saturating_mul(self.bytes_each)
+    }
+}
+
+impl MemoryBound {
+    /// The sum in bytes; `u64::MAX` beyond that.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.addends.iter().fold(0, |sum, addend| sum.saturating_add(addend.bytes()))
+    }
+
+    /// Whether the sum keeps to the limit.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.total() <= self.limit
+    }
+}
+
+impl fmt::Display for MemoryBound {
+    /// One line per addend and one with the sum.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for addend in &self.addends {
+            let (sum, count) = (RoundedMib(addend.bytes()).to_string(), addend.count);
+            let (each, what) = (Size(addend.bytes_each), addend.what);
+            writeln!(f, "{sum:>14} = {count} x {each}: {what}")?;
+        }
+        let (sum, limit) = (RoundedMib(self.total()).to_string(), Size(self.limit));
+        write!(f, "{sum:>14} in all, ingest.memory_limit is {limit}")
+    }
+}
+
+impl Config {
+    /// What all limits together come to. [`Config::load`] refuses more than `ingest.memory_limit`.
+    #[must_use]
+    pub fn memory_bound(&self) -> MemoryBound {
+        let message = u64::from(self.ingest.max_message);
+        let batch = BATCH_BYTES + message;
+        // A broadcast ring has a power of two of slots.
+        let ring = self.pipeline.broadcast_capacity.get().next_power_of_two();
+        let addend = |what, count: usize, bytes_each| MemoryAddend { what, count: count as u64, bytes_each };
+        let addends = vec![
+            addend(
+                "connections (ingest.max_connections), each with routine_window, \
+                 emergency_window, a read buffer of max_message and 32 KiB",
+                self.ingest.max_connections.get(),
+                self.connection_bytes(),
+            ),
+            addend("known streams (ingest.max_streams)", self.ingest.max_streams.get(), STREAM_BYTES),
+            addend(
+                "frames before the processor (pipeline.processor_capacity and one batch of 64), \
+                 each of max_message",
+                self.pipeline.processor_capacity.get() + 64,
+                message,
+            ),
+            addend(
+                "batches in the broadcast and in the durable tail (pipeline.broadcast_capacity, \
+                 twice), each of 256 KiB and a message",
+                2 * ring,
+                batch,
+            ),
+            addend(
+                "commits, one gathered and one running, as frames and as bytes, each of 1 MiB \
+                 and a batch",
+                4,
+                COMMIT_BYTES + batch,
+            ),
+            addend(
+                "subscribers (feed.max_subscribers), each with a block of the archive, a batch \
+                 and 32 KiB",
+                self.feed.max_subscribers.get(),
+                COMMIT_BYTES + batch + CONNECTION_BYTES,
+            ),
+            addend("the process itself", 1, PROCESS_BYTES),
+        ];
+        MemoryBound { addends, limit: self.ingest.memory_limit }
+    }
+
+    /// What one connection may hold in bytes: both windows, the read buffer and [`CONNECTION_BYTES`].
+    #[must_use]
+    pub fn connection_bytes(&self) -> u64 {
+        self.ingest
+            .routine_window
+            .saturating_add(self.ingest.emergency_window)
+            .saturating_add(u64::from(self.ingest.max_message))
+            .saturating_add(CONNECTION_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit() {
+        let bound = Config::default().memory_bound();
+        assert!(bound.fits(), "{bound}");
+        // Room for nothing else would make every change of a limit an error.
+        assert!(bound.limit - bound.total() >= 8 * MIB, "{bound}");
+    }
+
+    #[test]
+    fn every_addend_is_in_the_sum() {
+        let bound = Config::default().memory_bound();
+        let sum: u64 = bound.addends.iter().map(MemoryAddend::bytes).sum();
+        assert_eq!(bound.total(), sum);
+        assert_eq!(bound.addends[0].bytes(), 256 * (1024 + 256 + 128 + 32) * KIB, "connections");
+    }
+
+    #[test]
+    fn both_rings_count_with_the_slots_they_really_have() {
+        let mut config = Config::default();
+        let rings = |config: &Config| {
+            let addends = config.memory_bound().addends;
+            let rings = addends.iter().find(|a| a.what.contains("broadcast"));
+            rings.map(MemoryAddend::bytes)
+        };
+        assert_eq!(rings(&config), Some(2 * 64 * (256 + 128) * KIB));
+        config.pipeline.broadcast_capacity = config.pipeline.broadcast_capacity.saturating_add(1);
+        assert_eq!(rings(&config), Some(2 * 128 * (256 + 128) * KIB));
+    }
+
+    #[test]
+    fn the_limit_itself_may_be_reached() {
+        let mut config = Config::default();
+        config.ingest.memory_limit = config.memory_bound().total();
+        assert!(config.memory_bound().fits());
+        config.ingest.memory_limit -= 1;
+        assert!(!config.memory_bound().fits());
+    }
+
+    #[test]
+    fn the_sum_does_not_wrap() {
+        let mut config = Config::default();
+        config.ingest.routine_window = u64::MAX;
+        let bound = config.memory_bound();
+        assert_eq!(bound.total(), u64::MAX);
+        assert!(!bound.fits());
+    }
+}

@@ -1,0 +1,126 @@
+//! Credentials that do not show.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+
+/// What stands in place of a secret wherever one would be printed.
+pub const MASK: &str = "***";
+
+/// A credential. `Debug`, `Display` and `Serialize` write [`MASK`]; comparing takes the same time
+/// wherever two secrets of one length differ.
+#[derive(Clone)]
+pub struct Secret(Box<str>);
+
+/// Why a text is no secret. The text itself is never named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Nothing, or blanks alone: it would let everyone in.
+    #[error("is empty")]
+    Empty,
+    /// No HELLO could carry it.
+    #[error("has {0} bytes, at most {max} are allowed", max = Secret::BYTES_MAX)]
+    TooLong(usize),
+    /// Blanks at an end or control characters: most likely a slip in copying.
+    #[error("contains control characters, or blanks at its beginning or end")]
+    Blanks,
+    /// The mask, pasted from printed configuration.
+    #[error("is the mask {MASK} that `check` prints in place of a token, not a token")]
+    Mask,
+}
+
+impl Secret {
+    /// Longest credential in bytes (protocol.md, HELLO).
+    pub const BYTES_MAX: usize = 1_024;
+
+    /// Takes `text` if it can serve as a credential.
+    ///
+    /// # Errors
+    /// [`SecretError`], which says why and does not contain the text.
+    pub fn new(text: &str) -> Result<Self, SecretError> {
+        if text.trim().is_empty() {
+            return Err(SecretError::Empty);
+        }
+        if text.len() > Self::BYTES_MAX {
+            return Err(SecretError::TooLong(text.len()));
+        }
+        if text.trim() != text || text.chars().any(char::is_control) {
+            return Err(SecretError::Blanks);
+        }
+        if text == MASK {
+            return Err(SecretError::Mask);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Whether `candidate` is this secret, in constant time for candidates of its length.
+    #[must_use]
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(candidate).into()
+    }
+
+    /// The credential itself, for whoever has to send it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_shows() {
+        let secret = Secret::new("hunter2").unwrap();
+        assert_eq!(format!("{secret:?} {secret}"), "*** ***");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn only_the_same_bytes_match() {
+        let secret = Secret::new("hunter2").unwrap();
+        assert!(secret.matches(b"hunter2"));
+        for other in [&b""[..], b"hunter", b"hunter22", b"Hunter2"] {
+            assert!(!secret.matches(other));
+        }
+        assert_ne!(secret, Secret::new("hunter3").unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_a_credential_is_refused() {
+        assert_eq!(Secret::new(" \n"), Err(SecretError::Empty));
+        assert_eq!(Secret::new(" a"), Err(SecretError::Blanks));
+        assert_eq!(Secret::new("a\nb"), Err(SecretError::Blanks));
+        assert_eq!(Secret::new(MASK), Err(SecretError::Mask));
+        assert!(Secret::new(&"a".repeat(1024)).is_ok());
+        assert_eq!(Secret::new(&"a".repeat(1025)), Err(SecretError::TooLong(1025)));
+    }
+}

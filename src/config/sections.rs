@@ -1,0 +1,269 @@
+//! The sections of the file as plain data, with their defaults.
+//!
+//! Sizes are bytes. What each value may be is said in [`super::keys`], how values must fit together
+//! in [`super::check`]; a [`Config`](super::Config) from [`load`](super::Config::load) keeps to both.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::units::{KIB, MIB};
+
+/// `[log]`: what is written to stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Least severe level that is written.
+    pub level: LogLevel,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// Least severe level that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Failures alone.
+    Error,
+    /// And what needs a look.
+    Warn,
+    /// And the course of events.
+    Info,
+    /// And one line per frame.
+    Debug,
+    /// And the inner steps.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as the file and `tracing` write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// The format as the file writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// `[ingest]`: the listener for sources (protocol.md, "Source connections").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    /// Where sources connect; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Connections at a time; one more is answered with `busy`.
+    pub max_connections: NonZeroUsize,
+    /// Connections at a time from one IP address; one more is answered with `busy`.
+    pub max_connections_per_address: NonZeroUsize,
+    /// Time for a HELLO to be complete; then `idle`.
+    pub hello_timeout: Duration,
+    /// Heartbeat for clients that wish for none; whole seconds, see [`Ingest::heartbeat_s`].
+    pub heartbeat: Duration,
+    /// Longest message body in bytes; a longer one is answered with `too_large`.
+    pub max_message: u32,
+    /// Credit of a stream's routine lane in bytes; senders wait when it is used up.
+    pub routine_window: u64,
+    /// Credit of a stream's emergency lane in bytes; senders wait when it is used up.
+    pub emergency_window: u64,
+    /// What all limits together may come to in bytes, see [`MemoryBound`](super::MemoryBound).
+    pub memory_limit: u64,
+    /// Streams whose positions are kept; a new one beyond is answered with `limit`.
+    pub max_streams: NonZeroUsize,
+    /// Takeovers of one stream within a minute; one more is answered with `busy`.
+    pub max_takeovers_per_minute: NonZeroU32,
+    /// Credentials; none at all lets everyone in, which only a loopback address may.
+    pub tokens: Vec<Token>,
+}
+
+impl Ingest {
+    /// The heartbeat as HELLO and WELCOME carry it, in seconds.
+    #[must_use]
+    pub fn heartbeat_s(&self) -> u16 {
+        u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX)
+    }
+}
+
+/// A credential of `[[ingest.tokens]]` or `[[feed.tokens]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The credential itself, out of the file or out of `token_file`.
+    pub token: Secret,
+    /// Where it was read from, if not from the configuration itself.
+    pub token_file: Option<PathBuf>,
+    /// Sources it may speak for (ingest) or be told of (feed); an empty set means all.
+    pub sources: BTreeSet<u32>,
+}
+
+impl Token {
+    /// Whether this credential reaches `source_id`.
+    #[must_use]
+    pub fn allows(&self, source_id: u32) -> bool {
+        self.sources.is_empty() || self.sources.contains(&source_id)
+    }
+}
+
+/// `[pipeline]`: the way from the sessions to the archive and the consumers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipeline {
+    /// Frames the processor's input holds; the fan-in waits when it is full.
+    pub processor_capacity: NonZeroUsize,
+    /// Batches the broadcast keeps for slow consumers; who lags further misses frames and is told.
+    pub broadcast_capacity: NonZeroUsize,
+    /// How long emergencies alone may keep routine waiting before one batch of it goes.
+    pub routine_max_delay: Duration,
+}
+
+/// `[archive]`: the segment log in `data_dir/archive`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// How long a commit gathers routine frames; zero commits at once.
+    pub commit_delay: Duration,
+    /// Size of a segment file in bytes.
+    pub segment_size: u64,
+    /// Bytes kept free for emergencies when the disk fills; routine waits from there on.
+    pub reserve: u64,
+    /// Age from which segments are deleted; absent keeps them.
+    pub retention_age: Option<Duration>,
+    /// Total size in bytes from which the oldest segments are deleted; absent keeps them.
+    pub retention_size: Option<u64>,
+    /// Whether replayed frames are kept as well.
+    pub store_replays: bool,
+}
+
+/// `[feed]`: the listener for subscribers (protocol.md, "Feed connections").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// Where subscribers connect; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Subscribers at a time; one more is answered with `busy`.
+    pub max_subscribers: NonZeroUsize,
+    /// Credentials; none at all lets everyone in, which only a loopback address may.
+    pub tokens: Vec<Token>,
+}
+
+/// `[http]`: health, metrics, API and dashboard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Credential for requests; absent asks for none.
+    pub token: Option<Secret>,
+    /// Where [`Http::token`] was read from, if not from the configuration itself.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[catalog]`: the orbital elements sent to sessions that want them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// TLE text; absent starts with an empty catalog.
+    pub file: Option<PathBuf>,
+}
+
+/// `[shutdown]`: the drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// From the signal to the exit; past it the stragglers are named and left behind.
+    pub deadline: Duration,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            listen: loopback(7480),
+            max_connections: count(256),
+            max_connections_per_address: count(128),
+            hello_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(15),
+            max_message: 128 << 10,
+            routine_window: MIB,
+            emergency_window: 256 * KIB,
+            memory_limit: 512 * MIB,
+            max_streams: count(4_096),
+            max_takeovers_per_minute: NonZeroU32::MIN.saturating_add(29),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self {
+            processor_capacity: count(64),
+            broadcast_capacity: count(64),
+            routine_max_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self {
+            commit_delay: Duration::from_millis(2),
+            segment_size: 256 * MIB,
+            reserve: 64 * MIB,
+            retention_age: None,
+            retention_size: None,
+            store_replays: true,
+        }
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { listen: loopback(7481), max_subscribers: count(16), tokens: Vec::new() }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: loopback(7482), token: None, token_file: None }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(5) }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// `n` as a non-zero count; 1 for 0, which no default is.
+const fn count(n: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(n) {
+        Some(n) => n,
+        None => NonZeroUsize::MIN,
+    }
+}

@@ -1,0 +1,61 @@
+//! "did you mean ..?"
+
+/// The candidate nearest to `name`, if it is near enough to be a slip of the pen.
+pub(super) fn similar<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let near_enough = (name.chars().count() / 3).max(1);
+    nearest(name, candidates).filter(|candidate| distance(name, candidate) <= near_enough)
+}
+
+/// The candidate nearest to `name`, however far.
+pub(super) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates.iter().copied().min_by_key(|candidate| distance(name, candidate))
+}
+
+/// Longest name that is compared in full; a longer one is cut, which is far from everything anyway.
+const CHARS_MAX: usize = 128;
+
+/// Edits (insert, delete, replace) from one text to the other, case aside.
+fn distance(a: &str, b: &str) -> usize {
+    let fold =
+        |text: &str| -> Vec<char> { text.chars().take(CHARS_MAX).map(|c| c.to_ascii_lowercase()).collect() };
+    let (a, b) = (fold(a), fold(b));
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a_char) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b_char) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(a_char != b_char);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("hello_timout", "hello_timeout", 1),
+            ("LISTEN", "listen", 0),
+        ] {
+            assert_eq!(distance(a, b), edits, "{a} {b}");
+            assert_eq!(distance(b, a), edits, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn only_slips_are_similar() {
+        let names = ["listen", "heartbeat", "max_message"];
+        assert_eq!(similar("heart_beat", &names), Some("heartbeat"));
+        assert_eq!(similar("zzz", &names), None);
+        assert_eq!(nearest("heart", &names), Some("heartbeat"));
+        assert_eq!(similar("x", &[]), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! The whole of [`Config::load`], by its effects and by its words.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::keys::{TABLE_LISTS, keys};
+use super::*;
+
+mod any_text;
+mod limits;
+mod messages;
+mod overriding;
+mod token_lists;
+
+/// Loads `text` as the file `c.toml` without overrides.
+fn load(text: &str) -> Result<Loaded, ConfigError> {
+    load_with(text, &[])
+}
+
+/// Loads `text` as the file `c.toml` with overrides.
+fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let source = Source { path: PathBuf::from("c.toml"), text: text.to_owned(), mode: 0o600 };
+    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Config::load_source(Some(source), env)
+}
+
+/// The configuration in `text`.
+fn config(text: &str) -> Config {
+    load(text).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+/// All that is wrong with `text`.
+fn errors(text: &str) -> String {
+    load(text).unwrap_err().to_string()
+}
+
+/// Nothing in the environment.
+fn no_env() -> impl Iterator<Item = (String, String)> {
+    std::iter::empty()
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(config(""), Config::default());
+}
+
+#[test]
+fn the_file_given_equals_the_defaults_and_names_every_key() {
+    let text = include_str!("../../config/aggregator.toml");
+    assert_eq!(config(text), Config::default());
+
+    let mut section = String::new();
+    let mut named = Vec::new();
+    for line in text.lines() {
+        let line = line.trim_start_matches("# ");
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_matches(['[', ']']).to_owned();
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            named.push(super::keys::path(&section, name));
+        }
+    }
+    for key in keys(&mut Config::default()) {
+        assert!(named.contains(&key.path()), "{} is missing", key.path());
+    }
+    for (section, list) in TABLE_LISTS {
+        for name in ["token", "token_file", "sources"] {
+            let path = format!("{section}.{list}.{name}");
+            assert!(named.contains(&path), "{path} is missing");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_comments_of_the_file_given_is_valid_too() {
+    let dir = TempDir::new().unwrap();
+    let token_file = dir.path().join("token");
+    fs::write(&token_file, "secret\n").unwrap();
+    let text: String = include_str!("../../config/aggregator.toml")
+        .lines()
+        .filter(|line| !line.starts_with("# token = "))
+        .map(|line| match line.strip_prefix("# ") {
+            Some(code) if code.starts_with("token_file = ") => {
+                format!("token_file = {:?}\n", token_file.to_str().unwrap())
+            }
+            Some(code) if code.starts_with("[[") || code.contains(" = ") => format!("{code}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let config = config(&text);
+    assert_eq!(config.archive.retention_age, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(config.ingest.tokens.len(), 1);
+    assert_eq!(config.feed.tokens.len(), 1);
+    assert!(config.http.token.is_some());
+    assert!(config.catalog.file.is_some());
+}
+
+#[test]
+fn every_key_is_taken() {
+    let text = r#"
+        data_dir = "/d"
+        [log]
+        level = "trace"
+        format = "json"
+        [ingest]
+        listen = "[::1]:1"
+        max_connections = 10
+        max_connections_per_address = 11
+        hello_timeout = "1s"
+        heartbeat = "2s"
+        max_message = "4 KiB"
+        routine_window = "5 KiB"
+        emergency_window = "6 KiB"
+        memory_limit = "700 MiB"
+        max_streams = 8
+        max_takeovers_per_minute = 9
+        [pipeline]
+        processor_capacity = 12
+        broadcast_capacity = 13
+        routine_max_delay = "14ms"
+        [archive]
+        commit_delay = "15ms"
+        segment_size = "16 MiB"
+        reserve = "9 MiB"
+        retention_age = "18days"
+        retention_size = "190 MiB"
+        store_replays = false
+        [feed]
+        listen = "127.0.0.1:20"
+        max_subscribers = 21
+        [http]
+        listen = "127.0.0.1:22"
+        token = "t"
+        [catalog]
+        file = "f"
+        [shutdown]
+        deadline = "23s"
+    "#;
+    let config = config(text);
+    assert_eq!(config.ingest.max_message, 4096);
+    assert_eq!(config.archive.reserve, 9 << 20);
+    assert_eq!(config.ingest.heartbeat_s(), 2);
+    assert!(!config.archive.store_replays);
+
+    // No value is the default, so a key that went to the wrong place would show as a default.
+    let printed = |mut config: Config| -> Vec<_> {
+        let keys = keys(&mut config);
+        keys.iter().map(|key| (key.path(), key.setting.print())).collect()
+    };
+    for (ours, default) in printed(config).iter().zip(printed(Config::default())) {
+        if ours.0 != "http.token_file" {
+            assert_ne!(*ours, default);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let error = Config::load(Some(Path::new("/nowhere/c.toml")), no_env()).unwrap_err();
+    assert!(error.to_string().starts_with("/nowhere/c.toml: cannot read the configuration: "), "{error}");
+    assert!(error.problems().is_empty());
+}
+
+#[test]
+fn the_first_file_found_is_taken() {
+    let dir = TempDir::new().unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+    fs::write(&b, "data_dir = \"b\"").unwrap();
+    fs::write(&c, "data_dir = \"c\"").unwrap();
+    let found = Source::first_of(&[&a, &b, &c]).unwrap();
+    let loaded = Config::load_source(found, no_env()).unwrap();
+    assert_eq!(loaded.file.as_ref(), Some(&b));
+    assert_eq!(loaded.config.data_dir, Path::new("b"));
+
+    let b_is_a_file = b.join("c.toml");
+    let found = Source::first_of(&[&a, &b_is_a_file]).unwrap();
+    let loaded = Config::load_source(found, no_env()).unwrap();
+    assert_eq!(loaded.file, None);
+    assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn a_file_that_exists_and_cannot_be_read_is_not_passed_over() {
+    let dir = TempDir::new().unwrap();
+    let [bad, good] = ["bad", "good"].map(|name| dir.path().join(name));
+    fs::write(&good, "").unwrap();
+    // A directory, text that is no UTF-8, and more than a configuration can be.
+    fs::create_dir(&bad).unwrap();
+    assert!(Source::first_of(&[&bad, &good]).is_err());
+    fs::remove_dir(&bad).unwrap();
+    fs::write(&bad, b"data_dir = \"\xff\"").unwrap();
+    assert!(Source::first_of(&[&bad, &good]).is_err());
+    fs::write(&bad, vec![b'\n'; 1 + FILE_BYTES_MAX as usize]).unwrap();
+    assert!(Source::first_of(&[&bad, &good]).is_err());
+    fs::write(&bad, vec![b'\n'; FILE_BYTES_MAX as usize]).unwrap();
+    assert!(Source::first_of(&[&bad, &good]).is_ok());
+}

@@ -1,0 +1,88 @@
+//! Printing reads back, and no text does harm.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn what_is_printed_reads_back() {
+    let defaults = Config::default();
+    assert_eq!(config(&defaults.to_toml()), defaults);
+    let text = defaults.to_toml();
+    for part in [
+        "# memory:      360.0 MiB = 256 x 1440 KiB: connections (ingest.max_connections)",
+        "ingest.memory_limit is 512 MiB",
+        "\n[ingest]\nlisten = \"127.0.0.1:7480\"\n",
+        "# retention_age is not set",
+        "# tokens is empty",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_configuration_printed_reads_back(
+        data_dir in "\\PC{1,20}",
+        catalog in proptest::option::of("[a-z \"'\\\\#\n\t]{1,10}"),
+        message in 4096u32..1 << 16,
+        delay_us in 0u64..1_000_000,
+        retention in proptest::option::of(1u64 << 30..1 << 50),
+        age in proptest::option::of(1u64..1 << 31),
+        port in 0u16..7000,
+        replays: bool,
+    ) {
+        let mut ours = Config { data_dir: data_dir.into(), ..Config::default() };
+        ours.catalog.file = catalog.map(PathBuf::from);
+        ours.ingest.max_message = message;
+        ours.ingest.listen.set_port(port);
+        ours.archive.commit_delay = Duration::from_micros(delay_us);
+        ours.archive.retention_size = retention;
+        ours.archive.retention_age = age.map(Duration::from_secs);
+        ours.archive.store_replays = replays;
+        prop_assert_eq!(load(&ours.to_toml()).map_err(|e| e.to_string()).map(|l| l.config), Ok(ours));
+    }
+
+    #[test]
+    fn any_text_is_a_configuration_or_not(text in "(\\PC|\n){0,200}") {
+        let _ = load(&text).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn any_values_of_any_keys_are_taken_or_not(
+        entries in proptest::collection::vec(
+            (
+                0usize..40,
+                "[-0-9]{1,20}|\"[0-9.]{1,8} ?[KMGTiBmsh]{0,3}\"|true|\\[[0-9,]{0,9}\\]|\\{\\}|inf|[0-9:T-]{5,20}",
+            ),
+            0..8,
+        ),
+    ) {
+        let mut defaults = Config::default();
+        let keys = keys(&mut defaults);
+        let lines = entries.iter().map(|(index, value)| match keys.get(*index) {
+            Some(key) => format!("{} = {value}\n", key.path()),
+            None => format!("ingest.tokens = {value}\n"),
+        });
+        let _ = load(&lines.collect::<String>()).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn any_bytes_changed_in_the_file_given_do_no_harm(index in 0usize..6000, byte in 0u8..128) {
+        let mut bytes = include_bytes!("../../../config/aggregator.toml").to_vec();
+        let index = index % bytes.len();
+        bytes[index] = byte;
+        if let Ok(text) = String::from_utf8(bytes) {
+            let _ = load(&text).map_err(|error| error.to_string());
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_stack_overflow() {
+    for (open, close) in [("[", "]"), ("{a=", "}")] {
+        let text = format!("data_dir = {}1{}", open.repeat(100_000), close.repeat(100_000));
+        assert!(load(&text).is_err());
+    }
+    assert!(load(&format!("a{} = 1", ".a".repeat(100_000))).is_err());
+}

@@ -1,0 +1,102 @@
+//! Environment variables over keys.
+
+use super::*;
+
+fn overridden(env: &[(&str, &str)]) -> Loaded {
+    load_with("[ingest]\nlisten = \"127.0.0.1:1\"", env).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refused(env: &[(&str, &str)]) -> String {
+    load_with("", env).unwrap_err().to_string()
+}
+
+#[test]
+fn a_variable_wins_over_the_file_and_is_taken_as_the_key_expects() {
+    let loaded = overridden(&[
+        ("TELEMETRY_AGGREGATOR__INGEST__LISTEN", "127.0.0.1:2"),
+        ("TELEMETRY_AGGREGATOR__INGEST__MAX_CONNECTIONS", "3"),
+        ("TELEMETRY_AGGREGATOR__ARCHIVE__STORE_REPLAYS", "false"),
+        ("TELEMETRY_AGGREGATOR__ARCHIVE__RETENTION_AGE", "4days"),
+        ("TELEMETRY_AGGREGATOR__DATA_DIR", "5"),
+        ("TELEMETRY_AGGREGATOR_DATA_DIR", "another program's"),
+        ("PATH", "/bin"),
+    ]);
+    let config = loaded.config;
+    assert_eq!(config.ingest.listen.port(), 2);
+    assert_eq!(config.ingest.max_connections.get(), 3);
+    assert!(!config.archive.store_replays);
+    assert_eq!(config.archive.retention_age, Some(Duration::from_secs(4 * 86_400)));
+    assert_eq!(config.data_dir, Path::new("5"));
+    assert_eq!(loaded.overrides.len(), 5, "{:?}", loaded.overrides);
+}
+
+#[test]
+fn every_key_can_be_overridden() {
+    let mut defaults = Config::default();
+    for key in keys(&mut defaults) {
+        let path = key.path().to_ascii_uppercase().replace('.', "__");
+        let name = format!("{PREFIX}{path}");
+        let value = key.setting.print().unwrap_or_else(|| "\"x\"".to_owned());
+        let value = value.trim_matches('"');
+        let text = match load_with("", &[(&name, value)]) {
+            Ok(loaded) => {
+                assert_eq!(loaded.overrides, [name]);
+                continue;
+            }
+            Err(error) => error.to_string(),
+        };
+        // Values without a default are refused by the key itself, so the variable found it.
+        assert!(text.starts_with(&format!("{name}: {}: ", key.path())), "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_named_with_the_nearest_one() {
+    assert_eq!(
+        refused(&[("TELEMETRY_AGGREGATOR__INGEST__LISTN", "127.0.0.1:2")]),
+        "TELEMETRY_AGGREGATOR__INGEST__LISTN: overrides no key, did you mean \
+         TELEMETRY_AGGREGATOR__INGEST__LISTEN?"
+    );
+    assert!(refused(&[(PREFIX, "")]).contains("overrides no key"));
+    assert!(
+        refused(&[("TELEMETRY_AGGREGATOR__ingest__listen", "")])
+            .contains("did you mean TELEMETRY_AGGREGATOR__INGEST__LISTEN?")
+    );
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_what_is_allowed() {
+    assert_eq!(
+        refused(&[("TELEMETRY_AGGREGATOR__INGEST__MAX_STREAMS", "many")]),
+        "TELEMETRY_AGGREGATOR__INGEST__MAX_STREAMS: ingest.max_streams: found \"many\", expected an \
+         integer from 1 to 1048576"
+    );
+    assert_eq!(
+        refused(&[("TELEMETRY_AGGREGATOR__SHUTDOWN__DEADLINE", "5")]),
+        "TELEMETRY_AGGREGATOR__SHUTDOWN__DEADLINE: shutdown.deadline: found \"5\", expected a duration \
+         such as \"5s\", from 100ms to 10m; write \"5s\" if seconds are meant"
+    );
+}
+
+#[test]
+fn lists_of_tables_cannot_be_overridden() {
+    for name in ["TELEMETRY_AGGREGATOR__INGEST__TOKENS", "TELEMETRY_AGGREGATOR__INGEST__TOKENS__0__TOKEN"] {
+        let text = refused(&[(name, "hunter2")]);
+        assert_eq!(
+            text,
+            format!(
+                "{name}: ingest.tokens is a list of tables and cannot be overridden: write \
+                 [[ingest.tokens]] in the file, with token_file for what must not stand there"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_conflict_is_blamed_on_the_variable() {
+    let text = refused(&[("TELEMETRY_AGGREGATOR__FEED__LISTEN", "0.0.0.0:7481")]);
+    assert!(
+        text.starts_with("TELEMETRY_AGGREGATOR__FEED__LISTEN: feed.listen: 0.0.0.0:7481 can be"),
+        "{text}"
+    );
+}

@@ -1,0 +1,239 @@
+//! The lists of credentials, `[[ingest.tokens]]` and `[[feed.tokens]]`, and the files they may lie in.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::codecs::{Credential, FilePath};
+use super::draft::Draft;
+use super::error::Place;
+use super::read::{Document, printable, raw, unknown_key};
+use super::secret::Secret;
+use super::sections::Token;
+use super::setting::{Optional, Raw, Setting as _};
+use super::suggest::similar;
+
+/// Most credentials in a list. Each is compared with what a client shows.
+const TOKENS_MAX: usize = 1_024;
+
+/// What may stand in one table of a list.
+const ENTRY_KEYS: [&str; 3] = ["token", "token_file", "sources"];
+
+/// One table of a list, before its file is read.
+pub(super) struct TokenDraft {
+    place: Place,
+    token: Option<Secret>,
+    token_file: Option<PathBuf>,
+    sources: BTreeSet<u32>,
+    /// Something in it is wrong and reported.
+    broken: bool,
+}
+
+/// Reads the list of `section`; what is wrong goes into `draft`.
+///
+/// Values are never repeated in a message: a credential may stand where it does not belong.
+pub(super) fn read(
+    document: Document<'_>,
+    draft: &mut Draft,
+    section: &str,
+    value: &Spanned<DeValue<'_>>,
+) -> Vec<TokenDraft> {
+    let list = format!("{section}.tokens");
+    let DeValue::Array(entries) = value.get_ref() else {
+        let what = format!("expected a list of tables, each written [[{list}]]");
+        draft.problem(document.place(&value.span()), &list, what);
+        return Vec::new();
+    };
+    if entries.len() > TOKENS_MAX {
+        let what = format!("{} tables, at most {TOKENS_MAX} are allowed", entries.len());
+        draft.problem(document.place(&value.span()), &list, what);
+        return Vec::new();
+    }
+    let mut drafts = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let key = format!("{list}[{index}]");
+        let place = document.place(&entry.span());
+        match entry.get_ref() {
+            DeValue::Table(table) => {
+                drafts.push(read_entry(document, draft, &key, place, table));
+            }
+            _ => draft.problem(place, &key, format!("expected a table, written [[{list}]]")),
+        }
+    }
+    drafts
+}
+
+fn read_entry(
+    document: Document<'_>,
+    draft: &mut Draft,
+    key: &str,
+    place: Place,
+    table: &DeTable<'_>,
+) -> TokenDraft {
+    let mut entry = TokenDraft {
+        place: place.clone(),
+        token: None,
+        token_file: None,
+        sources: BTreeSet::new(),
+        broken: false,
+    };
+    for (name, value) in table {
+        if draft.is_full() {
+            entry.broken = true;
+            break;
+        }
+        let set = match name.get_ref().as_ref() {
+            "token" => Optional(&mut entry.token, Credential).set(&raw(value.get_ref())),
+            "token_file" => Optional(&mut entry.token_file, FilePath).set(&raw(value.get_ref())),
+            "sources" => read_sources(value.get_ref()).map(|sources| entry.sources = sources),
+            unknown => {
+                let what = unknown_key(similar(unknown, &ENTRY_KEYS), &ENTRY_KEYS);
+                let key = format!("{key}.{}", printable(unknown));
+                draft.problem(document.place(&name.span()), &key, what);
+                entry.broken = true;
+                continue;
+            }
+        };
+        if let Err(what) = set {
+            let key = format!("{key}.{}", name.get_ref());
+            draft.problem(document.place(&value.span()), &key, what);
+            entry.broken = true;
+        }
+    }
+    if !entry.broken && entry.token.is_some() == entry.token_file.is_some() {
+        draft.problem(place, key, "expected exactly one of token and token_file");
+        entry.broken = true;
+    }
+    entry
+}
+
+fn read_sources(value: &DeValue<'_>) -> Result<BTreeSet<u32>, String> {
+    let refusal = || {
+        let max = u32::MAX;
+        format!("expected a list of source ids from 0 to {max} such as [1, 2]; empty for all")
+    };
+    let DeValue::Array(ids) = value else {
+        return Err(refusal());
+    };
+    let ids = ids.iter().map(|id| match raw(id.get_ref()) {
+        Raw::Integer(Some(id)) => u32::try_from(id).ok(),
+        _ => None,
+    });
+    ids.collect::<Option<_>>().ok_or_else(refusal)
+}
+
+/// Reads all token files and puts the credentials where the daemon finds them.
+pub(super) fn resolve(draft: &mut Draft) {
+    let ingest = std::mem::take(&mut draft.ingest_tokens);
+    draft.config.ingest.tokens = resolve_list(draft, "ingest", ingest);
+    let feed = std::mem::take(&mut draft.feed_tokens);
+    draft.config.feed.tokens = resolve_list(draft, "feed", feed);
+    resolve_http(draft);
+}
+
+fn resolve_list(draft: &mut Draft, section: &str, entries: Vec<TokenDraft>) -> Vec<Token> {
+    let mut tokens: Vec<(Token, usize)> = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let key = format!("{section}.tokens[{index}]");
+        let secret = match (entry.token, &entry.token_file) {
+            _ if entry.broken => None,
+            (Some(token), _) => Some(token),
+            (None, Some(path)) => {
+                let key = format!("{key}.token_file");
+                read_file_or_report(draft, &entry.place, &key, path)
+            }
+            (None, None) => None,
+        };
+        let Some(token) = secret else { continue };
+        if let Some((_, first)) = tokens.iter().find(|(other, _)| other.token == token) {
+            let what = format!("the same token as {section}.tokens[{first}]: give each its own");
+            draft.problem(entry.place, &key, what);
+            continue;
+        }
+        let token = Token { token, token_file: entry.token_file, sources: entry.sources };
+        tokens.push((token, index));
+    }
+    tokens.into_iter().map(|(token, _)| token).collect()
+}
+
+fn resolve_http(draft: &mut Draft) {
+    let http = &draft.config.http;
+    let Some(path) = http.token_file.clone() else {
+        return;
+    };
+    if http.token.is_some() {
+        let what = "both http.token and http.token_file are set, expected at most one of them";
+        return draft.conflict(&["http.token_file", "http.token"], what);
+    }
+    let place = draft.place("http.token_file");
+    draft.config.http.token = read_file_or_report(draft, &place, "http.token_file", &path);
+}
+
+fn read_file_or_report(draft: &mut Draft, place: &Place, key: &str, path: &Path) -> Option<Secret> {
+    let shown = path.display();
+    match read_file(path) {
+        Ok((secret, mode)) => {
+            if let Some(warning) = readable_warning(path, mode, "a token") {
+                draft.warnings.push(warning);
+            }
+            Some(secret)
+        }
+        Err(FileError::Io(error)) => {
+            draft.problem(place.clone(), key, format!("cannot read {shown}: {error}"));
+            None
+        }
+        Err(FileError::Content(why)) => {
+            draft.problem(place.clone(), key, format!("the token in {shown} {why}"));
+            None
+        }
+    }
+}
+
+/// A warning if `mode` lets everyone on this host read `path`, which holds `content`.
+pub(super) fn readable_warning(path: &Path, mode: u32, content: &str) -> Option<String> {
+    let (path, mode) = (path.display(), mode & 0o7777);
+    (mode & 0o004 != 0).then(|| {
+        format!(
+            "{path} holds {content} and everyone on this host can read it (mode {mode:04o}): \
+             chmod o-rwx {path}"
+        )
+    })
+}
+
+enum FileError {
+    Io(io::Error),
+    Content(String),
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The credential in `path`, blanks at its ends removed, and the mode of the file.
+///
+/// Only plain files: opening a pipe could wait for ever.
+fn read_file(path: &Path) -> Result<(Secret, u32), FileError> {
+    /// Room for blanks around the longest credential.
+    const BYTES_MAX: u64 = 2 * Secret::BYTES_MAX as u64;
+
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file").into());
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if read as u64 > BYTES_MAX {
+        let why = format!("has more than {BYTES_MAX} bytes");
+        return Err(FileError::Content(why));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| FileError::Content("is no UTF-8 text".to_owned()))?;
+    let secret = Secret::new(text.trim()).map_err(|why| FileError::Content(why.to_string()))?;
+    Ok((secret, metadata.permissions().mode()))
+}
