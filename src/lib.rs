@@ -1,6 +1,7 @@
 //! The telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
 
 pub mod actor;
+pub mod archive;
 pub mod config;
 pub mod frame;
 pub mod pipeline;

@@ -1,0 +1,400 @@
+//! The archive: an append-only segment log on stable storage (design.md, section 6).
+//!
+//! What is acknowledged is synced. Batches of frames come in through an [`Appender`]; a thread of its own gathers them
+//! into blocks, writes and syncs them, and only then tells the [`CommitObserver`] which positions became durable. At
+//! the start [`open`] recovers whatever a crash left. A [`Reader`] follows the same files from any process.
+//!
+//! Reading order: `format` is the layout byte by byte, `gather` the hand-over, `commit` the thread, `space` the
+//! reserve and the gate for routine frames, `scan` walks over blocks and damage, `recover` stands on it, `reader` and
+//! `cli` as well. All file access goes through [`Storage`].
+
+pub mod cli;
+mod commit;
+mod config;
+mod dir;
+mod format;
+mod gather;
+mod positions;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod space;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::frame::{Frame, FramePriority, Origin};
+use commit::{Committer, Log, Outlets};
+use config::Limits;
+use dir::Dir;
+use gather::Gather;
+use space::Space;
+use storage::Context;
+
+pub use config::{BATCH_FRAMES_MAX, Config, ConfigError};
+pub use format::charge;
+pub use positions::StreamPosition;
+pub use reader::{Filter, Item, ReadError, Reader, StoredFrame};
+pub use recover::{Hole, Recovery};
+pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
+
+/// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
+///
+/// The next commit waits for it, so it must be quick and never block.
+pub trait CommitObserver: Send + 'static {
+    /// `commit` is on stable storage.
+    fn committed(&mut self, commit: &Commit<'_>);
+}
+
+impl<F: FnMut(&Commit<'_>) + Send + 'static> CommitObserver for F {
+    fn committed(&mut self, commit: &Commit<'_>) {
+        self(commit);
+    }
+}
+
+/// Frames that became durable together.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// Offset of the first frame; the others follow without a gap.
+    pub first_offset: u64,
+    /// Offset behind the last frame: the new watermark.
+    pub next_offset: u64,
+    /// The batches in the order of the log.
+    pub frames: &'a [Arc<[Frame]>],
+    /// What this commit held, one entry for each origin and lane, anonymous origins included.
+    pub positions: &'a [Durable],
+}
+
+/// What a commit made durable of one origin and lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// The stream and epoch.
+    pub origin: Arc<Origin>,
+    /// The lane.
+    pub priority: FramePriority,
+    /// One past the highest sequence of this origin and lane in the commit.
+    pub next: u64,
+    /// Frames of this origin and lane in the commit.
+    pub frames: u64,
+}
+
+/// How the archive is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// Out of space: emergencies go on, routine waits. Passes by itself when there is space again.
+    Degraded {
+        /// Names the directory, what is free, and the way out.
+        reason: Arc<str>,
+    },
+    /// Storage failed or the commit thread panicked; nothing is written any more. A restart recovers.
+    Failed {
+        /// What failed.
+        error: Arc<str>,
+    },
+}
+
+/// Counters since the start; read them with any ordering.
+#[derive(Debug, Default)]
+pub struct ArchiveStats {
+    /// Frames made durable.
+    pub frames: AtomicU64,
+    /// Bytes of the blocks they lie in.
+    pub bytes: AtomicU64,
+    /// Commits: blocks written and synced.
+    pub commits: AtomicU64,
+    /// Time spent in writes, nanoseconds.
+    pub write_ns: AtomicU64,
+    /// Time spent in syncs, nanoseconds.
+    pub sync_ns: AtomicU64,
+    /// The longest sync, nanoseconds.
+    pub sync_ns_max: AtomicU64,
+    /// Segments begun after the first.
+    pub rotations: AtomicU64,
+    /// Times a commit had to wait because even the reserve was used up.
+    pub space_waits: AtomicU64,
+}
+
+/// What a run of the archive came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Frames made durable since the start.
+    pub frames: u64,
+    /// Offset behind the last durable frame.
+    pub next_offset: u64,
+}
+
+/// Why the archive cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file operation failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Another process has the directory.
+    #[error("archive {dir} is in use: another process holds its lock", dir = .0.display())]
+    Locked(PathBuf),
+    /// A segment of another version of the format.
+    #[error("segment {path} has format version {found}, this program knows {expected}", path = path.display())]
+    Version {
+        /// The segment.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+        /// The one version known.
+        expected: u16,
+    },
+    /// A segment under the wrong name.
+    #[error("segment {path} says that it begins at offset {found}, unlike its name", path = path.display())]
+    Foreign {
+        /// The segment.
+        path: PathBuf,
+        /// The offset its header has.
+        found: u64,
+    },
+    /// Not even what was kept of the tail can be written.
+    #[error("no space to recover the archive in {dir}: {free_bytes} bytes free", dir = dir.display())]
+    NoSpace {
+        /// The directory.
+        dir: PathBuf,
+        /// What is free on its file system.
+        free_bytes: u64,
+    },
+    /// The commit thread cannot be started.
+    #[error("cannot start the commit thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The archive has failed; nothing is written any more.
+    #[error("the archive has failed: {0}")]
+    Failed(Arc<str>),
+    /// The batch breaks a limit that its maker should have kept.
+    #[error(
+        "a batch of {frames} frames and {bytes} bytes, at most {BATCH_FRAMES_MAX} and {bytes_max} are allowed"
+    )]
+    Oversized {
+        /// Frames in the batch.
+        frames: usize,
+        /// Their charge.
+        bytes: u64,
+        /// The largest charge of a batch.
+        bytes_max: u64,
+    },
+}
+
+/// Why the archive ended otherwise than by having written everything.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// A file operation failed; what was not acknowledged may be lost.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The commit thread panicked.
+    #[error("the commit thread panicked: {0}")]
+    Panicked(String),
+}
+
+/// Recovers the log in `config.dir` and starts the commit thread.
+///
+/// Blocks while it recovers, at most as long as one segment takes to read (unless positions are damaged). The initial
+/// routine limit and status are set when it returns.
+///
+/// # Errors
+/// [`OpenError`]; nothing was started then.
+pub fn open(
+    config: Config,
+    storage: impl Storage,
+    observer: impl CommitObserver,
+) -> Result<(Appender, Archive, Recovery), OpenError> {
+    config.validate()?;
+    let dir = Dir { storage: Arc::new(storage), path: config.dir.clone() };
+    dir.storage.create_dir(&dir.path).context("create", &dir.path)?;
+    let lock = dir.storage.lock(&dir.path).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::WouldBlock {
+            return OpenError::Locked(dir.path.clone());
+        }
+        OpenError::Storage(StorageError { op: "lock", path: dir.path.clone(), source })
+    })?;
+    let recovered = recover::recover(&dir, &config)?;
+    let report = recovered.report;
+    let space = Space::new(dir, &config, report.log_id, recovered.current);
+    let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
+    let (archive, appender) = start(&config, log, report.next_offset, observer, lock)?;
+    Ok((appender, archive, report))
+}
+
+fn start(
+    config: &Config,
+    log: Log,
+    next_offset: u64,
+    observer: impl CommitObserver,
+    lock: Box<dyn std::any::Any + Send>,
+) -> Result<(Archive, Appender), OpenError> {
+    let gather = Arc::new(Gather::new(&Limits::new(config)));
+    let outlets = Arc::new(Outlets {
+        status: watch::Sender::new(Status::Ok),
+        routine_limit: watch::Sender::new(0),
+        watermark: watch::Sender::new(next_offset),
+        stats: Arc::default(),
+    });
+    let mut committer = Committer {
+        gather: Arc::clone(&gather),
+        commit_delay: config.commit_delay,
+        outlets: Arc::clone(&outlets),
+        observer,
+        log,
+    };
+    committer.publish();
+    let (ended_tx, ended_rx) = oneshot::channel();
+    let end = EndGuard {
+        gather: Arc::clone(&gather),
+        outlets: Arc::clone(&outlets),
+        error: Some("the commit thread panicked".into()),
+        _ended_tx: ended_tx,
+    };
+    let thread = std::thread::Builder::new()
+        .name("archive-commit".into())
+        .spawn(move || {
+            // The directory stays locked until the last byte is written.
+            let _lock = lock;
+            let mut end = end;
+            let result = committer.run();
+            end.error = result.as_ref().err().map(|error| error.to_string().into());
+            result
+        })
+        .map_err(OpenError::Thread)?;
+    let archive = Archive { gather: Arc::clone(&gather), outlets, thread: Some((ended_rx, thread)) };
+    let appender = Appender(Arc::new(AppenderGuard(gather)));
+    Ok((archive, appender))
+}
+
+/// Tells everyone when the commit thread ends, however it ends.
+struct EndGuard {
+    gather: Arc<Gather>,
+    outlets: Arc<Outlets>,
+    error: Option<Arc<str>>,
+    _ended_tx: oneshot::Sender<()>,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let Some(error) = self.error.take() else {
+            self.gather.fail("the archive has ended".into());
+            return;
+        };
+        tracing::error!(%error, "archive failed");
+        // In this order: who knows of the failure can no longer hand over anything.
+        self.gather.fail(Arc::clone(&error));
+        self.outlets.status.send_replace(Status::Failed { error });
+    }
+}
+
+/// Hands batches to the commit thread. Cheap to clone; the log ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Appender(Arc<AppenderGuard>);
+
+struct AppenderGuard(Arc<Gather>);
+
+impl Drop for AppenderGuard {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Appender {
+    /// Hands `batch`, at most [`BATCH_FRAMES_MAX`] frames, to the commit thread; waits while the block being gathered
+    /// is full.
+    ///
+    /// The frames are not yet durable: the [`CommitObserver`] tells when. Batches of one caller keep their order.
+    ///
+    /// # Errors
+    /// [`AppendError::Failed`] once storage has failed, [`AppendError::Oversized`] for a batch over the limits.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if it is dropped before it returned, the batch was not handed over.
+    pub async fn append(&self, batch: Arc<[Frame]>) -> Result<(), AppendError> {
+        self.0.0.push(batch).await
+    }
+}
+
+/// The running archive. Dropped without [`Archive::finish`], the thread ends after the commit in hand.
+pub struct Archive {
+    gather: Arc<Gather>,
+    outlets: Arc<Outlets>,
+    thread: Option<(oneshot::Receiver<()>, CommitThread)>,
+}
+
+type CommitThread = JoinHandle<Result<Summary, StorageError>>;
+
+impl Archive {
+    /// How the archive is, now and whenever that changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.outlets.status.subscribe()
+    }
+
+    /// The gate for routine frames: see [`charge`]. Only grows.
+    #[must_use]
+    pub fn routine_limit(&self) -> watch::Receiver<u64> {
+        self.outlets.routine_limit.subscribe()
+    }
+
+    /// Offset behind the last durable frame.
+    #[must_use]
+    pub fn watermark(&self) -> watch::Receiver<u64> {
+        self.outlets.watermark.subscribe()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> Arc<ArchiveStats> {
+        Arc::clone(&self.outlets.stats)
+    }
+
+    /// Waits until every [`Appender`] is dropped, the rest is durable and the thread has ended.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] when storage failed or the thread panicked, now or earlier.
+    ///
+    /// # Cancel safety
+    /// Dropping it abandons the archive: what is not yet durable is let go.
+    pub async fn finish(mut self) -> Result<Summary, ArchiveError> {
+        if let Some((ended_rx, _)) = &mut self.thread {
+            // The sender is never used: its drop is the signal.
+            _ = ended_rx.await;
+        }
+        let Some((_, thread)) = self.thread.take() else {
+            unreachable!("only `finish` takes the thread, and it consumes the archive");
+        };
+        match thread.join() {
+            Ok(result) => Ok(result?),
+            Err(panic) => Err(ArchiveError::Panicked(panic_text(&*panic))),
+        }
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.gather.abandon();
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,255 @@
+//! The commit thread: gather, write, sync, publish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::format::{BlockEncoder, BlockKind, charge};
+use super::gather::{Gather, Next};
+use super::positions::PositionTable;
+use super::segment::BlockContent;
+use super::space::Space;
+use super::storage::StorageError;
+use super::{ArchiveStats, Commit, CommitObserver, Durable, Status, Summary};
+use crate::frame::Frame;
+
+/// After this long without a commit the last one is attested.
+const ATTEST_AFTER: Duration = Duration::from_millis(100);
+/// How often a full disk is asked again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What others see of the thread.
+pub(super) struct Outlets {
+    pub(super) status: watch::Sender<Status>,
+    pub(super) routine_limit: watch::Sender<u64>,
+    pub(super) watermark: watch::Sender<u64>,
+    pub(super) stats: Arc<ArchiveStats>,
+}
+
+/// All state of the commit thread.
+pub(super) struct Committer<O> {
+    pub(super) gather: Arc<Gather>,
+    pub(super) commit_delay: Duration,
+    pub(super) outlets: Arc<Outlets>,
+    pub(super) observer: O,
+    pub(super) log: Log,
+}
+
+/// The log at its end.
+pub(super) struct Log {
+    space: Space,
+    table: PositionTable,
+    encoder: BlockEncoder,
+    durable: Vec<Durable>,
+    /// Offset behind the last durable frame.
+    next_offset: u64,
+    /// Whether a block says that everything is durable.
+    attested: bool,
+    last_commit: Instant,
+    /// Charges of the frames written since the start.
+    charged: u64,
+    routine_limit: u64,
+    retry_at: Option<Instant>,
+    summary: Summary,
+}
+
+impl<O: CommitObserver> Committer<O> {
+    /// Runs until the appenders are gone and everything is durable, or until storage fails.
+    pub(super) fn run(mut self) -> Result<Summary, StorageError> {
+        let mut batches = Vec::new();
+        loop {
+            let deadline = self.log.deadline();
+            match self.gather.next(&mut batches, self.commit_delay, deadline) {
+                Next::Commit => {
+                    if !self.commit(&batches)? {
+                        break;
+                    }
+                    batches.clear();
+                }
+                Next::Timeout => self.log.idle()?,
+                Next::End => break,
+            }
+            self.log.tend()?;
+            self.publish();
+        }
+        self.log.close()?;
+        self.log.summary.next_offset = self.log.next_offset;
+        Ok(self.log.summary)
+    }
+
+    /// Makes `batches` durable and tells everyone; `false` if the archive was abandoned before there was space.
+    fn commit(&mut self, batches: &[Arc<[Frame]>]) -> Result<bool, StorageError> {
+        self.log.encoder.encode(batches);
+        let started = Instant::now();
+        while !self.log.write()? {
+            // What is in hand is kept, and the senders wait, until there is space again.
+            self.publish();
+            self.outlets.stats.space_waits.fetch_add(1, Relaxed);
+            if self.gather.pause(RETRY_AFTER) {
+                return Ok(false);
+            }
+            self.log.tend()?;
+        }
+        let written = Instant::now();
+        self.log.space.current.sync()?;
+        let first_offset = self.log.next_offset;
+        let bytes = self.log.encoder.len();
+        self.log.committed(batches);
+        self.count(bytes, written - started, written.elapsed());
+        self.outlets.watermark.send_replace(self.log.next_offset);
+        self.observer.committed(&Commit {
+            first_offset,
+            next_offset: self.log.next_offset,
+            frames: batches,
+            positions: &self.log.durable,
+        });
+        Ok(true)
+    }
+
+    fn count(&self, bytes: u64, write: Duration, sync: Duration) {
+        let stats = &self.outlets.stats;
+        stats.frames.fetch_add(self.log.encoder.frame_count(), Relaxed);
+        stats.bytes.fetch_add(bytes, Relaxed);
+        stats.write_ns.fetch_add(nanos(write), Relaxed);
+        stats.sync_ns.fetch_add(nanos(sync), Relaxed);
+        stats.sync_ns_max.fetch_max(nanos(sync), Relaxed);
+        stats.commits.fetch_add(1, Relaxed);
+    }
+
+    /// Publishes limit and status where they changed.
+    pub(super) fn publish(&mut self) {
+        let limit = self.log.raise_limit();
+        let outlets = &self.outlets;
+        outlets.stats.rotations.store(self.log.space.rotations, Relaxed);
+        outlets.routine_limit.send_if_modified(|known| std::mem::replace(known, limit) != limit);
+        let is_short = self.log.space.is_short();
+        outlets.status.send_if_modified(|status| {
+            if is_short == matches!(status, Status::Degraded { .. }) {
+                return false;
+            }
+            if is_short {
+                let reason = self.log.space.shortage().into();
+                tracing::error!(%reason, "archive degraded");
+                *status = Status::Degraded { reason };
+            } else {
+                tracing::info!("the archive has space again");
+                *status = Status::Ok;
+            }
+            true
+        });
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Log {
+    pub(super) fn new(
+        space: Space,
+        table: PositionTable,
+        next_offset: u64,
+        attested: bool,
+    ) -> Result<Self, StorageError> {
+        let mut log = Self {
+            space,
+            table,
+            encoder: BlockEncoder::default(),
+            durable: Vec::new(),
+            next_offset,
+            attested,
+            last_commit: Instant::now(),
+            charged: 0,
+            routine_limit: 0,
+            retry_at: Some(Instant::now()),
+            summary: Summary { frames: 0, next_offset },
+        };
+        log.tend()?;
+        Ok(log)
+    }
+
+    /// When there is something to do even if no frame comes.
+    fn deadline(&self) -> Option<Instant> {
+        let attest_at = (!self.attested).then(|| self.last_commit + ATTEST_AFTER);
+        attest_at.into_iter().chain(self.retry_at).min()
+    }
+
+    /// Writes the encoded block; `false` if there is no space now.
+    fn write(&mut self) -> Result<bool, StorageError> {
+        let bytes = self.encoder.len();
+        let offset = self.next_offset;
+        if !self.space.make_room(bytes, &self.table, offset)? {
+            return Ok(false);
+        }
+        let current = &self.space.current;
+        let block = self.encoder.seal(current.segment_id, current.position, offset, offset);
+        match current.write(block) {
+            Err(error) if error.is_no_space() => {
+                self.space.revoke();
+                Ok(false)
+            }
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Takes note that the block written last is durable.
+    fn committed(&mut self, batches: &[Arc<[Frame]>]) {
+        self.space.current.position += self.encoder.len();
+        self.next_offset += self.encoder.frame_count();
+        self.summary.frames += self.encoder.frame_count();
+        self.encoder.durable(&mut self.durable);
+        self.table.apply(&self.durable);
+        self.charged += batches.iter().flat_map(|batch| batch.iter()).map(charge).sum::<u64>();
+        self.attested = false;
+        self.last_commit = Instant::now();
+    }
+
+    fn idle(&mut self) -> Result<(), StorageError> {
+        if self.last_commit.elapsed() >= ATTEST_AFTER {
+            self.attest()?;
+        }
+        Ok(())
+    }
+
+    /// Writes down that the last commit is durable, so that recovery need not write it anew.
+    fn attest(&mut self) -> Result<(), StorageError> {
+        if self.attested {
+            return Ok(());
+        }
+        self.attested = true;
+        let content = BlockContent::plain(BlockKind::Attestation, self.next_offset, &[]);
+        match self.space.current.push(&content) {
+            // Only the next recovery has a little more to do.
+            Err(error) if error.is_no_space() => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.space.current.sync(),
+        }
+    }
+
+    /// Looks after space, at most every [`RETRY_AFTER`] while the disk refuses it.
+    fn tend(&mut self) -> Result<(), StorageError> {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.space.tend(&self.table, self.next_offset)?;
+        let is_short = self.space.is_short();
+        self.retry_at = is_short.then(|| Instant::now() + RETRY_AFTER);
+        Ok(())
+    }
+
+    fn raise_limit(&mut self) -> u64 {
+        if let Some(room) = self.space.routine_room(self.attested) {
+            self.routine_limit = self.routine_limit.max(self.charged + room);
+        }
+        self.routine_limit
+    }
+
+    /// Leaves the log as the next start likes it best.
+    fn close(&mut self) -> Result<(), StorageError> {
+        self.attest()?;
+        self.space.current.trim()?;
+        self.space.current.sync()
+    }
+}

@@ -1,0 +1,138 @@
+//! What the archive is told, and the limits that follow from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_bytes_max};
+
+/// Frames in a batch given to [`Appender::append`](super::Appender::append) at most.
+pub const BATCH_FRAMES_MAX: usize = 64;
+/// A block is gathered up to this size; a single larger batch is a block of its own.
+const BLOCK_BYTES: u64 = 1 << 20;
+/// Space is allocated in steps of this size.
+const GROW_BYTES: u64 = 32 << 20;
+/// Space kept allocated ahead of what is written, so that the gate stays open between two steps.
+const AHEAD_BYTES: u64 = 16 << 20;
+/// Holes one recovery records at most; further ones are merged into the last.
+pub(super) const HOLES_MAX: usize = 1_024;
+
+/// How the archive works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The directory of the segments, `<data_dir>/archive`; created where missing.
+    pub dir: PathBuf,
+    /// How long routine frames are gathered for one commit; emergencies do not wait.
+    pub commit_delay: Duration,
+    /// A segment is sealed at about this size.
+    pub segment_bytes: u64,
+    /// Space kept for emergencies when the disk is full; the next segment in the making.
+    pub reserve_bytes: u64,
+    /// Streams whose positions are kept (`ingest.max_streams`); frames of a stream beyond are stored, but without a
+    /// position, and an error is logged.
+    pub max_streams: usize,
+    /// Largest payload of a frame.
+    pub payload_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("data/archive"),
+            commit_delay: Duration::from_millis(2),
+            segment_bytes: 256 << 20,
+            reserve_bytes: 64 << 20,
+            max_streams: 10_000,
+            payload_bytes_max: 128 << 10,
+        }
+    }
+}
+
+/// Why a [`Config`] cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The largest batch would not fit into a block.
+    #[error("payload_bytes_max is {found}, at most {max} fits into a block with {BATCH_FRAMES_MAX} frames")]
+    Payload {
+        /// As configured.
+        found: usize,
+        /// The largest that works.
+        max: usize,
+    },
+    /// The reserve could not hold the positions and a few blocks.
+    #[error(
+        "archive reserve is {found} bytes, at least {min} are needed for {max_streams} streams and a few blocks"
+    )]
+    Reserve {
+        /// As configured.
+        found: u64,
+        /// The smallest that works.
+        min: u64,
+        /// Whose positions it must hold.
+        max_streams: usize,
+    },
+    /// The reserve becomes a segment, so it may not be larger than one.
+    #[error("archive reserve is {reserve} bytes, which is more than a segment of {segment}")]
+    Segment {
+        /// The reserve as configured.
+        reserve: u64,
+        /// The segment size as configured.
+        segment: u64,
+    },
+}
+
+impl Config {
+    /// Checks that the sizes work together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with what was found and what is needed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let max = (BODY_BYTES_MAX / BATCH_FRAMES_MAX as u64 - charge_max(0)) as usize;
+        if self.payload_bytes_max > max {
+            let found = self.payload_bytes_max;
+            return Err(ConfigError::Payload { found, max });
+        }
+        let limits = Limits::new(self);
+        let min = limits.segment_overhead_bytes + 2 * limits.block_bytes_max + limits.ahead_bytes;
+        if self.reserve_bytes < min {
+            return Err(ConfigError::Reserve {
+                found: self.reserve_bytes,
+                min,
+                max_streams: self.max_streams,
+            });
+        }
+        if self.segment_bytes < self.reserve_bytes {
+            return Err(ConfigError::Segment { reserve: self.reserve_bytes, segment: self.segment_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Sizes that follow from a [`Config`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// A block is gathered up to this size.
+    pub(super) block_bytes: u64,
+    /// The largest block there can be: a whole batch of the largest frames.
+    pub(super) block_bytes_max: u64,
+    /// Header, positions and hole records of a new segment.
+    pub(super) segment_overhead_bytes: u64,
+    /// Space kept allocated ahead of what is written.
+    pub(super) ahead_bytes: u64,
+    /// Step of allocation.
+    pub(super) grow_bytes: u64,
+}
+
+impl Limits {
+    pub(super) fn new(config: &Config) -> Self {
+        let batch = BATCH_FRAMES_MAX as u64 * charge_max(config.payload_bytes_max);
+        let block_bytes = BLOCK_BYTES.min(config.reserve_bytes / 8);
+        let block_bytes_max = batch.max(block_bytes);
+        Self {
+            block_bytes,
+            block_bytes_max,
+            segment_overhead_bytes: SEGMENT_HEADER_BYTES + position_bytes_max(config.max_streams),
+            ahead_bytes: AHEAD_BYTES.min(config.reserve_bytes / 4).max(charge_max(config.payload_bytes_max)),
+            grow_bytes: GROW_BYTES.min(config.segment_bytes),
+        }
+    }
+}

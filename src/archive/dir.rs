@@ -1,0 +1,127 @@
+//! The archive's directory: names, listing, and what is kept of torn tails.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::scan::Scanner;
+use super::storage::{Access, Context, Storage, StorageError, StorageFile, write_all_at};
+
+/// Torn tails kept at most; the oldest go first. None of them was ever acknowledged.
+const LOST_FILES_MAX: usize = 64;
+/// Bytes kept of one torn tail at most.
+const LOST_BYTES_MAX: u64 = 16 << 20;
+
+/// Name of the segment whose first frame has offset `base`.
+pub(super) fn segment_name(base: u64) -> String {
+    format!("{base:020}.seg")
+}
+
+fn base_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
+}
+
+/// The bases of the segments in `dir`, ascending.
+pub(super) fn list_segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64>, StorageError> {
+    let names = storage.list(dir).context("list", dir)?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// The archive's directory and the storage it is on.
+#[derive(Clone)]
+pub(super) struct Dir {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) path: PathBuf,
+}
+
+impl Dir {
+    pub(super) fn segment(&self, base: u64) -> PathBuf {
+        self.path.join(segment_name(base))
+    }
+
+    /// A segment in the making that recovery has not yet put in place.
+    pub(super) fn recovery(&self) -> PathBuf {
+        self.path.join("recovery.tmp")
+    }
+
+    /// The space kept for the next segment.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    pub(super) fn segments(&self) -> Result<Vec<u64>, StorageError> {
+        list_segments(&*self.storage, &self.path)
+    }
+
+    pub(super) fn scan(&self, base: u64) -> Result<Scanner, StorageError> {
+        Scanner::open(&*self.storage, &self.segment(base))
+    }
+
+    pub(super) fn open(&self, path: &Path, access: Access) -> Result<Box<dyn StorageFile>, StorageError> {
+        self.storage.open(path, access).context("open", path)
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        self.storage.rename(from, to).context("rename", from)
+    }
+
+    pub(super) fn sync(&self) -> Result<(), StorageError> {
+        self.storage.sync_dir(&self.path).context("sync", &self.path)
+    }
+
+    pub(super) fn free_bytes(&self) -> Result<u64, StorageError> {
+        let free = self.storage.free_bytes(&self.path);
+        free.context("measure", &self.path)
+    }
+
+    /// Removes a file that may not exist.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        match self.storage.unlink(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.context("remove", path),
+        }
+    }
+
+    /// Copies the torn `bytes` of the segment `base` to `lost/` and makes them durable.
+    ///
+    /// They were never acknowledged, so a full disk is no reason to stop here: it is logged and they are let go.
+    pub(super) fn keep_lost(
+        &self,
+        base: u64,
+        scanner: &Scanner,
+        bytes: Range<u64>,
+    ) -> Result<(), StorageError> {
+        match self.copy_lost(base, scanner, bytes) {
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(%error, "no space to keep the bytes of a torn tail");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn copy_lost(&self, base: u64, scanner: &Scanner, bytes: Range<u64>) -> Result<(), StorageError> {
+        let lost = self.path.join("lost");
+        self.storage.create_dir(&lost).context("create", &lost)?;
+        self.trim_lost(&lost)?;
+        let path = lost.join(format!("{base:020}-{:012}.torn", bytes.start));
+        let end = bytes.end.min(bytes.start + LOST_BYTES_MAX);
+        let content = scanner.raw(bytes.start..end)?;
+        let file = self.open(&path, Access::Create)?;
+        write_all_at(&*file, &content, 0).context("write", &path)?;
+        file.sync_data().context("sync", &path)?;
+        self.storage.sync_dir(&lost).context("sync", &lost)
+    }
+
+    fn trim_lost(&self, lost: &Path) -> Result<(), StorageError> {
+        let mut names = self.storage.list(lost).context("list", lost)?;
+        names.retain(|name| name.ends_with(".torn"));
+        names.sort_unstable();
+        let excess = (names.len() + 1).saturating_sub(LOST_FILES_MAX);
+        names[..excess].iter().try_for_each(|name| self.remove(&lost.join(name)))
+    }
+}

@@ -1,0 +1,295 @@
+//! The body of a block of frames: written without an allocation per frame, read without trust.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::bytes::Cursor;
+use super::{
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
+    ORIGIN_HEADER_BYTES,
+};
+use crate::archive::Durable;
+use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+
+/// Bytes a batch takes in a block at most, the block's own header and padding not counted.
+pub(in crate::archive) fn encoded_len(batch: &[Frame]) -> u64 {
+    let frame_len = |frame: &Frame| {
+        let station = frame.origin.stream.station.as_str().len();
+        FRAME_HEADER_BYTES + frame.payload.len() + ORIGIN_HEADER_BYTES + station
+    };
+    batch.iter().map(frame_len).sum::<usize>() as u64
+}
+
+/// Builds one block of frames at a time in a buffer it keeps.
+#[derive(Default)]
+pub(in crate::archive) struct BlockEncoder {
+    buffer: Vec<u8>,
+    origins: OriginTable,
+    frame_count: u32,
+    received_max_ns: i64,
+}
+
+impl BlockEncoder {
+    /// Encodes `batches` as one block but for the header, which [`Self::seal`] puts in when the place is known.
+    pub(in crate::archive) fn encode(&mut self, batches: &[Arc<[Frame]>]) {
+        self.buffer.clear();
+        self.buffer.resize(BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES, 0);
+        self.origins.clear();
+        self.frame_count = 0;
+        self.received_max_ns = i64::MIN;
+        let frames_at = self.buffer.len();
+        for frame in batches.iter().flat_map(|batch| batch.iter()) {
+            self.push(frame);
+        }
+        let frames_len = (self.buffer.len() - frames_at) as u32;
+        self.buffer[frames_at - FRAMES_PREFIX_BYTES..frames_at - 4]
+            .copy_from_slice(&frames_len.to_le_bytes());
+        for origin in &self.origins.origins {
+            push_origin(&mut self.buffer, &origin.stream, origin.epoch);
+            self.buffer.extend_from_slice(origin.stream.station.as_str().as_bytes());
+        }
+        let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
+        self.buffer.resize(padded, 0);
+    }
+
+    fn push(&mut self, frame: &Frame) {
+        let origin = self.origins.index(frame);
+        let mut header = [0; FRAME_HEADER_BYTES];
+        header[0..4].copy_from_slice(&(frame.payload.len() as u32).to_le_bytes());
+        header[4..6].copy_from_slice(&origin.to_le_bytes());
+        header[6] = frame.priority as u8;
+        header[7] = frame.flags.0;
+        header[8..16].copy_from_slice(&frame.sequence.to_le_bytes());
+        header[16..24].copy_from_slice(&frame.ert_ns.to_le_bytes());
+        header[24..32].copy_from_slice(&frame.received_ns.to_le_bytes());
+        self.buffer.extend_from_slice(&header);
+        self.buffer.extend_from_slice(&frame.payload);
+        self.frame_count += 1;
+        self.received_max_ns = self.received_max_ns.max(frame.received_ns);
+    }
+
+    /// Bytes of the encoded block, header included.
+    pub(in crate::archive) fn len(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
+    /// Frames in the encoded block.
+    pub(in crate::archive) fn frame_count(&self) -> u64 {
+        u64::from(self.frame_count)
+    }
+
+    /// Puts the header in and returns the whole block, ready to be written at `position`.
+    pub(in crate::archive) fn seal(
+        &mut self,
+        segment_id: u64,
+        position: u64,
+        first_offset: u64,
+        synced_offset: u64,
+    ) -> &[u8] {
+        let body = &self.buffer[BLOCK_HEADER_BYTES as usize..];
+        let header = BlockHeader {
+            kind: BlockKind::Frames,
+            origin_count: self.origins.origins.len() as u16,
+            body_len: body.len() as u32,
+            frame_count: self.frame_count,
+            segment_id,
+            position,
+            first_offset,
+            synced_offset,
+            received_max_ns: self.received_max_ns,
+            body_crc: crc32c::crc32c(body),
+        };
+        self.buffer[..BLOCK_HEADER_BYTES as usize].copy_from_slice(&header.encode());
+        &self.buffer
+    }
+
+    /// What the encoded block makes durable, one entry for each origin and lane in it.
+    pub(in crate::archive) fn durable(&self, into: &mut Vec<Durable>) {
+        into.clear();
+        for (origin, lanes) in self.origins.origins.iter().zip(&self.origins.lanes) {
+            for priority in FramePriority::ALL {
+                let lane = lanes[priority.lane()];
+                if lane.frames > 0 {
+                    into.push(Durable {
+                        origin: Arc::clone(origin),
+                        priority,
+                        next: lane.next,
+                        frames: lane.frames,
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Lane {
+    next: u64,
+    frames: u64,
+}
+
+/// The origins of one block. Frames mostly share the `Arc` of their stream, so the address finds it.
+struct OriginTable {
+    origins: Vec<Arc<Origin>>,
+    lanes: Vec<[Lane; 2]>,
+    by_value: HashMap<Arc<Origin>, u16>,
+    by_address: [(usize, u16); Self::ADDRESSES],
+}
+
+impl Default for OriginTable {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            lanes: Vec::new(),
+            by_value: HashMap::new(),
+            by_address: [(0, 0); Self::ADDRESSES],
+        }
+    }
+}
+
+impl OriginTable {
+    const ADDRESSES: usize = 256;
+
+    fn clear(&mut self) {
+        self.origins.clear();
+        self.lanes.clear();
+        self.by_value.clear();
+        // The addresses mean something only while the block holds the `Arc`s.
+        self.by_address.fill((0, 0));
+    }
+
+    fn index(&mut self, frame: &Frame) -> u16 {
+        let address = Arc::as_ptr(&frame.origin) as usize;
+        let slot = (address >> 4) % Self::ADDRESSES;
+        let (known, mut index) = self.by_address[slot];
+        if known != address {
+            index = self.find_or_insert(&frame.origin);
+            self.by_address[slot] = (address, index);
+        }
+        let lane = &mut self.lanes[usize::from(index)][frame.priority.lane()];
+        lane.frames += 1;
+        lane.next = lane.next.max(frame.sequence.saturating_add(1));
+        index
+    }
+
+    fn find_or_insert(&mut self, origin: &Arc<Origin>) -> u16 {
+        if let Some(index) = self.by_value.get(origin) {
+            return *index;
+        }
+        let index = u16::try_from(self.origins.len()).expect("a block holds fewer than 65,536 origins");
+        self.origins.push(Arc::clone(origin));
+        self.lanes.push([Lane::default(); 2]);
+        self.by_value.insert(Arc::clone(origin), index);
+        index
+    }
+}
+
+/// Appends an origin without its station, as tables and positions have it.
+pub(super) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
+    buffer.extend_from_slice(&stream.source_id.to_le_bytes());
+    buffer.push(stream.source_kind as u8);
+    buffer.push(stream.station.as_str().len() as u8);
+    buffer.extend_from_slice(&[0; 2]);
+    buffer.extend_from_slice(&epoch.to_le_bytes());
+}
+
+/// An origin whose station is still to come.
+pub(super) struct OriginHeader {
+    source_id: u32,
+    source_kind: SourceKind,
+    station_len: usize,
+    pub(super) epoch: u64,
+}
+
+impl OriginHeader {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let source_id = cursor.u32()?;
+        let source_kind = SourceKind::from_wire(cursor.u8()?)?;
+        let station_len = usize::from(cursor.u8()?);
+        cursor.take(2)?;
+        let epoch = cursor.u64()?;
+        Some(Self { source_id, source_kind, station_len, epoch })
+    }
+
+    pub(super) fn station(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
+        let name = std::str::from_utf8(cursor.take(self.station_len)?).ok()?;
+        Some(StreamKey {
+            source_id: self.source_id,
+            source_kind: self.source_kind,
+            station: Station::new(name).ok()?,
+        })
+    }
+}
+
+/// The frames of a block. Payloads are slices of the body.
+pub(in crate::archive) struct FrameIter {
+    body: Bytes,
+    at: usize,
+    frames_end: usize,
+    left: u32,
+    origins: Vec<Arc<Origin>>,
+}
+
+impl FrameIter {
+    /// Starts on a block whose checksums were right; `None` if its tables make no sense all the same.
+    pub(in crate::archive) fn new(header: &BlockHeader, body: Bytes) -> Option<Self> {
+        let mut cursor = Cursor(&body);
+        let frames_len = cursor.u32()? as usize;
+        cursor.take(4)?;
+        cursor.take(frames_len)?;
+        let mut origins = Vec::new();
+        for _ in 0..header.origin_count {
+            let origin = OriginHeader::read(&mut cursor)?;
+            let stream = origin.station(&mut cursor)?;
+            origins.push(Arc::new(Origin { stream, epoch: origin.epoch }));
+        }
+        Some(Self {
+            at: FRAMES_PREFIX_BYTES,
+            frames_end: FRAMES_PREFIX_BYTES + frames_len,
+            left: header.frame_count,
+            body,
+            origins,
+        })
+    }
+
+    fn read(&mut self) -> Option<Frame> {
+        let mut cursor = Cursor(self.body.get(self.at..self.frames_end)?);
+        let payload_len = cursor.u32()? as usize;
+        let origin = Arc::clone(self.origins.get(usize::from(cursor.u16()?))?);
+        let priority = FramePriority::from_wire(cursor.u8()?)?;
+        let flags = FrameFlags(cursor.u8()?);
+        let sequence = cursor.u64()?;
+        let ert_ns = cursor.i64()?;
+        let received_ns = cursor.i64()?;
+        cursor.take(payload_len)?;
+        let payload_at = self.at + FRAME_HEADER_BYTES;
+        self.at = payload_at + payload_len;
+        Some(Frame {
+            source_id: origin.stream.source_id,
+            source_kind: origin.stream.source_kind,
+            priority,
+            flags,
+            sequence,
+            ert_ns,
+            received_ns,
+            payload: self.body.slice(payload_at..self.at),
+            origin,
+        })
+    }
+}
+
+impl Iterator for FrameIter {
+    /// `None` inside: the block is malformed from here on.
+    type Item = Option<Frame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let frame = self.read();
+        if frame.is_none() {
+            self.left = 0;
+        }
+        Some(frame)
+    }
+}

@@ -1,0 +1,352 @@
+//! Recovery: from whatever a crash left to a log that can be written again.
+//!
+//! Everything is derived from the segments, and every step can be interrupted: a crash in the middle leaves
+//! either what was there before or the finished result, so running it again ends the same way.
+//!
+//! What lies at or above the highest attested offset may exist in the page cache alone (after a failed sync the
+//! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it.
+
+mod survey;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::OpenError;
+use super::config::Config;
+use super::dir::Dir;
+use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
+use super::positions::{PositionTable, StreamPosition};
+use super::scan::{Scanner, Step};
+use super::segment::{BlockContent, Segment};
+use super::storage::{Access, Context, StorageError};
+use crate::frame::StreamKey;
+use survey::{PositionsCollector, Survey, checked_scan};
+
+/// What was found at the start, and what was done about it.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Where every stream stands, ordered by stream. All of it is durable.
+    pub positions: Vec<(StreamKey, StreamPosition)>,
+    /// Offset of the oldest frame that is kept.
+    pub first_offset: u64,
+    /// Offset the next frame will get.
+    pub next_offset: u64,
+    /// Names the log: offsets of one log mean nothing in another.
+    pub log_id: u64,
+    /// Bytes of a torn tail that were cut off; a copy is in `lost/`.
+    pub torn_bytes: u64,
+    /// Frames written anew because their commit was not attested.
+    pub rewritten_frames: u64,
+    /// Acknowledged frames that can no longer be read, found by this recovery.
+    pub holes: Vec<Hole>,
+    /// Segments read to find the positions: 1, unless positions were damaged.
+    pub segments_scanned: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Acknowledged frames that can no longer be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Offset of the first frame missing.
+    pub from_offset: u64,
+    /// Offset behind the last frame missing.
+    pub to_offset: u64,
+    /// File with the damage.
+    pub segment: PathBuf,
+    /// Where in the file the damage begins.
+    pub position: u64,
+    /// Damaged bytes; they stay where they are.
+    pub bytes: u64,
+}
+
+/// The state to go on from.
+pub(super) struct Recovered {
+    pub(super) current: Segment,
+    pub(super) table: PositionTable,
+    /// Whether a block already says that everything is durable.
+    pub(super) attested: bool,
+    pub(super) report: Recovery,
+}
+
+/// Brings the log in `dir` to a state that can be written again.
+pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError> {
+    let started = Instant::now();
+    dir.remove(&dir.recovery())?;
+    let mut bases = dir.segments()?;
+    let mut torn_bytes = 0;
+    let mut recovered = loop {
+        let Some(last) = bases.last().copied() else {
+            break fresh(dir, 0)?;
+        };
+        let survey = survey::survey(dir, last)?;
+        if survey.is_void() {
+            torn_bytes += discard(dir, last, &survey)?;
+            bases.pop();
+            if bases.is_empty() {
+                break fresh(dir, last)?;
+            }
+        } else {
+            break go_on(dir, &bases, survey)?;
+        }
+    };
+    recovered.table.set_limit(config.max_streams);
+    let report = &mut recovered.report;
+    report.torn_bytes += torn_bytes;
+    report.positions = recovered.table.to_vec();
+    report.first_offset = dir.segments()?.first().copied().unwrap_or(0);
+    report.elapsed = started.elapsed();
+    log(dir, report);
+    Ok(recovered)
+}
+
+fn log(dir: &Dir, report: &Recovery) {
+    for hole in &report.holes {
+        tracing::error!(
+            from_offset = hole.from_offset,
+            to_offset = hole.to_offset,
+            segment = %hole.segment.display(),
+            position = hole.position,
+            bytes = hole.bytes,
+            "acknowledged frames are damaged; the bytes are kept and the log goes on behind them"
+        );
+    }
+    if report.torn_bytes > 0 {
+        tracing::warn!(
+            torn_bytes = report.torn_bytes,
+            kept_in = %dir.path.join("lost").display(),
+            "cut off a torn tail that was never acknowledged"
+        );
+    }
+    tracing::info!(
+        dir = %dir.path.display(),
+        next_offset = report.next_offset,
+        streams = report.positions.len(),
+        rewritten_frames = report.rewritten_frames,
+        elapsed_ms = report.elapsed.as_millis() as u64,
+        "archive recovered"
+    );
+}
+
+/// A newest segment without a single sound byte: its content is kept in `lost/`, its place is taken again.
+fn discard(dir: &Dir, base: u64, survey: &Survey) -> Result<u64, StorageError> {
+    let scanner = dir.scan(base)?;
+    let end = scanner.content_end(0)?;
+    if end > 0 {
+        dir.keep_lost(base, &scanner, 0..end)?;
+        tracing::error!(segment = %survey.path.display(), "the newest segment holds nothing readable");
+    }
+    dir.remove(&survey.path)?;
+    dir.sync()?;
+    Ok(end)
+}
+
+/// Starts a new log whose first frame has offset `base`.
+fn fresh(dir: &Dir, base: u64) -> Result<Recovered, OpenError> {
+    let log_id = rand::random_range(1..u64::MAX);
+    let table = PositionTable::unlimited();
+    let mut current = new_segment(dir, log_id, base, &table)?;
+    install(dir, &mut current)?;
+    Ok(Recovered {
+        current,
+        table,
+        attested: true,
+        report: Recovery { next_offset: base, log_id, ..Recovery::default() },
+    })
+}
+
+fn go_on(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
+    let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
+    let log_id = match survey.log_id {
+        Some(log_id) => log_id,
+        None => older_log_id(dir, bases)?,
+    };
+    let report = Recovery {
+        next_offset: survey.next_offset,
+        log_id,
+        torn_bytes: survey.torn.end - survey.torn.start,
+        holes: survey.holes.iter().map(|hole| hole_of(dir, hole)).collect(),
+        segments_scanned,
+        ..Recovery::default()
+    };
+    if survey.is_clean() { reopen(dir, survey, table, report) } else { rewrite(dir, survey, table, report) }
+}
+
+fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {
+    Hole {
+        from_offset: hole.from_offset,
+        to_offset: hole.to_offset,
+        segment: dir.segment(hole.base_offset),
+        position: hole.position,
+        bytes: hole.bytes,
+    }
+}
+
+/// The positions as of the base of the last segment, and how many segments had to be read for them.
+fn positions_below(dir: &Dir, bases: &[u64], last: &Survey) -> Result<(PositionTable, usize), OpenError> {
+    let mut table = PositionTable::unlimited();
+    let last_index = bases.len() - 1;
+    let mut found = last.positions.clone();
+    let mut start = last_index;
+    while found.is_none() && start > 0 {
+        start -= 1;
+        found = leading_positions(dir, bases[start])?;
+    }
+    match found {
+        Some(entries) => table.restore(entries),
+        None => tracing::error!("no segment has sound positions; they are derived from the frames alone"),
+    }
+    for index in start..last_index {
+        apply_segment(dir, bases[index], bases[index + 1], &mut table)?;
+    }
+    Ok((table, bases.len() - start))
+}
+
+fn leading_positions(dir: &Dir, base: u64) -> Result<Option<Vec<(StreamKey, StreamPosition)>>, OpenError> {
+    let mut scanner = checked_scan(dir, base)?;
+    let mut collector = PositionsCollector::default();
+    loop {
+        match scanner.next()? {
+            Step::Block(header, body) if header.kind == BlockKind::Positions => {
+                collector.take(&body);
+            }
+            Step::Damage(_) => {}
+            _ => return Ok(collector.complete()),
+        }
+    }
+}
+
+/// Applies the frames of an older segment below `end`, the base of the next.
+fn apply_segment(dir: &Dir, base: u64, end: u64, table: &mut PositionTable) -> Result<(), OpenError> {
+    let mut scanner = checked_scan(dir, base)?;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, body) if header.first_offset < end => {
+                apply_block(&header, body, table);
+            }
+            Step::Block(..) | Step::Damage(_) => {}
+            Step::End(_) => return Ok(()),
+        }
+    }
+}
+
+fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut PositionTable) {
+    if header.kind == BlockKind::Frames {
+        let frames = FrameIter::new(header, body).into_iter().flatten();
+        for frame in frames.flatten() {
+            table.apply_frame(&frame);
+        }
+    }
+}
+
+fn older_log_id(dir: &Dir, bases: &[u64]) -> Result<u64, OpenError> {
+    for base in bases.iter().rev() {
+        if let super::scan::Head::Sound(header) = checked_scan(dir, *base)?.head() {
+            return Ok(header.log_id);
+        }
+    }
+    tracing::error!("no segment has a sound header; the log gets a new id");
+    Ok(rand::random_range(1..u64::MAX))
+}
+
+/// Nothing to repair: goes on in the last segment.
+fn reopen(
+    dir: &Dir,
+    survey: Survey,
+    mut table: PositionTable,
+    report: Recovery,
+) -> Result<Recovered, OpenError> {
+    apply_segment(dir, survey.base, u64::MAX, &mut table)?;
+    let file = dir.open(&survey.path, Access::ReadWrite)?;
+    let current = Segment {
+        file,
+        base: survey.base,
+        segment_id: survey.segment_id,
+        position: survey.end,
+        // What the file's length says need not be backed by space; it is asked for anew.
+        allocated: survey.end,
+        path: survey.path,
+    };
+    Ok(Recovered { current, table, attested: true, report })
+}
+
+/// Writes what is kept of the unattested tail into a new segment, and cuts it off the old one.
+fn rewrite(
+    dir: &Dir,
+    survey: Survey,
+    mut table: PositionTable,
+    mut report: Recovery,
+) -> Result<Recovered, OpenError> {
+    let mut scanner = dir.scan(survey.base)?;
+    if !survey.torn.is_empty() {
+        dir.keep_lost(survey.base, &scanner, survey.torn.clone())?;
+    }
+    // Two walks: the positions of the new segment are those below the first frame it holds.
+    apply_segment(dir, survey.base, survey.attested, &mut table)?;
+    let mut current = new_segment(dir, report.log_id, survey.attested, &table)?;
+    let result = copy(&mut scanner, &survey, &mut current, &mut table);
+    report.rewritten_frames = full(dir, result)?;
+    install(dir, &mut current)?;
+    if survey.attested > survey.base {
+        let old = dir.open(&survey.path, Access::ReadWrite)?;
+        old.set_len(survey.kept_end).context("trim", &survey.path)?;
+    }
+    Ok(Recovered { attested: survey.attested == survey.next_offset, current, table, report })
+}
+
+fn copy(
+    scanner: &mut Scanner,
+    survey: &Survey,
+    to: &mut Segment,
+    table: &mut PositionTable,
+) -> Result<u64, StorageError> {
+    for hole in &survey.holes {
+        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, &hole.encode()))?;
+    }
+    let mut next = survey.attested;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, body) if survey.is_tail(&header) && header.first_offset == next => {
+                to.push(&BlockContent {
+                    kind: BlockKind::Frames,
+                    first_offset: header.first_offset,
+                    synced_offset: survey.attested,
+                    body: &body,
+                    origin_count: header.origin_count,
+                    frame_count: header.frame_count,
+                    received_max_ns: header.received_max_ns,
+                })?;
+                next = header.next_offset();
+                apply_block(&header, body, table);
+            }
+            Step::Block(..) | Step::Damage(_) => {}
+            Step::End(_) => break,
+        }
+    }
+    Ok(next - survey.attested)
+}
+
+/// Begins a segment under a passing name, in the space of the reserve where there is one.
+fn new_segment(dir: &Dir, log_id: u64, base: u64, table: &PositionTable) -> Result<Segment, OpenError> {
+    let reserve = dir.reserve();
+    let (path, file) = match super::space::adopt_reserve(dir)? {
+        Some(file) => (reserve, file),
+        None => (dir.recovery(), dir.open(&dir.recovery(), Access::Create)?),
+    };
+    full(dir, Segment::begin(path, file, log_id, base, table))
+}
+
+fn install(dir: &Dir, segment: &mut Segment) -> Result<(), OpenError> {
+    full(dir, segment.install(dir))
+}
+
+/// Names the way out where the disk is too full even to recover.
+fn full<T>(dir: &Dir, result: Result<T, StorageError>) -> Result<T, OpenError> {
+    result.map_err(|error| {
+        if error.is_no_space() {
+            OpenError::NoSpace { dir: dir.path.clone(), free_bytes: dir.free_bytes().unwrap_or(0) }
+        } else {
+            error.into()
+        }
+    })
+}

@@ -1,0 +1,191 @@
+//! Walks the blocks of one segment, over damage where there is any. Reading and recovery both stand on it.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::format::{
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
+};
+use super::storage::{Access, Context, Storage, StorageError, StorageFile, read_full_at};
+
+/// Bytes read at once when nothing larger is asked for.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// What comes next in a segment.
+pub(super) enum Step {
+    /// A whole block whose checksums are right, and its body.
+    Block(BlockHeader, Bytes),
+    /// These bytes are no block, and a whole block follows.
+    Damage(Range<u64>),
+    /// No whole block follows from this position on; asking again later may find one.
+    End(u64),
+}
+
+/// What the segment's first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    Sound(SegmentHeader),
+    /// Of another version: nothing behind it is touched.
+    Version(u16),
+    Damaged,
+}
+
+/// Reads one segment from its first block to its last.
+pub(super) struct Scanner {
+    path: PathBuf,
+    file: Box<dyn StorageFile>,
+    head: Head,
+    segment_id: Option<u64>,
+    position: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl Scanner {
+    /// Opens the segment `path`.
+    pub(super) fn open(storage: &dyn Storage, path: &Path) -> Result<Self, StorageError> {
+        let file = storage.open(path, Access::Read).context("open", path)?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        let count = read_full_at(&*file, &mut bytes, 0).context("read", path)?;
+        let head = match SegmentHeader::decode(&bytes[..count]) {
+            Ok(header) => Head::Sound(header),
+            Err(HeaderError::Version(version)) => Head::Version(version),
+            Err(HeaderError::Damaged) => Head::Damaged,
+        };
+        let segment_id = match head {
+            Head::Sound(header) => Some(header.segment_id),
+            _ => None,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            head,
+            segment_id,
+            position: SEGMENT_HEADER_BYTES,
+            window: Vec::new(),
+            window_at: 0,
+        })
+    }
+
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next block, or what is there instead.
+    pub(super) fn next(&mut self) -> Result<Step, StorageError> {
+        let path = self.path.clone();
+        self.step().context("read", &path)
+    }
+
+    fn step(&mut self) -> io::Result<Step> {
+        if let Some(block) = self.block_here()? {
+            return Ok(block);
+        }
+        let Some(found) = self.find_block(self.position + ALIGNMENT)? else {
+            // A block may have been completed behind the search.
+            return Ok(self.block_here()?.unwrap_or(Step::End(self.position)));
+        };
+        // The file may be written while it is read: what was half there before is whole by now,
+        // since the block behind it was begun only afterwards.
+        if let Some(block) = self.block_here()? {
+            return Ok(block);
+        }
+        let damage = self.position..found;
+        self.position = found;
+        Ok(Step::Damage(damage))
+    }
+
+    fn block_here(&mut self) -> io::Result<Option<Step>> {
+        let mut found = self.block_at(self.position)?;
+        if found.is_none() {
+            // The window may be older than the block.
+            self.window.clear();
+            found = self.block_at(self.position)?;
+        }
+        Ok(found.map(|(header, body)| {
+            self.position = header.end();
+            // With a damaged segment header the first sound block tells the id.
+            self.segment_id.get_or_insert(header.segment_id);
+            Step::Block(header, body)
+        }))
+    }
+
+    fn block_at(&mut self, position: u64) -> io::Result<Option<(BlockHeader, Bytes)>> {
+        let segment_id = self.segment_id;
+        let bytes = self.bytes(position, BLOCK_HEADER_BYTES as usize)?;
+        let Ok(header) = BlockHeader::decode(bytes, position, segment_id) else {
+            return Ok(None);
+        };
+        let body_len = header.body_len as usize;
+        let body = self.bytes(position + BLOCK_HEADER_BYTES, body_len)?;
+        if body.len() < body_len || crc32c::crc32c(body) != header.body_crc {
+            return Ok(None);
+        }
+        Ok(Some((header, Bytes::copy_from_slice(body))))
+    }
+
+    /// Position of the first whole block from `from` on.
+    fn find_block(&mut self, from: u64) -> io::Result<Option<u64>> {
+        let mut chunk = vec![0; WINDOW_BYTES];
+        let mut at = aligned(from);
+        loop {
+            let count = read_full_at(&*self.file, &mut chunk, at)?;
+            for (index, bytes) in chunk[..count].chunks(ALIGNMENT as usize).enumerate() {
+                let position = at + index as u64 * ALIGNMENT;
+                if BlockHeader::is_magic(bytes) && self.block_at(position)?.is_some() {
+                    return Ok(Some(position));
+                }
+            }
+            if count < chunk.len() {
+                return Ok(None);
+            }
+            at += count as u64;
+        }
+    }
+
+    /// Position behind the last byte from `from` on that is not zero; `from` if there is none.
+    pub(super) fn content_end(&self, from: u64) -> Result<u64, StorageError> {
+        let mut chunk = vec![0; WINDOW_BYTES];
+        let (mut at, mut end) = (from, from);
+        loop {
+            let count = read_full_at(&*self.file, &mut chunk, at).context("read", &self.path)?;
+            if let Some(last) = chunk[..count].iter().rposition(|byte| *byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            if count < chunk.len() {
+                return Ok(end);
+            }
+            at += count as u64;
+        }
+    }
+
+    /// Raw bytes, for keeping what is cut off. Fewer than asked for at the end of the file.
+    pub(super) fn raw(&self, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let count = read_full_at(&*self.file, &mut bytes, range.start).context("read", &self.path)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    /// `count` bytes at `at` by way of the window; fewer at the end of the file.
+    fn bytes(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
+        let held = self.window_at..self.window_at + self.window.len() as u64;
+        if at < held.start || at + count as u64 > held.end {
+            self.window.resize(count.max(WINDOW_BYTES), 0);
+            let read = read_full_at(&*self.file, &mut self.window, at);
+            self.window.truncate(*read.as_ref().unwrap_or(&0));
+            self.window_at = at;
+            read?;
+        }
+        let start = (at - self.window_at) as usize;
+        let end = self.window.len().min(start + count);
+        Ok(&self.window[start..end])
+    }
+}

@@ -1,0 +1,139 @@
+//! The segment that is being written.
+
+use std::path::PathBuf;
+
+use super::dir::Dir;
+use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SegmentHeader, position_blocks};
+use super::positions::PositionTable;
+use super::storage::{Context, StorageError, StorageFile, write_all_at};
+use crate::frame::unix_now_ns;
+
+/// A segment open for writing, at its end.
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: Box<dyn StorageFile>,
+    pub(super) base: u64,
+    pub(super) segment_id: u64,
+    /// Where the next block goes.
+    pub(super) position: u64,
+    /// Up to here the file system has promised space.
+    pub(super) allocated: u64,
+}
+
+/// What to write into a block other than of new frames.
+pub(super) struct BlockContent<'a> {
+    pub(super) kind: BlockKind,
+    pub(super) first_offset: u64,
+    pub(super) synced_offset: u64,
+    pub(super) body: &'a [u8],
+    /// For frames: as they were in the block copied.
+    pub(super) origin_count: u16,
+    pub(super) frame_count: u32,
+    pub(super) received_max_ns: i64,
+}
+
+impl<'a> BlockContent<'a> {
+    /// A block without frames, written when everything below `offset` is durable.
+    pub(super) fn plain(kind: BlockKind, offset: u64, body: &'a [u8]) -> Self {
+        Self {
+            kind,
+            first_offset: offset,
+            synced_offset: offset,
+            body,
+            origin_count: 0,
+            frame_count: 0,
+            received_max_ns: 0,
+        }
+    }
+}
+
+impl Segment {
+    /// Writes the header and the positions of a new segment into `file`, which lies at `path` under another name.
+    ///
+    /// Everything below `base` must be durable. Nothing is synced here: see [`Self::install`].
+    pub(super) fn begin(
+        path: PathBuf,
+        file: Box<dyn StorageFile>,
+        log_id: u64,
+        base: u64,
+        table: &PositionTable,
+    ) -> Result<Self, StorageError> {
+        let segment_id = rand::random();
+        let header = SegmentHeader { log_id, segment_id, base_offset: base, created_ns: unix_now_ns() };
+        let mut bytes = header.encode().to_vec();
+        for body in position_blocks(&table.sorted()) {
+            let content = BlockContent::plain(BlockKind::Positions, base, &body);
+            let position = bytes.len() as u64;
+            encode_block(&mut bytes, segment_id, position, &content);
+        }
+        write_all_at(&*file, &bytes, 0).context("write", &path)?;
+        Ok(Self {
+            position: bytes.len() as u64,
+            allocated: file.size().context("measure", &path)?,
+            path,
+            file,
+            base,
+            segment_id,
+        })
+    }
+
+    /// Writes one block behind the last; synced with the next sync.
+    pub(super) fn push(&mut self, content: &BlockContent<'_>) -> Result<(), StorageError> {
+        let mut bytes = Vec::with_capacity(BLOCK_HEADER_BYTES as usize + content.body.len());
+        encode_block(&mut bytes, self.segment_id, self.position, content);
+        self.write(&bytes)?;
+        self.position += bytes.len() as u64;
+        self.allocated = self.allocated.max(self.position);
+        Ok(())
+    }
+
+    /// Writes a whole block at [`Self::position`], which does not move: the block counts once it is synced.
+    pub(super) fn write(&self, block: &[u8]) -> Result<(), StorageError> {
+        write_all_at(&*self.file, block, self.position).context("write", &self.path)
+    }
+
+    pub(super) fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync_data().context("sync", &self.path)
+    }
+
+    /// Makes the segment durable, gives it its name, and makes that durable.
+    ///
+    /// A crash in between leaves either the old state or the new one: the name appears in one step, and only
+    /// when the content is on stable storage.
+    pub(super) fn install(&mut self, dir: &Dir) -> Result<(), StorageError> {
+        self.sync()?;
+        let path = dir.segment(self.base);
+        dir.rename(&self.path, &path)?;
+        self.path = path;
+        dir.sync()
+    }
+
+    /// Gives back the space behind the last block.
+    pub(super) fn trim(&mut self) -> Result<(), StorageError> {
+        self.allocated = self.position;
+        let result = self.file.set_len(self.position);
+        result.context("trim", &self.path)
+    }
+
+    /// Space promised and not yet used.
+    pub(super) fn room(&self) -> u64 {
+        self.allocated.saturating_sub(self.position)
+    }
+}
+
+fn encode_block(bytes: &mut Vec<u8>, segment_id: u64, position: u64, content: &BlockContent<'_>) {
+    let header = BlockHeader {
+        kind: content.kind,
+        origin_count: content.origin_count,
+        body_len: content.body.len() as u32,
+        frame_count: content.frame_count,
+        segment_id,
+        position,
+        first_offset: content.first_offset,
+        synced_offset: content.synced_offset,
+        received_max_ns: content.received_max_ns,
+        body_crc: crc32c::crc32c(content.body),
+    };
+    bytes.extend_from_slice(&header.encode());
+    bytes.extend_from_slice(content.body);
+}

@@ -1,0 +1,280 @@
+//! Where the next block goes: allocation ahead of need, the reserve, and the gate that follows from both.
+//!
+//! The gate is a number, the routine limit: the fan-in sums [`charge`](super::charge) over every frame it passes and
+//! takes a routine frame only while the sum stays within it. The limit is the charge of what is written plus the
+//! space that routine may still use, so what has passed always fits. While the reserve exists, that is all space
+//! allocated in the current segment. When the current segment is full, the reserve becomes the next one. If no new
+//! reserve can be allocated then, the limit stays where it is, and what is left is for emergencies and for what had
+//! already passed.
+
+use std::path::PathBuf;
+
+use super::config::{Config, Limits};
+use super::dir::Dir;
+use super::format::BLOCK_HEADER_BYTES;
+use super::positions::PositionTable;
+use super::segment::Segment;
+use super::storage::{Access, StorageError, StorageFile};
+
+/// The smallest step of growth that is tried when the disk refuses larger ones.
+const GROW_BYTES_MIN: u64 = 64 << 10;
+
+/// The reserve left by an earlier run, if it is as good as new.
+pub(super) fn adopt_reserve(dir: &Dir) -> Result<Option<Box<dyn StorageFile>>, StorageError> {
+    let path = dir.reserve();
+    let file = match dir.open(&path, Access::ReadWrite) {
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    // A crash on the way to the next segment leaves a beginning in it, which must not look like a torn tail later.
+    let scanner = super::scan::Scanner::open(&*dir.storage, &path)?;
+    if scanner.content_end(0)? > 0 {
+        dir.remove(&path)?;
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
+/// The current segment and the reserve behind it.
+pub(super) struct Space {
+    dir: Dir,
+    limits: Limits,
+    segment_bytes: u64,
+    reserve_bytes: u64,
+    log_id: u64,
+    pub(super) current: Segment,
+    reserve: Option<Box<dyn StorageFile>>,
+    /// Whether the file system cannot allocate, so that its free space has to do.
+    estimating: bool,
+    /// Whether the file system refused space when last asked.
+    refused: bool,
+    /// Segments begun since the start.
+    pub(super) rotations: u64,
+}
+
+impl Space {
+    pub(super) fn new(dir: Dir, config: &Config, log_id: u64, current: Segment) -> Self {
+        Self {
+            dir,
+            limits: Limits::new(config),
+            segment_bytes: config.segment_bytes,
+            reserve_bytes: config.reserve_bytes,
+            log_id,
+            current,
+            reserve: None,
+            estimating: false,
+            refused: false,
+            rotations: 0,
+        }
+    }
+
+    /// Space that routine may use, if the gate is open at all.
+    pub(super) fn routine_room(&self, attested: bool) -> Option<u64> {
+        self.reserve.as_ref()?;
+        let attestation = if attested { 0 } else { BLOCK_HEADER_BYTES };
+        Some(self.current.room().saturating_sub(attestation))
+    }
+
+    /// Whether routine has to wait, or soon will.
+    pub(super) fn is_short(&self) -> bool {
+        self.refused
+    }
+
+    /// What to tell people about a shortage.
+    pub(super) fn shortage(&self) -> String {
+        let state = if self.reserve.is_some() {
+            "the reserve is whole"
+        } else {
+            "the reserve is in use, routine frames wait at their senders and emergencies go on"
+        };
+        let free = self.dir.free_bytes().unwrap_or(0);
+        format!(
+            "no space for the archive in {}: {free} bytes free, {} needed for a new reserve; {state}; free space \
+             on this file system, and writing goes on by itself",
+            self.dir.path.display(),
+            self.reserve_bytes,
+        )
+    }
+
+    /// The file system took back what it had promised.
+    pub(super) fn revoke(&mut self) {
+        self.refused = true;
+        self.current.allocated = self.current.position;
+    }
+
+    /// Restores the reserve and keeps the current segment ahead of what is written.
+    pub(super) fn tend(&mut self, table: &PositionTable, offset: u64) -> Result<(), StorageError> {
+        self.refused = false;
+        self.refill()?;
+        if self.current.room() >= self.limits.ahead_bytes || self.reserve.is_none() {
+            return Ok(());
+        }
+        if self.current.allocated < self.segment_bytes {
+            let to = (self.current.allocated + self.limits.grow_bytes).min(self.segment_bytes);
+            self.grow(to)?;
+        }
+        if self.current.room() < self.limits.ahead_bytes
+            && self.current.allocated >= self.segment_bytes
+            && self.rotate(table, offset)?
+        {
+            self.refill()?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a block of `bytes` fits at the current position, for it has passed the gate or is urgent.
+    ///
+    /// `false` when there is no space now.
+    pub(super) fn make_room(
+        &mut self,
+        bytes: u64,
+        table: &PositionTable,
+        offset: u64,
+    ) -> Result<bool, StorageError> {
+        let needed = bytes + BLOCK_HEADER_BYTES;
+        if self.current.room() >= needed {
+            return Ok(true);
+        }
+        let end = self.current.position + needed;
+        if end <= self.segment_bytes && self.reserve.is_some() && self.grow_to(end)? {
+            return Ok(true);
+        }
+        if self.rotate(table, offset)? {
+            self.refill()?;
+        }
+        // Without a reserve the segment may outgrow its size: better than to wait.
+        let end = self.current.position + needed;
+        let fits = self.current.room() >= needed || self.grow_to(end)?;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    /// Grows the current segment to `end` at least, by a whole step where the disk allows it.
+    fn grow_to(&mut self, end: u64) -> Result<bool, StorageError> {
+        let step = self.current.allocated + self.limits.grow_bytes;
+        self.grow(end.max(step.min(self.segment_bytes)))?;
+        if self.current.allocated < end && self.allocate_current(end)? {
+            self.current.allocated = end;
+        }
+        Ok(self.current.allocated >= end)
+    }
+
+    /// Grows the current segment to `to`, or as far as the disk allows.
+    fn grow(&mut self, to: u64) -> Result<(), StorageError> {
+        let mut step = to.saturating_sub(self.current.allocated);
+        while step > 0 {
+            let to = self.current.allocated + step;
+            if self.allocate_current(to)? {
+                self.current.allocated = to;
+                return Ok(());
+            }
+            self.refused = true;
+            if step <= GROW_BYTES_MIN {
+                return Ok(());
+            }
+            step = (step / 2).max(GROW_BYTES_MIN);
+        }
+        Ok(())
+    }
+
+    fn allocate_current(&mut self, to: u64) -> Result<bool, StorageError> {
+        let from = self.current.allocated;
+        let promised = self.current.room() + self.reserve.as_ref().map_or(0, |_| self.reserve_bytes);
+        let result = self.current.file.allocate(from, to);
+        let path = self.current.path.clone();
+        self.allocated(result, to - from, promised, path)
+    }
+
+    /// Creates the reserve if there is none. Without space it stays missing.
+    fn refill(&mut self) -> Result<(), StorageError> {
+        if self.reserve.is_some() {
+            return Ok(());
+        }
+        let path = self.dir.reserve();
+        let file = match adopt_reserve(&self.dir)? {
+            Some(file) => file,
+            None => match self.dir.open(&path, Access::Create) {
+                Err(error) if error.is_no_space() => {
+                    self.refused = true;
+                    return Ok(());
+                }
+                result => result?,
+            },
+        };
+        let result = file.allocate(0, self.reserve_bytes);
+        let promised = self.current.room();
+        if self.allocated(result, self.reserve_bytes, promised, path)? {
+            self.reserve = Some(file);
+            return Ok(());
+        }
+        self.refused = true;
+        drop(file);
+        // A part of a reserve would only keep the space from the emergencies in hand.
+        self.dir.remove(&self.dir.reserve())
+    }
+
+    /// What the result of an allocation of `bytes` means, when `promised` bytes are promised already.
+    fn allocated(
+        &mut self,
+        result: std::io::Result<()>,
+        bytes: u64,
+        promised: u64,
+        path: PathBuf,
+    ) -> Result<bool, StorageError> {
+        let Err(source) = result else {
+            return Ok(true);
+        };
+        let op = "allocate space in";
+        let error = StorageError { op, path, source };
+        match error.source.kind() {
+            std::io::ErrorKind::Unsupported => {
+                if !self.estimating {
+                    self.estimating = true;
+                    tracing::warn!(
+                        dir = %self.dir.path.display(),
+                        "this file system cannot allocate space ahead; its free space is trusted instead, which \
+                         other writers can take away"
+                    );
+                }
+                Ok(self.dir.free_bytes()? >= bytes + promised)
+            }
+            _ if error.is_no_space() => Ok(false),
+            _ => Err(error),
+        }
+    }
+
+    /// Makes the reserve the current segment, which begins at `offset`; all below is durable.
+    ///
+    /// `false` when that is not possible now.
+    fn rotate(&mut self, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
+        if self.current.base == offset {
+            return Ok(false);
+        }
+        let Some(file) = self.reserve.take() else {
+            return Ok(false);
+        };
+        let path = self.dir.reserve();
+        let begun = Segment::begin(path, file, self.log_id, offset, table);
+        let mut next = match begun {
+            Err(error) if error.is_no_space() => {
+                self.refused = true;
+                return Ok(false);
+            }
+            result => result?,
+        };
+        next.install(&self.dir)?;
+        if self.estimating {
+            next.allocated = next.position.max(self.reserve_bytes);
+        }
+        self.current.trim()?;
+        tracing::debug!(
+            sealed = %self.current.path.display(),
+            bytes = self.current.position,
+            next = %next.path.display(),
+            "segment sealed"
+        );
+        self.current = next;
+        self.rotations += 1;
+        Ok(true)
+    }
+}

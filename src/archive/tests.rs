@@ -1,0 +1,4 @@
+//! Tests of the archive as a whole, on the fake storage and on the real one.
+
+mod commit;
+mod support;

@@ -1,0 +1,160 @@
+//! Frames, archives and comparisons for the tests.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::archive::storage::mem::MemStorage;
+use crate::archive::{
+    Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Storage, StoredFrame, open,
+};
+use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+
+/// A small archive: many rotations with little data.
+pub(super) fn config() -> Config {
+    Config {
+        dir: PathBuf::from("/archive"),
+        commit_delay: Duration::ZERO,
+        segment_bytes: 192 << 10,
+        reserve_bytes: 128 << 10,
+        max_streams: 16,
+        payload_bytes_max: 256,
+    }
+}
+
+pub(super) fn dir() -> &'static Path {
+    Path::new("/archive")
+}
+
+pub(super) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
+    Arc::new(Origin {
+        stream: StreamKey {
+            source_id,
+            source_kind: SourceKind::LiveUplink,
+            station: Station::new("Svalbard").unwrap(),
+        },
+        epoch,
+    })
+}
+
+pub(super) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
+    let fill = |index| (sequence as usize * 31 + index) as u8;
+    Frame {
+        source_id: origin.stream.source_id,
+        source_kind: origin.stream.source_kind,
+        priority,
+        flags: FrameFlags(sequence as u8 & 3),
+        sequence,
+        ert_ns: sequence as i64 * 1_000,
+        received_ns: sequence as i64 * 1_000 + 7,
+        origin: Arc::clone(origin),
+        payload: (0..len).map(fill).collect::<Bytes>(),
+    }
+}
+
+pub(super) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
+    frame(origin, FramePriority::Routine, sequence, 64)
+}
+
+pub(super) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
+    frame(origin, FramePriority::Emergency, sequence, 64)
+}
+
+/// All fields of a frame, so that frames can be compared.
+pub(super) type Fields = (Arc<Origin>, FramePriority, FrameFlags, u64, i64, i64, Bytes);
+
+pub(super) fn fields(frame: &Frame) -> Fields {
+    assert_eq!(frame.source_id, frame.origin.stream.source_id);
+    assert_eq!(frame.source_kind, frame.origin.stream.source_kind);
+    (
+        Arc::clone(&frame.origin),
+        frame.priority,
+        frame.flags,
+        frame.sequence,
+        frame.ert_ns,
+        frame.received_ns,
+        frame.payload.clone(),
+    )
+}
+
+/// A commit as the observer saw it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) first_offset: u64,
+    pub(super) next_offset: u64,
+    pub(super) frames: Vec<Frame>,
+    pub(super) positions: Vec<Durable>,
+}
+
+/// A running archive whose commits can be awaited.
+pub(super) struct Running {
+    pub(super) appender: Appender,
+    pub(super) archive: Archive,
+    pub(super) recovery: Recovery,
+    pub(super) commits: mpsc::UnboundedReceiver<Seen>,
+    /// All acknowledged frames in the order of their offsets.
+    pub(super) acknowledged: Arc<Mutex<Vec<(u64, Frame)>>>,
+}
+
+pub(super) fn start(storage: &MemStorage) -> Running {
+    start_on(config(), storage.clone())
+}
+
+pub(super) fn start_on(config: Config, storage: impl Storage) -> Running {
+    let (commits_tx, commits) = mpsc::unbounded_channel();
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&acknowledged);
+    let observer = move |commit: &Commit<'_>| {
+        let batches = commit.frames.iter();
+        let frames: Vec<Frame> = batches.flat_map(|batch| batch.iter().cloned()).collect();
+        let offsets = commit.first_offset..commit.next_offset;
+        sink.lock().unwrap().extend(offsets.zip(frames.iter().cloned()));
+        _ = commits_tx.send(Seen {
+            first_offset: commit.first_offset,
+            next_offset: commit.next_offset,
+            frames,
+            positions: commit.positions.to_vec(),
+        });
+    };
+    let (appender, archive, recovery) = open(config, storage, observer).unwrap();
+    Running { appender, archive, recovery, commits, acknowledged }
+}
+
+impl Running {
+    pub(super) async fn append(&self, frames: Vec<Frame>) {
+        self.appender.append(frames.into()).await.unwrap();
+    }
+
+    /// Appends one batch and waits until it is durable.
+    pub(super) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
+        self.append(frames).await;
+        self.commits.recv().await.unwrap()
+    }
+
+    pub(super) async fn finish(self) -> crate::archive::Summary {
+        drop(self.appender);
+        self.archive.finish().await.unwrap()
+    }
+}
+
+/// Everything a reader finds.
+pub(super) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
+    let reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();
+    reader.map(Result::unwrap).collect()
+}
+
+/// Everything a reader finds in an archive without damage.
+pub(super) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
+    let frame = |item| match item {
+        Item::Frame(frame) => frame,
+        Item::Damage(damage) => panic!("damage: {damage:?}"),
+    };
+    items(storage, Filter::default()).into_iter().map(frame).collect()
+}
+
+pub(super) fn sequences(frames: &[StoredFrame]) -> Vec<u64> {
+    frames.iter().map(|stored| stored.frame.sequence).collect()
+}
