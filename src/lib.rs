@@ -4,5 +4,6 @@ pub mod actor;
 pub mod archive;
 pub mod config;
 pub mod frame;
+pub mod ingest;
 pub mod pipeline;
 pub mod wire;

@@ -32,6 +32,7 @@ pub mod gate;
 mod guard;
 pub mod processor;
 pub mod queue;
+pub mod router;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use fanout::{Batch, Consumer, Fanout};
 pub use gate::Gate;
 pub use processor::Processor;
 pub use queue::SourceQueue;
+pub use router::{Router, SessionId, SourceInfo, Stop};
 pub use stats::{Counters, PipelineStats};
 
 /// Most frames between fan-in and the archive: what can lie ahead of an emergency (RFC-0047).

@@ -58,6 +58,14 @@ pub struct Bodies {
     at: usize,
 }
 
+impl Bodies {
+    /// Bytes of all messages together, which a slice of any of them keeps in memory.
+    #[must_use]
+    pub fn whole_bytes(&self) -> usize {
+        self.whole.len()
+    }
+}
+
 impl Iterator for Bodies {
     type Item = Bytes;
 

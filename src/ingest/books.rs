@@ -1,0 +1,100 @@
+//! The books: received = archived + duplicates + rejected + in flight, in frames.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::wire::ErrorCode;
+
+/// Counters of one stream, or of all. Each is counted at its own stage, none is derived from another.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// FRAME messages read, whatever became of them.
+    received: AtomicU64,
+    /// Dropped because they had been accepted before.
+    duplicates: AtomicU64,
+    /// Handed to the pipeline.
+    accepted: AtomicU64,
+    /// Synced to disk.
+    archived: AtomicU64,
+    /// Refused, by the code the peer got.
+    rejected: [AtomicU64; ErrorCode::ALL.len()],
+}
+
+/// A moment's view of [`Books`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// FRAME messages read.
+    pub received: u64,
+    /// Handed to the pipeline.
+    pub accepted: u64,
+    /// Synced to disk.
+    pub archived: u64,
+    /// Dropped because they had been accepted before.
+    pub duplicates: u64,
+    /// Refused, for any reason.
+    pub rejected: u64,
+}
+
+impl Books {
+    pub(super) fn add_received(&self, frames: u64, duplicates: u64) {
+        self.received.fetch_add(frames, Relaxed);
+        self.duplicates.fetch_add(duplicates, Relaxed);
+    }
+
+    pub(super) fn add_accepted(&self, frames: u64) {
+        self.accepted.fetch_add(frames, Relaxed);
+    }
+
+    /// Counts frames that are synced to disk.
+    pub fn add_archived(&self, frames: u64) {
+        self.archived.fetch_add(frames, Relaxed);
+    }
+
+    pub(super) fn add_rejected(&self, code: ErrorCode, frames: u64) {
+        self.rejected[code as usize - 1].fetch_add(frames, Relaxed);
+    }
+
+    /// Frames refused with `code`.
+    #[must_use]
+    pub fn rejected(&self, code: ErrorCode) -> u64 {
+        self.rejected[code as usize - 1].load(Relaxed)
+    }
+
+    /// The counters now. While frames move they are read one after the other and may not balance.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            archived: self.archived.load(Relaxed),
+            accepted: self.accepted.load(Relaxed),
+            duplicates: self.duplicates.load(Relaxed),
+            rejected: self.rejected.iter().map(|count| count.load(Relaxed)).sum(),
+            received: self.received.load(Relaxed),
+        }
+    }
+}
+
+impl Totals {
+    /// Received and not yet settled one way or the other.
+    #[must_use]
+    pub const fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.archived + self.duplicates + self.rejected)
+    }
+
+    /// Handed to the pipeline and not archived: lost, when the pipeline has ended.
+    #[must_use]
+    pub const fn undelivered(&self) -> u64 {
+        self.accepted.saturating_sub(self.archived)
+    }
+}
+
+impl fmt::Display for Totals {
+    /// The line a drain ends with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { received, archived, duplicates, rejected, .. } = self;
+        let undelivered = self.undelivered();
+        write!(
+            f,
+            "received={received} archived={archived} duplicates={duplicates} rejected={rejected} undelivered={undelivered}"
+        )
+    }
+}

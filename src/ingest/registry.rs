@@ -1,0 +1,292 @@
+//! The registry: owns every session, keeps the limits, and decides who speaks for a stream.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::session;
+use super::stream::{Position, Speaker, Stream, StreamTable};
+use super::{Context, IngestConfig};
+use crate::actor::{
+    ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, SendError, spawn,
+};
+use crate::frame::{ANONYMOUS_EPOCH_MIN, Origin};
+use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
+use crate::wire::{ErrorCode, Hello, WireError};
+
+/// Room in the registry's mailbox; a full lane makes the listener and new sessions wait.
+const CAPACITY: Capacity = Capacity { urgent: 16, routine: 1024 };
+/// Room in a session's mailbox: its orders all say "end", so one that finds no room is not missed.
+const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
+/// Refused connections that are told why at a time; beyond that they are just closed.
+const REFUSALS_MAX: usize = 128;
+/// How long a request may take. The registry only looks into tables; longer means that it hangs.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) enum Message {
+    Accepted { socket: TcpStream, peer: SocketAddr },
+    Open { hello: Box<Hello>, speaker: Speaker, reply: Reply<Result<Opened, WireError>> },
+    StopAll(WireError),
+    Drain { reply: Reply<()> },
+    Names { reply: Reply<Vec<String>> },
+}
+
+/// A stream that a session may speak for from now on. Dropping it lets go of the stream.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) stream: Arc<Stream>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) position: Position,
+    session_id: SessionId,
+    table: Arc<StreamTable>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.stream.release(self.session_id);
+        if self.origin.is_anonymous() {
+            self.table.remove_anonymous(self.origin.epoch);
+        }
+    }
+}
+
+/// Talks to the registry. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    address: Address<Message>,
+}
+
+/// The registry has ended, or hangs.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the registry of sessions does not answer: {0}")]
+pub struct RegistryError(#[from] CallError);
+
+impl Registry {
+    /// Starts the registry over `table`; queues of new streams report to `sources`.
+    pub(crate) fn start(
+        context: Arc<Context>,
+        table: Arc<StreamTable>,
+        sources: Arc<Sources>,
+    ) -> (Self, ActorHandle) {
+        let (address, handle) = spawn("session registry", CAPACITY, |mailbox| {
+            let anonymous_next = first_anonymous_epoch();
+            let state = State {
+                registry: Self { address: mailbox.address() },
+                mailbox,
+                context,
+                table,
+                sources,
+                sessions: HashMap::new(),
+                by_monitor: HashMap::new(),
+                unfinished: Vec::new(),
+                per_address: HashMap::new(),
+                refusals: 0,
+                session_id_next: 1,
+                anonymous_next,
+                drained: None,
+            };
+            state.run()
+        });
+        (Self { address }, handle)
+    }
+
+    /// Hands over a connection. Waits while the registry is busy, which leaves connections in the backlog.
+    pub(super) async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> Result<(), SendError<()>> {
+        self.address.send(Message::Accepted { socket, peer }).await.map_err(|_| SendError(()))
+    }
+
+    /// Asks to speak for the stream of `hello`.
+    pub(super) async fn open(&self, hello: Hello, speaker: Speaker) -> Result<Opened, WireError> {
+        let hello = Box::new(hello);
+        let opened = self.address.call(CALL_TIMEOUT, |reply| Message::Open { hello, speaker, reply }).await;
+        opened.unwrap_or_else(|error| {
+            Err(WireError::new(ErrorCode::Draining, format!("the daemon is ending: {error}")))
+        })
+    }
+
+    /// Orders every session to end with `error`.
+    pub async fn stop_all(&self, error: WireError) {
+        // A registry that is gone has no sessions.
+        let _ = self.address.send_urgent(Message::StopAll(error)).await;
+    }
+
+    /// Refuses new connections and waits until every session has ended by itself.
+    ///
+    /// # Errors
+    /// When `timeout` passes first: see [`Registry::names`] for those left.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), RegistryError> {
+        Ok(self.address.call_urgent(timeout, |reply| Message::Drain { reply }).await?)
+    }
+
+    /// The sessions that have not ended, by the names the log has for them.
+    ///
+    /// # Errors
+    /// When the registry is gone.
+    pub async fn names(&self) -> Result<Vec<String>, RegistryError> {
+        Ok(self.address.call_urgent(CALL_TIMEOUT, |reply| Message::Names { reply }).await?)
+    }
+}
+
+/// Unique over restarts too, as far as the clock grows: archived frames keep their epochs apart.
+fn first_anonymous_epoch() -> u64 {
+    ANONYMOUS_EPOCH_MIN | crate::frame::unix_now_ns().unsigned_abs()
+}
+
+struct State {
+    mailbox: Mailbox<Message>,
+    registry: Registry,
+    context: Arc<Context>,
+    table: Arc<StreamTable>,
+    sources: Arc<Sources>,
+    sessions: HashMap<SessionId, Live>,
+    by_monitor: HashMap<MonitorId, SessionId>,
+    /// Streams whose session has ended before their queue: each holds on to the slot of its connection.
+    unfinished: Vec<Arc<Stream>>,
+    per_address: HashMap<IpAddr, usize>,
+    refusals: usize,
+    session_id_next: SessionId,
+    anonymous_next: u64,
+    drained: Option<Reply<()>>,
+}
+
+/// A session task this actor owns; dropping the handle would abort it.
+struct Live {
+    handle: ActorHandle,
+    session: Address<Stop>,
+    peer: SocketAddr,
+    refused: bool,
+    stream: Option<Arc<Stream>>,
+}
+
+impl State {
+    async fn run(mut self) {
+        while let Some(received) = self.mailbox.recv().await {
+            match received {
+                Received::Message(message) => self.handle(message),
+                Received::Down(down) => self.forget(down.monitor),
+                Received::Exit(_) => {}
+            }
+            if self.sessions.is_empty()
+                && let Some(drained) = self.drained.take()
+            {
+                let _ = drained.send(());
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Accepted { socket, peer } => self.accept(socket, peer),
+            Message::Open { hello, speaker, reply } => {
+                let _ = reply.send(self.open(&hello, speaker));
+            }
+            Message::StopAll(error) => {
+                for live in self.sessions.values() {
+                    // A full or closed mailbox means that the session is being stopped already.
+                    let _ = live.session.try_send_urgent(Stop(error.clone()));
+                }
+            }
+            Message::Drain { reply } => self.drained = Some(reply),
+            Message::Names { reply } => {
+                let _ =
+                    reply.send(self.sessions.values().map(|live| live.handle.name().to_owned()).collect());
+            }
+        }
+    }
+
+    fn accept(&mut self, socket: TcpStream, peer: SocketAddr) {
+        if self.drained.is_some() {
+            return;
+        }
+        let refusal = self.refusal(peer.ip());
+        if let Some(error) = &refusal {
+            self.context.refused(peer, error);
+            if self.refusals >= REFUSALS_MAX {
+                return;
+            }
+            self.refusals += 1;
+        } else {
+            *self.per_address.entry(peer.ip()).or_default() += 1;
+        }
+        let session_id = self.session_id_next;
+        self.session_id_next += 1;
+        let refused = refusal.is_some();
+        let (context, registry) = (Arc::clone(&self.context), self.registry.clone());
+        let name = format!("session {session_id} from {peer}");
+        let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
+            session::run(session::Arrival { session_id, socket, peer, refusal }, mailbox, context, registry)
+        });
+        let monitor = self.mailbox.monitor(&session);
+        self.by_monitor.insert(monitor, session_id);
+        self.sessions.insert(session_id, Live { handle, session, peer, refused, stream: None });
+    }
+
+    /// Why a connection from `address` cannot be had now, if so.
+    fn refusal(&mut self, address: IpAddr) -> Option<WireError> {
+        let IngestConfig { max_connections, max_connections_per_address, .. } = self.context.config;
+        let text = if self.slots_in_use(max_connections) >= max_connections {
+            format!("all {max_connections} connections are in use (ingest.max_connections)")
+        } else if self.per_address.get(&address).is_some_and(|count| *count >= max_connections_per_address) {
+            format!(
+                "all {max_connections_per_address} connections of {address} are in use (ingest.max_connections_per_address)"
+            )
+        } else {
+            return None;
+        };
+        Some(WireError::new(ErrorCode::Busy, text))
+    }
+
+    /// A slot is in use until its connection has ended and the stream's queue is empty: queues are what windows bound.
+    fn slots_in_use(&mut self, slots: usize) -> usize {
+        let connected = self.sessions.len() - self.refusals;
+        if connected + self.unfinished.len() >= slots {
+            self.unfinished.retain(|stream| stream.is_unfinished());
+        }
+        connected + self.unfinished.len()
+    }
+
+    fn open(&mut self, hello: &Hello, speaker: Speaker) -> Result<Opened, WireError> {
+        if self.drained.is_some() {
+            return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
+        }
+        let takeovers_max = self.context.config.max_takeovers_per_minute;
+        let session_id = speaker.session_id;
+        let (stream, epoch) = if hello.epoch == 0 {
+            let epoch = self.anonymous_next;
+            self.anonymous_next += 1;
+            (self.table.anonymous(hello.stream.clone(), epoch, self.queue()), epoch)
+        } else {
+            (self.table.named(&hello.stream, || self.queue())?, hello.epoch)
+        };
+        if let Some(live) = self.sessions.get_mut(&session_id) {
+            live.stream = Some(Arc::clone(&stream));
+        }
+        let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
+        Ok(Opened { stream, origin, position, session_id, table: Arc::clone(&self.table) })
+    }
+
+    fn queue(&self) -> Arc<SourceQueue> {
+        SourceQueue::new(Arc::clone(&self.sources), self.context.config.windows())
+    }
+
+    fn forget(&mut self, monitor: MonitorId) {
+        let session_id = self.by_monitor.remove(&monitor);
+        let Some(live) = session_id.and_then(|session_id| self.sessions.remove(&session_id)) else {
+            return;
+        };
+        self.unfinished.extend(live.stream.filter(|stream| stream.is_unfinished()));
+        if live.refused {
+            self.refusals -= 1;
+        } else if let Some(count) = self.per_address.get_mut(&live.peer.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&live.peer.ip());
+            }
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! One connection, from HELLO to its last byte.
+//!
+//! The decisions are made in code without I/O: `handshake` (what HELLO gets), `intake` (what a message does),
+//! `credit`, `outbox` (what is written next), `clock` (what is due when). This file, `input` and `closing` carry
+//! them out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::Context;
+use super::registry::{Opened, Registry};
+use crate::actor::{Mailbox, Received};
+use crate::frame::{Origin, unix_now_ns};
+use crate::pipeline::{SessionId, Stop};
+use crate::wire::{Bye, ClientMessage, ErrorCode, WireError, take_bodies};
+
+mod clock;
+mod closing;
+mod credit;
+mod handshake;
+mod input;
+mod intake;
+mod outbox;
+
+use clock::{Clock, Due};
+use input::Input;
+use intake::{Intake, Taken};
+use outbox::Outbox;
+
+/// In a drain a socket that has been empty for so long has nothing more.
+const DRAIN_QUIET: Duration = Duration::from_millis(100);
+/// In a drain nothing is read after this long.
+pub(super) const DRAIN_READ_MAX: Duration = Duration::from_secs(2);
+
+/// A connection as the listener found it.
+pub(super) struct Arrival {
+    pub(super) session_id: SessionId,
+    pub(super) socket: TcpStream,
+    pub(super) peer: SocketAddr,
+    /// Why it cannot be had, if so: it is told and closed.
+    pub(super) refusal: Option<WireError>,
+}
+
+/// Runs a session to its end.
+///
+/// # Errors
+/// Why the peer was not served to a BYE, for the log and whoever monitors the session.
+pub(super) async fn run(
+    arrival: Arrival,
+    mut mailbox: Mailbox<Stop>,
+    context: Arc<Context>,
+    registry: Registry,
+) -> Result<(), Ended> {
+    let Arrival { session_id, mut socket, peer, refusal } = arrival;
+    // A socket that refuses is dead, and the first read says so.
+    let _ = socket.set_nodelay(true);
+    if let Some(error) = refusal {
+        closing::say_error(&mut socket, BytesMut::new(), &error).await;
+        return Err(Ended::Error(error));
+    }
+    let mut input = Input::new();
+    let changed = Arc::new(Notify::new());
+    let greeting =
+        handshake::Greeting { session_id, peer, changed: &changed, context: &context, registry: &registry };
+    let handshake::Greeted { opened, outbox, intake } =
+        match greeting.greet(&mut socket, &mut input, &mut mailbox).await {
+            Ok(greeted) => greeted,
+            Err(Ended::Error(error)) => {
+                context.refused(peer, &error);
+                closing::say_error(&mut socket, BytesMut::new(), &error).await;
+                return Err(Ended::Error(error));
+            }
+            Err(lost) => return Err(lost),
+        };
+    let clock = Clock::new(outbox.heartbeat(), Instant::now());
+    let mut session = Session {
+        session_id,
+        socket,
+        mailbox,
+        shutdown: context.shutdown.clone(),
+        context,
+        input,
+        changed,
+        opened,
+        outbox,
+        intake,
+        clock,
+        phase: Phase::Open,
+        read_closed: false,
+    };
+    let served = session.serve().await;
+    if let Err(Ended::Error(error)) = &served {
+        session.context.refused(peer, error);
+    }
+    session.close(served).await
+}
+
+/// Why a session ended other than by a BYE from both sides.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    /// The peer got this ERROR.
+    #[error("{0}")]
+    Error(#[from] WireError),
+    /// The peer closed without BYE; everything accepted was settled.
+    #[error("the peer closed without BYE")]
+    Eof,
+    /// The connection broke; what was accepted is settled all the same.
+    #[error("connection lost: {0}")]
+    Lost(#[from] io::Error),
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Frames come in.
+    Open,
+    /// The daemon drains: what is in the socket is still read.
+    Draining { quiet_at: Instant, read_until: Instant },
+    /// No more frames come; what was accepted becomes durable.
+    Settling(Settling),
+}
+
+/// Why no more frames come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settling {
+    Bye,
+    Eof,
+    Drained,
+}
+
+struct Session {
+    session_id: SessionId,
+    socket: TcpStream,
+    mailbox: Mailbox<Stop>,
+    shutdown: watch::Receiver<bool>,
+    context: Arc<Context>,
+    input: Input,
+    /// Told when the stream's durable position or its queue has moved.
+    changed: Arc<Notify>,
+    opened: Opened,
+    outbox: Outbox,
+    intake: Intake,
+    clock: Clock,
+    phase: Phase,
+    /// The peer has shut down its writing side.
+    read_closed: bool,
+}
+
+impl Session {
+    /// Reads, writes and waits until everything that was accepted is settled.
+    async fn serve(&mut self) -> Result<Settling, Ended> {
+        let mut timer = std::pin::pin!(sleep_until(self.clock.next_due()));
+        // HELLO may have come with more behind it.
+        self.take_in_buffered()?;
+        loop {
+            self.refresh();
+            if let Phase::Settling(why) = self.phase
+                && self.is_settled()
+            {
+                return Ok(why);
+            }
+            let (now, willing) = (Instant::now(), self.is_willing_to_read());
+            self.clock.set_reading(willing, now);
+            let due = self.next_due(willing);
+            if timer.is_elapsed() || due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            let interest = interest(willing, !self.outbox.is_empty());
+            tokio::select! {
+                ready = ready(&self.socket, interest) => {
+                    let ready = ready?;
+                    if ready.is_writable() {
+                        self.outbox.write_to(&self.socket)?;
+                    }
+                    if willing && ready.is_readable() {
+                        self.read()?;
+                    }
+                }
+                order = self.mailbox.recv() => {
+                    if let Some(Received::Message(Stop(error))) = order {
+                        return Err(Ended::Error(error));
+                    }
+                }
+                () = shutdown(&mut self.shutdown), if self.phase == Phase::Open => self.begin_drain(),
+                () = self.changed.notified() => {}
+                () = &mut timer => {}
+            }
+            self.act_on_time()?;
+        }
+    }
+
+    /// Puts what is worth telling into the outbox, once what is in it has gone.
+    fn refresh(&mut self) {
+        let position = self.opened.stream.position();
+        if position.epoch == self.opened.origin.epoch {
+            self.outbox.refresh(
+                position.durable_next,
+                self.opened.stream.queue.queued_cost(),
+                &mut self.intake,
+                Instant::now(),
+            );
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let position = self.opened.stream.position();
+        let next = self.intake.accepted_next();
+        position.epoch == self.opened.origin.epoch
+            && next.iter().zip(position.durable_next).all(|(next, durable)| durable >= *next)
+    }
+
+    fn is_willing_to_read(&self) -> bool {
+        match self.phase {
+            _ if self.read_closed => false,
+            Phase::Settling(why) => why == Settling::Bye,
+            Phase::Open | Phase::Draining { .. } => {
+                self.intake.has_room(self.opened.stream.queue.queued_cost())
+            }
+        }
+    }
+
+    /// Reads what is there, then hands it all over at once.
+    fn read(&mut self) -> Result<(), Ended> {
+        let read = self.input.read_from(&self.socket);
+        if read.bytes > 0 {
+            self.heard(Instant::now());
+            self.take_in_buffered()?;
+        }
+        match read.end {
+            None => Ok(()),
+            Some(Err(error)) => Err(Ended::Lost(error)),
+            Some(Ok(())) => {
+                self.read_closed = true;
+                self.clock.stop(Instant::now());
+                if !matches!(self.phase, Phase::Settling(_)) {
+                    self.phase = Phase::Settling(Settling::Eof);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.clock.heard(now);
+        if let Phase::Draining { quiet_at, .. } = &mut self.phase {
+            *quiet_at = now + DRAIN_QUIET;
+        }
+    }
+
+    /// Decodes every whole message in the buffer and hands the frames over, emergencies in a lane of their own.
+    ///
+    /// What came before an offending message is accepted.
+    fn take_in_buffered(&mut self) -> Result<(), Ended> {
+        let (bodies, mut judged) = take_bodies(&mut self.input.bytes, self.context.config.message_bytes_max);
+        let read_bytes = bodies.whole_bytes();
+        let received_ns = unix_now_ns();
+        for body in bodies {
+            match self.intake.take(body, &self.opened.origin, received_ns) {
+                Ok(Taken::Frame) => {}
+                Ok(Taken::Other(message)) => self.answer(&message),
+                Err(error) => {
+                    judged = Err(error);
+                    break;
+                }
+            }
+        }
+        self.hand_over(read_bytes)?;
+        judged.map_err(Ended::Error)
+    }
+
+    fn answer(&mut self, message: &ClientMessage) {
+        match message {
+            ClientMessage::Ping(nonce) => self.outbox.pong(*nonce),
+            ClientMessage::Bye(_) => self.phase = Phase::Settling(Settling::Bye),
+            ClientMessage::Pong(_) | ClientMessage::Ignored(_) | ClientMessage::Frame(_) => {}
+        }
+    }
+
+    fn hand_over(&mut self, read_bytes: usize) -> Result<(), Ended> {
+        let Some(mut batch) = self.intake.take_batch(read_bytes) else {
+            return Ok(());
+        };
+        let stream = &self.opened.stream;
+        for books in [&*self.context.books, &stream.books] {
+            books.add_received(batch.received, batch.duplicates);
+            if let Some(code) = batch.rejected {
+                books.add_rejected(code, 1);
+            }
+        }
+        let frames = batch.lanes.iter().map(Vec::len).sum::<usize>() as u64;
+        let accepted = stream.accept(self.session_id, self.intake.accepted_next(), &mut batch.lanes);
+        for books in [&*self.context.books, &stream.books] {
+            match accepted {
+                Ok(()) => books.add_accepted(frames),
+                Err(_) => books.add_rejected(ErrorCode::TakenOver, frames),
+            }
+        }
+        self.intake.give_back(batch);
+        accepted.map_err(|_| {
+            Ended::Error(WireError::new(
+                ErrorCode::TakenOver,
+                "another connection speaks for this stream now",
+            ))
+        })
+    }
+
+    fn begin_drain(&mut self) {
+        let now = Instant::now();
+        self.outbox.goaway(DRAIN_READ_MAX);
+        self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + DRAIN_READ_MAX };
+    }
+
+    fn next_due(&self, willing: bool) -> Instant {
+        let mut due = self.clock.next_due();
+        if let Phase::Draining { quiet_at, read_until } = self.phase {
+            due = due.min(if willing { quiet_at.min(read_until) } else { read_until });
+        }
+        self.outbox.credit_due().map_or(due, |at| due.min(at))
+    }
+
+    fn act_on_time(&mut self) -> Result<(), Ended> {
+        let now = Instant::now();
+        match self.clock.act(now) {
+            Some(Due::Ping(nonce)) => self.outbox.ping(nonce),
+            Some(Due::Idle(silence)) => {
+                let text = format!("nothing heard for {silence:?}");
+                return Err(Ended::Error(WireError::new(ErrorCode::Idle, text)));
+            }
+            None => {}
+        }
+        if let Phase::Draining { quiet_at, read_until } = self.phase
+            && (now >= read_until || (now >= quiet_at && self.is_willing_to_read()))
+        {
+            self.phase = Phase::Settling(Settling::Drained);
+        }
+        Ok(())
+    }
+
+    /// Lets a successor speak for the stream, then says the last words, which may take a while.
+    async fn close(self, served: Result<Settling, Ended>) -> Result<(), Ended> {
+        let Self { mut socket, opened, outbox, mut intake, session_id, .. } = self;
+        let position = opened.stream.position();
+        let known = if position.epoch == opened.origin.epoch {
+            outbox.finish(
+                position.durable_next,
+                opened.stream.queue.queued_cost(),
+                &mut intake,
+                Instant::now(),
+            )
+        } else {
+            outbox.into_unsent()
+        };
+        let origin = Arc::clone(&opened.origin);
+        drop(opened);
+        let ended = match served {
+            Ok(Settling::Bye) => {
+                note_bye(session_id, &origin, intake.said_bye().unwrap_or_default(), intake.accepted_next());
+                closing::say_bye(&mut socket, known, position.durable_next).await;
+                return Ok(());
+            }
+            Ok(Settling::Eof) => {
+                closing::say(&mut socket, known).await;
+                return Err(Ended::Eof);
+            }
+            Ok(Settling::Drained) => {
+                WireError::new(ErrorCode::Draining, "the daemon has drained, what it acknowledged is kept")
+            }
+            Err(Ended::Error(error)) => error,
+            Err(lost) => return Err(lost),
+        };
+        closing::say_error(&mut socket, known, &ended).await;
+        Err(ended.into())
+    }
+}
+
+fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: [u64; 2]) {
+    let stream = &origin.stream;
+    if said.next == accepted_next {
+        tracing::info!(session, %stream, next = ?said.next, "feed complete");
+    } else {
+        tracing::warn!(
+            session, %stream, said = ?said.next, accepted = ?accepted_next,
+            "feed complete, but its BYE names other positions"
+        );
+    }
+}
+
+async fn shutdown(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+fn interest(read: bool, write: bool) -> Option<Interest> {
+    match (read, write) {
+        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+        (true, false) => Some(Interest::READABLE),
+        (false, true) => Some(Interest::WRITABLE),
+        (false, false) => None,
+    }
+}
+
+async fn ready(socket: &TcpStream, interest: Option<Interest>) -> io::Result<tokio::io::Ready> {
+    match interest {
+        Some(interest) => socket.ready(interest).await,
+        None => std::future::pending().await,
+    }
+}

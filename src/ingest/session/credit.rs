@@ -1,0 +1,78 @@
+//! Credit of one lane: how much the client may have sent, counted from 0 on each connection.
+
+/// Absolute credit, as ACK carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credit {
+    window: u64,
+    consumed: u64,
+    granted: u64,
+}
+
+impl Credit {
+    /// Nothing is granted yet.
+    pub(super) const fn new(window: u64) -> Self {
+        Self { window, consumed: 0, granted: 0 }
+    }
+
+    /// Takes `cost`; `Err` with what is left when the client has overrun what it was told.
+    pub(super) const fn consume(&mut self, cost: u64) -> Result<(), u64> {
+        let left = self.granted - self.consumed;
+        if cost > left {
+            return Err(left);
+        }
+        self.consumed += cost;
+        Ok(())
+    }
+
+    /// What can be granted while frames of cost `queued` wait: it never falls.
+    pub(super) const fn grantable(&self, queued: u64) -> u64 {
+        let limit = self.consumed + self.window.saturating_sub(queued);
+        if limit > self.granted { limit } else { self.granted }
+    }
+
+    /// The client is told `limit`.
+    pub(super) const fn grant(&mut self, limit: u64) {
+        self.granted = limit;
+    }
+
+    /// Whether `limit` is worth a message of its own: a quarter of the window more, or half of it used up.
+    pub(super) const fn is_worth_telling(&self, limit: u64) -> bool {
+        limit - self.granted >= self.window / 4
+            || (limit > self.granted && self.granted - self.consumed < self.window / 2)
+    }
+
+    /// The most the client was told.
+    pub(super) const fn granted(&self) -> u64 {
+        self.granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_only_grows_and_follows_the_queue() {
+        let mut credit = Credit::new(1000);
+        assert_eq!(credit.consume(1), Err(0), "nothing was granted");
+        credit.grant(credit.grantable(300));
+        assert_eq!(credit.granted(), 700, "a newcomer's first credit is the window less what is queued");
+        credit.consume(700).unwrap();
+        assert_eq!(credit.consume(1), Err(0));
+        assert_eq!(credit.grantable(1000), 700, "it never falls");
+        assert_eq!(credit.grantable(2000), 700, "not even with more queued than the window");
+        assert_eq!(credit.grantable(0), 1700, "an empty queue withholds nothing");
+    }
+
+    #[test]
+    fn small_growth_waits_for_company() {
+        let mut credit = Credit::new(1000);
+        credit.grant(1000);
+        credit.consume(100).unwrap();
+        assert!(!credit.is_worth_telling(1100));
+        assert!(credit.is_worth_telling(1250));
+        credit.consume(500).unwrap();
+        assert!(credit.is_worth_telling(1001), "the client runs short");
+        assert!(!credit.is_worth_telling(1000), "nothing new");
+    }
+}

@@ -1,0 +1,158 @@
+//! What the daemon has to tell a client: the newest values, put into bytes only when there is room to write.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::intake::Intake;
+use crate::frame::FramePriority;
+use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
+
+/// How long small growth of credit may wait for an ACK that it can ride on.
+const CREDIT_DELAY: Duration = Duration::from_millis(10);
+
+/// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    bytes: BytesMut,
+    heartbeat: Duration,
+    told: [Option<Told>; 2],
+    pong: Option<u64>,
+    ping: Option<u64>,
+    goaway: Option<Duration>,
+    credit_due: Option<Instant>,
+}
+
+/// What the last ACK of a lane said beside its credit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    durable_next: u64,
+    duplicates: u32,
+}
+
+impl Outbox {
+    /// Opens with WELCOME; the first ACKs follow with the first [`Outbox::refresh`].
+    pub(super) fn new(welcome: Welcome) -> Self {
+        let mut bytes = BytesMut::new();
+        welcome.encode(&mut bytes);
+        let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s));
+        Self { bytes, heartbeat, told: [None; 2], pong: None, ping: None, goaway: None, credit_due: None }
+    }
+
+    /// The heartbeat WELCOME named.
+    pub(super) const fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    pub(super) fn pong(&mut self, nonce: u64) {
+        self.pong = Some(nonce);
+    }
+
+    pub(super) fn ping(&mut self, nonce: u64) {
+        self.ping = Some(nonce);
+    }
+
+    pub(super) fn goaway(&mut self, deadline: Duration) {
+        self.goaway = Some(deadline);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// When credit that waits for company goes alone.
+    pub(super) const fn credit_due(&self) -> Option<Instant> {
+        self.credit_due
+    }
+
+    /// Encodes what is new, unless older bytes still wait to be written.
+    ///
+    /// The first ACKs come before anything else but WELCOME.
+    pub(super) fn refresh(
+        &mut self,
+        durable_next: [u64; 2],
+        queued: [u64; 2],
+        intake: &mut Intake,
+        now: Instant,
+    ) {
+        if self.bytes.is_empty() || (self.told == [None; 2] && intake.wants_acks()) {
+            self.encode(durable_next, queued, intake, now);
+        }
+    }
+
+    /// Everything that is known now, to be written before the last message.
+    pub(super) fn finish(
+        mut self,
+        durable_next: [u64; 2],
+        queued: [u64; 2],
+        intake: &mut Intake,
+        now: Instant,
+    ) -> BytesMut {
+        (self.pong, self.ping, self.goaway) = (None, None, None);
+        self.encode(durable_next, queued, intake, now);
+        self.bytes
+    }
+
+    /// What was encoded and not yet written.
+    pub(super) fn into_unsent(self) -> BytesMut {
+        self.bytes
+    }
+
+    fn encode(&mut self, durable_next: [u64; 2], queued: [u64; 2], intake: &mut Intake, now: Instant) {
+        if intake.wants_acks() {
+            self.encode_acks(durable_next, queued, intake, now);
+        }
+        if let Some(deadline) = self.goaway.take() {
+            let text = "the daemon is draining, finish with BYE or come back later".to_owned();
+            ServerMessage::GoAway(GoAway { deadline, text }).encode(&mut self.bytes);
+        }
+        if let Some(nonce) = self.pong.take() {
+            ServerMessage::Pong(nonce).encode(&mut self.bytes);
+        }
+        if let Some(nonce) = self.ping.take() {
+            ServerMessage::Ping(nonce).encode(&mut self.bytes);
+        }
+    }
+
+    fn encode_acks(&mut self, durable_next: [u64; 2], queued: [u64; 2], intake: &mut Intake, now: Instant) {
+        let is_overdue = self.credit_due.is_some_and(|due| now >= due);
+        let mut credit_waits = false;
+        for priority in FramePriority::ALL {
+            let lane = priority.lane();
+            let told = Told { durable_next: durable_next[lane], duplicates: intake.duplicates(priority) };
+            let credit = intake.credit(priority);
+            let credit_limit = credit.grantable(queued[lane]);
+            let has_grown = credit_limit > credit.granted();
+            let is_new = self.told[lane] != Some(told) || credit.is_worth_telling(credit_limit);
+            if is_new || (has_grown && is_overdue) {
+                credit.grant(credit_limit);
+                self.told[lane] = Some(told);
+                let Told { durable_next, duplicates } = told;
+                Ack { priority, duplicates, durable_next, credit_limit }.encode(&mut self.bytes);
+            } else {
+                credit_waits |= has_grown;
+            }
+        }
+        self.credit_due = match (credit_waits, self.credit_due) {
+            (true, Some(due)) if !is_overdue => Some(due),
+            (true, _) => Some(now + CREDIT_DELAY),
+            (false, _) => None,
+        };
+    }
+
+    /// Writes what the socket takes.
+    pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<()> {
+        while !self.bytes.is_empty() {
+            match socket.try_write(&self.bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.bytes.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! What outlives a connection: a stream's epoch, positions and queue, and which session speaks for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::books::Books;
+use crate::actor::Address;
+use crate::frame::{Frame, FramePriority, Origin, StreamKey};
+use crate::pipeline::{SessionId, SourceQueue, Stop};
+use crate::wire::{ErrorCode, WireError};
+
+/// Takeovers are counted over this span.
+const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
+
+/// How far a stream's current epoch has come, per lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The sequence space.
+    pub epoch: u64,
+    /// Everything below was accepted.
+    pub accepted_next: [u64; 2],
+    /// Everything below that was accepted is on stable storage.
+    pub durable_next: [u64; 2],
+}
+
+/// A stream. Shared by its session, the registry and the archive's commits; locks are held for moments only.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) queue: Arc<SourceQueue>,
+    pub(super) books: Books,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    origin: Arc<Origin>,
+    accepted_next: [u64; 2],
+    durable_next: [u64; 2],
+    owner: Option<Speaker>,
+    takeovers: VecDeque<Instant>,
+}
+
+/// The session that speaks for a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Speaker {
+    pub(super) session_id: SessionId,
+    /// Takes the order to end.
+    pub(super) session: Address<Stop>,
+    /// Told when the stream's durable position or its queue has moved.
+    pub(super) changed: Arc<Notify>,
+}
+
+/// The session does not speak for the stream any more; nothing was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Displaced;
+
+impl Stream {
+    fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>) -> Arc<Self> {
+        let Position { epoch, accepted_next, durable_next } = position;
+        let origin = Arc::new(Origin { stream: key, epoch });
+        let state = State { origin, accepted_next, durable_next, owner: None, takeovers: VecDeque::new() };
+        Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
+    }
+
+    /// Makes `speaker` the one who speaks, in `epoch`, and orders its predecessor to end.
+    ///
+    /// From here on nothing the predecessor reads is accepted. It is not waited for.
+    ///
+    /// # Errors
+    /// `busy` when the stream changes hands too often, `fenced` when `epoch` is older than the current one.
+    pub(super) fn open(
+        &self,
+        speaker: Speaker,
+        epoch: u64,
+        takeovers_max: usize,
+        now: Instant,
+    ) -> Result<(Arc<Origin>, Position), WireError> {
+        let mut state = self.lock();
+        let current = state.origin.epoch;
+        if epoch >= current && state.owner.is_some() {
+            state.note_takeover(takeovers_max, now)?;
+        }
+        if epoch < current {
+            let text = format!("epoch {epoch} is older than the stream's current epoch {current}");
+            return Err(WireError::new(ErrorCode::Fenced, text).with_detail(current));
+        }
+        if epoch > current {
+            state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch });
+            state.accepted_next = [0; 2];
+            state.durable_next = [0; 2];
+        }
+        self.queue.listen(Arc::clone(&speaker.changed));
+        if let Some(predecessor) = state.owner.replace(speaker) {
+            let error = if epoch > current {
+                WireError::new(ErrorCode::Fenced, format!("epoch {epoch} of this stream has connected"))
+                    .with_detail(epoch)
+            } else {
+                WireError::new(ErrorCode::TakenOver, "another connection speaks for this stream now")
+            };
+            // A full or closed mailbox means that the session is being stopped already.
+            let _ = predecessor.session.try_send_urgent(Stop(error));
+        }
+        Ok((Arc::clone(&state.origin), state.position()))
+    }
+
+    /// Accepts `batch` from `session_id`: everything below `accepted_next` is now the daemon's to keep.
+    pub(super) fn accept(
+        &self,
+        session_id: SessionId,
+        accepted_next: [u64; 2],
+        batch: &mut [Vec<Frame>; 2],
+    ) -> Result<(), Displaced> {
+        let mut state = self.lock();
+        if !state.is_owned_by(session_id) {
+            return Err(Displaced);
+        }
+        state.accepted_next = accepted_next;
+        // Under the lock, so that a successor's frames cannot come before these.
+        self.queue.push(batch);
+        Ok(())
+    }
+
+    /// Notes that everything of `origin` below `next` in this lane is on stable storage.
+    pub(super) fn advance_durable(&self, origin: &Origin, priority: FramePriority, next: u64) {
+        let mut state = self.lock();
+        if state.origin.epoch != origin.epoch {
+            return;
+        }
+        let durable_next = &mut state.durable_next[priority.lane()];
+        *durable_next = next.max(*durable_next);
+        if let Some(owner) = &state.owner {
+            owner.changed.notify_one();
+        }
+    }
+
+    /// The session has ended; another may speak without it being a takeover.
+    pub(super) fn release(&self, session_id: SessionId) {
+        let mut state = self.lock();
+        if state.is_owned_by(session_id) {
+            state.owner = None;
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.lock().position()
+    }
+
+    /// Whether frames wait although nobody speaks for the stream any more.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.lock().owner.is_none() && self.queue.queued_frames() != [0, 0]
+    }
+
+    /// Whether forgetting this stream loses nothing: nobody speaks for it and nothing of it was ever accepted.
+    fn is_blank(&self) -> bool {
+        let state = self.lock();
+        state.owner.is_none() && state.accepted_next == [0; 2] && state.durable_next == [0; 2]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn position(&self) -> Position {
+        Position {
+            epoch: self.origin.epoch,
+            accepted_next: self.accepted_next,
+            durable_next: self.durable_next,
+        }
+    }
+
+    fn is_owned_by(&self, session_id: SessionId) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.session_id == session_id)
+    }
+
+    fn note_takeover(&mut self, takeovers_max: usize, now: Instant) -> Result<(), WireError> {
+        while self.takeovers.front().is_some_and(|at| now.duration_since(*at) >= TAKEOVER_SPAN) {
+            self.takeovers.pop_front();
+        }
+        if self.takeovers.len() >= takeovers_max {
+            let text = format!("this stream was taken over {takeovers_max} times within a minute");
+            return Err(WireError::new(ErrorCode::Busy, text));
+        }
+        self.takeovers.push_back(now);
+        Ok(())
+    }
+}
+
+/// All streams, by key; and those of connections without an epoch, by the epoch they were given.
+#[derive(Debug)]
+pub struct StreamTable {
+    tables: RwLock<Tables>,
+    streams_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    named: HashMap<StreamKey, Arc<Stream>>,
+    anonymous: HashMap<u64, Arc<Stream>>,
+}
+
+impl StreamTable {
+    /// An empty table with room for `streams_max` named streams.
+    #[must_use]
+    pub fn new(streams_max: usize) -> Self {
+        Self { tables: RwLock::default(), streams_max }
+    }
+
+    /// Adds what was recovered, also beyond the table's room, for positions are never dropped.
+    ///
+    /// Everything recovered is durable, so that is how far each stream is accepted.
+    pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: [u64; 2], queue: Arc<SourceQueue>) {
+        let position = Position { epoch, accepted_next: durable_next, durable_next };
+        self.write().named.insert(key.clone(), Stream::new(key, position, queue));
+    }
+
+    /// The stream of `key`, made with `queue` when it is new.
+    ///
+    /// A full table first forgets a stream that never had a frame.
+    ///
+    /// # Errors
+    /// `limit` when the table is full.
+    pub(super) fn named(
+        &self,
+        key: &StreamKey,
+        queue: impl Fn() -> Arc<SourceQueue>,
+    ) -> Result<Arc<Stream>, WireError> {
+        let mut tables = self.write();
+        if let Some(stream) = tables.named.get(key) {
+            return Ok(Arc::clone(stream));
+        }
+        if tables.named.len() >= self.streams_max {
+            let blank = tables.named.iter().find(|(_, stream)| stream.is_blank()).map(|(key, _)| key.clone());
+            let Some(blank) = blank else {
+                let text =
+                    format!("stream {key} is new and ingest.max_streams = {} is reached", self.streams_max);
+                return Err(WireError::new(ErrorCode::Limit, text));
+            };
+            tables.named.remove(&blank);
+        }
+        let stream = Stream::new(key.clone(), Position::default(), queue());
+        tables.named.insert(key.clone(), Arc::clone(&stream));
+        Ok(stream)
+    }
+
+    /// A stream for one connection alone, under an epoch that must be unique.
+    pub(super) fn anonymous(&self, key: StreamKey, epoch: u64, queue: Arc<SourceQueue>) -> Arc<Stream> {
+        let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue);
+        self.write().anonymous.insert(epoch, Arc::clone(&stream));
+        stream
+    }
+
+    /// Forgets the stream of a connection that has ended.
+    pub(super) fn remove_anonymous(&self, epoch: u64) {
+        self.write().anonymous.remove(&epoch);
+    }
+
+    /// Tells the stream of `origin` that `frames` of it, up to below `next`, are on stable storage.
+    pub fn advance_durable(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
+        let stream = {
+            let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+            if origin.is_anonymous() {
+                tables.anonymous.get(&origin.epoch).cloned()
+            } else {
+                tables.named.get(&origin.stream).cloned()
+            }
+        };
+        if let Some(stream) = stream {
+            stream.books.add_archived(frames);
+            stream.advance_durable(origin, priority, next);
+        }
+    }
+
+    /// The position of a named stream.
+    #[must_use]
+    pub fn position(&self, key: &StreamKey) -> Option<Position> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.named.get(key).map(|stream| stream.position())
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
