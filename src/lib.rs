@@ -2,7 +2,9 @@
 
 pub mod actor;
 pub mod archive;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod frame;
 pub mod ingest;
 pub mod pipeline;

@@ -1,0 +1,73 @@
+//! The command line: what each command takes, and its exit code.
+//!
+//! Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 the drain's deadline passed with accepted frames not
+//! archived.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+//ARCHIVE1
+use crate::config::{Config, ConfigError, Loaded, environment};
+
+mod check;
+mod log;
+mod run;
+
+/// The command has failed.
+const FAILED: u8 = 1;
+/// Bad usage or configuration.
+const BAD_USAGE: u8 = 2;
+
+/// Telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (the default).
+    Run(run::RunArgs),
+    /// Check a configuration and print it in full, with defaults.
+    Check(ConfigArgs),
+    //ARCHIVE2
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct ConfigArgs {
+    /// The configuration; else ./aggregator.toml, config/aggregator.toml or
+    /// /etc/telemetry-aggregator/aggregator.toml, whichever is found first, or the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        Config::load(self.config.as_deref(), environment())
+    }
+}
+
+impl Cli {
+    /// Does what was asked and says how it went.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        match self.command.unwrap_or(Command::Run(self.run)) {
+            Command::Run(args) => run::execute(&args),
+            Command::Check(args) => check::execute(&args),
+            //ARCHIVE3
+        }
+    }
+}
+
+/// Says on stderr why a command failed; before logging is set up there is no other place.
+#[allow(clippy::print_stderr, reason = "command output")]
+fn fail(code: u8, error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("telemetry-aggregator: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,312 @@
+//! The daemon: wires the parts together, and takes them down again in the order the data flows.
+//!
+//! ```text
+//! listener -> registry -> sessions -> router, fan-in, processor -> archive
+//!    ^                        |                                      |
+//!    +------ shutdown --------+        commits: positions, books <---+
+//! ```
+//!
+//! This is the one place that knows all parts. [`Daemon::start`] builds, [`Daemon::run`] waits for a reason to end,
+//! `drain` ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
+use crate::archive::{self, Appender, Archive, Commit, CommitObserver, DiskStorage, Storage};
+use crate::config::Config;
+use crate::frame::Frame;
+use crate::ingest::{self, Books, Context, Credential, Credentials, IngestConfig, Registry, StreamTable};
+use crate::pipeline::fan_in::FanInConfig;
+use crate::pipeline::{
+    Counters, FanIn, Fanout, Gate, Output, OutputGone, PipelineStats, Processor, Router, SourceQueue, Sources,
+};
+
+mod drain;
+pub mod ready_file;
+pub mod signals;
+pub mod summary;
+
+pub use drain::Outcome;
+
+/// The listeners' bound addresses; what is not built yet stays closed and is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Sources connect here.
+    pub ingest: SocketAddr,
+    /// Subscribers connect here.
+    pub feed: Option<SocketAddr>,
+    /// Operators connect here.
+    pub http: Option<SocketAddr>,
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen {
+        /// The key that names the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The archive cannot be opened.
+    #[error("cannot open the archive: {0}")]
+    Archive(#[from] archive::OpenError),
+}
+
+/// The running daemon.
+pub struct Daemon {
+    config: Config,
+    addresses: Addresses,
+    shutdown_tx: watch::Sender<bool>,
+    sources: Arc<Sources>,
+    router: Router,
+    registry: Registry,
+    archive: Archive,
+    /// Everything that must not end before the drain, by name.
+    stages: Tasks,
+    view: View,
+}
+
+/// What there is to see of a running daemon; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The books of all streams together.
+    pub books: Arc<Books>,
+    /// The pipeline's counters, see [`crate::pipeline::stats::snapshot`].
+    pub counters: Arc<Counters>,
+    /// Tells that the counters changed.
+    pub stats_changed: watch::Receiver<PipelineStats>,
+    /// Where to subscribe to processed frames.
+    pub fanout: Fanout,
+    /// The registered sources.
+    pub router: Router,
+    /// The archive's counters.
+    pub archive_stats: Arc<archive::ArchiveStats>,
+    /// How the archive is.
+    pub archive_status: watch::Receiver<archive::Status>,
+}
+
+impl Daemon {
+    /// Recovers the archive, binds the listeners and starts all parts.
+    ///
+    /// Blocks while the archive recovers.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_on(config, DiskStorage).await
+    }
+
+    /// [`Daemon::start`] with the archive on another storage, for tests that make it fail.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_on(config: Config, storage: impl Storage) -> Result<Self, StartError> {
+        let listener = bind("ingest.listen", config.ingest.listen).await?;
+        let address = listener.local_addr();
+        let ingest_address =
+            address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
+
+        let (books, sources) = (Arc::new(Books::default()), Sources::new());
+        let ingest_config = ingest_config(&config);
+        let table = Arc::new(StreamTable::new(ingest_config.max_streams));
+        let observer = Bookkeeper { table: Arc::clone(&table), books: Arc::clone(&books) };
+        let (appender, archive, recovery) = archive::open(archive_config(&config), storage, observer)?;
+        for (key, position) in recovery.positions {
+            let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
+            table.restore(key, position.epoch, position.next, queue);
+        }
+
+        let counters = Arc::new(Counters::default());
+        let gate = Gate::new(archive.routine_limit(), archive::charge);
+        let fan_in = FanIn::new(Arc::clone(&sources), gate, fan_in_config(&config), Arc::clone(&counters));
+        let fanout = Fanout::new(config.pipeline.broadcast_capacity.get());
+        let processor =
+            Processor::new(fan_in, ArchiveOutput(appender), fanout.clone(), Arc::clone(&counters));
+        let stats_changed = processor.stats_changed();
+
+        let (shutdown_tx, shutdown) = watch::channel(false);
+        let (router, router_handle) = Router::start(Arc::clone(&sources));
+        let context = Arc::new(Context {
+            config: ingest_config,
+            credentials: credentials(&config),
+            router: router.clone(),
+            books: Arc::clone(&books),
+            shutdown: shutdown.clone(),
+        });
+        let (registry, registry_handle) = Registry::start(context, table, Arc::clone(&sources));
+        let listener_handle = ingest::listener::start(listener, registry.clone(), shutdown);
+        let (_, processor_handle) =
+            spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
+
+        let mut stages = Tasks::new();
+        for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
+            stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
+        }
+        let view = View {
+            books,
+            counters,
+            stats_changed,
+            fanout,
+            router: router.clone(),
+            archive_stats: archive.stats(),
+            archive_status: archive.status(),
+        };
+        let addresses = Addresses { ingest: ingest_address, feed: None, http: None };
+        Ok(Self { config, addresses, shutdown_tx, sources, router, registry, archive, stages, view })
+    }
+
+    /// Where the listeners are.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What there is to see.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    /// Runs until `stop` resolves or a part fails, then drains. `stop_at_once` cuts the drain short.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping it stops all parts where they are.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        stop_at_once: impl Future<Output = ()>,
+    ) -> Outcome {
+        let mut archive_status = self.archive.status();
+        let failure = tokio::select! {
+            () = stop => None,
+            Some((name, reason)) = self.stages.join_next() => {
+                let is_flowing = &*name != PROCESSOR;
+                Some(Failure { what: format!("{name} ended: {reason}"), is_flowing })
+            }
+            error = archive_failure(&mut archive_status) => {
+                Some(Failure { what: format!("archive failed: {error}"), is_flowing: false })
+            }
+        };
+        if let Some(Failure { what, .. }) = &failure {
+            tracing::error!("{what}; draining what can be drained, then exit 1: the restart recovers");
+        }
+        drain::drain(self, failure, stop_at_once).await
+    }
+}
+
+/// Name of the stage without which nothing is archived.
+const PROCESSOR: &str = "processor";
+
+/// A part that ended before its time.
+struct Failure {
+    what: String,
+    /// Whether accepted frames still reach the archive.
+    is_flowing: bool,
+}
+
+/// Waits until the archive has failed, and says why.
+async fn archive_failure(status: &mut watch::Receiver<archive::Status>) -> Arc<str> {
+    match status.wait_for(|status| matches!(status, archive::Status::Failed { .. })).await.as_deref() {
+        Ok(archive::Status::Failed { error }) => Arc::clone(error),
+        _ => "the commit thread is gone".into(),
+    }
+}
+
+fn ended(reason: ExitReason) -> Result<(), ExitReason> {
+    match reason {
+        ExitReason::Normal => Ok(()),
+        other => Err(other),
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| listen_error(key, address, source))
+}
+
+fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> StartError {
+    StartError::Listen { key, address, source }
+}
+
+/// Hands processed frames to the archive.
+struct ArchiveOutput(Appender);
+
+impl Output for ArchiveOutput {
+    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+        self.0.append(batch).await.map_err(|error| {
+            tracing::error!(%error, "a batch was not archived");
+            OutputGone
+        })
+    }
+}
+
+/// Tells streams and books what each commit made durable.
+struct Bookkeeper {
+    table: Arc<StreamTable>,
+    books: Arc<Books>,
+}
+
+impl CommitObserver for Bookkeeper {
+    fn committed(&mut self, commit: &Commit<'_>) {
+        for durable in commit.positions {
+            self.books.add_archived(durable.frames);
+            self.table.advance_durable(&durable.origin, durable.priority, durable.next, durable.frames);
+        }
+    }
+}
+
+fn ingest_config(config: &Config) -> IngestConfig {
+    let ingest = &config.ingest;
+    IngestConfig {
+        max_connections: ingest.max_connections.get(),
+        max_connections_per_address: ingest.max_connections_per_address.get(),
+        hello_timeout: ingest.hello_timeout,
+        heartbeat: ingest.heartbeat,
+        message_bytes_max: ingest.max_message as usize,
+        windows: [ingest.emergency_window, ingest.routine_window],
+        max_streams: ingest.max_streams.get(),
+        max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
+    }
+}
+
+fn credentials(config: &Config) -> Credentials {
+    let credential = |token: &crate::config::Token| Credential {
+        token: token.token.expose().to_owned(),
+        sources: token.sources.clone(),
+    };
+    Credentials::new(config.ingest.tokens.iter().map(credential).collect())
+}
+
+fn archive_config(config: &Config) -> archive::Config {
+    archive::Config {
+        dir: archive_dir(config),
+        commit_delay: config.archive.commit_delay,
+        segment_bytes: config.archive.segment_size,
+        reserve_bytes: config.archive.reserve,
+        max_streams: config.ingest.max_streams.get(),
+        payload_bytes_max: config.ingest.max_message as usize,
+    }
+}
+
+/// Where a daemon with this configuration keeps its segments.
+#[must_use]
+pub fn archive_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("archive")
+}
+
+fn fan_in_config(config: &Config) -> FanInConfig {
+    FanInConfig {
+        batch_frames_max: config.pipeline.processor_capacity.get(),
+        routine_max_delay: config.pipeline.routine_max_delay,
+    }
+}

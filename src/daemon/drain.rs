@@ -1,0 +1,134 @@
+//! The drain: every stage ends when the one before it has, and all of it within the deadline.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Daemon, Failure};
+use crate::archive::{Archive, ArchiveError, Status};
+use crate::ingest::{Registry, Totals};
+use crate::wire::{ErrorCode, WireError};
+
+/// Share of the deadline kept for the report and the exit itself.
+const MARGIN_DIVISOR: u32 = 10;
+/// The most that is kept.
+const MARGIN_MAX: Duration = Duration::from_millis(250);
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The books at the end.
+    pub totals: Totals,
+    /// A part failed, or the drain was cut short by a second signal.
+    pub failed: bool,
+    /// Every task had ended and was joined within the deadline.
+    pub complete: bool,
+}
+
+impl Outcome {
+    /// 0 done, 1 failed, 3 accepted frames did not reach the archive before the deadline.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self { failed: true, .. } => 1,
+            Self { totals, .. } if totals.undelivered() > 0 => 3,
+            _ => 0,
+        }
+    }
+}
+
+/// Takes the daemon down: no new connections, sessions finish, fan-in and processor run dry, the archive syncs.
+pub(super) async fn drain(
+    daemon: Daemon,
+    failure: Option<Failure>,
+    stop_at_once: impl Future<Output = ()>,
+) -> Outcome {
+    let Daemon { config, shutdown_tx, sources, router, registry, archive, mut stages, view, .. } = daemon;
+    let deadline = Instant::now() + config.shutdown.deadline - margin(config.shutdown.deadline);
+    let is_flowing = failure.as_ref().is_none_or(|failure| failure.is_flowing);
+    tracing::info!(deadline = ?config.shutdown.deadline, "draining");
+    shutdown_tx.send_replace(true);
+    let books = Arc::clone(&view.books);
+    drop(view);
+
+    let mut ended = Ended { archive_status: archive.status(), archive: None };
+    let stages_end = async {
+        settle_sessions(&registry, &mut ended.archive_status, is_flowing).await;
+        // Nobody is left who could push: the router says so, or it is gone and it is said for it.
+        if router.drain(config.shutdown.deadline).await.is_err() {
+            sources.finish();
+        }
+        drop(router);
+        while stages.join_next().await.is_some() {}
+        ended.archive = Some(finish(archive).await);
+    };
+    let cut_short = tokio::select! {
+        in_time = timeout_at(deadline, stages_end) => in_time.is_err().then_some("the deadline has passed"),
+        () = stop_at_once => Some("stopped at once by a second signal"),
+    };
+    if let Some(why) = cut_short {
+        name_stragglers(why, &registry, &stages.names()).await;
+    }
+    let archived = matches!(ended.archive, Some(Ok(())));
+    let stopped_at_once = cut_short.is_some_and(|why| why.starts_with("stopped"));
+    let outcome = Outcome {
+        totals: books.totals(),
+        failed: failure.is_some() || stopped_at_once || matches!(ended.archive, Some(Err(_))),
+        complete: cut_short.is_none() && archived,
+    };
+    report(&outcome);
+    outcome
+}
+
+struct Ended {
+    archive_status: watch::Receiver<Status>,
+    archive: Option<Result<(), ArchiveError>>,
+}
+
+/// Waits until every session has ended. Where their frames can never become durable, they are told to end.
+async fn settle_sessions(registry: &Registry, status: &mut watch::Receiver<Status>, is_flowing: bool) {
+    let storage_failed =
+        || WireError::new(ErrorCode::StorageFailed, "the daemon failed and ends, resume when it is back");
+    if !is_flowing {
+        registry.stop_all(storage_failed()).await;
+    }
+    // The registry answers when the last session is gone; a registry that is gone has none.
+    let drained = registry.drain(Duration::MAX);
+    tokio::pin!(drained);
+    tokio::select! {
+        _ = &mut drained => return,
+        _ = status.wait_for(|status| matches!(status, Status::Failed { .. })) => {}
+    }
+    registry.stop_all(storage_failed()).await;
+    let _ = drained.await;
+}
+
+async fn finish(archive: Archive) -> Result<(), ArchiveError> {
+    let finished = archive.finish().await;
+    match &finished {
+        Ok(summary) => {
+            tracing::info!(next_offset = summary.next_offset, frames = summary.frames, "archive closed")
+        }
+        Err(error) => tracing::error!(%error, "the archive did not end well"),
+    }
+    finished.map(|_| ())
+}
+
+async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {
+    let sessions = tokio::time::timeout(Duration::from_millis(100), registry.names()).await;
+    let sessions = sessions.ok().and_then(Result::ok).unwrap_or_default();
+    tracing::error!(?sessions, ?stages, "drain cut short: {why}; these had not ended");
+}
+
+fn report(outcome: &Outcome) {
+    let Totals { received, archived, duplicates, rejected, .. } = outcome.totals;
+    let undelivered = outcome.totals.undelivered();
+    tracing::info!(received, archived, duplicates, rejected, undelivered, "drained");
+}
+
+fn margin(deadline: Duration) -> Duration {
+    (deadline / MARGIN_DIVISOR).min(MARGIN_MAX)
+}

@@ -1,0 +1,46 @@
+//! One line a second on what the daemon does, for `run --simulate`.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::View;
+use crate::archive::Status;
+use crate::pipeline::stats::snapshot;
+
+/// Writes a line to `out` every second until it is dropped or `out` is gone.
+///
+/// # Errors
+/// What `out` says.
+pub async fn every_second(view: View, mut out: impl Write) -> io::Result<()> {
+    let started = Instant::now();
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let (mut before, mut then) = (view.books.totals(), started);
+    loop {
+        let now = ticks.tick().await;
+        let (totals, stats) = (view.books.totals(), snapshot(&view.counters));
+        let sources = view.router.list().await.map_or(0, |sources| sources.len());
+        let rate = (totals.archived - before.archived) as f64 / (now - then).as_secs_f64();
+        writeln!(
+            out,
+            "{:>4} s  {sources} sources  {rate:.0} frames/s  archived {}  emergencies {}  in flight {}  archive {}",
+            (now - started).as_secs(),
+            totals.archived,
+            stats.emergency_count,
+            totals.in_flight(),
+            describe(&view.archive_status.borrow()),
+        )?;
+        (before, then) = (totals, now);
+    }
+}
+
+fn describe(status: &Status) -> &str {
+    match status {
+        Status::Ok => "ok",
+        Status::Degraded { reason } => reason,
+        Status::Failed { error } => error,
+    }
+}
