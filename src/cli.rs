@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError, Loaded, environment};
 
 mod check;
+mod demo;
 mod log;
 mod run;
 
@@ -36,6 +37,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check a configuration and print it in full, with defaults.
     Check(ConfigArgs),
+    /// Play the RFC's scenario end to end, over loopback TCP and a temporary archive.
+    Demo,
     //ARCHIVE2
 }
 
@@ -60,6 +63,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(args) => run::execute(&args),
             Command::Check(args) => check::execute(&args),
+            Command::Demo => demo::execute(),
             //ARCHIVE3
         }
     }

@@ -49,7 +49,7 @@ pub struct Addresses {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} ({key}): {source}")]
+    #[error("cannot listen on {address} ({key})")]
     Listen {
         /// The key that names the address.
         key: &'static str,
@@ -59,7 +59,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The archive cannot be opened.
-    #[error("cannot open the archive: {0}")]
+    #[error("cannot open the archive")]
     Archive(#[from] archive::OpenError),
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
+
 use super::*;
 
 mod bonds;
@@ -12,7 +14,15 @@ mod model;
 mod supervision;
 
 /// Long enough to fail a test rather than hang it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What `future` gives; fails when it is only found ready because a timeout polled it again.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let start = Instant::now();
+    let output = timeout(PATIENCE, future).await.expect("nothing happened");
+    assert!(start.elapsed() < PATIENCE, "nobody was woken");
+    output
+}
 
 fn capacity(urgent: usize, routine: usize) -> Capacity {
     Capacity { urgent, routine }

@@ -1,2 +1,189 @@
-//! The daemon's command line.
-fn main() {}
+//! `uplink-sim`: simulated satellites and replay feeds against a running daemon.
+//!
+//! Exit codes: 0 everything sent was acknowledged, 1 it was not, 2 bad usage or input.
+
+use std::io::{self, IsTerminal, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use telemetry_aggregator::sim::cli::{Args, Form};
+use telemetry_aggregator::sim::{self, Plan, Progress, Report};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How often the terminal is brought up to date.
+const REFRESH: Duration = Duration::from_millis(200);
+/// Files the process needs beside one socket per source.
+const FILES_BESIDE_SOURCES: u64 = 64;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match start(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("uplink-sim: {error:#}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn start(args: &Args) -> anyhow::Result<ExitCode> {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(io::stderr)
+            .init();
+    }
+    let plan = match args.plan() {
+        Ok(plan) => plan,
+        Err(error) => {
+            say(&format!("uplink-sim: {error:#}"));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    raise_open_files(u64::from(plan.sources()) + FILES_BESIDE_SOURCES)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let report = runtime.block_on(simulate(plan))?;
+    let Some(report) = report else {
+        return Ok(ExitCode::from(1));
+    };
+    print_report(&report, args.report).context("cannot write the report")?;
+    Ok(ExitCode::from(u8::from(!report.is_complete())))
+}
+
+/// The soft limit on open files goes up to what the sources need, if the hard one allows.
+fn raise_open_files(needed: u64) -> anyhow::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    limit.current = Some(needed);
+    setrlimit(Resource::Nofile, limit)
+        .with_context(|| format!("{needed} open files are needed, at most {:?} are allowed", limit.maximum))
+}
+
+/// Runs the plan; `None` when a second signal stopped it at once.
+async fn simulate(plan: Plan) -> anyhow::Result<Option<Report>> {
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let progress = Arc::new(Progress::default());
+    let mut view = View::new(&plan);
+    let (stop_tx, stop_rx) = watch::channel(false);
+    let run = sim::run(plan, stop_rx, Arc::clone(&progress));
+    tokio::pin!(run);
+    let mut refresh = tokio::time::interval(REFRESH);
+    loop {
+        tokio::select! {
+            report = &mut run => {
+                view.close();
+                return Ok(Some(report));
+            }
+            () = signals.next() => {
+                if stop_tx.send_replace(true) {
+                    view.close();
+                    let counts = progress.counts();
+                    let missing = counts.sent - counts.acked.min(counts.sent);
+                    say(&format!("uplink-sim: stopped at once, {missing} frames not acknowledged"));
+                    return Ok(None);
+                }
+            }
+            _ = refresh.tick() => view.show(&progress),
+        }
+    }
+}
+
+/// SIGINT and SIGTERM alike.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// What is shown on stderr while it runs: a bar on a terminal, elsewhere the first trouble alone.
+struct View {
+    bar: Option<ProgressBar>,
+    sources: u32,
+    said_trouble: bool,
+}
+
+impl View {
+    fn new(plan: &Plan) -> Self {
+        let frames = plan.frames_per_source().checked_mul(u64::from(plan.sources()));
+        Self {
+            bar: io::stderr().is_terminal().then(|| new_bar(frames)),
+            sources: plan.sources(),
+            said_trouble: false,
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let counts = progress.counts();
+        let trouble = progress.trouble();
+        if let Some(bar) = &self.bar {
+            bar.set_position(counts.acked);
+            let waiting = counts.connected + counts.finished < u64::from(self.sources);
+            let trouble = trouble.filter(|_| waiting).unwrap_or_default();
+            bar.set_message(format!(
+                "acked, {} sent, {}/{} connected {trouble}",
+                counts.sent, counts.connected, self.sources
+            ));
+            bar.tick();
+        } else if let Some(trouble) = trouble
+            && !self.said_trouble
+            && counts.connected == 0
+            && counts.finished == 0
+        {
+            say(&format!("uplink-sim: no connection, trying again: {trouble}"));
+            self.said_trouble = true;
+        }
+    }
+
+    fn close(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn new_bar(frames: Option<u64>) -> ProgressBar {
+    let (bar, template) = match frames {
+        Some(frames) => (ProgressBar::new(frames), "{elapsed} [{bar:30}] {human_pos}/{human_len} {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {elapsed} {human_pos} {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// To stdout; a reader that has gone away is an error like any other.
+fn print_report(report: &Report, form: Form) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match form {
+        Form::Text => writeln!(out, "{report}")?,
+        Form::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// One line to stderr; where nobody can read it, nothing is lost.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,7 +1,8 @@
 //! Logging to stderr, as the configuration wants it.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Log, LogFormat, LogLevel};
@@ -22,4 +23,14 @@ pub(super) fn init(log: &Log) {
     };
     // Only tests that run several commands in one process set it twice.
     drop(set);
+}
+
+/// The demo's output: the story and a line per frame, on stdout, nothing around them.
+pub(super) fn init_demo() {
+    let filter = EnvFilter::new(
+        "telemetry_aggregator::demo=info,telemetry_aggregator::pipeline=debug,telemetry_aggregator::daemon=info",
+    );
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stdout);
+    // Only tests that run several commands in one process set it twice.
+    drop(builder.without_time().with_level(false).with_target(false).with_ansi(false).try_init());
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::guard::{GUARD_FRAMES_MAX, Guard};
-use super::queue::SourceQueue;
+use super::queue::{SourceQueue, Turn};
 use super::stats::Counters;
 use super::{BATCH_BYTES_MAX, PROCESSOR_FRAMES_MAX};
 use crate::frame::{Frame, FramePriority};
@@ -58,8 +58,16 @@ impl Sources {
         self.wake.notify_one();
     }
 
-    fn first(&self, priority: FramePriority) -> Option<Arc<SourceQueue>> {
-        self.lock().lanes[priority.lane()].pop_front()
+    /// Whose turn it is: routine only while no emergency waits anywhere.
+    fn first(&self) -> Option<(FramePriority, Arc<SourceQueue>)> {
+        let mut lists = self.lock();
+        FramePriority::ALL
+            .into_iter()
+            .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|queue| (priority, queue)))
+    }
+
+    fn first_routine(&self) -> Option<Arc<SourceQueue>> {
+        self.lock().lanes[FramePriority::Routine.lane()].pop_front()
     }
 
     fn to_back(&self, priority: FramePriority, queue: Arc<SourceQueue>) {
@@ -146,18 +154,26 @@ impl FanIn {
 
     /// Takes what goes next; empty when nothing may go now.
     fn take(&mut self, now: Instant) -> Vec<Frame> {
-        let mut batch = PartialBatch::new(self.batch_frames_max);
         if self.guard.is_due(now) {
             self.guard.reset();
-            self.fill(&mut batch, FramePriority::Routine, GUARD_FRAMES_MAX);
+            let mut batch = PartialBatch::new(self.batch_frames_max.min(GUARD_FRAMES_MAX));
+            while !batch.is_full()
+                && let Some(queue) = self.sources.first_routine()
+                && self.take_turn(FramePriority::Routine, true, queue, &mut batch)
+            {}
             if !batch.frames.is_empty() {
                 return batch.frames;
             }
         }
-        self.fill(&mut batch, FramePriority::Emergency, usize::MAX);
-        let emergencies = batch.frames.len();
-        self.fill(&mut batch, FramePriority::Routine, usize::MAX);
-        if batch.frames.len() == emergencies && batch.is_full() && self.routine_could_go() {
+        let mut batch = PartialBatch::new(self.batch_frames_max);
+        while !batch.is_full()
+            && let Some((priority, queue)) = self.sources.first()
+            && self.take_turn(priority, false, queue, &mut batch)
+        {}
+        let is_all_emergency =
+            batch.frames.last().is_some_and(|frame| frame.priority == FramePriority::Emergency)
+                && batch.frames[0].priority == FramePriority::Emergency;
+        if is_all_emergency && batch.is_full() && self.routine_could_go() {
             self.guard.kept_out(now);
         } else {
             self.guard.reset();
@@ -165,35 +181,35 @@ impl FanIn {
         batch.frames
     }
 
-    /// Gives the sources of a lane their turns until the batch is full, `frames_max` went, or the gate holds.
-    fn fill(&mut self, batch: &mut PartialBatch, priority: FramePriority, frames_max: usize) {
-        let frames_end = batch.frames.len().saturating_add(frames_max);
-        while !batch.is_full() && batch.frames.len() < frames_end {
-            let Some(queue) = self.sources.first(priority) else {
-                return;
-            };
-            let turn_end = frames_end.min(batch.frames.len() + TURN_FRAMES_MAX);
-            let (mut held, mut taken) = (false, batch.frames.len());
-            let (frames_limit, mut bytes) = (batch.frames_max.min(turn_end), batch.bytes);
-            let admit = |frame: &Frame| {
-                if taken == frames_limit || bytes >= BATCH_BYTES_MAX {
-                    return false;
-                }
-                held = !self.gate.admit(frame);
-                if !held {
-                    taken += 1;
-                    bytes += frame.payload.len();
-                }
-                !held
-            };
-            let more = queue.take(priority, admit, &mut batch.frames);
-            batch.bytes = bytes;
-            match (more, held) {
-                (true, true) => return self.sources.to_front(priority, queue),
-                (true, false) => self.sources.to_back(priority, queue),
-                (false, _) => {}
+    /// Gives one source its turn; false when the gate holds its next frame.
+    fn take_turn(
+        &mut self,
+        priority: FramePriority,
+        ahead: bool,
+        queue: Arc<SourceQueue>,
+        batch: &mut PartialBatch,
+    ) -> bool {
+        let frames_end = batch.frames_max.min(batch.frames.len() + TURN_FRAMES_MAX);
+        let (mut frames, mut bytes, mut held) = (batch.frames.len(), batch.bytes, false);
+        let admit = |frame: &Frame| {
+            if frames == frames_end || bytes >= BATCH_BYTES_MAX {
+                return false;
             }
+            held = !self.gate.admit(frame);
+            if !held {
+                frames += 1;
+                bytes += frame.payload.len();
+            }
+            !held
+        };
+        let turn = queue.take(priority, ahead, admit, &mut batch.frames);
+        batch.bytes = bytes;
+        match turn {
+            Turn::Dry => {}
+            Turn::SomeLeft if !held => self.sources.to_back(priority, queue),
+            Turn::SomeLeft | Turn::Overtaken => self.sources.to_front(priority, queue),
         }
+        !held
     }
 
     fn routine_could_go(&self) -> bool {

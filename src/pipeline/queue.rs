@@ -38,6 +38,17 @@ struct Lane {
     listed: bool,
 }
 
+/// How a source's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The lane is empty.
+    Dry,
+    /// Frames of the lane are left.
+    SomeLeft,
+    /// An emergency has come meanwhile and goes first; nothing was taken.
+    Overtaken,
+}
+
 /// What `frame` takes from a window while it waits.
 #[must_use]
 pub fn queue_cost(frame: &Frame) -> u64 {
@@ -58,19 +69,18 @@ impl SourceQueue {
 
     /// Moves all of `batch` into the lanes at once, so that no emergency of it is taken after a routine frame of it.
     pub fn push(self: &Arc<Self>, batch: &mut [Vec<Frame>; 2]) {
+        let mut lanes = self.lock();
         let mut newly_listed = [false; 2];
-        {
-            let mut lanes = self.lock();
-            for (at, frames) in batch.iter_mut().enumerate() {
-                let lane = &mut lanes.lane[at];
-                if frames.is_empty() {
-                    continue;
-                }
-                lane.cost += frames.iter().map(queue_cost).sum::<u64>();
-                lane.frames.extend(frames.drain(..));
-                newly_listed[at] = !std::mem::replace(&mut lane.listed, true);
+        for (at, frames) in batch.iter_mut().enumerate() {
+            let lane = &mut lanes.lane[at];
+            if frames.is_empty() {
+                continue;
             }
+            lane.cost += frames.iter().map(queue_cost).sum::<u64>();
+            lane.frames.extend(frames.drain(..));
+            newly_listed[at] = !std::mem::replace(&mut lane.listed, true);
         }
+        // Under the lock: who sees an emergency in the lane can rely on finding it in the list.
         self.sources.list(self, newly_listed);
     }
 
@@ -88,17 +98,24 @@ impl SourceQueue {
         [lanes.lane[0].frames.len(), lanes.lane[1].frames.len()]
     }
 
-    /// Takes frames of one lane in order while `admit` says yes, and says whether some are left.
+    /// Takes frames of one lane in order while `admit` says yes.
     ///
-    /// The caller owns the lane's place in the list of [`Sources`]: it lists the lane again if some are left.
+    /// Unless `ahead`, routine frames stay while emergencies of this source wait. The caller owns the lane's place in
+    /// the list of [`Sources`]: it lists the lane again if some are left.
     pub(super) fn take(
         &self,
         priority: FramePriority,
+        ahead: bool,
         mut admit: impl FnMut(&Frame) -> bool,
         out: &mut Vec<Frame>,
-    ) -> bool {
+    ) -> Turn {
         let mut lanes = self.lock();
-        let lane = &mut lanes.lane[priority.lane()];
+        let [emergency, routine] = &mut lanes.lane;
+        let lane = match priority {
+            FramePriority::Emergency => emergency,
+            FramePriority::Routine if !ahead && !emergency.frames.is_empty() => return Turn::Overtaken,
+            FramePriority::Routine => routine,
+        };
         while let Some(frame) = lane.frames.pop_front_if(|frame| admit(frame)) {
             let cost = queue_cost(&frame);
             lane.cost -= cost;
@@ -106,14 +123,16 @@ impl SourceQueue {
             out.push(frame);
         }
         lane.listed = !lane.frames.is_empty();
-        let more = lane.listed;
-        if lane.left_untold > 0 && (!more || lane.left_untold >= self.windows[priority.lane()] / 4) {
+        let turn = if lane.listed { Turn::SomeLeft } else { Turn::Dry };
+        if lane.left_untold > 0
+            && (turn == Turn::Dry || lane.left_untold >= self.windows[priority.lane()] / 4)
+        {
             lane.left_untold = 0;
             if let Some(listener) = &lanes.listener {
                 listener.notify_one();
             }
         }
-        more
+        turn
     }
 
     /// Looks at the first frame of a lane.

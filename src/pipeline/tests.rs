@@ -222,6 +222,33 @@ async fn the_listener_hears_of_room_only_when_it_matters() {
     assert_eq!(queue.queued_cost(), [0, 0]);
 }
 
+/// However pushing and taking interleave, the emergency of a batch leaves before the routine of that batch.
+#[test]
+fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
+    const BATCHES: u64 = 20_000;
+    let mut front = Front::new(Gate::open());
+    let (queue, sources) = (front.queue(), Arc::clone(&front.sources));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in 0..BATCHES {
+                push(&queue, [frame(0, Routine, batch), frame(0, Emergency, batch)]);
+            }
+            sources.finish();
+        });
+        let mut left = [0, 0];
+        runtime.block_on(async {
+            while let Some(batch) = front.fan_in.next_batch().await {
+                for frame in batch {
+                    left[frame.priority.lane()] = frame.sequence + 1;
+                    assert!(left[0] >= left[1], "routine {} left before its emergency", frame.sequence);
+                }
+            }
+        });
+        assert_eq!(left, [BATCHES; 2]);
+    });
+}
+
 /// An output that takes a batch only when the test lets it.
 struct Slow {
     seen_tx: mpsc::UnboundedSender<Arc<[Frame]>>,

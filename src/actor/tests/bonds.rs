@@ -1,15 +1,12 @@
 use futures::FutureExt;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::*;
 
 /// Receives every entry until the mailbox is dry.
 async fn drain<M>(mut mailbox: Mailbox<M>) -> Vec<Received<M>> {
     let mut entries = Vec::new();
-    timeout(PATIENCE, async { while mailbox.recv_batch(&mut entries, 16).await > 0 {} })
-        .await
-        .expect("the mailbox runs dry");
+    soon(async { while mailbox.recv_batch(&mut entries, 16).await > 0 {} }).await;
     entries
 }
 
@@ -37,7 +34,7 @@ async fn a_panic_is_a_reason() {
     });
     watcher.monitor(&target);
     target.send(1).await.unwrap();
-    let reason = down(timeout(PATIENCE, watcher.recv()).await.unwrap()).reason;
+    let reason = down(soon(watcher.recv()).await).reason;
     assert!(matches!(&reason, ExitReason::Panic(message) if message.contains("formatted 1")), "{reason:?}");
     assert_eq!(handle.join().await, reason);
 }
@@ -63,8 +60,8 @@ async fn an_abort_and_a_dropped_handle_are_errors_to_the_watcher() {
     let (unpolled, handle) = puppet();
     watcher.monitor(&unpolled);
     drop(handle);
-    assert_eq!(down(timeout(PATIENCE, watcher.recv()).await.unwrap()).reason, error("aborted"));
-    timeout(PATIENCE, unpolled.closed()).await.unwrap();
+    assert_eq!(down(soon(watcher.recv()).await).reason, error("aborted"));
+    soon(unpolled.closed()).await;
 }
 
 #[tokio::test]
@@ -205,7 +202,7 @@ async fn a_link_tells_either_side_of_the_other_ones_failure() {
     mine.link(&target);
     target.send(Err("broken")).await.unwrap();
     let expected = Exit { from: target.id(), reason: error("broken") };
-    assert_eq!(exit(timeout(PATIENCE, mine.recv()).await.unwrap()), expected);
+    assert_eq!(exit(soon(mine.recv()).await), expected);
     handle.join().await;
     assert_eq!(mine.try_recv(), None, "linked twice is linked once");
 
@@ -220,7 +217,7 @@ async fn a_link_tells_either_side_of_the_other_ones_failure() {
         }
     });
     let expected = Exit { from: failing.id(), reason: error("failing") };
-    assert_eq!(exit(timeout(PATIENCE, exits_rx).await.unwrap().unwrap()), expected);
+    assert_eq!(exit(soon(exits_rx).await.unwrap()), expected);
     failing_handle.join().await;
 }
 

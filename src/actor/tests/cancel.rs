@@ -73,22 +73,45 @@ async fn a_dropped_recv_match_keeps_what_it_passed_over() {
 async fn a_receiver_in_another_task_than_before_is_woken() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     assert_eq!(mailbox.recv().now_or_never(), None);
-    let (entry, ()) = tokio::join!(tokio::time::timeout(PATIENCE, mailbox.recv()), async {
+    let (entry, ()) = tokio::join!(soon(mailbox.recv()), async {
         tokio::task::yield_now().await;
         address.try_send(1).unwrap();
     });
-    assert_eq!(message(entry.unwrap()), 1);
+    assert_eq!(message(entry), 1);
 }
 
 #[tokio::test]
-async fn a_busy_receiver_lets_others_run() {
-    let (address, mut mailbox) = mailbox(capacity(1, 2));
-    let (other_tx, mut other_rx) = tokio::sync::oneshot::channel();
+async fn a_sender_that_waits_in_another_task_than_before_is_woken() {
+    let (address, mut mailbox) = mailbox(capacity(1, 1));
+    address.try_send(0).unwrap();
+    let mut sending = Box::pin(address.send(1));
+    assert_eq!((&mut sending).now_or_never(), None);
+    let (sent, ()) = tokio::join!(soon(sending), async {
+        tokio::task::yield_now().await;
+        assert_eq!(message(mailbox.try_recv()), 0);
+    });
+    sent.unwrap();
+}
+
+/// A task that can only run when the test's own yields; the flag says whether it did.
+fn bystander(tasks: &mut Tasks) -> tokio::sync::oneshot::Receiver<()> {
+    let (ran_tx, ran_rx) = tokio::sync::oneshot::channel();
+    tasks.spawn("bystander", async move { ran_tx.send(()).map_err(|()| "nobody listens") });
+    ran_rx
+}
+
+#[tokio::test]
+async fn busy_senders_and_receivers_let_others_run() {
+    let (address, mut mailbox) = mailbox(capacity(1, 1_000));
     let mut tasks = Tasks::new();
-    tasks.spawn("other", async move { other_tx.send(()).map_err(|()| "nobody listens") });
+    let mut ran = bystander(&mut tasks);
     for i in 0..1_000 {
         address.send(i).await.unwrap();
+    }
+    assert_eq!(ran.try_recv(), Ok(()), "a sender that never waits");
+    let mut ran = bystander(&mut tasks);
+    for _ in 0..1_000 {
         mailbox.recv().await.unwrap();
     }
-    assert_eq!(other_rx.try_recv(), Ok(()), "the other task ran on the same thread");
+    assert_eq!(ran.try_recv(), Ok(()), "a receiver that never waits");
 }

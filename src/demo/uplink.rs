@@ -1,0 +1,118 @@
+//! A source for the demo: connects, sends a batch in a single write, and waits for what the daemon answers.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::frame::{FrameFlags, FramePriority, SourceKind, Station, StreamKey, unix_now_ns};
+use crate::wire::{
+    Ack, Bye, ErrorCode, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, Welcome, next_body,
+};
+
+/// One connection and how far it has come.
+pub(super) struct Uplink {
+    socket: TcpStream,
+    input: BytesMut,
+    welcome: Welcome,
+    /// One past the last sequence sent, per lane.
+    sent_next: [u64; 2],
+    durable_next: [u64; 2],
+}
+
+impl Uplink {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        source_id: u32,
+        source_kind: SourceKind,
+    ) -> anyhow::Result<Self> {
+        let mut socket = TcpStream::connect(address).await.context("cannot connect to the daemon")?;
+        let mut hello = BytesMut::new();
+        let stream = StreamKey { source_id, source_kind, station: Station::new("DEMO")? };
+        let epoch = unix_now_ns().unsigned_abs() / 1_000_000;
+        let flags = HelloFlags::default();
+        let token = String::new();
+        Hello { version_min: VERSION, version_max: VERSION, stream, flags, heartbeat_s: 0, epoch, token }
+            .encode(&mut hello);
+        socket.write_all(&hello).await?;
+        let mut input = BytesMut::new();
+        let ServerMessage::Welcome(welcome) = read(&mut socket, &mut input).await? else {
+            bail!("source {source_id} was not welcome");
+        };
+        Ok(Self { socket, input, welcome, sent_next: [0; 2], durable_next: [0; 2] })
+    }
+
+    pub(super) const fn session_id(&self) -> u64 {
+        self.welcome.session_id
+    }
+
+    /// Sends frames of these priorities, sequences from 0, in a single write.
+    pub(super) async fn send(&mut self, priorities: &[FramePriority]) -> anyhow::Result<()> {
+        let mut batch = BytesMut::new();
+        for (sequence, priority) in (0..).zip(priorities) {
+            let payload = Bytes::from_static(b"demo telemetry");
+            FrameMessage::new(*priority, FrameFlags::default(), sequence, unix_now_ns(), payload)
+                .encode(&mut batch);
+            self.sent_next[priority.lane()] = sequence + 1;
+        }
+        let written = self.socket.write(&batch).await?;
+        ensure!(written == batch.len(), "the socket took {written} of {} bytes", batch.len());
+        Ok(())
+    }
+
+    pub(super) async fn await_acknowledged(&mut self) -> anyhow::Result<()> {
+        while self.durable_next != self.sent_next {
+            match read(&mut self.socket, &mut self.input).await? {
+                ServerMessage::Ack(Ack { priority, durable_next, .. }) => {
+                    self.durable_next[priority.lane()] = durable_next;
+                }
+                other => bail!("unexpected {other:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the ERROR that tells a source of its removal.
+    pub(super) async fn await_removed(&mut self) -> anyhow::Result<()> {
+        loop {
+            match read(&mut self.socket, &mut self.input).await? {
+                ServerMessage::Ack(_) => {}
+                ServerMessage::Error(error) if error.code == ErrorCode::Removed as u16 => return Ok(()),
+                other => bail!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// Says BYE and waits for the daemon's, which says that everything is on disk.
+    pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
+        let mut bye = BytesMut::new();
+        Bye { next: self.sent_next }.encode(&mut bye);
+        self.socket.write_all(&bye).await?;
+        loop {
+            match read(&mut self.socket, &mut self.input).await? {
+                ServerMessage::Ack(_) => {}
+                ServerMessage::Bye(bye) => {
+                    ensure!(
+                        bye.next == self.sent_next,
+                        "sent {:?}, but {:?} is durable",
+                        self.sent_next,
+                        bye.next
+                    );
+                    return Ok(());
+                }
+                other => bail!("unexpected {other:?}"),
+            }
+        }
+    }
+}
+
+async fn read(socket: &mut TcpStream, input: &mut BytesMut) -> anyhow::Result<ServerMessage> {
+    loop {
+        if let Some(body) = next_body(input, 1 << 20)? {
+            return Ok(ServerMessage::decode(body)?);
+        }
+        ensure!(socket.read_buf(input).await? > 0, "the daemon closed the connection");
+    }
+}

@@ -1,0 +1,203 @@
+//! When things happen: frames by rate, the end of the feed, the wait before a reconnect.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::ledger::Due;
+
+/// First wait before a reconnect.
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest wait before a reconnect, unless the server asks for more.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Frame `k` is due at `start + k / rate`: absolute, so that nothing drifts and a late one is caught up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    start: Instant,
+    /// Frames per second; 0 is flat out.
+    rate: f64,
+}
+
+impl Schedule {
+    pub(super) fn new(start: Instant, rate: f64) -> Self {
+        Self { start, rate }
+    }
+
+    /// What may be sent by `now`.
+    pub(super) fn due(&self, now: Instant) -> Due {
+        if self.rate <= 0.0 {
+            return Due::FlatOut;
+        }
+        match now.checked_duration_since(self.start) {
+            Some(elapsed) => Due::Below((elapsed.as_secs_f64() * self.rate) as u64 + 1),
+            None => Due::Below(0),
+        }
+    }
+
+    /// When more is due than at `now`; `None` when flat out.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        match self.due(now) {
+            Due::Below(sequence) => {
+                let wait = Duration::try_from_secs_f64(sequence as f64 / self.rate).ok()?;
+                self.start.checked_add(wait)
+            }
+            Due::FlatOut | Due::Nothing => None,
+        }
+    }
+}
+
+/// Whether the feed goes on: it ends when it is stopped, when its time is up, or after its last frame.
+#[derive(Debug)]
+pub(super) struct Feed {
+    stop: watch::Receiver<bool>,
+    until: Option<Instant>,
+    linger: Duration,
+    over_since: Option<Instant>,
+}
+
+impl Feed {
+    /// A feed that lasts until `until` at the longest, and waits for what is missing for `linger` after it.
+    pub(super) fn new(stop: watch::Receiver<bool>, until: Option<Instant>, linger: Duration) -> Self {
+        Self { stop, until, linger, over_since: None }
+    }
+
+    /// No frame comes into being any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over_since.is_some()
+    }
+
+    /// Whether it was stopped from outside. A stop whose owner is gone counts.
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+
+    /// The last frame has come into being.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.over_since.get_or_insert(now);
+    }
+
+    /// When to give up waiting for what is missing; `None` while the feed goes on.
+    pub(super) fn gives_up_at(&self) -> Option<Instant> {
+        self.over_since.map(|since| since + self.linger)
+    }
+
+    /// Waits for the end of the feed. Cancel safe.
+    pub(super) async fn over(&mut self) {
+        if self.over_since.is_some() {
+            return;
+        }
+        let time_is_up = async {
+            match self.until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = time_is_up => {}
+        }
+        self.end(Instant::now());
+    }
+
+    /// Waits until there is no point in trying any longer: the linger time after the end, or at once when it was
+    /// stopped and nothing is missing. Cancel safe.
+    pub(super) async fn given_up(&mut self, nothing_is_missing: bool) {
+        self.over().await;
+        if nothing_is_missing && self.is_stopped() {
+            return;
+        }
+        if let Some(deadline) = self.gives_up_at() {
+            sleep_until(deadline).await;
+        }
+    }
+}
+
+/// Exponential, with jitter, so that sources that were cut off together do not come back together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    ceiling: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { ceiling: BACKOFF_MIN }
+    }
+
+    /// The next wait: between half the ceiling and the ceiling, which then doubles; never less than `at_least`.
+    pub(super) fn next(&mut self, at_least: Duration) -> Duration {
+        let wait = rand::random_range(self.ceiling / 2..=self.ceiling);
+        self.ceiling = (self.ceiling * 2).min(BACKOFF_MAX);
+        if at_least > wait { at_least + wait / 4 } else { wait }
+    }
+
+    /// The connection was good for something.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_kept_without_drift() {
+        let start = Instant::now();
+        let schedule = Schedule::new(start, 300.0);
+        let mut now = start;
+        for sequence in 1..=100_000u64 {
+            assert_eq!(schedule.due(now), Due::Below(sequence));
+            now = schedule.next(now).unwrap() + Duration::from_nanos(1);
+        }
+        let elapsed = (now - start).as_secs_f64();
+        assert!((elapsed - 100_000.0 / 300.0).abs() < 1e-3, "{elapsed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_due_before_the_start_and_late_frames_are_caught_up() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let schedule = Schedule::new(start, 1000.0);
+        assert_eq!(schedule.due(Instant::now()), Due::Below(0));
+        assert_eq!(schedule.next(Instant::now()), Some(start));
+        assert_eq!(schedule.due(start + Duration::from_secs(7)), Due::Below(7001));
+        assert_eq!(Schedule::new(start, 0.0).due(start), Due::FlatOut);
+        assert_eq!(Schedule::new(start, 0.0).next(start), None);
+    }
+
+    #[test]
+    fn backoff_grows_within_its_bounds_and_obeys_the_server() {
+        let mut backoff = Backoff::new();
+        let mut ceiling = BACKOFF_MIN;
+        for _ in 0..20 {
+            let wait = backoff.next(Duration::ZERO);
+            assert!(ceiling / 2 <= wait && wait <= ceiling, "{wait:?} of {ceiling:?}");
+            ceiling = (ceiling * 2).min(BACKOFF_MAX);
+        }
+        assert!(backoff.next(Duration::from_secs(7)) >= Duration::from_secs(7));
+        backoff.reset();
+        assert!(backoff.next(Duration::ZERO) <= BACKOFF_MIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_feed_ends_by_stop_time_or_its_owners_end_and_then_lingers() {
+        let (start, linger) = (Instant::now(), Duration::from_secs(10));
+        let (stop, stopped) = watch::channel(false);
+        let mut feed = Feed::new(stopped.clone(), Some(start + Duration::from_secs(3)), linger);
+        feed.given_up(false).await;
+        assert_eq!(start.elapsed().as_secs(), 13);
+        assert!(feed.is_over() && !feed.is_stopped());
+
+        let mut feed = Feed::new(stopped.clone(), None, linger);
+        stop.send_replace(true);
+        feed.over().await;
+        assert!(feed.is_stopped());
+
+        stop.send_replace(false);
+        let mut feed = Feed::new(stopped, None, linger);
+        drop(stop);
+        feed.over().await;
+        assert!(feed.is_stopped());
+    }
+}
