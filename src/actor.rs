@@ -11,7 +11,7 @@
 //! * A [`Down`] or [`Exit`] takes no room: there is at most one per monitor or link set. It stands at the
 //!   end of the routine lane, so it follows everything the ended actor had sent to this mailbox.
 //! * Nothing here panics because an actor is gone. A lock is never held while foreign code runs (a
-//!   message's destructor, a predicate, a waker), and no two locks are held at once.
+//!   message's destructor, a predicate, a wake-up), and no two locks are held at once.
 //! * Every task has an owner: [`ActorHandle`] and [`Tasks`] abort what they own when dropped.
 
 use std::fmt;

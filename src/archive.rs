@@ -42,7 +42,7 @@ use storage::Context;
 pub use config::{BATCH_FRAMES_MAX, Config, ConfigError};
 pub use format::charge;
 pub use positions::StreamPosition;
-pub use reader::{Filter, Item, ReadError, Reader, StoredFrame};
+pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame};
 pub use recover::{Hole, Recovery};
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
 

@@ -8,13 +8,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-//ARCHIVE1
 use crate::config::{Config, ConfigError, Loaded, environment};
 
+mod archive;
 mod check;
 mod demo;
 mod log;
 mod run;
+mod simulate;
 
 /// The command has failed.
 const FAILED: u8 = 1;
@@ -39,7 +40,9 @@ enum Command {
     Check(ConfigArgs),
     /// Play the RFC's scenario end to end, over loopback TCP and a temporary archive.
     Demo,
-    //ARCHIVE2
+    /// Look into an archive directory, also while a daemon writes it.
+    #[command(subcommand)]
+    Archive(crate::archive::cli::Command),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -64,7 +67,7 @@ impl Cli {
             Command::Run(args) => run::execute(&args),
             Command::Check(args) => check::execute(&args),
             Command::Demo => demo::execute(),
-            //ARCHIVE3
+            Command::Archive(command) => archive::execute(&command),
         }
     }
 }

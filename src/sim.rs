@@ -11,7 +11,9 @@
 //! * `tally` counts ([`Progress`]), `report` sums up ([`Report`]), [`cli`] is the binary's command line.
 //!
 //! Limits: a source keeps at most 16,384 unacknowledged frames per lane and writes at most 64 KiB and one frame
-//! at a time. Of a kept frame only sequence and time are held, its content is made again for a resend.
+//! at a time. Of a kept frame only sequence and time are held, its content is made again for a resend. The lanes
+//! share one sequence counter and walk it at their own pace; flat out, one leads the other by at most 4,096
+//! sequences, so a lane without credit holds the other up only then.
 
 use std::sync::Arc;
 use std::time::Duration;

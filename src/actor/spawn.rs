@@ -100,9 +100,10 @@ pub(super) async fn caught<F: Future<Output: Outcome>>(name: &str, body: impl Fn
     })
     .await;
     match &reason {
-        ExitReason::Panic(message) => tracing::error!(actor = name, panic = %message, "panicked"),
-        ExitReason::Error(error) => tracing::warn!(actor = name, %error, "ended with an error"),
-        ExitReason::Normal | ExitReason::Gone => tracing::debug!(actor = name, "ended"),
+        ExitReason::Panic(message) => tracing::error!(task = name, panic = %message, "panicked"),
+        // What an error means is for the owner and the monitors to judge.
+        ExitReason::Error(error) => tracing::debug!(task = name, %error, "ended with an error"),
+        ExitReason::Normal | ExitReason::Gone => tracing::debug!(task = name, "ended"),
     }
     reason
 }

@@ -94,11 +94,11 @@ impl<M: Send + 'static> Supervisor<M> {
                 return reason;
             }
             if !self.intensity.allows(Instant::now()) {
-                tracing::error!(actor = &*self.name, %reason, "failed too often, given up");
+                tracing::error!(task = &*self.name, %reason, "failed too often, given up");
                 return reason;
             }
             let count = self.restarts.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::warn!(actor = &*self.name, count, "restarted");
+            tracing::warn!(task = &*self.name, count, "restarted");
         }
     }
 }

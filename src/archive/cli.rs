@@ -1,1 +1,88 @@
 //! The commands `archive ls`, `archive verify` and `archive cat`. They take no lock and work while the daemon runs.
+
+mod cat;
+mod ls;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::dir::list_segments;
+use super::{DiskStorage, ReadError, StorageError};
+
+pub use cat::{CatArgs, Format, cat};
+pub use ls::{LsArgs, ls};
+pub use verify::{VerifyArgs, verify};
+
+/// What can be asked of an archive directory.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the segments
+    Ls(LsArgs),
+    /// Read everything and report damage; exit code 1 if there is any
+    Verify(VerifyArgs),
+    /// Write frames to standard output
+    Cat(CatArgs),
+}
+
+/// Runs `command` and writes its output to `out`; `false` if damage was found.
+///
+/// A reader that goes away (`| head`) ends the command without an error.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError> {
+    let result = match command {
+        Command::Ls(args) => ls(args, out).map(|()| true),
+        Command::Verify(args) => verify(args, out),
+        Command::Cat(args) => cat(args, out).map(|()| true),
+    };
+    let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
+    match flushed {
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        result => result,
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No archive where one was expected.
+    #[error("{} holds no archive: there are no segments in it or in its directory `archive`", .0.display())]
+    NoArchive(PathBuf),
+    /// The output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// Frames are missing from the output, since they are damaged.
+    #[error(
+        "{offsets} offsets are damaged and missing from the output, the first at {first}; see archive verify"
+    )]
+    Damaged {
+        /// How many.
+        offsets: u64,
+        /// The lowest.
+        first: u64,
+    },
+}
+
+impl From<StorageError> for CommandError {
+    fn from(error: StorageError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// The archive directory that `dir` names, itself or its `archive`.
+fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
+    let inner = dir.join("archive");
+    for candidate in [dir, &inner] {
+        if candidate.is_dir() && !list_segments(&DiskStorage, candidate)?.is_empty() {
+            return Ok(candidate.to_owned());
+        }
+    }
+    Err(CommandError::NoArchive(dir.to_owned()))
+}

@@ -167,6 +167,7 @@ impl Log {
             summary: Summary { frames: 0, next_offset },
         };
         log.tend()?;
+        log.attest()?;
         Ok(log)
     }
 

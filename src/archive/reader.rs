@@ -101,6 +101,8 @@ struct Open {
     scanner: Scanner,
     /// Base of the segment behind, once there is one: from there on this one is superseded.
     end_offset: Option<u64>,
+    /// Whether its end was reached after the segment behind was seen.
+    ended: bool,
 }
 
 impl Reader {
@@ -194,7 +196,8 @@ impl Reader {
             }
         }
         self.next_offset = self.next_offset.max(base);
-        self.segment = Some(Open { base, scanner, end_offset: None });
+        let end_offset = self.list()?.into_iter().find(|next| *next > base);
+        self.segment = Some(Open { base, scanner, end_offset, ended: false });
         Ok(())
     }
 
@@ -286,9 +289,10 @@ impl Reader {
         let Some(next) = bases.into_iter().find(|base| *base > open.base) else {
             return Ok(false);
         };
-        if open.end_offset.is_none() {
+        if !open.ended {
             // Its last blocks may have been written since it was looked at, and before the next was begun.
             open.end_offset = Some(next);
+            open.ended = true;
             return Ok(true);
         }
         if self.next_offset < next {

@@ -267,7 +267,13 @@ fn reopen(
         allocated: survey.end,
         path: survey.path,
     };
-    Ok(Recovered { current, table, attested: true, report })
+    Ok(Recovered {
+        current,
+        table,
+        // The last attestation may be in the page cache alone, and is written again.
+        attested: false,
+        report,
+    })
 }
 
 /// Writes what is kept of the unattested tail into a new segment, and cuts it off the old one.

@@ -14,6 +14,10 @@ use super::storage::{Access, Context, Storage, StorageError, StorageFile, read_f
 /// Bytes read at once when nothing larger is asked for.
 const WINDOW_BYTES: usize = 256 << 10;
 
+/// Space allocated ahead is zero and passed over in pages of this size.
+const PAGE_BYTES: usize = 4_096;
+static ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+
 /// What comes next in a segment.
 pub(super) enum Step {
     /// A whole block whose checksums are right, and its body.
@@ -42,6 +46,8 @@ pub(super) struct Scanner {
     position: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Bytes of the window that are filled.
+    window_len: usize,
 }
 
 impl Scanner {
@@ -67,6 +73,7 @@ impl Scanner {
             position: SEGMENT_HEADER_BYTES,
             window: Vec::new(),
             window_at: 0,
+            window_len: 0,
         })
     }
 
@@ -106,7 +113,7 @@ impl Scanner {
         let mut found = self.block_at(self.position)?;
         if found.is_none() {
             // The window may be older than the block.
-            self.window.clear();
+            self.window_len = 0;
             found = self.block_at(self.position)?;
         }
         Ok(found.map(|(header, body)| {
@@ -137,10 +144,12 @@ impl Scanner {
         let mut at = aligned(from);
         loop {
             let count = read_full_at(&*self.file, &mut chunk, at)?;
-            for (index, bytes) in chunk[..count].chunks(ALIGNMENT as usize).enumerate() {
-                let position = at + index as u64 * ALIGNMENT;
-                if BlockHeader::is_magic(bytes) && self.block_at(position)?.is_some() {
-                    return Ok(Some(position));
+            for (page_at, page) in content_pages(&chunk[..count]) {
+                for (index, bytes) in page.chunks(ALIGNMENT as usize).enumerate() {
+                    let position = at + page_at + index as u64 * ALIGNMENT;
+                    if BlockHeader::is_magic(bytes) && self.block_at(position)?.is_some() {
+                        return Ok(Some(position));
+                    }
                 }
             }
             if count < chunk.len() {
@@ -156,8 +165,9 @@ impl Scanner {
         let (mut at, mut end) = (from, from);
         loop {
             let count = read_full_at(&*self.file, &mut chunk, at).context("read", &self.path)?;
-            if let Some(last) = chunk[..count].iter().rposition(|byte| *byte != 0) {
-                end = at + last as u64 + 1;
+            for (page_at, page) in content_pages(&chunk[..count]) {
+                let last = page.iter().rposition(|byte| *byte != 0);
+                end = last.map_or(end, |last| at + page_at + last as u64 + 1);
             }
             if count < chunk.len() {
                 return Ok(end);
@@ -176,16 +186,25 @@ impl Scanner {
 
     /// `count` bytes at `at` by way of the window; fewer at the end of the file.
     fn bytes(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
-        let held = self.window_at..self.window_at + self.window.len() as u64;
+        let held = self.window_at..self.window_at + self.window_len as u64;
         if at < held.start || at + count as u64 > held.end {
-            self.window.resize(count.max(WINDOW_BYTES), 0);
-            let read = read_full_at(&*self.file, &mut self.window, at);
-            self.window.truncate(*read.as_ref().unwrap_or(&0));
+            if self.window.len() < count.max(WINDOW_BYTES) {
+                self.window = vec![0; count.max(WINDOW_BYTES)];
+            }
+            self.window_len = 0;
+            self.window_len = read_full_at(&*self.file, &mut self.window, at)?;
             self.window_at = at;
-            read?;
         }
         let start = (at - self.window_at) as usize;
-        let end = self.window.len().min(start + count);
+        let end = self.window_len.min(start + count);
         Ok(&self.window[start..end])
     }
+}
+
+/// The pages of `chunk` that are not all zero, and where they lie in it.
+fn content_pages(chunk: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let pages = chunk.chunks(PAGE_BYTES).enumerate();
+    pages
+        .filter(|(_, page)| *page != &ZERO_PAGE[..page.len()])
+        .map(|(index, page)| ((index * PAGE_BYTES) as u64, page))
 }

@@ -1,4 +1,7 @@
 //! Tests of the archive as a whole, on the fake storage and on the real one.
 
 mod commit;
-mod support;
+mod model;
+mod recover;
+mod space;
+pub(crate) mod support;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
+use tokio::sync::watch;
 
-use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log};
+use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
 use crate::config::{Config, Loaded, raise_open_file_limit};
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, Outcome, ready_file};
@@ -60,25 +62,61 @@ fn note(loaded: &Loaded) {
 }
 
 async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
-    let mut signals = Signals::catch()?;
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    note_unbuilt(&config);
+    let token = config.ingest.tokens.first().map(|token| token.token.expose().to_owned());
     let daemon = Daemon::start(config).await?;
     let addresses = daemon.addresses();
     tracing::info!(ingest = %addresses.ingest, "listening");
     if let Some(path) = &args.ready_file {
         ready_file::write(path, addresses)
-            .map_err(|error| anyhow::anyhow!("cannot write the ready file {}: {error}", path.display()))?;
+            .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
-    let (stop_tx, stop_rx) = tokio::sync::oneshot::channel::<()>();
-    let (again_tx, again_rx) = tokio::sync::oneshot::channel::<()>();
+    let view = daemon.view();
+    let (stop_tx, stop) = watch::channel(false);
+    let (at_once_tx, at_once) = watch::channel(false);
+    let (ended_tx, ended) = watch::channel(false);
+    let serve = async {
+        let outcome = daemon.run(is_true(stop.clone()), is_true(at_once)).await;
+        ended_tx.send_replace(true);
+        outcome
+    };
+    let play = async {
+        if args.simulate {
+            tokio::select! {
+                () = simulate::play(addresses.ingest, token.unwrap_or_default(), view, stop.clone()) => {}
+                () = is_true(ended) => {}
+            }
+        }
+    };
     let listen = async {
         tracing::info!(signal = signals.next().await, "stopping");
-        drop(stop_tx);
+        stop_tx.send_replace(true);
         tracing::warn!(signal = signals.next().await, "stopping at once");
-        drop(again_tx);
+        at_once_tx.send_replace(true);
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        outcome = daemon.run(async { drop(stop_rx.await) }, async { drop(again_rx.await) }) => Ok(outcome),
+        (outcome, ()) = async { tokio::join!(serve, play) } => Ok(outcome),
         () = listen => unreachable!("it listens for ever"),
+    }
+}
+
+async fn is_true(mut flag: watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Keys whose part is not built yet are accepted, so that a file need not change with the release; they say so.
+fn note_unbuilt(config: &Config) {
+    let set = [
+        ("archive.retention_age", config.archive.retention_age.is_some()),
+        ("archive.retention_size", config.archive.retention_size.is_some()),
+        ("archive.store_replays = false", !config.archive.store_replays),
+        ("catalog.file", config.catalog.file.is_some()),
+    ];
+    for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+        tracing::warn!("{key} is set, but has no effect in this release");
     }
 }

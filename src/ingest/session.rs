@@ -329,7 +329,10 @@ impl Session {
     fn act_on_time(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         match self.clock.act(now) {
-            Some(Due::Ping(nonce)) => self.outbox.ping(nonce),
+            Some(Due::Ping(nonce)) => {
+                self.outbox.ping(nonce);
+                self.input.shrink();
+            }
             Some(Due::Idle(silence)) => {
                 let text = format!("nothing heard for {silence:?}");
                 return Err(Ended::Error(WireError::new(ErrorCode::Idle, text)));

@@ -13,7 +13,10 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Keeps a frame's priority independent of its payload's first word.
 const PRIORITY_SALT: u64 = 0x5AFE_4D0D_EAB0_0047;
 
-/// The payload of one frame: SplitMix64 words, little-endian, the last one cut to fit `bytes`.
+/// The payload of one frame: little-endian words of a Weyl sequence that starts at a hash of `seed`, `source_id` and
+/// `sequence`, each xored with itself shifted right by 29; the last one is cut to fit `bytes`.
+///
+/// Made to be told apart and to be cheap, not to be random.
 #[must_use]
 pub fn payload(seed: u64, source_id: u32, sequence: u64, bytes: usize) -> Bytes {
     let mut out = BytesMut::with_capacity(bytes);
@@ -143,16 +146,19 @@ fn at_sequence(source_state: u64, sequence: u64) -> u64 {
 }
 
 fn put_words(frame_state: u64, bytes: usize, out: &mut BytesMut) {
-    out.reserve(bytes);
+    let start = out.len();
+    out.resize(start + bytes, 0);
     let mut state = frame_state;
     let mut next_word = || {
         state = state.wrapping_add(GOLDEN);
-        mix(state).to_le_bytes()
+        (state ^ (state >> 29)).to_le_bytes()
     };
-    for _ in 0..bytes / 8 {
-        out.put_slice(&next_word());
+    let mut words = out[start..].chunks_exact_mut(8);
+    for word in &mut words {
+        word.copy_from_slice(&next_word());
     }
-    out.put_slice(&next_word()[..bytes % 8]);
+    let rest = words.into_remainder();
+    rest.copy_from_slice(&next_word()[..rest.len()]);
 }
 
 /// The output function of SplitMix64.

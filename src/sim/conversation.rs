@@ -10,7 +10,7 @@ use super::error::{SourceError, code_name};
 use super::ledger::{Due, Ledger, Mode};
 use super::pace::Schedule;
 use crate::frame::{FramePriority, SourceKind};
-use crate::wire::{Ack, Bye, ClientMessage, ServerMessage, Welcome};
+use crate::wire::{Ack, Bye, ClientMessage, ErrorMessage, ServerMessage, Welcome, WireError};
 
 /// How much longer than announced a draining server may take before the connection is given up.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
@@ -34,6 +34,20 @@ pub(super) enum End {
 impl End {
     pub(super) fn lost(trouble: impl Into<String>) -> Self {
         Self::Lost { trouble: trouble.into(), retry_after: Duration::ZERO }
+    }
+
+    /// The server said ERROR.
+    ///
+    /// # Errors
+    /// It is not retryable.
+    pub(super) fn refused(error: ErrorMessage) -> Result<Self, SourceError> {
+        if !error.retryable {
+            return Err(SourceError::Refused { code: error.code, text: error.text });
+        }
+        Ok(Self::Lost {
+            trouble: format!("{}: {}", code_name(error.code), error.text),
+            retry_after: error.retry_after,
+        })
     }
 }
 
@@ -138,15 +152,9 @@ impl<'a> Conversation<'a> {
             ServerMessage::Ping(nonce) => self.pong = Some(nonce),
             ServerMessage::Bye(bye) => return self.finish(bye, now).map(Some),
             ServerMessage::GoAway(goaway) => self.drained_at = Some(now + goaway.deadline + GOAWAY_GRACE),
-            ServerMessage::Error(error) if error.retryable => {
-                return Ok(Some(End::Lost {
-                    trouble: format!("{}: {}", code_name(error.code), error.text),
-                    retry_after: error.retry_after,
-                }));
-            }
-            ServerMessage::Error(error) => return Err(SourceError::refused(error)),
+            ServerMessage::Error(error) => return End::refused(error).map(Some),
             ServerMessage::Welcome(_) => {
-                return Err(crate::wire::WireError::protocol("a second WELCOME").into());
+                return Err(WireError::protocol("a second WELCOME").into());
             }
             ServerMessage::Pong(_) | ServerMessage::Catalog(_) | ServerMessage::Ignored(_) => {}
         }

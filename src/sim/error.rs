@@ -1,7 +1,7 @@
 //! Why a source ended before everything it sent was acknowledged.
 
 use crate::frame::FramePriority;
-use crate::wire::{ErrorCode, ErrorMessage, WireError};
+use crate::wire::{ErrorCode, WireError};
 
 /// The end of one source; the others go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,12 +33,6 @@ pub(super) enum SourceError {
     /// The feed was over before the first WELCOME.
     #[error("never connected ({trouble})")]
     NeverConnected { trouble: String },
-}
-
-impl SourceError {
-    pub(super) fn refused(error: ErrorMessage) -> Self {
-        Self::Refused { code: error.code, text: error.text }
-    }
 }
 
 /// The name of a code, or its number where a later version added it.

@@ -27,13 +27,17 @@ impl Schedule {
 
     /// What may be sent by `now`.
     pub(super) fn due(&self, now: Instant) -> Due {
-        if self.rate <= 0.0 {
-            return Due::FlatOut;
-        }
+        let frames = |elapsed: Duration| (elapsed.as_secs_f64() * self.rate) as u64;
         match now.checked_duration_since(self.start) {
-            Some(elapsed) => Due::Below((elapsed.as_secs_f64() * self.rate) as u64 + 1),
+            _ if !self.is_limited() => Due::FlatOut,
+            Some(elapsed) => Due::Below(frames(elapsed).saturating_add(1)),
             None => Due::Below(0),
         }
+    }
+
+    /// Anything but a number above 0 is flat out.
+    fn is_limited(&self) -> bool {
+        self.rate > 0.0
     }
 
     /// When more is due than at `now`; `None` when flat out.

@@ -52,6 +52,7 @@ impl Report {
         elapsed: Duration,
         mut errors: Vec<String>,
     ) -> Self {
+        errors.sort_unstable();
         if errors.len() > ERRORS_MAX {
             let more = errors.len() - ERRORS_MAX;
             errors.truncate(ERRORS_MAX);

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Shared;
 use super::conversation::{Conversation, End};
-use super::error::{SourceError, code_name};
+use super::error::SourceError;
 use super::ledger::{Ledger, Mode};
 use super::pace::{BACKOFF_MAX, Backoff, Feed, Schedule};
 use crate::frame::StreamKey;
@@ -190,7 +190,7 @@ async fn open(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome, Bytes
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
     socket.set_nodelay(true)?;
-    hold_little_unsent(&socket)?;
+    hold_little_unsent(&socket);
     let mut out = BytesMut::new();
     hello.encode(&mut out);
     socket.write_all(&out).await?;
@@ -207,13 +207,7 @@ async fn read_welcome(socket: &mut TcpStream, incoming: &mut BytesMut) -> Result
             match ServerMessage::decode(body)? {
                 ServerMessage::Welcome(welcome) => return Ok(welcome),
                 ServerMessage::Ignored(_) => {}
-                ServerMessage::Error(error) if error.retryable => {
-                    return Err(Refusal::Lost(End::Lost {
-                        trouble: format!("{}: {}", code_name(error.code), error.text),
-                        retry_after: error.retry_after,
-                    }));
-                }
-                ServerMessage::Error(error) => return Err(SourceError::refused(error).into()),
+                ServerMessage::Error(error) => return Err(Refusal::Lost(End::refused(error)?)),
                 other => return Err(WireError::protocol(format!("{other:?} before WELCOME")).into()),
             }
         }
@@ -224,10 +218,11 @@ async fn read_welcome(socket: &mut TcpStream, incoming: &mut BytesMut) -> Result
 }
 
 /// Where the system has no such limit, small writes have to do.
-fn hold_little_unsent(socket: &TcpStream) -> io::Result<()> {
+fn hold_little_unsent(socket: &TcpStream) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
-    Ok(())
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES) {
+        tracing::debug!(%error, "cannot limit unsent bytes");
+    }
 }
 
 /// Carries bytes between the socket and `conversation` until one of them ends it. Reading and writing do not
@@ -250,6 +245,8 @@ async fn converse(
             feed.end(now);
         }
         if out.is_empty() && broken.is_none() {
+            // What was written lies before the buffer's start: this moves the start back, and allocates nothing.
+            let _ = out.try_reclaim(out.capacity() + 1);
             conversation.fill(&mut out, feed.is_over(), now);
         }
         let wake_at = [

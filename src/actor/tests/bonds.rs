@@ -1,6 +1,7 @@
 use futures::FutureExt;
 use tokio::sync::oneshot;
 
+use super::super::bonds::Peer;
 use super::*;
 
 /// Receives every entry until the mailbox is dry.
@@ -255,4 +256,48 @@ async fn actors_that_watch_and_are_linked_to_each_other_are_freed() {
     let cores = [Arc::downgrade(&first.core), Arc::downgrade(&second.core)];
     drop((first, second, first_mailbox, second_mailbox));
     assert_eq!(cores.map(|core| core.strong_count()), [0, 0]);
+}
+
+/// The end of a target that had taken its list of whom to tell just before the watcher changed its mind.
+#[tokio::test]
+async fn a_down_or_exit_under_way_is_discarded_when_it_is_not_wanted_any_more() {
+    let (_address, mut watcher) = mailbox::<()>(capacity(1, 1));
+    let (target, _handle) = puppet();
+    let monitor = watcher.monitor(&target);
+    let late = |monitor| Down { monitor, actor: target.id(), reason: ExitReason::Normal };
+    watcher.demonitor(monitor);
+    watcher.core.down(late(monitor));
+    assert_eq!(watcher.try_recv(), None);
+
+    let monitor = watcher.monitor(&target);
+    watcher.core.down(late(monitor));
+    watcher.core.down(late(monitor));
+    assert_eq!(down(watcher.try_recv()).monitor, monitor);
+    assert_eq!(watcher.try_recv(), None, "told once");
+
+    watcher.link(&target);
+    let failed = || Exit { from: target.id(), reason: error("failed") };
+    watcher.core.exit(failed());
+    watcher.core.exit(failed());
+    assert_eq!(exit(watcher.try_recv()), failed());
+    assert_eq!(watcher.try_recv(), None, "told once");
+}
+
+#[tokio::test]
+async fn a_down_follows_what_a_body_sends_that_is_dropped_before_or_while_it_runs() {
+    for polled in [false, true] {
+        let (address, mut watcher) = mailbox(capacity(1, 1));
+        let last = LastWords(address);
+        let (target, handle) = spawn("target", capacity(1, 1), move |_: Mailbox<()>| async move {
+            std::future::pending::<()>().await;
+            drop(last);
+        });
+        watcher.monitor(&target);
+        if polled {
+            tokio::task::yield_now().await;
+        }
+        drop(handle);
+        assert_eq!(message(soon(watcher.recv()).await), 3);
+        assert_eq!(down(soon(watcher.recv()).await).reason, error("aborted"));
+    }
 }

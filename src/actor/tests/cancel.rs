@@ -73,7 +73,7 @@ async fn a_dropped_recv_match_keeps_what_it_passed_over() {
 async fn a_receiver_in_another_task_than_before_is_woken() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     assert_eq!(mailbox.recv().now_or_never(), None);
-    let (entry, ()) = tokio::join!(soon(mailbox.recv()), async {
+    let (entry, ()) = tokio::join!(biased; soon(mailbox.recv()), async {
         tokio::task::yield_now().await;
         address.try_send(1).unwrap();
     });
@@ -86,7 +86,7 @@ async fn a_sender_that_waits_in_another_task_than_before_is_woken() {
     address.try_send(0).unwrap();
     let mut sending = Box::pin(address.send(1));
     assert_eq!((&mut sending).now_or_never(), None);
-    let (sent, ()) = tokio::join!(soon(sending), async {
+    let (sent, ()) = tokio::join!(biased; soon(sending), async {
         tokio::task::yield_now().await;
         assert_eq!(message(mailbox.try_recv()), 0);
     });
@@ -114,4 +114,51 @@ async fn busy_senders_and_receivers_let_others_run() {
         mailbox.recv().await.unwrap();
     }
     assert_eq!(ran.try_recv(), Ok(()), "a receiver that never waits");
+}
+
+/// Sends `0..COUNT` of sender `from`, giving up waiting now and then and trying again.
+async fn impatient(address: Address<(usize, u32)>, from: usize) {
+    for number in 0..COUNT {
+        for attempt in 0.. {
+            let send = address.send((from, number));
+            if attempt % 3 == 2 {
+                send.await.unwrap();
+                break;
+            }
+            tokio::select! {
+                biased;
+                sent = send => {
+                    sent.unwrap();
+                    break;
+                }
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+}
+
+const COUNT: u32 = 2_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_on_other_threads_that_give_up_and_retry_lose_and_double_nothing() {
+    const SENDERS: usize = 8;
+    let (address, mut mailbox) = mailbox(capacity(1, 3));
+    let mut tasks = Tasks::new();
+    for from in 0..SENDERS {
+        tasks.spawn("sender", impatient(address.clone(), from));
+    }
+    drop(address);
+    let mut next = [0; SENDERS];
+    let mut entries = Vec::new();
+    while soon(mailbox.recv_batch(&mut entries, 2)).await > 0 {
+        for entry in entries.drain(..) {
+            let (from, number) = message(Some(entry));
+            assert_eq!(number, next[from], "sender {from}");
+            next[from] += 1;
+        }
+    }
+    assert_eq!(next, [COUNT; SENDERS]);
+    while let Some((_, reason)) = tasks.join_next().await {
+        assert_eq!(reason, ExitReason::Normal);
+    }
 }

@@ -176,7 +176,7 @@ async fn recv_ends_when_all_addresses_are_gone_and_nothing_is_left() {
     drop(address);
     assert_eq!(message(mailbox.recv().await), 1);
     assert_eq!(mailbox.recv().now_or_never(), None, "one address is left");
-    let (received, ()) = tokio::join!(soon(mailbox.recv()), async { drop(other) });
+    let (received, ()) = tokio::join!(biased; soon(mailbox.recv()), async { drop(other) });
     assert_eq!(received, None);
     let again = mailbox.address();
     again.try_send(2).unwrap();

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::archive::OpenError;
 use crate::archive::config::HOLES_MAX;
 use crate::archive::dir::Dir;
-use crate::archive::format::{BlockHeader, BlockKind, HoleRecord, PositionsPart, VERSION};
+use crate::archive::format::{
+    BlockHeader, BlockKind, HoleRecord, PositionsPart, SEGMENT_HEADER_BYTES, VERSION,
+};
 use crate::archive::positions::StreamPosition;
 use crate::archive::scan::{Head, Scanner, Step};
 use crate::frame::StreamKey;
@@ -28,7 +30,7 @@ pub(super) struct Survey {
     pub(super) holes: Vec<HoleRecord>,
     /// Bytes to cut off; empty at the end of the last block when there are none.
     pub(super) torn: Range<u64>,
-    /// Position behind the last block.
+    /// Position behind the last block that is no attestation: where writing goes on in a clean segment.
     pub(super) end: u64,
     /// Position behind what stays in this segment when its tail is rewritten.
     pub(super) kept_end: u64,
@@ -96,7 +98,7 @@ pub(super) fn survey(dir: &Dir, base: u64) -> Result<Survey, OpenError> {
         attested: walk.attested,
         next_offset: walk.next_offset.max(walk.attested),
         torn: cut..torn_end,
-        end,
+        end: walk.end,
         kept_end: walk.kept_end(cut),
         block_count: walk.block_count,
         positions: walk.positions.complete(),
@@ -113,6 +115,8 @@ struct Walk {
     positions: PositionsCollector,
     /// Offset and position of the frames blocks that nothing has attested yet.
     tail: Vec<(u64, u64)>,
+    /// Position behind the last block that is no attestation.
+    end: u64,
     block_count: u64,
 }
 
@@ -126,6 +130,7 @@ impl Walk {
             holes: Vec::new(),
             positions: PositionsCollector::default(),
             tail: Vec::new(),
+            end: SEGMENT_HEADER_BYTES,
             block_count: 0,
         }
     }
@@ -138,6 +143,9 @@ impl Walk {
         }
         self.attested = self.attested.max(header.synced_offset);
         self.next_offset = self.next_offset.max(header.next_offset());
+        if header.kind != BlockKind::Attestation {
+            self.end = header.end();
+        }
         match header.kind {
             BlockKind::Positions => self.positions.take(body),
             BlockKind::Frames => {

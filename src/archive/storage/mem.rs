@@ -88,7 +88,7 @@ impl MemStorage {
         }
         for inode in disk.inodes.values_mut() {
             if keep() {
-                inode.durable.resize(inode.cached.len(), 0);
+                resize(&mut inode.durable, inode.cached.len());
             }
             for sector in std::mem::take(&mut inode.dirty) {
                 if keep() {
@@ -252,13 +252,19 @@ impl Inode {
 
     fn resize(&mut self, len: usize) {
         let old = self.cached.len();
-        self.cached.resize(len, 0);
+        resize(&mut self.cached, len);
         if len < old {
             self.allocated = len as u64;
         } else {
             self.dirty.extend(old / SECTOR..len.div_ceil(SECTOR));
         }
     }
+}
+
+/// As `Vec::resize` with zeros, which is slow without optimization.
+fn resize(content: &mut Vec<u8>, len: usize) {
+    content.truncate(len);
+    content.extend_from_slice(&vec![0; len - content.len()]);
 }
 
 fn apply(names: &mut BTreeMap<PathBuf, u64>, path: PathBuf, change: Change) {
@@ -405,7 +411,7 @@ impl StorageFile for MemFile {
             let dirty = std::mem::take(&mut inode.dirty);
             // As the kernel does: after a failed sync the pages count as clean, and are not on the medium.
             admitted?;
-            inode.durable.resize(inode.cached.len(), 0);
+            resize(&mut inode.durable, inode.cached.len());
             dirty.into_iter().for_each(|sector| inode.persist(sector));
             Ok(())
         })

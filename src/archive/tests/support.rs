@@ -14,7 +14,7 @@ use crate::archive::{
 use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
 
 /// A small archive: many rotations with little data.
-pub(super) fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         dir: PathBuf::from("/archive"),
         commit_delay: Duration::ZERO,
@@ -25,11 +25,11 @@ pub(super) fn config() -> Config {
     }
 }
 
-pub(super) fn dir() -> &'static Path {
+pub(crate) fn dir() -> &'static Path {
     Path::new("/archive")
 }
 
-pub(super) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
+pub(crate) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
     Arc::new(Origin {
         stream: StreamKey {
             source_id,
@@ -40,7 +40,7 @@ pub(super) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
     })
 }
 
-pub(super) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
+pub(crate) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
     let fill = |index| (sequence as usize * 31 + index) as u8;
     Frame {
         source_id: origin.stream.source_id,
@@ -55,18 +55,18 @@ pub(super) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64
     }
 }
 
-pub(super) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
+pub(crate) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
     frame(origin, FramePriority::Routine, sequence, 64)
 }
 
-pub(super) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
+pub(crate) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
     frame(origin, FramePriority::Emergency, sequence, 64)
 }
 
 /// All fields of a frame, so that frames can be compared.
-pub(super) type Fields = (Arc<Origin>, FramePriority, FrameFlags, u64, i64, i64, Bytes);
+pub(crate) type Fields = (Arc<Origin>, FramePriority, FrameFlags, u64, i64, i64, Bytes);
 
-pub(super) fn fields(frame: &Frame) -> Fields {
+pub(crate) fn fields(frame: &Frame) -> Fields {
     assert_eq!(frame.source_id, frame.origin.stream.source_id);
     assert_eq!(frame.source_kind, frame.origin.stream.source_kind);
     (
@@ -82,28 +82,28 @@ pub(super) fn fields(frame: &Frame) -> Fields {
 
 /// A commit as the observer saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) first_offset: u64,
-    pub(super) next_offset: u64,
-    pub(super) frames: Vec<Frame>,
-    pub(super) positions: Vec<Durable>,
+pub(crate) struct Seen {
+    pub(crate) first_offset: u64,
+    pub(crate) next_offset: u64,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) positions: Vec<Durable>,
 }
 
 /// A running archive whose commits can be awaited.
-pub(super) struct Running {
-    pub(super) appender: Appender,
-    pub(super) archive: Archive,
-    pub(super) recovery: Recovery,
-    pub(super) commits: mpsc::UnboundedReceiver<Seen>,
+pub(crate) struct Running {
+    pub(crate) appender: Appender,
+    pub(crate) archive: Archive,
+    pub(crate) recovery: Recovery,
+    pub(crate) commits: mpsc::UnboundedReceiver<Seen>,
     /// All acknowledged frames in the order of their offsets.
-    pub(super) acknowledged: Arc<Mutex<Vec<(u64, Frame)>>>,
+    pub(crate) acknowledged: Arc<Mutex<Vec<(u64, Frame)>>>,
 }
 
-pub(super) fn start(storage: &MemStorage) -> Running {
+pub(crate) fn start(storage: &MemStorage) -> Running {
     start_on(config(), storage.clone())
 }
 
-pub(super) fn start_on(config: Config, storage: impl Storage) -> Running {
+pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
     let (commits_tx, commits) = mpsc::unbounded_channel();
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&acknowledged);
@@ -124,30 +124,30 @@ pub(super) fn start_on(config: Config, storage: impl Storage) -> Running {
 }
 
 impl Running {
-    pub(super) async fn append(&self, frames: Vec<Frame>) {
+    pub(crate) async fn append(&self, frames: Vec<Frame>) {
         self.appender.append(frames.into()).await.unwrap();
     }
 
     /// Appends one batch and waits until it is durable.
-    pub(super) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
+    pub(crate) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
         self.append(frames).await;
         self.commits.recv().await.unwrap()
     }
 
-    pub(super) async fn finish(self) -> crate::archive::Summary {
+    pub(crate) async fn finish(self) -> crate::archive::Summary {
         drop(self.appender);
         self.archive.finish().await.unwrap()
     }
 }
 
 /// Everything a reader finds.
-pub(super) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
+pub(crate) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
     let reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();
     reader.map(Result::unwrap).collect()
 }
 
 /// Everything a reader finds in an archive without damage.
-pub(super) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
+pub(crate) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
     let frame = |item| match item {
         Item::Frame(frame) => frame,
         Item::Damage(damage) => panic!("damage: {damage:?}"),
@@ -155,6 +155,6 @@ pub(super) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
     items(storage, Filter::default()).into_iter().map(frame).collect()
 }
 
-pub(super) fn sequences(frames: &[StoredFrame]) -> Vec<u64> {
+pub(crate) fn sequences(frames: &[StoredFrame]) -> Vec<u64> {
     frames.iter().map(|stored| stored.frame.sequence).collect()
 }

@@ -1,0 +1,75 @@
+//! `archive ls`: the segments at a glance.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{CommandError, resolve};
+use crate::archive::dir::{list_segments, segment_name};
+use crate::archive::scan::{Head, Scanner, Step};
+use crate::archive::{DiskStorage, ReadError, StorageError};
+
+/// Arguments of `archive ls`.
+#[derive(Debug, clap::Args)]
+pub struct LsArgs {
+    /// The archive directory, or a data directory that holds it
+    pub dir: PathBuf,
+}
+
+/// Lists the segments: file, offsets, frames, bytes, time of creation.
+///
+/// Only the newest segment is read in full; of the others the header and the name of the next tell enough.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let dir = resolve(&args.dir)?;
+    let bases = list_segments(&DiskStorage, &dir)?;
+    writeln!(out, "{:24} {:>12} {:>12} {:>10} {:>12}  CREATED", "SEGMENT", "FROM", "TO", "FRAMES", "BYTES")?;
+    for (index, base) in bases.iter().enumerate() {
+        let scanner = match Scanner::open(&DiskStorage, &dir.join(segment_name(*base))) {
+            // Retention was quicker.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => continue,
+            result => result?,
+        };
+        let created = created(&scanner)?;
+        let bytes = file_bytes(scanner.path());
+        let next = match bases.get(index + 1) {
+            Some(next) => *next,
+            None => end_of(scanner, *base)?,
+        };
+        let name = segment_name(*base);
+        let frames = next - base;
+        writeln!(out, "{name:24} {base:>12} {next:>12} {frames:>10} {bytes:>12}  {created}")?;
+    }
+    Ok(())
+}
+
+fn created(scanner: &Scanner) -> Result<String, CommandError> {
+    match scanner.head() {
+        Head::Sound(header) => {
+            let since = Duration::from_nanos(header.created_ns.max(0).unsigned_abs());
+            Ok(humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string())
+        }
+        Head::Damaged => Ok("(header damaged)".to_owned()),
+        Head::Version(found) => {
+            let path = scanner.path().to_owned();
+            Err(ReadError::Version { path, found }.into())
+        }
+    }
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+fn end_of(mut scanner: Scanner, base: u64) -> Result<u64, StorageError> {
+    let mut next = base;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, _) => next = next.max(header.next_offset()),
+            Step::Damage(_) => {}
+            Step::End(_) => return Ok(next),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use std::io;
+use std::path::Path;
+
+use clap::Parser;
+
+use super::{Command, CommandError, run};
+use crate::archive::dir::segment_name;
+use crate::archive::tests::support::{config, emergency, frame, origin, routine, start_on};
+use crate::archive::{Config, DiskStorage};
+use crate::frame::FramePriority::Routine;
+
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Runs `archive <line>` and returns its result and output.
+fn archive(line: &str, dir: &Path) -> (Result<bool, CommandError>, String) {
+    let mut words: Vec<_> = ["archive"].into_iter().chain(line.split(' ')).collect();
+    let dir = dir.to_str().unwrap();
+    words.insert(2, dir);
+    let mut out = Vec::new();
+    let result = run(&Line::try_parse_from(words).unwrap().command, &mut out);
+    (result, String::from_utf8(out).unwrap())
+}
+
+/// A data directory with an archive of three frames, still running.
+async fn three_frames(data_dir: &Path) -> crate::archive::tests::support::Running {
+    let config = Config { dir: data_dir.join("archive"), ..config() };
+    let mut running = start_on(config, DiskStorage);
+    running.commit(vec![routine(&origin(1, 7), 1), frame(&origin(2, 8), Routine, 2, 3)]).await;
+    running.commit(vec![emergency(&origin(1, 7), 3)]).await;
+    running
+}
+
+#[tokio::test]
+async fn cat_writes_frames_of_a_running_archive() {
+    let data = tempfile::tempdir().unwrap();
+    let running = three_frames(data.path()).await;
+    let (result, text) = archive("cat --source 2", data.path());
+    assert!(result.unwrap());
+    assert_eq!(
+        text,
+        "{\"offset\":1,\"source_id\":2,\"source_kind\":\"live\",\"station\":\"Svalbard\",\"epoch\":8,\
+         \"priority\":\"routine\",\"sequence\":2,\"flags\":2,\"ert_ns\":2000,\"received_ns\":2007,\
+         \"payload\":\"Pj9A\"}\n"
+    );
+    let lines = |line| archive(line, data.path()).1.lines().count();
+    assert_eq!(lines("cat"), 3);
+    assert_eq!(lines("cat --priority emergency"), 1);
+    assert_eq!(lines("cat --kind replay"), 0);
+    assert_eq!(lines("cat --from-offset 1 --limit 1"), 1);
+    let inner = data.path().join("archive");
+    let (_, payload) = archive("cat --format payload --source 2", &inner);
+    assert_eq!(payload, ">?@");
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn ls_lists_segments() {
+    let data = tempfile::tempdir().unwrap();
+    let running = three_frames(data.path()).await;
+    let (_, text) = archive("ls", data.path());
+    let columns: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(columns[..4], [&segment_name(0), "0", "3", "3"]);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn verify_names_file_and_offsets_of_damage() {
+    let data = tempfile::tempdir().unwrap();
+    three_frames(data.path()).await.finish().await;
+    let (result, text) = archive("verify", data.path());
+    assert!(result.unwrap());
+    assert_eq!(text, "ok: 3 frames, next offset 3\n");
+
+    let path = data.path().join("archive").join(segment_name(0));
+    let mut content = std::fs::read(&path).unwrap();
+    let at = content.windows(3).position(|bytes| bytes == b">?@").unwrap();
+    content[at] ^= 1;
+    std::fs::write(&path, content).unwrap();
+    let (result, text) = archive("verify", data.path());
+    assert!(!result.unwrap());
+    assert!(text.starts_with(&format!("damage: {} bytes ", path.display())), "{text}");
+    assert!(text.contains("offsets 0..2 lost"), "{text}");
+    let (result, text) = archive("cat", data.path());
+    assert!(matches!(result, Err(CommandError::Damaged { offsets: 2, first: 0 })));
+    assert_eq!(text.lines().count(), 1, "what can be read is written");
+}
+
+#[test]
+fn a_directory_without_an_archive_is_an_error() {
+    let data = tempfile::tempdir().unwrap();
+    let (result, _) = archive("ls", data.path());
+    assert!(result.unwrap_err().to_string().contains("holds no archive"));
+}
+
+/// The reading end of a pipe that is gone.
+struct Closed;
+
+impl io::Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_error() {
+    let data = tempfile::tempdir().unwrap();
+    three_frames(data.path()).await.finish().await;
+    for command in ["cat", "ls", "verify"] {
+        let line = Line::try_parse_from(["archive", command, data.path().to_str().unwrap()]).unwrap();
+        assert!(run(&line.command, &mut Closed).unwrap());
+    }
+}

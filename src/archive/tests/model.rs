@@ -1,0 +1,251 @@
+//! A model of the log, run against the fake storage with crashes everywhere.
+//!
+//! The model is a list: what was acknowledged must be there, in order, exactly once; behind it there may be what was
+//! handed over and not acknowledged, in order and without a gap; and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use super::support::*;
+use crate::archive::storage::mem::{MemStorage, Op};
+use crate::archive::{Config, OpenError, StreamPosition, open};
+use crate::frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, StreamKey};
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Hands over batches of these sizes and waits until all are acknowledged or the archive has failed.
+    Append(Vec<usize>),
+    /// Ends in good order and starts again.
+    Restart,
+    /// Loses power after so many operations from now on, and starts again; the start is cut short as well.
+    Crash { after: u64, start_after: Vec<u64>, seed: Option<u64> },
+    /// Is killed after so many operations from now on.
+    Kill { after: u64 },
+    /// A sync fails, the process starts again, and later the power fails.
+    FailSync,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let append = proptest::collection::vec(1_usize..20, 1..8).prop_map(Step::Append);
+    let seed = proptest::option::of(any::<u64>());
+    let starts = proptest::collection::vec(0_u64..12, 0..3);
+    let crash = (0_u64..60, starts, seed).prop_map(|(after, start_after, seed)| Step::Crash {
+        after,
+        start_after,
+        seed,
+    });
+    let step = prop_oneof![
+        5 => append,
+        1 => Just(Step::Restart),
+        3 => crash,
+        2 => (0_u64..60).prop_map(|after| Step::Kill { after }),
+        1 => Just(Step::FailSync),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+fn small() -> Config {
+    Config { segment_bytes: 56 << 10, reserve_bytes: 56 << 10, payload_bytes_max: 64, ..config() }
+}
+
+struct Model {
+    storage: MemStorage,
+    running: Option<Running>,
+    log_id: u64,
+    /// What must be in the log.
+    acknowledged: Vec<Frame>,
+    /// What may follow it.
+    pending: VecDeque<Frame>,
+    made: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let storage = MemStorage::default();
+        let running = start_on(small(), storage.clone());
+        Self {
+            log_id: running.recovery.log_id,
+            running: Some(running),
+            storage,
+            acknowledged: Vec::new(),
+            pending: VecDeque::new(),
+            made: 0,
+        }
+    }
+
+    async fn run(&mut self, step: Step) {
+        match step {
+            Step::Append(sizes) => self.append(sizes).await,
+            Step::Restart => {
+                self.stop().await;
+                self.start();
+            }
+            Step::Crash { after, start_after, seed } => {
+                self.storage.cut_power_after(after);
+                self.append(vec![5; 20]).await;
+                self.stop().await;
+                self.storage.crash(seed);
+                for after in start_after {
+                    self.storage.cut_power_after(after);
+                    match open(small(), self.storage.clone(), |_: &crate::archive::Commit<'_>| {}) {
+                        Ok((appender, archive, _)) => {
+                            drop(appender);
+                            _ = archive.finish().await;
+                        }
+                        Err(OpenError::Storage(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    self.storage.crash(seed.map(|seed| seed ^ after));
+                }
+                self.start();
+            }
+            Step::Kill { after } => {
+                self.storage.cut_power_after(after);
+                self.append(vec![5; 20]).await;
+                self.stop().await;
+                self.storage.kill();
+                self.start();
+            }
+            Step::FailSync => {
+                self.storage.set_hook(|op, _| (op == Op::Sync).then(|| std::io::Error::other("i/o error")));
+                self.append(vec![3; 3]).await;
+                self.stop().await;
+                self.storage.clear_hook();
+                self.storage.kill();
+                self.start();
+                // What the start announced must survive, although the kernel has forgotten to write it.
+                self.stop().await;
+                self.storage.crash(None);
+                self.start();
+            }
+        }
+    }
+
+    async fn append(&mut self, sizes: Vec<usize>) {
+        let batches: Vec<Vec<Frame>> = sizes.into_iter().map(|size| self.batch(size)).collect();
+        let running = self.running.as_mut().unwrap();
+        for batch in batches {
+            self.pending.extend(batch.iter().cloned());
+            if running.appender.append(batch.into()).await.is_err() {
+                break;
+            }
+        }
+        while !self.pending.is_empty() {
+            let Some(seen) = running.commits.recv().await else {
+                return;
+            };
+            assert_eq!(seen.first_offset, self.acknowledged.len() as u64);
+            for frame in seen.frames {
+                let expected = self.pending.pop_front().unwrap();
+                assert_eq!(fields(&frame), fields(&expected));
+                self.acknowledged.push(frame);
+            }
+            assert_eq!(seen.next_offset, self.acknowledged.len() as u64);
+        }
+    }
+
+    fn batch(&mut self, size: usize) -> Vec<Frame> {
+        let frame = |index: u64| {
+            let sequence = self.made + index;
+            let epoch = match sequence % 11 {
+                0 => ANONYMOUS_EPOCH_MIN + sequence,
+                1 => 1,
+                _ => 2 + sequence / 500,
+            };
+            let priority = FramePriority::ALL[usize::from(sequence % 7 != 0)];
+            frame(&origin((sequence % 3) as u32, epoch), priority, sequence, (sequence % 65) as usize)
+        };
+        let frames = (0..size as u64).map(frame).collect();
+        self.made += size as u64;
+        frames
+    }
+
+    /// Ends the thread; what it still wrote may be found later.
+    async fn stop(&mut self) {
+        let mut running = self.running.take().unwrap();
+        drop(running.appender);
+        _ = running.archive.finish().await;
+        while let Ok(seen) = running.commits.try_recv() {
+            for frame in seen.frames {
+                self.pending.pop_front().unwrap();
+                self.acknowledged.push(frame);
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let running = start_on(small(), self.storage.clone());
+        let read = frames(&self.storage);
+        let recovery = &running.recovery;
+        assert_eq!(recovery.log_id, self.log_id);
+        assert!(recovery.holes.is_empty(), "{:?}", recovery.holes);
+        assert_eq!(recovery.next_offset, read.len() as u64);
+        assert!(read.len() >= self.acknowledged.len(), "acknowledged frames are missing");
+        let expected = self.acknowledged.iter().chain(&self.pending);
+        for (index, (stored, expected)) in read.iter().zip(expected).enumerate() {
+            assert_eq!(stored.offset, index as u64);
+            assert_eq!(fields(&stored.frame), fields(expected));
+        }
+        assert!(read.len() <= self.acknowledged.len() + self.pending.len(), "invented frames");
+        // What recovery announces is acknowledged from now on.
+        self.acknowledged = read.into_iter().map(|stored| stored.frame).collect();
+        self.pending.clear();
+        assert_eq!(recovery.positions, self.positions());
+        self.running = Some(running);
+    }
+
+    fn positions(&self) -> Vec<(StreamKey, StreamPosition)> {
+        let mut positions: BTreeMap<StreamKey, StreamPosition> = BTreeMap::new();
+        let known = self.acknowledged.iter().filter(|frame| !frame.origin.is_anonymous());
+        for frame in known {
+            let epoch = frame.origin.epoch;
+            let entry = positions.entry(frame.origin.stream.clone()).or_default();
+            if epoch > entry.epoch {
+                *entry = StreamPosition { epoch, next: [0, 0] };
+            }
+            if epoch == entry.epoch {
+                let next = &mut entry.next[frame.priority.lane()];
+                *next = (*next).max(frame.sequence + 1);
+            }
+        }
+        positions.into_iter().collect()
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().build().unwrap()
+}
+
+fn run(steps: Vec<Step>) {
+    runtime().block_on(async {
+        let mut model = Model::new();
+        for step in steps {
+            model.run(step).await;
+        }
+        model.stop().await;
+        model.start();
+        model.stop().await;
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_log_is_what_was_acknowledged(steps in steps()) {
+        run(steps);
+    }
+}
+
+#[test]
+fn power_may_fail_at_any_operation() {
+    // Enough frames to begin several segments: 20 commits of 5 frames ahead of each cut.
+    for after in 0..60 {
+        for seed in [None, Some(after), Some(after + 1_000)] {
+            let crash = |after| Step::Crash { after, start_after: vec![after % 7, after % 13], seed };
+            run(vec![Step::Append(vec![20; 20]), crash(after), crash(60 - after)]);
+        }
+    }
+}

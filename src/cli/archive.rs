@@ -1,0 +1,15 @@
+//! `archive`: what is in an archive directory.
+
+use std::io::{BufWriter, stdout};
+use std::process::ExitCode;
+
+use super::{FAILED, fail};
+use crate::archive::cli::{Command, run};
+
+pub(super) fn execute(command: &Command) -> ExitCode {
+    match run(command, &mut BufWriter::new(stdout().lock())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => fail(FAILED, error),
+    }
+}

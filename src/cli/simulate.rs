@@ -1,0 +1,32 @@
+//! `run --simulate`: a fleet on loopback, for a first look with one command.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::daemon::{View, summary};
+use crate::sim::{self, Plan, Progress};
+
+/// Frames per second of each source.
+const RATE: f64 = 10.0;
+/// How long the fleet waits for its last acknowledgements when the daemon stops.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Plays the fleet against `address` and prints a summary line a second, until `stop` turns true.
+pub(super) async fn play(address: SocketAddr, token: String, view: View, stop: watch::Receiver<bool>) {
+    let plan = Plan { connect: address.to_string(), rate: RATE, token, linger: LINGER, ..Plan::default() };
+    let mut until = stop.clone();
+    let fleet = sim::run(plan, stop, Arc::new(Progress::default()));
+    let lines = async {
+        tokio::select! {
+            // A reader that has gone away is no reason to stop the daemon.
+            _ = summary::every_second(view, io::stdout()) => {}
+            _ = until.wait_for(|stop| *stop) => {}
+        }
+    };
+    let (report, ()) = tokio::join!(fleet, lines);
+    tracing::info!(sent = report.sent, acked = report.acked, "simulation ended");
+}

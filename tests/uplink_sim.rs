@@ -1,0 +1,194 @@
+//! The `uplink-sim` binary as a child process: exit codes, signals and the report, against a scripted server.
+
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use bytes::BytesMut;
+use rustix::process::{Pid, Signal, kill_process};
+use telemetry_aggregator::frame::FramePriority;
+use telemetry_aggregator::wire::{
+    Ack, Bye, ClientMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage, Welcome, next_body,
+};
+
+/// The server's end of one connection, past WELCOME.
+struct Peer {
+    socket: TcpStream,
+    buffer: BytesMut,
+}
+
+impl Peer {
+    /// Takes one connection, with the same credit for both lanes.
+    fn accept(listener: &TcpListener, credit_limit: u64) -> Self {
+        let (socket, _) = listener.accept().unwrap();
+        let mut peer = Self { socket, buffer: BytesMut::new() };
+        let hello = Hello::decode(&peer.body()).unwrap();
+        peer.send(&ServerMessage::Welcome(Welcome {
+            version: 1,
+            heartbeat_s: 15,
+            max_message_bytes: HANDSHAKE_BODY_BYTES_MAX as u32,
+            session_id: 1,
+            epoch: hello.epoch,
+            resume_next: [0; 2],
+            server_time_ns: 0,
+        }));
+        for priority in FramePriority::ALL {
+            peer.send(&ServerMessage::Ack(Ack { priority, duplicates: 0, durable_next: 0, credit_limit }));
+        }
+        peer
+    }
+
+    fn send(&mut self, message: &ServerMessage) {
+        let mut out = BytesMut::new();
+        message.encode(&mut out);
+        self.socket.write_all(&out).unwrap();
+    }
+
+    fn body(&mut self) -> bytes::Bytes {
+        let mut read = [0; 4096];
+        loop {
+            if let Some(body) = next_body(&mut self.buffer, HANDSHAKE_BODY_BYTES_MAX).unwrap() {
+                return body;
+            }
+            let count = self.socket.read(&mut read).unwrap();
+            assert_ne!(count, 0, "the client closed");
+            self.buffer.extend_from_slice(&read[..count]);
+        }
+    }
+
+    fn next(&mut self) -> ClientMessage {
+        ClientMessage::decode(self.body()).unwrap()
+    }
+
+    /// Takes everything up to BYE; returns the number of frames and the BYE.
+    fn read_to_bye(&mut self) -> (usize, Bye) {
+        let mut frames = 0;
+        loop {
+            match self.next() {
+                ClientMessage::Bye(bye) => return (frames, bye),
+                _ => frames += 1,
+            }
+        }
+    }
+}
+
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+fn uplink_sim(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_uplink-sim"))
+        .args(args)
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn interrupt(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::INT).unwrap();
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_whole_run_exits_with_0_and_one_json_object() {
+    let (listener, address) = listener();
+    let args = ["--connect", &address, "--satellites", "2", "--replays", "1", "--frames", "200"];
+    let child = uplink_sim(&[&args[..], &["--report", "json"]].concat());
+    let peers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut peer = Peer::accept(&listener, 1 << 30);
+            thread::spawn(move || {
+                let (frames, bye) = peer.read_to_bye();
+                peer.send(&ServerMessage::Bye(bye));
+                frames
+            })
+        })
+        .collect();
+    let frames: Vec<_> = peers.into_iter().map(|peer| peer.join().unwrap()).collect();
+    assert_eq!(frames, [200; 3]);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report = json(&output);
+    let mut keys: Vec<_> = report.as_object().unwrap().keys().cloned().collect();
+    keys.sort();
+    let mut expected = [
+        "sent",
+        "acked",
+        "resent",
+        "duplicates",
+        "reconnects",
+        "elapsed_s",
+        "frames_per_s",
+        "bytes_per_s",
+        "ack_latency_us",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!((&report["sent"], &report["acked"]), (&600.into(), &600.into()));
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn what_is_not_acknowledged_exits_with_1() {
+    let (listener, address) = listener();
+    let args =
+        ["--satellites", "1", "--replays", "0", "--frames", "5", "--linger", "50ms", "--report", "json"];
+    let child = uplink_sim(&[&["--connect", &address][..], &args].concat());
+    let mut peer = Peer::accept(&listener, 1 << 30);
+    peer.read_to_bye();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report = json(&output);
+    assert_eq!((&report["sent"], &report["acked"]), (&5.into(), &0.into()));
+    assert!(report["errors"][0].as_str().unwrap().contains("5 frames not acknowledged"));
+}
+
+#[test]
+fn an_interrupt_ends_with_bye_and_a_second_one_at_once() {
+    let (listener, address) = listener();
+    let start = || {
+        let child = uplink_sim(&["--connect", &address, "--satellites", "1", "--replays", "0"]);
+        let mut peer = Peer::accept(&listener, 10_000);
+        assert!(matches!(peer.next(), ClientMessage::Frame(_)));
+        interrupt(&child);
+        let (frames, bye) = peer.read_to_bye();
+        assert!(frames > 10);
+        (child, peer, bye)
+    };
+
+    let (child, mut peer, bye) = start();
+    peer.send(&ServerMessage::Bye(bye));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stdout.starts_with(b"sent "), "{output:?}");
+
+    let (child, _peer, _) = start();
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("stopped at once"), "{said}");
+}
+
+#[test]
+fn bad_usage_and_bad_input_exit_with_2() {
+    for args in [&["--rate", "fast"][..], &["--input", "/nonexistent/pass.ccsds"]] {
+        let output = uplink_sim(args).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(args[1]), "{said}");
+    }
+}
