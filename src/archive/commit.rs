@@ -10,7 +10,7 @@ use super::format::{BlockEncoder, BlockKind, charge};
 use super::gather::{Gather, Next};
 use super::positions::PositionTable;
 use super::segment::BlockContent;
-use super::space::Space;
+use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::{ArchiveStats, Commit, CommitObserver, Durable, Status, Summary};
 use crate::frame::Frame;
@@ -35,6 +35,8 @@ pub(super) struct Committer<O> {
     pub(super) outlets: Arc<Outlets>,
     pub(super) observer: O,
     pub(super) log: Log,
+    /// As published.
+    pub(super) shortage: Option<Shortage>,
 }
 
 /// The log at its end.
@@ -124,20 +126,21 @@ impl<O: CommitObserver> Committer<O> {
         let outlets = &self.outlets;
         outlets.stats.rotations.store(self.log.space.rotations, Relaxed);
         outlets.routine_limit.send_if_modified(|known| std::mem::replace(known, limit) != limit);
-        let is_short = self.log.space.is_short();
-        outlets.status.send_if_modified(|status| {
-            if is_short == matches!(status, Status::Degraded { .. }) {
-                return false;
-            }
-            if is_short {
-                let reason = self.log.space.shortage().into();
+        let shortage = self.log.space.shortage();
+        if shortage == self.shortage {
+            return;
+        }
+        self.shortage = shortage;
+        outlets.status.send_replace(match shortage {
+            Some(shortage) => {
+                let reason = self.log.space.explain(shortage).into();
                 tracing::error!(%reason, "archive degraded");
-                *status = Status::Degraded { reason };
-            } else {
-                tracing::info!("the archive has space again");
-                *status = Status::Ok;
+                Status::Degraded { reason }
             }
-            true
+            None => {
+                tracing::info!("the archive has space again");
+                Status::Ok
+            }
         });
     }
 }
@@ -235,7 +238,7 @@ impl Log {
             return Ok(());
         }
         self.space.tend(&self.table, self.next_offset)?;
-        let is_short = self.space.is_short();
+        let is_short = self.space.shortage().is_some();
         self.retry_at = is_short.then(|| Instant::now() + RETRY_AFTER);
         Ok(())
     }

@@ -12,21 +12,21 @@
 //!
 //! | at | segment header, 64 bytes | |
 //! |---|---|---|
-//! | 0 | magic [8] | `TMASEGMT` |
+//! | 0 | magic, 8 bytes | `TMASEGMT` |
 //! | 8 | version u16 | 1 |
-//! | 10 | reserved [6] | |
+//! | 10 | reserved, 6 bytes | |
 //! | 16 | log_id u64 | random, the same in all segments of a log |
 //! | 24 | segment_id u64 | random, repeated in every block |
 //! | 32 | base_offset u64 | offset of the segment's first frame |
 //! | 40 | created_ns i64 | unix time |
-//! | 48 | reserved [12] | |
+//! | 48 | reserved, 12 bytes | |
 //! | 60 | crc u32 | of bytes 0..60 |
 //!
 //! # Block
 //!
 //! | at | block header, 64 bytes | |
 //! |---|---|---|
-//! | 0 | magic [4] | `TMAB` |
+//! | 0 | magic, 4 bytes | `TMAB` |
 //! | 4 | version u8 | 1 |
 //! | 5 | kind u8 | 1 frames, 2 positions, 3 attestation, 4 hole |
 //! | 6 | origin_count u16 | kind 1: entries of the origin table |

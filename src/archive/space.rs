@@ -35,6 +35,15 @@ pub(super) fn adopt_reserve(dir: &Dir) -> Result<Option<Box<dyn StorageFile>>, S
     Ok(Some(file))
 }
 
+/// What there is no space for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// The current segment cannot grow; the gate closes when it is full.
+    Growth,
+    /// There is no reserve: the gate is closed.
+    Reserve,
+}
+
 /// The current segment and the reserve behind it.
 pub(super) struct Space {
     dir: Dir,
@@ -76,16 +85,21 @@ impl Space {
     }
 
     /// Whether routine has to wait, or soon will.
-    pub(super) fn is_short(&self) -> bool {
-        self.refused
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        let of = match self.reserve {
+            Some(_) => Shortage::Growth,
+            None => Shortage::Reserve,
+        };
+        self.refused.then_some(of)
     }
 
     /// What to tell people about a shortage.
-    pub(super) fn shortage(&self) -> String {
-        let state = if self.reserve.is_some() {
-            "the reserve is whole"
-        } else {
-            "the reserve is in use, routine frames wait at their senders and emergencies go on"
+    pub(super) fn explain(&self, shortage: Shortage) -> String {
+        let state = match shortage {
+            Shortage::Growth => "the reserve is whole",
+            Shortage::Reserve => {
+                "the reserve is in use, routine frames wait at their senders and emergencies go on"
+            }
         };
         let free = self.dir.free_bytes().unwrap_or(0);
         format!(
@@ -262,7 +276,14 @@ impl Space {
             }
             result => result?,
         };
-        next.install(&self.dir)?;
+        match next.install(&self.dir) {
+            // The directory itself may need a block. Any other failure, a sync above all, is final.
+            Err(error) if error.op == "rename" && error.is_no_space() => {
+                self.refused = true;
+                return Ok(false);
+            }
+            result => result?,
+        }
         if self.estimating {
             next.allocated = next.position.max(self.reserve_bytes);
         }

@@ -19,7 +19,7 @@ fn golden() -> Vec<u8> {
     let mut bytes = header.encode().to_vec();
     let stream = origin(3, 9).stream.clone();
     let position = StreamPosition { epoch: 9, next: [4, 5] };
-    let mut push = |bytes: &mut Vec<u8>, kind, offset, body: &[u8]| {
+    let push = |bytes: &mut Vec<u8>, kind, offset, body: &[u8]| {
         let header = BlockHeader {
             kind,
             origin_count: 0,
@@ -53,7 +53,7 @@ fn hole() -> HoleRecord {
 
 fn golden_frames() -> Vec<Frame> {
     let (a, b) = (origin(3, 9), origin(4, 1 << 63));
-    vec![emergency(&a, 4), frame(&b, FramePriority::Routine, 0, 0), routine(&a, u64::MAX - 1)]
+    vec![emergency(&a, 4), frame(&b, FramePriority::Routine, 0, 0), routine(&a, 1 << 40)]
 }
 
 fn golden_path() -> std::path::PathBuf {

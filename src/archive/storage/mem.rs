@@ -130,11 +130,6 @@ impl MemStorage {
         self.disk().power = Some(operations);
     }
 
-    /// How many of the operations given to [`Self::cut_power_after`] are left.
-    pub(crate) fn power_left(&self) -> Option<u64> {
-        self.disk().power
-    }
-
     pub(crate) fn set_hook(&self, hook: impl Fn(Op, &Path) -> Option<io::Error> + Send + Sync + 'static) {
         self.disk().hook = Some(Arc::new(hook));
     }

@@ -154,7 +154,7 @@ impl Model {
                 1 => 1,
                 _ => 2 + sequence / 500,
             };
-            let priority = FramePriority::ALL[usize::from(sequence % 7 != 0)];
+            let priority = FramePriority::ALL[usize::from(!sequence.is_multiple_of(7))];
             frame(&origin((sequence % 3) as u32, epoch), priority, sequence, (sequence % 65) as usize)
         };
         let frames = (0..size as u64).map(frame).collect();

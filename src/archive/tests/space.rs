@@ -139,7 +139,7 @@ async fn batches_in_flight_fit_however_they_are_cut() {
         while stalled < 3 {
             let mut batch = Vec::new();
             while fan_in.gate_is_open() && batch.len() < 64 {
-                let priority = FramePriority::ALL[usize::from(fan_in.passed % 50 != 0)];
+                let priority = FramePriority::ALL[usize::from(!fan_in.passed.is_multiple_of(50))];
                 let frame = fan_in.next(priority);
                 fan_in.charged += charge(&frame);
                 fan_in.passed += 1;
@@ -326,4 +326,40 @@ async fn the_real_disk_keeps_what_was_written_and_locks_its_directory() {
     let names: Vec<PathBuf> =
         std::fs::read_dir(&config.dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(names.iter().all(|name| !name.ends_with("recovery.tmp")), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_reader_beside_the_writer_sees_a_growing_log_and_no_damage() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = Config { dir: temp.path().join("archive"), ..config() };
+    let running = start_on(config.clone(), DiskStorage);
+    let dir = config.dir.clone();
+    let reader = std::thread::spawn(move || {
+        let mut following = Reader::open(&dir, Filter::default()).unwrap();
+        let mut next = 0;
+        while next < 20_000 {
+            // One reader follows the end; each time at the end another reads from the start.
+            for item in &mut following {
+                match item.unwrap() {
+                    Item::Frame(stored) => {
+                        assert_eq!((stored.offset, stored.frame.sequence), (next, next))
+                    }
+                    Item::Damage(damage) => panic!("{damage:?}"),
+                }
+                next += 1;
+            }
+            let all = read_disk(&dir);
+            assert!(all.len() as u64 >= next);
+            assert!(all.iter().copied().eq(0..all.len() as u64));
+        }
+    });
+    for batch in 0..1_000 {
+        let frames = (0..20).map(|index| routine(&origin(1, 1), batch * 20 + index));
+        running.append(frames.collect()).await;
+    }
+    let mut watermark = running.archive.watermark();
+    watermark.wait_for(|offset| *offset == 20_000).await.unwrap();
+    tokio::task::spawn_blocking(|| reader.join()).await.unwrap().unwrap();
+    assert!(running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) > 5);
+    running.finish().await;
 }

@@ -1,7 +1,7 @@
 //! Frames, archives and comparisons for the tests.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,8 +95,6 @@ pub(crate) struct Running {
     pub(crate) archive: Archive,
     pub(crate) recovery: Recovery,
     pub(crate) commits: mpsc::UnboundedReceiver<Seen>,
-    /// All acknowledged frames in the order of their offsets.
-    pub(crate) acknowledged: Arc<Mutex<Vec<(u64, Frame)>>>,
 }
 
 pub(crate) fn start(storage: &MemStorage) -> Running {
@@ -105,13 +103,9 @@ pub(crate) fn start(storage: &MemStorage) -> Running {
 
 pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
     let (commits_tx, commits) = mpsc::unbounded_channel();
-    let acknowledged = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&acknowledged);
     let observer = move |commit: &Commit<'_>| {
         let batches = commit.frames.iter();
         let frames: Vec<Frame> = batches.flat_map(|batch| batch.iter().cloned()).collect();
-        let offsets = commit.first_offset..commit.next_offset;
-        sink.lock().unwrap().extend(offsets.zip(frames.iter().cloned()));
         _ = commits_tx.send(Seen {
             first_offset: commit.first_offset,
             next_offset: commit.next_offset,
@@ -120,7 +114,7 @@ pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
         });
     };
     let (appender, archive, recovery) = open(config, storage, observer).unwrap();
-    Running { appender, archive, recovery, commits, acknowledged }
+    Running { appender, archive, recovery, commits }
 }
 
 impl Running {

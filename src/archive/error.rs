@@ -1,0 +1,80 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{BATCH_FRAMES_MAX, ConfigError, StorageError};
+
+/// Why the archive cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file operation failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Another process has the directory.
+    #[error("archive {dir} is in use: another process holds its lock", dir = .0.display())]
+    Locked(PathBuf),
+    /// A segment of another version of the format.
+    #[error("segment {path} has format version {found}, this program knows {expected}", path = path.display())]
+    Version {
+        /// The segment.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+        /// The one version known.
+        expected: u16,
+    },
+    /// A segment under the wrong name.
+    #[error("segment {path} says that it begins at offset {found}, unlike its name", path = path.display())]
+    Foreign {
+        /// The segment.
+        path: PathBuf,
+        /// The offset its header has.
+        found: u64,
+    },
+    /// Not even what was kept of the tail can be written.
+    #[error("no space to recover the archive in {dir}: {free_bytes} bytes free", dir = dir.display())]
+    NoSpace {
+        /// The directory.
+        dir: PathBuf,
+        /// What is free on its file system.
+        free_bytes: u64,
+    },
+    /// The commit thread cannot be started.
+    #[error("cannot start the commit thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The archive has failed; nothing is written any more.
+    #[error("the archive has failed: {0}")]
+    Failed(Arc<str>),
+    /// The batch breaks a limit that its maker should have kept.
+    #[error(
+        "a batch of {frames} frames and {bytes} bytes, at most {BATCH_FRAMES_MAX} and {bytes_max} are allowed"
+    )]
+    Oversized {
+        /// Frames in the batch.
+        frames: usize,
+        /// Their charge.
+        bytes: u64,
+        /// The largest charge of a batch.
+        bytes_max: u64,
+    },
+}
+
+/// Why the archive ended otherwise than by having written everything.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// A file operation failed; what was not acknowledged may be lost.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The commit thread panicked.
+    #[error("the commit thread panicked: {0}")]
+    Panicked(String),
+}

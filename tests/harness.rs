@@ -1,0 +1,33 @@
+//! The tests' own daemon and client do what the other tests rely on.
+
+mod support;
+
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE};
+
+#[test]
+fn a_frame_goes_the_whole_way_and_the_books_say_so() {
+    let mut daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    client.deliver(ROUTINE, 3, b"routine");
+    client.deliver(EMERGENCY, 0, b"emergency");
+    assert_eq!(client.bye([1, 4]), [1, 4]);
+    assert!(daemon.rss_kib() > 0);
+    let books = daemon.stop();
+    assert_eq!((books.received, books.archived), (2, 2));
+    let payloads: Vec<_> = daemon.archived().into_iter().map(|frame| frame.payload).collect();
+    assert_eq!(payloads, [b"routine".to_vec(), b"emergency".to_vec()]);
+}
+
+#[test]
+fn a_killed_daemon_is_seen_and_started_again() {
+    let daemon = Daemon::start("[ingest]\nheartbeat = \"7s\"");
+    let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7));
+    assert_eq!(welcome.heartbeat_s, 7, "the configuration of the test is in force");
+    client.deliver(ROUTINE, 0, b"kept");
+    let first = daemon.pid();
+    let mut daemon = daemon.kill_and_restart();
+    assert_ne!(daemon.pid(), first);
+    assert_eq!(daemon.archived().len(), 1);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
+}

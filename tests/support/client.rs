@@ -1,0 +1,321 @@
+//! A blocking client over a plain socket.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::LIMIT;
+use super::message::{self, Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, Welcome, cost};
+
+/// Longest message a server may send to a source, by the page's default of `max_message_bytes`.
+const BODY_BYTES_MAX: usize = 128 * 1024;
+
+/// What came of waiting for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    Message(Server),
+    /// The server closed its side in order.
+    End,
+    /// The connection was reset: whatever the server wrote last may be lost.
+    Reset,
+    /// Nothing within the time given.
+    Silence,
+}
+
+/// One connection to the daemon.
+///
+/// Keeps the newest ACK of each lane and asserts what holds for every sequence of messages: `durable_next`,
+/// `duplicates` and `credit_limit` never fall, and nothing follows ERROR or BYE.
+pub struct Client {
+    socket: TcpStream,
+    unread: Vec<u8>,
+    acks: [Option<Ack>; 2],
+    /// Cost of the frames sent with [`Client::send_frame`], per lane.
+    spent: [u64; 2],
+    has_ended: bool,
+}
+
+impl Client {
+    /// Connects and says nothing.
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect_timeout(&address, LIMIT).expect("the daemon cannot be connected to"))
+    }
+
+    /// Speaks over a socket that is connected.
+    pub fn over(socket: TcpStream) -> Self {
+        socket.set_nodelay(true).expect("TCP_NODELAY");
+        socket.set_write_timeout(Some(LIMIT)).expect("a write timeout");
+        Self { socket, unread: Vec::new(), acks: [None; 2], spent: [0; 2], has_ended: false }
+    }
+
+    /// Connects, says `hello` and reads WELCOME.
+    pub fn welcomed(address: SocketAddr, hello: &Hello) -> (Self, Welcome) {
+        let mut client = Self::connect(address);
+        client.send(&hello.bytes());
+        let welcome = client.expect_welcome();
+        (client, welcome)
+    }
+
+    /// [`Self::welcomed`], and reads the first ACK of each lane.
+    pub fn open(address: SocketAddr, hello: &Hello) -> (Self, Welcome) {
+        let (mut client, welcome) = Self::welcomed(address, hello);
+        client.expect_first_acks();
+        (client, welcome)
+    }
+
+    /// Connects, says `hello` and expects to be refused with `code`.
+    pub fn refused(address: SocketAddr, hello: &Hello, code: u16) -> ErrorMessage {
+        let mut client = Self::connect(address);
+        client.send(&hello.bytes());
+        client.expect_error(code)
+    }
+
+    /// Writes bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("the daemon does not take what is sent");
+    }
+
+    /// Writes bytes as they are, as far as the server takes them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
+    /// Sends a frame and keeps count of its cost; does not look at the credit.
+    pub fn send_frame(&mut self, frame: &Frame) {
+        self.spent[usize::from(frame.priority)] += cost(frame.body().len());
+        self.send(&frame.bytes());
+    }
+
+    /// Sends a plain frame, see [`Self::send_frame`].
+    pub fn frame(&mut self, lane: usize, sequence: u64, payload: &[u8]) {
+        self.send_frame(&Frame::new(lane, sequence, payload));
+    }
+
+    /// Sends a plain frame as soon as there is credit for it.
+    pub fn frame_within_credit(&mut self, lane: usize, sequence: u64, payload: &[u8]) {
+        let frame = Frame::new(lane, sequence, payload);
+        self.wait_credit(lane, self.spent[lane] + cost(frame.body().len()));
+        self.send_frame(&frame);
+    }
+
+    /// Sends a frame and waits until it is durable.
+    pub fn deliver(&mut self, lane: usize, sequence: u64, payload: &[u8]) {
+        self.frame(lane, sequence, payload);
+        self.wait_durable(lane, sequence + 1);
+    }
+
+    /// Closes the writing side.
+    pub fn half_close(&mut self) {
+        self.socket.shutdown(Shutdown::Write).expect("the socket cannot be shut down");
+    }
+
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Cost of the frames sent so far on `lane`.
+    pub fn spent(&self, lane: usize) -> u64 {
+        self.spent[lane]
+    }
+
+    /// The newest ACK of `lane`.
+    pub fn ack(&self, lane: usize) -> Ack {
+        self.acks[lane].expect("no ACK of this lane yet")
+    }
+
+    /// What may still be sent on `lane`.
+    pub fn credit(&self, lane: usize) -> u64 {
+        self.ack(lane).credit_limit - self.spent[lane]
+    }
+
+    /// The next message or the end, whatever it is.
+    pub fn receive(&mut self, within: Duration) -> Received {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(message) = self.take_message() {
+                return Received::Message(message);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Received::Silence;
+            }
+            self.socket.set_read_timeout(Some(left)).expect("a read timeout");
+            let mut chunk = [0; 16 * 1024];
+            match self.socket.read(&mut chunk) {
+                Ok(0) => {
+                    assert!(
+                        self.unread.is_empty(),
+                        "the server closed within a message: {:02x?}",
+                        self.unread
+                    );
+                    return Received::End;
+                }
+                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
+                    ErrorKind::Interrupted => {}
+                    _ => return Received::Reset,
+                },
+            }
+        }
+    }
+
+    fn take_message(&mut self) -> Option<Server> {
+        let (length, rest) = self.unread.split_first_chunk::<4>()?;
+        let length = u32::from_be_bytes(*length) as usize;
+        assert!(length <= BODY_BYTES_MAX, "the server sent a message of {length} bytes");
+        let message = Server::decode(rest.get(..length)?);
+        self.unread.drain(..4 + length);
+        self.note(&message);
+        Some(message)
+    }
+
+    fn note(&mut self, message: &Server) {
+        assert!(!self.has_ended, "the server goes on after its last message: {message:?}");
+        match message {
+            Server::Ack(ack) => {
+                if let Some(before) = self.acks[ack.lane].replace(*ack) {
+                    assert!(
+                        ack.durable_next >= before.durable_next,
+                        "durable_next falls: {before:?}, {ack:?}"
+                    );
+                    assert!(ack.credit_limit >= before.credit_limit, "credit falls: {before:?}, {ack:?}");
+                    assert!(ack.duplicates >= before.duplicates, "duplicates fall: {before:?}, {ack:?}");
+                }
+            }
+            Server::Error(_) | Server::Bye(_) => self.has_ended = true,
+            _ => {}
+        }
+    }
+
+    /// The next message; fails at the end of the connection and after [`LIMIT`].
+    pub fn next(&mut self) -> Server {
+        match self.receive(LIMIT) {
+            Received::Message(message) => message,
+            other => panic!("a message is due, but: {other:?}"),
+        }
+    }
+
+    /// The next message, PINGs answered and passed over.
+    pub fn next_answering(&mut self) -> Server {
+        loop {
+            match self.next() {
+                Server::Ping(nonce) => self.send(&message::pong(nonce)),
+                other => return other,
+            }
+        }
+    }
+
+    pub fn expect_welcome(&mut self) -> Welcome {
+        match self.next() {
+            Server::Welcome(welcome) => welcome,
+            other => panic!("WELCOME is due, not {other:?}"),
+        }
+    }
+
+    /// The two ACKs after WELCOME: one per lane, and nothing else.
+    pub fn expect_first_acks(&mut self) -> [Ack; 2] {
+        for _ in 0..2 {
+            match self.next() {
+                Server::Ack(_) => {}
+                other => panic!("the first ACK of each lane is due, not {other:?}"),
+            }
+        }
+        // Two ACKs of one lane leave the other empty, and this panics.
+        [self.ack(EMERGENCY), self.ack(ROUTINE)]
+    }
+
+    /// Reads ACKs until that of `lane` satisfies `is_met`.
+    pub fn wait_ack(&mut self, lane: usize, what: &str, is_met: impl Fn(&Ack) -> bool) -> Ack {
+        while !self.acks[lane].is_some_and(|ack| is_met(&ack)) {
+            match self.next_answering() {
+                Server::Ack(_) | Server::Pong(_) | Server::Catalog { .. } | Server::GoAway { .. } => {}
+                other => panic!("waiting for {what} on lane {lane}, but: {other:?}; ACKs {:?}", self.acks),
+            }
+        }
+        self.ack(lane)
+    }
+
+    /// Waits until everything below `next` is durable.
+    pub fn wait_durable(&mut self, lane: usize, next: u64) -> Ack {
+        self.wait_ack(lane, &format!("durable_next {next}"), |ack| ack.durable_next >= next)
+    }
+
+    /// Waits until `cost` may have been sent.
+    pub fn wait_credit(&mut self, lane: usize, cost: u64) -> Ack {
+        self.wait_ack(lane, &format!("credit {cost}"), |ack| ack.credit_limit >= cost)
+    }
+
+    /// PING with `nonce`, and everything up to its PONG: what the server wrote before it has come by then.
+    pub fn settle(&mut self, nonce: u64) {
+        self.send(&message::ping(nonce));
+        loop {
+            match self.next_answering() {
+                Server::Pong(answer) if answer == nonce => return,
+                Server::Ack(_) => {}
+                other => panic!("waiting for PONG {nonce}, but: {other:?}"),
+            }
+        }
+    }
+
+    /// Reads up to ERROR, which must be `code`, and the orderly end behind it. Other messages are passed over.
+    pub fn expect_error(&mut self, code: u16) -> ErrorMessage {
+        loop {
+            match self.receive(LIMIT) {
+                Received::Message(Server::Error(error)) => {
+                    assert_eq!(error.code, code, "another error than expected: {error:?}");
+                    self.expect_end();
+                    return error;
+                }
+                Received::Message(
+                    Server::Ack(_)
+                    | Server::Ping(_)
+                    | Server::Pong(_)
+                    | Server::Catalog { .. }
+                    | Server::GoAway { .. },
+                ) => {}
+                other => panic!("ERROR {code} is due, but: {other:?}"),
+            }
+        }
+    }
+
+    /// Reads up to BYE and the end behind it, and returns its positions.
+    pub fn expect_bye(&mut self) -> [u64; 2] {
+        loop {
+            match self.next_answering() {
+                Server::Bye(next) => {
+                    self.expect_end();
+                    return next;
+                }
+                Server::Ack(_) | Server::Pong(_) | Server::Catalog { .. } | Server::GoAway { .. } => {}
+                other => panic!("BYE is due, but: {other:?}"),
+            }
+        }
+    }
+
+    /// The server says nothing more and closes its side in order.
+    pub fn expect_end(&mut self) {
+        match self.receive(LIMIT) {
+            Received::End => {}
+            other => panic!("the end of the connection is due, but: {other:?}"),
+        }
+    }
+
+    /// All that comes up to the end or a reset.
+    pub fn read_to_end(&mut self) -> (Vec<Server>, Received) {
+        let mut messages = Vec::new();
+        loop {
+            match self.receive(LIMIT) {
+                Received::Message(message) => messages.push(message),
+                end => return (messages, end),
+            }
+        }
+    }
+
+    /// BYE with these positions, answered by the server's.
+    pub fn bye(mut self, next: [u64; 2]) -> [u64; 2] {
+        self.send(&message::bye(next));
+        self.expect_bye()
+    }
+}

@@ -1,0 +1,315 @@
+//! The real daemon as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use super::{Archived, LIMIT, archived};
+
+/// Small enough that many daemons share a machine; a test overrides what it is about.
+const DEFAULTS: &str = r#"
+    [ingest]
+    listen = "127.0.0.1:0"
+    max_message = "16 KiB"
+    [archive]
+    segment_size = "8 MiB"
+    reserve = "4 MiB"
+    [feed]
+    listen = "127.0.0.1:0"
+    [http]
+    listen = "127.0.0.1:0"
+"#;
+
+/// A running daemon, or what is left of it. Killed when dropped; its log is shown when the test failed.
+pub struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+    has_exited: bool,
+    /// Frames in the archive when it began to listen.
+    archived_before: u64,
+    home: Home,
+}
+
+/// The directory a daemon keeps from one start to the next.
+struct Home {
+    dir: TempDir,
+    config: String,
+}
+
+/// How a daemon ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Exit {
+    /// The exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// From the call that waited for it.
+    pub elapsed: Duration,
+}
+
+/// The last line of a daemon: the frames of all sources together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Books {
+    pub received: u64,
+    pub archived: u64,
+    pub duplicates: u64,
+    pub rejected: u64,
+    pub undelivered: u64,
+}
+
+impl Books {
+    /// received = archived + duplicates + rejected + undelivered.
+    pub fn assert_balanced(&self) {
+        let sum = self.archived + self.duplicates + self.rejected + self.undelivered;
+        assert_eq!(self.received, sum, "the books do not balance: {self:?}");
+    }
+}
+
+impl Daemon {
+    /// Starts a daemon in a directory of its own; `config` is TOML laid over the tests' defaults.
+    ///
+    /// Returns when it listens.
+    pub fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("no temporary directory");
+        Self::start_in(Home { dir, config: config.to_owned() })
+    }
+
+    fn start_in(home: Home) -> Self {
+        let path = home.dir.path().join("aggregator.toml");
+        std::fs::write(&path, merged(&home)).expect("the configuration cannot be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry-aggregator"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TELEMETRY_AGGREGATOR") {
+                command.env_remove(name);
+            }
+        }
+        command.args(["run", "--config"]).arg(&path).current_dir(home.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the daemon cannot be started");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let log = Arc::new(Log::default());
+        let reader = std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || log.fill(BufReader::new(stderr))
+        });
+        // Built before it listens, so that a daemon that does not is killed as well.
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut daemon = Self {
+            child,
+            address: unknown,
+            log,
+            reader: Some(reader),
+            has_exited: false,
+            archived_before: 0,
+            home,
+        };
+        let line = daemon.wait_line(" listening ");
+        daemon.address = field(&line, "ingest").parse().expect("the address in the log");
+        daemon.archived_before = daemon.archived().len() as u64;
+        daemon
+    }
+
+    /// Starts a new process in the directory of this one, which must have ended.
+    pub fn restart(self) -> Self {
+        let config = self.home.config.clone();
+        self.restart_with(&config)
+    }
+
+    /// [`Self::restart`] with another configuration.
+    pub fn restart_with(mut self, config: &str) -> Self {
+        assert!(self.has_exited, "the daemon still runs");
+        let empty = Home { dir: tempfile::tempdir().expect("no temporary directory"), config: String::new() };
+        let mut home = std::mem::replace(&mut self.home, empty);
+        home.config = config.to_owned();
+        Self::start_in(home)
+    }
+
+    /// kill -9, then a new start on the same archive.
+    pub fn kill_and_restart(mut self) -> Self {
+        self.signal(Signal::KILL);
+        let exit = self.wait_exit(LIMIT);
+        assert_eq!(exit.code, None, "the daemon ended before it was killed");
+        self.restart()
+    }
+
+    /// Where sources connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Resident memory of the process in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("the process is gone");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS in its status");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("waiting for the daemon fails").is_none()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        assert!(!self.has_exited, "a process that was waited for gets no signal");
+        let pid = Pid::from_raw(self.pid() as i32).expect("a process id");
+        kill_process(pid, signal).expect("the daemon cannot be signalled");
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait_exit(&mut self, within: Duration) -> Exit {
+        let started = Instant::now();
+        let closed = self.log.wait_until(within, |log| log.is_closed);
+        assert!(closed.is_closed, "the daemon did not end within {within:?}");
+        drop(closed);
+        // The end of its log is the end of the process, give or take the kernel's clean-up.
+        let status = self.child.wait().expect("waiting for the daemon fails");
+        self.has_exited = true;
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the log's reader panicked");
+        }
+        Exit { code: status.code(), elapsed: started.elapsed() }
+    }
+
+    /// SIGTERM; the daemon must exit 0 within 5 s (and what a busy machine adds), with books that balance.
+    pub fn stop(&mut self) -> Books {
+        self.signal(Signal::TERM);
+        let exit = self.wait_exit(LIMIT);
+        assert_eq!(exit.code, Some(0), "exit code after SIGTERM");
+        assert!(exit.elapsed < Duration::from_secs(6), "the drain took {:?}", exit.elapsed);
+        let books = self.final_books();
+        books.assert_balanced();
+        assert_eq!(books.undelivered, 0, "accepted frames were lost: {books:?}");
+        let frames = self.archived();
+        assert_eq!(frames.len() as u64, self.archived_before + books.archived, "frames in the archive");
+        books
+    }
+
+    /// The books in the line `drained`.
+    pub fn final_books(&self) -> Books {
+        let line = self.wait_line(" drained ");
+        let number = |name: &str| field(&line, name).parse().expect("a number in the books");
+        Books {
+            received: number("received"),
+            archived: number("archived"),
+            duplicates: number("duplicates"),
+            rejected: number("rejected"),
+            undelivered: number("undelivered"),
+        }
+    }
+
+    /// All lines of the log so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.lock().lines.clone()
+    }
+
+    /// Waits for a line that contains `text`, and returns the first.
+    pub fn wait_line(&self, text: &str) -> String {
+        let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
+        let log = self.log.wait_until(LIMIT, |log| log.is_closed || found(&log.lines).is_some());
+        found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
+    }
+
+    /// Where the segments are.
+    pub fn archive_dir(&self) -> PathBuf {
+        self.home.dir.path().join("data/archive")
+    }
+
+    /// All frames in the archive.
+    pub fn archived(&self) -> Vec<Archived> {
+        archived(&self.archive_dir())
+    }
+}
+
+impl Drop for Daemon {
+    #[allow(clippy::print_stderr, reason = "the log of a failed test")]
+    fn drop(&mut self) {
+        if !self.has_exited {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+        if let Some(reader) = self.reader.take() {
+            drop(reader.join());
+        }
+        if std::thread::panicking() {
+            for line in &self.log.lock().lines {
+                eprintln!("daemon: {line}");
+            }
+        }
+    }
+}
+
+/// The lines a daemon wrote, filled by a thread of its own.
+#[derive(Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<String>,
+    is_closed: bool,
+}
+
+impl Log {
+    fn fill(&self, stderr: impl BufRead) {
+        for line in stderr.lines() {
+            let Ok(line) = line else { break };
+            self.lock().lines.push(line);
+            self.changed.notify_all();
+        }
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `is_done`, at most `within`.
+    fn wait_until(&self, within: Duration, is_done: impl Fn(&LogState) -> bool) -> MutexGuard<'_, LogState> {
+        let waited = self.changed.wait_timeout_while(self.lock(), within, |state| !is_done(state));
+        waited.expect("the log's reader panicked").0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        // A test that panicked while it looked at the log must still be able to show it.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The value of `name=value` in a line of the log.
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let mut words = line.split_whitespace();
+    let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {name}= in {line:?}"))
+}
+
+fn merged(home: &Home) -> String {
+    let mut table: Table = DEFAULTS.parse().expect("the tests' defaults are TOML");
+    let data_dir = home.dir.path().join("data");
+    table.insert("data_dir".into(), Value::String(data_dir.display().to_string()));
+    overlay(&mut table, home.config.parse().expect("the test's configuration is TOML"));
+    table.to_string()
+}
+
+/// Lays `over` on `table`, key by key.
+fn overlay(table: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => overlay(below, above),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
