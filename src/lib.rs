@@ -1,4 +1,36 @@
 //! The telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
+//!
+//! This page is the map. A frame's way, and where to read about each step:
+//!
+//! ```text
+//!  socket            one per source           two lanes per stream     at most 64 frames       group commit
+//! +--------+  bytes +-----------------+ batch +-------------------+ pull +-----------+ batch +----------------+
+//! | client | -----> | ingest::session | ----> | pipeline::queue   | ---> | pipeline  | ----> | archive        |
+//! |        | <----- |                 | <---- |                   |      | processor |       | commit thread  |
+//! +--------+  ACK   +-----------------+ credit+-------------------+      +-----------+       +----------------+
+//!                        ^                                                    | broadcast          |
+//!                        |                                                    v                    |
+//!                        +--------------- durable positions (ingest::stream) <---------------------+
+//! ```
+//!
+//! 1. [`wire`] cuts bytes into messages, `ingest::session` judges them and hands frames over, a whole read at a time;
+//! 2. [`pipeline::queue`] keeps them in two lanes, [`pipeline::fan_in`] picks what goes next, emergencies first;
+//! 3. [`pipeline::processor`] counts, logs, broadcasts ([`pipeline::fanout`]) and hands on;
+//! 4. [`archive`] writes and syncs them together, then tells which positions became durable;
+//! 5. [`ingest::stream`] takes note, and the session writes the ACK.
+//!
+//! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
+//! sessions are built on, [`cli`] is the command line, [`sim`] the client side, [`demo`] the RFC's scenario.
+//!
+//! # What holds everywhere
+//!
+//! * An ACK is sent after `fdatasync`, and for nothing else.
+//! * received = archived + duplicates + rejected + in flight ([`ingest::books`]).
+//! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
+//! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
+//! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
+//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`ingest`] < [`config`], [`daemon`]: imports point
+//!   down only. [`pipeline`] and [`archive`] do not know each other.
 
 pub mod actor;
 pub mod archive;

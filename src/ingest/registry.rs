@@ -67,7 +67,7 @@ pub struct RegistryError(#[from] CallError);
 
 impl Registry {
     /// Starts the registry over `table`; queues of new streams report to `sources`.
-    pub(crate) fn start(
+    pub fn start(
         context: Arc<Context>,
         table: Arc<StreamTable>,
         sources: Arc<Sources>,

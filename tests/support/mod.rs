@@ -11,6 +11,7 @@ use std::time::Duration;
 pub mod archive;
 pub mod client;
 pub mod daemon;
+pub mod inside;
 pub mod message;
 
 pub use archive::{Archived, archived};

@@ -1,0 +1,143 @@
+//! The daemon's parts in this process, over real sockets, where a test must look inside or hold a stage.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use telemetry_aggregator::config::Config;
+use telemetry_aggregator::daemon::{Daemon, Outcome, View};
+use telemetry_aggregator::frame::Frame;
+use telemetry_aggregator::ingest::{self, Books, Context, Credentials, IngestConfig, Registry, StreamTable};
+use telemetry_aggregator::pipeline::fan_in::FanInConfig;
+use telemetry_aggregator::pipeline::{
+    Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Router, Sources,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// The whole daemon, in this process.
+pub struct Inside {
+    pub runtime: Runtime,
+    pub address: SocketAddr,
+    pub view: View,
+    stop_tx: watch::Sender<bool>,
+    running: JoinHandle<Outcome>,
+}
+
+impl Inside {
+    /// Starts on `dir`, as configured by `change` over defaults that suit a test.
+    pub fn start(dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
+        config.ingest.listen.set_port(0);
+        config.archive.segment_size = 64 << 20;
+        config.archive.reserve = 32 << 20;
+        change(&mut config);
+        let daemon = runtime.block_on(Daemon::start(config)).unwrap();
+        let (stop_tx, mut stop) = watch::channel(false);
+        let (address, view) = (daemon.addresses().ingest, daemon.view());
+        let running = runtime.spawn(
+            daemon.run(async move { drop(stop.wait_for(|stop| *stop).await) }, std::future::pending()),
+        );
+        Self { runtime, address, view, stop_tx, running }
+    }
+
+    /// Drains, and says what came of it.
+    pub fn stop(self) -> Outcome {
+        self.stop_and_join(async {}).0
+    }
+
+    /// Drains, and waits for `task`, which ends with the pipeline.
+    pub fn stop_and_join<T>(self, task: impl Future<Output = T>) -> (Outcome, T) {
+        self.stop_tx.send_replace(true);
+        drop(self.view);
+        self.runtime.block_on(async { (self.running.await.unwrap(), task.await) })
+    }
+}
+
+/// Listener, sessions, router, fan-in and processor, with an output that takes a batch when the test says so.
+pub struct Held {
+    pub runtime: Runtime,
+    pub address: SocketAddr,
+    pub counters: Arc<Counters>,
+    pub books: Arc<Books>,
+    seen_rx: mpsc::UnboundedReceiver<Arc<[Frame]>>,
+    go: Arc<Semaphore>,
+    _shutdown_tx: watch::Sender<bool>,
+    _owned: Vec<telemetry_aggregator::actor::ActorHandle>,
+    _processor: JoinHandle<Result<(), OutputGone>>,
+}
+
+struct HeldOutput {
+    seen_tx: mpsc::UnboundedSender<Arc<[Frame]>>,
+    go: Arc<Semaphore>,
+    table: Arc<StreamTable>,
+    books: Arc<Books>,
+}
+
+impl Output for HeldOutput {
+    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+        self.seen_tx.send(Arc::clone(&batch)).map_err(|_| OutputGone)?;
+        self.go.acquire().await.map_err(|_| OutputGone)?.forget();
+        for frame in batch.iter() {
+            self.books.add_archived(1);
+            self.table.advance_durable(&frame.origin, frame.priority, frame.sequence + 1, 1);
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    pub fn start(config: IngestConfig) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let entered = runtime.enter();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sources, counters, books) =
+            (Sources::new(), Arc::new(Counters::default()), Arc::new(Books::default()));
+        let table = Arc::new(StreamTable::new(config.max_streams));
+        let (seen_tx, seen_rx) = mpsc::unbounded_channel();
+        let go = Arc::new(Semaphore::new(0));
+        let output =
+            HeldOutput { seen_tx, go: Arc::clone(&go), table: Arc::clone(&table), books: Arc::clone(&books) };
+        let fan_in =
+            FanIn::new(Arc::clone(&sources), Gate::open(), FanInConfig::default(), Arc::clone(&counters));
+        let processor = Processor::new(fan_in, output, Fanout::new(4), Arc::clone(&counters));
+        let (shutdown_tx, shutdown) = watch::channel(false);
+        let (router, router_handle) = Router::start(Arc::clone(&sources));
+        let context = Arc::new(Context {
+            config,
+            credentials: Credentials::default(),
+            router,
+            books: Arc::clone(&books),
+            shutdown: shutdown.clone(),
+        });
+        let (registry, registry_handle) = Registry::start(context, table, sources);
+        let listener_handle = ingest::listener::start(listener, registry, shutdown);
+        let processor = runtime.spawn(processor.run());
+        drop(entered);
+        Self {
+            runtime,
+            address,
+            counters,
+            books,
+            seen_rx,
+            go,
+            _shutdown_tx: shutdown_tx,
+            _owned: vec![listener_handle, registry_handle, router_handle],
+            _processor: processor,
+        }
+    }
+
+    /// The next batch at the output, which still waits there.
+    pub fn next_batch(&mut self) -> Arc<[Frame]> {
+        let next = async { tokio::time::timeout(super::LIMIT, self.seen_rx.recv()).await };
+        self.runtime.block_on(next).expect("a batch in time").expect("a running processor")
+    }
+
+    /// Lets the output finish `batches` batches.
+    pub fn release(&self, batches: usize) {
+        self.go.add_permits(batches);
+    }
+}
