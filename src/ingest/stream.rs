@@ -288,3 +288,6 @@ impl StreamTable {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

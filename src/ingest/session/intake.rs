@@ -188,3 +188,6 @@ fn overrun(priority: FramePriority, sequence: u64, cost: u64, left: u64) -> Wire
     let text = format!("{} FRAME {sequence} costs {cost}, {left} of the credit are left", priority.name());
     WireError::new(ErrorCode::FlowControl, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! What is told when, and that newer values replace older ones.
+
+use super::*;
+use crate::wire::next_body;
+
+const WINDOW: u64 = 1 << 20;
+
+fn outbox() -> Outbox {
+    Outbox::new(Welcome {
+        version: 1,
+        heartbeat_s: 15,
+        max_message_bytes: 1 << 17,
+        session_id: 1,
+        epoch: 1,
+        resume_next: [0; 2],
+        server_time_ns: 0,
+    })
+}
+
+fn intake(no_ack: bool) -> Intake {
+    Intake::new([0; 2], [WINDOW; 2], no_ack)
+}
+
+/// Takes everything that was encoded, as a socket that takes all.
+fn drain(outbox: &mut Outbox) -> Vec<ServerMessage> {
+    let mut messages = vec![];
+    while let Some(body) = next_body(&mut outbox.bytes, 1 << 17).unwrap() {
+        messages.push(ServerMessage::decode(body).unwrap());
+    }
+    messages
+}
+
+fn ack(message: &ServerMessage) -> Ack {
+    match message {
+        ServerMessage::Ack(ack) => *ack,
+        other => panic!("{other:?} is no ACK"),
+    }
+}
+
+#[test]
+fn one_ack_per_lane_follows_welcome_before_anything_else() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    outbox.pong(7);
+    outbox.refresh([3, 4], [0, 100], &mut intake, Instant::now());
+    let messages = drain(&mut outbox);
+    assert!(matches!(messages[0], ServerMessage::Welcome(_)));
+    let (emergency, routine) = (ack(&messages[1]), ack(&messages[2]));
+    assert_eq!((emergency.durable_next, emergency.credit_limit), (3, WINDOW));
+    assert_eq!((routine.durable_next, routine.credit_limit), (4, WINDOW - 100));
+    assert_eq!(messages[3..], [ServerMessage::Pong(7)]);
+}
+
+#[test]
+fn without_acks_there_are_none() {
+    let (mut outbox, mut intake) = (outbox(), intake(true));
+    outbox.refresh([0; 2], [0; 2], &mut intake, Instant::now());
+    outbox.bytes.clear();
+    outbox.refresh([9, 9], [0; 2], &mut intake, Instant::now());
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn the_newest_values_replace_those_that_were_not_written() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    let now = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    let unwritten = outbox.bytes.len();
+    for next in 1..1000 {
+        outbox.ping(next);
+        outbox.pong(next);
+        outbox.refresh([next, 0], [0; 2], &mut intake, now);
+    }
+    assert_eq!(outbox.bytes.len(), unwritten, "a client that does not read costs nothing more");
+    drain(&mut outbox);
+    outbox.refresh([1000, 0], [0; 2], &mut intake, now);
+    let messages = drain(&mut outbox);
+    assert_eq!(ack(&messages[0]).durable_next, 1000);
+    assert_eq!(messages[1..], [ServerMessage::Pong(999), ServerMessage::Ping(999)]);
+    outbox.refresh([1000, 0], [0; 2], &mut intake, now);
+    assert!(outbox.is_empty(), "nothing is told twice");
+}
+
+#[test]
+fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    let start = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    drain(&mut outbox);
+    intake.credit(FramePriority::Routine).consume(300).unwrap();
+    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    assert!(outbox.is_empty());
+    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
+    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY / 2);
+    assert!(outbox.is_empty());
+    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY);
+    let messages = drain(&mut outbox);
+    assert_eq!((messages.len(), ack(&messages[0]).credit_limit), (1, WINDOW + 300));
+    assert_eq!(outbox.credit_due(), None);
+}
+
+#[test]
+fn large_growth_of_credit_is_told_at_once() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    let now = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    drain(&mut outbox);
+    intake.credit(FramePriority::Emergency).consume(WINDOW / 4).unwrap();
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    assert_eq!(ack(&drain(&mut outbox)[0]).credit_limit, WINDOW + WINDOW / 4);
+}
+
+#[test]
+fn what_is_known_is_written_before_the_last_words_behind_what_was_begun() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    let now = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.bytes.advance(10);
+    let half_written = outbox.bytes.clone();
+    outbox.ping(1);
+    let rest = outbox.finish([5, 0], [0; 2], &mut intake, now);
+    assert_eq!(rest[..half_written.len()], half_written[..]);
+    let mut news = BytesMut::from(&rest[half_written.len()..]);
+    let body = next_body(&mut news, 1 << 17).unwrap().unwrap();
+    assert_eq!(ack(&ServerMessage::decode(body).unwrap()).durable_next, 5);
+    assert!(news.is_empty(), "no PING to a connection that ends");
+}

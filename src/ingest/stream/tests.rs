@@ -1,0 +1,154 @@
+//! Who speaks for a stream, and what each speaker starts with.
+
+use super::*;
+use crate::actor::{Capacity, Mailbox, Received, mailbox};
+use crate::frame::{FrameFlags, SourceKind, Station};
+use crate::pipeline::Sources;
+use FramePriority::{Emergency, Routine};
+
+fn key(source_id: u32) -> StreamKey {
+    StreamKey { source_id, source_kind: SourceKind::LiveUplink, station: Station::default() }
+}
+
+fn queue() -> Arc<SourceQueue> {
+    SourceQueue::new(Sources::new(), [1 << 18, 1 << 20])
+}
+
+fn speaker(session_id: SessionId) -> (Speaker, Mailbox<Stop>) {
+    let (session, mailbox) = mailbox(Capacity { urgent: 4, routine: 1 });
+    (Speaker { session_id, session, changed: Arc::default() }, mailbox)
+}
+
+fn ordered(mailbox: &mut Mailbox<Stop>) -> Option<(ErrorCode, u64)> {
+    match mailbox.try_recv() {
+        Some(Received::Message(Stop(error))) => Some((error.code, error.detail)),
+        _ => None,
+    }
+}
+
+fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Range<u64>) -> [Vec<Frame>; 2] {
+    let frames = sequences.map(|sequence| Frame {
+        source_id: origin.stream.source_id,
+        source_kind: origin.stream.source_kind,
+        priority,
+        flags: FrameFlags::default(),
+        sequence,
+        ert_ns: 0,
+        received_ns: 0,
+        origin: Arc::clone(origin),
+        payload: bytes::Bytes::new(),
+    });
+    let mut lanes = [vec![], vec![]];
+    lanes[priority.lane()].extend(frames);
+    lanes
+}
+
+fn table() -> StreamTable {
+    StreamTable::new(2)
+}
+
+#[test]
+fn the_newest_connection_of_an_epoch_speaks_and_goes_on_where_the_old_one_was() {
+    let (table, now) = (table(), Instant::now());
+    let stream = table.named(&key(1), queue).unwrap();
+    let (first, mut first_mailbox) = speaker(1);
+    let (origin, position) = stream.open(first, 5, 10, now).unwrap();
+    assert_eq!(position, Position { epoch: 5, ..Position::default() });
+    stream.accept(1, [0, 3], &mut batch(&origin, Routine, 0..3)).unwrap();
+
+    let (second, _second_mailbox) = speaker(2);
+    let (_, position) = stream.open(second, 5, 10, now).unwrap();
+    assert_eq!((position.accepted_next, position.durable_next), ([0, 3], [0, 0]));
+    assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::TakenOver, 0)));
+    let mut late = batch(&origin, Routine, 3..9);
+    assert_eq!(stream.accept(1, [0, 9], &mut late), Err(Displaced), "nothing of the old one any more");
+    assert_eq!(stream.queue.queued_frames(), [0, 3], "what it had handed over stays");
+    stream.accept(2, [0, 4], &mut batch(&origin, Routine, 3..4)).unwrap();
+}
+
+#[test]
+fn a_higher_epoch_starts_anew_and_fences_the_old_one() {
+    let (table, now) = (table(), Instant::now());
+    let stream = table.named(&key(1), queue).unwrap();
+    let (first, mut first_mailbox) = speaker(1);
+    let (old, _) = stream.open(first, 5, 10, now).unwrap();
+    stream.accept(1, [0, 3], &mut batch(&old, Routine, 0..3)).unwrap();
+    let (second, _second_mailbox) = speaker(2);
+    let (new, position) = stream.open(second, 6, 10, now).unwrap();
+    assert_eq!(position, Position { epoch: 6, ..Position::default() });
+    assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::Fenced, 6)));
+    assert_eq!(stream.accept(1, [0, 9], &mut batch(&old, Routine, 3..9)), Err(Displaced));
+
+    table.advance_durable(&old, Routine, 3, 3);
+    assert_eq!(stream.position().durable_next, [0, 0], "positions of the old epoch are not the new one's");
+    table.advance_durable(&new, Emergency, 8, 1);
+    table.advance_durable(&new, Emergency, 7, 1);
+    assert_eq!(stream.position().durable_next, [8, 0], "it never falls, and the lanes are independent");
+    assert_eq!(stream.books.totals().archived, 5);
+
+    let (third, _third_mailbox) = speaker(3);
+    let error = stream.open(third, 5, 10, now).unwrap_err();
+    assert_eq!((error.code, error.detail), (ErrorCode::Fenced, 6));
+}
+
+#[test]
+fn a_released_stream_changes_hands_without_a_takeover() {
+    let (table, now) = (table(), Instant::now());
+    let stream = table.named(&key(1), queue).unwrap();
+    for session_id in 1..10 {
+        let (speaker, _mailbox) = speaker(session_id);
+        stream.open(speaker, 1, 0, now).unwrap();
+        stream.release(session_id + 1);
+        assert!(
+            stream.accept(session_id, [0; 2], &mut [vec![], vec![]]).is_ok(),
+            "only its own session releases it"
+        );
+        stream.release(session_id);
+    }
+}
+
+#[test]
+fn takeovers_are_limited_within_a_minute() {
+    let (table, start) = (table(), Instant::now());
+    let stream = table.named(&key(1), queue).unwrap();
+    let open = |session_id, at| {
+        let (speaker, _mailbox) = speaker(session_id);
+        stream.open(speaker, 1, 2, at).map(|_| ()).map_err(|error| error.code)
+    };
+    assert_eq!(open(1, start), Ok(()));
+    assert_eq!(open(2, start), Ok(()));
+    assert_eq!(open(3, start), Ok(()));
+    assert_eq!(open(4, start), Err(ErrorCode::Busy));
+    assert_eq!(open(5, start + TAKEOVER_SPAN), Ok(()));
+}
+
+#[test]
+fn a_full_table_forgets_blank_streams_and_then_refuses() {
+    let (table, now) = (table(), Instant::now());
+    let used = table.named(&key(1), queue).unwrap();
+    let (speaker_one, _mailbox) = speaker(1);
+    let (origin, _) = used.open(speaker_one, 1, 9, now).unwrap();
+    used.accept(1, [0, 1], &mut batch(&origin, Routine, 0..1)).unwrap();
+    used.release(1);
+    table.named(&key(2), queue).unwrap();
+    let open = table.named(&key(3), queue).expect("the blank one makes room");
+    assert_eq!(table.position(&key(2)), None);
+    let (speaker_two, _mailbox) = speaker(2);
+    open.open(speaker_two, 1, 9, now).unwrap();
+    let error = table.named(&key(4), queue).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Limit);
+    assert!(error.text.contains("ingest.max_streams = 2"), "{}", error.text);
+    assert!(table.named(&key(1), queue).is_ok(), "known ones are always served");
+}
+
+#[test]
+fn what_was_recovered_is_where_a_stream_goes_on() {
+    let table = table();
+    for source_id in 0..3 {
+        table.restore(key(source_id), 7, [1, 2], queue());
+    }
+    let stream = table.named(&key(2), queue).unwrap();
+    let (speaker, _mailbox) = speaker(1);
+    let (_, position) = stream.open(speaker, 7, 0, Instant::now()).unwrap();
+    assert_eq!((position.accepted_next, position.durable_next), ([1, 2], [1, 2]));
+}
