@@ -73,6 +73,8 @@ pub(super) struct Recovered {
 pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError> {
     let started = Instant::now();
     dir.remove(&dir.recovery())?;
+    // A process killed between a rename and its sync leaves a name that is visible and not durable.
+    dir.sync()?;
     let mut bases = dir.segments()?;
     let mut torn_bytes = 0;
     let mut recovered = loop {

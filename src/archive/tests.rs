@@ -1,6 +1,9 @@
 //! Tests of the archive as a whole, on the fake storage and on the real one.
 
 mod commit;
+mod disk;
+mod gather;
+mod kill;
 mod model;
 mod recover;
 mod space;

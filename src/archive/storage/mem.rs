@@ -1,5 +1,7 @@
 //! A file system in memory that can lose what was not synced, fill up, and fail, for tests.
 
+mod file;
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,8 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{Access, Storage, StorageFile};
-
-const SECTOR: usize = 512;
+use file::{Inode, MemFile, resize};
 
 /// What a [`Hook`] is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +59,6 @@ enum Change {
     Link(u64),
     Unlink,
     RenameTo(PathBuf),
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    /// What the process sees: the page cache.
-    cached: Vec<u8>,
-    /// What is on the medium.
-    durable: Vec<u8>,
-    /// Sectors that the kernel knows to be newer in the cache.
-    dirty: BTreeSet<usize>,
-    allocated: u64,
 }
 
 impl MemStorage {
@@ -236,32 +226,6 @@ impl Disk {
     }
 }
 
-impl Inode {
-    fn persist(&mut self, sector: usize) {
-        let start = sector * SECTOR;
-        let end = (start + SECTOR).min(self.cached.len()).min(self.durable.len());
-        if start < end {
-            self.durable[start..end].copy_from_slice(&self.cached[start..end]);
-        }
-    }
-
-    fn resize(&mut self, len: usize) {
-        let old = self.cached.len();
-        resize(&mut self.cached, len);
-        if len < old {
-            self.allocated = len as u64;
-        } else {
-            self.dirty.extend(old / SECTOR..len.div_ceil(SECTOR));
-        }
-    }
-}
-
-/// As `Vec::resize` with zeros, which is slow without optimization.
-fn resize(content: &mut Vec<u8>, len: usize) {
-    content.truncate(len);
-    content.extend_from_slice(&vec![0; len - content.len()]);
-}
-
 fn apply(names: &mut BTreeMap<PathBuf, u64>, path: PathBuf, change: Change) {
     match change {
         Change::Link(id) => _ = names.insert(path, id),
@@ -355,80 +319,5 @@ struct MemLock(MemStorage, PathBuf);
 impl Drop for MemLock {
     fn drop(&mut self) {
         self.0.disk().locks.remove(&self.1);
-    }
-}
-
-struct MemFile {
-    storage: MemStorage,
-    path: PathBuf,
-    id: u64,
-}
-
-impl MemFile {
-    fn with<T>(&self, act: impl FnOnce(&mut Inode) -> T) -> T {
-        act(self.storage.disk().inodes.get_mut(&self.id).unwrap())
-    }
-}
-
-impl StorageFile for MemFile {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.with(|inode| inode.cached.len() as u64))
-    }
-
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.storage.admit(Op::Read, &self.path)?;
-        Ok(self.with(|inode| {
-            let rest = inode.cached.get(at as usize..).unwrap_or(&[]);
-            let count = rest.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&rest[..count]);
-            count
-        }))
-    }
-
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        self.storage.admit(Op::Write, &self.path)?;
-        let mut disk = self.storage.disk();
-        let count = if disk.short_writes { bytes.len().div_ceil(2) } else { bytes.len() };
-        let (start, end) = (at as usize, at as usize + count);
-        disk.allocate(self.id, end as u64)?;
-        let inode = disk.inodes.get_mut(&self.id).unwrap();
-        if inode.cached.len() < end {
-            inode.resize(end);
-        }
-        inode.cached[start..end].copy_from_slice(&bytes[..count]);
-        inode.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
-        Ok(count)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let admitted = self.storage.admit(Op::Sync, &self.path);
-        self.with(|inode| {
-            let dirty = std::mem::take(&mut inode.dirty);
-            // As the kernel does: after a failed sync the pages count as clean, and are not on the medium.
-            admitted?;
-            resize(&mut inode.durable, inode.cached.len());
-            dirty.into_iter().for_each(|sector| inode.persist(sector));
-            Ok(())
-        })
-    }
-
-    fn allocate(&self, _from: u64, to: u64) -> io::Result<()> {
-        self.storage.admit(Op::Allocate, &self.path)?;
-        let mut disk = self.storage.disk();
-        if disk.no_allocate {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        disk.allocate(self.id, to)?;
-        let inode = disk.inodes.get_mut(&self.id).unwrap();
-        if inode.cached.len() < to as usize {
-            inode.resize(to as usize);
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.storage.admit(Op::SetLen, &self.path)?;
-        self.with(|inode| inode.resize(len as usize));
-        Ok(())
     }
 }

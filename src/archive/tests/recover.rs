@@ -6,7 +6,7 @@ use super::support::*;
 use crate::archive::format::{BlockHeader, BlockKind};
 use crate::archive::reader::Damage;
 use crate::archive::scan::{Scanner, Step};
-use crate::archive::storage::mem::MemStorage;
+use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{Filter, Item, StoredFrame};
 use crate::frame::Frame;
 
@@ -251,4 +251,34 @@ async fn a_segment_of_another_version_is_left_alone() {
     let text = error.to_string();
     assert!(text.contains("format version 2, this program knows 1"), "{text}");
     assert_eq!(storage.content(&path), image);
+}
+
+#[tokio::test]
+async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_acknowledged() {
+    let storage = MemStorage::default();
+    let mut running = start(&storage);
+    // The next segment gets its name, and the process dies before the directory is synced.
+    storage.set_hook(|op, _| (op == Op::SyncDir).then(|| std::io::Error::other("killed")));
+    let mut sequence = 0;
+    let origin = origin(1, 1);
+    loop {
+        let frames: Vec<_> = (0..40).map(|index| routine(&origin, sequence + index)).collect();
+        let appended = running.appender.append(frames.into()).await;
+        if appended.is_err() || running.commits.recv().await.is_none() {
+            break;
+        }
+        sequence += 40;
+    }
+    drop(running.appender);
+    assert!(running.archive.finish().await.is_err());
+    storage.clear_hook();
+    storage.kill();
+
+    let mut running = start(&storage);
+    assert_eq!(running.recovery.next_offset, sequence);
+    running.commit(vec![routine(&origin, sequence)]).await;
+    let copy = storage.clone_disk();
+    copy.crash(None);
+    assert_eq!(sequences(&frames(&copy)), (0..=sequence).collect::<Vec<_>>());
+    running.finish().await;
 }

@@ -1,17 +1,16 @@
-//! The reserve and the gate for routine frames, on the fake disk and on a real small one.
+//! The reserve and the gate for routine frames, on the fake disk.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
-use crate::archive::{Config, DiskStorage, Filter, Item, Reader, Status, charge};
+use crate::archive::{Status, charge};
 use crate::frame::{Frame, FramePriority, Origin};
 
 /// What the fan-in does: sums charges, and takes routine frames only while the sum stays within the limit.
-struct FanIn {
+pub(super) struct FanIn {
     running: Running,
     limit: watch::Receiver<u64>,
     status: watch::Receiver<Status>,
@@ -21,7 +20,7 @@ struct FanIn {
 }
 
 impl FanIn {
-    fn new(running: Running) -> Self {
+    pub(super) fn new(running: Running) -> Self {
         Self {
             limit: running.archive.routine_limit(),
             status: running.archive.status(),
@@ -91,7 +90,7 @@ impl FanIn {
 }
 
 /// Fills `disk`, sends emergencies through the closed gate, makes space, goes on, and counts.
-async fn full_and_back(mut fan_in: FanIn, emergencies: u64, make_space: impl FnOnce()) -> u64 {
+pub(super) async fn full_and_back(mut fan_in: FanIn, emergencies: u64, make_space: impl FnOnce()) -> u64 {
     assert_eq!(*fan_in.status.borrow(), Status::Ok);
     assert!(fan_in.gate_is_open(), "the limit is published before open returns");
     fan_in.fill().await;
@@ -255,111 +254,4 @@ async fn an_archive_opens_on_a_full_disk() {
     running.commit(vec![emergency(&origin(1, 1), 1)]).await;
     running.finish().await;
     assert_eq!(sequences(&frames(&storage)), [0, 1]);
-}
-
-/// A tmpfs of 1 MiB, if this process may mount one.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mount = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "archive-test"])
-            .arg(dir.path())
-            .output();
-        let mounted = mount.is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(dir))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        _ = std::process::Command::new("umount").arg(self.path()).status();
-    }
-}
-
-#[tokio::test]
-async fn a_full_tmpfs_closes_the_gate_and_space_opens_it_again() {
-    let Some(tmpfs) = Tmpfs::mount() else {
-        println!("SKIPPED: this process may not mount a tmpfs");
-        return;
-    };
-    let ballast = tmpfs.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 400 << 10]).unwrap();
-    let dir = tmpfs.path().join("data/archive");
-    let config = Config { dir: dir.clone(), ..config() };
-    let fan_in = FanIn::new(start_on(config, DiskStorage));
-    let passed = full_and_back(fan_in, 50, move || std::fs::remove_file(ballast).unwrap()).await;
-    assert_eq!(read_disk(&dir), (0..passed).collect::<Vec<_>>());
-}
-
-fn read_disk(dir: &Path) -> Vec<u64> {
-    let sequence = |item| match item {
-        Ok(Item::Frame(stored)) => stored.frame.sequence,
-        other => panic!("{other:?}"),
-    };
-    Reader::open(dir, Filter::default()).unwrap().map(sequence).collect()
-}
-
-#[tokio::test]
-async fn the_real_disk_keeps_what_was_written_and_locks_its_directory() {
-    let temp = tempfile::tempdir().unwrap();
-    let config = Config { dir: temp.path().join("data/archive"), ..config() };
-    let mut running = start_on(config.clone(), DiskStorage);
-    for sequence in 0..2_000 {
-        running.append(vec![routine(&origin(1, 1), sequence)]).await;
-    }
-    let mut watermark = running.archive.watermark();
-    watermark.wait_for(|offset| *offset == 2_000).await.unwrap();
-    let second = crate::archive::open(config.clone(), DiskStorage, |_: &crate::archive::Commit<'_>| {});
-    assert!(matches!(second, Err(crate::archive::OpenError::Locked(_))));
-    assert_eq!(read_disk(&config.dir), (0..2_000).collect::<Vec<_>>());
-    running.commits.close();
-    running.finish().await;
-    let running = start_on(config.clone(), DiskStorage);
-    assert_eq!(running.recovery.next_offset, 2_000);
-    running.finish().await;
-    let names: Vec<PathBuf> =
-        std::fs::read_dir(&config.dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(names.iter().all(|name| !name.ends_with("recovery.tmp")), "{names:?}");
-}
-
-#[tokio::test]
-async fn a_reader_beside_the_writer_sees_a_growing_log_and_no_damage() {
-    let temp = tempfile::tempdir().unwrap();
-    let config = Config { dir: temp.path().join("archive"), ..config() };
-    let running = start_on(config.clone(), DiskStorage);
-    let dir = config.dir.clone();
-    let reader = std::thread::spawn(move || {
-        let mut following = Reader::open(&dir, Filter::default()).unwrap();
-        let mut next = 0;
-        while next < 20_000 {
-            // One reader follows the end; each time at the end another reads from the start.
-            for item in &mut following {
-                match item.unwrap() {
-                    Item::Frame(stored) => {
-                        assert_eq!((stored.offset, stored.frame.sequence), (next, next))
-                    }
-                    Item::Damage(damage) => panic!("{damage:?}"),
-                }
-                next += 1;
-            }
-            let all = read_disk(&dir);
-            assert!(all.len() as u64 >= next);
-            assert!(all.iter().copied().eq(0..all.len() as u64));
-        }
-    });
-    for batch in 0..1_000 {
-        let frames = (0..20).map(|index| routine(&origin(1, 1), batch * 20 + index));
-        running.append(frames.collect()).await;
-    }
-    let mut watermark = running.archive.watermark();
-    watermark.wait_for(|offset| *offset == 20_000).await.unwrap();
-    tokio::task::spawn_blocking(|| reader.join()).await.unwrap().unwrap();
-    assert!(running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) > 5);
-    running.finish().await;
 }
