@@ -114,6 +114,11 @@ impl Client {
         &self.socket
     }
 
+    /// Counts the cost of a frame that is sent by other means.
+    pub fn spend(&mut self, lane: usize, cost: u64) {
+        self.spent[lane] += cost;
+    }
+
     /// Cost of the frames sent so far on `lane`.
     pub fn spent(&self, lane: usize) -> u64 {
         self.spent[lane]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -84,7 +84,8 @@ impl Daemon {
 
     fn start_in(home: Home) -> Self {
         let path = home.dir.path().join("aggregator.toml");
-        std::fs::write(&path, merged(&home)).expect("the configuration cannot be written");
+        std::fs::write(&path, merged(home.dir.path(), &home.config))
+            .expect("the configuration cannot be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry-aggregator"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TELEMETRY_AGGREGATOR") {
@@ -294,11 +295,11 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
     value.unwrap_or_else(|| panic!("no {name}= in {line:?}"))
 }
 
-fn merged(home: &Home) -> String {
+/// The tests' defaults with `config` laid over them, for a daemon whose data lies in `home`.
+pub(super) fn merged(home: &Path, config: &str) -> String {
     let mut table: Table = DEFAULTS.parse().expect("the tests' defaults are TOML");
-    let data_dir = home.dir.path().join("data");
-    table.insert("data_dir".into(), Value::String(data_dir.display().to_string()));
-    overlay(&mut table, home.config.parse().expect("the test's configuration is TOML"));
+    table.insert("data_dir".into(), Value::String(home.join("data").display().to_string()));
+    overlay(&mut table, config.parse().expect("the test's configuration is TOML"));
     table.to_string()
 }
 

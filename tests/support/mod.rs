@@ -5,18 +5,23 @@
 //! process, with [`LIMIT`] as the safety net that turns a hang into a failure.
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
+
+pub use rustix::process::Signal;
 
 pub mod archive;
 pub mod client;
 pub mod daemon;
+pub mod held;
 pub mod inside;
 pub mod message;
 
 pub use archive::{Archived, archived};
 pub use client::{Client, Received};
 pub use daemon::{Books, Daemon, Exit};
+pub use held::HeldDaemon;
 pub use message::{
     Ack, EMERGENCY, ErrorMessage, Frame, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG, Welcome, code, cost,
 };

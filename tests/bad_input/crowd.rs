@@ -1,0 +1,71 @@
+//! Ten thousand connections at once where 64 are allowed.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::bench::Bench;
+use crate::support::{Client, Hello, ROUTINE, Received, Server, code};
+
+const CROWD: u64 = 10_000;
+/// Files this process has open beside the crowd, those of tests that run at the same time included.
+const OTHER_FILES: u64 = 500;
+
+/// How many connections this process may open, once its limit is raised as far as the system allows.
+fn crowd() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    let wanted = (CROWD + OTHER_FILES).min(most);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, raised).expect("the limit of open files cannot be raised");
+    }
+    wanted - OTHER_FILES
+}
+
+#[test]
+fn a_crowd_beyond_the_limit_is_refused_and_forgotten() {
+    // Daemon first, so that it runs with the limits it would have anywhere.
+    let mut bench = Bench::new(
+        "[ingest]\nmax_connections = 64\nmax_connections_per_address = 64\nhello_timeout = \"60s\"",
+    );
+    let before = bench.daemon.rss_kib();
+    let mut crowd: Vec<_> = (0..crowd()).map(|_| Client::connect(bench.daemon.address())).collect();
+    bench.prove_healthy();
+    let during = bench.daemon.rss_kib();
+    assert!(during < before + 64 * 1024, "from {before} to {during} KiB for a crowd that is not served");
+
+    // 63 places beside the healthy session are theirs; each of the others gets its answer.
+    let inside: Vec<_> = crowd.drain(..63).collect();
+    for (number, client) in crowd.iter_mut().enumerate() {
+        loop {
+            match client.receive(crate::support::LIMIT) {
+                Received::Message(Server::Error(error)) => assert_eq!(error.code, code::BUSY),
+                Received::End | Received::Reset => break,
+                other => panic!("client {number} beyond the limit is neither refused nor closed: {other:?}"),
+            }
+        }
+    }
+    bench.prove_healthy();
+    assert!(bench.daemon.is_running());
+    drop((crowd, inside));
+
+    // Until the daemon has noticed that they left, newcomers are told to come again.
+    let mut served = None;
+    for _ in 0..10_000 {
+        let mut client = Client::connect(bench.daemon.address());
+        client.send(&Hello::new(1).bytes());
+        match client.receive(crate::support::LIMIT) {
+            Received::Message(Server::Welcome(_)) => {
+                client.expect_first_acks();
+                served = Some(client);
+                break;
+            }
+            Received::Message(Server::Error(error)) => assert_eq!(error.code, code::BUSY),
+            Received::End | Received::Reset => {}
+            other => panic!("WELCOME or busy is due, not {other:?}"),
+        }
+    }
+    let mut served = served.expect("nobody is served after the crowd");
+    served.deliver(ROUTINE, 0, b"served");
+    drop(served);
+    bench.finish();
+}

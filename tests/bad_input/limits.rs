@@ -1,0 +1,147 @@
+//! Limits of connections, streams and takeovers.
+
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+
+use crate::bench::{Bench, HEALTHY, OFFENDER};
+use crate::support::{Client, EMERGENCY, Hello, ROUTINE, Received, Server, code};
+
+/// A connection from another address of this host.
+fn connect_from(from: [u8; 4], to: SocketAddr) -> Client {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddr::from((from, 0))).expect("all of 127.0.0.0/8 is this host");
+    connect(&socket, &to).expect("the daemon cannot be connected to");
+    Client::over(TcpStream::from(socket))
+}
+
+/// Says hello until the server has noticed that somebody left.
+fn open_when_free(bench: &Bench, hello: &Hello) -> Client {
+    for _ in 0..10_000 {
+        let mut client = Client::connect(bench.daemon.address());
+        client.send(&hello.bytes());
+        match client.next() {
+            Server::Welcome(_) => {
+                client.expect_first_acks();
+                return client;
+            }
+            Server::Error(error) => assert_eq!(error.code, code::BUSY, "{error:?}"),
+            other => panic!("WELCOME or busy is due, not {other:?}"),
+        }
+    }
+    panic!("the place of one who left is never free");
+}
+
+#[test]
+fn one_connection_too_many_is_busy() {
+    let bench = Bench::new("[ingest]\nmax_connections = 3");
+    let mut clients: Vec<_> =
+        (1..3).map(|source| Client::open(bench.daemon.address(), &Hello::new(source)).0).collect();
+    let error = Client::refused(bench.daemon.address(), &Hello::new(3), code::BUSY);
+    assert_eq!(error.flags & 1, 1, "retryable");
+    for client in &mut clients {
+        client.deliver(ROUTINE, 0, b"in");
+    }
+    clients.pop();
+    let mut late = open_when_free(&bench, &Hello::new(3));
+    late.deliver(ROUTINE, 0, b"late");
+    drop((clients, late));
+    bench.finish();
+}
+
+#[test]
+fn one_connection_too_many_of_an_address_is_busy_and_another_address_is_served() {
+    let bench = Bench::new("[ingest]\nmax_connections_per_address = 3");
+    let address = bench.daemon.address();
+    let _clients: Vec<_> = (1..3).map(|source| Client::open(address, &Hello::new(source)).0).collect();
+    Client::refused(address, &Hello::new(3), code::BUSY);
+    let mut other = connect_from([127, 0, 0, 2], address);
+    other.send(&Hello::new(3).bytes());
+    other.expect_welcome();
+    other.expect_first_acks();
+    other.deliver(ROUTINE, 0, b"from elsewhere");
+    Client::refused(address, &Hello::new(4), code::BUSY);
+    drop(other);
+    bench.finish();
+}
+
+#[test]
+fn one_stream_too_many_is_limit_and_the_known_ones_go_on() {
+    let bench = Bench::new("[ingest]\nmax_streams = 3");
+    let address = bench.daemon.address();
+    for station in ["a", "b"] {
+        let (mut client, _) = Client::open(address, &Hello::new(7).station(station));
+        client.deliver(ROUTINE, 0, b"known");
+    }
+    let error = Client::refused(address, &Hello::new(7).station("c"), code::LIMIT);
+    assert_eq!(error.flags & 1, 1, "retryable");
+    let (mut client, welcome) = Client::open(address, &Hello::new(7).station("b"));
+    assert_eq!(welcome.resume_next, [0, 1]);
+    client.deliver(ROUTINE, 1, b"known");
+    drop(client);
+    bench.finish();
+}
+
+#[test]
+fn one_takeover_too_many_is_busy_and_the_one_that_is_there_stays() {
+    let bench = Bench::new("[ingest]\nmax_takeovers_per_minute = 3");
+    let mut current = bench.offender();
+    for sequence in 0..3 {
+        current.deliver(ROUTINE, sequence, b"mine");
+        let newer = bench.offender();
+        current.expect_error(code::TAKEN_OVER);
+        current = newer;
+    }
+    for _ in 0..5 {
+        Client::refused(bench.daemon.address(), &Hello::new(OFFENDER), code::BUSY);
+    }
+    current.deliver(ROUTINE, 3, b"still mine");
+    // Others are not counted along with it.
+    Client::open(bench.daemon.address(), &Hello::new(OFFENDER).station("other"));
+    drop(current);
+    bench.finish();
+}
+
+#[test]
+fn a_second_connection_of_a_stream_ends_the_first_and_nobody_else() {
+    let bench = Bench::new("");
+    let mut first = bench.offender();
+    first.deliver(EMERGENCY, 0, b"first");
+    let mut second = bench.offender();
+    first.expect_error(code::TAKEN_OVER);
+    second.deliver(EMERGENCY, 1, b"second");
+    drop(second);
+    bench.finish();
+}
+
+#[test]
+fn clients_that_break_off_leave_no_trace() {
+    let mut bench = Bench::new("[ingest]\nmax_connections = 4\nmax_takeovers_per_minute = 1000");
+    for round in 0..50_u64 {
+        let mut client = open_when_free(&bench, &Hello::new(OFFENDER));
+        client.frame(ROUTINE, round, b"and gone");
+        // A reset instead of an end of file.
+        let linger = Some(std::time::Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(client.socket(), linger).unwrap();
+        drop(client);
+        if round % 10 == 0 {
+            bench.prove_healthy();
+        }
+    }
+    bench.finish();
+}
+
+#[test]
+fn a_refused_client_is_closed_even_if_it_stays() {
+    let bench = Bench::new("[ingest]\nmax_connections = 2");
+    let _in = bench.offender();
+    let mut refused = Client::connect(bench.daemon.address());
+    refused.send(&Hello::new(HEALTHY).epoch(77).bytes());
+    refused.expect_error(code::BUSY);
+    // It neither leaves nor reads on; what it writes is discarded or refused, and ends nobody.
+    for _ in 0..100 {
+        drop(refused.try_send(&[0; 10_000]));
+    }
+    assert_ne!(refused.receive(std::time::Duration::from_millis(1)), Received::Silence);
+    bench.finish();
+}

@@ -1,0 +1,198 @@
+//! The daemon inside the test's own process, on a disk that the test can hold: nothing becomes durable until it lets go.
+//!
+//! What a slow disk brings about is then a state to look at and no matter of luck.
+
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use telemetry_aggregator::archive::{Access, DiskStorage, Storage, StorageFile};
+use telemetry_aggregator::config::Config;
+use telemetry_aggregator::daemon::{Daemon, Outcome};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::daemon::merged;
+use super::{Archived, LIMIT, archived};
+
+/// A daemon whose disk is held; see the module.
+pub struct HeldDaemon {
+    address: SocketAddr,
+    disk: Arc<Disk>,
+    dir: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<Outcome>>,
+}
+
+impl HeldDaemon {
+    /// Starts it; the disk is free at first.
+    pub fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("no temporary directory");
+        let path = dir.path().join("aggregator.toml");
+        std::fs::write(&path, merged(dir.path(), config)).expect("the configuration cannot be written");
+        let config = Config::load(Some(&path), std::iter::empty()).expect("the test's configuration").config;
+        let disk = Arc::new(Disk::default());
+        let (address_tx, address_rx) = mpsc::channel();
+        let (stop_tx, stop_rx) = oneshot::channel();
+        let storage = HeldStorage(Arc::clone(&disk));
+        let running = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime").block_on(async move {
+                let daemon = Daemon::start_on(config, storage).await.expect("the daemon does not start");
+                address_tx.send(daemon.addresses().ingest).expect("the test waits for it");
+                daemon.run(async { drop(stop_rx.await) }, std::future::pending()).await
+            })
+        });
+        let address = address_rx.recv_timeout(LIMIT).expect("the daemon does not start");
+        Self { address, disk, dir, stop: Some(stop_tx), running: Some(running) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on no sync ends.
+    pub fn hold(&self) {
+        self.disk.lock().is_held = true;
+    }
+
+    /// Waits until a sync is under way, which does not end while the disk is held.
+    pub fn wait_sync(&self) {
+        let waited =
+            self.disk.changed.wait_timeout_while(self.disk.lock(), LIMIT, |state| state.waiting == 0);
+        let (_state, timeout) = waited.expect("the commit thread panicked");
+        assert!(!timeout.timed_out(), "no sync begins");
+    }
+
+    /// Lets all syncs end.
+    pub fn release(&self) {
+        self.disk.lock().is_held = false;
+        self.disk.changed.notify_all();
+    }
+
+    /// Begins the drain, as SIGTERM does, without waiting for its end.
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Drains and ends.
+    pub fn stop(&mut self) -> Outcome {
+        self.begin_stop();
+        self.release();
+        let running = self.running.take().expect("it was stopped before");
+        running.join().expect("the daemon panicked")
+    }
+
+    /// All frames in the archive.
+    pub fn archived(&self) -> Vec<Archived> {
+        archived(&self.dir.path().join("data/archive"))
+    }
+}
+
+impl Drop for HeldDaemon {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.begin_stop();
+            self.release();
+            drop(running.join());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Disk {
+    state: Mutex<DiskState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct DiskState {
+    is_held: bool,
+    waiting: usize,
+}
+
+impl Disk {
+    fn lock(&self) -> std::sync::MutexGuard<'_, DiskState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pass(&self) {
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        let waited = self.changed.wait_while(state, |state| state.is_held);
+        waited.expect("the test's disk").waiting -= 1;
+    }
+}
+
+struct HeldStorage(Arc<Disk>);
+
+impl Storage for HeldStorage {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        DiskStorage.create_dir(dir)
+    }
+
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+        DiskStorage.lock(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        DiskStorage.list(dir)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>> {
+        let file = DiskStorage.open(path, access)?;
+        Ok(Box::new(HeldFile { file, disk: Arc::clone(&self.0) }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        DiskStorage.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        DiskStorage.unlink(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        DiskStorage.sync_dir(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        DiskStorage.free_bytes(dir)
+    }
+}
+
+struct HeldFile {
+    file: Box<dyn StorageFile>,
+    disk: Arc<Disk>,
+}
+
+impl StorageFile for HeldFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, at)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.pass();
+        self.file.sync_data()
+    }
+
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        self.file.allocate(from, to)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}
