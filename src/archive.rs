@@ -39,7 +39,7 @@ use gather::Gather;
 use space::Space;
 use storage::Context;
 
-pub use config::{BATCH_FRAMES_MAX, Config, ConfigError};
+pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError};
 pub use error::{AppendError, ArchiveError, OpenError};
 pub use format::charge;
 pub use positions::StreamPosition;

@@ -13,6 +13,7 @@ mod files;
 mod keys;
 mod memory;
 mod overrides;
+mod parts;
 mod print;
 mod read;
 mod secret;

@@ -11,7 +11,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -21,8 +20,7 @@ use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
 use crate::archive::{self, Appender, Archive, Commit, CommitObserver, DiskStorage, Storage};
 use crate::config::Config;
 use crate::frame::Frame;
-use crate::ingest::{self, Books, Context, Credential, Credentials, IngestConfig, Registry, StreamTable};
-use crate::pipeline::fan_in::FanInConfig;
+use crate::ingest::{self, Books, Context, Registry, StreamTable};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, Output, OutputGone, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
@@ -118,10 +116,10 @@ impl Daemon {
             address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
 
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
-        let ingest_config = ingest_config(&config);
+        let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
         let observer = Bookkeeper { table: Arc::clone(&table), books: Arc::clone(&books) };
-        let (appender, archive, recovery) = archive::open(archive_config(&config), storage, observer)?;
+        let (appender, archive, recovery) = archive::open(config.archive_config(), storage, observer)?;
         for (key, position) in recovery.positions {
             let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
             table.restore(key, position.epoch, position.next, queue);
@@ -129,7 +127,7 @@ impl Daemon {
 
         let counters = Arc::new(Counters::default());
         let gate = Gate::new(archive.routine_limit(), archive::charge);
-        let fan_in = FanIn::new(Arc::clone(&sources), gate, fan_in_config(&config), Arc::clone(&counters));
+        let fan_in = FanIn::new(Arc::clone(&sources), gate, config.fan_in_config(), Arc::clone(&counters));
         let fanout = Fanout::new(config.pipeline.broadcast_capacity.get());
         let processor =
             Processor::new(fan_in, ArchiveOutput(appender), fanout.clone(), Arc::clone(&counters));
@@ -139,7 +137,7 @@ impl Daemon {
         let (router, router_handle) = Router::start(Arc::clone(&sources));
         let context = Arc::new(Context {
             config: ingest_config,
-            credentials: credentials(&config),
+            credentials: config.ingest_credentials(),
             router: router.clone(),
             books: Arc::clone(&books),
             shutdown: shutdown.clone(),
@@ -238,6 +236,12 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
     StartError::Listen { key, address, source }
 }
 
+/// What leaves the fan-in in one batch must be what the archive takes as one.
+const _: () = {
+    assert!(crate::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
+    assert!(crate::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
+};
+
 /// Hands processed frames to the archive.
 struct ArchiveOutput(Appender);
 
@@ -262,51 +266,5 @@ impl CommitObserver for Bookkeeper {
             self.books.add_archived(durable.frames);
             self.table.advance_durable(&durable.origin, durable.priority, durable.next, durable.frames);
         }
-    }
-}
-
-fn ingest_config(config: &Config) -> IngestConfig {
-    let ingest = &config.ingest;
-    IngestConfig {
-        max_connections: ingest.max_connections.get(),
-        max_connections_per_address: ingest.max_connections_per_address.get(),
-        hello_timeout: ingest.hello_timeout,
-        heartbeat: ingest.heartbeat,
-        message_bytes_max: ingest.max_message as usize,
-        windows: [ingest.emergency_window, ingest.routine_window],
-        max_streams: ingest.max_streams.get(),
-        max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
-    }
-}
-
-fn credentials(config: &Config) -> Credentials {
-    let credential = |token: &crate::config::Token| Credential {
-        token: token.token.expose().to_owned(),
-        sources: token.sources.clone(),
-    };
-    Credentials::new(config.ingest.tokens.iter().map(credential).collect())
-}
-
-fn archive_config(config: &Config) -> archive::Config {
-    archive::Config {
-        dir: archive_dir(config),
-        commit_delay: config.archive.commit_delay,
-        segment_bytes: config.archive.segment_size,
-        reserve_bytes: config.archive.reserve,
-        max_streams: config.ingest.max_streams.get(),
-        payload_bytes_max: config.ingest.max_message as usize,
-    }
-}
-
-/// Where a daemon with this configuration keeps its segments.
-#[must_use]
-pub fn archive_dir(config: &Config) -> PathBuf {
-    config.data_dir.join("archive")
-}
-
-fn fan_in_config(config: &Config) -> FanInConfig {
-    FanInConfig {
-        batch_frames_max: config.pipeline.processor_capacity.get(),
-        routine_max_delay: config.pipeline.routine_max_delay,
     }
 }

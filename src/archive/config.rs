@@ -7,6 +7,8 @@ use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_b
 
 /// Frames in a batch given to [`Appender::append`](super::Appender::append) at most.
 pub const BATCH_FRAMES_MAX: usize = 64;
+/// Payloads in a batch exceed this many bytes by at most one frame.
+pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
 /// A block is gathered up to this size; a single larger batch is a block of its own.
 const BLOCK_BYTES: u64 = 1 << 20;
 /// Space is allocated in steps of this size.
@@ -51,7 +53,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The largest batch would not fit into a block.
-    #[error("payload_bytes_max is {found}, at most {max} fits into a block with {BATCH_FRAMES_MAX} frames")]
+    #[error("payload_bytes_max is {found}, at most {max} fits into a block")]
     Payload {
         /// As configured.
         found: usize,
@@ -86,13 +88,12 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with what was found and what is needed.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let max = (BODY_BYTES_MAX / BATCH_FRAMES_MAX as u64 - charge_max(0)) as usize;
+        let max = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
         if self.payload_bytes_max > max {
             let found = self.payload_bytes_max;
             return Err(ConfigError::Payload { found, max });
         }
-        let limits = Limits::new(self);
-        let min = limits.segment_overhead_bytes + 2 * limits.block_bytes_max + limits.ahead_bytes;
+        let min = self.reserve_bytes_min();
         if self.reserve_bytes < min {
             return Err(ConfigError::Reserve {
                 found: self.reserve_bytes,
@@ -105,6 +106,28 @@ impl Config {
         }
         Ok(())
     }
+
+    /// The smallest reserve: positions of all streams, what is past the gate when it closes, and as much again for
+    /// emergencies.
+    #[must_use]
+    pub fn reserve_bytes_min(&self) -> u64 {
+        let block_bytes = self.batch_charge_max().max(BLOCK_BYTES.min(self.reserve_bytes / 8));
+        let fixed = self.segment_overhead_bytes() + 2 * block_bytes;
+        let charge_max = charge_max(self.payload_bytes_max);
+        // What is kept allocated ahead is a quarter of the reserve, within limits; solved for the reserve.
+        (fixed + AHEAD_BYTES).min((fixed * 4).div_ceil(3)).max(fixed + charge_max)
+    }
+
+    fn batch_charge_max(&self) -> u64 {
+        let frames = BATCH_FRAMES_MAX as u64;
+        let by_payload = frames * charge_max(0) + (BATCH_PAYLOAD_BYTES + self.payload_bytes_max) as u64;
+        by_payload.min(frames * charge_max(self.payload_bytes_max))
+    }
+
+    /// Header and positions of a new segment.
+    fn segment_overhead_bytes(&self) -> u64 {
+        SEGMENT_HEADER_BYTES + position_bytes_max(self.max_streams)
+    }
 }
 
 /// Sizes that follow from a [`Config`].
@@ -114,8 +137,6 @@ pub(super) struct Limits {
     pub(super) block_bytes: u64,
     /// The largest block there can be: a whole batch of the largest frames.
     pub(super) block_bytes_max: u64,
-    /// Header, positions and hole records of a new segment.
-    pub(super) segment_overhead_bytes: u64,
     /// Space kept allocated ahead of what is written.
     pub(super) ahead_bytes: u64,
     /// Step of allocation.
@@ -124,13 +145,10 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(config: &Config) -> Self {
-        let batch = BATCH_FRAMES_MAX as u64 * charge_max(config.payload_bytes_max);
         let block_bytes = BLOCK_BYTES.min(config.reserve_bytes / 8);
-        let block_bytes_max = batch.max(block_bytes);
         Self {
             block_bytes,
-            block_bytes_max,
-            segment_overhead_bytes: SEGMENT_HEADER_BYTES + position_bytes_max(config.max_streams),
+            block_bytes_max: config.batch_charge_max().max(block_bytes),
             ahead_bytes: AHEAD_BYTES.min(config.reserve_bytes / 4).max(charge_max(config.payload_bytes_max)),
             grow_bytes: GROW_BYTES.min(config.segment_bytes),
         }

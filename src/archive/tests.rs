@@ -3,7 +3,6 @@
 mod commit;
 mod disk;
 mod gather;
-mod kill;
 mod model;
 mod recover;
 mod space;

@@ -6,13 +6,6 @@ use super::draft::Draft;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
 use super::units::{MIB, RoundedMib, Size};
 
-/// What the reserve holds beside messages, in bytes: the headers of blocks and commits.
-const RESERVE_FIXED: u64 = 2 * MIB;
-
-/// Messages the reserve must hold, since they may be past the gate when it closes: the 64 frames behind
-/// the fan-in, the batch in hand, and some to spare.
-const RESERVE_MESSAGES: u64 = 80;
-
 /// What the positions of one stream take at most at the head of a segment, in bytes.
 const POSITION_BYTES_MAX: u64 = 128;
 
@@ -82,18 +75,17 @@ fn check_memory(draft: &mut Draft) {
 /// What is past the gate when it closes must fit, and the reserve into a segment.
 fn check_reserve(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
-    let message = u64::from(draft.config.ingest.max_message);
-    let needed = RESERVE_FIXED + RESERVE_MESSAGES * message;
+    let needed = draft.config.archive_config().reserve_bytes_min();
     let reserve = Size(archive.reserve);
     if archive.reserve < needed {
         let what = format!(
             "{reserve} may not hold what is on its way when the disk fills: expected at least {needed} \
-             = {fixed} + {RESERVE_MESSAGES} x ingest.max_message ({message})",
-            needed = Size(needed),
-            fixed = Size(RESERVE_FIXED),
-            message = Size(message),
+             for ingest.max_message = {message} and ingest.max_streams = {streams}",
+            needed = Size(needed.next_multiple_of(MIB)),
+            message = Size(u64::from(draft.config.ingest.max_message)),
+            streams = draft.config.ingest.max_streams,
         );
-        draft.conflict(&["archive.reserve", "ingest.max_message"], what);
+        draft.conflict(&["archive.reserve", "ingest.max_message", "ingest.max_streams"], what);
     }
     if archive.reserve > archive.segment_size {
         let what = format!(

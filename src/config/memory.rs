@@ -9,6 +9,9 @@ use super::units::{KIB, MIB, RoundedMib, Size};
 /// tables, in bytes.
 pub const CONNECTION_BYTES: u64 = 32 * KIB;
 
+/// What a connection reads at a time, however short its messages, in bytes.
+const READ_BUFFER_BYTES_MIN: u64 = 16 * KIB;
+
 /// What a known stream takes while nobody is connected: key and positions, in bytes.
 pub const STREAM_BYTES: u64 = 512;
 
@@ -91,7 +94,7 @@ impl Config {
         let addends = vec![
             addend(
                 "connections (ingest.max_connections), each with routine_window, \
-                 emergency_window, a read buffer of max_message and 32 KiB",
+                 emergency_window, a read buffer of max_message (at least 16 KiB) and 32 KiB",
                 self.ingest.max_connections.get(),
                 self.connection_bytes(),
             ),
@@ -126,12 +129,14 @@ impl Config {
     }
 
     /// What one connection may hold in bytes: both windows, the read buffer and [`CONNECTION_BYTES`].
+    ///
+    /// What waits in a window takes no more than its cost, for that is at least 256 a frame.
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         self.ingest
             .routine_window
             .saturating_add(self.ingest.emergency_window)
-            .saturating_add(u64::from(self.ingest.max_message))
+            .saturating_add(u64::from(self.ingest.max_message).max(READ_BUFFER_BYTES_MIN))
             .saturating_add(CONNECTION_BYTES)
     }
 }

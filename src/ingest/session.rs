@@ -66,7 +66,7 @@ pub(super) async fn run(
         closing::say_error(&mut socket, BytesMut::new(), &error).await;
         return Err(Ended::Error(error));
     }
-    let mut input = Input::new();
+    let mut input = Input::new(context.config.message_bytes_max);
     let changed = Arc::new(Notify::new());
     let greeting =
         handshake::Greeting { session_id, peer, changed: &changed, context: &context, registry: &registry };

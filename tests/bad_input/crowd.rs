@@ -18,6 +18,7 @@ fn crowd() -> u64 {
         let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
         setrlimit(Resource::Nofile, raised).expect("the limit of open files cannot be raised");
     }
+    assert!(wanted >= 2 * OTHER_FILES, "a limit of {wanted} open files is too low for a crowd");
     wanted - OTHER_FILES
 }
 

@@ -319,3 +319,19 @@ fn a_drain_waits_for_the_disk_and_acknowledges_what_it_read() {
     assert_eq!(client.ack(ROUTINE).durable_next, 1, "the final ACK comes first");
     assert_eq!(daemon.stop().exit_code(), 0);
 }
+
+#[test]
+fn what_a_connection_left_in_the_queue_counts_against_the_next_one() {
+    let daemon = HeldDaemon::start(CONFIG);
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    daemon.hold();
+    let next = fill(&mut client, 0);
+    // It leaves by itself this time.
+    drop(client);
+    let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7));
+    assert_eq!(welcome.resume_next, [0, next]);
+    assert_eq!(client.ack(ROUTINE).credit_limit, 0, "the window less what is queued");
+    daemon.release();
+    client.frame_within_credit(ROUTINE, next, b"next");
+    client.wait_durable(ROUTINE, next + 1);
+}

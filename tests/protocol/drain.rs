@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::message::{bye, frame};
 use crate::support::{
-    Client, Daemon, EMERGENCY, Hello, LIMIT, NO_ACK, ROUTINE, Received, Server, Signal, code,
+    Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, NO_ACK, ROUTINE, Received, Server, Signal, code,
 };
 
 /// Reads up to GOAWAY, and checks it.
@@ -158,4 +158,77 @@ fn sigint_drains_as_well() {
     expect_goaway(&mut client);
     client.expect_error(code::DRAINING);
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
+}
+
+/// Small windows and a disk that stands still, so that queues and sockets are full when the drain begins.
+const SMALL: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"";
+
+#[test]
+fn what_is_queued_when_the_drain_begins_is_archived() {
+    let mut daemon = HeldDaemon::start(SMALL);
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    daemon.hold();
+    let mut sent = 0;
+    // The window of both lanes, whatever of it leaves the queue.
+    while client.credit(ROUTINE) >= 1_020 {
+        client.frame(ROUTINE, sent, &[0; 1_000]);
+        sent += 1;
+    }
+    client.frame(EMERGENCY, 0, b"e");
+    client.settle(1);
+    daemon.begin_stop();
+    expect_goaway(&mut client);
+    daemon.release();
+    client.expect_error(code::DRAINING);
+    assert_eq!([client.ack(EMERGENCY).durable_next, client.ack(ROUTINE).durable_next], [1, sent]);
+    let outcome = daemon.wait_end();
+    assert_eq!((outcome.exit_code(), outcome.totals.archived), (0, sent + 1));
+}
+
+#[test]
+fn what_a_no_ack_client_has_in_the_socket_beyond_the_queue_is_not_accepted_and_not_lost_in_the_books() {
+    let mut daemon = HeldDaemon::start(SMALL);
+    let hello = Hello::new(7).epoch(0).flags(NO_ACK);
+    let (mut client, _) = Client::welcomed(daemon.address(), &hello);
+    daemon.hold();
+    let mut writer = Client::over(client.socket().try_clone().unwrap());
+    let sender = std::thread::spawn(move || {
+        // 64 MB: more than all buffers between here and the disk hold.
+        let burst: Vec<u8> = (0..4_000).flat_map(|sequence| frame(ROUTINE, sequence, &[0; 16_000])).collect();
+        drop(writer.try_send(&burst));
+    });
+    daemon.wait_sync();
+    daemon.begin_stop();
+    expect_goaway(&mut client);
+    daemon.release();
+    client.expect_error(code::DRAINING);
+    drop(client);
+    let outcome = daemon.wait_end();
+    assert_eq!(outcome.exit_code(), 0);
+    assert_eq!(outcome.totals.received, outcome.totals.archived);
+    assert_eq!(daemon.archived().len() as u64, outcome.totals.archived);
+    sender.join().unwrap();
+}
+
+#[test]
+fn nobody_new_is_served_in_a_drain() {
+    let mut daemon = HeldDaemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    daemon.hold();
+    client.frame(ROUTINE, 0, b"keeps the drain waiting");
+    daemon.wait_sync();
+    daemon.begin_stop();
+    expect_goaway(&mut client);
+    if let Ok(socket) = std::net::TcpStream::connect(daemon.address()) {
+        let mut late = Client::over(socket);
+        drop(late.try_send(&Hello::new(8).bytes()));
+        match late.receive(LIMIT) {
+            Received::Message(Server::Error(error)) => assert_eq!(error.code, code::DRAINING),
+            Received::End | Received::Reset => {}
+            other => panic!("a newcomer is served in a drain, or left waiting: {other:?}"),
+        }
+    }
+    daemon.release();
+    client.expect_error(code::DRAINING);
+    assert_eq!(daemon.wait_end().exit_code(), 0);
 }

@@ -1,7 +1,9 @@
 //! BYE, half-close, end of file.
 
+use std::time::{Duration, Instant};
+
 use crate::support::message::{bye, frame, ping};
-use crate::support::{Client, Daemon, EMERGENCY, Hello, NO_ACK, ROUTINE, Server, code};
+use crate::support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, NO_ACK, ROUTINE, Received, Server, code};
 
 #[test]
 fn bye_is_answered_with_the_durable_positions_after_the_last_acks() {
@@ -133,4 +135,40 @@ fn a_ping_behind_bye_does_no_harm() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.send(&[frame(ROUTINE, 0, b"r"), bye([0, 1]), ping(1)].concat());
     assert_eq!(client.expect_bye(), [0, 1]);
+}
+
+#[test]
+fn a_no_ack_client_may_send_all_of_its_feed_in_one_write() {
+    let mut daemon = Daemon::start("");
+    let mut client = Client::connect(daemon.address());
+    let mut all = Hello::new(7).epoch(0).flags(NO_ACK).bytes();
+    all.extend((0..50).flat_map(|sequence| frame(ROUTINE, sequence, b"r")));
+    all.extend(bye([0, 50]));
+    client.send(&all);
+    client.expect_welcome();
+    assert_eq!(client.next(), Server::Bye([0, 50]));
+    client.expect_end();
+    assert_eq!(daemon.stop().archived, 50);
+}
+
+#[test]
+fn a_half_closed_client_cannot_answer_pings_and_gets_its_last_acks_from_a_slow_disk() {
+    let daemon = HeldDaemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).heartbeat(1));
+    daemon.hold();
+    client.frame(ROUTINE, 0, b"r");
+    client.half_close();
+    daemon.wait_sync();
+    // More than three heartbeats.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(4_500) {
+        match client.receive(Duration::from_millis(500)) {
+            Received::Message(Server::Ack(_) | Server::Ping(_)) | Received::Silence => {}
+            other => panic!("the last ACKs are due, but: {other:?}"),
+        }
+    }
+    daemon.release();
+    while client.ack(ROUTINE).durable_next == 0 {
+        assert!(matches!(client.next(), Server::Ack(_) | Server::Ping(_)));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use crate::support::message::{framed, ping};
+use crate::support::message::{bye, frame, framed, ping};
 use crate::support::{Client, Daemon, EMERGENCY, Hello, NO_ACK, ROUTINE, Received, Server, code};
 
 const WINDOWS: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"";
@@ -68,7 +68,7 @@ fn a_no_ack_client_gets_neither_ack_nor_credit() {
     }
     client.send(&ping(5));
     assert_eq!(client.next(), Server::Pong(5), "no ACK after WELCOME and none for frames");
-    client.send(&crate::support::message::bye([200, 200]));
+    client.send(&bye([200, 200]));
     assert_eq!(client.next(), Server::Bye([200, 200]), "no ACK before BYE");
     client.expect_end();
     assert_eq!(daemon.stop().archived, 400);
@@ -141,7 +141,7 @@ fn messages_may_be_cut_anywhere() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     let mut bytes = Vec::new();
     for sequence in 0..5 {
-        bytes.extend(crate::support::message::frame(ROUTINE, sequence, &[sequence as u8; 30]));
+        bytes.extend(frame(ROUTINE, sequence, &[sequence as u8; 30]));
     }
     for byte in bytes {
         client.send(&[byte]);
@@ -165,4 +165,26 @@ fn an_ignorable_message_before_hello_is_not_a_hello() {
         other => panic!("WELCOME or ERROR protocol is due, not {other:?}"),
     }
     assert_ne!(client.receive(Duration::from_millis(1)), Received::Reset);
+}
+
+#[test]
+fn what_is_wrong_behind_hello_is_answered_after_the_first_acks() {
+    let daemon = Daemon::start("");
+    let mut client = Client::connect(daemon.address());
+    client.send(&[Hello::new(7).bytes(), frame(9, 0, b"offends")].concat());
+    client.expect_welcome();
+    client.expect_first_acks();
+    assert!(matches!(client.next(), Server::Error(error) if error.code == code::BAD_PRIORITY));
+    client.expect_end();
+}
+
+#[test]
+fn a_bye_behind_hello_is_answered_after_the_first_acks() {
+    let daemon = Daemon::start("");
+    let mut client = Client::connect(daemon.address());
+    client.send(&[Hello::new(7).bytes(), bye([0, 0])].concat());
+    client.half_close();
+    client.expect_welcome();
+    client.expect_first_acks();
+    assert_eq!(client.expect_bye(), [0, 0]);
 }

@@ -1,11 +1,14 @@
 //! Streams, epochs, takeover.
 
 use std::io::ErrorKind;
+use std::sync::Barrier;
 
-use crate::support::message::frame;
+use crate::support::message::{bye, frame};
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code};
 
 const ANONYMOUS: u64 = 1 << 63;
+/// Of a race that has to be met by chance.
+const ROUNDS: u64 = 100;
 
 #[test]
 fn a_reconnect_resumes_one_past_the_last_accepted_of_each_lane() {
@@ -217,4 +220,33 @@ fn a_session_that_was_taken_over_says_nothing_more() {
         "{messages:?}"
     );
     assert_eq!(end, Received::End);
+}
+
+#[test]
+fn a_bye_that_meets_a_newer_epoch_has_its_own_positions_or_is_fenced() {
+    let daemon = Daemon::start("[ingest]\nmax_takeovers_per_minute = 60000");
+    let address = daemon.address();
+    for epoch in 1..ROUNDS {
+        let (mut old, _) = Client::open(address, &Hello::new(7).epoch(epoch));
+        old.deliver(ROUTINE, 41, b"old");
+        let meet = Barrier::new(2);
+        let (old_end, _new) = std::thread::scope(|scope| {
+            let newcomer = scope.spawn(|| {
+                let mut new = Client::connect(address);
+                meet.wait();
+                new.send(&Hello::new(7).epoch(epoch + 1).bytes());
+                new.expect_welcome();
+                new
+            });
+            meet.wait();
+            // The newer epoch may have closed it already.
+            drop(old.try_send(&bye([0, 42])));
+            (old.read_to_end(), newcomer.join().unwrap())
+        });
+        match old_end.0.last() {
+            Some(Server::Bye(next)) => assert_eq!(*next, [0, 42], "epoch {epoch}"),
+            Some(Server::Error(error)) => assert_eq!(error.code, code::FENCED, "{error:?}"),
+            other => panic!("BYE or fenced is due, not {other:?}, then {:?}", old_end.1),
+        }
+    }
 }

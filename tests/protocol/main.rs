@@ -11,3 +11,4 @@ mod frames;
 mod greeting;
 mod heartbeat;
 mod identity;
+mod recovery;

@@ -82,6 +82,11 @@ impl Daemon {
         Self::start_in(Home { dir, config: config.to_owned() })
     }
 
+    /// [`Self::start`] in a directory the test has prepared; the archive goes to its `data`.
+    pub fn start_at(dir: TempDir, config: &str) -> Self {
+        Self::start_in(Home { dir, config: config.to_owned() })
+    }
+
     fn start_in(home: Home) -> Self {
         let path = home.dir.path().join("aggregator.toml");
         std::fs::write(&path, merged(home.dir.path(), &home.config))
@@ -114,7 +119,9 @@ impl Daemon {
         };
         let line = daemon.wait_line(" listening ");
         daemon.address = field(&line, "ingest").parse().expect("the address in the log");
-        daemon.archived_before = daemon.archived().len() as u64;
+        // Reading the archive would race with clients that are already here.
+        let recovered = daemon.wait_line(" archive recovered ");
+        daemon.archived_before = field(&recovered, "next_offset").parse().expect("an offset in the log");
         daemon
     }
 
@@ -221,6 +228,11 @@ impl Daemon {
         let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
         let log = self.log.wait_until(LIMIT, |log| log.is_closed || found(&log.lines).is_some());
         found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
+    }
+
+    /// The configuration it was started with.
+    pub fn config_path(&self) -> PathBuf {
+        self.home.dir.path().join("aggregator.toml")
     }
 
     /// Where the segments are.

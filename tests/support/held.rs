@@ -24,7 +24,8 @@ pub struct HeldDaemon {
     disk: Arc<Disk>,
     dir: TempDir,
     stop: Option<oneshot::Sender<()>>,
-    running: Option<JoinHandle<Outcome>>,
+    running: Option<JoinHandle<()>>,
+    outcome: mpsc::Receiver<Outcome>,
 }
 
 impl HeldDaemon {
@@ -38,16 +39,21 @@ impl HeldDaemon {
         let (address_tx, address_rx) = mpsc::channel();
         let (stop_tx, stop_rx) = oneshot::channel();
         let storage = HeldStorage(Arc::clone(&disk));
+        let (outcome_tx, outcome) = mpsc::channel();
         let running = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("a runtime").block_on(async move {
+            let runtime = runtime.expect("a runtime");
+            let outcome_of_run = runtime.block_on(async move {
                 let daemon = Daemon::start_on(config, storage).await.expect("the daemon does not start");
                 address_tx.send(daemon.addresses().ingest).expect("the test waits for it");
                 daemon.run(async { drop(stop_rx.await) }, std::future::pending()).await
-            })
+            });
+            // The process would end here, whatever has not.
+            runtime.shutdown_background();
+            let _ = outcome_tx.send(outcome_of_run);
         });
         let address = address_rx.recv_timeout(LIMIT).expect("the daemon does not start");
-        Self { address, disk, dir, stop: Some(stop_tx), running: Some(running) }
+        Self { address, disk, dir, stop: Some(stop_tx), running: Some(running), outcome }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -73,6 +79,11 @@ impl HeldDaemon {
         self.disk.changed.notify_all();
     }
 
+    /// From now on every sync fails.
+    pub fn fail(&self) {
+        self.disk.lock().is_failing = true;
+    }
+
     /// Begins the drain, as SIGTERM does, without waiting for its end.
     pub fn begin_stop(&mut self) {
         drop(self.stop.take());
@@ -82,8 +93,16 @@ impl HeldDaemon {
     pub fn stop(&mut self) -> Outcome {
         self.begin_stop();
         self.release();
+        self.wait_end()
+    }
+
+    /// Waits for its end, whatever brought it about; the disk stays as it is.
+    pub fn wait_end(&mut self) -> Outcome {
+        let outcome = self.outcome.recv_timeout(LIMIT).expect("the daemon does not end");
+        self.release();
         let running = self.running.take().expect("it was stopped before");
-        running.join().expect("the daemon panicked")
+        running.join().expect("the daemon panicked");
+        outcome
     }
 
     /// All frames in the archive.
@@ -111,6 +130,7 @@ struct Disk {
 #[derive(Default)]
 struct DiskState {
     is_held: bool,
+    is_failing: bool,
     waiting: usize,
 }
 
@@ -119,12 +139,15 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass(&self) {
+    /// Waits while the disk is held; then says how the sync ends.
+    fn pass(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.waiting += 1;
         self.changed.notify_all();
         let waited = self.changed.wait_while(state, |state| state.is_held);
-        waited.expect("the test's disk").waiting -= 1;
+        let mut state = waited.expect("the test's disk");
+        state.waiting -= 1;
+        if state.is_failing { Err(io::Error::other("the test's disk fails")) } else { Ok(()) }
     }
 }
 
@@ -184,7 +207,7 @@ impl StorageFile for HeldFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.pass();
+        self.disk.pass()?;
         self.file.sync_data()
     }
 

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test shows")]
 
 use std::time::Duration;
 
@@ -13,10 +14,14 @@ pub use rustix::process::Signal;
 
 pub mod archive;
 pub mod client;
+pub mod command;
 pub mod daemon;
+pub mod fleet;
 pub mod held;
 pub mod inside;
 pub mod message;
+pub mod mount;
+pub mod process;
 
 pub use archive::{Archived, archived};
 pub use client::{Client, Received};
@@ -28,3 +33,10 @@ pub use message::{
 
 /// How long anything may take before the test fails. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Says on stderr, past the capture of passed tests' output, what could not be tested here.
+pub fn not_tested(what: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "NOT TESTED HERE: {what}").unwrap();
+}

@@ -45,11 +45,11 @@ fn ten_thousand_connections_fit_with_small_windows() {
 #[test]
 fn the_reserve_holds_what_is_past_the_gate() {
     assert_eq!(
-        errors("[archive]\nreserve = \"11 MiB\""),
-        "c.toml:2:11: archive.reserve: 11 MiB may not hold what is on its way when the disk fills: \
-         expected at least 12 MiB = 2 MiB + 80 x ingest.max_message (128 KiB)"
+        errors("[archive]\nreserve = \"1 MiB\""),
+        "c.toml:2:11: archive.reserve: 1 MiB may not hold what is on its way when the disk fills: \
+         expected at least 2 MiB for ingest.max_message = 128 KiB and ingest.max_streams = 4096"
     );
-    config("[archive]\nreserve = \"12 MiB\"");
+    config("[archive]\nreserve = \"2 MiB\"");
     assert_eq!(
         errors("[archive]\nreserve = \"257 MiB\""),
         "c.toml:2:11: archive.reserve: 257 MiB is more than a segment has: expected at most \

@@ -9,10 +9,8 @@ use crate::wire::framing::missing_bytes;
 
 /// Room made at first, in bytes; an idle connection keeps no more.
 const ROOM_BYTES_MIN: usize = 4 * 1024;
-/// Room made for a connection that keeps filling it.
-const ROOM_BYTES_MAX: usize = 128 * 1024;
-/// Most bytes read before they are decoded, so that an emergency among them overtakes the rest.
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes read before they are decoded: the longest message, within these limits.
+const READ_BYTES_MAX: std::ops::RangeInclusive<usize> = 16 * 1024..=128 * 1024;
 
 /// A buffer that grows with the traffic.
 ///
@@ -22,6 +20,7 @@ const READ_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Input {
     pub(super) bytes: BytesMut,
     room_bytes: usize,
+    read_bytes_max: usize,
 }
 
 /// What a round of reading came to.
@@ -33,14 +32,16 @@ pub(super) struct Read {
 }
 
 impl Input {
-    pub(super) fn new() -> Self {
-        Self { bytes: BytesMut::new(), room_bytes: ROOM_BYTES_MIN }
+    /// Nothing is read yet; `message_bytes_max` is the longest message to come.
+    pub(super) fn new(message_bytes_max: usize) -> Self {
+        let read_bytes_max = message_bytes_max.clamp(*READ_BYTES_MAX.start(), *READ_BYTES_MAX.end());
+        Self { bytes: BytesMut::new(), room_bytes: ROOM_BYTES_MIN, read_bytes_max }
     }
 
-    /// Reads what is there, up to [`READ_BYTES_MAX`].
+    /// Reads what is there, up to a limit: an emergency among it overtakes the rest.
     pub(super) fn read_from(&mut self, socket: &TcpStream) -> Read {
         let mut read = 0;
-        while read < READ_BYTES_MAX {
+        while read < self.read_bytes_max {
             let room = self.make_room();
             match socket.try_read_buf(&mut self.bytes) {
                 Ok(0) => return Read { bytes: read, end: Some(Ok(())) },
@@ -49,7 +50,7 @@ impl Input {
                     if count < room {
                         break;
                     }
-                    self.room_bytes = (self.room_bytes * 2).min(ROOM_BYTES_MAX);
+                    self.room_bytes = (self.room_bytes * 2).min(self.read_bytes_max / 2);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Read { bytes: read, end: Some(Err(error)) },
@@ -70,7 +71,7 @@ impl Input {
     /// Gives back what an idle connection does not need.
     pub(super) fn shrink(&mut self) {
         if self.bytes.is_empty() {
-            *self = Self::new();
+            (self.bytes, self.room_bytes) = (BytesMut::new(), ROOM_BYTES_MIN);
         }
     }
 }

@@ -1,0 +1,64 @@
+//! The configuration as each part takes it.
+
+use std::path::PathBuf;
+
+use super::{Config, Token};
+use crate::archive;
+use crate::ingest::{Credential, Credentials, IngestConfig};
+use crate::pipeline::fan_in::FanInConfig;
+
+impl Config {
+    /// Where the segments are kept.
+    #[must_use]
+    pub fn archive_dir(&self) -> PathBuf {
+        self.data_dir.join("archive")
+    }
+
+    /// For the archive.
+    #[must_use]
+    pub fn archive_config(&self) -> archive::Config {
+        archive::Config {
+            dir: self.archive_dir(),
+            commit_delay: self.archive.commit_delay,
+            segment_bytes: self.archive.segment_size,
+            reserve_bytes: self.archive.reserve,
+            max_streams: self.ingest.max_streams.get(),
+            payload_bytes_max: self.ingest.max_message as usize,
+        }
+    }
+
+    /// For the source side.
+    #[must_use]
+    pub fn ingest_config(&self) -> IngestConfig {
+        let ingest = &self.ingest;
+        IngestConfig {
+            max_connections: ingest.max_connections.get(),
+            max_connections_per_address: ingest.max_connections_per_address.get(),
+            hello_timeout: ingest.hello_timeout,
+            heartbeat: ingest.heartbeat,
+            message_bytes_max: ingest.max_message as usize,
+            windows: [ingest.emergency_window, ingest.routine_window],
+            max_streams: ingest.max_streams.get(),
+            max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
+        }
+    }
+
+    /// Who may speak for which source.
+    #[must_use]
+    pub fn ingest_credentials(&self) -> Credentials {
+        let credential = |token: &Token| Credential {
+            token: token.token.expose().to_owned(),
+            sources: token.sources.clone(),
+        };
+        Credentials::new(self.ingest.tokens.iter().map(credential).collect())
+    }
+
+    /// For the fan-in.
+    #[must_use]
+    pub fn fan_in_config(&self) -> FanInConfig {
+        FanInConfig {
+            batch_frames_max: self.pipeline.processor_capacity.get(),
+            routine_max_delay: self.pipeline.routine_max_delay,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The binaries as commands that run to their end.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output, Stdio};
+
+/// `telemetry-aggregator` with these arguments, and nothing of this process' environment that would configure it.
+pub fn aggregator<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry-aggregator"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TELEMETRY_AGGREGATOR") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// `uplink-sim` with these arguments.
+pub fn uplink_sim<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uplink-sim"));
+    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
+    command
+}
+
+/// Runs `command` to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"))
+}
+
+/// Runs `command`, which must exit with `code`, and returns what it wrote to stdout and stderr.
+pub fn expect_exit(command: &mut Command, code: i32) -> (String, String) {
+    let ran = output(command);
+    let (out, err) = (text(&ran.stdout), text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(code), "exit of {command:?}\nstdout: {out}\nstderr: {err}");
+    (out, err)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("the output of a command is not UTF-8")
+}

@@ -1,0 +1,134 @@
+//! The simulator in the background, and what the archive must hold of it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use telemetry_aggregator::archive::{Filter, Item, Reader};
+use telemetry_aggregator::frame::Frame;
+use telemetry_aggregator::sim::{self, Counts, Plan, Progress, Report};
+use tokio::sync::watch;
+
+/// Sources of a simulator that runs beside the test.
+pub struct Fleet {
+    progress: Arc<Progress>,
+    stop_tx: watch::Sender<bool>,
+    thread: JoinHandle<Report>,
+}
+
+impl Fleet {
+    /// Starts all sources of `plan`.
+    pub fn start(plan: Plan) -> Self {
+        let progress = Arc::new(Progress::default());
+        let (stop_tx, stop) = watch::channel(false);
+        let thread = std::thread::spawn({
+            let progress = Arc::clone(&progress);
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("no runtime for the simulator").block_on(sim::run(plan, stop, progress))
+            }
+        });
+        Self { progress, stop_tx, thread }
+    }
+
+    /// What it has sent and got acknowledged so far.
+    pub fn counts(&self) -> Counts {
+        self.progress.counts()
+    }
+
+    /// Waits for the end of all feeds.
+    pub fn wait(self) -> Report {
+        self.thread.join().expect("the simulator panicked")
+    }
+
+    /// No new frames; waits until what was sent is acknowledged, or the plan's time to linger is over.
+    pub fn stop(self) -> Report {
+        self.stop_tx.send_replace(true);
+        self.wait()
+    }
+}
+
+/// Holds the frames of an archive against what a fleet says: each exactly once, in the order of its lane, without a
+/// gap, payload intact.
+pub struct FleetLog {
+    plan: Plan,
+    /// Lowest sequence that may come next, per source and lane.
+    next: Vec<[u64; 2]>,
+    epochs: Vec<Option<u64>>,
+    frames: u64,
+}
+
+impl FleetLog {
+    /// Expects the sources of `plan`, each in a single epoch.
+    pub fn new(plan: &Plan) -> Self {
+        let sources = plan.sources() as usize;
+        Self { plan: plan.clone(), next: vec![[0; 2]; sources], epochs: vec![None; sources], frames: 0 }
+    }
+
+    /// Takes the next frame of the archive; `false` if it is of none of the plan's sources.
+    pub fn take(&mut self, frame: &Frame) -> bool {
+        let id = frame.source_id;
+        if id >= self.plan.sources() {
+            return false;
+        }
+        let stream = self.plan.stream(id);
+        assert_eq!(frame.source_kind, stream.source_kind, "kind of {frame:?}");
+        assert_eq!(frame.origin.stream, stream, "stream of {frame:?}");
+        let epoch = *self.epochs[id as usize].get_or_insert(frame.origin.epoch);
+        assert_eq!(frame.origin.epoch, epoch, "epoch of {frame:?}");
+
+        let lane = frame.priority as usize;
+        let cursor = &mut self.next[id as usize][lane];
+        let Plan { seed, emergency_ratio, payload_bytes, .. } = self.plan;
+        let is_of_lane =
+            |sequence: &u64| sim::priority(seed, id, *sequence, emergency_ratio) as usize == lane;
+        let expected = (*cursor..).find(is_of_lane).expect("some frame is of the lane");
+        assert_eq!(
+            frame.sequence, expected,
+            "source {id} lane {lane}: a frame is missing, doubled or out of order"
+        );
+        assert_eq!(frame.payload, sim::payload(seed, id, expected, payload_bytes), "payload of {frame:?}");
+        *cursor = expected + 1;
+        self.frames += 1;
+        true
+    }
+
+    /// Frames taken so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Reads the archive in `dir`; returns the number of the plan's frames. Others go to `other`.
+    pub fn read(plan: &Plan, dir: &Path, mut other: impl FnMut(&Frame)) -> u64 {
+        let mut log = Self::new(plan);
+        for_each_frame(dir, |frame| {
+            if !log.take(frame) {
+                other(frame);
+            }
+        });
+        log.frames()
+    }
+}
+
+/// All frames of the archive in `dir` one by one, however many there are.
+pub fn for_each_frame(dir: &Path, mut each: impl FnMut(&Frame)) {
+    for (expected, item) in Reader::open(dir, Filter::default()).expect("no archive to read").enumerate() {
+        match item.expect("reading the archive fails") {
+            Item::Frame(stored) => {
+                assert_eq!(stored.offset, expected as u64, "the offsets have a hole");
+                each(&stored.frame);
+            }
+            Item::Damage(damage) => panic!("the archive is damaged: {damage:?}"),
+        }
+    }
+}
+
+/// An address on loopback that is free now and that no outgoing connection gets by chance: so a daemon finds it free
+/// again when it restarts.
+pub fn fixed_address() -> SocketAddr {
+    let start = std::process::id() % 10_000;
+    let ports = (0..10_000).map(|step| 15_000 + ((start + step) % 10_000) as u16);
+    let mut free = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    free.find(|address| TcpListener::bind(address).is_ok()).expect("no free port")
+}

@@ -1,0 +1,28 @@
+//! What the kernel knows about a process.
+
+use std::net::SocketAddr;
+
+/// The most resident memory the process ever had, in KiB.
+pub fn rss_max_kib(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(path).expect("the process is gone");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM in its status");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+}
+
+/// Bytes that lie in the send queue of the IPv4 socket at `local` connected to `remote`.
+pub fn send_queue_bytes(local: SocketAddr, remote: SocketAddr) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table of sockets");
+    let mut rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row[1] == hex(local) && row[2] == hex(remote));
+    let row = row.unwrap_or_else(|| panic!("no socket from {local} to {remote}"));
+    let (unsent, _) = row[4].split_once(':').expect("two queues");
+    u64::from_str_radix(unsent, 16).expect("a hexadecimal number")
+}
+
+/// As the table has it: the address as a native number, the port in order.
+fn hex(address: SocketAddr) -> String {
+    let SocketAddr::V4(address) = address else { panic!("{address} is no IPv4 address") };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    format!("{ip:08X}:{:04X}", address.port())
+}
