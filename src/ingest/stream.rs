@@ -40,6 +40,8 @@ struct State {
     origin: Arc<Origin>,
     accepted_next: [u64; 2],
     durable_next: [u64; 2],
+    /// Whether anything was ever accepted, in this epoch or an earlier one.
+    has_history: bool,
     owner: Option<Speaker>,
     takeovers: VecDeque<Instant>,
 }
@@ -61,8 +63,10 @@ pub(super) struct Displaced;
 impl Stream {
     fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>) -> Arc<Self> {
         let Position { epoch, accepted_next, durable_next } = position;
+        let has_history = durable_next != [0; 2];
         let origin = Arc::new(Origin { stream: key, epoch });
-        let state = State { origin, accepted_next, durable_next, owner: None, takeovers: VecDeque::new() };
+        let (owner, takeovers) = (None, VecDeque::new());
+        let state = State { origin, accepted_next, durable_next, has_history, owner, takeovers };
         Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
     }
 
@@ -118,6 +122,7 @@ impl Stream {
         if !state.is_owned_by(session_id) {
             return Err(Displaced);
         }
+        state.has_history |= accepted_next != [0; 2];
         state.accepted_next = accepted_next;
         // Under the lock, so that a successor's frames cannot come before these.
         self.queue.push(batch);
@@ -157,7 +162,7 @@ impl Stream {
     /// Whether forgetting this stream loses nothing: nobody speaks for it and nothing of it was ever accepted.
     fn is_blank(&self) -> bool {
         let state = self.lock();
-        state.owner.is_none() && state.accepted_next == [0; 2] && state.durable_next == [0; 2]
+        state.owner.is_none() && !state.has_history
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
