@@ -4,10 +4,12 @@
 //! either what was there before or the finished result, so running it again ends the same way.
 //!
 //! What lies at or above the highest attested offset may exist in the page cache alone (after a failed sync the
-//! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it.
+//! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it. Only
+//! where a full disk has no room for that, it is written over itself.
 
 mod survey;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,9 +20,12 @@ use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
 use super::positions::{PositionTable, StreamPosition};
 use super::scan::{Scanner, Step};
 use super::segment::{BlockContent, Segment};
-use super::storage::{Access, Context, StorageError};
+use super::storage::{Access, Context, StorageError, read_full_at, write_all_at};
 use crate::frame::StreamKey;
 use survey::{PositionsCollector, Survey, checked_scan};
+
+/// Most bytes in memory while a tail is synced in place.
+const IN_PLACE_CHUNK_BYTES: usize = 1 << 20;
 
 /// What was found at the start, and what was done about it.
 #[derive(Clone, Debug, Default)]
@@ -158,20 +163,59 @@ fn fresh(dir: &Dir, base: u64) -> Result<Recovered, OpenError> {
 }
 
 fn go_on(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
+    let (base, in_place) = (survey.base, survey.can_be_synced_in_place());
+    let tail = survey.kept_end..survey.end;
+    match go_on_from(dir, bases, survey) {
+        Err(OpenError::NoSpace { .. }) if in_place => {
+            sync_in_place(dir, base, tail)?;
+            let survey = survey::survey(dir, base)?;
+            let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
+            let mut report = report_on(dir, &survey, survey.log_id.unwrap_or_default(), segments_scanned);
+            report.rewritten_frames = survey.next_offset - survey.attested;
+            reopen(dir, survey, table, report)
+        }
+        result => result,
+    }
+}
+
+fn go_on_from(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
     let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
     let log_id = match survey.log_id {
         Some(log_id) => log_id,
         None => older_log_id(dir, bases)?,
     };
-    let report = Recovery {
+    let report = report_on(dir, &survey, log_id, segments_scanned);
+    if survey.is_clean() { reopen(dir, survey, table, report) } else { rewrite(dir, survey, table, report) }
+}
+
+fn report_on(dir: &Dir, survey: &Survey, log_id: u64, segments_scanned: usize) -> Recovery {
+    Recovery {
         next_offset: survey.next_offset,
         log_id,
         torn_bytes: survey.torn.end - survey.torn.start,
         holes: survey.holes.iter().map(|hole| hole_of(dir, hole)).collect(),
         segments_scanned,
         ..Recovery::default()
-    };
-    if survey.is_clean() { reopen(dir, survey, table, report) } else { rewrite(dir, survey, table, report) }
+    }
+}
+
+/// Writes a whole unattested tail over itself and syncs it: what a disk without any room left allows.
+///
+/// The same bytes go to the same place, so whatever part of it is on the disk when the power fails, it is the same.
+fn sync_in_place(dir: &Dir, base: u64, tail: Range<u64>) -> Result<(), OpenError> {
+    let path = dir.segment(base);
+    let file = dir.open(&path, Access::ReadWrite)?;
+    let mut chunk = vec![0; IN_PLACE_CHUNK_BYTES];
+    let mut position = tail.start;
+    while position < tail.end {
+        let length = chunk.len().min(usize::try_from(tail.end - position).unwrap_or(usize::MAX));
+        read_full_at(&*file, &mut chunk[..length], position).context("read", &path)?;
+        write_all_at(&*file, &chunk[..length], position).context("write", &path)?;
+        position += length as u64;
+    }
+    file.sync_data().context("sync", &path)?;
+    tracing::warn!(path = %path.display(), bytes = tail.end - tail.start, "no room to move the tail, synced in place");
+    Ok(())
 }
 
 fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {

@@ -81,6 +81,7 @@ pub(super) async fn run(
             Err(lost) => return Err(lost),
         };
     let clock = Clock::new(outbox.heartbeat(), Instant::now());
+    let durable_next = opened.position.durable_next;
     let mut session = Session {
         session_id,
         socket,
@@ -95,6 +96,7 @@ pub(super) async fn run(
         clock,
         phase: Phase::Open,
         read_closed: false,
+        durable_next,
     };
     let served = session.serve().await;
     if let Err(Ended::Error(error)) = &served {
@@ -152,6 +154,8 @@ struct Session {
     phase: Phase,
     /// The peer has shut down its writing side.
     read_closed: bool,
+    /// What is durable of this session's own epoch, as far as it was seen.
+    durable_next: [u64; 2],
 }
 
 impl Session {
@@ -199,22 +203,21 @@ impl Session {
 
     /// Puts what is worth telling into the outbox, once what is in it has gone.
     fn refresh(&mut self) {
+        self.note_durable();
+        let queued = self.opened.stream.queue.queued_cost();
+        self.outbox.refresh(self.durable_next, queued, &mut self.intake, Instant::now());
+    }
+
+    /// Takes note of what is durable; what is durable of a newer epoch is none of this session's.
+    fn note_durable(&mut self) {
         let position = self.opened.stream.position();
         if position.epoch == self.opened.origin.epoch {
-            self.outbox.refresh(
-                position.durable_next,
-                self.opened.stream.queue.queued_cost(),
-                &mut self.intake,
-                Instant::now(),
-            );
+            self.durable_next = position.durable_next;
         }
     }
 
     fn is_settled(&self) -> bool {
-        let position = self.opened.stream.position();
-        let next = self.intake.accepted_next();
-        position.epoch == self.opened.origin.epoch
-            && next.iter().zip(position.durable_next).all(|(next, durable)| durable >= *next)
+        self.intake.accepted_next().iter().zip(self.durable_next).all(|(next, durable)| durable >= *next)
     }
 
     fn is_willing_to_read(&self) -> bool {
@@ -348,25 +351,17 @@ impl Session {
     }
 
     /// Lets a successor speak for the stream, then says the last words, which may take a while.
-    async fn close(self, served: Result<Settling, Ended>) -> Result<(), Ended> {
-        let Self { mut socket, opened, outbox, mut intake, session_id, .. } = self;
-        let position = opened.stream.position();
-        let known = if position.epoch == opened.origin.epoch {
-            outbox.finish(
-                position.durable_next,
-                opened.stream.queue.queued_cost(),
-                &mut intake,
-                Instant::now(),
-            )
-        } else {
-            outbox.into_unsent()
-        };
+    async fn close(mut self, served: Result<Settling, Ended>) -> Result<(), Ended> {
+        self.note_durable();
+        let Self { mut socket, opened, outbox, mut intake, session_id, durable_next, .. } = self;
+        let known =
+            outbox.finish(durable_next, opened.stream.queue.queued_cost(), &mut intake, Instant::now());
         let origin = Arc::clone(&opened.origin);
         drop(opened);
         let ended = match served {
             Ok(Settling::Bye) => {
                 note_bye(session_id, &origin, intake.said_bye().unwrap_or_default(), intake.accepted_next());
-                closing::say_bye(&mut socket, known, position.durable_next).await;
+                closing::say_bye(&mut socket, known, durable_next).await;
                 return Ok(());
             }
             Ok(Settling::Eof) => {

@@ -70,6 +70,7 @@ pub fn refused_at_first(bytes: &[u8], code: u16) -> ErrorMessage {
     let mut client = Client::connect(bench.daemon.address());
     client.send(&[bytes, &trailer()].concat());
     let error = client.expect_error(code);
+    client.assert_not_reset();
     let frames = bench.healthy_frames();
     assert_eq!(bench.finish().archived, frames);
     error
@@ -82,6 +83,7 @@ pub fn refused_in_session(bytes: &[u8], code: u16) -> ErrorMessage {
     client.deliver(ROUTINE, 0, b"good");
     client.send(&[bytes, &trailer()].concat());
     let error = client.expect_error(code);
+    client.assert_not_reset();
     assert_eq!(client.ack(ROUTINE).durable_next, 1);
     let frames = bench.healthy_frames() + 1;
     assert_eq!(bench.finish().archived, frames);

@@ -10,7 +10,7 @@ const CROWD: u64 = 10_000;
 const OTHER_FILES: u64 = 500;
 
 /// How many connections this process may open, once its limit is raised as far as the system allows.
-fn crowd() -> u64 {
+fn crowd_size() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     let wanted = (CROWD + OTHER_FILES).min(most);
@@ -29,7 +29,14 @@ fn a_crowd_beyond_the_limit_is_refused_and_forgotten() {
         "[ingest]\nmax_connections = 64\nmax_connections_per_address = 64\nhello_timeout = \"60s\"",
     );
     let before = bench.daemon.rss_kib();
-    let mut crowd: Vec<_> = (0..crowd()).map(|_| Client::connect(bench.daemon.address())).collect();
+    let mut crowd = Vec::new();
+    for number in 0..crowd_size() {
+        crowd.push(Client::connect(bench.daemon.address()));
+        // Now and then, for it takes a while, and a session that says nothing for so long is idle.
+        if number % 500 == 0 {
+            bench.prove_healthy();
+        }
+    }
     bench.prove_healthy();
     let during = bench.daemon.rss_kib();
     assert!(during < before + 64 * 1024, "from {before} to {during} KiB for a crowd that is not served");
@@ -37,6 +44,9 @@ fn a_crowd_beyond_the_limit_is_refused_and_forgotten() {
     // 63 places beside the healthy session are theirs; each of the others gets its answer.
     let inside: Vec<_> = crowd.drain(..63).collect();
     for (number, client) in crowd.iter_mut().enumerate() {
+        if number % 500 == 0 {
+            bench.prove_healthy();
+        }
         loop {
             match client.receive(crate::support::LIMIT) {
                 Received::Message(Server::Error(error)) => assert_eq!(error.code, code::BUSY),

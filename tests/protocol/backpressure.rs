@@ -21,6 +21,7 @@ fn fill(client: &mut Client, mut next: u64) -> u64 {
         while client.credit(ROUTINE) >= COST {
             client.frame(ROUTINE, next, &PAYLOAD);
             next += 1;
+            assert!(next < 2_000, "32 MB were taken in while the disk stood still");
         }
         match client.receive(STALLED) {
             Received::Message(Server::Ack(_)) => {}

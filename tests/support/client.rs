@@ -307,6 +307,12 @@ impl Client {
         }
     }
 
+    /// No reset has come behind the orderly end: over a real network it may destroy what was written before it.
+    pub fn assert_not_reset(&self) {
+        let error = self.socket.take_error().expect("the state of the socket");
+        assert!(error.is_none(), "the server closed with input unread: {error:?}");
+    }
+
     /// All that comes up to the end or a reset.
     pub fn read_to_end(&mut self) -> (Vec<Server>, Received) {
         let mut messages = Vec::new();

@@ -1,6 +1,7 @@
 //! The binaries as commands that run to their end.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 /// `telemetry-aggregator` with these arguments, and nothing of this process' environment that would configure it.
@@ -33,6 +34,11 @@ pub fn expect_exit(command: &mut Command, code: i32) -> (String, String) {
     let (out, err) = (text(&ran.stdout), text(&ran.stderr));
     assert_eq!(ran.status.code(), Some(code), "exit of {command:?}\nstdout: {out}\nstderr: {err}");
     (out, err)
+}
+
+/// Says something that must be seen even when the test passes, whose output is not shown then.
+pub fn say_aloud(text: &str) {
+    writeln!(std::io::stderr(), "{text}").expect("stderr is gone");
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -45,11 +45,12 @@ impl Survey {
 
     /// Whether it can be written on as it is.
     pub(super) fn is_clean(&self) -> bool {
-        self.log_id.is_some()
-            && self.positions.is_some()
-            && self.holes.is_empty()
-            && self.torn.is_empty()
-            && self.attested == self.next_offset
+        self.can_be_synced_in_place() && self.attested == self.next_offset
+    }
+
+    /// Whether nothing is wrong with it but that its tail may be in the page cache alone.
+    pub(super) fn can_be_synced_in_place(&self) -> bool {
+        self.log_id.is_some() && self.positions.is_some() && self.holes.is_empty() && self.torn.is_empty()
     }
 
     /// Whether this block is part of the tail that must be written anew.

@@ -96,11 +96,6 @@ impl Outbox {
         self.bytes
     }
 
-    /// What was encoded and not yet written.
-    pub(super) fn into_unsent(self) -> BytesMut {
-        self.bytes
-    }
-
     fn encode(&mut self, durable_next: [u64; 2], queued: [u64; 2], intake: &mut Intake, now: Instant) {
         if intake.wants_acks() {
             self.encode_acks(durable_next, queued, intake, now);

@@ -1,0 +1,354 @@
+//! A file system that is full, a real one: routine waits at its senders, emergencies go on, nothing is lost.
+//!
+//! Each test mounts a tmpfs of its own. Where that is not allowed it runs again within user and mount namespaces of
+//! its own, and where those are not allowed either, it says that it did not run.
+
+#![allow(clippy::print_stdout, reason = "what a test measured, or why it did not run, belongs to its output")]
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::command::say_aloud;
+use support::mount::Tmpfs;
+use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, code, cost};
+
+/// Small messages and few streams let the reserve be small.
+const CONFIG: &str = r#"
+[ingest]
+max_message = "4 KiB"
+max_streams = 16
+routine_window = "256 KiB"
+emergency_window = "64 KiB"
+[archive]
+segment_size = "8 MiB"
+reserve = "3 MiB"
+"#;
+
+/// Room for two segments and the reserve.
+const DISK_BYTES: u64 = 24 << 20;
+
+const PAYLOAD_BYTES: usize = 4_000;
+
+/// Runs `test` with a tmpfs, here or in namespaces of its own.
+fn with_tmpfs(name: &str, test: impl FnOnce(&Tmpfs)) {
+    const WITHIN: &str = "DISK_FULL_WITHIN_NAMESPACE";
+    if rustix::process::geteuid().is_root()
+        && let Some(tmpfs) = Tmpfs::mount(DISK_BYTES)
+    {
+        return test(&tmpfs);
+    }
+    assert!(std::env::var_os(WITHIN).is_none(), "no tmpfs even in a mount namespace of its own");
+    let works = |command: &mut Command| command.output().is_ok_and(|ran| ran.status.success());
+    let mount_works = "mount -t tmpfs tmpfs /mnt";
+    if !works(Command::new("unshare").args(["-rm", "sh", "-c", mount_works])) {
+        say_aloud(&format!(
+            "NOT RUN: {name}: neither a tmpfs nor namespaces are allowed here; run it as root"
+        ));
+        return;
+    }
+    let this = std::env::current_exe().expect("the test binary");
+    let mut again = Command::new("unshare");
+    again.arg("-rm").arg(this).args(["--exact", name, "--nocapture"]).env(WITHIN, "1");
+    assert!(again.status().expect("unshare").success(), "{name} failed in its own namespaces, see above");
+}
+
+fn payload(lane: usize, sequence: u64) -> Vec<u8> {
+    let mut payload = sequence.to_be_bytes().to_vec();
+    payload.resize(PAYLOAD_BYTES, lane as u8 + 1);
+    payload
+}
+
+/// A client with everything it sent.
+struct Sender {
+    client: Client,
+    next: [u64; 2],
+}
+
+impl Sender {
+    fn open(daemon: &Daemon, epoch: u64) -> Self {
+        let (client, welcome) = Client::open(daemon.address(), &Hello::new(1).epoch(epoch));
+        Self { client, next: welcome.resume_next }
+    }
+
+    fn frame(&self, lane: usize) -> Frame {
+        Frame::new(lane, self.next[lane], &payload(lane, self.next[lane]))
+    }
+
+    /// Sends one frame, for which there is credit.
+    fn send(&mut self, lane: usize) {
+        let frame = self.frame(lane);
+        self.client.send_frame(&frame);
+        self.next[lane] += 1;
+    }
+
+    fn has_credit(&self, lane: usize) -> bool {
+        self.client.credit(lane) >= cost(self.frame(lane).body().len())
+    }
+
+    /// Sends as much as there is credit for, until the server has granted none and acknowledged nothing for
+    /// `silence`. Returns the number of frames sent that are not acknowledged.
+    fn send_until_stuck(&mut self, lane: usize, silence: Duration) -> u64 {
+        let started = Instant::now();
+        loop {
+            while self.has_credit(lane) {
+                self.send(lane);
+            }
+            match self.client.receive(silence) {
+                Received::Message(Server::Ack(_)) => {}
+                Received::Message(Server::Ping(nonce)) => self.client.send(&support::message::pong(nonce)),
+                Received::Silence => break,
+                other => panic!("sending until stuck, but: {other:?}"),
+            }
+            assert!(started.elapsed() < 3 * LIMIT, "it never gets stuck");
+        }
+        assert!(!self.has_credit(lane));
+        self.next[lane] - self.client.ack(lane).durable_next
+    }
+
+    /// Sends an emergency and waits for its acknowledgement.
+    fn emergency(&mut self) -> Duration {
+        let started = Instant::now();
+        self.send(EMERGENCY);
+        self.client.wait_durable(EMERGENCY, self.next[EMERGENCY]);
+        started.elapsed()
+    }
+
+    fn wait_all_durable(&mut self) {
+        for lane in [EMERGENCY, ROUTINE] {
+            self.client.wait_durable(lane, self.next[lane]);
+        }
+    }
+}
+
+/// The archive holds exactly `next` frames of each lane, in order and intact.
+fn assert_archived(daemon: &Daemon, next: [u64; 2]) {
+    let mut found = [0_u64; 2];
+    for frame in daemon.archived() {
+        assert_eq!(frame.sequence, found[frame.lane], "lane {}", frame.lane);
+        assert_eq!(frame.payload, payload(frame.lane, frame.sequence));
+        found[frame.lane] += 1;
+    }
+    assert_eq!(found, next, "[emergencies, routine frames] in the archive");
+}
+
+#[test]
+fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
+    with_tmpfs("emergencies_bypass_routine_that_waits_for_a_full_disk", |tmpfs| {
+        let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        let before = sender.emergency();
+        tmpfs.fill();
+        let waiting = sender.send_until_stuck(ROUTINE, Duration::from_secs(1));
+        assert!(waiting * cost(PAYLOAD_BYTES) > 200 << 10, "only {waiting} routine frames wait");
+        let line = daemon.wait_line("archive degraded");
+        for part in ["no space", &daemon.archive_dir().display().to_string(), "bytes free"] {
+            assert!(line.contains(part), "{part:?} is missing in: {line}");
+        }
+        daemon.wait_line("the reserve is in use, routine frames wait");
+
+        let routine_durable = sender.client.ack(ROUTINE).durable_next;
+        for _ in 0..50 {
+            let during = sender.emergency();
+            assert!(during < Duration::from_secs(1), "an emergency took {during:?}, {before:?} before");
+        }
+        assert_eq!(sender.client.ack(ROUTINE).durable_next, routine_durable, "routine still waits");
+        assert!(!sender.has_credit(ROUTINE));
+
+        tmpfs.free();
+        sender.wait_all_durable();
+        daemon.wait_line("the archive has space again");
+        for _ in 0..100 {
+            sender.client.wait_credit(ROUTINE, sender.client.spent(ROUTINE) + cost(PAYLOAD_BYTES + 20));
+            sender.send(ROUTINE);
+        }
+        let next = sender.next;
+        assert_eq!(sender.client.bye(next), next);
+        let books = daemon.stop();
+        assert_eq!(books.archived, next[0] + next[1]);
+        assert_archived(&daemon, next);
+    });
+}
+
+#[test]
+fn a_reserve_used_up_makes_emergencies_wait_and_nothing_crash() {
+    with_tmpfs("a_reserve_used_up_makes_emergencies_wait_and_nothing_crash", |tmpfs| {
+        let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        sender.emergency();
+        tmpfs.fill();
+        sender.send_until_stuck(ROUTINE, Duration::from_secs(1));
+        let durable_before = sender.client.ack(EMERGENCY).durable_next;
+        let waiting = sender.send_until_stuck(EMERGENCY, Duration::from_secs(1));
+        let landed = sender.client.ack(EMERGENCY).durable_next - durable_before;
+        println!("{landed} emergencies of {PAYLOAD_BYTES} bytes in the reserve, {waiting} wait");
+        assert!(landed * PAYLOAD_BYTES as u64 > 1 << 20, "the reserve took only {landed} emergencies");
+        assert!(waiting > 0);
+        assert!(daemon.is_running());
+        sender.client.settle(7);
+
+        tmpfs.free();
+        sender.wait_all_durable();
+        let next = sender.next;
+        assert_eq!(sender.client.bye(next), next);
+        daemon.stop();
+        assert_archived(&daemon, next);
+    });
+}
+
+#[test]
+fn a_restart_on_the_full_disk_takes_emergencies_and_goes_on_by_itself() {
+    with_tmpfs("a_restart_on_the_full_disk_takes_emergencies_and_goes_on_by_itself", |tmpfs| {
+        let daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        sender.emergency();
+        tmpfs.fill();
+        sender.send_until_stuck(ROUTINE, Duration::from_secs(1));
+        sender.emergency();
+        let acked = [sender.client.ack(EMERGENCY).durable_next, sender.client.ack(ROUTINE).durable_next];
+
+        // What waits was not acknowledged: the client sends it again.
+        let daemon = daemon_killed_and_started_on(daemon, tmpfs);
+        let mut sender = Sender::open(&daemon, 1);
+        for lane in [EMERGENCY, ROUTINE] {
+            assert!(sender.next[lane] >= acked[lane], "resume {:?} below {acked:?}", sender.next);
+        }
+        sender.emergency();
+        tmpfs.free();
+        while sender.next[ROUTINE] < acked[ROUTINE] + 200 {
+            sender.client.wait_credit(ROUTINE, sender.client.spent(ROUTINE) + cost(PAYLOAD_BYTES + 20));
+            sender.send(ROUTINE);
+        }
+        sender.wait_all_durable();
+        let next = sender.next;
+        assert_eq!(sender.client.bye(next), next);
+        let mut daemon = daemon;
+        daemon.stop();
+        assert_archived(&daemon, next);
+    });
+}
+
+fn wait_goaway(client: &mut Client) {
+    loop {
+        match client.next_answering() {
+            Server::GoAway { .. } => return,
+            Server::Ack(_) => {}
+            other => panic!("GOAWAY is due, not {other:?}"),
+        }
+    }
+}
+
+/// kill -9 and a start, with the disk full all the while.
+fn daemon_killed_and_started_on(daemon: Daemon, tmpfs: &Tmpfs) -> Daemon {
+    let started = Instant::now();
+    let daemon = daemon.kill_and_restart();
+    println!("started on a full disk in {:?}, {} bytes free", started.elapsed(), tmpfs.free_bytes());
+    daemon
+}
+
+#[test]
+fn a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk() {
+    with_tmpfs("a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk", |tmpfs| {
+        let daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        tmpfs.fill();
+        sender.send_until_stuck(ROUTINE, Duration::from_millis(500));
+        sender.send_until_stuck(EMERGENCY, Duration::from_millis(500));
+        // What the daemon gave back of its own is taken as well.
+        tmpfs.fill();
+        let acked = [sender.client.ack(EMERGENCY).durable_next, sender.client.ack(ROUTINE).durable_next];
+
+        let mut daemon = daemon_killed_and_started_on(daemon, tmpfs);
+        let mut sender = Sender::open(&daemon, 1);
+        for (lane, acked) in acked.into_iter().enumerate() {
+            assert!(sender.next[lane] >= acked, "resume {:?} below {acked} on lane {lane}", sender.next);
+        }
+        tmpfs.free();
+        sender.emergency();
+        sender.client.wait_credit(ROUTINE, cost(PAYLOAD_BYTES + 20));
+        sender.send(ROUTINE);
+        sender.wait_all_durable();
+        let next = sender.next;
+        assert_eq!(sender.client.bye(next), next);
+        daemon.stop();
+        assert_archived(&daemon, next);
+    });
+}
+
+#[test]
+fn a_drain_on_a_full_disk_names_the_stragglers_and_exits_with_3() {
+    with_tmpfs("a_drain_on_a_full_disk_names_the_stragglers_and_exits_with_3", |tmpfs| {
+        let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        sender.emergency();
+        tmpfs.fill();
+        let waiting = sender.send_until_stuck(ROUTINE, Duration::from_millis(500));
+        let acked = sender.client.ack(ROUTINE).durable_next;
+        daemon.signal(Signal::TERM);
+        let exit = daemon.wait_exit(LIMIT);
+        assert_eq!(exit.code, Some(3), "exit code with accepted frames that are not archived");
+        assert!(exit.elapsed < Duration::from_millis(5_200), "it took {:?}", exit.elapsed);
+        let line = daemon.wait_line("drain cut short");
+        for part in ["session 1 from 127.0.0.1:", "processor"] {
+            assert!(line.contains(part), "{part:?} is not among the stragglers: {line}");
+        }
+        let books = daemon.final_books();
+        books.assert_balanced();
+        assert_eq!(books.undelivered, waiting, "{books:?}");
+        assert_eq!(books.archived, acked + 1, "{books:?}");
+
+        // Nobody was told that these were safe, and the next daemon gets them again.
+        tmpfs.free();
+        let mut daemon = daemon.restart();
+        let mut sender = Sender::open(&daemon, 1);
+        assert_eq!(sender.next, [1, acked], "what is durable, and no more");
+        for _ in 0..waiting {
+            sender.client.wait_credit(ROUTINE, sender.client.spent(ROUTINE) + cost(PAYLOAD_BYTES + 20));
+            sender.send(ROUTINE);
+        }
+        let next = sender.next;
+        assert_eq!(sender.client.bye(next), next);
+        daemon.stop();
+        assert_archived(&daemon, next);
+    });
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_that_a_full_disk_stalls() {
+    with_tmpfs("a_second_signal_ends_a_drain_that_a_full_disk_stalls", |tmpfs| {
+        let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        tmpfs.fill();
+        sender.send_until_stuck(ROUTINE, Duration::from_millis(500));
+        daemon.signal(Signal::TERM);
+        daemon.wait_line(" draining ");
+        wait_goaway(&mut sender.client);
+        daemon.signal(Signal::TERM);
+        let exit = daemon.wait_exit(LIMIT);
+        assert!(exit.elapsed < Duration::from_secs(1), "it took {:?}", exit.elapsed);
+        assert!(matches!(exit.code, Some(1 | 3)), "exit {:?}", exit.code);
+    });
+}
+
+#[test]
+fn space_that_comes_back_during_a_drain_saves_it() {
+    with_tmpfs("space_that_comes_back_during_a_drain_saves_it", |tmpfs| {
+        let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let mut sender = Sender::open(&daemon, 1);
+        tmpfs.fill();
+        sender.send_until_stuck(ROUTINE, Duration::from_millis(500));
+        daemon.signal(Signal::TERM);
+        wait_goaway(&mut sender.client);
+        tmpfs.free();
+        sender.client.expect_error(code::DRAINING);
+        assert_eq!(
+            sender.client.ack(ROUTINE).durable_next,
+            sender.next[ROUTINE],
+            "the last ACK before the end"
+        );
+        assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
+        assert_archived(&daemon, sender.next);
+    });
+}
