@@ -46,6 +46,8 @@ pub struct IngestConfig {
     pub windows: [u64; 2],
     /// Streams whose position is kept; a new one beyond gets `limit`.
     pub max_streams: usize,
+    /// In a drain nothing is read after this long.
+    pub drain_read_max: Duration,
     /// How often per minute a stream may change its connection while one is open; then `busy`.
     pub max_takeovers_per_minute: usize,
 }
@@ -60,6 +62,7 @@ impl Default for IngestConfig {
             message_bytes_max: 128 << 10,
             windows: [256 << 10, 1 << 20],
             max_streams: 4096,
+            drain_read_max: Duration::from_secs(2),
             max_takeovers_per_minute: 30,
         }
     }

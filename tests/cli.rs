@@ -208,6 +208,21 @@ fn the_ready_file_holds_the_bound_addresses() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// What a log line tells must not depend on whether it is written.
+#[test]
+fn a_quiet_log_changes_nothing_else_and_hangup_ends_nothing() {
+    let (dir, path) = home(&format!("{CONFIG}[log]\nlevel = \"error\"\n"));
+    let ready = dir.path().join("ready.json");
+    let daemon = Running::start(run(&path).arg("--ready-file").arg(&ready));
+    let json: serde_json::Value = serde_json::from_str(&wait_for_file(&ready)).expect("JSON");
+    let address: SocketAddr = json["ingest"].as_str().expect("a string").parse().expect("an address");
+    let (mut client, _) = Client::open(address, &Hello::new(1));
+    kill_process(Pid::from_child(&daemon.0), Signal::HUP).expect("no signal");
+    client.deliver(ROUTINE, 0, b"still there");
+    client.bye([0, 1]);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn a_ready_file_that_cannot_be_written_is_named() {
     let (dir, path) = home(CONFIG);

@@ -64,7 +64,11 @@ fn note(loaded: &Loaded) {
 async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     note_unbuilt(&config);
-    let token = config.ingest.tokens.first().map(|token| token.token.expose().to_owned());
+    let token = fleet_token(&config);
+    anyhow::ensure!(
+        !args.simulate || token.is_some(),
+        "--simulate needs a token of ingest.tokens whose list of sources is empty, as its fleet has all of them"
+    );
     let daemon = Daemon::start(config).await?;
     let addresses = daemon.addresses();
     tracing::info!(ingest = %addresses.ingest, "listening");
@@ -90,9 +94,11 @@ async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
         }
     };
     let listen = async {
-        tracing::info!(signal = signals.next().await, "stopping");
+        let signal = signals.next().await;
+        tracing::info!(signal, "stopping");
         stop_tx.send_replace(true);
-        tracing::warn!(signal = signals.next().await, "stopping at once");
+        let signal = signals.next().await;
+        tracing::warn!(signal, "stopping at once");
         at_once_tx.send_replace(true);
         std::future::pending::<()>().await;
     };
@@ -100,6 +106,15 @@ async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
         (outcome, ()) = async { tokio::join!(serve, play) } => Ok(outcome),
         () = listen => unreachable!("it listens for ever"),
     }
+}
+
+/// What the simulated fleet shows at the door; `None` when no token lets all of it in.
+fn fleet_token(config: &Config) -> Option<String> {
+    if config.ingest.tokens.is_empty() {
+        return Some(String::new());
+    }
+    let unrestricted = config.ingest.tokens.iter().find(|token| token.sources.is_empty())?;
+    Some(unrestricted.token.expose().to_owned())
 }
 
 async fn is_true(mut flag: watch::Receiver<bool>) {

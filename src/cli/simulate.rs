@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::actor::Tasks;
 use crate::daemon::{View, summary};
 use crate::sim::{self, Plan, Progress};
 
@@ -18,15 +19,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Plays the fleet against `address` and prints a summary line a second, until `stop` turns true.
 pub(super) async fn play(address: SocketAddr, token: String, view: View, stop: watch::Receiver<bool>) {
     let plan = Plan { connect: address.to_string(), rate: RATE, token, linger: LINGER, ..Plan::default() };
-    let mut until = stop.clone();
-    let fleet = sim::run(plan, stop, Arc::new(Progress::default()));
-    let lines = async {
-        tokio::select! {
-            // A reader that has gone away is no reason to stop the daemon.
-            _ = summary::every_second(view, io::stdout()) => {}
-            _ = until.wait_for(|stop| *stop) => {}
-        }
-    };
-    let (report, ()) = tokio::join!(fleet, lines);
+    // A task of its own: a reader that has gone away or stands still must not hold up the daemon.
+    let mut lines = Tasks::new();
+    lines.spawn("summary", summary::every_second(view, io::stdout()));
+    let report = sim::run(plan, stop, Arc::new(Progress::default())).await;
+    drop(lines);
     tracing::info!(sent = report.sent, acked = report.acked, "simulation ended");
 }

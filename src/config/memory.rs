@@ -130,7 +130,7 @@ impl Config {
 
     /// What one connection may hold in bytes: both windows, the read buffer and [`CONNECTION_BYTES`].
     ///
-    /// What waits in a window takes no more than its cost, for that is at least 256 a frame.
+    /// What waits in a window takes about its cost, for that is at least 256 a frame.
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         self.ingest

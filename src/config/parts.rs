@@ -1,11 +1,15 @@
 //! The configuration as each part takes it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Config, Token};
 use crate::archive;
 use crate::ingest::{Credential, Credentials, IngestConfig};
 use crate::pipeline::fan_in::FanInConfig;
+
+/// In a drain a session reads for this long at most (protocol.md, GOAWAY).
+const DRAIN_READ_MAX: Duration = Duration::from_secs(2);
 
 impl Config {
     /// Where the segments are kept.
@@ -39,6 +43,8 @@ impl Config {
             message_bytes_max: ingest.max_message as usize,
             windows: [ingest.emergency_window, ingest.routine_window],
             max_streams: ingest.max_streams.get(),
+            // What is read must still be archived and acknowledged within the deadline.
+            drain_read_max: DRAIN_READ_MAX.min(self.shutdown.deadline * 2 / 5),
             max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Daemon, Failure};
+use crate::actor::Tasks;
 use crate::archive::{Archive, ArchiveError, Status};
 use crate::ingest::{Registry, Totals};
 use crate::wire::{ErrorCode, WireError};
@@ -62,7 +63,7 @@ pub(super) async fn drain(
             sources.finish();
         }
         drop(router);
-        while stages.join_next().await.is_some() {}
+        join_stages(&mut stages, &mut ended.archive_status).await;
         ended.archive = Some(finish(archive).await);
     };
     let cut_short = tokio::select! {
@@ -70,13 +71,19 @@ pub(super) async fn drain(
         () = stop_at_once => Some("stopped at once by a second signal"),
     };
     if let Some(why) = cut_short {
+        // Those that have ended and were not joined yet are no stragglers.
+        while let Ok(Some(_)) = timeout(Duration::ZERO, stages.join_next()).await {}
         name_stragglers(why, &registry, &stages.names()).await;
     }
     let archived = matches!(ended.archive, Some(Ok(())));
+    let archive_failed = matches!(*ended.archive_status.borrow(), Status::Failed { .. });
     let stopped_at_once = cut_short.is_some_and(|why| why.starts_with("stopped"));
     let outcome = Outcome {
         totals: books.totals(),
-        failed: failure.is_some() || stopped_at_once || matches!(ended.archive, Some(Err(_))),
+        failed: failure.is_some()
+            || stopped_at_once
+            || archive_failed
+            || matches!(ended.archive, Some(Err(_))),
         complete: cut_short.is_none() && archived,
     };
     report(&outcome);
@@ -106,6 +113,16 @@ async fn settle_sessions(registry: &Registry, status: &mut watch::Receiver<Statu
     let _ = drained.await;
 }
 
+/// Waits until the stages have ended. A processor whose archive has failed waits for room that never comes.
+async fn join_stages(stages: &mut Tasks, status: &mut watch::Receiver<Status>) {
+    tokio::select! {
+        () = async { while stages.join_next().await.is_some() {} } => return,
+        _ = status.wait_for(|status| matches!(status, Status::Failed { .. })) => {}
+    }
+    stages.abort_all();
+    while stages.join_next().await.is_some() {}
+}
+
 async fn finish(archive: Archive) -> Result<(), ArchiveError> {
     let finished = archive.finish().await;
     match &finished {
@@ -126,7 +143,12 @@ async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {
 fn report(outcome: &Outcome) {
     let Totals { received, archived, duplicates, rejected, .. } = outcome.totals;
     let undelivered = outcome.totals.undelivered();
-    tracing::info!(received, archived, duplicates, rejected, undelivered, "drained");
+    if undelivered == 0 {
+        tracing::info!(received, archived, duplicates, rejected, undelivered, "drained");
+    } else {
+        // Their senders have no acknowledgement for these, and send them again.
+        tracing::error!(received, archived, duplicates, rejected, undelivered, "drained");
+    }
 }
 
 fn margin(deadline: Duration) -> Duration {

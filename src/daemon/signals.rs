@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT end the daemon, SIGHUP does not.
 
 use std::io;
 
@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -17,15 +18,24 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one and names it. Cancel safe.
     pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            Some(()) = self.terminate.recv() => "SIGTERM",
-            Some(()) = self.interrupt.recv() => "SIGINT",
-            else => std::future::pending().await,
+        loop {
+            tokio::select! {
+                Some(()) = self.terminate.recv() => return "SIGTERM",
+                Some(()) = self.interrupt.recv() => return "SIGINT",
+                Some(()) = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: this release cannot reload its configuration, nothing has changed");
+                }
+                else => std::future::pending().await,
+            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The books: received = archived + duplicates + rejected + in flight, in frames.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::wire::ErrorCode;
@@ -84,17 +83,5 @@ impl Totals {
     #[must_use]
     pub const fn undelivered(&self) -> u64 {
         self.accepted.saturating_sub(self.archived)
-    }
-}
-
-impl fmt::Display for Totals {
-    /// The line a drain ends with.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { received, archived, duplicates, rejected, .. } = self;
-        let undelivered = self.undelivered();
-        write!(
-            f,
-            "received={received} archived={archived} duplicates={duplicates} rejected={rejected} undelivered={undelivered}"
-        )
     }
 }

@@ -205,10 +205,11 @@ impl State {
         }
         let refusal = self.refusal(peer.ip());
         if let Some(error) = &refusal {
-            self.context.refused(peer, error);
             if self.refusals >= REFUSALS_MAX {
+                tracing::debug!(%peer, "closed without a word: {}", error.text);
                 return;
             }
+            self.context.refused(peer, error);
             self.refusals += 1;
         } else {
             *self.per_address.entry(peer.ip()).or_default() += 1;
@@ -263,10 +264,10 @@ impl State {
         } else {
             (self.table.named(&hello.stream, || self.queue())?, hello.epoch)
         };
+        let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
         if let Some(live) = self.sessions.get_mut(&session_id) {
             live.stream = Some(Arc::clone(&stream));
         }
-        let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
         Ok(Opened { stream, origin, position, session_id, table: Arc::clone(&self.table) })
     }
 
@@ -279,7 +280,11 @@ impl State {
         let Some(live) = session_id.and_then(|session_id| self.sessions.remove(&session_id)) else {
             return;
         };
-        self.unfinished.extend(live.stream.filter(|stream| stream.is_unfinished()));
+        if let Some(stream) = live.stream.filter(|stream| stream.is_unfinished())
+            && !self.unfinished.iter().any(|known| Arc::ptr_eq(known, &stream))
+        {
+            self.unfinished.push(stream);
+        }
         if live.refused {
             self.refusals -= 1;
         } else if let Some(count) = self.per_address.get_mut(&live.peer.ip()) {

@@ -37,8 +37,6 @@ use outbox::Outbox;
 
 /// In a drain a socket that has been empty for so long has nothing more.
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
-/// In a drain nothing is read after this long.
-pub(super) const DRAIN_READ_MAX: Duration = Duration::from_secs(2);
 
 /// A connection as the listener found it.
 pub(super) struct Arrival {
@@ -66,7 +64,7 @@ pub(super) async fn run(
         closing::say_error(&mut socket, BytesMut::new(), &error).await;
         return Err(Ended::Error(error));
     }
-    let mut input = Input::new(context.config.message_bytes_max);
+    let mut input = Input::new();
     let changed = Arc::new(Notify::new());
     let greeting =
         handshake::Greeting { session_id, peer, changed: &changed, context: &context, registry: &registry };
@@ -80,6 +78,7 @@ pub(super) async fn run(
             }
             Err(lost) => return Err(lost),
         };
+    input.set_limit(context.config.message_bytes_max);
     let clock = Clock::new(outbox.heartbeat(), Instant::now());
     let durable_next = opened.position.durable_next;
     let mut session = Session {
@@ -172,7 +171,9 @@ impl Session {
                 return Ok(why);
             }
             let (now, willing) = (Instant::now(), self.is_willing_to_read());
-            self.clock.set_reading(willing, now);
+            if self.clock.set_reading(willing, now) {
+                self.put_off_quiet(now);
+            }
             let due = self.next_due(willing);
             if timer.is_elapsed() || due < timer.deadline() {
                 timer.as_mut().reset(due);
@@ -230,15 +231,15 @@ impl Session {
         }
     }
 
-    /// Reads what is there, then hands it all over at once.
-    fn read(&mut self) -> Result<(), Ended> {
+    /// Reads what is there, then hands it all over at once. True if there was anything.
+    fn read(&mut self) -> Result<bool, Ended> {
         let read = self.input.read_from(&self.socket);
         if read.bytes > 0 {
             self.heard(Instant::now());
             self.take_in_buffered()?;
         }
         match read.end {
-            None => Ok(()),
+            None => Ok(read.bytes > 0),
             Some(Err(error)) => Err(Ended::Lost(error)),
             Some(Ok(())) => {
                 self.read_closed = true;
@@ -246,13 +247,18 @@ impl Session {
                 if !matches!(self.phase, Phase::Settling(_)) {
                     self.phase = Phase::Settling(Settling::Eof);
                 }
-                Ok(())
+                Ok(true)
             }
         }
     }
 
     fn heard(&mut self, now: Instant) {
         self.clock.heard(now);
+        self.put_off_quiet(now);
+    }
+
+    /// In a drain, starts the wait for an empty socket anew.
+    fn put_off_quiet(&mut self, now: Instant) {
         if let Phase::Draining { quiet_at, .. } = &mut self.phase {
             *quiet_at = now + DRAIN_QUIET;
         }
@@ -288,7 +294,7 @@ impl Session {
     }
 
     fn hand_over(&mut self, read_bytes: usize) -> Result<(), Ended> {
-        let Some(mut batch) = self.intake.take_batch(read_bytes) else {
+        let Some(mut batch) = self.intake.take_batch(read_bytes.max(self.input.pinned_bytes())) else {
             return Ok(());
         };
         let stream = &self.opened.stream;
@@ -300,25 +306,30 @@ impl Session {
         }
         let frames = batch.lanes.iter().map(Vec::len).sum::<usize>() as u64;
         let accepted = stream.accept(self.session_id, self.intake.accepted_next(), &mut batch.lanes);
-        for books in [&*self.context.books, &stream.books] {
-            match accepted {
+        let accepted = accepted.map_err(|_| self.displaced());
+        for books in [&*self.context.books, &self.opened.stream.books] {
+            match &accepted {
                 Ok(()) => books.add_accepted(frames),
-                Err(_) => books.add_rejected(ErrorCode::TakenOver, frames),
+                Err(error) => books.add_rejected(error.code, frames),
             }
         }
         self.intake.give_back(batch);
-        accepted.map_err(|_| {
-            Ended::Error(WireError::new(
-                ErrorCode::TakenOver,
-                "another connection speaks for this stream now",
-            ))
-        })
+        accepted.map_err(Ended::Error)
+    }
+
+    /// Why this session does not speak for the stream any more: the order that says so came with the change.
+    fn displaced(&mut self) -> WireError {
+        match self.mailbox.try_recv() {
+            Some(Received::Message(Stop(error))) => error,
+            _ => WireError::new(ErrorCode::TakenOver, "another connection speaks for this stream now"),
+        }
     }
 
     fn begin_drain(&mut self) {
         let now = Instant::now();
-        self.outbox.goaway(DRAIN_READ_MAX);
-        self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + DRAIN_READ_MAX };
+        let read_max = self.context.config.drain_read_max;
+        self.outbox.goaway(read_max);
+        self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + read_max };
     }
 
     fn next_due(&self, willing: bool) -> Instant {
@@ -335,17 +346,21 @@ impl Session {
             Some(Due::Ping(nonce)) => {
                 self.outbox.ping(nonce);
                 self.input.shrink();
+                self.intake.shrink();
             }
+            // After a pause of the whole process bytes may wait that nobody has looked at yet.
+            Some(Due::Idle(_)) if self.read()? => {}
             Some(Due::Idle(silence)) => {
                 let text = format!("nothing heard for {silence:?}");
                 return Err(Ended::Error(WireError::new(ErrorCode::Idle, text)));
             }
             None => {}
         }
-        if let Phase::Draining { quiet_at, read_until } = self.phase
-            && (now >= read_until || (now >= quiet_at && self.is_willing_to_read()))
-        {
-            self.phase = Phase::Settling(Settling::Drained);
+        if let Phase::Draining { quiet_at, read_until } = self.phase {
+            let is_quiet = now >= quiet_at && self.clock.is_reading();
+            if now >= read_until || (is_quiet && !self.read()?) {
+                self.phase = Phase::Settling(Settling::Drained);
+            }
         }
         Ok(())
     }

@@ -147,6 +147,7 @@ impl Stream {
         let mut state = self.lock();
         if state.is_owned_by(session_id) {
             state.owner = None;
+            self.queue.detach();
         }
     }
 

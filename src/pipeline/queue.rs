@@ -67,6 +67,13 @@ impl SourceQueue {
         self.lock().listener = Some(listener);
     }
 
+    /// Nobody listens any more. What waits still leaves; memory that is not needed is given back.
+    pub fn detach(&self) {
+        let mut lanes = self.lock();
+        lanes.listener = None;
+        lanes.lane.iter_mut().for_each(|lane| lane.frames.shrink_to_fit());
+    }
+
     /// Moves all of `batch` into the lanes at once, so that no emergency of it is taken after a routine frame of it.
     pub fn push(self: &Arc<Self>, batch: &mut [Vec<Frame>; 2]) {
         let mut lanes = self.lock();
@@ -110,7 +117,7 @@ impl SourceQueue {
         out: &mut Vec<Frame>,
     ) -> Turn {
         let mut lanes = self.lock();
-        let [emergency, routine] = &mut lanes.lane;
+        let Lanes { lane: [emergency, routine], listener } = &mut *lanes;
         let lane = match priority {
             FramePriority::Emergency => emergency,
             FramePriority::Routine if !ahead && !emergency.frames.is_empty() => return Turn::Overtaken,
@@ -124,11 +131,15 @@ impl SourceQueue {
         }
         lane.listed = !lane.frames.is_empty();
         let turn = if lane.listed { Turn::SomeLeft } else { Turn::Dry };
+        if turn == Turn::Dry && listener.is_none() {
+            // Whoever filled it has gone.
+            lane.frames.shrink_to_fit();
+        }
         if lane.left_untold > 0
             && (turn == Turn::Dry || lane.left_untold >= self.windows[priority.lane()] / 4)
         {
             lane.left_untold = 0;
-            if let Some(listener) = &lanes.listener {
+            if let Some(listener) = listener {
                 listener.notify_one();
             }
         }

@@ -42,11 +42,20 @@ impl Clock {
     }
 
     /// Says whether the session is willing to read; while it is not, silence does not count.
-    pub(super) fn set_reading(&mut self, reading: bool, now: Instant) {
-        if reading && !self.reading {
+    ///
+    /// True when it has become willing again.
+    pub(super) fn set_reading(&mut self, reading: bool, now: Instant) -> bool {
+        let begins = reading && !self.reading;
+        if begins {
             self.heard = now;
         }
         self.reading = reading;
+        begins
+    }
+
+    /// Whether the session was willing to read when it last said so.
+    pub(super) const fn is_reading(&self) -> bool {
+        self.reading
     }
 
     /// When to call [`Clock::act`] next.
@@ -110,9 +119,9 @@ mod tests {
     async fn while_nothing_is_read_silence_does_not_count_but_pings_go_out() {
         let start = Instant::now();
         let mut clock = Clock::new(BEAT, start);
-        clock.set_reading(false, start);
+        assert!(!clock.set_reading(false, start));
         assert_eq!(clock.act(start + BEAT * 5), Some(Due::Ping(1)));
-        clock.set_reading(true, start + BEAT * 6);
+        assert!(clock.set_reading(true, start + BEAT * 6));
         assert_eq!(clock.act(start + BEAT * 6), Some(Due::Ping(2)));
         assert_eq!(clock.act(start + BEAT * 9), Some(Due::Idle(BEAT * 3)));
     }

@@ -5,7 +5,8 @@ use std::io;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use crate::wire::framing::missing_bytes;
+use crate::wire::HANDSHAKE_BODY_BYTES_MAX;
+use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 
 /// Room made at first, in bytes; an idle connection keeps no more.
 const ROOM_BYTES_MIN: usize = 4 * 1024;
@@ -20,7 +21,10 @@ const READ_BYTES_MAX: std::ops::RangeInclusive<usize> = 16 * 1024..=128 * 1024;
 pub(super) struct Input {
     pub(super) bytes: BytesMut,
     room_bytes: usize,
+    body_bytes_max: usize,
     read_bytes_max: usize,
+    /// What a slice of the last bytes read keeps in memory.
+    allocation_bytes: usize,
 }
 
 /// What a round of reading came to.
@@ -32,10 +36,23 @@ pub(super) struct Read {
 }
 
 impl Input {
-    /// Nothing is read yet; `message_bytes_max` is the longest message to come.
-    pub(super) fn new(message_bytes_max: usize) -> Self {
-        let read_bytes_max = message_bytes_max.clamp(*READ_BYTES_MAX.start(), *READ_BYTES_MAX.end());
-        Self { bytes: BytesMut::new(), room_bytes: ROOM_BYTES_MIN, read_bytes_max }
+    /// Nothing is read yet, and the handshake's limit is in force.
+    pub(super) fn new() -> Self {
+        let read_bytes_max = *READ_BYTES_MAX.start();
+        let body_bytes_max = HANDSHAKE_BODY_BYTES_MAX;
+        let bytes = BytesMut::new();
+        Self { bytes, room_bytes: ROOM_BYTES_MIN, body_bytes_max, read_bytes_max, allocation_bytes: 0 }
+    }
+
+    /// From now on bodies of up to `body_bytes_max` may come.
+    pub(super) fn set_limit(&mut self, body_bytes_max: usize) {
+        self.body_bytes_max = body_bytes_max;
+        self.read_bytes_max = body_bytes_max.clamp(*READ_BYTES_MAX.start(), *READ_BYTES_MAX.end());
+    }
+
+    /// What a payload sliced from the bytes read last keeps in memory.
+    pub(super) const fn pinned_bytes(&self) -> usize {
+        self.allocation_bytes
     }
 
     /// Reads what is there, up to a limit: an emergency among it overtakes the rest.
@@ -60,10 +77,14 @@ impl Input {
     }
 
     /// Makes room for the next read, and says how much there is.
+    ///
+    /// Nothing is made for a message whose claimed length is beyond the limit: it will be refused.
     fn make_room(&mut self) -> usize {
         let needed = missing_bytes(&self.bytes);
+        let needed = if needed > PREFIX_BYTES + self.body_bytes_max { 0 } else { needed };
         if self.bytes.capacity() - self.bytes.len() < (self.room_bytes / 4).max(1) {
             self.bytes.reserve(self.room_bytes.max(needed));
+            self.allocation_bytes = self.bytes.capacity();
         }
         self.bytes.capacity() - self.bytes.len()
     }
@@ -75,3 +96,6 @@ impl Input {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::credit::Credit;
 use crate::frame::{Frame, FramePriority, Origin};
 use crate::wire::{Bye, ClientMessage, ErrorCode, FrameMessage, WireError, kind};
 
-/// A waiting payload may pin this many times its frame's cost; beyond that it is copied out of the read buffer.
-const PINNED_FACTOR_MAX: usize = 4;
+/// The payloads of a batch may pin this many times its cost; beyond that they are copied out of the read buffer.
+const PINNED_FACTOR_MAX: u64 = 2;
 
 /// Judges messages and gathers what is accepted until it is handed over.
 #[derive(Debug)]
@@ -42,6 +42,18 @@ pub(super) struct Batch {
     /// Why the last one was refused, if it was.
     pub(super) rejected: Option<ErrorCode>,
     cost: u64,
+}
+
+impl Batch {
+    /// Moves the payloads into memory of their own, all of them together.
+    fn compact(&mut self) {
+        let length = self.lanes.iter().flatten().map(|frame| frame.payload.len()).sum();
+        let mut payloads = BytesMut::with_capacity(length);
+        for frame in self.lanes.iter_mut().flatten() {
+            payloads.extend_from_slice(&frame.payload);
+            frame.payload = payloads.split().freeze();
+        }
+    }
 }
 
 /// What became of a message.
@@ -131,18 +143,21 @@ impl Intake {
         Ok(())
     }
 
-    /// What to hand over; `None` when there was no FRAME. `read_bytes` is what was read along with it.
-    pub(super) fn take_batch(&mut self, read_bytes: usize) -> Option<Batch> {
+    /// What to hand over; `None` when there was no FRAME. `pinned_bytes` is what a payload of it keeps in memory.
+    pub(super) fn take_batch(&mut self, pinned_bytes: usize) -> Option<Batch> {
         if self.batch.received == 0 {
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
-        if read_bytes as u64 > batch.cost.saturating_mul(PINNED_FACTOR_MAX as u64) {
-            for frame in batch.lanes.iter_mut().flatten() {
-                frame.payload = Bytes::copy_from_slice(&frame.payload);
-            }
+        if pinned_bytes as u64 > batch.cost.saturating_mul(PINNED_FACTOR_MAX) {
+            batch.compact();
         }
         Some(batch)
+    }
+
+    /// Gives back memory that an idle connection does not need.
+    pub(super) fn shrink(&mut self) {
+        self.batch.lanes.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// Takes the memory of a batch that was handed over, to be used again.

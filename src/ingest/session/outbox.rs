@@ -63,9 +63,9 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    /// When credit that waits for company goes alone.
-    pub(super) const fn credit_due(&self) -> Option<Instant> {
-        self.credit_due
+    /// When credit that waits for company goes alone; not while older bytes still wait to be written.
+    pub(super) fn credit_due(&self) -> Option<Instant> {
+        self.credit_due.filter(|_| self.bytes.is_empty())
     }
 
     /// Encodes what is new, unless older bytes still wait to be written.

@@ -98,6 +98,22 @@ fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable(
     assert_eq!(outbox.credit_due(), None);
 }
 
+/// A client that stopped reading must not keep a timer due for ever.
+#[test]
+fn credit_is_not_due_while_older_bytes_wait_to_be_written() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    let start = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    drain(&mut outbox);
+    intake.credit(FramePriority::Routine).consume(300).unwrap();
+    outbox.pong(1);
+    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    assert!(!outbox.is_empty(), "a PONG is on its way");
+    assert_eq!(outbox.credit_due(), None);
+    drain(&mut outbox);
+    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
+}
+
 #[test]
 fn large_growth_of_credit_is_told_at_once() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
