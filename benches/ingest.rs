@@ -25,7 +25,8 @@ use tokio::task::JoinSet;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 const CONNECTIONS: u32 = 50;
-const FRAMES: u64 = 100_000;
+/// Payload bytes each connection sends in a round; at 64 bytes that is 100,000 frames.
+const PAYLOAD_BYTES: u64 = 6_400_000;
 const ROUNDS: usize = 5;
 /// Ticks of /proc/PID/stat per second on Linux.
 const TICKS: f64 = 100.0;
@@ -49,6 +50,11 @@ fn main() {
             }
         }
     }
+}
+
+/// Frames per connection.
+const fn frames(payload_bytes: usize) -> u64 {
+    PAYLOAD_BYTES / payload_bytes as u64
 }
 
 fn compare(payload_bytes: usize) {
@@ -113,19 +119,20 @@ fn measure_sink(runtime: &Runtime, payload_bytes: usize) -> Measured {
         senders.join_all().await;
     });
     let total: u64 = lines.next().unwrap().unwrap().parse().unwrap();
-    assert_eq!(total, u64::from(CONNECTIONS) * FRAMES);
-    child.measured(started.elapsed())
+    assert_eq!(total, u64::from(CONNECTIONS) * frames(payload_bytes));
+    child.measured(started.elapsed(), payload_bytes)
 }
 
 async fn send_raw(address: SocketAddr, payload_bytes: usize) {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let payload = Bytes::from(vec![7; payload_bytes]);
     let mut batch = BytesMut::new();
-    for sequence in 0..FRAMES {
+    let frames = frames(payload_bytes);
+    for sequence in 0..frames {
         let frame =
             FrameMessage::new(FramePriority::Routine, FrameFlags::default(), sequence, 0, payload.clone());
         frame.encode(&mut batch);
-        if batch.len() >= 64 << 10 || sequence + 1 == FRAMES {
+        if batch.len() >= 64 << 10 || sequence + 1 == frames {
             socket.write_all(&batch).await.unwrap();
             batch.clear();
         }
@@ -153,7 +160,7 @@ fn measure_daemon(runtime: &Runtime, payload_bytes: usize) -> Measured {
         connect: addresses["ingest"].as_str().unwrap().to_owned(),
         satellites: CONNECTIONS - 2,
         replays: 2,
-        frames: Some(FRAMES),
+        frames: Some(frames(payload_bytes)),
         payload_bytes,
         // A daemon that has gone away would be waited for without end.
         duration: Some(Duration::from_secs(60)),
@@ -164,15 +171,15 @@ fn measure_daemon(runtime: &Runtime, payload_bytes: usize) -> Measured {
     let report = runtime.block_on(sim::run(plan, stop, Arc::new(Progress::default())));
     let elapsed = started.elapsed();
     assert!(report.is_complete(), "{report}");
-    child.measured(elapsed)
+    child.measured(elapsed, payload_bytes)
 }
 
 /// The receiving process; killed when dropped.
 struct Receiver(Child);
 
 impl Receiver {
-    fn measured(&self, elapsed: Duration) -> Measured {
-        let frames = (u64::from(CONNECTIONS) * FRAMES) as f64;
+    fn measured(&self, elapsed: Duration, payload_bytes: usize) -> Measured {
+        let frames = (u64::from(CONNECTIONS) * frames(payload_bytes)) as f64;
         let proc = format!("/proc/{}", self.0.id());
         let stat = std::fs::read_to_string(format!("{proc}/stat")).unwrap();
         // utime and stime are the 14th and 15th fields; the 2nd, in parentheses, may hold spaces.
