@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use super::registry::{Opened, Registry};
 use crate::actor::{Mailbox, Received};
-use crate::frame::{Origin, unix_now_ns};
+use crate::frame::unix_now_ns;
 use crate::pipeline::{SessionId, Stop};
-use crate::wire::{Bye, ClientMessage, ErrorCode, WireError, take_bodies};
+use crate::wire::{ClientMessage, ErrorCode, WireError, take_bodies};
 
 mod clock;
 mod closing;
@@ -363,46 +363,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Lets a successor speak for the stream, then says the last words, which may take a while.
-    async fn close(mut self, served: Result<Settling, Ended>) -> Result<(), Ended> {
-        self.note_durable();
-        let Self { mut socket, opened, outbox, mut intake, session_id, durable_next, .. } = self;
-        let known =
-            outbox.finish(durable_next, opened.stream.queue.queued_cost(), &mut intake, Instant::now());
-        let origin = Arc::clone(&opened.origin);
-        drop(opened);
-        let ended = match served {
-            Ok(Settling::Bye) => {
-                note_bye(session_id, &origin, intake.said_bye().unwrap_or_default(), intake.accepted_next());
-                closing::say_bye(&mut socket, known, durable_next).await;
-                return Ok(());
-            }
-            Ok(Settling::Eof) => {
-                closing::say(&mut socket, known).await;
-                return Err(Ended::Eof);
-            }
-            Ok(Settling::Drained) => {
-                WireError::new(ErrorCode::Draining, "the daemon has drained, what it acknowledged is kept")
-            }
-            Err(Ended::Error(error)) => error,
-            Err(lost) => return Err(lost),
-        };
-        closing::say_error(&mut socket, known, &ended).await;
-        Err(ended.into())
-    }
-}
-
-fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: [u64; 2]) {
-    let stream = &origin.stream;
-    if said.next == accepted_next {
-        tracing::info!(session, %stream, next = ?said.next, "feed complete");
-    } else {
-        tracing::warn!(
-            session, %stream, said = ?said.next, accepted = ?accepted_next,
-            "feed complete, but its BYE names other positions"
-        );
     }
 }
 
