@@ -111,10 +111,18 @@ impl Dir {
         let path = lost.join(format!("{base:020}-{:012}.torn", bytes.start));
         let end = bytes.end.min(bytes.start + LOST_BYTES_MAX);
         let content = scanner.raw(bytes.start..end)?;
-        let file = self.open(&path, Access::Create)?;
-        write_all_at(&*file, &content, 0).context("write", &path)?;
-        file.sync_data().context("sync", &path)?;
+        if let Err(error) = self.write_lost(&path, &content) {
+            // A part of it would only hold space that the log needs.
+            self.remove(&path)?;
+            return Err(error);
+        }
         self.storage.sync_dir(&lost).context("sync", &lost)
+    }
+
+    fn write_lost(&self, path: &Path, content: &[u8]) -> Result<(), StorageError> {
+        let file = self.open(path, Access::Create)?;
+        write_all_at(&*file, content, 0).context("write", path)?;
+        file.sync_data().context("sync", path)
     }
 
     fn trim_lost(&self, lost: &Path) -> Result<(), StorageError> {

@@ -167,6 +167,7 @@ fn go_on(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenErro
     let tail = survey.kept_end..survey.end;
     match go_on_from(dir, bases, survey) {
         Err(OpenError::NoSpace { .. }) if in_place => {
+            dir.remove(&dir.recovery())?;
             sync_in_place(dir, base, tail)?;
             let survey = survey::survey(dir, base)?;
             let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
@@ -330,17 +331,20 @@ fn rewrite(
     mut report: Recovery,
 ) -> Result<Recovered, OpenError> {
     let mut scanner = dir.scan(survey.base)?;
-    if !survey.torn.is_empty() {
-        dir.keep_lost(survey.base, &scanner, survey.torn.clone())?;
-    }
+    // The space allocated ahead of a segment that is done with is what a full disk has to offer for the next one.
+    let old = dir.open(&survey.path, Access::ReadWrite)?;
+    full(dir, old.set_len(survey.torn.end).context("trim", &survey.path))?;
     // Two walks: the positions of the new segment are those below the first frame it holds.
     apply_segment(dir, survey.base, survey.attested, &mut table)?;
     let mut current = new_segment(dir, report.log_id, survey.attested, &table)?;
     let result = copy(&mut scanner, &survey, &mut current, &mut table);
     report.rewritten_frames = full(dir, result)?;
+    // Only now, so that bytes nobody was promised take no space from those that somebody was.
+    if !survey.torn.is_empty() {
+        dir.keep_lost(survey.base, &scanner, survey.torn.clone())?;
+    }
     install(dir, &mut current)?;
     if survey.attested > survey.base {
-        let old = dir.open(&survey.path, Access::ReadWrite)?;
         old.set_len(survey.kept_end).context("trim", &survey.path)?;
     }
     Ok(Recovered { attested: survey.attested == survey.next_offset, current, table, report })

@@ -259,7 +259,7 @@ impl Space {
 
     /// Makes the reserve the current segment, which begins at `offset`; all below is durable.
     ///
-    /// `false` when that is not possible now.
+    /// `false` when that is not possible now: the space of the reserve is free then, for the current segment to take.
     fn rotate(&mut self, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
         if self.current.base == offset {
             return Ok(false);
@@ -270,17 +270,14 @@ impl Space {
         let path = self.dir.reserve();
         let begun = Segment::begin(path, file, self.log_id, offset, table);
         let mut next = match begun {
-            Err(error) if error.is_no_space() => {
-                self.refused = true;
-                return Ok(false);
-            }
+            Err(error) if error.is_no_space() => return self.give_up_reserve(),
             result => result?,
         };
         match next.install(&self.dir) {
             // The directory itself may need a block. Any other failure, a sync above all, is final.
             Err(error) if error.op == "rename" && error.is_no_space() => {
-                self.refused = true;
-                return Ok(false);
+                drop(next);
+                return self.give_up_reserve();
             }
             result => result?,
         }
@@ -297,5 +294,12 @@ impl Space {
         self.current = next;
         self.rotations += 1;
         Ok(true)
+    }
+
+    /// Frees a reserve that cannot become a segment: its space must not lie idle while emergencies wait for it.
+    fn give_up_reserve(&mut self) -> Result<bool, StorageError> {
+        self.refused = true;
+        self.dir.remove(&self.dir.reserve())?;
+        Ok(false)
     }
 }

@@ -7,7 +7,7 @@ use crate::archive::format::{BlockHeader, BlockKind};
 use crate::archive::reader::Damage;
 use crate::archive::scan::{Scanner, Step};
 use crate::archive::storage::mem::{MemStorage, Op};
-use crate::archive::{Filter, Item, StoredFrame};
+use crate::archive::{Filter, Item, Storage, StoredFrame};
 use crate::frame::Frame;
 
 /// The segments of a disk, and the headers of their blocks.
@@ -281,4 +281,51 @@ async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_ackn
     copy.crash(None);
     assert_eq!(sequences(&frames(&copy)), (0..=sequence).collect::<Vec<_>>());
     running.finish().await;
+}
+
+/// A disk after a power cut: one attested commit, one that is not, and behind it a torn block of `torn` bytes.
+async fn cut_short(torn: usize) -> MemStorage {
+    let live = MemStorage::default();
+    let mut running = start(&live);
+    for sequence in 0..2 {
+        running.commit(vec![routine(&origin(1, 1), sequence)]).await;
+    }
+    let disk = live.clone_disk();
+    running.finish().await;
+    let (path, headers) = frame_blocks(&disk);
+    let end = headers[1].end() as usize;
+    let mut image = disk.content(&path);
+    image[end..end + torn].fill(0xA5);
+    disk.put(&path, image);
+    disk
+}
+
+#[tokio::test]
+async fn the_rest_of_the_old_segment_is_room_for_recovery_on_a_full_disk() {
+    let disk = cut_short(300).await;
+    disk.unlink(&dir().join("reserve")).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let mut running = start(&disk);
+    assert_eq!((running.recovery.rewritten_frames, running.recovery.torn_bytes), (1, 300));
+    assert_eq!(blocks(&disk).len(), 2, "the tail is in a segment of its own");
+    running.commit(vec![emergency(&origin(1, 1), 2)]).await;
+    running.finish().await;
+    assert_eq!(sequences(&frames(&disk)), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_torn_tail_takes_no_space_from_acknowledged_frames() {
+    let disk = cut_short(20_000).await;
+    disk.unlink(&dir().join("reserve")).unwrap();
+    let (path, headers) = frame_blocks(&disk);
+    let mut image = disk.content(&path);
+    image.truncate(headers[1].end() as usize + 20_000);
+    disk.put(&path, image);
+    // Room for the torn tail, but not for it and the new segment.
+    disk.set_capacity(Some(disk.used() + 20_100));
+    let running = start(&disk);
+    assert_eq!((running.recovery.rewritten_frames, running.recovery.torn_bytes), (1, 20_000));
+    running.finish().await;
+    assert_eq!(sequences(&frames(&disk)), [0, 1]);
+    assert!(!disk.paths().iter().any(|path| path.starts_with("/archive/lost")), "a part of it holds space");
 }

@@ -255,3 +255,32 @@ async fn an_archive_opens_on_a_full_disk() {
     running.finish().await;
     assert_eq!(sequences(&frames(&storage)), [0, 1]);
 }
+
+/// Commits `count` emergencies, more than a segment holds, on a disk that fits them only with the reserve's space.
+///
+/// `refused` is what fails with the reserve.
+async fn emergencies_beyond_a_segment(storage: &MemStorage, count: u64, refused: Op) {
+    storage.set_capacity(Some(config().segment_bytes + config().reserve_bytes + (16 << 10)));
+    let mut running = start(storage);
+    storage.set_hook(move |op, path| {
+        (op == refused && path.ends_with("reserve")).then(|| std::io::ErrorKind::StorageFull.into())
+    });
+    let origin = origin(1, 1);
+    for sequence in 0..count {
+        running.append(vec![frame(&origin, FramePriority::Emergency, sequence, 200)]).await;
+        let seen = tokio::time::timeout(tokio::time::Duration::from_secs(10), running.commits.recv());
+        assert!(seen.await.is_ok(), "emergency {sequence} waits while the reserve lies idle");
+    }
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn a_reserve_that_cannot_become_a_segment_gives_its_space_to_the_current_one() {
+    for refused in [Op::Write, Op::Rename] {
+        let storage = MemStorage::default();
+        emergencies_beyond_a_segment(&storage, 800, refused).await;
+        assert_eq!(sequences(&frames(&storage)), (0..800).collect::<Vec<_>>());
+        let segment = storage.paths().into_iter().find(|path| path.extension().is_some()).unwrap();
+        assert!(storage.content(&segment).len() as u64 > config().segment_bytes);
+    }
+}
