@@ -136,8 +136,9 @@ pub struct Summary {
 
 /// Recovers the log in `config.dir` and starts the commit thread.
 ///
-/// Blocks while it recovers, at most as long as one segment takes to read (unless positions are damaged). The initial
-/// routine limit and status are set when it returns.
+/// Blocks while it recovers: it reads the newest segment twice, a few times more where a crash left a tail or damage,
+/// and older ones only where positions or the newest segment are damaged. The initial routine limit and status are
+/// set when it returns.
 ///
 /// # Errors
 /// [`OpenError`]; nothing was started then.
@@ -190,7 +191,7 @@ fn start(
     let end = EndGuard {
         gather: Arc::clone(&gather),
         outlets: Arc::clone(&outlets),
-        error: Some("the commit thread panicked".into()),
+        error: Some("the commit thread could not be started".into()),
         _ended_tx: ended_tx,
     };
     let thread = std::thread::Builder::new()
@@ -199,6 +200,7 @@ fn start(
             // The directory stays locked until the last byte is written.
             let _lock = lock;
             let mut end = end;
+            end.error = Some("the commit thread panicked".into());
             let result = committer.run();
             end.error = result.as_ref().err().map(|error| error.to_string().into());
             result

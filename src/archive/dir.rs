@@ -53,6 +53,11 @@ impl Dir {
         self.path.join("reserve")
     }
 
+    /// Where torn tails and segments that cannot be read are kept for people to look at.
+    pub(super) fn lost(&self) -> PathBuf {
+        self.path.join("lost")
+    }
+
     pub(super) fn segments(&self) -> Result<Vec<u64>, StorageError> {
         list_segments(&*self.storage, &self.path)
     }
@@ -105,7 +110,7 @@ impl Dir {
     }
 
     fn copy_lost(&self, base: u64, scanner: &Scanner, bytes: Range<u64>) -> Result<(), StorageError> {
-        let lost = self.path.join("lost");
+        let lost = self.lost();
         self.storage.create_dir(&lost).context("create", &lost)?;
         self.trim_lost(&lost)?;
         let path = lost.join(format!("{base:020}-{:012}.torn", bytes.start));

@@ -88,7 +88,8 @@
 //! ## Hole (4)
 //!
 //! Recovery found damage in acknowledged data: `from_offset u64 | to_offset u64 (exclusive) | base_offset u64 of the
-//! damaged segment | position u64 | bytes u64`. The damaged bytes stay where they are.
+//! damaged segment | position u64 | bytes u64`. The damaged bytes stay where they are, but that a newest segment without
+//! one readable block goes to `lost/` whole; the offsets of its hole then reach as far as its frames can have.
 
 mod bytes;
 mod frames;
@@ -115,7 +116,8 @@ pub(super) const ALIGNMENT: u64 = 8;
 pub(super) const BODY_BYTES_MAX: u64 = 32 << 20;
 
 const FRAMES_PREFIX_BYTES: usize = 8;
-const FRAME_HEADER_BYTES: usize = 32;
+/// Bytes of a frame without its payload: the least that one takes.
+pub(super) const FRAME_HEADER_BYTES: usize = 32;
 const ORIGIN_HEADER_BYTES: usize = 16;
 const POSITIONS_PREFIX_BYTES: usize = 16;
 

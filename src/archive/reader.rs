@@ -130,12 +130,7 @@ impl Reader {
             damage: None,
             ready: None,
         };
-        let bases = reader.list()?;
-        let from = reader.filter.from_offset;
-        let start = bases.partition_point(|base| *base <= from).max(1) - 1;
-        if let Some(base) = bases.get(start) {
-            reader.enter(*base)?;
-        }
+        reader.enter_first()?;
         Ok(reader)
     }
 
@@ -161,6 +156,17 @@ impl Reader {
 
     fn list(&self) -> Result<Vec<u64>, StorageError> {
         list_segments(&*self.storage, &self.dir)
+    }
+
+    /// Goes to the segment of the first offset asked for; `false` while there is none at all.
+    fn enter_first(&mut self) -> Result<bool, ReadError> {
+        let bases = self.list()?;
+        let from = self.filter.from_offset;
+        let start = bases.partition_point(|base| *base <= from).max(1) - 1;
+        match bases.get(start) {
+            Some(base) => self.enter(*base).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Goes to the segment `base`, or behind it if it is gone.
@@ -215,6 +221,9 @@ impl Reader {
                 return Ok(None);
             }
             let Some(open) = &mut self.segment else {
+                if self.enter_first()? {
+                    continue;
+                }
                 return Ok(None);
             };
             match open.scanner.next()? {
@@ -271,17 +280,35 @@ impl Reader {
         }
     }
 
-    /// What to report, unless it lies outside of what was asked for.
+    /// What to report: the part of it that was asked for, if there is any.
     fn missing(&self, bytes: Range<u64>, offsets: Range<u64>) -> Option<Damage> {
-        let filter = &self.filter;
-        let wanted =
-            offsets.end >= filter.from_offset && filter.to_offset.is_none_or(|to| offsets.start < to);
-        let open = self.segment.as_ref()?;
-        wanted.then(|| Damage { segment: open.scanner.path().to_owned(), bytes, offsets })
+        let asked = self.filter.from_offset..self.filter.to_offset.unwrap_or(u64::MAX);
+        let start = offsets.start.max(asked.start);
+        let clipped = start..offsets.end.min(asked.end);
+        // Damage without frames lies between two offsets: it belongs to the one behind it.
+        let wanted = if offsets.is_empty() { asked.contains(&offsets.start) } else { !clipped.is_empty() };
+        let segment = self.segment.as_ref()?.scanner.path().to_owned();
+        let offsets = if offsets.is_empty() { offsets } else { clipped };
+        wanted.then_some(Damage { segment, bytes, offsets })
+    }
+
+    /// Base of the open segment if its name belongs to another file now: recovery wrote it anew.
+    fn replaced(&self) -> Result<Option<u64>, StorageError> {
+        let Some(open) = &self.segment else {
+            return Ok(None);
+        };
+        match Scanner::open(&*self.storage, open.scanner.path()) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            named => Ok((named?.head() != open.scanner.head()).then_some(open.base)),
+        }
     }
 
     /// Goes from the end of one segment to the next; `false` when there is none yet.
     fn leave(&mut self, position: u64) -> Result<bool, ReadError> {
+        if let Some(base) = self.replaced()? {
+            self.enter(base)?;
+            return Ok(true);
+        }
         let bases = self.list()?;
         let Some(open) = &mut self.segment else {
             return Ok(false);
@@ -299,7 +326,8 @@ impl Reader {
             let end = open.scanner.content_end(position)?;
             self.ready = self.missing(position..end, self.next_offset..next);
         }
-        self.next_offset = next;
+        // A restart may have moved blocks behind `next` that were already read here.
+        self.next_offset = self.next_offset.max(next);
         let ready = self.ready.take();
         self.enter(next)?;
         self.ready = ready.or(self.ready.take());

@@ -7,7 +7,9 @@
 //! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it. Only
 //! where a full disk has no room for that, it is written over itself.
 
+mod older;
 mod survey;
+mod unreadable;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -16,13 +18,15 @@ use std::time::{Duration, Instant};
 use super::OpenError;
 use super::config::Config;
 use super::dir::Dir;
-use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
+use super::format::{BlockKind, HoleRecord};
 use super::positions::{PositionTable, StreamPosition};
 use super::scan::{Scanner, Step};
 use super::segment::{BlockContent, Segment};
 use super::storage::{Access, Context, StorageError, read_full_at, write_all_at};
 use crate::frame::StreamKey;
-use survey::{PositionsCollector, Survey, checked_scan};
+use older::{apply_block, apply_segment, older_log_id, positions_below};
+use survey::Survey;
+use unreadable::SetAside;
 
 /// Most bytes in memory while a tail is synced in place.
 const IN_PLACE_CHUNK_BYTES: usize = 1 << 20;
@@ -44,7 +48,7 @@ pub struct Recovery {
     pub rewritten_frames: u64,
     /// Acknowledged frames that can no longer be read, found by this recovery.
     pub holes: Vec<Hole>,
-    /// Segments read to find the positions: 1, unless positions were damaged.
+    /// Segments read to find the positions: 1, unless positions were damaged; 0 for a new log.
     pub segments_scanned: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -55,13 +59,14 @@ pub struct Recovery {
 pub struct Hole {
     /// Offset of the first frame missing.
     pub from_offset: u64,
-    /// Offset behind the last frame missing.
+    /// Offset behind the last frame missing. Of a segment that cannot be read at all nobody knows how many there were:
+    /// then it lies behind any there can have been, and the log goes on from there.
     pub to_offset: u64,
-    /// File with the damage.
+    /// File with the damage; in `lost/` if nothing in it can be read.
     pub segment: PathBuf,
     /// Where in the file the damage begins.
     pub position: u64,
-    /// Damaged bytes; they stay where they are.
+    /// Damaged bytes; they stay in that file.
     pub bytes: u64,
 }
 
@@ -81,25 +86,21 @@ pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError
     // A process killed between a rename and its sync leaves a name that is visible and not durable.
     dir.sync()?;
     let mut bases = dir.segments()?;
-    let mut torn_bytes = 0;
     let mut recovered = loop {
+        let aside = unreadable::latest(dir)?;
+        let durable = aside.as_ref().map_or(0, |aside| aside.base);
         let Some(last) = bases.last().copied() else {
-            break fresh(dir, 0)?;
+            break pass_over(dir, fresh(dir, aside.as_ref())?, aside)?;
         };
-        let survey = survey::survey(dir, last)?;
-        if survey.is_void() {
-            torn_bytes += discard(dir, last, &survey)?;
-            bases.pop();
-            if bases.is_empty() {
-                break fresh(dir, last)?;
-            }
-        } else {
-            break go_on(dir, &bases, survey)?;
+        let survey = survey::survey(dir, last, durable)?;
+        if !survey.is_void() {
+            break pass_over(dir, go_on(dir, &bases, survey)?, aside)?;
         }
+        unreadable::set_aside(dir, config, &survey)?;
+        bases.pop();
     };
     recovered.table.set_limit(config.max_streams);
     let report = &mut recovered.report;
-    report.torn_bytes += torn_bytes;
     report.positions = recovered.table.to_vec();
     report.first_offset = dir.segments()?.first().copied().unwrap_or(0);
     report.elapsed = started.elapsed();
@@ -121,7 +122,7 @@ fn log(dir: &Dir, report: &Recovery) {
     if report.torn_bytes > 0 {
         tracing::warn!(
             torn_bytes = report.torn_bytes,
-            kept_in = %dir.path.join("lost").display(),
+            kept_in = %dir.lost().display(),
             "cut off a torn tail that was never acknowledged"
         );
     }
@@ -135,22 +136,14 @@ fn log(dir: &Dir, report: &Recovery) {
     );
 }
 
-/// A newest segment without a single sound byte: its content is kept in `lost/`, its place is taken again.
-fn discard(dir: &Dir, base: u64, survey: &Survey) -> Result<u64, StorageError> {
-    let scanner = dir.scan(base)?;
-    let end = scanner.content_end(0)?;
-    if end > 0 {
-        dir.keep_lost(base, &scanner, 0..end)?;
-        tracing::error!(segment = %survey.path.display(), "the newest segment holds nothing readable");
-    }
-    dir.remove(&survey.path)?;
-    dir.sync()?;
-    Ok(end)
-}
-
-/// Starts a new log whose first frame has offset `base`.
-fn fresh(dir: &Dir, base: u64) -> Result<Recovered, OpenError> {
-    let log_id = rand::random_range(1..u64::MAX);
+/// Starts a log without segments, at the offset where that which was set aside began.
+fn fresh(dir: &Dir, aside: Option<&SetAside>) -> Result<Recovered, OpenError> {
+    let base = aside.map_or(0, |aside| aside.base);
+    let log_id = match aside {
+        Some(aside) => aside.log_id(dir)?,
+        None => None,
+    };
+    let log_id = log_id.unwrap_or_else(|| rand::random_range(1..u64::MAX));
     let table = PositionTable::unlimited();
     let mut current = new_segment(dir, log_id, base, &table)?;
     install(dir, &mut current)?;
@@ -162,14 +155,34 @@ fn fresh(dir: &Dir, base: u64) -> Result<Recovered, OpenError> {
     })
 }
 
+/// Goes on behind the offsets that a segment set aside may have held.
+fn pass_over(dir: &Dir, mut recovered: Recovered, aside: Option<SetAside>) -> Result<Recovered, OpenError> {
+    if let Some(aside) = aside
+        && recovered.report.next_offset < aside.bound
+    {
+        let hole = aside.hole(dir, recovered.report.next_offset)?;
+        recovered.current.trim()?;
+        let mut next = new_segment(dir, recovered.report.log_id, aside.bound, &recovered.table)?;
+        let body = hole.encode();
+        full(dir, next.push(&BlockContent::plain(BlockKind::Hole, aside.bound, &body)))?;
+        install(dir, &mut next)?;
+        recovered.current = next;
+        recovered.attested = true;
+        recovered.report.next_offset = aside.bound;
+        recovered.report.holes.push(Hole { segment: aside.path, ..hole_of(dir, &hole) });
+    }
+    Ok(recovered)
+}
+
 fn go_on(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
     let (base, in_place) = (survey.base, survey.can_be_synced_in_place());
     let tail = survey.kept_end..survey.end;
+    let attested = survey.attested;
     match go_on_from(dir, bases, survey) {
         Err(OpenError::NoSpace { .. }) if in_place => {
             dir.remove(&dir.recovery())?;
             sync_in_place(dir, base, tail)?;
-            let survey = survey::survey(dir, base)?;
+            let survey = survey::survey(dir, base, attested)?;
             let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
             let mut report = report_on(dir, &survey, survey.log_id.unwrap_or_default(), segments_scanned);
             report.rewritten_frames = survey.next_offset - survey.attested;
@@ -227,73 +240,6 @@ fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {
         position: hole.position,
         bytes: hole.bytes,
     }
-}
-
-/// The positions as of the base of the last segment, and how many segments had to be read for them.
-fn positions_below(dir: &Dir, bases: &[u64], last: &Survey) -> Result<(PositionTable, usize), OpenError> {
-    let mut table = PositionTable::unlimited();
-    let last_index = bases.len() - 1;
-    let mut found = last.positions.clone();
-    let mut start = last_index;
-    while found.is_none() && start > 0 {
-        start -= 1;
-        found = leading_positions(dir, bases[start])?;
-    }
-    match found {
-        Some(entries) => table.restore(entries),
-        None => tracing::error!("no segment has sound positions; they are derived from the frames alone"),
-    }
-    for index in start..last_index {
-        apply_segment(dir, bases[index], bases[index + 1], &mut table)?;
-    }
-    Ok((table, bases.len() - start))
-}
-
-fn leading_positions(dir: &Dir, base: u64) -> Result<Option<Vec<(StreamKey, StreamPosition)>>, OpenError> {
-    let mut scanner = checked_scan(dir, base)?;
-    let mut collector = PositionsCollector::default();
-    loop {
-        match scanner.next()? {
-            Step::Block(header, body) if header.kind == BlockKind::Positions => {
-                collector.take(&body);
-            }
-            Step::Damage(_) => {}
-            _ => return Ok(collector.complete()),
-        }
-    }
-}
-
-/// Applies the frames of an older segment below `end`, the base of the next.
-fn apply_segment(dir: &Dir, base: u64, end: u64, table: &mut PositionTable) -> Result<(), OpenError> {
-    let mut scanner = checked_scan(dir, base)?;
-    loop {
-        match scanner.next()? {
-            Step::Block(header, body) if header.first_offset < end => {
-                apply_block(&header, body, table);
-            }
-            Step::Block(..) | Step::Damage(_) => {}
-            Step::End(_) => return Ok(()),
-        }
-    }
-}
-
-fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut PositionTable) {
-    if header.kind == BlockKind::Frames {
-        let frames = FrameIter::new(header, body).into_iter().flatten();
-        for frame in frames.flatten() {
-            table.apply_frame(&frame);
-        }
-    }
-}
-
-fn older_log_id(dir: &Dir, bases: &[u64]) -> Result<u64, OpenError> {
-    for base in bases.iter().rev() {
-        if let super::scan::Head::Sound(header) = checked_scan(dir, *base)?.head() {
-            return Ok(header.log_id);
-        }
-    }
-    tracing::error!("no segment has a sound header; the log gets a new id");
-    Ok(rand::random_range(1..u64::MAX))
 }
 
 /// Nothing to repair: goes on in the last segment.

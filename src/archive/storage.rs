@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub use disk::DiskStorage;
 
-/// A file system as the archive uses it. All methods block; only the commit thread and readers call them.
+/// A file system as the archive uses it. All methods block; whoever opens the archive calls
+/// them, then the commit thread, and readers on threads of their own choice.
 pub trait Storage: Send + Sync + 'static {
     /// Creates `dir` and its parents where missing and makes their entries durable.
     ///

@@ -4,6 +4,8 @@ mod commit;
 mod disk;
 mod gather;
 mod model;
+mod reader;
 mod recover;
 mod space;
 pub(crate) mod support;
+mod unreadable;

@@ -74,17 +74,23 @@ pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
     }
 }
 
-/// Walks the segment `base` once.
-pub(super) fn survey(dir: &Dir, base: u64) -> Result<Survey, OpenError> {
+/// Walks the segment `base` once. What lies below the offset `durable` is known to have been acknowledged.
+pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenError> {
     let mut scanner = checked_scan(dir, base)?;
     let mut walk = Walk::new(base);
-    let end = loop {
+    let mut end = loop {
         match scanner.next()? {
             Step::Block(header, body) => walk.block(&header, &body),
             Step::Damage(bytes) => walk.damage = Some(bytes),
             Step::End(position) => break position,
         }
     };
+    if walk.next_offset < durable {
+        let damage = end..scanner.content_end(end)?;
+        walk.missing(durable, &damage);
+        end = damage.end;
+    }
+    walk.attested = walk.attested.max(durable);
     let cut = walk.cut().unwrap_or(end);
     let torn_end = scanner.content_end(cut)?;
     let (log_id, segment_id) = match scanner.head() {

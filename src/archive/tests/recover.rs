@@ -200,22 +200,6 @@ async fn positions_that_cannot_be_read_come_from_the_segment_before() {
 }
 
 #[tokio::test]
-async fn a_newest_segment_without_content_is_taken_out_of_the_way() {
-    for content in [vec![], vec![0; 5_000], vec![0xA5; 300]] {
-        let storage = archive(3).await;
-        let path = dir().join("00000000000000000003.seg");
-        storage.put(&path, content.clone());
-        let mut running = start(&storage);
-        assert_eq!(running.recovery.next_offset, 3);
-        let torn = if content.first() == Some(&0xA5) { 300 } else { 0 };
-        assert_eq!(running.recovery.torn_bytes, torn);
-        running.commit(vec![routine(&origin(1, 1), 3)]).await;
-        running.finish().await;
-        assert_eq!(sequences(&frames(&storage)), [0, 1, 2, 3]);
-    }
-}
-
-#[tokio::test]
 async fn a_block_inside_a_payload_is_never_taken_for_one() {
     let storage = archive(2).await;
     let (path, headers) = frame_blocks(&storage);
