@@ -27,8 +27,6 @@ pub use credentials::{Credential, Credentials};
 pub use registry::{Registry, RegistryError};
 pub use stream::{Position, StreamTable};
 
-use crate::wire::framing::PREFIX_BYTES;
-
 /// Limits and defaults of the source side.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
@@ -73,12 +71,6 @@ impl IngestConfig {
     #[must_use]
     pub fn windows(&self) -> [u64; 2] {
         self.windows.map(|window| window.max(self.message_bytes_max as u64))
-    }
-
-    /// Longest message in bytes, with its prefix.
-    #[must_use]
-    pub const fn wire_bytes_max(&self) -> usize {
-        self.message_bytes_max + PREFIX_BYTES
     }
 }
 
