@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod selection;
+
+pub use selection::Selection;
+
 /// The lane a frame travels in. Emergency overtakes routine everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

@@ -8,7 +8,7 @@ use super::dir::{list_segments, segment_name};
 use super::format::{BlockHeader, BlockKind, FrameIter, SEGMENT_HEADER_BYTES, VERSION};
 use super::scan::{Head, Scanner, Step};
 use super::storage::{DiskStorage, Storage, StorageError};
-use crate::frame::{Frame, FramePriority, SourceKind};
+use crate::frame::{Frame, Selection};
 
 /// Which frames to read. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,21 +17,21 @@ pub struct Filter {
     pub from_offset: u64,
     /// Below this offset.
     pub to_offset: Option<u64>,
+    /// Received at this time or later, unix nanoseconds.
+    pub from_received_ns: Option<i64>,
+    /// Received before this time, unix nanoseconds.
+    pub to_received_ns: Option<i64>,
+    /// Of these sources, lanes and kinds.
+    pub selection: Selection,
     /// At most this many frames.
     pub limit: Option<u64>,
-    /// Of this source.
-    pub source_id: Option<u32>,
-    /// Of this lane.
-    pub priority: Option<FramePriority>,
-    /// Of this kind of source.
-    pub kind: Option<SourceKind>,
 }
 
 impl Filter {
     fn takes(&self, frame: &Frame) -> bool {
-        self.source_id.is_none_or(|id| id == frame.source_id)
-            && self.priority.is_none_or(|lane| lane == frame.priority)
-            && self.kind.is_none_or(|kind| kind == frame.source_kind)
+        self.from_received_ns.is_none_or(|from| frame.received_ns >= from)
+            && self.to_received_ns.is_none_or(|to| frame.received_ns < to)
+            && self.selection.takes(frame)
     }
 }
 
@@ -62,6 +62,8 @@ pub enum Item {
     Frame(StoredFrame),
     /// Damage; reading goes on behind it.
     Damage(Damage),
+    /// Offsets that were asked for and that retention has removed; reading goes on behind them.
+    Expired(Range<u64>),
 }
 
 /// Why reading ends early.

@@ -27,7 +27,7 @@ pub fn archived(dir: &Path) -> Vec<Archived> {
     let frames: Vec<_> = reader
         .map(|item| match item.expect("reading the archive fails") {
             Item::Frame(stored) => plain(stored.offset, &stored.frame),
-            Item::Damage(damage) => panic!("the archive is damaged: {damage:?}"),
+            other => panic!("the archive is not whole: {other:?}"),
         })
         .collect();
     for (expected, frame) in frames.iter().enumerate() {

@@ -119,7 +119,7 @@ pub fn for_each_frame(dir: &Path, mut each: impl FnMut(&Frame)) {
                 assert_eq!(stored.offset, expected as u64, "the offsets have a hole");
                 each(&stored.frame);
             }
-            Item::Damage(damage) => panic!("the archive is damaged: {damage:?}"),
+            other => panic!("the archive is not whole: {other:?}"),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{CommandError, resolve};
 use crate::archive::{Filter, Item, Reader, StoredFrame};
-use crate::frame::{FramePriority, SourceKind};
+use crate::frame::{FramePriority, Selection, SourceKind};
 
 /// Arguments of `archive cat`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +54,24 @@ pub enum Kind {
     Replay,
 }
 
+impl From<Priority> for FramePriority {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Emergency => Self::Emergency,
+            Priority::Routine => Self::Routine,
+        }
+    }
+}
+
+impl From<Kind> for SourceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Live => Self::LiveUplink,
+            Kind::Replay => Self::ArchivedReplay,
+        }
+    }
+}
+
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -69,25 +87,16 @@ pub enum Format {
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
 pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let dir = resolve(&args.dir)?;
-    let filter = Filter {
-        from_offset: args.from_offset,
-        to_offset: None,
-        limit: args.limit,
-        source_id: args.source,
-        priority: args.priority.map(|priority| match priority {
-            Priority::Emergency => FramePriority::Emergency,
-            Priority::Routine => FramePriority::Routine,
-        }),
-        kind: args.kind.map(|kind| match kind {
-            Kind::Live => SourceKind::LiveUplink,
-            Kind::Replay => SourceKind::ArchivedReplay,
-        }),
-    };
+    let selection = Selection::of_sources(args.source)
+        .with_priority(args.priority.map(FramePriority::from))
+        .with_kind(args.kind.map(SourceKind::from));
+    let filter = Filter { from_offset: args.from_offset, limit: args.limit, selection, ..Filter::default() };
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
     let mut damaged: Option<(u64, u64)> = None;
     for item in Reader::open(&dir, filter)? {
         match item? {
             Item::Frame(stored) => write_frame(&mut out, &stored, args.format)?,
+            Item::Expired(_) => {}
             Item::Damage(damage) if damage.offsets.is_empty() => {}
             Item::Damage(damage) => {
                 let (offsets, _) = damaged.get_or_insert((0, damage.offsets.start));

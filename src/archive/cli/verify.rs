@@ -26,6 +26,7 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
     for item in &mut reader {
         match item? {
             Item::Frame(_) => frames += 1,
+            Item::Expired(_) => {}
             Item::Damage(damage) => {
                 damages += 1;
                 lost += damage.offsets.end - damage.offsets.start;

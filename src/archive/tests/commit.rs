@@ -7,6 +7,7 @@ use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{AppendError, Durable, Filter, Item, OpenError, Status, open};
 use crate::frame::FramePriority::{Emergency, Routine};
+use crate::frame::Selection;
 
 #[tokio::test]
 async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
@@ -129,8 +130,8 @@ async fn a_filter_takes_what_it_says() {
     assert_eq!(count(Filter { from_offset: 15, ..all() }), 5);
     assert_eq!(count(Filter { to_offset: Some(15), ..all() }), 15);
     assert_eq!(count(Filter { from_offset: 3, limit: Some(4), ..all() }), 4);
-    assert_eq!(count(Filter { source_id: Some(2), from_offset: 10, ..all() }), 5);
-    assert_eq!(count(Filter { priority: Some(Emergency), ..all() }), 10);
+    assert_eq!(count(Filter { selection: Selection::of_sources([2]), from_offset: 10, ..all() }), 5);
+    assert_eq!(count(Filter { selection: Selection::default().with_priority(Some(Emergency)), ..all() }), 10);
     assert_eq!(count(Filter { from_offset: 99, ..all() }), 0);
     let first = items(&storage, Filter { from_offset: 7, ..all() }).remove(0);
     assert!(matches!(first, Item::Frame(stored) if stored.offset == 7));

@@ -96,7 +96,7 @@ async fn a_reader_beside_the_writer_sees_a_growing_log_and_no_damage() {
                     Item::Frame(stored) => {
                         assert_eq!((stored.offset, stored.frame.sequence), (next, next))
                     }
-                    Item::Damage(damage) => panic!("{damage:?}"),
+                    other => panic!("{other:?}"),
                 }
                 next += 1;
             }

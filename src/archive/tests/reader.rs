@@ -91,7 +91,7 @@ fn damage(storage: &MemStorage, from_offset: u64, to_offset: u64) -> Vec<(u64, u
     let filter = Filter { from_offset, to_offset: Some(to_offset), ..Filter::default() };
     let offsets = |item| match item {
         Item::Damage(Damage { offsets, .. }) => Some((offsets.start, offsets.end - 1)),
-        Item::Frame(_) => None,
+        Item::Frame(_) | Item::Expired(_) => None,
     };
     items(storage, filter).into_iter().filter_map(offsets).collect()
 }

@@ -47,6 +47,7 @@ fn found(storage: &MemStorage) -> (Vec<StoredFrame>, Vec<Damage>) {
         match item {
             Item::Frame(frame) => frames.push(frame),
             Item::Damage(damage) => damages.push(damage),
+            Item::Expired(offsets) => panic!("expired: {offsets:?}"),
         }
     }
     (frames, damages)

@@ -144,7 +144,7 @@ pub(crate) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
 pub(crate) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
     let frame = |item| match item {
         Item::Frame(frame) => frame,
-        Item::Damage(damage) => panic!("damage: {damage:?}"),
+        other => panic!("the archive is not whole: {other:?}"),
     };
     items(storage, Filter::default()).into_iter().map(frame).collect()
 }

@@ -78,6 +78,7 @@ fn check(storage: &MemStorage, base: u64, next: u64) {
         match item {
             Item::Frame(stored) => offsets.push(stored.offset),
             Item::Damage(damage) => damages.push((damage.offsets.start, damage.offsets.end)),
+            Item::Expired(offsets) => panic!("expired: {offsets:?}"),
         }
     }
     assert_eq!(offsets, (0..base).chain(next..next + COMMIT_FRAMES).collect::<Vec<_>>());

@@ -1,0 +1,88 @@
+//! Which frames somebody wants: by source, lane and kind.
+
+use super::{Frame, FramePriority, SourceKind};
+
+/// A choice among frames. The default takes all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Of these sources, ascending and without repetition; empty: of all. See [`Selection::of_sources`].
+    sources: Vec<u32>,
+    /// Of this lane; `None`: of both.
+    pub priority: Option<FramePriority>,
+    /// Of this kind of source; `None`: of both.
+    pub kind: Option<SourceKind>,
+}
+
+impl Selection {
+    /// The frames of `sources`; of all sources if it is empty.
+    #[must_use]
+    pub fn of_sources(sources: impl IntoIterator<Item = u32>) -> Self {
+        let mut sources: Vec<u32> = sources.into_iter().collect();
+        sources.sort_unstable();
+        sources.dedup();
+        Self { sources, priority: None, kind: None }
+    }
+
+    /// The same, of this lane only.
+    #[must_use]
+    pub fn with_priority(self, priority: Option<FramePriority>) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The same, of this kind only.
+    #[must_use]
+    pub fn with_kind(self, kind: Option<SourceKind>) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The sources chosen, ascending; empty: all.
+    #[must_use]
+    pub fn sources(&self) -> &[u32] {
+        &self.sources
+    }
+
+    /// Whether every frame is taken.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.sources.is_empty() && self.priority.is_none() && self.kind.is_none()
+    }
+
+    /// Whether frames of this source, kind and lane are taken.
+    #[must_use]
+    pub fn takes_stream(&self, source_id: u32, kind: SourceKind, priority: FramePriority) -> bool {
+        self.priority.is_none_or(|lane| lane == priority)
+            && self.kind.is_none_or(|wanted| wanted == kind)
+            && (self.sources.is_empty() || self.sources.binary_search(&source_id).is_ok())
+    }
+
+    /// Whether `frame` is taken.
+    #[must_use]
+    pub fn takes(&self, frame: &Frame) -> bool {
+        self.takes_stream(frame.source_id, frame.source_kind, frame.priority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use FramePriority::{Emergency, Routine};
+    use SourceKind::{ArchivedReplay, LiveUplink};
+
+    #[test]
+    fn the_default_takes_everything() {
+        assert!(Selection::default().is_all());
+        assert!(Selection::default().takes_stream(7, ArchivedReplay, Emergency));
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let chosen =
+            Selection::of_sources([9, 3, 9]).with_priority(Some(Routine)).with_kind(Some(LiveUplink));
+        assert_eq!(chosen.sources(), [3, 9]);
+        assert!(!chosen.is_all());
+        assert!(chosen.takes_stream(9, LiveUplink, Routine));
+        assert!(!chosen.takes_stream(4, LiveUplink, Routine));
+        assert!(!chosen.takes_stream(9, ArchivedReplay, Routine));
+        assert!(!chosen.takes_stream(9, LiveUplink, Emergency));
+    }
+}
