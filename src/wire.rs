@@ -1,13 +1,14 @@
 //! The wire protocol, version 1, as code: pure encoding and decoding over `bytes`, no I/O.
 //!
-//! `docs/protocol.md` is the contract; this module is its source side, in both directions, so that
-//! daemon, simulator, tests and fuzzers share one understanding of it. Every message is
+//! `docs/protocol.md` is the contract; this module is both its sides in both directions, so that
+//! daemon, clients, tests and fuzzers share one understanding of it. Every message is
 //! `u32 big-endian length | body`, and `body[0]` is its type.
 //!
 //! * [`framing`] cuts a byte stream into bodies and bounds their length,
 //! * [`hello`] opens a connection ([`Hello`], [`Welcome`]),
 //! * [`data`] carries frames and their acknowledgement ([`FrameMessage`], [`Ack`]),
-//! * [`control`] is the rest ([`Bye`], [`GoAway`], [`ErrorMessage`], [`CatalogPart`]),
+//! * [`control`] is the rest of the source side ([`Bye`], [`GoAway`], [`ErrorMessage`], [`CatalogPart`]),
+//! * [`feed`] is the subscriber side ([`Subscribe`], [`Deliver`], [`Gap`]),
 //! * [`error`] names what a peer did wrong.
 //!
 //! Decoding never panics and allocates nothing by a length that the peer claims: payloads are slices
@@ -18,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 pub mod control;
 pub mod data;
 pub mod error;
+pub mod feed;
 mod fields;
 pub mod framing;
 pub mod hello;
@@ -27,6 +29,9 @@ mod tests;
 pub use control::{Bye, CatalogPart, ErrorMessage, GoAway};
 pub use data::{Ack, FrameMessage, frame_cost};
 pub use error::{ErrorCode, WireError};
+pub use feed::{
+    Deliver, FeedMessage, Gap, GapReason, Policy, Start, Subscribe, Subscribed, SubscriberMessage,
+};
 pub use framing::{HANDSHAKE_BODY_BYTES_MAX, next_body, take_bodies};
 pub use hello::{Hello, HelloFlags, Welcome};
 

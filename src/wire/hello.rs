@@ -138,14 +138,14 @@ impl Hello {
     }
 }
 
-fn check_magic(magic: [u8; 4]) -> Result<(), WireError> {
+pub(super) fn check_magic(magic: [u8; 4]) -> Result<(), WireError> {
     if magic == MAGIC {
         return Ok(());
     }
     Err(WireError::protocol(format!("magic {:?} is not {:?}", magic.escape_ascii().to_string(), "TMA1")))
 }
 
-fn check_version(min: u8, max: u8) -> Result<(), WireError> {
+pub(super) fn check_version(min: u8, max: u8) -> Result<(), WireError> {
     if (min..=max).contains(&VERSION) {
         return Ok(());
     }
