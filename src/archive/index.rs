@@ -67,7 +67,7 @@ mod open;
 mod tests;
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::OpenError;

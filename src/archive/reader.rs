@@ -187,7 +187,7 @@ impl Reader {
         let Some(base) = bases.get(start) else {
             return Ok(false);
         };
-        self.gaps.push(Cause::Expired, from..*base);
+        self.gaps.push(Cause::Expired, from..*base, from);
         self.enter(*base).map(|()| true)
     }
 
@@ -234,21 +234,22 @@ impl Reader {
 
     /// Notes that retention has removed `offsets`.
     fn expired(&mut self, offsets: Range<u64>) {
+        let from = self.asked().start;
         self.next_offset = self.next_offset.max(offsets.end);
-        self.gaps.push(Cause::Expired, offsets);
+        self.gaps.push(Cause::Expired, offsets, from);
     }
 
     /// Reads on to the next item; `None` at the end of what is there.
     fn advance(&mut self) -> Result<Option<Item>, ReadError> {
         loop {
-            if let Some(gap) = self.gaps.take(self.asked()) {
+            if let Some(gap) = self.gaps.take(self.asked().end) {
                 return Ok(Some(gap));
             }
             if let Some(frame) = self.next_frame() {
                 return Ok(Some(Item::Frame(frame)));
             }
             if !self.read_on()? {
-                return Ok(self.gaps.take(self.asked()));
+                return Ok(self.gaps.take(self.asked().end));
             }
         }
     }
@@ -377,7 +378,8 @@ impl Reader {
     fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>) {
         if let Some(open) = &self.segment {
             let segment = open.scanner.path().to_owned();
-            self.gaps.push(Cause::Damage { segment, bytes }, offsets);
+            let from = self.asked().start;
+            self.gaps.push(Cause::Damage { segment, bytes }, offsets, from);
         }
     }
 

@@ -13,8 +13,8 @@ use crate::archive::scan::{Head, Scanner, Step};
 use crate::archive::storage::StorageError;
 use crate::frame::{Frame, FramePriority, Origin};
 
-/// A chunk ends with the first block that makes it this long.
-const CHUNK_SPAN_BYTES: u64 = 1 << 20;
+/// A chunk ends with the first block that makes it this long. Tests have small segments.
+const CHUNK_SPAN_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 1 << 20 };
 /// Frames that lie up to this far apart share a run: one read is cheaper than two.
 const JOIN_BYTES_MAX: usize = 1 << 10;
 /// A run of several frames ends when it would become longer than this.
