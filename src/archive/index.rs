@@ -242,6 +242,7 @@ pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, Op
         StorageError { op: "lock", path: path.to_owned(), source }.into()
     })?;
     let dir = Dir { storage, path: path.to_owned() };
+    sweep(&dir)?;
     let mut written = 0;
     for base in dir.segments()? {
         if !is_sound(&dir, base)? && matches!(build(&dir, base)?, Built::Written { .. }) {
