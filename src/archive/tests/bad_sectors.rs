@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::support::*;
 use super::watched::Watched;
+use crate::archive::scan::Scanner;
 use crate::archive::storage::mem::MemStorage;
 use crate::archive::{Commit, Filter, Item, Reader, open};
 use crate::frame::{Frame, FramePriority};
@@ -90,4 +91,20 @@ async fn a_disk_that_gives_nothing_back_is_an_error_and_nothing_is_changed() {
     assert_eq!(original.paths(), before);
     let mut reader = Reader::open_on(Arc::new(storage), dir(), Filter::default()).unwrap();
     assert!(reader.any(|item| item.is_err()));
+}
+
+/// Or recovery would take the place for free, and write over what may have been acknowledged.
+#[tokio::test]
+async fn what_cannot_be_read_counts_as_content() {
+    let (storage, path) = archive().await;
+    let mut image = storage.content(&path);
+    let end = image.len() as u64;
+    image.resize(image.len() + 40_960, 0);
+    storage.put(&path, image);
+    let storage = Watched::new(storage);
+    let scanner = Scanner::open(&storage, &path).unwrap();
+    assert_eq!(scanner.content_end(end).unwrap(), end);
+    let page = end.next_multiple_of(4_096) + 4_096;
+    storage.spoil(&path, page + 100..page + 200);
+    assert_eq!(scanner.content_end(end).unwrap(), page + 4_096);
 }

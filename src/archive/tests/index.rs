@@ -243,9 +243,12 @@ async fn damage_behind_an_index_is_never_passed_over_in_silence() {
     let path = dir_of(&plain).segment(0);
     let sound = plain.content(&path);
     let mut fell_back = 0;
-    for at in (0..sound.len()).step_by(sound.len() / 40) {
+    for (number, at) in (0..sound.len()).step_by(sound.len() / 40).enumerate() {
         let mut bytes = sound.clone();
-        bytes[at..(at + 200).min(sound.len())].fill(0xA5);
+        match number % 2 {
+            0 => bytes[at] ^= 1,
+            _ => bytes[at..(at + 200).min(sound.len())].fill(0xA5),
+        }
         plain.put(&path, bytes.clone());
         indexed.put(&path, bytes);
         for source in 1..4 {
