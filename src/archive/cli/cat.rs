@@ -1,6 +1,7 @@
 //! `archive cat`: frames as JSON lines or as bare payloads.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -32,7 +33,8 @@ pub enum Format {
     Payload,
 }
 
-/// Writes the frames asked for. Damage is passed over, and reported as an error at the end.
+/// Writes the frames asked for. Damage is passed over, and reported as an error at the end. Offsets that retention has
+/// removed are named on stderr, if they were asked for by number or went while the archive was read.
 ///
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
@@ -43,7 +45,7 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     for item in Reader::open(&dir, args.filter.filter())? {
         match item? {
             Item::Frame(stored) => write_frame(&mut out, &stored, args.format)?,
-            Item::Expired(_) => {}
+            Item::Expired(offsets) => note_expired(&args.filter, &offsets),
             Item::Damage(damage) if damage.offsets.is_empty() => {}
             Item::Damage(damage) => {
                 let (offsets, _) = damaged.get_or_insert((0, damage.offsets.start));
@@ -56,6 +58,21 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
         None => Ok(()),
         Some((offsets, first)) => Err(CommandError::Damaged { offsets, first }),
     }
+}
+
+#[allow(clippy::print_stderr, reason = "command output")]
+fn note_expired(filter: &FilterArgs, offsets: &Range<u64>) {
+    if is_news(filter, offsets) {
+        eprintln!(
+            "telemetry-aggregator: offsets {}..{} were removed by retention",
+            offsets.start, offsets.end
+        );
+    }
+}
+
+/// Whether somebody may wonder where `offsets` are: who asks for no offset asks for what there is.
+fn is_news(filter: &FilterArgs, offsets: &Range<u64>) -> bool {
+    filter.from_offset.is_some() || offsets.start > 0
 }
 
 /// One line of output; the order of the fields is part of the interface.
@@ -94,4 +111,17 @@ fn write_frame(out: &mut impl Write, stored: &StoredFrame, format: Format) -> io
     };
     serde_json::to_writer(&mut *out, &line)?;
     out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_offsets_are_named_to_who_asked_for_them() {
+        let everything = FilterArgs::default();
+        assert!(!is_news(&everything, &(0..9)));
+        assert!(is_news(&everything, &(4..9)), "they went while the archive was read");
+        assert!(is_news(&FilterArgs { from_offset: Some(0), ..everything }, &(0..9)));
+    }
 }
