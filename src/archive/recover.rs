@@ -302,6 +302,11 @@ fn copy(
     to: &mut Segment,
     table: &mut PositionTable,
 ) -> Result<u64, StorageError> {
+    // A segment of the same base takes the place of the old one, and of the records in that.
+    let replaced = if to.base == survey.base { &survey.hole_records[..] } else { &[] };
+    for record in replaced {
+        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, record))?;
+    }
     for hole in &survey.holes {
         to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, &hole.encode()))?;
     }

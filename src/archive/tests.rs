@@ -2,6 +2,7 @@
 
 mod commit;
 mod disk;
+mod faults;
 mod gather;
 mod model;
 mod reader;

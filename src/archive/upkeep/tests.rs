@@ -91,6 +91,7 @@ impl Kept {
         while self.segments().len() < count {
             self.commit(received_s).await;
         }
+        self.settle().await;
     }
 
     async fn commit(&mut self, received_s: i64) {
