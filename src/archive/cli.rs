@@ -1,7 +1,9 @@
-//! The commands `archive ls`, `archive verify` and `archive cat`. They take no lock and work while the daemon runs.
+//! The commands `archive ls`, `archive verify`, `archive cat` and `archive repair`. All but the last take no lock and work
+//! while the daemon runs.
 
 mod cat;
 mod ls;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -14,6 +16,7 @@ use super::{DiskStorage, ReadError, StorageError};
 
 pub use cat::{CatArgs, Format, cat};
 pub use ls::{LsArgs, ls};
+pub use repair::{RepairArgs, RepairError, repair};
 pub use verify::{VerifyArgs, verify};
 
 /// What can be asked of an archive directory.
@@ -25,6 +28,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write frames to standard output
     Cat(CatArgs),
+    /// Copy all that can be read into a new directory that the daemon starts on
+    Repair(RepairArgs),
 }
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
@@ -38,6 +43,7 @@ pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError
         Command::Ls(args) => ls(args, out).map(|()| true),
         Command::Verify(args) => verify(args, out),
         Command::Cat(args) => cat(args, out).map(|()| true),
+        Command::Repair(args) => repair(args, out).map(|()| true),
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match flushed {
@@ -68,6 +74,9 @@ pub enum CommandError {
         /// The lowest.
         first: u64,
     },
+    /// The archive cannot be repaired.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
 }
 
 impl From<StorageError> for CommandError {

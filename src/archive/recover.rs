@@ -24,9 +24,13 @@ use super::scan::{Scanner, Step};
 use super::segment::{BlockContent, Segment};
 use super::storage::{Access, Context, StorageError, read_full_at, write_all_at};
 use crate::frame::StreamKey;
-use older::{apply_block, apply_segment, older_log_id, positions_below};
+use older::{apply_segment, older_log_id, positions_below};
 use survey::Survey;
 use unreadable::SetAside;
+
+pub(super) use older::apply_block;
+pub(super) use survey::{PositionsCollector, proof_behind};
+pub(super) use unreadable::offset_bound;
 
 /// Most bytes in memory while a tail is synced in place.
 const IN_PLACE_CHUNK_BYTES: usize = 1 << 20;

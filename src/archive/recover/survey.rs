@@ -135,7 +135,7 @@ pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenE
 ///
 /// It was written only after all below its `synced_offset` was synced. So what lies between `end` and it is no torn
 /// commit but damage in acknowledged data.
-fn proof_behind(
+pub(in crate::archive) fn proof_behind(
     scanner: &Scanner,
     segment_id: Option<u64>,
     end: u64,
@@ -199,7 +199,8 @@ impl Walk {
         self.block_count += 1;
         self.segment_id.get_or_insert(header.segment_id);
         let damage = self.damage.take().unwrap_or(header.position..header.position);
-        if header.first_offset > self.next_offset {
+        let lost = self.next_offset..header.first_offset;
+        if !lost.is_empty() && !HoleRecord::explains(header, body, &lost) {
             self.missing(header.first_offset, &damage);
         }
         self.attested = self.attested.max(header.synced_offset);
@@ -257,14 +258,14 @@ impl Walk {
 
 /// Puts the positions blocks of one segment together.
 #[derive(Default)]
-pub(super) struct PositionsCollector {
+pub(in crate::archive) struct PositionsCollector {
     total: Option<u32>,
     entries: Vec<(StreamKey, StreamPosition)>,
     broken: bool,
 }
 
 impl PositionsCollector {
-    pub(super) fn take(&mut self, body: &[u8]) {
+    pub(in crate::archive) fn take(&mut self, body: &[u8]) {
         match PositionsPart::decode(body) {
             Some(part)
                 if part.first as usize == self.entries.len()
@@ -277,7 +278,7 @@ impl PositionsCollector {
         }
     }
 
-    pub(super) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
+    pub(in crate::archive) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
         let complete = !self.broken && self.total == u32::try_from(self.entries.len()).ok();
         complete.then_some(self.entries)
     }
