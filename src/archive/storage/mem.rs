@@ -146,8 +146,8 @@ impl MemStorage {
         self.disk().no_allocate = true;
     }
 
-    pub(crate) fn set_short_writes(&self) {
-        self.disk().short_writes = true;
+    pub(crate) fn set_short_writes(&self, short: bool) {
+        self.disk().short_writes = short;
     }
 
     /// Bytes allocated.

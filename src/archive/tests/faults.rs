@@ -127,7 +127,7 @@ async fn a_lack_of_space_passes_wherever_it_strikes() {
 #[tokio::test]
 async fn short_writes_and_interrupted_ones_are_completed() {
     let storage = MemStorage::default();
-    storage.set_short_writes();
+    storage.set_short_writes(true);
     let interrupts = AtomicU64::new(0);
     storage.set_hook(move |op, _| {
         let interrupted = op == Op::Write && interrupts.fetch_add(1, SeqCst).is_multiple_of(3);
