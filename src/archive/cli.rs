@@ -1,8 +1,10 @@
-//! The commands `archive ls`, `archive verify` and `archive cat`. They take no lock and work while the daemon runs.
+//! The commands `archive ls`, `archive verify`, `archive cat` and `archive repair`. All but the last take no lock and work
+//! while the daemon runs.
 
 mod cat;
 mod filter;
 mod ls;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -16,6 +18,7 @@ use super::{DiskStorage, ReadError, StorageError};
 pub use cat::{CatArgs, Format, cat};
 pub use filter::{FilterArgs, Kind, Priority, TimeError, parse_time};
 pub use ls::{LsArgs, ls};
+pub use repair::{RepairArgs, RepairError, repair};
 pub use verify::{VerifyArgs, verify};
 
 /// What can be asked of an archive directory.
@@ -27,6 +30,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write frames to standard output
     Cat(CatArgs),
+    /// Copy all that can be read into a new directory that the daemon starts on
+    Repair(RepairArgs),
 }
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
@@ -40,6 +45,7 @@ pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError
         Command::Ls(args) => ls(args, out).map(|()| true),
         Command::Verify(args) => verify(args, out),
         Command::Cat(args) => cat(args, out).map(|()| true),
+        Command::Repair(args) => repair(args, out).map(|()| true),
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match flushed {
@@ -70,6 +76,9 @@ pub enum CommandError {
         /// The lowest.
         first: u64,
     },
+    /// The archive cannot be repaired.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
 }
 
 impl From<StorageError> for CommandError {

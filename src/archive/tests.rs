@@ -3,6 +3,7 @@
 mod bad_sectors;
 mod commit;
 mod disk;
+mod faults;
 mod gather;
 mod index;
 mod model;
