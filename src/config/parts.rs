@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Config, Token};
 use crate::archive;
+use crate::archive::export::ExportConfig;
 use crate::ingest::{Credential, Credentials, IngestConfig};
 use crate::pipeline::fan_in::FanInConfig;
 
@@ -29,6 +30,13 @@ impl Config {
             max_streams: self.ingest.max_streams.get(),
             payload_bytes_max: self.ingest.max_message as usize,
         }
+    }
+
+    /// For the export of sealed segments, if there is to be one.
+    #[must_use]
+    pub fn export_config(&self) -> Option<ExportConfig> {
+        let out = self.archive.export.clone()?;
+        Some(ExportConfig { dir: self.archive_dir(), out, format: self.archive.export_format })
     }
 
     /// For the source side.

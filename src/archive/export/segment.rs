@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::day::Day;
 use super::error::ExportError;
 use super::file::{Draft, OutDir};
-use super::parquet::ParquetFile;
+use super::row_group::ParquetFile;
 use super::text::TextFile;
 use super::{ExportFormat, Exported};
 use crate::archive::{Filter, Item, Reader, StoredFrame};
