@@ -18,6 +18,9 @@ use telemetry_aggregator::archive::export::{ExportConfig, ExportError, ExportFor
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::frame;
 
+/// As large as the protocol allows.
+const EPOCH: u64 = (1 << 63) - 1;
+
 /// `archive export` of the archive in `dir`; returns the exit code's output on stdout and stderr.
 fn export(dir: &Path, out: &Path, format: &str, filter: &[&str], exit: i32) -> (String, String) {
     let mut command = aggregator(["archive", "export", "--format", format]);
@@ -52,7 +55,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Frames with all there is to a frame, sent as protocol.md says and durable when this returns.
 fn send_by_hand(daemon: &Daemon) -> Vec<Frame> {
-    let hello = Hello::new(4_000_000_000).epoch(1 << 62).station("Svålbard, \"North\"");
+    let hello = Hello::new(4_000_000_000).epoch(EPOCH).station("Svålbard, \"North\"");
     let (mut client, _) = Client::open(daemon.address(), &hello);
     let frame = |lane, sequence, flags, ert_ns, payload: &[u8]| Frame {
         flags,
@@ -62,7 +65,7 @@ fn send_by_hand(daemon: &Daemon) -> Vec<Frame> {
     let frames = vec![
         frame(ROUTINE, 0, 0, 0, b""),
         frame(EMERGENCY, 5, 3, 1_785_542_399_999_999_999, b"SAFE_MODE"),
-        frame(ROUTINE, u64::MAX / 2, 255, 1, &[0, 255, 10, 13, 34, 44]),
+        frame(ROUTINE, u64::MAX - 1, 255, 1, &[0, 255, 10, 13, 34, 44]),
     ];
     let mut next = [0, 0];
     for frame in &frames {
@@ -112,7 +115,7 @@ fn polars_reads_from_parquet_what_was_sent() {
     for (line, frame) in lines.iter().zip(&by_hand) {
         assert_eq!(line["source_id"], 4_000_000_000_u32);
         assert_eq!(line["station"], "Svålbard, \"North\"");
-        assert_eq!(line["epoch"], 1_u64 << 62);
+        assert_eq!(line["epoch"], EPOCH);
         assert_eq!(line["sequence"], frame.sequence);
         assert_eq!(line["flags"], frame.flags);
         assert_eq!(line["ert"].as_i64().unwrap_or(0), frame.ert_ns);

@@ -21,14 +21,15 @@
 //! # Beside a running daemon
 //!
 //! Nothing here locks the archive. What was written is synced every few MiB, so that the disk's queue stays short for
-//! the archive's own commits. An [`Exporter`] never keeps more than one segment's passes going; who calls it in the
-//! background gives its thread a low priority.
+//! the archive's own commits. [`Exporter::export_segment`], which the daemon calls, works a quarter of the time and rests
+//! for the others; at a command's own speed an export takes one core.
 
 mod columns;
 mod day;
 mod error;
 mod file;
 mod manifest;
+mod pace;
 mod row_group;
 mod segment;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use super::scan::{Head, Scanner, Step};
 use super::{DiskStorage, Filter};
 use file::{Draft, OutDir};
 use manifest::Manifest;
+use pace::Pace;
 use segment::Part;
 
 pub use error::ExportError;
@@ -180,7 +182,8 @@ impl Exporter {
     /// Exports the sealed segment with the offsets `base..end` and then marks it as exported.
     ///
     /// Damage is passed over: it is logged and in the result, and the segment counts as exported, since a second export
-    /// would find no more.
+    /// would find no more. It takes its time, so as not to slow the daemon down: about four times as long as
+    /// [`Self::export_all`].
     ///
     /// # Errors
     /// [`ExportError`]; the segment is not marked then, and may be tried again. [`ExportError::NoSpace`] before
@@ -196,8 +199,8 @@ impl Exporter {
         if free < need {
             return Err(ExportError::NoSpace { path, need, free });
         }
-        let exported =
-            self.export_part(&out, log_id, base, &bounded(&Filter::default(), base..end), &|_| {})?;
+        let filter = bounded(&Filter::default(), base..end);
+        let exported = self.export_part(&out, log_id, base, &filter, &Pace::background(), &|_| {})?;
         self.write_mark(base)?;
         Ok(exported)
     }
@@ -224,7 +227,7 @@ impl Exporter {
             let rows = exported.rows;
             let tell = |rows_here| progress(Progress { passed, total, rows: rows + rows_here });
             tell(0);
-            match self.export_part(&out, log_id, base, &part, &tell) {
+            match self.export_part(&out, log_id, base, &part, &Pace::Full, &tell) {
                 // Retention was quicker.
                 Err(ExportError::Gone { .. }) => {}
                 result => exported.add(&result?),
@@ -254,6 +257,7 @@ impl Exporter {
         log_id: Option<u64>,
         base: u64,
         filter: &Filter,
+        pace: &Pace,
         rows: &dyn Fn(u64),
     ) -> Result<Exported, ExportError> {
         let ExportConfig { dir, format, .. } = &self.config;
@@ -264,7 +268,7 @@ impl Exporter {
             }
             bytes => format.need(bytes.unwrap_or(0)),
         };
-        Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, rows }.export(out)
+        Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, pace, rows }.export(out)
     }
 
     /// The segments that may hold frames that `filter` takes: base, and the offsets to look at.

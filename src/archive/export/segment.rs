@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::day::Day;
 use super::error::ExportError;
 use super::file::{Draft, OutDir};
+use super::pace::Pace;
 use super::row_group::ParquetFile;
 use super::text::TextFile;
 use super::{ExportFormat, Exported};
@@ -29,6 +30,7 @@ pub(super) struct Part<'a> {
     /// Bytes the files may take.
     pub(super) need: u64,
     pub(super) stop: &'a AtomicBool,
+    pub(super) pace: &'a Pace,
     /// Told of the frames exported so far.
     pub(super) rows: &'a dyn Fn(u64),
 }
@@ -152,7 +154,11 @@ impl Part<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ExportError::Stopped);
             }
-            each(item?)?;
+            let item = item?;
+            if let Item::Frame(stored) = &item {
+                self.pace.frame(stored.frame.payload.len());
+            }
+            each(item)?;
         }
         Ok(())
     }
