@@ -1,7 +1,8 @@
-//! The commands `archive ls`, `archive verify`, `archive cat` and `archive repair`. All but the last take no lock and work
-//! while the daemon runs.
+//! The commands `archive ls`, `verify`, `cat`, `export` and `repair`. All but the last take no lock and work while the
+//! daemon runs.
 
 mod cat;
+mod export;
 mod filter;
 mod ls;
 mod repair;
@@ -13,9 +14,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::dir::list_segments;
+use super::export::ExportError;
 use super::{DiskStorage, ReadError, StorageError};
 
 pub use cat::{CatArgs, Format, cat};
+pub use export::{ExportArgs, export};
 pub use filter::{FilterArgs, Kind, Priority, TimeError, parse_time};
 pub use ls::{LsArgs, ls};
 pub use repair::{RepairArgs, RepairError, repair};
@@ -32,6 +35,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Copy all that can be read into a new directory that the daemon starts on
     Repair(RepairArgs),
+    /// Write frames to files for other tools: Parquet, CSV or JSON lines
+    Export(ExportArgs),
 }
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
@@ -46,6 +51,7 @@ pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError
         Command::Verify(args) => verify(args, out),
         Command::Cat(args) => cat(args, out).map(|()| true),
         Command::Repair(args) => repair(args, out).map(|()| true),
+        Command::Export(args) => export(args, out).map(|()| true),
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match flushed {
@@ -63,6 +69,9 @@ pub enum CommandError {
     /// No archive where one was expected.
     #[error("{} holds no archive: there are no segments in it or in its directory `archive`", .0.display())]
     NoArchive(PathBuf),
+    /// The export failed.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

@@ -22,6 +22,8 @@ pub mod inside;
 pub mod message;
 pub mod mount;
 pub mod process;
+pub mod python;
+pub mod recording;
 
 pub use archive::{Archived, archived};
 pub use client::{Client, Received};
