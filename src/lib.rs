@@ -20,7 +20,8 @@
 //! 5. [`ingest::stream`] takes note, and the session writes the ACK.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
-//! sessions are built on, [`cli`] is the command line, [`sim`] the client side, [`demo`] the RFC's scenario.
+//! sessions are built on, [`cli`] is the command line, `client` the other side of the wire, [`sim`] a fleet of such
+//! clients, [`demo`] the RFC's scenario.
 //!
 //! # What holds everywhere
 //!
@@ -35,6 +36,7 @@
 pub mod actor;
 pub mod archive;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod daemon;
 pub mod demo;
