@@ -128,7 +128,6 @@ fn note_unbuilt(config: &Config) {
     let set = [
         ("archive.retention_age", config.archive.retention_age.is_some()),
         ("archive.retention_size", config.archive.retention_size.is_some()),
-        ("archive.store_replays = false", !config.archive.store_replays),
         ("catalog.file", config.catalog.file.is_some()),
     ];
     for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {

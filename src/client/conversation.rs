@@ -39,7 +39,7 @@ impl End {
     /// It is not retryable.
     pub(super) fn refused(error: ErrorMessage) -> Result<Self, SourceError> {
         if !error.retryable {
-            return Err(SourceError::Refused { code: error.code, text: error.text });
+            return Err(SourceError::Refused { code: error.code, detail: error.detail, text: error.text });
         }
         Ok(Self::Lost {
             trouble: format!("{}: {}", code_name(error.code), error.text),

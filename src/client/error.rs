@@ -8,7 +8,7 @@ use crate::wire::{ErrorCode, WireError};
 pub(crate) enum SourceError {
     /// ERROR without the retryable bit.
     #[error("refused by the server: {}: {text}", code_name(*code))]
-    Refused { code: u16, text: String },
+    Refused { code: u16, detail: u64, text: String },
     /// What the server knows of this epoch was not sent by this run.
     #[error(
         "{lane} resumes at {resume_next}, above {sent_next} where this run is: the epoch was used before, \

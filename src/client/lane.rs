@@ -48,11 +48,18 @@ impl<K> Default for Lane<K> {
 }
 
 impl<K: Kept> Lane<K> {
-    /// A new connection begins: what lies below `resume_next` need not be written on it.
-    pub(crate) fn open(&mut self, resume_next: u64) {
-        self.kept_written = self.kept.partition_point(|kept| kept.sequence() < resume_next);
+    /// A new connection begins: what lies below `resume_next` need not be written on it. Returns how many of the frames
+    /// kept turn out to be known to the server although it was never sent them.
+    pub(crate) fn open(&mut self, resume_next: u64) -> u64 {
+        let known = self.count_below(self.known_next());
+        self.kept_written = self.count_below(resume_next);
         self.resume_next = resume_next;
         (self.cost_sent, self.credit_limit, self.duplicates) = (0, 0, 0);
+        self.kept_written.saturating_sub(known) as u64
+    }
+
+    fn count_below(&self, sequence: u64) -> usize {
+        self.kept.partition_point(|kept| kept.sequence() < sequence)
     }
 
     /// One past the highest sequence ever written.
@@ -75,11 +82,6 @@ impl<K: Kept> Lane<K> {
         self.kept.len()
     }
 
-    /// The oldest frame kept.
-    pub(crate) fn first(&self) -> Option<&K> {
-        self.kept.front()
-    }
-
     /// Whether nothing kept waits to be written on this connection.
     pub(crate) fn is_written(&self) -> bool {
         self.kept_written == self.kept.len()
@@ -95,12 +97,13 @@ impl<K: Kept> Lane<K> {
         self.cost_sent + cost <= self.credit_limit
     }
 
-    /// Keeps `kept`, which is above all before it, to be written in its turn.
-    pub(crate) fn keep(&mut self, kept: K) {
-        if self.is_written() && kept.sequence() < self.resume_next {
-            self.kept_written += 1;
-        }
+    /// Keeps `kept`, which is above all before it, to be written in its turn; says whether the server knows it already,
+    /// so that it need not be.
+    pub(crate) fn keep(&mut self, kept: K) -> bool {
+        let is_known = self.is_written() && kept.sequence() < self.resume_next;
+        self.kept_written += usize::from(is_known);
         self.kept.push_back(kept);
+        is_known
     }
 
     /// A frame of `cost` and this `sequence` is written, kept or not.
@@ -135,7 +138,7 @@ impl<K: Kept> Lane<K> {
             return Err(SourceError::AckedUnsent { lane: priority, durable_next, sent_next: known_next });
         }
         self.durable_next = self.durable_next.max(durable_next);
-        let covered = self.kept.partition_point(|kept| kept.sequence() < durable_next);
+        let covered = self.count_below(durable_next);
         self.kept.drain(..covered).for_each(settled);
         self.kept_written = self.kept_written.saturating_sub(covered);
         Ok(())
@@ -143,9 +146,14 @@ impl<K: Kept> Lane<K> {
 
     /// Lets go of the frames the server was never sent, and hands them to `dropped`.
     pub(crate) fn drop_unsent(&mut self, dropped: impl FnMut(K)) {
-        let known_next = self.known_next();
-        let known = self.kept.partition_point(|kept| kept.sequence() < known_next);
+        let known = self.count_below(self.known_next());
         self.kept.drain(known..).for_each(dropped);
         self.kept_written = self.kept_written.min(known);
+    }
+
+    /// Lets go of everything kept, and hands it to `dropped`.
+    pub(crate) fn drain(&mut self, dropped: impl FnMut(K)) {
+        self.kept.drain(..).for_each(dropped);
+        self.kept_written = 0;
     }
 }

@@ -180,7 +180,9 @@ impl Ledger {
         let new = Kept { sequence, first_written_ns: now_ns };
         lane.cursor = sequence + 1;
         match self.mode {
-            Mode::Acked => lane.books.keep(new),
+            Mode::Acked => {
+                lane.books.keep(new);
+            }
             Mode::Unacked => {
                 lane.unknown.frames += 1;
                 lane.unknown.bytes += payload_bytes as u64;
