@@ -41,8 +41,6 @@ mod reading;
 mod report;
 mod stream;
 mod tally;
-#[cfg(test)]
-mod tests;
 
 pub use clock::Speed;
 pub use control::Control;
