@@ -64,6 +64,8 @@ struct Part {
     next: [u64; 2],
     /// When it last had a frame, counted in frames.
     used_at: u64,
+    /// Whether it was not told to rest since.
+    is_awake: bool,
 }
 
 impl Conductor {
@@ -231,7 +233,7 @@ impl Conductor {
         self.shared.progress.streams.fetch_add(1, Relaxed);
         // The first frame of a stream sets its origin.
         let origin = (SourceKind::ArchivedReplay, u64::MAX);
-        self.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0 });
+        self.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0, is_awake: false });
         part
     }
 
@@ -239,13 +241,14 @@ impl Conductor {
     fn wake(&mut self, part: usize) {
         self.frames_count += 1;
         self.parts[part].used_at = self.frames_count;
-        if self.awake.contains(&part) {
+        if std::mem::replace(&mut self.parts[part].is_awake, true) {
             return;
         }
         if self.awake.len() >= self.connections_max {
             let idle_longest = (0..self.awake.len()).min_by_key(|at| self.parts[self.awake[*at]].used_at);
             if let Some(at) = idle_longest {
                 let idle = self.awake.swap_remove(at);
+                self.parts[idle].is_awake = false;
                 self.order(idle, Order::Rest);
             }
         }

@@ -48,8 +48,8 @@ impl Control {
         *self.stop_tx.borrow()
     }
 
-    /// Pauses, or goes on. Says whether the run is paused now: no frame is put into a write any more when this returns,
-    /// connections stay alive, and the clock of the recording stands.
+    /// Pauses, or goes on. Says whether the run is paused now: then no further write of frames begins, connections stay
+    /// alive, and the clock of the recording stands.
     pub fn toggle_pause(&self) -> bool {
         let now = Instant::now();
         let mut is_on = false;

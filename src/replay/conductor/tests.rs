@@ -36,7 +36,7 @@ fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
     for source_id in 0..sources {
         let (orders_tx, orders_rx) = mpsc::channel(ORDERS_MAX);
         let origin = (ArchivedReplay, u64::MAX);
-        conductor.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0 });
+        conductor.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0, is_awake: false });
         for source_kind in [LiveUplink, ArchivedReplay] {
             conductor.by_stream.insert(key(source_id, source_kind), source_id as usize);
         }
