@@ -14,6 +14,7 @@ mod archive;
 mod check;
 mod demo;
 mod log;
+mod replay;
 mod run;
 mod simulate;
 
@@ -43,6 +44,8 @@ enum Command {
     /// Look into an archive directory, also while a daemon writes it.
     #[command(subcommand)]
     Archive(crate::archive::cli::Command),
+    /// Send a range of an archive to a daemon, at its original or another speed.
+    Replay(Box<replay::ReplayArgs>),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -68,6 +71,7 @@ impl Cli {
             Command::Check(args) => check::execute(&args),
             Command::Demo => demo::execute(),
             Command::Archive(command) => archive::execute(&command),
+            Command::Replay(args) => replay::execute(&args),
         }
     }
 }

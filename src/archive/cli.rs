@@ -97,7 +97,7 @@ impl From<StorageError> for CommandError {
 }
 
 /// The archive directory that `dir` names, itself or its `archive`.
-fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
+pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
     let inner = dir.join("archive");
     for candidate in [dir, &inner] {
         if candidate.is_dir() && !list_segments(&DiskStorage, candidate)?.is_empty() {

@@ -125,10 +125,7 @@ async fn is_true(mut flag: watch::Receiver<bool>) {
 
 /// Keys whose part is not built yet are accepted, so that a file need not change with the release; they say so.
 fn note_unbuilt(config: &Config) {
-    let set = [
-        ("archive.store_replays = false", !config.archive.store_replays),
-        ("catalog.file", config.catalog.file.is_some()),
-    ];
+    let set = [("catalog.file", config.catalog.file.is_some())];
     for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
         tracing::warn!("{key} is set, but has no effect in this release");
     }
