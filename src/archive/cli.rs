@@ -1,6 +1,7 @@
 //! The commands `archive ls`, `archive verify` and `archive cat`. They take no lock and work while the daemon runs.
 
 mod cat;
+mod filter;
 mod ls;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use super::dir::list_segments;
 use super::{DiskStorage, ReadError, StorageError};
 
 pub use cat::{CatArgs, Format, cat};
+pub use filter::{FilterArgs, Kind, Priority, TimeError, parse_time};
 pub use ls::{LsArgs, ls};
 pub use verify::{VerifyArgs, verify};
 

@@ -7,69 +7,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::{CommandError, resolve};
-use crate::archive::{Filter, Item, Reader, StoredFrame};
-use crate::frame::{FramePriority, Selection, SourceKind};
+use super::{CommandError, FilterArgs, resolve};
+use crate::archive::{Item, Reader, StoredFrame};
 
 /// Arguments of `archive cat`.
 #[derive(Debug, clap::Args)]
 pub struct CatArgs {
     /// The archive directory, or a data directory that holds it
     pub dir: PathBuf,
-    /// Only frames of this source
-    #[arg(long, value_name = "ID")]
-    pub source: Option<u32>,
-    /// Only this lane
-    #[arg(long, value_enum)]
-    pub priority: Option<Priority>,
-    /// Only this kind of source
-    #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
-    /// From this offset of the log on
-    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
-    pub from_offset: u64,
-    /// At most this many frames
-    #[arg(long, value_name = "COUNT")]
-    pub limit: Option<u64>,
+    /// Which frames
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// How frames are written
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     pub format: Format,
-}
-
-/// A lane on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Priority {
-    /// Emergencies
-    Emergency,
-    /// Ordinary telemetry
-    Routine,
-}
-
-/// A kind of source on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
-    /// Satellites seen by a ground station
-    Live,
-    /// Recordings played back
-    Replay,
-}
-
-impl From<Priority> for FramePriority {
-    fn from(priority: Priority) -> Self {
-        match priority {
-            Priority::Emergency => Self::Emergency,
-            Priority::Routine => Self::Routine,
-        }
-    }
-}
-
-impl From<Kind> for SourceKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Live => Self::LiveUplink,
-            Kind::Replay => Self::ArchivedReplay,
-        }
-    }
 }
 
 /// How frames are written.
@@ -87,13 +38,9 @@ pub enum Format {
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
 pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let dir = resolve(&args.dir)?;
-    let selection = Selection::of_sources(args.source)
-        .with_priority(args.priority.map(FramePriority::from))
-        .with_kind(args.kind.map(SourceKind::from));
-    let filter = Filter { from_offset: args.from_offset, limit: args.limit, selection, ..Filter::default() };
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
     let mut damaged: Option<(u64, u64)> = None;
-    for item in Reader::open(&dir, filter)? {
+    for item in Reader::open(&dir, args.filter.filter())? {
         match item? {
             Item::Frame(stored) => write_frame(&mut out, &stored, args.format)?,
             Item::Expired(_) => {}

@@ -51,6 +51,10 @@ async fn cat_writes_frames_of_a_running_archive() {
     assert_eq!(lines("cat --priority emergency"), 1);
     assert_eq!(lines("cat --kind replay"), 0);
     assert_eq!(lines("cat --from-offset 1 --limit 1"), 1);
+    assert_eq!(lines("cat --to-offset 1"), 1);
+    assert_eq!(lines("cat --source 1 --source 2"), 3);
+    // Received at 1,007, 2,007 and 3,007 ns.
+    assert_eq!(lines("cat --from 0.000002007 --to 3007ns"), 1);
     let inner = data.path().join("archive");
     let (_, payload) = archive("cat --format payload --source 2", &inner);
     assert_eq!(payload, ">?@");
