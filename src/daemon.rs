@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
 use crate::archive::{self, Appender, Archive, Commit, CommitObserver, DiskStorage, Storage};
 use crate::config::Config;
+use crate::connection::listener;
 use crate::frame::Frame;
-use crate::ingest::{self, Books, Context, Registry, StreamTable};
+use crate::ingest::{Books, Context, Registry, StreamTable};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, Output, OutputGone, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
@@ -143,7 +144,7 @@ impl Daemon {
             shutdown: shutdown.clone(),
         });
         let (registry, registry_handle) = Registry::start(context, table, Arc::clone(&sources));
-        let listener_handle = ingest::listener::start(listener, registry.clone(), shutdown);
+        let listener_handle = listener::start("ingest listener", listener, registry.clone(), shutdown);
         let (_, processor_handle) =
             spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 

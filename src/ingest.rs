@@ -2,12 +2,11 @@
 //!
 //! In the order a connection takes:
 //!
-//! * [`listener`]: accepts, and hands sockets to the registry,
+//! * [`crate::connection::listener`]: accepts, and hands sockets to the registry,
 //! * [`registry`]: the actor that owns every session, keeps the limits and decides who speaks for a stream,
 //! * `session`: HELLO to BYE on one connection,
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and whose turn it is to speak,
-//! * [`books`]: received = archived + duplicates + rejected + in flight,
-//! * [`credentials`]: who may speak for which source.
+//! * [`books`]: received = archived + duplicates + rejected + in flight.
 //!
 //! A session never waits for the pipeline: a client that keeps to its credit is always read. It learns through
 //! its stream that frames left the queue (credit) or reached the disk (ACK).
@@ -16,14 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub mod books;
-pub mod credentials;
-pub mod listener;
 pub mod registry;
 mod session;
 pub mod stream;
 
 pub use books::{Books, Totals};
-pub use credentials::{Credential, Credentials};
 pub use registry::{Registry, RegistryError};
 pub use stream::{Position, StreamTable};
 
@@ -80,7 +76,7 @@ pub struct Context {
     /// Limits and defaults.
     pub config: IngestConfig,
     /// Who may speak for which source.
-    pub credentials: Credentials,
+    pub credentials: crate::connection::Credentials,
     /// Where sources are registered.
     pub router: crate::pipeline::Router,
     /// The books of all streams together.

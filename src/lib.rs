@@ -29,13 +29,14 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`ingest`] < [`config`], [`daemon`]: imports point
+//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`connection`] < [`ingest`] < [`config`], [`daemon`]: imports point
 //!   down only. [`pipeline`] and [`archive`] do not know each other.
 
 pub mod actor;
 pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod daemon;
 pub mod demo;
 pub mod frame;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Config, Token};
 use crate::archive;
-use crate::ingest::{Credential, Credentials, IngestConfig};
+use crate::connection::{Credential, Credentials};
+use crate::ingest::IngestConfig;
 use crate::pipeline::fan_in::FanInConfig;
 
 /// In a drain a session reads for this long at most (protocol.md, GOAWAY).

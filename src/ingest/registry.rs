@@ -11,9 +11,8 @@ use tokio::time::Instant;
 use super::session;
 use super::stream::{Position, Speaker, Stream, StreamTable};
 use super::{Context, IngestConfig};
-use crate::actor::{
-    ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, SendError, spawn,
-};
+use crate::actor::{ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn};
+use crate::connection::listener::Acceptor;
 use crate::frame::{ANONYMOUS_EPOCH_MIN, Origin};
 use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
 use crate::wire::{ErrorCode, Hello, WireError};
@@ -94,11 +93,6 @@ impl Registry {
         (Self { address }, handle)
     }
 
-    /// Hands over a connection. Waits while the registry is busy, which leaves connections in the backlog.
-    pub(super) async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> Result<(), SendError<()>> {
-        self.address.send(Message::Accepted { socket, peer }).await.map_err(|_| SendError(()))
-    }
-
     /// Asks to speak for the stream of `hello`.
     pub(super) async fn open(&self, hello: Hello, speaker: Speaker) -> Result<Opened, WireError> {
         let hello = Box::new(hello);
@@ -128,6 +122,12 @@ impl Registry {
     /// When the registry is gone.
     pub async fn names(&self) -> Result<Vec<String>, RegistryError> {
         Ok(self.address.call_urgent(CALL_TIMEOUT, |reply| Message::Names { reply }).await?)
+    }
+}
+
+impl Acceptor for Registry {
+    async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
+        self.address.send(Message::Accepted { socket, peer }).await.is_ok()
     }
 }
 

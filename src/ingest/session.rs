@@ -1,8 +1,7 @@
 //! One connection, from HELLO to its last byte.
 //!
 //! The decisions are made in code without I/O: `handshake` (what HELLO gets), `intake` (what a message does),
-//! `credit`, `outbox` (what is written next), `clock` (what is due when). This file, `input` and `closing` carry
-//! them out.
+//! `credit`, `outbox` (what is written next). This file, `input` and `closing` carry them out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,11 +17,12 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use super::registry::{Opened, Registry};
 use crate::actor::{Mailbox, Received};
+use crate::connection::clock::{Clock, Due};
+use crate::connection::closing::say_error;
 use crate::frame::unix_now_ns;
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, take_bodies};
 
-mod clock;
 mod closing;
 mod credit;
 mod handshake;
@@ -30,7 +30,6 @@ mod input;
 mod intake;
 mod outbox;
 
-use clock::{Clock, Due};
 use input::Input;
 use intake::{Intake, Taken};
 use outbox::Outbox;
@@ -61,7 +60,7 @@ pub(super) async fn run(
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
     if let Some(error) = refusal {
-        closing::say_error(&mut socket, BytesMut::new(), &error).await;
+        say_error(&mut socket, BytesMut::new(), &error).await;
         return Err(Ended::Error(error));
     }
     let mut input = Input::new();
@@ -73,7 +72,7 @@ pub(super) async fn run(
             Ok(greeted) => greeted,
             Err(Ended::Error(error)) => {
                 context.refused(peer, &error);
-                closing::say_error(&mut socket, BytesMut::new(), &error).await;
+                say_error(&mut socket, BytesMut::new(), &error).await;
                 return Err(Ended::Error(error));
             }
             Err(lost) => return Err(lost),

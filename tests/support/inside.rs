@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use telemetry_aggregator::config::Config;
+use telemetry_aggregator::connection::{Credentials, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
 use telemetry_aggregator::frame::Frame;
-use telemetry_aggregator::ingest::{self, Books, Context, Credentials, IngestConfig, Registry, StreamTable};
+use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable};
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{
     Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Router, Sources,
@@ -114,7 +115,7 @@ impl Held {
             shutdown: shutdown.clone(),
         });
         let (registry, registry_handle) = Registry::start(context, table, sources);
-        let listener_handle = ingest::listener::start(listener, registry, shutdown);
+        let listener_handle = listener::start("ingest listener", listener, registry, shutdown);
         let processor = runtime.spawn(processor.run());
         drop(entered);
         Self {

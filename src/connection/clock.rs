@@ -11,7 +11,7 @@ const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 /// Runs only while the session is willing to read; asks with a PING after each silent heartbeat.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     heartbeat: Duration,
     /// Start of the silence, as far as the session listened.
     heard: Instant,
@@ -23,7 +23,7 @@ pub(super) struct Clock {
 
 /// What the time asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     /// Send PING with this nonce.
     Ping(u64),
     /// The peer has been silent for too long.
@@ -31,12 +31,12 @@ pub(super) enum Due {
 }
 
 impl Clock {
-    pub(super) fn new(heartbeat: Duration, now: Instant) -> Self {
+    pub(crate) fn new(heartbeat: Duration, now: Instant) -> Self {
         Self { heartbeat, heard: now, ping_at: now + heartbeat, reading: true, nonce: 0 }
     }
 
     /// Any byte is a sign of life.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.ping_at = now + self.heartbeat;
     }
@@ -44,7 +44,7 @@ impl Clock {
     /// Says whether the session is willing to read; while it is not, silence does not count.
     ///
     /// True when it has become willing again.
-    pub(super) fn set_reading(&mut self, reading: bool, now: Instant) -> bool {
+    pub(crate) fn set_reading(&mut self, reading: bool, now: Instant) -> bool {
         let begins = reading && !self.reading;
         if begins {
             self.heard = now;
@@ -54,18 +54,18 @@ impl Clock {
     }
 
     /// Whether the session was willing to read when it last said so.
-    pub(super) const fn is_reading(&self) -> bool {
+    pub(crate) const fn is_reading(&self) -> bool {
         self.reading
     }
 
     /// When to call [`Clock::act`] next.
-    pub(super) fn next_due(&self) -> Instant {
+    pub(crate) fn next_due(&self) -> Instant {
         let idle_at = self.heard + self.idle_after();
         if self.reading { self.ping_at.min(idle_at) } else { self.ping_at }
     }
 
     /// What is due at `now`.
-    pub(super) fn act(&mut self, now: Instant) -> Option<Due> {
+    pub(crate) fn act(&mut self, now: Instant) -> Option<Due> {
         if self.reading && now >= self.heard + self.idle_after() {
             return Some(Due::Idle(now - self.heard));
         }
@@ -78,7 +78,7 @@ impl Clock {
     }
 
     /// Stands still from now on: nothing more can be heard.
-    pub(super) fn stop(&mut self, now: Instant) {
+    pub(crate) fn stop(&mut self, now: Instant) {
         self.reading = false;
         self.ping_at = now + NEVER;
     }

@@ -1,13 +1,14 @@
 //! The accept loop.
 
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::registry::Registry;
 use crate::actor::{ActorHandle, Restart, supervise_task};
 
 /// A listener that fails more often than this ends, and its end is the daemon's to judge.
@@ -15,36 +16,48 @@ const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
 /// Pause after an accept that failed for want of something, such as file descriptors.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// Accepts connections for `registry` until `shutdown` turns true or the registry is gone. Supervised.
-pub fn start(listener: TcpListener, registry: Registry, shutdown: watch::Receiver<bool>) -> ActorHandle {
+/// Whoever takes accepted connections.
+pub trait Acceptor: Clone + Send + Sync + 'static {
+    /// Takes a connection; waits while it is busy, which leaves further ones in the backlog. `false` once it is gone.
+    fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> impl Future<Output = bool> + Send;
+}
+
+/// Accepts connections for `acceptor` until `shutdown` turns true or the acceptor is gone. Supervised as `name`.
+pub fn start(
+    name: &'static str,
+    listener: TcpListener,
+    acceptor: impl Acceptor,
+    shutdown: watch::Receiver<bool>,
+) -> ActorHandle {
     let listener = Arc::new(listener);
-    supervise_task("ingest listener", RESTART, move || {
-        accept_until_shutdown(Arc::clone(&listener), registry.clone(), shutdown.clone())
+    supervise_task(name, RESTART, move || {
+        accept_until_shutdown(name, Arc::clone(&listener), acceptor.clone(), shutdown.clone())
     })
 }
 
 async fn accept_until_shutdown(
+    name: &'static str,
     listener: Arc<TcpListener>,
-    registry: Registry,
+    acceptor: impl Acceptor,
     mut shutdown: watch::Receiver<bool>,
 ) {
     tokio::select! {
         _ = shutdown.wait_for(|stop| *stop) => {}
-        () = accept(&listener, &registry) => {}
+        () = accept(name, &listener, &acceptor) => {}
     }
 }
 
-async fn accept(listener: &TcpListener, registry: &Registry) {
+async fn accept(name: &'static str, listener: &TcpListener, acceptor: &impl Acceptor) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                if registry.accepted(socket, peer).await.is_err() {
+                if !acceptor.accepted(socket, peer).await {
                     return;
                 }
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting a source connection failed, trying again in {BACKOFF:?}");
+                tracing::warn!(%error, "{name}: accepting a connection failed, trying again in {BACKOFF:?}");
                 tokio::time::sleep(BACKOFF).await;
             }
         }
