@@ -1,6 +1,7 @@
-//! The commands `archive ls`, `archive verify` and `archive cat`. They take no lock and work while the daemon runs.
+//! The commands `archive ls`, `archive verify`, `archive cat` and `archive export`. They take no lock and work while the daemon runs.
 
 mod cat;
+mod export;
 mod filter;
 mod ls;
 #[cfg(test)]
@@ -11,9 +12,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::dir::list_segments;
+use super::export::ExportError;
 use super::{DiskStorage, ReadError, StorageError};
 
 pub use cat::{CatArgs, Format, cat};
+pub use export::{ExportArgs, export};
 pub use filter::{FilterArgs, Kind, Priority, TimeError, parse_time};
 pub use ls::{LsArgs, ls};
 pub use verify::{VerifyArgs, verify};
@@ -27,6 +30,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write frames to standard output
     Cat(CatArgs),
+    /// Write frames to files for other tools: Parquet, CSV or JSON lines
+    Export(ExportArgs),
 }
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
@@ -40,6 +45,7 @@ pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError
         Command::Ls(args) => ls(args, out).map(|()| true),
         Command::Verify(args) => verify(args, out),
         Command::Cat(args) => cat(args, out).map(|()| true),
+        Command::Export(args) => export(args, out).map(|()| true),
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match flushed {
@@ -57,6 +63,9 @@ pub enum CommandError {
     /// No archive where one was expected.
     #[error("{} holds no archive: there are no segments in it or in its directory `archive`", .0.display())]
     NoArchive(PathBuf),
+    /// The export failed.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

@@ -3,11 +3,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
-
 use super::{CommandError, FilterArgs, resolve};
+use crate::archive::line::Line;
 use crate::archive::{Item, Reader, StoredFrame};
 
 /// Arguments of `archive cat`.
@@ -58,40 +55,9 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     }
 }
 
-/// One line of output; the order of the fields is part of the interface.
-#[derive(Serialize)]
-struct Line<'a> {
-    offset: u64,
-    source_id: u32,
-    source_kind: &'static str,
-    station: &'a str,
-    epoch: u64,
-    priority: &'static str,
-    sequence: u64,
-    flags: u8,
-    ert_ns: i64,
-    received_ns: i64,
-    payload: String,
-}
-
 fn write_frame(out: &mut impl Write, stored: &StoredFrame, format: Format) -> io::Result<()> {
-    let frame = &stored.frame;
-    if format == Format::Payload {
-        return out.write_all(&frame.payload);
+    match format {
+        Format::Jsonl => Line::of(stored).write_json(out),
+        Format::Payload => out.write_all(&stored.frame.payload),
     }
-    let line = Line {
-        offset: stored.offset,
-        source_id: frame.source_id,
-        source_kind: frame.source_kind.name(),
-        station: frame.origin.stream.station.as_str(),
-        epoch: frame.origin.epoch,
-        priority: frame.priority.name(),
-        sequence: frame.sequence,
-        flags: frame.flags.0,
-        ert_ns: frame.ert_ns,
-        received_ns: frame.received_ns,
-        payload: STANDARD.encode(&frame.payload),
-    };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.write_all(b"\n")
 }

@@ -1,0 +1,51 @@
+//! A frame as a line of text: what `archive cat` writes and what exports to text hold.
+
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::StoredFrame;
+
+/// One line of output; the names and the order of the fields are part of the interface.
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    offset: u64,
+    source_id: u32,
+    source_kind: &'static str,
+    station: &'a str,
+    epoch: u64,
+    priority: &'static str,
+    sequence: u64,
+    flags: u8,
+    ert_ns: i64,
+    received_ns: i64,
+    payload: String,
+}
+
+impl<'a> Line<'a> {
+    /// The line for `stored`, the payload in base64.
+    pub(super) fn of(stored: &'a StoredFrame) -> Self {
+        let frame = &stored.frame;
+        Self {
+            offset: stored.offset,
+            source_id: frame.source_id,
+            source_kind: frame.source_kind.name(),
+            station: frame.origin.stream.station.as_str(),
+            epoch: frame.origin.epoch,
+            priority: frame.priority.name(),
+            sequence: frame.sequence,
+            flags: frame.flags.0,
+            ert_ns: frame.ert_ns,
+            received_ns: frame.received_ns,
+            payload: STANDARD.encode(&frame.payload),
+        }
+    }
+
+    /// Writes the line as a JSON object with a line feed.
+    pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.write_all(b"\n")
+    }
+}
