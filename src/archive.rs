@@ -16,7 +16,7 @@ mod error;
 pub mod export;
 mod format;
 mod gather;
-mod line;
+pub(crate) mod line;
 mod positions;
 mod reader;
 mod recover;

@@ -16,6 +16,7 @@ mod demo;
 mod log;
 mod run;
 mod simulate;
+mod tail;
 
 /// The command has failed.
 const FAILED: u8 = 1;
@@ -43,6 +44,8 @@ enum Command {
     /// Look into an archive directory, also while a daemon writes it.
     #[command(subcommand)]
     Archive(crate::archive::cli::Command),
+    /// Follow the durable frames of a running daemon.
+    Tail(tail::TailArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -68,6 +71,7 @@ impl Cli {
             Command::Check(args) => check::execute(&args),
             Command::Demo => demo::execute(),
             Command::Archive(command) => archive::execute(&command),
+            Command::Tail(args) => tail::execute(&args),
         }
     }
 }

@@ -43,4 +43,5 @@ pub mod frame;
 pub mod ingest;
 pub mod pipeline;
 pub mod sim;
+pub mod tail;
 pub mod wire;

@@ -196,7 +196,8 @@ impl Exporter {
         if free < need {
             return Err(ExportError::NoSpace { path, need, free });
         }
-        let exported = self.export_part(&out, log_id, base, &bounded(&Filter::default(), base..end), &|_| {})?;
+        let exported =
+            self.export_part(&out, log_id, base, &bounded(&Filter::default(), base..end), &|_| {})?;
         self.write_mark(base)?;
         Ok(exported)
     }
@@ -208,11 +209,7 @@ impl Exporter {
     ///
     /// # Errors
     /// [`ExportError`]; files finished before it stay.
-    pub fn export_all(
-        &self,
-        filter: &Filter,
-        progress: &dyn Fn(Progress),
-    ) -> Result<Exported, ExportError> {
+    pub fn export_all(&self, filter: &Filter, progress: &dyn Fn(Progress)) -> Result<Exported, ExportError> {
         let segments = self.segments(filter)?;
         let (out, log_id) = self.open_out(filter)?;
         let total = segments.iter().map(|(_, offsets)| offsets.end - offsets.start).sum();

@@ -53,7 +53,10 @@ fn report(exported: &Exported, elapsed: Duration, out: &mut impl Write) -> io::R
     let Exported { files, rows, bytes, .. } = exported;
     let seconds = elapsed.as_secs_f64();
     let rate = *rows as f64 / seconds.max(1e-3);
-    writeln!(out, "exported {rows} rows to {files} files, {bytes} bytes, in {seconds:.1} s ({rate:.0} rows/s)")
+    writeln!(
+        out,
+        "exported {rows} rows to {files} files, {bytes} bytes, in {seconds:.1} s ({rate:.0} rows/s)"
+    )
 }
 
 fn new_bar() -> ProgressBar {

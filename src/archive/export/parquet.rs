@@ -62,7 +62,8 @@ impl ParquetFile {
             group.append_column(&file, closed).map_err(failed)?;
         }
         let column = group.next_column().map_err(failed)?;
-        let column = column.ok_or_else(|| failed(ParquetError::General("no column of payloads".to_owned())))?;
+        let column =
+            column.ok_or_else(|| failed(ParquetError::General("no column of payloads".to_owned())))?;
         let mut payloads = Payloads::new(column);
         part.again(day, span, |stored| payloads.push(&stored.frame.payload).map_err(failed))?;
         payloads.close().map_err(failed)?;
