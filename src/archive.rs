@@ -16,6 +16,7 @@ mod error;
 pub mod export;
 mod format;
 mod gather;
+mod history;
 pub(crate) mod line;
 mod positions;
 mod reader;
@@ -44,6 +45,7 @@ use storage::Context;
 pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError};
 pub use error::{AppendError, ArchiveError, OpenError};
 pub use format::charge;
+pub use history::History;
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame};
 pub use recover::{Hole, Recovery};
@@ -160,16 +162,18 @@ pub fn open(
     })?;
     let recovered = recover::recover(&dir, &config)?;
     let report = recovered.report;
+    let history_dir = dir.clone();
     let space = Space::new(dir, &config, report.log_id, recovered.current);
     let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
-    let (archive, appender) = start(&config, log, report.next_offset, observer, lock)?;
+    let (archive, appender) = start(&config, log, &report, history_dir, observer, lock)?;
     Ok((appender, archive, report))
 }
 
 fn start(
     config: &Config,
     log: Log,
-    next_offset: u64,
+    recovered: &Recovery,
+    dir: Dir,
     observer: impl CommitObserver,
     lock: Box<dyn std::any::Any + Send>,
 ) -> Result<(Archive, Appender), OpenError> {
@@ -177,7 +181,8 @@ fn start(
     let outlets = Arc::new(Outlets {
         status: watch::Sender::new(Status::Ok),
         routine_limit: watch::Sender::new(0),
-        watermark: watch::Sender::new(next_offset),
+        watermark: watch::Sender::new(recovered.next_offset),
+        first_offset: watch::Sender::new(recovered.first_offset),
         stats: Arc::default(),
     });
     let mut committer = Committer {
@@ -208,7 +213,14 @@ fn start(
             result
         })
         .map_err(OpenError::Thread)?;
-    let archive = Archive { gather: Arc::clone(&gather), outlets, thread: Some((ended_rx, thread)) };
+    let history = History {
+        storage: dir.storage,
+        dir: dir.path,
+        log_id: recovered.log_id,
+        first_offset: outlets.first_offset.subscribe(),
+        watermark: outlets.watermark.subscribe(),
+    };
+    let archive = Archive { gather: Arc::clone(&gather), outlets, history, thread: Some((ended_rx, thread)) };
     let appender = Appender(Arc::new(AppenderGuard(gather)));
     Ok((archive, appender))
 }
@@ -266,6 +278,7 @@ impl Appender {
 pub struct Archive {
     gather: Arc<Gather>,
     outlets: Arc<Outlets>,
+    history: History,
     thread: Option<(oneshot::Receiver<()>, CommitThread)>,
 }
 
@@ -288,6 +301,12 @@ impl Archive {
     #[must_use]
     pub fn watermark(&self) -> watch::Receiver<u64> {
         self.outlets.watermark.subscribe()
+    }
+
+    /// What is durable, to read.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history.clone()
     }
 
     /// The counters.

@@ -20,6 +20,7 @@ use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
 use crate::archive::{self, Appender, Archive, Commit, CommitObserver, DiskStorage, Storage};
 use crate::config::Config;
 use crate::connection::listener;
+use crate::feed::Tail;
 use crate::frame::Frame;
 use crate::ingest::{Books, Context, Registry, StreamTable};
 use crate::pipeline::{
@@ -27,9 +28,12 @@ use crate::pipeline::{
 };
 
 mod drain;
+mod feed_side;
 pub mod ready_file;
 pub mod signals;
 pub mod summary;
+
+use feed_side::Feed;
 
 pub use drain::Outcome;
 
@@ -71,6 +75,7 @@ pub struct Daemon {
     router: Router,
     registry: Registry,
     archive: Archive,
+    feed: Feed,
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
     view: View,
@@ -115,11 +120,14 @@ impl Daemon {
         let address = listener.local_addr();
         let ingest_address =
             address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
+        let feed_listener = bind("feed.listen", config.feed.listen).await?;
 
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
         let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
-        let observer = Bookkeeper { table: Arc::clone(&table), books: Arc::clone(&books) };
+        let tail = Tail::new(config.tail_bytes());
+        let observer =
+            Bookkeeper { table: Arc::clone(&table), books: Arc::clone(&books), tail: Arc::clone(&tail) };
         let (appender, archive, recovery) = archive::open(config.archive_config(), storage, observer)?;
         for (key, position) in recovery.positions {
             let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
@@ -148,6 +156,7 @@ impl Daemon {
         let (_, processor_handle) =
             spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
+        let feed = Feed::start(&config, feed_listener, &archive, tail)?;
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
@@ -161,8 +170,8 @@ impl Daemon {
             archive_stats: archive.stats(),
             archive_status: archive.status(),
         };
-        let addresses = Addresses { ingest: ingest_address, feed: None, http: None };
-        Ok(Self { config, addresses, shutdown_tx, sources, router, registry, archive, stages, view })
+        let addresses = Addresses { ingest: ingest_address, feed: Some(feed.address), http: None };
+        Ok(Self { config, addresses, shutdown_tx, sources, router, registry, archive, feed, stages, view })
     }
 
     /// Where the listeners are.
@@ -192,6 +201,9 @@ impl Daemon {
             Some((name, reason)) = self.stages.join_next() => {
                 let is_flowing = &*name != PROCESSOR;
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing })
+            }
+            Some((name, reason)) = self.feed.stages.join_next() => {
+                Some(Failure { what: format!("{name} ended: {reason}"), is_flowing: true })
             }
             error = archive_failure(&mut archive_status) => {
                 Some(Failure { what: format!("archive failed: {error}"), is_flowing: false })
@@ -255,10 +267,11 @@ impl Output for ArchiveOutput {
     }
 }
 
-/// Tells streams and books what each commit made durable.
+/// Tells streams, books and subscribers what each commit made durable.
 struct Bookkeeper {
     table: Arc<StreamTable>,
     books: Arc<Books>,
+    tail: Arc<Tail>,
 }
 
 impl CommitObserver for Bookkeeper {
@@ -267,5 +280,6 @@ impl CommitObserver for Bookkeeper {
             self.books.add_archived(durable.frames);
             self.table.advance_durable(&durable.origin, durable.priority, durable.next, durable.frames);
         }
+        self.tail.publish(commit);
     }
 }

@@ -39,6 +39,7 @@ pub mod config;
 pub mod connection;
 pub mod daemon;
 pub mod demo;
+pub mod feed;
 pub mod frame;
 pub mod ingest;
 pub mod pipeline;

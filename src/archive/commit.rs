@@ -25,6 +25,8 @@ pub(super) struct Outlets {
     pub(super) status: watch::Sender<Status>,
     pub(super) routine_limit: watch::Sender<u64>,
     pub(super) watermark: watch::Sender<u64>,
+    /// Offset of the oldest frame kept.
+    pub(super) first_offset: watch::Sender<u64>,
     pub(super) stats: Arc<ArchiveStats>,
 }
 

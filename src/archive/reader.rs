@@ -142,6 +142,11 @@ impl Reader {
         self.next_offset
     }
 
+    /// Moves the end: reading goes on up to there. Has no effect on what was passed over already.
+    pub fn set_to_offset(&mut self, to_offset: Option<u64>) {
+        self.filter.to_offset = to_offset;
+    }
+
     /// Bytes behind the last whole block that are not zero: a torn tail, or a block that is being written.
     ///
     /// # Errors

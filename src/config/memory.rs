@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Config;
 use super::units::{KIB, MIB, RoundedMib, Size};
+use crate::feed::READERS_MAX;
 
 /// What a connection takes beside its windows and its read buffer: task, timers, unsent answers,
 /// tables, in bytes.
@@ -106,8 +107,8 @@ impl Config {
                 message,
             ),
             addend(
-                "batches in the broadcast and in the durable tail (pipeline.broadcast_capacity, \
-                 twice), each of 256 KiB and a message",
+                "batches in the broadcast and in the tail kept for subscribers \
+                 (pipeline.broadcast_capacity, twice), each of 256 KiB and a message",
                 2 * ring,
                 batch,
             ),
@@ -118,10 +119,14 @@ impl Config {
                 COMMIT_BYTES + batch,
             ),
             addend(
-                "subscribers (feed.max_subscribers), each with a block of the archive, a batch \
-                 and 32 KiB",
+                "subscribers (feed.max_subscribers), each with two batches and 32 KiB",
                 self.feed.max_subscribers.get(),
-                COMMIT_BYTES + batch + CONNECTION_BYTES,
+                2 * batch + CONNECTION_BYTES,
+            ),
+            addend(
+                "subscribers that read the archive at a time, each with two blocks of it",
+                READERS_MAX,
+                2 * (COMMIT_BYTES + batch),
             ),
             addend("the process itself", 1, PROCESS_BYTES),
         ];

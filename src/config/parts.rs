@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::memory::BATCH_BYTES;
 use super::{Config, Token};
 use crate::archive;
 use crate::connection::{Credential, Credentials};
+use crate::feed::FeedConfig;
 use crate::ingest::IngestConfig;
 use crate::pipeline::fan_in::FanInConfig;
 
@@ -53,11 +55,30 @@ impl Config {
     /// Who may speak for which source.
     #[must_use]
     pub fn ingest_credentials(&self) -> Credentials {
-        let credential = |token: &Token| Credential {
-            token: token.token.expose().to_owned(),
-            sources: token.sources.clone(),
-        };
-        Credentials::new(self.ingest.tokens.iter().map(credential).collect())
+        credentials(&self.ingest.tokens)
+    }
+
+    /// For the subscriber side.
+    #[must_use]
+    pub fn feed_config(&self) -> FeedConfig {
+        FeedConfig {
+            max_subscribers: self.feed.max_subscribers.get(),
+            subscribe_timeout: self.ingest.hello_timeout,
+            heartbeat: self.ingest.heartbeat,
+            message_bytes_max: self.ingest.max_message as usize,
+        }
+    }
+
+    /// What the newest durable frames, kept for subscribers, may take in bytes.
+    #[must_use]
+    pub fn tail_bytes(&self) -> usize {
+        self.pipeline.broadcast_capacity.get().saturating_mul(BATCH_BYTES as usize)
+    }
+
+    /// Who may be told of which source.
+    #[must_use]
+    pub fn feed_credentials(&self) -> Credentials {
+        credentials(&self.feed.tokens)
     }
 
     /// For the fan-in.
@@ -68,4 +89,10 @@ impl Config {
             routine_max_delay: self.pipeline.routine_max_delay,
         }
     }
+}
+
+fn credentials(tokens: &[Token]) -> Credentials {
+    let credential =
+        |token: &Token| Credential { token: token.token.expose().to_owned(), sources: token.sources.clone() };
+    Credentials::new(tokens.iter().map(credential).collect())
 }

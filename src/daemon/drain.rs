@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Daemon, Failure};
 use crate::actor::Tasks;
-use crate::archive::{Archive, ArchiveError, Status};
+use crate::archive::{Archive, ArchiveError, Status, Summary};
 use crate::ingest::{Registry, Totals};
 use crate::wire::{ErrorCode, WireError};
 
@@ -47,11 +47,13 @@ pub(super) async fn drain(
     failure: Option<Failure>,
     stop_at_once: impl Future<Output = ()>,
 ) -> Outcome {
-    let Daemon { config, shutdown_tx, sources, router, registry, archive, mut stages, view, .. } = daemon;
+    let Daemon { config, shutdown_tx, sources, router, registry, archive, feed, mut stages, view, .. } =
+        daemon;
     let deadline = Instant::now() + config.shutdown.deadline - margin(config.shutdown.deadline);
     let is_flowing = failure.as_ref().is_none_or(|failure| failure.is_flowing);
     tracing::info!(deadline = ?config.shutdown.deadline, "draining");
     shutdown_tx.send_replace(true);
+    feed.begin_drain();
     let books = Arc::clone(&view.books);
     drop(view);
 
@@ -64,7 +66,10 @@ pub(super) async fn drain(
         }
         drop(router);
         join_stages(&mut stages, &mut ended.archive_status).await;
-        ended.archive = Some(finish(archive).await);
+        let finished = finish(archive).await;
+        let head = finished.as_ref().ok().map(|summary| summary.next_offset);
+        ended.archive = Some(finished.map(|_| ()));
+        feed.finish(head, deadline).await;
     };
     let cut_short = tokio::select! {
         in_time = timeout_at(deadline, stages_end) => in_time.is_err().then_some("the deadline has passed"),
@@ -123,7 +128,7 @@ async fn join_stages(stages: &mut Tasks, status: &mut watch::Receiver<Status>) {
     while stages.join_next().await.is_some() {}
 }
 
-async fn finish(archive: Archive) -> Result<(), ArchiveError> {
+async fn finish(archive: Archive) -> Result<Summary, ArchiveError> {
     let finished = archive.finish().await;
     match &finished {
         Ok(summary) => {
@@ -131,7 +136,7 @@ async fn finish(archive: Archive) -> Result<(), ArchiveError> {
         }
         Err(error) => tracing::error!(%error, "the archive did not end well"),
     }
-    finished.map(|_| ())
+    finished
 }
 
 async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {

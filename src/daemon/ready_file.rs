@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Addresses;
 
-/// Writes `{"ingest":"127.0.0.1:40001","feed":null,"http":null}` to `path`.
+/// Writes `{"ingest":"127.0.0.1:40001","feed":"127.0.0.1:40002","http":null}` to `path`.
 ///
 /// The file appears whole: it is written beside its place and renamed.
 ///

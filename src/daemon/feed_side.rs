@@ -1,0 +1,92 @@
+//! The subscriber side of the daemon: started beside the rest, and taken down after it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::{StartError, ended, listen_error};
+use crate::actor::{Capacity, Mailbox, Tasks, spawn};
+use crate::archive::Archive;
+use crate::config::Config;
+use crate::connection::listener;
+use crate::feed::{Context, Ending, Registry, Tail};
+use crate::wire::{ErrorCode, WireError};
+
+/// Of the deadline this is kept for subscribers that must be cut off.
+const CUT_OFF: Duration = Duration::from_millis(200);
+
+/// Listener, registry and tail of the feed.
+pub(super) struct Feed {
+    pub(super) address: SocketAddr,
+    pub(super) stages: Tasks,
+    registry: Registry,
+    tail: Arc<Tail>,
+    ending_tx: watch::Sender<Ending>,
+    no_more_tx: watch::Sender<bool>,
+}
+
+impl Feed {
+    pub(super) fn start(
+        config: &Config,
+        listener: TcpListener,
+        archive: &Archive,
+        tail: Arc<Tail>,
+    ) -> Result<Self, StartError> {
+        let address = listener.local_addr();
+        let address = address.map_err(|source| listen_error("feed.listen", config.feed.listen, source))?;
+        let (ending_tx, ending) = watch::channel(Ending::NotYet);
+        let (no_more_tx, no_more) = watch::channel(false);
+        let context = Context::new(
+            config.feed_config(),
+            config.feed_credentials(),
+            archive.history(),
+            Arc::clone(&tail),
+            ending,
+        );
+        let (registry, registry_handle) = Registry::start(context);
+        let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
+        let encoding = Arc::clone(&tail);
+        let (_, tail_handle) =
+            spawn("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
+                encoding.run().await;
+            });
+        let mut stages = Tasks::new();
+        for handle in [listener_handle, registry_handle, tail_handle] {
+            stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
+        }
+        Ok(Self { address, stages, registry, tail, ending_tx, no_more_tx })
+    }
+
+    /// Lets nobody new in; those who are go on.
+    pub(super) fn begin_drain(&self) {
+        self.no_more_tx.send_replace(true);
+        self.ending_tx.send_replace(Ending::Draining);
+    }
+
+    /// Serves the subscribers up to `head`, behind which nothing is committed any more, and ends them.
+    ///
+    /// Who has not taken everything by `deadline` is cut off, which loses nothing: the log has it.
+    pub(super) async fn finish(mut self, head: Option<u64>, deadline: Instant) {
+        match head {
+            Some(head) => drop(self.ending_tx.send_replace(Ending::Final(head))),
+            None => self.registry.stop_all(failed()).await,
+        }
+        self.tail.close();
+        let soft = deadline.checked_sub(CUT_OFF).unwrap_or(deadline);
+        if timeout_at(soft, self.registry.drain(Duration::MAX)).await.is_err() {
+            let left = self.registry.count(CUT_OFF / 2).await.unwrap_or(0);
+            tracing::warn!(subscribers = left, "cut off before they had taken everything");
+            self.stages.abort_all();
+        }
+        drop(self.registry);
+        while self.stages.join_next().await.is_some() {}
+    }
+}
+
+fn failed() -> WireError {
+    WireError::new(ErrorCode::StorageFailed, "the daemon failed and ends, resume when it is back")
+}

@@ -1,0 +1,116 @@
+//! The subscriber side: durable frames over TCP, from any point of history on into live.
+//!
+//! In the order a frame takes:
+//!
+//! * [`tail`]: the newest durable frames, encoded once for all,
+//! * `session`: one subscriber, from SUBSCRIBE to its last byte: takes from the tail, or from the log where it is behind,
+//! * `catch_up`: reads the log in turns, a few subscribers at a time,
+//! * [`registry`]: the actor that owns the sessions and keeps the limits.
+//!
+//! A subscription is one number, the next offset, and whoever has the frames from there on serves it. So history runs
+//! into live without a hole or a repeat, and a subscriber that does not read costs its own buffer and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::archive::History;
+use crate::connection::Credentials;
+use crate::wire::{ErrorCode, WireError};
+
+mod catch_up;
+mod outbox;
+pub mod registry;
+mod session;
+pub mod tail;
+
+pub use registry::Registry;
+pub use tail::Tail;
+
+/// Subscribers that may read the log at the same time; the others wait for their turn.
+pub const READERS_MAX: usize = 4;
+
+/// Limits and defaults of the subscriber side.
+#[derive(Clone, Debug)]
+pub struct FeedConfig {
+    /// Subscribers at a time; one more gets `busy`.
+    pub max_subscribers: usize,
+    /// From connecting to a complete SUBSCRIBE, else `idle`.
+    pub subscribe_timeout: Duration,
+    /// In force for both sides; whole seconds.
+    pub heartbeat: Duration,
+    /// Longest body of the source side in bytes.
+    pub message_bytes_max: usize,
+}
+
+/// What every session shares.
+pub struct Context {
+    config: FeedConfig,
+    credentials: Credentials,
+    history: History,
+    tail: Arc<Tail>,
+    readers: Arc<Semaphore>,
+    subscribers: AtomicUsize,
+    /// How far the daemon has come in ending.
+    ending: watch::Receiver<Ending>,
+}
+
+/// How far the daemon has come in ending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It goes on.
+    NotYet,
+    /// It drains: nobody new is let in.
+    Draining,
+    /// Nothing is committed any more: subscribers get what lies below this offset, then `draining`.
+    Final(u64),
+}
+
+impl Context {
+    /// What sessions need, over the archive `history` reads.
+    #[must_use]
+    pub fn new(
+        config: FeedConfig,
+        credentials: Credentials,
+        history: History,
+        tail: Arc<Tail>,
+        ending: watch::Receiver<Ending>,
+    ) -> Arc<Self> {
+        let readers = Arc::new(Semaphore::new(READERS_MAX));
+        Arc::new(Self {
+            config,
+            credentials,
+            history,
+            tail,
+            readers,
+            subscribers: AtomicUsize::new(0),
+            ending,
+        })
+    }
+
+    /// Takes one of the places for subscribers, if there is one.
+    fn take_place(self: &Arc<Self>) -> Result<Place, WireError> {
+        let max = self.config.max_subscribers;
+        let taken = self
+            .subscribers
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
+        match taken {
+            Ok(_) => Ok(Place(Arc::clone(self))),
+            Err(_) => Err(WireError::new(
+                ErrorCode::Busy,
+                format!("all {max} places for subscribers are taken (feed.max_subscribers)"),
+            )),
+        }
+    }
+}
+
+/// One of the places for subscribers, free again when it is dropped.
+struct Place(Arc<Context>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.subscribers.fetch_sub(1, Ordering::AcqRel);
+    }
+}

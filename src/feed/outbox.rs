@@ -1,0 +1,79 @@
+//! What a subscriber has not taken yet: whole messages, in order, without copying what others are sent as well.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::net::TcpStream;
+
+/// From here on nothing more is put in.
+pub(super) const FULL_BYTES: usize = 256 << 10;
+/// Pieces written at once.
+const SLICES_MAX: usize = 16;
+
+/// Messages on their way to the socket.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pieces: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Appends whole messages.
+    pub(super) fn push(&mut self, messages: Bytes) {
+        if !messages.is_empty() {
+            self.bytes += messages.len();
+            self.pieces.push_back(messages);
+        }
+    }
+
+    /// All that has not been written, which may begin within a message.
+    pub(super) fn into_rest(self) -> BytesMut {
+        let mut rest = BytesMut::with_capacity(self.bytes);
+        self.pieces.iter().for_each(|piece| rest.extend_from_slice(piece));
+        rest
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= FULL_BYTES
+    }
+
+    /// Writes as much as the socket takes, and says how much that was.
+    pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
+        let mut written = 0;
+        while !self.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                *slice = IoSlice::new(piece);
+            }
+            let count = slices.len().min(self.pieces.len());
+            match socket.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written(count);
+                    written += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn written(&mut self, count: usize) {
+        self.bytes -= count;
+        let mut left = count;
+        while let Some(piece) = self.pieces.front_mut() {
+            if left < piece.len() {
+                piece.advance(left);
+                return;
+            }
+            left -= piece.len();
+            self.pieces.pop_front();
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! One subscriber, from SUBSCRIBE to its last byte.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::catch_up::{CatchUp, Chunk};
+use super::outbox::Outbox;
+use super::tail::{Follower, Found};
+use super::{Context, Ending, Place};
+use crate::actor::{Mailbox, Received};
+use crate::archive::ReadError;
+use crate::connection::clock::{Clock, Due};
+use crate::connection::closing;
+use crate::frame::Selection;
+use crate::pipeline::Stop;
+use crate::wire::{
+    ErrorCode, FeedMessage, Gap, GapReason, HANDSHAKE_BODY_BYTES_MAX, Policy, SubscriberMessage, WireError,
+    next_body,
+};
+
+mod handshake;
+
+/// How long a subscriber may hold its turn at the log while it takes nothing.
+const IDLE_TURN_MAX: Duration = Duration::from_millis(100);
+/// In a drain a subscriber that has taken nothing for so long is given up.
+const DRAIN_STALL_MAX: Duration = Duration::from_millis(500);
+/// Bytes read at once: subscribers say little.
+const READ_BYTES: usize = 4 << 10;
+
+/// A connection as the listener found it.
+pub(super) struct Arrival {
+    pub(super) session_id: u64,
+    pub(super) socket: TcpStream,
+    pub(super) peer: SocketAddr,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    /// The subscriber got this ERROR.
+    #[error("{0}")]
+    Error(#[from] WireError),
+    /// The subscriber closed.
+    #[error("the subscriber closed")]
+    Eof,
+    /// The connection broke.
+    #[error("connection lost: {0}")]
+    Lost(#[from] io::Error),
+}
+
+/// Runs a session to its end.
+///
+/// # Errors
+/// Why it ended: a subscription has no end of its own.
+pub(super) async fn run(
+    arrival: Arrival,
+    mut mailbox: Mailbox<Stop>,
+    context: Arc<Context>,
+) -> Result<(), Ended> {
+    let Arrival { session_id, mut socket, peer } = arrival;
+    // A socket that refuses is dead, and the first read says so.
+    let _ = socket.set_nodelay(true);
+    let mut input = BytesMut::new();
+    let (ended, rest) = match handshake::greet(&socket, &mut input, &mut mailbox, &context).await {
+        Ok(subscription) => {
+            tracing::info!(
+                session = session_id, %peer, from_offset = subscription.next_offset,
+                policy = ?subscription.policy, "subscribed"
+            );
+            let mut session = Session::new(&mut socket, mailbox, &context, input, subscription);
+            let Err(ended) = session.serve().await;
+            // The ERROR must not come in the middle of a message.
+            (ended, session.outbox.into_rest())
+        }
+        Err(ended) => (ended, BytesMut::new()),
+    };
+    if let Ended::Error(error) = &ended {
+        tracing::info!(
+            session = session_id, %peer, code = error.code.name(), detail = error.detail, "{}", error.text
+        );
+        closing::say_error(&mut socket, rest, error).await;
+    }
+    Err(ended)
+}
+
+/// What a subscriber gets, and how far it has come.
+pub(super) struct Subscription {
+    policy: Policy,
+    selection: Selection,
+    /// Everything below is in the outbox or was sent, filtered out, or named in a GAP.
+    next_offset: u64,
+    /// Whether it has reached the newest frame once: from there on a timely subscriber skips.
+    has_caught_up: bool,
+    follower: Follower,
+    heartbeat: Duration,
+    /// SUBSCRIBED, and a GAP where it begins with one.
+    greeting: BytesMut,
+    _place: Place,
+}
+
+struct Session<'a> {
+    socket: &'a mut TcpStream,
+    mailbox: Mailbox<Stop>,
+    context: &'a Arc<Context>,
+    ending: watch::Receiver<Ending>,
+    input: BytesMut,
+    subscription: Subscription,
+    outbox: Outbox,
+    catch_up: CatchUp,
+    clock: Clock,
+    /// When PROGRESS is due next.
+    progress_at: Instant,
+    /// When the subscriber last took something, or nothing was there to take.
+    taken_at: Instant,
+    /// The newest nonce to answer.
+    pong: Option<u64>,
+    ping: Option<u64>,
+}
+
+/// There is no end in order: a subscription ends by an error or by the subscriber's going away.
+type Endless = std::convert::Infallible;
+
+impl<'a> Session<'a> {
+    fn new(
+        socket: &'a mut TcpStream,
+        mailbox: Mailbox<Stop>,
+        context: &'a Arc<Context>,
+        input: BytesMut,
+        mut subscription: Subscription,
+    ) -> Self {
+        let now = Instant::now();
+        let mut outbox = Outbox::default();
+        outbox.push(subscription.greeting.split().freeze());
+        Self {
+            socket,
+            mailbox,
+            context,
+            ending: context.ending.clone(),
+            input,
+            outbox,
+            catch_up: CatchUp::default(),
+            clock: Clock::new(subscription.heartbeat, now),
+            progress_at: now + subscription.heartbeat,
+            taken_at: now,
+            pong: None,
+            ping: None,
+            subscription,
+        }
+    }
+
+    async fn serve(&mut self) -> Result<Endless, Ended> {
+        let mut timer = std::pin::pin!(sleep_until(self.next_due()));
+        // SUBSCRIBE may have come with more behind it.
+        self.take_in()?;
+        loop {
+            self.fill()?;
+            self.write()?;
+            self.judge_end()?;
+            let due = self.next_due();
+            if timer.is_elapsed() || due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            let interest = if self.outbox.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
+            tokio::select! {
+                ready = self.socket.ready(interest) => {
+                    if ready?.is_readable() {
+                        self.read()?;
+                    }
+                }
+                read = self.catch_up.progress() => {
+                    if let Some(chunk) = read {
+                        self.take_chunk(chunk)?;
+                    }
+                }
+                () = self.subscription.follower.changed() => {}
+                order = self.mailbox.recv() => {
+                    if let Some(Received::Message(Stop(error))) = order {
+                        return Err(self.with_position(error));
+                    }
+                }
+                _ = self.ending.changed() => {}
+                () = &mut timer => {}
+            }
+            self.act_on_time()?;
+        }
+    }
+
+    /// Puts what is due into the outbox, up to its limit.
+    fn fill(&mut self) -> Result<(), Ended> {
+        while !self.outbox.is_full() {
+            self.fill_answers();
+            let from = self.subscription.next_offset;
+            match self.subscription.follower.find(from) {
+                Found::AtEnd => {
+                    self.subscription.has_caught_up = true;
+                    self.catch_up.give_up();
+                    break;
+                }
+                Found::Behind(first) if !self.skips() => {
+                    debug_assert!(from < first);
+                    let Subscription { selection, .. } = &self.subscription;
+                    let Context { history, readers, .. } = &**self.context;
+                    self.catch_up.go_on(from, selection, history, readers);
+                    break;
+                }
+                Found::Behind(_) => self.skip(),
+                Found::Piece(_) if self.skips() && self.subscription.follower.is_late(from) => self.skip(),
+                Found::Piece(piece) => {
+                    self.catch_up.give_up();
+                    self.subscription.next_offset = piece.next_offset();
+                    self.outbox.push(piece.select(from, &self.subscription.selection));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what lies far behind is not sent any more.
+    fn skips(&self) -> bool {
+        self.subscription.policy == Policy::Timely && self.subscription.has_caught_up
+    }
+
+    fn skip(&mut self) {
+        let from = self.subscription.next_offset;
+        let newest = self.subscription.follower.next_offset();
+        self.subscription.next_offset = newest;
+        let gap = Gap { reason: GapReason::Skipped, offsets: from..newest };
+        self.push(|out| gap.encode(out));
+    }
+
+    fn fill_answers(&mut self) {
+        if let Some(nonce) = self.pong.take() {
+            self.push(|out| FeedMessage::Pong(nonce).encode(out));
+        }
+        if let Some(nonce) = self.ping.take() {
+            self.push(|out| FeedMessage::Ping(nonce).encode(out));
+        }
+        let now = Instant::now();
+        if now >= self.progress_at {
+            self.progress_at = now + self.subscription.heartbeat;
+            let next_offset = self.subscription.next_offset;
+            self.push(|out| FeedMessage::Progress(next_offset).encode(out));
+        }
+    }
+
+    fn push(&mut self, encode: impl FnOnce(&mut BytesMut)) {
+        let mut out = BytesMut::new();
+        encode(&mut out);
+        self.outbox.push(out.freeze());
+    }
+
+    fn take_chunk(&mut self, chunk: Result<Chunk, ReadError>) -> Result<(), Ended> {
+        let chunk = chunk.map_err(|error| {
+            tracing::error!(%error, next_offset = self.subscription.next_offset, "a subscriber cannot be served");
+            self.with_position(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read"))
+        })?;
+        self.subscription.next_offset = chunk.next_offset;
+        self.outbox.push(chunk.messages);
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Ended> {
+        if self.outbox.is_empty() || self.outbox.write_to(self.socket)? > 0 || self.outbox.is_empty() {
+            self.taken_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), Ended> {
+        loop {
+            self.input.reserve(READ_BYTES);
+            match self.socket.try_read_buf(&mut self.input) {
+                Ok(0) => return Err(Ended::Eof),
+                Ok(_) => {
+                    self.clock.heard(Instant::now());
+                    self.take_in()?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn take_in(&mut self) -> Result<(), Ended> {
+        while let Some(body) = next_body(&mut self.input, self.context.config.message_bytes_max)? {
+            match SubscriberMessage::decode(&body)? {
+                SubscriberMessage::Ping(nonce) => self.pong = Some(nonce),
+                SubscriberMessage::Pong(_) | SubscriberMessage::Ignored(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// In a drain: whether the subscriber has everything, or takes nothing any more.
+    fn judge_end(&mut self) -> Result<(), Ended> {
+        let Ending::Final(head) = *self.ending.borrow() else {
+            return Ok(());
+        };
+        let is_served = self.subscription.next_offset >= head && self.outbox.is_empty();
+        if is_served || self.taken_at.elapsed() >= DRAIN_STALL_MAX {
+            return Err(self.with_position(WireError::new(
+                ErrorCode::Draining,
+                "the daemon is draining; go on from the offset in detail when it is back",
+            )));
+        }
+        Ok(())
+    }
+
+    /// Where the subscriber is to go on, for errors that say so.
+    fn with_position(&self, error: WireError) -> Ended {
+        match error.code {
+            ErrorCode::Draining => Ended::Error(error.with_detail(self.subscription.next_offset)),
+            _ => Ended::Error(error),
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let mut due = self.clock.next_due();
+        if !self.outbox.is_full() {
+            due = due.min(self.progress_at);
+        }
+        if self.catch_up.is_paused() {
+            due = due.min(self.taken_at + IDLE_TURN_MAX);
+        }
+        if matches!(*self.ending.borrow(), Ending::Final(_)) {
+            due = due.min(self.taken_at + DRAIN_STALL_MAX);
+        }
+        due
+    }
+
+    fn act_on_time(&mut self) -> Result<(), Ended> {
+        let now = Instant::now();
+        if self.catch_up.is_paused() && self.outbox.is_full() && now >= self.taken_at + IDLE_TURN_MAX {
+            self.catch_up.give_up();
+        }
+        match self.clock.act(now) {
+            Some(Due::Ping(nonce)) => self.ping = Some(nonce),
+            Some(Due::Idle(silence)) => {
+                let text = format!("nothing heard for {silence:?}");
+                return Err(Ended::Error(WireError::new(ErrorCode::Idle, text)));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}

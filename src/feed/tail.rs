@@ -1,0 +1,357 @@
+//! The newest durable frames, encoded once for all subscribers.
+//!
+//! The commit thread only leaves its batches here ([`Tail::publish`]); a task encodes them into a ring of bounded size
+//! ([`Tail::run`]). A subscriber asks by offset: what is not in the ring any more it reads from the log, so there is no
+//! seam between the two that could lose or repeat a frame.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{Notify, watch};
+
+use crate::archive::Commit;
+use crate::frame::{Frame, FramePriority, Selection, SourceKind};
+use crate::wire::Deliver;
+use crate::wire::feed::deliver_bytes;
+
+/// A piece of the ring is cut from here on, so that a slice of it pins little.
+const PIECE_BYTES: usize = 128 << 10;
+/// Of the room for the tail, this part may be waiting to be encoded.
+const PENDING_DIVISOR: usize = 4;
+
+/// The ring, and what waits to get into it.
+pub struct Tail {
+    bytes_max: usize,
+    pending: Mutex<Pending>,
+    work: Notify,
+    ring: Mutex<Ring>,
+    /// Offset behind the newest frame in the ring.
+    next: watch::Sender<u64>,
+    subscribers: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Pending {
+    commits: VecDeque<Run>,
+    bytes: usize,
+    /// Commits were let go up to this offset, for want of room.
+    skipped_to: Option<u64>,
+    closed: bool,
+}
+
+/// Frames with offsets that follow each other.
+struct Run {
+    first_offset: u64,
+    batches: Vec<Arc<[Frame]>>,
+}
+
+/// Encoded frames with offsets that follow each other. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Piece(Arc<PieceData>);
+
+struct PieceData {
+    first_offset: u64,
+    messages: Bytes,
+    marks: Box<[Mark]>,
+}
+
+/// Of one message: where it ends, and what a selection looks at.
+struct Mark {
+    end: u32,
+    source_id: u32,
+    kind: SourceKind,
+    priority: FramePriority,
+}
+
+/// Pieces that follow each other.
+struct Ring {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    next_offset: u64,
+}
+
+/// What the ring has at an offset.
+pub(super) enum Found {
+    /// Frames from that offset on.
+    Piece(Piece),
+    /// Nothing yet: it is the next to come.
+    AtEnd,
+    /// The ring begins later: here.
+    Behind(u64),
+}
+
+impl Tail {
+    /// Keeps up to `bytes_max` bytes, what waits to be encoded included.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes_max,
+            pending: Mutex::default(),
+            work: Notify::new(),
+            ring: Mutex::new(Ring { pieces: VecDeque::new(), bytes: 0, next_offset: 0 }),
+            next: watch::Sender::new(0),
+            subscribers: AtomicUsize::new(0),
+        })
+    }
+
+    /// Takes note of a commit. Never blocks for long: it is called on the commit thread.
+    ///
+    /// Without subscribers nothing is kept. With too much waiting to be encoded all of it is let go: subscribers then
+    /// read it from the log.
+    pub fn publish(&self, commit: &Commit<'_>) {
+        if self.subscribers.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let bytes: usize = commit.frames.iter().flat_map(|batch| batch.iter()).map(deliver_bytes).sum();
+        let mut pending = lock(&self.pending);
+        if pending.bytes > 0 && pending.bytes + bytes > self.bytes_max / PENDING_DIVISOR {
+            pending.commits.clear();
+            pending.bytes = 0;
+            pending.skipped_to = Some(commit.next_offset);
+        } else {
+            pending.bytes += bytes;
+            pending
+                .commits
+                .push_back(Run { first_offset: commit.first_offset, batches: commit.frames.to_vec() });
+        }
+        drop(pending);
+        self.work.notify_one();
+    }
+
+    /// Encodes what is published until [`Tail::close`].
+    pub async fn run(&self) {
+        loop {
+            let taken = {
+                let mut pending = lock(&self.pending);
+                let skipped_to = pending.skipped_to.take();
+                match pending.commits.pop_front() {
+                    None if skipped_to.is_none() && pending.closed => return,
+                    run => (run, skipped_to),
+                }
+            };
+            match taken {
+                (None, None) => self.work.notified().await,
+                (run, skipped_to) => {
+                    if let Some(offset) = skipped_to {
+                        lock(&self.ring).restart(offset);
+                    }
+                    self.encode(run.as_ref());
+                    // Encoding is work: others get their turn in between.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Lets [`Tail::run`] end when all that was published is encoded.
+    pub fn close(&self) {
+        lock(&self.pending).closed = true;
+        self.work.notify_one();
+    }
+
+    fn encode(&self, run: Option<&Run>) {
+        let mut encoder = run.map(|run| Encoder::new(run.first_offset));
+        for frame in run.iter().flat_map(|run| run.batches.iter()).flat_map(|batch| batch.iter()) {
+            let Some(encoder) = &mut encoder else { break };
+            if encoder.is_full() {
+                self.push(encoder.finish());
+            }
+            encoder.push(frame);
+        }
+        if let Some(mut encoder) = encoder {
+            self.push(encoder.finish());
+            let bytes: usize =
+                run.iter().flat_map(|run| run.batches.iter()).flat_map(|b| b.iter()).map(deliver_bytes).sum();
+            let mut pending = lock(&self.pending);
+            pending.bytes = pending.bytes.saturating_sub(bytes);
+        }
+        let next_offset = lock(&self.ring).next_offset;
+        self.next.send_if_modified(|next| std::mem::replace(next, next_offset) != next_offset);
+    }
+
+    fn push(&self, piece: Piece) {
+        let bytes_max = self.bytes_max - self.bytes_max / PENDING_DIVISOR;
+        lock(&self.ring).push(piece, bytes_max);
+    }
+
+    /// Counts a subscriber, which begins with what is committed from `head` on at the latest.
+    ///
+    /// `head` is read after the count went up, so that no commit falls between the two.
+    pub(super) fn subscribe(self: &Arc<Self>, head: impl FnOnce() -> u64) -> (Follower, u64) {
+        let mut ring = lock(&self.ring);
+        let is_first = self.subscribers.fetch_add(1, Ordering::AcqRel) == 0;
+        let head = head();
+        if is_first {
+            ring.restart(head);
+        }
+        drop(ring);
+        let changed = self.next.subscribe();
+        (Follower { tail: Arc::clone(self), changed }, head)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ring {
+    /// Forgets everything and goes on at `offset`.
+    fn restart(&mut self, offset: u64) {
+        self.pieces.clear();
+        self.bytes = 0;
+        self.next_offset = offset;
+    }
+
+    fn push(&mut self, piece: Piece, bytes_max: usize) {
+        if piece.next_offset() <= self.next_offset {
+            // It was committed before the ring began anew.
+            return;
+        }
+        if piece.first_offset() != self.next_offset {
+            self.restart(piece.first_offset());
+        }
+        self.next_offset = piece.next_offset();
+        self.bytes += piece.weight();
+        self.pieces.push_back(piece);
+        while self.bytes > bytes_max
+            && let Some(oldest) = self.pieces.pop_front()
+        {
+            self.bytes -= oldest.weight();
+        }
+    }
+
+    fn find(&self, offset: u64) -> Found {
+        if offset >= self.next_offset {
+            return Found::AtEnd;
+        }
+        let first = self.pieces.front().map_or(self.next_offset, Piece::first_offset);
+        if offset < first {
+            return Found::Behind(first);
+        }
+        let index = self.pieces.partition_point(|piece| piece.next_offset() <= offset);
+        self.pieces.get(index).map_or(Found::AtEnd, |piece| Found::Piece(piece.clone()))
+    }
+
+    /// Bytes of the ring from `offset` on, to a piece.
+    fn bytes_from(&self, offset: u64) -> usize {
+        let index = self.pieces.partition_point(|piece| piece.next_offset() <= offset);
+        self.pieces.range(index..).map(|piece| piece.0.messages.len()).sum()
+    }
+}
+
+/// A subscriber's hold on the tail.
+pub(super) struct Follower {
+    tail: Arc<Tail>,
+    changed: watch::Receiver<u64>,
+}
+
+impl Follower {
+    pub(super) fn find(&self, offset: u64) -> Found {
+        lock(&self.tail.ring).find(offset)
+    }
+
+    /// Whether so much lies between `offset` and the newest frame that a timely subscriber skips it.
+    pub(super) fn is_late(&self, offset: u64) -> bool {
+        lock(&self.tail.ring).bytes_from(offset) > self.tail.bytes_max / PENDING_DIVISOR
+    }
+
+    /// Offset behind the newest frame in the ring.
+    pub(super) fn next_offset(&self) -> u64 {
+        lock(&self.tail.ring).next_offset
+    }
+
+    /// Waits until there is something new in the ring. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        if self.changed.changed().await.is_err() {
+            // The tail outlives its followers, who hold it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.tail.subscribers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Encoder {
+    first_offset: u64,
+    messages: BytesMut,
+    marks: Vec<Mark>,
+}
+
+impl Encoder {
+    fn new(first_offset: u64) -> Self {
+        Self { first_offset, messages: BytesMut::new(), marks: Vec::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.messages.len() >= PIECE_BYTES
+    }
+
+    fn push(&mut self, frame: &Frame) {
+        let offset = self.first_offset + self.marks.len() as u64;
+        if self.messages.capacity() == 0 {
+            self.messages.reserve(PIECE_BYTES.min(16 * deliver_bytes(frame)));
+        }
+        Deliver::encode(offset, frame, &mut self.messages);
+        self.marks.push(Mark {
+            end: self.messages.len() as u32,
+            source_id: frame.source_id,
+            kind: frame.source_kind,
+            priority: frame.priority,
+        });
+    }
+
+    /// What was pushed so far; goes on behind it.
+    fn finish(&mut self) -> Piece {
+        let first_offset = self.first_offset;
+        self.first_offset += self.marks.len() as u64;
+        Piece(Arc::new(PieceData {
+            first_offset,
+            messages: std::mem::take(&mut self.messages).freeze(),
+            marks: std::mem::take(&mut self.marks).into_boxed_slice(),
+        }))
+    }
+}
+
+impl Piece {
+    fn first_offset(&self) -> u64 {
+        self.0.first_offset
+    }
+
+    pub(super) fn next_offset(&self) -> u64 {
+        self.0.first_offset + self.0.marks.len() as u64
+    }
+
+    fn weight(&self) -> usize {
+        self.0.messages.len() + size_of_val(&*self.0.marks)
+    }
+
+    /// The messages of the frames that `selection` takes, from `offset` on.
+    pub(super) fn select(&self, offset: u64, selection: &Selection) -> Bytes {
+        let skipped = usize::try_from(offset.saturating_sub(self.0.first_offset)).unwrap_or(usize::MAX);
+        let skipped = skipped.min(self.0.marks.len());
+        let start = self.start_of(skipped);
+        if selection.is_all() {
+            return self.0.messages.slice(start..);
+        }
+        let mut chosen = BytesMut::new();
+        let mut start = start;
+        for mark in &self.0.marks[skipped..] {
+            let end = mark.end as usize;
+            if selection.takes_stream(mark.source_id, mark.kind, mark.priority) {
+                chosen.extend_from_slice(&self.0.messages[start..end]);
+            }
+            start = end;
+        }
+        chosen.freeze()
+    }
+
+    fn start_of(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |before| self.0.marks[before].end as usize)
+    }
+}
