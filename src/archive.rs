@@ -6,7 +6,7 @@
 //!
 //! Reading order: `format` is the layout byte by byte, `gather` the hand-over, `commit` the thread, `space` the
 //! reserve and the gate for routine frames, `scan` walks over blocks and damage, `recover` stands on it, `reader` and
-//! `cli` as well. All file access goes through [`Storage`].
+//! `cli` as well, `upkeep` tends what is sealed. All file access goes through [`Storage`].
 
 pub mod cli;
 mod commit;
@@ -17,6 +17,7 @@ pub mod export;
 mod format;
 mod gather;
 mod history;
+mod index;
 pub(crate) mod line;
 mod positions;
 mod reader;
@@ -27,6 +28,7 @@ mod space;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -41,11 +43,13 @@ use dir::Dir;
 use gather::Gather;
 use space::Space;
 use storage::Context;
+use upkeep::{Clock, Link, SystemClock, Upkeep};
 
-pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError};
+pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, Retention};
 pub use error::{AppendError, ArchiveError, OpenError};
 pub use format::charge;
 pub use history::History;
+pub use index::build_indexes;
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame};
 pub use recover::{Hole, Recovery};
@@ -127,6 +131,20 @@ pub struct ArchiveStats {
     pub rotations: AtomicU64,
     /// Times a commit had to wait because even the reserve was used up.
     pub space_waits: AtomicU64,
+    /// Segments there are, the one being written included.
+    pub segments: AtomicU64,
+    /// Bytes of the segments and their side files, space allocated ahead included.
+    pub segment_bytes: AtomicU64,
+    /// Segments removed by retention.
+    pub expired_segments: AtomicU64,
+    /// Offsets that were removed with them.
+    pub expired_frames: AtomicU64,
+    /// Bytes of the segments removed and their side files.
+    pub expired_bytes: AtomicU64,
+    /// Errors of upkeep. None of them stops the archive; each is tried again.
+    pub upkeep_errors: AtomicU64,
+    /// Segments whose upkeep failed last time and waits for the next.
+    pub upkeep_failing: AtomicU64,
 }
 
 /// What a run of the archive came to.
@@ -151,6 +169,16 @@ pub fn open(
     storage: impl Storage,
     observer: impl CommitObserver,
 ) -> Result<(Appender, Archive, Recovery), OpenError> {
+    open_with(config, storage, observer, Some(Arc::new(SystemClock::new())))
+}
+
+/// [`open`] with another clock; without one there is no upkeep.
+fn open_with(
+    config: Config,
+    storage: impl Storage,
+    observer: impl CommitObserver,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<(Appender, Archive, Recovery), OpenError> {
     config.validate()?;
     let dir = Dir { storage: Arc::new(storage), path: config.dir.clone() };
     dir.storage.create_dir(&dir.path).context("create", &dir.path)?;
@@ -160,33 +188,48 @@ pub fn open(
         }
         OpenError::Storage(StorageError { op: "lock", path: dir.path.clone(), source })
     })?;
+    let lock: Lock = lock.into();
+    let id = dir.id()?;
     let recovered = recover::recover(&dir, &config)?;
     let report = recovered.report;
-    let history_dir = dir.clone();
-    let space = Space::new(dir, &config, report.log_id, recovered.current);
+    let gather = Arc::new(Gather::new(&Limits::new(&config)));
+    let link = Arc::new(Link::new(Arc::clone(&gather)));
+    let outlets = Arc::new(Outlets::new(&report));
+    let space = Space::new(dir.clone(), &config, report.log_id, recovered.current);
     let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
-    let (archive, appender) = start(&config, log, &report, history_dir, observer, lock)?;
+    let history = History {
+        storage: Arc::clone(&dir.storage),
+        dir: dir.path.clone(),
+        log_id: report.log_id,
+        first_offset: outlets.first_offset.subscribe(),
+        watermark: outlets.watermark.subscribe(),
+    };
+    let (mut archive, appender) = start(&config, log, &link, outlets, history, observer, Arc::clone(&lock))?;
+    if let Some(clock) = clock {
+        let outlets = Arc::clone(&archive.outlets);
+        let (retention, steps) = (config.retention, upkeep::default_steps());
+        let parts = upkeep::Parts { dir, id, retention, clock, steps, link, outlets };
+        archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
+    }
     Ok((appender, archive, report))
 }
+
+/// Held until the last thread that writes has ended.
+type Lock = Arc<dyn std::any::Any + Send + Sync>;
 
 fn start(
     config: &Config,
     log: Log,
-    recovered: &Recovery,
-    dir: Dir,
+    link: &Arc<Link>,
+    outlets: Arc<Outlets>,
+    history: History,
     observer: impl CommitObserver,
-    lock: Box<dyn std::any::Any + Send>,
+    lock: Lock,
 ) -> Result<(Archive, Appender), OpenError> {
-    let gather = Arc::new(Gather::new(&Limits::new(config)));
-    let outlets = Arc::new(Outlets {
-        status: watch::Sender::new(Status::Ok),
-        routine_limit: watch::Sender::new(0),
-        watermark: watch::Sender::new(recovered.next_offset),
-        first_offset: watch::Sender::new(recovered.first_offset),
-        stats: Arc::default(),
-    });
+    let gather = Arc::clone(link.gather());
     let mut committer = Committer {
         gather: Arc::clone(&gather),
+        link: Arc::clone(link),
         commit_delay: config.commit_delay,
         outlets: Arc::clone(&outlets),
         observer,
@@ -198,6 +241,7 @@ fn start(
     let end = EndGuard {
         gather: Arc::clone(&gather),
         outlets: Arc::clone(&outlets),
+        link: Arc::clone(link),
         error: Some("the commit thread could not be started".into()),
         _ended_tx: ended_tx,
     };
@@ -213,14 +257,9 @@ fn start(
             result
         })
         .map_err(OpenError::Thread)?;
-    let history = History {
-        storage: dir.storage,
-        dir: dir.path,
-        log_id: recovered.log_id,
-        first_offset: outlets.first_offset.subscribe(),
-        watermark: outlets.watermark.subscribe(),
-    };
-    let archive = Archive { gather: Arc::clone(&gather), outlets, history, thread: Some((ended_rx, thread)) };
+    let (gather_handle, link) = (Arc::clone(&gather), Arc::clone(link));
+    let thread = Some((ended_rx, thread));
+    let archive = Archive { gather: gather_handle, outlets, history, link, thread, upkeep: None };
     let appender = Appender(Arc::new(AppenderGuard(gather)));
     Ok((archive, appender))
 }
@@ -229,12 +268,14 @@ fn start(
 struct EndGuard {
     gather: Arc<Gather>,
     outlets: Arc<Outlets>,
+    link: Arc<Link>,
     error: Option<Arc<str>>,
     _ended_tx: oneshot::Sender<()>,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        self.link.stop();
         let Some(error) = self.error.take() else {
             self.gather.fail("the archive has ended".into());
             return;
@@ -274,12 +315,15 @@ impl Appender {
     }
 }
 
-/// The running archive. Dropped without [`Archive::finish`], the thread ends after the commit in hand.
+/// The running archive. Dropped without [`Archive::finish`], its threads end after the commit and the step of upkeep in
+/// hand; the directory stays locked until then.
 pub struct Archive {
     gather: Arc<Gather>,
     outlets: Arc<Outlets>,
     history: History,
+    link: Arc<Link>,
     thread: Option<(oneshot::Receiver<()>, CommitThread)>,
+    upkeep: Option<upkeep::Handle>,
 }
 
 type CommitThread = JoinHandle<Result<Summary, StorageError>>;
@@ -309,13 +353,21 @@ impl Archive {
         self.history.clone()
     }
 
+    /// Offset of the oldest frame that is kept. Only grows.
+    #[must_use]
+    pub fn first_offset(&self) -> watch::Receiver<u64> {
+        self.outlets.first_offset.subscribe()
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> Arc<ArchiveStats> {
         Arc::clone(&self.outlets.stats)
     }
 
-    /// Waits until every [`Appender`] is dropped, the rest is durable and the thread has ended.
+    /// Waits until every [`Appender`] is dropped, the rest is durable and the threads have ended.
+    ///
+    /// Upkeep ends at once, or after the step in hand.
     ///
     /// # Errors
     /// [`ArchiveError`] when storage failed or the thread panicked, now or earlier.
@@ -323,6 +375,7 @@ impl Archive {
     /// # Cancel safety
     /// Dropping it abandons the archive: what is not yet durable is let go.
     pub async fn finish(mut self) -> Result<Summary, ArchiveError> {
+        self.link.stop();
         if let Some((ended_rx, _)) = &mut self.thread {
             // The sender is never used: its drop is the signal.
             _ = ended_rx.await;
@@ -330,7 +383,11 @@ impl Archive {
         let Some((_, thread)) = self.thread.take() else {
             unreachable!("only `finish` takes the thread, and it consumes the archive");
         };
-        match thread.join() {
+        let joined = thread.join();
+        if let Some(upkeep) = self.upkeep.take() {
+            upkeep.join().await;
+        }
+        match joined {
             Ok(result) => Ok(result?),
             Err(panic) => Err(ArchiveError::Panicked(panic_text(&*panic))),
         }
@@ -339,6 +396,7 @@ impl Archive {
 
 impl Drop for Archive {
     fn drop(&mut self) {
+        self.link.stop();
         if self.thread.is_some() {
             self.gather.abandon();
         }

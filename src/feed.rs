@@ -25,6 +25,8 @@ mod outbox;
 pub mod registry;
 mod session;
 pub mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use registry::Registry;
 pub use tail::Tail;

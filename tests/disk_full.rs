@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::command::say_aloud;
+use support::fleet::{Fleet, FleetLog};
 use support::mount::Tmpfs;
 use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, code, cost};
+use telemetry_aggregator::sim::Plan;
 
 /// Small messages and few streams let the reserve be small.
 const CONFIG: &str = r#"
@@ -32,11 +34,16 @@ const DISK_BYTES: u64 = 24 << 20;
 
 const PAYLOAD_BYTES: usize = 4_000;
 
-/// Runs `test` with a tmpfs, here or in namespaces of its own.
+/// Runs `test` with a tmpfs of [`DISK_BYTES`], see [`with_tmpfs_of`].
 fn with_tmpfs(name: &str, test: impl FnOnce(&Tmpfs)) {
+    with_tmpfs_of(DISK_BYTES, name, test);
+}
+
+/// Runs `test` with a tmpfs, here or in namespaces of its own.
+fn with_tmpfs_of(bytes: u64, name: &str, test: impl FnOnce(&Tmpfs)) {
     const WITHIN: &str = "DISK_FULL_WITHIN_NAMESPACE";
     if rustix::process::geteuid().is_root()
-        && let Some(tmpfs) = Tmpfs::mount(DISK_BYTES)
+        && let Some(tmpfs) = Tmpfs::mount(bytes)
     {
         return test(&tmpfs);
     }
@@ -169,6 +176,64 @@ fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
         let books = daemon.stop();
         assert_eq!(books.archived, next[0] + next[1]);
         assert_archived(&daemon, next);
+    });
+}
+
+/// 48 satellites fill 64 MiB to the brim with telemetry alone, while one more has nothing but emergencies to say.
+#[test]
+fn a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency() {
+    let name = "a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency";
+    with_tmpfs_of(64 << 20, name, |tmpfs| {
+        let config = CONFIG.replace("max_streams = 16", "max_streams = 64");
+        let mut daemon = Daemon::start_at(tmpfs.home(), &config);
+        tmpfs.take(24 << 20);
+        let plan = Plan {
+            connect: daemon.address().to_string(),
+            replays: 0,
+            frames: Some(900),
+            payload_bytes: 1_115,
+            emergency_ratio: 0.0,
+            linger: 2 * LIMIT,
+            ..Plan::default()
+        };
+        let fleet = Fleet::start(plan.clone());
+        let hello = Hello::new(1_000).epoch(1);
+        let (mut client, _) = Client::open(daemon.address(), &hello);
+        let (mut next, mut slowest) = (0, Duration::ZERO);
+        let mut emergency = |client: &mut Client| {
+            let started = Instant::now();
+            client.deliver(EMERGENCY, next, &payload(EMERGENCY, next));
+            next += 1;
+            slowest = slowest.max(started.elapsed());
+        };
+        let is_full = |line: &String| line.contains("the reserve is in use, routine frames wait");
+        while !daemon.lines().iter().any(is_full) {
+            emergency(&mut client);
+        }
+        let stuck = fleet.counts().acked;
+        for _ in 0..100 {
+            emergency(&mut client);
+        }
+        assert!(stuck < 48 * 900, "the fleet was done before the disk was full");
+        assert!(tmpfs.free_bytes() < 1 << 20, "{} bytes are free on a full disk", tmpfs.free_bytes());
+
+        tmpfs.free();
+        daemon.wait_line("the archive has space again");
+        for _ in 0..100 {
+            emergency(&mut client);
+        }
+        let report = fleet.wait();
+        assert!(report.is_complete(), "{report:?}");
+        println!("{next} emergencies acknowledged on the way, the slowest after {slowest:?}");
+        assert_eq!(client.bye([next, 0]), [next, 0]);
+        let books = daemon.stop();
+        assert_eq!(books.archived, 48 * 900 + next);
+        let mut emergencies = 0;
+        let of_fleet = FleetLog::read(&plan, &daemon.archive_dir(), |frame| {
+            assert_eq!((frame.source_id, frame.sequence), (1_000, emergencies));
+            emergencies += 1;
+        });
+        assert_eq!((of_fleet, emergencies), (48 * 900, next));
     });
 }
 

@@ -12,7 +12,8 @@ use super::positions::PositionTable;
 use super::segment::BlockContent;
 use super::space::{Shortage, Space};
 use super::storage::StorageError;
-use super::{ArchiveStats, Commit, CommitObserver, Durable, Status, Summary};
+use super::upkeep::Link;
+use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, Status, Summary};
 use crate::frame::Frame;
 
 /// After this long without a commit the last one is attested.
@@ -30,9 +31,23 @@ pub(super) struct Outlets {
     pub(super) stats: Arc<ArchiveStats>,
 }
 
+impl Outlets {
+    /// As they are before the first commit.
+    pub(super) fn new(recovery: &Recovery) -> Self {
+        Self {
+            status: watch::Sender::new(Status::Ok),
+            routine_limit: watch::Sender::new(0),
+            watermark: watch::Sender::new(recovery.next_offset),
+            first_offset: watch::Sender::new(recovery.first_offset),
+            stats: Arc::default(),
+        }
+    }
+}
+
 /// All state of the commit thread.
 pub(super) struct Committer<O> {
     pub(super) gather: Arc<Gather>,
+    pub(super) link: Arc<Link>,
     pub(super) commit_delay: Duration,
     pub(super) outlets: Arc<Outlets>,
     pub(super) observer: O,
@@ -78,6 +93,7 @@ impl<O: CommitObserver> Committer<O> {
             self.log.tend()?;
             self.publish();
         }
+        self.link.check()?;
         self.log.close()?;
         self.log.summary.next_offset = self.log.next_offset;
         Ok(self.log.summary)
@@ -98,6 +114,7 @@ impl<O: CommitObserver> Committer<O> {
         }
         let written = Instant::now();
         self.log.space.current.sync()?;
+        self.link.check()?;
         let first_offset = self.log.next_offset;
         let bytes = self.log.encoder.len();
         self.log.committed(batches);
@@ -126,6 +143,8 @@ impl<O: CommitObserver> Committer<O> {
     pub(super) fn publish(&mut self) {
         let limit = self.log.raise_limit();
         let outlets = &self.outlets;
+        let current = &self.log.space.current;
+        self.link.writing(current.base, current.allocated.max(current.position));
         outlets.stats.rotations.store(self.log.space.rotations, Relaxed);
         outlets.routine_limit.send_if_modified(|known| std::mem::replace(known, limit) != limit);
         let shortage = self.log.space.shortage();

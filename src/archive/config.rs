@@ -34,6 +34,20 @@ pub struct Config {
     pub max_streams: usize,
     /// Largest payload of a frame.
     pub payload_bytes_max: usize,
+    /// What is kept of sealed segments.
+    pub retention: Retention,
+}
+
+/// When sealed segments are deleted, oldest first. The default keeps all of them.
+///
+/// Clients resume where they stood whatever has expired: each segment begins with the positions of all streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Age of a segment's youngest frame, by its `received_ns`, from which it goes.
+    pub age: Option<Duration>,
+    /// Bytes of all segments and their side files, the segment being written included, beyond which the oldest goes. The
+    /// reserve and `lost/` do not count.
+    pub bytes: Option<u64>,
 }
 
 impl Default for Config {
@@ -45,6 +59,7 @@ impl Default for Config {
             reserve_bytes: 64 << 20,
             max_streams: 10_000,
             payload_bytes_max: 128 << 10,
+            retention: Retention::default(),
         }
     }
 }
@@ -80,6 +95,14 @@ pub enum ConfigError {
         /// The segment size as configured.
         segment: u64,
     },
+    /// Retention must leave a sealed segment beside the one being written, and the reserve.
+    #[error("archive retention is {found} bytes, at least {min} are needed for two segments and the reserve")]
+    Retention {
+        /// As configured.
+        found: u64,
+        /// The smallest that works.
+        min: u64,
+    },
 }
 
 impl Config {
@@ -104,7 +127,17 @@ impl Config {
         if self.segment_bytes < self.reserve_bytes {
             return Err(ConfigError::Segment { reserve: self.reserve_bytes, segment: self.segment_bytes });
         }
-        Ok(())
+        let min = self.retention_bytes_min();
+        match self.retention.bytes {
+            Some(found) if found < min => Err(ConfigError::Retention { found, min }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The smallest [`Retention::bytes`]: two segments and the reserve.
+    #[must_use]
+    pub fn retention_bytes_min(&self) -> u64 {
+        self.segment_bytes.saturating_mul(2).saturating_add(self.reserve_bytes)
     }
 
     /// The smallest reserve: positions of all streams, what is past the gate when it closes, and as much again for

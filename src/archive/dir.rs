@@ -1,5 +1,6 @@
 //! The archive's directory: names, listing, and what is kept of torn tails.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +18,15 @@ pub(super) fn segment_name(base: u64) -> String {
     format!("{base:020}.seg")
 }
 
+/// Endings of the files that belong to a segment and can be made anew from it: `<base><ending>`.
+pub(super) const SIDE_FILES: [&str; 3] = [".idx", ".idx.tmp", ".exported"];
+
 fn base_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
+    base_before(name, ".seg")
+}
+
+fn base_before(name: &str, ending: &str) -> Option<u64> {
+    let digits = name.strip_suffix(ending)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok())?
 }
@@ -31,6 +39,17 @@ pub(super) fn list_segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64
     Ok(bases)
 }
 
+/// What tells one directory from another, whatever its name.
+pub(super) type DirId = (u64, u64);
+
+/// What is in the directory.
+pub(super) struct Listing {
+    /// Bases of the segments.
+    pub(super) segments: BTreeSet<u64>,
+    /// Base and ending of the side files.
+    pub(super) side_files: Vec<(u64, &'static str)>,
+}
+
 /// The archive's directory and the storage it is on.
 #[derive(Clone)]
 pub(super) struct Dir {
@@ -41,6 +60,10 @@ pub(super) struct Dir {
 impl Dir {
     pub(super) fn segment(&self, base: u64) -> PathBuf {
         self.path.join(segment_name(base))
+    }
+
+    pub(super) fn side_file(&self, base: u64, ending: &str) -> PathBuf {
+        self.path.join(format!("{base:020}{ending}"))
     }
 
     /// A segment in the making that recovery has not yet put in place.
@@ -60,6 +83,29 @@ impl Dir {
 
     pub(super) fn segments(&self) -> Result<Vec<u64>, StorageError> {
         list_segments(&*self.storage, &self.path)
+    }
+
+    pub(super) fn list(&self) -> Result<Listing, StorageError> {
+        let names = self.storage.list(&self.path).context("list", &self.path)?;
+        let side_file =
+            |name: &String| SIDE_FILES.iter().find_map(|ending| Some((base_before(name, ending)?, *ending)));
+        Ok(Listing {
+            segments: names.iter().filter_map(|name| base_of(name)).collect(),
+            side_files: names.iter().filter_map(side_file).collect(),
+        })
+    }
+
+    /// Which directory the path leads to now.
+    pub(super) fn id(&self) -> Result<DirId, StorageError> {
+        self.storage.identity(&self.path).context("find", &self.path)
+    }
+
+    /// Bytes of a file, 0 where there is none.
+    pub(super) fn size(&self, path: &Path) -> Result<u64, StorageError> {
+        match self.storage.open(path, Access::Read).and_then(|file| file.size()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            result => result.context("measure", path),
+        }
     }
 
     pub(super) fn scan(&self, base: u64) -> Result<Scanner, StorageError> {

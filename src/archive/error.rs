@@ -43,8 +43,8 @@ pub enum OpenError {
         /// What is free on its file system.
         free_bytes: u64,
     },
-    /// The commit thread cannot be started.
-    #[error("cannot start the commit thread: {0}")]
+    /// A thread cannot be started.
+    #[error("cannot start a thread of the archive: {0}")]
     Thread(std::io::Error),
 }
 

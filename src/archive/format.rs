@@ -98,7 +98,8 @@ mod positions;
 #[cfg(test)]
 mod tests;
 
-pub(super) use frames::{BlockEncoder, FrameIter, encoded_len};
+pub(super) use bytes::Cursor;
+pub(super) use frames::{BlockEncoder, FrameHeader, FrameIter, OriginHeader, encoded_len, push_origin};
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
 pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
 
@@ -115,7 +116,8 @@ pub(super) const ALIGNMENT: u64 = 8;
 /// Largest body a reader takes; a limit on memory, far above what is written.
 pub(super) const BODY_BYTES_MAX: u64 = 32 << 20;
 
-const FRAMES_PREFIX_BYTES: usize = 8;
+/// Bytes of a body of frames before the first of them.
+pub(super) const FRAMES_PREFIX_BYTES: usize = 8;
 /// Bytes of a frame without its payload: the least that one takes.
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
 const ORIGIN_HEADER_BYTES: usize = 16;

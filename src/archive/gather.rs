@@ -135,7 +135,7 @@ impl Gather {
     ) -> Next {
         let mut state = self.lock();
         loop {
-            if state.abandoned {
+            if state.abandoned || state.failed.is_some() {
                 return Next::End;
             }
             let now = Instant::now();
@@ -169,15 +169,15 @@ impl Gather {
         self.room.notify_waiters();
     }
 
-    /// Sleeps for `pause`, or less when the archive is abandoned; says whether it was.
+    /// Sleeps for `pause`, or less when the archive is abandoned or has failed; says whether it was.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
-        while !state.abandoned && Instant::now() < until {
+        while !state.abandoned && state.failed.is_none() && Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now());
             state = self.sleep(state, Some(left));
         }
-        state.abandoned
+        state.abandoned || state.failed.is_some()
     }
 
     fn sleep<'a>(&self, state: MutexGuard<'a, State>, pause: Option<Duration>) -> MutexGuard<'a, State> {
@@ -202,12 +202,13 @@ impl Gather {
         self.work.notify_one();
     }
 
-    /// Refuses everything from here on, with `error`.
+    /// Refuses everything from here on, with `error`, and ends the thread.
     pub(super) fn fail(&self, error: Arc<str>) {
         let mut state = self.lock();
         state.failed = Some(error);
         state.batches.clear();
         drop(state);
+        self.work.notify_one();
         self.room.notify_waiters();
     }
 

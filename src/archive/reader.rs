@@ -1,4 +1,10 @@
 //! Reading an archive, also while a daemon writes it: no lock is taken, every whole block is shown.
+//!
+//! A sealed segment is read by its index where that saves reading, see [`index`](super::index). Whatever an index says is
+//! checked on the way; where something does not fit, the segment is walked through instead, from the offset reached.
+
+mod gaps;
+mod open;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,6 +15,8 @@ use super::format::{BlockHeader, BlockKind, FrameIter, SEGMENT_HEADER_BYTES, VER
 use super::scan::{Head, Scanner, Step};
 use super::storage::{DiskStorage, Storage, StorageError};
 use crate::frame::{Frame, Selection};
+use gaps::{Cause, Gaps};
+use open::{Distrust, Open, Way};
 
 /// Which frames to read. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +70,8 @@ pub enum Item {
     Frame(StoredFrame),
     /// Damage; reading goes on behind it.
     Damage(Damage),
-    /// Offsets that were asked for and that retention has removed; reading goes on behind them.
+    /// Offsets that were asked for and that retention has removed; reading goes on behind them. Also for who asks from
+    /// offset 0 on: whether that was meant as "the oldest there is" only the caller knows.
     Expired(Range<u64>),
 }
 
@@ -85,6 +94,9 @@ pub enum ReadError {
 /// Reads a log in the order of its offsets, up to the last whole block.
 ///
 /// At the end it yields `None`; asked again later, it goes on with what was written since.
+///
+/// Damage is reported where something asked for may be lost by it. Parts of a segment that its index shows to hold
+/// nothing of the kind are not read, and so not checked.
 pub struct Reader {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
@@ -93,18 +105,11 @@ pub struct Reader {
     segment: Option<Open>,
     /// Offset of the next frame of the log.
     next_offset: u64,
+    /// Nothing below is yielded or reported: that has been done, and the way there is gone a second time.
+    floor: u64,
     frames: Option<FrameIter>,
     damage: Option<Range<u64>>,
-    ready: Option<Damage>,
-}
-
-struct Open {
-    base: u64,
-    scanner: Scanner,
-    /// Base of the segment behind, once there is one: from there on this one is superseded.
-    end_offset: Option<u64>,
-    /// Whether its end was reached after the segment behind was seen.
-    ended: bool,
+    gaps: Gaps,
 }
 
 impl Reader {
@@ -128,9 +133,10 @@ impl Reader {
             yielded: 0,
             segment: None,
             next_offset: 0,
+            floor: 0,
             frames: None,
             damage: None,
-            ready: None,
+            gaps: Gaps::default(),
         };
         reader.enter_first()?;
         Ok(reader)
@@ -139,10 +145,13 @@ impl Reader {
     /// Offset behind the last frame come upon, filtered out or not.
     #[must_use]
     pub fn next_offset(&self) -> u64 {
-        self.next_offset
+        self.next_offset.max(self.floor)
     }
 
-    /// Moves the end: reading goes on up to there. Has no effect on what was passed over already.
+    /// Moves the end of the offsets asked for; `None` is no end.
+    ///
+    /// Moved up, reading goes on where it stopped. That is how to follow a watermark. With an end, the caller says that
+    /// everything below it exists: a reader then searches for it, where at a live end it would only look.
     pub fn set_to_offset(&mut self, to_offset: Option<u64>) {
         self.filter.to_offset = to_offset;
     }
@@ -165,15 +174,21 @@ impl Reader {
         list_segments(&*self.storage, &self.dir)
     }
 
+    /// The offsets asked for and not done with.
+    fn asked(&self) -> Range<u64> {
+        self.filter.from_offset.max(self.floor)..self.filter.to_offset.unwrap_or(u64::MAX)
+    }
+
     /// Goes to the segment of the first offset asked for; `false` while there is none at all.
     fn enter_first(&mut self) -> Result<bool, ReadError> {
         let bases = self.list()?;
         let from = self.filter.from_offset;
         let start = bases.partition_point(|base| *base <= from).max(1) - 1;
-        match bases.get(start) {
-            Some(base) => self.enter(*base).map(|()| true),
-            None => Ok(false),
-        }
+        let Some(base) = bases.get(start) else {
+            return Ok(false);
+        };
+        self.gaps.push(Cause::Expired, from..*base);
+        self.enter(*base).map(|()| true)
     }
 
     /// Goes to the segment `base`, or behind it if it is gone.
@@ -188,80 +203,140 @@ impl Reader {
                     let Some(next) = bases.into_iter().find(|next| *next > base) else {
                         return Err(error.into());
                     };
+                    self.expired(self.next_offset.max(base)..next);
                     base = next;
-                    self.next_offset = self.next_offset.max(base);
                 }
                 result => break result?,
             }
         };
-        match scanner.head() {
-            Head::Sound(_) => {}
-            Head::Damaged => {
-                self.ready = Some(Damage {
-                    segment: scanner.path().to_owned(),
-                    bytes: 0..SEGMENT_HEADER_BYTES,
-                    offsets: base..base,
-                });
-            }
-            Head::Version(found) => {
-                let path = scanner.path().to_owned();
-                return Err(ReadError::Version { path, found });
-            }
+        if let Head::Version(found) = scanner.head() {
+            let path = scanner.path().to_owned();
+            return Err(ReadError::Version { path, found });
         }
         self.next_offset = self.next_offset.max(base);
-        let end_offset = self.list()?.into_iter().find(|next| *next > base);
-        self.segment = Some(Open { base, scanner, end_offset, ended: false });
+        let mut open = Open::new(base, scanner);
+        let bases = self.list()?;
+        if let Some(next) = bases.iter().copied().find(|next| *next > base) {
+            open.see_next(next, bases.contains(&base));
+        }
+        // What was read before the segment was entered anew is not yielded again.
+        let from = self.asked().start.max(self.next_offset);
+        open.choose_way(&*self.storage, &self.dir, &self.filter, from);
+        if !matches!(open.way, Way::Whole) {
+            self.floor = self.floor.max(self.next_offset);
+        }
+        self.segment = Some(open);
+        if base >= self.asked().start {
+            self.report_head(base);
+        }
         Ok(())
+    }
+
+    /// Notes that retention has removed `offsets`.
+    fn expired(&mut self, offsets: Range<u64>) {
+        self.next_offset = self.next_offset.max(offsets.end);
+        self.gaps.push(Cause::Expired, offsets);
     }
 
     /// Reads on to the next item; `None` at the end of what is there.
     fn advance(&mut self) -> Result<Option<Item>, ReadError> {
         loop {
-            if let Some(damage) = self.ready.take() {
-                return Ok(Some(Item::Damage(damage)));
+            if let Some(gap) = self.gaps.take(self.asked()) {
+                return Ok(Some(gap));
             }
             if let Some(frame) = self.next_frame() {
                 return Ok(Some(Item::Frame(frame)));
             }
-            let at_end = |to: &u64| self.next_offset >= *to;
-            if self.ready.is_none() && self.filter.to_offset.as_ref().is_some_and(at_end) {
-                return Ok(None);
-            }
-            let Some(open) = &mut self.segment else {
-                if self.enter_first()? {
-                    continue;
-                }
-                return Ok(None);
-            };
-            match open.scanner.next()? {
-                Step::Block(header, body) => self.block(&header, body),
-                Step::Damage(bytes) => self.damage = Some(bytes),
-                Step::End(position) => {
-                    if !self.leave(position)? {
-                        return Ok(None);
-                    }
-                }
+            if !self.read_on()? {
+                return Ok(self.gaps.take(self.asked()));
             }
         }
     }
 
+    /// The next frame of the block at hand, or of the runs.
     fn next_frame(&mut self) -> Option<StoredFrame> {
-        while let Some(frame) = self.frames.as_mut()?.next() {
-            let Some(frame) = frame else {
-                self.ready = self.missing(0..0, self.next_offset..self.next_offset);
-                break;
-            };
-            let offset = self.next_offset;
-            self.next_offset += 1;
-            let wanted = offset >= self.filter.from_offset
-                && self.filter.to_offset.is_none_or(|to| offset < to)
-                && self.filter.takes(&frame);
-            if wanted {
+        loop {
+            let stored = if self.frames.is_some() { self.next_of_block()? } else { self.next_of_runs()? };
+            if self.asked().contains(&stored.offset) && self.filter.takes(&stored.frame) {
+                return Some(stored);
+            }
+        }
+    }
+
+    fn next_of_block(&mut self) -> Option<StoredFrame> {
+        if self.is_at_end() {
+            return None;
+        }
+        match self.frames.as_mut()?.next() {
+            Some(Some(frame)) => {
+                let offset = self.next_offset;
+                self.next_offset += 1;
                 return Some(StoredFrame { offset, frame });
             }
+            Some(None) => self.missing(0..0, self.next_offset..self.next_offset),
+            None => {}
         }
         self.frames = None;
         None
+    }
+
+    fn next_of_runs(&mut self) -> Option<StoredFrame> {
+        let to = self.asked().end;
+        let open = self.segment.as_mut()?;
+        let Way::Runs { merge, covered } = &mut open.way else {
+            return None;
+        };
+        let end = open.end_offset?;
+        match merge.next(open.scanner.file(), to.min(end)) {
+            Ok(Some(stored)) => {
+                self.next_offset = stored.offset + 1;
+                Some(stored)
+            }
+            Ok(None) => {
+                self.next_offset = self.next_offset.max(to.min(end));
+                if to >= end {
+                    open.scanner.seek(*covered);
+                    open.way = Way::Whole;
+                }
+                None
+            }
+            Err(_) => {
+                let reached = self.next_offset;
+                self.start_over(&Distrust { reached });
+                None
+            }
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.next_offset >= self.asked().end
+    }
+
+    /// Goes on to the next block, gap or segment; `false` at the end.
+    fn read_on(&mut self) -> Result<bool, ReadError> {
+        if self.is_at_end() {
+            return Ok(false);
+        }
+        let more = self.filter.to_offset.is_some();
+        let Some(open) = &mut self.segment else {
+            return self.enter_first();
+        };
+        match open.step(&mut self.next_offset, more)? {
+            Ok(Step::Block(header, body)) => self.block(&header, body),
+            Ok(Step::Damage(bytes)) => self.damage = Some(bytes),
+            Ok(Step::End(position)) => return self.leave(position),
+            Err(distrust) => self.start_over(&distrust),
+        }
+        Ok(true)
+    }
+
+    /// Walks through the whole segment after all, from the offset reached.
+    fn start_over(&mut self, distrust: &Distrust) {
+        if let Some(open) = &mut self.segment {
+            open.start_over();
+            self.next_offset = open.base;
+            self.floor = self.floor.max(distrust.reached);
+        }
     }
 
     fn block(&mut self, header: &BlockHeader, body: bytes::Bytes) {
@@ -270,33 +345,40 @@ impl Reader {
         if self.segment.as_ref().is_some_and(superseded) && header.kind == BlockKind::Frames {
             return;
         }
+        if header.next_offset() > self.asked().start {
+            self.report_head(header.first_offset);
+        }
         let lost = self.next_offset..header.first_offset.max(self.next_offset);
         if damage.is_some() || !lost.is_empty() {
             let position = header.position;
-            self.ready = self.missing(damage.unwrap_or(position..position), lost.clone());
             self.next_offset = lost.end;
+            self.missing(damage.unwrap_or(position..position), lost);
         }
         // A block below what was read already would be a second truth about the same offsets.
         if header.kind == BlockKind::Frames && header.first_offset == self.next_offset {
             self.frames = FrameIter::new(header, body);
             if self.frames.is_none() {
                 let lost = header.first_offset..header.next_offset();
-                self.ready = self.missing(header.position..header.end(), lost);
                 self.next_offset = header.next_offset();
+                self.missing(header.position..header.end(), lost);
             }
         }
     }
 
-    /// What to report: the part of it that was asked for, if there is any.
-    fn missing(&self, bytes: Range<u64>, offsets: Range<u64>) -> Option<Damage> {
-        let asked = self.filter.from_offset..self.filter.to_offset.unwrap_or(u64::MAX);
-        let start = offsets.start.max(asked.start);
-        let clipped = start..offsets.end.min(asked.end);
-        // Damage without frames lies between two offsets: it belongs to the one behind it.
-        let wanted = if offsets.is_empty() { asked.contains(&offsets.start) } else { !clipped.is_empty() };
-        let segment = self.segment.as_ref()?.scanner.path().to_owned();
-        let offsets = if offsets.is_empty() { offsets } else { clipped };
-        wanted.then_some(Damage { segment, bytes, offsets })
+    /// Reports a damaged segment header, before something of the segment that was asked for.
+    fn report_head(&mut self, offset: u64) {
+        if self.segment.as_mut().is_some_and(|open| std::mem::take(&mut open.head_damaged)) {
+            let offset = offset.max(self.asked().start);
+            self.missing(0..SEGMENT_HEADER_BYTES, offset..offset);
+        }
+    }
+
+    /// Notes that `offsets` cannot be read.
+    fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>) {
+        if let Some(open) = &self.segment {
+            let segment = open.scanner.path().to_owned();
+            self.gaps.push(Cause::Damage { segment, bytes }, offsets);
+        }
     }
 
     /// Base of the open segment if its name belongs to another file now: recovery wrote it anew.
@@ -306,7 +388,11 @@ impl Reader {
         };
         match Scanner::open(&*self.storage, open.scanner.path()) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            named => Ok((named?.head() != open.scanner.head()).then_some(open.base)),
+            named => {
+                let head = named?.head();
+                // A header that went bad meanwhile is no other file.
+                Ok((head != open.scanner.head() && head != Head::Damaged).then_some(open.base))
+            }
         }
     }
 
@@ -320,24 +406,25 @@ impl Reader {
         let Some(open) = &mut self.segment else {
             return Ok(false);
         };
-        let Some(next) = bases.into_iter().find(|base| *base > open.base) else {
+        let Some(next) = bases.iter().copied().find(|base| *base > open.base) else {
             return Ok(false);
         };
+        let is_listed = bases.contains(&open.base);
         if !open.ended {
             // Its last blocks may have been written since it was looked at, and before the next was begun.
-            open.end_offset = Some(next);
+            open.see_next(next, is_listed);
             open.ended = true;
             return Ok(true);
         }
-        if self.next_offset < next {
-            let end = open.scanner.content_end(position)?;
-            self.ready = self.missing(position..end, self.next_offset..next);
+        let end = if is_listed { next } else { open.sure_end().unwrap_or(self.next_offset) };
+        if self.next_offset < end {
+            let bytes = position..open.scanner.content_end(position)?;
+            self.missing(bytes, self.next_offset..end);
         }
         // A restart may have moved blocks behind `next` that were already read here.
-        self.next_offset = self.next_offset.max(next);
-        let ready = self.ready.take();
+        self.next_offset = self.next_offset.max(end);
+        self.expired(self.next_offset..next);
         self.enter(next)?;
-        self.ready = ready.or(self.ready.take());
         Ok(true)
     }
 }

@@ -1,4 +1,9 @@
 //! Walks the blocks of one segment, over damage where there is any. Reading and recovery both stand on it.
+//!
+//! Bytes that the medium cannot give back are damage like any other. Only where nothing at all can be read, the walk
+//! fails: a disk that is away for a while says nothing about what lies on it.
+
+mod pages;
 
 use std::io;
 use std::ops::Range;
@@ -9,7 +14,8 @@ use bytes::Bytes;
 use super::format::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
 };
-use super::storage::{Access, Context, Storage, StorageError, StorageFile, read_full_at};
+use super::storage::{Access, Context, Storage, StorageError, StorageFile};
+use pages::{Pages, patience, read_over};
 
 /// Bytes read at once when nothing larger is asked for.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -40,7 +46,7 @@ pub(super) enum Head {
 /// Reads one segment from its first block to its last.
 pub(super) struct Scanner {
     path: PathBuf,
-    file: Box<dyn StorageFile>,
+    pages: Pages,
     head: Head,
     segment_id: Option<u64>,
     position: u64,
@@ -53,9 +59,9 @@ pub(super) struct Scanner {
 impl Scanner {
     /// Opens the segment `path`.
     pub(super) fn open(storage: &dyn Storage, path: &Path) -> Result<Self, StorageError> {
-        let file = storage.open(path, Access::Read).context("open", path)?;
+        let mut pages = Pages::new(storage.open(path, Access::Read).context("open", path)?);
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-        let count = read_full_at(&*file, &mut bytes, 0).context("read", path)?;
+        let count = pages.read(&mut bytes, 0).context("read", path)?;
         let head = match SegmentHeader::decode(&bytes[..count]) {
             Ok(header) => Head::Sound(header),
             Err(HeaderError::Version(version)) => Head::Version(version),
@@ -67,7 +73,7 @@ impl Scanner {
         };
         Ok(Self {
             path: path.to_owned(),
-            file,
+            pages,
             head,
             segment_id,
             position: SEGMENT_HEADER_BYTES,
@@ -85,6 +91,33 @@ impl Scanner {
         &self.path
     }
 
+    /// Where the next block is looked for.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes on at `position`, which should be that of a block.
+    pub(super) fn seek(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// The segment's file.
+    pub(super) fn file(&self) -> &dyn StorageFile {
+        &*self.pages.file
+    }
+
+    /// Bytes of the segment's file.
+    pub(super) fn size(&self) -> Result<u64, StorageError> {
+        self.file().size().context("measure", &self.path)
+    }
+
+    /// Whether nothing was written where the next block is looked for: a look, not a search.
+    pub(super) fn is_at_zeros(&mut self) -> Result<bool, StorageError> {
+        let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
+        let count = self.pages.read(&mut bytes, self.position).context("read", &self.path)?;
+        Ok(bytes[..count].iter().all(|byte| *byte == 0))
+    }
+
     /// The next block, or what is there instead.
     pub(super) fn next(&mut self) -> Result<Step, StorageError> {
         let path = self.path.clone();
@@ -97,7 +130,9 @@ impl Scanner {
         }
         let Some(found) = self.find_block(self.position + ALIGNMENT)? else {
             // A block may have been completed behind the search.
-            return Ok(self.block_here()?.unwrap_or(Step::End(self.position)));
+            let block = self.block_here()?;
+            self.pages.confirm()?;
+            return Ok(block.unwrap_or(Step::End(self.position)));
         };
         // The file may be written while it is read: what was half there before is whole by now,
         // since the block behind it was begun only afterwards.
@@ -143,7 +178,7 @@ impl Scanner {
         let mut chunk = vec![0; WINDOW_BYTES];
         let mut at = aligned(from);
         loop {
-            let count = read_full_at(&*self.file, &mut chunk, at)?;
+            let count = self.pages.read(&mut chunk, at)?;
             for (page_at, page) in content_pages(&chunk[..count]) {
                 for (index, bytes) in page.chunks(ALIGNMENT as usize).enumerate() {
                     let position = at + page_at + index as u64 * ALIGNMENT;
@@ -159,28 +194,36 @@ impl Scanner {
         }
     }
 
-    /// Position behind the last byte from `from` on that is not zero; `from` if there is none.
+    /// Position behind the last byte from `from` on that is not zero; `from` if there is none. What cannot be read may
+    /// be anything, and so counts as content.
     pub(super) fn content_end(&self, from: u64) -> Result<u64, StorageError> {
         let mut chunk = vec![0; WINDOW_BYTES];
-        let (mut at, mut end) = (from, from);
+        let (mut at, mut end, mut bad_end) = (from, from, from);
+        let mut patience = patience();
         loop {
-            let count = read_full_at(&*self.file, &mut chunk, at).context("read", &self.path)?;
+            let count = read_over(self.file(), &mut chunk, at, |bytes, error| {
+                bad_end = bytes.end;
+                patience(error)
+            });
+            let count = count.context("read", &self.path)?;
             for (page_at, page) in content_pages(&chunk[..count]) {
                 let last = page.iter().rposition(|byte| *byte != 0);
                 end = last.map_or(end, |last| at + page_at + last as u64 + 1);
             }
             if count < chunk.len() {
-                return Ok(end);
+                return Ok(end.max(bad_end));
             }
             at += count as u64;
         }
     }
 
-    /// Raw bytes, for keeping what is cut off. Fewer than asked for at the end of the file.
+    /// Raw bytes, for keeping what is cut off. Fewer than asked for at the end of the file, zeros where it cannot be
+    /// read.
     pub(super) fn raw(&self, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        let count = read_full_at(&*self.file, &mut bytes, range.start).context("read", &self.path)?;
-        bytes.truncate(count);
+        let mut patience = patience();
+        let count = read_over(self.file(), &mut bytes, range.start, |_, error| patience(error));
+        bytes.truncate(count.context("read", &self.path)?);
         Ok(bytes)
     }
 
@@ -192,7 +235,7 @@ impl Scanner {
                 self.window = vec![0; count.max(WINDOW_BYTES)];
             }
             self.window_len = 0;
-            self.window_len = read_full_at(&*self.file, &mut self.window, at)?;
+            self.window_len = self.pages.read(&mut self.window, at)?;
             self.window_at = at;
         }
         let start = (at - self.window_at) as usize;

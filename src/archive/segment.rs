@@ -6,6 +6,7 @@ use super::dir::Dir;
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SegmentHeader, position_blocks};
 use super::positions::PositionTable;
 use super::storage::{Context, StorageError, StorageFile, write_all_at};
+use super::upkeep::gone;
 use crate::frame::unix_now_ns;
 
 /// A segment open for writing, at its end.
@@ -92,8 +93,13 @@ impl Segment {
         write_all_at(&*self.file, block, self.position).context("write", &self.path)
     }
 
+    /// Makes what was written durable, and makes sure that the next start can find it.
     pub(super) fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_data().context("sync", &self.path)
+        self.file.sync_data().context("sync", &self.path)?;
+        if self.file.is_linked().context("find", &self.path)? {
+            return Ok(());
+        }
+        Err(gone(&self.path, "this file is"))
     }
 
     /// Makes the segment durable, gives it its name, and makes that durable.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub use disk::DiskStorage;
 
-/// A file system as the archive uses it. All methods block; whoever opens the archive calls
-/// them, then the commit thread, and readers on threads of their own choice.
+/// A file system as the archive uses it. All methods block; whoever opens the archive calls them, then the commit thread
+/// and upkeep, and readers on threads of their own choice.
 pub trait Storage: Send + Sync + 'static {
     /// Creates `dir` and its parents where missing and makes their entries durable.
     ///
@@ -23,7 +23,13 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another holds it.
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>>;
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+
+    /// What tells the directory at `dir` from any other that may lie there: device and inode.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn identity(&self, dir: &Path) -> io::Result<(u64, u64)>;
 
     /// The names of the files in `dir`, in any order.
     ///
@@ -80,6 +86,12 @@ pub trait StorageFile: Send + Sync {
     /// # Errors
     /// As the file system says.
     fn size(&self) -> io::Result<u64>;
+
+    /// Whether a name still leads to it: without one, what is written to it is lost when it is closed.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn is_linked(&self) -> io::Result<bool>;
 
     /// Reads at `at` and returns how many bytes, 0 at the end.
     ///

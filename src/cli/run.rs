@@ -126,8 +126,6 @@ async fn is_true(mut flag: watch::Receiver<bool>) {
 /// Keys whose part is not built yet are accepted, so that a file need not change with the release; they say so.
 fn note_unbuilt(config: &Config) {
     let set = [
-        ("archive.retention_age", config.archive.retention_age.is_some()),
-        ("archive.retention_size", config.archive.retention_size.is_some()),
         ("archive.store_replays = false", !config.archive.store_replays),
         ("catalog.file", config.catalog.file.is_some()),
     ];

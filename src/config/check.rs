@@ -96,7 +96,7 @@ fn check_reserve(draft: &mut Draft) {
     }
 }
 
-/// A segment must hold the positions of all streams and a commit, and retention more than the open one.
+/// A segment must hold the positions of all streams and a commit, and retention more than the open one and the reserve.
 fn check_segments(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;
@@ -117,14 +117,16 @@ fn check_segments(draft: &mut Draft) {
     let Some(retention) = archive.retention_size else {
         return;
     };
-    let needed = archive.segment_size.saturating_mul(2);
+    let needed = draft.config.archive_config().retention_bytes_min();
     if retention < needed {
         let what = format!(
-            "{} is less than two segments: expected at least {}, twice archive.segment_size",
+            "{} is less than two segments and the reserve: expected at least {}, twice archive.segment_size plus \
+             archive.reserve",
             Size(retention),
             Size(needed)
         );
-        draft.conflict(&["archive.retention_size", "archive.segment_size"], what);
+        let keys = ["archive.retention_size", "archive.segment_size", "archive.reserve"];
+        draft.conflict(&keys, what);
     }
 }
 

@@ -31,6 +31,10 @@ impl Config {
             reserve_bytes: self.archive.reserve,
             max_streams: self.ingest.max_streams.get(),
             payload_bytes_max: self.ingest.max_message as usize,
+            retention: archive::Retention {
+                age: self.archive.retention_age,
+                bytes: self.archive.retention_size,
+            },
         }
     }
 

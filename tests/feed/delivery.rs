@@ -76,7 +76,7 @@ fn nothing_is_delivered_before_the_disk_has_synced_it() {
 
 #[test]
 fn history_runs_into_live_without_a_hole_or_a_repeat() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start("[feed]\nmax_subscribers = 32");
     let mut client = durable(daemon.address(), 7, 500);
     let feed = daemon.feed();
     // One subscriber after the other, while frames come in: wherever one begins, the seam is somewhere else.

@@ -163,8 +163,12 @@ impl Storage for HeldStorage {
         DiskStorage.create_dir(dir)
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         DiskStorage.lock(dir)
+    }
+
+    fn identity(&self, dir: &Path) -> io::Result<(u64, u64)> {
+        DiskStorage.identity(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -201,6 +205,10 @@ struct HeldFile {
 impl StorageFile for HeldFile {
     fn size(&self) -> io::Result<u64> {
         self.file.size()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        self.file.is_linked()
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {

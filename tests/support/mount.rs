@@ -43,7 +43,13 @@ impl Tmpfs {
         assert!(self.free_bytes() < 4 << 10, "{} bytes are still free", self.free_bytes());
     }
 
-    /// Gives back what [`Self::fill`] took.
+    /// Takes `bytes` of the space that is free.
+    pub fn take(&self, bytes: usize) {
+        let taken = std::fs::write(self.filler(), vec![0xF1; bytes]);
+        taken.expect("there is no space to take");
+    }
+
+    /// Gives back what [`Self::fill`] or [`Self::take`] took.
     pub fn free(&self) {
         std::fs::remove_file(self.filler()).expect("the filler cannot be removed");
     }

@@ -317,6 +317,11 @@ impl Subscriber {
         subscriber.expect_error(code)
     }
 
+    /// Frames are missing that this subscriber may not be told of, whatever it asks for.
+    pub fn expect_holes(&mut self) {
+        self.is_all = false;
+    }
+
     /// Writes bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("the daemon does not take what is sent");

@@ -1,10 +1,10 @@
 //! Reading little-endian fields without ever reading past the end.
 
 /// A slice that is consumed from the front.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+pub(in crate::archive) struct Cursor<'a>(pub(in crate::archive) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(in crate::archive) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(count)?;
         self.0 = tail;
         Some(head)
@@ -16,23 +16,23 @@ impl<'a> Cursor<'a> {
         Some(*head)
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(in crate::archive) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
 
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(in crate::archive) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(in crate::archive) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(in crate::archive) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Option<i64> {
+    pub(in crate::archive) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)
     }
 }

@@ -187,7 +187,7 @@ impl OriginTable {
 }
 
 /// Appends an origin without its station, as tables and positions have it.
-pub(super) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
+pub(in crate::archive) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
     buffer.extend_from_slice(&stream.source_id.to_le_bytes());
     buffer.push(stream.source_kind as u8);
     buffer.push(stream.station.as_str().len() as u8);
@@ -196,15 +196,15 @@ pub(super) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) 
 }
 
 /// An origin whose station is still to come.
-pub(super) struct OriginHeader {
+pub(in crate::archive) struct OriginHeader {
     source_id: u32,
     source_kind: SourceKind,
     station_len: usize,
-    pub(super) epoch: u64,
+    pub(in crate::archive) epoch: u64,
 }
 
 impl OriginHeader {
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+    pub(in crate::archive) fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
         let source_id = cursor.u32()?;
         let source_kind = SourceKind::from_wire(cursor.u8()?)?;
         let station_len = usize::from(cursor.u8()?);
@@ -213,7 +213,7 @@ impl OriginHeader {
         Some(Self { source_id, source_kind, station_len, epoch })
     }
 
-    pub(super) fn station(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
+    pub(in crate::archive) fn station(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
         let name = std::str::from_utf8(cursor.take(self.station_len)?).ok()?;
         Some(StreamKey {
             source_id: self.source_id,
@@ -255,28 +255,61 @@ impl FrameIter {
     }
 
     fn read(&mut self) -> Option<Frame> {
-        let mut cursor = Cursor(self.body.get(self.at..self.frames_end)?);
-        let payload_len = cursor.u32()? as usize;
-        let origin = Arc::clone(self.origins.get(usize::from(cursor.u16()?))?);
-        let priority = FramePriority::from_wire(cursor.u8()?)?;
-        let flags = FrameFlags(cursor.u8()?);
-        let sequence = cursor.u64()?;
-        let ert_ns = cursor.i64()?;
-        let received_ns = cursor.i64()?;
-        cursor.take(payload_len)?;
+        let header = FrameHeader::read(self.body.get(self.at..self.frames_end)?)?;
+        let origin = self.origins.get(usize::from(header.origin))?;
         let payload_at = self.at + FRAME_HEADER_BYTES;
-        self.at = payload_at + payload_len;
-        Some(Frame {
+        self.at += header.frame_len();
+        Some(header.frame(Arc::clone(origin), self.body.slice(payload_at..self.at)))
+    }
+}
+
+/// What lies before the payload of a frame.
+pub(in crate::archive) struct FrameHeader {
+    payload_len: usize,
+    /// Index into the block's origin table.
+    pub(in crate::archive) origin: u16,
+    pub(in crate::archive) priority: FramePriority,
+    flags: FrameFlags,
+    sequence: u64,
+    ert_ns: i64,
+    received_ns: i64,
+}
+
+impl FrameHeader {
+    /// Reads the header at the start of `bytes`; `None` if they do not hold the whole frame.
+    pub(in crate::archive) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor(bytes);
+        let header = Self {
+            payload_len: cursor.u32()? as usize,
+            origin: cursor.u16()?,
+            priority: FramePriority::from_wire(cursor.u8()?)?,
+            flags: FrameFlags(cursor.u8()?),
+            sequence: cursor.u64()?,
+            ert_ns: cursor.i64()?,
+            received_ns: cursor.i64()?,
+        };
+        cursor.take(header.payload_len)?;
+        Some(header)
+    }
+
+    /// Bytes of the frame, payload included.
+    pub(in crate::archive) const fn frame_len(&self) -> usize {
+        FRAME_HEADER_BYTES + self.payload_len
+    }
+
+    /// The frame, of `origin`.
+    pub(in crate::archive) fn frame(self, origin: Arc<Origin>, payload: Bytes) -> Frame {
+        Frame {
             source_id: origin.stream.source_id,
             source_kind: origin.stream.source_kind,
-            priority,
-            flags,
-            sequence,
-            ert_ns,
-            received_ns,
-            payload: self.body.slice(payload_at..self.at),
+            priority: self.priority,
+            flags: self.flags,
+            sequence: self.sequence,
+            ert_ns: self.ert_ns,
+            received_ns: self.received_ns,
+            payload,
             origin,
-        })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
@@ -32,10 +32,15 @@ impl Storage for DiskStorage {
         self.sync_dir(parent)
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         let guard = File::open(dir)?;
         flock(&guard, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(guard))
+    }
+
+    fn identity(&self, dir: &Path) -> io::Result<(u64, u64)> {
+        let found = std::fs::metadata(dir)?;
+        Ok((found.dev(), found.ino()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -77,6 +82,10 @@ struct DiskFile(File);
 impl StorageFile for DiskFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.0.metadata()?.nlink() > 0)
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {

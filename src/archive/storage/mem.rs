@@ -26,6 +26,7 @@ pub(crate) enum Op {
     Rename,
     Unlink,
     SyncDir,
+    Identity,
 }
 
 /// Called before each operation, outside of all locks: may block, and may make it fail.
@@ -52,6 +53,8 @@ struct Disk {
     /// Changing operations until the power fails.
     power: Option<u64>,
     hook: Option<Arc<Hook>>,
+    /// How often [`MemStorage::replace_dir`] was called.
+    dirs_replaced: u64,
 }
 
 #[derive(Clone)]
@@ -133,6 +136,11 @@ impl MemStorage {
         self.disk().capacity = capacity;
     }
 
+    /// Other directories lie at all paths from now on, with the same files in them.
+    pub(crate) fn replace_dir(&self) {
+        self.disk().dirs_replaced += 1;
+    }
+
     pub(crate) fn set_no_allocate(&self) {
         self.disk().no_allocate = true;
     }
@@ -184,7 +192,7 @@ impl MemStorage {
         if let Some(error) = hook.and_then(|hook| hook(op, path)) {
             return Err(error);
         }
-        let changes = !matches!(op, Op::Read | Op::Open);
+        let changes = !matches!(op, Op::Read | Op::Open | Op::Identity);
         match &mut self.disk().power {
             Some(0) => Err(io::Error::other("no power")),
             Some(left) if changes => {
@@ -243,11 +251,16 @@ impl Storage for MemStorage {
         Ok(())
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         if !self.disk().locks.insert(dir.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(MemLock(self.clone(), dir.to_owned())))
+    }
+
+    fn identity(&self, dir: &Path) -> io::Result<(u64, u64)> {
+        self.admit(Op::Identity, dir)?;
+        Ok((0, self.disk().dirs_replaced))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::archive::storage::mem::MemStorage;
+use crate::archive::upkeep::{Clock, SystemClock};
 use crate::archive::{
-    Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Storage, StoredFrame, open,
+    Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Retention, Storage,
+    StoredFrame, open_with,
 };
 use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
 
@@ -22,6 +24,7 @@ pub(crate) fn config() -> Config {
         reserve_bytes: 128 << 10,
         max_streams: 16,
         payload_bytes_max: 256,
+        retention: Retention::default(),
     }
 }
 
@@ -102,6 +105,11 @@ pub(crate) fn start(storage: &MemStorage) -> Running {
 }
 
 pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
+    start_with(config, storage, Some(Arc::new(SystemClock::new())))
+}
+
+/// An archive whose upkeep goes by `clock`; without one there is no upkeep.
+pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Arc<dyn Clock>>) -> Running {
     let (commits_tx, commits) = mpsc::unbounded_channel();
     let observer = move |commit: &Commit<'_>| {
         let batches = commit.frames.iter();
@@ -113,7 +121,7 @@ pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
             positions: commit.positions.to_vec(),
         });
     };
-    let (appender, archive, recovery) = open(config, storage, observer).unwrap();
+    let (appender, archive, recovery) = open_with(config, storage, observer, clock).unwrap();
     Running { appender, archive, recovery, commits }
 }
 

@@ -68,11 +68,11 @@ fn a_segment_holds_the_positions_and_retention_two_segments() {
          ingest.max_streams = 400000 streams and a commit of frames: expected at least 100 MiB"
     );
     assert_eq!(
-        errors("[archive]\nretention_size = \"511 MiB\""),
-        "c.toml:2:18: archive.retention_size: 511 MiB is less than two segments: expected at least \
-         512 MiB, twice archive.segment_size"
+        errors("[archive]\nretention_size = \"575 MiB\""),
+        "c.toml:2:18: archive.retention_size: 575 MiB is less than two segments and the reserve: expected at \
+         least 576 MiB, twice archive.segment_size plus archive.reserve"
     );
-    config("[archive]\nretention_size = \"512 MiB\"");
+    config("[archive]\nretention_size = \"576 MiB\"");
 }
 
 #[test]

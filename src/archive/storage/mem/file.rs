@@ -65,6 +65,10 @@ impl StorageFile for MemFile {
         Ok(self.with(|inode| inode.cached.len() as u64))
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.storage.disk().names.values().any(|id| *id == self.id))
+    }
+
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         self.storage.admit(Op::Read, &self.path)?;
         Ok(self.with(|inode| {

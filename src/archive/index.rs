@@ -1,0 +1,262 @@
+//! The index of a sealed segment: where the frames of each source lie, so that a query reads little else.
+//!
+//! `<base offset, 20 digits>.idx` beside the segment. It is derived from the segment alone and can be deleted at any
+//! time: a reader without it, or with one that does not check out, scans the segment and finds the same. So nothing
+//! in it is trusted; each part carries a checksum (CRC-32C), and so does each run, since the checksum of a block says
+//! nothing about a part of it. All integers are little-endian, reserved bytes are zero. Version 1.
+//!
+//! `header | chunk table | directory | run lists`, without gaps, and nothing behind.
+//!
+//! | at | header, 96 bytes | |
+//! |---|---|---|
+//! | 0 | magic, 8 bytes | `TMAINDEX` |
+//! | 8 | version u16 | 1 |
+//! | 10 | reserved u16 | |
+//! | 12 | chunk_count u32 | |
+//! | 16 | segment_id u64 | of the segment |
+//! | 24 | base_offset u64 | of the segment |
+//! | 32 | next_offset u64 | behind its last frame: the base of the next segment |
+//! | 40 | covered u64 | length of the segment's file |
+//! | 48 | lists_len u64 | bytes of all run lists |
+//! | 56 | received_min_ns i64 | earliest `received_ns` of its frames |
+//! | 64 | received_max_ns i64 | latest; neither follows from the order of the log |
+//! | 72 | entry_count u32 | entries of the directory |
+//! | 76 | directory_len u32 | bytes of the directory |
+//! | 80 | tables_crc u32 | of chunk table and directory |
+//! | 84 | reserved, 8 bytes | |
+//! | 92 | crc u32 | of bytes 0..92 |
+//!
+//! A *chunk* is a stretch of whole blocks of about 1 MiB. It reaches to the next chunk, the last one to `covered`.
+//!
+//! | at | chunk, 32 bytes | |
+//! |---|---|---|
+//! | 0 | position u64 | of its first block, which holds frames |
+//! | 8 | first_offset u64 | of that block |
+//! | 16 | received_min_ns i64 | of its frames |
+//! | 24 | received_max_ns i64 | of its frames |
+//!
+//! The directory has an entry for each origin and lane, ordered by source, kind, station, epoch and lane.
+//!
+//! | at | entry, 80 bytes and the station | |
+//! |---|---|---|
+//! | 0 | origin, 16 bytes | as in the origin table of a block |
+//! | 16 | priority u8 | |
+//! | 17 | reserved, 7 bytes | |
+//! | 24 | frames u64 | |
+//! | 32 | received_min_ns i64 | |
+//! | 40 | received_max_ns i64 | |
+//! | 48 | runs_len u64 | bytes of the segment that its runs cover |
+//! | 56 | list_at u64 | where its run list lies in this file |
+//! | 64 | list_len u64 | bytes of the run list; 0: the list would be too long, and readers scan |
+//! | 72 | list_crc u32 | |
+//! | 76 | reserved u32 | |
+//! | 80 | station | |
+//!
+//! A *run* is a range of bytes of one block that begins and ends with a frame of that origin and lane. Frames up to
+//! 1 KiB apart share a run of up to 64 KiB; others in between are told by their headers and passed over. A run list has
+//! for each run, in the order of the log, four numbers (LEB128) and a checksum:
+//!
+//! `position, from the end of the run before, at first from 0 | length | first offset, from that of the run before,
+//! at first from base_offset | number of the origin in the block's table | crc u32 of the run's bytes`
+
+mod build;
+mod layout;
+mod merge;
+mod open;
+#[cfg(test)]
+mod tests;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::OpenError;
+use super::dir::Dir;
+use super::format::SegmentHeader;
+use super::scan::Head;
+use super::storage::{Access, Context, Storage, StorageError, write_all_at};
+use build::{Content, Walked};
+
+pub(super) use layout::Header;
+pub(super) use merge::Merge;
+pub(super) use open::{Index, Plan, Span};
+
+/// Name of the index of the segment `base`.
+pub(super) fn index_name(base: u64) -> String {
+    format!("{base:020}.idx")
+}
+
+/// Name of an index that is being written.
+fn passing_name(base: u64) -> String {
+    format!("{base:020}.idx.tmp")
+}
+
+fn base_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".idx.tmp"))?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
+}
+
+/// What became of the wish for an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Built {
+    /// It is in place and durable.
+    Written {
+        /// Length of its file.
+        bytes: u64,
+    },
+    /// The disk is too full for it; nothing is left of the attempt. Worth another one when there is space.
+    NoSpace,
+    /// The segment is damaged: readers scan it, so that they say what is missing.
+    Damaged,
+    /// More origins than an index may have: readers scan the segment.
+    TooManyOrigins,
+    /// The segment is the newest, or retention has removed it.
+    NotSealed,
+}
+
+/// Writes the index of the sealed segment `base`, in place of one that may be there.
+///
+/// One walk over the segment; in memory are the index itself, of which the run lists are bounded, and one block.
+/// A crash leaves at most a file `.idx.tmp`, which the next attempt overwrites and [`sweep`] removes. Only one may
+/// build in a directory at a time: whoever holds its lock.
+pub(super) fn build(dir: &Dir, base: u64) -> Result<Built, StorageError> {
+    let content = match walk(dir, base)? {
+        Walk::Content(content) => content,
+        Walk::Without(why) => return Ok(why),
+    };
+    let passing = dir.path.join(passing_name(base));
+    match install(dir, base, &passing, &content) {
+        Ok(()) => Ok(Built::Written { bytes: content.len() }),
+        Err(error) if error.is_no_space() => {
+            // A part of it would only keep space from the log.
+            dir.remove(&passing)?;
+            Ok(Built::NoSpace)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+enum Walk {
+    Content(Content),
+    Without(Built),
+}
+
+fn walk(dir: &Dir, base: u64) -> Result<Walk, StorageError> {
+    let bases = dir.segments()?;
+    let Some(next) = bases.iter().copied().find(|next| *next > base) else {
+        return Ok(Walk::Without(Built::NotSealed));
+    };
+    let mut scanner = match dir.scan(base) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {
+            return Ok(Walk::Without(Built::NotSealed));
+        }
+        result => result?,
+    };
+    Ok(match build::walk(&mut scanner, base, next)? {
+        Walked::Content(content) => Walk::Content(content),
+        Walked::Damaged => Walk::Without(Built::Damaged),
+        Walked::TooManyOrigins => Walk::Without(Built::TooManyOrigins),
+    })
+}
+
+fn install(dir: &Dir, base: u64, passing: &Path, content: &Content) -> Result<(), StorageError> {
+    let file = dir.open(passing, Access::Create)?;
+    let mut at = 0;
+    for part in content.parts() {
+        write_all_at(&*file, part, at).context("write", passing)?;
+        at += part.len() as u64;
+    }
+    file.sync_data().context("sync", passing)?;
+    dir.rename(passing, &dir.path.join(index_name(base)))?;
+    dir.sync()
+}
+
+/// Whether the segment `base` has an index that readers will take: a look at three headers, not at the content.
+pub(super) fn is_sound(dir: &Dir, base: u64) -> Result<bool, StorageError> {
+    let scanner = match dir.scan(base) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(false),
+        result => result?,
+    };
+    let Head::Sound(segment) = scanner.head() else {
+        return Ok(false);
+    };
+    Ok(Index::open(&*dir.storage, &dir.path, &segment, scanner.size()?).is_some())
+}
+
+/// Removes what is left of indexes whose segment is gone, and of attempts that were cut short.
+///
+/// Only while nobody builds: it belongs to whoever does.
+pub(super) fn sweep(dir: &Dir) -> Result<(), StorageError> {
+    let bases = dir.segments()?;
+    let names = dir.storage.list(&dir.path).context("list", &dir.path)?;
+    for name in names {
+        let Some(base) = base_of(&name) else { continue };
+        if name.ends_with(".tmp") || bases.binary_search(&base).is_err() {
+            dir.remove(&dir.path.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// How an index compares with its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// It is what a new one would be.
+    Matches,
+    /// There is none.
+    Missing,
+    /// It is not what a new one would be.
+    Differs,
+    /// The segment can have none, or is gone: see [`Built`].
+    NoneNeeded,
+}
+
+/// Reads the segment `base` and compares its index with what a new one would be, byte by byte.
+pub(super) fn check(dir: &Dir, base: u64) -> Result<Check, StorageError> {
+    let path = dir.path.join(index_name(base));
+    let file = match dir.open(&path, Access::Read) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(Check::Missing),
+        result => result?,
+    };
+    let content = match walk(dir, base)? {
+        Walk::Content(content) => content,
+        Walk::Without(_) => return Ok(Check::NoneNeeded),
+    };
+    let same = file.size().context("measure", &path)? == content.len()
+        && open::is_content(&*file, content.parts()).context("read", &path)?;
+    Ok(if same { Check::Matches } else { Check::Differs })
+}
+
+/// Writes the missing indexes of the archive in `dir`, which no daemon may have open; a running daemon does so by itself.
+///
+/// Returns how many were written. Segments that are damaged are passed over, and so is what a full disk has no room for.
+///
+/// # Errors
+/// [`OpenError::Locked`] while a daemon runs, [`OpenError::Storage`] when the directory or a segment cannot be read.
+pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, OpenError> {
+    let _lock = storage.lock(path).map_err(|source| {
+        if source.kind() == ErrorKind::WouldBlock {
+            return OpenError::Locked(path.to_owned());
+        }
+        StorageError { op: "lock", path: path.to_owned(), source }.into()
+    })?;
+    let dir = Dir { storage, path: path.to_owned() };
+    let mut written = 0;
+    for base in dir.segments()? {
+        if !is_sound(&dir, base)? && matches!(build(&dir, base)?, Built::Written { .. }) {
+            written += 1;
+        }
+    }
+    Ok(written)
+}
+
+/// The header of the index of `segment`, if it is there and matches.
+pub(super) fn header(
+    storage: &dyn Storage,
+    dir: &Path,
+    segment: &SegmentHeader,
+    segment_len: u64,
+) -> Option<Header> {
+    Index::open(storage, dir, segment, segment_len).map(|index| index.header)
+}

@@ -1,0 +1,329 @@
+//! The upkeep of sealed segments, on a thread of its own that gives way to all others.
+//!
+//! For each sealed segment, oldest first: its steps (the index, then whatever else is configured), then retention.
+//! Files that belong to a segment which is gone are removed. Nothing here can stop the archive but two things: the
+//! directory no longer lies where it was locked, or a sync of the directory failed. In both cases what is acknowledged
+//! from then on might not be found by the next start. Any other error is logged, counted, and tried again later.
+
+mod age;
+mod clock;
+mod link;
+mod retention;
+mod segments;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::commit::Outlets;
+use super::config::Retention;
+use super::dir::{Dir, DirId};
+use super::storage::StorageError;
+use clock::StepGuard;
+use segments::Segments;
+
+pub(super) use clock::{Clock, SystemClock};
+pub(super) use link::Link;
+pub(super) use steps::{Step, StepError, default_steps};
+
+/// How often the directory is looked for where it was locked.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often everything is looked through, unless a segment was sealed.
+const PASS_EVERY: Duration = Duration::from_secs(60);
+/// The first pause after an error; it doubles with each further one.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The longest pause after an error.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+/// How much the thread yields to others.
+const NICENESS: i32 = 10;
+
+/// What upkeep is given.
+pub(super) struct Parts {
+    pub(super) dir: Dir,
+    pub(super) id: DirId,
+    pub(super) retention: Retention,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) steps: Vec<Box<dyn Step>>,
+    pub(super) link: Arc<Link>,
+    pub(super) outlets: Arc<Outlets>,
+}
+
+/// All state of the upkeep thread.
+pub(super) struct Upkeep {
+    dir: Dir,
+    id: DirId,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
+    guard: StepGuard,
+    steps: Vec<Box<dyn Step>>,
+    segments: Segments,
+    retry: Retry,
+    /// By [`Clock::monotonic`].
+    next_pass: Duration,
+    link: Arc<Link>,
+    outlets: Arc<Outlets>,
+}
+
+impl Upkeep {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { dir, id, retention, clock, steps, link, outlets } = parts;
+        Self {
+            guard: StepGuard::new(&*clock),
+            next_pass: clock.monotonic(),
+            segments: Segments::default(),
+            retry: Retry::default(),
+            dir,
+            id,
+            retention,
+            clock,
+            steps,
+            link,
+            outlets,
+        }
+    }
+
+    /// Runs until [`Link::stop`].
+    fn run(mut self) {
+        lower_priority();
+        let mut is_sealed = true;
+        while !self.link.is_stopped() {
+            self.tick(is_sealed);
+            is_sealed = self.link.wait(CHECK_EVERY);
+        }
+    }
+
+    /// Looks for the directory, and does what is due.
+    pub(super) fn tick(&mut self, is_sealed: bool) {
+        if let Err(error) = self.check_directory() {
+            return self.link.fail(error);
+        }
+        self.guard.look(&*self.clock);
+        let now = self.clock.monotonic();
+        if is_sealed || now >= self.next_pass || self.is_over_size() {
+            self.next_pass = now + self.pass();
+        }
+    }
+
+    /// Looks through everything; returns the pause until the next time.
+    fn pass(&mut self) -> Duration {
+        let now = self.clock.monotonic();
+        if !self.retry.is_due(now) {
+            return self.retry.pause(now);
+        }
+        match self.try_pass() {
+            Ok(()) => {
+                self.retry = Retry::default();
+                PASS_EVERY.min(self.segments.retry_pause(now))
+            }
+            Err(error) => {
+                let pause = self.retry.failed(now);
+                self.note(&error, "nothing expires and no segment is indexed or exported", pause);
+                pause
+            }
+        }
+    }
+
+    fn try_pass(&mut self) -> Result<(), StorageError> {
+        self.list()?;
+        self.expire()?;
+        for base in self.segments.bases() {
+            if self.link.is_stopped() {
+                return Ok(());
+            }
+            if self.work(base) {
+                // A long backlog must not keep the disk from being cleared.
+                self.expire()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of what is in the directory, and removes what has lost its segment.
+    fn list(&mut self) -> Result<(), StorageError> {
+        let current = self.link.current_base();
+        let listing = self.dir.list()?;
+        if !listing.segments.contains(&current) && current == self.link.current_base() {
+            self.link.fail(gone(&self.dir.segment(current), "the segment being written is"));
+            return Ok(());
+        }
+        for (base, ending) in &listing.side_files {
+            if !listing.segments.contains(base) {
+                self.dir.remove(&self.dir.side_file(*base, ending))?;
+            }
+        }
+        self.segments.set(listing.segments.iter().copied().filter(|base| *base < current));
+        self.publish();
+        Ok(())
+    }
+
+    /// Publishes what is kept.
+    fn publish(&self) {
+        let oldest = self.segments.first().unwrap_or_else(|| self.link.current_base());
+        self.outlets.first_offset.send_if_modified(|known| {
+            let later = oldest > *known;
+            *known = oldest.max(*known);
+            later
+        });
+        let stats = &self.outlets.stats;
+        stats.upkeep_failing.store(self.segments.failing(), Relaxed);
+        stats.segments.store(self.segments.len() as u64 + 1, Relaxed);
+    }
+
+    /// Does the steps of the segment `base` that are due; whether any was done.
+    fn work(&mut self, base: u64) -> bool {
+        let mut worked = false;
+        while let Some(index) = self.segments.due_step(base, self.steps.len(), self.clock.monotonic()) {
+            if self.link.is_stopped() {
+                return worked;
+            }
+            let step = &mut self.steps[index];
+            match step.run(&self.dir, base, &self.link) {
+                Ok(()) => {
+                    self.segments.step_done(base);
+                    worked = true;
+                }
+                Err(_) if self.link.is_stopped() => return worked,
+                Err(error) => {
+                    let consequence = step.consequence();
+                    let pause = self.segments.step_failed(base, self.clock.monotonic());
+                    self.note_step(base, error, consequence, pause);
+                    self.publish();
+                    return worked;
+                }
+            }
+        }
+        self.publish();
+        worked
+    }
+
+    fn note_step(&self, base: u64, error: StepError, consequence: &str, pause: Duration) {
+        match error {
+            StepError::Storage(error) => self.note(&error, consequence, pause),
+            StepError::Other(error) => {
+                self.outlets.stats.upkeep_errors.fetch_add(1, Relaxed);
+                let file = self.dir.segment(base);
+                tracing::warn!(
+                    file = %file.display(),
+                    %error,
+                    retry_s = pause.as_secs(),
+                    "upkeep failed: {consequence}; it is tried again"
+                );
+            }
+        }
+    }
+
+    /// Logs and counts an error. A directory that cannot be synced is the end all the same.
+    fn note(&self, error: &StorageError, consequence: &str, pause: Duration) {
+        self.outlets.stats.upkeep_errors.fetch_add(1, Relaxed);
+        tracing::warn!(
+            file = %error.path.display(),
+            %error,
+            retry_s = pause.as_secs(),
+            "upkeep failed: {consequence}; it is tried again"
+        );
+        if error.op == "sync" && error.path == self.dir.path {
+            // The kernel tells of it once. Were it passed over here, the commit thread would never hear.
+            let source = io::Error::new(error.source.kind(), error.source.to_string());
+            self.link.fail(StorageError { op: error.op, path: error.path.clone(), source });
+        }
+    }
+
+    /// Whether the path still leads to the directory that was locked.
+    fn check_directory(&self) -> Result<(), StorageError> {
+        match self.dir.id() {
+            Ok(id) if id == self.id => Ok(()),
+            Ok(_) => Err(gone(&self.dir.path, "the directory that was locked is")),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                Err(gone(&self.dir.path, "the directory that was locked is"))
+            }
+            // Nothing is known then. If something is wrong, the next write or sync says so.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The error of a file or directory that was taken away from a running archive.
+pub(super) fn gone(path: &std::path::Path, what: &str) -> StorageError {
+    let text = format!(
+        "{what} no longer there: it was moved, replaced or removed while the archive was running; put it back if it was \
+         moved, keep others from this directory, and start again"
+    );
+    StorageError {
+        op: "go on in",
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::NotFound, text),
+    }
+}
+
+/// When something that failed is due again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retry {
+    failures: u32,
+    /// By [`Clock::monotonic`].
+    at: Duration,
+}
+
+impl Retry {
+    fn is_due(&self, now: Duration) -> bool {
+        now >= self.at
+    }
+
+    fn pause(&self, now: Duration) -> Duration {
+        self.at.saturating_sub(now)
+    }
+
+    /// Takes note of a failure and returns the pause after it.
+    fn failed(&mut self, now: Duration) -> Duration {
+        let pause = RETRY_AFTER.saturating_mul(1 << self.failures.min(16)).min(RETRY_AFTER_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.at = now + pause;
+        pause
+    }
+}
+
+fn lower_priority() {
+    // On Linux this is about the calling thread alone.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "upkeep cannot lower its priority");
+    }
+}
+
+/// The running thread. It stops by [`Link::stop`], after the step in hand.
+pub(super) struct Handle {
+    ended_rx: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Waits until the thread has ended.
+    pub(super) async fn join(self) {
+        // The sender is never used: its drop is the signal.
+        _ = self.ended_rx.await;
+        _ = self.thread.join();
+    }
+}
+
+/// Starts the thread. `lock` is held until it ends.
+pub(super) fn start(upkeep: Upkeep, lock: Arc<dyn Any + Send + Sync>) -> io::Result<Handle> {
+    let (ended_tx, ended_rx) = oneshot::channel::<()>();
+    let stats = Arc::clone(&upkeep.outlets.stats);
+    let thread = std::thread::Builder::new().name("archive-upkeep".into()).spawn(move || {
+        let _ended_tx = ended_tx;
+        let _lock = lock;
+        let run = std::panic::AssertUnwindSafe(|| upkeep.run());
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            stats.upkeep_errors.fetch_add(1, Relaxed);
+            let panic = super::panic_text(&*panic);
+            tracing::error!(%panic, "archive-upkeep panicked: nothing expires, is indexed or exported until a restart");
+        }
+    })?;
+    Ok(Handle { ended_rx, thread })
+}

@@ -1,0 +1,46 @@
+//! How old a segment is.
+
+use crate::archive::dir::Dir;
+use crate::archive::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SEGMENT_HEADER_BYTES};
+use crate::archive::scan::{Head, Step};
+use crate::archive::storage::{Access, Context, StorageError, read_full_at};
+
+/// When the youngest frame of the segment `base` was received, unix nanoseconds; `None` if no frame can be found.
+///
+/// Reads the headers of the blocks alone, unless one of them is damaged.
+pub(super) fn received_max_ns(dir: &Dir, base: u64) -> Result<Option<i64>, StorageError> {
+    let scanner = dir.scan(base)?;
+    let Head::Sound(head) = scanner.head() else {
+        return by_scan(dir, base);
+    };
+    let path = dir.segment(base);
+    let file = dir.open(&path, Access::Read)?;
+    let end = file.size().context("measure", &path)?;
+    let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
+    let (mut position, mut youngest) = (SEGMENT_HEADER_BYTES, None);
+    while position < end {
+        let count = read_full_at(&*file, &mut bytes, position).context("read", &path)?;
+        let Ok(header) = BlockHeader::decode(&bytes[..count], position, Some(head.segment_id)) else {
+            return by_scan(dir, base);
+        };
+        youngest = youngest.max(of_block(&header));
+        position = header.end();
+    }
+    Ok(youngest)
+}
+
+fn by_scan(dir: &Dir, base: u64) -> Result<Option<i64>, StorageError> {
+    let mut scanner = dir.scan(base)?;
+    let mut youngest = None;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, _) => youngest = youngest.max(of_block(&header)),
+            Step::Damage(_) => {}
+            Step::End(_) => return Ok(youngest),
+        }
+    }
+}
+
+fn of_block(header: &BlockHeader) -> Option<i64> {
+    (header.kind == BlockKind::Frames).then_some(header.received_max_ns)
+}

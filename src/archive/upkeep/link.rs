@@ -1,0 +1,111 @@
+//! Between the commit thread and upkeep: what is being written, when to stop, and what must stop both.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::archive::gather::Gather;
+use crate::archive::storage::StorageError;
+
+/// Shared by the commit thread, upkeep and the archive's handle.
+pub(in crate::archive) struct Link {
+    gather: Arc<Gather>,
+    /// Base of the segment being written: only what lies below it is sealed.
+    current_base: AtomicU64,
+    /// Bytes of that segment, space allocated ahead included.
+    current_bytes: AtomicU64,
+    has_fault: AtomicBool,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_stopped: bool,
+    is_sealed: bool,
+    fault: Option<StorageError>,
+}
+
+impl Link {
+    pub(in crate::archive) fn new(gather: Arc<Gather>) -> Self {
+        Self {
+            gather,
+            current_base: AtomicU64::new(0),
+            current_bytes: AtomicU64::new(0),
+            has_fault: AtomicBool::new(false),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    pub(in crate::archive) fn gather(&self) -> &Arc<Gather> {
+        &self.gather
+    }
+
+    /// Tells what is being written. All segments below `base` are sealed, which wakes upkeep where it is news.
+    pub(in crate::archive) fn writing(&self, base: u64, bytes: u64) {
+        self.current_bytes.store(bytes, Relaxed);
+        if self.current_base.swap(base, AcqRel) != base {
+            self.lock().is_sealed = true;
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn current_base(&self) -> u64 {
+        self.current_base.load(Acquire)
+    }
+
+    pub(super) fn current_bytes(&self) -> u64 {
+        self.current_bytes.load(Relaxed)
+    }
+
+    /// Ends upkeep after the step in hand.
+    pub(in crate::archive) fn stop(&self) {
+        self.lock().is_stopped = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether upkeep is to end. Long steps look from time to time.
+    pub(in crate::archive) fn is_stopped(&self) -> bool {
+        self.lock().is_stopped
+    }
+
+    /// Sleeps for `pause`, or until a segment is sealed or upkeep is to end; whether one was sealed.
+    pub(super) fn wait(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut state = self.lock();
+        while !state.is_stopped && !state.is_sealed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::take(&mut state.is_sealed)
+    }
+
+    /// Makes the archive fail with `error`: nothing is acknowledged any more.
+    pub(super) fn fail(&self, error: StorageError) {
+        let text = error.to_string();
+        let mut state = self.lock();
+        state.is_stopped = true;
+        state.fault.get_or_insert(error);
+        self.has_fault.store(true, Release);
+        drop(state);
+        self.gather.fail(text.into());
+    }
+
+    /// Whether upkeep found that the archive cannot go on; asked by the commit thread before it acknowledges.
+    pub(in crate::archive) fn check(&self) -> Result<(), StorageError> {
+        if !self.has_fault.load(Acquire) {
+            return Ok(());
+        }
+        self.lock().fault.take().map_or(Ok(()), Err)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

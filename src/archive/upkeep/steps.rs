@@ -1,0 +1,55 @@
+//! What is done to each sealed segment.
+
+use super::Link;
+use crate::archive::dir::Dir;
+use crate::archive::index::{self, Built};
+use crate::archive::storage::StorageError;
+
+/// Something that is done once to each sealed segment; the steps of a segment follow one another.
+pub(in crate::archive) trait Step: Send {
+    /// Does it for the segment `base`, or nothing where it is done already: after a start every segment comes by.
+    ///
+    /// What takes long looks at [`Link::is_stopped`] and ends early with any error, which then counts as none.
+    ///
+    /// # Errors
+    /// [`StepError`]; the step is tried again, after pauses that grow.
+    fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError>;
+
+    /// What it means for people when it fails, as a clause for the log.
+    fn consequence(&self) -> &'static str;
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::archive) enum StepError {
+    /// A file operation.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Anything else.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The steps every archive has. Those that are configured follow them.
+pub(in crate::archive) fn default_steps() -> Vec<Box<dyn Step>> {
+    vec![Box::new(BuildIndex)]
+}
+
+struct BuildIndex;
+
+impl Step for BuildIndex {
+    fn run(&mut self, dir: &Dir, base: u64, _link: &Link) -> Result<(), StepError> {
+        if index::is_sound(dir, base)? {
+            return Ok(());
+        }
+        match index::build(dir, base)? {
+            Built::NoSpace => Err(StepError::Other("no space for it on the disk".into())),
+            // Without an index readers look through the segment, which damage asks for anyway.
+            Built::Written { .. } | Built::Damaged | Built::TooManyOrigins | Built::NotSealed => Ok(()),
+        }
+    }
+
+    fn consequence(&self) -> &'static str {
+        "reads look through this segment without an index"
+    }
+}

@@ -1,0 +1,142 @@
+//! Upkeep by hand, tick by tick, with a clock that the test sets; and as the thread it is.
+
+mod faults;
+mod retention;
+mod work;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Clock, Parts, Step, StepError, Upkeep};
+use crate::archive::Retention;
+use crate::archive::dir::Dir;
+use crate::archive::storage::mem::MemStorage;
+use crate::archive::tests::support::{Running, config, frame, origin, start_with};
+use crate::frame::FramePriority::Routine;
+
+const COMMIT_FRAMES: u64 = 40;
+/// No segment of the tests is larger, side files aside.
+const SEGMENT_BYTES: u64 = 192 << 10;
+
+/// Clocks that stand still until the test moves them.
+#[derive(Default)]
+pub(super) struct FakeClock {
+    wall_ns: AtomicI64,
+    monotonic: Mutex<Duration>,
+}
+
+impl FakeClock {
+    /// Time passes.
+    fn pass(&self, time: Duration) {
+        *self.monotonic.lock().unwrap() += time;
+        self.wall_ns.fetch_add(time.as_nanos() as i64, Relaxed);
+    }
+
+    /// Somebody sets the clock.
+    fn step(&self, by_s: i64) {
+        self.wall_ns.fetch_add(by_s * 1_000_000_000, Relaxed);
+    }
+}
+
+impl Clock for FakeClock {
+    fn wall_ns(&self) -> i64 {
+        self.wall_ns.load(Relaxed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.monotonic.lock().unwrap()
+    }
+}
+
+/// An archive without an upkeep thread, and its upkeep.
+struct Kept {
+    storage: MemStorage,
+    running: Running,
+    upkeep: Upkeep,
+    clock: Arc<FakeClock>,
+    written: u64,
+}
+
+fn steps_none() -> Vec<Box<dyn Step>> {
+    Vec::new()
+}
+
+impl Kept {
+    fn new(retention: Retention, steps: Vec<Box<dyn Step>>) -> Self {
+        Self::on(MemStorage::default(), retention, steps)
+    }
+
+    fn on(storage: MemStorage, retention: Retention, steps: Vec<Box<dyn Step>>) -> Self {
+        let running = start_with(config(), storage.clone(), None);
+        let clock = Arc::<FakeClock>::default();
+        let dir = Dir { storage: Arc::new(storage.clone()), path: config().dir };
+        let upkeep = Upkeep::new(Parts {
+            id: dir.id().unwrap(),
+            dir,
+            retention,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            steps,
+            link: Arc::clone(&running.archive.link),
+            outlets: Arc::clone(&running.archive.outlets),
+        });
+        let written = running.recovery.next_offset;
+        Self { storage, running, upkeep, clock, written }
+    }
+
+    /// Writes until there are `count` segments, the one being written included; frames are received at `received_s`.
+    async fn fill(&mut self, count: usize, received_s: i64) {
+        while self.segments().len() < count {
+            self.commit(received_s).await;
+        }
+    }
+
+    async fn commit(&mut self, received_s: i64) {
+        let origin = origin(1, 1);
+        let frames = (self.written..self.written + COMMIT_FRAMES).map(|sequence| {
+            let received_ns = received_s * 1_000_000_000;
+            crate::frame::Frame { received_ns, ..frame(&origin, Routine, sequence, 200) }
+        });
+        let mut watermark = self.running.archive.watermark();
+        self.running.append(frames.collect()).await;
+        self.running.commits.recv().await.unwrap();
+        self.written += COMMIT_FRAMES;
+        watermark.wait_for(|offset| *offset == self.written).await.unwrap();
+        self.settle().await;
+    }
+
+    /// Waits until the commit thread has published which segment it writes.
+    async fn settle(&self) {
+        // A rotation follows the commit, and is counted after upkeep was told of it.
+        loop {
+            let newest = self.segments().pop().unwrap();
+            let path = self.upkeep.dir.segment(self.upkeep.link.current_base());
+            if newest == path {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let paths = self.storage.paths().into_iter();
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
+    }
+
+    fn bases(&self) -> Vec<u64> {
+        let stem = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        self.segments().iter().map(stem).collect()
+    }
+
+    /// A second passes, and upkeep looks through everything.
+    fn tick(&mut self) {
+        self.clock.pass(Duration::from_secs(1));
+        self.upkeep.tick(true);
+    }
+
+    fn first_offset(&self) -> u64 {
+        *self.running.archive.first_offset().borrow()
+    }
+}

@@ -1,0 +1,277 @@
+//! What expires, what stays, and what is known of it.
+
+use super::*;
+use crate::archive::dir::SIDE_FILES;
+use crate::archive::storage::mem::Op;
+use crate::archive::tests::support::{frames, routine, sequences, start, start_on};
+use crate::archive::{Config, DiskStorage, OpenError, open};
+
+fn by_age(seconds: u64) -> Retention {
+    Retention { age: Some(Duration::from_secs(seconds)), bytes: None }
+}
+
+fn by_bytes(bytes: u64) -> Retention {
+    Retention { age: None, bytes: Some(bytes) }
+}
+
+#[tokio::test]
+async fn without_limits_everything_stays() {
+    let mut kept = Kept::new(Retention::default(), steps_none());
+    kept.fill(4, 0).await;
+    kept.clock.pass(Duration::from_secs(1 << 33));
+    kept.tick();
+    assert_eq!(kept.segments().len(), 4);
+    assert_eq!(kept.first_offset(), 0);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn beyond_the_size_the_oldest_go_with_their_side_files() {
+    let mut kept = Kept::new(by_bytes(3 * SEGMENT_BYTES), steps_none());
+    kept.fill(6, 0).await;
+    let bases = kept.bases();
+    for base in &bases {
+        kept.storage.put(&kept.upkeep.dir.side_file(*base, ".idx"), vec![1; 100]);
+        kept.storage.put(&kept.upkeep.dir.side_file(*base, ".exported"), vec![]);
+    }
+    kept.tick();
+    let left = kept.bases();
+    assert!(bases.ends_with(&left) && left.len() < bases.len() && left.len() > 1, "{left:?} of {bases:?}");
+    let stats = kept.running.archive.stats();
+    let used: usize = kept
+        .storage
+        .paths()
+        .iter()
+        .filter(|path| !path.ends_with("reserve"))
+        .map(|path| kept.storage.content(path).len())
+        .sum();
+    assert!(used as u64 <= 3 * SEGMENT_BYTES, "{used} bytes are kept");
+    assert_eq!(
+        stats.segment_bytes.load(Relaxed),
+        used as u64 - 100,
+        "all but the index of the segment being written"
+    );
+    assert_eq!(stats.segments.load(Relaxed), left.len() as u64);
+    assert_eq!(stats.expired_segments.load(Relaxed), (bases.len() - left.len()) as u64);
+    assert_eq!(stats.expired_frames.load(Relaxed), left[0]);
+    assert_eq!(kept.first_offset(), left[0]);
+    for base in bases.iter().filter(|base| **base < left[0]) {
+        let side_file = |ending: &&str| kept.upkeep.dir.side_file(*base, ending);
+        assert!(
+            SIDE_FILES
+                .iter()
+                .map(|ending| side_file(&ending))
+                .all(|path| !kept.storage.paths().contains(&path))
+        );
+    }
+    assert_eq!(sequences(&frames(&kept.storage)), (left[0]..kept.written).collect::<Vec<_>>());
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn the_size_holds_while_the_newest_segment_grows() {
+    let limit = 2 * SEGMENT_BYTES + SEGMENT_BYTES / 2;
+    let mut kept = Kept::new(by_bytes(limit), steps_none());
+    kept.fill(3, 0).await;
+    kept.tick();
+    for _ in 0..100 {
+        kept.commit(0).await;
+        // No segment needs to be sealed for it.
+        let is_sealed = kept.upkeep.link.wait(Duration::ZERO);
+        kept.upkeep.tick(is_sealed);
+        let total: u64 = kept.segments().iter().map(|path| kept.storage.content(path).len() as u64).sum();
+        assert!(total <= limit + SEGMENT_BYTES / 4, "{total} bytes");
+    }
+    assert!(kept.first_offset() > 0);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn a_segment_expires_when_its_youngest_frame_does() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    kept.fill(2, 1_000).await;
+    // One young frame among old ones keeps a segment.
+    kept.commit(900).await;
+    kept.commit(1_500).await;
+    kept.fill(3, 900).await;
+    let bases = kept.bases();
+    kept.clock.pass(Duration::from_secs(1_099));
+    kept.tick();
+    assert_eq!(kept.bases(), bases, "100 s is not more than 100 s");
+    kept.tick();
+    assert_eq!(kept.bases(), bases[1..]);
+    assert_eq!(kept.first_offset(), bases[1]);
+    kept.clock.pass(Duration::from_secs(500));
+    kept.tick();
+    assert_eq!(kept.bases(), bases[2..]);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn none_goes_before_an_older_one() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    // The clock went backwards while this was received.
+    kept.fill(2, 5_000).await;
+    kept.fill(4, 1_000).await;
+    let bases = kept.bases();
+    kept.clock.pass(Duration::from_secs(4_000));
+    kept.tick();
+    assert_eq!(kept.bases(), bases, "the oldest is too young yet");
+    assert_eq!(frames(&kept.storage).len() as u64, kept.written, "and the log is readable");
+    kept.clock.pass(Duration::from_secs(1_200));
+    kept.tick();
+    assert_eq!(kept.bases(), bases[3..]);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn a_stepped_clock_lets_nothing_expire_by_age_until_the_next_start() {
+    for by_s in [3_700, -3_700] {
+        let retention = Retention { age: Some(Duration::from_secs(100)), bytes: Some(4 * SEGMENT_BYTES) };
+        let mut kept = Kept::new(retention, steps_none());
+        kept.clock.step(10_000);
+        kept.upkeep.guard = super::super::StepGuard::new(&*kept.clock);
+        kept.fill(3, 0).await;
+        let bases = kept.bases();
+        kept.clock.step(by_s);
+        kept.tick();
+        assert_eq!(kept.bases(), bases);
+        kept.clock.step(-by_s);
+        kept.tick();
+        assert_eq!(kept.bases(), bases, "what was measured in between cannot be trusted either");
+        kept.fill(6, 0).await;
+        kept.tick();
+        assert!(kept.bases().len() < 6, "the size holds all the same");
+        // The next start trusts the clock again.
+        kept.upkeep.guard = super::super::StepGuard::new(&*kept.clock);
+        kept.tick();
+        assert_eq!(kept.bases().len(), 1);
+        kept.running.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_hour_is_no_step() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    kept.fill(3, 0).await;
+    kept.clock.step(3_600);
+    kept.tick();
+    assert_eq!(kept.bases().len(), 1);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn the_newest_stays_and_every_stream_resumes_where_it_stood() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    // Stream 2 sends once, and never again.
+    let once = vec![routine(&origin(2, 9), 77)];
+    kept.running.append(once).await;
+    kept.running.commits.recv().await.unwrap();
+    kept.written += 1;
+    kept.fill(4, 0).await;
+    let positions = || [(2, 9, [0, 78]), (1, 1, [0, kept.written])];
+    let expected = positions();
+    kept.clock.pass(Duration::from_secs(1_000));
+    kept.tick();
+    assert_eq!(kept.bases().len(), 1);
+    assert!(frames(&kept.storage).iter().all(|stored| stored.frame.source_id == 1), "its frames are gone");
+    let first = kept.first_offset();
+    let storage = kept.storage.clone();
+    kept.running.finish().await;
+    let copy = storage.clone_disk();
+    copy.crash(None);
+    for disk in [storage, copy] {
+        let running = start(&disk);
+        let recovery = &running.recovery;
+        assert_eq!((recovery.first_offset, recovery.next_offset), (first, kept.written));
+        assert_eq!(*running.archive.first_offset().borrow(), first);
+        for (source, epoch, next) in expected {
+            let mut positions = recovery.positions.iter();
+            let (_, position) = positions.find(|(stream, _)| stream.source_id == source).unwrap();
+            assert_eq!((position.epoch, position.next), (epoch, next));
+        }
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn the_directory_is_synced_after_each_segment_that_goes() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    kept.fill(4, 0).await;
+    let bases = kept.bases();
+    kept.clock.pass(Duration::from_secs(1_000));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let ops = Arc::clone(&seen);
+    kept.storage.set_hook(move |op, path| {
+        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        if op == Op::SyncDir || op == Op::Unlink && is_segment {
+            ops.lock().unwrap().push(op);
+        }
+        None
+    });
+    kept.tick();
+    kept.storage.clear_hook();
+    assert_eq!(*seen.lock().unwrap(), [Op::Unlink, Op::SyncDir].repeat(bases.len() - 1));
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn damage_hides_the_age_of_a_block_but_not_that_of_a_segment() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    kept.fill(2, 1_000).await;
+    kept.fill(3, 2_000).await;
+    let bases = kept.bases();
+    // The first loses a block; of the second nothing can be read, so it goes with the third.
+    for (base, damage) in [(bases[0], 2_000..2_200), (bases[1], 0..usize::MAX)] {
+        let path = kept.upkeep.dir.segment(base);
+        let mut image = kept.storage.content(&path);
+        let end = damage.end.min(image.len());
+        image[damage.start..end].fill(0xA5);
+        kept.storage.put(&path, image);
+    }
+    kept.clock.pass(Duration::from_secs(1_200));
+    kept.tick();
+    assert_eq!(kept.bases(), bases[1..]);
+    kept.fill(4, 3_000).await;
+    kept.clock.pass(Duration::from_secs(1_000));
+    kept.tick();
+    let left = kept.bases();
+    assert_eq!(left[0], bases[1], "the third has young frames");
+    kept.clock.pass(Duration::from_secs(1_000));
+    kept.tick();
+    assert_eq!(kept.bases().len(), 1);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn the_thread_lets_segments_expire_by_itself() {
+    let temp = tempfile::tempdir().unwrap();
+    let bytes = config().retention_bytes_min();
+    let config = Config { dir: temp.path().join("archive"), retention: by_bytes(bytes), ..config() };
+    let mut running = start_on(config.clone(), DiskStorage);
+    let mut first_offset = running.archive.first_offset();
+    let origin = origin(1, 1);
+    let mut sequence = 0;
+    while !first_offset.has_changed().unwrap() {
+        let batch = (sequence..sequence + 40).map(|sequence| frame(&origin, Routine, sequence, 200));
+        running.commit(batch.collect()).await;
+        sequence += 40;
+    }
+    assert!(*first_offset.borrow_and_update() > 0);
+    running.finish().await;
+    let running = start_on(config, DiskStorage);
+    assert_eq!(running.recovery.next_offset, sequence);
+    assert_eq!(running.recovery.positions[0].1.next, [0, sequence]);
+    running.finish().await;
+}
+
+#[test]
+fn a_size_without_room_for_two_segments_is_refused() {
+    let bytes = config().retention_bytes_min() - 1;
+    let config = Config { retention: by_bytes(bytes), ..config() };
+    let refused = open(config, MemStorage::default(), |_: &crate::archive::Commit<'_>| {});
+    let Err(OpenError::Config(error)) = refused else {
+        panic!("opened");
+    };
+    assert!(error.to_string().contains("at least 524288 are needed for two segments"), "{error}");
+}
