@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::scene::{durable, payload, peculiar, send_durable};
+use crate::scene::{durable, fill, payload, peculiar, send_durable};
 use crate::support::{
     Client, Daemon, EMERGENCY, Feed, Heard, HeldDaemon, Hello, ROUTINE, Subscribe, Subscriber,
 };
@@ -104,17 +104,15 @@ fn the_order_is_that_of_the_log_in_which_emergencies_overtake() {
     let (mut emergencies, _) = Subscriber::open(daemon.feed(), &Subscribe::live().priorities(1));
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
-    let mut next = 0;
-    while client.credit(ROUTINE) >= 1_020 {
-        client.frame(ROUTINE, next, &[0; 1_000]);
-        next += 1;
-    }
+    let next = fill(&mut client);
     client.frame(EMERGENCY, 0, b"SAFE_MODE");
     client.settle(1);
     daemon.release();
     client.wait_durable(EMERGENCY, 1);
     client.wait_durable(ROUTINE, next);
     let frames = live.expect_frames(next as usize + 1);
+    let emergency = frames.iter().position(|frame| frame.lane == EMERGENCY).unwrap() as u64;
+    assert!(emergency < next, "it overtook nothing");
     assert_eq!(frames, daemon.archived());
     assert_eq!(emergencies.expect_frame().payload, b"SAFE_MODE");
     drop((client, live, emergencies));

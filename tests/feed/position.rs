@@ -1,6 +1,6 @@
 //! Where a subscription begins.
 
-use crate::scene::{durable, send_durable};
+use crate::scene::{durable, fill, send_durable};
 use crate::support::{
     Client, Daemon, EMERGENCY, HeldDaemon, Hello, ROUTINE, Subscribe, Subscriber, code, reason,
 };
@@ -100,15 +100,9 @@ fn a_time_begins_with_the_lowest_offset_received_then_or_later() {
 fn behind_the_start_of_a_time_everything_follows_also_what_was_received_earlier() {
     let mut daemon = HeldDaemon::start("[ingest]\nroutine_window = \"64 KiB\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
-    client.deliver(ROUTINE, 0, b"first");
     daemon.hold();
-    // Routine waits in queues while the disk stands still, and the emergency that comes last overtakes it.
-    let mut next = 1;
-    while client.credit(ROUTINE) >= 1_020 {
-        client.frame(ROUTINE, next, &[0; 1_000]);
-        next += 1;
-    }
-    client.settle(1);
+    // The emergency that comes last overtakes the routine that is queued.
+    let next = fill(&mut client);
     client.frame(EMERGENCY, 0, b"SAFE_MODE");
     client.settle(2);
     daemon.release();

@@ -430,7 +430,9 @@ impl Subscriber {
 
     /// The next DELIVER or GAP or ERROR: PINGs are answered, PONG and PROGRESS passed over.
     pub fn next_of_the_log(&mut self) -> Feed {
+        let started = Instant::now();
         loop {
+            assert!(started.elapsed() < LIMIT, "nothing but heartbeats comes behind {}", self.next);
             match self.next() {
                 Feed::Ping(nonce) => self.send(&message::pong(nonce)),
                 Feed::Pong(_) | Feed::Progress(_) => {}
