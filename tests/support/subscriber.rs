@@ -299,8 +299,13 @@ impl Subscriber {
 
     /// Says `subscribe`.
     pub fn ask(&mut self, subscribe: &Subscribe) {
+        self.try_ask(subscribe).expect("the daemon does not take what is sent");
+    }
+
+    /// Says `subscribe`, as far as the server takes it.
+    pub fn try_ask(&mut self, subscribe: &Subscribe) -> std::io::Result<()> {
         self.is_all = subscribe.is_all();
-        self.send(&subscribe.bytes());
+        self.try_send(&subscribe.bytes())
     }
 
     pub fn expect_subscribed(&mut self) -> Subscribed {
@@ -363,10 +368,9 @@ impl Subscriber {
             self.socket.set_read_timeout(Some(left)).expect("a read timeout");
             let mut chunk = [0; 64 * 1024];
             match self.socket.read(&mut chunk) {
-                Ok(0) => {
-                    assert!(self.unread.is_empty(), "the server closed within a message");
-                    return Heard::End;
-                }
+                Ok(0) if self.unread.is_empty() => return Heard::End,
+                // What a kill leaves behind; whoever waits for an orderly end does not take it for one.
+                Ok(0) => return Heard::Reset,
                 Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
