@@ -42,6 +42,7 @@ fn main() {
     write(dir.path(), megabytes * 1_000_000);
     let bytes = segment_bytes(dir.path());
     println!("{:.2} GB in {} segments", bytes as f64 / 1e9, segments(dir.path()).len());
+    remove_indexes(dir.path());
     let without = query(dir.path(), 7);
     let started = Instant::now();
     let written = archive::build_indexes(Arc::new(DiskStorage), dir.path()).unwrap();
@@ -57,6 +58,16 @@ fn main() {
     println!("a source that is not there: {}", query(dir.path(), 1_000));
 }
 
+/// What the archive has built by itself.
+fn remove_indexes(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "idx") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}
+
 /// Writes an archive of about `bytes`, every source in its turn.
 fn write(dir: &Path, bytes: u64) {
     let config = Config {
@@ -66,6 +77,7 @@ fn write(dir: &Path, bytes: u64) {
         reserve_bytes: 64 << 20,
         max_streams: 64,
         payload_bytes_max: PAYLOAD_BYTES.end,
+        ..Config::default()
     };
     let (appender, log, _) = archive::open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
     let origins: Vec<Arc<Origin>> = (0..SOURCES).map(origin).collect();
@@ -198,8 +210,12 @@ impl Storage for Counting {
         DiskStorage.create_dir(dir)
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         DiskStorage.lock(dir)
+    }
+
+    fn identity(&self, dir: &Path) -> io::Result<(u64, u64)> {
+        DiskStorage.identity(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -232,6 +248,10 @@ struct CountedFile(Box<dyn StorageFile>, Arc<AtomicU64>);
 impl StorageFile for CountedFile {
     fn size(&self) -> io::Result<u64> {
         self.0.size()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        self.0.is_linked()
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {

@@ -18,7 +18,7 @@ mod format;
 mod gather;
 mod history;
 mod index;
-mod line;
+pub(crate) mod line;
 mod positions;
 mod reader;
 mod recover;

@@ -17,6 +17,7 @@ mod log;
 mod replay;
 mod run;
 mod simulate;
+mod tail;
 
 /// The command has failed.
 const FAILED: u8 = 1;
@@ -46,6 +47,8 @@ enum Command {
     Archive(crate::archive::cli::Command),
     /// Send a range of an archive to a daemon, at its original or another speed.
     Replay(Box<replay::ReplayArgs>),
+    /// Follow the durable frames of a running daemon.
+    Tail(tail::TailArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -72,6 +75,7 @@ impl Cli {
             Command::Demo => demo::execute(),
             Command::Archive(command) => archive::execute(&command),
             Command::Replay(args) => replay::execute(&args),
+            Command::Tail(args) => tail::execute(&args),
         }
     }
 }

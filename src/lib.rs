@@ -47,4 +47,5 @@ pub mod ingest;
 pub mod pipeline;
 pub mod replay;
 pub mod sim;
+pub mod tail;
 pub mod wire;

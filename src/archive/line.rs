@@ -10,7 +10,7 @@ use super::StoredFrame;
 
 /// One line of output; the names and the order of the fields are part of the interface.
 #[derive(Serialize)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     offset: u64,
     source_id: u32,
     source_kind: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// The line for `stored`, the payload in base64.
-    pub(super) fn of(stored: &'a StoredFrame) -> Self {
+    pub(crate) fn of(stored: &'a StoredFrame) -> Self {
         let frame = &stored.frame;
         Self {
             offset: stored.offset,
@@ -44,7 +44,7 @@ impl<'a> Line<'a> {
     }
 
     /// Writes the line as a JSON object with a line feed.
-    pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, self)?;
         out.write_all(b"\n")
     }

@@ -162,7 +162,10 @@ impl<'a> Session<'a> {
         self.take_in()?;
         loop {
             self.fill()?;
+            let was_full = self.outbox.is_full();
             self.write()?;
+            // A socket that took all at once does not say so again: there may be more to put in.
+            let has_more = was_full && !self.outbox.is_full();
             self.judge_end()?;
             let due = self.next_due();
             if timer.is_elapsed() || due < timer.deadline() {
@@ -192,6 +195,7 @@ impl<'a> Session<'a> {
                 }
                 _ = self.ending.changed() => {}
                 () = &mut timer => {}
+                () = tokio::task::yield_now(), if has_more => {}
             }
             self.act_on_time()?;
         }

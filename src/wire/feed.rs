@@ -11,6 +11,8 @@ use super::{ErrorMessage, WireError, first_byte, kind, unexpected};
 
 mod deliver;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 
 pub use deliver::{Deliver, deliver_bytes};
 pub use subscribe::{Policy, Start, Subscribe, Subscribed};

@@ -36,7 +36,8 @@ pub fn archived(dir: &Path) -> Vec<Archived> {
     frames
 }
 
-fn plain(offset: u64, frame: &Frame) -> Archived {
+/// The frame at `offset` in what the tests compare.
+pub fn plain(offset: u64, frame: &Frame) -> Archived {
     Archived {
         offset,
         source_id: frame.source_id,

@@ -28,6 +28,9 @@ const DEFAULTS: &str = r#"
     listen = "127.0.0.1:0"
 "#;
 
+/// Where a daemon says its addresses.
+const READY_FILE: &str = "ready.json";
+
 /// A running daemon, or what is left of it. Killed when dropped; its log is shown when the test failed.
 pub struct Daemon {
     child: Child,
@@ -99,7 +102,11 @@ impl Daemon {
                 command.env_remove(name);
             }
         }
-        command.args(["run", "--config"]).arg(&path).current_dir(home.dir.path());
+        let ready = home.dir.path().join(READY_FILE);
+        // That of the process before says where it was.
+        drop(std::fs::remove_file(&ready));
+        command.args(["run", "--config"]).arg(&path).arg("--ready-file").arg(&ready);
+        command.current_dir(home.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the daemon cannot be started");
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -153,6 +160,23 @@ impl Daemon {
     /// Where sources connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where subscribers connect.
+    pub fn feed(&self) -> SocketAddr {
+        let path = self.home.dir.path().join(READY_FILE);
+        let started = Instant::now();
+        // It comes whole, right behind the line that it listens.
+        let text = loop {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => break text,
+                Err(error) => assert!(started.elapsed() < LIMIT, "no ready file: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
+        let feed = ready["feed"].as_str().unwrap_or_else(|| panic!("no feed address in {text}"));
+        feed.parse().expect("the feed address")
     }
 
     pub fn pid(&self) -> u32 {

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use telemetry_aggregator::archive::{Access, DiskStorage, Storage, StorageFile};
 use telemetry_aggregator::config::Config;
-use telemetry_aggregator::daemon::{Daemon, Outcome};
+use telemetry_aggregator::daemon::{Addresses, Daemon, Outcome};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -20,7 +20,7 @@ use super::{Archived, LIMIT, archived};
 
 /// A daemon whose disk is held; see the module.
 pub struct HeldDaemon {
-    address: SocketAddr,
+    addresses: Addresses,
     disk: Arc<Disk>,
     dir: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -36,7 +36,7 @@ impl HeldDaemon {
         std::fs::write(&path, merged(dir.path(), config)).expect("the configuration cannot be written");
         let config = Config::load(Some(&path), std::iter::empty()).expect("the test's configuration").config;
         let disk = Arc::new(Disk::default());
-        let (address_tx, address_rx) = mpsc::channel();
+        let (addresses_tx, addresses_rx) = mpsc::channel();
         let (stop_tx, stop_rx) = oneshot::channel();
         let storage = HeldStorage(Arc::clone(&disk));
         let (outcome_tx, outcome) = mpsc::channel();
@@ -45,19 +45,24 @@ impl HeldDaemon {
             let runtime = runtime.expect("a runtime");
             let outcome_of_run = runtime.block_on(async move {
                 let daemon = Daemon::start_on(config, storage).await.expect("the daemon does not start");
-                address_tx.send(daemon.addresses().ingest).expect("the test waits for it");
+                addresses_tx.send(daemon.addresses()).expect("the test waits for it");
                 daemon.run(async { drop(stop_rx.await) }, std::future::pending()).await
             });
             // The process would end here, whatever has not.
             runtime.shutdown_background();
             let _ = outcome_tx.send(outcome_of_run);
         });
-        let address = address_rx.recv_timeout(LIMIT).expect("the daemon does not start");
-        Self { address, disk, dir, stop: Some(stop_tx), running: Some(running), outcome }
+        let addresses = addresses_rx.recv_timeout(LIMIT).expect("the daemon does not start");
+        Self { addresses, disk, dir, stop: Some(stop_tx), running: Some(running), outcome }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.ingest
+    }
+
+    /// Where subscribers connect.
+    pub fn feed(&self) -> SocketAddr {
+        self.addresses.feed.expect("the feed listens")
     }
 
     /// From now on no sync ends.

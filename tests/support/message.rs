@@ -235,6 +235,22 @@ pub struct ErrorMessage {
     pub text: String,
 }
 
+impl ErrorMessage {
+    /// Reads a body of type ERROR.
+    pub(super) fn decode(body: &[u8]) -> Self {
+        let message = Self {
+            flags: body[1],
+            code: u16_at(body, 2),
+            retry_after_ms: u32_at(body, 4),
+            detail: u64_at(body, 8),
+            text: text(&body[16..]),
+        };
+        let retryable = code::is_retryable(message.code);
+        assert_eq!(message.flags & 1 == 1, retryable, "retryable bit of {message:?}");
+        message
+    }
+}
+
 /// What the server says to a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -298,18 +314,7 @@ impl Server {
                 assert_eq!(body[1], 0, "zero field of a GOAWAY: {body:02x?}");
                 Self::GoAway { code: u16_at(body, 2), deadline_ms: u32_at(body, 4), text: text(&body[8..]) }
             }
-            0x09 => {
-                let message = ErrorMessage {
-                    flags: body[1],
-                    code: u16_at(body, 2),
-                    retry_after_ms: u32_at(body, 4),
-                    detail: u64_at(body, 8),
-                    text: text(&body[16..]),
-                };
-                let retryable = code::is_retryable(message.code);
-                assert_eq!(message.flags & 1 == 1, retryable, "retryable bit of {message:?}");
-                Self::Error(message)
-            }
+            0x09 => Self::Error(ErrorMessage::decode(body)),
             0x8A => Self::Catalog {
                 format: body[1],
                 part: u16_at(body, 2),
@@ -322,18 +327,18 @@ impl Server {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("a text of the server is not UTF-8")
 }
 
-fn u16_at(body: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(body: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(body[at..at + 2].try_into().expect("two bytes"))
 }
 
-fn u32_at(body: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(body: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(body[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn u64_at(body: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(body: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(body[at..at + 8].try_into().expect("eight bytes"))
 }

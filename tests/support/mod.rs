@@ -24,6 +24,7 @@ pub mod mount;
 pub mod process;
 pub mod python;
 pub mod recording;
+pub mod subscriber;
 
 pub use archive::{Archived, archived};
 pub use client::{Client, Received};
@@ -32,6 +33,7 @@ pub use held::HeldDaemon;
 pub use message::{
     Ack, EMERGENCY, ErrorMessage, Frame, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG, Welcome, code, cost,
 };
+pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
 
 /// How long anything may take before the test fails. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);

@@ -40,8 +40,12 @@ impl Storage for Watched {
         self.inner.create_dir(dir)
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         self.inner.lock(dir)
+    }
+
+    fn identity(&self, dir: &Path) -> io::Result<(u64, u64)> {
+        self.inner.identity(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -79,6 +83,10 @@ struct WatchedFile {
 impl StorageFile for WatchedFile {
     fn size(&self) -> io::Result<u64> {
         self.inner.size()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        self.inner.is_linked()
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {

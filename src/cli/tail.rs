@@ -1,0 +1,312 @@
+//! `tail`: follows the durable frames of a running daemon and writes them to stdout.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{BAD_USAGE, FAILED, fail};
+use crate::archive::cli::{Kind, Priority, parse_time};
+use crate::config::Secret;
+use crate::frame::{FramePriority, Selection, SourceKind};
+use crate::tail::{Client, Event, Position, Target};
+use crate::wire::feed::SOURCES_MAX;
+use crate::wire::{Policy, Start, Subscribe};
+
+mod output;
+#[cfg(test)]
+mod tests;
+
+use output::Output;
+
+/// Where the token may lie besides a file.
+const TOKEN_VARIABLE: &str = "TELEMETRY_AGGREGATOR_TOKEN";
+/// How long a signal waits for a reader of stdout that stands still.
+const LAST_WRITE_TIME_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    /// Feed listener of the daemon
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7481", value_parser = host_and_port)]
+    connect: String,
+    /// Where to begin: `live`, `earliest`, an offset of the log, or a time of receipt as RFC 3339
+    /// (2026-08-01T12:00:00Z, UTC), unix seconds with a fraction (1785585600.0) or nanoseconds with their unit
+    /// (1785585600000000000ns)
+    #[arg(long, value_name = "WHERE", default_value = "live", value_parser = parse_start)]
+    from: Start,
+    /// Only frames of this source; may be repeated
+    #[arg(long = "source", value_name = "ID")]
+    sources: Vec<u32>,
+    /// Only this lane
+    #[arg(long, value_enum)]
+    priority: Option<Priority>,
+    /// Only this kind of source
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// What happens when the output is slower than the frames come
+    #[arg(long, value_enum, default_value_t = Falling::Complete)]
+    policy: Falling,
+    /// How frames are written
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    format: Format,
+    /// End after this many frames
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// File with the credential; else the environment variable TELEMETRY_AGGREGATOR_TOKEN, else none
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Give up after so long without a connection, as in 30s or 5m [default: never]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    retry_for: Option<Duration>,
+}
+
+/// What happens to an output that falls behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Falling {
+    /// Nothing is skipped
+    Complete,
+    /// Skip to the newest frames, and say so on stderr
+    Timely,
+}
+
+/// How frames are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One JSON object a line, as `archive cat` writes it
+    Jsonl,
+    /// The bare payloads back to back
+    Payload,
+    /// A line for people, without the payload
+    Text,
+}
+
+pub(super) fn execute(args: &TailArgs) -> ExitCode {
+    let target = match args.target() {
+        Ok(target) => target,
+        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
+    };
+    let followed = runtime.block_on(async {
+        let signals = Signals::catch().context("cannot catch signals")?;
+        let output = Output::new(io::stdout(), args.format);
+        Follower::new(target, output, args.limit).follow(signals).await
+    });
+    // A write that stands still must not delay the exit.
+    runtime.shutdown_background();
+    match followed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format_args!("{error:#}")),
+    }
+}
+
+impl TailArgs {
+    fn target(&self) -> anyhow::Result<Target> {
+        let sources = self.sources.len();
+        anyhow::ensure!(
+            sources <= SOURCES_MAX,
+            "{sources} times --source, at most {SOURCES_MAX} are allowed"
+        );
+        let selection = Selection::of_sources(self.sources.iter().copied())
+            .with_priority(self.priority.map(FramePriority::from))
+            .with_kind(self.kind.map(SourceKind::from));
+        let policy = match self.policy {
+            Falling::Complete => Policy::Complete,
+            Falling::Timely => Policy::Timely,
+        };
+        let token = token(self.token_file.as_deref())?;
+        let subscribe = Subscribe { token, ..Subscribe::new(policy, self.from, selection) };
+        Ok(Target { address: self.connect.clone(), subscribe, retry_for: self.retry_for })
+    }
+}
+
+/// The credential to show; empty if there is none. No message repeats it.
+fn token(file: Option<&Path>) -> anyhow::Result<String> {
+    let (text, place) = match file {
+        Some(file) => {
+            let place = file.display().to_string();
+            (
+                std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read the token file {place}"))?,
+                place,
+            )
+        }
+        None => match std::env::var_os(TOKEN_VARIABLE) {
+            Some(value) => (value.to_string_lossy().into_owned(), TOKEN_VARIABLE.to_owned()),
+            None => return Ok(String::new()),
+        },
+    };
+    let token =
+        Secret::new(text.trim_end_matches(['\r', '\n'])).with_context(|| format!("the token in {place}"))?;
+    Ok(token.expose().to_owned())
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "live" => Ok(Start::Live),
+        "earliest" => Ok(Start::Earliest),
+        _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let offset = text.parse().map_err(|_| format!("{text} is beyond any offset"))?;
+            Ok(Start::Offset { offset, log_id: 0 })
+        }
+        _ => match parse_time(text) {
+            Ok(from_ns) => Ok(Start::Received { from_ns }),
+            Err(error) => Err(format!("expected live, earliest, an offset or a time: {error}")),
+        },
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected HOST:PORT, neither of them empty or 0".to_owned()),
+    }
+}
+
+/// The signals that end it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them. Cancel safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Carries frames from a subscription to an output, and says on stderr what is no frame.
+struct Follower<W> {
+    client: Client,
+    output: Output<W>,
+    /// Frames that may still be written.
+    left: Option<u64>,
+    /// The trouble told last: a daemon that is away for long is no reason for a line each few seconds.
+    told: String,
+}
+
+/// Why it ends, if not for an error.
+enum End {
+    Signal,
+    Limit,
+    /// Nobody reads the output any more.
+    Unread,
+}
+
+impl<W: io::Write + Send + 'static> Follower<W> {
+    fn new(target: Target, output: Output<W>, limit: Option<u64>) -> Self {
+        Self { client: Client::new(target), output, left: limit, told: String::new() }
+    }
+
+    async fn follow(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        let end = tokio::select! {
+            end = self.carry() => end,
+            () = signals.next() => Ok(End::Signal),
+        };
+        let written = match &end {
+            Ok(End::Unread) => return Ok(()),
+            // What is not written within the time is what the position printed below goes back to.
+            Ok(End::Signal) => {
+                let last = self.output.finish(self.client.position());
+                tokio::time::timeout(LAST_WRITE_TIME_MAX, last).await.unwrap_or(Ok(()))
+            }
+            Ok(End::Limit) | Err(_) => self.output.finish(self.client.position()).await,
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return end.map(|_| ()),
+            result => result.context("cannot write the output")?,
+        }
+        self.say_where_to_go_on();
+        end.map(|_| ())
+    }
+
+    /// Runs until the subscription ends, the limit is reached, or nobody reads.
+    async fn carry(&mut self) -> anyhow::Result<End> {
+        loop {
+            if self.left == Some(0) {
+                return Ok(End::Limit);
+            }
+            self.output.begin(self.client.position());
+            let is_full = self.output.is_full();
+            let event = async {
+                if is_full {
+                    self.client.hold().await;
+                }
+                self.client.next().await
+            };
+            tokio::select! {
+                wrote = self.output.wrote() => match wrote {
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Unread),
+                    result => result.context("cannot write the output")?,
+                },
+                event = event => {
+                    self.take(event?)?;
+                    while !self.output.is_full() && self.left != Some(0) {
+                        let Some(event) = self.client.at_hand()? else { break };
+                        self.take(event)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Frame(frame) => {
+                self.output.put(frame).context("cannot write a frame")?;
+                self.left = self.left.map(|left| left - 1);
+            }
+            Event::Subscribed(subscribed) => {
+                let next = self.client.position().map_or(subscribed.start_offset, |at| at.next_offset);
+                say(format_args!("connected to log {}, from offset {next}", subscribed.log_id));
+                self.told.clear();
+            }
+            Event::LogChanged { from, to } => say(format_args!(
+                "the daemon serves another archive: from log {from} to log {}, from offset {}",
+                to.log_id, to.start_offset
+            )),
+            Event::Gap(gap) => {
+                let missing = gap.offsets.end.saturating_sub(gap.offsets.start);
+                let (from, to) = (gap.offsets.start, gap.offsets.end);
+                say(format_args!(
+                    "gap: {missing} offsets from {from} to {to} (exclusive) {}",
+                    gap.reason.name()
+                ));
+            }
+            Event::Lost { trouble, pause } => {
+                if self.told != trouble {
+                    say(format_args!("no connection: {trouble}; trying again in {pause:.1?}"));
+                    self.told = trouble;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn say_where_to_go_on(&self) {
+        if let Some(Position { log_id, next_offset }) = self.output.written() {
+            say(format_args!("next offset {next_offset} of log {log_id}; go on with --from {next_offset}"));
+        }
+    }
+}
+
+/// One line to stderr; where nobody can read it, nothing is lost.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "telemetry-aggregator: {line}");
+}

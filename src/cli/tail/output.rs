@@ -1,0 +1,104 @@
+//! Frames on their way to stdout, which may stand still: it is written by a thread of its own.
+
+use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Format;
+use crate::archive::{StoredFrame, line::Line};
+use crate::tail::Position;
+use crate::wire::Deliver;
+
+/// What is gathered while the thread writes; a frame may go beyond it.
+const GATHERED_BYTES_MAX: usize = 256 << 10;
+
+/// Writes frames in the order they are put. While one piece is written the next is gathered, so it is written and
+/// flushed at once where frames are few, and in large pieces where they are many.
+pub(super) struct Output<W> {
+    format: Format,
+    gathered: Vec<u8>,
+    /// The writer and an empty buffer; not here while a piece is written.
+    idle: Option<(W, Vec<u8>)>,
+    writing: Option<Writing<W>>,
+    written: Option<Position>,
+}
+
+struct Writing<W> {
+    thread: JoinHandle<(io::Result<()>, W, Vec<u8>)>,
+    /// Where to go on behind this piece.
+    position: Option<Position>,
+}
+
+impl<W: Write + Send + 'static> Output<W> {
+    pub(super) fn new(to: W, format: Format) -> Self {
+        Self { format, gathered: Vec::new(), idle: Some((to, Vec::new())), writing: None, written: None }
+    }
+
+    /// Takes a frame, also when it is full.
+    pub(super) fn put(&mut self, Deliver { offset, frame }: Deliver) -> io::Result<()> {
+        let stored = StoredFrame { offset, frame };
+        match self.format {
+            Format::Jsonl => Line::of(&stored).write_json(&mut self.gathered),
+            Format::Payload => self.gathered.write_all(&stored.frame.payload),
+            Format::Text => write_text(&mut self.gathered, &stored),
+        }
+    }
+
+    /// Whether frames should wait until something is written.
+    pub(super) fn is_full(&self) -> bool {
+        self.gathered.len() >= GATHERED_BYTES_MAX
+    }
+
+    /// Begins to write what is gathered, unless a piece is being written. `position` is where to go on behind it.
+    pub(super) fn begin(&mut self, position: Option<Position>) {
+        let Some((mut to, empty)) = self.idle.take() else { return };
+        if self.gathered.is_empty() {
+            self.idle = Some((to, empty));
+            self.written = position;
+            return;
+        }
+        let mut piece = std::mem::replace(&mut self.gathered, empty);
+        let thread = spawn_blocking(move || {
+            let result = to.write_all(&piece).and_then(|()| to.flush());
+            piece.clear();
+            (result, to, piece)
+        });
+        self.writing = Some(Writing { thread, position });
+    }
+
+    /// Waits for the end of the piece that is being written; for ever if there is none. Cancel safe.
+    pub(super) async fn wrote(&mut self) -> io::Result<()> {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let joined = (&mut writing.thread).await;
+        let position = self.writing.take().and_then(|writing| writing.position);
+        let (result, to, empty) = joined.map_err(io::Error::other)?;
+        self.idle = Some((to, empty));
+        result.inspect(|()| self.written = position)
+    }
+
+    /// Writes everything to the end.
+    pub(super) async fn finish(&mut self, position: Option<Position>) -> io::Result<()> {
+        loop {
+            self.begin(position);
+            if self.writing.is_none() {
+                return Ok(());
+            }
+            self.wrote().await?;
+        }
+    }
+
+    /// Where to go on behind what is written for certain.
+    pub(super) const fn written(&self) -> Option<Position> {
+        self.written
+    }
+}
+
+/// `17 2026-08-01T12:00:00.500Z live/7@Kiruna routine epoch 3 sequence 9: 256 bytes`
+fn write_text(out: &mut impl Write, StoredFrame { offset, frame }: &StoredFrame) -> io::Result<()> {
+    let received = UNIX_EPOCH + Duration::from_nanos(frame.received_ns.max(0).unsigned_abs());
+    let time = humantime::format_rfc3339_millis(received);
+    let (stream, epoch) = (&frame.origin.stream, frame.origin.epoch);
+    let (lane, sequence, bytes) = (frame.priority, frame.sequence, frame.payload.len());
+    writeln!(out, "{offset} {time} {stream} {lane} epoch {epoch} sequence {sequence}: {bytes} bytes")
+}

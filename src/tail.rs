@@ -1,0 +1,324 @@
+//! A feed subscriber: the client side of protocol.md, "Feed connections".
+//!
+//! [`Client`] connects, reconnects and resumes, and gives what it comes upon as [`Event`]s; it prints nothing. The
+//! command `tail` writes them out, and benches and tests use it as well.
+//!
+//! * `link` is one connection: bytes, heartbeats, answers to PING,
+//! * `backoff` is the pause between two attempts.
+//!
+//! The position is the resume token: log and next offset, taken from DELIVER, GAP and PROGRESS. Only durable frames
+//! are delivered, so it outlives a crash of the daemon.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::wire::{
+    Deliver, ErrorCode, ErrorMessage, FeedMessage, Gap, Start, Subscribe, Subscribed, WireError,
+};
+
+mod backoff;
+mod link;
+#[cfg(test)]
+mod tests;
+
+use backoff::Backoff;
+use link::{Ended, Link};
+
+/// A connection that lived this long, or delivered anything, was good for something: the next pause is short again.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+
+/// How far a subscriber is: what it resumes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The log that offsets belong to.
+    pub log_id: u64,
+    /// Everything below was delivered, filtered out or named in a GAP.
+    pub next_offset: u64,
+}
+
+/// What a subscriber comes upon.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A connection is up; the first, or one that resumes.
+    Subscribed(Subscribed),
+    /// A live subscription came back to another log, and goes on with that one's newest.
+    LogChanged {
+        /// The log it had followed until then.
+        from: u64,
+        /// The answer of the other one.
+        to: Subscribed,
+    },
+    /// A durable frame.
+    Frame(Deliver),
+    /// Offsets that are not delivered.
+    Gap(Gap),
+    /// The connection is lost, or none came about; another is tried after `pause`.
+    Lost {
+        /// For people.
+        trouble: String,
+        /// Until the next attempt.
+        pause: Duration,
+    },
+}
+
+/// Why a subscription ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TailError {
+    /// The daemon said ERROR, and that trying again is of no use.
+    #[error("the daemon refused: {}: {text}", code_name(*code))]
+    Refused {
+        /// As on the wire, see [`ErrorCode`].
+        code: u16,
+        /// Its number, by code.
+        detail: u64,
+        /// For people.
+        text: String,
+    },
+    /// The peer does not keep to the protocol.
+    #[error("the peer does not keep to the protocol: {0}")]
+    Peer(#[from] WireError),
+    /// The offsets seen so far mean nothing to the log that is served now.
+    #[error(
+        "the daemon serves log {found} now, where offsets of log {expected} mean nothing: another archive"
+    )]
+    LogChanged {
+        /// The log that was followed.
+        expected: u64,
+        /// The log that is there.
+        found: u64,
+    },
+    /// No connection for longer than was asked for.
+    #[error("gave up after {after:?} without a connection: {trouble}")]
+    GaveUp {
+        /// How long it was tried.
+        after: Duration,
+        /// The last failure.
+        trouble: String,
+    },
+}
+
+/// What to subscribe to, and where.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The feed listener, `HOST:PORT`.
+    pub address: String,
+    /// What is wanted, and from where on at first.
+    pub subscribe: Subscribe,
+    /// How long to try without a connection; `None`: for ever.
+    pub retry_for: Option<Duration>,
+}
+
+/// A subscription that outlives its connections; see the module.
+#[derive(Debug)]
+pub struct Client {
+    target: Target,
+    position: Option<Position>,
+    link: Option<Link>,
+    backoff: Backoff,
+    /// When the next connection may be tried.
+    attempt_at: Instant,
+    /// Since when there is none.
+    without_since: Instant,
+}
+
+impl Client {
+    /// A subscription that has not connected yet; [`Client::next`] does.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        let now = Instant::now();
+        Self {
+            target,
+            position: None,
+            link: None,
+            backoff: Backoff::new(),
+            attempt_at: now,
+            without_since: now,
+        }
+    }
+
+    /// What it would resume with; `None` before the first SUBSCRIBED.
+    ///
+    /// It lies behind the events that were given, and moves without any by PROGRESS.
+    #[must_use]
+    pub const fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Waits for the next event: connects and reconnects where that is due, and answers the daemon meanwhile.
+    ///
+    /// # Errors
+    /// [`TailError`], after which there is nothing more to come.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no event is lost. A connection that was about to be opened is begun anew.
+    pub async fn next(&mut self) -> Result<Event, TailError> {
+        loop {
+            let Some(link) = &mut self.link else {
+                sleep_until(self.attempt_at).await;
+                return self.open().await;
+            };
+            let event = match link.next().await {
+                Ok(message) => self.take(message)?,
+                Err(ended) => Some(self.end(ended)?),
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event among the bytes that were read already; `None` when [`Client::next`] would have to wait.
+    ///
+    /// # Errors
+    /// As [`Client::next`].
+    pub fn at_hand(&mut self) -> Result<Option<Event>, TailError> {
+        while let Some(link) = &mut self.link {
+            let event = match link.at_hand() {
+                Ok(None) => return Ok(None),
+                Ok(Some(message)) => self.take(message)?,
+                Err(ended) => Some(self.end(ended)?),
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps the connection alive while nobody can take events, and reads nothing: the daemon waits in its turn.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; it ends in no other way.
+    pub async fn hold(&mut self) -> Infallible {
+        if let Some(link) = &mut self.link {
+            // That the connection is lost is for whoever reads on to find, behind all that came before.
+            let ended = link.hold().await;
+            tracing::debug!(?ended, "lost while nothing was read");
+        }
+        std::future::pending().await
+    }
+
+    /// One attempt to connect.
+    async fn open(&mut self) -> Result<Event, TailError> {
+        let subscribe = self.resumed(self.start());
+        let error = match Link::open(&self.target.address, &subscribe).await {
+            Ok((link, subscribed)) => return self.subscribed(link, subscribed),
+            Err(error) => error,
+        };
+        match (&error, self.position) {
+            (Ended::Refused(refusal), Some(position)) if refusal.code == ErrorCode::Protocol as u16 => {
+                self.open_elsewhere(position, error).await
+            }
+            _ => self.end(error),
+        }
+    }
+
+    /// The offset was refused: asks which log is there now, which only a SUBSCRIBED tells.
+    async fn open_elsewhere(&mut self, position: Position, refused: Ended) -> Result<Event, TailError> {
+        let (link, found) = match Link::open(&self.target.address, &self.resumed(Start::Live)).await {
+            Ok(opened) => opened,
+            Err(error) => return self.end(error),
+        };
+        if found.log_id == position.log_id {
+            return self.end(refused);
+        }
+        if self.target.subscribe.start != Start::Live {
+            return Err(TailError::LogChanged { expected: position.log_id, found: found.log_id });
+        }
+        self.position = None;
+        self.subscribed(link, found)?;
+        Ok(Event::LogChanged { from: position.log_id, to: found })
+    }
+
+    /// From where on the next connection is to deliver.
+    fn start(&self) -> Start {
+        self.position.map_or(self.target.subscribe.start, |position| Start::Offset {
+            offset: position.next_offset,
+            log_id: position.log_id,
+        })
+    }
+
+    fn resumed(&self, start: Start) -> Subscribe {
+        Subscribe { start, ..self.target.subscribe.clone() }
+    }
+
+    fn subscribed(&mut self, link: Link, subscribed: Subscribed) -> Result<Event, TailError> {
+        let Subscribed { log_id, start_offset, .. } = subscribed;
+        let position = self.position.unwrap_or(Position { log_id, next_offset: start_offset });
+        if position.log_id != log_id {
+            return Err(TailError::LogChanged { expected: position.log_id, found: log_id });
+        }
+        self.position = Some(position);
+        self.link = Some(link);
+        Ok(Event::Subscribed(subscribed))
+    }
+
+    /// Takes in one message of the connection that is up.
+    fn take(&mut self, message: FeedMessage) -> Result<Option<Event>, TailError> {
+        let (Some(position), Some(link)) = (&mut self.position, &mut self.link) else {
+            return Ok(None);
+        };
+        let next = &mut position.next_offset;
+        match message {
+            FeedMessage::Deliver(deliver) => {
+                if deliver.offset < *next {
+                    let text = format!("offset {} is delivered again, {next} is next", deliver.offset);
+                    return Err(WireError::protocol(text).into());
+                }
+                *next = deliver.offset.saturating_add(1);
+                self.backoff.reset();
+                Ok(Some(Event::Frame(deliver)))
+            }
+            FeedMessage::Gap(gap) => {
+                *next = gap.offsets.end.max(*next);
+                Ok(Some(Event::Gap(gap)))
+            }
+            FeedMessage::Progress(offset) => {
+                *next = offset.max(*next);
+                Ok(None)
+            }
+            FeedMessage::Ping(nonce) => {
+                link.answer(nonce);
+                Ok(None)
+            }
+            FeedMessage::Error(error) => self.end(Ended::Refused(error)).map(Some),
+            FeedMessage::Subscribed(_) => Err(WireError::protocol("a second SUBSCRIBED").into()),
+            FeedMessage::Pong(_) | FeedMessage::Ignored(_) => Ok(None),
+        }
+    }
+
+    /// The end of a connection, or of an attempt: another try, or the end of the subscription.
+    fn end(&mut self, ended: Ended) -> Result<Event, TailError> {
+        let (trouble, retry_after) = match ended {
+            Ended::Refused(ErrorMessage { retryable: false, code, detail, text, .. }) => {
+                return Err(TailError::Refused { code, detail, text });
+            }
+            Ended::Peer(error) => return Err(error.into()),
+            Ended::Refused(error) => {
+                (format!("{}: {}", code_name(error.code), error.text), error.retry_after)
+            }
+            Ended::Lost(trouble) => (trouble, Duration::ZERO),
+        };
+        let now = Instant::now();
+        if let Some(link) = self.link.take() {
+            self.without_since = now;
+            if now.saturating_duration_since(link.opened_at()) >= SETTLED_AFTER {
+                self.backoff.reset();
+            }
+        }
+        let without = now.saturating_duration_since(self.without_since);
+        let pause = self.backoff.next(retry_after);
+        if let Some(after) = self.target.retry_for.filter(|limit| without + pause > *limit) {
+            return Err(TailError::GaveUp { after, trouble });
+        }
+        self.attempt_at = now + pause;
+        Ok(Event::Lost { trouble, pause })
+    }
+}
+
+/// The name of an ERROR code, also of one that a later version brings.
+fn code_name(code: u16) -> String {
+    ErrorCode::from_wire(code).map_or_else(|| format!("error {code}"), |code| code.name().to_owned())
+}

@@ -1,0 +1,227 @@
+//! One connection to a feed: handshake, messages, heartbeats.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::connection::clock::{Clock, Due};
+use crate::wire::feed::DELIVER_EXCESS_BYTES;
+use crate::wire::framing::Bodies;
+use crate::wire::{
+    ErrorMessage, FeedMessage, HANDSHAKE_BODY_BYTES_MAX, Subscribe, Subscribed, SubscriberMessage, WireError,
+    next_body, take_bodies,
+};
+
+/// Time for a connection to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the daemon to answer SUBSCRIBE: it may have to look for a time in a large archive.
+const SUBSCRIBED_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a read has room for at least.
+const READ_BYTES: usize = 64 << 10;
+/// Longest body that is taken in, whatever the daemon announces: the most its configuration can allow.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// PINGs and PONGs that wait for the daemon to read; one that does not has no use for more.
+const UNSENT_BYTES_MAX: usize = 4 << 10;
+
+/// How a connection, or the attempt at one, ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The daemon said ERROR.
+    Refused(ErrorMessage),
+    /// What came is not the protocol.
+    Peer(WireError),
+    /// No connection any more.
+    Lost(String),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+impl From<WireError> for Ended {
+    fn from(error: WireError) -> Self {
+        Self::Peer(error)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: TcpStream,
+    opened_at: Instant,
+    incoming: BytesMut,
+    /// Whole messages of `incoming` that were not given yet.
+    bodies: Option<Bodies>,
+    /// What the bytes behind `bodies` came to.
+    judged: Result<(), WireError>,
+    body_bytes_max: usize,
+    /// PING and PONG that are not written yet.
+    out: BytesMut,
+    pong: Option<u64>,
+    clock: Clock,
+    /// Writing failed: what the daemon said before may still be read.
+    is_deaf: bool,
+}
+
+impl Link {
+    /// Connects and shakes hands.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the connection is closed.
+    pub(super) async fn open(address: &str, subscribe: &Subscribe) -> Result<(Self, Subscribed), Ended> {
+        let mut socket = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+            .await
+            .map_err(|_| Ended::Lost(format!("no connection to {address} within {CONNECT_TIMEOUT:?}")))?
+            .map_err(|error| Ended::Lost(format!("cannot connect to {address}: {error}")))?;
+        socket.set_nodelay(true)?;
+        let mut out = BytesMut::new();
+        subscribe.encode(&mut out);
+        let mut incoming = BytesMut::with_capacity(READ_BYTES);
+        let answered = timeout(SUBSCRIBED_TIMEOUT, shake_hands(&mut socket, &mut out, &mut incoming)).await;
+        let subscribed = answered
+            .map_err(|_| Ended::Lost(format!("no answer to SUBSCRIBE within {SUBSCRIBED_TIMEOUT:?}")))??;
+        let now = Instant::now();
+        let heartbeat = Duration::from_secs(u64::from(subscribed.heartbeat_s.max(1)));
+        let body_bytes_max = (subscribed.max_message_bytes as usize).min(MESSAGE_BYTES_MAX);
+        let link = Self {
+            socket,
+            opened_at: now,
+            incoming,
+            bodies: None,
+            judged: Ok(()),
+            body_bytes_max: body_bytes_max + DELIVER_EXCESS_BYTES,
+            out,
+            pong: None,
+            clock: Clock::new(heartbeat, now),
+            is_deaf: false,
+        };
+        Ok((link, subscribed))
+    }
+
+    pub(super) const fn opened_at(&self) -> Instant {
+        self.opened_at
+    }
+
+    /// The next message among the bytes that were read.
+    pub(super) fn at_hand(&mut self) -> Result<Option<FeedMessage>, Ended> {
+        loop {
+            if let Some(body) = self.bodies.as_mut().and_then(Iterator::next) {
+                return decode(body).map(Some);
+            }
+            std::mem::replace(&mut self.judged, Ok(()))?;
+            let (bodies, judged) = take_bodies(&mut self.incoming, self.body_bytes_max);
+            self.judged = judged;
+            let is_empty = bodies.whole_bytes() == 0;
+            self.bodies = Some(bodies).filter(|_| !is_empty);
+            if is_empty && self.judged.is_ok() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Answers PING `nonce`; only the newest need be answered.
+    pub(super) const fn answer(&mut self, nonce: u64) {
+        self.pong = Some(nonce);
+    }
+
+    /// Waits for the next message; PING and PONG are written meanwhile.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<FeedMessage, Ended> {
+        self.clock.set_reading(true, Instant::now());
+        loop {
+            if let Some(message) = self.at_hand()? {
+                // Whatever the caller does now, the daemon is not silent meanwhile.
+                self.clock.set_reading(false, Instant::now());
+                return Ok(message);
+            }
+            self.exchange(true).await?;
+        }
+    }
+
+    /// Sends a PING each heartbeat and reads nothing, so that the daemon does not take this end for dead.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn hold(&mut self) -> Ended {
+        self.clock.set_reading(false, Instant::now());
+        loop {
+            if let Err(ended) = self.exchange(false).await {
+                return ended;
+            }
+        }
+    }
+
+    /// Writes, reads if it may, or does what time asks for.
+    async fn exchange(&mut self, may_read: bool) -> Result<(), Ended> {
+        if let Some(nonce) = self.pong.take() {
+            self.say(SubscriberMessage::Pong(nonce));
+        }
+        let due_at = self.clock.next_due();
+        self.incoming.reserve(READ_BYTES);
+        let (mut reader, mut writer) = self.socket.split();
+        tokio::select! {
+            // What lies in the socket is a sign of life, also when it is read late.
+            biased;
+            wrote = writer.write_buf(&mut self.out), if !self.out.is_empty() => {
+                if wrote.is_err() {
+                    self.out.clear();
+                    self.is_deaf = true;
+                }
+            }
+            read = reader.read_buf(&mut self.incoming), if may_read => match read? {
+                0 => return Err(Ended::Lost("the daemon closed the connection".to_owned())),
+                _ => self.clock.heard(Instant::now()),
+            },
+            () = sleep_until(due_at) => match self.clock.act(Instant::now()) {
+                Some(Due::Ping(nonce)) => self.say(SubscriberMessage::Ping(nonce)),
+                Some(Due::Idle(silence)) => return Err(Ended::Lost(format!("nothing heard for {silence:?}"))),
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// Says it, unless the daemon does not even take what was said before.
+    fn say(&mut self, message: SubscriberMessage) {
+        if !self.is_deaf && self.out.len() < UNSENT_BYTES_MAX {
+            message.encode(&mut self.out);
+        }
+    }
+}
+
+async fn shake_hands(
+    socket: &mut TcpStream,
+    out: &mut BytesMut,
+    incoming: &mut BytesMut,
+) -> Result<Subscribed, Ended> {
+    // An ERROR may come before all is written: a daemon that is full does not read first.
+    let wrote = socket.write_all_buf(out).await;
+    out.clear();
+    loop {
+        while let Some(body) = next_body(incoming, HANDSHAKE_BODY_BYTES_MAX)? {
+            match decode(body)? {
+                FeedMessage::Subscribed(subscribed) => return Ok(subscribed),
+                FeedMessage::Error(error) => return Err(Ended::Refused(error)),
+                FeedMessage::Ignored(_) => {}
+                other => return Err(WireError::protocol(format!("{other:?} before SUBSCRIBED")).into()),
+            }
+        }
+        if socket.read_buf(incoming).await? == 0 {
+            wrote?;
+            return Err(Ended::Lost("the daemon closed the connection before SUBSCRIBED".to_owned()));
+        }
+    }
+}
+
+fn decode(body: Bytes) -> Result<FeedMessage, Ended> {
+    FeedMessage::decode(body).map_err(Ended::Peer)
+}

@@ -1,0 +1,92 @@
+//! Complete and timely: what happens to a subscriber that falls behind.
+
+use std::net::SocketAddr;
+
+use crate::support::{Archived, Client, Daemon, Feed, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, reason};
+
+/// A tail so short that a stalled subscriber falls out of it soon.
+const SHORT_TAIL: &str = "[pipeline]\nbroadcast_capacity = 4";
+/// Together far more than all buffers on the way to a subscriber hold.
+const FRAMES: u64 = 3_000;
+const PAYLOAD_BYTES: usize = 16_000;
+
+/// Sends all frames; they are durable when it returns.
+fn flood(ingest: SocketAddr) {
+    let (mut client, _) = Client::open(ingest, &Hello::new(7));
+    for sequence in 0..FRAMES {
+        client.frame_within_credit(ROUTINE, sequence, &[sequence as u8; PAYLOAD_BYTES]);
+    }
+    client.wait_durable(ROUTINE, FRAMES);
+}
+
+/// A frame of the flood is what was sent.
+fn assert_sound(frame: &Archived) {
+    assert_eq!(frame.offset, frame.sequence, "one source, so one order");
+    assert!(frame.payload == [frame.sequence as u8; PAYLOAD_BYTES], "payload of {}", frame.offset);
+}
+
+#[test]
+fn complete_skips_nothing_however_far_behind_it_is() {
+    let daemon = Daemon::start(SHORT_TAIL);
+    // It reads nothing until all is durable.
+    let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
+    flood(daemon.address());
+    for offset in 0..FRAMES {
+        let frame = stalled.expect_frame();
+        assert_eq!(frame.offset, offset);
+        assert_sound(&frame);
+    }
+    stalled.settle(1);
+}
+
+#[test]
+fn timely_skips_to_the_newest_and_names_what_it_skipped() {
+    let daemon = Daemon::start(SHORT_TAIL);
+    let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
+    stalled.settle(1);
+    flood(daemon.address());
+    let (mut delivered, mut skipped) = (0, 0);
+    while delivered + skipped < FRAMES {
+        match stalled.next_of_the_log() {
+            Feed::Deliver(frame) => {
+                assert_sound(&frame);
+                delivered += 1;
+            }
+            Feed::Gap { reason, from, to } => {
+                assert_eq!(reason, reason::SKIPPED);
+                skipped += to - from;
+            }
+            other => panic!("a frame or a GAP is due, not {other:?}"),
+        }
+    }
+    // That ranges meet is the subscriber's to assert.
+    assert_eq!(delivered + skipped, FRAMES);
+    assert!(skipped > FRAMES / 4, "{skipped} were skipped, {delivered} delivered");
+    // Behind the gap it is live again.
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).epoch(2));
+    client.deliver(ROUTINE, 0, b"newest");
+    assert_eq!(stalled.expect_frame().payload, b"newest");
+}
+
+#[test]
+fn timely_that_keeps_up_skips_nothing() {
+    let daemon = Daemon::start("");
+    let (mut reader, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    for sequence in 0..300 {
+        client.deliver(ROUTINE, sequence, b"r");
+        assert_eq!(reader.expect_frame().offset, sequence);
+    }
+}
+
+#[test]
+fn timely_gets_the_history_it_asks_for() {
+    let daemon = Daemon::start(SHORT_TAIL);
+    flood(daemon.address());
+    let (mut reader, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest().timely());
+    let started = std::time::Instant::now();
+    for offset in 0..FRAMES {
+        assert_eq!(reader.expect_frame().offset, offset);
+        assert!(started.elapsed() < LIMIT);
+    }
+}
