@@ -166,10 +166,11 @@ impl Exporter {
         Self { config, stop: Arc::default() }
     }
 
-    /// Set to true, it ends a running export within a few frames with [`ExportError::Stopped`], and later ones at once.
+    /// Set to true, `stop` ends a running export within a few frames with [`ExportError::Stopped`], and later ones at
+    /// once.
     #[must_use]
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
     }
 
     /// Whether the sealed segment that begins at `base` was exported to where this exporter exports.

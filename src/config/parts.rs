@@ -36,6 +36,7 @@ impl Config {
                 age: self.archive.retention_age,
                 bytes: self.archive.retention_size,
             },
+            export: self.export_config(),
         }
     }
 

@@ -107,7 +107,7 @@ fn prepare(storage: &dyn Storage, dir: &Path, out: &Path) -> Result<(), CommandE
         return Err(RepairError::Inside(out.to_owned()).into());
     }
     storage.create_dir(out).context("create", out)?;
-    if !std::fs::read_dir(out).context("list", out)?.next().is_none() {
+    if std::fs::read_dir(out).context("list", out)?.next().is_some() {
         return Err(RepairError::NotEmpty(out.to_owned()).into());
     }
     Ok(())

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
-use crate::archive::upkeep::{SystemClock, Upkeep, default_steps};
+use crate::archive::upkeep::{self, SystemClock, Upkeep};
 use crate::archive::{Config, OpenError, Retention, StreamPosition, open_with};
 use crate::frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, StreamKey};
 
@@ -84,7 +84,13 @@ struct Model {
 
 fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
     let retention = Retention { age: None, bytes: Some(RETENTION_BYTES) };
-    upkeep_of(running, storage, retention, Arc::new(SystemClock::new()), default_steps())
+    upkeep_of(
+        running,
+        storage,
+        retention,
+        Arc::new(SystemClock::new()),
+        upkeep::steps(None, &running.archive.link),
+    )
 }
 
 impl Model {

@@ -26,6 +26,7 @@ pub(crate) fn config() -> Config {
         max_streams: 16,
         payload_bytes_max: 256,
         retention: Retention::default(),
+        export: None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! Filters, damage, single segments, and exports that were cut short.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 #[tokio::test]
@@ -46,8 +49,8 @@ async fn an_empty_selection_gives_no_files_and_takes_away_what_was_there() {
 async fn an_export_that_was_cut_short_leaves_no_part_of_a_file_and_can_be_done_again() {
     let home = Home::of_segments(2_000).await;
     for format in ExportFormat::ALL {
-        let exporter = home.exporter(format);
-        let stop = exporter.stop_flag();
+        let stop = Arc::<AtomicBool>::default();
+        let exporter = home.exporter(format).stopped_by(Arc::clone(&stop));
         let second = home.bases()[1];
         let progress = |progress: Progress| stop.store(progress.passed >= second, Ordering::Relaxed);
         let result = exporter.export_all(&Filter::default(), &progress);
@@ -108,8 +111,7 @@ async fn a_sealed_segment_is_marked_when_it_is_exported() {
 #[tokio::test]
 async fn a_segment_whose_export_failed_is_not_marked() {
     let home = Home::of_segments(2_000).await;
-    let exporter = home.exporter(ExportFormat::Parquet);
-    exporter.stop_flag().store(true, Ordering::Relaxed);
+    let exporter = home.exporter(ExportFormat::Parquet).stopped_by(Arc::new(AtomicBool::new(true)));
     let result = exporter.export_segment(0, home.bases()[1]);
     assert!(matches!(result, Err(ExportError::Stopped)), "{result:?}");
     assert!(!exporter.is_exported(0));
