@@ -1,4 +1,5 @@
-//! The commands `archive ls`, `archive verify`, `archive cat` and `archive export`. They take no lock and work while the daemon runs.
+//! The commands `archive ls`, `archive verify`, `archive cat` and `archive export`. They take no lock on the archive and
+//! work while the daemon runs.
 
 mod cat;
 mod export;
