@@ -56,7 +56,10 @@ async fn an_export_that_was_cut_short_leaves_no_part_of_a_file_and_can_be_done_a
 
         // A process that was killed leaves its temporary files.
         let partition = home.out().join("date=1970-01-01");
-        fs::write(partition.join(format!(".{second:020}.{format}.tmp")), "half").unwrap();
+        // One of a segment that is there, and one of a segment that retention has taken.
+        for base in [second, second + 1] {
+            fs::write(partition.join(format!(".{base:020}.{format}.tmp")), "half").unwrap();
+        }
         fs::write(home.out().join(".somebody-else.tmp"), "").unwrap();
         assert_eq!(home.export(format).unwrap().rows, 2_000);
         let files = home.files();
