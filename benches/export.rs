@@ -25,6 +25,8 @@ const SATELLITES: u32 = 48;
 const STATIONS: u32 = 12;
 const BATCH_FRAMES: u64 = 64;
 const SEGMENT_BYTES: u64 = 256 << 20;
+/// Left for the headers of blocks and the positions, so that it is one segment.
+const MARGIN_BYTES: u64 = 32 << 20;
 /// What a frame takes in a segment beside its payload.
 const FRAME_HEADER_BYTES: u64 = 32;
 const ROUNDS: usize = 3;
@@ -74,7 +76,7 @@ fn fill(dir: &Path, payload_bytes: usize) {
         .collect();
     let mut random = StdRng::seed_from_u64(7);
     let mut sequences = vec![0; SATELLITES as usize];
-    let batches = (SEGMENT_BYTES - (8 << 20)) / (payload_bytes as u64 + FRAME_HEADER_BYTES) / BATCH_FRAMES;
+    let batches = (SEGMENT_BYTES - MARGIN_BYTES) / (payload_bytes as u64 + FRAME_HEADER_BYTES) / BATCH_FRAMES;
     let config = Config { dir: dir.to_owned(), segment_bytes: SEGMENT_BYTES, ..Config::default() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

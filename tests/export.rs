@@ -1,5 +1,7 @@
 //! Exports, read by a reader that is not ours, and by hand; on disks that are full or not there.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::path::Path;
@@ -138,8 +140,8 @@ fn text_exports_hold_what_cat_writes() {
     let [jsonl, csv] = ["jsonl", "csv"].map(|format| {
         let out = out.path().join(format);
         export(&daemon.archive_dir(), &out, format, &["--priority", "routine"], 0);
-        let partition = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
-        let partition = partition.filter(|path| path.is_dir()).next().unwrap();
+        let mut entries = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+        let partition = entries.find(|path| path.is_dir()).unwrap();
         std::fs::read_to_string(partition.join(format!("{:020}.{format}", 0))).unwrap()
     });
     let mut cat = aggregator(["archive", "cat", "--priority", "routine"]);

@@ -21,8 +21,8 @@
 //! # Beside a running daemon
 //!
 //! Nothing here locks the archive. What was written is synced every few MiB, so that the disk's queue stays short for
-//! the archive's own commits. [`Exporter::export_segment`], which the daemon calls, works a quarter of the time and rests
-//! for the others; at a command's own speed an export takes one core.
+//! the archive's own commits. [`Exporter::export_segment`], which the daemon calls, works a quarter of the time and
+//! rests for the others; at a command's own speed an export takes one core.
 
 mod columns;
 mod day;
@@ -226,7 +226,7 @@ impl Exporter {
             }
             let part = Filter { limit, ..bounded(filter, offsets.clone()) };
             let rows = exported.rows;
-            let tell = |rows_here| progress(Progress { passed, total, rows: rows + rows_here });
+            let tell = |here| progress(Progress { passed: passed + here, total, rows: rows + here });
             tell(0);
             match self.export_part(&out, log_id, base, &part, &Pace::Full, &tell) {
                 // Retention was quicker.
@@ -282,7 +282,7 @@ impl Exporter {
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
         // A segment begun since then ends it where that begins.
         let begun = list_segments(&DiskStorage, dir)?.into_iter().find(|base| *base > newest);
-        bases.push(begun.unwrap_or(end).min(end));
+        bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
         let parts = bases.windows(2).map(|pair| (pair[0], pair[0].max(asked.start)..pair[1].min(asked.end)));
         Ok(parts.filter(|(_, offsets)| !offsets.is_empty()).collect())
@@ -303,7 +303,7 @@ impl Exporter {
 /// How far an export is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Offsets of the segments that are done.
+    /// Offsets of the segments that are done, and the frames of the one in hand.
     pub passed: u64,
     /// Offsets of all segments to be exported.
     pub total: u64,

@@ -59,14 +59,32 @@ async fn an_export_that_was_cut_short_leaves_no_part_of_a_file_and_can_be_done_a
 
         // A process that was killed leaves its temporary files.
         let partition = home.out().join("date=1970-01-01");
-        fs::write(partition.join(format!(".{second:020}.{format}.tmp")), "half").unwrap();
+        // One of a segment that is there, and one of a segment that retention has taken.
+        for base in [second, second + 1] {
+            fs::write(partition.join(format!(".{base:020}.{format}.tmp")), "half").unwrap();
+        }
+        fs::write(home.out().join(".somebody-else.tmp"), "").unwrap();
         assert_eq!(home.export(format).unwrap().rows, 2_000);
         let files = home.files();
-        assert_eq!(files.len(), home.bases().len(), "{:?}", files.keys());
+        assert_eq!(files.len(), home.bases().len() + 1, "{:?}", files.keys());
+        assert!(files.contains_key(".somebody-else.tmp"), "only what exports left is removed");
         home.export(format).unwrap();
         assert!(files == home.files(), "a second export writes the same");
         fs::remove_dir_all(home.out()).unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_retention_takes_meanwhile_is_passed_over_and_stays_exported() {
+    let home = Home::of_segments(2_000).await;
+    home.export(ExportFormat::Jsonl).unwrap();
+    let before = home.files();
+    let first = home.archive().join(segment_name(0));
+    let frames = home.bases()[1];
+    let retention = |_: Progress| drop(fs::remove_file(&first));
+    let exported = home.exporter(ExportFormat::Jsonl).export_all(&Filter::default(), &retention).unwrap();
+    assert_eq!(exported.rows, 2_000 - frames);
+    assert!(before == home.files());
 }
 
 #[tokio::test]
