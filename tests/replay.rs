@@ -217,6 +217,26 @@ fn an_interrupted_replay_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_replay_that_was_killed_goes_on_with_the_epoch_of_its_first_line() {
+    let recorded = recording();
+    let archive = archive_of(&recorded);
+    let mut daemon = Daemon::start("[log]\nlevel = \"debug\"");
+    let first = Replay::start(&archive, daemon.address(), &["--speed", "0.01"]);
+    let line = first.wait_line("to go on after an interruption");
+    let (_, epoch) = line.rsplit_once("--epoch ").unwrap();
+    daemon.wait_line(" processed ");
+    first.signal(Signal::KILL);
+    let Replay { child, reader, .. } = first;
+    assert_eq!(child.wait_with_output().unwrap().status.code(), None, "it had ended before");
+    reader.join().unwrap();
+
+    let report = replay(&archive, daemon.address(), &["--speed", "max", "--epoch", epoch], 0);
+    assert!(report["already"].as_u64() > Some(0), "nothing had arrived: {report}");
+    daemon.stop();
+    assert_same(&daemon.archived(), &recorded.archived());
+}
+
+#[test]
 fn a_second_interrupt_stops_at_once() {
     let recorded = recording();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -273,8 +293,10 @@ fn a_wrong_token_ends_the_replay_and_is_named() {
     std::fs::write(&token_file, "guessed\n").unwrap();
     let report = replay(&archive, daemon.address(), &args, 1);
     assert_eq!(report["acked"], 0);
-    let error = report["streams"][0]["error"].as_str().unwrap();
-    assert!(error.contains("unauthorized") && !error.contains("guessed"), "{error}");
+    // The first stream that is refused ends them all.
+    let errors = report["streams"].as_array().unwrap().iter().map(|stream| stream["error"].as_str().unwrap());
+    assert!(errors.into_iter().any(|error| error.contains("unauthorized")), "{report}");
+    assert!(!report.to_string().contains("guessed"), "{report}");
 
     std::fs::write(&token_file, "open sesame\n").unwrap();
     replay(&archive, daemon.address(), &[&args[..2], &["--speed", "max"]].concat(), 0);
