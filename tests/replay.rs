@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
@@ -175,20 +176,37 @@ fn filters_choose_what_is_replayed() {
     assert_same(&daemon.archived(), &chosen);
 }
 
-#[test]
-fn a_daemon_that_is_killed_gets_the_rest_after_its_restart() {
+/// Kills the daemon in the middle of a replay and starts it again; the replay must come to its end all the same.
+fn killed_in_the_middle(config: &str) -> (Daemon, Daemon, Value) {
+    // A fixed address is free to others until the daemon listens, and while it restarts.
+    static ADDRESS: Mutex<()> = Mutex::new(());
+    let _alone = ADDRESS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 3 --replays 0 --frames 8000 --emergency-ratio 0.1 --payload 100");
     recorded.stop();
-    let config = format!("[ingest]\nlisten = \"{}\"\n[log]\nlevel = \"debug\"", fixed_address());
+    let config = format!("[ingest]\nlisten = \"{}\"\n[log]\nlevel = \"debug\"\n{config}", fixed_address());
     let daemon = Daemon::start(&config);
     let replay = Replay::start(&archive_of(&recorded), daemon.address(), &["--speed", "max"]);
     daemon.wait_line(" seq=500 ");
-    let mut daemon = daemon.kill_and_restart();
+    let daemon = daemon.kill_and_restart();
     let (report, _) = replay.wait(0);
     assert!(report["reconnects"].as_u64() > Some(0), "nothing was interrupted: {report}");
+    (recorded, daemon, report)
+}
+
+#[test]
+fn a_daemon_that_is_killed_gets_the_rest_after_its_restart() {
+    let (recorded, mut daemon, _) = killed_in_the_middle("");
     daemon.stop();
     assert_same(&daemon.archived(), &recorded.archived());
+}
+
+#[test]
+fn a_daemon_that_stores_no_replays_gets_what_it_had_not_acknowledged() {
+    let (_, mut daemon, report) = killed_in_the_middle("[archive]\nstore_replays = false");
+    assert_eq!((&report["complete"], &report["acked"]), (&true.into(), &24_000.into()), "{report}");
+    let books = daemon.stop();
+    assert_eq!((books.archived, books.not_stored), (0, books.received));
 }
 
 #[test]
