@@ -45,7 +45,7 @@ enum Command {
     /// Look into an archive directory, also while a daemon writes it.
     #[command(subcommand)]
     Archive(crate::archive::cli::Command),
-    /// Send a range of an archive to a daemon, at its original or another speed.
+    // Explained where its arguments are, signals and exit codes included.
     Replay(Box<replay::ReplayArgs>),
     /// Follow the durable frames of a running daemon.
     Tail(tail::TailArgs),

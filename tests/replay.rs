@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
@@ -175,20 +176,37 @@ fn filters_choose_what_is_replayed() {
     assert_same(&daemon.archived(), &chosen);
 }
 
-#[test]
-fn a_daemon_that_is_killed_gets_the_rest_after_its_restart() {
+/// Kills the daemon in the middle of a replay and starts it again; the replay must come to its end all the same.
+fn killed_in_the_middle(config: &str) -> (Daemon, Daemon, Value) {
+    // A fixed address is free to others until the daemon listens, and while it restarts.
+    static ADDRESS: Mutex<()> = Mutex::new(());
+    let _alone = ADDRESS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 3 --replays 0 --frames 8000 --emergency-ratio 0.1 --payload 100");
     recorded.stop();
-    let config = format!("[ingest]\nlisten = \"{}\"\n[log]\nlevel = \"debug\"", fixed_address());
+    let config = format!("[ingest]\nlisten = \"{}\"\n[log]\nlevel = \"debug\"\n{config}", fixed_address());
     let daemon = Daemon::start(&config);
     let replay = Replay::start(&archive_of(&recorded), daemon.address(), &["--speed", "max"]);
     daemon.wait_line(" seq=500 ");
-    let mut daemon = daemon.kill_and_restart();
+    let daemon = daemon.kill_and_restart();
     let (report, _) = replay.wait(0);
     assert!(report["reconnects"].as_u64() > Some(0), "nothing was interrupted: {report}");
+    (recorded, daemon, report)
+}
+
+#[test]
+fn a_daemon_that_is_killed_gets_the_rest_after_its_restart() {
+    let (recorded, mut daemon, _) = killed_in_the_middle("");
     daemon.stop();
     assert_same(&daemon.archived(), &recorded.archived());
+}
+
+#[test]
+fn a_daemon_that_stores_no_replays_gets_what_it_had_not_acknowledged() {
+    let (_, mut daemon, report) = killed_in_the_middle("[archive]\nstore_replays = false");
+    assert_eq!((&report["complete"], &report["acked"]), (&true.into(), &24_000.into()), "{report}");
+    let books = daemon.stop();
+    assert_eq!((books.archived, books.not_stored), (0, books.received));
 }
 
 #[test]
@@ -212,6 +230,26 @@ fn an_interrupted_replay_goes_on_where_it_was() {
     let args = ["--speed", "max", "--from-offset", &from_offset, "--epoch", &epoch];
     let second = replay(&archive, daemon.address(), &args, 0);
     assert_eq!(second["sent"], 600 - acked, "{second}");
+    daemon.stop();
+    assert_same(&daemon.archived(), &recorded.archived());
+}
+
+#[test]
+fn a_replay_that_was_killed_goes_on_with_the_epoch_of_its_first_line() {
+    let recorded = recording();
+    let archive = archive_of(&recorded);
+    let mut daemon = Daemon::start("[log]\nlevel = \"debug\"");
+    let first = Replay::start(&archive, daemon.address(), &["--speed", "0.01"]);
+    let line = first.wait_line("to go on after an interruption");
+    let (_, epoch) = line.rsplit_once("--epoch ").unwrap();
+    daemon.wait_line(" processed ");
+    first.signal(Signal::KILL);
+    let Replay { child, reader, .. } = first;
+    assert_eq!(child.wait_with_output().unwrap().status.code(), None, "it had ended before");
+    reader.join().unwrap();
+
+    let report = replay(&archive, daemon.address(), &["--speed", "max", "--epoch", epoch], 0);
+    assert!(report["already"].as_u64() > Some(0), "nothing had arrived: {report}");
     daemon.stop();
     assert_same(&daemon.archived(), &recorded.archived());
 }
@@ -273,8 +311,10 @@ fn a_wrong_token_ends_the_replay_and_is_named() {
     std::fs::write(&token_file, "guessed\n").unwrap();
     let report = replay(&archive, daemon.address(), &args, 1);
     assert_eq!(report["acked"], 0);
-    let error = report["streams"][0]["error"].as_str().unwrap();
-    assert!(error.contains("unauthorized") && !error.contains("guessed"), "{error}");
+    // The first stream that is refused ends them all.
+    let errors = report["streams"].as_array().unwrap().iter().map(|stream| stream["error"].as_str().unwrap());
+    assert!(errors.into_iter().any(|error| error.contains("unauthorized")), "{report}");
+    assert!(!report.to_string().contains("guessed"), "{report}");
 
     std::fs::write(&token_file, "open sesame\n").unwrap();
     replay(&archive, daemon.address(), &[&args[..2], &["--speed", "max"]].concat(), 0);

@@ -27,7 +27,7 @@ const TOKEN_VARIABLE: &str = "TELEMETRY_AGGREGATOR_TOKEN";
 /// Files needed beside one socket per connection.
 const FILES_BESIDE_CONNECTIONS: u64 = 64;
 
-/// Sends a range of an archive to a daemon, as archived replays with their original sequences and timing.
+/// Send a range of an archive to a daemon, as archived replays with their original sequences and timing.
 ///
 /// Enter or p, and SIGUSR1, pause and go on. SIGINT and SIGTERM end the replay when what was sent is acknowledged, and
 /// say how to go on; a second one ends it at once. Exit codes: 0 every frame of the range is acknowledged, 1 not every
