@@ -1,5 +1,7 @@
 //! Many subscribers on a daemon under load: each has every frame once, through stalls, kills and restarts.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::collections::HashMap;
@@ -377,11 +379,9 @@ fn subscribers_that_never_read_cost_neither_memory_nor_ingest() {
     // 100 MB went by: who kept them for those who do not read would be far above.
     assert!(memory_kib < 80 << 10, "{memory_kib} KiB");
     let archived = archived(&daemon);
-    assert_same(
-        &seen[seen.len().saturating_sub(archived.len())..],
-        &archived[archived.len() - seen.len()..],
-        "reader",
-    );
+    // It joined before the first frame, or soon after.
+    let first = seen.first().expect("it saw frames").offset as usize;
+    assert_same(&seen, &archived[first..], "reader");
     assert!(seen.len() as u64 > total / 2, "it joined too late to prove anything: {}", seen.len());
     drop(deaf);
     daemon.stop();

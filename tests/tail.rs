@@ -1,5 +1,7 @@
 //! `tail` as a process: what it writes, what it says, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};

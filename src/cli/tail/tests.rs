@@ -87,6 +87,9 @@ fn at(next_offset: u64) -> Option<Position> {
     Some(Position { log_id: 1, next_offset })
 }
 
+/// An output, what was written of it, and the word to go on.
+type Slowly = (Output<Slow>, Arc<Mutex<Vec<u8>>>, mpsc::Sender<io::Result<()>>);
+
 /// Collects what is written; each write waits for a word from the test, and fails when that says so.
 struct Slow {
     written: Arc<Mutex<Vec<u8>>>,
@@ -105,7 +108,7 @@ impl io::Write for Slow {
     }
 }
 
-fn slow(format: Format) -> (Output<Slow>, Arc<Mutex<Vec<u8>>>, mpsc::Sender<io::Result<()>>) {
+fn slow(format: Format) -> Slowly {
     let (go_tx, go) = mpsc::channel();
     let written = Arc::new(Mutex::new(Vec::new()));
     (Output::new(Slow { written: Arc::clone(&written), go }, format), written, go_tx)

@@ -173,7 +173,7 @@ pub struct Subscribed {
     pub version: u8,
     /// In force for both sides, seconds.
     pub heartbeat_s: u16,
-    /// Longest body of the source side; a DELIVER may exceed it by [`DELIVER_EXCESS_BYTES`].
+    /// Longest body of the source side; a DELIVER may exceed it by [`super::DELIVER_EXCESS_BYTES`].
     pub max_message_bytes: u32,
     /// The log that offsets belong to.
     pub log_id: u64,
