@@ -43,7 +43,7 @@ fn main() {
     let bytes = segment_bytes(dir.path());
     println!("{:.2} GB in {} segments", bytes as f64 / 1e9, segments(dir.path()).len());
     remove_indexes(dir.path());
-    let without = query(dir.path(), 7);
+    let without = query(dir.path(), 7, None);
     let started = Instant::now();
     let written = archive::build_indexes(Arc::new(DiskStorage), dir.path()).unwrap();
     let elapsed = started.elapsed();
@@ -53,9 +53,11 @@ fn main() {
         index_bytes(dir.path()) as f64 / bytes as f64 * 100.0,
     );
     sequential(dir.path(), bytes);
-    println!("one source of {SOURCES}, no index:  {without}");
-    println!("one source of {SOURCES}, indexes:   {}", query(dir.path(), 7));
-    println!("a source that is not there: {}", query(dir.path(), 1_000));
+    let sealed = newest_base(dir.path());
+    println!("one source of {SOURCES}, no index:         {without}");
+    println!("one source of {SOURCES}, indexes:          {}", query(dir.path(), 7, None));
+    println!("one source of {SOURCES}, sealed segments:  {}", query(dir.path(), 7, Some(sealed)));
+    println!("a source that is not there, sealed: {}", query(dir.path(), 1_000, Some(sealed)));
 }
 
 /// What the archive has built by itself.
@@ -178,9 +180,16 @@ fn median(mut act: impl FnMut()) -> Duration {
     times[ROUNDS / 2]
 }
 
-/// All frames of one source, and what that took.
-fn query(dir: &Path, source: u32) -> String {
-    let filter = Filter { selection: Selection::of_sources([source]), ..Filter::default() };
+/// The newest segment, which is still written, has no index: it is read in full.
+fn newest_base(dir: &Path) -> u64 {
+    let newest = segments(dir).pop().unwrap();
+    newest.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// All frames of one source below `to_offset`, and what that took.
+fn query(dir: &Path, source: u32, to_offset: Option<u64>) -> String {
+    let selection = Selection::of_sources([source]);
+    let filter = Filter { selection, to_offset, ..Filter::default() };
     let (mut returned, mut frames, mut read) = (0, 0_u64, 0);
     let elapsed = median(|| {
         let storage = Counting(Arc::default());

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `format` is the layout byte by byte, `gather` the hand-over, `commit` the thread, `space` the
 //! reserve and the gate for routine frames, `scan` walks over blocks and damage, `recover` stands on it, `reader` and
-//! `cli` as well, `upkeep` tends what is sealed. All file access goes through [`Storage`].
+//! `cli` as well, `index` saves reading, `upkeep` tends what is sealed. All file access goes through [`Storage`].
 
 pub mod cli;
 mod commit;

@@ -27,7 +27,7 @@ pub struct Damage {
     pub offsets: Range<u64>,
 }
 
-/// What a [`Reader`] comes upon.
+/// What a [`Reader`](super::Reader) comes upon.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A frame.

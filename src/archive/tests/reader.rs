@@ -343,3 +343,26 @@ async fn a_damaged_segment_header_matters_to_who_asks_for_the_segment() {
     assert_eq!(reports(bases[2] + 1_000_000, None), 0);
     assert_eq!(reports(bases[2], None), 1);
 }
+
+#[tokio::test]
+async fn large_blocks_are_read_once() {
+    use crate::archive::format::{BlockEncoder, SegmentHeader};
+    let (segment_id, frames) = (77, 5_000);
+    let header = SegmentHeader { log_id: 1, segment_id, base_offset: 0, created_ns: 0 };
+    let mut image = header.encode().to_vec();
+    for block in 0..4 {
+        let batch: Vec<_> = (0..frames).map(|sequence| routine(&origin(1, 1), sequence)).collect();
+        let mut encoder = BlockEncoder::default();
+        encoder.encode(&[batch.into()]);
+        let position = image.len() as u64;
+        image.extend_from_slice(encoder.seal(segment_id, position, block * frames, block * frames));
+    }
+    let len = image.len() as u64;
+    let storage = MemStorage::default();
+    storage.put(&dir().join(crate::archive::dir::segment_name(0)), image);
+    let storage = Watched::new(storage);
+    let mut reader = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap();
+    assert_eq!(offsets(&mut reader), (0..4 * frames).collect::<Vec<_>>());
+    let read = storage.take_read_bytes();
+    assert!(read < len + 1_000, "{read} bytes read of {len}");
+}
