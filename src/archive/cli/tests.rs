@@ -6,7 +6,7 @@ use clap::Parser;
 use super::{Command, CommandError, run};
 use crate::archive::dir::segment_name;
 use crate::archive::index::index_name;
-use crate::archive::tests::support::{config, emergency, frame, origin, routine, start_on};
+use crate::archive::tests::support::{config, emergency, frame, origin, routine, start_on, start_with};
 use crate::archive::{Config, DiskStorage};
 use crate::frame::FramePriority::Routine;
 
@@ -127,7 +127,7 @@ async fn a_reader_that_goes_away_is_no_error() {
 /// A closed archive of three segments, the first two of them sealed.
 async fn three_segments(data_dir: &Path) {
     let config = Config { dir: data_dir.join("archive"), ..config() };
-    let mut running = start_on(config, DiskStorage);
+    let mut running = start_with(config, DiskStorage, None);
     let mut sequence = 0;
     while running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) < 2 {
         let batch = (sequence..sequence + 60).map(|sequence| routine(&origin(1, 7), sequence));

@@ -21,7 +21,7 @@ fn batch(first: u64) -> Vec<Frame> {
 /// One segment of some commits, each of which takes more than two pages.
 async fn archive() -> (MemStorage, PathBuf) {
     let storage = MemStorage::default();
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     for commit in 0..COMMITS {
         running.commit(batch(commit * COMMIT_FRAMES)).await;
     }
@@ -69,7 +69,7 @@ async fn a_daemon_with_a_bad_sector_in_its_last_segment_starts() {
     for page in 0..len.div_ceil(4096) {
         let storage = Watched::new(original.clone_disk());
         storage.spoil(&path, page * 4096..page * 4096 + 512);
-        let mut running = start_on(config(), storage.clone());
+        let mut running = start_with(config(), storage.clone(), None);
         let next = running.recovery.next_offset;
         let lost: u64 = running.recovery.holes.iter().map(|hole| hole.to_offset - hole.from_offset).sum();
         assert!(next >= COMMITS * COMMIT_FRAMES || running.recovery.torn_bytes > 0, "page {page}");

@@ -32,7 +32,7 @@ fn index_all(storage: &MemStorage) -> usize {
 /// A random log: turns of any length, several streams of the same sources, times that jump, runs large and small.
 async fn random_log(rng: &mut StdRng) -> MemStorage {
     let storage = MemStorage::default();
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     let origins: Vec<Arc<Origin>> = (0..rng.random_range(2..8)).map(|_| random_origin(rng)).collect();
     let turn_max = [1, 4, 60][rng.random_range(0..3)];
     let payload_max = [1, 40, 256][rng.random_range(0..3)];
@@ -282,7 +282,7 @@ async fn one_source_of_many_costs_little_more_than_what_it_returns() {
         payload_bytes_max: 1_115,
         ..config()
     };
-    let mut running = start_on(config, storage.clone());
+    let mut running = start_with(config, storage.clone(), None);
     let origins: Vec<_> = (0..48).map(|source| origin(source, 1)).collect();
     let mut rng = StdRng::seed_from_u64(10);
     let mut sequence = 0;

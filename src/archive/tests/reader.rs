@@ -25,7 +25,7 @@ fn offsets(reader: &mut Reader) -> Vec<u64> {
 /// A disk as a power cut right after `commits` commits leaves it.
 async fn cut_after(commits: u64) -> MemStorage {
     let live = MemStorage::default();
-    let mut running = start(&live);
+    let mut running = start_untended(&live);
     for sequence in 0..commits {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;
     }
@@ -39,7 +39,7 @@ async fn a_reader_sees_no_frame_twice_when_a_restart_moves_the_tail() {
     let disk = cut_after(3).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0, 1, 2]);
-    let mut running = start(&disk);
+    let mut running = start_untended(&disk);
     assert_eq!(running.recovery.rewritten_frames, 1);
     running.commit(vec![routine(&origin(1, 1), 3)]).await;
     assert_eq!(offsets(&mut following), [3]);
@@ -51,7 +51,7 @@ async fn a_reader_follows_a_segment_that_a_restart_wrote_anew_under_its_name() {
     let disk = cut_after(1).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0]);
-    let mut running = start(&disk);
+    let mut running = start_untended(&disk);
     assert_eq!(running.recovery.rewritten_frames, 1);
     for sequence in 1..4 {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;
@@ -65,7 +65,7 @@ async fn a_segment_written_anew_and_sealed_is_read_to_its_end() {
     let disk = cut_after(1).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0]);
-    let mut running = start(&disk);
+    let mut running = start_untended(&disk);
     let mut frames = 1;
     while running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) == 0 {
         let batch = (frames..frames + 60).map(|sequence| routine(&origin(1, 1), sequence));
@@ -82,7 +82,7 @@ async fn a_reader_of_an_empty_directory_finds_the_first_segment_later() {
     storage.create_dir(dir()).unwrap();
     let mut following = reader(&storage);
     assert!(following.next().is_none());
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
     assert_eq!(offsets(&mut following), [0]);
     running.finish().await;
@@ -101,7 +101,7 @@ fn damage(storage: &MemStorage, from_offset: u64, to_offset: u64) -> Vec<(u64, u
 #[tokio::test]
 async fn damage_is_reported_as_far_as_it_was_asked_for() {
     let storage = MemStorage::default();
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     for sequence in 0..4 {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;
     }
@@ -124,7 +124,7 @@ async fn damage_is_reported_as_far_as_it_was_asked_for() {
 /// An archive of several segments with 60 frames to a commit.
 async fn segments(count: usize) -> (MemStorage, Running, Vec<u64>) {
     let storage = MemStorage::default();
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     let mut next = 0;
     while list_segments(&storage, dir()).unwrap().len() < count {
         let batch = (next..next + 60).map(|sequence| routine(&origin(1, 1), sequence));
@@ -211,7 +211,7 @@ async fn a_follower_that_sleeps_through_retention_is_told() {
 #[tokio::test]
 async fn a_look_at_the_live_end_is_cheap() {
     let live = MemStorage::default();
-    let mut running = start(&live);
+    let mut running = start_untended(&live);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
     let storage = Watched::new(live.clone());
     let mut following = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap();
@@ -238,13 +238,13 @@ fn wipe_header(storage: &MemStorage, first_offset: u64) {
     };
     let at = (0..image.len() - 64).find(is_block).unwrap();
     image[at..at + 64].fill(0);
-    storage.put(&path, image);
+    overwrite(storage, &path, &image);
 }
 
 #[tokio::test]
 async fn a_header_wiped_out_is_no_live_end() {
     let storage = MemStorage::default();
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     for sequence in 0..3 {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;
     }
@@ -265,8 +265,7 @@ async fn a_follower_finds_a_wiped_header_when_it_is_told_of_more() {
     let path = dir().join(crate::archive::dir::segment_name(0));
     let mut image = disk.content(&path);
     append_blocks(&mut image, 1..3);
-    let file = disk.open(&path, crate::archive::Access::ReadWrite).unwrap();
-    crate::archive::storage::write_all_at(&*file, &image, 0).unwrap();
+    overwrite(&disk, &path, &image);
     assert!(following.next().is_none(), "it looks like space allocated ahead");
     following.set_to_offset(Some(3));
     let found: Vec<_> = following.by_ref().map(Result::unwrap).collect();
@@ -294,7 +293,7 @@ fn append_blocks(image: &mut [u8], offsets: std::ops::Range<u64>) {
 #[tokio::test]
 async fn damage_beyond_the_end_is_reported_when_the_end_moves_there() {
     let storage = MemStorage::default();
-    let mut running = start(&storage);
+    let mut running = start_untended(&storage);
     for commit in 0..3 {
         let batch = (commit * 10..commit * 10 + 10).map(|sequence| routine(&origin(1, 1), sequence));
         running.commit(batch.collect()).await;

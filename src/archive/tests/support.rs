@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 
 use crate::archive::dir::Dir;
 use crate::archive::storage::mem::MemStorage;
+use crate::archive::storage::write_all_at;
 use crate::archive::upkeep::{Clock, Parts, Step, SystemClock, Upkeep};
 use crate::archive::{
-    Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Retention, Storage,
+    Access, Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Retention, Storage,
     StoredFrame, open_with,
 };
 use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
@@ -108,6 +109,17 @@ pub(crate) fn start(storage: &MemStorage) -> Running {
 
 pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
     start_with(config, storage, Some(Arc::new(SystemClock::new())))
+}
+
+/// As [`start`], but nobody tends sealed segments: what a test does to them stays.
+pub(crate) fn start_untended(storage: &MemStorage) -> Running {
+    start_with(config(), storage.clone(), None)
+}
+
+/// Changes what a file holds; it stays the same file for those who have it open.
+pub(crate) fn overwrite(storage: &MemStorage, path: &Path, content: &[u8]) {
+    let file = storage.open(path, Access::ReadWrite).unwrap();
+    write_all_at(&*file, content, 0).unwrap();
 }
 
 /// An archive whose upkeep goes by `clock`; without one there is no upkeep.
