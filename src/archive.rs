@@ -6,7 +6,7 @@
 //!
 //! Reading order: `format` is the layout byte by byte, `gather` the hand-over, `commit` the thread, `space` the
 //! reserve and the gate for routine frames, `scan` walks over blocks and damage, `recover` stands on it, `reader` and
-//! `cli` as well, `upkeep` tends what is sealed. All file access goes through [`Storage`].
+//! `cli` as well, `index` saves reading, `upkeep` tends what is sealed. All file access goes through [`Storage`].
 
 pub mod cli;
 mod commit;
@@ -207,7 +207,7 @@ fn open_with(
     let (mut archive, appender) = start(&config, log, &link, outlets, history, observer, Arc::clone(&lock))?;
     if let Some(clock) = clock {
         let outlets = Arc::clone(&archive.outlets);
-        let (retention, steps) = (config.retention, upkeep::default_steps());
+        let (retention, steps) = (config.retention, upkeep::steps(config.export, &link));
         let parts = upkeep::Parts { dir, id, retention, clock, steps, link, outlets };
         archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
     }

@@ -14,6 +14,7 @@ mod archive;
 mod check;
 mod demo;
 mod log;
+mod replay;
 mod run;
 mod simulate;
 mod tail;
@@ -44,6 +45,8 @@ enum Command {
     /// Look into an archive directory, also while a daemon writes it.
     #[command(subcommand)]
     Archive(crate::archive::cli::Command),
+    // Explained where its arguments are, signals and exit codes included.
+    Replay(Box<replay::ReplayArgs>),
     /// Follow the durable frames of a running daemon.
     Tail(tail::TailArgs),
 }
@@ -71,6 +74,7 @@ impl Cli {
             Command::Check(args) => check::execute(&args),
             Command::Demo => demo::execute(),
             Command::Archive(command) => archive::execute(&command),
+            Command::Replay(args) => replay::execute(&args),
             Command::Tail(args) => tail::execute(&args),
         }
     }

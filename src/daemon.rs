@@ -17,18 +17,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
-use crate::archive::{self, Appender, Archive, Commit, CommitObserver, DiskStorage, Storage};
+use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Storage};
 use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::Tail;
-use crate::frame::Frame;
 use crate::ingest::{Books, Context, Registry, StreamTable};
 use crate::pipeline::{
-    Counters, FanIn, Fanout, Gate, Output, OutputGone, PipelineStats, Processor, Router, SourceQueue, Sources,
+    Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
 
 mod drain;
 mod feed_side;
+mod output;
 pub mod ready_file;
 pub mod signals;
 pub mod summary;
@@ -36,6 +36,8 @@ pub mod summary;
 use feed_side::Feed;
 
 pub use drain::Outcome;
+
+use output::DaemonOutput;
 
 /// The listeners' bound addresses; what is not built yet stays closed and is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,11 +137,12 @@ impl Daemon {
         }
 
         let counters = Arc::new(Counters::default());
-        let gate = Gate::new(archive.routine_limit(), archive::charge);
+        let store_replays = config.archive.store_replays;
+        let gate = Gate::new(archive.routine_limit(), output::charge(store_replays));
         let fan_in = FanIn::new(Arc::clone(&sources), gate, config.fan_in_config(), Arc::clone(&counters));
         let fanout = Fanout::new(config.pipeline.broadcast_capacity.get());
-        let processor =
-            Processor::new(fan_in, ArchiveOutput(appender), fanout.clone(), Arc::clone(&counters));
+        let output = DaemonOutput::new(store_replays, appender, Arc::clone(&table), Arc::clone(&books));
+        let processor = Processor::new(fan_in, output, fanout.clone(), Arc::clone(&counters));
         let stats_changed = processor.stats_changed();
 
         let (shutdown_tx, shutdown) = watch::channel(false);
@@ -247,24 +250,6 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 
 fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> StartError {
     StartError::Listen { key, address, source }
-}
-
-/// What leaves the fan-in in one batch must be what the archive takes as one.
-const _: () = {
-    assert!(crate::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
-    assert!(crate::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
-};
-
-/// Hands processed frames to the archive.
-struct ArchiveOutput(Appender);
-
-impl Output for ArchiveOutput {
-    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
-        self.0.append(batch).await.map_err(|error| {
-            tracing::error!(%error, "a batch was not archived");
-            OutputGone
-        })
-    }
 }
 
 /// Tells streams, books and subscribers what each commit made durable.

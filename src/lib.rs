@@ -20,12 +20,13 @@
 //! 5. [`ingest::stream`] takes note, and the session writes the ACK.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
-//! sessions are built on, [`cli`] is the command line, [`sim`] the client side, [`demo`] the RFC's scenario.
+//! sessions are built on, [`cli`] is the command line, `client` the other side of the wire, [`sim`] a fleet of such
+//! clients, [`replay`] another that sends what an archive holds, [`demo`] the RFC's scenario.
 //!
 //! # What holds everywhere
 //!
-//! * An ACK is sent after `fdatasync`, and for nothing else.
-//! * received = archived + duplicates + rejected + in flight ([`ingest::books`]).
+//! * An ACK is sent after `fdatasync`, and for nothing else but replays that are not to be stored.
+//! * received = archived + not stored + duplicates + rejected + in flight ([`ingest::books`]).
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
@@ -35,6 +36,7 @@
 pub mod actor;
 pub mod archive;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod connection;
 pub mod daemon;
@@ -43,6 +45,7 @@ pub mod feed;
 pub mod frame;
 pub mod ingest;
 pub mod pipeline;
+pub mod replay;
 pub mod sim;
 pub mod tail;
 pub mod wire;

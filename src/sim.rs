@@ -1,13 +1,13 @@
 //! The client side of the wire protocol, many times over: simulated satellites and replay feeds.
 //!
 //! One library for the `uplink-sim` binary, for the daemon's `run --simulate` and for tests. It knows the
-//! protocol through [`frame`](crate::frame) and [`wire`](crate::wire) alone, so that it can find out what the
-//! daemon gets wrong. [`run`] starts one task per source; each holds one connection at a time:
+//! protocol through `client`, [`frame`](crate::frame) and [`wire`](crate::wire) alone, so that it can find out what
+//! the daemon gets wrong. [`run`] starts one task per source; each holds one connection at a time:
 //!
 //! * `content` says what a frame holds ([`payload`], [`priority`]), `ccsds` reads recordings ([`read_packets`]),
 //! * `ledger` keeps the books of a source: credit, what is unacknowledged, what goes next,
-//! * `conversation` decides on one connection, `source` carries its bytes and connects again,
-//! * `pace` knows when: the rate, the end of the feed, the backoff,
+//! * `script` is what a source says on a connection, `source` connects again,
+//! * `pace` knows when: the rate, the end of the feed,
 //! * `tally` counts ([`Progress`]), `report` sums up ([`Report`]), [`cli`] is the binary's command line.
 //!
 //! Limits: a source keeps at most 16,384 unacknowledged frames per lane and writes at most 64 KiB and one frame
@@ -26,11 +26,10 @@ use tokio::time::Instant;
 mod ccsds;
 pub mod cli;
 mod content;
-mod conversation;
-mod error;
 mod ledger;
 mod pace;
 mod report;
+mod script;
 mod source;
 mod stations;
 mod tally;

@@ -1,9 +1,11 @@
-//! The commands `archive ls`, `archive verify`, `archive cat` and `archive export`. They take no lock and work while the daemon runs.
+//! The commands `archive ls`, `verify`, `cat`, `export` and `repair`. All but the last take no lock and work while the
+//! daemon runs.
 
 mod cat;
 mod export;
 mod filter;
 mod ls;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -19,6 +21,7 @@ pub use cat::{CatArgs, Format, cat};
 pub use export::{ExportArgs, export};
 pub use filter::{FilterArgs, Kind, Priority, TimeError, parse_time};
 pub use ls::{LsArgs, ls};
+pub use repair::{RepairArgs, RepairError, repair};
 pub use verify::{VerifyArgs, verify};
 
 /// What can be asked of an archive directory.
@@ -30,6 +33,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write frames to standard output
     Cat(CatArgs),
+    /// Copy all that can be read into a new directory that the daemon starts on
+    Repair(RepairArgs),
     /// Write frames to files for other tools: Parquet, CSV or JSON lines
     Export(ExportArgs),
 }
@@ -45,6 +50,7 @@ pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError
         Command::Ls(args) => ls(args, out).map(|()| true),
         Command::Verify(args) => verify(args, out),
         Command::Cat(args) => cat(args, out).map(|()| true),
+        Command::Repair(args) => repair(args, out).map(|()| true),
         Command::Export(args) => export(args, out).map(|()| true),
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
@@ -79,6 +85,9 @@ pub enum CommandError {
         /// The lowest.
         first: u64,
     },
+    /// The archive cannot be repaired.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
 }
 
 impl From<StorageError> for CommandError {
@@ -88,7 +97,7 @@ impl From<StorageError> for CommandError {
 }
 
 /// The archive directory that `dir` names, itself or its `archive`.
-fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
+pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
     let inner = dir.join("archive");
     for candidate in [dir, &inner] {
         if candidate.is_dir() && !list_segments(&DiskStorage, candidate)?.is_empty() {

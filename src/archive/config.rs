@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::export::ExportConfig;
 use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_bytes_max};
 
 /// Frames in a batch given to [`Appender::append`](super::Appender::append) at most.
@@ -36,6 +37,8 @@ pub struct Config {
     pub payload_bytes_max: usize,
     /// What is kept of sealed segments.
     pub retention: Retention,
+    /// Where sealed segments are exported to, in the background.
+    pub export: Option<ExportConfig>,
 }
 
 /// When sealed segments are deleted, oldest first. The default keeps all of them.
@@ -60,6 +63,7 @@ impl Default for Config {
             max_streams: 10_000,
             payload_bytes_max: 128 << 10,
             retention: Retention::default(),
+            export: None,
         }
     }
 }

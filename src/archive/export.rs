@@ -21,15 +21,16 @@
 //! # Beside a running daemon
 //!
 //! Nothing here locks the archive. What was written is synced every few MiB, so that the disk's queue stays short for
-//! the archive's own commits. An [`Exporter`] never keeps more than one segment's passes going; who calls it in the
-//! background gives its thread a low priority.
+//! the archive's own commits. [`Exporter::export_segment`], which the daemon calls, works a quarter of the time and
+//! rests for the others; at a command's own speed an export takes one core.
 
 mod columns;
 mod day;
 mod error;
 mod file;
 mod manifest;
-mod parquet;
+mod pace;
+mod row_group;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use super::scan::{Head, Scanner, Step};
 use super::{DiskStorage, Filter};
 use file::{Draft, OutDir};
 use manifest::Manifest;
+use pace::Pace;
 use segment::Part;
 
 pub use error::ExportError;
@@ -164,10 +166,11 @@ impl Exporter {
         Self { config, stop: Arc::default() }
     }
 
-    /// Set to true, it ends a running export within a few frames with [`ExportError::Stopped`], and later ones at once.
+    /// Set to true, `stop` ends a running export within a few frames with [`ExportError::Stopped`], and later ones at
+    /// once.
     #[must_use]
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
     }
 
     /// Whether the sealed segment that begins at `base` was exported to where this exporter exports.
@@ -180,7 +183,8 @@ impl Exporter {
     /// Exports the sealed segment with the offsets `base..end` and then marks it as exported.
     ///
     /// Damage is passed over: it is logged and in the result, and the segment counts as exported, since a second export
-    /// would find no more.
+    /// would find no more. It takes its time, so as not to slow the daemon down: about four times as long as
+    /// [`Self::export_all`].
     ///
     /// # Errors
     /// [`ExportError`]; the segment is not marked then, and may be tried again. [`ExportError::NoSpace`] before
@@ -196,8 +200,8 @@ impl Exporter {
         if free < need {
             return Err(ExportError::NoSpace { path, need, free });
         }
-        let exported =
-            self.export_part(&out, log_id, base, &bounded(&Filter::default(), base..end), &|_| {})?;
+        let filter = bounded(&Filter::default(), base..end);
+        let exported = self.export_part(&out, log_id, base, &filter, &Pace::background(), &|_| {})?;
         self.write_mark(base)?;
         Ok(exported)
     }
@@ -222,9 +226,9 @@ impl Exporter {
             }
             let part = Filter { limit, ..bounded(filter, offsets.clone()) };
             let rows = exported.rows;
-            let tell = |rows_here| progress(Progress { passed, total, rows: rows + rows_here });
+            let tell = |here| progress(Progress { passed: passed + here, total, rows: rows + here });
             tell(0);
-            match self.export_part(&out, log_id, base, &part, &tell) {
+            match self.export_part(&out, log_id, base, &part, &Pace::Full, &tell) {
                 // Retention was quicker.
                 Err(ExportError::Gone { .. }) => {}
                 result => exported.add(&result?),
@@ -254,6 +258,7 @@ impl Exporter {
         log_id: Option<u64>,
         base: u64,
         filter: &Filter,
+        pace: &Pace,
         rows: &dyn Fn(u64),
     ) -> Result<Exported, ExportError> {
         let ExportConfig { dir, format, .. } = &self.config;
@@ -264,7 +269,7 @@ impl Exporter {
             }
             bytes => format.need(bytes.unwrap_or(0)),
         };
-        Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, rows }.export(out)
+        Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, pace, rows }.export(out)
     }
 
     /// The segments that may hold frames that `filter` takes: base, and the offsets to look at.
@@ -277,7 +282,7 @@ impl Exporter {
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
         // A segment begun since then ends it where that begins.
         let begun = list_segments(&DiskStorage, dir)?.into_iter().find(|base| *base > newest);
-        bases.push(begun.unwrap_or(end).min(end));
+        bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
         let parts = bases.windows(2).map(|pair| (pair[0], pair[0].max(asked.start)..pair[1].min(asked.end)));
         Ok(parts.filter(|(_, offsets)| !offsets.is_empty()).collect())
@@ -298,7 +303,7 @@ impl Exporter {
 /// How far an export is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Offsets of the segments that are done.
+    /// Offsets of the segments that are done, and the frames of the one in hand.
     pub passed: u64,
     /// Offsets of all segments to be exported.
     pub total: u64,

@@ -90,6 +90,8 @@
 //! Recovery found damage in acknowledged data: `from_offset u64 | to_offset u64 (exclusive) | base_offset u64 of the
 //! damaged segment | position u64 | bytes u64`. The damaged bytes stay where they are, but that a newest segment without
 //! one readable block goes to `lost/` whole; the offsets of its hole then reach as far as its frames can have.
+//!
+//! In a repaired log a hole block stands in the place of the frames it lacks: the block before it ends at `from_offset`.
 
 mod bytes;
 mod frames;

@@ -67,7 +67,7 @@ mod open;
 mod tests;
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::OpenError;
@@ -242,6 +242,7 @@ pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, Op
         StorageError { op: "lock", path: path.to_owned(), source }.into()
     })?;
     let dir = Dir { storage, path: path.to_owned() };
+    sweep(&dir)?;
     let mut written = 0;
     for base in dir.segments()? {
         if !is_sound(&dir, base)? && matches!(build(&dir, base)?, Built::Written { .. }) {

@@ -3,7 +3,9 @@
 //! A sealed segment is read by its index where that saves reading, see [`index`](super::index). Whatever an index says is
 //! checked on the way; where something does not fit, the segment is walked through instead, from the offset reached.
 
+mod filter;
 mod gaps;
+mod item;
 mod open;
 
 use std::ops::Range;
@@ -11,85 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::{list_segments, segment_name};
-use super::format::{BlockHeader, BlockKind, FrameIter, SEGMENT_HEADER_BYTES, VERSION};
+use super::format::{BlockHeader, BlockKind, FrameIter, SEGMENT_HEADER_BYTES};
 use super::scan::{Head, Scanner, Step};
 use super::storage::{DiskStorage, Storage, StorageError};
-use crate::frame::{Frame, Selection};
 use gaps::{Cause, Gaps};
 use open::{Distrust, Open, Way};
 
-/// Which frames to read. The default is all of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// From this offset on.
-    pub from_offset: u64,
-    /// Below this offset.
-    pub to_offset: Option<u64>,
-    /// Received at this time or later, unix nanoseconds.
-    pub from_received_ns: Option<i64>,
-    /// Received before this time, unix nanoseconds.
-    pub to_received_ns: Option<i64>,
-    /// Of these sources, lanes and kinds.
-    pub selection: Selection,
-    /// At most this many frames.
-    pub limit: Option<u64>,
-}
-
-impl Filter {
-    fn takes(&self, frame: &Frame) -> bool {
-        self.from_received_ns.is_none_or(|from| frame.received_ns >= from)
-            && self.to_received_ns.is_none_or(|to| frame.received_ns < to)
-            && self.selection.takes(frame)
-    }
-}
-
-/// A frame of the log.
-#[derive(Clone, Debug)]
-pub struct StoredFrame {
-    /// Its place in the log.
-    pub offset: u64,
-    /// The frame; its payload is a slice of the block.
-    pub frame: Frame,
-}
-
-/// Bytes of the log that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The file.
-    pub segment: PathBuf,
-    /// Where in the file.
-    pub bytes: Range<u64>,
-    /// Offsets of the frames lost; empty when the damage hit none.
-    pub offsets: Range<u64>,
-}
-
-/// What a [`Reader`] comes upon.
-#[derive(Clone, Debug)]
-pub enum Item {
-    /// A frame.
-    Frame(StoredFrame),
-    /// Damage; reading goes on behind it.
-    Damage(Damage),
-    /// Offsets that were asked for and that retention has removed; reading goes on behind them. Also for who asks from
-    /// offset 0 on: whether that was meant as "the oldest there is" only the caller knows.
-    Expired(Range<u64>),
-}
-
-/// Why reading ends early.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// A file operation failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// A segment of another version of the format.
-    #[error("segment {path} has format version {found}, this program knows {VERSION}", path = path.display())]
-    Version {
-        /// The segment.
-        path: PathBuf,
-        /// Its version.
-        found: u16,
-    },
-}
+pub use filter::Filter;
+pub use item::{Damage, Item, ReadError, StoredFrame};
 
 /// Reads a log in the order of its offsets, up to the last whole block.
 ///
@@ -187,7 +118,7 @@ impl Reader {
         let Some(base) = bases.get(start) else {
             return Ok(false);
         };
-        self.gaps.push(Cause::Expired, from..*base);
+        self.gaps.push(Cause::Expired, from..*base, from);
         self.enter(*base).map(|()| true)
     }
 
@@ -234,21 +165,22 @@ impl Reader {
 
     /// Notes that retention has removed `offsets`.
     fn expired(&mut self, offsets: Range<u64>) {
+        let from = self.asked().start;
         self.next_offset = self.next_offset.max(offsets.end);
-        self.gaps.push(Cause::Expired, offsets);
+        self.gaps.push(Cause::Expired, offsets, from);
     }
 
     /// Reads on to the next item; `None` at the end of what is there.
     fn advance(&mut self) -> Result<Option<Item>, ReadError> {
         loop {
-            if let Some(gap) = self.gaps.take(self.asked()) {
+            if let Some(gap) = self.gaps.take(self.asked().end) {
                 return Ok(Some(gap));
             }
             if let Some(frame) = self.next_frame() {
                 return Ok(Some(Item::Frame(frame)));
             }
             if !self.read_on()? {
-                return Ok(self.gaps.take(self.asked()));
+                return Ok(self.gaps.take(self.asked().end));
             }
         }
     }
@@ -377,7 +309,8 @@ impl Reader {
     fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>) {
         if let Some(open) = &self.segment {
             let segment = open.scanner.path().to_owned();
-            self.gaps.push(Cause::Damage { segment, bytes }, offsets);
+            let from = self.asked().start;
+            self.gaps.push(Cause::Damage { segment, bytes }, offsets, from);
         }
     }
 

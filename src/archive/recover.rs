@@ -24,9 +24,13 @@ use super::scan::{Scanner, Step};
 use super::segment::{BlockContent, Segment};
 use super::storage::{Access, Context, StorageError, read_full_at, write_all_at};
 use crate::frame::StreamKey;
-use older::{apply_block, apply_segment, older_log_id, positions_below};
+use older::{apply_segment, older_log_id, positions_below};
 use survey::Survey;
 use unreadable::SetAside;
+
+pub(super) use older::apply_block;
+pub(super) use survey::{PositionsCollector, proof_behind};
+pub(super) use unreadable::offset_bound;
 
 /// Most bytes in memory while a tail is synced in place.
 const IN_PLACE_CHUNK_BYTES: usize = 1 << 20;
@@ -302,6 +306,11 @@ fn copy(
     to: &mut Segment,
     table: &mut PositionTable,
 ) -> Result<u64, StorageError> {
+    // A segment of the same base takes the place of the old one, and of the records in that.
+    let replaced = if to.base == survey.base { &survey.hole_records[..] } else { &[] };
+    for record in replaced {
+        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, record))?;
+    }
     for hole in &survey.holes {
         to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, &hole.encode()))?;
     }

@@ -231,12 +231,14 @@ impl Scanner {
     fn bytes(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
         let held = self.window_at..self.window_at + self.window_len as u64;
         if at < held.start || at + count as u64 > held.end {
+            // What is held of it already is not read again: a block may be larger than the window was.
+            let kept = if held.contains(&at) { (held.end - at) as usize } else { 0 };
+            self.window.copy_within(self.window_len - kept..self.window_len, 0);
             if self.window.len() < count.max(WINDOW_BYTES) {
-                self.window = vec![0; count.max(WINDOW_BYTES)];
+                self.window.resize(count.max(WINDOW_BYTES), 0);
             }
-            self.window_len = 0;
-            self.window_len = self.pages.read(&mut self.window, at)?;
-            self.window_at = at;
+            (self.window_at, self.window_len) = (at, kept);
+            self.window_len += self.pages.read(&mut self.window[kept..], at + kept as u64)?;
         }
         let start = (at - self.window_at) as usize;
         let end = self.window_len.min(start + count);

@@ -1,11 +1,15 @@
 //! Tests of the archive as a whole, on the fake storage and on the real one.
 
+mod bad_sectors;
 mod commit;
 mod disk;
+mod faults;
 mod gather;
+mod index;
 mod model;
 mod reader;
 mod recover;
 mod space;
 pub(crate) mod support;
 mod unreadable;
+pub(crate) mod watched;

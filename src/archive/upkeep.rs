@@ -32,7 +32,7 @@ use segments::Segments;
 
 pub(super) use clock::{Clock, SystemClock};
 pub(super) use link::Link;
-pub(super) use steps::{Step, StepError, default_steps};
+pub(super) use steps::{Step, StepError, steps};
 
 /// How often the directory is looked for where it was locked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);

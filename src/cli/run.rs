@@ -123,13 +123,9 @@ async fn is_true(mut flag: watch::Receiver<bool>) {
     }
 }
 
-/// Keys whose part is not built yet are accepted, so that a file need not change with the release; they say so.
+/// A key whose part is not built yet is accepted, so that a file need not change with the release; it says so.
 fn note_unbuilt(config: &Config) {
-    let set = [
-        ("archive.store_replays = false", !config.archive.store_replays),
-        ("catalog.file", config.catalog.file.is_some()),
-    ];
-    for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
-        tracing::warn!("{key} is set, but has no effect in this release");
+    if config.catalog.file.is_some() {
+        tracing::warn!("catalog.file is set, but has no effect in this release");
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::draft::Draft;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
 use super::units::{MIB, RoundedMib, Size};
+use crate::archive;
 
 /// What the positions of one stream take at most at the head of a segment, in bytes.
 const POSITION_BYTES_MAX: u64 = 128;
@@ -15,6 +16,7 @@ pub(super) fn check(draft: &mut Draft) {
     check_memory(draft);
     check_reserve(draft);
     check_segments(draft);
+    check_export(draft);
     check_exposure(draft);
     check_listeners(draft);
 }
@@ -127,6 +129,21 @@ fn check_segments(draft: &mut Draft) {
         );
         let keys = ["archive.retention_size", "archive.segment_size", "archive.reserve"];
         draft.conflict(&keys, what);
+    }
+}
+
+/// Neither may segments be taken for exports, nor exports be swept away with the archive.
+fn check_export(draft: &mut Draft) {
+    let archive = draft.config.archive_dir();
+    if let Some(export) = draft.config.archive.export.clone()
+        && archive::export::overlap(&export, &archive)
+    {
+        let what = format!(
+            "{:?} overlaps the archive in {archive:?}: expected a directory beside it, such as {:?}",
+            export,
+            draft.config.data_dir.join("export"),
+        );
+        draft.conflict(&["archive.export", "data_dir"], what);
     }
 }
 

@@ -227,6 +227,28 @@ impl Codec for FilePath {
     }
 }
 
+/// A path, or empty for none.
+pub(super) struct PathOrNone;
+
+impl Codec for PathOrNone {
+    type Value = Option<PathBuf>;
+
+    fn read(&self, raw: &Raw<'_>) -> Option<Option<PathBuf>> {
+        match raw {
+            Raw::Text("") => Some(None),
+            raw => FilePath.read(raw).map(Some),
+        }
+    }
+
+    fn print(&self, value: &Option<PathBuf>) -> String {
+        value.as_ref().map_or_else(String::new, |path| FilePath.print(path))
+    }
+
+    fn allowed(&self) -> String {
+        "a path, or \"\" for none".to_owned()
+    }
+}
+
 /// A credential; neither printed nor named in a refusal.
 pub(super) struct Credential;
 

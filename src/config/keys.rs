@@ -7,10 +7,13 @@
 use std::time::Duration;
 
 use super::Config;
-use super::codecs::{Address, Choice, Credential, FilePath, Flag, count, size, time, whole_seconds};
+use super::codecs::{
+    Address, Choice, Credential, FilePath, Flag, PathOrNone, count, size, time, whole_seconds,
+};
 use super::sections::{LogFormat, LogLevel};
 use super::setting::{Optional, Required, Setting};
 use super::units::{GIB, KIB, MIB, TIB};
+use crate::archive::export::ExportFormat;
 
 /// One key of the file.
 pub(super) struct Key<'a> {
@@ -75,6 +78,9 @@ pub(super) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     list.add("retention_age", Optional(&mut archive.retention_age, time(secs(1)..=secs(CENTURY_S))));
     list.add("retention_size", Optional(&mut archive.retention_size, size(16 * MIB..=1024 * 1024 * TIB)));
     list.add("store_replays", Required(&mut archive.store_replays, Flag));
+    list.add("export", Required(&mut archive.export, PathOrNone));
+    let (all, name) = (&ExportFormat::ALL, ExportFormat::name);
+    list.add("export_format", Required(&mut archive.export_format, Choice { all, name }));
 
     list.section = "feed";
     list.add("listen", Required(&mut feed.listen, Address));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::memory::BATCH_BYTES;
 use super::{Config, Token};
 use crate::archive;
+use crate::archive::export::ExportConfig;
 use crate::connection::{Credential, Credentials};
 use crate::feed::FeedConfig;
 use crate::ingest::IngestConfig;
@@ -35,7 +36,15 @@ impl Config {
                 age: self.archive.retention_age,
                 bytes: self.archive.retention_size,
             },
+            export: self.export_config(),
         }
+    }
+
+    /// For the export of sealed segments, if there is to be one.
+    #[must_use]
+    pub fn export_config(&self) -> Option<ExportConfig> {
+        let out = self.archive.export.clone()?;
+        Some(ExportConfig { dir: self.archive_dir(), out, format: self.archive.export_format })
     }
 
     /// For the source side.

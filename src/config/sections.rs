@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::units::{KIB, MIB};
+use crate::archive::export::ExportFormat;
 
 /// `[log]`: what is written to stderr.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +153,10 @@ pub struct Archive {
     pub retention_size: Option<u64>,
     /// Whether replayed frames are kept as well.
     pub store_replays: bool,
+    /// Directory to which each sealed segment is exported; `None` exports nothing.
+    pub export: Option<PathBuf>,
+    /// How the files of that export are written.
+    pub export_format: ExportFormat,
 }
 
 /// `[feed]`: the listener for subscribers (protocol.md, "Feed connections").
@@ -234,6 +239,8 @@ impl Default for Archive {
             retention_age: None,
             retention_size: None,
             store_replays: true,
+            export: None,
+            export_format: ExportFormat::Parquet,
         }
     }
 }

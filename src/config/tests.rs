@@ -128,6 +128,8 @@ fn every_key_is_taken() {
         retention_age = "18days"
         retention_size = "190 MiB"
         store_replays = false
+        export = "/e"
+        export_format = "csv"
         [feed]
         listen = "127.0.0.1:20"
         max_subscribers = 21
@@ -144,6 +146,9 @@ fn every_key_is_taken() {
     assert_eq!(config.archive.reserve, 9 << 20);
     assert_eq!(config.ingest.heartbeat_s(), 2);
     assert!(!config.archive.store_replays);
+    let export = config.export_config().unwrap();
+    assert_eq!(export.dir, Path::new("/d/archive"));
+    assert_eq!(export.out, Path::new("/e"));
 
     // No value is the default, so a key that went to the wrong place would show as a default.
     let printed = |mut config: Config| -> Vec<_> {

@@ -146,13 +146,15 @@ async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {
 }
 
 fn report(outcome: &Outcome) {
-    let Totals { received, archived, duplicates, rejected, .. } = outcome.totals;
+    let Totals { received, archived, duplicates, rejected, not_stored, .. } = outcome.totals;
     let undelivered = outcome.totals.undelivered();
+    // Named only where there are any.
+    let not_stored = (not_stored > 0).then_some(not_stored);
     if undelivered == 0 {
-        tracing::info!(received, archived, duplicates, rejected, undelivered, "drained");
+        tracing::info!(received, archived, duplicates, rejected, undelivered, not_stored, "drained");
     } else {
         // Their senders have no acknowledgement for these, and send them again.
-        tracing::error!(received, archived, duplicates, rejected, undelivered, "drained");
+        tracing::error!(received, archived, duplicates, rejected, undelivered, not_stored, "drained");
     }
 }
 

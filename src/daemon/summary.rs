@@ -24,9 +24,13 @@ pub async fn every_second(view: View, mut out: impl Write) -> io::Result<()> {
         let (totals, stats) = (view.books.totals(), snapshot(&view.counters));
         let sources = view.router.list().await.map_or(0, |sources| sources.len());
         let rate = (totals.archived - before.archived) as f64 / (now - then).as_secs_f64();
+        let not_stored = match totals.not_stored {
+            0 => String::new(),
+            frames => format!("  not stored {frames}"),
+        };
         writeln!(
             out,
-            "{:>4} s  {sources} sources  {rate:.0} frames/s  archived {}  emergencies {}  in flight {}  archive {}",
+            "{:>4} s  {sources} sources  {rate:.0} frames/s  archived {}{not_stored}  emergencies {}  in flight {}  archive {}",
             (now - started).as_secs(),
             totals.archived,
             stats.emergency_count,

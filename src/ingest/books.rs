@@ -1,4 +1,4 @@
-//! The books: received = archived + duplicates + rejected + in flight, in frames.
+//! The books: received = archived + not stored + duplicates + rejected + in flight, in frames.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,6 +15,8 @@ pub struct Books {
     accepted: AtomicU64,
     /// Synced to disk.
     archived: AtomicU64,
+    /// Processed and, as configured, not archived.
+    not_stored: AtomicU64,
     /// Refused, by the code the peer got.
     rejected: [AtomicU64; ErrorCode::ALL.len()],
 }
@@ -28,6 +30,8 @@ pub struct Totals {
     pub accepted: u64,
     /// Synced to disk.
     pub archived: u64,
+    /// Replays that passed and, with `archive.store_replays = false`, are not archived.
+    pub not_stored: u64,
     /// Dropped because they had been accepted before.
     pub duplicates: u64,
     /// Refused, for any reason.
@@ -49,6 +53,11 @@ impl Books {
         self.archived.fetch_add(frames, Relaxed);
     }
 
+    /// Counts frames that have passed and are not archived.
+    pub fn add_not_stored(&self, frames: u64) {
+        self.not_stored.fetch_add(frames, Relaxed);
+    }
+
     pub(super) fn add_rejected(&self, code: ErrorCode, frames: u64) {
         self.rejected[code as usize - 1].fetch_add(frames, Relaxed);
     }
@@ -64,6 +73,7 @@ impl Books {
     pub fn totals(&self) -> Totals {
         Totals {
             archived: self.archived.load(Relaxed),
+            not_stored: self.not_stored.load(Relaxed),
             accepted: self.accepted.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             rejected: self.rejected.iter().map(|count| count.load(Relaxed)).sum(),
@@ -76,12 +86,12 @@ impl Totals {
     /// Received and not yet settled one way or the other.
     #[must_use]
     pub const fn in_flight(&self) -> u64 {
-        self.received.saturating_sub(self.archived + self.duplicates + self.rejected)
+        self.received.saturating_sub(self.archived + self.not_stored + self.duplicates + self.rejected)
     }
 
-    /// Handed to the pipeline and not archived: lost, when the pipeline has ended.
+    /// Handed to the pipeline and not through it: lost, when the pipeline has ended.
     #[must_use]
     pub const fn undelivered(&self) -> u64 {
-        self.accepted.saturating_sub(self.archived)
+        self.accepted.saturating_sub(self.archived + self.not_stored)
     }
 }

@@ -269,17 +269,27 @@ impl StreamTable {
 
     /// Tells the stream of `origin` that `frames` of it, up to below `next`, are on stable storage.
     pub fn advance_durable(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
-        let stream = {
-            let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-            if origin.is_anonymous() {
-                tables.anonymous.get(&origin.epoch).cloned()
-            } else {
-                tables.named.get(&origin.stream).cloned()
-            }
-        };
-        if let Some(stream) = stream {
+        if let Some(stream) = self.of_origin(origin) {
             stream.books.add_archived(frames);
             stream.advance_durable(origin, priority, next);
+        }
+    }
+
+    /// Tells the stream of `origin` that `frames` of it, up to below `next`, have passed and are not archived: a replay's
+    /// are on stable storage where they come from. The position is kept in memory alone.
+    pub fn advance_not_stored(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
+        if let Some(stream) = self.of_origin(origin) {
+            stream.books.add_not_stored(frames);
+            stream.advance_durable(origin, priority, next);
+        }
+    }
+
+    fn of_origin(&self, origin: &Origin) -> Option<Arc<Stream>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        if origin.is_anonymous() {
+            tables.anonymous.get(&origin.epoch).cloned()
+        } else {
+            tables.named.get(&origin.stream).cloned()
         }
     }
 

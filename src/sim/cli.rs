@@ -115,7 +115,8 @@ impl Args {
     }
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
+/// Takes `host:port` of a daemon.
+pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
     let port: u16 = port.parse().map_err(|_| format!("{port:?} is no port"))?;
     if host.is_empty() || port == 0 {
@@ -124,8 +125,8 @@ fn host_and_port(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Bare numbers are seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a time; bare numbers are seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }

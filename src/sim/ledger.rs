@@ -6,12 +6,10 @@
 //! without credit does not hold the other up. A frame comes into being when it is written; of a kept one
 //! only sequence and time are held, since its content can be made again.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 
 use super::content::Content;
-use super::error::SourceError;
+use crate::client::{self, SourceError, WRITE_BYTES};
 use crate::frame::{FrameFlags, FramePriority};
 use crate::wire::data::FRAME_HEADER_BYTES;
 use crate::wire::framing::PREFIX_BYTES;
@@ -21,8 +19,6 @@ use crate::wire::{Ack, FrameMessage, frame_cost};
 pub(super) const UNACKED_FRAMES_MAX: usize = 16_384;
 /// Without a rate, one lane runs at most so many sequences ahead of the other.
 pub(super) const LANE_LEAD_MAX: u64 = 4_096;
-/// A write takes no further frame once it holds this much.
-pub(super) const WRITE_BYTES: usize = 64 << 10;
 
 /// What one [`Ledger::fill`] put into the buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,23 +65,17 @@ struct Kept {
     first_written_ns: u64,
 }
 
+impl client::Kept for Kept {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
 #[derive(Debug, Default)]
 struct Lane {
     /// This lane's frames below have come into being.
     cursor: u64,
-    /// One past the highest sequence ever written.
-    sent_next: u64,
-    /// Highest position the server called durable.
-    durable_next: u64,
-    /// Ascending.
-    kept: VecDeque<Kept>,
-    /// How many of `kept`, from the front, need no write on this connection.
-    kept_written: usize,
-    /// Cost written on this connection, and its bound.
-    cost_sent: u64,
-    credit_limit: u64,
-    /// As last reported on this connection.
-    duplicates: u32,
+    books: client::Lane<Kept>,
     /// With NO_ACK: where this connection began, and what was written on it.
     unknown_from: u64,
     unknown: Settled,
@@ -171,36 +161,34 @@ impl Ledger {
         filled: &mut Filled,
     ) -> Option<Kept> {
         let lane = &mut self.lanes[priority.lane()];
-        let again = lane.kept.get(lane.kept_written).copied();
+        let again = lane.books.next().copied();
         let sequence = match again {
             Some(kept) => kept.sequence,
-            None if lane.kept.len() < UNACKED_FRAMES_MAX => lane.seek(&self.content, priority, horizon)?,
+            None if lane.books.len() < UNACKED_FRAMES_MAX => lane.seek(&self.content, priority, horizon)?,
             None => return None,
         };
         let payload_bytes = self.content.payload_bytes(sequence);
         let cost = frame_cost(FRAME_HEADER_BYTES + payload_bytes);
-        if self.mode == Mode::Acked && lane.cost_sent + cost > lane.credit_limit {
+        if self.mode == Mode::Acked && !lane.books.has_credit(cost) {
             return None;
         }
-        lane.cost_sent += cost;
         if let Some(kept) = again {
-            lane.kept_written += 1;
+            lane.books.write(sequence, cost);
             filled.resent += 1;
             return Some(kept);
         }
         let new = Kept { sequence, first_written_ns: now_ns };
         lane.cursor = sequence + 1;
-        lane.sent_next = sequence + 1;
         match self.mode {
             Mode::Acked => {
-                lane.kept.push_back(new);
-                lane.kept_written += 1;
+                lane.books.keep(new);
             }
             Mode::Unacked => {
                 lane.unknown.frames += 1;
                 lane.unknown.bytes += payload_bytes as u64;
             }
         }
+        lane.books.write(sequence, cost);
         filled.sent += 1;
         Some(new)
     }
@@ -215,10 +203,7 @@ impl Ledger {
         ack: &Ack,
         settled: impl FnMut(u64, u64),
     ) -> Result<(Settled, u64), SourceError> {
-        let lane = &mut self.lanes[ack.priority.lane()];
-        lane.credit_limit = lane.credit_limit.max(ack.credit_limit);
-        let duplicates = ack.duplicates.saturating_sub(lane.duplicates);
-        lane.duplicates += duplicates;
+        let duplicates = self.lanes[ack.priority.lane()].books.credit(ack);
         let settled = self.settle(ack.priority, ack.durable_next, settled)?;
         Ok((settled, u64::from(duplicates)))
     }
@@ -249,33 +234,27 @@ impl Ledger {
         durable_next: u64,
         mut settled: impl FnMut(u64, u64),
     ) -> Result<Settled, SourceError> {
-        let lane = &mut self.lanes[priority.lane()];
-        if durable_next > lane.sent_next {
-            return Err(SourceError::AckedUnsent { lane: priority, durable_next, sent_next: lane.sent_next });
-        }
-        lane.durable_next = lane.durable_next.max(durable_next);
         let (mut sum, mut run) = (Settled::default(), (0, 0));
-        let covered = lane.kept.partition_point(|kept| kept.sequence < durable_next);
-        for kept in lane.kept.drain(..covered) {
+        let content = &self.content;
+        self.lanes[priority.lane()].books.settle(priority, durable_next, |kept| {
             sum.frames += 1;
-            sum.bytes += self.content.payload_bytes(kept.sequence) as u64;
+            sum.bytes += content.payload_bytes(kept.sequence) as u64;
             if run.0 != kept.first_written_ns && run.1 > 0 {
                 settled(run.0, run.1);
                 run.1 = 0;
             }
             run = (kept.first_written_ns, run.1 + 1);
-        }
+        })?;
         if run.1 > 0 {
             settled(run.0, run.1);
         }
-        lane.kept_written = lane.kept_written.saturating_sub(sum.frames as usize);
         self.acked += sum.frames;
         Ok(sum)
     }
 
     /// One past the last sequence sent, per lane: what BYE says.
     pub(super) fn sent_next(&self) -> [u64; 2] {
-        [self.lanes[0].sent_next, self.lanes[1].sent_next]
+        [self.lanes[0].books.sent_next(), self.lanes[1].books.sent_next()]
     }
 
     /// Whether every frame of the feed has come into being.
@@ -285,7 +264,7 @@ impl Ledger {
 
     /// Whether nothing kept waits to be written on this connection.
     pub(super) fn is_written(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.kept_written == lane.kept.len())
+        self.lanes.iter().all(|lane| lane.books.is_written())
     }
 
     /// Frames sent and not known to be durable.
@@ -301,18 +280,14 @@ impl Ledger {
 
 impl Lane {
     fn open(&mut self, priority: FramePriority, resume_next: u64) -> Result<(), SourceError> {
-        if resume_next > self.sent_next {
-            return Err(SourceError::StateLost { lane: priority, resume_next, sent_next: self.sent_next });
+        let (sent_next, durable_next) = (self.books.sent_next(), self.books.durable_next());
+        if resume_next > sent_next {
+            return Err(SourceError::StateLost { lane: priority, resume_next, sent_next });
         }
-        if resume_next < self.durable_next {
-            return Err(SourceError::PromiseBroken {
-                lane: priority,
-                resume_next,
-                durable_next: self.durable_next,
-            });
+        if resume_next < durable_next {
+            return Err(SourceError::PromiseBroken { lane: priority, resume_next, durable_next });
         }
-        self.kept_written = self.kept.partition_point(|kept| kept.sequence < resume_next);
-        (self.cost_sent, self.credit_limit, self.duplicates) = (0, 0, 0);
+        self.books.open(resume_next);
         Ok(())
     }
 
@@ -335,7 +310,7 @@ impl Lane {
     /// What BYE tells of this connection's frames.
     fn learn(&mut self, content: &Content, priority: FramePriority, durable_next: u64) -> Settled {
         let unknown = std::mem::take(&mut self.unknown);
-        if durable_next >= self.sent_next {
+        if durable_next >= self.books.sent_next() {
             return unknown;
         }
         let mut sum = Settled::default();

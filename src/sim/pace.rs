@@ -1,4 +1,4 @@
-//! When things happen: frames by rate, the end of the feed, the wait before a reconnect.
+//! When things happen: frames by rate, the end of the feed.
 
 use std::time::Duration;
 
@@ -6,11 +6,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::ledger::Due;
-
-/// First wait before a reconnect.
-pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// Longest wait before a reconnect, unless the server asks for more.
-pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// Frame `k` is due at `start + k / rate`: absolute, so that nothing drifts and a late one is caught up.
 #[derive(Clone, Copy, Debug)]
@@ -118,30 +113,6 @@ impl Feed {
     }
 }
 
-/// Exponential, with jitter, so that sources that were cut off together do not come back together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
-    ceiling: Duration,
-}
-
-impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { ceiling: BACKOFF_MIN }
-    }
-
-    /// The next wait: between half the ceiling and the ceiling, which then doubles; never less than `at_least`.
-    pub(super) fn next(&mut self, at_least: Duration) -> Duration {
-        let wait = rand::random_range(self.ceiling / 2..=self.ceiling);
-        self.ceiling = (self.ceiling * 2).min(BACKOFF_MAX);
-        if at_least > wait { at_least + wait / 4 } else { wait }
-    }
-
-    /// The connection was good for something.
-    pub(super) fn reset(&mut self) {
-        *self = Self::new();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,20 +139,6 @@ mod tests {
         assert_eq!(schedule.due(start + Duration::from_secs(7)), Due::Below(7001));
         assert_eq!(Schedule::new(start, 0.0).due(start), Due::FlatOut);
         assert_eq!(Schedule::new(start, 0.0).next(start), None);
-    }
-
-    #[test]
-    fn backoff_grows_within_its_bounds_and_obeys_the_server() {
-        let mut backoff = Backoff::new();
-        let mut ceiling = BACKOFF_MIN;
-        for _ in 0..20 {
-            let wait = backoff.next(Duration::ZERO);
-            assert!(ceiling / 2 <= wait && wait <= ceiling, "{wait:?} of {ceiling:?}");
-            ceiling = (ceiling * 2).min(BACKOFF_MAX);
-        }
-        assert!(backoff.next(Duration::from_secs(7)) >= Duration::from_secs(7));
-        backoff.reset();
-        assert!(backoff.next(Duration::ZERO) <= BACKOFF_MIN);
     }
 
     #[tokio::test(start_paused = true)]

@@ -66,12 +66,14 @@ pub struct Books {
     pub duplicates: u64,
     pub rejected: u64,
     pub undelivered: u64,
+    /// Replays that passed without being archived.
+    pub not_stored: u64,
 }
 
 impl Books {
-    /// received = archived + duplicates + rejected + undelivered.
+    /// received = archived + not stored + duplicates + rejected + undelivered.
     pub fn assert_balanced(&self) {
-        let sum = self.archived + self.duplicates + self.rejected + self.undelivered;
+        let sum = self.archived + self.not_stored + self.duplicates + self.rejected + self.undelivered;
         assert_eq!(self.received, sum, "the books do not balance: {self:?}");
     }
 }
@@ -239,6 +241,7 @@ impl Daemon {
             duplicates: number("duplicates"),
             rejected: number("rejected"),
             undelivered: number("undelivered"),
+            not_stored: if line.contains(" not_stored=") { number("not_stored") } else { 0 },
         }
     }
 

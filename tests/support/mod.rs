@@ -22,6 +22,8 @@ pub mod inside;
 pub mod message;
 pub mod mount;
 pub mod process;
+pub mod python;
+pub mod recording;
 pub mod subscriber;
 
 pub use archive::{Archived, archived};

@@ -1,6 +1,7 @@
 //! `archive cat`: frames as JSON lines or as bare payloads.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{CommandError, FilterArgs, resolve};
@@ -29,7 +30,8 @@ pub enum Format {
     Payload,
 }
 
-/// Writes the frames asked for. Damage is passed over, and reported as an error at the end.
+/// Writes the frames asked for. Damage is passed over, and reported as an error at the end. Offsets that retention has
+/// removed are named on stderr, if they were asked for by number or went while the archive was read.
 ///
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
@@ -40,7 +42,7 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     for item in Reader::open(&dir, args.filter.filter())? {
         match item? {
             Item::Frame(stored) => write_frame(&mut out, &stored, args.format)?,
-            Item::Expired(_) => {}
+            Item::Expired(offsets) => note_expired(&args.filter, &offsets),
             Item::Damage(damage) if damage.offsets.is_empty() => {}
             Item::Damage(damage) => {
                 let (offsets, _) = damaged.get_or_insert((0, damage.offsets.start));
@@ -55,9 +57,37 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "command output")]
+fn note_expired(filter: &FilterArgs, offsets: &Range<u64>) {
+    if is_news(filter, offsets) {
+        eprintln!(
+            "telemetry-aggregator: offsets {}..{} were removed by retention",
+            offsets.start, offsets.end
+        );
+    }
+}
+
+/// Whether somebody may wonder where `offsets` are: who asks for no offset asks for what there is.
+fn is_news(filter: &FilterArgs, offsets: &Range<u64>) -> bool {
+    filter.from_offset.is_some() || offsets.start > 0
+}
+
 fn write_frame(out: &mut impl Write, stored: &StoredFrame, format: Format) -> io::Result<()> {
     match format {
         Format::Jsonl => Line::of(stored).write_json(out),
         Format::Payload => out.write_all(&stored.frame.payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_offsets_are_named_to_who_asked_for_them() {
+        let everything = FilterArgs::default();
+        assert!(!is_news(&everything, &(0..9)));
+        assert!(is_news(&everything, &(4..9)), "they went while the archive was read");
+        assert!(is_news(&FilterArgs { from_offset: Some(0), ..everything }, &(0..9)));
     }
 }

@@ -4,6 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::archive::format::SegmentHeader;
+use crate::archive::index;
+
 use super::{CommandError, resolve};
 use crate::archive::dir::{list_segments, segment_name};
 use crate::archive::scan::{Head, Scanner, Step};
@@ -16,16 +19,21 @@ pub struct LsArgs {
     pub dir: PathBuf,
 }
 
-/// Lists the segments: file, offsets, frames, bytes, time of creation.
+/// Lists the segments: file, offsets, frames, bytes, time of creation, and what their indexes say: the earliest and the
+/// latest time at which a frame was received.
 ///
-/// Only the newest segment is read in full; of the others the header and the name of the next tell enough.
+/// Only the newest segment is read in full; of the others the headers and the name of the next tell enough.
 ///
 /// # Errors
 /// [`CommandError`].
 pub fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let dir = resolve(&args.dir)?;
     let bases = list_segments(&DiskStorage, &dir)?;
-    writeln!(out, "{:24} {:>12} {:>12} {:>10} {:>12}  CREATED", "SEGMENT", "FROM", "TO", "FRAMES", "BYTES")?;
+    writeln!(
+        out,
+        "{:24} {:>12} {:>12} {:>10} {:>12}  {:20}  {:5}  {:20}  RECEIVED TO",
+        "SEGMENT", "FROM", "TO", "FRAMES", "BYTES", "CREATED", "INDEX", "RECEIVED FROM"
+    )?;
     for (index, base) in bases.iter().enumerate() {
         let scanner = match Scanner::open(&DiskStorage, &dir.join(segment_name(*base))) {
             // Retention was quicker.
@@ -33,24 +41,22 @@ pub fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
             result => result?,
         };
         let created = created(&scanner)?;
-        let bytes = file_bytes(scanner.path());
+        let bytes = scanner.size()?;
+        let received = received(&dir, &scanner, bytes);
         let next = match bases.get(index + 1) {
             Some(next) => *next,
             None => end_of(scanner, *base)?,
         };
         let name = segment_name(*base);
         let frames = next - base;
-        writeln!(out, "{name:24} {base:>12} {next:>12} {frames:>10} {bytes:>12}  {created}")?;
+        writeln!(out, "{name:24} {base:>12} {next:>12} {frames:>10} {bytes:>12}  {created:20}  {received}")?;
     }
     Ok(())
 }
 
 fn created(scanner: &Scanner) -> Result<String, CommandError> {
     match scanner.head() {
-        Head::Sound(header) => {
-            let since = Duration::from_nanos(header.created_ns.max(0).unsigned_abs());
-            Ok(humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string())
-        }
+        Head::Sound(header) => Ok(time(header.created_ns)),
         Head::Damaged => Ok("(header damaged)".to_owned()),
         Head::Version(found) => {
             let path = scanner.path().to_owned();
@@ -59,8 +65,25 @@ fn created(scanner: &Scanner) -> Result<String, CommandError> {
     }
 }
 
-fn file_bytes(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+fn time(unix_ns: i64) -> String {
+    let since = Duration::from_nanos(unix_ns.max(0).unsigned_abs());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}
+
+/// Whether there is an index, and the times it tells.
+fn received(dir: &Path, scanner: &Scanner, segment_len: u64) -> String {
+    let header = |segment: SegmentHeader| index::header(&DiskStorage, dir, &segment, segment_len);
+    let header = match scanner.head() {
+        Head::Sound(segment) => header(segment),
+        Head::Damaged | Head::Version(_) => None,
+    };
+    match header {
+        Some(header) => {
+            let (from, to) = (time(header.times.min_ns), time(header.times.max_ns));
+            format!("{:5}  {from:20}  {to}", "yes")
+        }
+        None => format!("{:5}  {:20}  -", "no", "-"),
+    }
 }
 
 fn end_of(mut scanner: Scanner, base: u64) -> Result<u64, StorageError> {

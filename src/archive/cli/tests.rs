@@ -5,6 +5,7 @@ use clap::Parser;
 
 use super::{Command, CommandError, run};
 use crate::archive::dir::segment_name;
+use crate::archive::index::index_name;
 use crate::archive::tests::support::{config, emergency, frame, origin, routine, start_on};
 use crate::archive::{Config, DiskStorage};
 use crate::frame::FramePriority::Routine;
@@ -121,4 +122,57 @@ async fn a_reader_that_goes_away_is_no_error() {
         let line = Line::try_parse_from(["archive", command, data.path().to_str().unwrap()]).unwrap();
         assert!(run(&line.command, &mut Closed).unwrap());
     }
+}
+
+/// A closed archive of three segments, the first two of them sealed.
+async fn three_segments(data_dir: &Path) {
+    let config = Config { dir: data_dir.join("archive"), ..config() };
+    let mut running = start_on(config, DiskStorage);
+    let mut sequence = 0;
+    while running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+        let batch = (sequence..sequence + 60).map(|sequence| routine(&origin(1, 7), sequence));
+        running.commit(batch.collect()).await;
+        sequence += 60;
+    }
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn verify_compares_indexes_with_their_segments() {
+    let data = tempfile::tempdir().unwrap();
+    three_segments(data.path()).await;
+    let dir = data.path().join("archive");
+    let (result, text) = archive("verify", data.path());
+    assert!(result.unwrap());
+    assert!(text.starts_with("2 sealed segments have no index yet"), "{text}");
+
+    let storage = std::sync::Arc::new(DiskStorage);
+    assert_eq!(crate::archive::build_indexes(storage.clone(), &dir).unwrap(), 2);
+    assert_eq!(crate::archive::build_indexes(storage, &dir).unwrap(), 0);
+    let (result, text) = archive("verify", data.path());
+    assert!(result.unwrap() && text.starts_with("ok: "), "{text}");
+
+    let path = dir.join(index_name(0));
+    let mut content = std::fs::read(&path).unwrap();
+    let last = content.len() - 1;
+    content[last] ^= 1;
+    std::fs::write(&path, content).unwrap();
+    let (result, text) = archive("verify", data.path());
+    assert!(!result.unwrap());
+    assert!(text.starts_with(&format!("index {} does not match its segment", path.display())), "{text}");
+}
+
+#[tokio::test]
+async fn ls_tells_what_an_index_knows() {
+    let data = tempfile::tempdir().unwrap();
+    three_segments(data.path()).await;
+    let row = |text: &str| -> Vec<String> {
+        text.lines().nth(1).unwrap().split_whitespace().skip(6).map(str::to_owned).collect()
+    };
+    assert_eq!(row(&archive("ls", data.path()).1), ["no", "-", "-"]);
+    let dir = data.path().join("archive");
+    crate::archive::build_indexes(std::sync::Arc::new(DiskStorage), &dir).unwrap();
+    // The frames were received within a millisecond of 1970.
+    let time = "1970-01-01T00:00:00Z";
+    assert_eq!(row(&archive("ls", data.path()).1), ["yes", time, time]);
 }

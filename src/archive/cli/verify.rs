@@ -1,10 +1,13 @@
 //! `archive verify`: reads every byte and says what cannot be trusted.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{CommandError, resolve};
-use crate::archive::{Filter, Item, Reader};
+use crate::archive::dir::Dir;
+use crate::archive::index::{self, Check, index_name};
+use crate::archive::{Damage, DiskStorage, Filter, Item, Reader};
 
 /// Arguments of `archive verify`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +19,8 @@ pub struct VerifyArgs {
 /// Reads the whole archive and reports each damage with file, position and the offsets lost; `false` if there was any.
 ///
 /// Bytes behind the last whole block are no damage: a block being written, or a tail that the next start cuts off.
+/// An index that contradicts its segment counts: no frame is lost by it, but a query may have missed some. A missing one
+/// only makes queries slow.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -26,22 +31,18 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
     for item in &mut reader {
         match item? {
             Item::Frame(_) => frames += 1,
-            Item::Expired(_) => {}
+            Item::Expired(offsets) if offsets.start == 0 => {}
+            Item::Expired(offsets) => {
+                writeln!(
+                    out,
+                    "offsets {}..{} were removed by retention meanwhile",
+                    offsets.start, offsets.end
+                )?;
+            }
             Item::Damage(damage) => {
                 damages += 1;
                 lost += damage.offsets.end - damage.offsets.start;
-                let what = if damage.offsets.is_empty() {
-                    "no frames lost".to_owned()
-                } else {
-                    format!("offsets {}..{} lost", damage.offsets.start, damage.offsets.end)
-                };
-                writeln!(
-                    out,
-                    "damage: {} bytes {}..{}: {what}",
-                    damage.segment.display(),
-                    damage.bytes.start,
-                    damage.bytes.end,
-                )?;
+                report(&damage, out)?;
             }
         }
     }
@@ -52,6 +53,7 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
             "{torn} bytes behind the last whole block: being written, or torn by a crash and never acknowledged"
         )?;
     }
+    let bad_indexes = check_indexes(&dir, out)?;
     let next = reader.next_offset();
     if damages == 0 {
         writeln!(out, "ok: {frames} frames, next offset {next}")?;
@@ -61,5 +63,40 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
             "damaged: {damages} places, {lost} frames lost, {frames} frames read, next offset {next}"
         )?;
     }
-    Ok(damages == 0)
+    Ok(damages == 0 && bad_indexes == 0)
+}
+
+fn report(damage: &Damage, out: &mut impl Write) -> Result<(), CommandError> {
+    let what = if damage.offsets.is_empty() {
+        "no frames lost".to_owned()
+    } else {
+        format!("offsets {}..{} lost", damage.offsets.start, damage.offsets.end)
+    };
+    let (segment, bytes) = (damage.segment.display(), &damage.bytes);
+    writeln!(out, "damage: {segment} bytes {}..{}: {what}", bytes.start, bytes.end)?;
+    Ok(())
+}
+
+/// Compares every index with its segment and returns how many differ.
+fn check_indexes(path: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
+    let dir = Dir { storage: Arc::new(DiskStorage), path: path.to_owned() };
+    let bases = dir.segments()?;
+    let (mut bad, mut missing) = (0, 0_u64);
+    // The newest is still written.
+    for base in &bases[..bases.len().saturating_sub(1)] {
+        match index::check(&dir, *base)? {
+            Check::Matches | Check::NoneNeeded => {}
+            Check::Missing => missing += 1,
+            Check::Differs => {
+                bad += 1;
+                let index = path.join(index_name(*base));
+                let index = index.display();
+                writeln!(out, "index {index} does not match its segment; delete it to have it built anew")?;
+            }
+        }
+    }
+    if missing > 0 {
+        writeln!(out, "{missing} sealed segments have no index yet: queries read them in full")?;
+    }
+    Ok(bad)
 }

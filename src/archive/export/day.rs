@@ -17,7 +17,7 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Howard Hinnant, "chrono-compatible low-level date algorithms": years that begin in March put the leap day last.
+        // Howard Hinnant, "chrono-compatible low-level date algorithms": years that begin in March have the leap day last.
         let since_march_0000 = self.0 + 719_468;
         let era = since_march_0000.div_euclid(146_097);
         let day_of_era = since_march_0000.rem_euclid(146_097);

@@ -66,7 +66,10 @@ pub enum ExportError {
         out: PathBuf,
     },
     /// Another export writes there now.
-    #[error("{out} is in use: another export is writing there; wait for it or choose another directory", out = out.display())]
+    #[error(
+        "{out} is in use: another export is writing there; wait for it or choose another directory",
+        out = out.display()
+    )]
     Busy {
         /// The directory.
         out: PathBuf,

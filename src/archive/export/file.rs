@@ -88,8 +88,15 @@ fn tmp_name(name: &str) -> String {
     format!(".{name}.tmp")
 }
 
+/// Whether `name` is a temporary name of an export, and of nothing else that may lie there.
 fn is_tmp(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(".tmp")
+    let named = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    let of_segment = |name: &str| name.split_once('.').is_some_and(|(base, _)| is_base(base));
+    named.is_some_and(|name| name == super::manifest::NAME || of_segment(name))
+}
+
+fn is_base(digits: &str) -> bool {
+    digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The directory an export goes to, held against other exports until it is dropped.

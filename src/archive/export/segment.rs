@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::day::Day;
 use super::error::ExportError;
 use super::file::{Draft, OutDir};
-use super::parquet::ParquetFile;
+use super::pace::Pace;
+use super::row_group::ParquetFile;
 use super::text::TextFile;
 use super::{ExportFormat, Exported};
+use crate::archive::dir::segment_name;
 use crate::archive::{Filter, Item, Reader, StoredFrame};
 
 /// Frames between two reports of progress.
@@ -29,6 +31,7 @@ pub(super) struct Part<'a> {
     /// Bytes the files may take.
     pub(super) need: u64,
     pub(super) stop: &'a AtomicBool,
+    pub(super) pace: &'a Pace,
     /// Told of the frames exported so far.
     pub(super) rows: &'a dyn Fn(u64),
 }
@@ -42,6 +45,9 @@ pub(super) struct Span {
     /// Over what tells frames apart, so that two passes can be compared.
     digest: u64,
 }
+
+/// The days of a segment.
+type Days = BTreeMap<Day, Span>;
 
 impl Span {
     pub(super) fn note(&mut self, stored: &StoredFrame) {
@@ -72,8 +78,21 @@ impl Part<'_> {
                 self.finish(file, day, &span, &mut exported, &mut paths)?;
             }
         }
-        out.remove_others(&self.file_name(), &paths)?;
+        if exported.lost == 0 {
+            // An earlier export may hold what is damaged now.
+            self.is_there()?;
+            out.remove_others(&self.file_name(), &paths)?;
+        }
         Ok(exported)
+    }
+
+    /// # Errors
+    /// [`ExportError::Gone`] when retention has taken the segment.
+    fn is_there(&self) -> Result<(), ExportError> {
+        if self.dir.join(segment_name(self.base)).exists() {
+            return Ok(());
+        }
+        Err(ExportError::Gone { dir: self.dir.to_owned(), base: self.base })
     }
 
     /// Finds out which days there are, and writes the file of the first one meanwhile.
@@ -81,8 +100,8 @@ impl Part<'_> {
         &self,
         out: &OutDir,
         exported: &mut Exported,
-    ) -> Result<(BTreeMap<Day, Span>, Option<(Day, DayFile)>), ExportError> {
-        let mut days = BTreeMap::<Day, Span>::new();
+    ) -> Result<(Days, Option<(Day, DayFile)>), ExportError> {
+        let mut days = Days::new();
         let mut first = None;
         let mut rows = 0;
         self.read(self.filter.clone(), |item| {
@@ -119,7 +138,7 @@ impl Part<'_> {
     /// Reads the frames of `day` once more; they must be those of `span`.
     ///
     /// # Errors
-    /// [`ExportError::Changed`] when they are not.
+    /// [`ExportError::Changed`] or [`ExportError::Gone`] when they are not.
     pub(super) fn again(
         &self,
         day: Day,
@@ -140,7 +159,11 @@ impl Part<'_> {
             }
             _ => Ok(()),
         })?;
-        if seen == *span { Ok(()) } else { Err(ExportError::Changed { base: self.base }) }
+        if seen == *span {
+            return Ok(());
+        }
+        self.is_there()?;
+        Err(ExportError::Changed { base: self.base })
     }
 
     fn read(
@@ -152,7 +175,11 @@ impl Part<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ExportError::Stopped);
             }
-            each(item?)?;
+            let item = item?;
+            if let Item::Frame(stored) = &item {
+                self.pace.frame(stored.frame.payload.len());
+            }
+            each(item)?;
         }
         Ok(())
     }

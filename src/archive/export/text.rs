@@ -33,7 +33,7 @@ impl TextFile {
     pub(super) fn push(&mut self, stored: &StoredFrame) -> Result<(), ExportError> {
         let line = Line::of(stored);
         let written = match self {
-            Self::Csv(out) => out.serialize(line).map_err(io::Error::from),
+            Self::Csv(out) => out.serialize(line).map_err(of_csv),
             Self::Jsonl(out) => line.write_json(out),
         };
         written.map_err(|error| self.draft().error("write", error))
@@ -63,5 +63,13 @@ impl TextFile {
             Self::Csv(out) => out.get_ref(),
             Self::Jsonl(out) => out.get_ref(),
         }
+    }
+}
+
+/// The file's own error where there is one below the library's, so that a full disk is known as such.
+fn of_csv(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }

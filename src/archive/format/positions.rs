@@ -1,8 +1,13 @@
 //! The bodies of positions and hole blocks.
 
+use std::ops::Range;
+
 use super::bytes::Cursor;
 use super::frames::{OriginHeader, push_origin};
-use super::{ALIGNMENT, BLOCK_HEADER_BYTES, ORIGIN_HEADER_BYTES, POSITIONS_PREFIX_BYTES, aligned};
+use super::{
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, ORIGIN_HEADER_BYTES, POSITIONS_PREFIX_BYTES,
+    aligned,
+};
 use crate::archive::StreamPosition;
 use crate::frame::{Station, StreamKey};
 
@@ -88,7 +93,12 @@ impl HoleRecord {
         fields.iter().flat_map(|field| field.to_le_bytes()).collect()
     }
 
-    #[cfg(test)]
+    /// Whether the offsets `missing` are known to be, by the block `header` with `body` behind them.
+    pub(in crate::archive) fn explains(header: &BlockHeader, body: &[u8], missing: &Range<u64>) -> bool {
+        let record = if header.kind == BlockKind::Hole { Self::decode(body) } else { None };
+        record.is_some_and(|record| record.from_offset <= missing.start && missing.end <= record.to_offset)
+    }
+
     pub(in crate::archive) fn decode(body: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(body);
         Some(Self {

@@ -13,8 +13,8 @@ use crate::archive::scan::{Head, Scanner, Step};
 use crate::archive::storage::StorageError;
 use crate::frame::{Frame, FramePriority, Origin};
 
-/// A chunk ends with the first block that makes it this long.
-const CHUNK_SPAN_BYTES: u64 = 1 << 20;
+/// A chunk ends with the first block that makes it this long. Tests have small segments.
+const CHUNK_SPAN_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 1 << 20 };
 /// Frames that lie up to this far apart share a run: one read is cheaper than two.
 const JOIN_BYTES_MAX: usize = 1 << 10;
 /// A run of several frames ends when it would become longer than this.
@@ -90,6 +90,8 @@ struct List {
     frames: u64,
     times: Times,
     runs_len: u64,
+    /// Position of the last block with frames of it.
+    block: u64,
     /// `None` when it was left out.
     runs: Option<RunEncoder>,
 }
@@ -175,9 +177,9 @@ impl Builder {
                 list
             }
             None => {
-                let list = self.list_of(frame)?;
-                self.slots.open[slot] =
-                    Some(OpenRun { list, start: at, end, first_offset: self.next_offset });
+                let list = self.list_in_block(header, frame)?;
+                let run = OpenRun { list, start: at, end, first_offset: self.next_offset };
+                self.slots.open[slot] = Some(run);
                 self.slots.touched.push(slot);
                 list
             }
@@ -186,6 +188,14 @@ impl Builder {
         list.frames += 1;
         list.times.take(frame.received_ns);
         Ok(())
+    }
+
+    /// The list that `frame` goes to, the first of its origin and lane in the block.
+    fn list_in_block(&mut self, header: &BlockHeader, frame: &Frame) -> Result<usize, Walked> {
+        let index = self.list_of(frame)?;
+        let before = std::mem::replace(&mut self.lists[index].block, header.position);
+        // An origin twice in the table of one block would mix up its runs. No writer of this version does that.
+        if before == header.position { Err(Walked::Damaged) } else { Ok(index) }
     }
 
     fn list_of(&mut self, frame: &Frame) -> Result<usize, Walked> {
@@ -202,6 +212,7 @@ impl Builder {
             frames: 0,
             times: Times::NONE,
             runs_len: 0,
+            block: 0,
             runs: Some(RunEncoder::new(self.base)),
         });
         self.by_origin.insert(key, self.lists.len() - 1);

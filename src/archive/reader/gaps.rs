@@ -24,32 +24,27 @@ pub(super) enum Cause {
 pub(super) struct Gaps(VecDeque<(Cause, Range<u64>)>);
 
 impl Gaps {
-    /// Notes that `offsets` are missing; with none, bytes between two frames, which belong to the one behind them.
-    pub(super) fn push(&mut self, cause: Cause, offsets: Range<u64>) {
-        if !offsets.is_empty() || matches!(cause, Cause::Damage { .. }) {
-            self.0.push_back((cause, offsets));
+    /// Notes that `offsets` are missing, of which those from `from` on were asked for. Without any, bytes are damaged
+    /// between two frames; they belong to the one behind them.
+    pub(super) fn push(&mut self, cause: Cause, offsets: Range<u64>, from: u64) {
+        let is_damage = matches!(cause, Cause::Damage { .. });
+        let told = offsets.start.max(from)..offsets.end;
+        if !told.is_empty() || (is_damage && offsets.is_empty() && offsets.start >= from) {
+            self.0.push_back((cause, told));
         }
     }
 
-    /// The next gap within `asked`. What lies behind it is kept, for it may be asked for later.
-    pub(super) fn take(&mut self, asked: Range<u64>) -> Option<Item> {
-        loop {
-            let (_, offsets) = self.0.front()?;
-            if offsets.start >= asked.end {
-                return None;
-            }
-            let told = offsets.start.max(asked.start)..offsets.end.min(asked.end);
-            let wanted = if offsets.is_empty() { asked.contains(&offsets.start) } else { !told.is_empty() };
-            let cause = self.cut(asked.end)?;
-            if wanted {
-                return Some(match cause {
-                    Cause::Expired => Item::Expired(told),
-                    Cause::Damage { segment, bytes } => {
-                        Item::Damage(Damage { segment, bytes, offsets: told })
-                    }
-                });
-            }
+    /// The next gap below `to`. What lies behind it is kept, for it may be asked for later.
+    pub(super) fn take(&mut self, to: u64) -> Option<Item> {
+        let (_, offsets) = self.0.front()?;
+        if offsets.start >= to {
+            return None;
         }
+        let told = offsets.start..offsets.end.min(to);
+        Some(match self.cut(to)? {
+            Cause::Expired => Item::Expired(told),
+            Cause::Damage { segment, bytes } => Item::Damage(Damage { segment, bytes, offsets: told }),
+        })
     }
 
     /// Removes what the first gap has below `end`.

@@ -3,15 +3,22 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use bytes::Bytes;
+
 use crate::archive::OpenError;
 use crate::archive::config::HOLES_MAX;
 use crate::archive::dir::Dir;
 use crate::archive::format::{
-    BlockHeader, BlockKind, HoleRecord, PositionsPart, SEGMENT_HEADER_BYTES, VERSION,
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, HoleRecord, PositionsPart, SEGMENT_HEADER_BYTES,
+    VERSION,
 };
 use crate::archive::positions::StreamPosition;
 use crate::archive::scan::{Head, Scanner, Step};
+use crate::archive::storage::StorageError;
 use crate::frame::StreamKey;
+
+/// Bytes looked through at once for headers.
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// What a segment holds.
 pub(super) struct Survey {
@@ -34,6 +41,8 @@ pub(super) struct Survey {
     pub(super) end: u64,
     /// Position behind what stays in this segment when its tail is rewritten.
     pub(super) kept_end: u64,
+    /// Bodies of the records of older holes.
+    pub(super) hole_records: Vec<Bytes>,
     block_count: u64,
 }
 
@@ -85,6 +94,14 @@ pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenE
             Step::End(position) => break position,
         }
     };
+    if let Some(proof) = proof_behind(&scanner, walk.segment_id, end)? {
+        if walk.next_offset < proof.synced_offset {
+            walk.missing(proof.synced_offset, &(end..proof.position));
+            walk.next_offset = proof.synced_offset;
+            end = proof.position;
+        }
+        walk.attested = walk.attested.max(proof.synced_offset);
+    }
     if walk.next_offset < durable {
         let damage = end..scanner.content_end(end)?;
         walk.missing(durable, &damage);
@@ -107,14 +124,47 @@ pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenE
         torn: cut..torn_end,
         end: walk.end,
         kept_end: walk.kept_end(cut),
+        hole_records: walk.hole_records,
         block_count: walk.block_count,
         positions: walk.positions.complete(),
         holes: walk.holes,
     })
 }
 
+/// The sound header behind `end` that attests most, although its body is torn.
+///
+/// It was written only after all below its `synced_offset` was synced. So what lies between `end` and it is no torn
+/// commit but damage in acknowledged data.
+pub(in crate::archive) fn proof_behind(
+    scanner: &Scanner,
+    segment_id: Option<u64>,
+    end: u64,
+) -> Result<Option<BlockHeader>, StorageError> {
+    let content_end = scanner.content_end(end)?;
+    let mut best: Option<BlockHeader> = None;
+    let mut at = end;
+    while segment_id.is_some() && at < content_end {
+        // A header may begin in one piece and end in the next.
+        let piece = scanner.raw(at..content_end.min(at + PIECE_BYTES) + BLOCK_HEADER_BYTES)?;
+        let starts = (0..PIECE_BYTES.min(piece.len() as u64)).step_by(ALIGNMENT as usize);
+        for start in starts {
+            let bytes = &piece[start as usize..];
+            if BlockHeader::is_magic(bytes)
+                && let Ok(header) = BlockHeader::decode(bytes, at + start, segment_id)
+                && best.is_none_or(|best| header.synced_offset > best.synced_offset)
+            {
+                best = Some(header);
+            }
+        }
+        at += PIECE_BYTES;
+    }
+    Ok(best)
+}
+
 struct Walk {
     base: u64,
+    /// Of the first sound block, which tells it where the segment's header does not.
+    segment_id: Option<u64>,
     attested: u64,
     next_offset: u64,
     damage: Option<Range<u64>>,
@@ -124,6 +174,7 @@ struct Walk {
     tail: Vec<(u64, u64)>,
     /// Position behind the last block that is no attestation.
     end: u64,
+    hole_records: Vec<Bytes>,
     block_count: u64,
 }
 
@@ -131,6 +182,7 @@ impl Walk {
     fn new(base: u64) -> Self {
         Self {
             base,
+            segment_id: None,
             attested: base,
             next_offset: base,
             damage: None,
@@ -138,14 +190,17 @@ impl Walk {
             positions: PositionsCollector::default(),
             tail: Vec::new(),
             end: SEGMENT_HEADER_BYTES,
+            hole_records: Vec::new(),
             block_count: 0,
         }
     }
 
-    fn block(&mut self, header: &BlockHeader, body: &[u8]) {
+    fn block(&mut self, header: &BlockHeader, body: &Bytes) {
         self.block_count += 1;
+        self.segment_id.get_or_insert(header.segment_id);
         let damage = self.damage.take().unwrap_or(header.position..header.position);
-        if header.first_offset > self.next_offset {
+        let lost = self.next_offset..header.first_offset;
+        if !lost.is_empty() && !HoleRecord::explains(header, body, &lost) {
             self.missing(header.first_offset, &damage);
         }
         self.attested = self.attested.max(header.synced_offset);
@@ -160,6 +215,7 @@ impl Walk {
                 self.tail.retain(|(offset, _)| *offset >= attested);
                 self.tail.push((header.first_offset, header.position));
             }
+            BlockKind::Hole if self.hole_records.len() < HOLES_MAX => self.hole_records.push(body.clone()),
             BlockKind::Attestation | BlockKind::Hole => {}
         }
     }
@@ -202,14 +258,14 @@ impl Walk {
 
 /// Puts the positions blocks of one segment together.
 #[derive(Default)]
-pub(super) struct PositionsCollector {
+pub(in crate::archive) struct PositionsCollector {
     total: Option<u32>,
     entries: Vec<(StreamKey, StreamPosition)>,
     broken: bool,
 }
 
 impl PositionsCollector {
-    pub(super) fn take(&mut self, body: &[u8]) {
+    pub(in crate::archive) fn take(&mut self, body: &[u8]) {
         match PositionsPart::decode(body) {
             Some(part)
                 if part.first as usize == self.entries.len()
@@ -222,7 +278,7 @@ impl PositionsCollector {
         }
     }
 
-    pub(super) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
+    pub(in crate::archive) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
         let complete = !self.broken && self.total == u32::try_from(self.entries.len()).ok();
         complete.then_some(self.entries)
     }

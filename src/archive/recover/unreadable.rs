@@ -56,8 +56,7 @@ pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(
     let file = dir.open(&survey.path, Access::Read)?;
     let bytes = file.size().context("measure", &survey.path)?;
     // It may have been longer than it is now.
-    let frames_max = bytes.max(config.segment_bytes) / FRAME_HEADER_BYTES as u64;
-    let bound = survey.base.saturating_add(frames_max).saturating_add(1);
+    let bound = offset_bound(survey.base, bytes.max(config.segment_bytes));
     let aside = SetAside::new(dir, survey.base, bound);
     let lost = dir.lost();
     full(dir, dir.storage.create_dir(&lost).context("create", &lost))?;
@@ -71,6 +70,11 @@ pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(
         "the newest segment holds nothing readable; what it held was acknowledged, and is lost unless it can be repaired"
     );
     Ok(())
+}
+
+/// No frame in a segment of `bytes` at `base` can have this offset or a higher one.
+pub(in crate::archive) fn offset_bound(base: u64, bytes: u64) -> u64 {
+    base.saturating_add(bytes / FRAME_HEADER_BYTES as u64).saturating_add(1)
 }
 
 /// The segment set aside last.

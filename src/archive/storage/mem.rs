@@ -18,6 +18,7 @@ use file::{Inode, MemFile, resize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Open,
+    Create,
     Read,
     Write,
     Sync,
@@ -145,8 +146,8 @@ impl MemStorage {
         self.disk().no_allocate = true;
     }
 
-    pub(crate) fn set_short_writes(&self) {
-        self.disk().short_writes = true;
+    pub(crate) fn set_short_writes(&self, short: bool) {
+        self.disk().short_writes = short;
     }
 
     /// Bytes allocated.
@@ -192,7 +193,7 @@ impl MemStorage {
         if let Some(error) = hook.and_then(|hook| hook(op, path)) {
             return Err(error);
         }
-        let changes = !matches!(op, Op::Read | Op::Open | Op::Identity);
+        let changes = !matches!(op, Op::Read | Op::Open | Op::Create | Op::Identity);
         match &mut self.disk().power {
             Some(0) => Err(io::Error::other("no power")),
             Some(left) if changes => {
@@ -271,7 +272,7 @@ impl Storage for MemStorage {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>> {
-        self.admit(Op::Open, path)?;
+        self.admit(if access == Access::Create { Op::Create } else { Op::Open }, path)?;
         let mut disk = self.disk();
         let id = match (disk.names.get(path).copied(), access) {
             (None, Access::Create) => {

@@ -1,16 +1,22 @@
 //! A model of the log, run against the fake storage with crashes everywhere.
 //!
 //! The model is a list: what was acknowledged must be there, in order, exactly once; behind it there may be what was
-//! handed over and not acknowledged, in order and without a gap; and nothing else.
+//! handed over and not acknowledged, in order and without a gap; and nothing else. Of what was acknowledged the beginning
+//! may have expired, but no position is lost by that.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
-use crate::archive::{Config, OpenError, StreamPosition, open};
+use crate::archive::upkeep::{self, SystemClock, Upkeep};
+use crate::archive::{Config, OpenError, Retention, StreamPosition, open_with};
 use crate::frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, StreamKey};
 
 #[derive(Clone, Debug)]
@@ -25,6 +31,12 @@ enum Step {
     Kill { after: u64 },
     /// A sync fails, the process starts again, and later the power fails.
     FailSync,
+    /// Upkeep goes over everything; with `cut`, the power fails after so many of its operations.
+    Upkeep { cut: Option<(u64, Option<u64>)> },
+    /// From here on writes come back short, or whole again.
+    ShortWrites(bool),
+    /// The disk refuses space so many times, and then has some again.
+    RefuseSpace(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -42,6 +54,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => crash,
         2 => (0_u64..60).prop_map(|after| Step::Kill { after }),
         1 => Just(Step::FailSync),
+        2 => proptest::option::of((0_u64..8, proptest::option::of(any::<u64>()))).prop_map(|cut| Step::Upkeep { cut }),
+        1 => any::<bool>().prop_map(Step::ShortWrites),
+        1 => (1_u64..6).prop_map(Step::RefuseSpace),
     ];
     proptest::collection::vec(step, 1..25)
 }
@@ -50,28 +65,47 @@ fn small() -> Config {
     Config { segment_bytes: 56 << 10, reserve_bytes: 56 << 10, payload_bytes_max: 64, ..config() }
 }
 
+/// Room for about two sealed segments.
+const RETENTION_BYTES: u64 = 168 << 10;
+
 struct Model {
     storage: MemStorage,
     running: Option<Running>,
+    upkeep: Option<Upkeep>,
     log_id: u64,
-    /// What must be in the log.
+    /// What must be in the log from the first offset on, by offset.
     acknowledged: Vec<Frame>,
     /// What may follow it.
     pending: VecDeque<Frame>,
     made: u64,
+    /// As published last.
+    first_offset: u64,
+}
+
+fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
+    let retention = Retention { age: None, bytes: Some(RETENTION_BYTES) };
+    upkeep_of(
+        running,
+        storage,
+        retention,
+        Arc::new(SystemClock::new()),
+        upkeep::steps(None, &running.archive.link),
+    )
 }
 
 impl Model {
     fn new() -> Self {
         let storage = MemStorage::default();
-        let running = start_on(small(), storage.clone());
+        let running = start_with(small(), storage.clone(), None);
         Self {
             log_id: running.recovery.log_id,
+            upkeep: Some(upkeep(&running, &storage)),
             running: Some(running),
             storage,
             acknowledged: Vec::new(),
             pending: VecDeque::new(),
             made: 0,
+            first_offset: 0,
         }
     }
 
@@ -89,7 +123,8 @@ impl Model {
                 self.storage.crash(seed);
                 for after in start_after {
                     self.storage.cut_power_after(after);
-                    match open(small(), self.storage.clone(), |_: &crate::archive::Commit<'_>| {}) {
+                    match open_with(small(), self.storage.clone(), |_: &crate::archive::Commit<'_>| {}, None)
+                    {
                         Ok((appender, archive, _)) => {
                             drop(appender);
                             _ = archive.finish().await;
@@ -120,7 +155,59 @@ impl Model {
                 self.storage.crash(None);
                 self.start();
             }
+            Step::Upkeep { cut: None } => self.tick(),
+            Step::Upkeep { cut: Some((after, seed)) } => {
+                self.storage.cut_power_after(after);
+                self.upkeep.as_mut().unwrap().tick(true);
+                self.stop().await;
+                self.storage.crash(seed);
+                self.start();
+            }
+            Step::ShortWrites(short) => self.storage.set_short_writes(short),
+            Step::RefuseSpace(times) => {
+                let left = AtomicU64::new(times);
+                self.storage.set_hook(move |op, _| {
+                    let takes_space = matches!(op, Op::Allocate | Op::Write | Op::Create);
+                    let refused =
+                        takes_space && left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+                    refused.then(|| std::io::ErrorKind::StorageFull.into())
+                });
+                self.append(vec![19; 8]).await;
+                self.storage.clear_hook();
+            }
         }
+    }
+
+    /// Upkeep without trouble: what is left is what the size allows, and no less.
+    fn tick(&mut self) {
+        // What the commit thread still does, it does before it is told that a segment is sealed.
+        let sizes = || -> Vec<(u64, u64)> {
+            let segments = self
+                .storage
+                .paths()
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|it| it == "seg"));
+            let size = |path: PathBuf| {
+                let base = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+                (base, self.storage.content(&path).len() as u64)
+            };
+            segments.map(size).collect()
+        };
+        let before = sizes();
+        self.upkeep.as_mut().unwrap().tick(true);
+        let first = *self.running.as_ref().unwrap().archive.first_offset().borrow();
+        let total_from =
+            |base: u64| before.iter().filter(|(it, _)| *it >= base).map(|(_, size)| size).sum::<u64>();
+        for (base, _) in before.iter().filter(|(base, _)| *base < first) {
+            let total = total_from(*base);
+            // The segment being written may have grown meanwhile, by less than a segment.
+            assert!(
+                total + small().segment_bytes > RETENTION_BYTES,
+                "{base} expired among {total} bytes: {before:?}"
+            );
+        }
+        let is_newest = before.last().is_none_or(|(base, _)| *base <= first);
+        assert!(is_newest || total_from(first) <= RETENTION_BYTES, "{before:?} from {first} on");
     }
 
     async fn append(&mut self, sizes: Vec<usize>) {
@@ -165,6 +252,8 @@ impl Model {
     /// Ends the thread; what it still wrote may be found later.
     async fn stop(&mut self) {
         let mut running = self.running.take().unwrap();
+        self.upkeep = None;
+        self.first_offset = *running.archive.first_offset().borrow();
         drop(running.appender);
         _ = running.archive.finish().await;
         while let Ok(seen) = running.commits.try_recv() {
@@ -176,23 +265,27 @@ impl Model {
     }
 
     fn start(&mut self) {
-        let running = start_on(small(), self.storage.clone());
+        let running = start_with(small(), self.storage.clone(), None);
         let read = frames(&self.storage);
         let recovery = &running.recovery;
+        let first = recovery.first_offset;
         assert_eq!(recovery.log_id, self.log_id);
         assert!(recovery.holes.is_empty(), "{:?}", recovery.holes);
-        assert_eq!(recovery.next_offset, read.len() as u64);
-        assert!(read.len() >= self.acknowledged.len(), "acknowledged frames are missing");
-        let expected = self.acknowledged.iter().chain(&self.pending);
-        for (index, (stored, expected)) in read.iter().zip(expected).enumerate() {
-            assert_eq!(stored.offset, index as u64);
+        assert!(first >= self.first_offset, "{first} came back, {} was announced", self.first_offset);
+        assert_eq!(recovery.next_offset, first + read.len() as u64);
+        assert!(recovery.next_offset >= self.acknowledged.len() as u64, "acknowledged frames are missing");
+        let expected = self.acknowledged.iter().chain(&self.pending).skip(first as usize);
+        assert!(read.len() <= expected.clone().count(), "invented frames");
+        for (offset, (stored, expected)) in (first..).zip(read.iter().zip(expected)) {
+            assert_eq!(stored.offset, offset);
             assert_eq!(fields(&stored.frame), fields(expected));
         }
-        assert!(read.len() <= self.acknowledged.len() + self.pending.len(), "invented frames");
         // What recovery announces is acknowledged from now on.
-        self.acknowledged = read.into_iter().map(|stored| stored.frame).collect();
+        self.acknowledged.truncate(first as usize);
+        self.acknowledged.extend(read.into_iter().map(|stored| stored.frame));
         self.pending.clear();
         assert_eq!(recovery.positions, self.positions());
+        self.upkeep = Some(upkeep(&running, &self.storage));
         self.running = Some(running);
     }
 
@@ -252,6 +345,26 @@ fn power_may_fail_at_any_operation() {
         for seed in [None, Some(after), Some(after + 1_000)] {
             let crash = |after| Step::Crash { after, start_after: vec![after % 7, after % 13], seed };
             run(vec![Step::Append(vec![20; 20]), crash(after), crash(60 - after)]);
+        }
+    }
+}
+
+#[test]
+fn power_may_fail_at_any_operation_of_upkeep() {
+    for after in 0..12 {
+        for seed in [None, Some(after), Some(after + 1_000)] {
+            runtime().block_on(async {
+                let mut model = Model::new();
+                for _ in 0..3 {
+                    model.run(Step::Append(vec![20; 160])).await;
+                }
+                model.run(Step::Upkeep { cut: Some((after, seed)) }).await;
+                model.run(Step::Upkeep { cut: None }).await;
+                model.stop().await;
+                assert!(model.first_offset > 0, "nothing expired");
+                model.start();
+                model.stop().await;
+            });
         }
     }
 }

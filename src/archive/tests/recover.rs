@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::support::*;
-use crate::archive::format::{BlockHeader, BlockKind};
+use crate::archive::format::{BlockHeader, BlockKind, HoleRecord};
 use crate::archive::reader::Damage;
 use crate::archive::scan::{Scanner, Step};
 use crate::archive::storage::mem::{MemStorage, Op};
@@ -313,4 +313,95 @@ async fn a_torn_tail_takes_no_space_from_acknowledged_frames() {
     running.finish().await;
     assert_eq!(sequences(&frames(&disk)), [0, 1]);
     assert!(!disk.paths().iter().any(|path| path.starts_with("/archive/lost")), "a part of it holds space");
+}
+
+#[tokio::test]
+async fn a_torn_block_attests_what_lies_below_by_its_header() {
+    let storage = archive(5).await;
+    let (path, headers) = frame_blocks(&storage);
+    let content = storage.content(&path);
+    let (hit, torn) = (headers[3], headers[4]);
+    // Block 3 is damaged at every byte in turn, and of block 4 behind it the header and some of the body is there.
+    for at in hit.position..hit.end() {
+        for kept in [64, 72] {
+            let cut = (torn.position + kept) as usize;
+            let disk = MemStorage::default();
+            let mut image = content[..cut].to_vec();
+            image[at as usize] ^= 0x40;
+            disk.put(&path, image);
+            let mut running = start(&disk);
+            let recovery = running.recovery.clone();
+            let holes: Vec<_> =
+                recovery.holes.iter().map(|hole| (hole.from_offset, hole.to_offset)).collect();
+            assert_eq!(holes, [(3, 4)], "damaged at {at}");
+            assert_eq!(
+                (recovery.holes[0].position, recovery.holes[0].bytes),
+                (hit.position, hit.end() - hit.position)
+            );
+            let torn = &content[torn.position as usize..cut];
+            let torn_len = torn.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+            assert_eq!((recovery.next_offset, recovery.torn_bytes), (4, torn_len as u64), "damaged at {at}");
+            running.commit(vec![routine(&origin(1, 1), 9)]).await;
+            running.finish().await;
+            let (read, damages) = found(&disk);
+            assert_eq!(sequences(&read), [0, 1, 2, 9]);
+            assert_eq!(damages.len(), 1);
+            assert_eq!(damages[0].offsets, 3..4);
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_sound_header_behind_it_a_damaged_last_block_is_torn() {
+    let storage = archive(5).await;
+    let (path, headers) = frame_blocks(&storage);
+    let cut = headers[4].position as usize + 64;
+    let mut image = storage.content(&path)[..cut].to_vec();
+    image[headers[3].position as usize + 80] ^= 1;
+    image[cut - 10] ^= 1;
+    storage.put(&path, image);
+    let running = start(&storage);
+    assert_eq!((running.recovery.next_offset, running.recovery.holes.len()), (3, 0));
+    running.finish().await;
+}
+
+/// The records of holes in all segments.
+fn hole_records(storage: &MemStorage) -> Vec<(u64, u64)> {
+    let mut records = Vec::new();
+    for (path, headers) in blocks(storage) {
+        let content = storage.content(&path);
+        for header in headers.iter().filter(|header| header.kind == BlockKind::Hole) {
+            let body = &content[header.position as usize + 64..header.end() as usize];
+            let record = HoleRecord::decode(body).unwrap();
+            records.push((record.from_offset, record.to_offset));
+        }
+    }
+    records
+}
+
+#[tokio::test]
+async fn the_record_of_a_hole_survives_further_rewrites() {
+    let storage = archive(6).await;
+    let (path, headers) = frame_blocks(&storage);
+    let mut image = storage.content(&path);
+    image[headers[2].position as usize + 70] ^= 0x10;
+    storage.put(&path, image);
+    start(&storage).finish().await;
+    assert_eq!(hole_records(&storage), [(2, 3)]);
+    // Commits that nothing attests, and a torn tail behind them: the newest segment is rewritten in its place.
+    for round in 0..3 {
+        let mut running = start(&storage);
+        running.commit(vec![routine(&origin(1, 1), 10 + round)]).await;
+        let copy = storage.clone_disk();
+        running.finish().await;
+        let (path, headers) = frame_blocks(&copy);
+        let end = headers.last().unwrap().end() as usize;
+        let mut image = copy.content(&path);
+        image[end..end + 80].fill(0xA5);
+        copy.put(&path, image);
+        let rewritten = start(&copy);
+        assert_eq!((rewritten.recovery.rewritten_frames, rewritten.recovery.torn_bytes), (1, 80));
+        rewritten.finish().await;
+        assert_eq!(hole_records(&copy), [(2, 3)], "round {round}");
+    }
 }

@@ -221,7 +221,7 @@ async fn no_space_on_a_write_is_waited_out() {
 #[tokio::test]
 async fn short_writes_are_completed() {
     let storage = MemStorage::default();
-    storage.set_short_writes();
+    storage.set_short_writes(true);
     let mut running = start(&storage);
     for sequence in 0..10 {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;

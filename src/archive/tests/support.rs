@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::archive::dir::Dir;
 use crate::archive::storage::mem::MemStorage;
-use crate::archive::upkeep::{Clock, SystemClock};
+use crate::archive::upkeep::{Clock, Parts, Step, SystemClock, Upkeep};
 use crate::archive::{
     Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Retention, Storage,
     StoredFrame, open_with,
@@ -25,6 +26,7 @@ pub(crate) fn config() -> Config {
         max_streams: 16,
         payload_bytes_max: 256,
         retention: Retention::default(),
+        export: None,
     }
 }
 
@@ -125,6 +127,26 @@ pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Ar
     Running { appender, archive, recovery, commits }
 }
 
+/// The upkeep of an archive that was started without, to be driven by hand.
+pub(crate) fn upkeep_of(
+    running: &Running,
+    storage: &MemStorage,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
+    steps: Vec<Box<dyn Step>>,
+) -> Upkeep {
+    let dir = Dir { storage: Arc::new(storage.clone()), path: dir().to_owned() };
+    Upkeep::new(Parts {
+        id: dir.id().unwrap(),
+        dir,
+        retention,
+        clock,
+        steps,
+        link: Arc::clone(&running.archive.link),
+        outlets: Arc::clone(&running.archive.outlets),
+    })
+}
+
 impl Running {
     pub(crate) async fn append(&self, frames: Vec<Frame>) {
         self.appender.append(frames.into()).await.unwrap();
@@ -148,13 +170,14 @@ pub(crate) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
     reader.map(Result::unwrap).collect()
 }
 
-/// Everything a reader finds in an archive without damage.
+/// All frames a reader finds in an archive without damage.
 pub(crate) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
     let frame = |item| match item {
-        Item::Frame(frame) => frame,
+        Item::Frame(frame) => Some(frame),
+        Item::Expired(_) => None,
         other => panic!("the archive is not whole: {other:?}"),
     };
-    items(storage, Filter::default()).into_iter().map(frame).collect()
+    items(storage, Filter::default()).into_iter().filter_map(frame).collect()
 }
 
 pub(crate) fn sequences(frames: &[StoredFrame]) -> Vec<u64> {

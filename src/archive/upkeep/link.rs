@@ -17,13 +17,13 @@ pub(in crate::archive) struct Link {
     /// Bytes of that segment, space allocated ahead included.
     current_bytes: AtomicU64,
     has_fault: AtomicBool,
+    is_stopped: Arc<AtomicBool>,
     state: Mutex<State>,
     wake: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    is_stopped: bool,
     is_sealed: bool,
     fault: Option<StorageError>,
 }
@@ -35,6 +35,7 @@ impl Link {
             current_base: AtomicU64::new(0),
             current_bytes: AtomicU64::new(0),
             has_fault: AtomicBool::new(false),
+            is_stopped: Arc::default(),
             state: Mutex::default(),
             wake: Condvar::new(),
         }
@@ -63,20 +64,28 @@ impl Link {
 
     /// Ends upkeep after the step in hand.
     pub(in crate::archive) fn stop(&self) {
-        self.lock().is_stopped = true;
+        // Under the lock, so that nobody goes to sleep in between.
+        let state = self.lock();
+        self.is_stopped.store(true, Release);
+        drop(state);
         self.wake.notify_one();
     }
 
     /// Whether upkeep is to end. Long steps look from time to time.
     pub(in crate::archive) fn is_stopped(&self) -> bool {
-        self.lock().is_stopped
+        self.is_stopped.load(Acquire)
+    }
+
+    /// [`Self::is_stopped`], for steps that do not know of upkeep.
+    pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stopped)
     }
 
     /// Sleeps for `pause`, or until a segment is sealed or upkeep is to end; whether one was sealed.
     pub(super) fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
-        while !state.is_stopped && !state.is_sealed {
+        while !self.is_stopped() && !state.is_sealed {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -90,7 +99,7 @@ impl Link {
     pub(super) fn fail(&self, error: StorageError) {
         let text = error.to_string();
         let mut state = self.lock();
-        state.is_stopped = true;
+        self.is_stopped.store(true, Release);
         state.fault.get_or_insert(error);
         self.has_fault.store(true, Release);
         drop(state);

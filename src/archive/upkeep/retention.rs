@@ -96,7 +96,7 @@ impl Upkeep {
             tracing::warn!(
                 from_offset = base,
                 to_offset = next,
-                "it expired before its upkeep was done; it is not exported"
+                "it expired although not all of its upkeep was done: what failed was logged before"
             );
         }
         Ok(())

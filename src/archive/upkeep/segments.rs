@@ -101,7 +101,12 @@ impl Segments {
 
     /// Bytes of all.
     pub(super) fn total_bytes(&mut self, dir: &Dir) -> Result<u64, StorageError> {
-        self.bases().into_iter().map(|base| self.bytes(dir, base)).sum()
+        let unknown: Vec<u64> =
+            self.0.iter().filter(|(_, it)| it.bytes.is_none()).map(|(base, _)| *base).collect();
+        for base in unknown {
+            self.bytes(dir, base)?;
+        }
+        Ok(self.known_bytes())
     }
 
     /// The same, as far as it was measured before.

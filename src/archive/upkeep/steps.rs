@@ -2,6 +2,7 @@
 
 use super::Link;
 use crate::archive::dir::Dir;
+use crate::archive::export::{ExportConfig, Exporter};
 use crate::archive::index::{self, Built};
 use crate::archive::storage::StorageError;
 
@@ -30,9 +31,13 @@ pub(in crate::archive) enum StepError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The steps every archive has. Those that are configured follow them.
-pub(in crate::archive) fn default_steps() -> Vec<Box<dyn Step>> {
-    vec![Box::new(BuildIndex)]
+/// The steps of each segment: its index, then its export where one is configured.
+pub(in crate::archive) fn steps(export: Option<ExportConfig>, link: &Link) -> Vec<Box<dyn Step>> {
+    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(BuildIndex)];
+    if let Some(config) = export {
+        steps.push(Box::new(Export(Exporter::new(config).stopped_by(link.stop_flag()))));
+    }
+    steps
 }
 
 struct BuildIndex;
@@ -51,5 +56,32 @@ impl Step for BuildIndex {
 
     fn consequence(&self) -> &'static str {
         "reads look through this segment without an index"
+    }
+}
+
+struct Export(Exporter);
+
+impl Step for Export {
+    fn run(&mut self, dir: &Dir, base: u64, _link: &Link) -> Result<(), StepError> {
+        if self.0.is_exported(base) {
+            return Ok(());
+        }
+        let Some(end) = dir.segments()?.into_iter().find(|next| *next > base) else {
+            return Ok(());
+        };
+        let exported = self.0.export_segment(base, end).map_err(|error| StepError::Other(error.into()))?;
+        tracing::info!(
+            from_offset = base,
+            to_offset = end,
+            files = exported.files,
+            rows = exported.rows,
+            bytes = exported.bytes,
+            "segment exported"
+        );
+        Ok(())
+    }
+
+    fn consequence(&self) -> &'static str {
+        "this segment is not exported"
     }
 }

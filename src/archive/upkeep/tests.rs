@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Clock, Parts, Step, StepError, Upkeep};
+use super::{Clock, Step, StepError, Upkeep};
 use crate::archive::Retention;
 use crate::archive::dir::Dir;
 use crate::archive::storage::mem::MemStorage;
-use crate::archive::tests::support::{Running, config, frame, origin, start_with};
+use crate::archive::tests::support::{Running, config, frame, origin, start_with, upkeep_of};
 use crate::frame::FramePriority::Routine;
 
 const COMMIT_FRAMES: u64 = 40;
@@ -72,16 +72,7 @@ impl Kept {
     fn on(storage: MemStorage, retention: Retention, steps: Vec<Box<dyn Step>>) -> Self {
         let running = start_with(config(), storage.clone(), None);
         let clock = Arc::<FakeClock>::default();
-        let dir = Dir { storage: Arc::new(storage.clone()), path: config().dir };
-        let upkeep = Upkeep::new(Parts {
-            id: dir.id().unwrap(),
-            dir,
-            retention,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            steps,
-            link: Arc::clone(&running.archive.link),
-            outlets: Arc::clone(&running.archive.outlets),
-        });
+        let upkeep = upkeep_of(&running, &storage, retention, Arc::clone(&clock) as Arc<dyn Clock>, steps);
         let written = running.recovery.next_offset;
         Self { storage, running, upkeep, clock, written }
     }
@@ -91,6 +82,7 @@ impl Kept {
         while self.segments().len() < count {
             self.commit(received_s).await;
         }
+        self.settle().await;
     }
 
     async fn commit(&mut self, received_s: i64) {

@@ -76,6 +76,21 @@ fn a_segment_holds_the_positions_and_retention_two_segments() {
 }
 
 #[test]
+fn exports_lie_beside_the_archive() {
+    assert_eq!(
+        errors("data_dir = \"d\"\n[archive]\nexport = \"d/archive/parquet\""),
+        "c.toml:3:10: archive.export: \"d/archive/parquet\" overlaps the archive in \"d/archive\": expected a \
+         directory beside it, such as \"d/export\""
+    );
+    errors("data_dir = \"d\"\n[archive]\nexport = \"d\"");
+    let beside = config("data_dir = \"d\"\n[archive]\nexport = \"d/export\"");
+    assert_eq!(beside.export_config().unwrap().out, Path::new("d/export"));
+    assert_eq!(config("[archive]\nexport = \"\"").export_config(), None);
+    let text = errors("[archive]\nexport_format = \"arrow\"");
+    assert!(text.contains("expected one of \"parquet\", \"csv\", \"jsonl\""), "{text}");
+}
+
+#[test]
 fn listening_beyond_loopback_takes_tokens() {
     for section in ["ingest", "feed"] {
         for address in ["0.0.0.0:7490", "[::]:7490", "192.0.2.1:7490", "[::ffff:192.0.2.1]:7490"] {

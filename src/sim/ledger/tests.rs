@@ -275,7 +275,7 @@ fn without_acks_nothing_is_kept_and_bye_settles_this_connection_alone() {
     let mut out = BytesMut::new();
     ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
     assert_eq!(ledger.fill(&mut out, Due::Below(40), 0, None).sent, 40);
-    assert!(ledger.lanes.iter().all(|lane| lane.kept.is_empty()));
+    assert!(ledger.lanes.iter().all(|lane| lane.books.len() == 0));
     ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
     assert_eq!(ledger.fill(&mut out, Due::Below(100), 0, None), Filled { sent: 60, resent: 0 });
     let next = ledger.sent_next();

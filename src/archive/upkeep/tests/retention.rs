@@ -57,12 +57,7 @@ async fn beyond_the_size_the_oldest_go_with_their_side_files() {
     assert_eq!(kept.first_offset(), left[0]);
     for base in bases.iter().filter(|base| **base < left[0]) {
         let side_file = |ending: &&str| kept.upkeep.dir.side_file(*base, ending);
-        assert!(
-            SIDE_FILES
-                .iter()
-                .map(|ending| side_file(&ending))
-                .all(|path| !kept.storage.paths().contains(&path))
-        );
+        assert!(SIDE_FILES.iter().map(side_file).all(|path| !kept.storage.paths().contains(&path)));
     }
     assert_eq!(sequences(&frames(&kept.storage)), (left[0]..kept.written).collect::<Vec<_>>());
     kept.running.finish().await;

@@ -5,10 +5,10 @@ use crate::wire::{ErrorCode, WireError};
 
 /// The end of one source; the others go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SourceError {
+pub(crate) enum SourceError {
     /// ERROR without the retryable bit.
     #[error("refused by the server: {}: {text}", code_name(*code))]
-    Refused { code: u16, text: String },
+    Refused { code: u16, detail: u64, text: String },
     /// What the server knows of this epoch was not sent by this run.
     #[error(
         "{lane} resumes at {resume_next}, above {sent_next} where this run is: the epoch was used before, \
@@ -36,6 +36,6 @@ pub(super) enum SourceError {
 }
 
 /// The name of a code, or its number where a later version added it.
-pub(super) fn code_name(code: u16) -> String {
+pub(crate) fn code_name(code: u16) -> String {
     ErrorCode::from_wire(code).map_or_else(|| format!("code {code}"), |code| code.to_string())
 }

@@ -5,12 +5,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::Script;
 use super::error::{SourceError, code_name};
-use super::ledger::{Due, Ledger, Mode};
-use super::pace::Schedule;
-use crate::frame::{FramePriority, SourceKind};
-use crate::wire::{Ack, Bye, ClientMessage, ErrorMessage, ServerMessage, Welcome, WireError};
+use crate::wire::{Bye, ClientMessage, ErrorMessage, ServerMessage, Welcome, WireError};
 
 /// How much longer than announced a draining server may take before the connection is given up.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
@@ -19,7 +16,7 @@ const SILENT_HEARTBEATS_MAX: u32 = 3;
 
 /// How a connection ended, if not by an error that ends the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// Both sides said BYE and nothing is missing.
     Complete,
     /// Worth another connection, not before `retry_after`.
@@ -32,7 +29,7 @@ pub(super) enum End {
 }
 
 impl End {
-    pub(super) fn lost(trouble: impl Into<String>) -> Self {
+    pub(crate) fn lost(trouble: impl Into<String>) -> Self {
         Self::Lost { trouble: trouble.into(), retry_after: Duration::ZERO }
     }
 
@@ -42,7 +39,7 @@ impl End {
     /// It is not retryable.
     pub(super) fn refused(error: ErrorMessage) -> Result<Self, SourceError> {
         if !error.retryable {
-            return Err(SourceError::Refused { code: error.code, text: error.text });
+            return Err(SourceError::Refused { code: error.code, detail: error.detail, text: error.text });
         }
         Ok(Self::Lost {
             trouble: format!("{}: {}", code_name(error.code), error.text),
@@ -52,11 +49,8 @@ impl End {
 }
 
 /// See the module.
-pub(super) struct Conversation<'a> {
-    shared: &'a Shared,
-    ledger: &'a mut Ledger,
-    schedule: Schedule,
-    ert_base_ns: Option<i64>,
+pub(crate) struct Conversation<'a, S> {
+    script: &'a mut S,
     silence: Silence,
     max_message_bytes: u32,
     pong: Option<u64>,
@@ -65,26 +59,16 @@ pub(super) struct Conversation<'a> {
     made_progress: bool,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a, S: Script> Conversation<'a, S> {
     /// Begins after `welcome`.
     ///
     /// # Errors
-    /// [`Ledger::open`].
-    pub(super) fn new(
-        shared: &'a Shared,
-        ledger: &'a mut Ledger,
-        schedule: Schedule,
-        source_kind: SourceKind,
-        welcome: &Welcome,
-        now: Instant,
-    ) -> Result<Self, SourceError> {
-        ledger.open(welcome.resume_next, welcome.max_message_bytes)?;
+    /// [`Script::welcome`].
+    pub(crate) fn new(script: &'a mut S, welcome: &Welcome, now: Instant) -> Result<Self, SourceError> {
+        script.welcome(welcome)?;
         let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s.max(1)));
         Ok(Self {
-            shared,
-            ledger,
-            schedule,
-            ert_base_ns: (source_kind == SourceKind::LiveUplink).then_some(shared.started_unix_ns),
+            script,
             silence: Silence::new(heartbeat, now),
             max_message_bytes: welcome.max_message_bytes,
             pong: None,
@@ -94,38 +78,42 @@ impl<'a> Conversation<'a> {
         })
     }
 
+    /// What is said here.
+    pub(super) fn script(&mut self) -> &mut S {
+        self.script
+    }
+
     /// Longest body the server may send.
     pub(super) fn max_message_bytes(&self) -> usize {
         self.max_message_bytes as usize
     }
 
     /// Whether frames became durable on this connection.
-    pub(super) fn made_progress(&self) -> bool {
+    pub(crate) fn made_progress(&self) -> bool {
         self.made_progress
     }
 
-    /// Whether every frame of the feed has come into being.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.ledger.is_exhausted()
-    }
-
-    /// Puts the next write into the empty `out`: answers, then frames, then BYE when the feed is over.
-    pub(super) fn fill(&mut self, out: &mut BytesMut, feed_is_over: bool, now: Instant) {
+    /// Puts the next write into the empty `out`: answers, then frames, then BYE when there are no more.
+    ///
+    /// # Errors
+    /// [`Script::fill`].
+    pub(super) fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError> {
         if let Some(nonce) = self.pong.take() {
             ClientMessage::Pong(nonce).encode(out);
         }
         if !self.said_bye && self.drained_at.is_none() {
-            let due = if feed_is_over { Due::Nothing } else { self.schedule.due(now) };
-            let filled = self.ledger.fill(out, due, self.shared.since_start_ns(now), self.ert_base_ns);
-            self.shared.progress.add_filled(filled);
+            self.script.fill(out, now)?;
         }
-        if feed_is_over && !self.said_bye && self.ledger.is_written() {
-            Bye { next: self.ledger.sent_next() }.encode(out);
+        if !self.said_bye
+            && let Some(bye) = self.script.bye()
+        {
+            bye.encode(out);
             self.said_bye = true;
         }
         if !out.is_empty() {
             self.silence.write_began(now);
         }
+        Ok(())
     }
 
     /// The socket took bytes; `out_is_empty` tells whether it took all.
@@ -148,7 +136,7 @@ impl<'a> Conversation<'a> {
         now: Instant,
     ) -> Result<Option<End>, SourceError> {
         match message {
-            ServerMessage::Ack(ack) => self.acknowledge(&ack, now)?,
+            ServerMessage::Ack(ack) => self.made_progress |= self.script.acknowledge(&ack, now)?,
             ServerMessage::Ping(nonce) => self.pong = Some(nonce),
             ServerMessage::Bye(bye) => return self.finish(bye, now).map(Some),
             ServerMessage::GoAway(goaway) => self.drained_at = Some(now + goaway.deadline + GOAWAY_GRACE),
@@ -161,46 +149,27 @@ impl<'a> Conversation<'a> {
         Ok(None)
     }
 
-    fn acknowledge(&mut self, ack: &Ack, now: Instant) -> Result<(), SourceError> {
-        let now_ns = self.shared.since_start_ns(now);
-        let (settled, duplicates) = self.shared.latency.record(ack.priority, |record| {
-            self.ledger.acknowledge(ack, |first_written_ns, count| {
-                record(Duration::from_nanos(now_ns.saturating_sub(first_written_ns)), count);
-            })
-        })?;
-        self.made_progress |= settled.frames > 0;
-        self.shared.progress.add_settled(settled);
-        self.shared.progress.add_duplicates(duplicates);
-        Ok(())
-    }
-
     fn finish(&mut self, bye: Bye, now: Instant) -> Result<End, SourceError> {
-        let now_ns = self.shared.since_start_ns(now);
-        for priority in FramePriority::ALL {
-            let settled = self.shared.latency.record(priority, |record| {
-                self.ledger.finish(priority, bye.next[priority.lane()], |first_written_ns, count| {
-                    record(Duration::from_nanos(now_ns.saturating_sub(first_written_ns)), count);
-                })
-            })?;
-            self.made_progress |= settled.frames > 0;
-            self.shared.progress.add_settled(settled);
-        }
-        let nothing_more_to_learn = self.ledger.unacked() == 0 || self.ledger.mode() == Mode::Unacked;
-        if self.said_bye && nothing_more_to_learn {
+        self.made_progress |= self.script.finish(bye, now)?;
+        if self.said_bye && self.script.is_settled() {
             return Ok(End::Complete);
         }
         Ok(End::lost("the server said BYE before everything was durable"))
     }
 
     /// When [`Conversation::wake`] is due; `out_is_empty` tells whether no write is pending.
-    pub(super) fn wake_at(&self, out_is_empty: bool, feed_is_over: bool, now: Instant) -> Option<Instant> {
-        let may_send = out_is_empty && !feed_is_over && self.drained_at.is_none();
-        let next_frame = may_send.then(|| self.schedule.next(now)).flatten();
-        [next_frame, self.silence.due_at(), self.drained_at].into_iter().flatten().min()
+    pub(super) fn wake_at(&self, out_is_empty: bool, now: Instant) -> Option<Instant> {
+        let may_send = out_is_empty && self.drained_at.is_none();
+        let next_frame = may_send.then(|| self.script.next_due(now)).flatten();
+        let times = [next_frame, self.silence.due_at(), self.drained_at, self.script.gives_up_at()];
+        times.into_iter().flatten().min()
     }
 
-    /// Does what time asks for: a PING into `out`, or the end of a dead connection.
+    /// Does what time asks for: a PING into `out`, or the end of a dead or hopeless connection.
     pub(super) fn wake(&mut self, out: &mut BytesMut, now: Instant) -> Option<End> {
+        if self.script.gives_up_at().is_some_and(|at| at <= now) {
+            return Some(End::lost("the time to linger is over"));
+        }
         if self.drained_at.is_some_and(|at| at <= now) {
             return Some(End::lost("the server did not finish draining in time"));
         }

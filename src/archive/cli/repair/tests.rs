@@ -1,0 +1,301 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::copy::copy;
+use super::*;
+use crate::archive::format::{BlockKind, HoleRecord};
+use crate::archive::scan::{Scanner, Step};
+use crate::archive::storage::mem::MemStorage;
+use crate::archive::tests::support::*;
+use crate::archive::{Config, Filter, Item, Reader, Recovery};
+use crate::frame::FramePriority::Routine;
+
+const COMMIT_FRAMES: u64 = 40;
+
+fn out() -> Config {
+    Config { dir: PathBuf::from("/new/archive"), ..config() }
+}
+
+fn dirs(storage: &MemStorage) -> [Dir; 2] {
+    [config().dir, out().dir].map(|path| Dir { storage: Arc::new(storage.clone()), path })
+}
+
+/// An archive of a few segments, as the last start found it.
+async fn archive() -> (MemStorage, Recovery) {
+    let storage = MemStorage::default();
+    let mut running = start_with(config(), storage.clone(), None);
+    running.commit(vec![emergency(&origin(2, 9), 4)]).await;
+    for first in (0..60).map(|commit| commit * COMMIT_FRAMES) {
+        let frames = (first..first + COMMIT_FRAMES).map(|index| frame(&origin(1, 7), Routine, index, 200));
+        running.commit(frames.collect()).await;
+    }
+    running.finish().await;
+    let running = start_with(config(), storage.clone(), None);
+    let recovery = running.recovery.clone();
+    running.finish().await;
+    (storage, recovery)
+}
+
+fn segments(storage: &MemStorage) -> Vec<PathBuf> {
+    let paths = storage.paths().into_iter();
+    paths
+        .filter(|path| path.starts_with("/archive") && path.extension().is_some_and(|it| it == "seg"))
+        .collect()
+}
+
+fn edit(storage: &MemStorage, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = storage.content(path);
+    edit(&mut content);
+    storage.put(path, content);
+}
+
+fn bases(storage: &MemStorage) -> Vec<u64> {
+    let base = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    segments(storage).iter().map(base).collect()
+}
+
+/// The frames a reader finds in `dir`, and the ranges it misses.
+fn read(storage: &MemStorage, dir: &Path) -> (Vec<(u64, Fields)>, Vec<Range<u64>>) {
+    let (mut frames, mut missing) = (Vec::new(), Vec::new());
+    for item in Reader::open_on(Arc::new(storage.clone()), dir, Filter::default()).unwrap() {
+        match item.unwrap() {
+            Item::Frame(stored) => frames.push((stored.offset, fields(&stored.frame))),
+            Item::Damage(damage) => missing.push(damage.offsets),
+            Item::Expired(_) => {}
+        }
+    }
+    (frames, missing)
+}
+
+/// The records of holes in the copy, each in the place of what it lacks.
+fn recorded(storage: &MemStorage) -> Vec<Range<u64>> {
+    let mut records = Vec::new();
+    let [_, to] = dirs(storage);
+    for base in to.segments().unwrap() {
+        let (mut scanner, mut next) = (Scanner::open(storage, &to.segment(base)).unwrap(), base);
+        loop {
+            match scanner.next().unwrap() {
+                Step::Block(header, body) => {
+                    if header.kind == BlockKind::Hole {
+                        let record = HoleRecord::decode(&body).unwrap();
+                        assert_eq!((record.from_offset, record.to_offset), (next, header.first_offset));
+                        records.push(record.from_offset..record.to_offset);
+                    } else {
+                        assert_eq!(header.first_offset, next);
+                    }
+                    next = header.next_offset();
+                }
+                Step::Damage(bytes) => panic!("damage in the copy: {bytes:?}"),
+                Step::End(_) => break,
+            }
+        }
+    }
+    records
+}
+
+/// Repairs, and checks all that must hold whatever was damaged. Returns the report and what the daemon finds.
+async fn repaired(storage: &MemStorage, before: &Recovery, lost: &[Range<u64>]) -> (Report, Recovery) {
+    let original: Vec<_> = storage.paths().iter().map(|path| (path.clone(), storage.content(path))).collect();
+    let (readable, _) = read(storage, dir());
+    let [from, to] = dirs(storage);
+    let report = copy(&from, &to).unwrap();
+    for (path, content) in original {
+        assert_eq!(storage.content(&path), content, "{} was written", path.display());
+    }
+    // All of it is durable already.
+    storage.crash(None);
+    let (copied, missing) = read(storage, &out().dir);
+    assert_eq!(copied, readable);
+    assert_eq!(missing, lost);
+    assert_eq!(recorded(storage), lost);
+    assert_eq!(report.lost.iter().map(|lost| lost.offsets.clone()).collect::<Vec<_>>(), lost);
+    assert_eq!((report.frames, report.first_offset), (copied.len() as u64, before.first_offset));
+
+    let mut running = start_with(out(), storage.clone(), None);
+    let recovery = running.recovery.clone();
+    assert_eq!(recovery.next_offset, report.next_offset);
+    assert_eq!((recovery.torn_bytes, recovery.rewritten_frames, recovery.holes.len()), (0, 0, 0));
+    let seen = running.commit(vec![routine(&origin(3, 3), 0)]).await;
+    assert_eq!(seen.first_offset, report.next_offset);
+    running.finish().await;
+    assert_eq!(read(storage, &out().dir).0.len(), copied.len() + 1);
+    (report, recovery)
+}
+
+fn same(recovery: &Recovery, before: &Recovery) {
+    assert_eq!((recovery.log_id, recovery.next_offset), (before.log_id, before.next_offset));
+    assert_eq!(recovery.positions, before.positions);
+}
+
+#[tokio::test]
+async fn a_sound_archive_is_copied_as_it_is() {
+    let (storage, before) = archive().await;
+    let segment_count = segments(&storage).len();
+    assert!(segment_count > 3);
+    let (report, recovery) = repaired(&storage, &before, &[]).await;
+    same(&recovery, &before);
+    assert_eq!((report.segments as usize, report.streams, report.torn_bytes), (segment_count, 2, 0));
+    assert!(!report.is_renamed && report.foreign.is_empty());
+}
+
+#[tokio::test]
+async fn damage_anywhere_in_an_older_segment_costs_its_block_alone() {
+    let (original, before) = archive().await;
+    let path = segments(&original)[1].clone();
+    let mut scanner = Scanner::open(&original, &path).unwrap();
+    while let Step::Block(header, _) = scanner.next().unwrap() {
+        for at in [header.position, header.position + 40, header.end() - 9] {
+            let storage = original.clone_disk();
+            edit(&storage, &path, |content| content[at as usize] ^= 0x10);
+            let lost = (header.kind == BlockKind::Frames).then(|| header.first_offset..header.next_offset());
+            let (_, recovery) = repaired(&storage, &before, lost.as_slice()).await;
+            same(&recovery, &before);
+        }
+    }
+}
+
+#[tokio::test]
+async fn segments_that_are_missing_or_unreadable_are_holes() {
+    let (original, before) = archive().await;
+    let bases = bases(&original);
+    type Edit = fn(&mut Vec<u8>);
+    let edits: [Edit; 3] =
+        [|content| content.clear(), |content| content.fill(0), |content| content.fill(0xA5)];
+    for spoil in edits {
+        let storage = original.clone_disk();
+        edit(&storage, &segments(&storage)[1], spoil);
+        let (_, recovery) = repaired(&storage, &before, Some(bases[1]..bases[2]).as_slice()).await;
+        same(&recovery, &before);
+    }
+    let storage = original.clone_disk();
+    crate::archive::Storage::unlink(&storage, &segments(&storage)[1]).unwrap();
+    crate::archive::Storage::sync_dir(&storage, dir()).unwrap();
+    let (_, recovery) = repaired(&storage, &before, Some(bases[1]..bases[2]).as_slice()).await;
+    same(&recovery, &before);
+}
+
+#[tokio::test]
+async fn a_damaged_head_costs_nothing() {
+    let (storage, before) = archive().await;
+    for path in segments(&storage).iter().rev().skip(1) {
+        edit(&storage, path, |content| content[..64].fill(0));
+    }
+    let (_, recovery) = repaired(&storage, &before, &[]).await;
+    same(&recovery, &before);
+}
+
+#[tokio::test]
+async fn without_any_head_the_log_gets_a_new_id() {
+    let (storage, before) = archive().await;
+    for path in segments(&storage) {
+        edit(&storage, &path, |content| content[..64].fill(0));
+    }
+    let (report, recovery) = repaired(&storage, &before, &[]).await;
+    assert!(report.is_renamed && recovery.log_id != before.log_id);
+    assert_eq!(recovery.positions, before.positions);
+}
+
+#[tokio::test]
+async fn of_an_unreadable_newest_segment_no_offset_is_used_again() {
+    let (storage, before) = archive().await;
+    edit(&storage, &segments(&storage).pop().unwrap(), |content| content.clear());
+    let base = *bases(&storage).last().unwrap();
+    let bound = offset_bound_of_a_segment(base);
+    let (report, _) = repaired(&storage, &before, Some(base..bound).as_slice()).await;
+    assert!(report.next_offset > before.next_offset);
+}
+
+fn offset_bound_of_a_segment(base: u64) -> u64 {
+    crate::archive::recover::offset_bound(base, Config::default().segment_bytes)
+}
+
+#[tokio::test]
+async fn the_last_block_is_lost_if_something_attests_it_and_torn_if_nothing_does() {
+    let (original, before) = archive().await;
+    let path = segments(&original).pop().unwrap();
+    let (mut scanner, mut last) = (Scanner::open(&original, &path).unwrap(), None);
+    while let Step::Block(header, _) = scanner.next().unwrap() {
+        if header.kind == BlockKind::Frames {
+            last = Some(header);
+        }
+    }
+    let last = last.unwrap();
+    let storage = original.clone_disk();
+    edit(&storage, &path, |content| content[last.position as usize + 70] ^= 1);
+    let lost = last.first_offset..last.next_offset();
+    let (report, recovery) = repaired(&storage, &before, Some(lost).as_slice()).await;
+    assert_eq!((recovery.next_offset, report.torn_bytes), (before.next_offset, 0));
+
+    let storage = original.clone_disk();
+    edit(&storage, &path, |content| {
+        content.truncate(last.end() as usize);
+        content[last.position as usize + 70] ^= 1;
+    });
+    let (report, recovery) = repaired(&storage, &before, &[]).await;
+    assert_eq!(recovery.next_offset, last.first_offset);
+    assert!(report.torn_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_segment_of_another_log_is_left_out() {
+    let (storage, before) = archive().await;
+    let (other, _) = archive().await;
+    let path = segments(&storage)[1].clone();
+    storage.put(&path, other.content(&path));
+    let bases = bases(&storage);
+    let [from, to] = dirs(&storage);
+    let report = copy(&from, &to).unwrap();
+    assert_eq!(report.foreign, [path]);
+    assert_eq!(report.lost[0].offsets, bases[1]..bases[2]);
+    assert_eq!(report.next_offset, before.next_offset);
+}
+
+/// `archive repair` on the real disk.
+fn run(dir: &Path, out: &Path) -> (Result<(), CommandError>, String) {
+    let mut text = Vec::new();
+    let args = RepairArgs { dir: dir.to_owned(), out: out.to_owned() };
+    let result = repair(&args, &mut text);
+    (result, String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn the_command_says_what_it_did_and_refuses_what_it_must() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let config = Config { dir: data.join("archive"), ..config() };
+    let mut running = start_on(config.clone(), DiskStorage);
+    for sequence in 0..3 {
+        running.commit(vec![routine(&origin(1, 1), sequence)]).await;
+    }
+    let out = temp.path().join("new/archive");
+    let (result, _) = run(&data, &out);
+    assert!(matches!(&result, Err(CommandError::Repair(RepairError::Locked(_)))), "{result:?}");
+    assert!(result.unwrap_err().to_string().contains("stop the daemon first"));
+    assert!(!out.exists());
+    let before = running.recovery.clone();
+    running.finish().await;
+
+    let inside = config.dir.join("repaired/archive");
+    assert!(matches!(run(&data, &inside).0, Err(CommandError::Repair(RepairError::Inside(_)))));
+    assert!(!inside.exists());
+    let full = temp.path().join("full");
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("mine"), "x").unwrap();
+    let (result, _) = run(&data, &full);
+    assert!(result.unwrap_err().to_string().contains("full is not empty"));
+
+    let segment = config.dir.join("00000000000000000000.seg");
+    let mut content = std::fs::read(&segment).unwrap();
+    let payload = routine(&origin(1, 1), 1).payload;
+    let at = content.windows(payload.len()).position(|bytes| bytes == payload).unwrap();
+    content[at] ^= 1;
+    std::fs::write(&segment, content).unwrap();
+    let (result, text) = run(&data, &out);
+    result.unwrap();
+    assert!(text.starts_with(&format!("lost: offsets 1..2: {} bytes ", segment.display())), "{text}");
+    assert!(text.contains("copied: 2 frames of 1 streams in 1 segments"), "{text}");
+    assert!(text.ends_with("offsets 0..3; 1 offsets lost in 1 places\n"), "{text}");
+    let running = start_on(Config { dir: out, ..config }, DiskStorage);
+    assert_eq!((running.recovery.log_id, running.recovery.next_offset), (before.log_id, 3));
+    running.finish().await;
+}

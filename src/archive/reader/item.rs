@@ -1,0 +1,56 @@
+//! What a reader comes upon.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::archive::StorageError;
+use crate::archive::format::VERSION;
+use crate::frame::Frame;
+
+/// A frame of the log.
+#[derive(Clone, Debug)]
+pub struct StoredFrame {
+    /// Its place in the log.
+    pub offset: u64,
+    /// The frame; its payload is a slice of the block.
+    pub frame: Frame,
+}
+
+/// Bytes of the log that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub segment: PathBuf,
+    /// Where in the file.
+    pub bytes: Range<u64>,
+    /// Offsets of the frames lost; empty when the damage hit none.
+    pub offsets: Range<u64>,
+}
+
+/// What a [`Reader`](super::Reader) comes upon.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A frame.
+    Frame(StoredFrame),
+    /// Damage; reading goes on behind it.
+    Damage(Damage),
+    /// Offsets that were asked for and that retention has removed; reading goes on behind them. Also for who asks from
+    /// offset 0 on: whether that was meant as "the oldest there is" only the caller knows.
+    Expired(Range<u64>),
+}
+
+/// Why reading ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file operation failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A segment of another version of the format.
+    #[error("segment {path} has format version {found}, this program knows {VERSION}", path = path.display())]
+    Version {
+        /// The segment.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+    },
+}

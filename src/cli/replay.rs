@@ -1,0 +1,272 @@
+//! `replay`: a range of an archive, sent to a daemon.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{FAILED, fail};
+use crate::archive::cli::{FilterArgs, resolve};
+use crate::config::{Secret, raise_open_file_limit};
+use crate::replay::{self, Control, Plan, Progress, Report, Speed};
+use crate::sim::cli::{duration, host_and_port};
+
+mod keys;
+mod view;
+
+use keys::Keys;
+use view::View;
+
+/// Where a credential is looked for when no file is named.
+const TOKEN_VARIABLE: &str = "TELEMETRY_AGGREGATOR_TOKEN";
+/// Files needed beside one socket per connection.
+const FILES_BESIDE_CONNECTIONS: u64 = 64;
+
+/// Send a range of an archive to a daemon, as archived replays with their original sequences and timing.
+///
+/// Enter or p, and SIGUSR1, pause and go on. SIGINT and SIGTERM end the replay when what was sent is acknowledged, and
+/// say how to go on; a second one ends it at once. Exit codes: 0 every frame of the range is acknowledged, 1 not every
+/// one, 2 bad usage.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// The archive directory, or a data directory that holds it
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    /// Ingest listener of the daemon
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480", value_parser = host_and_port)]
+    connect: String,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// How many times as fast as recorded, or max for as fast as the daemon takes it
+    #[arg(long, value_name = "N|max", default_value = "1")]
+    speed: Speed,
+    /// Shorten longer times without a frame in the recording to this
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    max_gap: Option<Duration>,
+    /// Go on with an earlier replay of this range, which said its epoch when it started
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 63))]
+    epoch: Option<u64>,
+    /// Connections at a time, one per source and station; the one idle longest makes room
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    connections: u32,
+    /// File with the credential; else it is taken from TELEMETRY_AGGREGATOR_TOKEN, if set
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How long to wait after SIGINT or SIGTERM for what was sent and is not acknowledged
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    linger: Duration,
+    /// Form of the report on stdout
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    report: Form,
+}
+
+/// Form of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Lines for people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+impl ReplayArgs {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        Ok(Plan {
+            dir: resolve(&self.archive)?,
+            filter: self.filter.filter(),
+            connect: self.connect.clone(),
+            token: self.token()?,
+            speed: self.speed,
+            gap_max: self.max_gap,
+            epoch: self.epoch.unwrap_or_else(Plan::epoch_now),
+            goes_on: self.epoch.is_some(),
+            connections: self.connections as usize,
+            linger: self.linger,
+        })
+    }
+
+    /// The credential, empty when there is none.
+    fn token(&self) -> anyhow::Result<String> {
+        let (text, source) = match (&self.token_file, std::env::var(TOKEN_VARIABLE)) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path);
+                let source = path.display().to_string();
+                (text.with_context(|| format!("cannot read the token file {source}"))?, source)
+            }
+            (None, Ok(text)) => (text, TOKEN_VARIABLE.to_owned()),
+            (None, Err(_)) => return Ok(String::new()),
+        };
+        let secret = Secret::new(text.trim()).with_context(|| format!("the token of {source}"))?;
+        Ok(secret.expose().to_owned())
+    }
+}
+
+pub(super) fn execute(args: &ReplayArgs) -> ExitCode {
+    match start(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => fail(FAILED, format_args!("{error:#}")),
+    }
+}
+
+fn start(args: &ReplayArgs) -> anyhow::Result<bool> {
+    let plan = args.plan()?;
+    raise_open_file_limit(u64::from(args.connections) + FILES_BESIDE_CONNECTIONS)?;
+    let epoch = plan.epoch;
+    say(&format!("epoch {epoch}; to go on after an interruption: {}", command(epoch, None)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let report = runtime.block_on(replay(plan));
+    // A read of the archive must not delay the exit.
+    runtime.shutdown_background();
+    let Some(report) = report? else {
+        say(&format!("stopped at once; to go on: {}", command(epoch, None)));
+        return Ok(false);
+    };
+    print_report(&report, args.report).context("cannot write the report")?;
+    if !report.complete {
+        say(&format!("not complete; to go on: {}", command(epoch, report.go_on_from)));
+    }
+    Ok(report.complete)
+}
+
+/// Runs the plan; `None` when a second signal stopped it at once.
+async fn replay(plan: Plan) -> anyhow::Result<Option<Report>> {
+    let mut signals = Signals::catch().context("cannot listen for signals")?;
+    let mut keys = Keys::of_terminal();
+    let (control, progress) = (Arc::new(Control::default()), Arc::new(Progress::default()));
+    let mut view = View::new(Arc::clone(&progress), Arc::clone(&control));
+    let run = replay::run(plan, Arc::clone(&control), progress);
+    tokio::pin!(run);
+    loop {
+        let wish = tokio::select! {
+            report = &mut run => {
+                view.close();
+                return Ok(Some(report?));
+            }
+            wish = signals.next() => wish,
+            () = keys.pressed() => Wish::Pause,
+            () = view.refresh() => continue,
+        };
+        match wish {
+            Wish::Stop if control.stop() => {
+                view.close();
+                return Ok(None);
+            }
+            Wish::Stop => view.say("stopping, what was sent is waited for"),
+            Wish::Pause if control.toggle_pause() => view.say("paused"),
+            Wish::Pause => view.say("going on"),
+        }
+    }
+}
+
+/// What the user wants.
+enum Wish {
+    Stop,
+    Pause,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    pause: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            pause: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.pause.recv() => Wish::Pause,
+        }
+    }
+}
+
+/// The command line that goes on: this one, with `epoch` and, if there is one, another beginning.
+fn command(epoch: u64, from_offset: Option<u64>) -> String {
+    go_on(std::env::args(), epoch, from_offset)
+}
+
+fn go_on(args: impl Iterator<Item = String>, epoch: u64, from_offset: Option<u64>) -> String {
+    let replaced = |arg: &str| arg == "--epoch" || (arg == "--from-offset" && from_offset.is_some());
+    let mut words = Vec::new();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        match arg.split_once('=') {
+            Some((name, _)) if replaced(name) => {}
+            _ if replaced(&arg) => drop(args.next()),
+            _ => words.push(quoted(arg)),
+        }
+    }
+    words.extend(from_offset.map(|offset| format!("--from-offset {offset}")));
+    words.push(format!("--epoch {epoch}"));
+    words.join(" ")
+}
+
+/// As a shell takes it.
+fn quoted(word: String) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@+%[]".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// To stdout; a reader that has gone away is an error like any other.
+fn print_report(report: &Report, form: Form) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match form {
+        Form::Text => writeln!(out, "{report}")?,
+        Form::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// One line to stderr; where nobody can read it, nothing is lost.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "replay: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(line: &str, from_offset: Option<u64>) -> String {
+        go_on(line.split(' ').map(str::to_owned), 77, from_offset)
+    }
+
+    #[test]
+    fn the_command_to_go_on_is_this_one_with_its_epoch() {
+        assert_eq!(
+            after("ta replay --archive d --speed max", None),
+            "ta replay --archive d --speed max --epoch 77"
+        );
+        let again = "ta replay --epoch 5 --from-offset=9 --archive d --epoch=6";
+        assert_eq!(after(again, None), "ta replay --from-offset=9 --archive d --epoch 77");
+        assert_eq!(after(again, Some(12)), "ta replay --archive d --from-offset 12 --epoch 77");
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_cut_them() {
+        assert_eq!(quoted("it's here".to_owned()), r"'it'\''s here'");
+        assert_eq!(quoted(String::new()), "''");
+        assert_eq!(quoted("a/b-c_1.seg".to_owned()), "a/b-c_1.seg");
+    }
+}

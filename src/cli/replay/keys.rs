@@ -1,0 +1,59 @@
+//! Keys on the terminal that pause a replay.
+
+use std::io::{IsTerminal, Stdin, stdin};
+
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Bytes read at a time: lines, as the terminal gives them.
+const LINE_BYTES_MAX: usize = 256;
+
+/// Enter, or p and Enter. Without a terminal nothing is ever pressed.
+pub(super) struct Keys(Option<AsyncFd<Stdin>>);
+
+impl Keys {
+    /// Listens to stdin if it is a terminal.
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe; the handle of stdin keeps its descriptor open for good"
+    )]
+    pub(super) fn of_terminal() -> Self {
+        if !stdin().is_terminal() {
+            return Self(None);
+        }
+        Self(AsyncFd::with_interest(stdin(), Interest::READABLE).ok())
+    }
+
+    /// Waits for the next key. Cancel safe.
+    pub(super) async fn pressed(&mut self) {
+        loop {
+            let Some(terminal) = &self.0 else {
+                return std::future::pending().await;
+            };
+            let Ok(mut ready) = terminal.readable().await else {
+                self.0 = None;
+                continue;
+            };
+            // What is typed while another job is in the foreground is not for this process, and reading it would stop it.
+            if tcgetpgrp(terminal.get_ref()).is_ok_and(|group| group != getpgrp()) {
+                drop(ready);
+                self.0 = None;
+                continue;
+            }
+            let mut line = [0; LINE_BYTES_MAX];
+            // The terminal hands out whole lines: this does not block, and the next wait is for another line.
+            let read = rustix::io::read(terminal.get_ref(), &mut line);
+            ready.clear_ready();
+            match read {
+                Ok(0) | Err(_) => {
+                    drop(ready);
+                    self.0 = None;
+                }
+                Ok(count) if matches!(line[..count].trim_ascii(), b"" | b"p") => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}

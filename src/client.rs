@@ -1,0 +1,73 @@
+//! The client side of the wire protocol: what everyone who sends frames to a daemon shares.
+//!
+//! It knows the protocol through [`frame`](crate::frame) and [`wire`](crate::wire) alone. What is sent, and when, is
+//! decided by a [`Script`]: the simulator has one, the replay of an archive another.
+//!
+//! * `lane` keeps the books of one lane: credit, positions, what is unacknowledged,
+//! * `conversation` decides on one connection after WELCOME, without I/O,
+//! * `connection` opens connections and carries their bytes,
+//! * `backoff` is the wait between two of them, `error` what ends a source.
+
+use std::future::Future;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+mod backoff;
+mod connection;
+mod conversation;
+mod error;
+mod lane;
+
+pub(crate) use backoff::{BACKOFF_MAX, Backoff};
+pub(crate) use connection::{Refusal, converse, open};
+pub(crate) use conversation::{Conversation, End};
+pub(crate) use error::SourceError;
+pub(crate) use lane::{Kept, Lane};
+
+use crate::wire::{Ack, Bye, Welcome};
+
+/// A write takes no further frame once it holds this much.
+pub(crate) const WRITE_BYTES: usize = 64 << 10;
+
+/// What a source has to say on its connections, and what it makes of the answers.
+pub(crate) trait Script: Send {
+    /// A new connection begins.
+    ///
+    /// # Errors
+    /// What the server knows cannot be reconciled with what was sent.
+    fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError>;
+
+    /// Appends the next frames, emergencies first, until `out` holds [`WRITE_BYTES`] or nothing may go.
+    ///
+    /// # Errors
+    /// A frame can never be sent here.
+    fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError>;
+
+    /// The BYE to say, once no frame will be written any more.
+    fn bye(&self) -> Option<Bye>;
+
+    /// Takes in an ACK; says whether frames became durable.
+    ///
+    /// # Errors
+    /// It covers frames that were never sent.
+    fn acknowledge(&mut self, ack: &Ack, now: Instant) -> Result<bool, SourceError>;
+
+    /// Takes in the server's BYE; says whether frames became durable.
+    ///
+    /// # Errors
+    /// It covers frames that were never sent.
+    fn finish(&mut self, bye: Bye, now: Instant) -> Result<bool, SourceError>;
+
+    /// Whether after both BYEs nothing is missing, or nothing more can be learnt.
+    fn is_settled(&self) -> bool;
+
+    /// When more may be written than at `now`, if time alone brings it.
+    fn next_due(&self, now: Instant) -> Option<Instant>;
+
+    /// When to give up waiting for the server.
+    fn gives_up_at(&self) -> Option<Instant>;
+
+    /// Waits until there may be more to write for another reason than time and the server. Cancel safe.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,159 @@
+//! Where processed frames go: to the archive, or, for replays that are not to be stored, no further.
+
+use std::sync::Arc;
+
+use crate::archive::{self, Appender};
+use crate::frame::{Frame, FramePriority, Origin, SourceKind};
+use crate::ingest::{Books, StreamTable};
+use crate::pipeline::{Output, OutputGone};
+
+/// What leaves the fan-in in one batch must be what the archive takes as one.
+const _: () = {
+    assert!(crate::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
+    assert!(crate::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
+};
+
+/// Takes what the processor has processed and broadcast.
+pub(super) enum DaemonOutput {
+    /// Everything is archived.
+    All(Appender),
+    /// Replays are not (`archive.store_replays = false`).
+    LiveOnly {
+        appender: Appender,
+        /// Who is told that a replayed frame has passed.
+        table: Arc<StreamTable>,
+        books: Arc<Books>,
+    },
+}
+
+impl DaemonOutput {
+    pub(super) fn new(
+        store_replays: bool,
+        appender: Appender,
+        table: Arc<StreamTable>,
+        books: Arc<Books>,
+    ) -> Self {
+        if store_replays { Self::All(appender) } else { Self::LiveOnly { appender, table, books } }
+    }
+}
+
+/// What `frame` takes of the archive's space.
+pub(super) fn charge(store_replays: bool) -> fn(&Frame) -> u64 {
+    if store_replays {
+        archive::charge
+    } else {
+        |frame| if is_replay(frame) { 0 } else { archive::charge(frame) }
+    }
+}
+
+fn is_replay(frame: &Frame) -> bool {
+    frame.source_kind == SourceKind::ArchivedReplay
+}
+
+impl Output for DaemonOutput {
+    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+        match self {
+            Self::All(appender) => archive(appender, batch).await,
+            Self::LiveOnly { appender, .. } if !batch.iter().any(is_replay) => archive(appender, batch).await,
+            Self::LiveOnly { appender, table, books } => {
+                let live: Arc<[Frame]> = batch.iter().filter(|frame| !is_replay(frame)).cloned().collect();
+                if !live.is_empty() {
+                    archive(appender, live).await?;
+                }
+                // They lie in the archive they come from: that they have passed is all their sender waits for.
+                for passed in passed(&batch) {
+                    books.add_not_stored(passed.frames);
+                    table.advance_not_stored(passed.origin, passed.priority, passed.next, passed.frames);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn archive(appender: &Appender, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+    appender.append(batch).await.map_err(|error| {
+        tracing::error!(%error, "a batch was not archived");
+        OutputGone
+    })
+}
+
+/// What a batch held of one origin and lane.
+#[derive(Debug, PartialEq, Eq)]
+struct Passed<'a> {
+    origin: &'a Arc<Origin>,
+    priority: FramePriority,
+    /// One past the highest sequence.
+    next: u64,
+    frames: u64,
+}
+
+/// The replays of `batch` by origin and lane; a batch is small.
+fn passed(batch: &[Frame]) -> Vec<Passed<'_>> {
+    let mut all: Vec<Passed<'_>> = Vec::new();
+    for frame in batch.iter().filter(|frame| is_replay(frame)) {
+        let (origin, priority, next) = (&frame.origin, frame.priority, frame.sequence + 1);
+        let is_same = |passed: &&mut Passed<'_>| passed.origin == origin && passed.priority == priority;
+        match all.iter_mut().rev().find(is_same) {
+            Some(passed) => {
+                passed.next = passed.next.max(next);
+                passed.frames += 1;
+            }
+            None => all.push(Passed { origin, priority, next, frames: 1 }),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FrameFlags, Station, StreamKey};
+    use FramePriority::{Emergency, Routine};
+    use SourceKind::{ArchivedReplay, LiveUplink};
+
+    fn origin(source_id: u32, source_kind: SourceKind) -> Arc<Origin> {
+        let stream = StreamKey { source_id, source_kind, station: Station::default() };
+        Arc::new(Origin { stream, epoch: 1 })
+    }
+
+    fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64) -> Frame {
+        Frame {
+            source_id: origin.stream.source_id,
+            source_kind: origin.stream.source_kind,
+            priority,
+            flags: FrameFlags::default(),
+            sequence,
+            ert_ns: 0,
+            received_ns: 0,
+            origin: Arc::clone(origin),
+            payload: bytes::Bytes::from_static(b"payload"),
+        }
+    }
+
+    #[test]
+    fn replays_are_summed_up_by_origin_and_lane() {
+        let (a, b, live) = (origin(1, ArchivedReplay), origin(2, ArchivedReplay), origin(1, LiveUplink));
+        let batch = [
+            frame(&a, Emergency, 3),
+            frame(&live, Emergency, 9),
+            frame(&a, Routine, 7),
+            frame(&b, Routine, 2),
+            frame(&a, Routine, 8),
+        ];
+        let sums: Vec<_> = passed(&batch)
+            .iter()
+            .map(|passed| (passed.origin.stream.source_id, passed.priority, passed.next, passed.frames))
+            .collect();
+        assert_eq!(sums, [(1, Emergency, 4, 1), (1, Routine, 9, 2), (2, Routine, 3, 1)]);
+    }
+
+    #[test]
+    fn what_is_not_stored_takes_no_space() {
+        let replay = frame(&origin(1, ArchivedReplay), Routine, 0);
+        let live = frame(&origin(1, LiveUplink), Routine, 0);
+        assert_eq!(charge(false)(&replay), 0);
+        assert_eq!(charge(false)(&live), archive::charge(&live));
+        assert_eq!(charge(true)(&replay), archive::charge(&replay));
+    }
+}

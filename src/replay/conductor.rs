@@ -1,0 +1,284 @@
+//! Hands each frame to its stream when it is due.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::clock::Clock;
+use super::control::{Pause, stopped};
+use super::lines::{Frame, Order};
+use super::reading::Read;
+use super::stream::{Ended, Stream};
+use super::{FRAME_OVERHEAD_BYTES, STREAMS_MAX, Shared, UNACKED_BYTES_MAX};
+use crate::archive::StoredFrame;
+use crate::frame::{SourceKind, StreamKey};
+
+/// Room for orders to one stream. Each frame in it holds a part of [`UNACKED_BYTES_MAX`], and between two orders of
+/// another kind lies a frame: it never fills.
+const ORDERS_MAX: usize = 2 * (UNACKED_BYTES_MAX / FRAME_OVERHEAD_BYTES) + 2;
+/// Problems that are named; further ones are counted in a last line.
+const PROBLEMS_MAX: usize = 50;
+
+/// How the whole run ended.
+pub(super) struct Performance {
+    /// Every stream, in the order of their first frames.
+    pub(super) streams: Vec<Ended>,
+    /// Offset of the first frame that no stream was given; `None` when the range was read to its end.
+    pub(super) stopped_at: Option<u64>,
+    /// What should be in the range and is not.
+    pub(super) problems: Vec<String>,
+}
+
+/// See the module.
+pub(super) struct Conductor {
+    shared: Arc<Shared>,
+    clock: Clock,
+    items: mpsc::Receiver<Read>,
+    stops: watch::Receiver<bool>,
+    pauses: watch::Receiver<Pause>,
+    /// What may still be read before something is acknowledged, in bytes.
+    budget: Arc<Semaphore>,
+    connections_max: usize,
+    parts: Vec<Part>,
+    /// By the stream of the recording. A live one and a replay of it are one stream on the wire.
+    by_stream: HashMap<StreamKey, usize>,
+    /// Streams that were not told to rest since their last frame; at most `connections_max`.
+    awake: Vec<usize>,
+    tasks: JoinSet<(usize, Ended)>,
+    frames_count: u64,
+    problems: Vec<String>,
+    problems_more: u64,
+}
+
+/// A stream, as far as it has come.
+struct Part {
+    orders_tx: mpsc::Sender<Order>,
+    /// Kind and epoch of the last frame in the recording.
+    origin: (SourceKind, u64),
+    /// Lowest sequence that does not regress, per lane.
+    next: [u64; 2],
+    /// When it last had a frame, counted in frames.
+    used_at: u64,
+    /// Whether it was not told to rest since.
+    is_awake: bool,
+}
+
+impl Conductor {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        clock: Clock,
+        items: mpsc::Receiver<Read>,
+        connections_max: usize,
+    ) -> Self {
+        Self {
+            stops: shared.control.stops(),
+            pauses: shared.control.pauses(),
+            budget: Arc::new(Semaphore::new(UNACKED_BYTES_MAX)),
+            shared,
+            clock,
+            items,
+            connections_max,
+            parts: Vec::new(),
+            by_stream: HashMap::new(),
+            awake: Vec::new(),
+            tasks: JoinSet::new(),
+            frames_count: 0,
+            problems: Vec::new(),
+            problems_more: 0,
+        }
+    }
+
+    /// Plays the range to its end or the stop, and waits for the streams.
+    ///
+    /// # Panics
+    /// When a stream does.
+    pub(super) async fn run(mut self) -> Performance {
+        let stopped_at = self.play().await;
+        let Self { parts, mut tasks, mut problems, problems_more, items, .. } = self;
+        // Whoever reads learns by this that nobody listens any more, and the streams that no more frames come.
+        drop((items, parts));
+        let mut streams = Vec::new();
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok(ended) => streams.push(ended),
+                Err(error) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            }
+        }
+        streams.sort_unstable_by_key(|(index, _)| *index);
+        if problems_more > 0 {
+            problems.push(format!("and {problems_more} more"));
+        }
+        Performance { streams: streams.into_iter().map(|(_, ended)| ended).collect(), stopped_at, problems }
+    }
+
+    /// Until the end of the range (`None`), or the offset before which it stopped.
+    async fn play(&mut self) -> Option<u64> {
+        loop {
+            let item = tokio::select! {
+                biased;
+                () = stopped(&mut self.stops) => return Some(self.shared.progress.offset.load(Relaxed)),
+                item = self.items.recv() => item?,
+            };
+            match item {
+                Read::Frames(frames) => {
+                    for stored in frames {
+                        let offset = stored.offset;
+                        if self.frame(stored).await.is_break() {
+                            return Some(offset);
+                        }
+                    }
+                }
+                Read::Problem(problem) => self.note(problem),
+            }
+        }
+    }
+
+    fn note(&mut self, problem: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        } else {
+            self.problems_more += 1;
+        }
+    }
+
+    /// Waits until the frame is due and there is room for it, then gives it to its stream.
+    async fn frame(&mut self, stored: StoredFrame) -> ControlFlow<()> {
+        let due = self.clock.due(stored.frame.received_ns, self.now());
+        self.until(due).await?;
+        let bytes = (stored.frame.payload.len() + FRAME_OVERHEAD_BYTES).min(UNACKED_BYTES_MAX);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = tokio::select! {
+            biased;
+            () = stopped(&mut self.stops) => return ControlFlow::Break(()),
+            room = Arc::clone(&self.budget).acquire_many_owned(bytes) => room,
+        };
+        let Ok(room) = room else {
+            unreachable!("nobody closes the budget");
+        };
+        let part = self.part(&stored.frame.origin.stream)?;
+        self.wake(part);
+        self.turn_epoch(part, &stored);
+        let progress = &self.shared.progress;
+        if progress.read.fetch_add(1, Relaxed) == 0 {
+            progress.first_offset.store(stored.offset, Relaxed);
+        }
+        progress.offset.store(stored.offset + 1, Relaxed);
+        progress.received_ns.store(stored.frame.received_ns, Relaxed);
+        self.order(part, Order::Frame(Frame::new(stored, room)));
+        ControlFlow::Continue(())
+    }
+
+    /// The moment by the clock of the recording, which has stood in pauses.
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.pauses.borrow().stood()).unwrap_or(now)
+    }
+
+    /// Waits until `due` by the clock of the recording, and while it is paused; breaks off at the stop.
+    async fn until(&mut self, due: Option<Instant>) -> ControlFlow<()> {
+        loop {
+            let pause = *self.pauses.borrow_and_update();
+            let at = due.map(|due| due + pause.stood());
+            if !pause.is_on() && at.is_none_or(|at| at <= Instant::now()) {
+                return if *self.stops.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            }
+            let is_due = async {
+                match at {
+                    Some(at) if !pause.is_on() => sleep_until(at).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stops) => return ControlFlow::Break(()),
+                _ = self.pauses.changed() => {}
+                () = is_due => {}
+            }
+        }
+    }
+
+    /// The stream a frame of `recorded` goes to, made when it is the first; breaks off when there are too many.
+    fn part(&mut self, recorded: &StreamKey) -> ControlFlow<(), usize> {
+        if let Some(part) = self.by_stream.get(recorded) {
+            return ControlFlow::Continue(*part);
+        }
+        let on_wire = StreamKey { source_kind: SourceKind::ArchivedReplay, ..recorded.clone() };
+        let part = match self.by_stream.get(&on_wire) {
+            Some(part) => *part,
+            None if self.parts.len() >= STREAMS_MAX => {
+                self.note(format!("the range has more than {STREAMS_MAX} streams, the rest was not sent"));
+                return ControlFlow::Break(());
+            }
+            None => self.begin(on_wire.clone()),
+        };
+        self.by_stream.insert(on_wire, part);
+        self.by_stream.insert(recorded.clone(), part);
+        ControlFlow::Continue(part)
+    }
+
+    fn begin(&mut self, stream: StreamKey) -> usize {
+        let part = self.parts.len();
+        let (orders_tx, orders) = mpsc::channel(ORDERS_MAX);
+        let stream = Stream::new(Arc::clone(&self.shared), stream, orders);
+        self.tasks.spawn(async move { (part, stream.run().await) });
+        self.shared.progress.streams.fetch_add(1, Relaxed);
+        // The first frame of a stream sets its origin.
+        let origin = (SourceKind::ArchivedReplay, u64::MAX);
+        self.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0, is_awake: false });
+        part
+    }
+
+    /// Notes that `part` has a frame; where that makes too many, the one idle longest is told to rest.
+    fn wake(&mut self, part: usize) {
+        self.frames_count += 1;
+        self.parts[part].used_at = self.frames_count;
+        if std::mem::replace(&mut self.parts[part].is_awake, true) {
+            return;
+        }
+        if self.awake.len() >= self.connections_max {
+            let idle_longest = (0..self.awake.len()).min_by_key(|at| self.parts[self.awake[*at]].used_at);
+            if let Some(at) = idle_longest {
+                let idle = self.awake.swap_remove(at);
+                self.parts[idle].is_awake = false;
+                self.order(idle, Order::Rest);
+            }
+        }
+        self.awake.push(part);
+    }
+
+    /// Goes on to the next epoch where the recording does, or where a sequence would not rise.
+    fn turn_epoch(&mut self, part: usize, stored: &StoredFrame) {
+        let frame = &stored.frame;
+        let Part { origin, next, .. } = &mut self.parts[part];
+        let recorded = (frame.source_kind, frame.origin.epoch);
+        let is_first = *next == [0; 2];
+        let regresses = frame.sequence < next[frame.priority.lane()];
+        let turns = !is_first && (*origin != recorded || regresses);
+        if turns {
+            *next = [0; 2];
+        }
+        *origin = recorded;
+        next[frame.priority.lane()] = frame.sequence + 1;
+        if turns {
+            self.order(part, Order::NextEpoch);
+        }
+    }
+
+    fn order(&self, part: usize, order: Order) {
+        // A stream ends only after its sender is gone, and there is always room: see `ORDERS_MAX`.
+        let sent = self.parts[part].orders_tx.try_send(order);
+        debug_assert!(!matches!(sent, Err(mpsc::error::TrySendError::Full(_))), "no room for an order");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! What a stream says and makes of the answers, without a connection.
+
+use super::*;
+use crate::frame::{self, Origin, SourceKind, Station, StreamKey};
+use crate::replay::{Control, Progress};
+use crate::wire::{ClientMessage, next_body};
+use FramePriority::{Emergency, Routine};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+const PLENTY: u64 = 1 << 40;
+
+struct Bench {
+    lines: Lines,
+    shared: Arc<Shared>,
+    orders_tx: mpsc::Sender<Order>,
+    room: Arc<Semaphore>,
+}
+
+fn bench(goes_on: bool) -> Bench {
+    let shared = Arc::new(Shared {
+        connect: String::new(),
+        token: String::new(),
+        epoch: 100,
+        goes_on,
+        linger: Duration::from_secs(10),
+        control: Arc::new(Control::default()),
+        progress: Arc::new(Progress::default()),
+        slots: Semaphore::new(1),
+    });
+    let (orders_tx, orders) = mpsc::channel(1_000);
+    let lines = Lines::new(Arc::clone(&shared), orders);
+    Bench { lines, shared, orders_tx, room: Arc::new(Semaphore::new(1_000)) }
+}
+
+impl Bench {
+    /// Orders frames of a lane, each at the offset that is its sequence.
+    async fn frames(&mut self, priority: FramePriority, sequences: impl IntoIterator<Item = u64>) {
+        for sequence in sequences {
+            let stream =
+                StreamKey { source_id: 1, source_kind: SourceKind::LiveUplink, station: Station::default() };
+            let frame = frame::Frame {
+                source_id: 1,
+                source_kind: SourceKind::LiveUplink,
+                priority,
+                flags: FrameFlags::BAD_QUALITY,
+                sequence,
+                ert_ns: 5,
+                received_ns: 0,
+                origin: Arc::new(Origin { stream, epoch: 1 }),
+                payload: Bytes::from_static(b"payload"),
+            };
+            let room = Arc::clone(&self.room).acquire_owned().await.unwrap();
+            self.order(Order::Frame(Frame::new(StoredFrame { offset: sequence, frame }, room))).await;
+        }
+    }
+
+    async fn order(&mut self, order: Order) {
+        self.orders_tx.send(order).await.unwrap();
+        self.lines.changed().await;
+    }
+
+    fn welcome(&mut self, resume_next: [u64; 2]) -> Result<(), SourceError> {
+        self.lines.welcome(&Welcome {
+            version: 1,
+            heartbeat_s: 15,
+            max_message_bytes: 4096,
+            session_id: 0,
+            epoch: 100,
+            resume_next,
+            server_time_ns: 0,
+        })
+    }
+
+    fn ack(&mut self, priority: FramePriority, durable_next: u64, credit_limit: u64) {
+        let ack = Ack { priority, duplicates: 0, durable_next, credit_limit };
+        self.lines.acknowledge(&ack, Instant::now()).unwrap();
+    }
+
+    /// The frames it writes now.
+    fn written(&mut self) -> Vec<(FramePriority, u64)> {
+        let mut out = BytesMut::new();
+        self.lines.fill(&mut out, Instant::now()).unwrap();
+        let bodies = std::iter::from_fn(|| next_body(&mut out, 4096).unwrap());
+        bodies
+            .map(|body| match ClientMessage::decode(body).unwrap() {
+                ClientMessage::Frame(frame) => {
+                    assert_eq!((frame.flags, frame.ert_ns), (FrameFlags::BAD_QUALITY, 5));
+                    (frame.priority, frame.sequence)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_without_credit_does_not_hold_up_the_other() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..3).await;
+    bench.frames(Emergency, 10..12).await;
+    bench.welcome([0; 2]).unwrap();
+    assert_eq!(bench.written(), []);
+    bench.ack(Emergency, 0, PLENTY);
+    assert_eq!(bench.written(), [(Emergency, 10), (Emergency, 11)]);
+    bench.ack(Routine, 0, 2 * 256);
+    assert_eq!(bench.written(), [(Routine, 0), (Routine, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_kept_until_durable_and_sent_again_from_where_the_daemon_is() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..6).await;
+    bench.welcome([0; 2]).unwrap();
+    bench.ack(Routine, 0, PLENTY);
+    assert_eq!(bench.written().len(), 6);
+    bench.ack(Routine, 2, PLENTY);
+    assert_eq!((bench.lines.kept(), bench.room.available_permits()), (4, 996));
+    bench.welcome([0, 4]).unwrap();
+    bench.ack(Routine, 2, PLENTY);
+    assert_eq!(bench.written(), [(Routine, 4), (Routine, 5)]);
+    bench.ack(Routine, 6, PLENTY);
+    assert_eq!((bench.lines.kept(), bench.room.available_permits()), (0, 1_000));
+    let counts = bench.shared.progress.counts();
+    assert_eq!((counts.sent, counts.resent, counts.acked, counts.already), (6, 2, 6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_forgot_gets_what_is_still_kept() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..6).await;
+    bench.welcome([0; 2]).unwrap();
+    bench.ack(Routine, 0, PLENTY);
+    bench.written();
+    bench.ack(Routine, 4, PLENTY);
+    bench.welcome([0; 2]).unwrap();
+    bench.ack(Routine, 0, PLENTY);
+    assert_eq!(bench.written(), [(Routine, 4), (Routine, 5)]);
+    assert!(bench.lines.books.forgot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_run_that_goes_on_finds_frames_it_did_not_send() {
+    let mut fresh = bench(false);
+    fresh.frames(Routine, 0..3).await;
+    assert!(matches!(fresh.welcome([0, 2]), Err(SourceError::StateLost { .. })));
+
+    let mut bench = bench(true);
+    bench.frames(Routine, 0..3).await;
+    bench.welcome([0, 4]).unwrap();
+    bench.ack(Routine, 1, PLENTY);
+    bench.frames(Routine, 3..6).await;
+    assert_eq!(bench.written(), [(Routine, 4), (Routine, 5)]);
+    bench.ack(Routine, 6, PLENTY);
+    let counts = bench.shared.progress.counts();
+    assert_eq!((counts.sent, counts.acked, counts.already), (2, 6, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn epochs_before_the_daemons_are_passed_over() {
+    let mut bench = bench(true);
+    bench.frames(Routine, 0..3).await;
+    assert!(bench.lines.is_fresh(102) && !bench.lines.is_fresh(100));
+    bench.lines.catch_up(102);
+    bench.frames(Routine, 3..5).await;
+    bench.order(Order::NextEpoch).await;
+    let wanted = async {
+        assert!(bench.lines.wanted().await);
+        bench.lines.epoch()
+    };
+    let tx = bench.orders_tx.clone();
+    let room = Arc::clone(&bench.room);
+    let orders = async {
+        tx.send(Order::NextEpoch).await.unwrap();
+        let stream =
+            StreamKey { source_id: 1, source_kind: SourceKind::LiveUplink, station: Station::default() };
+        let frame = frame::Frame {
+            source_id: 1,
+            source_kind: SourceKind::LiveUplink,
+            priority: Routine,
+            flags: FrameFlags::default(),
+            sequence: 0,
+            ert_ns: 0,
+            received_ns: 0,
+            origin: Arc::new(Origin { stream, epoch: 3 }),
+            payload: Bytes::new(),
+        };
+        let room = room.acquire_owned().await.unwrap();
+        tx.send(Order::Frame(Frame::new(StoredFrame { offset: 9, frame }, room))).await.unwrap();
+    };
+    let (epoch, ()) = tokio::join!(wanted, orders);
+    assert_eq!((epoch, bench.lines.behind(), bench.lines.kept()), (102, None, 1));
+    assert_eq!(bench.lines.books.acked, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn paused_it_writes_nothing_not_even_again() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..3).await;
+    bench.welcome([0; 2]).unwrap();
+    bench.ack(Routine, 0, PLENTY);
+    bench.shared.control.toggle_pause();
+    assert_eq!(bench.written(), []);
+    bench.shared.control.toggle_pause();
+    bench.lines.changed().await;
+    assert_eq!(bench.written().len(), 3);
+    bench.welcome([0; 2]).unwrap();
+    bench.ack(Routine, 0, PLENTY);
+    bench.shared.control.toggle_pause();
+    assert_eq!(bench.written(), []);
+    // A stop ends the pause: what was sent is to be acknowledged.
+    bench.shared.control.stop();
+    while bench.lines.gives_up_at().is_none() {
+        bench.lines.changed().await;
+    }
+    assert_eq!(bench.written().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_lets_go_of_what_was_not_sent_and_names_it() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..5).await;
+    bench.welcome([0; 2]).unwrap();
+    bench.ack(Routine, 0, 2 * 256);
+    assert_eq!(bench.written().len(), 2);
+    assert_eq!(bench.lines.bye(), None);
+    bench.shared.control.stop();
+    bench.lines.given_up().await;
+    assert_eq!((bench.lines.kept(), bench.lines.books.missing), (2, Some(2)));
+    assert_eq!(bench.lines.bye(), Some(Bye { next: [0, 2] }));
+    bench.lines.finish(Bye { next: [0, 2] }, Instant::now()).unwrap();
+    assert!(bench.lines.is_settled() && bench.room.available_permits() == 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rest_says_bye_and_what_follows_waits_for_another_connection() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..2).await;
+    bench.order(Order::Rest).await;
+    bench.welcome([0; 2]).unwrap();
+    assert_eq!(bench.lines.bye(), None, "there are frames to write");
+    bench.ack(Routine, 0, PLENTY);
+    bench.written();
+    assert_eq!(bench.lines.bye(), Some(Bye { next: [0, 2] }));
+    bench.lines.finish(Bye { next: [0, 2] }, Instant::now()).unwrap();
+    bench.lines.go_on();
+    assert_eq!((bench.lines.epoch(), bench.lines.bye()), (100, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_the_daemon_never_takes_ends_the_stream() {
+    let mut bench = bench(false);
+    bench.frames(Routine, 0..1).await;
+    bench.lines.message_bytes_max = 26;
+    assert!(matches!(
+        bench.lines.fill(&mut BytesMut::new(), Instant::now()),
+        Err(SourceError::FrameTooLarge { body_bytes: 27, max_message_bytes: 26 })
+    ));
+}

@@ -1,0 +1,126 @@
+//! Reads the range on a thread that may block.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Progress;
+use crate::archive::{Filter, Item, ReadError, Reader, StoredFrame};
+
+/// Batches that wait for the conductor.
+const BATCHES_MAX: usize = 4;
+/// Frames of a batch.
+const BATCH_FRAMES_MAX: usize = 256;
+/// A batch is cut when its payloads reach this.
+const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// What comes next in the range.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Frames, in the order of the log.
+    Frames(Vec<StoredFrame>),
+    /// Something that should be there and is not, as a line for people.
+    Problem(String),
+}
+
+/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped.
+///
+/// # Errors
+/// It cannot be opened.
+///
+/// # Panics
+/// When reading does.
+pub(super) async fn start(
+    dir: PathBuf,
+    filter: Filter,
+    progress: Arc<Progress>,
+) -> Result<(mpsc::Receiver<Read>, JoinHandle<()>), ReadError> {
+    let opening = spawn_blocking(move || open(&dir, filter, &progress));
+    let (reader, from_offset) = match opening.await {
+        Ok(opened) => opened?,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("only the end of the runtime cancels it"),
+        },
+    };
+    let (read_tx, read_rx) = mpsc::channel(BATCHES_MAX);
+    Ok((read_rx, spawn_blocking(move || read(reader, from_offset, &read_tx))))
+}
+
+/// A range without an end is given one: where the log ends now. Else a replay into the daemon that writes the log would
+/// have no end.
+fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<(Reader, u64), ReadError> {
+    let mut to_end = Reader::open(dir, Filter { from_offset: u64::MAX, ..Filter::default() })?;
+    while to_end.next().transpose()?.is_some() {}
+    let end_offset = to_end.next_offset();
+    let to_offset = filter.to_offset.map_or(end_offset, |to| to.min(end_offset));
+    filter.to_offset = Some(to_offset);
+    progress.first_offset.store(filter.from_offset, Relaxed);
+    progress.offset.store(filter.from_offset, Relaxed);
+    progress.end_offset.store(to_offset, Relaxed);
+    let from_offset = filter.from_offset;
+    Ok((Reader::open(dir, filter)?, from_offset))
+}
+
+fn read(reader: Reader, from_offset: u64, read_tx: &mpsc::Sender<Read>) {
+    let mut batch = Batch::default();
+    let mut is_over = false;
+    for item in reader {
+        let problem = match item {
+            Ok(Item::Frame(stored)) => {
+                batch.add(stored);
+                None
+            }
+            Ok(Item::Damage(damage)) if damage.offsets.is_empty() => None,
+            Ok(Item::Damage(damage)) => {
+                let (offsets, segment) = (damage.offsets, damage.segment.display());
+                Some(format!("offsets {offsets:?} are damaged ({segment}, bytes {:?})", damage.bytes))
+            }
+            // From the beginning of the log means from the oldest there is.
+            Ok(Item::Expired(offsets)) if from_offset == 0 && offsets.start == 0 => None,
+            Ok(Item::Expired(offsets)) => Some(format!("offsets {offsets:?} were removed by retention")),
+            Err(error) => {
+                is_over = true;
+                Some(format!("reading ended early: {error}"))
+            }
+        };
+        let is_full = batch.frames.len() >= BATCH_FRAMES_MAX || batch.bytes >= BATCH_BYTES_MAX;
+        if (is_full || problem.is_some()) && !batch.send(read_tx) {
+            return;
+        }
+        if let Some(problem) = problem
+            && read_tx.blocking_send(Read::Problem(problem)).is_err()
+        {
+            return;
+        }
+        if is_over {
+            return;
+        }
+    }
+    batch.send(read_tx);
+}
+
+#[derive(Default)]
+struct Batch {
+    frames: Vec<StoredFrame>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// The payload gets memory of its own: as a slice it would keep a whole block of the log.
+    fn add(&mut self, mut stored: StoredFrame) {
+        stored.frame.payload = Bytes::copy_from_slice(&stored.frame.payload);
+        self.bytes += stored.frame.payload.len();
+        self.frames.push(stored);
+    }
+
+    /// False when nobody listens any more.
+    fn send(&mut self, read_tx: &mpsc::Sender<Read>) -> bool {
+        let batch = std::mem::take(self);
+        batch.frames.is_empty() || read_tx.blocking_send(Read::Frames(batch.frames)).is_ok()
+    }
+}

@@ -1,0 +1,141 @@
+//! The outcome of a replay, for people and for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::conductor::Performance;
+use super::stream::Ended;
+use super::{Counts, Shared};
+
+/// Streams the text lists at most, those that are not complete.
+const STREAMS_LISTED_MAX: usize = 50;
+
+/// Outcome of a run; serialized, it is the object of `--report json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Every frame of the range was read and acknowledged.
+    pub complete: bool,
+    /// The epoch streams began with; to go on with an interrupted run.
+    pub epoch: u64,
+    /// A run that goes on may begin at this offset; `None`: at the beginning of the range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_on_from: Option<u64>,
+    /// Frames of the range that came due.
+    pub read: u64,
+    /// Frames written at least once.
+    pub sent: u64,
+    /// Frames acknowledged, with those the daemon had already.
+    pub acked: u64,
+    /// Frames never written, since the daemon had them from an earlier run.
+    pub already: u64,
+    /// Writes of frames that had been written before.
+    pub resent: u64,
+    /// Frames the daemon dropped as duplicates.
+    pub duplicates: u64,
+    /// Connections that followed a lost one.
+    pub reconnects: u64,
+    /// From the start to the last stream's end, seconds.
+    pub elapsed_s: f64,
+    /// Acknowledged frames per second of that.
+    pub frames_per_s: f64,
+    /// What should be in the range and is not, and what else kept the run from being complete; a line each.
+    pub problems: Vec<String>,
+    /// In the order of their first frames.
+    pub streams: Vec<StreamReport>,
+}
+
+/// Outcome of one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamReport {
+    /// Its name on the wire.
+    pub stream: String,
+    /// Its frames that came due.
+    pub frames: u64,
+    /// Those acknowledged.
+    pub acked: u64,
+    /// Epochs they took.
+    pub epochs: u64,
+    /// Why it is not complete, or what is strange about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(shared: &Shared, ended: Performance, elapsed: Duration, is_limited: bool) -> Self {
+        let Performance { streams, stopped_at, mut problems } = ended;
+        let missing = streams.iter().filter_map(|ended| ended.books.missing).chain(stopped_at).min();
+        // From the middle, epochs are counted as from the beginning only while no stream has gone on to its next.
+        let counts_alike = streams.iter().all(|ended| ended.books.turns == 0);
+        if stopped_at.is_some() {
+            problems.push("stopped before the end of the range".to_owned());
+        }
+        let complete = problems.is_empty() && missing.is_none();
+        let counts = shared.progress.counts();
+        let Counts { read, sent, acked, already, resent, duplicates, reconnects, .. } = counts;
+        let elapsed_s = elapsed.as_secs_f64();
+        Self {
+            complete,
+            epoch: shared.epoch,
+            go_on_from: missing.filter(|_| counts_alike && !is_limited),
+            read,
+            sent,
+            acked,
+            already,
+            resent,
+            duplicates,
+            reconnects,
+            elapsed_s,
+            frames_per_s: if elapsed_s > 0.0 { acked as f64 / elapsed_s } else { 0.0 },
+            problems,
+            streams: streams.into_iter().map(StreamReport::from).collect(),
+        }
+    }
+}
+
+impl From<Ended> for StreamReport {
+    fn from(ended: Ended) -> Self {
+        let Ended { stream, books, error, trouble } = ended;
+        let missing = books.frames - books.acked;
+        let error = match error {
+            Some(error) => Some(error.to_string()),
+            None if missing > 0 && trouble.is_empty() => Some(format!("{missing} frames not acknowledged")),
+            None if missing > 0 => Some(format!("{missing} frames not acknowledged ({trouble})")),
+            None if books.forgot => {
+                Some("the daemon knew less after a restart than it had acknowledged".to_owned())
+            }
+            None => None,
+        };
+        Self {
+            stream: stream.to_string(),
+            frames: books.frames,
+            acked: books.acked,
+            epochs: books.turns + 1,
+            error,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    /// Several lines, without one at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "read {}, sent {}, acked {}, already there {}, resent {}, duplicates {}, reconnects {}",
+            self.read, self.sent, self.acked, self.already, self.resent, self.duplicates, self.reconnects
+        )?;
+        let streams = self.streams.len();
+        write!(f, "\n{:.3} s, {:.0} frames/s, {streams} streams", self.elapsed_s, self.frames_per_s)?;
+        let mut strange = self.streams.iter().filter(|stream| stream.error.is_some());
+        for StreamReport { stream, frames, acked, error, .. } in strange.by_ref().take(STREAMS_LISTED_MAX) {
+            write!(f, "\n{stream}: {acked} of {frames}: {}", error.as_deref().unwrap_or_default())?;
+        }
+        match strange.count() {
+            0 => {}
+            more => write!(f, "\nand {more} more streams")?,
+        }
+        self.problems.iter().try_for_each(|problem| write!(f, "\nproblem: {problem}"))?;
+        write!(f, "\n{}", if self.complete { "complete" } else { "not complete" })
+    }
+}

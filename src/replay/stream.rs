@@ -1,0 +1,165 @@
+//! One stream of a replay: its connections one after the other, until its frames are durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::Shared;
+use super::lines::{Books, Lines, Order};
+use crate::client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError};
+use crate::frame::StreamKey;
+use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION};
+
+/// See the module.
+pub(super) struct Stream {
+    shared: Arc<Shared>,
+    stream: StreamKey,
+    lines: Lines,
+    backoff: Backoff,
+    was_welcome: bool,
+    trouble: String,
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) stream: StreamKey,
+    pub(super) books: Books,
+    /// Why it ended before its last frame.
+    pub(super) error: Option<SourceError>,
+    /// What was in the way last.
+    pub(super) trouble: String,
+}
+
+impl Stream {
+    pub(super) fn new(shared: Arc<Shared>, stream: StreamKey, orders: mpsc::Receiver<Order>) -> Self {
+        Self {
+            lines: Lines::new(Arc::clone(&shared), orders),
+            shared,
+            stream,
+            backoff: Backoff::new(),
+            was_welcome: false,
+            trouble: String::new(),
+        }
+    }
+
+    /// Runs the stream until its orders end.
+    pub(super) async fn run(mut self) -> Ended {
+        let error = self.play().await.err();
+        if let Some(error) = &error {
+            tracing::debug!(stream = %self.stream, %error, "the stream is refused");
+            self.shared.progress.set_trouble(&format!("{}: {error}", self.stream));
+            if is_for_all(error) {
+                // No other stream would fare better.
+                self.shared.control.stop();
+            }
+        }
+        self.lines.discard().await;
+        Ended { stream: self.stream, books: self.lines.books, error, trouble: self.trouble }
+    }
+
+    async fn play(&mut self) -> Result<(), SourceError> {
+        while self.lines.wanted().await {
+            self.connections().await?;
+        }
+        match self.lines.behind() {
+            Some(epoch) => Err(SourceError::Refused {
+                code: ErrorCode::Fenced as u16,
+                detail: epoch,
+                text: format!("epoch {epoch} of this stream is none of this range"),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Connects until everything kept is durable, or it is given up.
+    async fn connections(&mut self) -> Result<(), SourceError> {
+        loop {
+            let retry_after = match self.connection().await {
+                Ok(End::Complete) => {
+                    self.trouble.clear();
+                    self.lines.go_on();
+                    return Ok(());
+                }
+                Ok(End::Lost { trouble, retry_after }) => {
+                    tracing::debug!(stream = %self.stream, %trouble, ?retry_after, "connection lost");
+                    self.shared.progress.set_trouble(&trouble);
+                    self.trouble = trouble;
+                    retry_after
+                }
+                Err(error) => return self.catch_up(error),
+            };
+            if self.lines.kept() == 0 || self.lines.has_given_up(Instant::now()) {
+                return Ok(());
+            }
+            let wait = sleep(self.backoff.next(retry_after));
+            tokio::select! {
+                () = wait => {}
+                () = self.lines.given_up() => return Ok(()),
+            }
+        }
+    }
+
+    /// One connection, from a free slot to its end.
+    async fn connection(&mut self) -> Result<End, SourceError> {
+        let shared = Arc::clone(&self.shared);
+        let hello = self.hello();
+        let opening = async {
+            let slot = shared.slots.acquire().await;
+            (slot, client::open(&shared.connect, &hello).await)
+        };
+        let (_slot, opened) = tokio::select! {
+            opened = opening => opened,
+            () = self.lines.given_up() => return Ok(End::lost(self.trouble.clone())),
+        };
+        let (socket, welcome, incoming) = match opened {
+            Ok(opened) => opened,
+            Err(Refusal::Lost(end)) => return Ok(end),
+            Err(Refusal::Final(error)) => return Err(error),
+        };
+        if std::mem::replace(&mut self.was_welcome, true) && !self.trouble.is_empty() {
+            shared.progress.reconnects.fetch_add(1, Relaxed);
+        }
+        let began = Instant::now();
+        let _connected = shared.progress.connected();
+        let mut conversation = Conversation::new(&mut self.lines, &welcome, began)?;
+        let ended = client::converse(socket, incoming, &mut conversation).await;
+        if conversation.made_progress() || began.elapsed() >= BACKOFF_MAX {
+            self.backoff.reset();
+        }
+        ended
+    }
+
+    /// A run that goes on may find the stream in a later epoch, to which the run before it had come.
+    fn catch_up(&mut self, error: SourceError) -> Result<(), SourceError> {
+        match error {
+            SourceError::Refused { code, detail, .. }
+                if code == ErrorCode::Fenced as u16 && self.shared.goes_on && self.lines.is_fresh(detail) =>
+            {
+                self.lines.catch_up(detail);
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            stream: self.stream.clone(),
+            flags: HelloFlags::default(),
+            heartbeat_s: 0,
+            epoch: self.lines.epoch(),
+            token: self.shared.token.clone(),
+        }
+    }
+}
+
+/// Whether what is wrong is wrong for every stream: the credential, or the version.
+fn is_for_all(error: &SourceError) -> bool {
+    let for_all = [ErrorCode::Unauthorized as u16, ErrorCode::Version as u16];
+    matches!(error, SourceError::Refused { code, .. } if for_all.contains(code))
+}

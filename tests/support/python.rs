@@ -1,0 +1,47 @@
+//! Python for tests whose reader must not be our own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A virtual environment with what `tests/python/requirements.txt` pins, kept below `target` from one run to the next.
+pub struct Python {
+    interpreter: PathBuf,
+}
+
+impl Python {
+    /// Makes the environment where there is none yet.
+    ///
+    /// # Errors
+    /// What is missing: Python, its module `venv`, or the packages.
+    pub fn find() -> Result<Self, String> {
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
+        let wanted = std::fs::read_to_string(&requirements).expect("the requirements of the tests");
+        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let (ready, interpreter) = (venv.join("ready"), venv.join("bin/python"));
+        let python = Self { interpreter };
+        if std::fs::read_to_string(&ready).is_ok_and(|installed| installed == wanted) {
+            return Ok(python);
+        }
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        let mut pip = Command::new(&python.interpreter);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        run(pip.arg(&requirements))?;
+        std::fs::write(&ready, wanted).expect("the environment cannot be written");
+        Ok(python)
+    }
+
+    /// Runs the script `name` of `tests/python`, which must succeed, and returns what it printed.
+    pub fn script(&self, name: &str, argument: &Path) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
+        run(Command::new(&self.interpreter).arg(script).arg(argument))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+fn run(command: &mut Command) -> Result<String, String> {
+    let ran = command.output().map_err(|error| format!("{command:?} cannot be started: {error}"))?;
+    if !ran.status.success() {
+        return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&ran.stderr).trim()));
+    }
+    String::from_utf8(ran.stdout).map_err(|_| format!("the output of {command:?} is not UTF-8"))
+}
