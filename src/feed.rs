@@ -97,7 +97,7 @@ impl Context {
         let max = self.config.max_subscribers;
         let taken = self
             .subscribers
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
         match taken {
             Ok(_) => Ok(Place(Arc::clone(self))),
             Err(_) => Err(WireError::new(

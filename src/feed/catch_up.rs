@@ -27,9 +27,9 @@ pub(super) enum CatchUp {
     /// It waits for its turn.
     Waiting(std::pin::Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>),
     /// A chunk is being read.
-    Reading(JoinHandle<(Turn, Result<Chunk, ReadError>)>),
+    Reading(JoinHandle<(Box<Turn>, Result<Chunk, ReadError>)>),
     /// It has the turn and does nothing at the moment.
-    Paused(Turn),
+    Paused(Box<Turn>),
 }
 
 /// The right to read, and the reader. Given up when dropped.
@@ -83,7 +83,8 @@ impl CatchUp {
             Self::Idle | Self::Paused(_) => std::future::pending().await,
             Self::Waiting(permit) => {
                 let permit = permit.await;
-                *self = Self::Paused(Turn { reader: None, chunks_left: TURN_CHUNKS, _permit: permit });
+                *self =
+                    Self::Paused(Box::new(Turn { reader: None, chunks_left: TURN_CHUNKS, _permit: permit }));
                 None
             }
             Self::Reading(reading) => match reading.await {
@@ -114,11 +115,11 @@ impl CatchUp {
 
 impl Turn {
     fn read(
-        mut self,
+        mut self: Box<Self>,
         next_offset: u64,
         selection: &Selection,
         history: &History,
-    ) -> (Self, Result<Chunk, ReadError>) {
+    ) -> (Box<Self>, Result<Chunk, ReadError>) {
         self.chunks_left -= 1;
         let result = self.try_read(next_offset, selection, history);
         (self, result)

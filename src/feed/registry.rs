@@ -35,7 +35,6 @@ pub struct Registry {
 
 impl Registry {
     /// Starts the registry.
-    #[must_use]
     pub fn start(context: Arc<Context>) -> (Self, ActorHandle) {
         let (address, handle) = spawn("subscriber registry", CAPACITY, |mailbox| {
             let state =
