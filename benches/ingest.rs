@@ -150,6 +150,7 @@ fn measure_daemon(runtime: &Runtime, payload_bytes: usize) -> Measured {
         .arg(&ready)
         .current_dir(dir.path())
         .env("TELEMETRY_AGGREGATOR__INGEST__LISTEN", "127.0.0.1:0")
+        .env("TELEMETRY_AGGREGATOR__FEED__LISTEN", "127.0.0.1:0")
         .env("TELEMETRY_AGGREGATOR__LOG__LEVEL", "error");
     let child = Receiver(command.spawn().unwrap());
     while !ready.exists() {

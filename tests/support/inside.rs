@@ -32,6 +32,7 @@ impl Inside {
         let runtime = Runtime::new().unwrap();
         let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
         config.ingest.listen.set_port(0);
+        config.feed.listen.set_port(0);
         config.archive.segment_size = 64 << 20;
         config.archive.reserve = 32 << 20;
         change(&mut config);
