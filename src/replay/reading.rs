@@ -27,7 +27,8 @@ pub(super) enum Read {
     Problem(String),
 }
 
-/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped.
+/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped. A run that goes on ends
+/// where a part is gone that the earlier one may have read.
 ///
 /// # Errors
 /// It cannot be opened.
@@ -37,6 +38,7 @@ pub(super) enum Read {
 pub(super) async fn start(
     dir: PathBuf,
     filter: Filter,
+    goes_on: bool,
     progress: Arc<Progress>,
 ) -> Result<(mpsc::Receiver<Read>, JoinHandle<()>), ReadError> {
     let opening = spawn_blocking(move || open(&dir, filter, &progress));
@@ -48,7 +50,7 @@ pub(super) async fn start(
         },
     };
     let (read_tx, read_rx) = mpsc::channel(BATCHES_MAX);
-    Ok((read_rx, spawn_blocking(move || read(reader, from_offset, &read_tx))))
+    Ok((read_rx, spawn_blocking(move || read(reader, from_offset, goes_on, &read_tx))))
 }
 
 /// A range without an end is given one: where the log ends now. Else a replay into the daemon that writes the log would
@@ -66,7 +68,7 @@ fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<(Reader, 
     Ok((Reader::open(dir, filter)?, from_offset))
 }
 
-fn read(reader: Reader, from_offset: u64, read_tx: &mpsc::Sender<Read>) {
+fn read(reader: Reader, from_offset: u64, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
     let mut batch = Batch::default();
     let mut is_over = false;
     for item in reader {
@@ -79,6 +81,15 @@ fn read(reader: Reader, from_offset: u64, read_tx: &mpsc::Sender<Read>) {
             Ok(Item::Damage(damage)) => {
                 let (offsets, segment) = (damage.offsets, damage.segment.display());
                 Some(format!("offsets {offsets:?} are damaged ({segment}, bytes {:?})", damage.bytes))
+            }
+            // An epoch that is not counted would make new frames look like those the daemon has.
+            Ok(Item::Expired(offsets)) if goes_on => {
+                is_over = true;
+                Some(format!(
+                    "offsets {offsets:?} were removed by retention: which epochs the earlier replay gave to what follows \
+                     cannot be told; replay the rest as a new one, with --from-offset {} and without --epoch",
+                    offsets.end
+                ))
             }
             // From the beginning of the log means from the oldest there is.
             Ok(Item::Expired(offsets)) if from_offset == 0 && offsets.start == 0 => None,

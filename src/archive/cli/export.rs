@@ -34,6 +34,7 @@ pub struct ExportArgs {
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
 pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    args.filter.check()?;
     let config = ExportConfig { dir: resolve(&args.dir)?, out: args.out.clone(), format: args.format };
     let started = Instant::now();
     let bar = io::stderr().is_terminal().then(new_bar);
