@@ -275,6 +275,21 @@ fn a_replay_that_goes_on_behind_an_epoch_does_not_take_new_frames_for_old_ones()
 }
 
 #[test]
+fn an_epoch_that_another_replay_has_passed_is_refused_and_nothing_counts_as_there() {
+    let mut recorded = Daemon::start("");
+    simulate(&recorded, "--satellites 2 --replays 0 --frames 50");
+    recorded.stop();
+    let archive = archive_of(&recorded);
+    let mut daemon = Daemon::start("");
+    replay(&archive, daemon.address(), &["--speed", "max", "--source", "1"], 0);
+    let report = replay(&archive, daemon.address(), &["--speed", "max", "--source", "1", "--epoch", "5"], 1);
+    assert_eq!((&report["acked"], &report["already"]), (&0.into(), &0.into()), "{report}");
+    let error = report["streams"][0]["error"].as_str().unwrap();
+    assert!(error.contains("with --epoch 5 does not come") && error.contains("without --epoch"), "{error}");
+    daemon.stop();
+}
+
+#[test]
 fn a_second_interrupt_stops_at_once() {
     let recorded = recording();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -367,7 +382,10 @@ fn what_retention_took_is_named_where_it_was_asked_for_and_ends_a_replay_that_go
 
     let mut daemon = Daemon::start("");
     let asked = replay(&archive, daemon.address(), &["--speed", "max", "--from-offset", "0"], 1);
-    assert_eq!((&asked["problems"][0], &asked["acked"]), (&removed.as_str().into(), &(1_200 - oldest).into()));
+    assert_eq!(
+        (&asked["problems"][0], &asked["acked"]),
+        (&removed.as_str().into(), &(1_200 - oldest).into())
+    );
     let epoch = asked["epoch"].to_string();
     let again = replay(&archive, daemon.address(), &["--speed", "max", "--epoch", &epoch], 1);
     let problem = again["problems"][0].as_str().unwrap();

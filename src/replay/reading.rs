@@ -42,7 +42,7 @@ pub(super) async fn start(
     progress: Arc<Progress>,
 ) -> Result<(mpsc::Receiver<Read>, JoinHandle<()>), ReadError> {
     let opening = spawn_blocking(move || open(&dir, filter, &progress));
-    let (reader, from_offset) = match opening.await {
+    let reader = match opening.await {
         Ok(opened) => opened?,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -50,12 +50,12 @@ pub(super) async fn start(
         },
     };
     let (read_tx, read_rx) = mpsc::channel(BATCHES_MAX);
-    Ok((read_rx, spawn_blocking(move || read(reader, from_offset, goes_on, &read_tx))))
+    Ok((read_rx, spawn_blocking(move || read(reader, goes_on, &read_tx))))
 }
 
 /// A range without an end is given one: where the log ends now. Else a replay into the daemon that writes the log would
 /// have no end.
-fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<(Reader, u64), ReadError> {
+fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<Reader, ReadError> {
     let mut to_end = Reader::open(dir, Filter { from_offset: u64::MAX, ..Filter::default() })?;
     while to_end.next().transpose()?.is_some() {}
     let end_offset = to_end.next_offset();
@@ -64,11 +64,10 @@ fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<(Reader, 
     progress.first_offset.store(filter.from_offset, Relaxed);
     progress.offset.store(filter.from_offset, Relaxed);
     progress.end_offset.store(to_offset, Relaxed);
-    let from_offset = filter.from_offset;
-    Ok((Reader::open(dir, filter)?, from_offset))
+    Reader::open(dir, filter)
 }
 
-fn read(reader: Reader, from_offset: u64, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
+fn read(reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
     let mut batch = Batch::default();
     let mut is_over = false;
     for item in reader {
@@ -91,8 +90,6 @@ fn read(reader: Reader, from_offset: u64, goes_on: bool, read_tx: &mpsc::Sender<
                     offsets.end
                 ))
             }
-            // From the beginning of the log means from the oldest there is.
-            Ok(Item::Expired(offsets)) if from_offset == 0 && offsets.start == 0 => None,
             Ok(Item::Expired(offsets)) => Some(format!("offsets {offsets:?} were removed by retention")),
             Err(error) => {
                 is_over = true;

@@ -69,7 +69,8 @@ impl Report {
         if stopped_at.is_some() {
             problems.push("stopped before the end of the range".to_owned());
         }
-        let complete = problems.is_empty() && missing.is_none();
+        let is_refused = streams.iter().any(|ended| ended.error.is_some());
+        let complete = problems.is_empty() && missing.is_none() && !is_refused;
         let counts = shared.progress.counts();
         let Counts { read, sent, acked, already, resent, duplicates, reconnects, .. } = counts;
         let elapsed_s = elapsed.as_secs_f64();
