@@ -82,7 +82,7 @@ enum Form {
 impl ReplayArgs {
     fn plan(&self, token: String) -> anyhow::Result<Plan> {
         let dir = resolve(&self.archive)?;
-        let filter = Filter { from_offset: self.from_offset(&dir)?, ..self.filter.filter() };
+        let filter = Filter { from_offset: self.beginning(&dir)?, ..self.filter.filter() };
         Ok(Plan {
             dir,
             filter,
@@ -99,7 +99,7 @@ impl ReplayArgs {
     }
 
     /// Where the range begins. What goes on needs the same beginning, whatever retention removes meanwhile.
-    fn from_offset(&self, dir: &Path) -> anyhow::Result<u64> {
+    fn beginning(&self, dir: &Path) -> anyhow::Result<u64> {
         match self.filter.from_offset {
             Some(offset) => Ok(offset),
             None if self.epoch.is_some() => Ok(0),
