@@ -64,6 +64,8 @@ struct Part {
     origin: (SourceKind, u64),
     /// Lowest sequence that does not regress, per lane.
     next: [u64; 2],
+    /// Epochs that ended among the frames that are not sent.
+    skipped_turns: u64,
     /// When it last had a frame, counted in frames.
     used_at: u64,
     /// Whether it was not told to rest since.
@@ -162,7 +164,7 @@ impl Conductor {
     /// Waits until the frame is due and there is room for it, then gives it to its stream.
     async fn frame(&mut self, stored: StoredFrame) -> ControlFlow<()> {
         if stored.offset < self.skip_to {
-            return self.skip(&stored).await;
+            return self.skip(&stored);
         }
         let due = self.clock.due(stored.frame.received_ns, self.now());
         self.until(due).await?;
@@ -178,8 +180,11 @@ impl Conductor {
         };
         let part = self.part(&stored.frame.origin.stream)?;
         self.wake(part);
-        if self.turns_epoch(part, &stored) {
-            self.order(part, Order::NextEpoch);
+        let turns = self.turns_epoch(part, &stored);
+        match std::mem::take(&mut self.parts[part].skipped_turns) {
+            0 if turns => self.order(part, Order::NextEpoch),
+            0 => {}
+            skipped => self.order(part, Order::SkipEpochs(skipped + u64::from(turns))),
         }
         let progress = &self.shared.progress;
         if progress.read.fetch_add(1, Relaxed) == 0 {
@@ -192,13 +197,10 @@ impl Conductor {
     }
 
     /// Takes note of the epoch of a frame that is not sent.
-    async fn skip(&mut self, stored: &StoredFrame) -> ControlFlow<()> {
+    fn skip(&mut self, stored: &StoredFrame) -> ControlFlow<()> {
         let part = self.part(&stored.frame.origin.stream)?;
-        if self.turns_epoch(part, stored) {
-            // No frame bounds these orders, so there may be no room. A stream without frames takes them at once; one that
-            // has ended takes none.
-            let _ = self.parts[part].orders_tx.send(Order::NextEpoch).await;
-        }
+        // Told with the first frame that is sent: every order keeps to the bound of `ORDERS_MAX`.
+        self.parts[part].skipped_turns += u64::from(self.turns_epoch(part, stored));
         if *self.stops.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -258,7 +260,14 @@ impl Conductor {
         self.shared.progress.streams.fetch_add(1, Relaxed);
         // The first frame of a stream sets its origin.
         let origin = (SourceKind::ArchivedReplay, u64::MAX);
-        self.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0, is_awake: false });
+        self.parts.push(Part {
+            orders_tx,
+            origin,
+            next: [0; 2],
+            skipped_turns: 0,
+            used_at: 0,
+            is_awake: false,
+        });
         part
     }
 

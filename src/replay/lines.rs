@@ -25,6 +25,8 @@ pub(super) enum Order {
     Frame(Frame),
     /// What follows belongs to the next epoch.
     NextEpoch,
+    /// So many epochs went by in the run that is gone on with; before the first frame.
+    SkipEpochs(u64),
     /// Give the connection back; what follows needs another.
     Rest,
 }
@@ -272,6 +274,10 @@ impl Lines {
     fn take(&mut self, order: Option<Order>) {
         match order {
             Some(Order::Frame(frame)) => self.take_frame(frame),
+            Some(Order::SkipEpochs(count)) => {
+                self.epoch += count;
+                self.books.turns += count;
+            }
             Some(Order::NextEpoch) => self.finish = Some(Finish::NextEpoch),
             Some(Order::Rest) => self.finish = Some(Finish::Rest),
             None => self.finish = Some(Finish::End),
