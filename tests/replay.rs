@@ -263,15 +263,18 @@ fn a_replay_that_goes_on_behind_an_epoch_does_not_take_new_frames_for_old_ones()
     }
     recorded.stop();
     let archive = archive_of(&recorded);
-    let mut daemon = Daemon::start("");
-    // As if it had been interrupted between the epochs; sequences begin at 0 in both.
-    let first = replay(&archive, daemon.address(), &["--speed", "max", "--to-offset", "50"], 0);
-    let epoch = first["epoch"].to_string();
-    let args = ["--speed", "max", "--epoch", &epoch, "--skip-to", "50"];
-    let second = replay(&archive, daemon.address(), &args, 0);
-    assert_eq!((&second["sent"], &second["already"]), (&50.into(), &0.into()), "{second}");
-    daemon.stop();
-    assert_same(&daemon.archived(), &recorded.archived());
+    // As if it had been interrupted between the epochs, and in the second; sequences begin at 0 in both.
+    for done in [50, 60] {
+        let mut daemon = Daemon::start("");
+        let done_text = done.to_string();
+        let first = replay(&archive, daemon.address(), &["--speed", "max", "--to-offset", &done_text], 0);
+        let epoch = first["epoch"].to_string();
+        let args = ["--speed", "max", "--epoch", &epoch, "--skip-to", &done_text];
+        let second = replay(&archive, daemon.address(), &args, 0);
+        assert_eq!((&second["sent"], &second["already"]), (&(100 - done).into(), &0.into()), "{second}");
+        daemon.stop();
+        assert_same(&daemon.archived(), &recorded.archived());
+    }
 }
 
 #[test]
