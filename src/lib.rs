@@ -17,11 +17,18 @@
 //! 2. [`pipeline::queue`] keeps them in two lanes, [`pipeline::fan_in`] picks what goes next, emergencies first;
 //! 3. [`pipeline::processor`] counts, logs, broadcasts ([`pipeline::fanout`]) and hands on;
 //! 4. [`archive`] writes and syncs them together, then tells which positions became durable;
-//! 5. [`ingest::stream`] takes note, and the session writes the ACK.
+//! 5. [`ingest::stream`] takes note, and the session writes the ACK;
+//! 6. [`feed::tail`] keeps the newest durable frames for subscribers, and [`feed`] serves who is behind from the log,
+//!    which it reads as an [`archive::History`].
+//!
+//! What becomes of a segment once it is full: the archive's `upkeep` builds its `index`, which saves readers most of the
+//! reading, exports it ([`archive::export`]), and removes it when it is due.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
-//! sessions are built on, [`cli`] is the command line, `client` the other side of the wire, [`sim`] a fleet of such
-//! clients, [`replay`] another that sends what an archive holds, [`demo`] the RFC's scenario.
+//! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
+//! line, [`archive::cli`] what it has for archives. The other side of the wire: `client` is who sends frames, [`sim`] a
+//! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`demo`] is the
+//! RFC's scenario.
 //!
 //! # What holds everywhere
 //!
@@ -30,8 +37,11 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`connection`] < [`ingest`] < [`config`], [`daemon`]: imports point
-//!   down only. [`pipeline`] and [`archive`] do not know each other.
+//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`connection`] < [`ingest`], [`feed`] < [`config`] <
+//!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor
+//!   do [`ingest`] and [`feed`].
+//! * `client` < [`sim`], [`replay`], and [`tail`]: they know [`frame`] and [`wire`], [`replay`] the [`archive`] it reads;
+//!   nothing of the daemon, but that [`tail`] has the heartbeat of [`connection`].
 
 pub mod actor;
 pub mod archive;

@@ -15,7 +15,9 @@
 //! A stream begins with the epoch of the run. Where its frames change their own epoch, or a sequence does not rise within
 //! its lane, it says BYE and goes on with the next higher epoch, so that sequences stay as they are. Which frame has
 //! which epoch follows from the range alone. So a run that is started again with the same range and epoch finds by what
-//! the daemon says (`resume_next`, and `fenced` with the stream's current epoch) what it need not send again.
+//! the daemon says (`resume_next`, and `fenced` with the stream's current epoch) what it need not send again. It must read
+//! the range from its beginning for that, also where it sends from further on ([`Plan::skip_to`]), and ends where
+//! retention has removed a part of it.
 //!
 //! # Limits
 //!
@@ -75,6 +77,9 @@ pub struct Plan {
     pub epoch: u64,
     /// Whether an earlier run had this epoch: what the daemon has of it is not sent again.
     pub goes_on: bool,
+    /// Frames of the range below this offset are not sent, and no time passes for them: an earlier run of this range and
+    /// epoch was acknowledged them ([`Report::go_on_from`]). They are read all the same, for the epochs of what follows.
+    pub skip_to: u64,
     /// Connections at a time.
     pub connections: usize,
     /// After a stop: how long to wait for what was sent and is not acknowledged.
@@ -130,14 +135,15 @@ pub async fn run(plan: Plan, control: Arc<Control>, progress: Arc<Progress>) -> 
         control,
         progress,
     });
-    let is_limited = plan.filter.limit.is_some();
-    let (items, reading) = reading::start(plan.dir, plan.filter, Arc::clone(&shared.progress)).await?;
+    let (items, reading) =
+        reading::start(plan.dir, plan.filter, plan.goes_on, Arc::clone(&shared.progress)).await?;
     let clock = clock::Clock::new(plan.speed, plan.gap_max);
-    let ended = Conductor::new(Arc::clone(&shared), clock, items, plan.connections.max(1)).run().await;
+    let conductor = Conductor::new(Arc::clone(&shared), clock, items, plan.connections.max(1));
+    let ended = conductor.skipping_to(plan.skip_to).run().await;
     if let Err(error) = reading.await
         && let Ok(panic) = error.try_into_panic()
     {
         std::panic::resume_unwind(panic);
     }
-    Ok(Report::new(&shared, ended, started.elapsed(), is_limited))
+    Ok(Report::new(&shared, ended, started.elapsed()))
 }

@@ -389,13 +389,38 @@ fn cat_filters_and_writes_its_keys_in_order() {
 }
 
 #[test]
+fn a_choice_that_no_frame_can_meet_is_bad_usage() {
+    let commands: [&[&str]; 3] = [
+        &["archive", "cat", "/nonexistent"],
+        &["archive", "export", "/nonexistent", "--out", "/nonexistent"],
+        &["replay", "--archive", "/nonexistent"],
+    ];
+    for command in commands {
+        for (choice, named) in [
+            (&["--from", "6", "--to", "5"][..], "--from 1970-01-01T00:00:06.000000000Z is not before --to"),
+            (&["--from-offset", "9", "--to-offset", "9"], "--from-offset 9 is not below --to-offset 9"),
+            (&["--limit", "0"], "'--limit <COUNT>'"),
+        ] {
+            let (_, said) = expect_exit(aggregator(command).args(choice), 2);
+            assert!(said.contains(named), "{command:?} {choice:?}: {said}");
+        }
+    }
+    let (_, said) = expect_exit(&mut aggregator(["replay", "--archive", "d", "--speed", "-1"]), 2);
+    assert!(said.contains("'-1' for '--speed <N|max>': expected a number above 0, or max"), "{said}");
+}
+
+#[test]
 fn every_command_explains_itself() {
     for (args, parts) in [
         (&["--help"][..], &["run", "check", "demo", "archive", "--config"][..]),
         (&["run", "--help"], &["--config", "--ready-file", "--simulate"]),
         (&["check", "--help"], &["--config"]),
         (&["demo", "--help"], &["RFC"]),
-        (&["archive", "--help"], &["ls", "verify", "cat"]),
+        (&["archive", "--help"], &["ls", "verify", "cat", "export", "repair"]),
+        (&["archive", "export", "--help"], &["--out", "--format", "--source", "parquet"]),
+        (&["archive", "repair", "--help"], &["--out", "data_dir"]),
+        (&["replay", "--help"], &["--archive", "--connect", "--speed", "--epoch", "--skip-to", "SIGUSR1"]),
+        (&["tail", "--help"], &["--connect", "--from", "--policy", "--token-file"]),
         (&["archive", "ls", "--help"], &["segments"]),
         (&["archive", "verify", "--help"], &["damage"]),
         (&["archive", "cat", "--help"], &["--source", "--priority", "--kind", "--format", "--limit"]),
@@ -421,17 +446,18 @@ fn simulate_prints_a_line_a_second_until_it_is_stopped() {
     let mut lines = stdout.lines().map(|line| line.expect("reading its lines fails"));
     let first = lines.next().expect("a first line");
     let since_first = Instant::now();
-    let seen: Vec<_> = std::iter::once(first).chain(lines.by_ref().take(2)).collect();
+    let mut seen: Vec<_> = std::iter::once(first).chain(lines.by_ref().take(2)).collect();
     let elapsed = since_first.elapsed();
-    assert!(
-        (Duration::from_millis(1_500)..Duration::from_secs(4)).contains(&elapsed),
-        "two lines in {elapsed:?}"
-    );
+    assert!(elapsed >= Duration::from_millis(1_500), "two lines in {elapsed:?}");
+    // How soon all are connected is up to the machine.
+    while !seen.last().is_some_and(|line| line.contains("50 sources")) && since_first.elapsed() < LIMIT {
+        seen.extend(lines.next());
+    }
     for (second, line) in (1..).zip(&seen) {
         assert!(line.trim_start().starts_with(&format!("{second} s")), "{line}");
         assert!(line.contains("frames/s") && line.contains("archive ok"), "{line}");
     }
-    assert!(seen[2].contains("50 sources"), "{}", seen[2]);
+    assert!(seen.last().is_some_and(|line| line.contains("50 sources")), "{seen:?}");
     let stopped = Instant::now();
     assert_eq!(daemon.stop(), Some(0));
     assert!(stopped.elapsed() < Duration::from_secs(5), "the drain took {:?}", stopped.elapsed());

@@ -223,11 +223,11 @@ fn an_interrupted_replay_goes_on_where_it_was() {
     let (report, lines) = first.wait(1);
     let (acked, epoch) = (report["acked"].as_u64().unwrap(), report["epoch"].to_string());
     assert!(0 < acked && acked < 600 && report["sent"] == report["acked"], "{report}");
-    let from_offset = report["go_on_from"].to_string();
+    let skip_to = report["go_on_from"].to_string();
     let command = lines.last().unwrap();
-    assert!(command.ends_with(&format!("--from-offset {from_offset} --epoch {epoch}")), "{command}");
+    assert!(command.ends_with(&format!("--from-offset 0 --epoch {epoch} --skip-to {skip_to}")), "{command}");
 
-    let args = ["--speed", "max", "--from-offset", &from_offset, "--epoch", &epoch];
+    let args = ["--speed", "max", "--skip-to", &skip_to, "--epoch", &epoch];
     let second = replay(&archive, daemon.address(), &args, 0);
     assert_eq!(second["sent"], 600 - acked, "{second}");
     daemon.stop();
@@ -252,6 +252,44 @@ fn a_replay_that_was_killed_goes_on_with_the_epoch_of_its_first_line() {
     assert!(report["already"].as_u64() > Some(0), "nothing had arrived: {report}");
     daemon.stop();
     assert_same(&daemon.archived(), &recorded.archived());
+}
+
+#[test]
+fn a_replay_that_goes_on_behind_an_epoch_does_not_take_new_frames_for_old_ones() {
+    let mut recorded = Daemon::start("");
+    for epoch in ["9000000000000", "9000000000001"] {
+        let args = "--satellites 1 --replays 0 --frames 50 --emergency-ratio 0 --epoch";
+        simulate(&recorded, &format!("{args} {epoch}"));
+    }
+    recorded.stop();
+    let archive = archive_of(&recorded);
+    // As if it had been interrupted between the epochs, and in the second; sequences begin at 0 in both.
+    for done in [50, 60] {
+        let mut daemon = Daemon::start("");
+        let done_text = done.to_string();
+        let first = replay(&archive, daemon.address(), &["--speed", "max", "--to-offset", &done_text], 0);
+        let epoch = first["epoch"].to_string();
+        let args = ["--speed", "max", "--epoch", &epoch, "--skip-to", &done_text];
+        let second = replay(&archive, daemon.address(), &args, 0);
+        assert_eq!((&second["sent"], &second["already"]), (&(100 - done).into(), &0.into()), "{second}");
+        daemon.stop();
+        assert_same(&daemon.archived(), &recorded.archived());
+    }
+}
+
+#[test]
+fn an_epoch_that_another_replay_has_passed_is_refused_and_nothing_counts_as_there() {
+    let mut recorded = Daemon::start("");
+    simulate(&recorded, "--satellites 2 --replays 0 --frames 50");
+    recorded.stop();
+    let archive = archive_of(&recorded);
+    let mut daemon = Daemon::start("");
+    replay(&archive, daemon.address(), &["--speed", "max", "--source", "1"], 0);
+    let report = replay(&archive, daemon.address(), &["--speed", "max", "--source", "1", "--epoch", "5"], 1);
+    assert_eq!((&report["acked"], &report["already"]), (&0.into(), &0.into()), "{report}");
+    let error = report["streams"][0]["error"].as_str().unwrap();
+    assert!(error.contains("with --epoch 5 does not come") && error.contains("without --epoch"), "{error}");
+    daemon.stop();
 }
 
 #[test]
@@ -298,6 +336,75 @@ fn a_signal_pauses_and_another_one_goes_on() {
     peer.send(&ServerMessage::Bye(Bye { next: [0, 30] }));
     let (report, _) = replay.wait(0);
     assert_eq!((&report["acked"], &report["sent"]), (&30.into(), &30.into()));
+}
+
+#[test]
+fn a_connection_lost_in_a_pause_is_taken_up_again_and_stays_silent() {
+    let mut recorded = Daemon::start("");
+    simulate(&recorded, "--satellites 1 --replays 0 --frames 30 --emergency-ratio 0");
+    recorded.stop();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let replay = Replay::start(&archive_of(&recorded), listener.local_addr().unwrap(), &["--speed", "max"]);
+    let mut peer = Peer::accept(&listener, 10 * 276);
+    for sequence in 0..10 {
+        assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
+    }
+    replay.signal(Signal::USR1);
+    replay.wait_line("paused");
+    drop(peer);
+    let mut peer = Peer::accept(&listener, 1 << 30);
+    // What is sent again would come between the two answers at the latest.
+    for nonce in [1, 2] {
+        peer.send(&ServerMessage::Ping(nonce));
+        assert_eq!(peer.next(), ClientMessage::Pong(nonce));
+    }
+    replay.signal(Signal::USR1);
+    replay.wait_line("going on");
+    for sequence in 0..30 {
+        assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
+    }
+    assert_eq!(peer.next(), ClientMessage::Bye(Bye { next: [0, 30] }));
+    peer.send(&ServerMessage::Bye(Bye { next: [0, 30] }));
+    let (report, _) = replay.wait(0);
+    assert_eq!((&report["acked"], &report["sent"], &report["resent"]), (&30.into(), &30.into(), &10.into()));
+}
+
+#[test]
+fn what_retention_took_is_named_where_it_was_asked_for_and_ends_a_replay_that_goes_on() {
+    let mut recorded = Daemon::start("");
+    simulate(&recorded, "--satellites 1 --replays 0 --frames 1200 --payload 16000");
+    recorded.stop();
+    let archive = archive_of(&recorded);
+    let names =
+        std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut bases: Vec<u64> = names.filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+    bases.sort_unstable();
+    assert!(bases.len() > 1, "{bases:?}");
+    let (oldest, removed) = (bases[1], format!("offsets 0..{} were removed by retention", bases[1]));
+    std::fs::remove_file(archive.join(format!("{:020}.seg", 0))).unwrap();
+
+    let mut daemon = Daemon::start("");
+    let asked = replay(&archive, daemon.address(), &["--speed", "max", "--from-offset", "0"], 1);
+    assert_eq!(
+        (&asked["problems"][0], &asked["acked"]),
+        (&removed.as_str().into(), &(1_200 - oldest).into())
+    );
+    let epoch = asked["epoch"].to_string();
+    let again = replay(&archive, daemon.address(), &["--speed", "max", "--epoch", &epoch], 1);
+    let problem = again["problems"][0].as_str().unwrap();
+    assert!(
+        problem.starts_with(&removed) && problem.contains(&format!("--from-offset {oldest} ")),
+        "{again}"
+    );
+    assert_eq!((&again["sent"], &again["already"]), (&0.into(), &0.into()), "{again}");
+
+    // Without either it begins with the oldest frame there is, and says so in the command that goes on.
+    let whole = Replay::start(&archive, daemon.address(), &["--speed", "max"]);
+    let command = whole.wait_line("to go on after an interruption");
+    assert!(command.contains(&format!(" --from-offset {oldest} --epoch ")), "{command}");
+    let (report, _) = whole.wait(0);
+    assert_eq!(report["acked"], 1_200 - oldest, "{report}");
+    daemon.stop();
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::{DiskStorage, ReadError, StorageError};
 
 pub use cat::{CatArgs, Format, cat};
 pub use export::{ExportArgs, export};
-pub use filter::{FilterArgs, Kind, Priority, TimeError, parse_time};
+pub use filter::{FilterArgs, FilterError, Kind, Priority, TimeError, parse_time};
 pub use ls::{LsArgs, ls};
 pub use repair::{RepairArgs, RepairError, repair};
 pub use verify::{VerifyArgs, verify};
@@ -67,8 +67,22 @@ pub enum CommandError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// No archive where one was expected.
-    #[error("{} holds no archive: there are no segments in it or in its directory `archive`", .0.display())]
+    #[error(
+        "{} holds no archive: there are no segments in it or in its directory `archive`; name the daemon's data_dir",
+        .0.display()
+    )]
     NoArchive(PathBuf),
+    /// Nothing where an archive was expected.
+    #[error("{} cannot be looked into: {source}; name the daemon's data_dir", path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// No frame can be what was asked for.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The export failed.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -98,6 +112,9 @@ impl From<StorageError> for CommandError {
 
 /// The archive directory that `dir` names, itself or its `archive`.
 pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
+    if let Err(source) = std::fs::read_dir(dir) {
+        return Err(CommandError::NoDirectory { path: dir.to_owned(), source });
+    }
     let inner = dir.join("archive");
     for candidate in [dir, &inner] {
         if candidate.is_dir() && !list_segments(&DiskStorage, candidate)?.is_empty() {
@@ -105,4 +122,9 @@ pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
         }
     }
     Err(CommandError::NoArchive(dir.to_owned()))
+}
+
+/// The offset at which the oldest segment in `dir` begins; 0 where there is none.
+pub(crate) fn oldest_offset(dir: &Path) -> Result<u64, CommandError> {
+    Ok(list_segments(&DiskStorage, dir)?.first().copied().unwrap_or(0))
 }

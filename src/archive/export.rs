@@ -123,6 +123,8 @@ pub struct Exported {
     pub lost: u64,
     /// The lowest of them.
     pub first_lost: Option<u64>,
+    /// Segments that retention removed before they were exported.
+    pub expired: u64,
 }
 
 impl Exported {
@@ -130,6 +132,7 @@ impl Exported {
         self.files += other.files;
         self.rows += other.rows;
         self.bytes += other.bytes;
+        self.expired += other.expired;
         self.lose(other.first_lost, other.lost);
     }
 
@@ -230,7 +233,7 @@ impl Exporter {
             tell(0);
             match self.export_part(&out, log_id, base, &part, &Pace::Full, &tell) {
                 // Retention was quicker.
-                Err(ExportError::Gone { .. }) => {}
+                Err(ExportError::Gone { .. }) => exported.expired += 1,
                 result => exported.add(&result?),
             }
             passed += offsets.end - offsets.start;

@@ -1,7 +1,7 @@
 //! `replay`: a range of an archive, sent to a daemon.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{FAILED, fail};
-use crate::archive::cli::{FilterArgs, resolve};
+use super::{BAD_USAGE, FAILED, fail};
+use crate::archive::Filter;
+use crate::archive::cli::{FilterArgs, oldest_offset, resolve};
 use crate::config::{Secret, raise_open_file_limit};
 use crate::replay::{self, Control, Plan, Progress, Report, Speed};
 use crate::sim::cli::{duration, host_and_port};
@@ -43,7 +44,7 @@ pub(super) struct ReplayArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// How many times as fast as recorded, or max for as fast as the daemon takes it
-    #[arg(long, value_name = "N|max", default_value = "1")]
+    #[arg(long, value_name = "N|max", default_value = "1", allow_hyphen_values = true)]
     speed: Speed,
     /// Shorten longer times without a frame in the recording to this
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -51,6 +52,10 @@ pub(super) struct ReplayArgs {
     /// Go on with an earlier replay of this range, which said its epoch when it started
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 63))]
     epoch: Option<u64>,
+    /// Frames below this offset are acknowledged to the replay that is gone on with: they are not sent again, and no time
+    /// passes for them
+    #[arg(long, value_name = "OFFSET", requires = "epoch")]
+    skip_to: Option<u64>,
     /// Connections at a time, one per source and station; the one idle longest makes room
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     connections: u32,
@@ -75,19 +80,31 @@ enum Form {
 }
 
 impl ReplayArgs {
-    fn plan(&self) -> anyhow::Result<Plan> {
+    fn plan(&self, token: String) -> anyhow::Result<Plan> {
+        let dir = resolve(&self.archive)?;
+        let filter = Filter { from_offset: self.beginning(&dir)?, ..self.filter.filter() };
         Ok(Plan {
-            dir: resolve(&self.archive)?,
-            filter: self.filter.filter(),
+            dir,
+            filter,
             connect: self.connect.clone(),
-            token: self.token()?,
+            token,
             speed: self.speed,
             gap_max: self.max_gap,
             epoch: self.epoch.unwrap_or_else(Plan::epoch_now),
             goes_on: self.epoch.is_some(),
+            skip_to: self.skip_to.unwrap_or(0),
             connections: self.connections as usize,
             linger: self.linger,
         })
+    }
+
+    /// Where the range begins. What goes on needs the same beginning, whatever retention removes meanwhile.
+    fn beginning(&self, dir: &Path) -> anyhow::Result<u64> {
+        match self.filter.from_offset {
+            Some(offset) => Ok(offset),
+            None if self.epoch.is_some() => Ok(0),
+            None => Ok(oldest_offset(dir)?),
+        }
     }
 
     /// The credential, empty when there is none.
@@ -107,18 +124,23 @@ impl ReplayArgs {
 }
 
 pub(super) fn execute(args: &ReplayArgs) -> ExitCode {
-    match start(args) {
+    let token = match args.filter.check().map_err(anyhow::Error::from).and_then(|()| args.token()) {
+        Ok(token) => token,
+        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+    };
+    match start(args, token) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
         Err(error) => fail(FAILED, format_args!("{error:#}")),
     }
 }
 
-fn start(args: &ReplayArgs) -> anyhow::Result<bool> {
-    let plan = args.plan()?;
+fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
+    let plan = args.plan(token)?;
     raise_open_file_limit(u64::from(args.connections) + FILES_BESIDE_CONNECTIONS)?;
-    let epoch = plan.epoch;
-    say(&format!("epoch {epoch}; to go on after an interruption: {}", command(epoch, None)));
+    let (epoch, from_offset) = (plan.epoch, plan.filter.from_offset);
+    let command = |skip_to| go_on(std::env::args(), epoch, from_offset, skip_to);
+    say(&format!("epoch {epoch}; to go on after an interruption: {}", command(args.skip_to)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -127,12 +149,12 @@ fn start(args: &ReplayArgs) -> anyhow::Result<bool> {
     // A read of the archive must not delay the exit.
     runtime.shutdown_background();
     let Some(report) = report? else {
-        say(&format!("stopped at once; to go on: {}", command(epoch, None)));
+        say(&format!("stopped at once; to go on: {}", command(args.skip_to)));
         return Ok(false);
     };
     print_report(&report, args.report).context("cannot write the report")?;
     if !report.complete {
-        say(&format!("not complete; to go on: {}", command(epoch, report.go_on_from)));
+        say(&format!("not complete; to go on: {}", command(report.go_on_from)));
     }
     Ok(report.complete)
 }
@@ -198,13 +220,9 @@ impl Signals {
     }
 }
 
-/// The command line that goes on: this one, with `epoch` and, if there is one, another beginning.
-fn command(epoch: u64, from_offset: Option<u64>) -> String {
-    go_on(std::env::args(), epoch, from_offset)
-}
-
-fn go_on(args: impl Iterator<Item = String>, epoch: u64, from_offset: Option<u64>) -> String {
-    let replaced = |arg: &str| arg == "--epoch" || (arg == "--from-offset" && from_offset.is_some());
+/// The command line that goes on: this one, with the same beginning of the range, `epoch`, and what is acknowledged.
+fn go_on(args: impl Iterator<Item = String>, epoch: u64, from_offset: u64, skip_to: Option<u64>) -> String {
+    let replaced = |arg: &str| ["--epoch", "--from-offset", "--skip-to"].contains(&arg);
     let mut words = Vec::new();
     let mut args = args;
     while let Some(arg) = args.next() {
@@ -214,8 +232,8 @@ fn go_on(args: impl Iterator<Item = String>, epoch: u64, from_offset: Option<u64
             _ => words.push(quoted(arg)),
         }
     }
-    words.extend(from_offset.map(|offset| format!("--from-offset {offset}")));
-    words.push(format!("--epoch {epoch}"));
+    words.push(format!("--from-offset {from_offset} --epoch {epoch}"));
+    words.extend(skip_to.map(|offset| format!("--skip-to {offset}")));
     words.join(" ")
 }
 
@@ -248,19 +266,19 @@ fn say(line: &str) {
 mod tests {
     use super::*;
 
-    fn after(line: &str, from_offset: Option<u64>) -> String {
-        go_on(line.split(' ').map(str::to_owned), 77, from_offset)
+    fn after(line: &str, skip_to: Option<u64>) -> String {
+        go_on(line.split(' ').map(str::to_owned), 77, 9, skip_to)
     }
 
     #[test]
     fn the_command_to_go_on_is_this_one_with_its_epoch() {
         assert_eq!(
             after("ta replay --archive d --speed max", None),
-            "ta replay --archive d --speed max --epoch 77"
+            "ta replay --archive d --speed max --from-offset 9 --epoch 77"
         );
-        let again = "ta replay --epoch 5 --from-offset=9 --archive d --epoch=6";
-        assert_eq!(after(again, None), "ta replay --from-offset=9 --archive d --epoch 77");
-        assert_eq!(after(again, Some(12)), "ta replay --archive d --from-offset 12 --epoch 77");
+        let again = "ta replay --epoch 5 --from-offset=9 --archive d --skip-to 10 --epoch=6";
+        assert_eq!(after(again, None), "ta replay --archive d --from-offset 9 --epoch 77");
+        assert_eq!(after(again, Some(12)), "ta replay --archive d --from-offset 9 --epoch 77 --skip-to 12");
     }
 
     #[test]

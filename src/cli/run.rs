@@ -64,6 +64,7 @@ fn note(loaded: &Loaded) {
 async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     note_unbuilt(&config);
+    note_export(&config);
     let token = fleet_token(&config);
     anyhow::ensure!(
         !args.simulate || token.is_some(),
@@ -120,6 +121,16 @@ fn fleet_token(config: &Config) -> Option<String> {
 async fn is_true(mut flag: watch::Receiver<bool>) {
     if flag.wait_for(|flag| *flag).await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// An export that cannot begin is better known before the first segment is full.
+fn note_export(config: &Config) {
+    if let Some(export) = &config.archive.export
+        && !export.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.is_dir())
+    {
+        let path = export.display();
+        tracing::warn!(%path, "archive.export cannot be created: what it lies in is not there; create or mount it");
     }
 }
 

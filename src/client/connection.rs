@@ -54,9 +54,10 @@ impl From<io::Error> for Refusal {
 /// Connects and shakes hands; what came behind WELCOME is handed on. Cancel safe: a connection cut here sent
 /// no frame.
 pub(crate) async fn open(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
-    let mut socket = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    let mut socket = connected
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
+        .map_err(|error| Refusal::Lost(End::lost(format!("cannot connect to {address}: {error}"))))?;
     socket.set_nodelay(true)?;
     hold_little_unsent(&socket);
     let mut out = BytesMut::new();

@@ -44,6 +44,8 @@ pub(super) struct Conductor {
     /// What may still be read before something is acknowledged, in bytes.
     budget: Arc<Semaphore>,
     connections_max: usize,
+    /// Frames below this offset are not sent: an earlier run was acknowledged them.
+    skip_to: u64,
     parts: Vec<Part>,
     /// By the stream of the recording. A live one and a replay of it are one stream on the wire.
     by_stream: HashMap<StreamKey, usize>,
@@ -62,6 +64,8 @@ struct Part {
     origin: (SourceKind, u64),
     /// Lowest sequence that does not regress, per lane.
     next: [u64; 2],
+    /// Epochs that ended among the frames that are not sent.
+    skipped_turns: u64,
     /// When it last had a frame, counted in frames.
     used_at: u64,
     /// Whether it was not told to rest since.
@@ -83,6 +87,7 @@ impl Conductor {
             clock,
             items,
             connections_max,
+            skip_to: 0,
             parts: Vec::new(),
             by_stream: HashMap::new(),
             awake: Vec::new(),
@@ -93,12 +98,18 @@ impl Conductor {
         }
     }
 
+    /// Frames below `skip_to` are not sent. They count for epochs all the same, so that what follows is sent in those it
+    /// had in the run that was acknowledged them.
+    pub(super) fn skipping_to(self, skip_to: u64) -> Self {
+        Self { skip_to, ..self }
+    }
+
     /// Plays the range to its end or the stop, and waits for the streams.
     ///
     /// # Panics
     /// When a stream does.
     pub(super) async fn run(mut self) -> Performance {
-        let stopped_at = self.play().await;
+        let stopped_at = self.play().await.map(|offset| offset.max(self.skip_to));
         let Self { parts, mut tasks, mut problems, problems_more, items, .. } = self;
         // Whoever reads learns by this that nobody listens any more, and the streams that no more frames come.
         drop((items, parts));
@@ -152,6 +163,9 @@ impl Conductor {
 
     /// Waits until the frame is due and there is room for it, then gives it to its stream.
     async fn frame(&mut self, stored: StoredFrame) -> ControlFlow<()> {
+        if stored.offset < self.skip_to {
+            return self.skip(&stored);
+        }
         let due = self.clock.due(stored.frame.received_ns, self.now());
         self.until(due).await?;
         let bytes = (stored.frame.payload.len() + FRAME_OVERHEAD_BYTES).min(UNACKED_BYTES_MAX);
@@ -166,7 +180,12 @@ impl Conductor {
         };
         let part = self.part(&stored.frame.origin.stream)?;
         self.wake(part);
-        self.turn_epoch(part, &stored);
+        let turns = self.turns_epoch(part, &stored);
+        match std::mem::take(&mut self.parts[part].skipped_turns) {
+            0 if turns => self.order(part, Order::NextEpoch),
+            0 => {}
+            skipped => self.order(part, Order::SkipEpochs(skipped + u64::from(turns))),
+        }
         let progress = &self.shared.progress;
         if progress.read.fetch_add(1, Relaxed) == 0 {
             progress.first_offset.store(stored.offset, Relaxed);
@@ -175,6 +194,14 @@ impl Conductor {
         progress.received_ns.store(stored.frame.received_ns, Relaxed);
         self.order(part, Order::Frame(Frame::new(stored, room)));
         ControlFlow::Continue(())
+    }
+
+    /// Takes note of the epoch of a frame that is not sent.
+    fn skip(&mut self, stored: &StoredFrame) -> ControlFlow<()> {
+        let part = self.part(&stored.frame.origin.stream)?;
+        // Told with the first frame that is sent: every order keeps to the bound of `ORDERS_MAX`.
+        self.parts[part].skipped_turns += u64::from(self.turns_epoch(part, stored));
+        if *self.stops.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// The moment by the clock of the recording, which has stood in pauses.
@@ -233,7 +260,14 @@ impl Conductor {
         self.shared.progress.streams.fetch_add(1, Relaxed);
         // The first frame of a stream sets its origin.
         let origin = (SourceKind::ArchivedReplay, u64::MAX);
-        self.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0, is_awake: false });
+        self.parts.push(Part {
+            orders_tx,
+            origin,
+            next: [0; 2],
+            skipped_turns: 0,
+            used_at: 0,
+            is_awake: false,
+        });
         part
     }
 
@@ -255,8 +289,9 @@ impl Conductor {
         self.awake.push(part);
     }
 
-    /// Goes on to the next epoch where the recording does, or where a sequence would not rise.
-    fn turn_epoch(&mut self, part: usize, stored: &StoredFrame) {
+    /// Takes note of a frame. Says whether it needs the next epoch: where the recording goes on to its next, or a sequence
+    /// would not rise.
+    fn turns_epoch(&mut self, part: usize, stored: &StoredFrame) -> bool {
         let frame = &stored.frame;
         let Part { origin, next, .. } = &mut self.parts[part];
         let recorded = (frame.source_kind, frame.origin.epoch);
@@ -268,9 +303,7 @@ impl Conductor {
         }
         *origin = recorded;
         next[frame.priority.lane()] = frame.sequence + 1;
-        if turns {
-            self.order(part, Order::NextEpoch);
-        }
+        turns
     }
 
     fn order(&self, part: usize, order: Order) {

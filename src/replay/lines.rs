@@ -25,6 +25,8 @@ pub(super) enum Order {
     Frame(Frame),
     /// What follows belongs to the next epoch.
     NextEpoch,
+    /// So many epochs went by in the run that is gone on with; before the first frame.
+    SkipEpochs(u64),
     /// Give the connection back; what follows needs another.
     Rest,
 }
@@ -75,9 +77,25 @@ pub(super) struct Lines {
     epoch: u64,
     /// The daemon's epoch of this stream, where an earlier run had come further: frames of epochs below are there.
     behind: Option<u64>,
+    /// The frames passed over for that. They are there only if this run comes to that epoch as well.
+    passed_over: PassedOver,
     message_bytes_max: u32,
     stopped_at: Option<Instant>,
     pub(super) books: Books,
+}
+
+/// Frames that count as acknowledged since the daemon is in a later epoch.
+#[derive(Debug, Default)]
+struct PassedOver {
+    count: u64,
+    lowest_offset: Option<u64>,
+}
+
+impl PassedOver {
+    fn note(&mut self, frame: &Frame) {
+        self.count += 1;
+        self.lowest_offset = Some(self.lowest_offset.map_or(frame.offset, |lowest| lowest.min(frame.offset)));
+    }
 }
 
 /// What became of a stream's frames.
@@ -110,6 +128,7 @@ impl Lines {
             lanes: [Lane::default(), Lane::default()],
             finish: None,
             behind: None,
+            passed_over: PassedOver::default(),
             message_bytes_max: u32::MAX,
             stopped_at: None,
             books: Books::default(),
@@ -149,6 +168,9 @@ impl Lines {
             Some(Finish::NextEpoch) => {
                 self.epoch += 1;
                 self.books.turns += 1;
+                if self.behind.is_some_and(|behind| self.epoch >= behind) {
+                    self.passed_over = PassedOver::default();
+                }
                 self.lanes = [Lane::default(), Lane::default()];
                 self.finish = None;
             }
@@ -162,9 +184,12 @@ impl Lines {
         self.behind = Some(epoch);
         for priority in FramePriority::ALL {
             let lane = &mut self.lanes[priority.lane()];
-            let books = &mut self.books;
+            let (books, passed_over) = (&mut self.books, &mut self.passed_over);
             let mut count = 0;
-            lane.drop_unsent(|_| count += 1);
+            lane.drop_unsent(|frame| {
+                passed_over.note(&frame);
+                count += 1;
+            });
             books.acked += count;
             self.shared.progress.acked.fetch_add(count, Relaxed);
             self.shared.progress.already.fetch_add(count, Relaxed);
@@ -174,6 +199,15 @@ impl Lines {
     /// The epoch an earlier run had come to, if this one has not come there yet.
     pub(super) fn behind(&self) -> Option<u64> {
         self.behind.filter(|behind| self.epoch < *behind && self.stopped_at.is_none())
+    }
+
+    /// The run is over. If it did not come to the epoch the daemon is in, what was passed over for that may not be there.
+    pub(super) fn take_back(&mut self) {
+        let PassedOver { count, lowest_offset } = std::mem::take(&mut self.passed_over);
+        self.books.acked -= count;
+        self.books.missing = self.books.missing.into_iter().chain(lowest_offset).min();
+        self.shared.progress.acked.fetch_sub(count, Relaxed);
+        self.shared.progress.already.fetch_sub(count, Relaxed);
     }
 
     /// Whether nothing was said in the current epoch yet, and `epoch` is a later one.
@@ -240,6 +274,10 @@ impl Lines {
     fn take(&mut self, order: Option<Order>) {
         match order {
             Some(Order::Frame(frame)) => self.take_frame(frame),
+            Some(Order::SkipEpochs(count)) => {
+                self.epoch += count;
+                self.books.turns += count;
+            }
             Some(Order::NextEpoch) => self.finish = Some(Finish::NextEpoch),
             Some(Order::Rest) => self.finish = Some(Finish::Rest),
             None => self.finish = Some(Finish::End),
@@ -251,6 +289,9 @@ impl Lines {
         let is_behind = self.behind.is_some_and(|behind| self.epoch < behind);
         let lane = &mut self.lanes[frame.priority.lane()];
         let is_durable = frame.sequence < lane.durable_next();
+        if is_behind {
+            self.passed_over.note(&frame);
+        }
         if is_durable || is_behind {
             self.books.acked += 1;
             self.shared.progress.acked.fetch_add(1, Relaxed);

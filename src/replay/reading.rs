@@ -27,7 +27,8 @@ pub(super) enum Read {
     Problem(String),
 }
 
-/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped.
+/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped. A run that goes on ends
+/// where a part is gone that the earlier one may have read.
 ///
 /// # Errors
 /// It cannot be opened.
@@ -37,10 +38,11 @@ pub(super) enum Read {
 pub(super) async fn start(
     dir: PathBuf,
     filter: Filter,
+    goes_on: bool,
     progress: Arc<Progress>,
 ) -> Result<(mpsc::Receiver<Read>, JoinHandle<()>), ReadError> {
     let opening = spawn_blocking(move || open(&dir, filter, &progress));
-    let (reader, from_offset) = match opening.await {
+    let reader = match opening.await {
         Ok(opened) => opened?,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -48,12 +50,12 @@ pub(super) async fn start(
         },
     };
     let (read_tx, read_rx) = mpsc::channel(BATCHES_MAX);
-    Ok((read_rx, spawn_blocking(move || read(reader, from_offset, &read_tx))))
+    Ok((read_rx, spawn_blocking(move || read(reader, goes_on, &read_tx))))
 }
 
 /// A range without an end is given one: where the log ends now. Else a replay into the daemon that writes the log would
 /// have no end.
-fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<(Reader, u64), ReadError> {
+fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<Reader, ReadError> {
     let mut to_end = Reader::open(dir, Filter { from_offset: u64::MAX, ..Filter::default() })?;
     while to_end.next().transpose()?.is_some() {}
     let end_offset = to_end.next_offset();
@@ -62,11 +64,10 @@ fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<(Reader, 
     progress.first_offset.store(filter.from_offset, Relaxed);
     progress.offset.store(filter.from_offset, Relaxed);
     progress.end_offset.store(to_offset, Relaxed);
-    let from_offset = filter.from_offset;
-    Ok((Reader::open(dir, filter)?, from_offset))
+    Reader::open(dir, filter)
 }
 
-fn read(reader: Reader, from_offset: u64, read_tx: &mpsc::Sender<Read>) {
+fn read(reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
     let mut batch = Batch::default();
     let mut is_over = false;
     for item in reader {
@@ -80,8 +81,15 @@ fn read(reader: Reader, from_offset: u64, read_tx: &mpsc::Sender<Read>) {
                 let (offsets, segment) = (damage.offsets, damage.segment.display());
                 Some(format!("offsets {offsets:?} are damaged ({segment}, bytes {:?})", damage.bytes))
             }
-            // From the beginning of the log means from the oldest there is.
-            Ok(Item::Expired(offsets)) if from_offset == 0 && offsets.start == 0 => None,
+            // An epoch that is not counted would make new frames look like those the daemon has.
+            Ok(Item::Expired(offsets)) if goes_on => {
+                is_over = true;
+                Some(format!(
+                    "offsets {offsets:?} were removed by retention: which epochs the earlier replay gave to what follows \
+                     cannot be told; replay the rest as a new one, with --from-offset {} and without --epoch",
+                    offsets.end
+                ))
+            }
             Ok(Item::Expired(offsets)) => Some(format!("offsets {offsets:?} were removed by retention")),
             Err(error) => {
                 is_over = true;

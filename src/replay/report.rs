@@ -19,7 +19,7 @@ pub struct Report {
     pub complete: bool,
     /// The epoch streams began with; to go on with an interrupted run.
     pub epoch: u64,
-    /// A run that goes on may begin at this offset; `None`: at the beginning of the range.
+    /// What lies below this offset is acknowledged: a run that goes on need not send it ([`Plan::skip_to`](super::Plan::skip_to)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub go_on_from: Option<u64>,
     /// Frames of the range that came due.
@@ -63,22 +63,21 @@ pub struct StreamReport {
 }
 
 impl Report {
-    pub(super) fn new(shared: &Shared, ended: Performance, elapsed: Duration, is_limited: bool) -> Self {
+    pub(super) fn new(shared: &Shared, ended: Performance, elapsed: Duration) -> Self {
         let Performance { streams, stopped_at, mut problems } = ended;
         let missing = streams.iter().filter_map(|ended| ended.books.missing).chain(stopped_at).min();
-        // From the middle, epochs are counted as from the beginning only while no stream has gone on to its next.
-        let counts_alike = streams.iter().all(|ended| ended.books.turns == 0);
         if stopped_at.is_some() {
             problems.push("stopped before the end of the range".to_owned());
         }
-        let complete = problems.is_empty() && missing.is_none();
+        let is_refused = streams.iter().any(|ended| ended.error.is_some());
+        let complete = problems.is_empty() && missing.is_none() && !is_refused;
         let counts = shared.progress.counts();
         let Counts { read, sent, acked, already, resent, duplicates, reconnects, .. } = counts;
         let elapsed_s = elapsed.as_secs_f64();
         Self {
             complete,
             epoch: shared.epoch,
-            go_on_from: missing.filter(|_| counts_alike && !is_limited),
+            go_on_from: missing,
             read,
             sent,
             acked,

@@ -48,6 +48,7 @@ impl Stream {
     /// Runs the stream until its orders end.
     pub(super) async fn run(mut self) -> Ended {
         let error = self.play().await.err();
+        self.lines.take_back();
         if let Some(error) = &error {
             tracing::debug!(stream = %self.stream, %error, "the stream is refused");
             self.shared.progress.set_trouble(&format!("{}: {error}", self.stream));
@@ -65,11 +66,14 @@ impl Stream {
             self.connections().await?;
         }
         match self.lines.behind() {
-            Some(epoch) => Err(SourceError::Refused {
-                code: ErrorCode::Fenced as u16,
-                detail: epoch,
-                text: format!("epoch {epoch} of this stream is none of this range"),
-            }),
+            Some(epoch) => {
+                let text = format!(
+                    "the daemon is in epoch {epoch} of this stream, to which a replay of this range with --epoch {} does not \
+                     come: another one came in between, replay the range as a new one, without --epoch",
+                    self.shared.epoch
+                );
+                Err(SourceError::Refused { code: ErrorCode::Fenced as u16, detail: epoch, text })
+            }
             None => Ok(()),
         }
     }

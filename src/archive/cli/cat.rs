@@ -36,6 +36,7 @@ pub enum Format {
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
 pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    args.filter.check()?;
     let dir = resolve(&args.dir)?;
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
     let mut damaged: Option<(u64, u64)> = None;

@@ -34,6 +34,7 @@ pub struct ExportArgs {
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
 pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    args.filter.check()?;
     let config = ExportConfig { dir: resolve(&args.dir)?, out: args.out.clone(), format: args.format };
     let started = Instant::now();
     let bar = io::stderr().is_terminal().then(new_bar);
@@ -50,13 +51,17 @@ pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandErro
 }
 
 fn report(exported: &Exported, elapsed: Duration, out: &mut impl Write) -> io::Result<()> {
-    let Exported { files, rows, bytes, .. } = exported;
+    let Exported { files, rows, bytes, expired, .. } = exported;
     let seconds = elapsed.as_secs_f64();
     let rate = *rows as f64 / seconds.max(1e-3);
     writeln!(
         out,
         "exported {rows} rows to {files} files, {bytes} bytes, in {seconds:.1} s ({rate:.0} rows/s)"
-    )
+    )?;
+    match expired {
+        0 => Ok(()),
+        _ => writeln!(out, "{expired} segments were removed by retention before they were exported"),
+    }
 }
 
 fn new_bar() -> ProgressBar {

@@ -1,6 +1,6 @@
 //! Which frames a command is about: the same flags wherever an archive is read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::archive::Filter;
 use crate::frame::{FramePriority, Selection, SourceKind};
@@ -31,11 +31,51 @@ pub struct FilterArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub to: Option<i64>,
     /// At most this many frames
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 }
 
+/// Why no frame can be what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// The times are the wrong way round, or the same.
+    #[error("--from {} is not before --to {}: expected an earlier time, as frames received at --to are not in the range",
+        humantime::format_rfc3339_nanos(time(*from)), humantime::format_rfc3339_nanos(time(*to)))]
+    Times {
+        /// Unix nanoseconds.
+        from: i64,
+        /// Unix nanoseconds.
+        to: i64,
+    },
+    /// The offsets are the wrong way round, or the same.
+    #[error(
+        "--from-offset {from} is not below --to-offset {to}: expected a lower one, as --to-offset is not in the range"
+    )]
+    Offsets {
+        /// The first.
+        from: u64,
+        /// Behind the last.
+        to: u64,
+    },
+}
+
 impl FilterArgs {
+    /// Whether there can be frames that these flags describe.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn check(&self) -> Result<(), FilterError> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(FilterError::Times { from, to });
+        }
+        match (self.from_offset.unwrap_or(0), self.to_offset) {
+            (from, Some(to)) if from >= to => Err(FilterError::Offsets { from, to }),
+            _ => Ok(()),
+        }
+    }
+
     /// The filter these flags describe.
     #[must_use]
     pub fn filter(&self) -> Filter {
@@ -139,6 +179,11 @@ fn digits(text: &str) -> Result<u64, TimeError> {
     text.parse().map_err(|_| TimeError::Range)
 }
 
+/// A time the command line can have.
+fn time(unix_ns: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(unix_ns.max(0).unsigned_abs())
+}
+
 fn unix_ns(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
@@ -157,6 +202,23 @@ mod tests {
         }
         assert_eq!(parse_time("0"), Ok(0));
         assert_eq!(parse_time("1.000000001"), Ok(1_000_000_001));
+    }
+
+    #[test]
+    fn a_choice_that_no_frame_can_meet_is_refused() {
+        let times = |from, to| FilterArgs { from: Some(from), to: Some(to), ..FilterArgs::default() };
+        assert_eq!(times(5, 6).check(), Ok(()));
+        let error =
+            times(1_785_585_600_000_000_000, 1_785_585_600_000_000_000).check().unwrap_err().to_string();
+        assert!(
+            error.starts_with("--from 2026-08-01T12:00:00.000000000Z is not before --to 2026-08"),
+            "{error}"
+        );
+        let offsets =
+            |from, to| FilterArgs { from_offset: from, to_offset: Some(to), ..FilterArgs::default() };
+        assert_eq!(offsets(Some(8), 9).check(), Ok(()));
+        assert_eq!(offsets(Some(9), 9).check(), Err(FilterError::Offsets { from: 9, to: 9 }));
+        assert_eq!(offsets(None, 0).check(), Err(FilterError::Offsets { from: 0, to: 0 }));
     }
 
     #[test]

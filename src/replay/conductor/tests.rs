@@ -36,7 +36,14 @@ fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
     for source_id in 0..sources {
         let (orders_tx, orders_rx) = mpsc::channel(ORDERS_MAX);
         let origin = (ArchivedReplay, u64::MAX);
-        conductor.parts.push(Part { orders_tx, origin, next: [0; 2], used_at: 0, is_awake: false });
+        conductor.parts.push(Part {
+            orders_tx,
+            origin,
+            next: [0; 2],
+            skipped_turns: 0,
+            used_at: 0,
+            is_awake: false,
+        });
         for source_kind in [LiveUplink, ArchivedReplay] {
             conductor.by_stream.insert(key(source_id, source_kind), source_id as usize);
         }
@@ -81,6 +88,7 @@ fn told(orders: &mut mpsc::Receiver<Order>) -> Vec<String> {
     let text = |order| match order {
         Order::Frame(frame) => crate::client::Kept::sequence(&frame).to_string(),
         Order::NextEpoch => "next epoch".to_owned(),
+        Order::SkipEpochs(count) => format!("skip {count}"),
         Order::Rest => "rest".to_owned(),
     };
     std::iter::from_fn(|| orders.try_recv().ok().map(text)).collect()
@@ -208,4 +216,41 @@ async fn reading_stops_while_the_memory_for_frames_is_used_up() {
         drop(second);
     };
     tokio::join!(conductor.run(), watch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_run_was_acknowledged_counts_for_epochs_and_takes_no_time() {
+    let frames = || {
+        let frame = |offset, epoch, sequence| {
+            of(offset, offset as i64 * 60_000, key(0, LiveUplink), epoch, Routine, sequence)
+        };
+        vec![frame(10, 7, 5), frame(11, 8, 0), frame(12, 8, 1), frame(13, 9, 0)]
+    };
+    let next = "next epoch";
+    for (skip_to, expected, elapsed_s) in [
+        (0, vec!["5", next, "0", "1", next, "0"], 180),
+        (11, vec![next, "0", "1", next, "0"], 120),
+        (12, vec!["skip 1", "1", next, "0"], 60),
+        (13, vec!["skip 2", "0"], 0),
+        (14, vec![], 0),
+    ] {
+        let Bench { conductor, items_tx, mut orders, .. } = bench(Speed::Times(1.0), 1, 1);
+        let start = Instant::now();
+        items_tx.send(Read::Frames(frames())).await.unwrap();
+        drop(items_tx);
+        conductor.skipping_to(skip_to).run().await;
+        assert_eq!(
+            (told(&mut orders[0]), start.elapsed().as_secs()),
+            (expected.iter().map(ToString::to_string).collect(), elapsed_s)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_frames_are_skipped_takes_nothing_back() {
+    let Bench { conductor, control, items_tx, mut orders } = bench(Speed::Max, 1, 1);
+    items_tx.send(Read::Frames((0..4).map(|at| stored(at, 0)).collect())).await.unwrap();
+    control.stop();
+    let ended = conductor.skipping_to(9).run().await;
+    assert_eq!((ended.stopped_at, told(&mut orders[0]).len()), (Some(9), 0));
 }

@@ -191,6 +191,24 @@ async fn epochs_before_the_daemons_are_passed_over() {
     let (epoch, ()) = tokio::join!(wanted, orders);
     assert_eq!((epoch, bench.lines.behind(), bench.lines.kept()), (102, None, 1));
     assert_eq!(bench.lines.books.acked, 5);
+    bench.lines.take_back();
+    assert_eq!(bench.lines.books.acked, 5, "it has come there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_passed_over_for_an_epoch_that_never_comes_is_missing() {
+    let mut bench = bench(true);
+    bench.frames(Emergency, 7..9).await;
+    bench.frames(Routine, 2..3).await;
+    bench.lines.catch_up(102);
+    bench.order(Order::NextEpoch).await;
+    bench.lines.go_on();
+    bench.frames(Routine, 11..12).await;
+    assert_eq!((bench.lines.behind(), bench.lines.books.acked), (Some(102), 4));
+    bench.lines.take_back();
+    assert_eq!((bench.lines.books.acked, bench.lines.books.missing), (0, Some(2)));
+    let counts = bench.shared.progress.counts();
+    assert_eq!((counts.acked, counts.already), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
