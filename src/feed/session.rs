@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::catch_up::{CatchUp, Chunk};
@@ -180,6 +181,9 @@ impl<'a> Session<'a> {
                 ready = self.socket.ready(interest) => {
                     if ready?.is_readable() {
                         self.read()?;
+                        // A socket that stays ready never makes its task wait: one subscriber that does not stop
+                        // talking would keep the thread, and with it the runtime's look at all other sockets.
+                        yield_now().await;
                     }
                 }
                 read = self.catch_up.progress() => {
@@ -195,7 +199,7 @@ impl<'a> Session<'a> {
                 }
                 _ = self.ending.changed() => {}
                 () = &mut timer => {}
-                () = tokio::task::yield_now(), if has_more => {}
+                () = yield_now(), if has_more => {}
             }
             self.act_on_time()?;
         }
@@ -282,18 +286,17 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Reads once; the socket stays ready while there is more.
     fn read(&mut self) -> Result<(), Ended> {
-        loop {
-            self.input.reserve(READ_BYTES);
-            match self.socket.try_read_buf(&mut self.input) {
-                Ok(0) => return Err(Ended::Eof),
-                Ok(_) => {
-                    self.clock.heard(Instant::now());
-                    self.take_in()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
+        self.input.reserve(READ_BYTES);
+        match self.socket.try_read_buf(&mut self.input) {
+            Ok(0) => Err(Ended::Eof),
+            Ok(_) => {
+                self.clock.heard(Instant::now());
+                self.take_in()
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
