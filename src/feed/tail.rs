@@ -45,6 +45,8 @@ struct Pending {
 struct Run {
     first_offset: u64,
     batches: Vec<Arc<[Frame]>>,
+    /// As [`Pending::bytes`] counts it, until it is encoded.
+    bytes: usize,
 }
 
 /// Encoded frames with offsets that follow each other. Cheap to clone.
@@ -107,14 +109,13 @@ impl Tail {
         let bytes: usize = commit.frames.iter().flat_map(|batch| batch.iter()).map(deliver_bytes).sum();
         let mut pending = lock(&self.pending);
         if pending.bytes > 0 && pending.bytes + bytes > self.bytes_max / PENDING_DIVISOR {
-            pending.commits.clear();
-            pending.bytes = 0;
+            let let_go: usize = pending.commits.drain(..).map(|run| run.bytes).sum();
+            pending.bytes -= let_go;
             pending.skipped_to = Some(commit.next_offset);
         } else {
+            let Commit { first_offset, frames, .. } = *commit;
             pending.bytes += bytes;
-            pending
-                .commits
-                .push_back(Run { first_offset: commit.first_offset, batches: commit.frames.to_vec() });
+            pending.commits.push_back(Run { first_offset, batches: frames.to_vec(), bytes });
         }
         drop(pending);
         self.work.notify_one();
@@ -135,9 +136,12 @@ impl Tail {
                 (None, None) => self.work.notified().await,
                 (run, skipped_to) => {
                     if let Some(offset) = skipped_to {
-                        lock(&self.ring).restart(offset);
+                        lock(&self.ring).skip_to(offset);
                     }
-                    self.encode(run.as_ref());
+                    if let Some(run) = run {
+                        self.encode(&run);
+                    }
+                    self.announce();
                     // Encoding is work: others get their turn in between.
                     tokio::task::yield_now().await;
                 }
@@ -151,22 +155,20 @@ impl Tail {
         self.work.notify_one();
     }
 
-    fn encode(&self, run: Option<&Run>) {
-        let mut encoder = run.map(|run| Encoder::new(run.first_offset));
-        for frame in run.iter().flat_map(|run| run.batches.iter()).flat_map(|batch| batch.iter()) {
-            let Some(encoder) = &mut encoder else { break };
+    fn encode(&self, run: &Run) {
+        let mut encoder = Encoder::new(run.first_offset);
+        for frame in run.batches.iter().flat_map(|batch| batch.iter()) {
             if encoder.is_full() {
                 self.push(encoder.finish());
             }
             encoder.push(frame);
         }
-        if let Some(mut encoder) = encoder {
-            self.push(encoder.finish());
-            let bytes: usize =
-                run.iter().flat_map(|run| run.batches.iter()).flat_map(|b| b.iter()).map(deliver_bytes).sum();
-            let mut pending = lock(&self.pending);
-            pending.bytes = pending.bytes.saturating_sub(bytes);
-        }
+        self.push(encoder.finish());
+        lock(&self.pending).bytes -= run.bytes;
+    }
+
+    /// Wakes the subscribers if the ring goes on where it did not before.
+    fn announce(&self) {
         let next_offset = lock(&self.ring).next_offset;
         self.next.send_if_modified(|next| std::mem::replace(next, next_offset) != next_offset);
     }
@@ -202,6 +204,13 @@ impl Ring {
         self.pieces.clear();
         self.bytes = 0;
         self.next_offset = offset;
+    }
+
+    /// Goes on at `offset`, unless it has come further: it may have begun anew since commits were let go.
+    fn skip_to(&mut self, offset: u64) {
+        if offset > self.next_offset {
+            self.restart(offset);
+        }
     }
 
     fn push(&mut self, piece: Piece, bytes_max: usize) {

@@ -136,6 +136,19 @@ fn what_nobody_had_time_to_encode_is_left_to_the_log() {
 }
 
 #[test]
+fn a_ring_that_began_anew_does_not_fall_back_to_what_was_let_go_before() {
+    let tail = Tail::new(TAIL_BYTES);
+    let (follower, _) = tail.subscribe(|| 0);
+    publish(&tail, 0, 10, 1_000);
+    publish(&tail, 10, 10, 1_000);
+    drop(follower);
+    // Commits nobody was there for; then someone comes before the encoder has had its turn.
+    let (follower, _) = tail.subscribe(|| 50);
+    encode(&tail);
+    assert!(matches!(follower.find(30), Found::Behind(50)));
+}
+
+#[test]
 fn a_ring_that_was_left_by_all_begins_anew() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
