@@ -338,18 +338,21 @@ impl<'a> Session<'a> {
         if !self.outbox.is_full() {
             due = due.min(self.progress_at);
         }
-        if self.catch_up.is_paused() {
-            due = due.min(self.taken_at + IDLE_TURN_MAX);
-        }
+        due = due.min(self.idle_turn_ends_at().unwrap_or(due));
         if matches!(*self.ending.borrow(), Ending::Final(_)) {
             due = due.min(self.taken_at + DRAIN_STALL_MAX);
         }
         due
     }
 
+    /// When a turn that waits for the subscriber is given up.
+    fn idle_turn_ends_at(&self) -> Option<Instant> {
+        self.catch_up.paused_until().map(|ends_at| ends_at.min(self.taken_at + IDLE_TURN_MAX))
+    }
+
     fn act_on_time(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
-        if self.catch_up.is_paused() && self.outbox.is_full() && now >= self.taken_at + IDLE_TURN_MAX {
+        if self.outbox.is_full() && self.idle_turn_ends_at().is_some_and(|at| now >= at) {
             self.catch_up.give_up();
         }
         match self.clock.act(now) {
