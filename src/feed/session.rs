@@ -191,7 +191,8 @@ impl<'a> Session<'a> {
                         self.take_chunk(chunk)?;
                     }
                 }
-                () = self.subscription.follower.changed() => {}
+                // Whoever has not taken what it has need not hear of more.
+                () = self.subscription.follower.changed(), if !self.outbox.is_full() => {}
                 order = self.mailbox.recv() => {
                     if let Some(Received::Message(Stop(error))) = order {
                         return Err(self.with_position(error));
@@ -224,7 +225,7 @@ impl<'a> Session<'a> {
                     break;
                 }
                 Found::Behind(_) => self.skip(),
-                Found::Piece(_) if self.skips() && self.subscription.follower.is_late(from) => self.skip(),
+                Found::Piece(_) if self.is_late() => self.skip(),
                 Found::Piece(piece) => {
                     self.catch_up.give_up();
                     self.subscription.next_offset = piece.next_offset();
@@ -238,6 +239,16 @@ impl<'a> Session<'a> {
     /// Whether what lies far behind is not sent any more.
     fn skips(&self) -> bool {
         self.subscription.policy == Policy::Timely && self.subscription.has_caught_up
+    }
+
+    /// Whether a timely subscriber has so much before it that it is to skip.
+    ///
+    /// One that has taken all it was given is not to blame, however far the log went on meanwhile: most of that may be
+    /// filtered out, and a message larger than what counts as late would never get through.
+    fn is_late(&self) -> bool {
+        self.skips()
+            && !self.outbox.is_empty()
+            && self.subscription.follower.is_late(self.subscription.next_offset)
     }
 
     fn skip(&mut self) {
