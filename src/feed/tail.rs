@@ -16,8 +16,10 @@ use crate::frame::{Frame, FramePriority, Selection, SourceKind};
 use crate::wire::Deliver;
 use crate::wire::feed::deliver_bytes;
 
-/// A piece of the ring is cut from here on, so that a slice of it pins little.
+/// A piece of the ring has at most so much, unless one message alone is longer: a slice of it pins little.
 const PIECE_BYTES: usize = 128 << 10;
+/// What a piece takes besides its messages and marks, about: a log that trickles has a piece for each frame.
+const PIECE_OVERHEAD_BYTES: usize = 256;
 /// Of the room for the tail, this part may be waiting to be encoded.
 const PENDING_DIVISOR: usize = 4;
 
@@ -57,6 +59,8 @@ struct PieceData {
     first_offset: u64,
     messages: Bytes,
     marks: Box<[Mark]>,
+    /// What all of it takes in memory.
+    weight: usize,
 }
 
 /// Of one message: where it ends, and what a selection looks at.
@@ -156,12 +160,13 @@ impl Tail {
     }
 
     fn encode(&self, run: &Run) {
-        let mut encoder = Encoder::new(run.first_offset);
+        let mut encoder = Encoder::new(run);
         for frame in run.batches.iter().flat_map(|batch| batch.iter()) {
-            if encoder.is_full() {
+            let bytes = deliver_bytes(frame);
+            if !encoder.has_room(bytes) {
                 self.push(encoder.finish());
             }
-            encoder.push(frame);
+            encoder.push(frame, bytes);
         }
         self.push(encoder.finish());
         lock(&self.pending).bytes -= run.bytes;
@@ -288,24 +293,30 @@ impl Drop for Follower {
 
 struct Encoder {
     first_offset: u64,
+    /// Of the run, not encoded yet.
+    left_bytes: usize,
     messages: BytesMut,
     marks: Vec<Mark>,
 }
 
 impl Encoder {
-    fn new(first_offset: u64) -> Self {
-        Self { first_offset, messages: BytesMut::new(), marks: Vec::new() }
+    fn new(run: &Run) -> Self {
+        let Run { first_offset, bytes: left_bytes, .. } = *run;
+        Self { first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
     }
 
-    fn is_full(&self) -> bool {
-        self.messages.len() >= PIECE_BYTES
+    /// Whether a message of `bytes` belongs to the piece at hand.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.messages.is_empty() || self.messages.len() + bytes <= PIECE_BYTES
     }
 
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, frame: &Frame, bytes: usize) {
         let offset = self.first_offset + self.marks.len() as u64;
         if self.messages.capacity() == 0 {
-            self.messages.reserve(PIECE_BYTES.min(16 * deliver_bytes(frame)));
+            // No more than will be used: a piece keeps all of it.
+            self.messages.reserve(self.left_bytes.min(PIECE_BYTES).max(bytes));
         }
+        self.left_bytes -= bytes;
         Deliver::encode(offset, frame, &mut self.messages);
         self.marks.push(Mark {
             end: self.messages.len() as u32,
@@ -319,11 +330,10 @@ impl Encoder {
     fn finish(&mut self) -> Piece {
         let first_offset = self.first_offset;
         self.first_offset += self.marks.len() as u64;
-        Piece(Arc::new(PieceData {
-            first_offset,
-            messages: std::mem::take(&mut self.messages).freeze(),
-            marks: std::mem::take(&mut self.marks).into_boxed_slice(),
-        }))
+        let messages = std::mem::take(&mut self.messages);
+        let marks = std::mem::take(&mut self.marks).into_boxed_slice();
+        let weight = messages.capacity() + size_of_val(&*marks) + PIECE_OVERHEAD_BYTES;
+        Piece(Arc::new(PieceData { first_offset, messages: messages.freeze(), marks, weight }))
     }
 }
 
@@ -337,7 +347,7 @@ impl Piece {
     }
 
     fn weight(&self) -> usize {
-        self.0.messages.len() + size_of_val(&*self.0.marks)
+        self.0.weight
     }
 
     /// The messages of the frames that `selection` takes, from `offset` on.
