@@ -22,11 +22,11 @@ fn flood(daemon: &Daemon, frames: u64) {
 
 /// The segments, oldest first, each with its base offset.
 fn segments(daemon: &Daemon) -> Vec<(u64, PathBuf)> {
-    let entries = fs::read_dir(daemon.archive_dir()).unwrap();
+    let entries = fs::read_dir(daemon.archive_dir()).expect("the archive has a directory");
     let mut segments: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
+        .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
-        .map(|path| (path.file_stem().unwrap().to_str().unwrap().parse().unwrap(), path))
+        .filter_map(|path| Some((path.file_stem()?.to_str()?.parse().ok()?, path)))
         .collect();
     segments.sort();
     segments
