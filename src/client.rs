@@ -9,6 +9,7 @@
 //! * `backoff` is the wait between two of them, `error` what ends a source.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ mod conversation;
 mod error;
 mod lane;
 
-pub(crate) use backoff::{BACKOFF_MAX, Backoff};
+pub(crate) use backoff::Backoff;
 pub(crate) use connection::{Refusal, converse, open};
 pub(crate) use conversation::{Conversation, End};
 pub(crate) use error::SourceError;
@@ -27,6 +28,8 @@ pub(crate) use lane::{Kept, Lane};
 
 use crate::wire::{Ack, Bye, Welcome};
 
+/// Longest wait of a source before a reconnect, unless the server asks for more.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A write takes no further frame once it holds this much.
 pub(crate) const WRITE_BYTES: usize = 64 << 10;
 

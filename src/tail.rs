@@ -3,8 +3,7 @@
 //! [`Client`] connects, reconnects and resumes, and gives what it comes upon as [`Event`]s; it prints nothing. The
 //! command `tail` writes them out, and benches and tests use it as well.
 //!
-//! * `link` is one connection: bytes, heartbeats, answers to PING,
-//! * `backoff` is the pause between two attempts.
+//! * `link` is one connection: bytes, heartbeats, answers to PING.
 //!
 //! The position is the resume token: log and next offset, taken from DELIVER, GAP and PROGRESS. Only durable frames
 //! are delivered, so it outlives a crash of the daemon.
@@ -14,20 +13,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::client::Backoff;
 use crate::wire::{
     Deliver, ErrorCode, ErrorMessage, FeedMessage, Gap, Start, Subscribe, Subscribed, WireError,
 };
 
-mod backoff;
 mod link;
 #[cfg(test)]
 mod tests;
 
-use backoff::Backoff;
 use link::{Ended, Link};
 
 /// A connection that lived this long, or delivered anything, was good for something: the next pause is short again.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// Longest pause before a reconnect, unless the daemon asks for more.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How far a subscriber is: what it resumes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Client {
             target,
             position: None,
             link: None,
-            backoff: Backoff::new(),
+            backoff: Backoff::new(PAUSE_MAX),
             attempt_at: now,
             without_since: now,
         }

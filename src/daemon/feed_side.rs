@@ -16,7 +16,9 @@ use crate::connection::listener;
 use crate::feed::{Context, Ending, Registry, Tail};
 use crate::wire::{ErrorCode, WireError};
 
-/// Of the deadline this is kept for subscribers that must be cut off.
+/// Of the deadline this is kept for subscribers that must be told to go on later.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Of the deadline this is kept for those that must be cut off.
 const CUT_OFF: Duration = Duration::from_millis(200);
 
 /// Listener, registry and tail of the feed.
@@ -69,22 +71,32 @@ impl Feed {
 
     /// Serves the subscribers up to `head`, behind which nothing is committed any more, and ends them.
     ///
-    /// Who has not taken everything by `deadline` is cut off, which loses nothing: the log has it.
+    /// Who has not taken everything shortly before `deadline` is told where to go on, and cut off if it does not take
+    /// even that. It loses nothing: the log has it.
     pub(super) async fn finish(mut self, head: Option<u64>, deadline: Instant) {
         match head {
             Some(head) => drop(self.ending_tx.send_replace(Ending::Final(head))),
             None => self.registry.stop_all(failed()).await,
         }
         self.tail.close();
-        let soft = deadline.checked_sub(CUT_OFF).unwrap_or(deadline);
-        if timeout_at(soft, self.registry.drain(Duration::MAX)).await.is_err() {
+        if timeout_at(deadline - LAST_WORDS, self.registry.drain(Duration::MAX)).await.is_err() {
             let left = self.registry.count(CUT_OFF / 2).await.unwrap_or(0);
-            tracing::warn!(subscribers = left, "cut off before they had taken everything");
-            self.stages.abort_all();
+            tracing::warn!(subscribers = left, "told to go on later, before they had taken everything");
+            self.registry.stop_all(draining()).await;
+            if timeout_at(deadline - CUT_OFF, self.registry.drain(Duration::MAX)).await.is_err() {
+                self.stages.abort_all();
+            }
         }
         drop(self.registry);
         while self.stages.join_next().await.is_some() {}
     }
+}
+
+fn draining() -> WireError {
+    WireError::new(
+        ErrorCode::Draining,
+        "the daemon is draining; go on from the offset in detail when it is back",
+    )
 }
 
 fn failed() -> WireError {

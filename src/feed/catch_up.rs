@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::archive::{Filter, History, Item, ReadError, Reader};
 use crate::frame::Selection;
@@ -17,6 +19,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNK_OFFSETS: u64 = 1 << 16;
 /// A turn ends after so many bytes, looked at or sent, when others wait.
 const TURN_CHUNKS: u32 = 32;
+/// A turn ends after so long, when others wait: one who takes little at a time holds it no longer.
+const TURN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Where a subscriber stands with reading the log.
 #[derive(Default)]
@@ -36,6 +40,7 @@ pub(super) enum CatchUp {
 pub(super) struct Turn {
     reader: Option<Reader>,
     chunks_left: u32,
+    ends_at: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -83,13 +88,15 @@ impl CatchUp {
             Self::Idle | Self::Paused(_) => std::future::pending().await,
             Self::Waiting(permit) => {
                 let permit = permit.await;
-                *self =
-                    Self::Paused(Box::new(Turn { reader: None, chunks_left: TURN_CHUNKS, _permit: permit }));
+                let ends_at = Instant::now() + TURN_TIME_MAX;
+                let turn = Turn { reader: None, chunks_left: TURN_CHUNKS, ends_at, _permit: permit };
+                *self = Self::Paused(Box::new(turn));
                 None
             }
             Self::Reading(reading) => match reading.await {
                 Ok((turn, result)) => {
-                    *self = if turn.chunks_left == 0 { Self::Idle } else { Self::Paused(turn) };
+                    let is_over = turn.chunks_left == 0 || Instant::now() >= turn.ends_at;
+                    *self = if is_over { Self::Idle } else { Self::Paused(turn) };
                     Some(result)
                 }
                 Err(error) => match error.try_into_panic() {
@@ -108,8 +115,12 @@ impl CatchUp {
         }
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        matches!(self, Self::Paused(_))
+    /// When the turn ends that is held while nothing is read.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        match self {
+            Self::Paused(turn) => Some(turn.ends_at),
+            _ => None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::catch_up::{CatchUp, Chunk};
@@ -180,6 +181,9 @@ impl<'a> Session<'a> {
                 ready = self.socket.ready(interest) => {
                     if ready?.is_readable() {
                         self.read()?;
+                        // A socket that stays ready never makes its task wait: one subscriber that does not stop
+                        // talking would keep the thread, and with it the runtime's look at all other sockets.
+                        yield_now().await;
                     }
                 }
                 read = self.catch_up.progress() => {
@@ -187,7 +191,8 @@ impl<'a> Session<'a> {
                         self.take_chunk(chunk)?;
                     }
                 }
-                () = self.subscription.follower.changed() => {}
+                // Whoever has not taken what it has need not hear of more.
+                () = self.subscription.follower.changed(), if !self.outbox.is_full() => {}
                 order = self.mailbox.recv() => {
                     if let Some(Received::Message(Stop(error))) = order {
                         return Err(self.with_position(error));
@@ -195,7 +200,7 @@ impl<'a> Session<'a> {
                 }
                 _ = self.ending.changed() => {}
                 () = &mut timer => {}
-                () = tokio::task::yield_now(), if has_more => {}
+                () = yield_now(), if has_more => {}
             }
             self.act_on_time()?;
         }
@@ -220,7 +225,7 @@ impl<'a> Session<'a> {
                     break;
                 }
                 Found::Behind(_) => self.skip(),
-                Found::Piece(_) if self.skips() && self.subscription.follower.is_late(from) => self.skip(),
+                Found::Piece(_) if self.is_late() => self.skip(),
                 Found::Piece(piece) => {
                     self.catch_up.give_up();
                     self.subscription.next_offset = piece.next_offset();
@@ -234,6 +239,16 @@ impl<'a> Session<'a> {
     /// Whether what lies far behind is not sent any more.
     fn skips(&self) -> bool {
         self.subscription.policy == Policy::Timely && self.subscription.has_caught_up
+    }
+
+    /// Whether a timely subscriber has so much before it that it is to skip.
+    ///
+    /// One that has taken all it was given is not to blame, however far the log went on meanwhile: most of that may be
+    /// filtered out, and a message larger than what counts as late would never get through.
+    fn is_late(&self) -> bool {
+        self.skips()
+            && !self.outbox.is_empty()
+            && self.subscription.follower.is_late(self.subscription.next_offset)
     }
 
     fn skip(&mut self) {
@@ -282,18 +297,17 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Reads once; the socket stays ready while there is more.
     fn read(&mut self) -> Result<(), Ended> {
-        loop {
-            self.input.reserve(READ_BYTES);
-            match self.socket.try_read_buf(&mut self.input) {
-                Ok(0) => return Err(Ended::Eof),
-                Ok(_) => {
-                    self.clock.heard(Instant::now());
-                    self.take_in()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
+        self.input.reserve(READ_BYTES);
+        match self.socket.try_read_buf(&mut self.input) {
+            Ok(0) => Err(Ended::Eof),
+            Ok(_) => {
+                self.clock.heard(Instant::now());
+                self.take_in()
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -335,18 +349,21 @@ impl<'a> Session<'a> {
         if !self.outbox.is_full() {
             due = due.min(self.progress_at);
         }
-        if self.catch_up.is_paused() {
-            due = due.min(self.taken_at + IDLE_TURN_MAX);
-        }
+        due = due.min(self.idle_turn_ends_at().unwrap_or(due));
         if matches!(*self.ending.borrow(), Ending::Final(_)) {
             due = due.min(self.taken_at + DRAIN_STALL_MAX);
         }
         due
     }
 
+    /// When a turn that waits for the subscriber is given up.
+    fn idle_turn_ends_at(&self) -> Option<Instant> {
+        self.catch_up.paused_until().map(|ends_at| ends_at.min(self.taken_at + IDLE_TURN_MAX))
+    }
+
     fn act_on_time(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
-        if self.catch_up.is_paused() && self.outbox.is_full() && now >= self.taken_at + IDLE_TURN_MAX {
+        if self.outbox.is_full() && self.idle_turn_ends_at().is_some_and(|at| now >= at) {
             self.catch_up.give_up();
         }
         match self.clock.act(now) {

@@ -16,8 +16,10 @@ use crate::frame::{Frame, FramePriority, Selection, SourceKind};
 use crate::wire::Deliver;
 use crate::wire::feed::deliver_bytes;
 
-/// A piece of the ring is cut from here on, so that a slice of it pins little.
+/// A piece of the ring has at most so much, unless one message alone is longer: a slice of it pins little.
 const PIECE_BYTES: usize = 128 << 10;
+/// What a piece takes besides its messages and marks, about: a log that trickles has a piece for each frame.
+const PIECE_OVERHEAD_BYTES: usize = 256;
 /// Of the room for the tail, this part may be waiting to be encoded.
 const PENDING_DIVISOR: usize = 4;
 
@@ -45,6 +47,8 @@ struct Pending {
 struct Run {
     first_offset: u64,
     batches: Vec<Arc<[Frame]>>,
+    /// As [`Pending::bytes`] counts it, until it is encoded.
+    bytes: usize,
 }
 
 /// Encoded frames with offsets that follow each other. Cheap to clone.
@@ -55,6 +59,8 @@ struct PieceData {
     first_offset: u64,
     messages: Bytes,
     marks: Box<[Mark]>,
+    /// What all of it takes in memory.
+    weight: usize,
 }
 
 /// Of one message: where it ends, and what a selection looks at.
@@ -107,14 +113,13 @@ impl Tail {
         let bytes: usize = commit.frames.iter().flat_map(|batch| batch.iter()).map(deliver_bytes).sum();
         let mut pending = lock(&self.pending);
         if pending.bytes > 0 && pending.bytes + bytes > self.bytes_max / PENDING_DIVISOR {
-            pending.commits.clear();
-            pending.bytes = 0;
+            let let_go: usize = pending.commits.drain(..).map(|run| run.bytes).sum();
+            pending.bytes -= let_go;
             pending.skipped_to = Some(commit.next_offset);
         } else {
+            let Commit { first_offset, frames, .. } = *commit;
             pending.bytes += bytes;
-            pending
-                .commits
-                .push_back(Run { first_offset: commit.first_offset, batches: commit.frames.to_vec() });
+            pending.commits.push_back(Run { first_offset, batches: frames.to_vec(), bytes });
         }
         drop(pending);
         self.work.notify_one();
@@ -135,9 +140,12 @@ impl Tail {
                 (None, None) => self.work.notified().await,
                 (run, skipped_to) => {
                     if let Some(offset) = skipped_to {
-                        lock(&self.ring).restart(offset);
+                        lock(&self.ring).skip_to(offset);
                     }
-                    self.encode(run.as_ref());
+                    if let Some(run) = run {
+                        self.encode(&run);
+                    }
+                    self.announce();
                     // Encoding is work: others get their turn in between.
                     tokio::task::yield_now().await;
                 }
@@ -151,22 +159,21 @@ impl Tail {
         self.work.notify_one();
     }
 
-    fn encode(&self, run: Option<&Run>) {
-        let mut encoder = run.map(|run| Encoder::new(run.first_offset));
-        for frame in run.iter().flat_map(|run| run.batches.iter()).flat_map(|batch| batch.iter()) {
-            let Some(encoder) = &mut encoder else { break };
-            if encoder.is_full() {
+    fn encode(&self, run: &Run) {
+        let mut encoder = Encoder::new(run);
+        for frame in run.batches.iter().flat_map(|batch| batch.iter()) {
+            let bytes = deliver_bytes(frame);
+            if !encoder.has_room(bytes) {
                 self.push(encoder.finish());
             }
-            encoder.push(frame);
+            encoder.push(frame, bytes);
         }
-        if let Some(mut encoder) = encoder {
-            self.push(encoder.finish());
-            let bytes: usize =
-                run.iter().flat_map(|run| run.batches.iter()).flat_map(|b| b.iter()).map(deliver_bytes).sum();
-            let mut pending = lock(&self.pending);
-            pending.bytes = pending.bytes.saturating_sub(bytes);
-        }
+        self.push(encoder.finish());
+        lock(&self.pending).bytes -= run.bytes;
+    }
+
+    /// Wakes the subscribers if the ring goes on where it did not before.
+    fn announce(&self) {
         let next_offset = lock(&self.ring).next_offset;
         self.next.send_if_modified(|next| std::mem::replace(next, next_offset) != next_offset);
     }
@@ -202,6 +209,13 @@ impl Ring {
         self.pieces.clear();
         self.bytes = 0;
         self.next_offset = offset;
+    }
+
+    /// Goes on at `offset`, unless it has come further: it may have begun anew since commits were let go.
+    fn skip_to(&mut self, offset: u64) {
+        if offset > self.next_offset {
+            self.restart(offset);
+        }
     }
 
     fn push(&mut self, piece: Piece, bytes_max: usize) {
@@ -279,24 +293,30 @@ impl Drop for Follower {
 
 struct Encoder {
     first_offset: u64,
+    /// Of the run, not encoded yet.
+    left_bytes: usize,
     messages: BytesMut,
     marks: Vec<Mark>,
 }
 
 impl Encoder {
-    fn new(first_offset: u64) -> Self {
-        Self { first_offset, messages: BytesMut::new(), marks: Vec::new() }
+    fn new(run: &Run) -> Self {
+        let Run { first_offset, bytes: left_bytes, .. } = *run;
+        Self { first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
     }
 
-    fn is_full(&self) -> bool {
-        self.messages.len() >= PIECE_BYTES
+    /// Whether a message of `bytes` belongs to the piece at hand.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.messages.is_empty() || self.messages.len() + bytes <= PIECE_BYTES
     }
 
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, frame: &Frame, bytes: usize) {
         let offset = self.first_offset + self.marks.len() as u64;
         if self.messages.capacity() == 0 {
-            self.messages.reserve(PIECE_BYTES.min(16 * deliver_bytes(frame)));
+            // No more than will be used: a piece keeps all of it.
+            self.messages.reserve(self.left_bytes.min(PIECE_BYTES).max(bytes));
         }
+        self.left_bytes -= bytes;
         Deliver::encode(offset, frame, &mut self.messages);
         self.marks.push(Mark {
             end: self.messages.len() as u32,
@@ -310,11 +330,10 @@ impl Encoder {
     fn finish(&mut self) -> Piece {
         let first_offset = self.first_offset;
         self.first_offset += self.marks.len() as u64;
-        Piece(Arc::new(PieceData {
-            first_offset,
-            messages: std::mem::take(&mut self.messages).freeze(),
-            marks: std::mem::take(&mut self.marks).into_boxed_slice(),
-        }))
+        let messages = std::mem::take(&mut self.messages);
+        let marks = std::mem::take(&mut self.marks).into_boxed_slice();
+        let weight = messages.capacity() + size_of_val(&*marks) + PIECE_OVERHEAD_BYTES;
+        Piece(Arc::new(PieceData { first_offset, messages: messages.freeze(), marks, weight }))
     }
 }
 
@@ -328,7 +347,7 @@ impl Piece {
     }
 
     fn weight(&self) -> usize {
-        self.0.messages.len() + size_of_val(&*self.0.marks)
+        self.0.weight
     }
 
     /// The messages of the frames that `selection` takes, from `offset` on.

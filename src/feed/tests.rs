@@ -124,6 +124,22 @@ fn the_oldest_give_way_and_whoever_needs_them_is_told() {
 }
 
 #[test]
+fn a_log_that_trickles_takes_no_more_room_than_one_that_floods() {
+    let tail = Tail::new(TAIL_BYTES);
+    let (follower, _) = tail.subscribe(|| 0);
+    for offset in 0..600 {
+        publish(&tail, offset, 1, 0);
+        if offset % 20 == 19 {
+            encode(&tail);
+        }
+    }
+    let Found::Behind(first) = follower.find(0) else { panic!("600 pieces do not fit into 48 KB") };
+    // A piece takes a few hundred bytes, however short its message is.
+    assert!((400..600).contains(&first), "{first}");
+    assert_eq!(take(&follower, first, &Selection::default()), (first..600).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_nobody_had_time_to_encode_is_left_to_the_log() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
@@ -133,6 +149,19 @@ fn what_nobody_had_time_to_encode_is_left_to_the_log() {
     encode(&tail);
     assert!(matches!(follower.find(0), Found::Behind(20)));
     assert_eq!(take(&follower, 20, &Selection::default()), [20]);
+}
+
+#[test]
+fn a_ring_that_began_anew_does_not_fall_back_to_what_was_let_go_before() {
+    let tail = Tail::new(TAIL_BYTES);
+    let (follower, _) = tail.subscribe(|| 0);
+    publish(&tail, 0, 10, 1_000);
+    publish(&tail, 10, 10, 1_000);
+    drop(follower);
+    // Commits nobody was there for; then someone comes before the encoder has had its turn.
+    let (follower, _) = tail.subscribe(|| 50);
+    encode(&tail);
+    assert!(matches!(follower.find(30), Found::Behind(50)));
 }
 
 #[test]

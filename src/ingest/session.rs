@@ -186,6 +186,9 @@ impl Session {
                     }
                     if willing && ready.is_readable() {
                         self.read()?;
+                        // A socket that stays ready never makes its task wait, and what needs no credit never ends: one
+                        // peer would keep the thread, and with it the runtime's look at all other sockets.
+                        tokio::task::consume_budget().await;
                     }
                 }
                 order = self.mailbox.recv() => {

@@ -39,7 +39,7 @@ impl Stream {
             lines: Lines::new(Arc::clone(&shared), orders),
             shared,
             stream,
-            backoff: Backoff::new(),
+            backoff: Backoff::new(BACKOFF_MAX),
             was_welcome: false,
             trouble: String::new(),
         }

@@ -39,7 +39,7 @@ impl Source {
                 shared: Arc::clone(&shared),
             },
             stream,
-            backoff: Backoff::new(),
+            backoff: Backoff::new(BACKOFF_MAX),
             was_welcome: false,
             trouble: "no attempt".to_owned(),
             shared,

@@ -91,3 +91,22 @@ fn nobody_new_is_served_in_a_drain() {
     client.expect_error(code::DRAINING);
     assert_eq!(daemon.wait_end().exit_code(), 0);
 }
+
+#[test]
+fn a_storage_that_fails_is_told_to_all() {
+    let mut daemon = HeldDaemon::start("");
+    let mut client = durable(daemon.address(), 7, 5);
+    let (mut live, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
+    let (mut timely, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
+    let (mut behind, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
+    behind.expect_frames(5);
+    daemon.hold();
+    client.frame(ROUTINE, 5, b"never durable");
+    daemon.wait_sync();
+    daemon.fail();
+    daemon.release();
+    for subscriber in [&mut live, &mut timely, &mut behind] {
+        assert_eq!(subscriber.expect_error(code::STORAGE_FAILED).flags & 1, 1, "it is retryable");
+    }
+    assert_eq!(daemon.wait_end().exit_code(), 1);
+}

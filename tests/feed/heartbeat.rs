@@ -1,5 +1,6 @@
 //! PING, PONG, PROGRESS and silence. The heartbeat is the daemon's.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::scene::durable;
@@ -107,4 +108,29 @@ fn progress_comes_each_heartbeat_and_tells_where_to_go_on() {
     assert!(since.elapsed() > Duration::from_millis(1_500), "{:?}", since.elapsed());
     let (mut resumed, _) = Subscriber::open(daemon.feed(), &Subscribe::offset(40).sources(&[99]));
     resumed.settle(1);
+}
+
+#[test]
+fn subscribers_that_never_stop_talking_keep_nobody_from_being_served() {
+    let mut daemon = Daemon::start("");
+    let talkers: Vec<_> = (0..3)
+        .map(|_| {
+            let (subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
+            let mut socket = subscriber.socket().try_clone().unwrap();
+            let pings = (0..10_000).flat_map(ping).collect::<Vec<u8>>();
+            // Until the daemon closes.
+            let talking = std::thread::spawn(move || while socket.write_all(&pings).is_ok() {});
+            (subscriber, talking)
+        })
+        .collect();
+    for _ in 0..20 {
+        let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
+        subscriber.settle(1);
+    }
+    durable(daemon.address(), 7, 5);
+    assert_eq!(daemon.stop().archived, 5);
+    for (subscriber, talking) in talkers {
+        drop(subscriber);
+        talking.join().unwrap();
+    }
 }

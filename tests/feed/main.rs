@@ -9,6 +9,7 @@ mod drain;
 mod framing;
 mod greeting;
 mod heartbeat;
+mod loss;
 mod policy;
 mod position;
 mod scene;

@@ -80,6 +80,18 @@ fn timely_that_keeps_up_skips_nothing() {
 }
 
 #[test]
+fn timely_gets_a_frame_larger_than_what_counts_as_late() {
+    // A quarter of the tail counts as late: 64 KiB.
+    let daemon = Daemon::start("[ingest]\nmax_message = \"128 KiB\"\n[pipeline]\nbroadcast_capacity = 1");
+    let (mut reader, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    for sequence in 0..3 {
+        client.deliver(ROUTINE, sequence, &[sequence as u8; 100_000]);
+        assert_eq!(reader.expect_frame().offset, sequence);
+    }
+}
+
+#[test]
 fn timely_gets_the_history_it_asks_for() {
     let daemon = Daemon::start(SHORT_TAIL);
     flood(daemon.address());

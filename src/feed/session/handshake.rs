@@ -1,23 +1,56 @@
 //! From the first byte to SUBSCRIBED: who is there, may they listen, and where do they begin.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::*;
-use crate::archive::{Filter, Item};
+use crate::archive::{Filter, History, Item};
 use crate::wire::{Start, Subscribe, Subscribed, VERSION};
 
-/// Reads SUBSCRIBE and judges it in the order version, token, sources, limits, position.
+/// How long one turn of a search may last.
+const SEARCH_TURN_MAX: Duration = Duration::from_millis(200);
+/// Offsets searched before the time is looked at.
+const SEARCH_OFFSETS: u64 = 1 << 10;
+
+/// Reads SUBSCRIBE and answers it, unless the session is to end, or the subscriber goes, before that is done.
 pub(super) async fn greet(
     socket: &TcpStream,
     input: &mut BytesMut,
     mailbox: &mut Mailbox<Stop>,
     context: &Arc<Context>,
 ) -> Result<Subscription, Ended> {
-    let subscribe = await_subscribe(socket, input, mailbox, context).await?;
+    let mut ending = context.ending.clone();
+    tokio::select! {
+        subscription = subscribe(socket, input, context) => subscription,
+        order = mailbox.recv() => match order {
+            Some(Received::Message(Stop(error))) => Err(error.into()),
+            _ => Err(draining().into()),
+        },
+        _ = ending.wait_for(|ending| *ending != Ending::NotYet) => Err(draining().into()),
+    }
+}
+
+/// Judges SUBSCRIBE in the order version, token, sources, limits, position.
+async fn subscribe(
+    socket: &TcpStream,
+    input: &mut BytesMut,
+    context: &Arc<Context>,
+) -> Result<Subscription, Ended> {
+    let limit = context.config.subscribe_timeout;
+    let subscribe =
+        tokio::time::timeout(limit, read_subscribe(socket, input)).await.unwrap_or_else(|_| {
+            let text = format!("no complete SUBSCRIBE within {limit:?}");
+            Err(WireError::new(ErrorCode::Idle, text).into())
+        })?;
     let selection = context.credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
     let place = context.take_place()?;
     let (follower, head_offset) = context.tail.subscribe(|| context.history.watermark());
-    let start_offset = start_offset(context, subscribe.start, head_offset).await?;
+    let start_offset = tokio::select! {
+        // Whoever has said all it has to say may still hear why it is refused.
+        biased;
+        found = start_offset(context, subscribe.start, head_offset) => found?,
+        () = gone(socket) => return Err(Ended::Eof),
+    };
     let mut greeting = BytesMut::new();
     let heartbeat = context.config.heartbeat;
     Subscribed {
@@ -33,7 +66,8 @@ pub(super) async fn greet(
         policy: subscribe.policy,
         selection,
         next_offset: start_offset,
-        has_caught_up: false,
+        // Live is the newest there is: whatever comes meanwhile, no history was asked for.
+        has_caught_up: subscribe.start == Start::Live,
         follower,
         heartbeat,
         greeting,
@@ -41,24 +75,11 @@ pub(super) async fn greet(
     })
 }
 
-async fn await_subscribe(
-    socket: &TcpStream,
-    input: &mut BytesMut,
-    mailbox: &mut Mailbox<Stop>,
-    context: &Context,
-) -> Result<Subscribe, Ended> {
-    let limit = context.config.subscribe_timeout;
-    let mut ending = context.ending.clone();
-    tokio::select! {
-        subscribe = tokio::time::timeout(limit, read_subscribe(socket, input)) => subscribe.unwrap_or_else(|_| {
-            let text = format!("no complete SUBSCRIBE within {limit:?}");
-            Err(WireError::new(ErrorCode::Idle, text).into())
-        }),
-        order = mailbox.recv() => match order {
-            Some(Received::Message(Stop(error))) => Err(error.into()),
-            _ => Err(draining().into()),
-        },
-        _ = ending.wait_for(|ending| *ending != Ending::NotYet) => Err(draining().into()),
+/// Waits until the subscriber is gone, as far as that shows without taking what it says.
+async fn gone(socket: &TcpStream) {
+    if socket.readable().await.is_ok() && matches!(socket.peek(&mut [0]).await, Ok(1..)) {
+        // It said more: behind that, nothing shows before it is read.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -101,35 +122,59 @@ async fn start_offset(context: &Context, start: Start, head: u64) -> Result<u64,
     }
 }
 
-/// The lowest offset received at `from_ns` or later; `head` without one.
+/// The lowest offset received at `from_ns` or later; `head` without one. Looked for in turns, as all reading is.
 async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64, Ended> {
-    let _turn = context.readers.acquire().await;
-    let history = context.history.clone();
-    let filter = Filter {
-        from_offset: history.first_offset(),
-        to_offset: Some(head),
-        from_received_ns: Some(from_ns),
-        limit: Some(1),
-        ..Filter::default()
-    };
-    let search = tokio::task::spawn_blocking(move || {
-        let mut reader = history.read(filter)?;
-        let found = reader.find_map(|item| match item {
-            Ok(Item::Frame(stored)) => Some(Ok(stored.offset)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
+    let mut next_offset = context.history.first_offset();
+    while next_offset < head {
+        let Ok(turn) = Arc::clone(&context.readers).acquire_owned().await else {
+            return Err(draining().into());
+        };
+        let history = context.history.clone();
+        let search = tokio::task::spawn_blocking(move || {
+            // Whoever waits for the outcome may go; the turn ends when the reading does.
+            let _turn = turn;
+            search(&history, from_ns, next_offset..head)
         });
-        found.transpose()
-    });
-    match search.await {
-        Ok(Ok(found)) => Ok(found.unwrap_or(head)),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the start of a subscription cannot be found");
-            Err(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read").into())
+        match search.await {
+            Ok(Ok(Search::Found(offset))) => return Ok(offset),
+            Ok(Ok(Search::NoneBelow(offset))) => next_offset = offset,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the start of a subscription cannot be found");
+                return Err(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read").into());
+            }
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return Err(draining().into()),
+            },
         }
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(draining().into()),
-        },
     }
+    Ok(head)
+}
+
+/// What came of one turn.
+enum Search {
+    Found(u64),
+    NoneBelow(u64),
+}
+
+/// Looks through `offsets` for as long as a turn lasts.
+fn search(history: &History, from_ns: i64, offsets: Range<u64>) -> Result<Search, ReadError> {
+    let began = std::time::Instant::now();
+    let mut reader = history.read(Filter {
+        from_offset: offsets.start,
+        to_offset: Some(offsets.end),
+        from_received_ns: Some(from_ns),
+        ..Filter::default()
+    })?;
+    let mut reached = offsets.start;
+    while reached < offsets.end && began.elapsed() < SEARCH_TURN_MAX {
+        reached = reached.max(reader.next_offset()).saturating_add(SEARCH_OFFSETS).min(offsets.end);
+        reader.set_to_offset(Some(reached));
+        for item in &mut reader {
+            if let Item::Frame(stored) = item? {
+                return Ok(Search::Found(stored.offset));
+            }
+        }
+    }
+    Ok(Search::NoneBelow(reached))
 }
