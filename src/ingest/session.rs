@@ -37,6 +37,9 @@ use outbox::Outbox;
 /// In a drain a socket that has been empty for so long has nothing more.
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
 
+/// After a read of so many bytes other sessions have their turn.
+const TURN_BYTES: usize = 16 << 10;
+
 /// A connection as the listener found it.
 pub(super) struct Arrival {
     pub(super) session_id: SessionId,
@@ -94,6 +97,7 @@ pub(super) async fn run(
         clock,
         phase: Phase::Open,
         read_closed: false,
+        has_read_much: false,
         durable_next,
     };
     let served = session.serve().await;
@@ -152,6 +156,8 @@ struct Session {
     phase: Phase,
     /// The peer has shut down its writing side.
     read_closed: bool,
+    /// The last read took so much that others are to have their turn.
+    has_read_much: bool,
     /// What is durable of this session's own epoch, as far as it was seen.
     durable_next: [u64; 2],
 }
@@ -188,7 +194,9 @@ impl Session {
                         self.read()?;
                         // A socket that stays ready never makes its task wait, and what needs no credit never ends: one
                         // peer would keep the thread, and with it the runtime's look at all other sockets.
-                        tokio::task::consume_budget().await;
+                        if self.has_read_much {
+                            tokio::task::yield_now().await;
+                        }
                     }
                 }
                 order = self.mailbox.recv() => {
@@ -236,6 +244,7 @@ impl Session {
     /// Reads what is there, then hands it all over at once. True if there was anything.
     fn read(&mut self) -> Result<bool, Ended> {
         let read = self.input.read_from(&self.socket);
+        self.has_read_much = read.bytes >= TURN_BYTES;
         if read.bytes > 0 {
             self.heard(Instant::now());
             self.take_in_buffered()?;

@@ -1,5 +1,6 @@
 //! Clients that stop reading, and clients that stop sending.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use crate::bench::{Bench, OFFENDER};
@@ -75,4 +76,28 @@ fn many_that_neither_read_nor_send_do_not_keep_others_waiting() {
     assert_ne!(busy.receive(Duration::from_millis(1)), crate::support::Received::Reset);
     drop(busy);
     bench.finish();
+}
+
+/// PING costs no credit, so such clients are always read.
+#[test]
+fn clients_that_never_stop_talking_keep_nobody_from_being_served() {
+    let mut bench = Bench::new("");
+    let talkers: Vec<_> = (0..3)
+        .map(|source_id| {
+            let (client, _) = Client::open(bench.daemon.address(), &Hello::new(source_id));
+            let mut socket = client.socket().try_clone().expect("a second handle");
+            let pings: Vec<u8> = (0..10_000).flat_map(ping).collect();
+            // Until the daemon closes.
+            let talking = std::thread::spawn(move || while socket.write_all(&pings).is_ok() {});
+            (client, talking)
+        })
+        .collect();
+    for _ in 0..50 {
+        bench.prove_healthy();
+    }
+    bench.finish();
+    for (client, talking) in talkers {
+        drop(client);
+        talking.join().expect("a talker panicked");
+    }
 }
