@@ -60,7 +60,11 @@ fn read(storage: &MemStorage, dir: &Path) -> (Vec<(u64, Fields)>, Vec<Range<u64>
     for item in Reader::open_on(Arc::new(storage.clone()), dir, Filter::default()).unwrap() {
         match item.unwrap() {
             Item::Frame(stored) => frames.push((stored.offset, fields(&stored.frame))),
-            Item::Damage(damage) => missing.push(damage.offsets),
+            Item::Damage(damage) => {
+                // The copy tells of all it lacks, the damaged archive of nothing.
+                assert_eq!(damage.recorded, dir == out().dir, "{damage:?}");
+                missing.push(damage.offsets);
+            }
             Item::Expired(_) => {}
         }
     }
@@ -258,6 +262,14 @@ fn run(dir: &Path, out: &Path) -> (Result<(), CommandError>, String) {
     (result, String::from_utf8(text).unwrap())
 }
 
+/// `archive verify`: whether it found no damage, and what it said.
+fn verify(dir: &Path) -> (bool, String) {
+    let mut text = Vec::new();
+    let args = crate::archive::cli::VerifyArgs { dir: dir.to_owned() };
+    let is_sound = crate::archive::cli::verify::verify(&args, &mut text).unwrap();
+    (is_sound, String::from_utf8(text).unwrap())
+}
+
 #[tokio::test]
 async fn the_command_says_what_it_did_and_refuses_what_it_must() {
     let temp = tempfile::tempdir().unwrap();
@@ -292,6 +304,15 @@ async fn the_command_says_what_it_did_and_refuses_what_it_must() {
     std::fs::write(&segment, content).unwrap();
     let (result, text) = run(&data, &out);
     result.unwrap();
+    let (sound, verified) = verify(&data);
+    assert!(!sound && verified.contains("offsets 1..2 lost") && !verified.contains("hole"), "{verified}");
+    let (sound, verified) = verify(&out);
+    assert!(sound, "{verified}");
+    assert!(verified.starts_with("hole: offsets 1..2 lost, recorded by recovery or repair\n"), "{verified}");
+    assert!(
+        verified.ends_with("1 offsets are lost in 1 recorded holes\nok: 2 frames, next offset 3\n"),
+        "{verified}"
+    );
     assert!(text.starts_with(&format!("lost: offsets 1..2: {} bytes ", segment.display())), "{text}");
     assert!(text.contains("copied: 2 frames of 1 streams in 1 segments"), "{text}");
     assert!(text.ends_with("offsets 0..3; 1 offsets lost in 1 places\n"), "{text}");
