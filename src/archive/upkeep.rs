@@ -154,11 +154,7 @@ impl Upkeep {
             self.link.fail(gone(&self.dir.segment(current), "the segment being written is"));
             return Ok(());
         }
-        for (base, ending) in &listing.side_files {
-            if !listing.segments.contains(base) {
-                self.dir.remove(&self.dir.side_file(*base, ending))?;
-            }
-        }
+        self.dir.remove_stale(&listing)?;
         self.segments.set(listing.segments.iter().copied().filter(|base| *base < current));
         self.publish();
         Ok(())
@@ -177,28 +173,38 @@ impl Upkeep {
         stats.segments.store(self.segments.len() as u64 + 1, Relaxed);
     }
 
-    /// Does the steps of the segment `base` that are due; whether any was done.
+    /// Does what is due of the steps of the segment `base`; whether any was done.
+    ///
+    /// One that fails keeps none of the others: they may write elsewhere.
     fn work(&mut self, base: u64) -> bool {
-        let mut worked = false;
-        while let Some(index) = self.segments.due_step(base, self.steps.len(), self.clock.monotonic()) {
+        let (mut worked, mut pause) = (false, None);
+        if !self.segments.is_due(base, self.steps.len(), self.clock.monotonic()) {
+            return worked;
+        }
+        for index in 0..self.steps.len() {
             if self.link.is_stopped() {
                 return worked;
+            }
+            if self.segments.is_done(base, index) {
+                continue;
             }
             let step = &mut self.steps[index];
             match step.run(&self.dir, base, &self.link) {
                 Ok(()) => {
-                    self.segments.step_done(base);
+                    self.segments.step_done(base, index);
                     worked = true;
                 }
                 Err(_) if self.link.is_stopped() => return worked,
                 Err(error) => {
                     let consequence = step.consequence();
-                    let pause = self.segments.step_failed(base, self.clock.monotonic());
+                    let now = self.clock.monotonic();
+                    let pause = *pause.get_or_insert_with(|| self.segments.step_failed(base, now));
                     self.note_step(base, error, consequence, pause);
-                    self.publish();
-                    return worked;
                 }
             }
+        }
+        if pause.is_none() {
+            self.segments.none_failed(base);
         }
         self.publish();
         worked

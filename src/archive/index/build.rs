@@ -30,6 +30,7 @@ pub(super) enum Walked {
     Content(Content),
     Damaged,
     TooManyOrigins,
+    Stopped,
 }
 
 /// An index, to be written part by part.
@@ -49,13 +50,21 @@ impl Content {
 }
 
 /// Walks the segment from `base` up to the base of the next one. A reader would report what makes it `Damaged` here.
-pub(super) fn walk(scanner: &mut Scanner, base: u64, next: u64) -> Result<Walked, StorageError> {
+pub(super) fn walk(
+    scanner: &mut Scanner,
+    base: u64,
+    next: u64,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Walked, StorageError> {
     let Head::Sound(segment) = scanner.head() else {
         return Ok(Walked::Damaged);
     };
     let covered = scanner.size()?;
     let mut walk = Builder::new(base, next);
     loop {
+        if is_stopped() {
+            return Ok(Walked::Stopped);
+        }
         let outcome = match scanner.next()? {
             Step::Block(header, body) => walk.block(&header, &body),
             Step::Damage(_) => Err(Walked::Damaged),
