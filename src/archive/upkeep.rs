@@ -102,8 +102,8 @@ impl Upkeep {
 
     /// Looks for the directory, and does what is due.
     pub(super) fn tick(&mut self, is_sealed: bool) {
-        if let Err(error) = self.check_directory() {
-            return self.link.fail(error);
+        if !self.is_in_place() {
+            return;
         }
         self.guard.look(&*self.clock);
         let now = self.clock.monotonic();
@@ -135,7 +135,8 @@ impl Upkeep {
         self.list()?;
         self.expire()?;
         for base in self.segments.bases() {
-            if self.link.is_stopped() {
+            // A backlog may take hours, and what is acknowledged meanwhile must be found by the next start.
+            if self.link.is_stopped() || !self.is_in_place() {
                 return Ok(());
             }
             if self.work(base) {
@@ -240,6 +241,12 @@ impl Upkeep {
             let source = io::Error::new(error.source.kind(), error.source.to_string());
             self.link.fail(StorageError { op: error.op, path: error.path.clone(), source });
         }
+    }
+
+    /// Looks for the directory; the archive fails if it is gone.
+    fn is_in_place(&self) -> bool {
+        let found = self.check_directory();
+        found.map_err(|error| self.link.fail(error)).is_ok()
     }
 
     /// Whether the path still leads to the directory that was locked.
