@@ -254,6 +254,26 @@ async fn a_segment_of_another_log_is_left_out() {
     assert_eq!(report.next_offset, before.next_offset);
 }
 
+#[tokio::test]
+async fn damage_beside_a_hole_of_the_copy_is_news() {
+    let (storage, _) = archive().await;
+    edit(&storage, &segments(&storage)[1], |content| content.clear());
+    let [from, to] = dirs(&storage);
+    copy(&from, &to).unwrap();
+    let recorded = || -> Vec<bool> {
+        let items = Reader::open_on(Arc::new(storage.clone()), &out().dir, Filter::default()).unwrap();
+        let recorded = |item| match item {
+            Item::Damage(damage) => Some(damage.recorded),
+            _ => None,
+        };
+        items.map(Result::unwrap).filter_map(recorded).collect()
+    };
+    assert_eq!(recorded(), [true]);
+    // The positions lie before the hole.
+    edit(&storage, &to.segment(bases(&storage)[1]), |content| content[64 + 64 + 8] ^= 1);
+    assert_eq!(recorded(), [false]);
+}
+
 /// `archive repair` on the real disk.
 fn run(dir: &Path, out: &Path) -> (Result<(), CommandError>, String) {
     let mut text = Vec::new();

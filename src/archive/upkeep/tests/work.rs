@@ -188,6 +188,8 @@ async fn a_directory_that_is_replaced_is_noticed_between_two_segments() {
 async fn a_stop_calls_off_the_index_in_hand() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.fill(3, 0).await;
+    // The segments are measured, so that nobody opens one but who builds an index.
+    kept.tick();
     kept.upkeep.steps = super::super::steps(None, 0, &kept.upkeep.link);
     let link = Arc::clone(&kept.upkeep.link);
     kept.storage.set_hook(move |op, path| {
@@ -199,6 +201,7 @@ async fn a_stop_calls_off_the_index_in_hand() {
     });
     kept.tick();
     kept.storage.clear_hook();
+    assert!(kept.upkeep.link.is_stopped());
     assert!(kept.storage.paths().iter().all(|path| !path.to_string_lossy().contains(".idx")));
     assert_eq!(kept.running.archive.stats().upkeep_errors.load(Relaxed), 0);
     kept.running.finish().await;
