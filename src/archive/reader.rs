@@ -318,25 +318,6 @@ impl Reader {
         }
     }
 
-    /// Whether the segment behind the open one records that all of `offsets` are lost.
-    fn is_recorded(&mut self, offsets: &Range<u64>) -> bool {
-        if offsets.is_empty() {
-            return false;
-        }
-        // It matters for what people are told alone: what cannot be read now was recorded by nobody.
-        let bases = self.list().unwrap_or_default();
-        let Some(open) = &mut self.segment else {
-            return false;
-        };
-        let Some(next) = bases.into_iter().find(|base| *base > open.base) else {
-            return false;
-        };
-        let (storage, path) = (&*self.storage, self.dir.join(segment_name(next)));
-        let records =
-            open.holes.get_or_insert_with(|| holes::recorded_in(storage, &path).unwrap_or_default());
-        records.iter().any(|record| record.covers(offsets))
-    }
-
     /// Base of the open segment if its name belongs to another file now: recovery wrote it anew.
     fn replaced(&self) -> Result<Option<u64>, StorageError> {
         let Some(open) = &self.segment else {
