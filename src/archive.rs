@@ -207,7 +207,8 @@ fn open_with(
     let (mut archive, appender) = start(&config, log, &link, outlets, history, observer, Arc::clone(&lock))?;
     if let Some(clock) = clock {
         let outlets = Arc::clone(&archive.outlets);
-        let (retention, steps) = (config.retention, upkeep::steps(config.export, &link));
+        let spare_bytes = config.spare_bytes();
+        let (retention, steps) = (config.retention, upkeep::steps(config.export, spare_bytes, &link));
         let parts = upkeep::Parts { dir, id, retention, clock, steps, link, outlets };
         archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
     }

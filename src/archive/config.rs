@@ -47,6 +47,9 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Age of a segment's youngest frame, by its `received_ns`, from which it goes.
+    ///
+    /// A frame received while the clock was ahead keeps its segment, and those behind it, for that much longer: to keep
+    /// too much harms nobody, and `bytes` holds all the same.
     pub age: Option<Duration>,
     /// Bytes of all segments and their side files, the segment being written included, beyond which the oldest goes. The
     /// reserve and `lost/` do not count.
@@ -142,6 +145,11 @@ impl Config {
     #[must_use]
     pub fn retention_bytes_min(&self) -> u64 {
         self.segment_bytes.saturating_mul(2).saturating_add(self.reserve_bytes)
+    }
+
+    /// Space that what is derived from the log leaves free for the log: a new reserve and the next step of growth.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.reserve_bytes + Limits::new(self).grow_bytes
     }
 
     /// The smallest reserve: positions of all streams, what is past the gate when it closes, and as much again for

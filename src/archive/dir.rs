@@ -19,7 +19,9 @@ pub(super) fn segment_name(base: u64) -> String {
 }
 
 /// Endings of the files that belong to a segment and can be made anew from it: `<base><ending>`.
-pub(super) const SIDE_FILES: [&str; 3] = [".idx", ".idx.tmp", ".exported"];
+pub(super) const SIDE_FILES: [&str; 3] = [".idx", UNFINISHED_INDEX, ".exported"];
+/// Ending of an index that is being written.
+pub(super) const UNFINISHED_INDEX: &str = ".idx.tmp";
 
 fn base_of(name: &str) -> Option<u64> {
     base_before(name, ".seg")
@@ -93,6 +95,16 @@ impl Dir {
             segments: names.iter().filter_map(|name| base_of(name)).collect(),
             side_files: names.iter().filter_map(side_file).collect(),
         })
+    }
+
+    /// Removes side files that have lost their segment, and those that were never finished.
+    ///
+    /// Only while nobody makes any: it belongs to whoever does.
+    pub(super) fn remove_stale(&self, listing: &Listing) -> Result<(), StorageError> {
+        let is_stale =
+            |(base, ending): &&(u64, &str)| *ending == UNFINISHED_INDEX || !listing.segments.contains(base);
+        let mut stale = listing.side_files.iter().filter(is_stale);
+        stale.try_for_each(|(base, ending)| self.remove(&self.side_file(*base, ending)))
     }
 
     /// Which directory the path leads to now.

@@ -71,7 +71,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::OpenError;
-use super::dir::Dir;
+use super::dir::{Dir, UNFINISHED_INDEX};
 use super::format::SegmentHeader;
 use super::scan::Head;
 use super::storage::{Access, Context, Storage, StorageError, write_all_at};
@@ -84,17 +84,6 @@ pub(super) use open::{Index, Plan, Span};
 /// Name of the index of the segment `base`.
 pub(super) fn index_name(base: u64) -> String {
     format!("{base:020}.idx")
-}
-
-/// Name of an index that is being written.
-fn passing_name(base: u64) -> String {
-    format!("{base:020}.idx.tmp")
-}
-
-fn base_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".idx.tmp"))?;
-    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok())?
 }
 
 /// What became of the wish for an index.
@@ -113,19 +102,41 @@ pub(super) enum Built {
     TooManyOrigins,
     /// The segment is the newest, or retention has removed it.
     NotSealed,
+    /// It was called off.
+    Stopped,
+}
+
+/// What an index has to give way to.
+pub(super) struct Manners<'a> {
+    /// Space on the disk that it must leave to the log.
+    pub(super) spare_bytes: u64,
+    /// Whether to stop; asked before each block.
+    pub(super) is_stopped: &'a dyn Fn() -> bool,
+}
+
+impl Manners<'_> {
+    /// Where nobody waits for anything.
+    pub(super) const NONE: Self = Self { spare_bytes: 0, is_stopped: &|| false };
 }
 
 /// Writes the index of the sealed segment `base`, in place of one that may be there.
 ///
 /// One walk over the segment; in memory are the index itself, of which the run lists are bounded, and one block.
-/// A crash leaves at most a file `.idx.tmp`, which the next attempt overwrites and [`sweep`] removes. Only one may
-/// build in a directory at a time: whoever holds its lock.
-pub(super) fn build(dir: &Dir, base: u64) -> Result<Built, StorageError> {
-    let content = match walk(dir, base)? {
+/// A crash leaves at most a file `.idx.tmp`, see [`Dir::remove_stale`]. Only one may build in a directory at a time:
+/// whoever holds its lock.
+pub(super) fn build(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Built, StorageError> {
+    let is_short = |bytes: u64| Ok(dir.free_bytes()? < bytes.saturating_add(manners.spare_bytes));
+    if is_short(0)? {
+        return Ok(Built::NoSpace);
+    }
+    let content = match walk(dir, base, manners)? {
         Walk::Content(content) => content,
         Walk::Without(why) => return Ok(why),
     };
-    let passing = dir.path.join(passing_name(base));
+    if is_short(content.len())? {
+        return Ok(Built::NoSpace);
+    }
+    let passing = dir.side_file(base, UNFINISHED_INDEX);
     match install(dir, base, &passing, &content) {
         Ok(()) => Ok(Built::Written { bytes: content.len() }),
         Err(error) if error.is_no_space() => {
@@ -142,7 +153,7 @@ enum Walk {
     Without(Built),
 }
 
-fn walk(dir: &Dir, base: u64) -> Result<Walk, StorageError> {
+fn walk(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Walk, StorageError> {
     let bases = dir.segments()?;
     let Some(next) = bases.iter().copied().find(|next| *next > base) else {
         return Ok(Walk::Without(Built::NotSealed));
@@ -153,10 +164,11 @@ fn walk(dir: &Dir, base: u64) -> Result<Walk, StorageError> {
         }
         result => result?,
     };
-    Ok(match build::walk(&mut scanner, base, next)? {
+    Ok(match build::walk(&mut scanner, base, next, manners.is_stopped)? {
         Walked::Content(content) => Walk::Content(content),
         Walked::Damaged => Walk::Without(Built::Damaged),
         Walked::TooManyOrigins => Walk::Without(Built::TooManyOrigins),
+        Walked::Stopped => Walk::Without(Built::Stopped),
     })
 }
 
@@ -184,21 +196,6 @@ pub(super) fn is_sound(dir: &Dir, base: u64) -> Result<bool, StorageError> {
     Ok(Index::open(&*dir.storage, &dir.path, &segment, scanner.size()?).is_some())
 }
 
-/// Removes what is left of indexes whose segment is gone, and of attempts that were cut short.
-///
-/// Only while nobody builds: it belongs to whoever does.
-pub(super) fn sweep(dir: &Dir) -> Result<(), StorageError> {
-    let bases = dir.segments()?;
-    let names = dir.storage.list(&dir.path).context("list", &dir.path)?;
-    for name in names {
-        let Some(base) = base_of(&name) else { continue };
-        if name.ends_with(".tmp") || bases.binary_search(&base).is_err() {
-            dir.remove(&dir.path.join(name))?;
-        }
-    }
-    Ok(())
-}
-
 /// How an index compares with its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
@@ -219,7 +216,7 @@ pub(super) fn check(dir: &Dir, base: u64) -> Result<Check, StorageError> {
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(Check::Missing),
         result => result?,
     };
-    let content = match walk(dir, base)? {
+    let content = match walk(dir, base, &Manners::NONE)? {
         Walk::Content(content) => content,
         Walk::Without(_) => return Ok(Check::NoneNeeded),
     };
@@ -242,10 +239,10 @@ pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, Op
         StorageError { op: "lock", path: path.to_owned(), source }.into()
     })?;
     let dir = Dir { storage, path: path.to_owned() };
-    sweep(&dir)?;
+    dir.remove_stale(&dir.list()?)?;
     let mut written = 0;
     for base in dir.segments()? {
-        if !is_sound(&dir, base)? && matches!(build(&dir, base)?, Built::Written { .. }) {
+        if !is_sound(&dir, base)? && matches!(build(&dir, base, &Manners::NONE)?, Built::Written { .. }) {
             written += 1;
         }
     }

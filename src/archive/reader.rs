@@ -5,6 +5,7 @@
 
 mod filter;
 mod gaps;
+mod holes;
 mod item;
 mod open;
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::{list_segments, segment_name};
-use super::format::{BlockHeader, BlockKind, FrameIter, SEGMENT_HEADER_BYTES};
+use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord, SEGMENT_HEADER_BYTES};
 use super::scan::{Head, Scanner, Step};
 use super::storage::{DiskStorage, Storage, StorageError};
 use gaps::{Cause, Gaps};
@@ -205,7 +206,7 @@ impl Reader {
                 self.next_offset += 1;
                 return Some(StoredFrame { offset, frame });
             }
-            Some(None) => self.missing(0..0, self.next_offset..self.next_offset),
+            Some(None) => self.missing(0..0, self.next_offset..self.next_offset, false),
             None => {}
         }
         self.frames = None;
@@ -284,7 +285,9 @@ impl Reader {
         if damage.is_some() || !lost.is_empty() {
             let position = header.position;
             self.next_offset = lost.end;
-            self.missing(damage.unwrap_or(position..position), lost);
+            // A repair leaves nothing in the place of what is lost but the record; recovery leaves the damage.
+            let recorded = damage.is_none() && HoleRecord::explains(header, &body, &lost);
+            self.missing(damage.unwrap_or(position..position), lost, recorded);
         }
         // A block below what was read already would be a second truth about the same offsets.
         if header.kind == BlockKind::Frames && header.first_offset == self.next_offset {
@@ -292,7 +295,7 @@ impl Reader {
             if self.frames.is_none() {
                 let lost = header.first_offset..header.next_offset();
                 self.next_offset = header.next_offset();
-                self.missing(header.position..header.end(), lost);
+                self.missing(header.position..header.end(), lost, false);
             }
         }
     }
@@ -301,16 +304,17 @@ impl Reader {
     fn report_head(&mut self, offset: u64) {
         if self.segment.as_mut().is_some_and(|open| std::mem::take(&mut open.head_damaged)) {
             let offset = offset.max(self.asked().start);
-            self.missing(0..SEGMENT_HEADER_BYTES, offset..offset);
+            self.missing(0..SEGMENT_HEADER_BYTES, offset..offset, false);
         }
     }
 
-    /// Notes that `offsets` cannot be read.
-    fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>) {
+    /// Notes that `offsets` cannot be read; `recorded` if that is known to be recorded.
+    fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>, recorded: bool) {
+        let recorded = recorded || self.is_recorded(&offsets);
         if let Some(open) = &self.segment {
             let segment = open.scanner.path().to_owned();
             let from = self.asked().start;
-            self.gaps.push(Cause::Damage { segment, bytes }, offsets, from);
+            self.gaps.push(Cause::Damage { segment, bytes, recorded }, offsets, from);
         }
     }
 
@@ -352,7 +356,7 @@ impl Reader {
         let end = if is_listed { next } else { open.sure_end().unwrap_or(self.next_offset) };
         if self.next_offset < end {
             let bytes = position..open.scanner.content_end(position)?;
-            self.missing(bytes, self.next_offset..end);
+            self.missing(bytes, self.next_offset..end, false);
         }
         // A restart may have moved blocks behind `next` that were already read here.
         self.next_offset = self.next_offset.max(end);

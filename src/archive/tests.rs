@@ -5,6 +5,7 @@ mod commit;
 mod disk;
 mod faults;
 mod gather;
+mod holes;
 mod index;
 mod model;
 mod reader;

@@ -102,8 +102,8 @@ impl Upkeep {
 
     /// Looks for the directory, and does what is due.
     pub(super) fn tick(&mut self, is_sealed: bool) {
-        if let Err(error) = self.check_directory() {
-            return self.link.fail(error);
+        if !self.is_in_place() {
+            return;
         }
         self.guard.look(&*self.clock);
         let now = self.clock.monotonic();
@@ -135,7 +135,8 @@ impl Upkeep {
         self.list()?;
         self.expire()?;
         for base in self.segments.bases() {
-            if self.link.is_stopped() {
+            // A backlog may take hours, and what is acknowledged meanwhile must be found by the next start.
+            if self.link.is_stopped() || !self.is_in_place() {
                 return Ok(());
             }
             if self.work(base) {
@@ -154,11 +155,7 @@ impl Upkeep {
             self.link.fail(gone(&self.dir.segment(current), "the segment being written is"));
             return Ok(());
         }
-        for (base, ending) in &listing.side_files {
-            if !listing.segments.contains(base) {
-                self.dir.remove(&self.dir.side_file(*base, ending))?;
-            }
-        }
+        self.dir.remove_stale(&listing)?;
         self.segments.set(listing.segments.iter().copied().filter(|base| *base < current));
         self.publish();
         Ok(())
@@ -177,28 +174,38 @@ impl Upkeep {
         stats.segments.store(self.segments.len() as u64 + 1, Relaxed);
     }
 
-    /// Does the steps of the segment `base` that are due; whether any was done.
+    /// Does what is due of the steps of the segment `base`; whether any was done.
+    ///
+    /// One that fails keeps none of the others: they may write elsewhere.
     fn work(&mut self, base: u64) -> bool {
-        let mut worked = false;
-        while let Some(index) = self.segments.due_step(base, self.steps.len(), self.clock.monotonic()) {
+        let (mut worked, mut pause) = (false, None);
+        if !self.segments.is_due(base, self.steps.len(), self.clock.monotonic()) {
+            return worked;
+        }
+        for index in 0..self.steps.len() {
             if self.link.is_stopped() {
                 return worked;
+            }
+            if self.segments.is_done(base, index) {
+                continue;
             }
             let step = &mut self.steps[index];
             match step.run(&self.dir, base, &self.link) {
                 Ok(()) => {
-                    self.segments.step_done(base);
+                    self.segments.step_done(base, index);
                     worked = true;
                 }
                 Err(_) if self.link.is_stopped() => return worked,
                 Err(error) => {
                     let consequence = step.consequence();
-                    let pause = self.segments.step_failed(base, self.clock.monotonic());
+                    let now = self.clock.monotonic();
+                    let pause = *pause.get_or_insert_with(|| self.segments.step_failed(base, now));
                     self.note_step(base, error, consequence, pause);
-                    self.publish();
-                    return worked;
                 }
             }
+        }
+        if pause.is_none() {
+            self.segments.none_failed(base);
         }
         self.publish();
         worked
@@ -234,6 +241,12 @@ impl Upkeep {
             let source = io::Error::new(error.source.kind(), error.source.to_string());
             self.link.fail(StorageError { op: error.op, path: error.path.clone(), source });
         }
+    }
+
+    /// Looks for the directory; the archive fails if it is gone.
+    fn is_in_place(&self) -> bool {
+        let found = self.check_directory();
+        found.map_err(|error| self.link.fail(error)).is_ok()
     }
 
     /// Whether the path still leads to the directory that was locked.

@@ -18,6 +18,7 @@ pub struct VerifyArgs {
 
 /// Reads the whole archive and reports each damage with file, position and the offsets lost; `false` if there was any.
 ///
+/// Holes that recovery or a repair has recorded are named and are no damage any more: nothing can be done about them.
 /// Bytes behind the last whole block are no damage: a block being written, or a tail that the next start cuts off.
 /// An index that contradicts its segment counts: no frame is lost by it, but a query may have missed some. A missing one
 /// only makes queries slow.
@@ -27,7 +28,8 @@ pub struct VerifyArgs {
 pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandError> {
     let dir = resolve(&args.dir)?;
     let mut reader = Reader::open(&dir, Filter::default())?;
-    let (mut frames, mut lost, mut damages) = (0_u64, 0_u64, 0_u64);
+    let mut frames = 0_u64;
+    let (mut fresh, mut known) = (Losses::default(), Losses::default());
     for item in &mut reader {
         match item? {
             Item::Frame(_) => frames += 1,
@@ -40,8 +42,9 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
                 )?;
             }
             Item::Damage(damage) => {
-                damages += 1;
-                lost += damage.offsets.end - damage.offsets.start;
+                let losses = if damage.recorded { &mut known } else { &mut fresh };
+                losses.places += 1;
+                losses.offsets += damage.offsets.end - damage.offsets.start;
                 report(&damage, out)?;
             }
         }
@@ -55,18 +58,34 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
     }
     let bad_indexes = check_indexes(&dir, out)?;
     let next = reader.next_offset();
-    if damages == 0 {
+    if known.places > 0 {
+        writeln!(out, "{} offsets are lost in {} recorded holes", known.offsets, known.places)?;
+    }
+    if fresh.places == 0 {
         writeln!(out, "ok: {frames} frames, next offset {next}")?;
     } else {
         writeln!(
             out,
-            "damaged: {damages} places, {lost} frames lost, {frames} frames read, next offset {next}"
+            "damaged: {} places, {} frames lost, {frames} frames read, next offset {next}",
+            fresh.places, fresh.offsets
         )?;
     }
-    Ok(damages == 0 && bad_indexes == 0)
+    Ok(fresh.places == 0 && bad_indexes == 0)
+}
+
+/// What cannot be read, summed up.
+#[derive(Default)]
+struct Losses {
+    places: u64,
+    offsets: u64,
 }
 
 fn report(damage: &Damage, out: &mut impl Write) -> Result<(), CommandError> {
+    if damage.recorded {
+        let (from, to) = (damage.offsets.start, damage.offsets.end);
+        writeln!(out, "hole: offsets {from}..{to} lost, recorded by recovery or repair")?;
+        return Ok(());
+    }
     let what = if damage.offsets.is_empty() {
         "no frames lost".to_owned()
     } else {

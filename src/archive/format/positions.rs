@@ -96,7 +96,12 @@ impl HoleRecord {
     /// Whether the offsets `missing` are known to be, by the block `header` with `body` behind them.
     pub(in crate::archive) fn explains(header: &BlockHeader, body: &[u8], missing: &Range<u64>) -> bool {
         let record = if header.kind == BlockKind::Hole { Self::decode(body) } else { None };
-        record.is_some_and(|record| record.from_offset <= missing.start && missing.end <= record.to_offset)
+        record.is_some_and(|record| record.covers(missing))
+    }
+
+    /// Whether all of the offsets `missing` are known to be.
+    pub(in crate::archive) fn covers(&self, missing: &Range<u64>) -> bool {
+        self.from_offset <= missing.start && missing.end <= self.to_offset
     }
 
     pub(in crate::archive) fn decode(body: &[u8]) -> Option<Self> {

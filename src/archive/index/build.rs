@@ -21,15 +21,17 @@ const JOIN_BYTES_MAX: usize = 1 << 10;
 const RUN_BYTES_MAX: usize = 64 << 10;
 /// Origins and lanes in one index at most. A segment with more has no index.
 const ENTRIES_MAX: usize = 1 << 16;
-/// Bytes of the run lists of one index at most. The longest lists are left out when there are more: it takes millions
-/// of frames of mixed origins in one segment, about every third byte of which would be read anyway.
-const LISTS_BYTES_MAX: usize = 32 << 20;
+/// Bytes of the run lists of one index at most, as much again while they grow. The longest lists are left out when there
+/// are more: it takes millions of frames of mixed origins in one segment, about every third byte of which would be read
+/// anyway.
+const LISTS_BYTES_MAX: usize = 16 << 20;
 
 /// What a segment is worth to an index.
 pub(super) enum Walked {
     Content(Content),
     Damaged,
     TooManyOrigins,
+    Stopped,
 }
 
 /// An index, to be written part by part.
@@ -49,13 +51,21 @@ impl Content {
 }
 
 /// Walks the segment from `base` up to the base of the next one. A reader would report what makes it `Damaged` here.
-pub(super) fn walk(scanner: &mut Scanner, base: u64, next: u64) -> Result<Walked, StorageError> {
+pub(super) fn walk(
+    scanner: &mut Scanner,
+    base: u64,
+    next: u64,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Walked, StorageError> {
     let Head::Sound(segment) = scanner.head() else {
         return Ok(Walked::Damaged);
     };
     let covered = scanner.size()?;
     let mut walk = Builder::new(base, next);
     loop {
+        if is_stopped() {
+            return Ok(Walked::Stopped);
+        }
         let outcome = match scanner.next()? {
             Step::Block(header, body) => walk.block(&header, &body),
             Step::Damage(_) => Err(Walked::Damaged),

@@ -19,7 +19,7 @@ fn golden() -> Vec<u8> {
     let dir = Dir { storage: Arc::new(storage.clone()), path: PathBuf::from("/archive") };
     storage.put(&dir.segment(5), std::fs::read(segment).unwrap());
     storage.put(&dir.segment(8), Vec::new());
-    assert!(matches!(build(&dir, 5).unwrap(), Built::Written { .. }));
+    assert!(matches!(build(&dir, 5, &Manners::NONE).unwrap(), Built::Written { .. }));
     storage.content(&dir.path.join(index_name(5)))
 }
 

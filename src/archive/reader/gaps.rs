@@ -14,6 +14,8 @@ pub(super) enum Cause {
         segment: PathBuf,
         /// Where in the file.
         bytes: Range<u64>,
+        /// Whether the log says so.
+        recorded: bool,
     },
     /// Retention has removed them.
     Expired,
@@ -43,7 +45,9 @@ impl Gaps {
         let told = offsets.start..offsets.end.min(to);
         Some(match self.cut(to)? {
             Cause::Expired => Item::Expired(told),
-            Cause::Damage { segment, bytes } => Item::Damage(Damage { segment, bytes, offsets: told }),
+            Cause::Damage { segment, bytes, recorded } => {
+                Item::Damage(Damage { segment, bytes, offsets: told, recorded })
+            }
         })
     }
 
@@ -56,8 +60,8 @@ impl Gaps {
         offsets.start = end;
         Some(match cause {
             Cause::Expired => Cause::Expired,
-            Cause::Damage { segment, bytes } => {
-                Cause::Damage { segment: segment.clone(), bytes: bytes.clone() }
+            Cause::Damage { segment, bytes, recorded } => {
+                Cause::Damage { segment: segment.clone(), bytes: bytes.clone(), recorded: *recorded }
             }
         })
     }

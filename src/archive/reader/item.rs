@@ -25,6 +25,8 @@ pub struct Damage {
     pub bytes: Range<u64>,
     /// Offsets of the frames lost; empty when the damage hit none.
     pub offsets: Range<u64>,
+    /// Whether the log itself says that they are lost, so that this is no news: recovery or a repair has recorded it.
+    pub recorded: bool,
 }
 
 /// What a [`Reader`](super::Reader) comes upon.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::vec::IntoIter;
 
 use super::Filter;
-use crate::archive::format::{BlockHeader, SEGMENT_HEADER_BYTES};
+use crate::archive::format::{BlockHeader, HoleRecord, SEGMENT_HEADER_BYTES};
 use crate::archive::index::{Index, Merge, Plan, Span};
 use crate::archive::scan::{Head, Scanner, Step};
 use crate::archive::storage::{Storage, StorageError};
@@ -22,6 +22,8 @@ pub(super) struct Open {
     /// Whether its header is damaged and nobody was told yet.
     pub(super) head_damaged: bool,
     pub(super) way: Way,
+    /// The holes that the segment behind records, once it was asked for them.
+    pub(super) holes: Option<Vec<HoleRecord>>,
     /// Whether everything behind the last block was searched once.
     searched: bool,
 }
@@ -64,6 +66,7 @@ impl Open {
             ended: false,
             head_damaged,
             way: Way::Whole,
+            holes: None,
             searched: false,
         }
     }

@@ -89,7 +89,7 @@ fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
         storage,
         retention,
         Arc::new(SystemClock::new()),
-        upkeep::steps(None, &running.archive.link),
+        upkeep::steps(None, 0, &running.archive.link),
     )
 }
 

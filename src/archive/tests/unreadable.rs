@@ -77,12 +77,12 @@ fn check(storage: &MemStorage, base: u64, next: u64) {
     for item in items(storage, Filter::default()) {
         match item {
             Item::Frame(stored) => offsets.push(stored.offset),
-            Item::Damage(damage) => damages.push((damage.offsets.start, damage.offsets.end)),
+            Item::Damage(damage) => damages.push((damage.offsets.start, damage.offsets.end, damage.recorded)),
             Item::Expired(offsets) => panic!("expired: {offsets:?}"),
         }
     }
     assert_eq!(offsets, (0..base).chain(next..next + COMMIT_FRAMES).collect::<Vec<_>>());
-    assert_eq!(damages, [(base, next)]);
+    assert_eq!(damages, [(base, next, true)]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! How old a segment is.
 
+use super::Link;
 use crate::archive::dir::Dir;
 use crate::archive::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SEGMENT_HEADER_BYTES};
 use crate::archive::scan::{Head, Step};
@@ -7,21 +8,21 @@ use crate::archive::storage::{Access, Context, StorageError, read_full_at};
 
 /// When the youngest frame of the segment `base` was received, unix nanoseconds; `None` if no frame can be found.
 ///
-/// Reads the headers of the blocks alone, unless one of them is damaged.
-pub(super) fn received_max_ns(dir: &Dir, base: u64) -> Result<Option<i64>, StorageError> {
+/// Reads the headers of the blocks alone, unless one of them is damaged. Ends early, with anything, when `link` says so.
+pub(super) fn received_max_ns(dir: &Dir, base: u64, link: &Link) -> Result<Option<i64>, StorageError> {
     let scanner = dir.scan(base)?;
     let Head::Sound(head) = scanner.head() else {
-        return by_scan(dir, base);
+        return by_scan(dir, base, link);
     };
     let path = dir.segment(base);
     let file = dir.open(&path, Access::Read)?;
     let end = file.size().context("measure", &path)?;
     let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
     let (mut position, mut youngest) = (SEGMENT_HEADER_BYTES, None);
-    while position < end {
+    while position < end && !link.is_stopped() {
         let count = read_full_at(&*file, &mut bytes, position).context("read", &path)?;
         let Ok(header) = BlockHeader::decode(&bytes[..count], position, Some(head.segment_id)) else {
-            return by_scan(dir, base);
+            return by_scan(dir, base, link);
         };
         youngest = youngest.max(of_block(&header));
         position = header.end();
@@ -29,10 +30,13 @@ pub(super) fn received_max_ns(dir: &Dir, base: u64) -> Result<Option<i64>, Stora
     Ok(youngest)
 }
 
-fn by_scan(dir: &Dir, base: u64) -> Result<Option<i64>, StorageError> {
+fn by_scan(dir: &Dir, base: u64, link: &Link) -> Result<Option<i64>, StorageError> {
     let mut scanner = dir.scan(base)?;
     let mut youngest = None;
     loop {
+        if link.is_stopped() {
+            return Ok(youngest);
+        }
         match scanner.next()? {
             Step::Block(header, _) => youngest = youngest.max(of_block(&header)),
             Step::Damage(_) => {}

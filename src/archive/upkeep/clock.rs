@@ -47,12 +47,18 @@ pub(super) struct StepGuard {
 
 impl StepGuard {
     pub(super) fn new(clock: &dyn Clock) -> Self {
-        Self { ahead_ns: ahead_ns(clock), is_stepped: false }
+        Self { ahead_ns: ahead_ns(clock.wall_ns(), clock), is_stepped: false }
     }
 
     /// Compares the clocks, and says so once when one has stepped.
     pub(super) fn look(&mut self, clock: &dyn Clock) {
-        let step_ns = ahead_ns(clock) - self.ahead_ns;
+        self.wall_ns(clock);
+    }
+
+    /// The time of day if ages can be told from it: the clocks are compared at this very reading.
+    pub(super) fn wall_ns(&mut self, clock: &dyn Clock) -> Option<i64> {
+        let wall_ns = clock.wall_ns();
+        let step_ns = ahead_ns(wall_ns, clock) - self.ahead_ns;
         if !self.is_stepped && step_ns.unsigned_abs() > STEP_MAX.as_nanos() {
             self.is_stepped = true;
             let step_s = step_ns / 1_000_000_000;
@@ -61,15 +67,11 @@ impl StepGuard {
                 "the wall clock was stepped by more than an hour: nothing expires by age until the next start"
             );
         }
-    }
-
-    /// The time of day if ages can be told from it.
-    pub(super) fn wall_ns(&self, clock: &dyn Clock) -> Option<i64> {
-        (!self.is_stepped).then(|| clock.wall_ns())
+        (!self.is_stepped).then_some(wall_ns)
     }
 }
 
-fn ahead_ns(clock: &dyn Clock) -> i128 {
+fn ahead_ns(wall_ns: i64, clock: &dyn Clock) -> i128 {
     // Durations of a running process are far from the end of an i128.
-    i128::from(clock.wall_ns()) - clock.monotonic().as_nanos() as i128
+    i128::from(wall_ns) - clock.monotonic().as_nanos() as i128
 }

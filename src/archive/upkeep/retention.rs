@@ -62,7 +62,7 @@ impl Upkeep {
     fn outlived(&mut self, base: u64) -> Option<Duration> {
         let limit = self.retention.age?;
         let now_ns = self.guard.wall_ns(&*self.clock)?;
-        let received_ns = self.segments.received_max_ns(&self.dir, base)?;
+        let received_ns = self.segments.received_max_ns(&self.dir, base, &self.link)?;
         let age = u64::try_from(i128::from(now_ns) - i128::from(received_ns)).ok()?;
         let age = Duration::from_nanos(age);
         (age > limit).then_some(age)

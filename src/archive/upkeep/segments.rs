@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{PASS_EVERY, Retry, age};
+use super::{Link, PASS_EVERY, Retry, age};
 use crate::archive::dir::{Dir, SIDE_FILES};
 use crate::archive::storage::StorageError;
 
@@ -13,7 +13,8 @@ pub(super) struct Segments(BTreeMap<u64, Sealed>);
 
 #[derive(Default)]
 struct Sealed {
-    steps_done: usize,
+    /// One bit for each step that is done.
+    done: u32,
     retry: Retry,
     /// Of the segment and its side files.
     bytes: Option<u64>,
@@ -48,22 +49,32 @@ impl Segments {
         self.0.keys().copied().collect()
     }
 
-    /// The step of `base` that comes next, unless all of the `count` are done or the last failure is too fresh.
-    pub(super) fn due_step(&self, base: u64, count: usize, now: Duration) -> Option<usize> {
-        let sealed = self.0.get(&base)?;
-        (sealed.steps_done < count && sealed.retry.is_due(now)).then_some(sealed.steps_done)
+    /// Whether some of the `count` steps of `base` are not done, and the last failure is not too fresh to try.
+    pub(super) fn is_due(&self, base: u64, count: usize, now: Duration) -> bool {
+        let is_due = self.0.get(&base).is_some_and(|sealed| sealed.retry.is_due(now));
+        is_due && !self.is_settled(base, count)
     }
 
     pub(super) fn is_settled(&self, base: u64, count: usize) -> bool {
-        self.0.get(&base).is_none_or(|sealed| sealed.steps_done >= count)
+        self.0.get(&base).is_none_or(|sealed| sealed.done.count_ones() as usize >= count)
     }
 
-    pub(super) fn step_done(&mut self, base: u64) {
+    pub(super) fn is_done(&self, base: u64, step: usize) -> bool {
+        self.0.get(&base).is_none_or(|sealed| sealed.done & (1 << step) != 0)
+    }
+
+    pub(super) fn step_done(&mut self, base: u64, step: usize) {
         if let Some(sealed) = self.0.get_mut(&base) {
-            sealed.steps_done += 1;
-            sealed.retry = Retry::default();
+            sealed.done |= 1 << step;
             // Steps leave side files.
             sealed.bytes = None;
+        }
+    }
+
+    /// Forgets the failures of `base`.
+    pub(super) fn none_failed(&mut self, base: u64) {
+        if let Some(sealed) = self.0.get_mut(&base) {
+            sealed.retry = Retry::default();
         }
     }
 
@@ -115,10 +126,10 @@ impl Segments {
     }
 
     /// When the youngest frame of `base` was received. A segment without a readable frame is as young as the next one.
-    pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64) -> Option<i64> {
+    pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64, link: &Link) -> Option<i64> {
         self.0.range_mut(base..).find_map(|(base, sealed)| {
             *sealed.received_max_ns.get_or_insert_with(|| {
-                age::received_max_ns(dir, *base).unwrap_or_else(|error| {
+                age::received_max_ns(dir, *base, link).unwrap_or_else(|error| {
                     tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");
                     None
                 })

@@ -3,10 +3,11 @@
 use super::Link;
 use crate::archive::dir::Dir;
 use crate::archive::export::{ExportConfig, Exporter};
-use crate::archive::index::{self, Built};
+use crate::archive::index::{self, Built, Manners};
 use crate::archive::storage::StorageError;
 
-/// Something that is done once to each sealed segment; the steps of a segment follow one another.
+/// Something that is done once to each sealed segment; the steps of a segment follow one another, whether or not the
+/// ones before succeeded.
 pub(in crate::archive) trait Step: Send {
     /// Does it for the segment `base`, or nothing where it is done already: after a start every segment comes by.
     ///
@@ -31,24 +32,33 @@ pub(in crate::archive) enum StepError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The steps of each segment: its index, then its export where one is configured.
-pub(in crate::archive) fn steps(export: Option<ExportConfig>, link: &Link) -> Vec<Box<dyn Step>> {
-    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(BuildIndex)];
+/// The steps of each segment: its index, which leaves `spare_bytes` of the disk to the log, then its export where one is
+/// configured.
+pub(in crate::archive) fn steps(
+    export: Option<ExportConfig>,
+    spare_bytes: u64,
+    link: &Link,
+) -> Vec<Box<dyn Step>> {
+    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(BuildIndex { spare_bytes })];
     if let Some(config) = export {
         steps.push(Box::new(Export(Exporter::new(config).stopped_by(link.stop_flag()))));
     }
     steps
 }
 
-struct BuildIndex;
+struct BuildIndex {
+    spare_bytes: u64,
+}
 
 impl Step for BuildIndex {
-    fn run(&mut self, dir: &Dir, base: u64, _link: &Link) -> Result<(), StepError> {
+    fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError> {
         if index::is_sound(dir, base)? {
             return Ok(());
         }
-        match index::build(dir, base)? {
-            Built::NoSpace => Err(StepError::Other("no space for it on the disk".into())),
+        let manners = Manners { spare_bytes: self.spare_bytes, is_stopped: &|| link.is_stopped() };
+        match index::build(dir, base, &manners)? {
+            Built::NoSpace => Err(StepError::Other("no space for an index beside what the log needs".into())),
+            Built::Stopped => Err(StepError::Other("upkeep was stopped".into())),
             // Without an index readers look through the segment, which damage asks for anyway.
             Built::Written { .. } | Built::Damaged | Built::TooManyOrigins | Built::NotSealed => Ok(()),
         }

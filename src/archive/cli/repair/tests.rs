@@ -60,7 +60,11 @@ fn read(storage: &MemStorage, dir: &Path) -> (Vec<(u64, Fields)>, Vec<Range<u64>
     for item in Reader::open_on(Arc::new(storage.clone()), dir, Filter::default()).unwrap() {
         match item.unwrap() {
             Item::Frame(stored) => frames.push((stored.offset, fields(&stored.frame))),
-            Item::Damage(damage) => missing.push(damage.offsets),
+            Item::Damage(damage) => {
+                // The copy tells of all it lacks, the damaged archive of nothing.
+                assert_eq!(damage.recorded, dir == out().dir, "{damage:?}");
+                missing.push(damage.offsets);
+            }
             Item::Expired(_) => {}
         }
     }
@@ -250,12 +254,40 @@ async fn a_segment_of_another_log_is_left_out() {
     assert_eq!(report.next_offset, before.next_offset);
 }
 
+#[tokio::test]
+async fn damage_beside_a_hole_of_the_copy_is_news() {
+    let (storage, _) = archive().await;
+    edit(&storage, &segments(&storage)[1], |content| content.clear());
+    let [from, to] = dirs(&storage);
+    copy(&from, &to).unwrap();
+    let recorded = || -> Vec<bool> {
+        let items = Reader::open_on(Arc::new(storage.clone()), &out().dir, Filter::default()).unwrap();
+        let recorded = |item| match item {
+            Item::Damage(damage) => Some(damage.recorded),
+            _ => None,
+        };
+        items.map(Result::unwrap).filter_map(recorded).collect()
+    };
+    assert_eq!(recorded(), [true]);
+    // The positions lie before the hole.
+    edit(&storage, &to.segment(bases(&storage)[1]), |content| content[64 + 64 + 8] ^= 1);
+    assert_eq!(recorded(), [false]);
+}
+
 /// `archive repair` on the real disk.
 fn run(dir: &Path, out: &Path) -> (Result<(), CommandError>, String) {
     let mut text = Vec::new();
     let args = RepairArgs { dir: dir.to_owned(), out: out.to_owned() };
     let result = repair(&args, &mut text);
     (result, String::from_utf8(text).unwrap())
+}
+
+/// `archive verify`: whether it found no damage, and what it said.
+fn verify(dir: &Path) -> (bool, String) {
+    let mut text = Vec::new();
+    let args = crate::archive::cli::VerifyArgs { dir: dir.to_owned() };
+    let is_sound = crate::archive::cli::verify::verify(&args, &mut text).unwrap();
+    (is_sound, String::from_utf8(text).unwrap())
 }
 
 #[tokio::test]
@@ -292,6 +324,15 @@ async fn the_command_says_what_it_did_and_refuses_what_it_must() {
     std::fs::write(&segment, content).unwrap();
     let (result, text) = run(&data, &out);
     result.unwrap();
+    let (sound, verified) = verify(&data);
+    assert!(!sound && verified.contains("offsets 1..2 lost") && !verified.contains("hole"), "{verified}");
+    let (sound, verified) = verify(&out);
+    assert!(sound, "{verified}");
+    assert!(verified.starts_with("hole: offsets 1..2 lost, recorded by recovery or repair\n"), "{verified}");
+    assert!(
+        verified.ends_with("1 offsets are lost in 1 recorded holes\nok: 2 frames, next offset 3\n"),
+        "{verified}"
+    );
     assert!(text.starts_with(&format!("lost: offsets 1..2: {} bytes ", segment.display())), "{text}");
     assert!(text.contains("copied: 2 frames of 1 streams in 1 segments"), "{text}");
     assert!(text.ends_with("offsets 0..3; 1 offsets lost in 1 places\n"), "{text}");

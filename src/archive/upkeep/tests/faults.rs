@@ -11,7 +11,10 @@ use crate::archive::{AppendError, ArchiveError, Config, DiskStorage, Status, Sto
 /// The text with which the archive failed.
 async fn failure(running: &Running) -> String {
     let mut status = running.archive.status();
-    let failed = status.wait_for(|status| matches!(status, Status::Failed { .. })).await.unwrap();
+    let failed = status.wait_for(|status| matches!(status, Status::Failed { .. }));
+    // Upkeep looks every second; a failure that never comes must not keep the tests waiting.
+    let failed =
+        tokio::time::timeout(Duration::from_secs(30), failed).await.expect("the archive fails").unwrap();
     let Status::Failed { error } = failed.clone() else { unreachable!() };
     error.to_string()
 }
