@@ -181,7 +181,6 @@ async fn a_directory_that_is_replaced_is_noticed_between_two_segments() {
     kept.tick();
     assert_eq!(worked_on.lock().unwrap().len(), 1);
     assert!(kept.upkeep.link.is_stopped());
-    assert!(kept.upkeep.link.check().is_err(), "the commit thread hears of it");
 }
 
 #[tokio::test]
