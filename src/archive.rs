@@ -49,7 +49,7 @@ pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, Ret
 pub use error::{AppendError, ArchiveError, OpenError};
 pub use format::charge;
 pub use history::History;
-pub use index::build_indexes;
+pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame};
 pub use recover::{Hole, Recovery};

@@ -86,6 +86,11 @@ pub(super) fn index_name(base: u64) -> String {
     format!("{base:020}.idx")
 }
 
+/// What a reader holds of indexes at most, in bytes: tables and run lists of the segment it reads.
+pub const READER_BYTES: u64 = open::TABLES_BYTES_MAX + open::LISTS_BYTES_MAX;
+/// What building an index takes at most, in bytes: its run lists, and as much while they grow.
+pub const BUILD_BYTES: u64 = 2 * build::LISTS_BYTES_MAX as u64;
+
 /// What became of the wish for an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Built {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Config;
 use super::units::{KIB, MIB, RoundedMib, Size};
+use crate::archive;
 use crate::feed::READERS_MAX;
 
 /// What a connection takes beside its windows and its read buffer: task, timers, unsent answers,
@@ -21,6 +22,9 @@ pub const BATCH_BYTES: u64 = 256 * KIB;
 
 /// From this size on a commit of the archive is cut, in bytes.
 pub const COMMIT_BYTES: u64 = MIB;
+
+/// What is in the making of a full segment, in bytes. An export was measured to take less than an index may.
+pub const UPKEEP_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
 /// The process itself: code, stacks, allocator, runtime, HTTP, logs, in bytes.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
@@ -124,10 +128,11 @@ impl Config {
                 2 * batch + CONNECTION_BYTES,
             ),
             addend(
-                "subscribers that read the archive at a time, each with two blocks of it",
+                "subscribers that read the archive at a time, each with two blocks and an index of it",
                 READERS_MAX,
-                2 * (COMMIT_BYTES + batch),
+                2 * (COMMIT_BYTES + batch) + archive::INDEX_READER_BYTES,
             ),
+            addend("the upkeep of the archive: an index or an export in the making", 1, UPKEEP_BYTES),
             addend("the process itself", 1, PROCESS_BYTES),
         ];
         MemoryBound { addends, limit: self.ingest.memory_limit }

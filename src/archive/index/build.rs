@@ -24,7 +24,7 @@ const ENTRIES_MAX: usize = 1 << 16;
 /// Bytes of the run lists of one index at most, as much again while they grow. The longest lists are left out when there
 /// are more: it takes millions of frames of mixed origins in one segment, about every third byte of which would be read
 /// anyway.
-const LISTS_BYTES_MAX: usize = 16 << 20;
+pub(super) const LISTS_BYTES_MAX: usize = 16 << 20;
 
 /// What a segment is worth to an index.
 pub(super) enum Walked {

@@ -12,9 +12,9 @@ use crate::archive::format::{Cursor, SegmentHeader};
 use crate::archive::storage::{Access, Storage, StorageFile, read_full_at};
 
 /// Bytes of chunk table and directory that a reader takes at most; the largest index has less.
-const TABLES_BYTES_MAX: u64 = 16 << 20;
+pub(super) const TABLES_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of run lists that a reader holds at most; for more it walks the segment. Enough for some hundred thousand runs.
-const LISTS_BYTES_MAX: u64 = 4 << 20;
+pub(super) const LISTS_BYTES_MAX: u64 = 4 << 20;
 /// Runs are read when they are less than one part in so many of what a walk would read: a walk reads in larger pieces.
 const RUNS_SHARE: u64 = 2;
 
