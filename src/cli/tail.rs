@@ -13,6 +13,7 @@ use super::{BAD_USAGE, FAILED, fail};
 use crate::archive::cli::{Kind, Priority, parse_time};
 use crate::config::Secret;
 use crate::frame::{FramePriority, Selection, SourceKind};
+use crate::sim::cli::host_and_port;
 use crate::tail::{Client, Event, Position, Target};
 use crate::wire::feed::SOURCES_MAX;
 use crate::wire::{Policy, Start, Subscribe};
@@ -159,15 +160,6 @@ fn parse_start(text: &str) -> Result<Start, String> {
             Ok(from_ns) => Ok(Start::Received { from_ns }),
             Err(error) => Err(format!("expected live, earliest, an offset or a time: {error}")),
         },
-    }
-}
-
-fn host_and_port(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => {
-            Ok(text.to_owned())
-        }
-        _ => Err("expected HOST:PORT, neither of them empty or 0".to_owned()),
     }
 }
 
