@@ -268,6 +268,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
                 let next = self.client.position().map_or(subscribed.start_offset, |at| at.next_offset);
                 say(format_args!("connected to log {}, from offset {next}", subscribed.log_id));
                 self.told.clear();
+                self.output.starts_at(self.client.position());
             }
             Event::LogChanged { from, to } => say(format_args!(
                 "the daemon serves another archive: from log {from} to log {}, from offset {}",

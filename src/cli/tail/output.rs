@@ -35,6 +35,11 @@ impl<W: Write + Send + 'static> Output<W> {
         Self { format, gathered: Vec::new(), idle: Some((to, Vec::new())), writing: None, written: None }
     }
 
+    /// Takes note of where the first frame will lie: nothing below is to be written.
+    pub(super) fn starts_at(&mut self, position: Option<Position>) {
+        self.written = self.written.or(position);
+    }
+
     /// Takes a frame, also when it is full.
     pub(super) fn put(&mut self, Deliver { offset, frame }: Deliver) -> io::Result<()> {
         let stored = StoredFrame { offset, frame };
