@@ -10,22 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::command::{aggregator, expect_exit, output};
+use support::daemon::DEFAULTS as CONFIG;
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE};
 use tempfile::TempDir;
-
-/// All listeners wherever there is room, archive as small as it can be.
-const CONFIG: &str = r#"
-[ingest]
-listen = "127.0.0.1:0"
-max_message = "16 KiB"
-[archive]
-segment_size = "8 MiB"
-reserve = "4 MiB"
-[feed]
-listen = "127.0.0.1:0"
-[http]
-listen = "127.0.0.1:0"
-"#;
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/aggregator.toml")

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use support::command::say_aloud;
 use support::fleet::{Fleet, FleetLog};
 use support::mount::Tmpfs;
-use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, code, cost};
+use support::{Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, code, cost};
 use telemetry_aggregator::sim::Plan;
 
 /// Small messages and few streams let the reserve be small.
@@ -123,6 +123,21 @@ impl Sender {
         started.elapsed()
     }
 
+    /// Sends one frame as soon as there is credit for it.
+    fn send_within_credit(&mut self, lane: usize) {
+        self.client.wait_credit(lane, self.client.spent(lane) + cost(PAYLOAD_BYTES + 20));
+        self.send(lane);
+    }
+
+    /// Says BYE and stops the daemon: the archive holds all that was sent, in order and intact.
+    fn finish(self, mut daemon: Daemon) -> Books {
+        let next = self.next;
+        assert_eq!(self.client.bye(next), next);
+        let books = daemon.stop();
+        assert_archived(&daemon, next);
+        books
+    }
+
     fn wait_all_durable(&mut self) {
         for lane in [EMERGENCY, ROUTINE] {
             self.client.wait_durable(lane, self.next[lane]);
@@ -144,7 +159,7 @@ fn assert_archived(daemon: &Daemon, next: [u64; 2]) {
 #[test]
 fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
     with_tmpfs("emergencies_bypass_routine_that_waits_for_a_full_disk", |tmpfs| {
-        let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
+        let daemon = Daemon::start_at(tmpfs.home(), CONFIG);
         let mut sender = Sender::open(&daemon, 1);
         let before = sender.emergency();
         tmpfs.fill();
@@ -168,14 +183,10 @@ fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
         sender.wait_all_durable();
         daemon.wait_line("the archive has space again");
         for _ in 0..100 {
-            sender.client.wait_credit(ROUTINE, sender.client.spent(ROUTINE) + cost(PAYLOAD_BYTES + 20));
-            sender.send(ROUTINE);
+            sender.send_within_credit(ROUTINE);
         }
         let next = sender.next;
-        assert_eq!(sender.client.bye(next), next);
-        let books = daemon.stop();
-        assert_eq!(books.archived, next[0] + next[1]);
-        assert_archived(&daemon, next);
+        assert_eq!(sender.finish(daemon).archived, next[0] + next[1]);
     });
 }
 
@@ -256,10 +267,7 @@ fn a_reserve_used_up_makes_emergencies_wait_and_nothing_crash() {
 
         tmpfs.free();
         sender.wait_all_durable();
-        let next = sender.next;
-        assert_eq!(sender.client.bye(next), next);
-        daemon.stop();
-        assert_archived(&daemon, next);
+        sender.finish(daemon);
     });
 }
 
@@ -283,15 +291,10 @@ fn a_restart_on_the_full_disk_takes_emergencies_and_goes_on_by_itself() {
         sender.emergency();
         tmpfs.free();
         while sender.next[ROUTINE] < acked[ROUTINE] + 200 {
-            sender.client.wait_credit(ROUTINE, sender.client.spent(ROUTINE) + cost(PAYLOAD_BYTES + 20));
-            sender.send(ROUTINE);
+            sender.send_within_credit(ROUTINE);
         }
         sender.wait_all_durable();
-        let next = sender.next;
-        assert_eq!(sender.client.bye(next), next);
-        let mut daemon = daemon;
-        daemon.stop();
-        assert_archived(&daemon, next);
+        sender.finish(daemon);
     });
 }
 
@@ -325,7 +328,7 @@ fn a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk() {
         tmpfs.fill();
         let acked = [sender.client.ack(EMERGENCY).durable_next, sender.client.ack(ROUTINE).durable_next];
 
-        let mut daemon = daemon_killed_and_started_on(daemon, tmpfs);
+        let daemon = daemon_killed_and_started_on(daemon, tmpfs);
         let mut sender = Sender::open(&daemon, 1);
         for (lane, acked) in acked.into_iter().enumerate() {
             assert!(sender.next[lane] >= acked, "resume {:?} below {acked} on lane {lane}", sender.next);
@@ -335,10 +338,7 @@ fn a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk() {
         sender.client.wait_credit(ROUTINE, cost(PAYLOAD_BYTES + 20));
         sender.send(ROUTINE);
         sender.wait_all_durable();
-        let next = sender.next;
-        assert_eq!(sender.client.bye(next), next);
-        daemon.stop();
-        assert_archived(&daemon, next);
+        sender.finish(daemon);
     });
 }
 
@@ -366,17 +366,13 @@ fn a_drain_on_a_full_disk_names_the_stragglers_and_exits_with_3() {
 
         // Nobody was told that these were safe, and the next daemon gets them again.
         tmpfs.free();
-        let mut daemon = daemon.restart();
+        let daemon = daemon.restart();
         let mut sender = Sender::open(&daemon, 1);
         assert_eq!(sender.next, [1, acked], "what is durable, and no more");
         for _ in 0..waiting {
-            sender.client.wait_credit(ROUTINE, sender.client.spent(ROUTINE) + cost(PAYLOAD_BYTES + 20));
-            sender.send(ROUTINE);
+            sender.send_within_credit(ROUTINE);
         }
-        let next = sender.next;
-        assert_eq!(sender.client.bye(next), next);
-        daemon.stop();
-        assert_archived(&daemon, next);
+        sender.finish(daemon);
     });
 }
 

@@ -308,8 +308,8 @@ fn a_second_interrupt_stops_at_once() {
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
 }
 
-#[test]
-fn a_signal_pauses_and_another_one_goes_on() {
+/// A replay of 30 frames, paused when it has used up its credit for ten; the archive lives as long as the daemon.
+fn paused_after_ten() -> (Daemon, TcpListener, Replay, Peer) {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 30 --emergency-ratio 0");
     recorded.stop();
@@ -321,6 +321,12 @@ fn a_signal_pauses_and_another_one_goes_on() {
     }
     replay.signal(Signal::USR1);
     replay.wait_line("paused");
+    (recorded, listener, replay, peer)
+}
+
+#[test]
+fn a_signal_pauses_and_another_one_goes_on() {
+    let (_recorded, _listener, replay, mut peer) = paused_after_ten();
     peer.credit(1 << 30);
     // Frames would come between the two answers at the latest.
     for nonce in [1, 2] {
@@ -340,17 +346,7 @@ fn a_signal_pauses_and_another_one_goes_on() {
 
 #[test]
 fn a_connection_lost_in_a_pause_is_taken_up_again_and_stays_silent() {
-    let mut recorded = Daemon::start("");
-    simulate(&recorded, "--satellites 1 --replays 0 --frames 30 --emergency-ratio 0");
-    recorded.stop();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let replay = Replay::start(&archive_of(&recorded), listener.local_addr().unwrap(), &["--speed", "max"]);
-    let mut peer = Peer::accept(&listener, 10 * 276);
-    for sequence in 0..10 {
-        assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
-    }
-    replay.signal(Signal::USR1);
-    replay.wait_line("paused");
+    let (_recorded, listener, replay, peer) = paused_after_ten();
     drop(peer);
     let mut peer = Peer::accept(&listener, 1 << 30);
     // What is sent again would come between the two answers at the latest.

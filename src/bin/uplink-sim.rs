@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use telemetry_aggregator::sim::cli::{Args, Form};
+use telemetry_aggregator::sim::cli::Args;
 use telemetry_aggregator::sim::{self, Plan, Progress, Report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -54,7 +54,7 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(report) = report else {
         return Ok(ExitCode::from(1));
     };
-    print_report(&report, args.report).context("cannot write the report")?;
+    args.report.print(&report).context("cannot write the report")?;
     Ok(ExitCode::from(u8::from(!report.is_complete())))
 }
 
@@ -170,17 +170,6 @@ fn new_bar(frames: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{spinner} {elapsed} {human_pos} {msg}"),
     };
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// To stdout; a reader that has gone away is an error like any other.
-fn print_report(report: &Report, form: Form) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match form {
-        Form::Text => writeln!(out, "{report}")?,
-        Form::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
-    }
-    out.flush()?;
-    Ok(())
 }
 
 /// One line to stderr; where nobody can read it, nothing is lost.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{BAD_USAGE, FAILED, fail};
@@ -15,7 +15,7 @@ use crate::archive::Filter;
 use crate::archive::cli::{FilterArgs, oldest_offset, resolve};
 use crate::config::{Secret, raise_open_file_limit};
 use crate::replay::{self, Control, Plan, Progress, Report, Speed};
-use crate::sim::cli::{duration, host_and_port};
+use crate::sim::cli::{Form, duration, host_and_port};
 
 mod keys;
 mod view;
@@ -68,15 +68,6 @@ pub(super) struct ReplayArgs {
     /// Form of the report on stdout
     #[arg(long, value_enum, default_value_t = Form::Text)]
     report: Form,
-}
-
-/// Form of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// Lines for people
-    Text,
-    /// One JSON object
-    Json,
 }
 
 impl ReplayArgs {
@@ -152,7 +143,7 @@ fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
         say(&format!("stopped at once; to go on: {}", command(args.skip_to)));
         return Ok(false);
     };
-    print_report(&report, args.report).context("cannot write the report")?;
+    args.report.print(&report).context("cannot write the report")?;
     if !report.complete {
         say(&format!("not complete; to go on: {}", command(report.go_on_from)));
     }
@@ -244,17 +235,6 @@ fn quoted(word: String) -> String {
         return word;
     }
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// To stdout; a reader that has gone away is an error like any other.
-fn print_report(report: &Report, form: Form) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match form {
-        Form::Text => writeln!(out, "{report}")?,
-        Form::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
-    }
-    out.flush()?;
-    Ok(())
 }
 
 /// One line to stderr; where nobody can read it, nothing is lost.

@@ -1,10 +1,13 @@
 //! The command line of `uplink-sim`.
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
 use super::{InputError, Plan, read_packets};
 
@@ -77,6 +80,21 @@ pub enum Form {
     Text,
     /// One JSON object
     Json,
+}
+
+impl Form {
+    /// Writes `report` to stdout; a reader that has gone away is an error like any other.
+    ///
+    /// # Errors
+    /// As stdout says.
+    pub fn print(self, report: &(impl Display + Serialize)) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match self {
+            Self::Text => writeln!(out, "{report}")?,
+            Self::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
+        }
+        out.flush()
+    }
 }
 
 impl Args {

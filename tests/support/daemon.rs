@@ -15,7 +15,7 @@ use toml::{Table, Value};
 use super::{Archived, LIMIT, archived};
 
 /// Small enough that many daemons share a machine; a test overrides what it is about.
-const DEFAULTS: &str = r#"
+pub const DEFAULTS: &str = r#"
     [ingest]
     listen = "127.0.0.1:0"
     max_message = "16 KiB"
