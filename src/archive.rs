@@ -36,7 +36,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::frame::{Frame, FramePriority, Origin};
+use crate::frame::{FramePriority, Frames, Origin};
 use commit::{Committer, Log, Outlets};
 use config::Limits;
 use dir::Dir;
@@ -77,7 +77,7 @@ pub struct Commit<'a> {
     /// Offset behind the last frame: the new watermark.
     pub next_offset: u64,
     /// The batches in the order of the log.
-    pub frames: &'a [Arc<[Frame]>],
+    pub frames: &'a [Frames],
     /// What this commit held, one entry for each origin and lane, anonymous origins included.
     pub positions: &'a [Durable],
 }
@@ -311,7 +311,7 @@ impl Appender {
     ///
     /// # Cancel safety
     /// Cancel safe: if it is dropped before it returned, the batch was not handed over.
-    pub async fn append(&self, batch: Arc<[Frame]>) -> Result<(), AppendError> {
+    pub async fn append(&self, batch: Frames) -> Result<(), AppendError> {
         self.0.0.push(batch).await
     }
 }

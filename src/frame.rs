@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod run;
 mod selection;
 
+#[cfg(test)]
+pub(crate) use run::joined;
+pub use run::{FrameRef, Frames, Head, Run};
 pub use selection::Selection;
 
 /// The lane a frame travels in. Emergency overtakes routine everywhere.

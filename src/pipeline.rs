@@ -22,9 +22,8 @@
 //! credit accounts for them: in the queues of their streams.
 
 use std::future::Future;
-use std::sync::Arc;
 
-use crate::frame::Frame;
+use crate::frame::Frames;
 
 pub mod fan_in;
 pub mod fanout;
@@ -39,7 +38,7 @@ mod tests;
 
 pub use fan_in::{FanIn, Sources};
 pub use fanout::{Batch, Consumer, Fanout};
-pub use gate::Gate;
+pub use gate::{Charge, Gate};
 pub use processor::Processor;
 pub use queue::SourceQueue;
 pub use router::{Router, SessionId, SourceInfo, Stop};
@@ -56,7 +55,7 @@ pub trait Output: Send {
     ///
     /// # Errors
     /// [`OutputGone`] when nothing will ever be taken again.
-    fn append(&mut self, batch: Arc<[Frame]>) -> impl Future<Output = Result<(), OutputGone>> + Send;
+    fn append(&mut self, batch: Frames) -> impl Future<Output = Result<(), OutputGone>> + Send;
 }
 
 /// The archive takes no more frames; its own error says why.

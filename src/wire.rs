@@ -27,7 +27,7 @@ pub mod hello;
 mod tests;
 
 pub use control::{Bye, CatalogPart, ErrorMessage, GoAway};
-pub use data::{Ack, FrameMessage, frame_cost};
+pub use data::{Ack, FrameHeader, FrameMessage, frame_cost};
 pub use error::{ErrorCode, WireError};
 pub use feed::{
     Deliver, FeedMessage, Gap, GapReason, Policy, Start, Subscribe, Subscribed, SubscriberMessage,
@@ -110,9 +110,19 @@ impl ClientMessage {
     pub fn decode(body: Bytes) -> Result<Self, WireError> {
         match first_byte(&body)? {
             kind::FRAME => FrameMessage::decode(body).map(Self::Frame),
-            kind::PING => control::decode_nonce(&body).map(Self::Ping),
-            kind::PONG => control::decode_nonce(&body).map(Self::Pong),
-            kind::BYE => Bye::decode(&body).map(Self::Bye),
+            _ => Self::decode_control(&body),
+        }
+    }
+
+    /// Reads one body that came after HELLO and is no FRAME.
+    ///
+    /// # Errors
+    /// The [`WireError`] to answer with.
+    pub fn decode_control(body: &[u8]) -> Result<Self, WireError> {
+        match first_byte(body)? {
+            kind::PING => control::decode_nonce(body).map(Self::Ping),
+            kind::PONG => control::decode_nonce(body).map(Self::Pong),
+            kind::BYE => Bye::decode(body).map(Self::Bye),
             other => unexpected(other).map(Self::Ignored),
         }
     }

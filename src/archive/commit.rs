@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::format::{BlockEncoder, BlockKind, charge};
+use super::format::{BlockEncoder, BlockKind};
 use super::gather::{Gather, Next};
 use super::positions::PositionTable;
 use super::segment::BlockContent;
@@ -14,7 +14,7 @@ use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::upkeep::Link;
 use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, Status, Summary};
-use crate::frame::Frame;
+use crate::frame::Frames;
 
 /// After this long without a commit the last one is attested.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
@@ -100,7 +100,7 @@ impl<O: CommitObserver> Committer<O> {
     }
 
     /// Makes `batches` durable and tells everyone; `false` if the archive was abandoned before there was space.
-    fn commit(&mut self, batches: &[Arc<[Frame]>]) -> Result<bool, StorageError> {
+    fn commit(&mut self, batches: &[Frames]) -> Result<bool, StorageError> {
         self.log.encoder.encode(batches);
         let started = Instant::now();
         while !self.log.write()? {
@@ -117,7 +117,7 @@ impl<O: CommitObserver> Committer<O> {
         self.link.check()?;
         let first_offset = self.log.next_offset;
         let bytes = self.log.encoder.len();
-        self.log.committed(batches);
+        self.log.committed();
         self.count(bytes, written - started, written.elapsed());
         self.outlets.watermark.send_replace(self.log.next_offset);
         self.observer.committed(&Commit {
@@ -220,13 +220,13 @@ impl Log {
     }
 
     /// Takes note that the block written last is durable.
-    fn committed(&mut self, batches: &[Arc<[Frame]>]) {
+    fn committed(&mut self) {
         self.space.current.position += self.encoder.len();
         self.next_offset += self.encoder.frame_count();
         self.summary.frames += self.encoder.frame_count();
         self.encoder.durable(&mut self.durable);
         self.table.apply(&self.durable);
-        self.charged += batches.iter().flat_map(|batch| batch.iter()).map(charge).sum::<u64>();
+        self.charged += self.encoder.charged();
         self.attested = false;
         self.last_commit = Instant::now();
     }

@@ -105,7 +105,7 @@ pub(super) use frames::{BlockEncoder, FrameHeader, FrameIter, OriginHeader, enco
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
 pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
 
-use crate::frame::{Frame, Station};
+use crate::frame::{Origin, Run, Station};
 
 /// Version this build writes, and the only one it reads.
 pub(super) const VERSION: u16 = 1;
@@ -125,13 +125,19 @@ pub(super) const FRAME_HEADER_BYTES: usize = 32;
 const ORIGIN_HEADER_BYTES: usize = 16;
 const POSITIONS_PREFIX_BYTES: usize = 16;
 
-/// Bytes of the log that `frame` can take at most: in a block of its own, attested on its own.
+/// Bytes of the log that a frame of `origin` with `payload_bytes` can take at most: in a block of its own, attested on
+/// its own.
 ///
 /// The fan-in sums this over every frame it passes and compares the sum with
 /// [`Archive::routine_limit`](super::Archive::routine_limit).
 #[must_use]
-pub fn charge(frame: &Frame) -> u64 {
-    charge_of(frame.payload.len(), frame.origin.stream.station.as_str().len())
+pub fn charge(origin: &Origin, payload_bytes: usize) -> u64 {
+    charge_of(payload_bytes, origin.stream.station.as_str().len())
+}
+
+/// The [`charge`] of all frames of `run`, of which `payload_bytes` are payload.
+pub(super) fn run_charge(run: &Run, payload_bytes: usize) -> u64 {
+    run.len() as u64 * charge(run.origin(), 0) + payload_bytes as u64
 }
 
 /// The largest [`charge`] of a frame with at most `payload_bytes` of payload.

@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use super::AppendError;
 use super::config::{BATCH_FRAMES_MAX, Limits};
-use super::format::{charge, encoded_len};
-use crate::frame::{Frame, FramePriority};
+use super::format::{encoded_len, run_charge};
+use crate::frame::{FramePriority, Frames};
 
 /// Batches on their way into the next block.
 pub(super) struct Gather {
@@ -23,7 +23,7 @@ pub(super) struct Gather {
 
 #[derive(Default)]
 struct State {
-    batches: Vec<Arc<[Frame]>>,
+    batches: Vec<Frames>,
     bytes: u64,
     /// When the first batch came.
     since: Option<Instant>,
@@ -71,12 +71,12 @@ impl Gather {
     }
 
     /// Waits for room and adds `batch`. Cancel safe: `batch` is added in the last step or not at all.
-    pub(super) async fn push(&self, batch: Arc<[Frame]>) -> Result<(), AppendError> {
+    pub(super) async fn push(&self, batch: Frames) -> Result<(), AppendError> {
         if batch.is_empty() {
             return Ok(());
         }
         let size = self.check(&batch)?;
-        let urgent = batch.iter().any(|frame| frame.priority == FramePriority::Emergency);
+        let urgent = batch.runs().iter().any(|run| run.priority() == FramePriority::Emergency);
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
@@ -89,8 +89,14 @@ impl Gather {
         }
     }
 
-    fn check(&self, batch: &[Frame]) -> Result<u64, AppendError> {
-        let charge: u64 = batch.iter().map(charge).sum();
+    /// Bytes that `batch` takes in a block at most.
+    fn check(&self, batch: &Frames) -> Result<u64, AppendError> {
+        let (mut charge, mut size) = (0, 0);
+        for run in batch.runs() {
+            let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
+            charge += run_charge(run, payload_bytes);
+            size += encoded_len(run, payload_bytes);
+        }
         if batch.len() > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
             return Err(AppendError::Oversized {
                 frames: batch.len(),
@@ -98,17 +104,17 @@ impl Gather {
                 bytes_max: self.block_bytes_max,
             });
         }
-        Ok(encoded_len(batch))
+        Ok(size)
     }
 
-    fn try_push(&self, batch: &Arc<[Frame]>, size: u64, urgent: bool) -> Result<bool, AppendError> {
+    fn try_push(&self, batch: &Frames, size: u64, urgent: bool) -> Result<bool, AppendError> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             return Err(AppendError::Failed(Arc::clone(error)));
         }
         let fits = state.batches.is_empty() || state.bytes + size <= self.block_bytes;
         if fits {
-            state.batches.push(Arc::clone(batch));
+            state.batches.push(batch.clone());
             state.bytes += size;
             state.since.get_or_insert_with(Instant::now);
         }
@@ -127,12 +133,7 @@ impl Gather {
     }
 
     /// Waits until a block is due and moves it to `into`, which must be empty.
-    pub(super) fn next(
-        &self,
-        into: &mut Vec<Arc<[Frame]>>,
-        delay: Duration,
-        deadline: Option<Instant>,
-    ) -> Next {
+    pub(super) fn next(&self, into: &mut Vec<Frames>, delay: Duration, deadline: Option<Instant>) -> Next {
         let mut state = self.lock();
         loop {
             if state.abandoned || state.failed.is_some() {
@@ -160,7 +161,7 @@ impl Gather {
         }
     }
 
-    fn take(&self, mut state: MutexGuard<'_, State>, into: &mut Vec<Arc<[Frame]>>) {
+    fn take(&self, mut state: MutexGuard<'_, State>, into: &mut Vec<Frames>) {
         std::mem::swap(&mut state.batches, into);
         state.bytes = 0;
         state.since = None;

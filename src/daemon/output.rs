@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::archive::{self, Appender};
-use crate::frame::{Frame, FramePriority, Origin, SourceKind};
+use crate::frame::{FramePriority, Frames, Origin, Run, SourceKind};
 use crate::ingest::{Books, StreamTable};
-use crate::pipeline::{Output, OutputGone};
+use crate::pipeline::{Charge, Output, OutputGone};
 
 /// What leaves the fan-in in one batch must be what the archive takes as one.
 const _: () = {
@@ -37,28 +37,31 @@ impl DaemonOutput {
     }
 }
 
-/// What `frame` takes of the archive's space.
-pub(super) fn charge(store_replays: bool) -> fn(&Frame) -> u64 {
+/// What a frame takes of the archive's space.
+pub(super) fn charge(store_replays: bool) -> Charge {
     if store_replays {
         archive::charge
     } else {
-        |frame| if is_replay(frame) { 0 } else { archive::charge(frame) }
+        |origin, payload_bytes| if is_replay(origin) { 0 } else { archive::charge(origin, payload_bytes) }
     }
 }
 
-fn is_replay(frame: &Frame) -> bool {
-    frame.source_kind == SourceKind::ArchivedReplay
+fn is_replay(origin: &Origin) -> bool {
+    origin.stream.source_kind == SourceKind::ArchivedReplay
 }
 
 impl Output for DaemonOutput {
-    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+    async fn append(&mut self, batch: Frames) -> Result<(), OutputGone> {
         match self {
             Self::All(appender) => archive(appender, batch).await,
-            Self::LiveOnly { appender, .. } if !batch.iter().any(is_replay) => archive(appender, batch).await,
+            Self::LiveOnly { appender, .. } if !batch.runs().iter().any(|run| is_replay(run.origin())) => {
+                archive(appender, batch).await
+            }
             Self::LiveOnly { appender, table, books } => {
-                let live: Arc<[Frame]> = batch.iter().filter(|frame| !is_replay(frame)).cloned().collect();
+                let live: Vec<Run> =
+                    batch.runs().iter().filter(|run| !is_replay(run.origin())).cloned().collect();
                 if !live.is_empty() {
-                    archive(appender, live).await?;
+                    archive(appender, live.into()).await?;
                 }
                 // They lie in the archive they come from: that they have passed is all their sender waits for.
                 for passed in passed(&batch) {
@@ -71,7 +74,7 @@ impl Output for DaemonOutput {
     }
 }
 
-async fn archive(appender: &Appender, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+async fn archive(appender: &Appender, batch: Frames) -> Result<(), OutputGone> {
     appender.append(batch).await.map_err(|error| {
         tracing::error!(%error, "a batch was not archived");
         OutputGone
@@ -89,17 +92,18 @@ struct Passed<'a> {
 }
 
 /// The replays of `batch` by origin and lane; a batch is small.
-fn passed(batch: &[Frame]) -> Vec<Passed<'_>> {
+fn passed(batch: &Frames) -> Vec<Passed<'_>> {
     let mut all: Vec<Passed<'_>> = Vec::new();
-    for frame in batch.iter().filter(|frame| is_replay(frame)) {
-        let (origin, priority, next) = (&frame.origin, frame.priority, frame.sequence + 1);
+    for run in batch.runs().iter().filter(|run| is_replay(run.origin())) {
+        let (origin, priority, frames) = (run.origin(), run.priority(), run.len() as u64);
+        let next = run.heads().last().map_or(0, |head| head.sequence + 1);
         let is_same = |passed: &&mut Passed<'_>| passed.origin == origin && passed.priority == priority;
         match all.iter_mut().rev().find(is_same) {
             Some(passed) => {
                 passed.next = passed.next.max(next);
-                passed.frames += 1;
+                passed.frames += frames;
             }
-            None => all.push(Passed { origin, priority, next, frames: 1 }),
+            None => all.push(Passed { origin, priority, next, frames }),
         }
     }
     all
@@ -108,7 +112,7 @@ fn passed(batch: &[Frame]) -> Vec<Passed<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{FrameFlags, Station, StreamKey};
+    use crate::frame::{Frame, FrameFlags, Station, StreamKey};
     use FramePriority::{Emergency, Routine};
     use SourceKind::{ArchivedReplay, LiveUplink};
 
@@ -134,13 +138,13 @@ mod tests {
     #[test]
     fn replays_are_summed_up_by_origin_and_lane() {
         let (a, b, live) = (origin(1, ArchivedReplay), origin(2, ArchivedReplay), origin(1, LiveUplink));
-        let batch = [
+        let batch = Frames::from(vec![
             frame(&a, Emergency, 3),
             frame(&live, Emergency, 9),
             frame(&a, Routine, 7),
             frame(&b, Routine, 2),
             frame(&a, Routine, 8),
-        ];
+        ]);
         let sums: Vec<_> = passed(&batch)
             .iter()
             .map(|passed| (passed.origin.stream.source_id, passed.priority, passed.next, passed.frames))
@@ -150,10 +154,9 @@ mod tests {
 
     #[test]
     fn what_is_not_stored_takes_no_space() {
-        let replay = frame(&origin(1, ArchivedReplay), Routine, 0);
-        let live = frame(&origin(1, LiveUplink), Routine, 0);
-        assert_eq!(charge(false)(&replay), 0);
-        assert_eq!(charge(false)(&live), archive::charge(&live));
-        assert_eq!(charge(true)(&replay), archive::charge(&replay));
+        let (replay, live) = (origin(1, ArchivedReplay), origin(1, LiveUplink));
+        assert_eq!(charge(false)(&replay, 7), 0);
+        assert_eq!(charge(false)(&live, 7), archive::charge(&live, 7));
+        assert_eq!(charge(true)(&replay, 7), archive::charge(&replay, 7));
     }
 }

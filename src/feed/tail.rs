@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
 use crate::archive::Commit;
-use crate::frame::{Frame, FramePriority, Selection, SourceKind};
+use crate::frame::{FramePriority, FrameRef, Frames, Selection, SourceKind};
 use crate::wire::Deliver;
 use crate::wire::feed::deliver_bytes;
 
@@ -46,7 +46,7 @@ struct Pending {
 /// Frames with offsets that follow each other.
 struct Run {
     first_offset: u64,
-    batches: Vec<Arc<[Frame]>>,
+    batches: Vec<Frames>,
     /// As [`Pending::bytes`] counts it, until it is encoded.
     bytes: usize,
 }
@@ -310,7 +310,7 @@ impl Encoder {
         self.messages.is_empty() || self.messages.len() + bytes <= PIECE_BYTES
     }
 
-    fn push(&mut self, frame: &Frame, bytes: usize) {
+    fn push(&mut self, frame: FrameRef<'_>, bytes: usize) {
         let offset = self.first_offset + self.marks.len() as u64;
         if self.messages.capacity() == 0 {
             // No more than will be used: a piece keeps all of it.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -19,7 +19,7 @@ use super::registry::{Opened, Registry};
 use crate::actor::{Mailbox, Received};
 use crate::connection::clock::{Clock, Due};
 use crate::connection::closing::say_error;
-use crate::frame::unix_now_ns;
+use crate::frame::{Run, unix_now_ns};
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, take_bodies};
 
@@ -280,10 +280,8 @@ impl Session {
     /// What came before an offending message is accepted.
     fn take_in_buffered(&mut self) -> Result<(), Ended> {
         let (bodies, mut judged) = take_bodies(&mut self.input.bytes, self.context.config.message_bytes_max);
-        let read_bytes = bodies.whole_bytes();
-        let received_ns = unix_now_ns();
-        for body in bodies {
-            match self.intake.take(body, &self.opened.origin, received_ns) {
+        for (at, body) in bodies.iter() {
+            match self.intake.take(at, body) {
                 Ok(Taken::Frame) => {}
                 Ok(Taken::Other(message)) => self.answer(&message),
                 Err(error) => {
@@ -292,7 +290,7 @@ impl Session {
                 }
             }
         }
-        self.hand_over(read_bytes)?;
+        self.hand_over(bodies.whole())?;
         judged.map_err(Ended::Error)
     }
 
@@ -304,8 +302,11 @@ impl Session {
         }
     }
 
-    fn hand_over(&mut self, read_bytes: usize) -> Result<(), Ended> {
-        let Some(mut batch) = self.intake.take_batch(read_bytes.max(self.input.pinned_bytes())) else {
+    /// Hands over what was accepted of `read`.
+    fn hand_over(&mut self, read: &Bytes) -> Result<(), Ended> {
+        let pinned_bytes = read.len().max(self.input.pinned_bytes());
+        let batch = self.intake.take_batch(read, pinned_bytes, &self.opened.origin, unix_now_ns());
+        let Some(batch) = batch else {
             return Ok(());
         };
         let stream = &self.opened.stream;
@@ -315,8 +316,8 @@ impl Session {
                 books.add_rejected(code, 1);
             }
         }
-        let frames = batch.lanes.iter().map(Vec::len).sum::<usize>() as u64;
-        let accepted = stream.accept(self.session_id, self.intake.accepted_next(), &mut batch.lanes);
+        let frames = batch.lanes.iter().flatten().map(Run::len).sum::<usize>() as u64;
+        let accepted = stream.accept(self.session_id, self.intake.accepted_next(), batch.lanes);
         let accepted = accepted.map_err(|_| self.displaced());
         for books in [&*self.context.books, &self.opened.stream.books] {
             match &accepted {
@@ -324,7 +325,6 @@ impl Session {
                 Err(error) => books.add_rejected(error.code, frames),
             }
         }
-        self.intake.give_back(batch);
         accepted.map_err(Ended::Error)
     }
 
@@ -348,7 +348,7 @@ impl Session {
         if let Phase::Draining { quiet_at, read_until } = self.phase {
             due = due.min(if willing { quiet_at.min(read_until) } else { read_until });
         }
-        self.outbox.credit_due().map_or(due, |at| due.min(at))
+        self.outbox.ack_due().map_or(due, |at| due.min(at))
     }
 
     fn act_on_time(&mut self) -> Result<(), Ended> {
@@ -357,7 +357,6 @@ impl Session {
             Some(Due::Ping(nonce)) => {
                 self.outbox.ping(nonce);
                 self.input.shrink();
-                self.intake.shrink();
             }
             // After a pause of the whole process bytes may wait that nobody has looked at yet.
             Some(Due::Idle(_)) if self.read()? => {}

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::books::Books;
 use crate::actor::Address;
-use crate::frame::{Frame, FramePriority, Origin, StreamKey};
+use crate::frame::{FramePriority, Origin, Run, StreamKey};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
 use crate::wire::{ErrorCode, WireError};
 
@@ -111,12 +111,12 @@ impl Stream {
         Ok((Arc::clone(&state.origin), state.position()))
     }
 
-    /// Accepts `batch` from `session_id`: everything below `accepted_next` is now the daemon's to keep.
+    /// Accepts `lanes` from `session_id`: everything below `accepted_next` is now the daemon's to keep.
     pub(super) fn accept(
         &self,
         session_id: SessionId,
         accepted_next: [u64; 2],
-        batch: &mut [Vec<Frame>; 2],
+        lanes: [Option<Run>; 2],
     ) -> Result<(), Displaced> {
         let mut state = self.lock();
         if !state.is_owned_by(session_id) {
@@ -125,7 +125,7 @@ impl Stream {
         state.has_history |= accepted_next != [0; 2];
         state.accepted_next = accepted_next;
         // Under the lock, so that a successor's frames cannot come before these.
-        self.queue.push(batch);
+        self.queue.push(lanes);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::guard::{GUARD_FRAMES_MAX, Guard};
 use super::queue::{SourceQueue, Turn};
 use super::stats::Counters;
 use super::{BATCH_BYTES_MAX, PROCESSOR_FRAMES_MAX};
-use crate::frame::{Frame, FramePriority};
+use crate::frame::{FramePriority, Frames, Run};
 
 /// Most frames of one source before the next source of the lane has its turn.
 pub const TURN_FRAMES_MAX: usize = 16;
@@ -64,6 +64,13 @@ impl Sources {
         FramePriority::ALL
             .into_iter()
             .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|queue| (priority, queue)))
+    }
+
+    /// Whose turn it is in a batch of `priority`; nobody's when there is none left or an emergency overtakes.
+    fn next_of(&self, priority: FramePriority) -> Option<Arc<SourceQueue>> {
+        let mut lists = self.lock();
+        let is_overtaken = priority == FramePriority::Routine && !lists.lanes[0].is_empty();
+        if is_overtaken { None } else { lists.lanes[priority.lane()].pop_front() }
     }
 
     fn first_routine(&self) -> Option<Arc<SourceQueue>> {
@@ -131,13 +138,13 @@ impl FanIn {
         }
     }
 
-    /// Waits for frames and takes the next batch; `None` when the sources are finished and dry.
+    /// Waits for frames and takes the next batch, all of one lane; `None` when the sources are finished and dry.
     ///
     /// # Cancel safety
     /// Cancel safe: frames leave their queues in the very poll that returns them.
-    pub async fn next_batch(&mut self) -> Option<Vec<Frame>> {
+    pub async fn next_batch(&mut self) -> Option<Frames> {
         loop {
-            let batch = self.take(Instant::now());
+            let batch = Frames::from(self.take(Instant::now()));
             if !batch.is_empty() {
                 self.counters.add_routed(batch.len());
                 return Some(batch);
@@ -153,7 +160,7 @@ impl FanIn {
     }
 
     /// Takes what goes next; empty when nothing may go now.
-    fn take(&mut self, now: Instant) -> Vec<Frame> {
+    fn take(&mut self, now: Instant) -> Vec<Run> {
         if self.guard.is_due(now) {
             self.guard.reset();
             let mut batch = PartialBatch::new(self.batch_frames_max.min(GUARD_FRAMES_MAX));
@@ -161,24 +168,27 @@ impl FanIn {
                 && let Some(queue) = self.sources.first_routine()
                 && self.take_turn(FramePriority::Routine, true, queue, &mut batch)
             {}
-            if !batch.frames.is_empty() {
-                return batch.frames;
+            if !batch.runs.is_empty() {
+                return batch.runs;
             }
         }
         let mut batch = PartialBatch::new(self.batch_frames_max);
-        while !batch.is_full()
-            && let Some((priority, queue)) = self.sources.first()
-            && self.take_turn(priority, false, queue, &mut batch)
-        {}
-        let is_all_emergency =
-            batch.frames.last().is_some_and(|frame| frame.priority == FramePriority::Emergency)
-                && batch.frames[0].priority == FramePriority::Emergency;
-        if is_all_emergency && batch.is_full() && self.routine_could_go() {
+        let Some((priority, mut queue)) = self.sources.first() else {
+            self.guard.reset();
+            return batch.runs;
+        };
+        while self.take_turn(priority, false, queue, &mut batch)
+            && !batch.is_full()
+            && let Some(next) = self.sources.next_of(priority)
+        {
+            queue = next;
+        }
+        if priority == FramePriority::Emergency && self.routine_could_go() {
             self.guard.kept_out(now);
         } else {
             self.guard.reset();
         }
-        batch.frames
+        batch.runs
     }
 
     /// Gives one source its turn; false when the gate holds its next frame.
@@ -189,21 +199,25 @@ impl FanIn {
         queue: Arc<SourceQueue>,
         batch: &mut PartialBatch,
     ) -> bool {
-        let frames_end = batch.frames_max.min(batch.frames.len() + TURN_FRAMES_MAX);
-        let (mut frames, mut bytes, mut held) = (batch.frames.len(), batch.bytes, false);
-        let admit = |frame: &Frame| {
-            if frames == frames_end || bytes >= BATCH_BYTES_MAX {
-                return false;
-            }
-            held = !self.gate.admit(frame);
-            if !held {
+        let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
+        let (mut frames, mut bytes, mut held) = (batch.frames, batch.bytes, false);
+        let admit = |run: &Run| {
+            let before = frames;
+            for head in run.heads() {
+                if frames == frames_end || bytes >= BATCH_BYTES_MAX {
+                    break;
+                }
+                held = !self.gate.admit(run, head.payload_len as usize);
+                if held {
+                    break;
+                }
                 frames += 1;
-                bytes += frame.payload.len();
+                bytes += head.payload_len as usize;
             }
-            !held
+            frames - before
         };
-        let turn = queue.take(priority, ahead, admit, &mut batch.frames);
-        batch.bytes = bytes;
+        let turn = queue.take(priority, ahead, admit, &mut batch.runs);
+        (batch.frames, batch.bytes) = (frames, bytes);
         match turn {
             Turn::Dry => {}
             Turn::SomeLeft if !held => self.sources.to_back(priority, queue),
@@ -215,24 +229,25 @@ impl FanIn {
     fn routine_could_go(&self) -> bool {
         let waiting = self.sources.peek(FramePriority::Routine);
         waiting
-            .and_then(|queue| queue.peek(FramePriority::Routine, |frame| self.gate.would_admit(frame)))
+            .and_then(|queue| queue.peek(FramePriority::Routine, |run| self.gate.would_admit(run)))
             .unwrap_or(false)
     }
 }
 
 /// A batch being filled.
 struct PartialBatch {
-    frames: Vec<Frame>,
+    runs: Vec<Run>,
+    frames: usize,
     frames_max: usize,
     bytes: usize,
 }
 
 impl PartialBatch {
     fn new(frames_max: usize) -> Self {
-        Self { frames: Vec::with_capacity(frames_max), frames_max, bytes: 0 }
+        Self { runs: Vec::new(), frames: 0, frames_max, bytes: 0 }
     }
 
     fn is_full(&self) -> bool {
-        self.frames.len() >= self.frames_max || self.bytes >= BATCH_BYTES_MAX
+        self.frames >= self.frames_max || self.bytes >= BATCH_BYTES_MAX
     }
 }

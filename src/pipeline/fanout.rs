@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::frame::Frame;
+use crate::frame::Frames;
 
 /// Processed frames, shared by all who see them.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// How many frames were processed before this batch, since start.
     pub first: u64,
-    /// At most 64 frames or 256 KiB, emergencies first.
-    pub frames: Arc<[Frame]>,
+    /// At most 64 frames or 256 KiB, all of one lane.
+    pub frames: Frames,
 }
 
 /// The sending side of the broadcast, and the place to subscribe.

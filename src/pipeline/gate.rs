@@ -2,7 +2,10 @@
 
 use tokio::sync::watch;
 
-use crate::frame::{Frame, FramePriority};
+use crate::frame::{FramePriority, Origin, Run};
+
+/// What a frame of an origin with so many bytes of payload counts as.
+pub type Charge = fn(&Origin, usize) -> u64;
 
 /// Counts what passes, in the archive's own measure, against a limit the archive raises.
 ///
@@ -11,37 +14,44 @@ use crate::frame::{Frame, FramePriority};
 #[derive(Debug)]
 pub struct Gate {
     limit_rx: watch::Receiver<u64>,
-    charge: fn(&Frame) -> u64,
+    /// As last looked at: the receiver has a lock, and the limit only grows.
+    limit: u64,
+    charge: Charge,
     passed: u64,
 }
 
 impl Gate {
     /// A gate whose limit is what `limit_rx` says and where a frame counts as `charge` of it.
     #[must_use]
-    pub fn new(limit_rx: watch::Receiver<u64>, charge: fn(&Frame) -> u64) -> Self {
-        Self { limit_rx, charge, passed: 0 }
+    pub fn new(limit_rx: watch::Receiver<u64>, charge: Charge) -> Self {
+        Self { limit_rx, limit: 0, charge, passed: 0 }
     }
 
     /// A gate that never closes, for pipelines without an archive.
     #[must_use]
     pub fn open() -> Self {
-        Self::new(watch::channel(u64::MAX).1, |_| 0)
+        Self::new(watch::channel(u64::MAX).1, |_, _| 0)
     }
 
-    /// Whether `frame` could pass now.
+    /// Whether the first frame of `run` could pass now.
     #[must_use]
-    pub fn would_admit(&self, frame: &Frame) -> bool {
-        frame.priority == FramePriority::Emergency
-            || self.passed.saturating_add((self.charge)(frame)) <= *self.limit_rx.borrow()
+    pub fn would_admit(&self, run: &Run) -> bool {
+        let first = run.heads().first().map_or(0, |head| head.payload_len as usize);
+        run.priority() == FramePriority::Emergency
+            || self.passed.saturating_add((self.charge)(run.origin(), first)) <= *self.limit_rx.borrow()
     }
 
-    /// Lets `frame` pass, and counts it, if it may.
-    pub fn admit(&mut self, frame: &Frame) -> bool {
-        let admitted = self.would_admit(frame);
-        if admitted {
-            self.passed = self.passed.saturating_add((self.charge)(frame));
+    /// Lets a frame of `run` with `payload_bytes` pass, and counts it, if it may.
+    pub fn admit(&mut self, run: &Run, payload_bytes: usize) -> bool {
+        let passed = self.passed.saturating_add((self.charge)(run.origin(), payload_bytes));
+        if passed > self.limit && run.priority() == FramePriority::Routine {
+            self.limit = *self.limit_rx.borrow();
+            if passed > self.limit {
+                return false;
+            }
         }
-        admitted
+        self.passed = passed;
+        true
     }
 
     /// Waits until the limit is another one. Cancel safe. Never returns when the archive is gone.

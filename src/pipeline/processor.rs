@@ -8,7 +8,7 @@ use super::fan_in::FanIn;
 use super::fanout::{Batch, Fanout};
 use super::stats::{Counters, PipelineStats, snapshot};
 use super::{Output, OutputGone};
-use crate::frame::{Frame, FramePriority};
+use crate::frame::{FramePriority, Frames, Run};
 
 /// The one stage that every frame passes. It holds one batch at a time: its input is bounded at 64 frames.
 #[derive(Debug)]
@@ -43,12 +43,11 @@ impl<O: Output> Processor<O> {
     pub async fn run(mut self) -> Result<(), OutputGone> {
         let mut first = 0;
         while let Some(frames) = self.fan_in.next_batch().await {
-            let frames: Arc<[Frame]> = frames.into();
             log(&frames);
-            self.fanout.send(Batch { first, frames: Arc::clone(&frames) });
+            self.fanout.send(Batch { first, frames: frames.clone() });
             first += frames.len() as u64;
-            let emergencies =
-                frames.iter().filter(|frame| frame.priority == FramePriority::Emergency).count();
+            let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
+            let emergencies = frames.runs().iter().filter(is_emergency).map(Run::len).sum();
             let count = frames.len();
             self.output.append(frames).await?;
             self.counters.add_processed(count, emergencies);
@@ -61,11 +60,11 @@ impl<O: Output> Processor<O> {
 }
 
 /// One line per frame at debug; asks once per batch whether anyone listens.
-fn log(frames: &[Frame]) {
+fn log(frames: &Frames) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    for frame in frames {
+    for frame in frames.iter() {
         tracing::debug!(
             source = frame.source_id,
             seq = frame.sequence,

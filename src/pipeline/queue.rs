@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::fan_in::Sources;
-use crate::frame::{Frame, FramePriority};
+use crate::frame::{FramePriority, Run};
 use crate::wire::{data::FRAME_HEADER_BYTES, frame_cost};
 
 /// Frames of one stream that wait for the fan-in, in two lanes.
@@ -30,7 +30,8 @@ struct Lanes {
 
 #[derive(Debug, Default)]
 struct Lane {
-    frames: VecDeque<Frame>,
+    runs: VecDeque<Run>,
+    frames: usize,
     cost: u64,
     /// Cost that has left since the listener was last told.
     left_untold: u64,
@@ -49,10 +50,41 @@ pub(super) enum Turn {
     Overtaken,
 }
 
-/// What `frame` takes from a window while it waits.
+/// What `run` takes from a window while it waits.
 #[must_use]
-pub fn queue_cost(frame: &Frame) -> u64 {
-    frame_cost(FRAME_HEADER_BYTES + frame.payload.len())
+pub fn queue_cost(run: &Run) -> u64 {
+    run.heads().iter().map(|head| frame_cost(FRAME_HEADER_BYTES + head.payload_len as usize)).sum()
+}
+
+impl Lane {
+    fn push(&mut self, run: Run) {
+        self.cost += queue_cost(&run);
+        self.frames += run.len();
+        self.runs.push_back(run);
+    }
+
+    /// Takes the first frames, as many of a run as `admit` says, until it says fewer than there are.
+    fn take(&mut self, mut admit: impl FnMut(&Run) -> usize, out: &mut Vec<Run>) {
+        while let Some(run) = self.runs.front_mut() {
+            let count = admit(run);
+            if count == 0 {
+                return;
+            }
+            let is_whole = count == run.len();
+            let taken = run.split_to(count);
+            if is_whole {
+                self.runs.pop_front();
+            }
+            let cost = queue_cost(&taken);
+            self.cost -= cost;
+            self.left_untold += cost;
+            self.frames -= count;
+            out.push(taken);
+            if !is_whole {
+                return;
+            }
+        }
+    }
 }
 
 impl SourceQueue {
@@ -71,20 +103,18 @@ impl SourceQueue {
     pub fn detach(&self) {
         let mut lanes = self.lock();
         lanes.listener = None;
-        lanes.lane.iter_mut().for_each(|lane| lane.frames.shrink_to_fit());
+        lanes.lane.iter_mut().for_each(|lane| lane.runs.shrink_to_fit());
     }
 
-    /// Moves all of `batch` into the lanes at once, so that no emergency of it is taken after a routine frame of it.
-    pub fn push(self: &Arc<Self>, batch: &mut [Vec<Frame>; 2]) {
+    /// Moves `read`, a run for each lane, into the lanes at once, so that no emergency of it is taken after a routine
+    /// frame of it.
+    pub fn push(self: &Arc<Self>, read: [Option<Run>; 2]) {
         let mut lanes = self.lock();
         let mut newly_listed = [false; 2];
-        for (at, frames) in batch.iter_mut().enumerate() {
+        for run in read.into_iter().flatten().filter(|run| !run.is_empty()) {
+            let at = run.priority().lane();
             let lane = &mut lanes.lane[at];
-            if frames.is_empty() {
-                continue;
-            }
-            lane.cost += frames.iter().map(queue_cost).sum::<u64>();
-            lane.frames.extend(frames.drain(..));
+            lane.push(run);
             newly_listed[at] = !std::mem::replace(&mut lane.listed, true);
         }
         // Under the lock: who sees an emergency in the lane can rely on finding it in the list.
@@ -102,10 +132,10 @@ impl SourceQueue {
     #[must_use]
     pub fn queued_frames(&self) -> [usize; 2] {
         let lanes = self.lock();
-        [lanes.lane[0].frames.len(), lanes.lane[1].frames.len()]
+        [lanes.lane[0].frames, lanes.lane[1].frames]
     }
 
-    /// Takes frames of one lane in order while `admit` says yes.
+    /// Takes frames of one lane in order: of each run as many as `admit` says, until that is not all of it.
     ///
     /// Unless `ahead`, routine frames stay while emergencies of this source wait. The caller owns the lane's place in
     /// the list of [`Sources`]: it lists the lane again if some are left.
@@ -113,27 +143,22 @@ impl SourceQueue {
         &self,
         priority: FramePriority,
         ahead: bool,
-        mut admit: impl FnMut(&Frame) -> bool,
-        out: &mut Vec<Frame>,
+        admit: impl FnMut(&Run) -> usize,
+        out: &mut Vec<Run>,
     ) -> Turn {
         let mut lanes = self.lock();
         let Lanes { lane: [emergency, routine], listener } = &mut *lanes;
         let lane = match priority {
             FramePriority::Emergency => emergency,
-            FramePriority::Routine if !ahead && !emergency.frames.is_empty() => return Turn::Overtaken,
+            FramePriority::Routine if !ahead && !emergency.runs.is_empty() => return Turn::Overtaken,
             FramePriority::Routine => routine,
         };
-        while let Some(frame) = lane.frames.pop_front_if(|frame| admit(frame)) {
-            let cost = queue_cost(&frame);
-            lane.cost -= cost;
-            lane.left_untold += cost;
-            out.push(frame);
-        }
-        lane.listed = !lane.frames.is_empty();
+        lane.take(admit, out);
+        lane.listed = !lane.runs.is_empty();
         let turn = if lane.listed { Turn::SomeLeft } else { Turn::Dry };
         if turn == Turn::Dry && listener.is_none() {
             // Whoever filled it has gone.
-            lane.frames.shrink_to_fit();
+            lane.runs.shrink_to_fit();
         }
         if lane.left_untold > 0
             && (turn == Turn::Dry || lane.left_untold >= self.windows[priority.lane()] / 4)
@@ -146,9 +171,9 @@ impl SourceQueue {
         turn
     }
 
-    /// Looks at the first frame of a lane.
-    pub(super) fn peek<R>(&self, priority: FramePriority, look: impl FnOnce(&Frame) -> R) -> Option<R> {
-        self.lock().lane[priority.lane()].frames.front().map(look)
+    /// Looks at the first run of a lane.
+    pub(super) fn peek<R>(&self, priority: FramePriority, look: impl FnOnce(&Run) -> R) -> Option<R> {
+        self.lock().lane[priority.lane()].runs.front().map(look)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
-use crate::frame::{FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+use crate::frame::{
+    Frame, FrameFlags, FramePriority, Frames, Origin, SourceKind, Station, StreamKey, joined,
+};
 use FramePriority::{Emergency, Routine};
 
 fn origin(source_id: u32) -> Arc<Origin> {
@@ -57,11 +59,11 @@ impl Front {
 }
 
 fn push(queue: &Arc<SourceQueue>, frames: impl IntoIterator<Item = Frame>) {
-    let mut batch = [Vec::new(), Vec::new()];
+    let mut lanes = [Vec::new(), Vec::new()];
     for frame in frames {
-        batch[frame.priority.lane()].push(frame);
+        lanes[frame.priority.lane()].push(frame);
     }
-    queue.push(&mut batch);
+    queue.push(lanes.map(|frames| joined(&frames)));
 }
 
 fn routine(source_id: u32, sequences: std::ops::Range<u64>) -> impl Iterator<Item = Frame> {
@@ -73,8 +75,11 @@ async fn emergencies_that_came_last_leave_first() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     push(&queue, routine(0, 0..8).chain([frame(0, Emergency, 8), frame(0, Emergency, 9)]));
-    let order: Vec<u64> = front.next().await.into_iter().map(|(_, _, sequence)| sequence).collect();
-    assert_eq!(order, [8, 9, 0, 1, 2, 3, 4, 5, 6, 7]);
+    let sequences = |batch: Vec<(u32, FramePriority, u64)>| -> Vec<u64> {
+        batch.into_iter().map(|(_, _, sequence)| sequence).collect()
+    };
+    assert_eq!(sequences(front.next().await), [8, 9]);
+    assert_eq!(sequences(front.next().await), [0, 1, 2, 3, 4, 5, 6, 7], "a batch is of one lane");
 }
 
 /// The trap of one shared channel: a routine frame that waits must not hold back what comes behind it.
@@ -136,7 +141,7 @@ async fn a_flood_of_emergencies_lets_eight_routine_frames_by_each_second() {
 #[tokio::test(start_paused = true)]
 async fn the_guard_counts_only_time_that_emergencies_took() {
     let (limit_tx, limit_rx) = watch::channel(0);
-    let mut front = Front::new(Gate::new(limit_rx, |_| 1));
+    let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     let queue = front.queue();
     push(&queue, routine(0, 0..10));
     for _ in 0..20 {
@@ -158,7 +163,7 @@ async fn the_guard_counts_only_time_that_emergencies_took() {
 #[tokio::test]
 async fn a_closed_gate_holds_routine_and_lets_emergencies_by() {
     let (limit_tx, limit_rx) = watch::channel(5);
-    let mut front = Front::new(Gate::new(limit_rx, |_| 1));
+    let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     let queue = front.queue();
     push(&queue, routine(0, 0..10));
     assert_eq!(front.next().await.len(), 5);
@@ -173,7 +178,7 @@ async fn a_closed_gate_holds_routine_and_lets_emergencies_by() {
 #[tokio::test]
 async fn a_waiting_fan_in_wakes_when_the_gate_opens() {
     let (limit_tx, limit_rx) = watch::channel(0);
-    let mut front = Front::new(Gate::new(limit_rx, |_| 1));
+    let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     push(&front.queue(), routine(0, 0..1));
     let mut next = std::pin::pin!(front.fan_in.next_batch());
     assert!(futures::poll!(&mut next).is_pending());
@@ -239,7 +244,7 @@ fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
         let mut left = [0, 0];
         runtime.block_on(async {
             while let Some(batch) = front.fan_in.next_batch().await {
-                for frame in batch {
+                for frame in batch.iter() {
                     left[frame.priority.lane()] = frame.sequence + 1;
                     assert!(left[0] >= left[1], "routine {} left before its emergency", frame.sequence);
                 }
@@ -251,12 +256,12 @@ fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
 
 /// An output that takes a batch only when the test lets it.
 struct Slow {
-    seen_tx: mpsc::UnboundedSender<Arc<[Frame]>>,
+    seen_tx: mpsc::UnboundedSender<Frames>,
     go_rx: mpsc::UnboundedReceiver<()>,
 }
 
 impl Output for Slow {
-    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
+    async fn append(&mut self, batch: Frames) -> Result<(), OutputGone> {
         self.seen_tx.send(batch).map_err(|_| OutputGone)?;
         self.go_rx.recv().await.ok_or(OutputGone)
     }
@@ -308,7 +313,7 @@ async fn a_lagging_consumer_is_told_how_many_frames_it_missed() {
     let mut consumer = fanout.subscribe("slow");
     let mut first = 0;
     for length in [1u64, 2, 3, 4, 5] {
-        let frames: Arc<[Frame]> = routine(0, first..first + length).collect();
+        let frames = routine(0, first..first + length).collect::<Vec<_>>().into();
         fanout.send(Batch { first, frames });
         first += length;
     }
@@ -364,8 +369,9 @@ proptest! {
                 push(&queues[source as usize], frames);
                 if take {
                     let batch = front.next().await;
-                    let first = batch.iter().take_while(|(_, priority, _)| *priority == Emergency).count();
+                    let first = batch.iter().filter(|(_, priority, _)| *priority == Emergency).count();
                     assert_eq!(first, emergencies.min(PROCESSOR_FRAMES_MAX));
+                    assert!(first == 0 || first == batch.len(), "a batch is of one lane");
                     emergencies -= first;
                     taken += batch.len();
                     for (source, priority, sequence) in batch {
@@ -376,7 +382,7 @@ proptest! {
             front.sources.finish();
             while let Some(batch) = front.fan_in.next_batch().await {
                 taken += batch.len();
-                for frame in batch {
+                for frame in batch.iter() {
                     left[frame.source_id as usize][frame.priority.lane()].push(frame.sequence);
                 }
             }

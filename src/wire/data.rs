@@ -35,6 +35,49 @@ pub struct FrameMessage {
     pub payload: Bytes,
 }
 
+/// What stands before the payload of a FRAME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// The lane.
+    pub priority: FramePriority,
+    /// Marks of the sender.
+    pub flags: FrameFlags,
+    /// Where in the body the payload begins.
+    pub header_len: usize,
+    /// Strictly increasing within (epoch, lane).
+    pub sequence: u64,
+    /// Earth reception time, unix nanoseconds, 0 = unknown.
+    pub ert_ns: i64,
+}
+
+impl FrameHeader {
+    /// Reads the start of a body of type FRAME, in the order of checks the protocol sets: priority, header_len, sequence.
+    ///
+    /// # Errors
+    /// `bad_priority`, or `protocol` for the rest.
+    #[inline]
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let Some(header) = body.first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Err(too_short(body));
+        };
+        let [_, lane, header_len, flags, sequence @ .., _, _, _, _, _, _, _, _] = *header;
+        let [.., e0, e1, e2, e3, e4, e5, e6, e7] = *header;
+        let Some(priority) = FramePriority::from_wire(lane) else {
+            return Err(bad_priority(lane));
+        };
+        let header_len = usize::from(header_len);
+        if header_len < FRAME_HEADER_BYTES || header_len > body.len() {
+            return Err(bad_header_len(header_len, body.len()));
+        }
+        let sequence = u64::from_be_bytes(sequence);
+        if sequence == SEQUENCE_FORBIDDEN {
+            return Err(WireError::protocol("sequence 2^64-1 is reserved"));
+        }
+        let ert_ns = i64::from_be_bytes([e0, e1, e2, e3, e4, e5, e6, e7]);
+        Ok(Self { priority, flags: FrameFlags(flags), header_len, sequence, ert_ns })
+    }
+}
+
 impl FrameMessage {
     /// A frame to send, its cost worked out.
     #[must_use]
@@ -49,45 +92,15 @@ impl FrameMessage {
         Self { priority, flags, sequence, ert_ns, cost, payload }
     }
 
-    /// Reads a body of type FRAME, in the order of checks the protocol sets: priority, header_len, sequence.
+    /// Reads a body of type FRAME.
     ///
     /// # Errors
-    /// `bad_priority`, or `protocol` for the rest.
+    /// As [`FrameHeader::decode`].
     pub fn decode(mut body: Bytes) -> Result<Self, WireError> {
-        if let Some(&value) = body.get(1)
-            && FramePriority::from_wire(value).is_none()
-        {
-            return Err(WireError::new(
-                ErrorCode::BadPriority,
-                format!("priority {value} is neither 0 (emergency) nor 1 (routine)"),
-            ));
-        }
         let cost = frame_cost(body.len());
-        let Some(header) = body.first_chunk::<FRAME_HEADER_BYTES>() else {
-            return Err(too_short(body.len()));
-        };
-        let [_, lane, header_len, flags, sequence @ .., _, _, _, _, _, _, _, _] = *header;
-        let [.., e0, e1, e2, e3, e4, e5, e6, e7] = *header;
-        let header_len = usize::from(header_len);
-        if header_len < FRAME_HEADER_BYTES || header_len > body.len() {
-            return Err(WireError::protocol(format!(
-                "header_len {header_len} of a FRAME of {} bytes, allowed are {FRAME_HEADER_BYTES} up to its length",
-                body.len()
-            )));
-        }
-        let sequence = u64::from_be_bytes(sequence);
-        if sequence == SEQUENCE_FORBIDDEN {
-            return Err(WireError::protocol("sequence 2^64-1 is reserved"));
-        }
+        let FrameHeader { priority, flags, header_len, sequence, ert_ns } = FrameHeader::decode(&body)?;
         body.advance(header_len);
-        Ok(Self {
-            priority: if lane == 0 { FramePriority::Emergency } else { FramePriority::Routine },
-            flags: FrameFlags(flags),
-            sequence,
-            ert_ns: i64::from_be_bytes([e0, e1, e2, e3, e4, e5, e6, e7]),
-            cost,
-            payload: body,
-        })
+        Ok(Self { priority, flags, sequence, ert_ns, cost, payload: body })
     }
 
     /// Appends the message with its length prefix.
@@ -102,10 +115,28 @@ impl FrameMessage {
     }
 }
 
+/// A wrong priority is the first thing to tell of a FRAME that has one.
 #[cold]
-fn too_short(body_bytes: usize) -> WireError {
+fn too_short(body: &[u8]) -> WireError {
+    match body.get(1) {
+        Some(&lane) if FramePriority::from_wire(lane).is_none() => bad_priority(lane),
+        _ => WireError::protocol(format!(
+            "FRAME of {} bytes is shorter than its {FRAME_HEADER_BYTES} header bytes",
+            body.len()
+        )),
+    }
+}
+
+#[cold]
+fn bad_priority(lane: u8) -> WireError {
+    let text = format!("priority {lane} is neither 0 (emergency) nor 1 (routine)");
+    WireError::new(ErrorCode::BadPriority, text)
+}
+
+#[cold]
+fn bad_header_len(header_len: usize, body_bytes: usize) -> WireError {
     WireError::protocol(format!(
-        "FRAME of {body_bytes} bytes is shorter than its {FRAME_HEADER_BYTES} header bytes"
+        "header_len {header_len} of a FRAME of {body_bytes} bytes, allowed are {FRAME_HEADER_BYTES} up to its length"
     ))
 }
 

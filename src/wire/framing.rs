@@ -59,10 +59,21 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// Bytes of all messages together, which a slice of any of them keeps in memory.
+    /// All messages with their prefixes; a slice of any of them keeps all of it in memory.
     #[must_use]
-    pub fn whole_bytes(&self) -> usize {
-        self.whole.len()
+    pub const fn whole(&self) -> &Bytes {
+        &self.whole
+    }
+
+    /// The bodies, and where each begins in [`Bodies::whole`].
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut at = self.at;
+        std::iter::from_fn(move || {
+            let start = at + PREFIX_BYTES;
+            let prefix = self.whole.get(at..)?.first_chunk::<PREFIX_BYTES>()?;
+            at = start + u32::from_be_bytes(*prefix) as usize;
+            Some((start, &self.whole[start..at]))
+        })
     }
 }
 
@@ -70,9 +81,8 @@ impl Iterator for Bodies {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let prefix = self.whole.get(self.at..)?.first_chunk::<PREFIX_BYTES>()?;
-        let start = self.at + PREFIX_BYTES;
-        self.at = start + u32::from_be_bytes(*prefix) as usize;
+        let (start, body) = self.iter().next()?;
+        self.at = start + body.len();
         Some(self.whole.slice(start..self.at))
     }
 }

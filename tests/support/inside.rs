@@ -7,7 +7,7 @@ use std::sync::Arc;
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
-use telemetry_aggregator::frame::Frame;
+use telemetry_aggregator::frame::Frames;
 use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable};
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{
@@ -64,7 +64,7 @@ pub struct Held {
     pub address: SocketAddr,
     pub counters: Arc<Counters>,
     pub books: Arc<Books>,
-    seen_rx: mpsc::UnboundedReceiver<Arc<[Frame]>>,
+    seen_rx: mpsc::UnboundedReceiver<Frames>,
     go: Arc<Semaphore>,
     _shutdown_tx: watch::Sender<bool>,
     _owned: Vec<telemetry_aggregator::actor::ActorHandle>,
@@ -72,19 +72,19 @@ pub struct Held {
 }
 
 struct HeldOutput {
-    seen_tx: mpsc::UnboundedSender<Arc<[Frame]>>,
+    seen_tx: mpsc::UnboundedSender<Frames>,
     go: Arc<Semaphore>,
     table: Arc<StreamTable>,
     books: Arc<Books>,
 }
 
 impl Output for HeldOutput {
-    async fn append(&mut self, batch: Arc<[Frame]>) -> Result<(), OutputGone> {
-        self.seen_tx.send(Arc::clone(&batch)).map_err(|_| OutputGone)?;
+    async fn append(&mut self, batch: Frames) -> Result<(), OutputGone> {
+        self.seen_tx.send(batch.clone()).map_err(|_| OutputGone)?;
         self.go.acquire().await.map_err(|_| OutputGone)?.forget();
         for frame in batch.iter() {
             self.books.add_archived(1);
-            self.table.advance_durable(&frame.origin, frame.priority, frame.sequence + 1, 1);
+            self.table.advance_durable(frame.origin, frame.priority, frame.sequence + 1, 1);
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Held {
     }
 
     /// The next batch at the output, which still waits there.
-    pub fn next_batch(&mut self) -> Arc<[Frame]> {
+    pub fn next_batch(&mut self) -> Frames {
         let next = async { tokio::time::timeout(super::LIMIT, self.seen_rx.recv()).await };
         self.runtime.block_on(next).expect("a batch in time").expect("a running processor")
     }

@@ -8,18 +8,16 @@ use bytes::Bytes;
 use super::bytes::Cursor;
 use super::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
-    ORIGIN_HEADER_BYTES,
+    ORIGIN_HEADER_BYTES, run_charge,
 };
 use crate::archive::Durable;
-use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+use crate::frame::{Frame, FrameFlags, FramePriority, Frames, Origin, Run, SourceKind, Station, StreamKey};
 
-/// Bytes a batch takes in a block at most, the block's own header and padding not counted.
-pub(in crate::archive) fn encoded_len(batch: &[Frame]) -> u64 {
-    let frame_len = |frame: &Frame| {
-        let station = frame.origin.stream.station.as_str().len();
-        FRAME_HEADER_BYTES + frame.payload.len() + ORIGIN_HEADER_BYTES + station
-    };
-    batch.iter().map(frame_len).sum::<usize>() as u64
+/// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
+/// not counted.
+pub(in crate::archive) fn encoded_len(run: &Run, payload_bytes: usize) -> u64 {
+    let station = run.origin().stream.station.as_str().len();
+    (run.len() * FRAME_HEADER_BYTES + payload_bytes + ORIGIN_HEADER_BYTES + station) as u64
 }
 
 /// Builds one block of frames at a time in a buffer it keeps.
@@ -29,19 +27,27 @@ pub(in crate::archive) struct BlockEncoder {
     origins: OriginTable,
     frame_count: u32,
     received_max_ns: i64,
+    charged: u64,
+    body_crc: u32,
 }
+
+/// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
+const CRC_BYTES: usize = 32 << 10;
 
 impl BlockEncoder {
     /// Encodes `batches` as one block but for the header, which [`Self::seal`] puts in when the place is known.
-    pub(in crate::archive) fn encode(&mut self, batches: &[Arc<[Frame]>]) {
+    pub(in crate::archive) fn encode(&mut self, batches: &[Frames]) {
+        let frames_at = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
         self.buffer.clear();
-        self.buffer.resize(BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES, 0);
+        self.buffer.resize(frames_at, 0);
         self.origins.clear();
         self.frame_count = 0;
         self.received_max_ns = i64::MIN;
-        let frames_at = self.buffer.len();
-        for frame in batches.iter().flat_map(|batch| batch.iter()) {
-            self.push(frame);
+        self.charged = 0;
+        let mut crc = RunningCrc { crc: 0, at: frames_at };
+        for run in batches.iter().flat_map(Frames::runs) {
+            self.push(run);
+            crc.follow(&self.buffer, CRC_BYTES);
         }
         let frames_len = (self.buffer.len() - frames_at) as u32;
         self.buffer[frames_at - FRAMES_PREFIX_BYTES..frames_at - 4]
@@ -52,22 +58,39 @@ impl BlockEncoder {
         }
         let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
         self.buffer.resize(padded, 0);
+        crc.follow(&self.buffer, 1);
+        let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..frames_at]);
+        self.body_crc = crc32c::crc32c_combine(prefix_crc, crc.crc, padded - frames_at);
     }
 
-    fn push(&mut self, frame: &Frame) {
-        let origin = self.origins.index(frame);
+    fn push(&mut self, run: &Run) {
+        let Some(last) = run.heads().last() else { return };
+        let origin = self.origins.index(run.origin());
+        let lane = &mut self.origins.lanes[usize::from(origin)][run.priority().lane()];
+        lane.frames += run.len() as u64;
+        lane.next = lane.next.max(last.sequence.saturating_add(1));
         let mut header = [0; FRAME_HEADER_BYTES];
-        header[0..4].copy_from_slice(&(frame.payload.len() as u32).to_le_bytes());
         header[4..6].copy_from_slice(&origin.to_le_bytes());
-        header[6] = frame.priority as u8;
-        header[7] = frame.flags.0;
-        header[8..16].copy_from_slice(&frame.sequence.to_le_bytes());
-        header[16..24].copy_from_slice(&frame.ert_ns.to_le_bytes());
-        header[24..32].copy_from_slice(&frame.received_ns.to_le_bytes());
-        self.buffer.extend_from_slice(&header);
-        self.buffer.extend_from_slice(&frame.payload);
-        self.frame_count += 1;
-        self.received_max_ns = self.received_max_ns.max(frame.received_ns);
+        header[6] = run.priority() as u8;
+        header[24..32].copy_from_slice(&run.received_ns().to_le_bytes());
+        let before = self.buffer.len();
+        for head in run.heads() {
+            header[0..4].copy_from_slice(&head.payload_len.to_le_bytes());
+            header[7] = head.flags.0;
+            header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
+            header[16..24].copy_from_slice(&head.ert_ns.to_le_bytes());
+            self.buffer.extend_from_slice(&header);
+            self.buffer.extend_from_slice(run.payload(head));
+        }
+        let payload_bytes = self.buffer.len() - before - run.len() * FRAME_HEADER_BYTES;
+        self.charged += run_charge(run, payload_bytes);
+        self.frame_count += run.len() as u32;
+        self.received_max_ns = self.received_max_ns.max(run.received_ns());
+    }
+
+    /// Sum of what the frames in the block were charged at the gate.
+    pub(in crate::archive) fn charged(&self) -> u64 {
+        self.charged
     }
 
     /// Bytes of the encoded block, header included.
@@ -99,7 +122,7 @@ impl BlockEncoder {
             first_offset,
             synced_offset,
             received_max_ns: self.received_max_ns,
-            body_crc: crc32c::crc32c(body),
+            body_crc: self.body_crc,
         };
         self.buffer[..BLOCK_HEADER_BYTES as usize].copy_from_slice(&header.encode());
         &self.buffer
@@ -120,6 +143,23 @@ impl BlockEncoder {
                     });
                 }
             }
+        }
+    }
+}
+
+/// A checksum that follows a buffer as it grows.
+struct RunningCrc {
+    crc: u32,
+    /// Where it stands.
+    at: usize,
+}
+
+impl RunningCrc {
+    /// Catches up if that is worth at least `bytes_min`.
+    fn follow(&mut self, buffer: &[u8], bytes_min: usize) {
+        if buffer.len() - self.at >= bytes_min {
+            self.crc = crc32c::crc32c_append(self.crc, &buffer[self.at..]);
+            self.at = buffer.len();
         }
     }
 }
@@ -160,17 +200,14 @@ impl OriginTable {
         self.by_address.fill((0, 0));
     }
 
-    fn index(&mut self, frame: &Frame) -> u16 {
-        let address = Arc::as_ptr(&frame.origin) as usize;
+    fn index(&mut self, origin: &Arc<Origin>) -> u16 {
+        let address = Arc::as_ptr(origin) as usize;
         let slot = (address >> 4) % Self::ADDRESSES;
         let (known, mut index) = self.by_address[slot];
         if known != address {
-            index = self.find_or_insert(&frame.origin);
+            index = self.find_or_insert(origin);
             self.by_address[slot] = (address, index);
         }
-        let lane = &mut self.lanes[usize::from(index)][frame.priority.lane()];
-        lane.frames += 1;
-        lane.next = lane.next.max(frame.sequence.saturating_add(1));
         index
     }
 

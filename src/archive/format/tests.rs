@@ -1,11 +1,9 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::archive::StreamPosition;
 use crate::archive::scan::{Head, Scanner, Step};
 use crate::archive::storage::DiskStorage;
 use crate::archive::tests::support::{emergency, fields, frame, origin, routine};
-use crate::frame::FramePriority;
+use crate::frame::{Frame, FramePriority};
 
 /// A segment with a block of each kind, every value fixed.
 fn golden() -> Vec<u8> {
@@ -113,11 +111,13 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
     let mut encoder = BlockEncoder::default();
     for len in [0, 1, 7, 8, 64, 255] {
         let frame = frame(&origin(1, 1), FramePriority::Routine, 1, len);
-        encoder.encode(&[Arc::from([frame.clone()])]);
+        encoder.encode(&[vec![frame.clone()].into()]);
         let taken = encoder.len() + BLOCK_HEADER_BYTES;
-        assert!(charge(&frame) >= taken, "{len}: {} < {taken}", charge(&frame));
-        assert!(charge(&frame) <= taken + ALIGNMENT);
-        assert!(charge(&frame) <= charge_max(len));
+        let charge = charge(&frame.origin, len);
+        assert_eq!(encoder.charged(), charge);
+        assert!(charge >= taken, "{len}: {charge} < {taken}");
+        assert!(charge <= taken + ALIGNMENT);
+        assert!(charge <= charge_max(len));
     }
 }
 

@@ -36,14 +36,18 @@ impl FanIn {
     }
 
     async fn pass(&mut self, frame: Frame) {
-        self.charged += charge(&frame);
+        self.charged += charge(&frame.origin, frame.payload.len());
         self.passed += 1;
         self.running.append(vec![frame]).await;
     }
 
+    fn charge_of_next(&self) -> u64 {
+        let next = self.next(FramePriority::Routine);
+        charge(&next.origin, next.payload.len())
+    }
+
     fn gate_is_open(&self) -> bool {
-        let charge = charge(&self.next(FramePriority::Routine));
-        self.charged + charge <= *self.limit.borrow()
+        self.charged + self.charge_of_next() <= *self.limit.borrow()
     }
 
     async fn settle(&self) {
@@ -62,7 +66,7 @@ impl FanIn {
             // The limit follows the watermark of the last commit: the commit behind it tells that it is there.
             let waits = tokio::time::Duration::from_millis(300);
             let open = self.limit.clone();
-            let charged = self.charged + charge(&self.next(FramePriority::Routine));
+            let charged = self.charged + self.charge_of_next();
             let mut open = open;
             let opened = tokio::time::timeout(waits, open.wait_for(|limit| charged <= *limit)).await;
             if opened.is_err() {
@@ -84,7 +88,7 @@ impl FanIn {
     }
 
     async fn opened(&mut self) {
-        let charged = self.charged + charge(&self.next(FramePriority::Routine));
+        let charged = self.charged + self.charge_of_next();
         self.limit.wait_for(|limit| charged <= *limit).await.unwrap();
     }
 }
@@ -140,7 +144,7 @@ async fn batches_in_flight_fit_however_they_are_cut() {
             while fan_in.gate_is_open() && batch.len() < 64 {
                 let priority = FramePriority::ALL[usize::from(!fan_in.passed.is_multiple_of(50))];
                 let frame = fan_in.next(priority);
-                fan_in.charged += charge(&frame);
+                fan_in.charged += charge(&frame.origin, frame.payload.len());
                 fan_in.passed += 1;
                 batch.push(frame);
             }

@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::BytesMut;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::wire::HANDSHAKE_BODY_BYTES_MAX;
@@ -11,7 +12,7 @@ use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 /// Room made at first, in bytes; an idle connection keeps no more.
 const ROOM_BYTES_MIN: usize = 4 * 1024;
 /// Most bytes read before they are decoded: the longest message, within these limits.
-const READ_BYTES_MAX: std::ops::RangeInclusive<usize> = 16 * 1024..=128 * 1024;
+const READ_BYTES_MAX: std::ops::RangeInclusive<usize> = 16 * 1024..=64 * 1024;
 
 /// A buffer that grows with the traffic.
 ///
@@ -60,7 +61,7 @@ impl Input {
         let mut read = 0;
         while read < self.read_bytes_max {
             let room = self.make_room();
-            match socket.try_read_buf(&mut self.bytes) {
+            match self.read_once(socket, room) {
                 Ok(0) => return Read { bytes: read, end: Some(Ok(())) },
                 Ok(count) => {
                     read += count;
@@ -74,6 +75,21 @@ impl Input {
             }
         }
         Read { bytes: read, end: None }
+    }
+
+    /// One read into `room` bytes. Less than that has emptied the socket, and its readiness is used up: looking again
+    /// would cost a call that finds nothing.
+    fn read_once(&mut self, socket: &TcpStream, room: usize) -> io::Result<usize> {
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
+        // The outcome is in `read`; what `try_io` is told decides about the readiness alone.
+        let _ = socket.try_io(Interest::READABLE, || {
+            read = socket.try_read_buf(&mut self.bytes);
+            match read {
+                Ok(count) if 0 < count && count < room => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+                _ => Ok(()),
+            }
+        });
+        read
     }
 
     /// Makes room for the next read, and says how much there is.

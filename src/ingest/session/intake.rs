@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::credit::Credit;
-use crate::frame::{Frame, FramePriority, Origin};
-use crate::wire::{Bye, ClientMessage, ErrorCode, FrameMessage, WireError, kind};
+use crate::frame::{FramePriority, Head, Origin, Run};
+use crate::wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
 
 /// The payloads of a batch may pin this many times its cost; beyond that they are copied out of the read buffer.
 const PINNED_FACTOR_MAX: u64 = 2;
@@ -18,7 +18,7 @@ pub(super) struct Intake {
     windows: [u64; 2],
     no_ack: bool,
     said_bye: Option<Bye>,
-    batch: Batch,
+    gathered: Gathered,
 }
 
 #[derive(Debug)]
@@ -28,32 +28,55 @@ struct Lane {
     accepted_next: u64,
     duplicates: u32,
     credit: Credit,
+    /// What was accepted of this read.
+    heads: Vec<Head>,
+    /// Frames of the read before this one: about so many come again.
+    heads_before: usize,
 }
 
-/// What was read and is not yet handed over.
+impl Lane {
+    fn new(accepted_next: u64, window: u64) -> Self {
+        let credit = Credit::new(window);
+        Self { previous: None, accepted_next, duplicates: 0, credit, heads: Vec::new(), heads_before: 0 }
+    }
+
+    fn push(&mut self, head: Head) {
+        if self.heads.capacity() == 0 {
+            self.heads.reserve(self.heads_before);
+        }
+        self.heads.push(head);
+    }
+
+    fn take_heads(&mut self) -> Option<Vec<Head>> {
+        if self.heads.is_empty() {
+            return None;
+        }
+        self.heads_before = self.heads.len();
+        Some(std::mem::take(&mut self.heads))
+    }
+}
+
+/// What the messages of one read came to so far.
 #[derive(Debug, Default)]
+struct Gathered {
+    received: u64,
+    duplicates: u64,
+    rejected: Option<ErrorCode>,
+    /// Of what was accepted.
+    cost: u64,
+}
+
+/// What was read, to be handed over.
+#[derive(Debug)]
 pub(super) struct Batch {
     /// `[emergency, routine]`.
-    pub(super) lanes: [Vec<Frame>; 2],
+    pub(super) lanes: [Option<Run>; 2],
     /// FRAMEs read, whatever became of them.
     pub(super) received: u64,
     /// Those dropped because they had been accepted before.
     pub(super) duplicates: u64,
     /// Why the last one was refused, if it was.
     pub(super) rejected: Option<ErrorCode>,
-    cost: u64,
-}
-
-impl Batch {
-    /// Moves the payloads into memory of their own, all of them together.
-    fn compact(&mut self) {
-        let length = self.lanes.iter().flatten().map(|frame| frame.payload.len()).sum();
-        let mut payloads = BytesMut::with_capacity(length);
-        for frame in self.lanes.iter_mut().flatten() {
-            payloads.extend_from_slice(&frame.payload);
-            frame.payload = payloads.split().freeze();
-        }
-    }
 }
 
 /// What became of a message.
@@ -68,49 +91,41 @@ pub(super) enum Taken {
 impl Intake {
     /// Goes on from `accepted_next`; lanes have `windows` of credit unless `no_ack`.
     pub(super) fn new(accepted_next: [u64; 2], windows: [u64; 2], no_ack: bool) -> Self {
-        let lane = |lane: usize| Lane {
-            previous: None,
-            accepted_next: accepted_next[lane],
-            duplicates: 0,
-            credit: Credit::new(windows[lane]),
-        };
-        Self { lanes: [lane(0), lane(1)], windows, no_ack, said_bye: None, batch: Batch::default() }
+        let [emergency, routine] = [0, 1].map(|lane| Lane::new(accepted_next[lane], windows[lane]));
+        let gathered = Gathered::default();
+        Self { lanes: [emergency, routine], windows, no_ack, said_bye: None, gathered }
     }
 
-    /// Takes one message body.
+    /// Takes one message body, which lies at `at` in what was read.
     ///
     /// # Errors
     /// What to answer; the message had no effect.
-    pub(super) fn take(
-        &mut self,
-        body: Bytes,
-        origin: &Arc<Origin>,
-        received_ns: i64,
-    ) -> Result<Taken, WireError> {
-        let is_frame = body.first() == Some(&kind::FRAME);
-        let taken = ClientMessage::decode(body).and_then(|message| match message {
-            ClientMessage::Frame(frame) => self.take_frame(frame, origin, received_ns).map(|()| Taken::Frame),
-            ClientMessage::Bye(_) if self.said_bye.is_some() => Err(WireError::protocol("a second BYE")),
-            ClientMessage::Bye(bye) => {
-                self.said_bye = Some(bye);
-                Ok(Taken::Other(ClientMessage::Bye(bye)))
-            }
-            other => Ok(Taken::Other(other)),
-        });
-        if is_frame {
-            self.batch.received += 1;
-            self.batch.rejected = taken.as_ref().err().map(|error| error.code);
+    pub(super) fn take(&mut self, at: usize, body: &[u8]) -> Result<Taken, WireError> {
+        if body.first() != Some(&kind::FRAME) {
+            return self.take_control(ClientMessage::decode_control(body)?);
         }
-        taken
+        self.gathered.received += 1;
+        match self.take_frame(at, body) {
+            Ok(()) => Ok(Taken::Frame),
+            Err(error) => {
+                self.gathered.rejected = Some(error.code);
+                Err(error)
+            }
+        }
     }
 
-    fn take_frame(
-        &mut self,
-        frame: FrameMessage,
-        origin: &Arc<Origin>,
-        received_ns: i64,
-    ) -> Result<(), WireError> {
-        let FrameMessage { priority, flags, sequence, ert_ns, cost, payload } = frame;
+    fn take_control(&mut self, message: ClientMessage) -> Result<Taken, WireError> {
+        if let ClientMessage::Bye(bye) = message
+            && self.said_bye.replace(bye).is_some()
+        {
+            return Err(WireError::protocol("a second BYE"));
+        }
+        Ok(Taken::Other(message))
+    }
+
+    fn take_frame(&mut self, at: usize, body: &[u8]) -> Result<(), WireError> {
+        let FrameHeader { priority, flags, header_len, sequence, ert_ns } = FrameHeader::decode(body)?;
+        let cost = frame_cost(body.len());
         if self.said_bye.is_some() {
             return Err(WireError::protocol(format!("FRAME {sequence} after BYE")));
         }
@@ -124,46 +139,39 @@ impl Intake {
         lane.previous = Some(sequence);
         if sequence < lane.accepted_next {
             lane.duplicates = lane.duplicates.saturating_add(1);
-            self.batch.duplicates += 1;
+            self.gathered.duplicates += 1;
             return Ok(());
         }
         lane.accepted_next = sequence + 1;
-        self.batch.cost += cost;
-        self.batch.lanes[priority.lane()].push(Frame {
-            source_id: origin.stream.source_id,
-            source_kind: origin.stream.source_kind,
-            priority,
-            flags,
-            sequence,
-            ert_ns,
-            received_ns,
-            origin: Arc::clone(origin),
-            payload,
-        });
+        self.gathered.cost += cost;
+        // What is read in one go is far below 4 GiB.
+        let payload_at = (at + header_len) as u32;
+        let payload_len = (body.len() - header_len) as u32;
+        lane.push(Head { sequence, ert_ns, payload_at, payload_len, flags });
         Ok(())
     }
 
-    /// What to hand over; `None` when there was no FRAME. `pinned_bytes` is what a payload of it keeps in memory.
-    pub(super) fn take_batch(&mut self, pinned_bytes: usize) -> Option<Batch> {
-        if self.batch.received == 0 {
+    /// What to hand over of `read`, where the bodies lie; `None` when there was no FRAME.
+    ///
+    /// `pinned_bytes` is what a payload of it keeps in memory.
+    pub(super) fn take_batch(
+        &mut self,
+        read: &Bytes,
+        pinned_bytes: usize,
+        origin: &Arc<Origin>,
+        received_ns: i64,
+    ) -> Option<Batch> {
+        if self.gathered.received == 0 {
             return None;
         }
-        let mut batch = std::mem::take(&mut self.batch);
-        if pinned_bytes as u64 > batch.cost.saturating_mul(PINNED_FACTOR_MAX) {
-            batch.compact();
-        }
-        Some(batch)
-    }
-
-    /// Gives back memory that an idle connection does not need.
-    pub(super) fn shrink(&mut self) {
-        self.batch.lanes.iter_mut().for_each(Vec::shrink_to_fit);
-    }
-
-    /// Takes the memory of a batch that was handed over, to be used again.
-    pub(super) fn give_back(&mut self, batch: Batch) {
-        self.batch = Batch { lanes: batch.lanes, ..Batch::default() };
-        self.batch.lanes.iter_mut().for_each(Vec::clear);
+        let Gathered { received, duplicates, rejected, cost } = std::mem::take(&mut self.gathered);
+        let is_pinning = pinned_bytes as u64 > cost.saturating_mul(PINNED_FACTOR_MAX);
+        let lanes = FramePriority::ALL.map(|priority| {
+            let heads = self.lanes[priority.lane()].take_heads()?;
+            let run = Run::new(Arc::clone(origin), priority, received_ns, read.clone(), heads);
+            Some(if is_pinning { run.compact() } else { run })
+        });
+        Some(Batch { lanes, received, duplicates, rejected })
     }
 
     /// Whether to read on while frames of cost `queued` wait: credit bounds whoever has some, the windows the rest.

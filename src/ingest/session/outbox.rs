@@ -11,8 +11,15 @@ use super::intake::Intake;
 use crate::frame::FramePriority;
 use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
 
-/// How long small growth of credit may wait for an ACK that it can ride on.
-const CREDIT_DELAY: Duration = Duration::from_millis(10);
+/// How long may wait what is to be followed by more: small growth of credit, and routine that became durable while
+/// [`MORE_FRAMES_MIN`] are on their way behind it.
+///
+/// Each ACK is a write, a packet and a wake-up on both sides: under load one for every commit would cost as much as the
+/// frames it is about.
+const ACK_DELAY: Duration = Duration::from_millis(10);
+
+/// An ACK of routine waits for company while so much of the sequence is accepted and not yet durable.
+const MORE_FRAMES_MIN: u64 = 64;
 
 /// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded.
 #[derive(Debug)]
@@ -23,7 +30,8 @@ pub(super) struct Outbox {
     pong: Option<u64>,
     ping: Option<u64>,
     goaway: Option<Duration>,
-    credit_due: Option<Instant>,
+    /// When what waits for company goes alone.
+    ack_due: Option<Instant>,
 }
 
 /// What the last ACK of a lane said beside its credit.
@@ -39,7 +47,7 @@ impl Outbox {
         let mut bytes = BytesMut::new();
         welcome.encode(&mut bytes);
         let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s));
-        Self { bytes, heartbeat, told: [None; 2], pong: None, ping: None, goaway: None, credit_due: None }
+        Self { bytes, heartbeat, told: [None; 2], pong: None, ping: None, goaway: None, ack_due: None }
     }
 
     /// The heartbeat WELCOME named.
@@ -63,9 +71,9 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    /// When credit that waits for company goes alone; not while older bytes still wait to be written.
-    pub(super) fn credit_due(&self) -> Option<Instant> {
-        self.credit_due.filter(|_| self.bytes.is_empty())
+    /// When an ACK that waits for company goes alone; not while older bytes still wait to be written.
+    pub(super) fn ack_due(&self) -> Option<Instant> {
+        self.ack_due.filter(|_| self.bytes.is_empty())
     }
 
     /// Encodes what is new, unless older bytes still wait to be written.
@@ -92,6 +100,7 @@ impl Outbox {
         now: Instant,
     ) -> BytesMut {
         (self.pong, self.ping, self.goaway) = (None, None, None);
+        self.ack_due = Some(now);
         self.encode(durable_next, queued, intake, now);
         self.bytes
     }
@@ -113,27 +122,36 @@ impl Outbox {
     }
 
     fn encode_acks(&mut self, durable_next: [u64; 2], queued: [u64; 2], intake: &mut Intake, now: Instant) {
-        let is_overdue = self.credit_due.is_some_and(|due| now >= due);
-        let mut credit_waits = false;
+        let is_overdue = self.ack_due.is_some_and(|due| now >= due);
+        let mut waits = false;
         for priority in FramePriority::ALL {
             let lane = priority.lane();
             let told = Told { durable_next: durable_next[lane], duplicates: intake.duplicates(priority) };
+            let is_followed =
+                intake.accepted_next()[lane].saturating_sub(told.durable_next) >= MORE_FRAMES_MIN;
             let credit = intake.credit(priority);
             let credit_limit = credit.grantable(queued[lane]);
+            let is_new = self.told[lane] != Some(told);
+            let may_wait = match self.told[lane] {
+                None => false,
+                Some(before) if is_new => {
+                    priority == FramePriority::Routine && is_followed && before.duplicates == told.duplicates
+                }
+                Some(_) => true,
+            };
             let has_grown = credit_limit > credit.granted();
-            let is_new = self.told[lane] != Some(told) || credit.is_worth_telling(credit_limit);
-            if is_new || (has_grown && is_overdue) {
+            if !may_wait || credit.is_worth_telling(credit_limit) || (is_overdue && (is_new || has_grown)) {
                 credit.grant(credit_limit);
                 self.told[lane] = Some(told);
                 let Told { durable_next, duplicates } = told;
                 Ack { priority, duplicates, durable_next, credit_limit }.encode(&mut self.bytes);
             } else {
-                credit_waits |= has_grown;
+                waits |= is_new || has_grown;
             }
         }
-        self.credit_due = match (credit_waits, self.credit_due) {
+        self.ack_due = match (waits, self.ack_due) {
             (true, Some(due)) if !is_overdue => Some(due),
-            (true, _) => Some(now + CREDIT_DELAY),
+            (true, _) => Some(now + ACK_DELAY),
             (false, _) => None,
         };
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::actor::{Capacity, Mailbox, Received, mailbox};
-use crate::frame::{FrameFlags, SourceKind, Station};
+use crate::frame::{Frame, FrameFlags, SourceKind, Station, joined};
 use crate::pipeline::Sources;
 use FramePriority::{Emergency, Routine};
 
@@ -26,7 +26,7 @@ fn ordered(mailbox: &mut Mailbox<Stop>) -> Option<(ErrorCode, u64)> {
     }
 }
 
-fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Range<u64>) -> [Vec<Frame>; 2] {
+fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Range<u64>) -> [Option<Run>; 2] {
     let frames = sequences.map(|sequence| Frame {
         source_id: origin.stream.source_id,
         source_kind: origin.stream.source_kind,
@@ -38,8 +38,8 @@ fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Ran
         origin: Arc::clone(origin),
         payload: bytes::Bytes::new(),
     });
-    let mut lanes = [vec![], vec![]];
-    lanes[priority.lane()].extend(frames);
+    let mut lanes = [None, None];
+    lanes[priority.lane()] = joined(&frames.collect::<Vec<_>>());
     lanes
 }
 
@@ -54,16 +54,16 @@ fn the_newest_connection_of_an_epoch_speaks_and_goes_on_where_the_old_one_was() 
     let (first, mut first_mailbox) = speaker(1);
     let (origin, position) = stream.open(first, 5, 10, now).unwrap();
     assert_eq!(position, Position { epoch: 5, ..Position::default() });
-    stream.accept(1, [0, 3], &mut batch(&origin, Routine, 0..3)).unwrap();
+    stream.accept(1, [0, 3], batch(&origin, Routine, 0..3)).unwrap();
 
     let (second, _second_mailbox) = speaker(2);
     let (_, position) = stream.open(second, 5, 10, now).unwrap();
     assert_eq!((position.accepted_next, position.durable_next), ([0, 3], [0, 0]));
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::TakenOver, 0)));
-    let mut late = batch(&origin, Routine, 3..9);
-    assert_eq!(stream.accept(1, [0, 9], &mut late), Err(Displaced), "nothing of the old one any more");
+    let late = batch(&origin, Routine, 3..9);
+    assert_eq!(stream.accept(1, [0, 9], late), Err(Displaced), "nothing of the old one any more");
     assert_eq!(stream.queue.queued_frames(), [0, 3], "what it had handed over stays");
-    stream.accept(2, [0, 4], &mut batch(&origin, Routine, 3..4)).unwrap();
+    stream.accept(2, [0, 4], batch(&origin, Routine, 3..4)).unwrap();
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn a_higher_epoch_starts_anew_and_fences_the_old_one() {
     let stream = table.named(&key(1), queue).unwrap();
     let (first, mut first_mailbox) = speaker(1);
     let (old, _) = stream.open(first, 5, 10, now).unwrap();
-    stream.accept(1, [0, 3], &mut batch(&old, Routine, 0..3)).unwrap();
+    stream.accept(1, [0, 3], batch(&old, Routine, 0..3)).unwrap();
     let (second, _second_mailbox) = speaker(2);
     let (new, position) = stream.open(second, 6, 10, now).unwrap();
     assert_eq!(position, Position { epoch: 6, ..Position::default() });
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::Fenced, 6)));
-    assert_eq!(stream.accept(1, [0, 9], &mut batch(&old, Routine, 3..9)), Err(Displaced));
+    assert_eq!(stream.accept(1, [0, 9], batch(&old, Routine, 3..9)), Err(Displaced));
 
     table.advance_durable(&old, Routine, 3, 3);
     assert_eq!(stream.position().durable_next, [0, 0], "positions of the old epoch are not the new one's");
@@ -99,10 +99,7 @@ fn a_released_stream_changes_hands_without_a_takeover() {
         let (speaker, _mailbox) = speaker(session_id);
         stream.open(speaker, 1, 0, now).unwrap();
         stream.release(session_id + 1);
-        assert!(
-            stream.accept(session_id, [0; 2], &mut [vec![], vec![]]).is_ok(),
-            "only its own session releases it"
-        );
+        assert!(stream.accept(session_id, [0; 2], [None, None]).is_ok(), "only its own session releases it");
         stream.release(session_id);
     }
 }
@@ -128,7 +125,7 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
     let used = table.named(&key(1), queue).unwrap();
     let (speaker_one, _mailbox) = speaker(1);
     let (origin, _) = used.open(speaker_one, 1, 9, now).unwrap();
-    used.accept(1, [0, 1], &mut batch(&origin, Routine, 0..1)).unwrap();
+    used.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
     used.release(1);
     table.named(&key(2), queue).unwrap();
     let open = table.named(&key(3), queue).expect("the blank one makes room");

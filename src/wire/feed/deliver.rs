@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+use crate::frame::{Frame, FrameFlags, FramePriority, FrameRef, Origin, SourceKind, Station, StreamKey};
 use crate::wire::fields::Fields;
 use crate::wire::{WireError, framing, kind};
 
@@ -66,7 +66,8 @@ impl Deliver {
     }
 
     /// Appends the message for `frame` at `offset`, with its length prefix.
-    pub fn encode(offset: u64, frame: &Frame, out: &mut BytesMut) {
+    pub fn encode<'a>(offset: u64, frame: impl Into<FrameRef<'a>>, out: &mut BytesMut) {
+        let frame = frame.into();
         let station = frame.origin.stream.station.as_str().as_bytes();
         let header_len = DELIVER_FIXED_BYTES + station.len();
         let body_len = header_len + frame.payload.len();
@@ -83,13 +84,14 @@ impl Deliver {
         out.reserve(framing::PREFIX_BYTES + body_len);
         out.put_slice(&header);
         out.put_slice(station);
-        out.put_slice(&frame.payload);
+        out.put_slice(frame.payload);
     }
 }
 
 /// Bytes that [`Deliver::encode`] appends for `frame`.
 #[must_use]
-pub fn deliver_bytes(frame: &Frame) -> usize {
+pub fn deliver_bytes<'a>(frame: impl Into<FrameRef<'a>>) -> usize {
+    let frame = frame.into();
     let station = frame.origin.stream.station.as_str().len();
     framing::PREFIX_BYTES + DELIVER_FIXED_BYTES + station + frame.payload.len()
 }

@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::*;
 use crate::frame::{FrameFlags, SourceKind, Station, StreamKey};
+use crate::wire::FrameMessage;
 use FramePriority::{Emergency, Routine};
 
 const WINDOW: u64 = 256 * 10;
@@ -36,89 +37,111 @@ fn frame_of(priority: FramePriority, sequence: u64, payload: Bytes) -> Bytes {
     body(&ClientMessage::Frame(FrameMessage::new(priority, FrameFlags(2), sequence, -5, payload)))
 }
 
-fn take(intake: &mut Intake, body: Bytes) -> Result<Taken, ErrorCode> {
-    intake.take(body, &origin(), 99).map_err(|error| error.code)
+/// What is read, body by body.
+struct Reading {
+    intake: Intake,
+    read: BytesMut,
+}
+
+impl Reading {
+    fn new(accepted_next: [u64; 2], no_ack: bool) -> Self {
+        Self { intake: intake(accepted_next, no_ack), read: BytesMut::new() }
+    }
+
+    fn take(&mut self, body: Bytes) -> Result<Taken, WireError> {
+        let at = self.read.len();
+        self.read.put_slice(&body);
+        self.intake.take(at, &body)
+    }
+
+    fn batch(&mut self) -> Option<Batch> {
+        let read = self.read.split().freeze();
+        self.intake.take_batch(&read, 0, &origin(), 99)
+    }
+}
+
+fn take(reading: &mut Reading, body: Bytes) -> Result<Taken, ErrorCode> {
+    reading.take(body).map_err(|error| error.code)
 }
 
 #[test]
 fn a_frame_keeps_what_it_came_with() {
-    let mut intake = intake([0; 2], false);
-    take(&mut intake, frame(Emergency, 0)).unwrap();
-    let batch = intake.take_batch(0).unwrap();
-    let frame = &batch.lanes[0][0];
+    let mut reading = Reading::new([0; 2], false);
+    take(&mut reading, frame(Emergency, 0)).unwrap();
+    let batch = reading.batch().unwrap();
+    let frame = batch.lanes[0].as_ref().unwrap().iter().next().unwrap();
     assert_eq!((frame.source_id, frame.sequence, frame.ert_ns, frame.received_ns), (7, 0, -5, 99));
     assert_eq!((frame.flags, &frame.payload[..]), (FrameFlags(2), &b"payload"[..]));
     assert_eq!((batch.received, batch.duplicates, batch.rejected), (1, 0, None));
-    assert_eq!(intake.accepted_next(), [1, 0]);
+    assert_eq!(reading.intake.accepted_next(), [1, 0]);
 }
 
 #[test]
 fn sequences_rise_within_a_lane_and_gaps_are_legal() {
-    let mut intake = intake([0; 2], false);
-    take(&mut intake, frame(Routine, 5)).unwrap();
-    take(&mut intake, frame(Emergency, 3)).unwrap();
-    take(&mut intake, frame(Routine, 9)).unwrap();
-    let error = intake.take(frame(Routine, 9), &origin(), 0).unwrap_err();
+    let mut reading = Reading::new([0; 2], false);
+    take(&mut reading, frame(Routine, 5)).unwrap();
+    take(&mut reading, frame(Emergency, 3)).unwrap();
+    take(&mut reading, frame(Routine, 9)).unwrap();
+    let error = reading.take(frame(Routine, 9)).unwrap_err();
     assert_eq!((error.code, error.detail), (ErrorCode::SequenceRegression, 9));
-    assert_eq!(intake.accepted_next(), [4, 10], "the offender changed nothing");
-    assert_eq!(intake.take_batch(0).unwrap().rejected, Some(ErrorCode::SequenceRegression));
+    assert_eq!(reading.intake.accepted_next(), [4, 10], "the offender changed nothing");
+    assert_eq!(reading.batch().unwrap().rejected, Some(ErrorCode::SequenceRegression));
 }
 
 #[test]
 fn a_duplicate_is_dropped_counted_and_costs_credit() {
-    let mut intake = intake([0, 8], false);
+    let mut reading = Reading::new([0, 8], false);
     for sequence in 6..10 {
-        take(&mut intake, frame(Routine, sequence)).unwrap();
+        take(&mut reading, frame(Routine, sequence)).unwrap();
     }
-    let batch = intake.take_batch(0).unwrap();
-    assert_eq!((batch.received, batch.duplicates, batch.lanes[1].len()), (4, 2, 2));
-    assert_eq!(intake.duplicates(Routine), 2);
-    assert_eq!(intake.credit(Routine).grantable(2 * 256), WINDOW + 2 * 256, "credited at once");
-    assert_eq!(take(&mut intake, frame(Routine, 7)), Err(ErrorCode::SequenceRegression), "not a duplicate");
+    let batch = reading.batch().unwrap();
+    assert_eq!((batch.received, batch.duplicates, batch.lanes[1].as_ref().map(Run::len)), (4, 2, Some(2)));
+    assert_eq!(reading.intake.duplicates(Routine), 2);
+    assert_eq!(reading.intake.credit(Routine).grantable(2 * 256), WINDOW + 2 * 256, "credited at once");
+    assert_eq!(take(&mut reading, frame(Routine, 7)), Err(ErrorCode::SequenceRegression), "not a duplicate");
 }
 
 #[test]
 fn credit_is_judged_after_the_sequence_and_per_lane() {
-    let mut intake = intake([0; 2], false);
+    let mut reading = Reading::new([0; 2], false);
     for sequence in 0..10 {
-        take(&mut intake, frame(Routine, sequence)).unwrap();
+        take(&mut reading, frame(Routine, sequence)).unwrap();
     }
-    assert_eq!(take(&mut intake, frame(Routine, 9)), Err(ErrorCode::SequenceRegression));
-    assert_eq!(take(&mut intake, frame(Routine, 10)), Err(ErrorCode::FlowControl));
-    take(&mut intake, frame(Emergency, 10)).unwrap();
-    assert_eq!(intake.accepted_next(), [11, 10]);
+    assert_eq!(take(&mut reading, frame(Routine, 9)), Err(ErrorCode::SequenceRegression));
+    assert_eq!(take(&mut reading, frame(Routine, 10)), Err(ErrorCode::FlowControl));
+    take(&mut reading, frame(Emergency, 10)).unwrap();
+    assert_eq!(reading.intake.accepted_next(), [11, 10]);
 }
 
 #[test]
 fn without_acks_there_is_no_credit_but_the_windows_bound_reading() {
-    let mut intake = intake([0; 2], true);
+    let mut reading = Reading::new([0; 2], true);
     for sequence in 0..100 {
-        take(&mut intake, frame(Routine, sequence)).unwrap();
+        take(&mut reading, frame(Routine, sequence)).unwrap();
     }
-    assert!(intake.has_room([WINDOW - 1, WINDOW - 1]));
-    assert!(!intake.has_room([0, WINDOW]));
-    assert!(!intake.has_room([WINDOW, 0]));
+    assert!(reading.intake.has_room([WINDOW - 1, WINDOW - 1]));
+    assert!(!reading.intake.has_room([0, WINDOW]));
+    assert!(!reading.intake.has_room([WINDOW, 0]));
 }
 
 #[test]
 fn after_bye_no_frame_comes_and_no_second_bye() {
-    let mut intake = intake([0; 2], false);
+    let mut reading = Reading::new([0; 2], false);
     let bye = ClientMessage::Bye(Bye { next: [0, 1] });
-    assert_eq!(take(&mut intake, body(&bye)), Ok(Taken::Other(bye.clone())));
-    assert_eq!(take(&mut intake, frame(Routine, 0)), Err(ErrorCode::Protocol));
-    assert_eq!(take(&mut intake, body(&bye)), Err(ErrorCode::Protocol));
-    assert_eq!(take(&mut intake, body(&ClientMessage::Ping(1))), Ok(Taken::Other(ClientMessage::Ping(1))));
+    assert_eq!(take(&mut reading, body(&bye)), Ok(Taken::Other(bye.clone())));
+    assert_eq!(take(&mut reading, frame(Routine, 0)), Err(ErrorCode::Protocol));
+    assert_eq!(take(&mut reading, body(&bye)), Err(ErrorCode::Protocol));
+    assert_eq!(take(&mut reading, body(&ClientMessage::Ping(1))), Ok(Taken::Other(ClientMessage::Ping(1))));
 }
 
 #[test]
 fn a_frame_that_cannot_be_read_is_received_and_rejected() {
-    let mut intake = intake([0; 2], false);
-    assert_eq!(take(&mut intake, Bytes::from_static(&[3, 7])), Err(ErrorCode::BadPriority));
-    let batch = intake.take_batch(0).unwrap();
+    let mut reading = Reading::new([0; 2], false);
+    assert_eq!(take(&mut reading, Bytes::from_static(&[3, 7])), Err(ErrorCode::BadPriority));
+    let batch = reading.batch().unwrap();
     assert_eq!((batch.received, batch.rejected), (1, Some(ErrorCode::BadPriority)));
-    intake.give_back(batch);
-    assert_eq!(take(&mut intake, Bytes::from_static(&[0x7F])), Err(ErrorCode::UnknownType));
-    assert!(intake.take_batch(0).is_none(), "only FRAMEs are counted");
+    assert_eq!(take(&mut reading, Bytes::from_static(&[0x7F])), Err(ErrorCode::UnknownType));
+    assert!(reading.batch().is_none(), "only FRAMEs are counted");
 }
 
 /// A frame among much that is skipped must not keep all of it in memory while it waits.
@@ -129,12 +152,13 @@ fn a_payload_is_copied_when_it_would_pin_much_more_than_it_costs() {
     let length = read.len();
     read.put_bytes(0xEE, 60_000);
     let whole = read.freeze();
-    for (read_bytes, is_slice) in [(length, true), (whole.len(), false)] {
+    for (pinned_bytes, is_slice) in [(length, true), (whole.len(), false)] {
         let mut intake = intake([0; 2], false);
-        take(&mut intake, whole.slice(..length)).unwrap();
-        let batch = intake.take_batch(read_bytes).unwrap();
-        let payload = &batch.lanes[1][0].payload;
-        assert_eq!(&payload[..], b"payload");
-        assert_eq!(whole.as_ptr_range().contains(&payload.as_ptr()), is_slice, "{read_bytes} bytes read");
+        intake.take(0, &whole[..length]).unwrap();
+        let batch = intake.take_batch(&whole, pinned_bytes, &origin(), 99).unwrap();
+        let run = batch.lanes[1].as_ref().unwrap();
+        let payload = run.iter().next().unwrap().payload;
+        assert_eq!(payload, b"payload");
+        assert_eq!(whole.as_ptr_range().contains(&payload.as_ptr()), is_slice, "{pinned_bytes} bytes");
     }
 }

@@ -89,13 +89,61 @@ fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable(
     intake.credit(FramePriority::Routine).consume(300).unwrap();
     outbox.refresh([0; 2], [0; 2], &mut intake, start);
     assert!(outbox.is_empty());
-    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
-    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY / 2);
+    assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
+    outbox.refresh([0; 2], [0; 2], &mut intake, start + ACK_DELAY / 2);
     assert!(outbox.is_empty());
-    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY);
+    outbox.refresh([0; 2], [0; 2], &mut intake, start + ACK_DELAY);
     let messages = drain(&mut outbox);
     assert_eq!((messages.len(), ack(&messages[0]).credit_limit), (1, WINDOW + 300));
-    assert_eq!(outbox.credit_due(), None);
+    assert_eq!(outbox.ack_due(), None);
+}
+
+/// The lane's next sequence is `next`, and nothing of it is durable.
+fn accepted(next: [u64; 2]) -> Intake {
+    let mut intake = Intake::new(next, [WINDOW; 2], false);
+    for priority in FramePriority::ALL {
+        intake.credit(priority).grant(WINDOW);
+    }
+    intake
+}
+
+#[test]
+fn routine_that_became_durable_waits_a_while_if_much_more_follows() {
+    let (mut outbox, mut intake) = (outbox(), accepted([0, 1000]));
+    let start = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    drain(&mut outbox);
+    outbox.refresh([0, 100], [0; 2], &mut intake, start);
+    assert!(outbox.is_empty());
+    assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
+    outbox.refresh([0, 200], [0; 2], &mut intake, start + ACK_DELAY / 2);
+    assert!(outbox.is_empty());
+    outbox.refresh([0, 300], [0; 2], &mut intake, start + ACK_DELAY);
+    assert_eq!(ack(&drain(&mut outbox)[0]).durable_next, 300);
+    assert_eq!(outbox.ack_due(), None);
+    outbox.refresh([0, 1000 - MORE_FRAMES_MIN + 1], [0; 2], &mut intake, start + ACK_DELAY);
+    assert_eq!(drain(&mut outbox).len(), 1, "what follows now is not much");
+}
+
+#[test]
+fn an_emergency_that_became_durable_is_told_at_once() {
+    let (mut outbox, mut intake) = (outbox(), accepted([1000, 0]));
+    let now = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    drain(&mut outbox);
+    outbox.refresh([1, 0], [0; 2], &mut intake, now);
+    assert_eq!(ack(&drain(&mut outbox)[0]).durable_next, 1);
+}
+
+#[test]
+fn last_words_wait_for_no_company() {
+    let (mut outbox, mut intake) = (outbox(), accepted([0, 1000]));
+    let now = Instant::now();
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    drain(&mut outbox);
+    let mut rest = outbox.finish([0, 100], [0; 2], &mut intake, now);
+    let body = next_body(&mut rest, 1 << 17).unwrap().unwrap();
+    assert_eq!(ack(&ServerMessage::decode(body).unwrap()).durable_next, 100);
 }
 
 /// A client that stopped reading must not keep a timer due for ever.
@@ -109,9 +157,9 @@ fn credit_is_not_due_while_older_bytes_wait_to_be_written() {
     outbox.pong(1);
     outbox.refresh([0; 2], [0; 2], &mut intake, start);
     assert!(!outbox.is_empty(), "a PONG is on its way");
-    assert_eq!(outbox.credit_due(), None);
+    assert_eq!(outbox.ack_due(), None);
     drain(&mut outbox);
-    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
+    assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
 }
 
 #[test]

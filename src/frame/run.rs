@@ -1,0 +1,354 @@
+//! Frames on their way through the daemon: runs of them, that share what they have in common.
+//!
+//! What a session reads in one go has one origin and one time, and its payloads lie in one buffer. A [`Run`] keeps that
+//! once for all of them, and 32 bytes for each: no frame is counted, copied or freed alone until the archive writes it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Frame, FrameFlags, FramePriority, Origin, SourceKind};
+
+/// What a frame has for itself: its header, and where in the run's buffer its payload lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Strictly increasing within (epoch, lane).
+    pub sequence: u64,
+    /// Earth reception time, unix nanoseconds, 0 = unknown.
+    pub ert_ns: i64,
+    /// Where the payload begins, in bytes.
+    pub payload_at: u32,
+    /// Bytes of payload.
+    pub payload_len: u32,
+    /// Marks of the sender.
+    pub flags: FrameFlags,
+}
+
+/// Frames of one origin and lane that were read together, in their order. Cheap to clone and to cut.
+///
+/// A clone, also of a part, keeps the buffer of all of them in memory.
+#[derive(Clone, Debug)]
+pub struct Run {
+    read: Arc<Read>,
+    from: u32,
+    to: u32,
+}
+
+#[derive(Debug)]
+struct Read {
+    origin: Arc<Origin>,
+    priority: FramePriority,
+    received_ns: i64,
+    bytes: Bytes,
+    heads: Vec<Head>,
+}
+
+/// A frame where it lies. It has the fields of [`Frame`], and costs nothing to make.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameRef<'a> {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// Live or replayed.
+    pub source_kind: SourceKind,
+    /// The lane.
+    pub priority: FramePriority,
+    /// Marks of the sender.
+    pub flags: FrameFlags,
+    /// Strictly increasing within (epoch, lane).
+    pub sequence: u64,
+    /// Earth reception time, unix nanoseconds, 0 = unknown.
+    pub ert_ns: i64,
+    /// When the daemon read it from the socket, unix nanoseconds.
+    pub received_ns: i64,
+    /// Station and epoch.
+    pub origin: &'a Arc<Origin>,
+    /// The content.
+    pub payload: &'a [u8],
+    /// What the payload is a part of.
+    buffer: &'a Bytes,
+}
+
+impl Run {
+    /// The frames whose payloads lie in `bytes` as `heads` say.
+    ///
+    /// # Panics
+    /// With more than 2^32 frames, and later when a head does not lie in `bytes`.
+    #[must_use]
+    pub fn new(
+        origin: Arc<Origin>,
+        priority: FramePriority,
+        received_ns: i64,
+        bytes: Bytes,
+        heads: Vec<Head>,
+    ) -> Self {
+        let to = u32::try_from(heads.len()).expect("a read holds fewer than 2^32 frames");
+        Self { read: Arc::new(Read { origin, priority, received_ns, bytes, heads }), from: 0, to }
+    }
+
+    /// The stream and epoch of all frames.
+    #[must_use]
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.read.origin
+    }
+
+    /// The lane of all frames.
+    #[must_use]
+    pub fn priority(&self) -> FramePriority {
+        self.read.priority
+    }
+
+    /// When the daemon read them from the socket, unix nanoseconds.
+    #[must_use]
+    pub fn received_ns(&self) -> i64 {
+        self.read.received_ns
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// What the frames have for themselves.
+    #[must_use]
+    pub fn heads(&self) -> &[Head] {
+        &self.read.heads[self.from as usize..self.to as usize]
+    }
+
+    /// The payload of the frame with `head`.
+    #[must_use]
+    pub fn payload(&self, head: &Head) -> &[u8] {
+        &self.read.bytes[head.payload_at as usize..][..head.payload_len as usize]
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FrameRef<'_>> {
+        self.heads().iter().map(|head| self.frame(head))
+    }
+
+    /// Takes the first `count` frames off.
+    ///
+    /// # Panics
+    /// With more frames than there are.
+    #[must_use]
+    pub fn split_to(&mut self, count: usize) -> Self {
+        assert!(count <= self.len(), "{count} frames of a run of {}", self.len());
+        let (from, to) = (self.from, self.from + count as u32);
+        self.from = to;
+        Self { read: Arc::clone(&self.read), from, to }
+    }
+
+    /// The same frames with their payloads in memory of their own.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        let bytes = self.heads().iter().map(|head| head.payload_len as usize).sum();
+        let mut payloads = BytesMut::with_capacity(bytes);
+        let mut heads = self.heads().to_vec();
+        for head in &mut heads {
+            let payload_at = payloads.len() as u32;
+            payloads.extend_from_slice(self.payload(head));
+            head.payload_at = payload_at;
+        }
+        let origin = Arc::clone(self.origin());
+        Self::new(origin, self.priority(), self.received_ns(), payloads.freeze(), heads)
+    }
+
+    fn frame(&self, head: &Head) -> FrameRef<'_> {
+        let Read { origin, priority, received_ns, bytes, .. } = &*self.read;
+        FrameRef {
+            source_id: origin.stream.source_id,
+            source_kind: origin.stream.source_kind,
+            priority: *priority,
+            flags: head.flags,
+            sequence: head.sequence,
+            ert_ns: head.ert_ns,
+            received_ns: *received_ns,
+            origin,
+            payload: self.payload(head),
+            buffer: bytes,
+        }
+    }
+}
+
+impl From<Frame> for Run {
+    fn from(frame: Frame) -> Self {
+        let Frame { priority, flags, sequence, ert_ns, received_ns, origin, payload, .. } = frame;
+        let payload_len = payload.len() as u32;
+        let head = Head { sequence, ert_ns, payload_at: 0, payload_len, flags };
+        Self::new(origin, priority, received_ns, payload, vec![head])
+    }
+}
+
+impl FrameRef<'_> {
+    /// A frame that can be kept; its payload keeps the buffer it lies in.
+    #[must_use]
+    pub fn to_frame(&self) -> Frame {
+        Frame {
+            source_id: self.source_id,
+            source_kind: self.source_kind,
+            priority: self.priority,
+            flags: self.flags,
+            sequence: self.sequence,
+            ert_ns: self.ert_ns,
+            received_ns: self.received_ns,
+            origin: Arc::clone(self.origin),
+            payload: self.buffer.slice_ref(self.payload),
+        }
+    }
+}
+
+impl<'a> From<&'a Frame> for FrameRef<'a> {
+    fn from(frame: &'a Frame) -> Self {
+        Self {
+            source_id: frame.source_id,
+            source_kind: frame.source_kind,
+            priority: frame.priority,
+            flags: frame.flags,
+            sequence: frame.sequence,
+            ert_ns: frame.ert_ns,
+            received_ns: frame.received_ns,
+            origin: &frame.origin,
+            payload: &frame.payload,
+            buffer: &frame.payload,
+        }
+    }
+}
+
+/// A batch: runs that go on together, shared by all who see them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Frames {
+    runs: Arc<[Run]>,
+    len: usize,
+}
+
+impl Frames {
+    /// How many frames there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The runs, in order.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = FrameRef<'_>> {
+        self.runs.iter().flat_map(Run::iter)
+    }
+}
+
+impl From<Vec<Run>> for Frames {
+    fn from(runs: Vec<Run>) -> Self {
+        let len = runs.iter().map(Run::len).sum();
+        Self { runs: runs.into(), len }
+    }
+}
+
+impl From<Vec<Frame>> for Frames {
+    /// Each frame as a run of its own.
+    fn from(frames: Vec<Frame>) -> Self {
+        frames.into_iter().map(Run::from).collect::<Vec<_>>().into()
+    }
+}
+
+impl FromIterator<Frame> for Frames {
+    /// Each frame as a run of its own.
+    fn from_iter<I: IntoIterator<Item = Frame>>(frames: I) -> Self {
+        frames.into_iter().collect::<Vec<Frame>>().into()
+    }
+}
+
+/// One run of all `frames`, which must be of one origin, lane and time; `None` if there are none.
+#[cfg(test)]
+pub(crate) fn joined(frames: &[Frame]) -> Option<Run> {
+    let first = frames.first()?;
+    let mut payloads = BytesMut::new();
+    let mut heads = Vec::new();
+    for frame in frames {
+        assert_eq!((&frame.origin, frame.priority), (&first.origin, first.priority));
+        assert_eq!(frame.received_ns, first.received_ns);
+        let (payload_at, payload_len) = (payloads.len() as u32, frame.payload.len() as u32);
+        payloads.extend_from_slice(&frame.payload);
+        let Frame { sequence, ert_ns, flags, .. } = *frame;
+        heads.push(Head { sequence, ert_ns, payload_at, payload_len, flags });
+    }
+    let origin = Arc::clone(&first.origin);
+    Some(Run::new(origin, first.priority, first.received_ns, payloads.freeze(), heads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Station, StreamKey};
+
+    fn run() -> Run {
+        let stream =
+            StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
+        let head = |sequence, payload_at, payload_len| Head {
+            sequence,
+            ert_ns: -1,
+            payload_at,
+            payload_len,
+            flags: FrameFlags(2),
+        };
+        let heads = vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)];
+        let origin = Arc::new(Origin { stream, epoch: 5 });
+        Run::new(origin, FramePriority::Emergency, 11, Bytes::from_static(b"_ab__cde_"), heads)
+    }
+
+    fn seen(run: &Run) -> Vec<(u64, &[u8])> {
+        run.iter().map(|frame| (frame.sequence, frame.payload)).collect()
+    }
+
+    #[test]
+    fn a_run_is_cut_between_frames() {
+        let mut rest = run();
+        let first = rest.split_to(1);
+        assert_eq!(seen(&first), [(3, &b"ab"[..])]);
+        assert_eq!(seen(&rest), [(4, &b""[..]), (9, &b"cde"[..])]);
+        assert_eq!((first.len(), rest.len()), (1, 2));
+        assert!(rest.split_to(2).len() == 2 && rest.is_empty());
+    }
+
+    #[test]
+    fn a_compact_part_holds_its_own_payloads_alone() {
+        let mut part = run();
+        let _ = part.split_to(1);
+        let compact = part.compact();
+        assert_eq!(seen(&compact), seen(&part));
+        assert_eq!(compact.read.bytes, b"cde"[..]);
+    }
+
+    #[test]
+    fn a_frame_taken_out_is_the_frame_put_in() {
+        let frame = run().iter().last().expect("three frames").to_frame();
+        let back = Run::from(frame.clone());
+        let again = back.iter().next().expect("one frame").to_frame();
+        assert_eq!(format!("{frame:?}"), format!("{again:?}"));
+        assert_eq!((again.source_id, again.sequence, &again.payload[..]), (7, 9, &b"cde"[..]));
+        assert_eq!((again.ert_ns, again.received_ns, again.flags), (-1, 11, FrameFlags(2)));
+    }
+
+    #[test]
+    fn a_batch_counts_the_frames_of_its_runs() {
+        let batch = Frames::from(vec![run(), run()]);
+        assert_eq!(batch.len(), 6);
+        assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [3, 4, 9, 3, 4, 9]);
+        assert!(Frames::default().is_empty());
+    }
+}
