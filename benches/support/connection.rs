@@ -50,6 +50,8 @@ pub struct Connection {
     said_bye: bool,
     has_ended: bool,
     pings: u64,
+    /// The last turn moved bytes without waiting.
+    has_moved: bool,
 }
 
 /// HELLO of a source of its own.
@@ -101,6 +103,7 @@ impl Connection {
             said_bye: false,
             has_ended: false,
             pings: 0,
+            has_moved: false,
         }
     }
 
@@ -120,6 +123,11 @@ impl Connection {
     /// Whether the daemon has said its BYE, or the sink has closed.
     pub fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Whether the socket has taken all emergencies and answers.
+    pub fn is_urgent_written(&self) -> bool {
+        self.urgent.is_empty()
     }
 
     /// Whether the socket has taken all there was to write.
@@ -175,10 +183,14 @@ impl Connection {
     ///
     /// Cancel safe: bytes are moved between waits.
     pub async fn turn(&mut self, wake_at: Option<Instant>) {
+        // A socket that stays ready never makes its task wait: the others have their turn. The caller has by then seen
+        // what came, and an emergency waits for nobody.
+        if std::mem::take(&mut self.has_moved) && self.urgent.is_empty() {
+            tokio::task::yield_now().await;
+        }
         let has_written = !self.is_written() && self.write();
         if self.read() || has_written {
-            // A socket that stays ready never makes its task wait: the others have their turn.
-            tokio::task::yield_now().await;
+            self.has_moved = true;
             return;
         }
         let interest =

@@ -33,7 +33,9 @@ impl Daemon {
     pub fn start(overrides: &[(&str, &str)]) -> Self {
         // Beside the build, so that it is a real disk and not a /tmp in memory.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let (bound_mib, limit_mib) = memory(&command(&dir, overrides).arg("check").output().unwrap().stdout);
+        let check = command(&dir, overrides).arg("check").output().unwrap();
+        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+        let (bound_mib, limit_mib) = memory(&check.stdout);
         let ready = dir.path().join("ready.json");
         let mut command = command(&dir, overrides);
         command.args(["run", "--ready-file"]).arg(&ready);

@@ -23,9 +23,6 @@ pub struct Disk {
     rates: Vec<f64>,
 }
 
-/// How long `fdatasync` took, in nanoseconds.
-pub struct Syncs(pub Histogram<u64>);
-
 impl Disk {
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), rates: Vec::new() }
@@ -48,8 +45,8 @@ impl Disk {
         median(self.rates.iter().copied())
     }
 
-    /// Appends and syncs a small piece `count` times, `pause` apart.
-    pub fn sync_small(&self, count: usize, pause: Duration) -> Syncs {
+    /// Appends and syncs a small piece `count` times, `pause` apart, and returns how long each took in nanoseconds.
+    pub fn sync_small(&self, count: usize, pause: Duration) -> Histogram<u64> {
         let file = self.file((count * APPEND_BYTES) as u64);
         let piece = vec![7; APPEND_BYTES];
         let mut syncs = Histogram::new(3).unwrap();
@@ -60,7 +57,7 @@ impl Disk {
             file.sync_data().unwrap();
             syncs.record(started.elapsed().as_nanos() as u64).unwrap();
         }
-        Syncs(syncs)
+        syncs
     }
 
     /// A file of `bytes` that the disk has room for.

@@ -19,13 +19,23 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// As many as are written at a time.
     pub fn new(payload_bytes: usize) -> Self {
+        Self::with_room(payload_bytes, BUFFER_BYTES)
+    }
+
+    /// A single one, for sources of which there are many.
+    pub fn single(payload_bytes: usize) -> Self {
+        Self::with_room(payload_bytes, 0)
+    }
+
+    fn with_room(payload_bytes: usize, room_bytes: usize) -> Self {
         // Not all alike, so that nothing on the way can make them small.
-        let payload: Bytes = (0..payload_bytes).map(|at| (at * at >> 3) as u8).collect();
+        let payload: Bytes = (0..payload_bytes).map(|at| ((at * at) >> 3) as u8).collect();
         let frame = FrameMessage::new(FramePriority::Routine, FrameFlags::default(), 0, 0, payload);
         let mut encoded = BytesMut::new();
         frame.encode(&mut encoded);
-        let count = (BUFFER_BYTES / encoded.len()).max(1);
+        let count = (room_bytes / encoded.len()).max(1);
         Self { bytes: encoded.repeat(count), frame_bytes: encoded.len(), cost: frame.cost }
     }
 

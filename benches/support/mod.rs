@@ -15,7 +15,7 @@ mod sink;
 
 pub use connection::{Connection, Credit, hello};
 pub use daemon::Daemon;
-pub use disk::{Disk, Syncs};
+pub use disk::Disk;
 pub use flood::{Amount, Flood, Flooded};
 pub use frames::Frames;
 pub use receiver::{Receiver, Usage, own_thread_cpu_ns};
