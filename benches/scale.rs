@@ -17,13 +17,15 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Amount, Connection, Daemon, Flood, Frames, hello, is_asked_for, median};
 use telemetry_aggregator::frame::SourceKind;
-use tokio::sync::oneshot;
+use telemetry_aggregator::wire::Hello;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 const BUSY: u32 = 48;
@@ -102,19 +104,20 @@ fn idle(count: u32, base: &mut Option<(u32, u64, u64)>) {
 
 /// Measures those that send, among what makes up each of `counts`.
 fn busy(counts: &[u32]) {
-    let among: Vec<(Daemon, Option<Crowd>)> = counts
+    // What is first ends first: nobody is to miss its daemon.
+    let among: Vec<(Option<Crowd>, Daemon)> = counts
         .iter()
         .map(|count| {
             let daemon = Daemon::start(&LIMITS);
             let idle = count.saturating_sub(BUSY);
             let crowd = (idle > 0).then(|| Crowd::start(daemon.ingest, idle, 0));
-            (daemon, crowd)
+            (crowd, daemon)
         })
         .collect();
     let mut rates = vec![Vec::new(); counts.len()];
     let mut cpu_ns = vec![Vec::new(); counts.len()];
     for _ in 0..ROUNDS {
-        for (at, (daemon, _)) in among.iter().enumerate() {
+        for (at, (_, daemon)) in among.iter().enumerate() {
             let flood = Flood {
                 connections: BUSY,
                 ..Flood::new(daemon.ingest, PAYLOAD_BYTES, Amount::Time(BUSY_TIME))
@@ -127,7 +130,7 @@ fn busy(counts: &[u32]) {
     }
     println!("{BUSY} busy among  frames/s  ns CPU/frame  peak MiB  x alone");
     let alone = median(rates[0].iter().copied());
-    for (at, (daemon, _)) in among.iter().enumerate() {
+    for (at, (_, daemon)) in among.iter().enumerate() {
         let rate = median(rates[at].iter().copied());
         println!(
             "{:>13}  {rate:>8.0}  {:>12.0}  {:>8}  {:>7.2}",
@@ -158,22 +161,26 @@ impl Crowd {
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    let started = Instant::now();
-                    let connections = open_all(address, count, heartbeat_s).await;
-                    opened_tx.send(started.elapsed()).unwrap();
-                    let mut idling = JoinSet::new();
-                    for connection in connections {
-                        idling.spawn(answer(connection, Arc::clone(&pings)));
+                    let places = Arc::new(Semaphore::new(CONNECTING_MAX));
+                    let mut members = JoinSet::new();
+                    for source_id in (FIRST_IDLE_SOURCE..).take(count as usize) {
+                        let hello = hello(source_id, SourceKind::LiveUplink, heartbeat_s);
+                        let (places, opened, pings) = (places.clone(), opened_tx.clone(), pings.clone());
+                        members.spawn(idle_away(address, hello, places, opened, pings));
                     }
+                    drop(opened_tx);
                     tokio::select! {
                         _ = stopped => {}
-                        Some(gone) = idling.join_next() => panic!("a connection has ended: {gone:?}"),
+                        Some(gone) = members.join_next() => panic!("a connection has ended: {gone:?}"),
                     }
                 });
             }
         });
-        let opened_in = opened_rx.recv().unwrap();
-        Self { opened_in, pings, stop: Some(stop), thread: Some(thread) }
+        let started = Instant::now();
+        for _ in 0..count {
+            opened_rx.recv().expect("a connection is refused");
+        }
+        Self { opened_in: started.elapsed(), pings, stop: Some(stop), thread: Some(thread) }
     }
 
     /// PINGs answered so far.
@@ -190,23 +197,19 @@ impl Drop for Crowd {
     }
 }
 
-async fn open_all(address: SocketAddr, count: u32, heartbeat_s: u16) -> Vec<Connection> {
-    let mut opening = JoinSet::new();
-    let mut connections = Vec::new();
-    for source_id in (FIRST_IDLE_SOURCE..).take(count as usize) {
-        if opening.len() == CONNECTING_MAX {
-            connections.push(opening.join_next().await.unwrap().unwrap());
-        }
-        opening.spawn(async move {
-            let hello = hello(source_id, SourceKind::LiveUplink, heartbeat_s);
-            Connection::open(address, &hello, Frames::single(0)).await
-        });
-    }
-    connections.extend(opening.join_all().await);
-    connections
-}
-
-async fn answer(mut connection: Connection, pings: Arc<AtomicU64>) {
+/// Opens a connection once there is a place to, says so, and answers PINGs from then on, while others still connect.
+async fn idle_away(
+    address: SocketAddr,
+    hello: Hello,
+    places: Arc<Semaphore>,
+    opened: Sender<()>,
+    pings: Arc<AtomicU64>,
+) {
+    let place = places.acquire().await.unwrap();
+    let mut connection = Connection::open(address, &hello, Frames::single(0)).await;
+    drop(place);
+    opened.send(()).unwrap();
+    drop(opened);
     let mut seen = 0;
     while !connection.has_ended() {
         connection.turn(None).await;
