@@ -12,7 +12,7 @@
 //! to the moment its ACK is read; `written` is taken from when the socket took the emergency. `x idle` compares p50 and
 //! p99 with the idle phase of this run. `fdatasync` is a bare 4 KiB append on the same disk, before the phase or beside a
 //! flood like that of the phase. The senders share the machine with the daemon: `1 ms timer` says how late a plain timer
-//! of this process fires, which no daemon can be faster than.
+//! of this process fires, so that waiting for a CPU can be told from waiting for the daemon.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
