@@ -76,6 +76,8 @@ pub(super) fn start<M: Send + 'static>(
     life: impl Future<Output = ExitReason> + Send + 'static,
 ) -> ActorHandle {
     let id = core.id;
+    // On the heap: each hand it goes through in a task would hold a place as large as the whole body.
+    let life = Box::pin(life);
     // Fields are dropped in this order, also when the task is aborted before its first poll.
     let parts = (life, Ending { core, reason: None });
     let task = async move {

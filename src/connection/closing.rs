@@ -40,7 +40,8 @@ pub(crate) async fn say(socket: &mut TcpStream, last: BytesMut) {
 }
 
 async fn discard(socket: &mut TcpStream) -> io::Result<()> {
-    let mut sink = [0; 4096];
+    // On the heap: an array would be a part of every connection's task, for all of its life.
+    let mut sink = vec![0; 4096];
     let mut left = DISCARD_BYTES_MAX;
     while left > 0 {
         match socket.read(&mut sink).await? {

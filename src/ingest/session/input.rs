@@ -10,7 +10,7 @@ use crate::wire::HANDSHAKE_BODY_BYTES_MAX;
 use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 
 /// Room made at first, in bytes; an idle connection keeps no more.
-const ROOM_BYTES_MIN: usize = 4 * 1024;
+const ROOM_BYTES_MIN: usize = 1024;
 /// Most bytes read before they are decoded: the longest message, within these limits.
 const READ_BYTES_MAX: std::ops::RangeInclusive<usize> = 16 * 1024..=64 * 1024;
 
