@@ -1,6 +1,6 @@
 //! How fast the daemon takes frames in, archived and acknowledged, beside what the same sockets give to less.
 //!
-//!     cargo bench --bench ingest -- [PAYLOAD_BYTES]...
+//!     cargo bench --bench ingest -- [PAYLOAD_BYTES]... [RECEIVER]...
 //!
 //! 48 connections on loopback send flat out from one thread, for about a second a round; five rounds, in each of which
 //! every receiver has its turn. Each receiver is a process of its own:
@@ -55,26 +55,35 @@ fn main() {
     if !is_asked_for("ingest") {
         return;
     }
-    let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    for payload_bytes in if asked.is_empty() { PAYLOADS.to_vec() } else { asked } {
-        compare(payload_bytes);
+    let args: Vec<String> = std::env::args().collect();
+    let payloads: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
+    let named = |receiving: &Receiving| args.iter().any(|arg| arg == receiving.name());
+    let receiving: Vec<Receiving> = RECEIVING.into_iter().filter(named).collect();
+    for payload_bytes in if payloads.is_empty() { PAYLOADS.to_vec() } else { payloads } {
+        compare(payload_bytes, if receiving.is_empty() { &RECEIVING } else { &receiving });
     }
 }
 
-fn compare(payload_bytes: usize) {
+fn compare(payload_bytes: usize, receiving: &[Receiving]) {
     let mut disk = Disk::new();
-    let mut measured: [Vec<Measured>; 4] = Default::default();
+    let mut measured: Vec<Vec<Measured>> = receiving.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         disk.write_sequential();
-        for (receiving, measured) in RECEIVING.iter().zip(&mut measured) {
+        for (receiving, measured) in receiving.iter().zip(&mut measured) {
             measured.push(receiving.measure(payload_bytes));
         }
     }
     println!("{payload_bytes} B     frames/s     MB/s   rcv ns   snd ns   peak memory");
-    for (receiving, measured) in RECEIVING.iter().zip(&measured) {
+    for (receiving, measured) in receiving.iter().zip(&measured) {
         println!("{:<9} {}", receiving.name(), row(measured, payload_bytes));
     }
-    let [split, codec, passing, archived] = measured.each_ref().map(|measured| frames_per_s(measured));
+    if receiving == RECEIVING {
+        compare_all(&measured, payload_bytes, &disk);
+    }
+}
+
+fn compare_all(measured: &[Vec<Measured>], payload_bytes: usize, disk: &Disk) {
+    let [split, codec, passing, archived] = [0, 1, 2, 3].map(|at| frames_per_s(&measured[at]));
     println!(
         "archived/codec {:.2}   archived/split {:.2}   passing/codec {:.2}",
         archived / codec,
