@@ -54,9 +54,10 @@ impl Case {
         self
     }
 
-    /// Measures the contenders whose name contains `only` and prints the table.
+    /// Measures the contenders, or `only` that one, and prints the table.
     pub(crate) fn compare(&self, only: &str) {
-        let chosen: Vec<_> = self.contenders.iter().filter(|(name, _)| name.contains(only)).collect();
+        let chosen: Vec<_> =
+            self.contenders.iter().filter(|(name, _)| only.is_empty() || *name == only).collect();
         let mut spent = vec![Vec::new(); chosen.len()];
         for _ in 0..ROUNDS {
             for ((_, run), spent) in chosen.iter().zip(&mut spent) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use cpu_time::ProcessTime;
 use tokio::sync::Notify;
 
 /// What a measurement took.
@@ -18,21 +18,17 @@ pub(crate) struct Spent {
 /// Runs from its making to [`Gauge::stop`].
 pub(crate) struct Gauge {
     start: Instant,
-    cpu_start: Duration,
+    cpu_start: ProcessTime,
 }
 
 impl Gauge {
     pub(crate) fn start() -> Self {
-        Self { cpu_start: cpu(), start: Instant::now() }
+        Self { cpu_start: ProcessTime::now(), start: Instant::now() }
     }
 
     pub(crate) fn stop(self) -> Spent {
-        Spent { wall: self.start.elapsed(), cpu: cpu() - self.cpu_start }
+        Spent { wall: self.start.elapsed(), cpu: self.cpu_start.elapsed() }
     }
-}
-
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
 }
 
 /// Opens when as many as it was made for are done. Clones are the same latch.

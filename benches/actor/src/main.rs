@@ -4,7 +4,8 @@
 //!
 //! Every case runs each contender in turn, five times over; a line gives the medians of the five, per operation: wall-clock
 //! time, CPU time of the process, and the ratio of either to the first contender's, which is plain tokio. A ratio below 1 is
-//! faster than tokio. On a busy machine believe the CPU times. `CASE` and `CONTENDER` choose by a part of the name.
+//! faster than tokio. On a busy machine believe the CPU times. `CASE` is a part of a case's
+//! name, `CONTENDER` a contender's whole name.
 //!
 //! What each contender does is what its users would write: bounded mailboxes where it has them (ractor and rusm-otp have
 //! none that make a sender wait), batches where it offers them, `call` with its timeout. rusm-otp has no request and
