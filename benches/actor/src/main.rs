@@ -2,17 +2,17 @@
 //!
 //!     cargo run --release --manifest-path benches/actor/Cargo.toml [-- CASE [CONTENDER]]
 //!
-//! Every case runs each contender in turn, five times over; a line gives the medians of the five, per operation: wall-clock
-//! time, CPU time of the process, and the ratio of either to the first contender's, which is plain tokio. A ratio below 1 is
-//! faster than tokio. On a busy machine believe the CPU times. `CASE` is a part of a case's
-//! name, `CONTENDER` a contender's whole name.
+//! Every case runs each contender in turn, five times over; a line gives the medians of the five, per operation:
+//! wall-clock time, CPU time of the process, and the ratio of either to the first contender's, which is plain tokio. A
+//! ratio below 1 is faster than tokio. On a busy machine believe the CPU times. `CASE` is a part of a case's name,
+//! `CONTENDER` a contender's whole name.
 //!
 //! What each contender does is what its users would write: bounded mailboxes where it has them (ractor and rusm-otp have
-//! none that make a sender wait), batches where it offers them, `call` with its timeout. rusm-otp has no request and
-//! response, and its messages are byte vectors.
+//! none that make a sender wait), batches where it offers them. `call` always has a timeout; the asks of the others have
+//! none, but where the line says so. rusm-otp has no request and response, and its messages are byte vectors.
 //!
-//! On two workers a pair of tasks that wake each other stays on one of them, as tokio runs a task that was just woken next
-//! on the same worker: that is what a lone pair measures there too. The fan-in and the asks of many do cross threads.
+//! On two workers tasks that wake each other tend to stay on one of them, as tokio runs a task that was just woken next on
+//! the same worker. Where the CPU time is no more than the wall-clock time, one worker did it all.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
 
@@ -83,6 +83,12 @@ fn cases() -> Vec<Case> {
             .run("kameo", || Box::pin(with_kameo::fan_in(FAN_IN_EACH)))
             .run("rusm-otp", || Box::pin(with_rusm::fan_in(FAN_IN_EACH))),
         Case::new("asks of one, one worker", "ask", Workers::Current, ASKS)
+            .run("tokio", || Box::pin(with_tokio::asks(1, ASKS)))
+            .run("tokio, timeout", || Box::pin(with_tokio::asks_within(1, ASKS)))
+            .run("actor", || Box::pin(with_actor::asks(1, ASKS)))
+            .run("ractor", || Box::pin(with_ractor::asks(1, ASKS)))
+            .run("kameo", || Box::pin(with_kameo::asks(1, ASKS))),
+        Case::new("asks of one, two workers", "ask", Workers::Two, ASKS)
             .run("tokio", || Box::pin(with_tokio::asks(1, ASKS)))
             .run("tokio, timeout", || Box::pin(with_tokio::asks_within(1, ASKS)))
             .run("actor", || Box::pin(with_actor::asks(1, ASKS)))
