@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::iter;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, ready};
@@ -12,7 +11,7 @@ use tokio::task::coop;
 
 use super::ActorId;
 use super::core::{Core, Inbox, LaneName, Phase};
-use super::lane::Wake;
+use super::lane::{Lane, Wake};
 
 /// Where messages to an actor are sent. Cheap to clone.
 ///
@@ -128,7 +127,14 @@ impl<M> Address<M> {
     pub(super) async fn send_in(&self, lane: LaneName, message: M) -> Result<(), SendError<M>> {
         let mut message = Some(message);
         let mut turn = Turn::new(&self.core, lane);
-        let sent = poll_fn(|cx| turn.poll_fill(cx, 1, |_| message.take().into_iter())).await;
+        let sent = poll_fn(|cx| {
+            turn.poll_fill(cx, 1, |lane, _| {
+                if let Some(message) = message.take() {
+                    lane.push(message);
+                }
+            })
+        })
+        .await;
         match message {
             Some(message) if sent.is_err() => Err(SendError(message)),
             _ => Ok(()),
@@ -138,7 +144,7 @@ impl<M> Address<M> {
     async fn send_batch_in(&self, lane: LaneName, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
         while !batch.is_empty() {
             let mut turn = Turn::new(&self.core, lane);
-            poll_fn(|cx| turn.poll_fill(cx, batch.len(), |room| batch.drain(..room)))
+            poll_fn(|cx| turn.poll_fill(cx, batch.len(), |lane, room| lane.fill(batch.drain(..room))))
                 .await
                 .map_err(|Refused| SendError(()))?;
         }
@@ -153,14 +159,14 @@ impl<M> Address<M> {
         if inbox.lane(lane).take_free(1) == 0 {
             return Err(TrySendError::Full(message));
         }
-        fill(inbox, lane, iter::once(message));
+        fill(inbox, lane, |lane| lane.push(message));
         Ok(())
     }
 }
 
 /// Queues messages into room already taken, and wakes the receiver.
-fn fill<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, messages: impl Iterator<Item = M>) {
-    inbox.lane(lane).fill(messages);
+fn fill<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, put: impl FnOnce(&mut Lane<M>)) {
+    put(inbox.lane(lane));
     let receiver = inbox.take_receiver();
     drop(inbox);
     if let Some(receiver) = receiver {
@@ -183,12 +189,12 @@ impl<'a, M> Turn<'a, M> {
         Self { core, lane, ticket: None }
     }
 
-    /// Queues what `messages` makes for the room there is, at most `wanted`.
-    fn poll_fill<I: Iterator<Item = M>>(
+    /// Has `put` queue as many messages as there is room for, at most `wanted`.
+    fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         wanted: usize,
-        messages: impl FnOnce(usize) -> I,
+        put: impl FnOnce(&mut Lane<M>, usize),
     ) -> Poll<Result<(), Refused>> {
         let coop = ready!(coop::poll_proceed(cx));
         let mut inbox = self.core.inbox();
@@ -209,7 +215,7 @@ impl<'a, M> Turn<'a, M> {
             return Poll::Pending;
         };
         self.ticket = None;
-        fill(inbox, self.lane, messages(room));
+        fill(inbox, self.lane, |lane| put(lane, room));
         coop.made_progress();
         Poll::Ready(Ok(()))
     }

@@ -1,9 +1,13 @@
 //! Request and response: a message that carries the way to answer it.
 
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time;
+use tokio::task::yield_now;
+use tokio::time::{self, Instant};
 
 use super::Address;
 use super::core::LaneName;
@@ -70,16 +74,36 @@ impl<M> Address<M> {
         timeout: Duration,
         make: impl FnOnce(Reply<R>) -> M,
     ) -> Result<R, CallError> {
+        let start = Instant::now();
         let (reply_tx, reply_rx) = oneshot::channel();
         let message = make(Reply(reply_tx));
         let answer = async {
             self.send_in(lane, message).await.map_err(|_| CallError::Gone)?;
             reply_rx.await.map_err(|_| self.unanswered())
         };
-        time::timeout(timeout, answer).await.unwrap_or(Err(CallError::Timeout))
+        let mut answer = pin!(answer);
+        let mut expired = pin!(expired(start, timeout));
+        poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Pending => expired.as_mut().poll(cx).map(|()| Err(CallError::Timeout)),
+            answered => answered,
+        })
+        .await
     }
 
     fn unanswered(&self) -> CallError {
         if self.core.is_abandoned() { CallError::Gone } else { CallError::Dropped }
+    }
+}
+
+/// Waits until `timeout` has passed since `start`.
+///
+/// A timer costs more than a call that is answered soon, and most are: the timer is only set once the worker has run
+/// what was ready and the answer is still not there.
+async fn expired(start: Instant, timeout: Duration) {
+    yield_now().await;
+    match start.checked_add(timeout) {
+        Some(deadline) => time::sleep_until(deadline).await,
+        // Further off than the clock goes.
+        None => pending().await,
     }
 }

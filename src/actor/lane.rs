@@ -29,7 +29,8 @@ struct Waiting {
     ticket: u64,
     wanted: usize,
     given: usize,
-    waker: Waker,
+    /// `None` once woken. It is moved and never cloned under the lock, as its count is contended by other threads.
+    waker: Option<Waker>,
 }
 
 impl<M> Lane<M> {
@@ -57,6 +58,11 @@ impl<M> Lane<M> {
         let taken = wanted.min(self.limit.saturating_sub(self.used));
         self.used += taken;
         taken
+    }
+
+    /// Queues a message into room already taken.
+    pub(super) fn push(&mut self, message: M) {
+        self.queue.push_back(Received::Message(message));
     }
 
     /// Queues messages into room already taken.
@@ -101,7 +107,7 @@ impl<M> Lane<M> {
             ticket,
             wanted: wanted.min(self.limit),
             given: 0,
-            waker: waker.clone(),
+            waker: Some(waker.clone()),
         });
         ticket
     }
@@ -113,7 +119,9 @@ impl<M> Lane<M> {
             self.served -= 1;
             return self.line.remove(at).map(|waiting| waiting.given);
         }
-        self.line[at].waker.clone_from(waker);
+        if let Some(known) = &mut self.line[at].waker {
+            known.clone_from(waker);
+        }
         None
     }
 
@@ -137,7 +145,7 @@ impl<M> Lane<M> {
             if given < missing {
                 return;
             }
-            wake.push(waiting.waker.clone());
+            wake.extend(waiting.waker.take());
             self.served += 1;
         }
     }
@@ -146,7 +154,7 @@ impl<M> Lane<M> {
     pub(super) fn dismiss_line(&mut self, wake: &mut Wake) {
         for waiting in self.line.drain(..) {
             self.used -= waiting.given;
-            wake.push(waiting.waker);
+            wake.extend(waiting.waker);
         }
         self.served = 0;
     }
@@ -175,7 +183,13 @@ impl<M> Lane<M> {
     }
 
     fn place(&self, ticket: u64) -> Option<usize> {
-        self.line.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok()
+        let head = self.line.front()?.ticket;
+        // Tickets rise by one, so this is the place unless somebody between has left.
+        let guess = usize::try_from(ticket.checked_sub(head)?).ok()?;
+        match self.line.get(guess) {
+            Some(waiting) if waiting.ticket == ticket => Some(guess),
+            _ => self.line.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok(),
+        }
     }
 }
 
@@ -197,10 +211,10 @@ pub(super) struct Wake {
 }
 
 impl Wake {
-    pub(super) fn push(&mut self, waker: Waker) {
+    pub(super) fn extend(&mut self, waker: Option<Waker>) {
         match self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.more.push(waker),
+            None => self.first = waker,
+            Some(_) => self.more.extend(waker),
         }
     }
 

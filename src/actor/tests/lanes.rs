@@ -263,6 +263,28 @@ async fn the_timeout_covers_the_wait_for_room_and_the_actor_sees_that_nobody_wai
     assert_eq!(mailbox.try_recv().map(|_| ()), None, "the second was never sent");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_call_runs_from_its_start_whenever_its_task_gets_to_wait() {
+    let (address, _mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
+    let start = time::Instant::now();
+    let mut call = Box::pin(address.call(Duration::from_secs(5), |reply| reply));
+    assert_eq!((&mut call).now_or_never(), None);
+    time::advance(Duration::from_secs(3)).await;
+    assert_eq!(call.await, Err(CallError::Timeout));
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_call_may_have_all_the_time_there_is() {
+    let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
+    let (answer, ()) = tokio::join!(biased; address.call(Duration::MAX, |reply| reply), async {
+        let reply = message(mailbox.recv().await);
+        time::sleep(Duration::from_millis(2)).await;
+        reply.send(7).unwrap();
+    });
+    assert_eq!(answer, Ok(7));
+}
+
 #[tokio::test]
 async fn memory_of_a_burst_is_given_back() {
     let (address, mut mailbox) = mailbox(capacity(1, 100_000));
