@@ -9,8 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod selection;
+mod view;
 
 pub use selection::Selection;
+pub use view::FrameView;
 
 /// The lane a frame travels in. Emergency overtakes routine everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use super::{
     ORIGIN_HEADER_BYTES,
 };
 use crate::archive::Durable;
-use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+use crate::frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
 
 /// Bytes a batch takes in a block at most, the block's own header and padding not counted.
 pub(in crate::archive) fn encoded_len(batch: &[Frame]) -> u64 {
@@ -261,9 +261,27 @@ impl FrameIter {
         self.at += header.frame_len();
         Some(header.frame(Arc::clone(origin), self.body.slice(payload_at..self.at)))
     }
+
+    /// As [`Iterator::next`], without a counted reference to the block.
+    pub(in crate::archive) fn next_view(&mut self) -> Option<Option<FrameView<'_>>> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.at;
+        let header = self.body.get(at..self.frames_end).and_then(FrameHeader::read);
+        let Some((header, origin)) =
+            header.and_then(|header| Some((header, self.origins.get(usize::from(header.origin))?)))
+        else {
+            self.left = 0;
+            return Some(None);
+        };
+        self.at += header.frame_len();
+        let FrameHeader { priority, flags, sequence, ert_ns, received_ns, .. } = header;
+        let payload = &self.body[at + FRAME_HEADER_BYTES..self.at];
+        Some(Some(FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }))
+    }
 }
 
 /// What lies before the payload of a frame.
+#[derive(Clone, Copy)]
 pub(in crate::archive) struct FrameHeader {
     payload_len: usize,
     /// Index into the block's origin table.
