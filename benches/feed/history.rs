@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use telemetry_aggregator::archive::{self, Commit, Config, DiskStorage};
-use telemetry_aggregator::frame::{
-    Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey,
-};
+use telemetry_aggregator::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
 use telemetry_aggregator::wire::Start;
 use tokio::runtime::Runtime;
 

@@ -106,11 +106,7 @@ pub fn run(args: &[String]) {
     }
     for line in std::io::stdin().lines() {
         line.unwrap();
-        println!(
-            "{} {}",
-            counters.frames.load(Ordering::Relaxed),
-            counters.bytes.load(Ordering::Relaxed)
-        );
+        println!("{} {}", counters.frames.load(Ordering::Relaxed), counters.bytes.load(Ordering::Relaxed));
     }
 }
 

@@ -261,7 +261,11 @@ impl Scanner {
         let held = self.window_at..self.window_at + self.window_len as u64;
         if at < held.start || at + count as u64 > held.end {
             // What is held of it already is not read again: a block may be larger than the window was.
-            let kept = if held.contains(&at) { self.window_len - (held.end - at) as usize..self.window_len } else { 0..0 };
+            let kept = if held.contains(&at) {
+                self.window_len - (held.end - at) as usize..self.window_len
+            } else {
+                0..0
+            };
             let mut window = self.room(kept.clone(), count.max(WINDOW_BYTES));
             let read = self.pages.read(&mut window[kept.len()..], at + kept.len() as u64);
             (self.window, self.window_at) = (window.freeze(), at);

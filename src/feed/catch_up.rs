@@ -115,6 +115,11 @@ impl CatchUp {
         }
     }
 
+    /// Whether it may read at once.
+    pub(super) fn has_turn(&self) -> bool {
+        matches!(self, Self::Paused(_))
+    }
+
     /// Gives the turn to others while nothing is read.
     pub(super) fn give_up(&mut self) {
         if !matches!(self, Self::Reading(_)) {
@@ -213,11 +218,7 @@ impl Turn {
     }
 }
 
-fn read_chunk(
-    reader: &mut Reader,
-    offsets: Range<u64>,
-    mut messages: BytesMut,
-) -> Result<Chunk, ReadError> {
+fn read_chunk(reader: &mut Reader, offsets: Range<u64>, mut messages: BytesMut) -> Result<Chunk, ReadError> {
     let mut next_offset = offsets.start;
     while messages.len() < CHUNK_BYTES && next_offset < offsets.end {
         let visited = reader.visit(|offset, frame| {

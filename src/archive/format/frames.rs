@@ -296,7 +296,9 @@ pub(in crate::archive) struct FrameHeader {
 impl FrameHeader {
     /// Reads the header at the start of `bytes`; `None` if they do not hold the whole frame.
     pub(in crate::archive) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
+        // One look at the length, and none for each field: this is done for every frame that is read.
+        let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+        let mut cursor = Cursor(header);
         let header = Self {
             payload_len: cursor.u32()? as usize,
             origin: cursor.u16()?,
@@ -306,8 +308,7 @@ impl FrameHeader {
             ert_ns: cursor.i64()?,
             received_ns: cursor.i64()?,
         };
-        cursor.take(header.payload_len)?;
-        Some(header)
+        (header.payload_len <= rest.len()).then_some(header)
     }
 
     /// Bytes of the frame, payload included.

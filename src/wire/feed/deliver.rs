@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
 use crate::wire::fields::Fields;
@@ -87,9 +87,9 @@ impl Deliver {
         header[44..52].copy_from_slice(&frame.received_ns.to_be_bytes());
         header[52..56].copy_from_slice(&[stream.source_kind as u8, station.len() as u8, 0, 0]);
         out.reserve(framing::PREFIX_BYTES + body_len);
-        out.put_slice(&header);
-        out.put_slice(station);
-        out.put_slice(frame.payload);
+        out.extend_from_slice(&header);
+        out.extend_from_slice(station);
+        out.extend_from_slice(frame.payload);
     }
 }
 
