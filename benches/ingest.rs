@@ -1,206 +1,160 @@
-//! How fast the daemon takes frames in, archived and acknowledged, beside a bare codec sink in the same run.
+//! How fast the daemon takes frames in, archived and acknowledged, beside what the same sockets give to less.
 //!
-//!     cargo bench --bench ingest
+//!     cargo bench --bench ingest -- [PAYLOAD_BYTES]...
 //!
-//! 50 connections on loopback send flat out; sender and receiver share the machine. The receiver is a process of its
-//! own, so that its CPU time can be told from the sender's. Figures of one run are ratios of that run: machines differ.
+//! 48 connections on loopback send flat out from one thread, for about a second a round; five rounds, in each of which
+//! every receiver has its turn. Each receiver is a process of its own:
+//!
+//! * `split`: finds where frames end and discards them, the least a receiver can do;
+//! * `codec`: `LengthDelimitedCodec`, one `Bytes` for each frame, discarded;
+//! * `passing`: the daemon with `archive.store_replays = false`, which counts, broadcasts and acknowledges;
+//! * `archived`: the daemon as it is: archived, synced, acknowledged.
+//!
+//! Time runs from the first byte to the last BYE, which says that everything is durable. `rcv ns` is the receiver's CPU
+//! time per frame, `snd ns` the sender's, which is taken from the same cores. Figures are medians; machines differ, so
+//! compare the ratios of one run. `of the disk` is what was archived per second over what the disk writes in order,
+//! synced each MiB, measured in the same rounds. A peak of memory stands beside the sum of the limits in force.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod support;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use telemetry_aggregator::frame::{FrameFlags, FramePriority};
-use telemetry_aggregator::sim::{self, Plan, Progress};
-use telemetry_aggregator::wire::FrameMessage;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
-use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+use std::time::Duration;
 
-const CONNECTIONS: u32 = 50;
-/// Payload bytes each connection sends in a round; at 64 bytes that is 100,000 frames.
-const PAYLOAD_BYTES: u64 = 6_400_000;
+use support::{Amount, Credit, Daemon, Disk, Flood, Flooded, Sink, SinkKind, Usage, is_asked_for, median};
+use telemetry_aggregator::frame::SourceKind;
+
+const CONNECTIONS: u32 = 48;
+const PAYLOADS: [usize; 4] = [64, 256, 1_115, 8_192];
 const ROUNDS: usize = 5;
-/// Ticks of /proc/PID/stat per second on Linux.
-const TICKS: f64 = 100.0;
+/// Each connection sends for so long: starting up is nothing beside it.
+const TIME: Duration = Duration::from_millis(1_200);
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    Split,
+    Codec,
+    Passing,
+    Archived,
+}
+
+const RECEIVING: [Receiving; 4] =
+    [Receiving::Split, Receiving::Codec, Receiving::Passing, Receiving::Archived];
+
+/// One receiver in one round.
 struct Measured {
-    frames_per_s: f64,
-    cpu_ns_per_frame: f64,
-    memory_mib: u64,
+    flooded: Flooded,
+    receiver_cpu_ns: u64,
+    peak_bytes: u64,
+    /// The sum of the limits in MiB, where there are any.
+    bound_mib: Option<f64>,
 }
 
 fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("--sink") => Runtime::new().unwrap().block_on(sink()),
-        // `cargo test --benches` runs benches to see that they work: nothing is measured there.
-        _ if !std::env::args().any(|arg| arg == "--bench") => {
-            println!("run it with: cargo bench --bench ingest")
-        }
-        _ => {
-            for payload_bytes in [64, 256, 1115] {
-                compare(payload_bytes);
-            }
-        }
+    Sink::serve_if_asked();
+    if !is_asked_for("ingest") {
+        return;
     }
-}
-
-/// Frames per connection.
-const fn frames(payload_bytes: usize) -> u64 {
-    PAYLOAD_BYTES / payload_bytes as u64
+    let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    for payload_bytes in if asked.is_empty() { PAYLOADS.to_vec() } else { asked } {
+        compare(payload_bytes);
+    }
 }
 
 fn compare(payload_bytes: usize) {
-    let runtime = Runtime::new().unwrap();
-    let (mut sinks, mut daemons) = (vec![], vec![]);
+    let mut disk = Disk::new();
+    let mut measured: [Vec<Measured>; 4] = Default::default();
     for _ in 0..ROUNDS {
-        sinks.push(measure_sink(&runtime, payload_bytes));
-        daemons.push(measure_daemon(&runtime, payload_bytes));
+        disk.write_sequential();
+        for (receiving, measured) in RECEIVING.iter().zip(&mut measured) {
+            measured.push(receiving.measure(payload_bytes));
+        }
     }
-    let ratio = median(&daemons, |one| one.frames_per_s) / median(&sinks, |one| one.frames_per_s);
-    for (name, measured) in [("codec sink", &sinks), ("daemon", &daemons)] {
-        println!(
-            "{payload_bytes:>5} B  {name:<10}  {:>10.0} frames/s  {:>6.1} MB/s  {:>6.0} ns CPU/frame  {:>4} MiB",
-            median(measured, |one| one.frames_per_s),
-            median(measured, |one| one.frames_per_s) * payload_bytes as f64 / 1e6,
-            median(measured, |one| one.cpu_ns_per_frame),
-            measured.iter().map(|one| one.memory_mib).max().unwrap(),
-        );
+    println!("{payload_bytes} B     frames/s     MB/s   rcv ns   snd ns   peak memory");
+    for (receiving, measured) in RECEIVING.iter().zip(&measured) {
+        println!("{:<9} {}", receiving.name(), row(measured, payload_bytes));
     }
-    println!("{payload_bytes:>5} B  daemon / codec sink = {ratio:.2}\n");
+    let [split, codec, passing, archived] = measured.each_ref().map(|measured| frames_per_s(measured));
+    println!(
+        "archived/codec {:.2}   archived/split {:.2}   passing/codec {:.2}",
+        archived / codec,
+        archived / split,
+        passing / codec,
+    );
+    let (archived, disk) = (archived * payload_bytes as f64, disk.sequential_bytes_per_s());
+    println!("archived {:.2} of the disk ({:.0} MB/s)\n", archived / disk, disk / 1e6);
 }
 
-fn median(measured: &[Measured], figure: impl Fn(&Measured) -> f64) -> f64 {
-    let mut figures: Vec<f64> = measured.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+fn frames_per_s(measured: &[Measured]) -> f64 {
+    median(measured.iter().map(|one| one.flooded.frames_per_s()))
 }
 
-/// Splits by length into one `Bytes` per frame and discards, until every connection has ended.
-async fn sink() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap());
-    let mut connections = JoinSet::new();
-    for _ in 0..CONNECTIONS {
-        let (socket, _) = listener.accept().await.unwrap();
-        connections.spawn(async move {
-            let mut frames = FramedRead::with_capacity(socket, LengthDelimitedCodec::new(), 64 << 10);
-            let mut count = 0;
-            while frames.next().await.is_some_and(|frame| frame.is_ok()) {
-                count += 1;
+fn row(measured: &[Measured], payload_bytes: usize) -> String {
+    let peak_mib = measured.iter().map(|one| one.peak_bytes >> 20).max().unwrap();
+    let bound = measured[0].bound_mib.map_or(String::new(), |bound| format!(" of {bound:.0}"));
+    format!(
+        "{:>10.0}  {:>7.0}  {:>7.0}  {:>7.0}   {peak_mib} MiB{bound}",
+        frames_per_s(measured),
+        frames_per_s(measured) * payload_bytes as f64 / 1e6,
+        median(measured.iter().map(|one| one.receiver_cpu_ns as f64 / one.flooded.frames as f64)),
+        median(measured.iter().map(|one| one.flooded.sender_cpu_ns_per_frame())),
+    )
+}
+
+impl Receiving {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Codec => "codec",
+            Self::Passing => "passing",
+            Self::Archived => "archived",
+        }
+    }
+
+    fn measure(self, payload_bytes: usize) -> Measured {
+        match self {
+            Self::Split => sink(SinkKind::Split, payload_bytes),
+            Self::Codec => sink(SinkKind::Codec, payload_bytes),
+            Self::Passing => {
+                let off = [("ARCHIVE__STORE_REPLAYS", "false")];
+                daemon(&off, SourceKind::ArchivedReplay, payload_bytes)
             }
-            count
-        });
-    }
-    let total: u64 = connections.join_all().await.into_iter().sum();
-    println!("{total}");
-    // The parent reads the figures of the living process.
-    std::future::pending::<()>().await;
-}
-
-fn measure_sink(runtime: &Runtime, payload_bytes: usize) -> Measured {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = Receiver(command.arg("--sink").stdout(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    let address: SocketAddr = lines.next().unwrap().unwrap().parse().unwrap();
-    let started = Instant::now();
-    runtime.block_on(async {
-        let mut senders = JoinSet::new();
-        for _ in 0..CONNECTIONS {
-            senders.spawn(send_raw(address, payload_bytes));
-        }
-        senders.join_all().await;
-    });
-    let total: u64 = lines.next().unwrap().unwrap().parse().unwrap();
-    assert_eq!(total, u64::from(CONNECTIONS) * frames(payload_bytes));
-    child.measured(started.elapsed(), payload_bytes)
-}
-
-async fn send_raw(address: SocketAddr, payload_bytes: usize) {
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    let payload = Bytes::from(vec![7; payload_bytes]);
-    let mut batch = BytesMut::new();
-    let frames = frames(payload_bytes);
-    for sequence in 0..frames {
-        let frame =
-            FrameMessage::new(FramePriority::Routine, FrameFlags::default(), sequence, 0, payload.clone());
-        frame.encode(&mut batch);
-        if batch.len() >= 64 << 10 || sequence + 1 == frames {
-            socket.write_all(&batch).await.unwrap();
-            batch.clear();
+            Self::Archived => daemon(&[], SourceKind::LiveUplink, payload_bytes),
         }
     }
-    socket.shutdown().await.unwrap();
 }
 
-fn measure_daemon(runtime: &Runtime, payload_bytes: usize) -> Measured {
-    // Beside the build, so that it is a real disk and not a /tmp in memory.
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let ready = dir.path().join("ready.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry-aggregator"));
-    command
-        .args(["run", "--ready-file"])
-        .arg(&ready)
-        .current_dir(dir.path())
-        .env("TELEMETRY_AGGREGATOR__INGEST__LISTEN", "127.0.0.1:0")
-        .env("TELEMETRY_AGGREGATOR__FEED__LISTEN", "127.0.0.1:0")
-        .env("TELEMETRY_AGGREGATOR__LOG__LEVEL", "error");
-    let child = Receiver(command.spawn().unwrap());
-    while !ready.exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let addresses: serde_json::Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
-    let plan = Plan {
-        connect: addresses["ingest"].as_str().unwrap().to_owned(),
-        satellites: CONNECTIONS - 2,
-        replays: 2,
-        frames: Some(frames(payload_bytes)),
-        payload_bytes,
-        // A daemon that has gone away would be waited for without end.
-        duration: Some(Duration::from_secs(60)),
-        ..Plan::default()
+fn sink(kind: SinkKind, payload_bytes: usize) -> Measured {
+    let mut sink = Sink::start(kind, CONNECTIONS);
+    let flood = Flood {
+        connections: CONNECTIONS,
+        credit: Credit::Unlimited,
+        ..Flood::new(sink.address, payload_bytes, Amount::Time(TIME))
     };
-    let (_stop_tx, stop) = tokio::sync::watch::channel(false);
-    let started = Instant::now();
-    let report = runtime.block_on(sim::run(plan, stop, Arc::new(Progress::default())));
-    let elapsed = started.elapsed();
-    assert!(report.is_complete(), "{report}");
-    child.measured(elapsed, payload_bytes)
+    let before = sink.usage();
+    let flooded = flood.run();
+    let after = sink.usage();
+    assert_eq!(sink.frames(), flooded.frames);
+    Measured { bound_mib: None, ..measured(flooded, before, after) }
 }
 
-/// The receiving process; killed when dropped.
-struct Receiver(Child);
-
-impl Receiver {
-    fn measured(&self, elapsed: Duration, payload_bytes: usize) -> Measured {
-        let frames = (u64::from(CONNECTIONS) * frames(payload_bytes)) as f64;
-        let proc = format!("/proc/{}", self.0.id());
-        let stat = std::fs::read_to_string(format!("{proc}/stat")).unwrap();
-        // utime and stime are the 14th and 15th fields; the 2nd, in parentheses, may hold spaces.
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        Measured {
-            frames_per_s: frames / elapsed.as_secs_f64(),
-            cpu_ns_per_frame: ticks / TICKS * 1e9 / frames,
-            memory_mib: peak_kib / 1024,
-        }
-    }
+fn daemon(overrides: &[(&str, &str)], source_kind: SourceKind, payload_bytes: usize) -> Measured {
+    let daemon = Daemon::start(overrides);
+    let flood = Flood {
+        connections: CONNECTIONS,
+        source_kind,
+        ..Flood::new(daemon.ingest, payload_bytes, Amount::Time(TIME))
+    };
+    let before = daemon.usage();
+    let flooded = flood.run();
+    Measured { bound_mib: Some(daemon.bound_mib), ..measured(flooded, before, daemon.usage()) }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+fn measured(flooded: Flooded, before: Usage, after: Usage) -> Measured {
+    Measured {
+        flooded,
+        receiver_cpu_ns: after.cpu_ns - before.cpu_ns,
+        peak_bytes: after.resident_bytes_peak,
+        bound_mib: None,
     }
 }

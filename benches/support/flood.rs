@@ -1,0 +1,128 @@
+//! Many sources that send all they may.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use telemetry_aggregator::frame::SourceKind;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Credit, hello};
+use super::frames::Frames;
+use super::receiver::own_thread_cpu_ns;
+
+/// How often a paced source sends what has become due.
+const PACE_STEP: Duration = Duration::from_millis(2);
+
+/// How much each connection sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Amount {
+    Frames(u64),
+    Time(Duration),
+}
+
+/// Sources that send routine frames of one size, all from one thread.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    pub address: SocketAddr,
+    pub credit: Credit,
+    pub connections: u32,
+    /// The others follow.
+    pub first_source_id: u32,
+    pub source_kind: SourceKind,
+    pub payload_bytes: usize,
+    pub amount: Amount,
+    /// Frames per second of each connection; as fast as it goes without.
+    pub pace: Option<f64>,
+}
+
+/// What a flood came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Flooded {
+    pub frames: u64,
+    /// From the first byte to the last BYE: everything is durable.
+    pub elapsed: Duration,
+    pub sender_cpu_ns: u64,
+}
+
+impl Flood {
+    /// From 48 live sources to a daemon, as fast as it goes.
+    pub fn new(address: SocketAddr, payload_bytes: usize, amount: Amount) -> Self {
+        Self {
+            address,
+            credit: Credit::Obeyed,
+            connections: 48,
+            first_source_id: 1,
+            source_kind: SourceKind::LiveUplink,
+            payload_bytes,
+            amount,
+            pace: None,
+        }
+    }
+
+    /// Sends everything and waits for the last BYE. Blocks the calling thread, which does all of it.
+    pub fn run(&self) -> Flooded {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connections = Vec::new();
+            for source_id in (self.first_source_id..).take(self.connections as usize) {
+                connections.push(self.open(source_id).await);
+            }
+            let (started, cpu_ns) = (Instant::now(), own_thread_cpu_ns());
+            let mut sources = JoinSet::new();
+            for connection in connections {
+                sources.spawn(self.clone().send(connection));
+            }
+            let frames = sources.join_all().await.into_iter().sum();
+            let (elapsed, sender_cpu_ns) = (started.elapsed(), own_thread_cpu_ns() - cpu_ns);
+            Flooded { frames, elapsed, sender_cpu_ns }
+        })
+    }
+
+    async fn open(&self, source_id: u32) -> Connection {
+        let frames = Frames::new(self.payload_bytes);
+        match self.credit {
+            Credit::Obeyed => {
+                Connection::open(self.address, &hello(source_id, self.source_kind, 0), frames).await
+            }
+            Credit::Unlimited => Connection::open_raw(self.address, frames).await,
+        }
+    }
+
+    /// Returns how many frames were sent.
+    async fn send(self, mut connection: Connection) -> u64 {
+        let (started, first) = (Instant::now(), connection.routine().sent_next);
+        loop {
+            let sent = connection.routine().sent_next - first;
+            let left = match self.amount {
+                Amount::Frames(frames) => frames - sent,
+                Amount::Time(time) if started.elapsed() < time => u64::MAX,
+                Amount::Time(_) => 0,
+            };
+            if left == 0 {
+                break;
+            }
+            let due = self.pace.map(|pace| (started.elapsed().as_secs_f64() * pace) as u64 - sent);
+            connection.take_routine(left.min(due.unwrap_or(u64::MAX)));
+            connection.turn(due.map(|_| Instant::now() + PACE_STEP)).await;
+        }
+        while !connection.is_written() {
+            connection.turn(None).await;
+        }
+        connection.say_bye(self.credit).await;
+        while !connection.has_ended() {
+            connection.turn(None).await;
+        }
+        connection.routine().sent_next - first
+    }
+}
+
+impl Flooded {
+    pub fn frames_per_s(&self) -> f64 {
+        self.frames as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub fn sender_cpu_ns_per_frame(&self) -> f64 {
+        self.sender_cpu_ns as f64 / self.frames as f64
+    }
+}

@@ -1,0 +1,116 @@
+//! What a daemon is compared with: processes that take bytes off the same sockets and discard them.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
+use std::process::{ChildStdout, Command, Stdio};
+
+use futures::StreamExt;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+
+use super::receiver::{Receiver, Usage};
+
+const READ_BYTES: usize = 64 << 10;
+const PREFIX_BYTES: usize = 4;
+/// First argument of the bench's own binary where it is to be a sink.
+const ARGUMENT: &str = "--sink";
+
+/// What a sink does with the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    /// Finds where frames end, and no more.
+    Split,
+    /// One `Bytes` for each frame, as `tokio_util`'s codec makes them.
+    Codec,
+}
+
+/// A sink as a process of its own.
+pub struct Sink {
+    process: Receiver,
+    lines: Lines<BufReader<ChildStdout>>,
+    pub address: SocketAddr,
+}
+
+impl Sink {
+    /// Starts one for so many connections.
+    pub fn start(kind: SinkKind, connections: u32) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let name = if kind == SinkKind::Split { "split" } else { "codec" };
+        command.args([ARGUMENT, name, &connections.to_string()]).stdout(Stdio::piped());
+        let mut process = Receiver::spawn(&mut command);
+        let mut lines = BufReader::new(process.stdout()).lines();
+        let address = lines.next().unwrap().unwrap().parse().unwrap();
+        Self { process, lines, address }
+    }
+
+    /// Becomes the sink that the arguments ask for, if they do: first in `main` of every bench that starts one.
+    pub fn serve_if_asked() {
+        let args: Vec<String> = std::env::args().collect();
+        if let [_, ARGUMENT, name, connections] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            let kind = if name == "split" { SinkKind::Split } else { SinkKind::Codec };
+            Runtime::new().unwrap().block_on(serve(kind, connections.parse().unwrap()));
+        }
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.process.usage()
+    }
+
+    /// How many frames came, once all connections have ended.
+    pub fn frames(&mut self) -> u64 {
+        self.lines.next().unwrap().unwrap().parse().unwrap()
+    }
+}
+
+async fn serve(kind: SinkKind, connections: usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let mut sessions = JoinSet::new();
+    for _ in 0..connections {
+        let (socket, _) = listener.accept().await.unwrap();
+        match kind {
+            SinkKind::Split => sessions.spawn(split(socket)),
+            SinkKind::Codec => sessions.spawn(decode(socket)),
+        };
+    }
+    println!("{}", sessions.join_all().await.into_iter().sum::<u64>());
+    // The parent reads the figures of the living process.
+    std::future::pending::<()>().await;
+}
+
+async fn split(mut socket: TcpStream) -> u64 {
+    let mut buffer = vec![0; READ_BYTES];
+    let (mut filled, mut frames) = (0, 0);
+    loop {
+        let bytes = socket.read(&mut buffer[filled..]).await.unwrap();
+        if bytes == 0 {
+            assert_eq!(filled, 0, "the last frame is cut");
+            return frames;
+        }
+        filled += bytes;
+        let mut at = 0;
+        while let Some((length, rest)) = buffer[at..filled].split_first_chunk::<PREFIX_BYTES>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            if rest.len() < length {
+                break;
+            }
+            at += PREFIX_BYTES + length;
+            frames += 1;
+        }
+        buffer.copy_within(at..filled, 0);
+        filled -= at;
+    }
+}
+
+async fn decode(socket: TcpStream) -> u64 {
+    let mut frames = FramedRead::with_capacity(socket, LengthDelimitedCodec::new(), READ_BYTES);
+    let mut count = 0;
+    while let Some(frame) = frames.next().await {
+        drop(std::hint::black_box(frame.unwrap()));
+        count += 1;
+    }
+    count
+}
