@@ -11,6 +11,10 @@ use bytes::BytesMut;
 use telemetry_aggregator::frame::Selection;
 use telemetry_aggregator::wire::{Policy, Start, Subscribe, SubscriberMessage, kind};
 
+use super::support::own_thread_cpu_ns;
+
+/// The first argument of the process that holds them.
+pub const SERVE: &str = "--subscribers";
 /// Bytes read at once.
 const READ_BYTES: usize = 512 << 10;
 /// Of a DELIVER with its prefix: where the offset lies.
@@ -23,6 +27,8 @@ const NONCE_AT: std::ops::Range<usize> = 5..13;
 pub struct Got {
     pub frames: u64,
     pub bytes: u64,
+    /// What that took those who have come as far as they were told to.
+    pub cpu_ns: u64,
 }
 
 /// The process with the subscribers; killed when dropped.
@@ -36,7 +42,7 @@ impl Subscribers {
     pub fn start(address: SocketAddr, count: usize, start: Start, until: u64) -> Self {
         let start = if matches!(start, Start::Live) { "live" } else { "earliest" };
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("--subscribers")
+            .arg(SERVE)
             .args([address.to_string(), count.to_string(), start.to_owned(), until.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -46,10 +52,6 @@ impl Subscribers {
         let mut subscribers = Self { child, lines };
         assert_eq!(subscribers.line(), "subscribed");
         subscribers
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     fn line(&mut self) -> String {
@@ -62,8 +64,9 @@ impl Subscribers {
     pub fn got(&mut self) -> Got {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         let line = self.line();
-        let (frames, bytes) = line.split_once(' ').unwrap();
-        Got { frames: frames.parse().unwrap(), bytes: bytes.parse().unwrap() }
+        let mut figures = line.split(' ').map(|figure| figure.parse().unwrap());
+        let mut figure = || figures.next().unwrap();
+        Got { frames: figure(), bytes: figure(), cpu_ns: figure() }
     }
 
     /// Returns when all of them have come as far as they were told to.
@@ -84,10 +87,11 @@ impl Drop for Subscribers {
 struct Counters {
     frames: AtomicU64,
     bytes: AtomicU64,
+    cpu_ns: AtomicU64,
 }
 
-/// What the child does: `[address, count, start, until]`.
-pub fn run(args: &[String]) {
+/// What the process does: `[address, count, start, until]`.
+pub fn serve(args: &[String]) {
     let address: SocketAddr = args[0].parse().unwrap();
     let count: usize = args[1].parse().unwrap();
     let start = if args[2] == "live" { Start::Live } else { Start::Earliest };
@@ -157,6 +161,7 @@ fn subscribe(
         counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
         if next_offset >= until && !is_done {
             is_done = true;
+            counters.cpu_ns.fetch_add(own_thread_cpu_ns(), Ordering::Relaxed);
             events.send(Event::Done).unwrap();
         }
     }
