@@ -97,27 +97,25 @@ pub fn serve(args: &[String]) {
     let start = if args[2] == "live" { Start::Live } else { Start::Earliest };
     let until: u64 = args[3].parse().unwrap();
     let counters = Arc::new(Counters::default());
-    let (event_tx, events) = mpsc::channel();
+    let (subscribed_tx, subscribed) = mpsc::channel();
+    let (done_tx, done) = mpsc::channel();
     for _ in 0..count {
-        let (counters, event_tx) = (Arc::clone(&counters), event_tx.clone());
-        thread::spawn(move || subscribe(address, start, until, &counters, &event_tx));
+        let events = (subscribed_tx.clone(), done_tx.clone());
+        let counters = Arc::clone(&counters);
+        thread::spawn(move || subscribe(address, start, until, &counters, &events));
     }
-    (0..count).for_each(|_| assert_eq!(events.recv().unwrap(), Event::Subscribed));
+    (0..count).for_each(|_| subscribed.recv().unwrap());
     println!("subscribed");
     if until < u64::MAX {
-        (0..count).for_each(|_| assert_eq!(events.recv().unwrap(), Event::Done));
+        (0..count).for_each(|_| done.recv().unwrap());
         println!("done");
     }
     for line in std::io::stdin().lines() {
         line.unwrap();
-        println!("{} {}", counters.frames.load(Ordering::Relaxed), counters.bytes.load(Ordering::Relaxed));
+        let Counters { frames, bytes, cpu_ns } = &*counters;
+        let [frames, bytes, cpu_ns] = [frames, bytes, cpu_ns].map(|count| count.load(Ordering::Relaxed));
+        println!("{frames} {bytes} {cpu_ns}");
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Event {
-    Subscribed,
-    Done,
 }
 
 fn subscribe(
@@ -125,7 +123,7 @@ fn subscribe(
     start: Start,
     until: u64,
     counters: &Counters,
-    events: &mpsc::Sender<Event>,
+    (subscribed, done): &(mpsc::Sender<()>, mpsc::Sender<()>),
 ) {
     let mut socket = TcpStream::connect(address).unwrap();
     let mut out = BytesMut::new();
@@ -144,7 +142,7 @@ fn subscribe(
                     frames += 1;
                     next_offset = u64_at(message, OFFSET_AT) + 1;
                 }
-                kind::SUBSCRIBED => events.send(Event::Subscribed).unwrap(),
+                kind::SUBSCRIBED => subscribed.send(()).unwrap(),
                 kind::PING => {
                     let mut pong = BytesMut::new();
                     SubscriberMessage::Pong(u64_at(message, NONCE_AT)).encode(&mut pong);
@@ -162,7 +160,7 @@ fn subscribe(
         if next_offset >= until && !is_done {
             is_done = true;
             counters.cpu_ns.fetch_add(own_thread_cpu_ns(), Ordering::Relaxed);
-            events.send(Event::Done).unwrap();
+            done.send(()).unwrap();
         }
     }
 }
