@@ -51,7 +51,7 @@ pub use format::charge;
 pub use history::History;
 pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
 pub use positions::StreamPosition;
-pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame};
+pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, Recovery};
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
 

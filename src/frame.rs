@@ -10,11 +10,13 @@ use bytes::Bytes;
 
 mod run;
 mod selection;
+mod view;
 
 #[cfg(test)]
 pub(crate) use run::joined;
-pub use run::{FrameRef, Frames, Head, Run};
+pub use run::{Frames, Head, Run};
 pub use selection::Selection;
+pub use view::FrameView;
 
 /// The lane a frame travels in. Emergency overtakes routine everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use support::inside::{Held, Inside};
 use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code};
 use telemetry_aggregator::archive::{Filter, Item, Reader};
-use telemetry_aggregator::frame::{FramePriority, FrameRef};
+use telemetry_aggregator::frame::{FramePriority, FrameView};
 use telemetry_aggregator::ingest::IngestConfig;
 use telemetry_aggregator::pipeline::stats::snapshot;
 use telemetry_aggregator::pipeline::{Counters, PipelineStats};
@@ -112,7 +112,7 @@ fn criterion_4_processor_archive_and_lossless_consumers_count_the_same() {
         let (mut frames, mut emergencies) = (0, 0);
         while let Some(batch) = consumer.recv().await {
             frames += batch.frames.len() as u64;
-            let is_emergency = |frame: &FrameRef<'_>| frame.priority == FramePriority::Emergency;
+            let is_emergency = |frame: &FrameView<'_>| frame.priority == FramePriority::Emergency;
             emergencies += batch.frames.iter().filter(is_emergency).count() as u64;
         }
         (frames, emergencies, consumer.missed())

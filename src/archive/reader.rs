@@ -9,7 +9,7 @@ mod holes;
 mod item;
 mod open;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,11 +17,12 @@ use super::dir::{list_segments, segment_name};
 use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord, SEGMENT_HEADER_BYTES};
 use super::scan::{Head, Scanner, Step};
 use super::storage::{DiskStorage, Storage, StorageError};
+use crate::frame::FrameView;
 use gaps::{Cause, Gaps};
 use open::{Distrust, Open, Way};
 
 pub use filter::Filter;
-pub use item::{Damage, Item, ReadError, StoredFrame};
+pub use item::{Damage, Item, ReadError, StoredFrame, Visited};
 
 /// Reads a log in the order of its offsets, up to the last whole block.
 ///
@@ -156,6 +157,8 @@ impl Reader {
         open.choose_way(&*self.storage, &self.dir, &self.filter, from);
         if !matches!(open.way, Way::Whole) {
             self.floor = self.floor.max(self.next_offset);
+        } else if from > self.next_offset && matches!(open.scanner.head(), Head::Sound(_)) {
+            self.next_offset = open.scanner.pass_over(from)?.unwrap_or(0).max(self.next_offset);
         }
         self.segment = Some(open);
         if base >= self.asked().start {
@@ -190,10 +193,77 @@ impl Reader {
     fn next_frame(&mut self) -> Option<StoredFrame> {
         loop {
             let stored = if self.frames.is_some() { self.next_of_block()? } else { self.next_of_runs()? };
-            if self.asked().contains(&stored.offset) && self.filter.takes(&stored.frame) {
+            if self.asked().contains(&stored.offset) && self.filter.takes(&(&stored.frame).into()) {
                 return Some(stored);
             }
         }
+    }
+
+    /// Reads on and shows every frame that is asked for to `visit`, as it lies in its block, until `visit` has enough or
+    /// something else than a frame comes.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the directory or a segment cannot be read.
+    pub fn visit(
+        &mut self,
+        mut visit: impl FnMut(u64, &FrameView<'_>) -> ControlFlow<()>,
+    ) -> Result<Visited, ReadError> {
+        loop {
+            if self.is_limit_reached() {
+                return Ok(Visited::End);
+            }
+            if let Some(gap) = self.gaps.take(self.asked().end) {
+                return Ok(Visited::Gap(gap));
+            }
+            if self.frames.is_some() {
+                if self.visit_block(&mut visit).is_break() {
+                    return Ok(Visited::Enough);
+                }
+            } else if let Some(stored) = self.next_frame() {
+                self.yielded += 1;
+                if visit(stored.offset, &(&stored.frame).into()).is_break() {
+                    return Ok(Visited::Enough);
+                }
+                continue;
+            }
+            if !self.read_on()? {
+                return Ok(self.gaps.take(self.asked().end).map_or(Visited::End, Visited::Gap));
+            }
+        }
+    }
+
+    /// Shows what is left of the block at hand. Breaks where `visit` does, and at the limit.
+    fn visit_block(
+        &mut self,
+        visit: &mut impl FnMut(u64, &FrameView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let asked = self.asked();
+        while let Some(frames) = &mut self.frames
+            && self.next_offset < asked.end
+        {
+            match frames.next_view() {
+                Some(Some(frame)) => {
+                    let offset = self.next_offset;
+                    self.next_offset += 1;
+                    if offset >= asked.start && self.filter.takes(&frame) {
+                        self.yielded += 1;
+                        visit(offset, &frame)?;
+                        if self.is_limit_reached() {
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    continue;
+                }
+                Some(None) => self.missing(0..0, self.next_offset..self.next_offset, false),
+                None => {}
+            }
+            self.frames = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn is_limit_reached(&self) -> bool {
+        self.filter.limit.is_some_and(|limit| self.yielded >= limit)
     }
 
     fn next_of_block(&mut self) -> Option<StoredFrame> {
@@ -370,7 +440,7 @@ impl Iterator for Reader {
     type Item = Result<Item, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.filter.limit.is_some_and(|limit| self.yielded >= limit) {
+        if self.is_limit_reached() {
             return None;
         }
         let item = self.advance().transpose();

@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::format::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
@@ -19,6 +19,8 @@ use pages::{Pages, patience, read_over};
 
 /// Bytes read at once when nothing larger is asked for.
 const WINDOW_BYTES: usize = 256 << 10;
+/// A shorter body is copied: whoever keeps a frame of it would keep the window it lies in.
+const SHARED_BODY_BYTES_MIN: usize = 64 << 10;
 
 /// Space allocated ahead is zero and passed over in pages of this size.
 const PAGE_BYTES: usize = 4_096;
@@ -50,7 +52,8 @@ pub(super) struct Scanner {
     head: Head,
     segment_id: Option<u64>,
     position: u64,
-    window: Vec<u8>,
+    /// What was read last. Bodies are slices of it; while nobody has one, it is read into again.
+    window: Bytes,
     window_at: u64,
     /// Bytes of the window that are filled.
     window_len: usize,
@@ -77,7 +80,7 @@ impl Scanner {
             head,
             segment_id,
             position: SEGMENT_HEADER_BYTES,
-            window: Vec::new(),
+            window: Bytes::new(),
             window_at: 0,
             window_len: 0,
         })
@@ -160,17 +163,43 @@ impl Scanner {
     }
 
     fn block_at(&mut self, position: u64) -> io::Result<Option<(BlockHeader, Bytes)>> {
-        let segment_id = self.segment_id;
-        let bytes = self.bytes(position, BLOCK_HEADER_BYTES as usize)?;
-        let Ok(header) = BlockHeader::decode(bytes, position, segment_id) else {
+        let header_len = BLOCK_HEADER_BYTES as usize;
+        let range = self.hold(position, header_len)?;
+        let Ok(header) = BlockHeader::decode(&self.window[range], position, self.segment_id) else {
             return Ok(None);
         };
-        let body_len = header.body_len as usize;
-        let body = self.bytes(position + BLOCK_HEADER_BYTES, body_len)?;
-        if body.len() < body_len || crc32c::crc32c(body) != header.body_crc {
+        let block_len = header_len + header.body_len as usize;
+        let block = self.hold(position, block_len)?;
+        if block.len() < block_len {
             return Ok(None);
         }
-        Ok(Some((header, Bytes::copy_from_slice(body))))
+        let body = block.start + header_len..block.end;
+        if crc32c::crc32c(&self.window[body.clone()]) != header.body_crc {
+            return Ok(None);
+        }
+        let body = if body.len() < SHARED_BODY_BYTES_MIN {
+            Bytes::copy_from_slice(&self.window[body])
+        } else {
+            self.window.slice(body)
+        };
+        Ok(Some((header, body)))
+    }
+
+    /// Goes on behind the blocks all of whose frames lie below `offset`, as far as their headers lie one behind the
+    /// other, and returns the offset behind them. What is passed over is not checked.
+    pub(super) fn pass_over(&mut self, offset: u64) -> Result<Option<u64>, StorageError> {
+        let mut reached = None;
+        loop {
+            let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
+            let count = self.pages.read(&mut bytes, self.position).context("read", &self.path)?;
+            match BlockHeader::decode(&bytes[..count], self.position, self.segment_id) {
+                Ok(header) if header.next_offset() <= offset => {
+                    self.position = header.end();
+                    reached = Some(header.next_offset());
+                }
+                _ => return Ok(reached),
+            }
+        }
     }
 
     /// Position of the first whole block from `from` on.
@@ -227,22 +256,43 @@ impl Scanner {
         Ok(bytes)
     }
 
-    /// `count` bytes at `at` by way of the window; fewer at the end of the file.
-    fn bytes(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
+    /// Where in the window `count` bytes at `at` are, which are read if need be; fewer at the end of the file.
+    fn hold(&mut self, at: u64, count: usize) -> io::Result<Range<usize>> {
         let held = self.window_at..self.window_at + self.window_len as u64;
         if at < held.start || at + count as u64 > held.end {
             // What is held of it already is not read again: a block may be larger than the window was.
-            let kept = if held.contains(&at) { (held.end - at) as usize } else { 0 };
-            self.window.copy_within(self.window_len - kept..self.window_len, 0);
-            if self.window.len() < count.max(WINDOW_BYTES) {
-                self.window.resize(count.max(WINDOW_BYTES), 0);
-            }
-            (self.window_at, self.window_len) = (at, kept);
-            self.window_len += self.pages.read(&mut self.window[kept..], at + kept as u64)?;
+            let kept = if held.contains(&at) {
+                self.window_len - (held.end - at) as usize..self.window_len
+            } else {
+                0..0
+            };
+            let mut window = self.room(kept.clone(), count.max(WINDOW_BYTES));
+            let read = self.pages.read(&mut window[kept.len()..], at + kept.len() as u64);
+            (self.window, self.window_at) = (window.freeze(), at);
+            self.window_len = kept.len();
+            self.window_len += read?;
         }
         let start = (at - self.window_at) as usize;
-        let end = self.window_len.min(start + count);
-        Ok(&self.window[start..end])
+        Ok(start..self.window_len.min(start + count))
+    }
+
+    /// A window of `len` bytes at least that begins with those of `kept`: the one there is, unless somebody has a body
+    /// of it.
+    fn room(&mut self, kept: Range<usize>, len: usize) -> BytesMut {
+        match std::mem::take(&mut self.window).try_into_mut() {
+            Ok(mut window) => {
+                window.copy_within(kept, 0);
+                if window.len() < len {
+                    window.resize(len, 0);
+                }
+                window
+            }
+            Err(shared) => {
+                let mut window = BytesMut::zeroed(len);
+                window[..kept.len()].copy_from_slice(&shared[kept]);
+                window
+            }
+        }
     }
 }
 

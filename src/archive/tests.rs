@@ -13,4 +13,5 @@ mod recover;
 mod space;
 pub(crate) mod support;
 mod unreadable;
+mod visit;
 pub(crate) mod watched;

@@ -1,6 +1,7 @@
 //! Reading the log for a subscriber that is behind, in turns: few readers at a time, none held by one who does not take.
 
-use std::ops::Range;
+use std::collections::VecDeque;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::archive::{Filter, History, Item, ReadError, Reader};
+use crate::archive::{Filter, History, Item, ReadError, Reader, Visited};
 use crate::frame::Selection;
 use crate::wire::{Deliver, Gap, GapReason};
 
@@ -17,6 +18,8 @@ use crate::wire::{Deliver, Gap, GapReason};
 const CHUNK_BYTES: usize = 256 << 10;
 /// Offsets looked at in one go: bounds the time that a sparse selection keeps a thread.
 const CHUNK_OFFSETS: u64 = 1 << 16;
+/// Chunks of a turn that may be under way to the subscriber: one in its outbox, one ahead.
+const BUFFERS_MAX: usize = 2;
 /// A turn ends after so many bytes, looked at or sent, when others wait.
 const TURN_CHUNKS: u32 = 32;
 /// A turn ends after so long, when others wait: one who takes little at a time holds it no longer.
@@ -39,10 +42,16 @@ pub(super) enum CatchUp {
 /// The right to read, and the reader. Given up when dropped.
 pub(super) struct Turn {
     reader: Option<Reader>,
+    buffers: Buffers,
     chunks_left: u32,
     ends_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
+
+/// The chunks of a turn, to be used again once the subscriber has taken them: new memory costs more than what is done
+/// with it.
+#[derive(Default)]
+struct Buffers(VecDeque<Bytes>);
 
 /// What was read of the log.
 pub(super) struct Chunk {
@@ -88,15 +97,13 @@ impl CatchUp {
             Self::Idle | Self::Paused(_) => std::future::pending().await,
             Self::Waiting(permit) => {
                 let permit = permit.await;
-                let ends_at = Instant::now() + TURN_TIME_MAX;
-                let turn = Turn { reader: None, chunks_left: TURN_CHUNKS, ends_at, _permit: permit };
-                *self = Self::Paused(Box::new(turn));
+                *self = Self::Paused(Box::new(Turn::new(permit)));
                 None
             }
             Self::Reading(reading) => match reading.await {
-                Ok((turn, result)) => {
-                    let is_over = turn.chunks_left == 0 || Instant::now() >= turn.ends_at;
-                    *self = if is_over { Self::Idle } else { Self::Paused(turn) };
+                Ok((mut turn, result)) => {
+                    let goes_on = !turn.is_over() || turn.renew();
+                    *self = if goes_on { Self::Paused(turn) } else { Self::Idle };
                     Some(result)
                 }
                 Err(error) => match error.try_into_panic() {
@@ -106,6 +113,11 @@ impl CatchUp {
                 },
             },
         }
+    }
+
+    /// Whether it may read at once.
+    pub(super) fn has_turn(&self) -> bool {
+        matches!(self, Self::Paused(_))
     }
 
     /// Gives the turn to others while nothing is read.
@@ -124,7 +136,52 @@ impl CatchUp {
     }
 }
 
+impl Buffers {
+    /// An empty buffer.
+    fn take(&mut self) -> BytesMut {
+        let oldest = if self.0.len() < BUFFERS_MAX { None } else { self.0.pop_front() };
+        match oldest.map(Bytes::try_into_mut) {
+            Some(Ok(mut buffer)) => {
+                buffer.clear();
+                buffer
+            }
+            // A chunk ends behind the message that fills it.
+            Some(Err(_)) | None => BytesMut::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 16),
+        }
+    }
+
+    fn keep(&mut self, messages: &Bytes) {
+        if messages.len() >= CHUNK_BYTES {
+            self.0.push_back(messages.clone());
+        }
+    }
+}
+
 impl Turn {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        let ends_at = Instant::now() + TURN_TIME_MAX;
+        Self {
+            reader: None,
+            buffers: Buffers::default(),
+            chunks_left: TURN_CHUNKS,
+            ends_at,
+            permit: Some(permit),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.chunks_left == 0 || Instant::now() >= self.ends_at
+    }
+
+    /// Begins anew with the reader it has, if nobody waits: a new reader would have to find its place.
+    fn renew(&mut self) -> bool {
+        let readers = self.permit.take().map(|permit| Arc::clone(permit.semaphore()));
+        // What is given back goes to those who wait, in their order.
+        self.permit = readers.and_then(|readers| readers.try_acquire_owned().ok());
+        (self.chunks_left, self.ends_at) = (TURN_CHUNKS, Instant::now() + TURN_TIME_MAX);
+        self.permit.is_some()
+    }
+
     fn read(
         mut self: Box<Self>,
         next_offset: u64,
@@ -155,16 +212,23 @@ impl Turn {
                 ..Filter::default()
             })?),
         };
-        read_chunk(reader, next_offset..to_offset)
+        let chunk = read_chunk(reader, next_offset..to_offset, self.buffers.take())?;
+        self.buffers.keep(&chunk.messages);
+        Ok(chunk)
     }
 }
 
-fn read_chunk(reader: &mut Reader, offsets: Range<u64>) -> Result<Chunk, ReadError> {
-    let mut messages = BytesMut::new();
+fn read_chunk(reader: &mut Reader, offsets: Range<u64>, mut messages: BytesMut) -> Result<Chunk, ReadError> {
     let mut next_offset = offsets.start;
     while messages.len() < CHUNK_BYTES && next_offset < offsets.end {
-        let gap = match reader.next().transpose()? {
-            None => {
+        let visited = reader.visit(|offset, frame| {
+            Deliver::encode(offset, *frame, &mut messages);
+            next_offset = offset + 1;
+            if messages.len() < CHUNK_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let gap = match visited {
+            Visited::Enough | Visited::Gap(Item::Frame(_)) => continue,
+            Visited::End => {
                 let unread = reader.next_offset().max(next_offset)..offsets.end;
                 if unread.is_empty() {
                     next_offset = offsets.end;
@@ -178,13 +242,8 @@ fn read_chunk(reader: &mut Reader, offsets: Range<u64>) -> Result<Chunk, ReadErr
                 );
                 Gap { reason: GapReason::Damaged, offsets: unread }
             }
-            Some(Item::Frame(stored)) => {
-                Deliver::encode(stored.offset, &stored.frame, &mut messages);
-                next_offset = stored.offset + 1;
-                continue;
-            }
-            Some(Item::Damage(damage)) => Gap { reason: GapReason::Damaged, offsets: damage.offsets },
-            Some(Item::Expired(offsets)) => Gap { reason: GapReason::Expired, offsets },
+            Visited::Gap(Item::Damage(damage)) => Gap { reason: GapReason::Damaged, offsets: damage.offsets },
+            Visited::Gap(Item::Expired(offsets)) => Gap { reason: GapReason::Expired, offsets },
         };
         if !gap.offsets.is_empty() {
             next_offset = gap.offsets.end;

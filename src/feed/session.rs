@@ -115,6 +115,8 @@ struct Session<'a> {
     input: BytesMut,
     subscription: Subscription,
     outbox: Outbox,
+    /// Read while the outbox was full, and next to go into it.
+    ahead: Option<Chunk>,
     catch_up: CatchUp,
     clock: Clock,
     /// When PROGRESS is due next.
@@ -147,6 +149,7 @@ impl<'a> Session<'a> {
             ending: context.ending.clone(),
             input,
             outbox,
+            ahead: None,
             catch_up: CatchUp::default(),
             clock: Clock::new(subscription.heartbeat, now),
             progress_at: now + subscription.heartbeat,
@@ -166,7 +169,8 @@ impl<'a> Session<'a> {
             let was_full = self.outbox.is_full();
             self.write()?;
             // A socket that took all at once does not say so again: there may be more to put in.
-            let has_more = was_full && !self.outbox.is_full();
+            let has_more =
+                (was_full && !self.outbox.is_full()) || (self.ahead.is_some() && self.outbox.is_empty());
             self.judge_end()?;
             let due = self.next_due();
             if timer.is_elapsed() || due < timer.deadline() {
@@ -210,6 +214,15 @@ impl<'a> Session<'a> {
     fn fill(&mut self) -> Result<(), Ended> {
         while !self.outbox.is_full() {
             self.fill_answers();
+            if self.ahead.is_some() && !self.outbox.is_empty() {
+                // Two chunks are what a subscriber may hold.
+                break;
+            }
+            if let Some(chunk) = self.ahead.take() {
+                self.subscription.next_offset = chunk.next_offset;
+                self.outbox.push(chunk.messages);
+                continue;
+            }
             let from = self.subscription.next_offset;
             match self.subscription.follower.find(from) {
                 Found::AtEnd => {
@@ -219,9 +232,7 @@ impl<'a> Session<'a> {
                 }
                 Found::Behind(first) if !self.skips() => {
                     debug_assert!(from < first);
-                    let Subscription { selection, .. } = &self.subscription;
-                    let Context { history, readers, .. } = &**self.context;
-                    self.catch_up.go_on(from, selection, history, readers);
+                    self.read_on(from);
                     break;
                 }
                 Found::Behind(_) => self.skip(),
@@ -233,7 +244,25 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        self.read_ahead();
         Ok(())
+    }
+
+    fn read_on(&mut self, from: u64) {
+        let Context { history, readers, .. } = &**self.context;
+        self.catch_up.go_on(from, &self.subscription.selection, history, readers);
+    }
+
+    /// Has the log read while the socket takes what is in the outbox: one chunk, and only by who holds the turn.
+    fn read_ahead(&mut self) {
+        let from = self.subscription.next_offset;
+        if self.ahead.is_none()
+            && self.catch_up.has_turn()
+            && matches!(self.subscription.follower.find(from), Found::Behind(_))
+            && !self.skips()
+        {
+            self.read_on(from);
+        }
     }
 
     /// Whether what lies far behind is not sent any more.
@@ -285,8 +314,7 @@ impl<'a> Session<'a> {
             tracing::error!(%error, next_offset = self.subscription.next_offset, "a subscriber cannot be served");
             self.with_position(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read"))
         })?;
-        self.subscription.next_offset = chunk.next_offset;
-        self.outbox.push(chunk.messages);
+        self.ahead = Some(chunk);
         Ok(())
     }
 

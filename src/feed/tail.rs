@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
 use crate::archive::Commit;
-use crate::frame::{FramePriority, FrameRef, Frames, Selection, SourceKind};
+use crate::frame::{FramePriority, FrameView, Frames, Selection, SourceKind};
 use crate::wire::Deliver;
 use crate::wire::feed::deliver_bytes;
 
@@ -310,7 +310,7 @@ impl Encoder {
         self.messages.is_empty() || self.messages.len() + bytes <= PIECE_BYTES
     }
 
-    fn push(&mut self, frame: FrameRef<'_>, bytes: usize) {
+    fn push(&mut self, frame: FrameView<'_>, bytes: usize) {
         let offset = self.first_offset + self.marks.len() as u64;
         if self.messages.capacity() == 0 {
             // No more than will be used: a piece keeps all of it.
@@ -320,8 +320,8 @@ impl Encoder {
         Deliver::encode(offset, frame, &mut self.messages);
         self.marks.push(Mark {
             end: self.messages.len() as u32,
-            source_id: frame.source_id,
-            kind: frame.source_kind,
+            source_id: frame.origin.stream.source_id,
+            kind: frame.origin.stream.source_kind,
             priority: frame.priority,
         });
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Frame, FrameFlags, FramePriority, Origin, SourceKind};
+use super::{Frame, FrameFlags, FramePriority, FrameView, Origin};
 
 /// What a frame has for itself: its header, and where in the run's buffer its payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,31 +41,6 @@ struct Read {
     received_ns: i64,
     bytes: Bytes,
     heads: Vec<Head>,
-}
-
-/// A frame where it lies. It has the fields of [`Frame`], and costs nothing to make.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameRef<'a> {
-    /// The satellite or recording.
-    pub source_id: u32,
-    /// Live or replayed.
-    pub source_kind: SourceKind,
-    /// The lane.
-    pub priority: FramePriority,
-    /// Marks of the sender.
-    pub flags: FrameFlags,
-    /// Strictly increasing within (epoch, lane).
-    pub sequence: u64,
-    /// Earth reception time, unix nanoseconds, 0 = unknown.
-    pub ert_ns: i64,
-    /// When the daemon read it from the socket, unix nanoseconds.
-    pub received_ns: i64,
-    /// Station and epoch.
-    pub origin: &'a Arc<Origin>,
-    /// The content.
-    pub payload: &'a [u8],
-    /// What the payload is a part of.
-    buffer: &'a Bytes,
 }
 
 impl Run {
@@ -128,8 +103,8 @@ impl Run {
     }
 
     /// The frames, one after the other.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = FrameRef<'_>> {
-        self.heads().iter().map(|head| self.frame(head))
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FrameView<'_>> {
+        self.heads().iter().map(|head| self.view(head))
     }
 
     /// Takes the first `count` frames off.
@@ -159,20 +134,11 @@ impl Run {
         Self::new(origin, self.priority(), self.received_ns(), payloads.freeze(), heads)
     }
 
-    fn frame(&self, head: &Head) -> FrameRef<'_> {
-        let Read { origin, priority, received_ns, bytes, .. } = &*self.read;
-        FrameRef {
-            source_id: origin.stream.source_id,
-            source_kind: origin.stream.source_kind,
-            priority: *priority,
-            flags: head.flags,
-            sequence: head.sequence,
-            ert_ns: head.ert_ns,
-            received_ns: *received_ns,
-            origin,
-            payload: self.payload(head),
-            buffer: bytes,
-        }
+    fn view(&self, head: &Head) -> FrameView<'_> {
+        let Head { sequence, ert_ns, flags, .. } = *head;
+        let Read { ref origin, priority, received_ns, .. } = *self.read;
+        let payload = self.payload(head);
+        FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }
     }
 }
 
@@ -182,41 +148,6 @@ impl From<Frame> for Run {
         let payload_len = payload.len() as u32;
         let head = Head { sequence, ert_ns, payload_at: 0, payload_len, flags };
         Self::new(origin, priority, received_ns, payload, vec![head])
-    }
-}
-
-impl FrameRef<'_> {
-    /// A frame that can be kept; its payload keeps the buffer it lies in.
-    #[must_use]
-    pub fn to_frame(&self) -> Frame {
-        Frame {
-            source_id: self.source_id,
-            source_kind: self.source_kind,
-            priority: self.priority,
-            flags: self.flags,
-            sequence: self.sequence,
-            ert_ns: self.ert_ns,
-            received_ns: self.received_ns,
-            origin: Arc::clone(self.origin),
-            payload: self.buffer.slice_ref(self.payload),
-        }
-    }
-}
-
-impl<'a> From<&'a Frame> for FrameRef<'a> {
-    fn from(frame: &'a Frame) -> Self {
-        Self {
-            source_id: frame.source_id,
-            source_kind: frame.source_kind,
-            priority: frame.priority,
-            flags: frame.flags,
-            sequence: frame.sequence,
-            ert_ns: frame.ert_ns,
-            received_ns: frame.received_ns,
-            origin: &frame.origin,
-            payload: &frame.payload,
-            buffer: &frame.payload,
-        }
     }
 }
 
@@ -247,7 +178,7 @@ impl Frames {
     }
 
     /// The frames, one after the other.
-    pub fn iter(&self) -> impl Iterator<Item = FrameRef<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = FrameView<'_>> {
         self.runs.iter().flat_map(Run::iter)
     }
 }
@@ -294,7 +225,7 @@ pub(crate) fn joined(frames: &[Frame]) -> Option<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Station, StreamKey};
+    use crate::frame::{SourceKind, Station, StreamKey};
 
     fn run() -> Run {
         let stream =

@@ -66,10 +66,10 @@ fn log(frames: &Frames) {
     }
     for frame in frames.iter() {
         tracing::debug!(
-            source = frame.source_id,
+            source = frame.origin.stream.source_id,
             seq = frame.sequence,
             priority = %frame.priority,
-            kind = %frame.source_kind,
+            kind = %frame.origin.stream.source_kind,
             "processed"
         );
     }

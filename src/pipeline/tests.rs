@@ -54,7 +54,7 @@ impl Front {
 
     async fn next(&mut self) -> Vec<(u32, FramePriority, u64)> {
         let batch = self.fan_in.next_batch().await.unwrap_or_default();
-        batch.iter().map(|frame| (frame.source_id, frame.priority, frame.sequence)).collect()
+        batch.iter().map(|frame| (frame.origin.stream.source_id, frame.priority, frame.sequence)).collect()
     }
 }
 
@@ -383,7 +383,7 @@ proptest! {
             while let Some(batch) = front.fan_in.next_batch().await {
                 taken += batch.len();
                 for frame in batch.iter() {
-                    left[frame.source_id as usize][frame.priority.lane()].push(frame.sequence);
+                    left[frame.origin.stream.source_id as usize][frame.priority.lane()].push(frame.sequence);
                 }
             }
             assert_eq!(taken, pushed);

@@ -11,7 +11,9 @@ use super::{
     ORIGIN_HEADER_BYTES, run_charge,
 };
 use crate::archive::Durable;
-use crate::frame::{Frame, FrameFlags, FramePriority, Frames, Origin, Run, SourceKind, Station, StreamKey};
+use crate::frame::{
+    Frame, FrameFlags, FramePriority, FrameView, Frames, Origin, Run, SourceKind, Station, StreamKey,
+};
 
 /// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
 /// not counted.
@@ -298,9 +300,27 @@ impl FrameIter {
         self.at += header.frame_len();
         Some(header.frame(Arc::clone(origin), self.body.slice(payload_at..self.at)))
     }
+
+    /// As [`Iterator::next`], without a counted reference to the block.
+    pub(in crate::archive) fn next_view(&mut self) -> Option<Option<FrameView<'_>>> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.at;
+        let header = self.body.get(at..self.frames_end).and_then(FrameHeader::read);
+        let Some((header, origin)) =
+            header.and_then(|header| Some((header, self.origins.get(usize::from(header.origin))?)))
+        else {
+            self.left = 0;
+            return Some(None);
+        };
+        self.at += header.frame_len();
+        let FrameHeader { priority, flags, sequence, ert_ns, received_ns, .. } = header;
+        let payload = &self.body[at + FRAME_HEADER_BYTES..self.at];
+        Some(Some(FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }))
+    }
 }
 
 /// What lies before the payload of a frame.
+#[derive(Clone, Copy)]
 pub(in crate::archive) struct FrameHeader {
     payload_len: usize,
     /// Index into the block's origin table.
@@ -315,7 +335,9 @@ pub(in crate::archive) struct FrameHeader {
 impl FrameHeader {
     /// Reads the header at the start of `bytes`; `None` if they do not hold the whole frame.
     pub(in crate::archive) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
+        // One look at the length, and none for each field: this is done for every frame that is read.
+        let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+        let mut cursor = Cursor(header);
         let header = Self {
             payload_len: cursor.u32()? as usize,
             origin: cursor.u16()?,
@@ -325,8 +347,7 @@ impl FrameHeader {
             ert_ns: cursor.i64()?,
             received_ns: cursor.i64()?,
         };
-        cursor.take(header.payload_len)?;
-        Some(header)
+        (header.payload_len <= rest.len()).then_some(header)
     }
 
     /// Bytes of the frame, payload included.

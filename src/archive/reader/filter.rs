@@ -1,6 +1,6 @@
 //! What is asked of a reader.
 
-use crate::frame::{Frame, Selection};
+use crate::frame::{FrameView, Selection};
 
 /// Which frames to read. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,10 @@ pub struct Filter {
 
 impl Filter {
     /// Whether `frame` is taken, wherever it lies in the log.
-    pub(super) fn takes(&self, frame: &Frame) -> bool {
+    pub(super) fn takes(&self, frame: &FrameView<'_>) -> bool {
+        let stream = &frame.origin.stream;
         self.from_received_ns.is_none_or(|from| frame.received_ns >= from)
             && self.to_received_ns.is_none_or(|to| frame.received_ns < to)
-            && self.selection.takes(frame)
+            && self.selection.takes_stream(stream.source_id, stream.source_kind, frame.priority)
     }
 }

@@ -41,6 +41,17 @@ pub enum Item {
     Expired(Range<u64>),
 }
 
+/// Why a [`Reader`](super::Reader) shows no more frames.
+#[derive(Clone, Debug)]
+pub enum Visited {
+    /// The visitor has enough, or the limit is reached.
+    Enough,
+    /// Frames are missing: anything but a frame.
+    Gap(Item),
+    /// There are no more, by now.
+    End,
+}
+
 /// Why reading ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::frame::{Frame, FrameFlags, FramePriority, FrameRef, Origin, SourceKind, Station, StreamKey};
+use crate::frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
 use crate::wire::fields::Fields;
 use crate::wire::{WireError, framing, kind};
 
@@ -66,31 +66,32 @@ impl Deliver {
     }
 
     /// Appends the message for `frame` at `offset`, with its length prefix.
-    pub fn encode<'a>(offset: u64, frame: impl Into<FrameRef<'a>>, out: &mut BytesMut) {
+    pub fn encode<'a>(offset: u64, frame: impl Into<FrameView<'a>>, out: &mut BytesMut) {
         let frame = frame.into();
-        let station = frame.origin.stream.station.as_str().as_bytes();
+        let stream = &frame.origin.stream;
+        let station = stream.station.as_str().as_bytes();
         let header_len = DELIVER_FIXED_BYTES + station.len();
         let body_len = header_len + frame.payload.len();
         let mut header = [0; framing::PREFIX_BYTES + DELIVER_FIXED_BYTES];
         header[0..4].copy_from_slice(&(body_len as u32).to_be_bytes());
         header[4..8].copy_from_slice(&[kind::DELIVER, frame.priority as u8, header_len as u8, frame.flags.0]);
-        header[8..12].copy_from_slice(&frame.source_id.to_be_bytes());
+        header[8..12].copy_from_slice(&stream.source_id.to_be_bytes());
         header[12..20].copy_from_slice(&offset.to_be_bytes());
         header[20..28].copy_from_slice(&frame.sequence.to_be_bytes());
         header[28..36].copy_from_slice(&frame.origin.epoch.to_be_bytes());
         header[36..44].copy_from_slice(&frame.ert_ns.to_be_bytes());
         header[44..52].copy_from_slice(&frame.received_ns.to_be_bytes());
-        header[52..56].copy_from_slice(&[frame.source_kind as u8, station.len() as u8, 0, 0]);
+        header[52..56].copy_from_slice(&[stream.source_kind as u8, station.len() as u8, 0, 0]);
         out.reserve(framing::PREFIX_BYTES + body_len);
-        out.put_slice(&header);
-        out.put_slice(station);
-        out.put_slice(frame.payload);
+        out.extend_from_slice(&header);
+        out.extend_from_slice(station);
+        out.extend_from_slice(frame.payload);
     }
 }
 
 /// Bytes that [`Deliver::encode`] appends for `frame`.
 #[must_use]
-pub fn deliver_bytes<'a>(frame: impl Into<FrameRef<'a>>) -> usize {
+pub fn deliver_bytes<'a>(frame: impl Into<FrameView<'a>>) -> usize {
     let frame = frame.into();
     let station = frame.origin.stream.station.as_str().len();
     framing::PREFIX_BYTES + DELIVER_FIXED_BYTES + station + frame.payload.len()

@@ -1,0 +1,53 @@
+//! A frame as it lies in somebody else's memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Frame, FrameFlags, FramePriority, Origin};
+
+/// A frame that is borrowed: who only passes its bytes on needs no more, and pays for no counted reference.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameView<'a> {
+    /// The lane.
+    pub priority: FramePriority,
+    /// Marks of the sender.
+    pub flags: FrameFlags,
+    /// Strictly increasing within (epoch, lane).
+    pub sequence: u64,
+    /// Earth reception time, unix nanoseconds, 0 = unknown.
+    pub ert_ns: i64,
+    /// When the daemon read it from the socket, unix nanoseconds.
+    pub received_ns: i64,
+    /// Source, station and epoch.
+    pub origin: &'a Arc<Origin>,
+    /// The content.
+    pub payload: &'a [u8],
+}
+
+impl FrameView<'_> {
+    /// A frame that can be kept; its payload is copied.
+    #[must_use]
+    pub fn to_frame(&self) -> Frame {
+        let Self { priority, flags, sequence, ert_ns, received_ns, .. } = *self;
+        Frame {
+            source_id: self.origin.stream.source_id,
+            source_kind: self.origin.stream.source_kind,
+            priority,
+            flags,
+            sequence,
+            ert_ns,
+            received_ns,
+            origin: Arc::clone(self.origin),
+            payload: Bytes::copy_from_slice(self.payload),
+        }
+    }
+}
+
+impl<'a> From<&'a Frame> for FrameView<'a> {
+    fn from(frame: &'a Frame) -> Self {
+        let Frame { priority, flags, sequence, ert_ns, received_ns, .. } = *frame;
+        let (origin, payload) = (&frame.origin, &*frame.payload);
+        Self { priority, flags, sequence, ert_ns, received_ns, origin, payload }
+    }
+}
