@@ -302,17 +302,29 @@ impl Drop for AppenderGuard {
 
 impl Appender {
     /// Hands `batch`, at most [`BATCH_FRAMES_MAX`] frames, to the commit thread; waits while the block being gathered
-    /// is full.
+    /// for its lane is full.
     ///
-    /// The frames are not yet durable: the [`CommitObserver`] tells when. Batches of one caller keep their order.
+    /// The frames are not yet durable: the [`CommitObserver`] tells when. Within a lane, batches of one caller keep
+    /// their order; emergencies lie in blocks of their own and go first.
     ///
     /// # Errors
     /// [`AppendError::Failed`] once storage has failed, [`AppendError::Oversized`] for a batch over the limits.
     ///
     /// # Cancel safety
-    /// Cancel safe: if it is dropped before it returned, the batch was not handed over.
+    /// Cancel safe for a batch of one lane: if it is dropped before it returned, the batch was not handed over.
     pub async fn append(&self, batch: Frames) -> Result<(), AppendError> {
         self.0.0.push(batch).await
+    }
+
+    /// Whether routine frames are taken without waiting; also when they would be refused.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.0.0.has_room()
+    }
+
+    /// Waits until [`Self::has_room`]. Cancel safe.
+    pub async fn room(&self) {
+        self.0.0.room().await;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Storage
 use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::Tail;
-use crate::ingest::{Books, Context, Registry, StreamTable};
+use crate::ingest::{self, Books, Context, Registry, StreamTable};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
@@ -152,6 +152,7 @@ impl Daemon {
             credentials: config.ingest_credentials(),
             router: router.clone(),
             books: Arc::clone(&books),
+            buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
         let (registry, registry_handle) = Registry::start(context, table, Arc::clone(&sources));

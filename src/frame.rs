@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod read;
 mod run;
 mod selection;
 mod view;
 
+pub use read::{BufferPool, ReadBuffer};
 #[cfg(test)]
 pub(crate) use run::joined;
 pub use run::{Frames, Head, Run};

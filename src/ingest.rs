@@ -14,6 +14,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::frame::BufferPool;
+
 pub mod books;
 pub mod registry;
 mod session;
@@ -70,6 +72,15 @@ impl IngestConfig {
     }
 }
 
+/// Buffers that wait to be read into, at most; with what was noted of their frames about 10 MB.
+const FREE_BUFFERS_MAX: usize = 64;
+
+/// A pool of the buffers that sessions read into.
+#[must_use]
+pub fn buffers() -> Arc<BufferPool> {
+    BufferPool::new(session::input::READ_BYTES, FREE_BUFFERS_MAX)
+}
+
 /// What every session shares.
 #[derive(Debug)]
 pub struct Context {
@@ -81,6 +92,8 @@ pub struct Context {
     pub router: crate::pipeline::Router,
     /// The books of all streams together.
     pub books: Arc<Books>,
+    /// What sessions read into.
+    pub buffers: Arc<BufferPool>,
     /// Turns true when the daemon drains.
     pub shutdown: tokio::sync::watch::Receiver<bool>,
 }

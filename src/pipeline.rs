@@ -56,6 +56,17 @@ pub trait Output: Send {
     /// # Errors
     /// [`OutputGone`] when nothing will ever be taken again.
     fn append(&mut self, batch: Frames) -> impl Future<Output = Result<(), OutputGone>> + Send;
+
+    /// Whether routine frames are taken without waiting. While they are not, they stay in their queues, so that none is
+    /// in hand when an emergency comes.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Waits until [`Output::has_room`]. Cancel safe.
+    fn room(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// The archive takes no more frames; its own error says why.

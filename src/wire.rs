@@ -32,7 +32,7 @@ pub use error::{ErrorCode, WireError};
 pub use feed::{
     Deliver, FeedMessage, Gap, GapReason, Policy, Start, Subscribe, Subscribed, SubscriberMessage,
 };
-pub use framing::{HANDSHAKE_BODY_BYTES_MAX, next_body, take_bodies};
+pub use framing::{HANDSHAKE_BODY_BYTES_MAX, cut, next_body, take_bodies};
 pub use hello::{Hello, HelloFlags, Welcome};
 
 /// The one version of the protocol spoken here.

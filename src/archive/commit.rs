@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::format::{BlockEncoder, BlockKind};
-use super::gather::{Gather, Next};
+use super::gather::{Block, Gather, Next};
 use super::positions::PositionTable;
 use super::segment::BlockContent;
 use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::upkeep::Link;
 use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, Status, Summary};
-use crate::frame::Frames;
 
 /// After this long without a commit the last one is attested.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
@@ -60,7 +59,6 @@ pub(super) struct Committer<O> {
 pub(super) struct Log {
     space: Space,
     table: PositionTable,
-    encoder: BlockEncoder,
     durable: Vec<Durable>,
     /// Offset behind the last durable frame.
     next_offset: u64,
@@ -77,15 +75,15 @@ pub(super) struct Log {
 impl<O: CommitObserver> Committer<O> {
     /// Runs until the appenders are gone and everything is durable, or until storage fails.
     pub(super) fn run(mut self) -> Result<Summary, StorageError> {
-        let mut batches = Vec::new();
+        let mut block = Block::default();
         loop {
             let deadline = self.log.deadline();
-            match self.gather.next(&mut batches, self.commit_delay, deadline) {
+            match self.gather.next(&mut block, self.commit_delay, deadline) {
                 Next::Commit => {
-                    if !self.commit(&batches)? {
+                    if !self.commit(&mut block)? {
                         break;
                     }
-                    batches.clear();
+                    block.clear();
                 }
                 Next::Timeout => self.log.idle()?,
                 Next::End => break,
@@ -99,11 +97,11 @@ impl<O: CommitObserver> Committer<O> {
         Ok(self.log.summary)
     }
 
-    /// Makes `batches` durable and tells everyone; `false` if the archive was abandoned before there was space.
-    fn commit(&mut self, batches: &[Frames]) -> Result<bool, StorageError> {
-        self.log.encoder.encode(batches);
+    /// Makes `block` durable and tells everyone; `false` if the archive was abandoned before there was space.
+    fn commit(&mut self, Block { encoder, batches, .. }: &mut Block) -> Result<bool, StorageError> {
+        encoder.finish();
         let started = Instant::now();
-        while !self.log.write()? {
+        while !self.log.write(encoder)? {
             // What is in hand is kept, and the senders wait, until there is space again.
             self.publish();
             self.outlets.stats.space_waits.fetch_add(1, Relaxed);
@@ -116,9 +114,8 @@ impl<O: CommitObserver> Committer<O> {
         self.log.space.current.sync()?;
         self.link.check()?;
         let first_offset = self.log.next_offset;
-        let bytes = self.log.encoder.len();
-        self.log.committed();
-        self.count(bytes, written - started, written.elapsed());
+        self.log.committed(encoder);
+        self.count(encoder, written - started, written.elapsed());
         self.outlets.watermark.send_replace(self.log.next_offset);
         self.observer.committed(&Commit {
             first_offset,
@@ -129,10 +126,10 @@ impl<O: CommitObserver> Committer<O> {
         Ok(true)
     }
 
-    fn count(&self, bytes: u64, write: Duration, sync: Duration) {
+    fn count(&self, block: &BlockEncoder, write: Duration, sync: Duration) {
         let stats = &self.outlets.stats;
-        stats.frames.fetch_add(self.log.encoder.frame_count(), Relaxed);
-        stats.bytes.fetch_add(bytes, Relaxed);
+        stats.frames.fetch_add(block.frame_count(), Relaxed);
+        stats.bytes.fetch_add(block.len(), Relaxed);
         stats.write_ns.fetch_add(nanos(write), Relaxed);
         stats.sync_ns.fetch_add(nanos(sync), Relaxed);
         stats.sync_ns_max.fetch_max(nanos(sync), Relaxed);
@@ -180,7 +177,6 @@ impl Log {
         let mut log = Self {
             space,
             table,
-            encoder: BlockEncoder::default(),
             durable: Vec::new(),
             next_offset,
             attested,
@@ -201,15 +197,15 @@ impl Log {
         attest_at.into_iter().chain(self.retry_at).min()
     }
 
-    /// Writes the encoded block; `false` if there is no space now.
-    fn write(&mut self) -> Result<bool, StorageError> {
-        let bytes = self.encoder.len();
+    /// Writes the finished block; `false` if there is no space now.
+    fn write(&mut self, block: &mut BlockEncoder) -> Result<bool, StorageError> {
+        let bytes = block.len();
         let offset = self.next_offset;
         if !self.space.make_room(bytes, &self.table, offset)? {
             return Ok(false);
         }
         let current = &self.space.current;
-        let block = self.encoder.seal(current.segment_id, current.position, offset, offset);
+        let block = block.seal(current.segment_id, current.position, offset, offset);
         match current.write(block) {
             Err(error) if error.is_no_space() => {
                 self.space.revoke();
@@ -219,14 +215,14 @@ impl Log {
         }
     }
 
-    /// Takes note that the block written last is durable.
-    fn committed(&mut self) {
-        self.space.current.position += self.encoder.len();
-        self.next_offset += self.encoder.frame_count();
-        self.summary.frames += self.encoder.frame_count();
-        self.encoder.durable(&mut self.durable);
+    /// Takes note that `block`, written last, is durable.
+    fn committed(&mut self, block: &BlockEncoder) {
+        self.space.current.position += block.len();
+        self.next_offset += block.frame_count();
+        self.summary.frames += block.frame_count();
+        block.durable(&mut self.durable);
         self.table.apply(&self.durable);
-        self.charged += self.encoder.charged();
+        self.charged += block.charged();
         self.attested = false;
         self.last_commit = Instant::now();
     }

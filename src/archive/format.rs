@@ -94,6 +94,7 @@
 //! In a repaired log a hole block stands in the place of the frames it lacks: the block before it ends at `from_offset`.
 
 mod bytes;
+mod crc;
 mod frames;
 mod headers;
 mod positions;

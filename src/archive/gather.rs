@@ -1,4 +1,7 @@
-//! The hand-over from the pipeline to the commit thread: one block's worth of batches, gathered under one lock.
+//! The hand-over from the pipeline to the commit thread: two blocks in the making, one of them for emergencies.
+//!
+//! Frames are encoded as they come, while the commit thread writes and syncs the block before. What waits for it are the
+//! bytes of the next block: of emergencies, which go as soon as the thread is free, or of routine, gathered for a while.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,10 +10,10 @@ use tokio::sync::Notify;
 
 use super::AppendError;
 use super::config::{BATCH_FRAMES_MAX, Limits};
-use super::format::{encoded_len, run_charge};
-use crate::frame::{FramePriority, Frames};
+use super::format::{BlockEncoder, encoded_len, run_charge};
+use crate::frame::{FramePriority, Frames, Run};
 
-/// Batches on their way into the next block.
+/// Blocks on their way to the commit thread.
 pub(super) struct Gather {
     state: Mutex<State>,
     /// Wakes the commit thread.
@@ -23,18 +26,44 @@ pub(super) struct Gather {
 
 #[derive(Default)]
 struct State {
-    batches: Vec<Frames>,
-    bytes: u64,
-    /// When the first batch came.
-    since: Option<Instant>,
-    /// Go now: an emergency is in, or the block is full.
-    due: bool,
+    /// `[emergency, routine]`.
+    blocks: [Block; 2],
+    /// The lane that went last: when both are due, it is the turn of the other.
+    went_last: usize,
     parked: Parked,
     /// No appender is left.
     closed: bool,
     /// The archive was dropped: what cannot be written at once is let go.
     abandoned: bool,
     failed: Option<Arc<str>>,
+}
+
+/// A block in the making, of one lane.
+#[derive(Default)]
+pub(super) struct Block {
+    pub(super) encoder: BlockEncoder,
+    /// What it consists of.
+    pub(super) batches: Vec<Frames>,
+    bytes: u64,
+    /// When the first batch came.
+    since: Option<Instant>,
+}
+
+impl Block {
+    fn push(&mut self, batch: &Frames, size: u64) {
+        self.encoder.push(batch);
+        self.batches.push(batch.clone());
+        self.bytes += size;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Ready for the next.
+    pub(super) fn clear(&mut self) {
+        self.encoder.clear();
+        self.batches.clear();
+        self.bytes = 0;
+        self.since = None;
+    }
 }
 
 /// What the commit thread sleeps for.
@@ -44,14 +73,14 @@ enum Parked {
     No,
     /// For anything at all.
     Idle,
-    /// For the delay to pass, or the block to become due.
+    /// For the delay to pass, or a block to become due.
     Gathering,
 }
 
 /// What the commit thread is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Commit the batches taken.
+    /// Commit the block taken.
     Commit,
     /// Nothing came before the deadline.
     Timeout,
@@ -70,33 +99,52 @@ impl Gather {
         }
     }
 
-    /// Waits for room and adds `batch`. Cancel safe: `batch` is added in the last step or not at all.
+    /// Waits for room and adds `batch`. Cancel safe for a batch of one lane: it is added in the last step or not at all.
     pub(super) async fn push(&self, batch: Frames) -> Result<(), AppendError> {
-        if batch.is_empty() {
-            return Ok(());
+        self.check(&batch)?;
+        let [emergencies, routine] = by_lane(batch);
+        for (priority, batch) in FramePriority::ALL.into_iter().zip([emergencies, routine]) {
+            if !batch.is_empty() {
+                self.push_lane(priority, batch).await?;
+            }
         }
-        let size = self.check(&batch)?;
-        let urgent = batch.runs().iter().any(|run| run.priority() == FramePriority::Emergency);
+        Ok(())
+    }
+
+    async fn push_lane(&self, priority: FramePriority, batch: Frames) -> Result<(), AppendError> {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             // Registered before the look, so that room made in between is not missed.
             room.as_mut().enable();
-            if self.try_push(&batch, size, urgent)? {
+            if self.try_push(priority, &batch)? {
                 return Ok(());
             }
             room.await;
         }
     }
 
-    /// Bytes that `batch` takes in a block at most.
-    fn check(&self, batch: &Frames) -> Result<u64, AppendError> {
-        let (mut charge, mut size) = (0, 0);
-        for run in batch.runs() {
-            let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
-            charge += run_charge(run, payload_bytes);
-            size += encoded_len(run, payload_bytes);
+    /// Whether routine is taken without waiting, or refused for good.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.failed.is_some() || self.fits(&state.blocks[FramePriority::Routine.lane()])
+    }
+
+    /// Waits until [`Self::has_room`]. Cancel safe.
+    pub(super) async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.has_room() {
+                return;
+            }
+            room.await;
         }
+    }
+
+    fn check(&self, batch: &Frames) -> Result<(), AppendError> {
+        let charge: u64 = batch.runs().iter().map(|run| run_charge(run, payload_bytes(run))).sum();
         if batch.len() > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
             return Err(AppendError::Oversized {
                 frames: batch.len(),
@@ -104,25 +152,30 @@ impl Gather {
                 bytes_max: self.block_bytes_max,
             });
         }
-        Ok(size)
+        Ok(())
     }
 
-    fn try_push(&self, batch: &Frames, size: u64, urgent: bool) -> Result<bool, AppendError> {
+    /// A block takes batches until it is full, the last of them as a whole.
+    fn fits(&self, block: &Block) -> bool {
+        block.bytes < self.block_bytes
+    }
+
+    fn try_push(&self, priority: FramePriority, batch: &Frames) -> Result<bool, AppendError> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             return Err(AppendError::Failed(Arc::clone(error)));
         }
-        let fits = state.batches.is_empty() || state.bytes + size <= self.block_bytes;
+        let block = &mut state.blocks[priority.lane()];
+        let fits = self.fits(block);
         if fits {
-            state.batches.push(batch.clone());
-            state.bytes += size;
-            state.since.get_or_insert_with(Instant::now);
+            let size = batch.runs().iter().map(|run| encoded_len(run, payload_bytes(run))).sum();
+            block.push(batch, size);
         }
-        state.due |= urgent || !fits || state.bytes >= self.block_bytes;
+        let is_due = priority == FramePriority::Emergency || !self.fits(block);
         let wake = match state.parked {
             Parked::No => false,
             Parked::Idle => true,
-            Parked::Gathering => state.due,
+            Parked::Gathering => is_due,
         };
         if wake {
             state.parked = Parked::No;
@@ -132,19 +185,22 @@ impl Gather {
         Ok(fits)
     }
 
-    /// Waits until a block is due and moves it to `into`, which must be empty.
-    pub(super) fn next(&self, into: &mut Vec<Frames>, delay: Duration, deadline: Option<Instant>) -> Next {
+    /// Waits until a block is due and exchanges it for `spare`, which must be clear.
+    pub(super) fn next(&self, spare: &mut Block, delay: Duration, deadline: Option<Instant>) -> Next {
         let mut state = self.lock();
         loop {
             if state.abandoned || state.failed.is_some() {
                 return Next::End;
             }
             let now = Instant::now();
-            let until = match state.since {
-                Some(since) if state.due || state.closed || now >= since + delay => {
-                    self.take(state, into);
-                    return Next::Commit;
-                }
+            if let Some(lane) = self.due(&state, now, delay) {
+                state.went_last = lane;
+                std::mem::swap(&mut state.blocks[lane], spare);
+                drop(state);
+                self.room.notify_waiters();
+                return Next::Commit;
+            }
+            let until = match state.blocks[FramePriority::Routine.lane()].since {
                 Some(since) => {
                     state.parked = Parked::Gathering;
                     Some(since + delay)
@@ -161,13 +217,18 @@ impl Gather {
         }
     }
 
-    fn take(&self, mut state: MutexGuard<'_, State>, into: &mut Vec<Frames>) {
-        std::mem::swap(&mut state.batches, into);
-        state.bytes = 0;
-        state.since = None;
-        state.due = false;
-        drop(state);
-        self.room.notify_waiters();
+    /// The lane whose block goes now. Emergencies go first, but routine that is due has its turn after each block of
+    /// them: neither waits for more than one block of the other.
+    fn due(&self, state: &State, now: Instant, delay: Duration) -> Option<usize> {
+        let [emergency, routine] = &state.blocks;
+        let is_routine_due =
+            routine.since.is_some_and(|since| state.closed || !self.fits(routine) || now >= since + delay);
+        match (emergency.since.is_some(), is_routine_due) {
+            (true, true) => Some(1 - state.went_last),
+            (true, false) => Some(FramePriority::Emergency.lane()),
+            (false, true) => Some(FramePriority::Routine.lane()),
+            (false, false) => None,
+        }
     }
 
     /// Sleeps for `pause`, or less when the archive is abandoned or has failed; says whether it was.
@@ -207,14 +268,32 @@ impl Gather {
     pub(super) fn fail(&self, error: Arc<str>) {
         let mut state = self.lock();
         state.failed = Some(error);
-        state.batches.clear();
+        state.blocks = Default::default();
         drop(state);
         self.work.notify_one();
         self.room.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock, and a panic elsewhere must not take the appenders with it.
+        // A panic while it is held is one of the encoder, whose block then never goes: the archive fails with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn payload_bytes(run: &Run) -> usize {
+    run.heads().iter().map(|head| head.payload_len as usize).sum()
+}
+
+/// `batch` by lanes; mostly it is of one, and goes there as it is.
+fn by_lane(batch: Frames) -> [Frames; 2] {
+    let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
+    match batch.runs().iter().filter(is_emergency).count() {
+        0 => [Frames::default(), batch],
+        all if all == batch.runs().len() => [batch, Frames::default()],
+        _ => {
+            let (emergencies, routine): (Vec<Run>, Vec<Run>) =
+                batch.runs().iter().cloned().partition(|run| is_emergency(&run));
+            [emergencies.into(), routine.into()]
+        }
     }
 }

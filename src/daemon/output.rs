@@ -72,6 +72,22 @@ impl Output for DaemonOutput {
             }
         }
     }
+
+    fn has_room(&self) -> bool {
+        self.appender().has_room()
+    }
+
+    async fn room(&self) {
+        self.appender().room().await;
+    }
+}
+
+impl DaemonOutput {
+    const fn appender(&self) -> &Appender {
+        match self {
+            Self::All(appender) | Self::LiveOnly { appender, .. } => appender,
+        }
+    }
 }
 
 async fn archive(appender: &Appender, batch: Frames) -> Result<(), OutputGone> {

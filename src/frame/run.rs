@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-
-use super::{Frame, FrameFlags, FramePriority, FrameView, Origin};
+use super::{BufferPool, Frame, FrameFlags, FramePriority, FrameView, Origin, ReadBuffer};
 
 /// What a frame has for itself: its header, and where in the run's buffer its payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +28,7 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub struct Run {
     read: Arc<Read>,
+    priority: FramePriority,
     from: u32,
     to: u32,
 }
@@ -37,27 +36,40 @@ pub struct Run {
 #[derive(Debug)]
 struct Read {
     origin: Arc<Origin>,
-    priority: FramePriority,
     received_ns: i64,
-    bytes: Bytes,
-    heads: Vec<Head>,
+    buffer: ReadBuffer,
+    /// Where the buffer goes in the end.
+    pool: Option<Arc<BufferPool>>,
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.give(std::mem::take(&mut self.buffer));
+        }
+    }
 }
 
 impl Run {
-    /// The frames whose payloads lie in `bytes` as `heads` say.
+    /// The frames of `origin` that were found in `buffer`, a run for each lane that has some.
+    ///
+    /// With the last of them the buffer goes to `pool`.
     ///
     /// # Panics
-    /// With more than 2^32 frames, and later when a head does not lie in `bytes`.
+    /// With more than 2^32 frames, and later when a head does not lie in the buffer.
     #[must_use]
-    pub fn new(
+    pub fn of_read(
         origin: Arc<Origin>,
-        priority: FramePriority,
         received_ns: i64,
-        bytes: Bytes,
-        heads: Vec<Head>,
-    ) -> Self {
-        let to = u32::try_from(heads.len()).expect("a read holds fewer than 2^32 frames");
-        Self { read: Arc::new(Read { origin, priority, received_ns, bytes, heads }), from: 0, to }
+        buffer: ReadBuffer,
+        pool: Option<Arc<BufferPool>>,
+    ) -> [Option<Self>; 2] {
+        let read = Arc::new(Read { origin, received_ns, buffer, pool });
+        FramePriority::ALL.map(|priority| {
+            let frames = read.buffer.heads[priority.lane()].len();
+            let to = u32::try_from(frames).expect("a read holds fewer than 2^32 frames");
+            (to > 0).then(|| Self { read: Arc::clone(&read), priority, from: 0, to })
+        })
     }
 
     /// The stream and epoch of all frames.
@@ -68,8 +80,8 @@ impl Run {
 
     /// The lane of all frames.
     #[must_use]
-    pub fn priority(&self) -> FramePriority {
-        self.read.priority
+    pub const fn priority(&self) -> FramePriority {
+        self.priority
     }
 
     /// When the daemon read them from the socket, unix nanoseconds.
@@ -93,13 +105,13 @@ impl Run {
     /// What the frames have for themselves.
     #[must_use]
     pub fn heads(&self) -> &[Head] {
-        &self.read.heads[self.from as usize..self.to as usize]
+        &self.read.buffer.heads[self.priority.lane()][self.from as usize..self.to as usize]
     }
 
     /// The payload of the frame with `head`.
     #[must_use]
     pub fn payload(&self, head: &Head) -> &[u8] {
-        &self.read.bytes[head.payload_at as usize..][..head.payload_len as usize]
+        self.read.buffer.payload(head)
     }
 
     /// The frames, one after the other.
@@ -116,28 +128,13 @@ impl Run {
         assert!(count <= self.len(), "{count} frames of a run of {}", self.len());
         let (from, to) = (self.from, self.from + count as u32);
         self.from = to;
-        Self { read: Arc::clone(&self.read), from, to }
-    }
-
-    /// The same frames with their payloads in memory of their own.
-    #[must_use]
-    pub fn compact(&self) -> Self {
-        let bytes = self.heads().iter().map(|head| head.payload_len as usize).sum();
-        let mut payloads = BytesMut::with_capacity(bytes);
-        let mut heads = self.heads().to_vec();
-        for head in &mut heads {
-            let payload_at = payloads.len() as u32;
-            payloads.extend_from_slice(self.payload(head));
-            head.payload_at = payload_at;
-        }
-        let origin = Arc::clone(self.origin());
-        Self::new(origin, self.priority(), self.received_ns(), payloads.freeze(), heads)
+        Self { read: Arc::clone(&self.read), priority: self.priority, from, to }
     }
 
     fn view(&self, head: &Head) -> FrameView<'_> {
         let Head { sequence, ert_ns, flags, .. } = *head;
-        let Read { ref origin, priority, received_ns, .. } = *self.read;
-        let payload = self.payload(head);
+        let Read { ref origin, received_ns, .. } = *self.read;
+        let (priority, payload) = (self.priority, self.payload(head));
         FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }
     }
 }
@@ -146,8 +143,11 @@ impl From<Frame> for Run {
     fn from(frame: Frame) -> Self {
         let Frame { priority, flags, sequence, ert_ns, received_ns, origin, payload, .. } = frame;
         let payload_len = payload.len() as u32;
+        let mut buffer = ReadBuffer { bytes: payload.into(), ..ReadBuffer::default() };
         let head = Head { sequence, ert_ns, payload_at: 0, payload_len, flags };
-        Self::new(origin, priority, received_ns, payload, vec![head])
+        buffer.heads[priority.lane()].push(head);
+        let read = Arc::new(Read { origin, received_ns, buffer, pool: None });
+        Self { read, priority, from: 0, to: 1 }
     }
 }
 
@@ -208,18 +208,16 @@ impl FromIterator<Frame> for Frames {
 #[cfg(test)]
 pub(crate) fn joined(frames: &[Frame]) -> Option<Run> {
     let first = frames.first()?;
-    let mut payloads = BytesMut::new();
-    let mut heads = Vec::new();
+    let mut buffer = ReadBuffer::default();
     for frame in frames {
         assert_eq!((&frame.origin, frame.priority), (&first.origin, first.priority));
         assert_eq!(frame.received_ns, first.received_ns);
-        let (payload_at, payload_len) = (payloads.len() as u32, frame.payload.len() as u32);
-        payloads.extend_from_slice(&frame.payload);
+        let (payload_at, payload_len) = (buffer.bytes.len() as u32, frame.payload.len() as u32);
+        buffer.bytes.extend_from_slice(&frame.payload);
         let Frame { sequence, ert_ns, flags, .. } = *frame;
-        heads.push(Head { sequence, ert_ns, payload_at, payload_len, flags });
+        buffer.heads[first.priority.lane()].push(Head { sequence, ert_ns, payload_at, payload_len, flags });
     }
-    let origin = Arc::clone(&first.origin);
-    Some(Run::new(origin, first.priority, first.received_ns, payloads.freeze(), heads))
+    Run::of_read(Arc::clone(&first.origin), first.received_ns, buffer, None).into_iter().flatten().next()
 }
 
 #[cfg(test)]
@@ -228,6 +226,10 @@ mod tests {
     use crate::frame::{SourceKind, Station, StreamKey};
 
     fn run() -> Run {
+        run_in(None)
+    }
+
+    fn run_in(pool: Option<Arc<BufferPool>>) -> Run {
         let stream =
             StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
         let head = |sequence, payload_at, payload_len| Head {
@@ -237,9 +239,12 @@ mod tests {
             payload_len,
             flags: FrameFlags(2),
         };
-        let heads = vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)];
+        let heads = [vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)], vec![]];
+        let buffer = ReadBuffer { bytes: b"_ab__cde_".to_vec(), heads };
         let origin = Arc::new(Origin { stream, epoch: 5 });
-        Run::new(origin, FramePriority::Emergency, 11, Bytes::from_static(b"_ab__cde_"), heads)
+        let [emergencies, routine] = Run::of_read(origin, 11, buffer, pool);
+        assert!(routine.is_none());
+        emergencies.expect("three frames")
     }
 
     fn seen(run: &Run) -> Vec<(u64, &[u8])> {
@@ -257,12 +262,23 @@ mod tests {
     }
 
     #[test]
-    fn a_compact_part_holds_its_own_payloads_alone() {
-        let mut part = run();
-        let _ = part.split_to(1);
-        let compact = part.compact();
-        assert_eq!(seen(&compact), seen(&part));
-        assert_eq!(compact.read.bytes, b"cde"[..]);
+    fn a_compact_buffer_holds_the_payloads_alone() {
+        let compact = run().read.buffer.compact();
+        assert_eq!(compact.bytes, b"abcde");
+        let again = Run::of_read(Arc::clone(run().origin()), 11, compact, None);
+        assert_eq!(seen(again[0].as_ref().expect("three frames")), seen(&run()));
+    }
+
+    #[test]
+    fn the_buffer_goes_back_with_the_last_frame() {
+        let pool = BufferPool::new(9, 1);
+        let mut run = run_in(Some(Arc::clone(&pool)));
+        let at = run.read.buffer.bytes.as_ptr();
+        let last = run.split_to(2);
+        drop(run);
+        assert_ne!(pool.take().bytes.as_ptr(), at, "a part of the run still needs it");
+        drop(last);
+        assert_eq!(pool.take().bytes.as_ptr(), at);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -19,14 +19,14 @@ use super::registry::{Opened, Registry};
 use crate::actor::{Mailbox, Received};
 use crate::connection::clock::{Clock, Due};
 use crate::connection::closing::say_error;
-use crate::frame::{Run, unix_now_ns};
+use crate::frame::{ReadBuffer, Run, unix_now_ns};
 use crate::pipeline::{SessionId, Stop};
-use crate::wire::{ClientMessage, ErrorCode, WireError, take_bodies};
+use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
 
 mod closing;
 mod credit;
 mod handshake;
-mod input;
+pub(super) mod input;
 mod intake;
 mod outbox;
 
@@ -66,7 +66,7 @@ pub(super) async fn run(
         say_error(&mut socket, BytesMut::new(), &error).await;
         return Err(Ended::Error(error));
     }
-    let mut input = Input::new();
+    let mut input = Input::new(Arc::clone(&context.buffers));
     let changed = Arc::new(Notify::new());
     let greeting =
         handshake::Greeting { session_id, peer, changed: &changed, context: &context, registry: &registry };
@@ -167,7 +167,8 @@ impl Session {
     async fn serve(&mut self) -> Result<Settling, Ended> {
         let mut timer = std::pin::pin!(sleep_until(self.clock.next_due()));
         // HELLO may have come with more behind it.
-        self.take_in_buffered()?;
+        let rest = self.input.take_rest();
+        self.take_in(rest)?;
         loop {
             self.refresh();
             if let Phase::Settling(why) = self.phase
@@ -247,8 +248,8 @@ impl Session {
         self.has_read_much = read.bytes >= TURN_BYTES;
         if read.bytes > 0 {
             self.heard(Instant::now());
-            self.take_in_buffered()?;
         }
+        self.take_in(read.buffer)?;
         match read.end {
             None => Ok(read.bytes > 0),
             Some(Err(error)) => Err(Ended::Lost(error)),
@@ -275,23 +276,27 @@ impl Session {
         }
     }
 
-    /// Decodes every whole message in the buffer and hands the frames over, emergencies in a lane of their own.
+    /// Decodes every whole message in `buffer` and hands the frames over, emergencies in a lane of their own.
     ///
     /// What came before an offending message is accepted.
-    fn take_in_buffered(&mut self) -> Result<(), Ended> {
-        let (bodies, mut judged) = take_bodies(&mut self.input.bytes, self.context.config.message_bytes_max);
-        for (at, body) in bodies.iter() {
-            match self.intake.take(at, body) {
+    fn take_in(&mut self, mut buffer: ReadBuffer) -> Result<(), Ended> {
+        let ReadBuffer { bytes, heads } = &mut buffer;
+        let mut bodies = cut(bytes, self.context.config.message_bytes_max);
+        let mut refused = Ok(());
+        for (at, body) in &mut bodies {
+            match self.intake.take(at, body, heads) {
                 Ok(Taken::Frame) => {}
                 Ok(Taken::Other(message)) => self.answer(&message),
                 Err(error) => {
-                    judged = Err(error);
+                    refused = Err(error);
                     break;
                 }
             }
         }
-        self.hand_over(bodies.whole())?;
-        judged.map_err(Ended::Error)
+        let (end, judged) = bodies.end();
+        self.input.keep(&mut buffer, end);
+        self.hand_over(buffer)?;
+        refused.and(judged).map_err(Ended::Error)
     }
 
     fn answer(&mut self, message: &ClientMessage) {
@@ -302,10 +307,9 @@ impl Session {
         }
     }
 
-    /// Hands over what was accepted of `read`.
-    fn hand_over(&mut self, read: &Bytes) -> Result<(), Ended> {
-        let pinned_bytes = read.len().max(self.input.pinned_bytes());
-        let batch = self.intake.take_batch(read, pinned_bytes, &self.opened.origin, unix_now_ns());
+    /// Hands over the frames of `buffer`.
+    fn hand_over(&mut self, buffer: ReadBuffer) -> Result<(), Ended> {
+        let batch = self.intake.take_batch(buffer, self.input.pool(), &self.opened.origin, unix_now_ns());
         let Some(batch) = batch else {
             return Ok(());
         };

@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::guard::{GUARD_FRAMES_MAX, Guard};
 use super::queue::{SourceQueue, Turn};
 use super::stats::Counters;
-use super::{BATCH_BYTES_MAX, PROCESSOR_FRAMES_MAX};
+use super::{BATCH_BYTES_MAX, Output, PROCESSOR_FRAMES_MAX};
 use crate::frame::{FramePriority, Frames, Run};
 
 /// Most frames of one source before the next source of the lane has its turn.
@@ -58,11 +58,13 @@ impl Sources {
         self.wake.notify_one();
     }
 
-    /// Whose turn it is: routine only while no emergency waits anywhere.
-    fn first(&self) -> Option<(FramePriority, Arc<SourceQueue>)> {
+    /// Whose turn it is: routine only while no emergency waits anywhere, and if `routine` goes at all.
+    fn first(&self, routine: bool) -> Option<(FramePriority, Arc<SourceQueue>)> {
         let mut lists = self.lock();
-        FramePriority::ALL
-            .into_iter()
+        let lanes = if routine { &FramePriority::ALL[..] } else { &[FramePriority::Emergency] };
+        lanes
+            .iter()
+            .copied()
             .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|queue| (priority, queue)))
     }
 
@@ -140,11 +142,14 @@ impl FanIn {
 
     /// Waits for frames and takes the next batch, all of one lane; `None` when the sources are finished and dry.
     ///
+    /// Routine is taken only while `output` has room for it.
+    ///
     /// # Cancel safety
     /// Cancel safe: frames leave their queues in the very poll that returns them.
-    pub async fn next_batch(&mut self) -> Option<Frames> {
+    pub async fn next_batch(&mut self, output: &impl Output) -> Option<Frames> {
         loop {
-            let batch = Frames::from(self.take(Instant::now()));
+            let has_room = output.has_room();
+            let batch = Frames::from(self.take(Instant::now(), has_room));
             if !batch.is_empty() {
                 self.counters.add_routed(batch.len());
                 return Some(batch);
@@ -155,13 +160,14 @@ impl FanIn {
             tokio::select! {
                 () = self.sources.wake.notified() => {}
                 () = self.gate.changed() => {}
+                () = output.room(), if !has_room => {}
             }
         }
     }
 
     /// Takes what goes next; empty when nothing may go now.
-    fn take(&mut self, now: Instant) -> Vec<Run> {
-        if self.guard.is_due(now) {
+    fn take(&mut self, now: Instant, has_room: bool) -> Vec<Run> {
+        if has_room && self.guard.is_due(now) {
             self.guard.reset();
             let mut batch = PartialBatch::new(self.batch_frames_max.min(GUARD_FRAMES_MAX));
             while !batch.is_full()
@@ -173,7 +179,7 @@ impl FanIn {
             }
         }
         let mut batch = PartialBatch::new(self.batch_frames_max);
-        let Some((priority, mut queue)) = self.sources.first() else {
+        let Some((priority, mut queue)) = self.sources.first(has_room) else {
             self.guard.reset();
             return batch.runs;
         };
@@ -183,7 +189,7 @@ impl FanIn {
         {
             queue = next;
         }
-        if priority == FramePriority::Emergency && self.routine_could_go() {
+        if priority == FramePriority::Emergency && has_room && self.routine_could_go() {
             self.guard.kept_out(now);
         } else {
             self.guard.reset();

@@ -42,7 +42,7 @@ impl<O: Output> Processor<O> {
     /// Not cancel safe: a batch in hand would be lost.
     pub async fn run(mut self) -> Result<(), OutputGone> {
         let mut first = 0;
-        while let Some(frames) = self.fan_in.next_batch().await {
+        while let Some(frames) = self.fan_in.next_batch(&self.output).await {
             log(&frames);
             self.fanout.send(Batch { first, frames: frames.clone() });
             first += frames.len() as u64;

@@ -53,8 +53,27 @@ impl Front {
     }
 
     async fn next(&mut self) -> Vec<(u32, FramePriority, u64)> {
-        let batch = self.fan_in.next_batch().await.unwrap_or_default();
+        let batch = self.fan_in.next_batch(&Takes(true)).await.unwrap_or_default();
         batch.iter().map(|frame| (frame.origin.stream.source_id, frame.priority, frame.sequence)).collect()
+    }
+}
+
+/// An output that has room for routine, or never any.
+struct Takes(bool);
+
+impl Output for Takes {
+    async fn append(&mut self, _batch: Frames) -> Result<(), OutputGone> {
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.0
+    }
+
+    async fn room(&self) {
+        if !self.0 {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -93,6 +112,23 @@ async fn an_emergency_overtakes_all_routine_that_waits_at_every_source() {
     assert_eq!(front.next().await.len(), PROCESSOR_FRAMES_MAX);
     push(&queues[47], [frame(47, Emergency, 1000)]);
     assert_eq!(front.next().await[0], (47, Emergency, 1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_without_room_for_routine_is_given_emergencies() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    push(&queue, routine(0, 0..100));
+    let waiting = tokio::time::timeout(Duration::from_secs(5), front.fan_in.next_batch(&Takes(false))).await;
+    assert!(waiting.is_err(), "routine stays in its queue");
+    for sequence in 100..200 {
+        push(&queue, [frame(0, Emergency, sequence)]);
+        let batch = front.fan_in.next_batch(&Takes(false)).await.unwrap_or_default();
+        assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [sequence]);
+        // Longer than routine is ever kept out by emergencies alone: it is the room that is missing.
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(front.next().await[0], (0, Routine, 0));
 }
 
 #[tokio::test]
@@ -180,7 +216,7 @@ async fn a_waiting_fan_in_wakes_when_the_gate_opens() {
     let (limit_tx, limit_rx) = watch::channel(0);
     let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     push(&front.queue(), routine(0, 0..1));
-    let mut next = std::pin::pin!(front.fan_in.next_batch());
+    let mut next = std::pin::pin!(front.fan_in.next_batch(&Takes(true)));
     assert!(futures::poll!(&mut next).is_pending());
     limit_tx.send_replace(1);
     assert_eq!(next.await.map(|batch| batch.len()), Some(1));
@@ -192,7 +228,7 @@ async fn a_dropped_wait_loses_nothing() {
     let queue = front.queue();
     for sequence in 0..100 {
         {
-            let mut next = std::pin::pin!(front.fan_in.next_batch());
+            let mut next = std::pin::pin!(front.fan_in.next_batch(&Takes(true)));
             assert!(futures::poll!(&mut next).is_pending());
             push(&queue, [frame(0, Routine, sequence)]);
         }
@@ -207,7 +243,7 @@ async fn what_is_queued_leaves_before_the_end() {
     push(&queue, routine(0, 0..100));
     front.sources.finish();
     assert_eq!(front.next().await.len() + front.next().await.len(), 100);
-    assert!(front.fan_in.next_batch().await.is_none());
+    assert!(front.fan_in.next_batch(&Takes(true)).await.is_none());
 }
 
 #[tokio::test]
@@ -243,7 +279,7 @@ fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
         });
         let mut left = [0, 0];
         runtime.block_on(async {
-            while let Some(batch) = front.fan_in.next_batch().await {
+            while let Some(batch) = front.fan_in.next_batch(&Takes(true)).await {
                 for frame in batch.iter() {
                     left[frame.priority.lane()] = frame.sequence + 1;
                     assert!(left[0] >= left[1], "routine {} left before its emergency", frame.sequence);
@@ -380,7 +416,7 @@ proptest! {
                 }
             }
             front.sources.finish();
-            while let Some(batch) = front.fan_in.next_batch().await {
+            while let Some(batch) = front.fan_in.next_batch(&Takes(true)).await {
                 taken += batch.len();
                 for frame in batch.iter() {
                     left[frame.origin.stream.source_id as usize][frame.priority.lane()].push(frame.sequence);

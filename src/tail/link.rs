@@ -118,7 +118,7 @@ impl Link {
             std::mem::replace(&mut self.judged, Ok(()))?;
             let (bodies, judged) = take_bodies(&mut self.incoming, self.body_bytes_max);
             self.judged = judged;
-            let is_empty = bodies.whole().is_empty();
+            let is_empty = bodies.is_empty();
             self.bodies = Some(bodies).filter(|_| !is_empty);
             if is_empty && self.judged.is_ok() {
                 return Ok(None);

@@ -19,6 +19,7 @@ pub(super) fn encode(out: &mut BytesMut, write_body: impl FnOnce(&mut BytesMut))
 }
 
 /// Length of the body whose prefix opens `bytes`; `None` while the prefix is incomplete.
+#[inline]
 fn body_length(bytes: &[u8], body_bytes_max: usize) -> Result<Option<usize>, WireError> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else {
         return Ok(None);
@@ -26,12 +27,14 @@ fn body_length(bytes: &[u8], body_bytes_max: usize) -> Result<Option<usize>, Wir
     let claimed = u32::from_be_bytes(*prefix);
     match usize::try_from(claimed) {
         Ok(length) if length <= body_bytes_max => Ok(Some(length)),
-        _ => Err(WireError::new(
-            ErrorCode::TooLarge,
-            format!("message of {claimed} bytes, at most {body_bytes_max} are allowed here"),
-        )
-        .with_detail(u64::from(claimed))),
+        _ => Err(too_large(claimed, body_bytes_max)),
     }
+}
+
+#[cold]
+fn too_large(claimed: u32, body_bytes_max: usize) -> WireError {
+    let text = format!("message of {claimed} bytes, at most {body_bytes_max} are allowed here");
+    WireError::new(ErrorCode::TooLarge, text).with_detail(u64::from(claimed))
 }
 
 /// Takes the first body off `buffer`, without its prefix; `None` while it is incomplete.
@@ -49,6 +52,53 @@ pub fn next_body(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
+/// Finds the whole messages at the front of a buffer: iterate for their bodies, and where in the buffer each begins.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    body_bytes_max: usize,
+    judged: Result<(), WireError>,
+}
+
+/// Begins to cut `bytes`, where bodies may have up to `body_bytes_max`.
+#[must_use]
+pub fn cut(bytes: &[u8], body_bytes_max: usize) -> Cut<'_> {
+    Cut { bytes, at: 0, body_bytes_max, judged: Ok(()) }
+}
+
+impl<'a> Iterator for Cut<'a> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &self.bytes[self.at..];
+        match body_length(rest, self.body_bytes_max) {
+            Ok(Some(length)) => {
+                let body = rest.get(PREFIX_BYTES..PREFIX_BYTES + length)?;
+                let start = self.at + PREFIX_BYTES;
+                self.at = start + length;
+                Some((start, body))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.judged = Err(error);
+                None
+            }
+        }
+    }
+}
+
+impl Cut<'_> {
+    /// Where the message after those found begins, and `too_large` where its prefix claims more than is allowed: the
+    /// messages before it still count.
+    ///
+    /// # Errors
+    /// Beside the position; see above.
+    pub fn end(self) -> (usize, Result<(), WireError>) {
+        (self.at, self.judged)
+    }
+}
+
 /// All whole messages of a buffer as one shared piece of memory: iterate for the bodies.
 ///
 /// Freezing once for all of them, and not once per message, is what keeps a body cheap.
@@ -59,21 +109,10 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// All messages with their prefixes; a slice of any of them keeps all of it in memory.
+    /// Whether there was no whole message.
     #[must_use]
-    pub const fn whole(&self) -> &Bytes {
-        &self.whole
-    }
-
-    /// The bodies, and where each begins in [`Bodies::whole`].
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let mut at = self.at;
-        std::iter::from_fn(move || {
-            let start = at + PREFIX_BYTES;
-            let prefix = self.whole.get(at..)?.first_chunk::<PREFIX_BYTES>()?;
-            at = start + u32::from_be_bytes(*prefix) as usize;
-            Some((start, &self.whole[start..at]))
-        })
+    pub fn is_empty(&self) -> bool {
+        self.whole.is_empty()
     }
 }
 
@@ -81,8 +120,9 @@ impl Iterator for Bodies {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let (start, body) = self.iter().next()?;
-        self.at = start + body.len();
+        let prefix = self.whole.get(self.at..)?.first_chunk::<PREFIX_BYTES>()?;
+        let start = self.at + PREFIX_BYTES;
+        self.at = start + u32::from_be_bytes(*prefix) as usize;
         Some(self.whole.slice(start..self.at))
     }
 }
@@ -92,14 +132,9 @@ impl Iterator for Bodies {
 /// Beside them comes `too_large` where the prefix after them claims more than `body_bytes_max`: the
 /// messages before it still count.
 pub fn take_bodies(buffer: &mut BytesMut, body_bytes_max: usize) -> (Bodies, Result<(), WireError>) {
-    let mut end = 0;
-    let judged = loop {
-        match body_length(&buffer[end..], body_bytes_max) {
-            Ok(Some(length)) if buffer.len() - end >= PREFIX_BYTES + length => end += PREFIX_BYTES + length,
-            Ok(_) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-    };
+    let mut bodies = cut(buffer, body_bytes_max);
+    bodies.by_ref().for_each(drop);
+    let (end, judged) = bodies.end();
     (Bodies { whole: buffer.split_to(end).freeze(), at: 0 }, judged)
 }
 

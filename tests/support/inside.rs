@@ -113,6 +113,7 @@ impl Held {
             credentials: Credentials::default(),
             router,
             books: Arc::clone(&books),
+            buffers: telemetry_aggregator::ingest::buffers(),
             shutdown: shutdown.clone(),
         });
         let (registry, registry_handle) = Registry::start(context, table, sources);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bytes::Cursor;
+use super::crc::combine;
 use super::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
     ORIGIN_HEADER_BYTES, run_charge,
@@ -22,37 +23,43 @@ pub(in crate::archive) fn encoded_len(run: &Run, payload_bytes: usize) -> u64 {
     (run.len() * FRAME_HEADER_BYTES + payload_bytes + ORIGIN_HEADER_BYTES + station) as u64
 }
 
-/// Builds one block of frames at a time in a buffer it keeps.
+/// Builds one block of frames at a time in a buffer it keeps: [`Self::push`], then [`Self::finish`], [`Self::seal`], and
+/// [`Self::clear`] for the next.
 #[derive(Default)]
 pub(in crate::archive) struct BlockEncoder {
+    /// Header, body; empty before the first frame.
     buffer: Vec<u8>,
     origins: OriginTable,
     frame_count: u32,
     received_max_ns: i64,
     charged: u64,
+    frames_crc: RunningCrc,
     body_crc: u32,
 }
 
 /// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
 const CRC_BYTES: usize = 32 << 10;
+/// Where the first frame lies in a block.
+const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
 
 impl BlockEncoder {
-    /// Encodes `batches` as one block but for the header, which [`Self::seal`] puts in when the place is known.
-    pub(in crate::archive) fn encode(&mut self, batches: &[Frames]) {
-        let frames_at = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
-        self.buffer.clear();
-        self.buffer.resize(frames_at, 0);
-        self.origins.clear();
-        self.frame_count = 0;
-        self.received_max_ns = i64::MIN;
-        self.charged = 0;
-        let mut crc = RunningCrc { crc: 0, at: frames_at };
-        for run in batches.iter().flat_map(Frames::runs) {
-            self.push(run);
-            crc.follow(&self.buffer, CRC_BYTES);
+    /// Adds the frames of `batch` to the block.
+    pub(in crate::archive) fn push(&mut self, batch: &Frames) {
+        if self.buffer.is_empty() {
+            self.buffer.resize(FRAMES_AT, 0);
+            self.frames_crc = RunningCrc { crc: 0, at: FRAMES_AT };
+            self.received_max_ns = i64::MIN;
         }
-        let frames_len = (self.buffer.len() - frames_at) as u32;
-        self.buffer[frames_at - FRAMES_PREFIX_BYTES..frames_at - 4]
+        for run in batch.runs() {
+            self.push_run(run);
+            self.frames_crc.follow(&self.buffer, CRC_BYTES);
+        }
+    }
+
+    /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
+    pub(in crate::archive) fn finish(&mut self) {
+        let frames_len = (self.buffer.len() - FRAMES_AT) as u32;
+        self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
             .copy_from_slice(&frames_len.to_le_bytes());
         for origin in &self.origins.origins {
             push_origin(&mut self.buffer, &origin.stream, origin.epoch);
@@ -60,12 +67,21 @@ impl BlockEncoder {
         }
         let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
         self.buffer.resize(padded, 0);
-        crc.follow(&self.buffer, 1);
-        let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..frames_at]);
-        self.body_crc = crc32c::crc32c_combine(prefix_crc, crc.crc, padded - frames_at);
+        self.frames_crc.follow(&self.buffer, 1);
+        // Only now is it known how the body begins.
+        let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..FRAMES_AT]);
+        self.body_crc = combine(prefix_crc, self.frames_crc.crc, padded - FRAMES_AT);
     }
 
-    fn push(&mut self, run: &Run) {
+    /// Forgets the block, but keeps the memory.
+    pub(in crate::archive) fn clear(&mut self) {
+        self.buffer.clear();
+        self.origins.clear();
+        self.frame_count = 0;
+        self.charged = 0;
+    }
+
+    fn push_run(&mut self, run: &Run) {
         let Some(last) = run.heads().last() else { return };
         let origin = self.origins.index(run.origin());
         let lane = &mut self.origins.lanes[usize::from(origin)][run.priority().lane()];
@@ -95,7 +111,7 @@ impl BlockEncoder {
         self.charged
     }
 
-    /// Bytes of the encoded block, header included.
+    /// Bytes of the finished block, header included.
     pub(in crate::archive) fn len(&self) -> u64 {
         self.buffer.len() as u64
     }
@@ -150,6 +166,7 @@ impl BlockEncoder {
 }
 
 /// A checksum that follows a buffer as it grows.
+#[derive(Default)]
 struct RunningCrc {
     crc: u32,
     /// Where it stands.

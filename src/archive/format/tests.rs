@@ -38,7 +38,8 @@ fn golden() -> Vec<u8> {
     }
     push(&mut bytes, BlockKind::Hole, base, &hole().encode());
     let mut encoder = BlockEncoder::default();
-    encoder.encode(&[golden_frames().into()]);
+    encoder.push(&golden_frames().into());
+    encoder.finish();
     let at = bytes.len() as u64;
     bytes.extend_from_slice(encoder.seal(segment_id, at, base, base));
     push(&mut bytes, BlockKind::Attestation, base + 3, &[]);
@@ -111,7 +112,8 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
     let mut encoder = BlockEncoder::default();
     for len in [0, 1, 7, 8, 64, 255] {
         let frame = frame(&origin(1, 1), FramePriority::Routine, 1, len);
-        encoder.encode(&[vec![frame.clone()].into()]);
+        encoder.push(&vec![frame.clone()].into());
+        encoder.finish();
         let taken = encoder.len() + BLOCK_HEADER_BYTES;
         let charge = charge(&frame.origin, len);
         assert_eq!(encoder.charged(), charge);
@@ -127,7 +129,8 @@ fn origins_are_written_once_by_value() {
     // Other addresses, the same origin; and more origins than the address cache has places.
     let frames: Vec<_> =
         (0..2_000).map(|index| routine(&origin(index % 1_000, 1), u64::from(index))).collect();
-    encoder.encode(&[frames.clone().into()]);
+    encoder.push(&frames.clone().into());
+    encoder.finish();
     let block = ::bytes::Bytes::copy_from_slice(encoder.seal(1, 0, 0, 0));
     let header = BlockHeader::decode(&block, 0, Some(1)).unwrap();
     assert_eq!(header.origin_count, 1_000);
@@ -144,7 +147,8 @@ fn origins_are_written_once_by_value() {
 #[test]
 fn a_body_with_sound_checksums_and_senseless_fields_is_refused() {
     let mut encoder = BlockEncoder::default();
-    encoder.encode(&[golden_frames().into()]);
+    encoder.push(&golden_frames().into());
+    encoder.finish();
     let block = encoder.seal(1, 0, 0, 0).to_vec();
     let header = BlockHeader::decode(&block, 0, Some(1)).unwrap();
     let body = &block[BLOCK_HEADER_BYTES as usize..];

@@ -22,7 +22,7 @@ async fn poll<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 #[tokio::test]
-async fn an_emergency_skips_the_delay_and_takes_along_what_waits() {
+async fn an_emergency_skips_the_delay_and_goes_ahead_of_what_waits() {
     let storage = MemStorage::default();
     let mut running = start_on(patient(), storage.clone());
     let a = origin(1, 1);
@@ -30,8 +30,78 @@ async fn an_emergency_skips_the_delay_and_takes_along_what_waits() {
     running.append(vec![routine(&a, 1)]).await;
     assert!(running.commits.try_recv().is_err());
     let seen = running.commit(vec![emergency(&a, 2)]).await;
-    assert_eq!(seen.frames.len(), 3);
+    assert_eq!((seen.first_offset, seen.frames.len()), (0, 1));
     running.finish().await;
+    assert_eq!(sequences(&frames(&storage)), [2, 0, 1]);
+}
+
+/// Stands still in the first commit while `fill` hands over; returns the sequences of the commits that follow.
+async fn commits_behind_one_that_stands(fill: impl AsyncFnOnce(&Running)) -> Vec<Vec<u64>> {
+    let storage = MemStorage::default();
+    let mut running = start_on(Config { commit_delay: Duration::ZERO, ..config() }, storage.clone());
+    let (entered_tx, entered) = mpsc::channel();
+    let (go, go_rx) = mpsc::channel::<()>();
+    let go_rx = std::sync::Mutex::new(go_rx);
+    storage.set_hook(move |op, _| {
+        if op == Op::Sync {
+            _ = entered_tx.send(());
+            _ = go_rx.lock().unwrap().recv();
+        }
+        None
+    });
+    running.append(vec![routine(&origin(9, 1), 0)]).await;
+    entered.recv().unwrap();
+    fill(&running).await;
+    drop(go);
+    let appender = running.appender;
+    drop(appender);
+    running.archive.finish().await.unwrap();
+    let mut commits = Vec::new();
+    while let Some(seen) = running.commits.recv().await {
+        commits.push(seen.frames.iter().map(|frame| frame.sequence).collect());
+    }
+    commits.split_off(1)
+}
+
+#[tokio::test]
+async fn an_emergency_waits_for_the_commit_that_runs_and_no_other() {
+    let a = origin(1, 1);
+    let commits = commits_behind_one_that_stands(async |running| {
+        running.append(vec![routine(&a, 1), routine(&a, 2)]).await;
+        running.append(vec![emergency(&a, 3)]).await;
+        running.append(vec![routine(&a, 4)]).await;
+        running.append(vec![emergency(&a, 5)]).await;
+    })
+    .await;
+    assert_eq!(commits, [vec![3, 5], vec![1, 2, 4]]);
+}
+
+#[tokio::test]
+async fn a_batch_of_both_lanes_goes_as_two_and_keeps_the_order_of_each() {
+    let a = origin(1, 1);
+    let commits = commits_behind_one_that_stands(async |running| {
+        running.append(vec![routine(&a, 1), emergency(&a, 2), routine(&a, 3), emergency(&a, 4)]).await;
+    })
+    .await;
+    assert_eq!(commits, [vec![2, 4], vec![1, 3]]);
+}
+
+#[tokio::test]
+async fn a_full_block_of_routine_has_no_room_until_it_goes() {
+    let a = origin(1, 1);
+    commits_behind_one_that_stands(async |running| {
+        let mut sequence = 1;
+        while running.appender.has_room() {
+            running.append(vec![frame(&a, FramePriority::Routine, sequence, 256)]).await;
+            sequence += 1;
+        }
+        let room = running.appender.room();
+        tokio::pin!(room);
+        assert!(poll(room.as_mut()).await.is_pending());
+        running.append(vec![emergency(&a, 0)]).await;
+        assert!(!running.appender.has_room(), "an emergency has a block of its own");
+    })
+    .await;
 }
 
 #[tokio::test]

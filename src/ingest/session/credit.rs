@@ -35,10 +35,12 @@ impl Credit {
         self.granted = limit;
     }
 
-    /// Whether `limit` is worth a message of its own: a quarter of the window more, or half of it used up.
+    /// Whether `limit` is worth a message of its own: a quarter of the window more, or half as much when half of the
+    /// window is used up.
     pub(super) const fn is_worth_telling(&self, limit: u64) -> bool {
-        limit - self.granted >= self.window / 4
-            || (limit > self.granted && self.granted - self.consumed < self.window / 2)
+        let grown = limit - self.granted;
+        let is_short = self.granted - self.consumed < self.window / 2;
+        grown >= self.window / 4 || (is_short && grown >= self.window / 8)
     }
 
     /// The most the client was told.
@@ -72,7 +74,8 @@ mod tests {
         assert!(!credit.is_worth_telling(1100));
         assert!(credit.is_worth_telling(1250));
         credit.consume(500).unwrap();
-        assert!(credit.is_worth_telling(1001), "the client runs short");
+        assert!(credit.is_worth_telling(1125), "the client runs short");
+        assert!(!credit.is_worth_telling(1124), "but not for so little");
         assert!(!credit.is_worth_telling(1000), "nothing new");
     }
 }

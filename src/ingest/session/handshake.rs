@@ -19,9 +19,7 @@ use crate::ingest::registry::{Opened, Registry};
 use crate::ingest::stream::Speaker;
 use crate::pipeline::router::RouterError;
 use crate::pipeline::{SessionId, SourceInfo, Stop};
-use crate::wire::{
-    ErrorCode, HANDSHAKE_BODY_BYTES_MAX, Hello, HelloFlags, VERSION, Welcome, WireError, next_body,
-};
+use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError};
 
 /// What a handshake needs to know.
 pub(super) struct Greeting<'a> {
@@ -112,20 +110,16 @@ fn draining() -> WireError {
 
 async fn read_hello(socket: &TcpStream, input: &mut Input) -> Result<Hello, Ended> {
     loop {
-        if let Some(body) = next_body(&mut input.bytes, HANDSHAKE_BODY_BYTES_MAX)? {
+        if let Some(body) = input.next_body()? {
             return Ok(Hello::decode(&body)?);
         }
         socket.readable().await?;
-        match input.read_from(socket).end {
+        match input.read_hello(socket) {
             None => {}
-            // What was read before the end may still be a whole HELLO.
-            Some(end) => match next_body(&mut input.bytes, HANDSHAKE_BODY_BYTES_MAX)? {
-                Some(body) => return Ok(Hello::decode(&body)?),
-                None => {
-                    end?;
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
-            },
+            Some(end) => {
+                end?;
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
         }
     }
 }

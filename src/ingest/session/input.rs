@@ -1,36 +1,38 @@
 //! The bytes read from a connection and not yet decoded.
 
 use std::io;
+use std::sync::Arc;
 
-use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::wire::HANDSHAKE_BODY_BYTES_MAX;
-use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
+use crate::frame::{BufferPool, ReadBuffer};
+use crate::wire::framing::{PREFIX_BYTES, cut, missing_bytes};
+use crate::wire::{HANDSHAKE_BODY_BYTES_MAX, WireError};
 
-/// Room made at first, in bytes; an idle connection keeps no more.
-const ROOM_BYTES_MIN: usize = 1024;
-/// Most bytes read before they are decoded: the longest message, within these limits.
-const READ_BYTES_MAX: std::ops::RangeInclusive<usize> = 16 * 1024..=64 * 1024;
+/// Most bytes read before they are decoded, unless a message is longer.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+/// What is read at a time before a session is open.
+const HELLO_BYTES: usize = 512;
+/// The beginning of a message is moved into the next buffer up to this length; a longer one is read on where it lies.
+const MOVED_BYTES_MAX: usize = 16 << 10;
 
-/// A buffer that grows with the traffic.
+/// Reads into buffers of the pool, and keeps the beginning of a message whose rest has not come.
 ///
-/// Payloads are slices of it, so room is used up before new room is made: what a waiting frame pins is what
-/// was received, not what could have been.
+/// A connection that is idle between two messages holds no memory here.
 #[derive(Debug)]
 pub(super) struct Input {
-    pub(super) bytes: BytesMut,
-    room_bytes: usize,
+    pool: Arc<BufferPool>,
+    partial: Vec<u8>,
     body_bytes_max: usize,
-    read_bytes_max: usize,
-    /// What a slice of the last bytes read keeps in memory.
-    allocation_bytes: usize,
 }
 
-/// What a round of reading came to.
+/// What a read came to.
 #[derive(Debug)]
 pub(super) struct Read {
+    /// What is to be decoded; there may be nothing new in it.
+    pub(super) buffer: ReadBuffer,
+    /// Bytes that were read.
     pub(super) bytes: usize,
     /// The peer will send no more, or the connection broke.
     pub(super) end: Option<io::Result<()>>,
@@ -38,79 +40,109 @@ pub(super) struct Read {
 
 impl Input {
     /// Nothing is read yet, and the handshake's limit is in force.
-    pub(super) fn new() -> Self {
-        let read_bytes_max = *READ_BYTES_MAX.start();
-        let body_bytes_max = HANDSHAKE_BODY_BYTES_MAX;
-        let bytes = BytesMut::new();
-        Self { bytes, room_bytes: ROOM_BYTES_MIN, body_bytes_max, read_bytes_max, allocation_bytes: 0 }
+    pub(super) fn new(pool: Arc<BufferPool>) -> Self {
+        Self { pool, partial: Vec::new(), body_bytes_max: HANDSHAKE_BODY_BYTES_MAX }
     }
 
     /// From now on bodies of up to `body_bytes_max` may come.
     pub(super) fn set_limit(&mut self, body_bytes_max: usize) {
         self.body_bytes_max = body_bytes_max;
-        self.read_bytes_max = body_bytes_max.clamp(*READ_BYTES_MAX.start(), *READ_BYTES_MAX.end());
     }
 
-    /// What a payload sliced from the bytes read last keeps in memory.
-    pub(super) const fn pinned_bytes(&self) -> usize {
-        self.allocation_bytes
+    /// Where buffers come from and go to.
+    pub(super) const fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
+    }
+
+    /// Reads a little of what is there, for [`Self::next_body`].
+    pub(super) fn read_hello(&mut self, socket: &TcpStream) -> Option<io::Result<()>> {
+        self.partial.reserve(HELLO_BYTES);
+        match socket.try_read_buf(&mut self.partial) {
+            Ok(0) => Some(Ok(())),
+            Ok(_) => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Takes the first body of what was read so far; `None` while it is incomplete.
+    ///
+    /// # Errors
+    /// `too_large` as soon as its prefix claims more than the limit.
+    pub(super) fn next_body(&mut self) -> Result<Option<Vec<u8>>, WireError> {
+        let mut bodies = cut(&self.partial, self.body_bytes_max);
+        let body = bodies.next().map(|(_, body)| body.to_vec());
+        let (end, judged) = bodies.end();
+        self.partial.drain(..end);
+        judged.map(|()| body)
+    }
+
+    /// What was read with HELLO and lies behind it.
+    pub(super) fn take_rest(&mut self) -> ReadBuffer {
+        self.buffer()
     }
 
     /// Reads what is there, up to a limit: an emergency among it overtakes the rest.
     pub(super) fn read_from(&mut self, socket: &TcpStream) -> Read {
-        let mut read = 0;
-        while read < self.read_bytes_max {
-            let room = self.make_room();
-            match self.read_once(socket, room) {
-                Ok(0) => return Read { bytes: read, end: Some(Ok(())) },
-                Ok(count) => {
-                    read += count;
-                    if count < room {
-                        break;
-                    }
-                    self.room_bytes = (self.room_bytes * 2).min(self.read_bytes_max / 2);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Read { bytes: read, end: Some(Err(error)) },
-            }
+        let mut buffer = self.buffer();
+        let (bytes, end) = match read_once(socket, &mut buffer.bytes) {
+            Ok(0) => (0, Some(Ok(()))),
+            Ok(count) => (count, None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, None),
+            Err(error) => (0, Some(Err(error))),
+        };
+        Read { buffer, bytes, end }
+    }
+
+    /// Keeps what lies from `end` on in `buffer`, the beginning of a message, for the next read.
+    pub(super) fn keep(&mut self, buffer: &mut ReadBuffer, end: usize) {
+        if end == 0 && buffer.bytes.len() > MOVED_BYTES_MAX {
+            std::mem::swap(&mut self.partial, &mut buffer.bytes);
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(&buffer.bytes[end..]);
         }
-        Read { bytes: read, end: None }
     }
 
-    /// One read into `room` bytes. Less than that has emptied the socket, and its readiness is used up: looking again
-    /// would cost a call that finds nothing.
-    fn read_once(&mut self, socket: &TcpStream, room: usize) -> io::Result<usize> {
-        let mut read = Err(io::ErrorKind::WouldBlock.into());
-        // The outcome is in `read`; what `try_io` is told decides about the readiness alone.
-        let _ = socket.try_io(Interest::READABLE, || {
-            read = socket.try_read_buf(&mut self.bytes);
-            match read {
-                Ok(count) if 0 < count && count < room => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-                _ => Ok(()),
-            }
-        });
-        read
-    }
-
-    /// Makes room for the next read, and says how much there is.
+    /// A buffer that begins with what was kept and has room for the rest of it.
     ///
-    /// Nothing is made for a message whose claimed length is beyond the limit: it will be refused.
-    fn make_room(&mut self) -> usize {
-        let needed = missing_bytes(&self.bytes);
-        let needed = if needed > PREFIX_BYTES + self.body_bytes_max { 0 } else { needed };
-        if self.bytes.capacity() - self.bytes.len() < (self.room_bytes / 4).max(1) {
-            self.bytes.reserve(self.room_bytes.max(needed));
-            self.allocation_bytes = self.bytes.capacity();
+    /// No room is made for a message whose claimed length is beyond the limit: it will be refused.
+    fn buffer(&mut self) -> ReadBuffer {
+        let mut buffer = if self.partial.len() > MOVED_BYTES_MAX {
+            ReadBuffer { bytes: std::mem::take(&mut self.partial), ..ReadBuffer::default() }
+        } else {
+            let mut buffer = self.pool.take();
+            buffer.bytes.extend_from_slice(&self.partial);
+            self.partial.clear();
+            buffer
+        };
+        let missing = missing_bytes(&buffer.bytes);
+        if missing <= PREFIX_BYTES + self.body_bytes_max {
+            buffer.bytes.reserve_exact(missing.max(1));
         }
-        self.bytes.capacity() - self.bytes.len()
+        buffer
     }
 
     /// Gives back what an idle connection does not need.
     pub(super) fn shrink(&mut self) {
-        if self.bytes.is_empty() {
-            (self.bytes, self.room_bytes) = (BytesMut::new(), ROOM_BYTES_MIN);
-        }
+        self.partial.shrink_to_fit();
     }
+}
+
+/// One read into the room that `bytes` has. Less than that has emptied the socket, and its readiness is used up:
+/// looking again would cost a call that finds nothing.
+fn read_once(socket: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let room = bytes.capacity() - bytes.len();
+    let mut read = Err(io::ErrorKind::WouldBlock.into());
+    // The outcome is in `read`; what `try_io` is told decides about the readiness alone.
+    let _ = socket.try_io(Interest::READABLE, || {
+        read = socket.try_read_buf(bytes);
+        match read {
+            Ok(count) if 0 < count && count < room => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+            _ => Ok(()),
+        }
+    });
+    read
 }
 
 #[cfg(test)]

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::credit::Credit;
-use crate::frame::{FramePriority, Head, Origin, Run};
+use crate::frame::{BufferPool, FramePriority, Head, Origin, ReadBuffer, Run};
 use crate::wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
 
-/// The payloads of a batch may pin this many times its cost; beyond that they are copied out of the read buffer.
+/// The buffer of a read may weigh this many times what its frames cost; beyond that they are copied out of it.
 const PINNED_FACTOR_MAX: u64 = 2;
 
 /// Judges messages and gathers what is accepted until it is handed over.
@@ -28,32 +26,6 @@ struct Lane {
     accepted_next: u64,
     duplicates: u32,
     credit: Credit,
-    /// What was accepted of this read.
-    heads: Vec<Head>,
-    /// Frames of the read before this one: about so many come again.
-    heads_before: usize,
-}
-
-impl Lane {
-    fn new(accepted_next: u64, window: u64) -> Self {
-        let credit = Credit::new(window);
-        Self { previous: None, accepted_next, duplicates: 0, credit, heads: Vec::new(), heads_before: 0 }
-    }
-
-    fn push(&mut self, head: Head) {
-        if self.heads.capacity() == 0 {
-            self.heads.reserve(self.heads_before);
-        }
-        self.heads.push(head);
-    }
-
-    fn take_heads(&mut self) -> Option<Vec<Head>> {
-        if self.heads.is_empty() {
-            return None;
-        }
-        self.heads_before = self.heads.len();
-        Some(std::mem::take(&mut self.heads))
-    }
 }
 
 /// What the messages of one read came to so far.
@@ -91,21 +63,30 @@ pub(super) enum Taken {
 impl Intake {
     /// Goes on from `accepted_next`; lanes have `windows` of credit unless `no_ack`.
     pub(super) fn new(accepted_next: [u64; 2], windows: [u64; 2], no_ack: bool) -> Self {
-        let [emergency, routine] = [0, 1].map(|lane| Lane::new(accepted_next[lane], windows[lane]));
-        let gathered = Gathered::default();
-        Self { lanes: [emergency, routine], windows, no_ack, said_bye: None, gathered }
+        let lanes = [0, 1].map(|lane| Lane {
+            previous: None,
+            accepted_next: accepted_next[lane],
+            duplicates: 0,
+            credit: Credit::new(windows[lane]),
+        });
+        Self { lanes, windows, no_ack, said_bye: None, gathered: Gathered::default() }
     }
 
-    /// Takes one message body, which lies at `at` in what was read.
+    /// Takes one message body, which lies at `at` in what was read. An accepted frame is noted in `heads`.
     ///
     /// # Errors
     /// What to answer; the message had no effect.
-    pub(super) fn take(&mut self, at: usize, body: &[u8]) -> Result<Taken, WireError> {
+    pub(super) fn take(
+        &mut self,
+        at: usize,
+        body: &[u8],
+        heads: &mut [Vec<Head>; 2],
+    ) -> Result<Taken, WireError> {
         if body.first() != Some(&kind::FRAME) {
             return self.take_control(ClientMessage::decode_control(body)?);
         }
         self.gathered.received += 1;
-        match self.take_frame(at, body) {
+        match self.take_frame(at, body, heads) {
             Ok(()) => Ok(Taken::Frame),
             Err(error) => {
                 self.gathered.rejected = Some(error.code);
@@ -123,7 +104,7 @@ impl Intake {
         Ok(Taken::Other(message))
     }
 
-    fn take_frame(&mut self, at: usize, body: &[u8]) -> Result<(), WireError> {
+    fn take_frame(&mut self, at: usize, body: &[u8], heads: &mut [Vec<Head>; 2]) -> Result<(), WireError> {
         let FrameHeader { priority, flags, header_len, sequence, ert_ns } = FrameHeader::decode(body)?;
         let cost = frame_cost(body.len());
         if self.said_bye.is_some() {
@@ -147,31 +128,31 @@ impl Intake {
         // What is read in one go is far below 4 GiB.
         let payload_at = (at + header_len) as u32;
         let payload_len = (body.len() - header_len) as u32;
-        lane.push(Head { sequence, ert_ns, payload_at, payload_len, flags });
+        heads[priority.lane()].push(Head { sequence, ert_ns, payload_at, payload_len, flags });
         Ok(())
     }
 
-    /// What to hand over of `read`, where the bodies lie; `None` when there was no FRAME.
-    ///
-    /// `pinned_bytes` is what a payload of it keeps in memory.
+    /// What to hand over: the frames noted in `buffer`, which goes to `pool` in the end; `None` when there was no FRAME.
     pub(super) fn take_batch(
         &mut self,
-        read: &Bytes,
-        pinned_bytes: usize,
+        buffer: ReadBuffer,
+        pool: &Arc<BufferPool>,
         origin: &Arc<Origin>,
         received_ns: i64,
     ) -> Option<Batch> {
-        if self.gathered.received == 0 {
-            return None;
-        }
         let Gathered { received, duplicates, rejected, cost } = std::mem::take(&mut self.gathered);
-        let is_pinning = pinned_bytes as u64 > cost.saturating_mul(PINNED_FACTOR_MAX);
-        let lanes = FramePriority::ALL.map(|priority| {
-            let heads = self.lanes[priority.lane()].take_heads()?;
-            let run = Run::new(Arc::clone(origin), priority, received_ns, read.clone(), heads);
-            Some(if is_pinning { run.compact() } else { run })
-        });
-        Some(Batch { lanes, received, duplicates, rejected })
+        let is_pinning = buffer.weight() as u64 > cost.saturating_mul(PINNED_FACTOR_MAX);
+        let lanes = if cost == 0 {
+            pool.give(buffer);
+            [None, None]
+        } else if is_pinning {
+            let compact = buffer.compact();
+            pool.give(buffer);
+            Run::of_read(Arc::clone(origin), received_ns, compact, None)
+        } else {
+            Run::of_read(Arc::clone(origin), received_ns, buffer, Some(Arc::clone(pool)))
+        };
+        (received > 0).then_some(Batch { lanes, received, duplicates, rejected })
     }
 
     /// Whether to read on while frames of cost `queued` wait: credit bounds whoever has some, the windows the rest.

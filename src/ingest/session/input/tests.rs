@@ -1,9 +1,10 @@
-//! What reading takes in memory.
+//! What reading takes in memory, and what becomes of the beginning of a message.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::wire::ErrorCode;
 
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -12,50 +13,106 @@ async fn pair() -> (TcpStream, TcpStream) {
     (ours.unwrap(), theirs.unwrap().0)
 }
 
-async fn read(input: &mut Input, socket: &TcpStream, bytes: usize) {
-    while input.bytes.len() < bytes {
+fn input(limit: usize) -> Input {
+    let mut input = Input::new(BufferPool::new(READ_BYTES, 4));
+    input.set_limit(limit);
+    input
+}
+
+/// Reads until `bytes` lie in one buffer, as a session does that finds no whole message.
+async fn read(input: &mut Input, socket: &TcpStream, bytes: usize) -> ReadBuffer {
+    loop {
         socket.readable().await.unwrap();
-        assert!(input.read_from(socket).end.is_none());
+        let mut read = input.read_from(socket);
+        assert!(read.end.is_none());
+        if read.buffer.bytes.len() >= bytes {
+            return read.buffer;
+        }
+        input.keep(&mut read.buffer, 0);
+        input.pool.give(read.buffer);
     }
+}
+
+fn message(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_be_bytes(), body].concat()
 }
 
 #[tokio::test]
 async fn nothing_is_allocated_for_a_length_beyond_the_limit() {
-    for limit in [None, Some(128 << 10)] {
-        let (mut peer, socket) = pair().await;
-        let mut input = Input::new();
-        if let Some(limit) = limit {
-            input.set_limit(limit);
+    let (mut peer, socket) = pair().await;
+    let mut input = input(128 << 10);
+    peer.write_all(&[&[0xFF; 4][..], &[7; 8192]].concat()).await.unwrap();
+    let buffer = read(&mut input, &socket, 8196).await;
+    assert_eq!(buffer.bytes.capacity(), READ_BYTES);
+}
+
+#[tokio::test]
+async fn a_message_within_the_limit_gets_the_room_it_needs_and_no_more() {
+    let (mut peer, socket) = pair().await;
+    let mut input = input(128 << 10);
+    let sent = message(&[1; 100_000]);
+    let (buffer, ()) = tokio::join!(read(&mut input, &socket, sent.len()), async {
+        for part in sent.chunks(30_000) {
+            peer.write_all(part).await.unwrap();
         }
-        peer.write_all(&[&[0xFF; 4][..], &[7; 8192]].concat()).await.unwrap();
-        read(&mut input, &socket, 8196).await;
-        assert!(input.bytes.capacity() < 64 << 10, "{} bytes of room", input.bytes.capacity());
+    });
+    assert_eq!(buffer.bytes, sent);
+    assert_eq!(buffer.bytes.capacity(), sent.len());
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_message_comes_before_the_rest_of_it() {
+    for kept in [3, 300, MOVED_BYTES_MAX + 1] {
+        let (mut peer, socket) = pair().await;
+        let mut input = input(128 << 10);
+        let sent = [message(b"first"), message(&[7; MOVED_BYTES_MAX + 10])].concat();
+        let first = message(b"first").len();
+        peer.write_all(&sent[..first + kept]).await.unwrap();
+        let mut buffer = read(&mut input, &socket, first + kept).await;
+        input.keep(&mut buffer, first);
+        peer.write_all(&sent[first + kept..]).await.unwrap();
+        let buffer = read(&mut input, &socket, sent.len() - first).await;
+        assert_eq!(buffer.bytes, sent[first..], "{kept} bytes of it were there");
     }
 }
 
 #[tokio::test]
-async fn a_message_within_the_limit_gets_the_room_it_needs() {
+async fn hello_is_taken_and_what_lies_behind_it_stays() {
     let (mut peer, socket) = pair().await;
-    let mut input = Input::new();
-    input.set_limit(128 << 10);
-    peer.write_all(&(100_000u32.to_be_bytes())).await.unwrap();
-    read(&mut input, &socket, 4).await;
-    peer.write_all(&[1; 5000]).await.unwrap();
-    read(&mut input, &socket, 5004).await;
-    assert!(input.bytes.capacity() >= 100_000);
-    assert!(input.pinned_bytes() >= 100_000, "and it is known what a slice of it pins");
+    let mut input = input(100);
+    peer.write_all(&[message(b"hello"), message(b"more")].concat()).await.unwrap();
+    let hello = loop {
+        socket.readable().await.unwrap();
+        assert!(input.read_hello(&socket).is_none());
+        if let Some(hello) = input.next_body().unwrap() {
+            break hello;
+        }
+    };
+    assert_eq!(hello, b"hello");
+    let rest = match input.take_rest() {
+        rest if rest.bytes.is_empty() => read(&mut input, &socket, 8).await,
+        rest => rest,
+    };
+    assert_eq!(rest.bytes, message(b"more"));
 }
 
 #[tokio::test]
-async fn an_idle_connection_keeps_no_more_than_the_least() {
+async fn a_hello_that_claims_too_much_is_refused_by_its_prefix() {
     let (mut peer, socket) = pair().await;
-    let mut input = Input::new();
-    input.set_limit(128 << 10);
-    peer.write_all(&[0; 64 << 10]).await.unwrap();
-    read(&mut input, &socket, 64 << 10).await;
+    let mut input = input(100);
+    peer.write_all(&101u32.to_be_bytes()).await.unwrap();
+    socket.readable().await.unwrap();
+    assert!(input.read_hello(&socket).is_none());
+    assert_eq!(input.next_body().unwrap_err().code, ErrorCode::TooLarge);
+}
+
+#[tokio::test]
+async fn an_idle_connection_holds_no_memory() {
+    let (mut peer, socket) = pair().await;
+    let mut input = input(128 << 10);
+    peer.write_all(&[0; 1 << 10]).await.unwrap();
+    let mut buffer = read(&mut input, &socket, 1 << 10).await;
+    input.keep(&mut buffer, 1 << 10);
     input.shrink();
-    assert_eq!(input.bytes.len(), 64 << 10, "what was not decoded stays");
-    input.bytes.clear();
-    input.shrink();
-    assert_eq!(input.bytes.capacity(), 0);
+    assert_eq!(input.partial.capacity(), 0);
 }

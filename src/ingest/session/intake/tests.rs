@@ -1,6 +1,6 @@
 //! The checks of FRAME, one after the other, and what they leave behind.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::*;
 use crate::frame::{FrameFlags, SourceKind, Station, StreamKey};
@@ -40,23 +40,23 @@ fn frame_of(priority: FramePriority, sequence: u64, payload: Bytes) -> Bytes {
 /// What is read, body by body.
 struct Reading {
     intake: Intake,
-    read: BytesMut,
+    read: ReadBuffer,
 }
 
 impl Reading {
     fn new(accepted_next: [u64; 2], no_ack: bool) -> Self {
-        Self { intake: intake(accepted_next, no_ack), read: BytesMut::new() }
+        Self { intake: intake(accepted_next, no_ack), read: ReadBuffer::default() }
     }
 
     fn take(&mut self, body: Bytes) -> Result<Taken, WireError> {
-        let at = self.read.len();
-        self.read.put_slice(&body);
-        self.intake.take(at, &body)
+        let at = self.read.bytes.len();
+        self.read.bytes.extend_from_slice(&body);
+        self.intake.take(at, &body, &mut self.read.heads)
     }
 
     fn batch(&mut self) -> Option<Batch> {
-        let read = self.read.split().freeze();
-        self.intake.take_batch(&read, 0, &origin(), 99)
+        let read = std::mem::take(&mut self.read);
+        self.intake.take_batch(read, &BufferPool::new(1, 0), &origin(), 99)
     }
 }
 
@@ -150,18 +150,22 @@ fn a_frame_that_cannot_be_read_is_received_and_rejected() {
 /// A frame among much that is skipped must not keep all of it in memory while it waits.
 #[test]
 fn a_payload_is_copied_when_it_would_pin_much_more_than_it_costs() {
-    let mut read = BytesMut::new();
-    read.put_slice(&frame(Routine, 0));
-    let length = read.len();
-    read.put_bytes(0xEE, 60_000);
-    let whole = read.freeze();
-    for (pinned_bytes, is_slice) in [(length, true), (whole.len(), false)] {
-        let mut intake = intake([0; 2], false);
-        intake.take(0, &whole[..length]).unwrap();
-        let batch = intake.take_batch(&whole, pinned_bytes, &origin(), 99).unwrap();
+    let pool = BufferPool::new(60_000, 1);
+    for (skipped_bytes, is_moved) in [(0, false), (59_000, true)] {
+        let (mut intake, mut read) = (intake([0; 2], false), pool.take());
+        if skipped_bytes == 0 {
+            read.bytes = Vec::new();
+        }
+        read.bytes.put_slice(&frame(Routine, 0));
+        read.bytes.put_bytes(0xEE, skipped_bytes);
+        let at = read.bytes.as_ptr_range();
+        let body = frame(Routine, 0);
+        intake.take(0, &body, &mut read.heads).unwrap();
+        let batch = intake.take_batch(read, &pool, &origin(), 99).unwrap();
         let run = batch.lanes[1].as_ref().unwrap();
         let payload = run.iter().next().unwrap().payload;
         assert_eq!(payload, b"payload");
-        assert_eq!(whole.as_ptr_range().contains(&payload.as_ptr()), is_slice, "{pinned_bytes} bytes");
+        assert_eq!(!at.contains(&payload.as_ptr()), is_moved, "{skipped_bytes} bytes skipped");
+        assert_eq!(pool.take().bytes.as_ptr() == at.start, is_moved, "the buffer is used again at once");
     }
 }
