@@ -28,8 +28,8 @@ pub(super) struct Gather {
 struct State {
     /// `[emergency, routine]`.
     blocks: [Block; 2],
-    /// The lane that went last: when both are due, it is the turn of the other.
-    went_last: usize,
+    /// Routine was due when emergencies went: the next turn is its.
+    is_routine_owed: bool,
     parked: Parked,
     /// No appender is left.
     closed: bool,
@@ -193,9 +193,8 @@ impl Gather {
                 return Next::End;
             }
             let now = Instant::now();
-            if let Some(lane) = self.due(&state, now, delay) {
-                state.went_last = lane;
-                std::mem::swap(&mut state.blocks[lane], spare);
+            if let Some(priority) = self.due(&mut state, now, delay) {
+                std::mem::swap(&mut state.blocks[priority.lane()], spare);
                 drop(state);
                 self.room.notify_waiters();
                 return Next::Commit;
@@ -219,16 +218,16 @@ impl Gather {
 
     /// The lane whose block goes now. Emergencies go first, but routine that is due has its turn after each block of
     /// them: neither waits for more than one block of the other.
-    fn due(&self, state: &State, now: Instant, delay: Duration) -> Option<usize> {
+    fn due(&self, state: &mut State, now: Instant, delay: Duration) -> Option<FramePriority> {
         let [emergency, routine] = &state.blocks;
         let is_routine_due =
             routine.since.is_some_and(|since| state.closed || !self.fits(routine) || now >= since + delay);
-        match (emergency.since.is_some(), is_routine_due) {
-            (true, true) => Some(1 - state.went_last),
-            (true, false) => Some(FramePriority::Emergency.lane()),
-            (false, true) => Some(FramePriority::Routine.lane()),
-            (false, false) => None,
+        if emergency.since.is_some() && !(is_routine_due && state.is_routine_owed) {
+            state.is_routine_owed = is_routine_due;
+            return Some(FramePriority::Emergency);
         }
+        state.is_routine_owed = false;
+        is_routine_due.then_some(FramePriority::Routine)
     }
 
     /// Sleeps for `pause`, or less when the archive is abandoned or has failed; says whether it was.

@@ -112,6 +112,7 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
     let mut encoder = BlockEncoder::default();
     for len in [0, 1, 7, 8, 64, 255] {
         let frame = frame(&origin(1, 1), FramePriority::Routine, 1, len);
+        encoder.clear();
         encoder.push(&vec![frame.clone()].into());
         encoder.finish();
         let taken = encoder.len() + BLOCK_HEADER_BYTES;

@@ -14,12 +14,12 @@ async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
     let storage = MemStorage::default();
     let mut running = start(&storage);
     let (a, b) = (origin(1, 7), origin(2, 1 << 63));
-    let batch = vec![routine(&a, 0), emergency(&b, 5), frame(&a, Routine, 9, 0)];
+    let batch = vec![emergency(&b, 5), routine(&a, 0), frame(&a, Routine, 9, 0)];
     let seen = running.commit(batch.clone()).await;
     assert_eq!((seen.first_offset, seen.next_offset), (0, 3));
     let durable =
         |origin, priority, next, frames| Durable { origin: Arc::clone(origin), priority, next, frames };
-    assert_eq!(seen.positions, [durable(&a, Routine, 10, 2), durable(&b, Emergency, 6, 1)]);
+    assert_eq!(seen.positions, [durable(&b, Emergency, 6, 1), durable(&a, Routine, 10, 2)]);
     // The directory is read while the archive runs.
     for (offset, (stored, frame)) in frames(&storage).iter().zip(&batch).enumerate() {
         assert_eq!(stored.offset, offset as u64);
@@ -93,7 +93,7 @@ async fn a_restart_goes_on_where_it_ended() {
     assert_eq!(positions, [(3, [0, 5]), (4, [9, 0])]);
     running.commit(vec![routine(&a, 5)]).await;
     running.finish().await;
-    assert_eq!(sequences(&frames(&storage)), [4, 8, 5]);
+    assert_eq!(sequences(&frames(&storage)), [8, 4, 5]);
 }
 
 #[tokio::test]

@@ -76,6 +76,40 @@ async fn an_emergency_waits_for_the_commit_that_runs_and_no_other() {
     assert_eq!(commits, [vec![3, 5], vec![1, 2, 4]]);
 }
 
+/// Emergencies without end, each handed over while the one before is on its way, do not keep routine from the disk.
+#[tokio::test]
+async fn routine_that_is_due_goes_after_one_block_of_emergencies() {
+    let storage = MemStorage::default();
+    let running = start(&storage);
+    let (entered_tx, entered) = mpsc::channel();
+    let (go, go_rx) = mpsc::channel::<()>();
+    let go_rx = std::sync::Mutex::new(go_rx);
+    storage.set_hook(move |op, _| {
+        if op == Op::Sync {
+            _ = entered_tx.send(());
+            _ = go_rx.lock().unwrap().recv();
+        }
+        None
+    });
+    let a = origin(1, 1);
+    running.append(vec![emergency(&a, 0)]).await;
+    for sequence in 1..5 {
+        entered.recv().unwrap();
+        running.append(vec![routine(&a, sequence), emergency(&a, 10 + sequence)]).await;
+        go.send(()).unwrap();
+    }
+    drop(go);
+    let Running { appender, archive, mut commits, .. } = running;
+    drop(appender);
+    archive.finish().await.unwrap();
+    let mut lanes = Vec::new();
+    while let Some(seen) = commits.recv().await {
+        lanes.push(seen.frames[0].priority);
+    }
+    use FramePriority::{Emergency, Routine};
+    assert_eq!(lanes[..5], [Emergency, Emergency, Routine, Emergency, Routine]);
+}
+
 #[tokio::test]
 async fn a_batch_of_both_lanes_goes_as_two_and_keeps_the_order_of_each() {
     let a = origin(1, 1);

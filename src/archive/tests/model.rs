@@ -75,8 +75,8 @@ struct Model {
     log_id: u64,
     /// What must be in the log from the first offset on, by offset.
     acknowledged: Vec<Frame>,
-    /// What may follow it.
-    pending: VecDeque<Frame>,
+    /// What may follow it, by lane: within one the order is kept.
+    pending: [VecDeque<Frame>; 2],
     made: u64,
     /// As published last.
     first_offset: u64,
@@ -103,7 +103,7 @@ impl Model {
             running: Some(running),
             storage,
             acknowledged: Vec::new(),
-            pending: VecDeque::new(),
+            pending: Default::default(),
             made: 0,
             first_offset: 0,
         }
@@ -214,18 +214,20 @@ impl Model {
         let batches: Vec<Vec<Frame>> = sizes.into_iter().map(|size| self.batch(size)).collect();
         let running = self.running.as_mut().unwrap();
         for batch in batches {
-            self.pending.extend(batch.iter().cloned());
+            for frame in &batch {
+                self.pending[frame.priority.lane()].push_back(frame.clone());
+            }
             if running.appender.append(batch.into()).await.is_err() {
                 break;
             }
         }
-        while !self.pending.is_empty() {
+        while self.pending.iter().any(|lane| !lane.is_empty()) {
             let Some(seen) = running.commits.recv().await else {
                 return;
             };
             assert_eq!(seen.first_offset, self.acknowledged.len() as u64);
             for frame in seen.frames {
-                let expected = self.pending.pop_front().unwrap();
+                let expected = self.pending[frame.priority.lane()].pop_front().unwrap();
                 assert_eq!(fields(&frame), fields(&expected));
                 self.acknowledged.push(frame);
             }
@@ -258,7 +260,7 @@ impl Model {
         _ = running.archive.finish().await;
         while let Ok(seen) = running.commits.try_recv() {
             for frame in seen.frames {
-                self.pending.pop_front().unwrap();
+                self.pending[frame.priority.lane()].pop_front().unwrap();
                 self.acknowledged.push(frame);
             }
         }
@@ -274,16 +276,18 @@ impl Model {
         assert!(first >= self.first_offset, "{first} came back, {} was announced", self.first_offset);
         assert_eq!(recovery.next_offset, first + read.len() as u64);
         assert!(recovery.next_offset >= self.acknowledged.len() as u64, "acknowledged frames are missing");
-        let expected = self.acknowledged.iter().chain(&self.pending).skip(first as usize);
-        assert!(read.len() <= expected.clone().count(), "invented frames");
-        for (offset, (stored, expected)) in (first..).zip(read.iter().zip(expected)) {
+        let mut acknowledged = self.acknowledged.iter().skip(first as usize);
+        for (offset, stored) in (first..).zip(&read) {
+            let lane = &mut self.pending[stored.frame.priority.lane()];
+            let expected =
+                acknowledged.next().cloned().or_else(|| lane.pop_front()).expect("an invented frame");
             assert_eq!(stored.offset, offset);
-            assert_eq!(fields(&stored.frame), fields(expected));
+            assert_eq!(fields(&stored.frame), fields(&expected));
         }
         // What recovery announces is acknowledged from now on.
         self.acknowledged.truncate(first as usize);
         self.acknowledged.extend(read.into_iter().map(|stored| stored.frame));
-        self.pending.clear();
+        self.pending = Default::default();
         assert_eq!(recovery.positions, self.positions());
         self.upkeep = Some(upkeep(&running, &self.storage));
         self.running = Some(running);

@@ -165,10 +165,19 @@ impl Running {
         self.appender.append(frames.into()).await.unwrap();
     }
 
-    /// Appends one batch and waits until it is durable.
+    /// Appends one batch and waits until it is durable, which takes a commit for each lane.
     pub(crate) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
+        let count = frames.len();
         self.append(frames).await;
-        self.commits.recv().await.unwrap()
+        let mut seen = self.commits.recv().await.unwrap();
+        while seen.frames.len() < count {
+            let more = self.commits.recv().await.unwrap();
+            assert_eq!(more.first_offset, seen.next_offset);
+            seen.next_offset = more.next_offset;
+            seen.frames.extend(more.frames);
+            seen.positions.extend(more.positions);
+        }
+        seen
     }
 
     pub(crate) async fn finish(self) -> crate::archive::Summary {

@@ -54,7 +54,7 @@ async fn damaged() -> MemStorage {
     running.finish().await;
     let path = dir().join(segment_name(0));
     let mut bytes = storage.content(&path);
-    let at = bytes.windows(8).position(|bytes| bytes == 45_u64.to_le_bytes()).unwrap();
+    let at = bytes.windows(8).position(|bytes| bytes == 46_u64.to_le_bytes()).unwrap();
     bytes[at + 24] ^= 1;
     overwrite(&storage, &path, &bytes);
     storage
