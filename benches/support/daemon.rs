@@ -31,13 +31,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one with the defaults but for `overrides`, such as `("ARCHIVE__STORE_REPLAYS", "false")`.
     pub fn start(overrides: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], overrides)
+    }
+
+    /// [`Daemon::start`] by way of another program, such as `["valgrind", "--tool=callgrind"]`.
+    pub fn start_under(program: &[&str], overrides: &[(&str, &str)]) -> Self {
         // Beside the build, so that it is a real disk and not a /tmp in memory.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let check = command(&dir, overrides).arg("check").output().unwrap();
+        let check = command(&[], &dir, overrides).arg("check").output().unwrap();
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
         let (bound_mib, limit_mib) = memory(&check.stdout);
         let ready = dir.path().join("ready.json");
-        let mut command = command(&dir, overrides);
+        let mut command = command(program, &dir, overrides);
         command.args(["run", "--ready-file"]).arg(&ready);
         let mut process = Receiver::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
         let started = Instant::now();
@@ -60,14 +65,21 @@ impl Daemon {
         self.process.usage()
     }
 
+    /// Drains it and waits for its end.
+    pub fn stop(mut self) {
+        self.process.terminate();
+    }
+
     /// Where the segments lie.
     pub fn archive(&self) -> std::path::PathBuf {
         self.dir.path().join("data/archive")
     }
 }
 
-fn command(dir: &TempDir, overrides: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(BINARY);
+fn command(program: &[&str], dir: &TempDir, overrides: &[(&str, &str)]) -> Command {
+    let mut words = program.iter().chain([&BINARY]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TELEMETRY_AGGREGATOR") {
             command.env_remove(name);

@@ -43,6 +43,14 @@ impl Receiver {
         assert!(status.is_none(), "the process has ended: {status:?}");
     }
 
+    /// Sends SIGTERM and waits for the end, which must be a good one.
+    pub fn terminate(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.0.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+
     pub fn usage(&self) -> Usage {
         let process = format!("/proc/{}", self.pid());
         let process = Path::new(&process);

@@ -1,13 +1,13 @@
 //! Request and response: a message that carries the way to answer it.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use super::Address;
 use super::core::LaneName;
@@ -44,8 +44,8 @@ pub enum CallError {
 impl<M> Address<M> {
     /// Sends the message made by `make` in the routine lane and waits for the answer.
     ///
-    /// `timeout` covers the wait for room as well. An answer that was given wins over the actor's end
-    /// and over the timeout.
+    /// `timeout` covers the wait for room as well, and begins when the caller gets to wait: once other tasks have had
+    /// their turn. An answer that was given wins over the actor's end and over the timeout.
     ///
     /// # Errors
     /// [`CallError`].
@@ -74,7 +74,6 @@ impl<M> Address<M> {
         timeout: Duration,
         make: impl FnOnce(Reply<R>) -> M,
     ) -> Result<R, CallError> {
-        let start = Instant::now();
         let (reply_tx, reply_rx) = oneshot::channel();
         let message = make(Reply(reply_tx));
         let answer = async {
@@ -82,7 +81,7 @@ impl<M> Address<M> {
             reply_rx.await.map_err(|_| self.unanswered())
         };
         let mut answer = pin!(answer);
-        let mut expired = pin!(expired(start, timeout));
+        let mut expired = pin!(expired(timeout));
         poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Pending => expired.as_mut().poll(cx).map(|()| Err(CallError::Timeout)),
             answered => answered,
@@ -95,15 +94,11 @@ impl<M> Address<M> {
     }
 }
 
-/// Waits until `timeout` has passed since `start`.
+/// Waits for `timeout`.
 ///
-/// A timer costs more than a call that is answered soon, and most are: the timer is only set once the worker has run
-/// what was ready and the answer is still not there.
-async fn expired(start: Instant, timeout: Duration) {
+/// A timer, and even a look at the clock, costs much beside a call that is answered soon, and most are: the time begins
+/// when the worker has run what was ready and the answer is still not there.
+async fn expired(timeout: Duration) {
     yield_now().await;
-    match start.checked_add(timeout) {
-        Some(deadline) => time::sleep_until(deadline).await,
-        // Further off than the clock goes.
-        None => pending().await,
-    }
+    time::sleep(timeout).await;
 }
