@@ -5,7 +5,7 @@
 //!
 //! The daemon runs under callgrind (Debian: valgrind), which counts what is executed outside the kernel, and gets first a
 //! few frames and then many: the difference is what the frames cost, and not the start. One connection sends, so that
-//! batches and blocks fill the same way each time; a few percent remain, since timers and threads go by the clock.
+//! batches and blocks fill the same way each time; about one percent remains, since timers and threads go by the clock.
 //!
 //! Exits with 1 above a bound. The bounds stand here with what was measured when they were set; whoever makes the daemon
 //! faster lowers them.
@@ -18,8 +18,8 @@ use std::process::ExitCode;
 
 use support::{Amount, Daemon, Flood, is_asked_for};
 
-/// Payload bytes, and the instructions that a frame of so many may take.
-const BOUNDS: [(usize, f64); 2] = [(64, 1.0), (1_115, 1.0)];
+/// Payload bytes, and the instructions that a frame of so many may take. Measured: 404 and 1,190.
+const BOUNDS: [(usize, f64); 2] = [(64, 440.0), (1_115, 1_300.0)];
 /// What is sent to warm up, and what is measured beyond it.
 const FRAMES: [u64; 2] = [20_000, 220_000];
 /// A thread starved by callgrind's one-at-a-time threads is not idle.

@@ -74,7 +74,7 @@ fn a_frame_keeps_what_it_came_with() {
         (frame.origin.stream.source_id, frame.sequence, frame.ert_ns, frame.received_ns),
         (7, 0, -5, 99)
     );
-    assert_eq!((frame.flags, &frame.payload[..]), (FrameFlags(2), &b"payload"[..]));
+    assert_eq!((frame.flags, frame.payload), (FrameFlags(2), &b"payload"[..]));
     assert_eq!((batch.received, batch.duplicates, batch.rejected), (1, 0, None));
     assert_eq!(reading.intake.accepted_next(), [1, 0]);
 }
