@@ -1,10 +1,11 @@
 //! The archive: an append-only segment log on stable storage (design.md, section 6).
 //!
-//! What is acknowledged is synced. Batches of frames come in through an [`Appender`]; a thread of its own gathers them
-//! into blocks, writes and syncs them, and only then tells the [`CommitObserver`] which positions became durable. At
-//! the start [`open`] recovers whatever a crash left. A [`Reader`] follows the same files from any process.
+//! What is acknowledged is synced. Batches of frames come in through an [`Appender`], which puts them into a block, one
+//! for emergencies and one for routine; a thread of its own writes and syncs one block after the other, and only then
+//! tells the [`CommitObserver`] which positions became durable. At the start [`open`] recovers whatever a crash left. A
+//! [`Reader`] follows the same files from any process.
 //!
-//! Reading order: `format` is the layout byte by byte, `gather` the hand-over, `commit` the thread, `space` the
+//! Reading order: `format` is the layout byte by byte, `gather` the blocks in the making, `commit` the thread, `space` the
 //! reserve and the gate for routine frames, `scan` walks over blocks and damage, `recover` stands on it, `reader` and
 //! `cli` as well, `index` saves reading, `upkeep` tends what is sealed. All file access goes through [`Storage`].
 

@@ -13,10 +13,11 @@
 //!                        +--------------- durable positions (ingest::stream) <---------------------+
 //! ```
 //!
-//! 1. [`wire`] cuts bytes into messages, `ingest::session` judges them and hands frames over, a whole read at a time;
+//! 1. [`wire`] cuts bytes into messages, `ingest::session` judges them and hands frames over, a whole read at a time, which
+//!    stays together from here on ([`frame::Run`]);
 //! 2. [`pipeline::queue`] keeps them in two lanes, [`pipeline::fan_in`] picks what goes next, emergencies first;
 //! 3. [`pipeline::processor`] counts, logs, broadcasts ([`pipeline::fanout`]) and hands on;
-//! 4. [`archive`] writes and syncs them together, then tells which positions became durable;
+//! 4. [`archive`] encodes them into a block of their lane, writes and syncs it, then tells which positions became durable;
 //! 5. [`ingest::stream`] takes note, and the session writes the ACK;
 //! 6. [`feed::tail`] keeps the newest durable frames for subscribers, and [`feed`] serves who is behind from the log,
 //!    which it reads as an [`archive::History`].

@@ -13,7 +13,7 @@
 //! * [`router`]: the actor that knows which sources exist and tells the fan-in when there will be no more,
 //! * [`fan_in`]: picks the next frames, emergencies first, sources of a lane in equal turns,
 //! * [`gate`]: holds back routine while the archive has no room for it,
-//! * [`processor`]: counts, logs, broadcasts and hands to the archive, at most 64 frames at a time,
+//! * [`processor`]: counts, logs, broadcasts and hands to the archive, at most 64 frames of one lane at a time,
 //! * [`fanout`]: consumers that may lag, and are told by how much,
 //! * [`stats`]: counters that are read without a lock.
 //!
