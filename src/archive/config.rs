@@ -11,7 +11,7 @@ pub const BATCH_FRAMES_MAX: usize = 64;
 /// Payloads in a batch exceed this many bytes by at most one frame.
 pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
 /// A block is gathered up to this size; a single larger batch is a block of its own.
-const BLOCK_BYTES: u64 = 2 << 20;
+const BLOCK_BYTES: u64 = 1 << 20;
 /// Space is allocated in steps of this size.
 const GROW_BYTES: u64 = 32 << 20;
 /// Space kept allocated ahead of what is written, so that the gate stays open between two steps.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::dir::Dir;
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SegmentHeader, position_blocks};
 use super::positions::PositionTable;
-use super::storage::{Context, StorageError, StorageFile, write_all_at};
+use super::storage::{Context, StorageError, StorageFile, append_all_at, write_all_at};
 use super::upkeep::gone;
 use crate::frame::unix_now_ns;
 
@@ -90,7 +90,7 @@ impl Segment {
 
     /// Writes a whole block at [`Self::position`], which does not move: the block counts once it is synced.
     pub(super) fn write(&self, block: &[u8]) -> Result<(), StorageError> {
-        write_all_at(&*self.file, block, self.position).context("write", &self.path)
+        append_all_at(&*self.file, block, self.position).context("write", &self.path)
     }
 
     /// Makes what was written durable, and makes sure that the next start can find it.

@@ -1,14 +1,18 @@
 //! The real file system.
 
+mod direct;
+
 use std::any::Any;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
 use super::{Access, Storage, StorageFile};
+use direct::Direct;
 
 /// Files of this host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +60,7 @@ impl Storage for DiskStorage {
             Access::ReadWrite => _ = options.write(true),
             Access::Create => _ = options.write(true).create(true).truncate(true),
         }
-        Ok(Box::new(DiskFile(options.open(path)?)))
+        Ok(Box::new(DiskFile { file: options.open(path)?, direct: Mutex::new(Appending::NotYet) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -77,27 +81,53 @@ impl Storage for DiskStorage {
     }
 }
 
-struct DiskFile(File);
+struct DiskFile {
+    file: File,
+    direct: Mutex<Appending>,
+}
+
+/// How the file is written at its end.
+enum Appending {
+    /// Nothing was yet.
+    NotYet,
+    Direct(Direct),
+    /// By way of the page cache, since its file system wants it so.
+    Cached,
+}
 
 impl StorageFile for DiskFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.0.metadata()?.nlink() > 0)
+        Ok(self.file.metadata()?.nlink() > 0)
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, at)
+        self.file.read_at(buffer, at)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        self.0.write_at(bytes, at)
+        self.file.write_at(bytes, at)
+    }
+
+    fn append_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Appending::NotYet = *direct {
+            *direct = Direct::open(&self.file).map_or(Appending::Cached, Appending::Direct);
+        }
+        if let Appending::Direct(appending) = &mut *direct {
+            match appending.append(&self.file, bytes, at) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => *direct = Appending::Cached,
+                result => return result.map(|()| bytes.len()),
+            }
+        }
+        self.file.write_at(bytes, at)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
@@ -105,7 +135,7 @@ impl StorageFile for DiskFile {
             return Ok(());
         }
         loop {
-            match fallocate(&self.0, FallocateFlags::empty(), from, to - from) {
+            match fallocate(&self.file, FallocateFlags::empty(), from, to - from) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => return Ok(result?),
             }
@@ -113,6 +143,6 @@ impl StorageFile for DiskFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::space::{FanIn, full_and_back};
 use super::support::*;
-use crate::archive::{Config, DiskStorage, Filter, Item, Reader};
+use crate::archive::storage::{append_all_at, write_all_at};
+use crate::archive::{Access, Config, DiskStorage, Filter, Item, Reader, Storage as _};
 
 /// A tmpfs of 1 MiB, if this process may mount one.
 struct Tmpfs(tempfile::TempDir);
@@ -47,6 +48,33 @@ async fn a_full_tmpfs_closes_the_gate_and_space_opens_it_again() {
     let fan_in = FanIn::new(start_on(config, DiskStorage));
     let passed = full_and_back(fan_in, 50, move || std::fs::remove_file(ballast).unwrap()).await;
     assert_eq!(read_disk(&dir), (0..passed).collect::<Vec<_>>());
+}
+
+/// Whatever is written where, through the page cache or past it, is what is read.
+#[test]
+fn what_is_appended_in_pieces_lies_there_in_one() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let path = dir.path().join("file");
+    let mut written: Vec<u8> = (0..5_000u32).map(|at| at as u8).collect();
+    let file = DiskStorage.open(&path, Access::Create).unwrap();
+    file.allocate(0, 1 << 20).unwrap();
+    write_all_at(&*file, &written, 0).unwrap();
+    let mut file = file;
+    for (round, bytes) in [1, 8, 4_095, 4_096, 4_097, 100_000, 64, 12_288, 200_001, 3].into_iter().enumerate()
+    {
+        if round == 5 {
+            // What the page held before is not remembered any more.
+            file = DiskStorage.open(&path, Access::ReadWrite).unwrap();
+        }
+        let piece: Vec<u8> = (0..bytes).map(|at: u32| (at * 7 + bytes) as u8).collect();
+        append_all_at(&*file, &piece, written.len() as u64).unwrap();
+        written.extend(piece);
+        file.sync_data().unwrap();
+        let read = std::fs::read(&path).unwrap();
+        assert_eq!(read.len(), 1 << 20, "what is allocated stays");
+        assert!(read[..written.len()] == written, "after {bytes} bytes");
+        assert!(read[written.len()..].iter().all(|byte| *byte == 0), "after {bytes} bytes");
+    }
 }
 
 fn read_disk(dir: &Path) -> Vec<u64> {
