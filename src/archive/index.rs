@@ -65,6 +65,7 @@ mod merge;
 mod open;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -75,7 +76,8 @@ use super::dir::{Dir, UNFINISHED_INDEX};
 use super::format::SegmentHeader;
 use super::scan::Head;
 use super::storage::{Access, Context, Storage, StorageError, write_all_at};
-use build::{Content, Walked};
+use build::Content;
+use walk::Walked;
 
 pub(super) use layout::Header;
 pub(super) use merge::Merge;
@@ -169,7 +171,7 @@ fn walk(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Walk, StorageErro
         }
         result => result?,
     };
-    Ok(match build::walk(&mut scanner, base, next, manners.is_stopped)? {
+    Ok(match walk::walk(&mut scanner, base, next, manners.is_stopped)? {
         Walked::Content(content) => Walk::Content(content),
         Walked::Damaged => Walk::Without(Built::Damaged),
         Walked::TooManyOrigins => Walk::Without(Built::TooManyOrigins),
