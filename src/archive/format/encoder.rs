@@ -7,7 +7,7 @@ use super::crc::combine;
 use super::frames::push_origin;
 use super::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
-    ORIGIN_HEADER_BYTES, run_charge,
+    ORIGIN_HEADER_BYTES, Stretch, run_charge,
 };
 use crate::archive::Durable;
 use crate::frame::{FramePriority, Frames, Origin, Run};
@@ -26,6 +26,7 @@ pub(in crate::archive) struct BlockEncoder {
     /// Header, body; empty before the first frame.
     buffer: Vec<u8>,
     origins: OriginTable,
+    stretches: Vec<Stretch>,
     frame_count: u32,
     received_max_ns: i64,
     charged: u64,
@@ -73,6 +74,7 @@ impl BlockEncoder {
     pub(in crate::archive) fn clear(&mut self) {
         self.buffer.clear();
         self.origins.clear();
+        self.stretches.clear();
         self.frame_count = 0;
         self.charged = 0;
     }
@@ -96,10 +98,40 @@ impl BlockEncoder {
             self.buffer.extend_from_slice(&header);
             self.buffer.extend_from_slice(run.payload(head));
         }
-        let payload_bytes = self.buffer.len() - before - run.len() * FRAME_HEADER_BYTES;
+        let bytes = self.buffer.len() - before;
+        self.note_stretch(Stretch {
+            origin,
+            priority: run.priority(),
+            frames: run.len() as u32,
+            bytes: bytes as u32,
+            received_min_ns: run.received_ns(),
+            received_max_ns: run.received_ns(),
+        });
+        let payload_bytes = bytes - run.len() * FRAME_HEADER_BYTES;
         self.charged += run_charge(run, payload_bytes);
         self.frame_count += run.len() as u32;
         self.received_max_ns = self.received_max_ns.max(run.received_ns());
+    }
+
+    fn note_stretch(&mut self, stretch: Stretch) {
+        if !self.stretches.last_mut().is_some_and(|last| last.join(&stretch)) {
+            self.stretches.push(stretch);
+        }
+    }
+
+    /// The body of the finished block.
+    pub(in crate::archive) fn body(&self) -> &[u8] {
+        &self.buffer[BLOCK_HEADER_BYTES as usize..]
+    }
+
+    /// The origins of its frames, by number.
+    pub(in crate::archive) fn origins(&self) -> &[Arc<Origin>] {
+        &self.origins.origins
+    }
+
+    /// What the body consists of.
+    pub(in crate::archive) fn stretches(&self) -> &[Stretch] {
+        &self.stretches
     }
 
     /// Sum of what the frames in the block were charged at the gate.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::layout::{Chunk, Entry, HEADER_BYTES, Header, Run, RunEncoder, Times};
+use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, Run, RunEncoder, Times};
 use crate::archive::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, Stretch};
 use crate::frame::{FramePriority, Origin};
 
@@ -19,6 +19,10 @@ const ENTRIES_MAX: usize = 1 << 16;
 /// are more: it takes millions of frames of mixed origins in one segment, about every third byte of which would be read
 /// anyway.
 pub(super) const LISTS_BYTES_MAX: usize = 16 << 20;
+
+/// What an entry takes in memory besides its run list: itself, its place in the table, as much again while both grow, and
+/// its origin.
+const ENTRY_BYTES: usize = 512;
 
 /// Why a segment gets no index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,36 @@ pub(in crate::archive) struct Builder {
     lists: Vec<List>,
     by_origin: HashMap<(Arc<Origin>, FramePriority), usize>,
     lists_bytes: usize,
+    has_left_out: bool,
     slots: Slots,
+}
+
+/// The index of a segment that is sealed.
+pub(in crate::archive) struct Ready {
+    builder: Builder,
+    covered: u64,
+    bytes: usize,
+}
+
+impl Ready {
+    /// First offset of the segment.
+    pub(in crate::archive) fn base(&self) -> u64 {
+        self.builder.base
+    }
+
+    /// Length of its file.
+    pub(in crate::archive) fn covered(&self) -> u64 {
+        self.covered
+    }
+
+    /// Bytes of memory that this takes.
+    pub(in crate::archive) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn content(self) -> Content {
+        self.builder.finish(self.covered)
+    }
 }
 
 /// An entry of the directory in the making.
@@ -128,6 +161,7 @@ impl Builder {
             lists: Vec::new(),
             by_origin: HashMap::new(),
             lists_bytes: 0,
+            has_left_out: false,
             slots: Slots::default(),
         }
     }
@@ -264,7 +298,23 @@ impl Builder {
         }
     }
 
+    /// Whether this is more than can be made beside other work: the run lists are bounded, but at a cost, and the
+    /// entries are not.
+    pub(in crate::archive) fn is_too_large(&self) -> bool {
+        self.has_left_out || self.lists_bytes + self.lists.len() * ENTRY_BYTES > LISTS_BYTES_MAX
+    }
+
+    /// Of a segment whose file is `covered` bytes long; nothing more is added.
+    pub(in crate::archive) fn ready(self, covered: u64) -> Ready {
+        let lists = self.lists.iter().filter_map(|list| list.runs.as_ref());
+        let lists: usize = lists.map(|runs| runs.bytes.capacity()).sum();
+        let bytes =
+            size_of::<Ready>() + lists + self.lists.len() * ENTRY_BYTES + self.chunks.len() * CHUNK_BYTES;
+        Ready { builder: self, covered, bytes }
+    }
+
     fn leave_out_longest(&mut self) {
+        self.has_left_out = true;
         let length = |list: &&mut List| list.runs.as_ref().map_or(0, |runs| runs.bytes.len());
         if let Some(runs) = self.lists.iter_mut().max_by_key(length).and_then(|list| list.runs.take()) {
             self.lists_bytes -= runs.bytes.len();
