@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
-use super::{Access, Storage, StorageFile};
+use super::{Access, Storage, StorageFile, is_no_space};
 use direct::Direct;
 
 /// Files of this host.
@@ -81,6 +81,10 @@ impl Storage for DiskStorage {
     }
 }
 
+fn is_not_for_direct(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
 struct DiskFile {
     file: File,
     direct: Mutex<Appending>,
@@ -119,7 +123,9 @@ impl StorageFile for DiskFile {
         }
         if let Appending::Direct(appending) = &mut *direct {
             match appending.append(&self.file, bytes, at) {
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => *direct = Appending::Cached,
+                Err(error) if is_not_for_direct(&error) => *direct = Appending::Cached,
+                // Whole pages may need more space than the bytes do, for which there may have been a promise.
+                Err(error) if is_no_space(&error) => {}
                 result => return result.map(|()| bytes.len()),
             }
         }

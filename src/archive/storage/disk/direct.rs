@@ -19,13 +19,10 @@ pub(super) struct Direct {
     file: File,
     /// Pages to be written, behind what aligns them.
     buffer: Vec<u8>,
-    /// The page that the last write ended in.
-    last: Option<Page>,
-}
-
-struct Page {
-    at: u64,
-    bytes: Vec<u8>,
+    /// Where the page lies that the last write ended in, as long as nothing else was written.
+    last_at: Option<u64>,
+    /// What that page holds.
+    last: Vec<u8>,
 }
 
 impl Direct {
@@ -38,14 +35,14 @@ impl Direct {
         // By its descriptor, for by now it may have another name.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
-        Ok(Self { file, buffer: Vec::new(), last: None })
+        Ok(Self { file, buffer: Vec::new(), last_at: None, last: Vec::new() })
     }
 
     /// Writes all of `bytes` at `at`, where the content of `file` ends; zeros follow up to the next page.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] if the file system has other ideas of what can be written directly; else as it
-    /// says. Nothing before `at` has changed then.
+    /// [`io::ErrorKind::InvalidInput`] or [`io::ErrorKind::Unsupported`] if the file system has other ideas of what can be
+    /// written directly; else as it says. Nothing before `at` has changed then.
     pub(super) fn append(&mut self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         let lead = (at % PAGE_BYTES as u64) as usize;
         let page_at = at - lead as u64;
@@ -55,19 +52,19 @@ impl Direct {
         }
         let start = self.buffer.as_ptr().align_offset(PAGE_BYTES);
         let pages = &mut self.buffer[start..start + whole];
-        match self.last.take() {
-            _ if lead == 0 => {}
-            Some(last) if last.at == page_at && last.bytes.len() == lead => {
-                pages[..lead].copy_from_slice(&last.bytes);
-            }
-            _ => file.read_exact_at(&mut pages[..lead], page_at)?,
+        if self.last_at.take() == Some(page_at) && self.last.len() == lead {
+            pages[..lead].copy_from_slice(&self.last);
+        } else if lead > 0 {
+            file.read_exact_at(&mut pages[..lead], page_at)?;
         }
         let end = lead + bytes.len();
         pages[lead..end].copy_from_slice(bytes);
         pages[end..].fill(0);
         self.file.write_all_at(pages, page_at)?;
         let last = end - end % PAGE_BYTES;
-        self.last = Some(Page { at: page_at + last as u64, bytes: pages[last..end].to_vec() });
+        self.last.clear();
+        self.last.extend_from_slice(&pages[last..end]);
+        self.last_at = Some(page_at + last as u64);
         Ok(())
     }
 }
