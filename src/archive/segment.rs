@@ -8,7 +8,7 @@ use super::format::{
 };
 use super::index;
 use super::positions::PositionTable;
-use super::storage::{Context, StorageError, StorageFile, append_all_at, write_all_at};
+use super::storage::{Context, StorageError, StorageFile, write_all_at};
 use super::upkeep::gone;
 use crate::frame::unix_now_ns;
 
@@ -99,7 +99,7 @@ impl Segment {
 
     /// Writes a whole block at [`Self::position`], which does not move: the block counts once it is synced.
     pub(super) fn write(&self, block: &[u8]) -> Result<(), StorageError> {
-        append_all_at(&*self.file, block, self.position).context("write", &self.path)
+        write_all_at(&*self.file, block, self.position).context("write", &self.path)
     }
 
     /// Adds `block`, the last one written, to the index in the making: it must be durable and [`Self::position`] behind it.

@@ -105,18 +105,6 @@ pub trait StorageFile: Send + Sync {
     /// As the file system says.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
-    /// Writes at `at`, where the content ends, and returns how many bytes, which may be fewer than given. Up to the next
-    /// multiple of 4,096 zeros may follow.
-    ///
-    /// To be followed by [`Self::sync_data`]: it may pass by the page cache. Nothing else may be written to the file at
-    /// the same time.
-    ///
-    /// # Errors
-    /// As the file system says; what the file held before `at` has not changed.
-    fn append_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        self.write_at(bytes, at)
-    }
-
     /// Makes what was written durable (`fdatasync`).
     ///
     /// # Errors
@@ -174,22 +162,9 @@ pub(super) fn is_no_space(error: &io::Error) -> bool {
 
 /// Writes all of `bytes` at `at`, however short the single writes are.
 pub(super) fn write_all_at(file: &dyn StorageFile, bytes: &[u8], at: u64) -> io::Result<()> {
-    write_all(bytes, at, |bytes, at| file.write_at(bytes, at))
-}
-
-/// Writes all of `bytes` at `at`, where the content ends: see [`StorageFile::append_at`].
-pub(super) fn append_all_at(file: &dyn StorageFile, bytes: &[u8], at: u64) -> io::Result<()> {
-    write_all(bytes, at, |bytes, at| file.append_at(bytes, at))
-}
-
-fn write_all(
-    bytes: &[u8],
-    at: u64,
-    mut write: impl FnMut(&[u8], u64) -> io::Result<usize>,
-) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
-        match write(&bytes[done..], at + done as u64) {
+        match file.write_at(&bytes[done..], at + done as u64) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

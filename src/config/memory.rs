@@ -122,7 +122,6 @@ impl Config {
                 3 * 5,
                 COMMIT_BYTES + batch,
             ),
-            addend("the block being written once more, aligned for the disk", 2, COMMIT_BYTES + batch),
             addend(
                 "subscribers (feed.max_subscribers), each with two batches and 32 KiB",
                 self.feed.max_subscribers.get(),

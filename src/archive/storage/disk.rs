@@ -1,18 +1,14 @@
 //! The real file system.
 
-mod direct;
-
 use std::any::Any;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
-use super::{Access, Storage, StorageFile, is_no_space};
-use direct::Direct;
+use super::{Access, Storage, StorageFile};
 
 /// Files of this host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +56,7 @@ impl Storage for DiskStorage {
             Access::ReadWrite => _ = options.write(true),
             Access::Create => _ = options.write(true).create(true).truncate(true),
         }
-        Ok(Box::new(DiskFile { file: options.open(path)?, direct: Mutex::new(Appending::NotYet) }))
+        Ok(Box::new(DiskFile(options.open(path)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -81,59 +77,27 @@ impl Storage for DiskStorage {
     }
 }
 
-fn is_not_for_direct(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-struct DiskFile {
-    file: File,
-    direct: Mutex<Appending>,
-}
-
-/// How the file is written at its end.
-enum Appending {
-    /// Nothing was yet.
-    NotYet,
-    Direct(Direct),
-    /// By way of the page cache, since its file system wants it so.
-    Cached,
-}
+struct DiskFile(File);
 
 impl StorageFile for DiskFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.0.metadata()?.len())
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.file.metadata()?.nlink() > 0)
+        Ok(self.0.metadata()?.nlink() > 0)
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, at)
+        self.0.read_at(buffer, at)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        self.file.write_at(bytes, at)
-    }
-
-    fn append_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Appending::NotYet = *direct {
-            *direct = Direct::open(&self.file).map_or(Appending::Cached, Appending::Direct);
-        }
-        if let Appending::Direct(appending) = &mut *direct {
-            match appending.append(&self.file, bytes, at) {
-                Err(error) if is_not_for_direct(&error) => *direct = Appending::Cached,
-                // Whole pages may need more space than the bytes do, for which there may have been a promise.
-                Err(error) if is_no_space(&error) => {}
-                result => return result.map(|()| bytes.len()),
-            }
-        }
-        self.file.write_at(bytes, at)
+        self.0.write_at(bytes, at)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.0.sync_data()
     }
 
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
@@ -141,7 +105,7 @@ impl StorageFile for DiskFile {
             return Ok(());
         }
         loop {
-            match fallocate(&self.file, FallocateFlags::empty(), from, to - from) {
+            match fallocate(&self.0, FallocateFlags::empty(), from, to - from) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => return Ok(result?),
             }
@@ -149,6 +113,6 @@ impl StorageFile for DiskFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.0.set_len(len)
     }
 }
