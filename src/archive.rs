@@ -196,7 +196,7 @@ fn open_with(
     let gather = Arc::new(Gather::new(&Limits::new(&config)));
     let link = Arc::new(Link::new(Arc::clone(&gather)));
     let outlets = Arc::new(Outlets::new(&report));
-    let space = Space::new(dir.clone(), &config, report.log_id, recovered.current);
+    let space = Space::new(dir.clone(), &config, report.log_id, recovered.current, Arc::clone(&link));
     let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
     let history = History {
         storage: Arc::clone(&dir.storage),

@@ -22,8 +22,8 @@
 //! 6. [`feed::tail`] keeps the newest durable frames for subscribers, and [`feed`] serves who is behind from the log,
 //!    which it reads as an [`archive::History`].
 //!
-//! What becomes of a segment once it is full: the archive's `upkeep` builds its `index`, which saves readers most of the
-//! reading, exports it ([`archive::export`]), and removes it when it is due.
+//! What becomes of a segment once it is full: the archive's `upkeep` writes its `index`, which saves readers most of the
+//! reading and was made with the segment where that is possible, exports it ([`archive::export`]), and removes it when it is due.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
 //! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command

@@ -98,7 +98,7 @@ fn command(program: &[&str], dir: &TempDir, overrides: &[(&str, &str)]) -> Comma
     command
 }
 
-/// Sum and limit in MiB, from the line `# memory: 599.0 MiB in all, ingest.memory_limit is 640 MiB`.
+/// Sum and limit in MiB, from the line `# memory: 678.1 MiB in all, ingest.memory_limit is 720 MiB`.
 fn memory(check: &[u8]) -> (f64, f64) {
     let text = String::from_utf8_lossy(check);
     let line = text.lines().find(|line| line.contains(" in all, ingest.memory_limit is "));

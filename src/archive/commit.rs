@@ -123,6 +123,8 @@ impl<O: CommitObserver> Committer<O> {
             frames: batches,
             positions: &self.log.durable,
         });
+        // Nobody waits for it but the next commit, and here its bytes need not be read again.
+        self.log.space.current.index(encoder);
         Ok(true)
     }
 

@@ -95,16 +95,20 @@
 
 mod bytes;
 mod crc;
+mod encoder;
 mod frames;
 mod headers;
 mod positions;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
 pub(super) use bytes::Cursor;
-pub(super) use frames::{BlockEncoder, FrameHeader, FrameIter, OriginHeader, encoded_len, push_origin};
+pub(super) use encoder::{BlockEncoder, encoded_len};
+pub(super) use frames::{FrameHeader, FrameIter, OriginHeader, push_origin};
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
 pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
+pub(super) use stretch::{Stretch, Stretches};
 
 use crate::frame::{Origin, Run, Station};
 

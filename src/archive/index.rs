@@ -58,6 +58,10 @@
 //!
 //! `position, from the end of the run before, at first from 0 | length | first offset, from that of the run before,
 //! at first from base_offset | number of the origin in the block's table | crc u32 of the run's bytes`
+//!
+//! `build` makes an index of blocks one after the other: those that the commit thread has just made durable, while it
+//! still holds them, or those that `walk` reads from a sealed segment where nobody saw them all being written. Both come
+//! to the same bytes.
 
 mod build;
 mod layout;
@@ -65,6 +69,7 @@ mod merge;
 mod open;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -75,8 +80,10 @@ use super::dir::{Dir, UNFINISHED_INDEX};
 use super::format::SegmentHeader;
 use super::scan::Head;
 use super::storage::{Access, Context, Storage, StorageError, write_all_at};
-use build::{Content, Walked};
+use build::Content;
+use walk::Walked;
 
+pub(super) use build::{Builder, Ready};
 pub(super) use layout::Header;
 pub(super) use merge::Merge;
 pub(super) use open::{Index, Plan, Span};
@@ -90,6 +97,8 @@ pub(super) fn index_name(base: u64) -> String {
 pub const READER_BYTES: u64 = open::TABLES_BYTES_MAX + open::LISTS_BYTES_MAX;
 /// What building an index takes at most, in bytes: its run lists, and as much while they grow.
 pub const BUILD_BYTES: u64 = 2 * build::LISTS_BYTES_MAX as u64;
+/// What indexes that wait to be written take together at most, in bytes: the largest, or hundreds as they mostly are.
+pub(super) const READY_BYTES_MAX: usize = BUILD_BYTES as usize;
 
 /// What became of the wish for an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,19 +133,37 @@ impl Manners<'_> {
     pub(super) const NONE: Self = Self { spare_bytes: 0, is_stopped: &|| false };
 }
 
-/// Writes the index of the sealed segment `base`, in place of one that may be there.
+/// [`build_from`] a walk alone.
+pub(super) fn build(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Built, StorageError> {
+    build_from(dir, base, manners, || None)
+}
+
+/// Writes the index of the sealed segment `base`, in place of one that may be there: the one that `ready` returns, or what
+/// a walk makes where there is none, or it does not fit the file.
 ///
 /// One walk over the segment; in memory are the index itself, of which the run lists are bounded, and one block.
 /// A crash leaves at most a file `.idx.tmp`, see [`Dir::remove_stale`]. Only one may build in a directory at a time:
 /// whoever holds its lock.
-pub(super) fn build(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Built, StorageError> {
+pub(super) fn build_from(
+    dir: &Dir,
+    base: u64,
+    manners: &Manners<'_>,
+    ready: impl FnOnce() -> Option<Ready>,
+) -> Result<Built, StorageError> {
     let is_short = |bytes: u64| Ok(dir.free_bytes()? < bytes.saturating_add(manners.spare_bytes));
     if is_short(0)? {
         return Ok(Built::NoSpace);
     }
-    let content = match walk(dir, base, manners)? {
-        Walk::Content(content) => content,
-        Walk::Without(why) => return Ok(why),
+    if (manners.is_stopped)() {
+        return Ok(Built::Stopped);
+    }
+    let len = dir.size(&dir.segment(base))?;
+    let content = match ready().filter(|ready| ready.covered() == len) {
+        Some(ready) => ready.content(),
+        None => match walk(dir, base, manners)? {
+            Walk::Content(content) => content,
+            Walk::Without(why) => return Ok(why),
+        },
     };
     if is_short(content.len())? {
         return Ok(Built::NoSpace);
@@ -169,7 +196,7 @@ fn walk(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Walk, StorageErro
         }
         result => result?,
     };
-    Ok(match build::walk(&mut scanner, base, next, manners.is_stopped)? {
+    Ok(match walk::walk(&mut scanner, base, next, manners.is_stopped)? {
         Walked::Content(content) => Walk::Content(content),
         Walked::Damaged => Walk::Without(Built::Damaged),
         Walked::TooManyOrigins => Walk::Without(Built::TooManyOrigins),

@@ -262,6 +262,7 @@ fn reopen(
         position: survey.end,
         // What the file's length says need not be backed by space; it is asked for anew.
         allocated: survey.end,
+        index: None,
         path: survey.path,
     };
     Ok(Recovered {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::dir::Dir;
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SegmentHeader, position_blocks};
+use super::format::{
+    BLOCK_HEADER_BYTES, BlockEncoder, BlockHeader, BlockKind, SegmentHeader, position_blocks,
+};
+use super::index;
 use super::positions::PositionTable;
 use super::storage::{Context, StorageError, StorageFile, write_all_at};
 use super::upkeep::gone;
@@ -19,6 +22,8 @@ pub(super) struct Segment {
     pub(super) position: u64,
     /// Up to here the file system has promised space.
     pub(super) allocated: u64,
+    /// Its index in the making; `None` if it has frames that were not seen here, or too many origins to keep up with.
+    pub(super) index: Option<index::Builder>,
 }
 
 /// What to write into a block other than of new frames.
@@ -75,11 +80,15 @@ impl Segment {
             file,
             base,
             segment_id,
+            index: Some(index::Builder::new(base, segment_id)),
         })
     }
 
     /// Writes one block behind the last; synced with the next sync.
     pub(super) fn push(&mut self, content: &BlockContent<'_>) -> Result<(), StorageError> {
+        if content.kind == BlockKind::Frames {
+            self.index = None;
+        }
         let mut bytes = Vec::with_capacity(BLOCK_HEADER_BYTES as usize + content.body.len());
         encode_block(&mut bytes, self.segment_id, self.position, content);
         self.write(&bytes)?;
@@ -91,6 +100,24 @@ impl Segment {
     /// Writes a whole block at [`Self::position`], which does not move: the block counts once it is synced.
     pub(super) fn write(&self, block: &[u8]) -> Result<(), StorageError> {
         write_all_at(&*self.file, block, self.position).context("write", &self.path)
+    }
+
+    /// Adds `block`, the last one written, to the index in the making: it must be durable and [`Self::position`] behind it.
+    pub(super) fn index(&mut self, block: &BlockEncoder) {
+        let Some(index) = &mut self.index else { return };
+        let position = self.position - block.len();
+        let stretches = block.stretches().iter().copied().map(Some);
+        let result = index.block(position, block.body(), block.origins(), stretches);
+        if result.is_err() || index.is_too_large() {
+            // Upkeep walks over the segment when it is sealed, and has its own idea of what is too much.
+            tracing::debug!(segment = %self.path.display(), "too much for an index while writing");
+            self.index = None;
+        }
+    }
+
+    /// Its index, when nothing more will be written and the file is trimmed.
+    pub(super) fn into_index(self) -> Option<index::Ready> {
+        self.index.map(|builder| builder.ready(self.position))
     }
 
     /// Makes what was written durable, and makes sure that the next start can find it.

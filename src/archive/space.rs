@@ -8,6 +8,7 @@
 //! already passed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::config::{Config, Limits};
 use super::dir::Dir;
@@ -15,6 +16,7 @@ use super::format::BLOCK_HEADER_BYTES;
 use super::positions::PositionTable;
 use super::segment::Segment;
 use super::storage::{Access, StorageError, StorageFile};
+use super::upkeep::Link;
 
 /// The smallest step of growth that is tried when the disk refuses larger ones.
 const GROW_BYTES_MIN: u64 = 64 << 10;
@@ -53,6 +55,8 @@ pub(super) struct Space {
     log_id: u64,
     pub(super) current: Segment,
     reserve: Option<Box<dyn StorageFile>>,
+    /// Where indexes of sealed segments go.
+    link: Arc<Link>,
     /// Whether the file system cannot allocate, so that its free space has to do.
     estimating: bool,
     /// Whether the file system refused space when last asked.
@@ -62,7 +66,7 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn new(dir: Dir, config: &Config, log_id: u64, current: Segment) -> Self {
+    pub(super) fn new(dir: Dir, config: &Config, log_id: u64, current: Segment, link: Arc<Link>) -> Self {
         Self {
             dir,
             limits: Limits::new(config),
@@ -71,6 +75,7 @@ impl Space {
             log_id,
             current,
             reserve: None,
+            link,
             estimating: false,
             refused: false,
             rotations: 0,
@@ -291,7 +296,10 @@ impl Space {
             next = %next.path.display(),
             "segment sealed"
         );
-        self.current = next;
+        let sealed = std::mem::replace(&mut self.current, next);
+        if let Some(index) = sealed.into_index() {
+            self.link.hand_over(index);
+        }
         self.rotations += 1;
         Ok(true)
     }

@@ -117,9 +117,9 @@ impl Config {
                 batch,
             ),
             addend(
-                "commits, one gathered and one running, as frames and as bytes, each of 1 MiB \
-                 and a batch",
-                4,
+                "blocks of the archive, two gathered and one running, each of 1 MiB and a batch: once as frames, and \
+                 as bytes and as notes of what lies where, both in buffers that double",
+                3 * 5,
                 COMMIT_BYTES + batch,
             ),
             addend(
@@ -132,7 +132,12 @@ impl Config {
                 READERS_MAX,
                 2 * (COMMIT_BYTES + batch) + archive::INDEX_READER_BYTES,
             ),
-            addend("the upkeep of the archive: an index or an export in the making", 1, UPKEEP_BYTES),
+            addend(
+                "indexes of the archive: of the segment being written, of sealed ones, and one that upkeep has in \
+                 hand, or an export",
+                3,
+                UPKEEP_BYTES,
+            ),
             addend("the process itself", 1, PROCESS_BYTES),
         ];
         MemoryBound { addends, limit: self.ingest.memory_limit }

@@ -1,246 +1,12 @@
-//! The body of a block of frames: written without an allocation per frame, read without trust.
+//! The body of a block of frames, read without trust; `encoder` writes it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::bytes::Cursor;
-use super::crc::combine;
-use super::{
-    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
-    ORIGIN_HEADER_BYTES, run_charge,
-};
-use crate::archive::Durable;
-use crate::frame::{
-    Frame, FrameFlags, FramePriority, FrameView, Frames, Origin, Run, SourceKind, Station, StreamKey,
-};
-
-/// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
-/// not counted.
-pub(in crate::archive) fn encoded_len(run: &Run, payload_bytes: usize) -> u64 {
-    let station = run.origin().stream.station.as_str().len();
-    (run.len() * FRAME_HEADER_BYTES + payload_bytes + ORIGIN_HEADER_BYTES + station) as u64
-}
-
-/// Builds one block of frames at a time in a buffer it keeps: [`Self::push`], then [`Self::finish`], [`Self::seal`], and
-/// [`Self::clear`] for the next.
-#[derive(Default)]
-pub(in crate::archive) struct BlockEncoder {
-    /// Header, body; empty before the first frame.
-    buffer: Vec<u8>,
-    origins: OriginTable,
-    frame_count: u32,
-    received_max_ns: i64,
-    charged: u64,
-    frames_crc: RunningCrc,
-    body_crc: u32,
-}
-
-/// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
-const CRC_BYTES: usize = 32 << 10;
-/// Where the first frame lies in a block.
-const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
-
-impl BlockEncoder {
-    /// Adds the frames of `batch` to the block.
-    pub(in crate::archive) fn push(&mut self, batch: &Frames) {
-        if self.buffer.is_empty() {
-            self.buffer.resize(FRAMES_AT, 0);
-            self.frames_crc = RunningCrc { crc: 0, at: FRAMES_AT };
-            self.received_max_ns = i64::MIN;
-        }
-        for run in batch.runs() {
-            self.push_run(run);
-            self.frames_crc.follow(&self.buffer, CRC_BYTES);
-        }
-    }
-
-    /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
-    pub(in crate::archive) fn finish(&mut self) {
-        let frames_len = (self.buffer.len() - FRAMES_AT) as u32;
-        self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
-            .copy_from_slice(&frames_len.to_le_bytes());
-        for origin in &self.origins.origins {
-            push_origin(&mut self.buffer, &origin.stream, origin.epoch);
-            self.buffer.extend_from_slice(origin.stream.station.as_str().as_bytes());
-        }
-        let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
-        self.buffer.resize(padded, 0);
-        self.frames_crc.follow(&self.buffer, 1);
-        // Only now is it known how the body begins.
-        let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..FRAMES_AT]);
-        self.body_crc = combine(prefix_crc, self.frames_crc.crc, padded - FRAMES_AT);
-    }
-
-    /// Forgets the block, but keeps the memory.
-    pub(in crate::archive) fn clear(&mut self) {
-        self.buffer.clear();
-        self.origins.clear();
-        self.frame_count = 0;
-        self.charged = 0;
-    }
-
-    fn push_run(&mut self, run: &Run) {
-        let Some(last) = run.heads().last() else { return };
-        let origin = self.origins.index(run.origin());
-        let lane = &mut self.origins.lanes[usize::from(origin)][run.priority().lane()];
-        lane.frames += run.len() as u64;
-        lane.next = lane.next.max(last.sequence.saturating_add(1));
-        let mut header = [0; FRAME_HEADER_BYTES];
-        header[4..6].copy_from_slice(&origin.to_le_bytes());
-        header[6] = run.priority() as u8;
-        header[24..32].copy_from_slice(&run.received_ns().to_le_bytes());
-        let before = self.buffer.len();
-        for head in run.heads() {
-            header[0..4].copy_from_slice(&head.payload_len.to_le_bytes());
-            header[7] = head.flags.0;
-            header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
-            header[16..24].copy_from_slice(&head.ert_ns.to_le_bytes());
-            self.buffer.extend_from_slice(&header);
-            self.buffer.extend_from_slice(run.payload(head));
-        }
-        let payload_bytes = self.buffer.len() - before - run.len() * FRAME_HEADER_BYTES;
-        self.charged += run_charge(run, payload_bytes);
-        self.frame_count += run.len() as u32;
-        self.received_max_ns = self.received_max_ns.max(run.received_ns());
-    }
-
-    /// Sum of what the frames in the block were charged at the gate.
-    pub(in crate::archive) fn charged(&self) -> u64 {
-        self.charged
-    }
-
-    /// Bytes of the finished block, header included.
-    pub(in crate::archive) fn len(&self) -> u64 {
-        self.buffer.len() as u64
-    }
-
-    /// Frames in the encoded block.
-    pub(in crate::archive) fn frame_count(&self) -> u64 {
-        u64::from(self.frame_count)
-    }
-
-    /// Puts the header in and returns the whole block, ready to be written at `position`.
-    pub(in crate::archive) fn seal(
-        &mut self,
-        segment_id: u64,
-        position: u64,
-        first_offset: u64,
-        synced_offset: u64,
-    ) -> &[u8] {
-        let body = &self.buffer[BLOCK_HEADER_BYTES as usize..];
-        let header = BlockHeader {
-            kind: BlockKind::Frames,
-            origin_count: self.origins.origins.len() as u16,
-            body_len: body.len() as u32,
-            frame_count: self.frame_count,
-            segment_id,
-            position,
-            first_offset,
-            synced_offset,
-            received_max_ns: self.received_max_ns,
-            body_crc: self.body_crc,
-        };
-        self.buffer[..BLOCK_HEADER_BYTES as usize].copy_from_slice(&header.encode());
-        &self.buffer
-    }
-
-    /// What the encoded block makes durable, one entry for each origin and lane in it.
-    pub(in crate::archive) fn durable(&self, into: &mut Vec<Durable>) {
-        into.clear();
-        for (origin, lanes) in self.origins.origins.iter().zip(&self.origins.lanes) {
-            for priority in FramePriority::ALL {
-                let lane = lanes[priority.lane()];
-                if lane.frames > 0 {
-                    into.push(Durable {
-                        origin: Arc::clone(origin),
-                        priority,
-                        next: lane.next,
-                        frames: lane.frames,
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// A checksum that follows a buffer as it grows.
-#[derive(Default)]
-struct RunningCrc {
-    crc: u32,
-    /// Where it stands.
-    at: usize,
-}
-
-impl RunningCrc {
-    /// Catches up if that is worth at least `bytes_min`.
-    fn follow(&mut self, buffer: &[u8], bytes_min: usize) {
-        if buffer.len() - self.at >= bytes_min {
-            self.crc = crc32c::crc32c_append(self.crc, &buffer[self.at..]);
-            self.at = buffer.len();
-        }
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Lane {
-    next: u64,
-    frames: u64,
-}
-
-/// The origins of one block. Frames mostly share the `Arc` of their stream, so the address finds it.
-struct OriginTable {
-    origins: Vec<Arc<Origin>>,
-    lanes: Vec<[Lane; 2]>,
-    by_value: HashMap<Arc<Origin>, u16>,
-    by_address: [(usize, u16); Self::ADDRESSES],
-}
-
-impl Default for OriginTable {
-    fn default() -> Self {
-        Self {
-            origins: Vec::new(),
-            lanes: Vec::new(),
-            by_value: HashMap::new(),
-            by_address: [(0, 0); Self::ADDRESSES],
-        }
-    }
-}
-
-impl OriginTable {
-    const ADDRESSES: usize = 256;
-
-    fn clear(&mut self) {
-        self.origins.clear();
-        self.lanes.clear();
-        self.by_value.clear();
-        // The addresses mean something only while the block holds the `Arc`s.
-        self.by_address.fill((0, 0));
-    }
-
-    fn index(&mut self, origin: &Arc<Origin>) -> u16 {
-        let address = Arc::as_ptr(origin) as usize;
-        let slot = (address >> 4) % Self::ADDRESSES;
-        let (known, mut index) = self.by_address[slot];
-        if known != address {
-            index = self.find_or_insert(origin);
-            self.by_address[slot] = (address, index);
-        }
-        index
-    }
-
-    fn find_or_insert(&mut self, origin: &Arc<Origin>) -> u16 {
-        if let Some(index) = self.by_value.get(origin) {
-            return *index;
-        }
-        let index = u16::try_from(self.origins.len()).expect("a block holds fewer than 65,536 origins");
-        self.origins.push(Arc::clone(origin));
-        self.lanes.push([Lane::default(); 2]);
-        self.by_value.insert(Arc::clone(origin), index);
-        index
-    }
-}
+use super::{BlockHeader, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES};
+use crate::frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
 
 /// Appends an origin without its station, as tables and positions have it.
 pub(in crate::archive) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
@@ -291,23 +57,8 @@ pub(in crate::archive) struct FrameIter {
 impl FrameIter {
     /// Starts on a block whose checksums were right; `None` if its tables make no sense all the same.
     pub(in crate::archive) fn new(header: &BlockHeader, body: Bytes) -> Option<Self> {
-        let mut cursor = Cursor(&body);
-        let frames_len = cursor.u32()? as usize;
-        cursor.take(4)?;
-        cursor.take(frames_len)?;
-        let mut origins = Vec::new();
-        for _ in 0..header.origin_count {
-            let origin = OriginHeader::read(&mut cursor)?;
-            let stream = origin.station(&mut cursor)?;
-            origins.push(Arc::new(Origin { stream, epoch: origin.epoch }));
-        }
-        Some(Self {
-            at: FRAMES_PREFIX_BYTES,
-            frames_end: FRAMES_PREFIX_BYTES + frames_len,
-            left: header.frame_count,
-            body,
-            origins,
-        })
+        let (frames_end, origins) = tables(header, &body)?;
+        Some(Self { at: FRAMES_PREFIX_BYTES, frames_end, left: header.frame_count, body, origins })
     }
 
     fn read(&mut self) -> Option<Frame> {
@@ -336,6 +87,21 @@ impl FrameIter {
     }
 }
 
+/// Where the frames in `body` end, and the table of origins behind them.
+pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Arc<Origin>>)> {
+    let mut cursor = Cursor(body);
+    let frames_len = cursor.u32()? as usize;
+    cursor.take(FRAMES_PREFIX_BYTES - 4)?;
+    cursor.take(frames_len)?;
+    let mut origins = Vec::new();
+    for _ in 0..header.origin_count {
+        let origin = OriginHeader::read(&mut cursor)?;
+        let stream = origin.station(&mut cursor)?;
+        origins.push(Arc::new(Origin { stream, epoch: origin.epoch }));
+    }
+    Some((FRAMES_PREFIX_BYTES + frames_len, origins))
+}
+
 /// What lies before the payload of a frame.
 #[derive(Clone, Copy)]
 pub(in crate::archive) struct FrameHeader {
@@ -346,7 +112,7 @@ pub(in crate::archive) struct FrameHeader {
     flags: FrameFlags,
     sequence: u64,
     ert_ns: i64,
-    received_ns: i64,
+    pub(super) received_ns: i64,
 }
 
 impl FrameHeader {

@@ -121,6 +121,7 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
         assert!(charge >= taken, "{len}: {charge} < {taken}");
         assert!(charge <= taken + ALIGNMENT);
         assert!(charge <= charge_max(len));
+        encoder.clear();
     }
 }
 

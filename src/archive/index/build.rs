@@ -1,17 +1,11 @@
-//! One walk over a sealed segment, and what comes of it.
+//! An index in the making: of blocks as they are written, or as they are read again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::layout::{Chunk, Entry, HEADER_BYTES, Header, Run, RunEncoder, Times};
-use crate::archive::format::{
-    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameIter,
-};
-use crate::archive::scan::{Head, Scanner, Step};
-use crate::archive::storage::StorageError;
-use crate::frame::{Frame, FramePriority, Origin};
+use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, Run, RunEncoder, Times};
+use crate::archive::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, Stretch};
+use crate::frame::{FramePriority, Origin};
 
 /// A chunk ends with the first block that makes it this long. Tests have small segments.
 const CHUNK_SPAN_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 1 << 20 };
@@ -26,16 +20,19 @@ const ENTRIES_MAX: usize = 1 << 16;
 /// anyway.
 pub(super) const LISTS_BYTES_MAX: usize = 16 << 20;
 
-/// What a segment is worth to an index.
-pub(super) enum Walked {
-    Content(Content),
+/// What an entry takes in memory besides its run list: itself, its place in the table, as much again while both grow, and
+/// its origin.
+const ENTRY_BYTES: usize = 512;
+
+/// Why a segment gets no index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::archive) enum Unfit {
     Damaged,
     TooManyOrigins,
-    Stopped,
 }
 
 /// An index, to be written part by part.
-pub(super) struct Content {
+pub(in crate::archive) struct Content {
     tables: Vec<u8>,
     lists: Vec<Vec<u8>>,
 }
@@ -50,47 +47,46 @@ impl Content {
     }
 }
 
-/// Walks the segment from `base` up to the base of the next one. A reader would report what makes it `Damaged` here.
-pub(super) fn walk(
-    scanner: &mut Scanner,
+/// An index in the making, block by block. What it becomes follows from the frames alone, however they are told in
+/// stretches.
+pub(in crate::archive) struct Builder {
     base: u64,
-    next: u64,
-    is_stopped: &dyn Fn() -> bool,
-) -> Result<Walked, StorageError> {
-    let Head::Sound(segment) = scanner.head() else {
-        return Ok(Walked::Damaged);
-    };
-    let covered = scanner.size()?;
-    let mut walk = Builder::new(base, next);
-    loop {
-        if is_stopped() {
-            return Ok(Walked::Stopped);
-        }
-        let outcome = match scanner.next()? {
-            Step::Block(header, body) => walk.block(&header, &body),
-            Step::Damage(_) => Err(Walked::Damaged),
-            Step::End(_) => break,
-        };
-        if let Err(ended) = outcome {
-            return Ok(ended);
-        }
-    }
-    if segment.base_offset != base || walk.next_offset != next {
-        return Ok(Walked::Damaged);
-    }
-    Ok(Walked::Content(walk.finish(segment.segment_id, covered)))
-}
-
-struct Builder {
-    base: u64,
-    /// Base of the next segment; frames from there on are superseded.
-    end: u64,
+    segment_id: u64,
     next_offset: u64,
     chunks: Vec<Chunk>,
     lists: Vec<List>,
     by_origin: HashMap<(Arc<Origin>, FramePriority), usize>,
     lists_bytes: usize,
+    has_left_out: bool,
     slots: Slots,
+}
+
+/// The index of a segment that is sealed.
+pub(in crate::archive) struct Ready {
+    builder: Builder,
+    covered: u64,
+    bytes: usize,
+}
+
+impl Ready {
+    /// First offset of the segment.
+    pub(in crate::archive) fn base(&self) -> u64 {
+        self.builder.base
+    }
+
+    /// Length of its file.
+    pub(in crate::archive) fn covered(&self) -> u64 {
+        self.covered
+    }
+
+    /// Bytes of memory that this takes.
+    pub(in crate::archive) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn content(self) -> Content {
+        self.builder.finish(self.covered)
+    }
 }
 
 /// An entry of the directory in the making.
@@ -121,104 +117,148 @@ struct OpenRun {
     first_offset: u64,
 }
 
+impl OpenRun {
+    /// Takes as many of the frames in `body[at..end]` as it may, and returns where the next one lies.
+    fn take(&mut self, body: &[u8], mut at: usize, end: usize, offset: &mut u64) -> Option<usize> {
+        if at - self.end > JOIN_BYTES_MAX {
+            return Some(at);
+        }
+        let limit = self.start + RUN_BYTES_MAX;
+        if end <= limit {
+            self.end = end;
+            return Some(end);
+        }
+        loop {
+            let next = at + frame_len(body, at)?;
+            if next > limit {
+                return Some(at);
+            }
+            (self.end, at) = (next, next);
+            *offset += 1;
+        }
+    }
+}
+
+fn frame_len(body: &[u8], at: usize) -> Option<usize> {
+    Some(FrameHeader::read(body.get(at..)?)?.frame_len())
+}
+
+/// The block at hand.
+struct Block<'a> {
+    position: u64,
+    body: &'a [u8],
+    origins: &'a [Arc<Origin>],
+}
+
 impl Builder {
-    fn new(base: u64, end: u64) -> Self {
+    /// Of the segment that begins at the offset `base`.
+    pub(in crate::archive) fn new(base: u64, segment_id: u64) -> Self {
         Self {
             base,
-            end,
+            segment_id,
             next_offset: base,
             chunks: Vec::new(),
             lists: Vec::new(),
             by_origin: HashMap::new(),
             lists_bytes: 0,
+            has_left_out: false,
             slots: Slots::default(),
         }
     }
 
-    fn block(&mut self, header: &BlockHeader, body: &Bytes) -> Result<(), Walked> {
-        if header.kind == BlockKind::Frames && header.first_offset >= self.end {
-            return Ok(());
-        }
-        if header.first_offset != self.next_offset || header.next_offset() > self.end {
-            return Err(Walked::Damaged);
-        }
-        if header.kind != BlockKind::Frames {
-            return Ok(());
-        }
-        let frames = FrameIter::new(header, body.clone()).ok_or(Walked::Damaged)?;
-        self.enter_chunk(header);
+    /// Offset behind the last frame.
+    pub(in crate::archive) fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Takes the next block of frames. `stretches` are those of `body`; `None` among them says that it is malformed.
+    ///
+    /// # Errors
+    /// [`Unfit`]; there is no use in going on then.
+    pub(in crate::archive) fn block(
+        &mut self,
+        position: u64,
+        body: &[u8],
+        origins: &[Arc<Origin>],
+        stretches: impl Iterator<Item = Option<Stretch>>,
+    ) -> Result<(), Unfit> {
+        self.enter_chunk(position);
         self.slots.open.clear();
-        self.slots.open.resize(usize::from(header.origin_count) * FramePriority::ALL.len(), None);
+        self.slots.open.resize(origins.len() * FramePriority::ALL.len(), None);
+        let block = Block { position, body, origins };
         let mut at = FRAMES_PREFIX_BYTES;
-        for frame in frames {
-            let frame = frame.ok_or(Walked::Damaged)?;
-            self.frame(header, body, at, &frame)?;
-            self.next_offset += 1;
-            at += FRAME_HEADER_BYTES + frame.payload.len();
+        for stretch in stretches {
+            let stretch = stretch.ok_or(Unfit::Damaged)?;
+            self.stretch(&block, at, &stretch)?;
+            self.next_offset += u64::from(stretch.frames);
+            at += stretch.bytes as usize;
         }
-        self.close_runs(header, body);
+        self.close_runs(&block);
         Ok(())
     }
 
-    fn enter_chunk(&mut self, header: &BlockHeader) {
-        let full = |chunk: &Chunk| header.position - chunk.position >= CHUNK_SPAN_BYTES;
+    fn enter_chunk(&mut self, position: u64) {
+        let full = |chunk: &Chunk| position - chunk.position >= CHUNK_SPAN_BYTES;
         if self.chunks.last().is_none_or(full) {
-            let (position, first_offset) = (header.position, header.first_offset);
-            self.chunks.push(Chunk { position, first_offset, times: Times::NONE });
+            self.chunks.push(Chunk { position, first_offset: self.next_offset, times: Times::NONE });
         }
     }
 
-    fn frame(&mut self, header: &BlockHeader, body: &[u8], at: usize, frame: &Frame) -> Result<(), Walked> {
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.times.take(frame.received_ns);
-        }
-        let origin = u16::from_le_bytes([body[at + 4], body[at + 5]]);
-        let slot = usize::from(origin) * FramePriority::ALL.len() + frame.priority.lane();
-        let end = at + FRAME_HEADER_BYTES + frame.payload.len();
-        let list = match &mut self.slots.open[slot] {
-            Some(run) if at - run.end <= JOIN_BYTES_MAX && end - run.start <= RUN_BYTES_MAX => {
-                run.end = end;
-                run.list
-            }
-            Some(run) => {
-                let (done, list) = (*run, run.list);
-                *run = OpenRun { list, start: at, end, first_offset: self.next_offset };
-                self.close(header, body, origin, done);
-                list
-            }
+    fn stretch(&mut self, block: &Block<'_>, mut at: usize, stretch: &Stretch) -> Result<(), Unfit> {
+        let slot = usize::from(stretch.origin) * FramePriority::ALL.len() + stretch.priority.lane();
+        let mut open = self.slots.open[slot].take();
+        let list = match &open {
+            Some(run) => run.list,
             None => {
-                let list = self.list_in_block(header, frame)?;
-                let run = OpenRun { list, start: at, end, first_offset: self.next_offset };
-                self.slots.open[slot] = Some(run);
                 self.slots.touched.push(slot);
-                list
+                self.list_in_block(block, stretch)?
             }
         };
+        let end = at + stretch.bytes as usize;
+        let mut offset = self.next_offset;
+        while at < end {
+            if let Some(run) = &mut open {
+                at = run.take(block.body, at, end, &mut offset).ok_or(Unfit::Damaged)?;
+                if at == end {
+                    break;
+                }
+                self.close(block, stretch.origin, *run);
+            }
+            // The first frame of a run may be of any length.
+            let run_end = at + frame_len(block.body, at).ok_or(Unfit::Damaged)?;
+            open = Some(OpenRun { list, start: at, end: run_end, first_offset: offset });
+            (at, offset) = (run_end, offset + 1);
+        }
+        self.slots.open[slot] = open;
+        let times = Times { min_ns: stretch.received_min_ns, max_ns: stretch.received_max_ns };
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.times.take_all(times);
+        }
         let list = &mut self.lists[list];
-        list.frames += 1;
-        list.times.take(frame.received_ns);
+        list.frames += u64::from(stretch.frames);
+        list.times.take_all(times);
         Ok(())
     }
 
-    /// The list that `frame` goes to, the first of its origin and lane in the block.
-    fn list_in_block(&mut self, header: &BlockHeader, frame: &Frame) -> Result<usize, Walked> {
-        let index = self.list_of(frame)?;
-        let before = std::mem::replace(&mut self.lists[index].block, header.position);
+    /// The list that `stretch` goes to, the first of its origin and lane in the block.
+    fn list_in_block(&mut self, block: &Block<'_>, stretch: &Stretch) -> Result<usize, Unfit> {
+        let index = self.list_of(&block.origins[usize::from(stretch.origin)], stretch.priority)?;
+        let before = std::mem::replace(&mut self.lists[index].block, block.position);
         // An origin twice in the table of one block would mix up its runs. No writer of this version does that.
-        if before == header.position { Err(Walked::Damaged) } else { Ok(index) }
+        if before == block.position { Err(Unfit::Damaged) } else { Ok(index) }
     }
 
-    fn list_of(&mut self, frame: &Frame) -> Result<usize, Walked> {
-        let key = (Arc::clone(&frame.origin), frame.priority);
+    fn list_of(&mut self, origin: &Arc<Origin>, priority: FramePriority) -> Result<usize, Unfit> {
+        let key = (Arc::clone(origin), priority);
         if let Some(list) = self.by_origin.get(&key) {
             return Ok(*list);
         }
         if self.lists.len() == ENTRIES_MAX {
-            return Err(Walked::TooManyOrigins);
+            return Err(Unfit::TooManyOrigins);
         }
         self.lists.push(List {
-            origin: Arc::clone(&frame.origin),
-            priority: frame.priority,
+            origin: Arc::clone(origin),
+            priority,
             frames: 0,
             times: Times::NONE,
             runs_len: 0,
@@ -229,22 +269,24 @@ impl Builder {
         Ok(self.lists.len() - 1)
     }
 
-    fn close_runs(&mut self, header: &BlockHeader, body: &[u8]) {
-        for slot in std::mem::take(&mut self.slots.touched) {
+    fn close_runs(&mut self, block: &Block<'_>) {
+        let mut touched = std::mem::take(&mut self.slots.touched);
+        for slot in touched.drain(..) {
             if let Some(run) = self.slots.open[slot].take() {
-                self.close(header, body, (slot / FramePriority::ALL.len()) as u16, run);
+                self.close(block, (slot / FramePriority::ALL.len()) as u16, run);
             }
         }
+        self.slots.touched = touched;
     }
 
-    fn close(&mut self, header: &BlockHeader, body: &[u8], origin: u16, run: OpenRun) {
+    fn close(&mut self, block: &Block<'_>, origin: u16, run: OpenRun) {
         let list = &mut self.lists[run.list];
-        let bytes = &body[run.start..run.end];
+        let bytes = &block.body[run.start..run.end];
         list.runs_len += bytes.len() as u64;
         let Some(runs) = &mut list.runs else { return };
         let before = runs.bytes.len();
         runs.push(&Run {
-            position: header.position + BLOCK_HEADER_BYTES + run.start as u64,
+            position: block.position + BLOCK_HEADER_BYTES + run.start as u64,
             length: bytes.len() as u32,
             first_offset: run.first_offset,
             origin,
@@ -256,19 +298,35 @@ impl Builder {
         }
     }
 
+    /// Whether this is more than can be made beside other work: the run lists are bounded, but at a cost, and the
+    /// entries are not.
+    pub(in crate::archive) fn is_too_large(&self) -> bool {
+        self.has_left_out || self.lists_bytes + self.lists.len() * ENTRY_BYTES > LISTS_BYTES_MAX
+    }
+
+    /// Of a segment whose file is `covered` bytes long; nothing more is added.
+    pub(in crate::archive) fn ready(self, covered: u64) -> Ready {
+        let lists = self.lists.iter().filter_map(|list| list.runs.as_ref());
+        let lists: usize = lists.map(|runs| runs.bytes.capacity()).sum();
+        let bytes =
+            size_of::<Ready>() + lists + self.lists.len() * ENTRY_BYTES + self.chunks.len() * CHUNK_BYTES;
+        Ready { builder: self, covered, bytes }
+    }
+
     fn leave_out_longest(&mut self) {
+        self.has_left_out = true;
         let length = |list: &&mut List| list.runs.as_ref().map_or(0, |runs| runs.bytes.len());
         if let Some(runs) = self.lists.iter_mut().max_by_key(length).and_then(|list| list.runs.take()) {
             self.lists_bytes -= runs.bytes.len();
         }
     }
 
-    fn finish(self, segment_id: u64, covered: u64) -> Content {
+    /// The index, of a segment whose file is `covered` bytes long.
+    pub(in crate::archive) fn finish(self, covered: u64) -> Content {
         let mut times = Times::NONE;
         let mut tables = Vec::new();
         for chunk in &self.chunks {
-            times.take(chunk.times.min_ns);
-            times.take(chunk.times.max_ns);
+            times.take_all(chunk.times);
             chunk.push(&mut tables);
         }
         let chunk_count = self.chunks.len() as u32;
@@ -282,9 +340,9 @@ impl Builder {
         }
         let header = Header {
             chunk_count,
-            segment_id,
+            segment_id: self.segment_id,
             base_offset: self.base,
-            next_offset: self.end,
+            next_offset: self.next_offset,
             covered,
             lists_len: lists.iter().map(|list| list.len() as u64).sum(),
             times,

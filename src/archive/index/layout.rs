@@ -23,9 +23,10 @@ impl Times {
     /// Of no frame.
     pub(super) const NONE: Self = Self { min_ns: i64::MAX, max_ns: i64::MIN };
 
-    pub(super) fn take(&mut self, received_ns: i64) {
-        self.min_ns = self.min_ns.min(received_ns);
-        self.max_ns = self.max_ns.max(received_ns);
+    /// Those of other frames too.
+    pub(super) fn take_all(&mut self, others: Self) {
+        self.min_ns = self.min_ns.min(others.min_ns);
+        self.max_ns = self.max_ns.max(others.max_ns);
     }
 
     fn read(cursor: &mut Cursor<'_>) -> Option<Self> {

@@ -1,12 +1,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::layout::{Chunk, Entry, HEADER_BYTES, Header, Run, RunDecoder, RunEncoder};
 use super::*;
-use crate::archive::format::Cursor;
+use crate::archive::format::{
+    BlockEncoder, BlockHeader, Cursor, FRAMES_PREFIX_BYTES, FrameHeader, Stretch, Stretches,
+};
 use crate::archive::storage::mem::MemStorage;
-use crate::archive::tests::support::origin;
-use crate::frame::FramePriority;
+use crate::archive::tests::support::{frame, origin};
+use crate::frame::{Frame, FramePriority};
 
 fn golden_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/archive/index/golden-v1.idx")
@@ -98,4 +103,67 @@ fn senseless_bytes_are_refused_without_a_panic() {
     let entry = Entry::read(&mut Cursor(&entry)).unwrap();
     assert_eq!((entry.origin, entry.priority), (origin(3, 9), FramePriority::Emergency));
     assert!(Chunk::read(&mut Cursor(&bytes[96..127])).is_none());
+}
+
+/// The index of blocks in which frames of several sources alternate, told in the stretches that `tell` makes of them.
+fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<Stretch>) -> Vec<u8> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let origins: Vec<_> = (1..5).map(|source| origin(source, 1)).collect();
+    let payload_max = [1, 300, 4_000, 80 << 10][seed as usize % 4];
+    let mut builder = Builder::new(7, 99);
+    let (mut encoder, mut position, mut sequence) = (BlockEncoder::default(), 64, 0);
+    for _ in 0..5 {
+        for _ in 0..rng.random_range(1..10) {
+            let origin = &origins[rng.random_range(0..4)];
+            let priority = FramePriority::ALL[usize::from(rng.random_bool(0.8))];
+            let turn: Vec<Frame> = (0..rng.random_range(1..60))
+                .map(|_| {
+                    sequence += 1;
+                    frame(origin, priority, sequence, rng.random_range(0..payload_max))
+                })
+                .collect();
+            encoder.push(&turn.into());
+        }
+        encoder.finish();
+        let offset = builder.next_offset();
+        let block = encoder.seal(99, position, offset, offset).to_vec();
+        let header = BlockHeader::decode(&block[..64], position, Some(99)).unwrap();
+        let stretches = tell(&encoder, &header);
+        assert_eq!(stretches.iter().map(|it| u64::from(it.frames)).sum::<u64>(), encoder.frame_count());
+        let told = stretches.into_iter().map(Some);
+        builder.block(position, encoder.body(), encoder.origins(), told).unwrap();
+        position += encoder.len();
+        encoder.clear();
+    }
+    assert!(!builder.is_too_large());
+    builder.finish(position).parts().collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn an_index_does_not_depend_on_how_its_frames_are_told() {
+    for seed in 0..16 {
+        let as_written = index_of(seed, |encoder, _| encoder.stretches().to_vec());
+        let as_read = index_of(seed, |encoder, header| {
+            let (origins, stretches) = Stretches::new(header, encoder.body()).unwrap();
+            assert_eq!(origins, encoder.origins());
+            stretches.map(Option::unwrap).collect()
+        });
+        let one_by_one = index_of(seed, |encoder, _| {
+            let mut at = FRAMES_PREFIX_BYTES;
+            let single = |stretch: &Stretch| {
+                let (stretch, start) = (*stretch, at);
+                at += stretch.bytes as usize;
+                let mut at = start;
+                (0..stretch.frames).map(move |_| {
+                    let bytes = FrameHeader::read(&encoder.body()[at..]).unwrap().frame_len();
+                    at += bytes;
+                    // The times of all the frames say of each what they say of all.
+                    Stretch { frames: 1, bytes: bytes as u32, ..stretch }
+                })
+            };
+            encoder.stretches().iter().flat_map(single).collect()
+        });
+        assert!(as_written == as_read, "seed {seed}");
+        assert!(as_written == one_by_one, "seed {seed}");
+    }
 }

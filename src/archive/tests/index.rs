@@ -1,5 +1,7 @@
 //! Readers with an index find what readers without one find, and read less.
 
+mod written;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Between the commit thread and upkeep: what is being written, when to stop, and what must stop both.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::archive::gather::Gather;
+use crate::archive::index;
 use crate::archive::storage::StorageError;
 
 /// Shared by the commit thread, upkeep and the archive's handle.
@@ -25,6 +27,8 @@ pub(in crate::archive) struct Link {
 #[derive(Default)]
 struct State {
     is_sealed: bool,
+    /// Of sealed segments that upkeep has not come to, in the order of the log.
+    indexes: VecDeque<index::Ready>,
     fault: Option<StorageError>,
 }
 
@@ -52,6 +56,27 @@ impl Link {
             self.lock().is_sealed = true;
             self.wake.notify_one();
         }
+    }
+
+    /// Takes the index of a segment that was just sealed, to be told of by [`Self::writing`].
+    ///
+    /// All of them together may take [`index::READY_BYTES_MAX`]; for the newest the oldest are let go, and upkeep walks
+    /// over their segments.
+    pub(in crate::archive) fn hand_over(&self, index: index::Ready) {
+        let mut state = self.lock();
+        state.indexes.push_back(index);
+        while state.indexes.iter().map(index::Ready::bytes).sum::<usize>() > index::READY_BYTES_MAX {
+            state.indexes.pop_front();
+        }
+    }
+
+    /// The index of the segment `base`, if it was handed over; those of segments before it are let go.
+    pub(in crate::archive) fn take_index(&self, base: u64) -> Option<index::Ready> {
+        let mut state = self.lock();
+        while state.indexes.front()?.base() < base {
+            state.indexes.pop_front();
+        }
+        state.indexes.pop_front_if(|index| index.base() == base)
     }
 
     pub(super) fn current_base(&self) -> u64 {

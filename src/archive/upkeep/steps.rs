@@ -56,7 +56,7 @@ impl Step for BuildIndex {
             return Ok(());
         }
         let manners = Manners { spare_bytes: self.spare_bytes, is_stopped: &|| link.is_stopped() };
-        match index::build(dir, base, &manners)? {
+        match index::build_from(dir, base, &manners, || link.take_index(base))? {
             Built::NoSpace => Err(StepError::Other("no space for an index beside what the log needs".into())),
             Built::Stopped => Err(StepError::Other("upkeep was stopped".into())),
             // Without an index readers look through the segment, which damage asks for anyway.
