@@ -72,8 +72,10 @@ impl IngestConfig {
     }
 }
 
-/// Buffers that wait to be read into, at most; with what was noted of their frames about 10 MB.
-const FREE_BUFFERS_MAX: usize = 64;
+/// Buffers that wait to be read into, at most.
+pub const FREE_BUFFERS_MAX: usize = 64;
+/// What each of them takes at most, in bytes, with what was noted of the smallest frames in each lane, in lists that double.
+pub const BUFFER_BYTES_MAX: usize = session::input::READ_BYTES * (1 + 2 * 2);
 
 /// A pool of the buffers that sessions read into.
 #[must_use]

@@ -6,6 +6,7 @@ use super::Config;
 use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
 use crate::feed::READERS_MAX;
+use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 
 /// What a connection takes beside its windows and its read buffer: task, timers, unsent answers,
 /// tables, in bytes.
@@ -103,6 +104,7 @@ impl Config {
                 self.ingest.max_connections.get(),
                 self.connection_bytes(),
             ),
+            addend("buffers that wait to be read into", FREE_BUFFERS_MAX, BUFFER_BYTES_MAX as u64),
             addend("known streams (ingest.max_streams)", self.ingest.max_streams.get(), STREAM_BYTES),
             addend(
                 "frames before the processor (pipeline.processor_capacity and one batch of 64), \
