@@ -324,10 +324,8 @@ fn paused_after_ten() -> (Daemon, TcpListener, Replay, Peer) {
     (recorded, listener, replay, peer)
 }
 
-#[test]
-fn a_signal_pauses_and_another_one_goes_on() {
-    let (_recorded, _listener, replay, mut peer) = paused_after_ten();
-    peer.credit(1 << 30);
+/// Sends nothing while it is paused, then its frames from `first` on and BYE; returns the report.
+fn goes_on(replay: Replay, mut peer: Peer, first: u64) -> serde_json::Value {
     // Frames would come between the two answers at the latest.
     for nonce in [1, 2] {
         peer.send(&ServerMessage::Ping(nonce));
@@ -335,12 +333,19 @@ fn a_signal_pauses_and_another_one_goes_on() {
     }
     replay.signal(Signal::USR1);
     replay.wait_line("going on");
-    for sequence in 10..30 {
+    for sequence in first..30 {
         assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
     }
     assert_eq!(peer.next(), ClientMessage::Bye(Bye { next: [0, 30] }));
     peer.send(&ServerMessage::Bye(Bye { next: [0, 30] }));
-    let (report, _) = replay.wait(0);
+    replay.wait(0).0
+}
+
+#[test]
+fn a_signal_pauses_and_another_one_goes_on() {
+    let (_recorded, _listener, replay, mut peer) = paused_after_ten();
+    peer.credit(1 << 30);
+    let report = goes_on(replay, peer, 10);
     assert_eq!((&report["acked"], &report["sent"]), (&30.into(), &30.into()));
 }
 
@@ -348,20 +353,8 @@ fn a_signal_pauses_and_another_one_goes_on() {
 fn a_connection_lost_in_a_pause_is_taken_up_again_and_stays_silent() {
     let (_recorded, listener, replay, peer) = paused_after_ten();
     drop(peer);
-    let mut peer = Peer::accept(&listener, 1 << 30);
-    // What is sent again would come between the two answers at the latest.
-    for nonce in [1, 2] {
-        peer.send(&ServerMessage::Ping(nonce));
-        assert_eq!(peer.next(), ClientMessage::Pong(nonce));
-    }
-    replay.signal(Signal::USR1);
-    replay.wait_line("going on");
-    for sequence in 0..30 {
-        assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
-    }
-    assert_eq!(peer.next(), ClientMessage::Bye(Bye { next: [0, 30] }));
-    peer.send(&ServerMessage::Bye(Bye { next: [0, 30] }));
-    let (report, _) = replay.wait(0);
+    let peer = Peer::accept(&listener, 1 << 30);
+    let report = goes_on(replay, peer, 0);
     assert_eq!((&report["acked"], &report["sent"], &report["resent"]), (&30.into(), &30.into(), &10.into()));
 }
 

@@ -101,23 +101,23 @@ impl Gather {
 
     /// Waits for room and adds `batch`. Cancel safe for a batch of one lane: it is added in the last step or not at all.
     pub(super) async fn push(&self, batch: Frames) -> Result<(), AppendError> {
-        self.check(&batch)?;
-        let [emergencies, routine] = by_lane(batch);
-        for (priority, batch) in FramePriority::ALL.into_iter().zip([emergencies, routine]) {
+        let lanes = by_lane(batch);
+        let sizes = self.check(&lanes)?;
+        for ((priority, batch), size) in FramePriority::ALL.into_iter().zip(lanes).zip(sizes) {
             if !batch.is_empty() {
-                self.push_lane(priority, batch).await?;
+                self.push_lane(priority, batch, size).await?;
             }
         }
         Ok(())
     }
 
-    async fn push_lane(&self, priority: FramePriority, batch: Frames) -> Result<(), AppendError> {
+    async fn push_lane(&self, priority: FramePriority, batch: Frames, size: u64) -> Result<(), AppendError> {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             // Registered before the look, so that room made in between is not missed.
             room.as_mut().enable();
-            if self.try_push(priority, &batch)? {
+            if self.try_push(priority, &batch, size)? {
                 return Ok(());
             }
             room.await;
@@ -143,16 +143,21 @@ impl Gather {
         }
     }
 
-    fn check(&self, batch: &Frames) -> Result<(), AppendError> {
-        let charge: u64 = batch.runs().iter().map(|run| run_charge(run, payload_bytes(run))).sum();
-        if batch.len() > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
-            return Err(AppendError::Oversized {
-                frames: batch.len(),
-                bytes: charge,
-                bytes_max: self.block_bytes_max,
-            });
+    /// Bytes that the frames of each lane take in a block at most.
+    fn check(&self, lanes: &[Frames; 2]) -> Result<[u64; 2], AppendError> {
+        let (mut charge, mut sizes) = (0, [0; 2]);
+        for (batch, size) in lanes.iter().zip(&mut sizes) {
+            for run in batch.runs() {
+                let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
+                charge += run_charge(run, payload_bytes);
+                *size += encoded_len(run, payload_bytes);
+            }
         }
-        Ok(())
+        let frames = lanes.iter().map(Frames::len).sum();
+        if frames > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
+            return Err(AppendError::Oversized { frames, bytes: charge, bytes_max: self.block_bytes_max });
+        }
+        Ok(sizes)
     }
 
     /// A block takes batches until it is full, the last of them as a whole.
@@ -160,7 +165,7 @@ impl Gather {
         block.bytes < self.block_bytes
     }
 
-    fn try_push(&self, priority: FramePriority, batch: &Frames) -> Result<bool, AppendError> {
+    fn try_push(&self, priority: FramePriority, batch: &Frames, size: u64) -> Result<bool, AppendError> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             return Err(AppendError::Failed(Arc::clone(error)));
@@ -168,7 +173,6 @@ impl Gather {
         let block = &mut state.blocks[priority.lane()];
         let fits = self.fits(block);
         if fits {
-            let size = batch.runs().iter().map(|run| encoded_len(run, payload_bytes(run))).sum();
             block.push(batch, size);
         }
         let is_due = priority == FramePriority::Emergency || !self.fits(block);
@@ -277,10 +281,6 @@ impl Gather {
         // A panic while it is held is one of the encoder, whose block then never goes: the archive fails with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn payload_bytes(run: &Run) -> usize {
-    run.heads().iter().map(|head| head.payload_len as usize).sum()
 }
 
 /// `batch` by lanes; mostly it is of one, and goes there as it is.

@@ -1,6 +1,6 @@
 //! Which frames somebody wants: by source, lane and kind.
 
-use super::{Frame, FramePriority, SourceKind};
+use super::{FramePriority, FrameView, SourceKind};
 
 /// A choice among frames. The default takes all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +57,9 @@ impl Selection {
 
     /// Whether `frame` is taken.
     #[must_use]
-    pub fn takes(&self, frame: &Frame) -> bool {
-        self.takes_stream(frame.source_id, frame.source_kind, frame.priority)
+    pub fn takes<'a>(&self, frame: impl Into<FrameView<'a>>) -> bool {
+        let FrameView { origin, priority, .. } = frame.into();
+        self.takes_stream(origin.stream.source_id, origin.stream.source_kind, priority)
     }
 }
 

@@ -167,7 +167,7 @@ impl Session {
     async fn serve(&mut self) -> Result<Settling, Ended> {
         let mut timer = std::pin::pin!(sleep_until(self.clock.next_due()));
         // HELLO may have come with more behind it.
-        let rest = self.input.take_rest();
+        let rest = self.input.buffer();
         self.take_in(rest)?;
         loop {
             self.refresh();

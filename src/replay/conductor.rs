@@ -72,6 +72,15 @@ struct Part {
     is_awake: bool,
 }
 
+impl Part {
+    /// Of a stream that has had no frame.
+    fn new(orders_tx: mpsc::Sender<Order>) -> Self {
+        // The first frame sets it.
+        let origin = (SourceKind::ArchivedReplay, u64::MAX);
+        Self { orders_tx, origin, next: [0; 2], skipped_turns: 0, used_at: 0, is_awake: false }
+    }
+}
+
 impl Conductor {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -258,16 +267,7 @@ impl Conductor {
         let stream = Stream::new(Arc::clone(&self.shared), stream, orders);
         self.tasks.spawn(async move { (part, stream.run().await) });
         self.shared.progress.streams.fetch_add(1, Relaxed);
-        // The first frame of a stream sets its origin.
-        let origin = (SourceKind::ArchivedReplay, u64::MAX);
-        self.parts.push(Part {
-            orders_tx,
-            origin,
-            next: [0; 2],
-            skipped_turns: 0,
-            used_at: 0,
-            is_awake: false,
-        });
+        self.parts.push(Part::new(orders_tx));
         part
     }
 

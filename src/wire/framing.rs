@@ -42,14 +42,15 @@ fn too_large(claimed: u32, body_bytes_max: usize) -> WireError {
 /// # Errors
 /// `too_large` as soon as the prefix claims more than `body_bytes_max`.
 pub fn next_body(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<Bytes>, WireError> {
-    let Some(length) = body_length(buffer, body_bytes_max)? else {
-        return Ok(None);
-    };
-    if buffer.len() < PREFIX_BYTES + length {
+    let mut bodies = cut(buffer, body_bytes_max);
+    let is_whole = bodies.next().is_some();
+    let (end, judged) = bodies.end();
+    judged?;
+    if !is_whole {
         return Ok(None);
     }
     buffer.advance(PREFIX_BYTES);
-    Ok(Some(buffer.split_to(length).freeze()))
+    Ok(Some(buffer.split_to(end - PREFIX_BYTES).freeze()))
 }
 
 /// Finds the whole messages at the front of a buffer: iterate for their bodies, and where in the buffer each begins.

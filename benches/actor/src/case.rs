@@ -9,7 +9,7 @@ use crate::gauge::Spent;
 const ROUNDS: usize = 5;
 
 /// Starts one measurement. The future is driven by a runtime made for it alone.
-type Run = fn() -> Pin<Box<dyn Future<Output = Spent>>>;
+type Run = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Spent>>>>;
 
 /// What the tasks run on.
 #[derive(Clone, Copy)]
@@ -49,8 +49,12 @@ impl Case {
         Self { name, operation, workers, operations, contenders: Vec::new() }
     }
 
-    pub(crate) fn run(mut self, contender: &'static str, run: Run) -> Self {
-        self.contenders.push((contender, run));
+    pub(crate) fn run<F: Future<Output = Spent> + 'static>(
+        mut self,
+        contender: &'static str,
+        run: impl Fn() -> F + 'static,
+    ) -> Self {
+        self.contenders.push((contender, Box::new(move || Box::pin(run()))));
         self
     }
 

@@ -56,49 +56,41 @@ fn main() {
 fn cases() -> Vec<Case> {
     vec![
         Case::new("ping-pong, one worker", "round trip", Workers::Current, ROUND_TRIPS)
-            .run("tokio", || Box::pin(with_tokio::ping_pong(1, ROUND_TRIPS)))
-            .run("actor", || Box::pin(with_actor::ping_pong(1, ROUND_TRIPS)))
-            .run("ractor", || Box::pin(with_ractor::ping_pong(1, ROUND_TRIPS)))
-            .run("kameo", || Box::pin(with_kameo::ping_pong(1, ROUND_TRIPS)))
-            .run("rusm-otp", || Box::pin(with_rusm::ping_pong(1, ROUND_TRIPS))),
+            .ping_pong(1, ROUND_TRIPS),
         Case::new("ping-pong, two workers", "round trip", Workers::Two, ROUND_TRIPS)
-            .run("tokio", || Box::pin(with_tokio::ping_pong(1, ROUND_TRIPS)))
-            .run("actor", || Box::pin(with_actor::ping_pong(1, ROUND_TRIPS)))
-            .run("ractor", || Box::pin(with_ractor::ping_pong(1, ROUND_TRIPS)))
-            .run("kameo", || Box::pin(with_kameo::ping_pong(1, ROUND_TRIPS)))
-            .run("rusm-otp", || Box::pin(with_rusm::ping_pong(1, ROUND_TRIPS))),
+            .ping_pong(1, ROUND_TRIPS),
         Case::new("1,000 pairs, two workers", "message", Workers::Two, PAIRS * PAIR_ROUND_TRIPS * 2)
-            .run("tokio", || Box::pin(with_tokio::ping_pong(PAIRS, PAIR_ROUND_TRIPS)))
-            .run("actor", || Box::pin(with_actor::ping_pong(PAIRS, PAIR_ROUND_TRIPS)))
-            .run("ractor", || Box::pin(with_ractor::ping_pong(PAIRS, PAIR_ROUND_TRIPS)))
-            .run("kameo", || Box::pin(with_kameo::ping_pong(PAIRS, PAIR_ROUND_TRIPS)))
-            .run("rusm-otp", || Box::pin(with_rusm::ping_pong(PAIRS, PAIR_ROUND_TRIPS))),
+            .ping_pong(PAIRS, PAIR_ROUND_TRIPS),
         Case::new("fan-in of 48 in batches, two workers", "message", Workers::Two, SENDERS * FAN_IN_EACH)
-            .run("tokio", || Box::pin(with_tokio::fan_in_batches(FAN_IN_EACH)))
-            .run("actor", || Box::pin(with_actor::fan_in_batches(FAN_IN_EACH))),
+            .run("tokio", || with_tokio::fan_in_batches(FAN_IN_EACH))
+            .run("actor", || with_actor::fan_in_batches(FAN_IN_EACH)),
         Case::new("fan-in of 48 one by one, two workers", "message", Workers::Two, SENDERS * FAN_IN_EACH)
-            .run("tokio", || Box::pin(with_tokio::fan_in(FAN_IN_EACH)))
-            .run("actor", || Box::pin(with_actor::fan_in(FAN_IN_EACH)))
-            .run("ractor", || Box::pin(with_ractor::fan_in(FAN_IN_EACH)))
-            .run("kameo", || Box::pin(with_kameo::fan_in(FAN_IN_EACH)))
-            .run("rusm-otp", || Box::pin(with_rusm::fan_in(FAN_IN_EACH))),
-        Case::new("asks of one, one worker", "ask", Workers::Current, ASKS)
-            .run("tokio", || Box::pin(with_tokio::asks(1, ASKS)))
-            .run("tokio, timeout", || Box::pin(with_tokio::asks_within(1, ASKS)))
-            .run("actor", || Box::pin(with_actor::asks(1, ASKS)))
-            .run("ractor", || Box::pin(with_ractor::asks(1, ASKS)))
-            .run("kameo", || Box::pin(with_kameo::asks(1, ASKS))),
-        Case::new("asks of one, two workers", "ask", Workers::Two, ASKS)
-            .run("tokio", || Box::pin(with_tokio::asks(1, ASKS)))
-            .run("tokio, timeout", || Box::pin(with_tokio::asks_within(1, ASKS)))
-            .run("actor", || Box::pin(with_actor::asks(1, ASKS)))
-            .run("ractor", || Box::pin(with_ractor::asks(1, ASKS)))
-            .run("kameo", || Box::pin(with_kameo::asks(1, ASKS))),
+            .run("tokio", || with_tokio::fan_in(FAN_IN_EACH))
+            .run("actor", || with_actor::fan_in(FAN_IN_EACH))
+            .run("ractor", || with_ractor::fan_in(FAN_IN_EACH))
+            .run("kameo", || with_kameo::fan_in(FAN_IN_EACH))
+            .run("rusm-otp", || with_rusm::fan_in(FAN_IN_EACH)),
+        Case::new("asks of one, one worker", "ask", Workers::Current, ASKS).asks(1, ASKS),
+        Case::new("asks of one, two workers", "ask", Workers::Two, ASKS).asks(1, ASKS),
         Case::new("asks of 48, two workers", "ask", Workers::Two, SENDERS * ASKS_EACH)
-            .run("tokio", || Box::pin(with_tokio::asks(SENDERS, ASKS_EACH)))
-            .run("tokio, timeout", || Box::pin(with_tokio::asks_within(SENDERS, ASKS_EACH)))
-            .run("actor", || Box::pin(with_actor::asks(SENDERS, ASKS_EACH)))
-            .run("ractor", || Box::pin(with_ractor::asks(SENDERS, ASKS_EACH)))
-            .run("kameo", || Box::pin(with_kameo::asks(SENDERS, ASKS_EACH))),
+            .asks(SENDERS, ASKS_EACH),
     ]
+}
+
+impl Case {
+    fn ping_pong(self, pairs: u64, round_trips: u64) -> Self {
+        self.run("tokio", move || with_tokio::ping_pong(pairs, round_trips))
+            .run("actor", move || with_actor::ping_pong(pairs, round_trips))
+            .run("ractor", move || with_ractor::ping_pong(pairs, round_trips))
+            .run("kameo", move || with_kameo::ping_pong(pairs, round_trips))
+            .run("rusm-otp", move || with_rusm::ping_pong(pairs, round_trips))
+    }
+
+    fn asks(self, askers: u64, each: u64) -> Self {
+        self.run("tokio", move || with_tokio::asks(askers, each))
+            .run("tokio, timeout", move || with_tokio::asks_within(askers, each))
+            .run("actor", move || with_actor::asks(askers, each))
+            .run("ractor", move || with_ractor::asks(askers, each))
+            .run("kameo", move || with_kameo::asks(askers, each))
+    }
 }

@@ -1,5 +1,6 @@
 //! The body of a block of frames, read without trust; `encoder` writes it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -61,28 +62,26 @@ impl FrameIter {
         Some(Self { at: FRAMES_PREFIX_BYTES, frames_end, left: header.frame_count, body, origins })
     }
 
-    fn read(&mut self) -> Option<Frame> {
-        let header = FrameHeader::read(self.body.get(self.at..self.frames_end)?)?;
-        let origin = self.origins.get(usize::from(header.origin))?;
+    /// The header of the next frame and where its payload lies; `None` inside: the block is malformed from here on.
+    fn advance(&mut self) -> Option<Option<(FrameHeader, Range<usize>)>> {
+        self.left = self.left.checked_sub(1)?;
+        let header = self.body.get(self.at..self.frames_end).and_then(FrameHeader::read);
+        let Some(header) = header.filter(|header| usize::from(header.origin) < self.origins.len()) else {
+            self.left = 0;
+            return Some(None);
+        };
         let payload_at = self.at + FRAME_HEADER_BYTES;
         self.at += header.frame_len();
-        Some(header.frame(Arc::clone(origin), self.body.slice(payload_at..self.at)))
+        Some(Some((header, payload_at..self.at)))
     }
 
     /// As [`Iterator::next`], without a counted reference to the block.
     pub(in crate::archive) fn next_view(&mut self) -> Option<Option<FrameView<'_>>> {
-        self.left = self.left.checked_sub(1)?;
-        let at = self.at;
-        let header = self.body.get(at..self.frames_end).and_then(FrameHeader::read);
-        let Some((header, origin)) =
-            header.and_then(|header| Some((header, self.origins.get(usize::from(header.origin))?)))
-        else {
-            self.left = 0;
+        let Some((header, payload)) = self.advance()? else {
             return Some(None);
         };
-        self.at += header.frame_len();
         let FrameHeader { priority, flags, sequence, ert_ns, received_ns, .. } = header;
-        let payload = &self.body[at + FRAME_HEADER_BYTES..self.at];
+        let (origin, payload) = (&self.origins[usize::from(header.origin)], &self.body[payload]);
         Some(Some(FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }))
     }
 }
@@ -159,11 +158,10 @@ impl Iterator for FrameIter {
     type Item = Option<Frame>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let frame = self.read();
-        if frame.is_none() {
-            self.left = 0;
-        }
-        Some(frame)
+        let Some((header, payload)) = self.advance()? else {
+            return Some(None);
+        };
+        let origin = Arc::clone(&self.origins[usize::from(header.origin)]);
+        Some(Some(header.frame(origin, self.body.slice(payload))))
     }
 }

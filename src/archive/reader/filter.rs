@@ -22,9 +22,8 @@ pub struct Filter {
 impl Filter {
     /// Whether `frame` is taken, wherever it lies in the log.
     pub(super) fn takes(&self, frame: &FrameView<'_>) -> bool {
-        let stream = &frame.origin.stream;
         self.from_received_ns.is_none_or(|from| frame.received_ns >= from)
             && self.to_received_ns.is_none_or(|to| frame.received_ns < to)
-            && self.selection.takes_stream(stream.source_id, stream.source_kind, frame.priority)
+            && self.selection.takes(*frame)
     }
 }

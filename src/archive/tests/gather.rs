@@ -35,10 +35,8 @@ async fn an_emergency_skips_the_delay_and_goes_ahead_of_what_waits() {
     assert_eq!(sequences(&frames(&storage)), [2, 0, 1]);
 }
 
-/// Stands still in the first commit while `fill` hands over; returns the sequences of the commits that follow.
-async fn commits_behind_one_that_stands(fill: impl AsyncFnOnce(&Running)) -> Vec<Vec<u64>> {
-    let storage = MemStorage::default();
-    let mut running = start_on(Config { commit_delay: Duration::ZERO, ..config() }, storage.clone());
+/// Each sync tells that it has begun, and waits for a word, or until nobody can say one.
+fn hold_syncs(storage: &MemStorage) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (entered_tx, entered) = mpsc::channel();
     let (go, go_rx) = mpsc::channel::<()>();
     let go_rx = std::sync::Mutex::new(go_rx);
@@ -49,6 +47,14 @@ async fn commits_behind_one_that_stands(fill: impl AsyncFnOnce(&Running)) -> Vec
         }
         None
     });
+    (entered, go)
+}
+
+/// Stands still in the first commit while `fill` hands over; returns the sequences of the commits that follow.
+async fn commits_behind_one_that_stands(fill: impl AsyncFnOnce(&Running)) -> Vec<Vec<u64>> {
+    let storage = MemStorage::default();
+    let mut running = start_on(Config { commit_delay: Duration::ZERO, ..config() }, storage.clone());
+    let (entered, go) = hold_syncs(&storage);
     running.append(vec![routine(&origin(9, 1), 0)]).await;
     entered.recv().unwrap();
     fill(&running).await;
@@ -81,16 +87,7 @@ async fn an_emergency_waits_for_the_commit_that_runs_and_no_other() {
 async fn routine_that_is_due_goes_after_one_block_of_emergencies() {
     let storage = MemStorage::default();
     let running = start(&storage);
-    let (entered_tx, entered) = mpsc::channel();
-    let (go, go_rx) = mpsc::channel::<()>();
-    let go_rx = std::sync::Mutex::new(go_rx);
-    storage.set_hook(move |op, _| {
-        if op == Op::Sync {
-            _ = entered_tx.send(());
-            _ = go_rx.lock().unwrap().recv();
-        }
-        None
-    });
+    let (entered, go) = hold_syncs(&storage);
     let a = origin(1, 1);
     running.append(vec![emergency(&a, 0)]).await;
     for sequence in 1..5 {
@@ -164,16 +161,7 @@ async fn the_end_does_not_wait_for_the_delay() {
 async fn an_append_waits_while_the_block_is_full_and_is_cancel_safe() {
     let storage = MemStorage::default();
     let running = start(&storage);
-    let (entered_tx, entered) = mpsc::channel();
-    let (go, go_rx) = mpsc::channel::<()>();
-    let go_rx = std::sync::Mutex::new(go_rx);
-    storage.set_hook(move |op, _| {
-        if op == Op::Sync {
-            _ = entered_tx.send(());
-            _ = go_rx.lock().unwrap().recv();
-        }
-        None
-    });
+    let (entered, go) = hold_syncs(&storage);
     let a = origin(1, 1);
     running.append(vec![routine(&a, 0)]).await;
     entered.recv().unwrap();

@@ -77,11 +77,6 @@ impl Input {
         judged.map(|()| body)
     }
 
-    /// What was read with HELLO and lies behind it.
-    pub(super) fn take_rest(&mut self) -> ReadBuffer {
-        self.buffer()
-    }
-
     /// Reads what is there, up to a limit: an emergency among it overtakes the rest.
     pub(super) fn read_from(&mut self, socket: &TcpStream) -> Read {
         let mut buffer = self.buffer();
@@ -107,7 +102,7 @@ impl Input {
     /// A buffer that begins with what was kept and has room for the rest of it.
     ///
     /// No room is made for a message whose claimed length is beyond the limit: it will be refused.
-    fn buffer(&mut self) -> ReadBuffer {
+    pub(super) fn buffer(&mut self) -> ReadBuffer {
         let mut buffer = if self.partial.len() > MOVED_BYTES_MAX {
             ReadBuffer { bytes: std::mem::take(&mut self.partial), ..ReadBuffer::default() }
         } else {

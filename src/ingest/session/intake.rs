@@ -96,10 +96,11 @@ impl Intake {
     }
 
     fn take_control(&mut self, message: ClientMessage) -> Result<Taken, WireError> {
-        if let ClientMessage::Bye(bye) = message
-            && self.said_bye.replace(bye).is_some()
-        {
-            return Err(WireError::protocol("a second BYE"));
+        if let ClientMessage::Bye(bye) = message {
+            if self.said_bye.is_some() {
+                return Err(WireError::protocol("a second BYE"));
+            }
+            self.said_bye = Some(bye);
         }
         Ok(Taken::Other(message))
     }

@@ -35,15 +35,7 @@ fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
     let mut orders = Vec::new();
     for source_id in 0..sources {
         let (orders_tx, orders_rx) = mpsc::channel(ORDERS_MAX);
-        let origin = (ArchivedReplay, u64::MAX);
-        conductor.parts.push(Part {
-            orders_tx,
-            origin,
-            next: [0; 2],
-            skipped_turns: 0,
-            used_at: 0,
-            is_awake: false,
-        });
+        conductor.parts.push(Part::new(orders_tx));
         for source_kind in [LiveUplink, ArchivedReplay] {
             conductor.by_stream.insert(key(source_id, source_kind), source_id as usize);
         }

@@ -89,7 +89,7 @@ async fn hello_is_taken_and_what_lies_behind_it_stays() {
         }
     };
     assert_eq!(hello, b"hello");
-    let rest = match input.take_rest() {
+    let rest = match input.buffer() {
         rest if rest.bytes.is_empty() => read(&mut input, &socket, 8).await,
         rest => rest,
     };

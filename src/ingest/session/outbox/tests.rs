@@ -98,21 +98,21 @@ fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable(
     assert_eq!(outbox.ack_due(), None);
 }
 
-/// The lane's next sequence is `next`, and nothing of it is durable.
-fn accepted(next: [u64; 2]) -> Intake {
-    let mut intake = Intake::new(next, [WINDOW; 2], false);
+/// The lanes' next sequences are `next`, nothing of them is durable, and the first ACKs have said so.
+fn accepted(next: [u64; 2], now: Instant) -> (Outbox, Intake) {
+    let (mut outbox, mut intake) = (outbox(), Intake::new(next, [WINDOW; 2], false));
     for priority in FramePriority::ALL {
         intake.credit(priority).grant(WINDOW);
     }
-    intake
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    drain(&mut outbox);
+    (outbox, intake)
 }
 
 #[test]
 fn routine_that_became_durable_waits_a_while_if_much_more_follows() {
-    let (mut outbox, mut intake) = (outbox(), accepted([0, 1000]));
     let start = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, start);
-    drain(&mut outbox);
+    let (mut outbox, mut intake) = accepted([0, 1000], start);
     outbox.refresh([0, 100], [0; 2], &mut intake, start);
     assert!(outbox.is_empty());
     assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
@@ -127,20 +127,16 @@ fn routine_that_became_durable_waits_a_while_if_much_more_follows() {
 
 #[test]
 fn an_emergency_that_became_durable_is_told_at_once() {
-    let (mut outbox, mut intake) = (outbox(), accepted([1000, 0]));
     let now = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
-    drain(&mut outbox);
+    let (mut outbox, mut intake) = accepted([1000, 0], now);
     outbox.refresh([1, 0], [0; 2], &mut intake, now);
     assert_eq!(ack(&drain(&mut outbox)[0]).durable_next, 1);
 }
 
 #[test]
 fn last_words_wait_for_no_company() {
-    let (mut outbox, mut intake) = (outbox(), accepted([0, 1000]));
     let now = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
-    drain(&mut outbox);
+    let (outbox, mut intake) = accepted([0, 1000], now);
     let mut rest = outbox.finish([0, 100], [0; 2], &mut intake, now);
     let body = next_body(&mut rest, 1 << 17).unwrap().unwrap();
     assert_eq!(ack(&ServerMessage::decode(body).unwrap()).durable_next, 100);
