@@ -218,7 +218,14 @@ impl Wake {
         }
     }
 
+    #[inline]
     pub(super) fn wake(self) {
+        if self.first.is_some() {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(self) {
         for waker in self.first.into_iter().chain(self.more) {
             waker.wake();
         }
