@@ -13,6 +13,12 @@ use super::config::{BATCH_FRAMES_MAX, Limits};
 use super::format::{BlockEncoder, encoded_len, run_charge};
 use crate::frame::{FramePriority, Frames, Run};
 
+/// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
+///
+/// What an emergency waits for is mostly the commit of routine that runs, and that takes as long as its block is large.
+const ALERT: Duration = Duration::from_secs(1);
+const ALERT_SHARE: u64 = 2;
+
 /// Blocks on their way to the commit thread.
 pub(super) struct Gather {
     state: Mutex<State>,
@@ -28,6 +34,8 @@ pub(super) struct Gather {
 struct State {
     /// `[emergency, routine]`.
     blocks: [Block; 2],
+    /// Until when blocks of routine stay small.
+    alert_until: Option<Instant>,
     /// Routine was due when emergencies went: the next turn is its.
     is_routine_owed: bool,
     parked: Parked,
@@ -127,7 +135,7 @@ impl Gather {
     /// Whether routine is taken without waiting, or refused for good.
     pub(super) fn has_room(&self) -> bool {
         let state = self.lock();
-        state.failed.is_some() || self.fits(&state.blocks[FramePriority::Routine.lane()])
+        state.failed.is_some() || self.has_room_for(FramePriority::Routine, &state)
     }
 
     /// Waits until [`Self::has_room`]. Cancel safe.
@@ -161,8 +169,10 @@ impl Gather {
     }
 
     /// A block takes batches until it is full, the last of them as a whole.
-    fn fits(&self, block: &Block) -> bool {
-        block.bytes < self.block_bytes
+    fn has_room_for(&self, priority: FramePriority, state: &State) -> bool {
+        let is_small = priority == FramePriority::Routine && state.alert_until.is_some();
+        let full_bytes = if is_small { self.block_bytes / ALERT_SHARE } else { self.block_bytes };
+        state.blocks[priority.lane()].bytes < full_bytes
     }
 
     fn try_push(&self, priority: FramePriority, batch: &Frames, size: u64) -> Result<bool, AppendError> {
@@ -170,12 +180,11 @@ impl Gather {
         if let Some(error) = &state.failed {
             return Err(AppendError::Failed(Arc::clone(error)));
         }
-        let block = &mut state.blocks[priority.lane()];
-        let fits = self.fits(block);
+        let fits = self.has_room_for(priority, &state);
         if fits {
-            block.push(batch, size);
+            state.blocks[priority.lane()].push(batch, size);
         }
-        let is_due = priority == FramePriority::Emergency || !self.fits(block);
+        let is_due = priority == FramePriority::Emergency || !self.has_room_for(priority, &state);
         let wake = match state.parked {
             Parked::No => false,
             Parked::Idle => true,
@@ -223,10 +232,16 @@ impl Gather {
     /// The lane whose block goes now. Emergencies go first, but routine that is due has its turn after each block of
     /// them: neither waits for more than one block of the other.
     fn due(&self, state: &mut State, now: Instant, delay: Duration) -> Option<FramePriority> {
-        let [emergency, routine] = &state.blocks;
-        let is_routine_due =
-            routine.since.is_some_and(|since| state.closed || !self.fits(routine) || now >= since + delay);
-        if emergency.since.is_some() && !(is_routine_due && state.is_routine_owed) {
+        let [emergency, routine] = state.blocks.each_ref().map(|block| block.since);
+        if emergency.is_some() {
+            state.alert_until = Some(now + ALERT);
+        }
+        let is_routine_due = routine.is_some_and(|since| {
+            state.closed || now >= since + delay || !self.has_room_for(FramePriority::Routine, state)
+        });
+        // Only now: a block that is full while the alert lasts goes, so nobody waits for the room that its end makes.
+        state.alert_until = state.alert_until.filter(|until| now < *until);
+        if emergency.is_some() && !(is_routine_due && state.is_routine_owed) {
             state.is_routine_owed = is_routine_due;
             return Some(FramePriority::Emergency);
         }

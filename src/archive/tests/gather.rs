@@ -2,14 +2,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{AppendError, ArchiveError, Commit, Config, Status, open};
-use crate::frame::FramePriority;
+use crate::frame::{FramePriority, Origin};
 
 /// A delay that never passes in a test.
 fn patient() -> Config {
@@ -117,15 +117,44 @@ async fn a_batch_of_both_lanes_goes_as_two_and_keeps_the_order_of_each() {
     assert_eq!(commits, [vec![2, 4], vec![1, 3]]);
 }
 
+/// Hands over routine while there is room; returns how much there was.
+async fn fill_up(running: &Running, a: &Arc<Origin>) -> u64 {
+    let mut sequence = 1;
+    while running.appender.has_room() {
+        running.append(vec![frame(a, FramePriority::Routine, sequence, 256)]).await;
+        sequence += 1;
+    }
+    sequence
+}
+
+#[tokio::test]
+async fn after_an_emergency_blocks_of_routine_are_half_as_large() {
+    let a = origin(1, 1);
+    let storage = MemStorage::default();
+    let running = start(&storage);
+    let (entered, go) = hold_syncs(&storage);
+    running.append(vec![routine(&a, 0)]).await;
+    entered.recv().unwrap();
+    let calm = fill_up(&running, &a).await;
+    running.append(vec![emergency(&a, 0)]).await;
+    go.send(()).unwrap();
+    // That of the emergency.
+    entered.recv().unwrap();
+    assert!(!running.appender.has_room(), "what was full before is still full");
+    go.send(()).unwrap();
+    // That of the full block.
+    entered.recv().unwrap();
+    let alert = fill_up(&running, &a).await;
+    assert!(alert.abs_diff(calm / 2) <= 1, "{alert} frames beside {calm}");
+    drop(go);
+    running.finish().await;
+}
+
 #[tokio::test]
 async fn a_full_block_of_routine_has_no_room_until_it_goes() {
     let a = origin(1, 1);
     commits_behind_one_that_stands(async |running| {
-        let mut sequence = 1;
-        while running.appender.has_room() {
-            running.append(vec![frame(&a, FramePriority::Routine, sequence, 256)]).await;
-            sequence += 1;
-        }
+        fill_up(running, &a).await;
         let room = running.appender.room();
         tokio::pin!(room);
         assert!(poll(room.as_mut()).await.is_pending());
