@@ -33,14 +33,21 @@ pub fn compare(payload_bytes: usize) {
     let without = frames_per_s(&rows[0]);
     for (row, count) in rows.iter().zip(SUBSCRIBERS) {
         let frames = |one: &Measured| one.flooded.frames as f64;
-        let due = |one: &Measured| frames(one) * count.max(1) as f64;
+        let due = |one: &Measured| frames(one) * count as f64;
         let log_bytes = |one: &Measured| due(one) * (32 + payload_bytes) as f64;
-        println!(
-            "{count:>5} {:>10.0}    {:.2}   {:>8.0}   {:>11.0}   {:>9.2}   {:>12.2}",
+        print!(
+            "{count:>5} {:>10.0}    {:.2}   {:>8.0}",
             frames_per_s(row),
             frames_per_s(row) / without,
             median(row.iter().map(|one| one.daemon_cpu_ns as f64 / frames(one))),
-            median(row.iter().map(|one| one.daemon_cpu_ns as f64 / one.delivered.max(1) as f64)),
+        );
+        if count == 0 {
+            println!();
+            continue;
+        }
+        println!(
+            "   {:>11.0}   {:>9.2}   {:>12.2}",
+            median(row.iter().map(|one| one.daemon_cpu_ns as f64 / one.delivered as f64)),
             median(row.iter().map(|one| one.delivered as f64 / due(one))),
             median(row.iter().map(|one| one.read_bytes as f64 / log_bytes(one))),
         );
