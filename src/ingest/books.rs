@@ -26,7 +26,6 @@ pub struct Books {
 struct Lane {
     frames: AtomicU64,
     payload_bytes: AtomicU64,
-    missing: AtomicU64,
 }
 
 /// A moment's view of [`Books`].
@@ -56,7 +55,6 @@ impl Books {
         for (lane, count) in self.accepted.iter().zip(counts).filter(|(_, count)| count.frames > 0) {
             lane.frames.fetch_add(count.frames, Relaxed);
             lane.payload_bytes.fetch_add(count.payload_bytes, Relaxed);
-            lane.missing.fetch_add(count.missing, Relaxed);
         }
     }
 
@@ -66,7 +64,6 @@ impl Books {
         self.accepted.each_ref().map(|lane| LaneCount {
             frames: lane.frames.load(Relaxed),
             payload_bytes: lane.payload_bytes.load(Relaxed),
-            missing: lane.missing.load(Relaxed),
         })
     }
 
