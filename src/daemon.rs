@@ -175,6 +175,8 @@ impl Daemon {
             spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
         let feed = Feed::start(&config, feed_listener, &archive, tail)?;
+        let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
+        restarts.push(("feed listener".into(), feed.restarts()));
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
@@ -209,6 +211,7 @@ impl Daemon {
             subscribers: feed.subscribers(),
             latencies,
             emergencies,
+            restarts,
             draining,
             rates,
         };

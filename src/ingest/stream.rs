@@ -178,7 +178,7 @@ impl Stream {
 
     fn view(&self) -> StreamView {
         let (queued_frames, queued_cost) = (self.queue.queued_frames(), self.queue.queued_cost());
-        let (totals, rejected) = (self.books.totals(), self.books.rejected_by_code());
+        let (totals, rejected) = self.books.observed();
         let state = self.lock();
         StreamView {
             key: state.origin.stream.clone(),

@@ -232,7 +232,7 @@ impl View {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rates = self.rates.borrow().clone();
-        let (totals, latest) = (self.books.totals(), self.emergencies.newest());
+        let ((totals, rejected), latest) = (self.books.observed(), self.emergencies.newest());
         let counts = self.books.lanes();
         let lane = |lane: usize| LaneStats {
             frames: counts[lane].frames,
@@ -251,7 +251,7 @@ impl View {
             unready: self.unready(),
             time_ms: unix_now_ns() / 1_000_000,
             started_ms: self.started_ns / 1_000_000,
-            frames: Books::new(totals, self.books.rejected_by_code()),
+            frames: Books::new(totals, rejected),
             missing: streams.iter().map(|view| view.missing).sum(),
             lanes: Lanes { emergency: lane(0), routine: lane(1) },
             archive: self.archive(&rates),
