@@ -1,14 +1,15 @@
-//! `/metrics`, in OpenMetrics: the same numbers as `/api/v1/stats` and `/api/v1/sources`, taken at one moment.
+//! `/metrics`, in OpenMetrics for who accepts it and in the older text format for all others: the same numbers as `/api/v1/stats` and `/api/v1/sources`, taken at one moment.
 //!
 //! received = archived + not stored + duplicates + rejected + in flight holds in every answer. The number of series is
 //! bounded: [`SOURCES_MAX`] streams have series of their own, and connections without an epoch have none.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
@@ -27,11 +28,15 @@ use crate::observe::report::{Source, SourceLane, Stats};
 pub const SOURCES_MAX: usize = 1_000;
 /// What every name begins with.
 const PREFIX: &str = "telemetry_aggregator";
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// `[emergency, routine]`.
 const LANES: [&str; 2] = ["emergency", "routine"];
 
-pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
+pub(super) async fn metrics(
+    extract::State(state): extract::State<Arc<State>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let registered = state.view.registered().await;
     let view = Arc::clone(&state.view);
     let text = aside(move || {
@@ -42,7 +47,43 @@ pub(super) async fn metrics(extract::State(state): extract::State<Arc<State>>) -
     })
     .await?;
     let text = text.map_err(|_| ApiError::unavailable("the metrics cannot be put into text"))?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")], text).into_response())
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let (content_type, text) =
+        if accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text")) {
+            (OPENMETRICS, text)
+        } else {
+            (CLASSIC, classic(&text))
+        };
+    Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text).into_response())
+}
+
+/// In the format from before OpenMetrics: it names counters by their samples, and knows neither info, units nor an end.
+fn classic(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let mut families = HashMap::new();
+    for line in openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        families.extend(line.split_once(' '));
+    }
+    for line in openmetrics.lines() {
+        let Some(comment) = line.strip_prefix("# ") else {
+            text.extend([line, "\n"]);
+            continue;
+        };
+        let mut words = comment.splitn(3, ' ');
+        let (Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest)) =
+            (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let (suffix, kind) = match families.get(name) {
+            Some(&"counter") => ("_total", "counter"),
+            Some(&"info") => ("_info", "gauge"),
+            kind => ("", kind.copied().unwrap_or("untyped")),
+        };
+        let rest = if word == "TYPE" { kind } else { rest };
+        text.extend(["# ", word, " ", name, suffix, " ", rest, "\n"]);
+    }
+    text
 }
 
 /// One moment.

@@ -164,6 +164,15 @@ impl Daemon {
 
     /// Where subscribers connect.
     pub fn feed(&self) -> SocketAddr {
+        self.listener("feed")
+    }
+
+    /// Where operators connect.
+    pub fn http(&self) -> SocketAddr {
+        self.listener("http")
+    }
+
+    fn listener(&self, name: &str) -> SocketAddr {
         let path = self.home.dir.path().join(READY_FILE);
         let started = Instant::now();
         // It comes whole, right behind the line that it listens.
@@ -175,8 +184,8 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(1));
         };
         let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
-        let feed = ready["feed"].as_str().unwrap_or_else(|| panic!("no feed address in {text}"));
-        feed.parse().expect("the feed address")
+        let address = ready[name].as_str().unwrap_or_else(|| panic!("no {name} address in {text}"));
+        address.parse().expect("an address in the ready file")
     }
 
     pub fn pid(&self) -> u32 {

@@ -34,6 +34,7 @@ impl Inside {
         let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
         config.ingest.listen.set_port(0);
         config.feed.listen.set_port(0);
+        config.http.listen.set_port(0);
         config.archive.segment_size = 64 << 20;
         config.archive.reserve = 32 << 20;
         change(&mut config);
