@@ -30,12 +30,14 @@ mod drain;
 mod feed_side;
 mod output;
 pub mod ready_file;
+mod settings;
 pub mod signals;
 pub mod summary;
 
 use feed_side::Feed;
 
 pub use drain::Outcome;
+pub use settings::Settings;
 
 use output::DaemonOutput;
 
@@ -70,7 +72,7 @@ pub enum StartError {
 
 /// The running daemon.
 pub struct Daemon {
-    config: Config,
+    settings: Arc<Settings>,
     addresses: Addresses,
     shutdown_tx: watch::Sender<bool>,
     sources: Arc<Sources>,
@@ -147,9 +149,10 @@ impl Daemon {
 
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));
+        let parts = settings::Parts { table: Arc::clone(&table), archive: archive.tuning() };
+        let settings = Settings::new(config, parts);
         let context = Arc::new(Context {
-            config: ingest_config,
-            credentials: config.ingest_credentials(),
+            terms: settings.ingest_terms(),
             router: router.clone(),
             books: Arc::clone(&books),
             buffers: ingest::buffers(),
@@ -160,7 +163,7 @@ impl Daemon {
         let (_, processor_handle) =
             spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
-        let feed = Feed::start(&config, feed_listener, &archive, tail)?;
+        let feed = Feed::start(&settings, feed_listener, &archive, tail)?;
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
@@ -175,13 +178,19 @@ impl Daemon {
             archive_status: archive.status(),
         };
         let addresses = Addresses { ingest: ingest_address, feed: Some(feed.address), http: None };
-        Ok(Self { config, addresses, shutdown_tx, sources, router, registry, archive, feed, stages, view })
+        Ok(Self { settings, addresses, shutdown_tx, sources, router, registry, archive, feed, stages, view })
     }
 
     /// Where the listeners are.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// What is in force, and the way to change it.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
     }
 
     /// What there is to see.
