@@ -4,6 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use support::fleet::{Fleet, FleetLog};
 use support::{Client, Daemon, Hello, LIMIT, ROUTINE, Server, Signal, Subscribe, Subscriber, code};
 use telemetry_aggregator::sim::Plan;
@@ -175,9 +176,8 @@ fn subscribers_are_let_in_by_what_is_in_force() {
 
 #[test]
 fn a_broken_file_changes_nothing_and_says_where() {
-    let config = format!("[log]\nlevel = \"warn\"\n{}", tokens("ingest", &["good"]));
-    let mut daemon =
-        Daemon::start(&format!("[ingest]\nmax_connections = 2\n{}", tokens("ingest", &["good"])));
+    let config = format!("[ingest]\nmax_connections = 2\n{}", tokens("ingest", &["good"]));
+    let mut daemon = Daemon::start(&config);
     let path = daemon.config_path();
     let said =
         daemon.reload_text("[log]\nlevel = \"loud\"\n[ingest]\nmax_connections = 0\nmax_conections = 1\n");
@@ -196,14 +196,13 @@ fn a_broken_file_changes_nothing_and_says_where() {
     let said = daemon.reload_text("[ingest\n");
     assert!(line(&said, &format!("{}:1:", path.display())).contains(" ERROR "), "{said:#?}");
     std::fs::remove_file(&path).unwrap();
-    daemon.signal(Signal::HUP);
-    daemon.wait_line("cannot read the configuration");
+    let said = daemon.hang_up();
+    assert!(line(&said, "cannot read the configuration").contains(" ERROR "), "{said:#?}");
     // Tokens and limits are those from before, and the next sound file finds everything as it was.
     Client::refused(daemon.address(), &Hello::new(1), code::UNAUTHORIZED);
     Client::open(daemon.address(), &Hello::new(1).token("good")).0.bye([0, 0]);
-    let said = daemon.reload(&format!("[ingest]\nmax_connections = 2\n{}", tokens("ingest", &["good"])));
+    let said = daemon.reload(&config);
     assert!(line(&said, "configuration reloaded").contains("nothing has changed"), "{said:#?}");
-    daemon.reload(&format!("{config}[ingest]\nmax_connections = 2\n"));
     daemon.stop();
 }
 
@@ -235,6 +234,22 @@ fn a_door_that_stays_open_keeps_its_lock() {
     assert!(why.contains(" ERROR ") && why.contains("only after a restart"), "{why}");
     let address = ([127, 0, 0, 1], daemon.address().port()).into();
     Client::refused(address, &Hello::new(1), code::UNAUTHORIZED);
+    daemon.stop();
+}
+
+#[test]
+fn open_files_are_raised_as_far_as_the_limits_need_and_allow() {
+    let mut daemon = Daemon::start("");
+    let pid = Pid::from_raw(daemon.pid() as i32);
+    let limit = |current, maximum| Rlimit { current: Some(current), maximum: Some(maximum) };
+    prlimit(pid, Resource::Nofile, limit(400, 600)).expect("the limit of a child can be lowered");
+    let connections = |count| format!("[ingest]\nmemory_limit = \"4 GiB\"\nmax_connections = {count}");
+    let said = daemon.reload(&connections(1_000));
+    assert!(line(&said, "LimitNOFILE").contains("1288 open files are needed and 600 allowed"), "{said:#?}");
+    line(&said, "the configuration in force has not changed");
+    daemon.reload(&connections(300));
+    let before = prlimit(pid, Resource::Nofile, limit(588, 600)).expect("the limit of a child can be set");
+    assert_eq!(before, limit(588, 600), "300 connections, two for each of 16 subscribers, and 256");
     daemon.stop();
 }
 

@@ -1,5 +1,6 @@
 //! SIGHUP: reads the configuration again, and brings into force what can change while the daemon runs.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,6 +21,18 @@ pub(super) enum Reloaded {
     },
     /// It is not sound: nothing has changed.
     Refused,
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied { changed, waiting: 0 } => write!(f, "{changed} keys have changed"),
+            Self::Applied { changed, waiting } => {
+                write!(f, "{changed} keys have changed, {waiting} wait for a restart")
+            }
+            Self::Refused => f.write_str("the configuration in force has not changed"),
+        }
+    }
 }
 
 /// All that a reload needs.

@@ -115,8 +115,9 @@ async fn run(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> anyhow:
         let signal = loop {
             match signals.next().await {
                 Request::Stop(signal) => break signal,
+                // All of a reload lies between here and its outcome.
                 Request::Reload => tokio::select! {
-                    _ = reload.reload() => {}
+                    outcome = reload.reload() => tracing::debug!("reload: {outcome}"),
                     signal = signals.stop() => break signal,
                 },
             }

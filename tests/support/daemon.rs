@@ -268,6 +268,11 @@ impl Daemon {
     /// [`Self::reload`] with a file of just this text.
     pub fn reload_text(&self, text: &str) -> Vec<String> {
         std::fs::write(self.config_path(), text).expect("the configuration cannot be written");
+        self.hang_up()
+    }
+
+    /// SIGHUP; returns the lines of the log up to what came of it.
+    pub fn hang_up(&self) -> Vec<String> {
         let before = self.log.lock().lines.len();
         self.signal(Signal::HUP);
         let is_outcome = |line: &String| {

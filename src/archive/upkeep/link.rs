@@ -89,7 +89,7 @@ impl Link {
         Duration::from_nanos(self.commit_delay_ns.load(Relaxed))
     }
 
-    /// In force from the next block on that is gathered.
+    /// In force after the block that is being gathered, or waited for.
     pub(in crate::archive) fn set_commit_delay(&self, delay: Duration) {
         self.commit_delay_ns.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
