@@ -4,6 +4,8 @@
 //! defaults (`sections`), takes credentials from their files (`tokens`) and checks how the values fit
 //! together (`check`). All that is wrong is reported at once, each with its place, key, value, and what is
 //! allowed. What keys there are is listed once, in `keys`.
+//!
+//! While the daemon runs, [`Live`] is what is in force, and [`Change`] says what a new configuration changes in it.
 
 mod change;
 mod check;

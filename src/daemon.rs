@@ -7,7 +7,7 @@
 //! ```
 //!
 //! This is the one place that knows all parts. [`Daemon::start`] builds, [`Daemon::run`] waits for a reason to end,
-//! `drain` ends.
+//! `drain` ends. [`Settings`] is what may change in between.
 
 use std::io;
 use std::net::SocketAddr;

@@ -22,6 +22,15 @@ fn line<'a>(lines: &'a [String], text: &str) -> &'a str {
     line
 }
 
+/// Waits for something that a thread of this test counts.
+fn wait_until(is_met: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_met() {
+        assert!(Instant::now() < deadline, "it does not come about");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn the_log_says_more_and_less_from_then_on() {
     let mut daemon = Daemon::start("");
@@ -274,11 +283,7 @@ fn a_hundred_reloads_under_load_lose_nothing() {
         ..Plan::default()
     };
     let fleet = Fleet::start(plan.clone());
-    let deadline = Instant::now() + LIMIT;
-    while fleet.counts().connected < 8 {
-        assert!(Instant::now() < deadline, "the fleet does not connect: {:?}", fleet.counts());
-        std::thread::yield_now();
-    }
+    wait_until(|| fleet.counts().connected == 8);
     for round in 0..100_u32 {
         let (connections, window) = (8 + round % 5, 64 << (round % 4));
         let said = daemon.reload(&format!(
@@ -291,6 +296,9 @@ fn a_hundred_reloads_under_load_lose_nothing() {
             tokens = if round % 2 == 0 { tokens("ingest", &["of nobody who is here"]) } else { String::new() },
         ));
         line(&said, "configuration reloaded");
+        // The load goes on before the next.
+        let acked = fleet.counts().acked;
+        wait_until(|| fleet.counts().acked > acked);
     }
     let report = fleet.stop();
     assert!(report.is_complete(), "{report}");
