@@ -24,11 +24,13 @@ mod catch_up;
 mod outbox;
 pub mod registry;
 mod session;
+pub mod subscribers;
 pub mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use registry::Registry;
+pub use subscribers::{SubscriberView, Subscribers};
 pub use tail::Tail;
 
 /// Subscribers that may read the log at the same time; the others wait for their turn.
@@ -63,7 +65,8 @@ pub struct Context {
     history: History,
     tail: Arc<Tail>,
     readers: Arc<Semaphore>,
-    subscribers: AtomicUsize,
+    places_taken: AtomicUsize,
+    subscribers: Arc<Subscribers>,
     /// How far the daemon has come in ending.
     ending: watch::Receiver<Ending>,
 }
@@ -89,7 +92,21 @@ impl Context {
         ending: watch::Receiver<Ending>,
     ) -> Arc<Self> {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Arc::new(Self { terms, history, tail, readers, subscribers: AtomicUsize::new(0), ending })
+        Arc::new(Self {
+            terms,
+            history,
+            tail,
+            readers,
+            places_taken: AtomicUsize::new(0),
+            subscribers: Arc::default(),
+            ending,
+        })
+    }
+
+    /// Who is subscribed.
+    #[must_use]
+    pub fn subscribers(&self) -> Arc<Subscribers> {
+        Arc::clone(&self.subscribers)
     }
 
     /// What is in force now.
@@ -101,13 +118,13 @@ impl Context {
     /// subscribers where these have become more than that.
     fn connections_max(&self, excess: usize) -> usize {
         let places = self.terms.borrow().config.max_subscribers;
-        places.max(self.subscribers.load(Ordering::Acquire)) + excess
+        places.max(self.places_taken.load(Ordering::Acquire)) + excess
     }
 
     /// Takes one of `max` places for subscribers, if there is one.
     fn take_place(self: &Arc<Self>, max: usize) -> Result<Place, WireError> {
         let taken = self
-            .subscribers
+            .places_taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
         match taken {
             Ok(_) => Ok(Place(Arc::clone(self))),
@@ -124,6 +141,6 @@ struct Place(Arc<Context>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.subscribers.fetch_sub(1, Ordering::AcqRel);
+        self.0.places_taken.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -20,11 +20,13 @@ use crate::connection::{CONNECTION_BYTES, Credentials};
 use crate::frame::BufferPool;
 
 pub mod books;
+pub mod flow;
 pub mod registry;
 mod session;
 pub mod stream;
 
 pub use books::{Books, Totals};
+pub use flow::{LaneCount, LaneTimes, StreamView};
 pub use registry::{Registry, RegistryError};
 pub use stream::{Position, StreamTable};
 

@@ -12,7 +12,7 @@ use super::{Settings, StartError, ended, listen_error};
 use crate::actor::{Capacity, Mailbox, Tasks, spawn};
 use crate::archive::Archive;
 use crate::connection::listener;
-use crate::feed::{Context, Ending, Registry, Tail};
+use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::wire::{ErrorCode, WireError};
 
 /// Of the deadline this is kept for subscribers that must be told to go on later.
@@ -25,6 +25,7 @@ pub(super) struct Feed {
     pub(super) address: SocketAddr,
     pub(super) stages: Tasks,
     registry: Registry,
+    subscribers: Arc<Subscribers>,
     tail: Arc<Tail>,
     ending_tx: watch::Sender<Ending>,
     no_more_tx: watch::Sender<bool>,
@@ -43,6 +44,7 @@ impl Feed {
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
         let (no_more_tx, no_more) = watch::channel(false);
         let context = Context::new(settings.feed_terms(), archive.history(), Arc::clone(&tail), ending);
+        let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
         let encoding = Arc::clone(&tail);
@@ -54,7 +56,12 @@ impl Feed {
         for handle in [listener_handle, registry_handle, tail_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
         }
-        Ok(Self { address, stages, registry, tail, ending_tx, no_more_tx })
+        Ok(Self { address, stages, registry, subscribers, tail, ending_tx, no_more_tx })
+    }
+
+    /// Who is subscribed.
+    pub(super) fn subscribers(&self) -> Arc<Subscribers> {
+        Arc::clone(&self.subscribers)
     }
 
     /// Lets nobody new in; those who are go on.
