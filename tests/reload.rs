@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -180,6 +182,34 @@ fn subscribers_are_let_in_by_what_is_in_force() {
     daemon.reload(&format!("[feed]\nmax_subscribers = 3\n{}", tokens("feed", &["new"])));
     Subscriber::open(feed, &Subscribe::live().token("new"));
     client.bye([0, 1]);
+    daemon.stop();
+}
+
+/// The first line of the answer to who shows `token` and asks for frames.
+fn asked_with(address: &str, token: &str) -> String {
+    let mut socket = TcpStream::connect(address).expect("nobody listens");
+    let request = format!(
+        "GET /api/v1/frames?limit=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).expect("the request cannot be written");
+    let mut line = String::new();
+    BufReader::new(socket).read_line(&mut line).expect("no answer");
+    line
+}
+
+#[test]
+fn requests_are_asked_for_the_token_in_force() {
+    let mut daemon = Daemon::start("[http]\ntoken = \"old\"");
+    // The feed's address is in the same file, which comes whole.
+    daemon.feed();
+    let ready = std::fs::read_to_string(daemon.config_path().with_file_name("ready.json")).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    let address = ready["http"].as_str().expect("the address for requests");
+    let is = |token, status: &str| asked_with(address, token).contains(status);
+    assert!(is("old", " 200 ") && is("new", " 401 "));
+    let said = daemon.reload("[http]\ntoken = \"new\"");
+    assert!(line(&said, "configuration reloaded").contains("http.token (another)"));
+    assert!(is("old", " 401 ") && is("new", " 200 "));
     daemon.stop();
 }
 
