@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::archive::{self, History};
-use crate::config::Config;
+use crate::config::Live;
 use crate::feed::Subscribers;
 use crate::ingest::{Books, StreamTable};
 use crate::pipeline::{Counters, Router, SourceInfo};
@@ -29,7 +29,7 @@ pub use sampler::Rates;
 /// Everything there is to see of a running daemon.
 pub struct View {
     /// What is in force.
-    pub config: Config,
+    pub live: Live,
     /// When it started.
     pub started: Instant,
     /// The same, unix nanoseconds.

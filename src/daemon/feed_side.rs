@@ -9,10 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{StartError, ended, listen_error};
+use super::{Settings, StartError, ended, listen_error};
 use crate::actor::{Capacity, Mailbox, Tasks, spawn};
 use crate::archive::Archive;
-use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::wire::{ErrorCode, WireError};
@@ -36,22 +35,17 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn start(
-        config: &Config,
+        settings: &Settings,
         listener: TcpListener,
         archive: &Archive,
         tail: Arc<Tail>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
-        let address = address.map_err(|source| listen_error("feed.listen", config.feed.listen, source))?;
+        let address = address
+            .map_err(|source| listen_error("feed.listen", settings.live().current().feed.listen, source))?;
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
         let (no_more_tx, no_more) = watch::channel(false);
-        let context = Context::new(
-            config.feed_config(),
-            config.feed_credentials(),
-            archive.history(),
-            Arc::clone(&tail),
-            ending,
-        );
+        let context = Context::new(settings.feed_terms(), archive.history(), Arc::clone(&tail), ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);

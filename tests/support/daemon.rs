@@ -266,6 +266,33 @@ impl Daemon {
         found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
     }
 
+    /// Replaces the configuration by `config` over the tests' defaults and has the running daemon read it.
+    ///
+    /// Returns the lines of the log up to what came of it.
+    pub fn reload(&self, config: &str) -> Vec<String> {
+        let text = merged(self.home.dir.path(), config);
+        self.reload_text(&text)
+    }
+
+    /// [`Self::reload`] with a file of just this text.
+    pub fn reload_text(&self, text: &str) -> Vec<String> {
+        std::fs::write(self.config_path(), text).expect("the configuration cannot be written");
+        self.hang_up()
+    }
+
+    /// SIGHUP; returns the lines of the log up to what came of it.
+    pub fn hang_up(&self) -> Vec<String> {
+        let before = self.log.lock().lines.len();
+        self.signal(Signal::HUP);
+        let is_outcome = |line: &String| {
+            line.contains("configuration reloaded") || line.contains("in force has not changed")
+        };
+        let end = |log: &LogState| log.lines[before..].iter().position(is_outcome).map(|at| before + at + 1);
+        let log = self.log.wait_until(LIMIT, |log| log.is_closed || end(log).is_some());
+        let end = end(&log).unwrap_or_else(|| panic!("no outcome in the log: {:#?}", log.lines));
+        log.lines[before..end].to_vec()
+    }
+
     /// The configuration it was started with.
     pub fn config_path(&self) -> PathBuf {
         self.home.dir.path().join("aggregator.toml")
