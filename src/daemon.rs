@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
 use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Storage};
+use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::Tail;
@@ -63,6 +64,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// `catalog.file` is none.
+    #[error("{0} (catalog.file)")]
+    Catalog(#[from] CatalogError),
     /// The archive cannot be opened.
     #[error("cannot open the archive")]
     Archive(#[from] archive::OpenError),
@@ -78,6 +82,7 @@ pub struct Daemon {
     registry: Registry,
     archive: Archive,
     feed: Feed,
+    catalog: Arc<CatalogStore>,
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
     view: View,
@@ -124,6 +129,7 @@ impl Daemon {
             address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
         let feed_listener = bind("feed.listen", config.feed.listen).await?;
 
+        let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
         let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
@@ -152,6 +158,7 @@ impl Daemon {
             credentials: config.ingest_credentials(),
             router: router.clone(),
             books: Arc::clone(&books),
+            catalog: catalog.subscribe(),
             buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
@@ -175,7 +182,19 @@ impl Daemon {
             archive_status: archive.status(),
         };
         let addresses = Addresses { ingest: ingest_address, feed: Some(feed.address), http: None };
-        Ok(Self { config, addresses, shutdown_tx, sources, router, registry, archive, feed, stages, view })
+        Ok(Self {
+            config,
+            addresses,
+            shutdown_tx,
+            sources,
+            router,
+            registry,
+            archive,
+            feed,
+            catalog,
+            stages,
+            view,
+        })
     }
 
     /// Where the listeners are.
@@ -188,6 +207,12 @@ impl Daemon {
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
+    }
+
+    /// Where the catalog is, and can be replaced.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<CatalogStore> {
+        Arc::clone(&self.catalog)
     }
 
     /// Runs until `stop` resolves or a part fails, then drains. `stop_at_once` cuts the drain short.

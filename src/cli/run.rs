@@ -77,7 +77,6 @@ fn note(loaded: &Loaded) {
 
 async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
-    note_unbuilt(&config);
     note_export(&config);
     let token = fleet_token(&config);
     anyhow::ensure!(
@@ -145,12 +144,5 @@ fn note_export(config: &Config) {
     {
         let path = export.display();
         tracing::warn!(%path, "archive.export cannot be created: what it lies in is not there; create or mount it");
-    }
-}
-
-/// A key whose part is not built yet is accepted, so that a file need not change with the release; it says so.
-fn note_unbuilt(config: &Config) {
-    if config.catalog.file.is_some() {
-        tracing::warn!("catalog.file is set, but has no effect in this release");
     }
 }

@@ -113,6 +113,7 @@ impl Held {
             credentials: Credentials::default(),
             router,
             books: Arc::clone(&books),
+            catalog: watch::channel(Arc::default()).1,
             buffers: telemetry_aggregator::ingest::buffers(),
             shutdown: shutdown.clone(),
         });
