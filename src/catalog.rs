@@ -30,9 +30,9 @@ pub const TEXT_BYTES_MAX: usize = 4 << 20;
 pub const SETS_MAX: usize = 20_000;
 /// Longest name of a satellite in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
-/// What a catalog takes in memory at most, in bytes: its text, and each set with its name and the allocator's part.
+/// What a catalog takes in memory at most, in bytes: its text, and each set with its name, and what finds doubled ones.
 pub const CATALOG_BYTES_MAX: usize =
-    TEXT_BYTES_MAX + SETS_MAX * (size_of::<ElementSet>() + NAME_BYTES_MAX + 16);
+    TEXT_BYTES_MAX + SETS_MAX * (size_of::<ElementSet>() + NAME_BYTES_MAX + 48);
 
 /// One version of the catalog.
 ///

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use telemetry_aggregator::catalog::CatalogStore;
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
@@ -22,6 +23,7 @@ pub struct Inside {
     pub runtime: Runtime,
     pub address: SocketAddr,
     pub view: View,
+    pub catalog: Arc<CatalogStore>,
     stop_tx: watch::Sender<bool>,
     running: JoinHandle<Outcome>,
 }
@@ -39,10 +41,11 @@ impl Inside {
         let daemon = runtime.block_on(Daemon::start(config)).unwrap();
         let (stop_tx, mut stop) = watch::channel(false);
         let (address, view) = (daemon.addresses().ingest, daemon.view());
+        let catalog = daemon.catalog();
         let running = runtime.spawn(
             daemon.run(async move { drop(stop.wait_for(|stop| *stop).await) }, std::future::pending()),
         );
-        Self { runtime, address, view, stop_tx, running }
+        Self { runtime, address, view, catalog, stop_tx, running }
     }
 
     /// Drains, and says what came of it.
