@@ -23,7 +23,7 @@ pub enum ParseError {
         /// Its number, from 1.
         line: usize,
         /// What is wrong with it.
-        what: LineError,
+        what: Box<LineError>,
         /// The satellite's name or NORAD id, as far as it is known there.
         satellite: Option<String>,
     },

@@ -41,7 +41,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<ElementSet>, ParseError> {
         line += 1;
         if let Err(Fault { line_one, what, satellite }) = parser.take(line, bytes) {
             let satellite = satellite.or_else(|| parser.begun.satellite());
-            return Err(ParseError::Line { line: line_one.unwrap_or(line), what, satellite });
+            return Err(ParseError::Line { line: line_one.unwrap_or(line), what: what.into(), satellite });
         }
     }
     parser.finish(line)
@@ -152,7 +152,7 @@ impl<'a> Parser<'a> {
             Begun::LineOne { .. } => 2,
         };
         let satellite = self.begun.satellite();
-        Err(ParseError::Line { line, what: LineError::Unfinished { due }, satellite })
+        Err(ParseError::Line { line, what: LineError::Unfinished { due }.into(), satellite })
     }
 }
 
@@ -184,8 +184,9 @@ fn element_set(title: Option<&str>, one: &str, two: &str) -> Result<ElementSet, 
     if id_one.trim_start_matches('0') != id_two.trim_start_matches('0') {
         return Err(LineError::OtherSatellite { found: id_two.to_owned(), expected: id_one.to_owned() });
     }
-    let mut elements = Elements::from_tle(None, one.as_bytes(), two.as_bytes())
-        .map_err(|error| LineError::Format(error.to_string().replace("TLE parse error: ", "")))?;
+    let mut elements = Elements::from_tle(None, one.as_bytes(), two.as_bytes()).map_err(|error| {
+        LineError::Format(error.to_string().to_lowercase().replace("tle parse error: ", ""))
+    })?;
     // Nobody asks for it, and there may be many.
     elements.international_designator = None;
     check_orbit(&elements).map_err(LineError::NoOrbit)?;

@@ -142,7 +142,7 @@ fn what_sgp4_finds_is_told_with_the_line_too() {
     let [one, two] = ISS;
     let text = format!("{}\n{two}", summed(&with(one, "25544U", "25544X")));
     let told = refusal(&text);
-    assert!(told.starts_with("line 1: Unknown classification"), "{told}");
+    assert!(told.starts_with("line 1: unknown classification"), "{told}");
     // An orbit through the middle of the earth.
     let text = format!("{one}\n{}", summed(&with(two, "0006703", "9999999")));
     let told = refusal(&text);

@@ -39,7 +39,7 @@ pub struct CatalogCounts {
 
 impl fmt::Display for CatalogCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "catalog: {} versions, received complete {} times", self.versions, self.complete)?;
+        write!(f, "catalog versions {}, received complete {}", self.versions, self.complete)?;
         self.newest.map_or(Ok(()), |newest| write!(f, ", newest {newest}"))
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         }
         assert_eq!(catalogs.counts(), CatalogCounts { versions: 3, complete: 4, newest: Some(3) });
         assert_eq!(catalogs.newest().as_deref(), Some(&b"three"[..]));
-        let told = "catalog: 3 versions, received complete 4 times, newest 3";
+        let told = "catalog versions 3, received complete 4, newest 3";
         assert_eq!(catalogs.counts().to_string(), told);
     }
 }

@@ -19,11 +19,11 @@ fn heights_are_above_the_ellipsoid_everywhere() {
     let (latitude, longitude, altitude) = geodetic([3000.0, -4000.0, 5500.0]);
     close(latitude.to_degrees(), 47.890_339_251_5, 1e-9);
     close(longitude.to_degrees(), -53.130_102_354_2, 1e-9);
-    close(altitude, 1066.627_310_116, 1e-6);
+    close(altitude, 1_066.627_310_116, 1e-6);
     for sign in [1.0, -1.0] {
         let (latitude, _, altitude) = geodetic([0.0, 0.0, sign * 7000.0]);
         close(latitude.to_degrees(), sign * 90.0, 1e-9);
-        close(altitude, 7000.0 - 6356.752_314_245, 1e-6);
+        close(altitude, 7_000.0 - 6_356.752_314_245, 1e-6);
     }
     close(geodetic([-7000.0, 0.0, 0.0]).2, 7000.0 - 6378.137, 1e-9);
 }
