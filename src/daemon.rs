@@ -11,18 +11,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
-use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Storage};
+use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
 use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::Tail;
+use crate::frame::unix_now_ns;
+use crate::http::Http;
 use crate::ingest::{self, Books, Context, Registry, StreamTable};
+use crate::observe::sampler::{self, Sampled};
+use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
@@ -40,7 +45,7 @@ pub use drain::Outcome;
 
 use output::DaemonOutput;
 
-/// The listeners' bound addresses; what is not built yet stays closed and is `None`.
+/// The listeners' bound addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Sources connect here.
@@ -83,6 +88,7 @@ pub struct Daemon {
     archive: Archive,
     feed: Feed,
     catalog: Arc<CatalogStore>,
+    http: Http,
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
     view: View,
@@ -128,14 +134,21 @@ impl Daemon {
         let ingest_address =
             address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
         let feed_listener = bind("feed.listen", config.feed.listen).await?;
+        let http_listener = bind("http.listen", config.http.listen).await?;
 
         let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
         let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
         let tail = Tail::new(config.tail_bytes());
-        let observer =
-            Bookkeeper { table: Arc::clone(&table), books: Arc::clone(&books), tail: Arc::clone(&tail) };
+        let (latencies, emergencies) = (Arc::<Latencies>::default(), Arc::<Emergencies>::default());
+        let observer = Bookkeeper {
+            table: Arc::clone(&table),
+            books: Arc::clone(&books),
+            tail: Arc::clone(&tail),
+            latencies: Arc::clone(&latencies),
+            emergencies: Arc::clone(&emergencies),
+        };
         let (appender, archive, recovery) = archive::open(config.archive_config(), storage, observer)?;
         for (key, position) in recovery.positions {
             let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
@@ -153,6 +166,7 @@ impl Daemon {
 
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));
+        let draining = shutdown.clone();
         let context = Arc::new(Context {
             config: ingest_config,
             credentials: config.ingest_credentials(),
@@ -162,12 +176,14 @@ impl Daemon {
             buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
-        let (registry, registry_handle) = Registry::start(context, table, Arc::clone(&sources));
+        let (registry, registry_handle) = Registry::start(context, Arc::clone(&table), Arc::clone(&sources));
         let listener_handle = listener::start("ingest listener", listener, registry.clone(), shutdown);
         let (_, processor_handle) =
             spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
         let feed = Feed::start(&config, feed_listener, &archive, tail)?;
+        let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
+        restarts.push(("feed listener".into(), feed.restarts()));
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
@@ -181,7 +197,36 @@ impl Daemon {
             archive_stats: archive.stats(),
             archive_status: archive.status(),
         };
-        let addresses = Addresses { ingest: ingest_address, feed: Some(feed.address), http: None };
+        let sampled = Sampled {
+            table: Arc::clone(&table),
+            latencies: Arc::clone(&latencies),
+            archive_stats: archive.stats(),
+            dir: config.archive_config().dir,
+        };
+        let (rates_tx, rates) = watch::channel(Arc::default());
+        let observed = observe::View {
+            config: config.clone(),
+            started: Instant::now(),
+            started_ns: unix_now_ns(),
+            books: Arc::clone(&view.books),
+            counters: Arc::clone(&view.counters),
+            table,
+            router: Mutex::new(Some(router.clone())),
+            archive_stats: archive.stats(),
+            archive_status: archive.status(),
+            history: archive.history(),
+            subscribers: feed.subscribers(),
+            latencies,
+            emergencies,
+            restarts,
+            draining,
+            rates,
+        };
+        let sampler = sampler::run(sampled, rates_tx);
+        let http = Http::start(http_listener, observed, sampler, config.http.token.clone())
+            .map_err(|source| listen_error("http.listen", config.http.listen, source))?;
+        let addresses =
+            Addresses { ingest: ingest_address, feed: Some(feed.address), http: Some(http.address()) };
         Ok(Self {
             config,
             addresses,
@@ -192,6 +237,7 @@ impl Daemon {
             archive,
             feed,
             catalog,
+            http,
             stages,
             view,
         })
@@ -232,6 +278,9 @@ impl Daemon {
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing })
             }
             Some((name, reason)) = self.feed.stages.join_next() => {
+                Some(Failure { what: format!("{name} ended: {reason}"), is_flowing: true })
+            }
+            (name, reason) = self.http.failed() => {
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing: true })
             }
             error = archive_failure(&mut archive_status) => {
@@ -283,14 +332,21 @@ struct Bookkeeper {
     table: Arc<StreamTable>,
     books: Arc<Books>,
     tail: Arc<Tail>,
+    latencies: Arc<Latencies>,
+    emergencies: Arc<Emergencies>,
 }
 
 impl CommitObserver for Bookkeeper {
     fn committed(&mut self, commit: &Commit<'_>) {
+        let now_ns = unix_now_ns();
+        self.latencies.note(commit.frames, now_ns);
         for durable in commit.positions {
             self.books.add_archived(durable.frames);
-            self.table.advance_durable(&durable.origin, durable.priority, durable.next, durable.frames);
+            let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;
+            let latency = observe::elapsed(received_min_ns, now_ns);
+            self.table.advance_durable(origin, priority, next, frames, latency);
         }
+        self.emergencies.note(commit);
         self.tail.publish(commit);
     }
 }

@@ -85,7 +85,7 @@ async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
     );
     let daemon = Daemon::start(config).await?;
     let addresses = daemon.addresses();
-    tracing::info!(ingest = %addresses.ingest, feed = addresses.feed.map(tracing::field::display), "listening");
+    tracing::info!(ingest = %addresses.ingest, feed = addresses.feed.map(tracing::field::display), http = addresses.http.map(tracing::field::display), "listening");
     if let Some(path) = &args.ready_file {
         ready_file::write(path, addresses)
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;

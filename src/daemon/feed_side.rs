@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use crate::actor::{Capacity, Mailbox, Tasks, spawn};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::listener;
-use crate::feed::{Context, Ending, Registry, Tail};
+use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::wire::{ErrorCode, WireError};
 
 /// Of the deadline this is kept for subscribers that must be told to go on later.
@@ -26,6 +27,8 @@ pub(super) struct Feed {
     pub(super) address: SocketAddr,
     pub(super) stages: Tasks,
     registry: Registry,
+    subscribers: Arc<Subscribers>,
+    restarts: Arc<AtomicU64>,
     tail: Arc<Tail>,
     ending_tx: watch::Sender<Ending>,
     no_more_tx: watch::Sender<bool>,
@@ -49,8 +52,10 @@ impl Feed {
             Arc::clone(&tail),
             ending,
         );
+        let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
+        let restarts = listener_handle.restarts_counter();
         let encoding = Arc::clone(&tail);
         let (_, tail_handle) =
             spawn("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
@@ -60,7 +65,17 @@ impl Feed {
         for handle in [listener_handle, registry_handle, tail_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
         }
-        Ok(Self { address, stages, registry, tail, ending_tx, no_more_tx })
+        Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
+    }
+
+    /// Who is subscribed.
+    pub(super) fn subscribers(&self) -> Arc<Subscribers> {
+        Arc::clone(&self.subscribers)
+    }
+
+    /// How often the listener was begun anew after a failure.
+    pub(super) fn restarts(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.restarts)
     }
 
     /// Lets nobody new in; those who are go on.
