@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
 use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
+use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::Tail;
@@ -70,6 +71,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// `catalog.file` is none.
+    #[error("{0} (catalog.file)")]
+    Catalog(#[from] CatalogError),
     /// The archive cannot be opened.
     #[error("cannot open the archive")]
     Archive(#[from] archive::OpenError),
@@ -85,6 +89,7 @@ pub struct Daemon {
     registry: Registry,
     archive: Archive,
     feed: Feed,
+    catalog: Arc<CatalogStore>,
     http: Http,
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
@@ -133,6 +138,7 @@ impl Daemon {
         let feed_listener = bind("feed.listen", config.feed.listen).await?;
         let http_listener = bind("http.listen", config.http.listen).await?;
 
+        let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
         let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
@@ -169,6 +175,7 @@ impl Daemon {
             terms: settings.ingest_terms(),
             router: router.clone(),
             books: Arc::clone(&books),
+            catalog: catalog.subscribe(),
             buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
@@ -232,6 +239,7 @@ impl Daemon {
             registry,
             archive,
             feed,
+            catalog,
             http,
             stages,
             view,
@@ -254,6 +262,12 @@ impl Daemon {
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
+    }
+
+    /// Where the catalog is, and can be replaced.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<CatalogStore> {
+        Arc::clone(&self.catalog)
     }
 
     /// Runs until `stop` resolves or a part fails, then drains. `stop_at_once` cuts the drain short.

@@ -25,6 +25,8 @@
 //! What becomes of a segment once it is full: the archive's `upkeep` writes its `index`, which saves readers most of the
 //! reading and was made with the segment where that is possible, exports it ([`archive::export`]), and removes it when it is due.
 //!
+//! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
+//!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
 //! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
 //! line, [`archive::cli`] what it has for archives. The other side of the wire: `client` is who sends frames, [`sim`] a
@@ -38,7 +40,7 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`connection`] < [`ingest`], [`feed`] < [`config`] <
+//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`], [`catalog`] < [`connection`] < [`ingest`], [`feed`] < [`config`] <
 //!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor
 //!   do [`ingest`] and [`feed`].
 //! * `client` < [`sim`], [`replay`], and [`tail`]: they know [`frame`] and [`wire`], [`replay`] the [`archive`] it reads;
@@ -46,6 +48,7 @@
 
 pub mod actor;
 pub mod archive;
+pub mod catalog;
 pub mod cli;
 mod client;
 pub mod config;

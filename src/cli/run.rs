@@ -79,7 +79,6 @@ fn note(loaded: &Loaded) {
 async fn run(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> anyhow::Result<Outcome> {
     let Loaded { config, file, .. } = loaded;
     let mut signals = Signals::catch().context("cannot catch signals")?;
-    note_unbuilt(&config);
     note_export(&config);
     let token = fleet_token(&config);
     anyhow::ensure!(
@@ -94,7 +93,13 @@ async fn run(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> anyhow:
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
     let view = daemon.view();
-    let mut reload = Reload { args: args.config.clone(), file, settings: daemon.settings(), level };
+    let mut reload = Reload {
+        args: args.config.clone(),
+        file,
+        settings: daemon.settings(),
+        catalog: daemon.catalog(),
+        level,
+    };
     let (stop_tx, stop) = watch::channel(false);
     let (at_once_tx, at_once) = watch::channel(false);
     let (ended_tx, ended) = watch::channel(false);
@@ -157,12 +162,5 @@ fn note_export(config: &Config) {
     {
         let path = export.display();
         tracing::warn!(%path, "archive.export cannot be created: what it lies in is not there; create or mount it");
-    }
-}
-
-/// A key whose part is not built yet is accepted, so that a file need not change with the release; it says so.
-pub(super) fn note_unbuilt(config: &Config) {
-    if config.catalog.file.is_some() {
-        tracing::warn!("catalog.file is set, but has no effect in this release");
     }
 }
