@@ -38,6 +38,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 use crate::frame::{FramePriority, Frames, Origin};
+use crate::pulse::Pulse;
 use commit::{Committer, Log, Outlets};
 use config::Limits;
 use dir::Dir;
@@ -216,6 +217,9 @@ fn open_with(
     Ok((appender, archive, report))
 }
 
+/// Name of the commit thread.
+const COMMIT: &str = "archive-commit";
+
 /// Held until the last thread that writes has ended.
 type Lock = Arc<dyn std::any::Any + Send + Sync>;
 
@@ -248,7 +252,7 @@ fn start(
         _ended_tx: ended_tx,
     };
     let thread = std::thread::Builder::new()
-        .name("archive-commit".into())
+        .name(COMMIT.into())
         .spawn(move || {
             // The directory stays locked until the last byte is written.
             let _lock = lock;
@@ -277,6 +281,7 @@ struct EndGuard {
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        self.gather.pulse().end();
         self.link.stop();
         let Some(error) = self.error.take() else {
             self.gather.fail("the archive has ended".into());
@@ -377,6 +382,12 @@ impl Archive {
     #[must_use]
     pub fn stats(&self) -> Arc<ArchiveStats> {
         Arc::clone(&self.outlets.stats)
+    }
+
+    /// Whether its threads turn, by their names.
+    #[must_use]
+    pub fn pulses(&self) -> [(&'static str, Pulse); 2] {
+        [(COMMIT, self.gather.pulse().clone()), (upkeep::NAME, self.link.pulse().clone())]
     }
 
     /// Waits until every [`Appender`] is dropped, the rest is durable and the threads have ended.
