@@ -128,15 +128,15 @@ impl Config {
 
     /// Checks how the values fit together, for a configuration that was changed after it was loaded.
     ///
-    /// Whether each value is within its own limits is not looked at again.
+    /// Whether each value is within its own limits is not looked at again. Returns what works but deserves a look.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with all conflicts, without places.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<Vec<String>, ConfigError> {
         let mut draft = Draft::default();
         draft.config = self.clone();
         check::check(&mut draft);
-        draft.finish().map(|_| ())
+        draft.finish().map(|(_, warnings)| warnings)
     }
 
     fn load_source(

@@ -8,9 +8,11 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
+use crate::archive::DiskStorage;
 use crate::config::{Config, Loaded, raise_open_file_limit};
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, Outcome, ready_file};
+use crate::systemd::Manager;
 
 /// Tasks that a worker runs before it looks for sockets that became ready.
 const TURNS_BETWEEN_POLLS: u32 = 8;
@@ -34,6 +36,11 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
     };
     log::init(&loaded.config.log);
     note(&loaded);
+    let manager = match Manager::from_env() {
+        Ok(manager) => manager,
+        Err(error) => return fail(FAILED, error),
+    };
+    let notifier = manager.notifier.clone();
     if let Err(error) = raise_open_file_limit(loaded.config.open_files_needed()) {
         return fail(FAILED, error);
     }
@@ -41,12 +48,15 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
     };
-    let ran = runtime.block_on(run(loaded.config, args));
+    let ran = runtime.block_on(run(loaded.config, args, manager));
     // Whatever still runs was named as a straggler and must not delay the exit.
     runtime.shutdown_background();
     match ran {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
-        Err(error) => fail(FAILED, format_args!("{error:#}")),
+        Err(error) => {
+            notifier.status(&format!("not started: {error:#}"));
+            fail(FAILED, format_args!("{error:#}"))
+        }
     }
 }
 
@@ -75,8 +85,9 @@ fn note(loaded: &Loaded) {
     }
 }
 
-async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
-    let mut signals = Signals::catch().context("cannot catch signals")?;
+async fn run(config: Config, args: &RunArgs, manager: Manager) -> anyhow::Result<Outcome> {
+    let notifier = manager.notifier.clone();
+    let mut signals = Signals::catch(notifier.clone()).context("cannot catch signals")?;
     note_unbuilt(&config);
     note_export(&config);
     let token = fleet_token(&config);
@@ -84,13 +95,15 @@ async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
         !args.simulate || token.is_some(),
         "--simulate needs a token of ingest.tokens whose list of sources is empty, as its fleet has all of them"
     );
-    let daemon = Daemon::start(config).await?;
+    notifier.status("recovering the archive");
+    let daemon = Daemon::start_under(manager, config, DiskStorage).await?;
     let addresses = daemon.addresses();
     tracing::info!(ingest = %addresses.ingest, feed = addresses.feed.map(tracing::field::display), "listening");
     if let Some(path) = &args.ready_file {
         ready_file::write(path, addresses)
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
+    notifier.ready();
     let view = daemon.view();
     let (stop_tx, stop) = watch::channel(false);
     let (at_once_tx, at_once) = watch::channel(false);

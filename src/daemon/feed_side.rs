@@ -8,12 +8,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{StartError, ended, listen_error};
-use crate::actor::{Capacity, Mailbox, Tasks, spawn};
+use super::{StartError, listen_error, own};
+use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::{Context, Ending, Registry, Tail};
+use crate::pulse::Pulse;
 use crate::wire::{ErrorCode, WireError};
 
 /// Of the deadline this is kept for subscribers that must be told to go on later.
@@ -37,6 +38,7 @@ impl Feed {
         listener: TcpListener,
         archive: &Archive,
         tail: Arc<Tail>,
+        pulses: &mut Vec<(Arc<str>, Pulse)>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
         let address = address.map_err(|source| listen_error("feed.listen", config.feed.listen, source))?;
@@ -53,12 +55,12 @@ impl Feed {
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
         let encoding = Arc::clone(&tail);
         let (_, tail_handle) =
-            spawn("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
+            spawn_stage("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
                 encoding.run().await;
             });
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, tail_handle] {
-            stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
+            own(handle, &mut stages, pulses);
         }
         Ok(Self { address, stages, registry, tail, ending_tx, no_more_tx })
     }
