@@ -133,7 +133,9 @@ impl Daemon {
                 command.env_remove(name);
             }
         }
-        OF_SERVICE_MANAGER.map(|name| drop(command.env_remove(name)));
+        for name in OF_SERVICE_MANAGER {
+            command.env_remove(name);
+        }
         let ready = home.dir.path().join(READY_FILE);
         // That of the process before says where it was.
         drop(std::fs::remove_file(&ready));

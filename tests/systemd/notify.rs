@@ -29,12 +29,12 @@ fn a_life_is_told_from_its_start_to_its_end() {
     let (_, ready) = manager.wait(0, "READY", |text| text == "READY=1");
     let before = &manager.messages()[..ready - 1];
     assert_eq!(before, ["STATUS=recovering the archive"], "before READY");
+    manager.wait(ready, "STATUS", |text| text == "STATUS=0 sources, archive ok, 0 frames/s");
     // The listeners answer.
     TcpStream::connect(daemon.feed()).expect("the feed does not listen");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     client.deliver(ROUTINE, 0, b"frame");
 
-    manager.wait(ready, "STATUS", |text| text == "STATUS=0 sources, archive ok, 0 frames/s");
     manager.wait(ready, "STATUS with a source", |text| text.starts_with("STATUS=1 source, archive ok, "));
     // Idle, it goes on pinging.
     manager.expect_pings(6, INTERVAL);
