@@ -38,6 +38,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 use crate::frame::{FramePriority, Frames, Origin};
+use crate::histogram::Histogram;
 use crate::pulse::Pulse;
 use commit::{Committer, Log, Outlets};
 use config::Limits;
@@ -95,6 +96,8 @@ pub struct Durable {
     pub next: u64,
     /// Frames of this origin and lane in the commit.
     pub frames: u64,
+    /// When the first of them was read from the socket, unix nanoseconds.
+    pub received_min_ns: i64,
 }
 
 /// How the archive is.
@@ -127,6 +130,8 @@ pub struct ArchiveStats {
     pub write_ns: AtomicU64,
     /// Time spent in syncs, nanoseconds.
     pub sync_ns: AtomicU64,
+    /// How long each sync took.
+    pub sync_times: Histogram,
     /// The longest sync, nanoseconds.
     pub sync_ns_max: AtomicU64,
     /// Segments begun after the first.

@@ -11,17 +11,22 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::actor::{ActorHandle, Capacity, ExitReason, Mailbox, Tasks, spawn_stage};
-use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Storage};
+use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
 use crate::config::{Config, ConfigError};
 use crate::connection::listener;
 use crate::feed::Tail;
+use crate::frame::unix_now_ns;
+use crate::http::Http;
 use crate::ingest::{self, Books, Context, Registry, StreamTable};
+use crate::observe::sampler::{self, Sampled};
+use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
@@ -44,7 +49,7 @@ pub use drain::Outcome;
 use listeners::Listeners;
 use output::DaemonOutput;
 
-/// The listeners' bound addresses; what is not built yet stays closed and is `None`.
+/// The listeners' bound addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Sources connect here.
@@ -86,6 +91,7 @@ pub struct Daemon {
     registry: Registry,
     archive: Archive,
     feed: Feed,
+    http: Http,
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
     /// Whether each stage turns, by name.
@@ -143,7 +149,7 @@ impl Daemon {
         storage: impl Storage,
     ) -> Result<Self, StartError> {
         let Manager { sockets, notifier, watchdog } = manager;
-        let Listeners { ingest: listener, feed: feed_listener, http: _http } =
+        let Listeners { ingest: listener, feed: feed_listener, http: http_listener } =
             Listeners::bind(&config, sockets).await?;
         let address = listener.local_addr();
         let ingest_address =
@@ -153,8 +159,14 @@ impl Daemon {
         let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
         let tail = Tail::new(config.tail_bytes());
-        let observer =
-            Bookkeeper { table: Arc::clone(&table), books: Arc::clone(&books), tail: Arc::clone(&tail) };
+        let (latencies, emergencies) = (Arc::<Latencies>::default(), Arc::<Emergencies>::default());
+        let observer = Bookkeeper {
+            table: Arc::clone(&table),
+            books: Arc::clone(&books),
+            tail: Arc::clone(&tail),
+            latencies: Arc::clone(&latencies),
+            emergencies: Arc::clone(&emergencies),
+        };
         let (appender, archive, recovery) = archive::open(config.archive_config(), storage, observer)?;
         for (key, position) in recovery.positions {
             let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
@@ -172,6 +184,7 @@ impl Daemon {
 
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));
+        let draining = shutdown.clone();
         let context = Arc::new(Context {
             config: ingest_config,
             credentials: config.ingest_credentials(),
@@ -180,7 +193,7 @@ impl Daemon {
             buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
-        let (registry, registry_handle) = Registry::start(context, table, Arc::clone(&sources));
+        let (registry, registry_handle) = Registry::start(context, Arc::clone(&table), Arc::clone(&sources));
         let listener_handle = listener::start("ingest listener", listener, registry.clone(), shutdown);
         let (_, processor_handle) =
             spawn_stage(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
@@ -200,7 +213,35 @@ impl Daemon {
             archive_stats: archive.stats(),
             archive_status: archive.status(),
         };
-        let addresses = Addresses { ingest: ingest_address, feed: Some(feed.address), http: None };
+        let sampled = Sampled {
+            table: Arc::clone(&table),
+            latencies: Arc::clone(&latencies),
+            archive_stats: archive.stats(),
+            dir: config.archive_config().dir,
+        };
+        let (rates_tx, rates) = watch::channel(Arc::default());
+        let observed = observe::View {
+            config: config.clone(),
+            started: Instant::now(),
+            started_ns: unix_now_ns(),
+            books: Arc::clone(&view.books),
+            counters: Arc::clone(&view.counters),
+            table,
+            router: Mutex::new(Some(router.clone())),
+            archive_stats: archive.stats(),
+            archive_status: archive.status(),
+            history: archive.history(),
+            subscribers: feed.subscribers(),
+            latencies,
+            emergencies,
+            draining,
+            rates,
+        };
+        let sampler = sampler::run(sampled, rates_tx);
+        let http = Http::start(http_listener, observed, sampler, config.http.token.clone())
+            .map_err(|source| listen_error("http.listen", config.http.listen, source))?;
+        let addresses =
+            Addresses { ingest: ingest_address, feed: Some(feed.address), http: Some(http.address()) };
         Ok(Self {
             config,
             addresses,
@@ -210,6 +251,7 @@ impl Daemon {
             registry,
             archive,
             feed,
+            http,
             stages,
             pulses,
             view,
@@ -249,6 +291,9 @@ impl Daemon {
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing })
             }
             Some((name, reason)) = self.feed.stages.join_next() => {
+                Some(Failure { what: format!("{name} ended: {reason}"), is_flowing: true })
+            }
+            (name, reason) = self.http.failed() => {
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing: true })
             }
             error = archive_failure(&mut archive_status) => {
@@ -315,14 +360,21 @@ struct Bookkeeper {
     table: Arc<StreamTable>,
     books: Arc<Books>,
     tail: Arc<Tail>,
+    latencies: Arc<Latencies>,
+    emergencies: Arc<Emergencies>,
 }
 
 impl CommitObserver for Bookkeeper {
     fn committed(&mut self, commit: &Commit<'_>) {
+        let now_ns = unix_now_ns();
+        self.latencies.note(commit.frames, now_ns);
         for durable in commit.positions {
             self.books.add_archived(durable.frames);
-            self.table.advance_durable(&durable.origin, durable.priority, durable.next, durable.frames);
+            let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;
+            let latency = observe::elapsed(received_min_ns, now_ns);
+            self.table.advance_durable(origin, priority, next, frames, latency);
         }
+        self.emergencies.note(commit);
         self.tail.publish(commit);
     }
 }

@@ -24,11 +24,13 @@ mod catch_up;
 mod outbox;
 pub mod registry;
 mod session;
+pub mod subscribers;
 pub mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use registry::Registry;
+pub use subscribers::{SubscriberView, Subscribers};
 pub use tail::Tail;
 
 /// Subscribers that may read the log at the same time; the others wait for their turn.
@@ -54,7 +56,8 @@ pub struct Context {
     history: History,
     tail: Arc<Tail>,
     readers: Arc<Semaphore>,
-    subscribers: AtomicUsize,
+    places_taken: AtomicUsize,
+    subscribers: Arc<Subscribers>,
     /// How far the daemon has come in ending.
     ending: watch::Receiver<Ending>,
 }
@@ -87,16 +90,23 @@ impl Context {
             history,
             tail,
             readers,
-            subscribers: AtomicUsize::new(0),
+            places_taken: AtomicUsize::new(0),
+            subscribers: Arc::default(),
             ending,
         })
+    }
+
+    /// Who is subscribed.
+    #[must_use]
+    pub fn subscribers(&self) -> Arc<Subscribers> {
+        Arc::clone(&self.subscribers)
     }
 
     /// Takes one of the places for subscribers, if there is one.
     fn take_place(self: &Arc<Self>) -> Result<Place, WireError> {
         let max = self.config.max_subscribers;
         let taken = self
-            .subscribers
+            .places_taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
         match taken {
             Ok(_) => Ok(Place(Arc::clone(self))),
@@ -113,6 +123,6 @@ struct Place(Arc<Context>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.subscribers.fetch_sub(1, Ordering::AcqRel);
+        self.0.places_taken.fetch_sub(1, Ordering::AcqRel);
     }
 }

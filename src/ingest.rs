@@ -17,11 +17,13 @@ use std::time::Duration;
 use crate::frame::BufferPool;
 
 pub mod books;
+pub mod flow;
 pub mod registry;
 mod session;
 pub mod stream;
 
 pub use books::{Books, Totals};
+pub use flow::{LaneCount, LaneTimes, StreamView};
 pub use registry::{Registry, RegistryError};
 pub use stream::{Position, StreamTable};
 

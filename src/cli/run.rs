@@ -98,7 +98,7 @@ async fn run(config: Config, args: &RunArgs, manager: Manager) -> anyhow::Result
     notifier.status("recovering the archive");
     let daemon = Daemon::start_under(manager, config, DiskStorage).await?;
     let addresses = daemon.addresses();
-    tracing::info!(ingest = %addresses.ingest, feed = addresses.feed.map(tracing::field::display), "listening");
+    tracing::info!(ingest = %addresses.ingest, feed = addresses.feed.map(tracing::field::display), http = addresses.http.map(tracing::field::display), "listening");
     if let Some(path) = &args.ready_file {
         ready_file::write(path, addresses)
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;

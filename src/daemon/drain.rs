@@ -47,8 +47,9 @@ pub(super) async fn drain(
     failure: Option<Failure>,
     stop_at_once: impl Future<Output = ()>,
 ) -> Outcome {
-    let Daemon { config, shutdown_tx, sources, router, registry, archive, feed, mut stages, view, .. } =
-        daemon;
+    let Daemon {
+        config, shutdown_tx, sources, router, registry, archive, feed, http, mut stages, view, ..
+    } = daemon;
     let deadline = Instant::now() + config.shutdown.deadline - margin(config.shutdown.deadline);
     let is_flowing = failure.as_ref().is_none_or(|failure| failure.is_flowing);
     tracing::info!(deadline = ?config.shutdown.deadline, "draining");
@@ -65,6 +66,7 @@ pub(super) async fn drain(
             sources.finish();
         }
         drop(router);
+        http.view().let_go_of_router();
         join_stages(&mut stages, &mut ended.archive_status).await;
         let finished = finish(archive).await;
         let head = finished.as_ref().ok().map(|summary| summary.next_offset);
@@ -80,6 +82,8 @@ pub(super) async fn drain(
         while let Ok(Some(_)) = timeout(Duration::ZERO, stages.join_next()).await {}
         name_stragglers(why, &registry, &stages.names()).await;
     }
+    // Until here it says that the daemon drains, and how far it has come.
+    http.finish().await;
     let archived = matches!(ended.archive, Some(Ok(())));
     let archive_failed = matches!(*ended.archive_status.borrow(), Status::Failed { .. });
     let stopped_at_once = cut_short.is_some_and(|why| why.starts_with("stopped"));

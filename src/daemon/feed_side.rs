@@ -13,7 +13,7 @@ use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::listener;
-use crate::feed::{Context, Ending, Registry, Tail};
+use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::pulse::Pulse;
 use crate::wire::{ErrorCode, WireError};
 
@@ -27,6 +27,7 @@ pub(super) struct Feed {
     pub(super) address: SocketAddr,
     pub(super) stages: Tasks,
     registry: Registry,
+    subscribers: Arc<Subscribers>,
     tail: Arc<Tail>,
     ending_tx: watch::Sender<Ending>,
     no_more_tx: watch::Sender<bool>,
@@ -51,6 +52,7 @@ impl Feed {
             Arc::clone(&tail),
             ending,
         );
+        let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
         let encoding = Arc::clone(&tail);
@@ -62,7 +64,12 @@ impl Feed {
         for handle in [listener_handle, registry_handle, tail_handle] {
             own(handle, &mut stages, pulses);
         }
-        Ok(Self { address, stages, registry, tail, ending_tx, no_more_tx })
+        Ok(Self { address, stages, registry, subscribers, tail, ending_tx, no_more_tx })
+    }
+
+    /// Who is subscribed.
+    pub(super) fn subscribers(&self) -> Arc<Subscribers> {
+        Arc::clone(&self.subscribers)
     }
 
     /// Lets nobody new in; those who are go on.

@@ -15,8 +15,8 @@ pub(super) struct Listeners {
     pub(super) ingest: TcpListener,
     /// For subscribers.
     pub(super) feed: TcpListener,
-    /// For operators, if it was handed over: this release has nothing that would answer there.
-    pub(super) http: Option<TcpListener>,
+    /// For operators.
+    pub(super) http: TcpListener,
 }
 
 impl Listeners {
@@ -34,13 +34,10 @@ impl Listeners {
                 tracing::warn!("{warning}");
             }
         }
-        if http.is_some() {
-            tracing::warn!("the socket \"http\" was handed over, but has no effect in this release");
-        }
         Ok(Self {
             ingest: or_bind(ingest, "ingest.listen", config.ingest.listen).await?,
             feed: or_bind(feed, "feed.listen", config.feed.listen).await?,
-            http,
+            http: or_bind(http, "http.listen", config.http.listen).await?,
         })
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::catch_up::{CatchUp, Chunk};
 use super::outbox::Outbox;
+use super::subscribers::Entered;
 use super::tail::{Follower, Found};
 use super::{Context, Ending, Place};
 use crate::actor::{Mailbox, Received};
@@ -76,7 +77,9 @@ pub(super) async fn run(
                 session = session_id, %peer, from_offset = subscription.next_offset,
                 policy = ?subscription.policy, "subscribed"
             );
-            let mut session = Session::new(&mut socket, mailbox, &context, input, subscription);
+            let Subscription { policy, next_offset, .. } = subscription;
+            let entered = context.subscribers.enter(session_id, peer, policy, next_offset);
+            let mut session = Session::new(&mut socket, mailbox, &context, input, subscription, entered);
             let Err(ended) = session.serve().await;
             // The ERROR must not come in the middle of a message.
             (ended, session.outbox.into_rest())
@@ -114,6 +117,7 @@ struct Session<'a> {
     ending: watch::Receiver<Ending>,
     input: BytesMut,
     subscription: Subscription,
+    entered: Entered,
     outbox: Outbox,
     /// Read while the outbox was full, and next to go into it.
     ahead: Option<Chunk>,
@@ -138,6 +142,7 @@ impl<'a> Session<'a> {
         context: &'a Arc<Context>,
         input: BytesMut,
         mut subscription: Subscription,
+        entered: Entered,
     ) -> Self {
         let now = Instant::now();
         let mut outbox = Outbox::default();
@@ -157,6 +162,7 @@ impl<'a> Session<'a> {
             pong: None,
             ping: None,
             subscription,
+            entered,
         }
     }
 
@@ -166,6 +172,7 @@ impl<'a> Session<'a> {
         self.take_in()?;
         loop {
             self.fill()?;
+            self.entered.has_come_to(self.subscription.next_offset);
             let was_full = self.outbox.is_full();
             self.write()?;
             // A socket that took all at once does not say so again: there may be more to put in.

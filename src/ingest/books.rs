@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::flow::LaneCount;
 use crate::wire::ErrorCode;
 
 /// Counters of one stream, or of all. Each is counted at its own stage, none is derived from another.
@@ -11,14 +12,21 @@ pub struct Books {
     received: AtomicU64,
     /// Dropped because they had been accepted before.
     duplicates: AtomicU64,
-    /// Handed to the pipeline.
-    accepted: AtomicU64,
+    /// Handed to the pipeline, `[emergency, routine]`.
+    accepted: [Lane; 2],
     /// Synced to disk.
     archived: AtomicU64,
     /// Processed and, as configured, not archived.
     not_stored: AtomicU64,
     /// Refused, by the code the peer got.
     rejected: [AtomicU64; ErrorCode::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    frames: AtomicU64,
+    payload_bytes: AtomicU64,
+    missing: AtomicU64,
 }
 
 /// A moment's view of [`Books`].
@@ -44,8 +52,22 @@ impl Books {
         self.duplicates.fetch_add(duplicates, Relaxed);
     }
 
-    pub(super) fn add_accepted(&self, frames: u64) {
-        self.accepted.fetch_add(frames, Relaxed);
+    pub(super) fn add_accepted(&self, counts: &[LaneCount; 2]) {
+        for (lane, count) in self.accepted.iter().zip(counts).filter(|(_, count)| count.frames > 0) {
+            lane.frames.fetch_add(count.frames, Relaxed);
+            lane.payload_bytes.fetch_add(count.payload_bytes, Relaxed);
+            lane.missing.fetch_add(count.missing, Relaxed);
+        }
+    }
+
+    /// What was handed to the pipeline, `[emergency, routine]`.
+    #[must_use]
+    pub fn lanes(&self) -> [LaneCount; 2] {
+        self.accepted.each_ref().map(|lane| LaneCount {
+            frames: lane.frames.load(Relaxed),
+            payload_bytes: lane.payload_bytes.load(Relaxed),
+            missing: lane.missing.load(Relaxed),
+        })
     }
 
     /// Counts frames that are synced to disk.
@@ -68,13 +90,20 @@ impl Books {
         self.rejected[code as usize - 1].load(Relaxed)
     }
 
+    /// Frames refused, by code, those codes alone that occurred.
+    #[must_use]
+    pub fn rejected_by_code(&self) -> Vec<(ErrorCode, u64)> {
+        let all = ErrorCode::ALL.into_iter().map(|code| (code, self.rejected(code)));
+        all.filter(|(_, frames)| *frames > 0).collect()
+    }
+
     /// The counters now. While frames move they are read one after the other and may not balance.
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals {
             archived: self.archived.load(Relaxed),
             not_stored: self.not_stored.load(Relaxed),
-            accepted: self.accepted.load(Relaxed),
+            accepted: self.accepted.iter().map(|lane| lane.frames.load(Relaxed)).sum(),
             duplicates: self.duplicates.load(Relaxed),
             rejected: self.rejected.iter().map(|count| count.load(Relaxed)).sum(),
             received: self.received.load(Relaxed),

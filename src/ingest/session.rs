@@ -325,11 +325,11 @@ impl Session {
         let accepted = accepted.map_err(|_| self.displaced());
         for books in [&*self.context.books, &self.opened.stream.books] {
             match &accepted {
-                Ok(()) => books.add_accepted(frames),
+                Ok(counts) => books.add_accepted(counts),
                 Err(error) => books.add_rejected(error.code, frames),
             }
         }
-        accepted.map_err(Ended::Error)
+        accepted.map(|_| ()).map_err(Ended::Error)
     }
 
     /// Why this session does not speak for the stream any more: the order that says so came with the change.

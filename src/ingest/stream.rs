@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::books::Books;
+use super::flow::{LaneCount, LaneTimes, StreamView};
 use crate::actor::Address;
 use crate::frame::{FramePriority, Origin, Run, StreamKey};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
@@ -40,6 +41,7 @@ struct State {
     origin: Arc<Origin>,
     accepted_next: [u64; 2],
     durable_next: [u64; 2],
+    times: [LaneTimes; 2],
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
     owner: Option<Speaker>,
@@ -66,7 +68,8 @@ impl Stream {
         let has_history = durable_next != [0; 2];
         let origin = Arc::new(Origin { stream: key, epoch });
         let (owner, takeovers) = (None, VecDeque::new());
-        let state = State { origin, accepted_next, durable_next, has_history, owner, takeovers };
+        let times = [LaneTimes::default(); 2];
+        let state = State { origin, accepted_next, durable_next, times, has_history, owner, takeovers };
         Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
     }
 
@@ -111,27 +114,41 @@ impl Stream {
         Ok((Arc::clone(&state.origin), state.position()))
     }
 
-    /// Accepts `lanes` from `session_id`: everything below `accepted_next` is now the daemon's to keep.
+    /// Accepts `lanes` from `session_id` and says what they hold: everything below `accepted_next` is now the daemon's to
+    /// keep.
     pub(super) fn accept(
         &self,
         session_id: SessionId,
         accepted_next: [u64; 2],
         lanes: [Option<Run>; 2],
-    ) -> Result<(), Displaced> {
+    ) -> Result<[LaneCount; 2], Displaced> {
         let mut state = self.lock();
         if !state.is_owned_by(session_id) {
             return Err(Displaced);
         }
         state.has_history |= accepted_next != [0; 2];
-        state.accepted_next = accepted_next;
+        let before = std::mem::replace(&mut state.accepted_next, accepted_next);
+        let mut counts = [LaneCount::default(); 2];
+        for run in lanes.iter().flatten() {
+            let lane = run.priority().lane();
+            counts[lane] = LaneCount::of(run, before[lane], accepted_next[lane]);
+            state.times[lane].received_ns = run.received_ns();
+        }
         // Under the lock, so that a successor's frames cannot come before these.
         self.queue.push(lanes);
-        Ok(())
+        Ok(counts)
     }
 
-    /// Notes that everything of `origin` below `next` in this lane is on stable storage.
-    pub(super) fn advance_durable(&self, origin: &Origin, priority: FramePriority, next: u64) {
+    /// Notes that everything of `origin` below `next` in this lane is on stable storage, the slowest after `latency`.
+    pub(super) fn advance_durable(
+        &self,
+        origin: &Origin,
+        priority: FramePriority,
+        next: u64,
+        latency: Duration,
+    ) {
         let mut state = self.lock();
+        state.times[priority.lane()].ack_latency = latency;
         if state.origin.epoch != origin.epoch {
             return;
         }
@@ -153,6 +170,23 @@ impl Stream {
 
     pub(super) fn position(&self) -> Position {
         self.lock().position()
+    }
+
+    fn view(&self) -> StreamView {
+        let (queued_frames, queued_cost) = (self.queue.queued_frames(), self.queue.queued_cost());
+        let (totals, rejected) = (self.books.totals(), self.books.rejected_by_code());
+        let state = self.lock();
+        StreamView {
+            key: state.origin.stream.clone(),
+            session_id: state.owner.as_ref().map(|owner| owner.session_id),
+            position: state.position(),
+            totals,
+            lanes: self.books.lanes(),
+            rejected,
+            times: state.times,
+            queued_frames,
+            queued_cost,
+        }
     }
 
     /// Whether frames wait although nobody speaks for the stream any more.
@@ -267,11 +301,19 @@ impl StreamTable {
         self.write().anonymous.remove(&epoch);
     }
 
-    /// Tells the stream of `origin` that `frames` of it, up to below `next`, are on stable storage.
-    pub fn advance_durable(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
+    /// Tells the stream of `origin` that `frames` of it, up to below `next`, are on stable storage, the one that waited
+    /// longest after `latency`.
+    pub fn advance_durable(
+        &self,
+        origin: &Origin,
+        priority: FramePriority,
+        next: u64,
+        frames: u64,
+        latency: Duration,
+    ) {
         if let Some(stream) = self.of_origin(origin) {
             stream.books.add_archived(frames);
-            stream.advance_durable(origin, priority, next);
+            stream.advance_durable(origin, priority, next, latency);
         }
     }
 
@@ -280,7 +322,7 @@ impl StreamTable {
     pub fn advance_not_stored(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
         if let Some(stream) = self.of_origin(origin) {
             stream.books.add_not_stored(frames);
-            stream.advance_durable(origin, priority, next);
+            stream.advance_durable(origin, priority, next, Duration::ZERO);
         }
     }
 
@@ -291,6 +333,17 @@ impl StreamTable {
         } else {
             tables.named.get(&origin.stream).cloned()
         }
+    }
+
+    /// All streams, anonymous ones included, ordered by source, kind and station.
+    #[must_use]
+    pub fn views(&self) -> Vec<StreamView> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let streams: Vec<_> = tables.named.values().chain(tables.anonymous.values()).cloned().collect();
+        drop(tables);
+        let mut views: Vec<_> = streams.iter().map(|stream| stream.view()).collect();
+        views.sort_by(|a, b| (&a.key, a.position.epoch).cmp(&(&b.key, b.position.epoch)));
+        views
     }
 
     /// The position of a named stream.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, listener};
@@ -84,7 +85,7 @@ impl Output for HeldOutput {
         self.go.acquire().await.map_err(|_| OutputGone)?.forget();
         for frame in batch.iter() {
             self.books.add_archived(1);
-            self.table.advance_durable(frame.origin, frame.priority, frame.sequence + 1, 1);
+            self.table.advance_durable(frame.origin, frame.priority, frame.sequence + 1, 1, Duration::ZERO);
         }
         Ok(())
     }

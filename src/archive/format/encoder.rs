@@ -85,6 +85,7 @@ impl BlockEncoder {
         let lane = &mut self.origins.lanes[usize::from(origin)][run.priority().lane()];
         lane.frames += run.len() as u64;
         lane.next = lane.next.max(last.sequence.saturating_add(1));
+        lane.received_min_ns = lane.received_min_ns.min(run.received_ns());
         let mut header = [0; FRAME_HEADER_BYTES];
         header[4..6].copy_from_slice(&origin.to_le_bytes());
         header[6] = run.priority() as u8;
@@ -186,6 +187,7 @@ impl BlockEncoder {
                         priority,
                         next: lane.next,
                         frames: lane.frames,
+                        received_min_ns: lane.received_min_ns,
                     });
                 }
             }
@@ -211,10 +213,15 @@ impl RunningCrc {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Lane {
     next: u64,
     frames: u64,
+    received_min_ns: i64,
+}
+
+impl Lane {
+    const EMPTY: Self = Self { next: 0, frames: 0, received_min_ns: i64::MAX };
 }
 
 /// The origins of one block. Frames mostly share the `Arc` of their stream, so the address finds it.
@@ -264,7 +271,7 @@ impl OriginTable {
         }
         let index = u16::try_from(self.origins.len()).expect("a block holds fewer than 65,536 origins");
         self.origins.push(Arc::clone(origin));
-        self.lanes.push([Lane::default(); 2]);
+        self.lanes.push([Lane::EMPTY; 2]);
         self.by_value.insert(Arc::clone(origin), index);
         index
     }

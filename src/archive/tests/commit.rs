@@ -7,7 +7,7 @@ use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{AppendError, Durable, Filter, Item, OpenError, Status, open};
 use crate::frame::FramePriority::{Emergency, Routine};
-use crate::frame::Selection;
+use crate::frame::{Origin, Selection};
 
 #[tokio::test]
 async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
@@ -17,8 +17,12 @@ async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
     let batch = vec![emergency(&b, 5), routine(&a, 0), frame(&a, Routine, 9, 0)];
     let seen = running.commit(batch.clone()).await;
     assert_eq!((seen.first_offset, seen.next_offset), (0, 3));
-    let durable =
-        |origin, priority, next, frames| Durable { origin: Arc::clone(origin), priority, next, frames };
+    let durable = |origin: &Arc<Origin>, priority, next, frames| {
+        let received_min_ns =
+            batch.iter().filter(|frame| frame.origin == *origin).map(|frame| frame.received_ns);
+        let received_min_ns = received_min_ns.min().unwrap();
+        Durable { origin: Arc::clone(origin), priority, next, frames, received_min_ns }
+    };
     assert_eq!(seen.positions, [durable(&b, Emergency, 6, 1), durable(&a, Routine, 10, 2)]);
     // The directory is read while the archive runs.
     for (offset, (stored, frame)) in frames(&storage).iter().zip(&batch).enumerate() {

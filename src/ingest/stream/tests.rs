@@ -79,10 +79,10 @@ fn a_higher_epoch_starts_anew_and_fences_the_old_one() {
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::Fenced, 6)));
     assert_eq!(stream.accept(1, [0, 9], batch(&old, Routine, 3..9)), Err(Displaced));
 
-    table.advance_durable(&old, Routine, 3, 3);
+    table.advance_durable(&old, Routine, 3, 3, Duration::ZERO);
     assert_eq!(stream.position().durable_next, [0, 0], "positions of the old epoch are not the new one's");
-    table.advance_durable(&new, Emergency, 8, 1);
-    table.advance_durable(&new, Emergency, 7, 1);
+    table.advance_durable(&new, Emergency, 8, 1, Duration::ZERO);
+    table.advance_durable(&new, Emergency, 7, 1, Duration::ZERO);
     assert_eq!(stream.position().durable_next, [8, 0], "it never falls, and the lanes are independent");
     assert_eq!(stream.books.totals().archived, 5);
 

@@ -1,0 +1,148 @@
+//! `/api/v1/frames`: durable frames with their payloads, page by page.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{self, Extension, Query};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{ApiError, aside, json};
+use super::server::Peer;
+use super::{State, guard};
+use crate::archive::line::Line;
+use crate::archive::{Filter, History, Item};
+use crate::frame::{FramePriority, Selection, SourceKind};
+
+/// Frames in a page, at most and unless the request says less.
+const FRAMES_MAX: usize = 1_000;
+const FRAMES_DEFAULT: usize = 100;
+/// A page ends when its payloads come to so much.
+const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// A page ends after this long, with what was found: the next goes on from there.
+const TIME_MAX: Duration = Duration::from_secs(1);
+/// Between two looks at the clock so many offsets are passed.
+const STRIDE: u64 = 65_536;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// First offset.
+    from: Option<u64>,
+    /// Offset behind the last.
+    to: Option<u64>,
+    /// Received at this unix millisecond or later.
+    from_ms: Option<i64>,
+    /// Received before this unix millisecond.
+    to_ms: Option<i64>,
+    /// Comma-separated.
+    source: Option<String>,
+    priority: Option<String>,
+    kind: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn frames(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, extract::rejection::QueryRejection>,
+) -> Result<Response, ApiError> {
+    guard::check(state.token.as_ref(), peer, &headers)?;
+    let Query(asked) = asked.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let limit = asked.limit.unwrap_or(FRAMES_DEFAULT);
+    if !(1..=FRAMES_MAX).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {FRAMES_MAX}")));
+    }
+    let filter = asked.filter()?;
+    let history = state.view.history.clone();
+    let turn = Arc::clone(&state.readers).acquire_owned().await;
+    let turn = turn.map_err(|_| ApiError::unavailable("the daemon is ending"))?;
+    aside(move || {
+        // Whoever asked may be gone; the turn ends when the reading does.
+        let _turn = turn;
+        page(&history, filter, limit)
+    })
+    .await?
+}
+
+impl Asked {
+    fn filter(&self) -> Result<Filter, ApiError> {
+        let ns = |ms: Option<i64>| ms.map(|ms| ms.saturating_mul(1_000_000));
+        let sources = self.source.as_deref().unwrap_or("").split(',').filter(|text| !text.is_empty());
+        let sources: Result<Vec<u32>, _> = sources.map(|text| text.trim().parse()).collect();
+        let sources = sources.map_err(|_| {
+            ApiError::bad_request("source must be numbers from 0 to 4294967295 with commas in between")
+        })?;
+        let priority = match self.priority.as_deref() {
+            None => None,
+            Some("emergency") => Some(FramePriority::Emergency),
+            Some("routine") => Some(FramePriority::Routine),
+            Some(other) => {
+                let reason = format!("priority is \"{other}\", it may be emergency or routine");
+                return Err(ApiError::bad_request(reason));
+            }
+        };
+        let kind = match self.kind.as_deref() {
+            None => None,
+            Some("live") => Some(SourceKind::LiveUplink),
+            Some("replay") => Some(SourceKind::ArchivedReplay),
+            Some(other) => {
+                return Err(ApiError::bad_request(format!("kind is \"{other}\", it may be live or replay")));
+            }
+        };
+        Ok(Filter {
+            from_offset: self.from.unwrap_or(0),
+            to_offset: self.to,
+            from_received_ns: ns(self.from_ms),
+            to_received_ns: ns(self.to_ms),
+            selection: Selection::of_sources(sources).with_priority(priority).with_kind(kind),
+            ..Filter::default()
+        })
+    }
+}
+
+/// One page, and where the next begins: `next` is `null` once everything durable that was asked for has been read.
+fn page(history: &History, filter: Filter, limit: usize) -> Result<Response, ApiError> {
+    let unreadable = |error: crate::archive::ReadError| {
+        tracing::error!(%error, "frames cannot be read for HTTP");
+        ApiError::unavailable(format!("the archive cannot be read: {error}"))
+    };
+    let began = Instant::now();
+    let end = filter.to_offset.unwrap_or(u64::MAX).min(history.watermark());
+    let mut reached = filter.from_offset.max(history.first_offset()).min(end);
+    let mut reader = history.read(Filter { from_offset: reached, ..filter.clone() }).map_err(unreadable)?;
+    let (mut frames, mut gaps, mut payload_bytes) = (Vec::new(), Vec::new(), 0);
+    let mut gap = |kind: &str, offsets: Range<u64>| {
+        if !offsets.is_empty() {
+            gaps.push(json!({ "kind": kind, "from": offsets.start, "to": offsets.end }));
+        }
+    };
+    if filter.from_offset > 0 {
+        gap("expired", filter.from_offset..reached);
+    }
+    'page: while reached < end && began.elapsed() < TIME_MAX {
+        let stretch = reached.saturating_add(STRIDE).min(end);
+        reader.set_to_offset(Some(stretch));
+        for item in &mut reader {
+            match item.map_err(unreadable)? {
+                Item::Frame(stored) => {
+                    payload_bytes += stored.frame.payload.len();
+                    reached = stored.offset + 1;
+                    frames.push(serde_json::to_value(Line::of(&stored)).unwrap_or(Value::Null));
+                    if frames.len() == limit || payload_bytes >= PAYLOAD_BYTES_MAX {
+                        break 'page;
+                    }
+                }
+                Item::Damage(damage) => gap("damaged", damage.offsets),
+                Item::Expired(offsets) => gap("expired", offsets),
+            }
+        }
+        reached = stretch;
+    }
+    let next = (reached < end).then_some(reached);
+    Ok(json(&json!({ "frames": frames, "gaps": gaps, "next": next })))
+}

@@ -1,0 +1,111 @@
+//! Who may change something or read payloads: whoever has the token; without one, only programs on this host.
+//!
+//! A browser on this host runs pages of other sites, which must not reach the daemon through it. So without a token the
+//! request must name this host itself (`Host`), which a page that had its name resolved to 127.0.0.1 does not, and come
+//! from a page of the daemon or from no page at all (`Origin`). A token cannot be had by such a page.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use subtle::ConstantTimeEq;
+
+use super::answer::ApiError;
+use super::server::Peer;
+use crate::config::Secret;
+
+/// Judges a request that changes something or reads payloads.
+pub(super) fn check(token: Option<&Secret>, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
+    match token {
+        Some(token) => check_token(token, headers),
+        None => check_local(peer, headers),
+    }
+}
+
+fn check_token(token: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let refused = |reason| Err(ApiError::new(StatusCode::UNAUTHORIZED, reason));
+    match given.map(|value| value.split_at_checked("Bearer ".len())) {
+        None => refused("this needs the token of http.token: send it as Authorization: Bearer TOKEN"),
+        Some(Some((scheme, given))) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
+            let is_same = bool::from(given.trim_ascii().ct_eq(token.expose().as_bytes()));
+            if is_same { Ok(()) } else { refused("unknown token") }
+        }
+        Some(_) => refused("Authorization must be: Bearer TOKEN"),
+    }
+}
+
+fn check_local(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), ApiError> {
+    let refused = |reason: String| Err(ApiError::new(StatusCode::FORBIDDEN, reason));
+    if !peer.ip().to_canonical().is_loopback() {
+        return refused(format!(
+            "without http.token only this host may do that, and {} is another; set http.token_file",
+            peer.ip()
+        ));
+    }
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"));
+    let Some(host) = text(header::HOST) else {
+        return refused("Host is missing".to_owned());
+    };
+    if !is_this_host(host) {
+        return refused(format!("Host: {host} is not this host; without http.token it must be localhost"));
+    }
+    match text(header::ORIGIN) {
+        Some(origin) if origin.strip_prefix("http://") != Some(host) => {
+            refused(format!("Origin: {origin} is another site than {host}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_this_host(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(token: Option<&str>, peer: &str, headers: &[(header::HeaderName, &str)]) -> u16 {
+        let token = token.map(|token| Secret::new(token).unwrap());
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        match check(token.as_ref(), Peer(peer.parse().unwrap()), &headers) {
+            Ok(()) => 200,
+            Err(error) => axum::response::IntoResponse::into_response(error).status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn with_a_token_only_the_token_counts() {
+        use header::{AUTHORIZATION, HOST};
+        let far = "192.0.2.7:5000";
+        assert_eq!(status(Some("secret"), far, &[(AUTHORIZATION, "Bearer secret")]), 200);
+        assert_eq!(status(Some("secret"), far, &[(AUTHORIZATION, "bearer secret")]), 200);
+        for wrong in ["Bearer secre", "Bearer secret2", "Basic secret", "secret", "Bearer", ""] {
+            assert_eq!(status(Some("secret"), "127.0.0.1:5000", &[(AUTHORIZATION, wrong)]), 401, "{wrong}");
+        }
+        assert_eq!(status(Some("secret"), "127.0.0.1:5000", &[(HOST, "localhost")]), 401);
+    }
+
+    #[test]
+    fn without_a_token_only_this_host_may() {
+        use header::{HOST, ORIGIN};
+        let near = "127.0.0.1:5000";
+        for host in ["localhost:7482", "127.0.0.1:7482", "[::1]:7482", "LOCALHOST", "127.3.2.1"] {
+            assert_eq!(status(None, near, &[(HOST, host)]), 200, "{host}");
+        }
+        assert_eq!(status(None, "[::ffff:127.0.0.1]:5000", &[(HOST, "localhost")]), 200);
+        assert_eq!(status(None, "192.0.2.7:5000", &[(HOST, "localhost")]), 403);
+        for host in ["evil.example:7482", "localhost.evil.example", "192.0.2.7", ""] {
+            assert_eq!(status(None, near, &[(HOST, host)]), 403, "{host}");
+        }
+        assert_eq!(status(None, near, &[]), 403);
+        let from = |origin| status(None, near, &[(HOST, "localhost:7482"), (ORIGIN, origin)]);
+        assert_eq!(from("http://localhost:7482"), 200);
+        for origin in ["http://evil.example", "http://localhost:8000", "https://localhost:7482", "null"] {
+            assert_eq!(from(origin), 403, "{origin}");
+        }
+    }
+}

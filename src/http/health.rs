@@ -1,0 +1,21 @@
+//! `/healthz`: it answers. `/readyz`: it takes in everything it is offered, or says why not.
+
+use std::sync::Arc;
+
+use axum::extract;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::State;
+use super::answer::json;
+
+pub(super) async fn alive() -> Response {
+    json(&json!({ "status": "ok" }))
+}
+
+pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> Response {
+    let reasons = state.view.unready();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, json(&json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+}

@@ -1,0 +1,83 @@
+//! What there is to see: `/api/v1/stats`, `/api/v1/sources`; and the end of a source's connection.
+
+use std::sync::Arc;
+
+use axum::extract::{self, Extension, Path, Query};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::{ApiError, aside, json};
+use super::server::Peer;
+use super::{State, guard};
+use crate::observe::report::Source;
+
+/// Streams in one answer, unless the request says less.
+const SOURCES_MAX: usize = 10_000;
+
+pub(super) async fn stats(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
+    let view = Arc::clone(&state.view);
+    aside(move || json(&view.stats())).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    state: Option<String>,
+    source: Option<u32>,
+    offset: Option<usize>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn sources(
+    extract::State(state): extract::State<Arc<State>>,
+    which: Result<Query<Which>, extract::rejection::QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(which) = which.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    if let Some(state) = which.state.as_deref().filter(|state| !["connected", "offline"].contains(state)) {
+        return Err(ApiError::bad_request(format!("state is \"{state}\", it may be connected or offline")));
+    }
+    let limit = which.limit.unwrap_or(SOURCES_MAX);
+    if !(1..=SOURCES_MAX).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {SOURCES_MAX}")));
+    }
+    let registered = state.view.registered().await;
+    let view = Arc::clone(&state.view);
+    aside(move || {
+        let mut sources = view.sources(&registered);
+        let is_wanted = |source: &Source| {
+            which.state.as_ref().is_none_or(|state| source.state == *state)
+                && which.source.is_none_or(|id| source.source_id == id)
+        };
+        sources.retain(is_wanted);
+        let total = sources.len();
+        let page: Vec<_> = sources.into_iter().skip(which.offset.unwrap_or(0)).take(limit).collect();
+        json(&json!({ "total": total, "sources": page }))
+    })
+    .await
+}
+
+/// Ends the connection `session` with ERROR `removed`; its stream stays and may connect again.
+pub(super) async fn remove(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    session: Result<Path<u64>, extract::rejection::PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    guard::check(state.token.as_ref(), peer, &headers)?;
+    let Path(session) = session.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let Some(router) = state.view.router() else {
+        return Err(ApiError::unavailable("the daemon is draining: its sources are ending"));
+    };
+    match router.remove(session).await {
+        Ok(true) => {
+            tracing::info!(session, peer = %peer.0, "source removed over HTTP");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Ok(false) => Err(ApiError::not_found(format!(
+            "no source is connected with session {session}; /api/v1/sources has those that are"
+        ))),
+        Err(error) => Err(ApiError::unavailable(error.to_string())),
+    }
+}

@@ -1,0 +1,42 @@
+//! Which path leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, Uri};
+use axum::routing::{delete, get};
+
+use super::answer::ApiError;
+use super::{State, events, frames, health, observed};
+
+/// Largest body of a request.
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+pub(super) fn all(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/api/v1/stats", get(observed::stats))
+        .route("/api/v1/sources", get(observed::sources))
+        .route("/api/v1/sources/{session}", delete(observed::remove))
+        .route("/api/v1/frames", get(frames::frames))
+        .route("/api/v1/stream", get(events::stream))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(state)
+}
+
+async fn nothing_here(uri: Uri) -> ApiError {
+    ApiError::not_found(format!(
+        "there is nothing at {}; /api/v1/openapi.json lists what there is",
+        uri.path()
+    ))
+}
+
+async fn wrong_method(uri: Uri) -> ApiError {
+    let reason =
+        format!("{} does not take this method; /api/v1/openapi.json lists what it takes", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, reason)
+}

@@ -1,0 +1,99 @@
+//! What operators see of a running daemon: counters where they are kept, and rates made of them once a second.
+//!
+//! [`View`] is the hold on everything there is to see, [`sampler`] makes the [`Rates`], and [`report`] puts both into the
+//! shapes that the HTTP API serves, the dashboard and `top` show and the metrics are made of. Nothing here is written by
+//! the way of a frame but the counts of [`latencies`] and the notes of [`emergencies`], once a commit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::archive::{self, History};
+use crate::config::Config;
+use crate::feed::Subscribers;
+use crate::ingest::{Books, StreamTable};
+use crate::pipeline::{Counters, Router, SourceInfo};
+
+pub mod emergencies;
+pub mod latencies;
+pub mod report;
+pub mod sampler;
+
+pub use emergencies::{Emergencies, Emergency};
+pub use latencies::Latencies;
+pub use sampler::Rates;
+
+/// Everything there is to see of a running daemon.
+pub struct View {
+    /// What is in force.
+    pub config: Config,
+    /// When it started.
+    pub started: Instant,
+    /// The same, unix nanoseconds.
+    pub started_ns: i64,
+    /// The books of all streams together.
+    pub books: Arc<Books>,
+    /// The pipeline's counters.
+    pub counters: Arc<Counters>,
+    /// All streams.
+    pub table: Arc<StreamTable>,
+    /// The registered sources, until the drain needs it to end.
+    pub router: Mutex<Option<Router>>,
+    /// The archive's counters.
+    pub archive_stats: Arc<archive::ArchiveStats>,
+    /// How the archive is.
+    pub archive_status: watch::Receiver<archive::Status>,
+    /// What is durable.
+    pub history: History,
+    /// Who is subscribed.
+    pub subscribers: Arc<Subscribers>,
+    /// From the socket to stable storage.
+    pub latencies: Arc<Latencies>,
+    /// The newest emergencies.
+    pub emergencies: Arc<Emergencies>,
+    /// Turns true when the daemon drains.
+    pub draining: watch::Receiver<bool>,
+    /// Made anew every second.
+    pub rates: watch::Receiver<Arc<Rates>>,
+}
+
+impl View {
+    /// The registered sources; none once the daemon has drained them.
+    pub async fn registered(&self) -> Vec<SourceInfo> {
+        match self.router() {
+            Some(router) => router.list().await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The router, unless the daemon has drained its sources.
+    #[must_use]
+    pub fn router(&self) -> Option<Router> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of the router, which ends when nobody can reach it.
+    pub fn let_go_of_router(&self) {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Why the daemon does not take in everything it is offered; empty when it does.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        let draining = self.draining.borrow().then(|| "draining: no new connections are taken".to_owned());
+        let archive = match &*self.archive_status.borrow() {
+            archive::Status::Ok => None,
+            archive::Status::Degraded { reason } => Some(format!("archive degraded: {reason}")),
+            archive::Status::Failed { error } => Some(format!("archive failed: {error}")),
+        };
+        draining.into_iter().chain(archive).collect()
+    }
+}
+
+/// From `since_ns` to `now_ns`, unix nanoseconds; zero when a clock was set back in between.
+#[must_use]
+pub fn elapsed(since_ns: i64, now_ns: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(now_ns.saturating_sub(since_ns)).unwrap_or(0))
+}

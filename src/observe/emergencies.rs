@@ -1,0 +1,128 @@
+//! The newest emergencies, for who is on shift.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::archive::Commit;
+use crate::frame::{FramePriority, FrameView, Frames};
+
+/// As many are kept.
+pub const KEPT: usize = 64;
+/// Of a payload that begins with text, so much is shown.
+const LABEL_CHARS_MAX: usize = 32;
+
+/// One emergency frame that is on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emergency {
+    /// Its place in the archive.
+    pub offset: u64,
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// `LiveUplink` or `ArchivedReplay`.
+    pub kind: String,
+    /// The ground station, may be empty.
+    pub station: String,
+    /// Its number.
+    pub sequence: u64,
+    /// When it was read from the socket, unix milliseconds.
+    pub received_ms: i64,
+    /// Size of its payload.
+    pub payload_bytes: usize,
+    /// What its payload begins with, if that is text, such as `SAFE_MODE`.
+    pub label: String,
+}
+
+/// The newest [`KEPT`] emergencies.
+#[derive(Debug)]
+pub struct Emergencies {
+    newest: Mutex<VecDeque<Emergency>>,
+    /// How many there were in all.
+    count: watch::Sender<u64>,
+}
+
+impl Default for Emergencies {
+    fn default() -> Self {
+        Self { newest: Mutex::default(), count: watch::Sender::new(0) }
+    }
+}
+
+impl Emergencies {
+    /// Takes note of those in `commit`.
+    pub fn note(&self, commit: &Commit<'_>) {
+        let is_emergency = |batch: &&Frames| {
+            batch.runs().first().is_some_and(|run| run.priority() == FramePriority::Emergency)
+        };
+        // A block is of one lane.
+        if commit.frames.first().as_ref().is_none_or(|batch| !is_emergency(batch)) {
+            return;
+        }
+        let frames = || commit.frames.iter().flat_map(|batch| batch.iter());
+        let count = commit.next_offset - commit.first_offset;
+        let skipped = count.saturating_sub(KEPT as u64);
+        let mut newest = self.lock();
+        for (offset, frame) in (commit.first_offset..).zip(frames()).skip(skipped as usize) {
+            if newest.len() == KEPT {
+                newest.pop_front();
+            }
+            newest.push_back(Emergency::of(offset, frame));
+        }
+        drop(newest);
+        self.count.send_modify(|sum| *sum += count);
+    }
+
+    /// The newest, oldest first.
+    #[must_use]
+    pub fn newest(&self) -> Vec<Emergency> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// How many there were since the start, now and whenever that changes.
+    #[must_use]
+    pub fn count(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Emergency>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Emergency {
+    fn of(offset: u64, frame: FrameView<'_>) -> Self {
+        let stream = &frame.origin.stream;
+        Self {
+            offset,
+            source_id: stream.source_id,
+            kind: stream.source_kind.name().to_owned(),
+            station: stream.station.as_str().to_owned(),
+            sequence: frame.sequence,
+            received_ms: frame.received_ns / 1_000_000,
+            payload_bytes: frame.payload.len(),
+            label: label(frame.payload),
+        }
+    }
+}
+
+/// The text a payload begins with; empty for fewer than three characters, which may be chance.
+fn label(payload: &[u8]) -> String {
+    let is_text = |byte: &&u8| byte.is_ascii_graphic() || **byte == b' ';
+    let text: String =
+        payload.iter().take(LABEL_CHARS_MAX).take_while(is_text).map(|byte| char::from(*byte)).collect();
+    if text.len() < 3 { String::new() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_the_text_a_payload_begins_with() {
+        assert_eq!(label(b"SAFE_MODE\x00\x01\x02"), "SAFE_MODE");
+        assert_eq!(label(&[0x08, 0x41, 0x42, 0x43]), "");
+        assert_eq!(label(b"AB\xff"), "");
+        assert_eq!(label(&[b'x'; 100]).len(), LABEL_CHARS_MAX);
+    }
+}

@@ -1,0 +1,395 @@
+//! The shapes of what is told: `/api/v1/stats` and `/api/v1/sources`, and the same as events.
+//!
+//! Names end in their unit. Times are unix milliseconds by this host's clock; where there is nothing to tell, `null`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::sampler::{LaneRate, Quantiles};
+use super::{Emergency, Rates, View};
+use crate::archive::Status;
+use crate::feed::SubscriberView;
+use crate::frame::unix_now_ns;
+use crate::ingest::{StreamView, Totals};
+use crate::pipeline::SourceInfo;
+use crate::wire::{ErrorCode, Policy};
+
+/// The daemon as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Of this program.
+    pub version: String,
+    /// `running` or `draining`.
+    pub state: String,
+    /// Why it does not take in everything it is offered; empty when it does.
+    pub unready: Vec<String>,
+    /// Now.
+    pub time_ms: i64,
+    /// When it started.
+    pub started_ms: i64,
+    /// The books.
+    pub frames: Books,
+    /// By lane.
+    pub lanes: Lanes<LaneStats>,
+    /// The log.
+    pub archive: ArchiveReport,
+    /// Who is connected.
+    pub connections: Connections,
+    /// Who is subscribed.
+    pub subscribers: Vec<Subscriber>,
+    /// The newest emergencies, oldest first.
+    pub emergencies: Vec<Emergency>,
+    /// The process.
+    pub process: Process,
+}
+
+/// received = archived + not_stored + duplicates + rejected + in_flight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Books {
+    /// Frames read from sockets.
+    pub received: u64,
+    /// Synced to disk.
+    pub archived: u64,
+    /// Replays that passed and are not kept (`archive.store_replays = false`).
+    pub not_stored: u64,
+    /// Dropped because they had been accepted before.
+    pub duplicates: u64,
+    /// Refused, for any reason.
+    pub rejected: u64,
+    /// On their way.
+    pub in_flight: u64,
+    /// Refused, by the code the peer got.
+    pub rejected_by: BTreeMap<String, u64>,
+}
+
+/// A value for each lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lanes<T> {
+    /// SAFE_MODE, ABORT.
+    pub emergency: T,
+    /// Everything else.
+    pub routine: T,
+}
+
+/// One lane of all streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LaneStats {
+    /// Frames accepted since the start.
+    pub frames: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Sequences that never came.
+    pub missing: u64,
+    /// Frames accepted per second, over the last second.
+    pub frames_per_s: f64,
+    /// The same in bytes of payload.
+    pub bytes_per_s: f64,
+    /// From the socket to stable storage, over the last ten seconds.
+    pub ack_latency: Latency,
+}
+
+/// A distribution of durations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half take less.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 take less.
+    pub p99_ms: Option<f64>,
+    /// All take less.
+    pub max_ms: Option<f64>,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArchiveReport {
+    /// `ok`, `degraded` or `failed`.
+    pub status: String,
+    /// Why it is not ok, and the way out.
+    pub reason: Option<String>,
+    /// Offset of the oldest frame kept.
+    pub first_offset: u64,
+    /// Offset behind the newest durable frame.
+    pub next_offset: u64,
+    /// Segments kept, the one being written included.
+    pub segments: u64,
+    /// What they take, space allocated ahead included.
+    pub segment_bytes: u64,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Of the syncs, over the last ten seconds.
+    pub sync: Latency,
+    /// Frames removed by retention since the start.
+    pub expired_frames: u64,
+    /// Segments whose upkeep (index, export, removal) failed last time.
+    pub upkeep_failing: u64,
+    /// Free on its disk.
+    pub disk_free_bytes: u64,
+    /// Size of its disk.
+    pub disk_bytes: u64,
+}
+
+/// Who is connected, and how many may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Sources.
+    pub sources: usize,
+    /// `ingest.max_connections`.
+    pub sources_max: usize,
+    /// Subscribers.
+    pub subscribers: usize,
+    /// `feed.max_subscribers`.
+    pub subscribers_max: usize,
+}
+
+/// A subscriber of the feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscriber {
+    /// The connection; unique while the daemon runs.
+    pub session: u64,
+    /// Where it comes from.
+    pub peer: String,
+    /// `complete` or `timely`.
+    pub policy: String,
+    /// When it subscribed.
+    pub since_ms: i64,
+    /// What it gets next.
+    pub next_offset: u64,
+    /// Durable frames it has not been given yet.
+    pub lag_frames: u64,
+}
+
+/// The process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// What all limits together may come to (`ingest.memory_limit`).
+    pub memory_limit_bytes: u64,
+    /// Files and sockets that are open.
+    pub open_files: u64,
+}
+
+/// One stream: a source of one kind at one station.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// `LiveUplink` or `ArchivedReplay`.
+    pub kind: String,
+    /// The ground station, may be empty.
+    pub station: String,
+    /// `connected` or `offline`.
+    pub state: String,
+    /// Its connection, to be used with `DELETE /api/v1/sources/{session}`.
+    pub session: Option<u64>,
+    /// Where that comes from.
+    pub peer: Option<String>,
+    /// Since when it is connected.
+    pub since_ms: Option<i64>,
+    /// Its sequence space.
+    pub epoch: u64,
+    /// Since the start of the daemon.
+    pub frames: Books,
+    /// When the newest frame was read.
+    pub last_frame_ms: Option<i64>,
+    /// By lane.
+    pub lanes: Lanes<SourceLane>,
+}
+
+/// One lane of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceLane {
+    /// Frames accepted since the start of the daemon.
+    pub frames: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Sequences that never came.
+    pub missing: u64,
+    /// Frames accepted per second, over the last second.
+    pub frames_per_s: f64,
+    /// The same in bytes of payload.
+    pub bytes_per_s: f64,
+    /// One past the highest sequence accepted.
+    pub accepted_next: u64,
+    /// One past the highest sequence on stable storage.
+    pub durable_next: u64,
+    /// Frames that wait for the processor.
+    pub queued_frames: usize,
+    /// Credit they use.
+    pub credit_used_bytes: u64,
+    /// Credit there is.
+    pub credit_bytes: u64,
+    /// From the socket to stable storage, of the slowest frame of the newest commit.
+    pub ack_latency_ms: Option<f64>,
+}
+
+impl View {
+    /// The daemon as a whole, now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let rates = self.rates.borrow().clone();
+        let (totals, latest) = (self.books.totals(), self.emergencies.newest());
+        let counts = self.books.lanes();
+        let lane = |lane: usize| LaneStats {
+            frames: counts[lane].frames,
+            payload_bytes: counts[lane].payload_bytes,
+            missing: counts[lane].missing,
+            frames_per_s: rates.lanes[lane].frames_per_s,
+            bytes_per_s: rates.lanes[lane].bytes_per_s,
+            ack_latency: rates.ack[lane].into(),
+        };
+        let subscribers = self.subscribers.views();
+        let connected = self.table.views().iter().filter(|view| view.session_id.is_some()).count();
+        let head = self.history.watermark();
+        Stats {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: if *self.draining.borrow() { "draining" } else { "running" }.to_owned(),
+            unready: self.unready(),
+            time_ms: unix_now_ns() / 1_000_000,
+            started_ms: self.started_ns / 1_000_000,
+            frames: Books::new(totals, self.books.rejected_by_code()),
+            lanes: Lanes { emergency: lane(0), routine: lane(1) },
+            archive: self.archive(&rates),
+            connections: Connections {
+                sources: connected,
+                sources_max: self.config.ingest.max_connections.get(),
+                subscribers: subscribers.len(),
+                subscribers_max: self.config.feed.max_subscribers.get(),
+            },
+            subscribers: subscribers.iter().map(|view| Subscriber::new(view, head)).collect(),
+            emergencies: latest,
+            process: Process {
+                memory_bytes: rates.machine.memory_bytes,
+                memory_limit_bytes: self.config.ingest.memory_limit,
+                open_files: rates.machine.open_files,
+            },
+        }
+    }
+
+    fn archive(&self, rates: &Rates) -> ArchiveReport {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (status, reason) = match &*self.archive_status.borrow() {
+            Status::Ok => ("ok", None),
+            Status::Degraded { reason } => ("degraded", Some(reason.to_string())),
+            Status::Failed { error } => ("failed", Some(error.to_string())),
+        };
+        let stats = &self.archive_stats;
+        ArchiveReport {
+            status: status.to_owned(),
+            reason,
+            first_offset: self.history.first_offset(),
+            next_offset: self.history.watermark(),
+            segments: stats.segments.load(Relaxed),
+            segment_bytes: stats.segment_bytes.load(Relaxed),
+            written_bytes: stats.bytes.load(Relaxed),
+            commits: stats.commits.load(Relaxed),
+            sync: rates.sync.into(),
+            expired_frames: stats.expired_frames.load(Relaxed),
+            upkeep_failing: stats.upkeep_failing.load(Relaxed),
+            disk_free_bytes: rates.machine.disk_free_bytes,
+            disk_bytes: rates.machine.disk_bytes,
+        }
+    }
+
+    /// All streams, ordered by source, kind and station; with the connections of [`View::registered`].
+    #[must_use]
+    pub fn sources(&self, registered: &[SourceInfo]) -> Vec<Source> {
+        let connections: HashMap<_, _> = registered.iter().map(|info| (info.session_id, info)).collect();
+        let rates = self.rates.borrow().clone();
+        let windows = self.config.ingest_config().windows();
+        let source = |view: StreamView| {
+            let connection = view.session_id.and_then(|session| connections.get(&session).copied());
+            let rates = rates.streams.get(&view.id()).copied().unwrap_or_default();
+            Source::new(&view, connection, rates, windows)
+        };
+        self.table.views().into_iter().map(source).collect()
+    }
+}
+
+impl Books {
+    fn new(totals: Totals, rejected: Vec<(ErrorCode, u64)>) -> Self {
+        Self {
+            received: totals.received,
+            archived: totals.archived,
+            not_stored: totals.not_stored,
+            duplicates: totals.duplicates,
+            rejected: totals.rejected,
+            in_flight: totals.in_flight(),
+            rejected_by: rejected
+                .into_iter()
+                .map(|(code, frames)| (code.name().to_owned(), frames))
+                .collect(),
+        }
+    }
+}
+
+impl From<Quantiles> for Latency {
+    fn from(quantiles: Quantiles) -> Self {
+        let ms = |duration: Option<Duration>| duration.map(milliseconds);
+        Self { p50_ms: ms(quantiles.p50), p99_ms: ms(quantiles.p99), max_ms: ms(quantiles.max) }
+    }
+}
+
+/// To a microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
+impl Subscriber {
+    fn new(view: &SubscriberView, head: u64) -> Self {
+        let policy = match view.policy {
+            Policy::Complete => "complete",
+            Policy::Timely => "timely",
+        };
+        Self {
+            session: view.session_id,
+            peer: view.peer.to_string(),
+            policy: policy.to_owned(),
+            since_ms: view.since_ns / 1_000_000,
+            next_offset: view.next_offset,
+            lag_frames: head.saturating_sub(view.next_offset),
+        }
+    }
+}
+
+impl Source {
+    fn new(
+        view: &StreamView,
+        connection: Option<&SourceInfo>,
+        rates: [LaneRate; 2],
+        windows: [u64; 2],
+    ) -> Self {
+        let lane = |lane: usize| SourceLane {
+            frames: view.lanes[lane].frames,
+            payload_bytes: view.lanes[lane].payload_bytes,
+            missing: view.lanes[lane].missing,
+            frames_per_s: rates[lane].frames_per_s,
+            bytes_per_s: rates[lane].bytes_per_s,
+            accepted_next: view.position.accepted_next[lane],
+            durable_next: view.position.durable_next[lane],
+            queued_frames: view.queued_frames[lane],
+            credit_used_bytes: view.queued_cost[lane],
+            credit_bytes: windows[lane],
+            ack_latency_ms: (view.times[lane].received_ns > 0)
+                .then(|| milliseconds(view.times[lane].ack_latency)),
+        };
+        let last_frame_ns = view.times.iter().map(|times| times.received_ns).max().unwrap_or(0);
+        Self {
+            source_id: view.key.source_id,
+            kind: view.key.source_kind.name().to_owned(),
+            station: view.key.station.as_str().to_owned(),
+            state: if view.session_id.is_some() { "connected" } else { "offline" }.to_owned(),
+            session: view.session_id,
+            peer: connection.map(|info| info.peer.to_string()),
+            since_ms: connection.map(|info| info.since_ns / 1_000_000),
+            epoch: view.position.epoch,
+            frames: Books::new(view.totals, view.rejected.clone()),
+            last_frame_ms: (last_frame_ns > 0).then_some(last_frame_ns / 1_000_000),
+            lanes: Lanes { emergency: lane(0), routine: lane(1) },
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Rates and quantiles: the counters, looked at once a second.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Latencies;
+use crate::archive::ArchiveStats;
+use crate::frame::StreamKey;
+use crate::histogram::Counts;
+use crate::ingest::{LaneCount, StreamTable, StreamView};
+
+/// How often the counters are looked at.
+pub const EVERY: Duration = Duration::from_secs(1);
+/// Quantiles are of so many of the last looks.
+const QUANTILES_OVER: usize = 10;
+
+/// What the last looks came to.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    /// Of all streams, `[emergency, routine]`.
+    pub lanes: [LaneRate; 2],
+    /// Of each stream that took part in the last two looks.
+    pub streams: HashMap<StreamId, [LaneRate; 2]>,
+    /// From the socket to stable storage, over the last ten seconds.
+    pub ack: [Quantiles; 2],
+    /// Of the archive's syncs, over the last ten seconds.
+    pub sync: Quantiles,
+    /// What the machine says.
+    pub machine: Machine,
+}
+
+/// Names a stream; connections without an epoch of their own by the one they were given.
+pub type StreamId = (StreamKey, Option<u64>);
+
+/// How fast frames come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LaneRate {
+    /// Frames accepted per second.
+    pub frames_per_s: f64,
+    /// Bytes of their payloads per second.
+    pub bytes_per_s: f64,
+}
+
+/// How durations are distributed; `None` where there were none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantiles {
+    /// Half of them take less.
+    pub p50: Option<Duration>,
+    /// 99 of 100 take less.
+    pub p99: Option<Duration>,
+    /// All take less.
+    pub max: Option<Duration>,
+}
+
+impl Quantiles {
+    fn of(counts: &Counts) -> Self {
+        Self { p50: counts.quantile(0.5), p99: counts.quantile(0.99), max: counts.quantile(1.0) }
+    }
+}
+
+/// What the machine says of the process and its disk; 0 where it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Free for the archive.
+    pub disk_free_bytes: u64,
+    /// Size of its disk.
+    pub disk_bytes: u64,
+    /// Memory of the process.
+    pub memory_bytes: u64,
+    /// Files and sockets it has open.
+    pub open_files: u64,
+}
+
+impl StreamView {
+    /// The name of the stream.
+    #[must_use]
+    pub fn id(&self) -> StreamId {
+        let is_anonymous =
+            crate::frame::Origin { stream: self.key.clone(), epoch: self.position.epoch }.is_anonymous();
+        (self.key.clone(), is_anonymous.then_some(self.position.epoch))
+    }
+}
+
+/// What there is to look at.
+pub struct Sampled {
+    /// All streams.
+    pub table: Arc<StreamTable>,
+    /// From the socket to stable storage.
+    pub latencies: Arc<Latencies>,
+    /// The archive's counters.
+    pub archive_stats: Arc<ArchiveStats>,
+    /// On the disk to ask for space.
+    pub dir: PathBuf,
+}
+
+/// Looks every [`EVERY`] and publishes what came of it, until nobody listens.
+pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = VecDeque::with_capacity(QUANTILES_OVER + 1);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = rates_tx.closed() => return,
+        }
+        let dir = sampled.dir.clone();
+        // A disk that does not answer must not hold a thread of the runtime.
+        let machine = tokio::task::spawn_blocking(move || machine(&dir)).await.unwrap_or_default();
+        looks.push_back(Look::at(&sampled));
+        if looks.len() > QUANTILES_OVER + 1 {
+            looks.pop_front();
+        }
+        rates_tx.send_replace(Arc::new(rates(&looks, machine)));
+    }
+}
+
+/// The counters at one moment.
+struct Look {
+    at: Instant,
+    streams: HashMap<StreamId, [LaneCount; 2]>,
+    ack: [Counts; 2],
+    sync: Counts,
+}
+
+impl Look {
+    fn at(sampled: &Sampled) -> Self {
+        Self {
+            at: Instant::now(),
+            streams: sampled.table.views().into_iter().map(|view| (view.id(), view.lanes)).collect(),
+            ack: sampled.latencies.snapshot(),
+            sync: sampled.archive_stats.sync_times.snapshot(),
+        }
+    }
+}
+
+fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
+    let (Some(oldest), Some(newest)) = (looks.front(), looks.back()) else {
+        return Rates::default();
+    };
+    let before = looks.len().checked_sub(2).and_then(|index| looks.get(index)).unwrap_or(newest);
+    let seconds = (newest.at - before.at).as_secs_f64();
+    let mut rates = Rates { machine, ..Rates::default() };
+    for (stream, counts) in &newest.streams {
+        // A stream that has come since counts from nothing.
+        let earlier = before.streams.get(stream).copied().unwrap_or_default();
+        let lanes = [0, 1].map(|lane| LaneRate::between(earlier[lane], counts[lane], seconds));
+        for (sum, lane) in rates.lanes.iter_mut().zip(lanes) {
+            sum.frames_per_s += lane.frames_per_s;
+            sum.bytes_per_s += lane.bytes_per_s;
+        }
+        rates.streams.insert(stream.clone(), lanes);
+    }
+    rates.ack = [0, 1].map(|lane| Quantiles::of(&newest.ack[lane].since(&oldest.ack[lane])));
+    rates.sync = Quantiles::of(&newest.sync.since(&oldest.sync));
+    rates
+}
+
+impl LaneRate {
+    fn between(before: LaneCount, after: LaneCount, seconds: f64) -> Self {
+        if seconds <= 0.0 {
+            return Self::default();
+        }
+        let per_second = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
+        Self {
+            frames_per_s: per_second(before.frames, after.frames),
+            bytes_per_s: per_second(before.payload_bytes, after.payload_bytes),
+        }
+    }
+}
+
+fn machine(dir: &Path) -> Machine {
+    let disk = rustix::fs::statvfs(dir).ok();
+    let bytes = |blocks: fn(&rustix::fs::StatVfs) -> u64| {
+        disk.as_ref().map_or(0, |disk| blocks(disk).saturating_mul(disk.f_frsize))
+    };
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident_kib: Option<u64> =
+        resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+    Machine {
+        disk_free_bytes: bytes(|disk| disk.f_bavail),
+        disk_bytes: bytes(|disk| disk.f_blocks),
+        memory_bytes: resident_kib.unwrap_or(0) * 1024,
+        open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{SourceKind, Station};
+
+    fn look(at: Instant, counts: &[(u32, u64)]) -> Look {
+        let stream = |source_id| {
+            let key =
+                StreamKey { source_id, source_kind: SourceKind::LiveUplink, station: Station::default() };
+            (key, None)
+        };
+        let lanes =
+            |frames| [LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames, missing: 0 }];
+        let streams = counts.iter().map(|(source_id, frames)| (stream(*source_id), lanes(*frames))).collect();
+        Look { at, streams, ack: Default::default(), sync: Counts::default() }
+    }
+
+    #[test]
+    fn rates_are_of_the_last_two_looks() {
+        let start = Instant::now();
+        let second = |n| start + Duration::from_secs(n);
+        let looks =
+            [look(start, &[(1, 0)]), look(second(1), &[(1, 90)]), look(second(3), &[(1, 100), (2, 40)])];
+        let rates = rates(&looks.into(), Machine::default());
+        assert_eq!(rates.lanes[1], LaneRate { frames_per_s: 25.0, bytes_per_s: 250.0 });
+        assert_eq!(rates.streams.len(), 2);
+    }
+
+    #[test]
+    fn a_first_look_has_no_rates() {
+        let looks = [look(Instant::now(), &[(1, 1_000)])].into();
+        assert_eq!(rates(&looks, Machine::default()).lanes, [LaneRate::default(); 2]);
+    }
+
+    #[test]
+    fn the_machine_tells_of_disk_and_memory() {
+        let machine = machine(Path::new("."));
+        assert!(machine.disk_bytes > machine.disk_free_bytes && machine.disk_free_bytes > 0);
+        assert!(machine.memory_bytes > 1 << 20 && machine.open_files > 2, "{machine:?}");
+    }
+}
