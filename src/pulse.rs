@@ -84,7 +84,7 @@ impl Pulse {
             return Look { turns, is_at_rest: true };
         }
         match self.0.kind {
-            Kind::Thread => Look { turns, is_at_rest: turns % 2 == 0 },
+            Kind::Thread => Look { turns, is_at_rest: turns.is_multiple_of(2) },
             Kind::Task => {
                 let waker = self.0.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(waker) = waker {

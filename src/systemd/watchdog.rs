@@ -53,6 +53,8 @@ impl Watchdog {
         notifier: Notifier,
         stages: Vec<(Arc<str>, Pulse)>,
     ) -> std::io::Result<Self> {
+        let names: Vec<&str> = stages.iter().map(|(name, _)| &**name).collect();
+        tracing::info!(?interval, stages = ?names, "the watchdog watches");
         let (drain_tx, drain) = channel();
         let watch = Watch { interval, notifier, stages: stages.into_iter().map(Stage::new).collect() };
         let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || watch.run(&drain))?;

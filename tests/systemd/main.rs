@@ -1,5 +1,7 @@
 //! The daemon under systemd: its units, the sockets it is handed, what it tells, and the watchdog.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

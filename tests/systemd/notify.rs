@@ -10,7 +10,7 @@ use crate::support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE, Signal, flee
 use telemetry_aggregator::sim::Plan;
 
 /// Long enough for a busy machine: a ping is due four times as often.
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(4);
 
 /// The surroundings of a service whose manager is `manager`, with a watchdog.
 fn under(manager: &FakeManager) -> impl Fn(&mut Command) + use<> {
@@ -92,7 +92,7 @@ fn a_full_disk_is_told_and_is_no_hang() {
     };
     let fleet = Fleet::start(plan);
     let (_, degraded) = manager.wait(0, "STATUS of a full disk", |text| text.contains("archive degraded"));
-    manager.expect_pings(10, INTERVAL);
+    manager.expect_pings(6, INTERVAL);
     tmpfs.free();
     manager.wait(degraded, "STATUS of the time after", |text| text.contains("archive ok"));
     let report = fleet.stop();

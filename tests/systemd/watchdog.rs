@@ -9,7 +9,18 @@ use telemetry_aggregator::systemd::{Manager, Notifier};
 use crate::support::manager::FakeManager;
 use crate::support::{Client, HeldDaemon, Hello, LIMIT, ROUTINE};
 
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(3);
+const STAGES: [&str; 9] = [
+    "archive-commit",
+    "archive-upkeep",
+    "feed listener",
+    "feed tail",
+    "ingest listener",
+    "processor",
+    "router",
+    "session registry",
+    "subscriber registry",
+];
 
 /// The log of this process.
 #[derive(Clone, Default)]
@@ -58,6 +69,10 @@ fn a_sync_that_hangs_ends_the_pings_and_is_named() {
         Manager { notifier, watchdog: Some(INTERVAL), ..Manager::default() },
         "[shutdown]\ndeadline = \"10s\"",
     );
+    let watched = log.wait_line(["the watchdog watches", "interval=3s"]);
+    for stage in STAGES {
+        assert!(watched.contains(&format!("\"{stage}\"")), "no {stage}: {watched}");
+    }
     manager.expect_pings(3, INTERVAL);
 
     daemon.hold();
@@ -65,7 +80,7 @@ fn a_sync_that_hangs_ends_the_pings_and_is_named() {
     client.frame(ROUTINE, 0, b"frame");
     daemon.wait_sync();
     let line = log.wait_line(["hangs", "stage=\"archive-commit\""]);
-    assert!(line.contains("ERROR") && line.contains("2s"), "{line}");
+    assert!(line.contains("ERROR") && line.contains("3s"), "{line}");
     manager.expect_no_ping(INTERVAL);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches("this stage hangs").count(), 1, "nobody else hangs: {text}");
