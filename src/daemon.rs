@@ -200,6 +200,8 @@ impl Daemon {
 
         let mut pulses = Vec::from(archive.pulses().map(|(name, pulse)| (name.into(), pulse)));
         let feed = Feed::start(&config, feed_listener, &archive, tail, &mut pulses)?;
+        let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
+        restarts.push(("feed listener".into(), feed.restarts()));
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
             own(handle, &mut stages, &mut pulses);
@@ -234,6 +236,7 @@ impl Daemon {
             subscribers: feed.subscribers(),
             latencies,
             emergencies,
+            restarts,
             draining,
             rates,
         };

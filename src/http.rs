@@ -24,6 +24,7 @@ pub mod events;
 mod frames;
 pub mod guard;
 mod health;
+pub mod metrics;
 mod observed;
 mod routes;
 pub mod server;

@@ -4,6 +4,7 @@
 //! shapes that the HTTP API serves, the dashboard and `top` show and the metrics are made of. Nothing here is written by
 //! the way of a frame but the counts of [`latencies`] and the notes of [`emergencies`], once a commit.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct View {
     pub latencies: Arc<Latencies>,
     /// The newest emergencies.
     pub emergencies: Arc<Emergencies>,
+    /// How often parts that are begun anew after a failure were, by name.
+    pub restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
     /// Turns true when the daemon drains.
     pub draining: watch::Receiver<bool>,
     /// Made anew every second.

@@ -187,6 +187,12 @@ impl ActorHandle {
         self.pulse.clone()
     }
 
+    /// The counter behind [`ActorHandle::restarts`], for who looks on.
+    #[must_use]
+    pub fn restarts_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.restarts)
+    }
+
     /// Waits for the actor's end.
     ///
     /// # Cancel safety

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -28,6 +29,7 @@ pub(super) struct Feed {
     pub(super) stages: Tasks,
     registry: Registry,
     subscribers: Arc<Subscribers>,
+    restarts: Arc<AtomicU64>,
     tail: Arc<Tail>,
     ending_tx: watch::Sender<Ending>,
     no_more_tx: watch::Sender<bool>,
@@ -55,6 +57,7 @@ impl Feed {
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
+        let restarts = listener_handle.restarts_counter();
         let encoding = Arc::clone(&tail);
         let (_, tail_handle) =
             spawn_stage("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
@@ -64,12 +67,17 @@ impl Feed {
         for handle in [listener_handle, registry_handle, tail_handle] {
             own(handle, &mut stages, pulses);
         }
-        Ok(Self { address, stages, registry, subscribers, tail, ending_tx, no_more_tx })
+        Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
     }
 
     /// Who is subscribed.
     pub(super) fn subscribers(&self) -> Arc<Subscribers> {
         Arc::clone(&self.subscribers)
+    }
+
+    /// How often the listener was begun anew after a failure.
+    pub(super) fn restarts(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.restarts)
     }
 
     /// Lets nobody new in; those who are go on.

@@ -26,7 +26,6 @@ pub struct Books {
 struct Lane {
     frames: AtomicU64,
     payload_bytes: AtomicU64,
-    missing: AtomicU64,
 }
 
 /// A moment's view of [`Books`].
@@ -56,7 +55,6 @@ impl Books {
         for (lane, count) in self.accepted.iter().zip(counts).filter(|(_, count)| count.frames > 0) {
             lane.frames.fetch_add(count.frames, Relaxed);
             lane.payload_bytes.fetch_add(count.payload_bytes, Relaxed);
-            lane.missing.fetch_add(count.missing, Relaxed);
         }
     }
 
@@ -66,7 +64,6 @@ impl Books {
         self.accepted.each_ref().map(|lane| LaneCount {
             frames: lane.frames.load(Relaxed),
             payload_bytes: lane.payload_bytes.load(Relaxed),
-            missing: lane.missing.load(Relaxed),
         })
     }
 
@@ -90,11 +87,18 @@ impl Books {
         self.rejected[code as usize - 1].load(Relaxed)
     }
 
-    /// Frames refused, by code, those codes alone that occurred.
-    #[must_use]
-    pub fn rejected_by_code(&self) -> Vec<(ErrorCode, u64)> {
+    fn rejected_by_code(&self) -> Vec<(ErrorCode, u64)> {
         let all = ErrorCode::ALL.into_iter().map(|code| (code, self.rejected(code)));
         all.filter(|(_, frames)| *frames > 0).collect()
+    }
+
+    /// The counters now, and the refused ones by code, which add up to all that are refused.
+    #[must_use]
+    pub fn observed(&self) -> (Totals, Vec<(ErrorCode, u64)>) {
+        // First, as all that is settled is read before what was received.
+        let by_code = self.rejected_by_code();
+        let rejected = by_code.iter().map(|(_, frames)| frames).sum();
+        (Totals { rejected, ..self.totals() }, by_code)
     }
 
     /// The counters now. While frames move they are read one after the other and may not balance.

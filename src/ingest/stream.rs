@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::books::Books;
-use super::flow::{LaneCount, LaneTimes, StreamView};
+use super::flow::{LaneCount, LaneTimes, Span, StreamView, missing};
 use crate::actor::Address;
 use crate::frame::{FramePriority, Origin, Run, StreamKey};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
@@ -41,6 +41,7 @@ struct State {
     origin: Arc<Origin>,
     accepted_next: [u64; 2],
     durable_next: [u64; 2],
+    spans: [Span; 2],
     times: [LaneTimes; 2],
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
@@ -68,8 +69,9 @@ impl Stream {
         let has_history = durable_next != [0; 2];
         let origin = Arc::new(Origin { stream: key, epoch });
         let (owner, takeovers) = (None, VecDeque::new());
-        let times = [LaneTimes::default(); 2];
-        let state = State { origin, accepted_next, durable_next, times, has_history, owner, takeovers };
+        let (spans, times) = (accepted_next.map(Span::from), [LaneTimes::default(); 2]);
+        let state =
+            State { origin, accepted_next, durable_next, spans, times, has_history, owner, takeovers };
         Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
     }
 
@@ -99,6 +101,7 @@ impl Stream {
             state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch });
             state.accepted_next = [0; 2];
             state.durable_next = [0; 2];
+            state.spans = [Span::default(); 2];
         }
         self.queue.listen(Arc::clone(&speaker.changed));
         if let Some(predecessor) = state.owner.replace(speaker) {
@@ -127,11 +130,12 @@ impl Stream {
             return Err(Displaced);
         }
         state.has_history |= accepted_next != [0; 2];
-        let before = std::mem::replace(&mut state.accepted_next, accepted_next);
+        state.accepted_next = accepted_next;
         let mut counts = [LaneCount::default(); 2];
         for run in lanes.iter().flatten() {
             let lane = run.priority().lane();
-            counts[lane] = LaneCount::of(run, before[lane], accepted_next[lane]);
+            counts[lane] = LaneCount::of(run);
+            state.spans[lane].add(run);
             state.times[lane].received_ns = run.received_ns();
         }
         // Under the lock, so that a successor's frames cannot come before these.
@@ -174,7 +178,7 @@ impl Stream {
 
     fn view(&self) -> StreamView {
         let (queued_frames, queued_cost) = (self.queue.queued_frames(), self.queue.queued_cost());
-        let (totals, rejected) = (self.books.totals(), self.books.rejected_by_code());
+        let (totals, rejected) = self.books.observed();
         let state = self.lock();
         StreamView {
             key: state.origin.stream.clone(),
@@ -183,6 +187,7 @@ impl Stream {
             totals,
             lanes: self.books.lanes(),
             rejected,
+            missing: missing(&state.spans),
             times: state.times,
             queued_frames,
             queued_cost,

@@ -106,12 +106,12 @@ impl Emergency {
     }
 }
 
-/// The text a payload begins with; empty for fewer than three characters, which may be chance.
+/// The text a payload begins with; empty for fewer than four capitals, which may be chance.
 fn label(payload: &[u8]) -> String {
     let is_text = |byte: &&u8| byte.is_ascii_graphic() || **byte == b' ';
     let text: String =
         payload.iter().take(LABEL_CHARS_MAX).take_while(is_text).map(|byte| char::from(*byte)).collect();
-    if text.len() < 3 { String::new() } else { text }
+    if text.chars().filter(char::is_ascii_uppercase).count() < 4 { String::new() } else { text }
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub struct Stats {
     pub started_ms: i64,
     /// The books.
     pub frames: Books,
+    /// Sequences that have not come, of the current epochs of all streams.
+    pub missing: u64,
     /// By lane.
     pub lanes: Lanes<LaneStats>,
     /// The log.
@@ -80,8 +82,6 @@ pub struct LaneStats {
     pub frames: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,
-    /// Sequences that never came.
-    pub missing: u64,
     /// Frames accepted per second, over the last second.
     pub frames_per_s: f64,
     /// The same in bytes of payload.
@@ -194,6 +194,8 @@ pub struct Source {
     pub epoch: u64,
     /// Since the start of the daemon.
     pub frames: Books,
+    /// Sequences of its epoch that have not come since the daemon started, lost or on their way.
+    pub missing: u64,
     /// When the newest frame was read.
     pub last_frame_ms: Option<i64>,
     /// By lane.
@@ -207,8 +209,6 @@ pub struct SourceLane {
     pub frames: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,
-    /// Sequences that never came.
-    pub missing: u64,
     /// Frames accepted per second, over the last second.
     pub frames_per_s: f64,
     /// The same in bytes of payload.
@@ -232,18 +232,18 @@ impl View {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rates = self.rates.borrow().clone();
-        let (totals, latest) = (self.books.totals(), self.emergencies.newest());
+        let ((totals, rejected), latest) = (self.books.observed(), self.emergencies.newest());
         let counts = self.books.lanes();
         let lane = |lane: usize| LaneStats {
             frames: counts[lane].frames,
             payload_bytes: counts[lane].payload_bytes,
-            missing: counts[lane].missing,
             frames_per_s: rates.lanes[lane].frames_per_s,
             bytes_per_s: rates.lanes[lane].bytes_per_s,
             ack_latency: rates.ack[lane].into(),
         };
         let subscribers = self.subscribers.views();
-        let connected = self.table.views().iter().filter(|view| view.session_id.is_some()).count();
+        let streams = self.table.views();
+        let connected = streams.iter().filter(|view| view.session_id.is_some()).count();
         let head = self.history.watermark();
         Stats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -251,7 +251,8 @@ impl View {
             unready: self.unready(),
             time_ms: unix_now_ns() / 1_000_000,
             started_ms: self.started_ns / 1_000_000,
-            frames: Books::new(totals, self.books.rejected_by_code()),
+            frames: Books::new(totals, rejected),
+            missing: streams.iter().map(|view| view.missing).sum(),
             lanes: Lanes { emergency: lane(0), routine: lane(1) },
             archive: self.archive(&rates),
             connections: Connections {
@@ -366,7 +367,6 @@ impl Source {
         let lane = |lane: usize| SourceLane {
             frames: view.lanes[lane].frames,
             payload_bytes: view.lanes[lane].payload_bytes,
-            missing: view.lanes[lane].missing,
             frames_per_s: rates[lane].frames_per_s,
             bytes_per_s: rates[lane].bytes_per_s,
             accepted_next: view.position.accepted_next[lane],
@@ -388,6 +388,7 @@ impl Source {
             since_ms: connection.map(|info| info.since_ns / 1_000_000),
             epoch: view.position.epoch,
             frames: Books::new(view.totals, view.rejected.clone()),
+            missing: view.missing,
             last_frame_ms: (last_frame_ns > 0).then_some(last_frame_ns / 1_000_000),
             lanes: Lanes { emergency: lane(0), routine: lane(1) },
         }

@@ -201,8 +201,7 @@ mod tests {
                 StreamKey { source_id, source_kind: SourceKind::LiveUplink, station: Station::default() };
             (key, None)
         };
-        let lanes =
-            |frames| [LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames, missing: 0 }];
+        let lanes = |frames| [LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames }];
         let streams = counts.iter().map(|(source_id, frames)| (stream(*source_id), lanes(*frames))).collect();
         Look { at, streams, ack: Default::default(), sync: Counts::default() }
     }
