@@ -244,6 +244,7 @@ impl Daemon {
             archive_status: archive.status(),
             history: archive.history(),
             subscribers: feed.subscribers(),
+            catalog: Arc::clone(&catalog),
             latencies,
             emergencies,
             restarts,

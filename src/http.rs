@@ -19,6 +19,7 @@ use crate::connection::listener;
 use crate::observe::View;
 
 mod answer;
+mod catalog;
 pub mod events;
 mod frames;
 pub mod guard;

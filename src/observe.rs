@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::archive::{self, History};
+use crate::catalog::CatalogStore;
 use crate::config::Live;
 use crate::feed::Subscribers;
 use crate::ingest::{Books, StreamTable};
@@ -50,6 +51,8 @@ pub struct View {
     pub history: History,
     /// Who is subscribed.
     pub subscribers: Arc<Subscribers>,
+    /// The orbital elements.
+    pub catalog: Arc<CatalogStore>,
     /// From the socket to stable storage.
     pub latencies: Arc<Latencies>,
     /// The newest emergencies.

@@ -29,6 +29,7 @@ mod ccsds;
 pub mod cli;
 mod content;
 mod ledger;
+pub(crate) mod orbits;
 mod pace;
 mod report;
 mod script;

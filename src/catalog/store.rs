@@ -99,6 +99,20 @@ impl CatalogStore {
         Ok(self.publish(catalog, "an operator"))
     }
 
+    /// Makes `text` the current version if there is none. It is not kept for the next start.
+    ///
+    /// # Errors
+    /// [`CatalogError::Text`]; there is still none then.
+    pub fn offer(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
+        let _changing = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        if !current.is_empty() {
+            return Ok(current);
+        }
+        let catalog = Catalog::new(unix_ms(SystemTime::now()), text.into())?;
+        Ok(self.publish(catalog, "the simulation"))
+    }
+
     /// Reads `path` (`catalog.file`) again and makes it the current version, unless what an operator gave is newer than the
     /// file, or the text is current already. Returns what is current then.
     ///

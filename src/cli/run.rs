@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -110,12 +111,12 @@ async fn run(
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
     notifier.ready();
-    let view = daemon.view();
+    let (view, catalog) = (daemon.view(), daemon.catalog());
     let mut reload = Reload {
         args: args.config.clone(),
         file,
         settings: daemon.settings(),
-        catalog: daemon.catalog(),
+        catalog: Arc::clone(&catalog),
         level,
     };
     let (stop_tx, stop) = watch::channel(false);
@@ -129,7 +130,7 @@ async fn run(
     let play = async {
         if args.simulate {
             tokio::select! {
-                () = simulate::play(addresses.ingest, token.unwrap_or_default(), view, stop.clone()) => {}
+                () = simulate::play(addresses.ingest, token.unwrap_or_default(), view, &catalog, stop.clone()) => {}
                 () = is_true(ended) => {}
             }
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::actor::Tasks;
+use crate::catalog::CatalogStore;
 use crate::daemon::{View, summary};
+use crate::frame::unix_now_ns;
 use crate::sim::{self, Plan, Progress};
 
 /// Frames per second of each source.
@@ -17,7 +19,17 @@ const RATE: f64 = 10.0;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Plays the fleet against `address` and prints a summary line a second, until `stop` turns true.
-pub(super) async fn play(address: SocketAddr, token: String, view: View, stop: watch::Receiver<bool>) {
+pub(super) async fn play(
+    address: SocketAddr,
+    token: String,
+    view: View,
+    catalog: &CatalogStore,
+    stop: watch::Receiver<bool>,
+) {
+    let elements = sim::orbits::catalog(Plan::default().satellites, unix_now_ns());
+    if let Err(error) = catalog.offer(elements) {
+        tracing::warn!(%error, "the simulated fleet has no orbits");
+    }
     let plan = Plan { connect: address.to_string(), rate: RATE, token, linger: LINGER, ..Plan::default() };
     // A task of its own: a reader that has gone away or stands still must not hold up the daemon.
     let mut lines = Tasks::new();

@@ -8,10 +8,8 @@ use axum::http::{StatusCode, Uri};
 use axum::routing::{delete, get};
 
 use super::answer::ApiError;
-use super::{State, events, frames, health, metrics, observed};
-
-/// Largest body of a request.
-const BODY_BYTES_MAX: usize = 4 << 20;
+use super::{State, catalog, events, frames, health, metrics, observed};
+use crate::catalog::TEXT_BYTES_MAX;
 
 pub(super) fn all(state: Arc<State>) -> Router {
     Router::new()
@@ -22,10 +20,11 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .route("/api/v1/sources", get(observed::sources))
         .route("/api/v1/sources/{session}", delete(observed::remove))
         .route("/api/v1/frames", get(frames::frames))
+        .route("/api/v1/catalog", get(catalog::get).put(catalog::put))
         .route("/api/v1/stream", get(events::stream))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
         .with_state(state)
 }
 

@@ -43,6 +43,8 @@ pub struct Stats {
     pub subscribers: Vec<Subscriber>,
     /// The newest emergencies, oldest first.
     pub emergencies: Vec<Emergency>,
+    /// The orbital elements.
+    pub catalog: CatalogReport,
     /// The process.
     pub process: Process,
 }
@@ -162,6 +164,15 @@ pub struct Subscriber {
     pub lag_frames: u64,
 }
 
+/// The orbital elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogReport {
+    /// Of the text; 0 without any.
+    pub version: u64,
+    /// Satellites in it.
+    pub sets: usize,
+}
+
 /// The process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -245,7 +256,7 @@ impl View {
         let config = self.live.current();
         let streams = self.table.views();
         let connected = streams.iter().filter(|view| view.session_id.is_some()).count();
-        let head = self.history.watermark();
+        let (head, catalog) = (self.history.watermark(), self.catalog.current());
         Stats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: if *self.draining.borrow() { "draining" } else { "running" }.to_owned(),
@@ -264,6 +275,7 @@ impl View {
             },
             subscribers: subscribers.iter().map(|view| Subscriber::new(view, head)).collect(),
             emergencies: latest,
+            catalog: CatalogReport { version: catalog.version(), sets: catalog.sets().len() },
             process: Process {
                 memory_bytes: rates.machine.memory_bytes,
                 memory_limit_bytes: config.ingest.memory_limit,
