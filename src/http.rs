@@ -20,6 +20,7 @@ use crate::connection::listener;
 use crate::observe::View;
 
 mod answer;
+mod dashboard;
 pub mod events;
 mod frames;
 pub mod guard;

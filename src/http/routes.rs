@@ -8,13 +8,17 @@ use axum::http::{StatusCode, Uri};
 use axum::routing::{delete, get};
 
 use super::answer::ApiError;
-use super::{State, events, frames, health, observed};
+use super::{State, dashboard, events, frames, health, observed};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
 pub(super) fn all(state: Arc<State>) -> Router {
     Router::new()
+        .route("/", get(dashboard::page))
+        .route("/dashboard", get(dashboard::to_page))
+        .route("/dashboard/", get(dashboard::to_page))
+        .route("/dashboard/{file}", get(dashboard::file))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/api/v1/stats", get(observed::stats))
