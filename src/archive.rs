@@ -200,6 +200,7 @@ fn open_with(
     let report = recovered.report;
     let gather = Arc::new(Gather::new(&Limits::new(&config)));
     let link = Arc::new(Link::new(Arc::clone(&gather)));
+    link.set_commit_delay(config.commit_delay);
     let outlets = Arc::new(Outlets::new(&report));
     let space = Space::new(dir.clone(), &config, report.log_id, recovered.current, Arc::clone(&link));
     let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
@@ -210,7 +211,7 @@ fn open_with(
         first_offset: outlets.first_offset.subscribe(),
         watermark: outlets.watermark.subscribe(),
     };
-    let (mut archive, appender) = start(&config, log, &link, outlets, history, observer, Arc::clone(&lock))?;
+    let (mut archive, appender) = start(log, &link, outlets, history, observer, Arc::clone(&lock))?;
     if let Some(clock) = clock {
         let outlets = Arc::clone(&archive.outlets);
         let spare_bytes = config.spare_bytes();
@@ -225,7 +226,6 @@ fn open_with(
 type Lock = Arc<dyn std::any::Any + Send + Sync>;
 
 fn start(
-    config: &Config,
     log: Log,
     link: &Arc<Link>,
     outlets: Arc<Outlets>,
@@ -237,7 +237,6 @@ fn start(
     let mut committer = Committer {
         gather: Arc::clone(&gather),
         link: Arc::clone(link),
-        commit_delay: config.commit_delay,
         outlets: Arc::clone(&outlets),
         observer,
         log,
@@ -345,6 +344,18 @@ pub struct Archive {
     upkeep: Option<upkeep::Handle>,
 }
 
+/// Changes what can be changed of a running archive. Cheap to clone; it keeps nothing running.
+#[derive(Clone)]
+pub struct Tuning(Arc<Link>);
+
+impl Tuning {
+    /// Takes [`Config::commit_delay`] and [`Config::retention`] over; all else stays as the archive was opened.
+    pub fn set(&self, config: &Config) {
+        self.0.set_commit_delay(config.commit_delay);
+        self.0.set_retention(config.retention);
+    }
+}
+
 type CommitThread = JoinHandle<Result<Summary, StorageError>>;
 
 impl Archive {
@@ -376,6 +387,12 @@ impl Archive {
     #[must_use]
     pub fn first_offset(&self) -> watch::Receiver<u64> {
         self.outlets.first_offset.subscribe()
+    }
+
+    /// For what can be changed while the archive runs.
+    #[must_use]
+    pub fn tuning(&self) -> Tuning {
+        Tuning(Arc::clone(&self.link))
     }
 
     /// The counters.

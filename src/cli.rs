@@ -14,6 +14,7 @@ mod archive;
 mod check;
 mod demo;
 mod log;
+mod reload;
 mod replay;
 mod run;
 mod simulate;

@@ -4,13 +4,17 @@
 //! defaults (`sections`), takes credentials from their files (`tokens`) and checks how the values fit
 //! together (`check`). All that is wrong is reported at once, each with its place, key, value, and what is
 //! allowed. What keys there are is listed once, in `keys`.
+//!
+//! While the daemon runs, [`Live`] is what is in force, and [`Change`] says what a new configuration changes in it.
 
+mod change;
 mod check;
 mod codecs;
 mod draft;
 mod error;
 mod files;
 mod keys;
+mod live;
 mod memory;
 mod overrides;
 mod parts;
@@ -33,8 +37,10 @@ use std::path::{Path, PathBuf};
 
 use draft::Draft;
 
+pub use change::{Change, Changed, Misfit, Waiting};
 pub use error::{ConfigError, Place, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
+pub use live::Live;
 pub use memory::{
     BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, MemoryAddend, MemoryBound, PROCESS_BYTES, STREAM_BYTES,
 };
@@ -133,10 +139,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] with all conflicts, without places.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check_together().map(|_| ())
+    }
+
+    /// [`Config::validate`], with what works but deserves a look.
+    fn check_together(&self) -> Result<Vec<String>, ConfigError> {
         let mut draft = Draft::default();
         draft.config = self.clone();
         check::check(&mut draft);
-        draft.finish().map(|_| ())
+        draft.finish().map(|(_, warnings)| warnings)
     }
 
     fn load_source(

@@ -6,3 +6,7 @@ pub mod credentials;
 pub mod listener;
 
 pub use credentials::{Credential, Credentials};
+
+/// What a connection takes beside what waits in its windows, or in its outbox, and its read buffer: task, timers, unsent
+/// answers, tables, in bytes.
+pub const CONNECTION_BYTES: u64 = 32 << 10;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! This is the one place that knows all parts. [`Daemon::start`] builds, [`Daemon::run`] waits for a reason to end,
-//! `drain` ends.
+//! `drain` ends. [`Settings`] is what may change in between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,12 +35,14 @@ mod drain;
 mod feed_side;
 mod output;
 pub mod ready_file;
+mod settings;
 pub mod signals;
 pub mod summary;
 
 use feed_side::Feed;
 
 pub use drain::Outcome;
+pub use settings::Settings;
 
 use output::DaemonOutput;
 
@@ -75,7 +77,7 @@ pub enum StartError {
 
 /// The running daemon.
 pub struct Daemon {
-    config: Config,
+    settings: Arc<Settings>,
     addresses: Addresses,
     shutdown_tx: watch::Sender<bool>,
     sources: Arc<Sources>,
@@ -160,10 +162,11 @@ impl Daemon {
 
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));
+        let parts = settings::Parts { table: Arc::clone(&table), archive: archive.tuning() };
+        let settings = Settings::new(config, parts);
         let draining = shutdown.clone();
         let context = Arc::new(Context {
-            config: ingest_config,
-            credentials: config.ingest_credentials(),
+            terms: settings.ingest_terms(),
             router: router.clone(),
             books: Arc::clone(&books),
             buffers: ingest::buffers(),
@@ -174,7 +177,9 @@ impl Daemon {
         let (_, processor_handle) =
             spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
-        let feed = Feed::start(&config, feed_listener, &archive, tail)?;
+        let feed = Feed::start(&settings, feed_listener, &archive, tail)?;
+        let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
+        restarts.push(("feed listener".into(), feed.restarts()));
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
@@ -192,11 +197,11 @@ impl Daemon {
             table: Arc::clone(&table),
             latencies: Arc::clone(&latencies),
             archive_stats: archive.stats(),
-            dir: config.archive_config().dir,
+            dir: settings.live().at_start().archive_dir(),
         };
         let (rates_tx, rates) = watch::channel(Arc::default());
         let observed = observe::View {
-            config: config.clone(),
+            live: settings.live().clone(),
             started: Instant::now(),
             started_ns: unix_now_ns(),
             books: Arc::clone(&view.books),
@@ -209,16 +214,17 @@ impl Daemon {
             subscribers: feed.subscribers(),
             latencies,
             emergencies,
+            restarts,
             draining,
             rates,
         };
         let sampler = sampler::run(sampled, rates_tx);
-        let http = Http::start(http_listener, observed, sampler, config.http.token.clone())
-            .map_err(|source| listen_error("http.listen", config.http.listen, source))?;
+        let http = Http::start(http_listener, observed, sampler)
+            .map_err(|source| listen_error("http.listen", settings.live().at_start().http.listen, source))?;
         let addresses =
             Addresses { ingest: ingest_address, feed: Some(feed.address), http: Some(http.address()) };
         Ok(Self {
-            config,
+            settings,
             addresses,
             shutdown_tx,
             sources,
@@ -236,6 +242,12 @@ impl Daemon {
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// What is in force, and the way to change it.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
     }
 
     /// What there is to see.

@@ -65,6 +65,7 @@ fn config(dir: &std::path::Path) -> Config {
     let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
     config.ingest.listen.set_port(0);
     config.feed.listen.set_port(0);
+    config.http.listen.set_port(0);
     config.archive.reserve = 32 << 20;
     config.archive.segment_size = 32 << 20;
     config

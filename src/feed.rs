@@ -49,10 +49,19 @@ pub struct FeedConfig {
     pub message_bytes_max: usize,
 }
 
+/// What a subscriber is taken on, as long as it is in force.
+#[derive(Debug)]
+pub struct Terms {
+    /// Limits and defaults. A subscriber keeps those that were in force when it said SUBSCRIBE.
+    pub config: FeedConfig,
+    /// Who may be told of which source; asked once, when SUBSCRIBE is there.
+    pub credentials: Credentials,
+}
+
 /// What every session shares.
 pub struct Context {
-    config: FeedConfig,
-    credentials: Credentials,
+    /// What is in force now. To read it takes a lock: once for a connection.
+    terms: watch::Receiver<Arc<Terms>>,
     history: History,
     tail: Arc<Tail>,
     readers: Arc<Semaphore>,
@@ -77,16 +86,14 @@ impl Context {
     /// What sessions need, over the archive `history` reads.
     #[must_use]
     pub fn new(
-        config: FeedConfig,
-        credentials: Credentials,
+        terms: watch::Receiver<Arc<Terms>>,
         history: History,
         tail: Arc<Tail>,
         ending: watch::Receiver<Ending>,
     ) -> Arc<Self> {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
         Arc::new(Self {
-            config,
-            credentials,
+            terms,
             history,
             tail,
             readers,
@@ -102,9 +109,20 @@ impl Context {
         Arc::clone(&self.subscribers)
     }
 
-    /// Takes one of the places for subscribers, if there is one.
-    fn take_place(self: &Arc<Self>) -> Result<Place, WireError> {
-        let max = self.config.max_subscribers;
+    /// What is in force now.
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
+    /// Connections that are let in before they have said what they want: `excess` more than there are places, or
+    /// subscribers where these have become more than that.
+    fn connections_max(&self, excess: usize) -> usize {
+        let places = self.terms.borrow().config.max_subscribers;
+        places.max(self.places_taken.load(Ordering::Acquire)) + excess
+    }
+
+    /// Takes one of `max` places for subscribers, if there is one.
+    fn take_place(self: &Arc<Self>, max: usize) -> Result<Place, WireError> {
         let taken = self
             .places_taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));

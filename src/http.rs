@@ -2,7 +2,7 @@
 //!
 //! * [`server`]: connections, their limits and timeouts;
 //! * [`guard`]: who may change something, or read payloads;
-//! * [`routes`]: which path leads where; one file for each group of them beside it;
+//! * `routes`: which path leads where; one file for each group of them beside it;
 //! * [`events`]: what changes, once a second, made once for all who listen.
 //!
 //! Nothing here is on the way of a frame. Whatever takes long (reading the archive, long answers) is done off the threads
@@ -15,7 +15,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::actor::{Capacity, ExitReason, Tasks, spawn};
-use crate::config::Secret;
 use crate::connection::listener;
 use crate::observe::View;
 
@@ -25,6 +24,7 @@ pub mod events;
 mod frames;
 pub mod guard;
 mod health;
+pub mod metrics;
 mod observed;
 mod routes;
 pub mod server;
@@ -37,7 +37,6 @@ pub const READERS_MAX: usize = 2;
 /// What every request may look at.
 pub(crate) struct State {
     view: Arc<View>,
-    token: Option<Secret>,
     events: events::Events,
     readers: Arc<Semaphore>,
 }
@@ -60,13 +59,12 @@ impl Http {
         listener: TcpListener,
         view: View,
         sampler: impl Future<Output = ()> + Send + 'static,
-        token: Option<Secret>,
     ) -> std::io::Result<Self> {
         let view = Arc::new(view);
         let address = listener.local_addr()?;
         let (events, feed_events) = events::Events::new(Arc::clone(&view));
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        let state = Arc::new(State { view: Arc::clone(&view), token, events, readers });
+        let state = Arc::new(State { view: Arc::clone(&view), events, readers });
         let (stop_tx, stop) = watch::channel(false);
         let capacity = Capacity { urgent: 1, routine: 64 };
         let (connections, connections_handle) =

@@ -14,6 +14,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use crate::connection::{CONNECTION_BYTES, Credentials};
 use crate::frame::BufferPool;
 
 pub mod books;
@@ -72,7 +75,22 @@ impl IngestConfig {
     pub fn windows(&self) -> [u64; 2] {
         self.windows.map(|window| window.max(self.message_bytes_max as u64))
     }
+
+    /// What one connection may hold in bytes: both windows, the read buffer and [`CONNECTION_BYTES`].
+    ///
+    /// What waits in a window takes about its cost, for that is at least 256 a frame.
+    #[must_use]
+    pub fn connection_bytes(&self) -> u64 {
+        let [emergency, routine] = self.windows;
+        emergency
+            .saturating_add(routine)
+            .saturating_add((self.message_bytes_max as u64).max(READ_BUFFER_BYTES_MIN))
+            .saturating_add(CONNECTION_BYTES)
+    }
 }
+
+/// What a connection reads at a time, however short its messages, in bytes.
+const READ_BUFFER_BYTES_MIN: u64 = 16 << 10;
 
 /// Buffers that wait to be read into, at most.
 pub const FREE_BUFFERS_MAX: usize = 64;
@@ -85,13 +103,28 @@ pub fn buffers() -> Arc<BufferPool> {
     BufferPool::new(session::input::READ_BYTES, FREE_BUFFERS_MAX)
 }
 
+/// What a connection is taken on, as long as it is in force.
+#[derive(Debug)]
+pub struct Terms {
+    /// Limits and defaults. A connection keeps those that were in force when it came.
+    pub config: Arc<IngestConfig>,
+    /// Who may speak for which source; asked once, when HELLO is there.
+    pub credentials: Credentials,
+}
+
+impl Terms {
+    /// What is to be in force.
+    #[must_use]
+    pub fn new(config: IngestConfig, credentials: Credentials) -> Arc<Self> {
+        Arc::new(Self { config: Arc::new(config), credentials })
+    }
+}
+
 /// What every session shares.
 #[derive(Debug)]
 pub struct Context {
-    /// Limits and defaults.
-    pub config: IngestConfig,
-    /// Who may speak for which source.
-    pub credentials: crate::connection::Credentials,
+    /// What is in force now. To read it takes a lock: once for a connection, never for a frame.
+    pub terms: watch::Receiver<Arc<Terms>>,
     /// Where sources are registered.
     pub router: crate::pipeline::Router,
     /// The books of all streams together.
@@ -99,10 +132,15 @@ pub struct Context {
     /// What sessions read into.
     pub buffers: Arc<BufferPool>,
     /// Turns true when the daemon drains.
-    pub shutdown: tokio::sync::watch::Receiver<bool>,
+    pub shutdown: watch::Receiver<bool>,
 }
 
 impl Context {
+    /// What is in force now.
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
     /// Notes for the log that `peer` got ERROR. What peers do wrong is theirs, not an error of the daemon.
     fn refused(&self, peer: std::net::SocketAddr, error: &crate::wire::WireError) {
         tracing::info!(%peer, code = error.code.name(), detail = error.detail, "{}", error.text);

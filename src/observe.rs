@@ -4,6 +4,7 @@
 //! shapes that the HTTP API serves, the dashboard and `top` show and the metrics are made of. Nothing here is written by
 //! the way of a frame but the counts of [`latencies`] and the notes of [`emergencies`], once a commit.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::archive::{self, History};
-use crate::config::Config;
+use crate::config::Live;
 use crate::feed::Subscribers;
 use crate::ingest::{Books, StreamTable};
 use crate::pipeline::{Counters, Router, SourceInfo};
@@ -28,7 +29,7 @@ pub use sampler::Rates;
 /// Everything there is to see of a running daemon.
 pub struct View {
     /// What is in force.
-    pub config: Config,
+    pub live: Live,
     /// When it started.
     pub started: Instant,
     /// The same, unix nanoseconds.
@@ -53,6 +54,8 @@ pub struct View {
     pub latencies: Arc<Latencies>,
     /// The newest emergencies.
     pub emergencies: Arc<Emergencies>,
+    /// How often parts that are begun anew after a failure were, by name.
+    pub restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
     /// Turns true when the daemon drains.
     pub draining: watch::Receiver<bool>,
     /// Made anew every second.

@@ -155,6 +155,12 @@ impl ActorHandle {
         self.restarts.load(Ordering::Relaxed)
     }
 
+    /// The counter behind [`ActorHandle::restarts`], for who looks on.
+    #[must_use]
+    pub fn restarts_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.restarts)
+    }
+
     /// Waits for the actor's end.
     ///
     /// # Cancel safety

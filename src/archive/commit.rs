@@ -47,7 +47,6 @@ impl Outlets {
 pub(super) struct Committer<O> {
     pub(super) gather: Arc<Gather>,
     pub(super) link: Arc<Link>,
-    pub(super) commit_delay: Duration,
     pub(super) outlets: Arc<Outlets>,
     pub(super) observer: O,
     pub(super) log: Log,
@@ -78,7 +77,7 @@ impl<O: CommitObserver> Committer<O> {
         let mut block = Block::default();
         loop {
             let deadline = self.log.deadline();
-            match self.gather.next(&mut block, self.commit_delay, deadline) {
+            match self.gather.next(&mut block, self.link.commit_delay(), deadline) {
                 Next::Commit => {
                     if !self.commit(&mut block)? {
                         break;

@@ -93,21 +93,22 @@ impl Upkeep {
     /// Runs until [`Link::stop`].
     fn run(mut self) {
         lower_priority();
-        let mut is_sealed = true;
+        let mut has_news = true;
         while !self.link.is_stopped() {
-            self.tick(is_sealed);
-            is_sealed = self.link.wait(CHECK_EVERY);
+            self.tick(has_news);
+            has_news = self.link.wait(CHECK_EVERY);
         }
     }
 
     /// Looks for the directory, and does what is due.
-    pub(super) fn tick(&mut self, is_sealed: bool) {
+    pub(super) fn tick(&mut self, has_news: bool) {
+        self.note_retention();
         if !self.is_in_place() {
             return;
         }
         self.guard.look(&*self.clock);
         let now = self.clock.monotonic();
-        if is_sealed || now >= self.next_pass || self.is_over_size() {
+        if has_news || now >= self.next_pass || self.is_over_size() {
             self.next_pass = now + self.pass();
         }
     }

@@ -2,27 +2,63 @@
 
 use std::io::{IsTerminal, stderr, stdout};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Sets up logging for the whole process. A second call changes nothing.
-pub(super) fn init(log: &Log) {
-    let level = match log.level {
+pub(super) fn init(log: &Log) -> LevelSwitch {
+    let (level, switch) = reload::Layer::new(filter(log.level));
+    let lines = fmt::layer().with_writer(stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(level);
+    let set = match log.format {
+        LogFormat::Text => registry.with(lines.with_ansi(stderr().is_terminal())).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    // Only tests that run several commands in one process set it twice.
+    drop(set);
+    LevelSwitch { level: log.level, switch }
+}
+
+/// Changes the least severe level that is written.
+pub(super) struct LevelSwitch {
+    level: LogLevel,
+    switch: reload::Handle<LevelFilter, Registry>,
+}
+
+impl LevelSwitch {
+    /// Sets `level`, and lets `say` speak under whichever of the old and the new level writes more.
+    pub(super) fn set(&mut self, level: LogLevel, say: impl FnOnce()) {
+        let is_quieter = filter(level) < filter(self.level);
+        if is_quieter {
+            say();
+            self.turn(level);
+        } else {
+            self.turn(level);
+            say();
+        }
+    }
+
+    fn turn(&mut self, level: LogLevel) {
+        match self.switch.reload(filter(level)) {
+            Ok(()) => self.level = level,
+            // The subscriber lives as long as the process, but for tests that set up several.
+            Err(error) => tracing::error!(%error, "the log level cannot be changed"),
+        }
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr).with_target(false);
-    let set = match log.format {
-        LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    // Only tests that run several commands in one process set it twice.
-    drop(set);
+    }
 }
 
 /// The demo's output: the story and a line per frame, on stdout, nothing around them.

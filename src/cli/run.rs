@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
 use crate::config::{Config, Loaded, raise_open_file_limit};
-use crate::daemon::signals::Signals;
+use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
 
 /// Tasks that a worker runs before it looks for sockets that became ready.
@@ -32,7 +33,7 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(BAD_USAGE, error),
     };
-    log::init(&loaded.config.log);
+    let level = log::init(&loaded.config.log);
     note(&loaded);
     if let Err(error) = raise_open_file_limit(loaded.config.open_files_needed()) {
         return fail(FAILED, error);
@@ -41,7 +42,7 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
     };
-    let ran = runtime.block_on(run(loaded.config, args));
+    let ran = runtime.block_on(run(loaded, level, args));
     // Whatever still runs was named as a straggler and must not delay the exit.
     runtime.shutdown_background();
     match ran {
@@ -75,7 +76,8 @@ fn note(loaded: &Loaded) {
     }
 }
 
-async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
+async fn run(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> anyhow::Result<Outcome> {
+    let Loaded { config, file, .. } = loaded;
     let mut signals = Signals::catch().context("cannot catch signals")?;
     note_unbuilt(&config);
     note_export(&config);
@@ -92,6 +94,7 @@ async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
     let view = daemon.view();
+    let mut reload = Reload { args: args.config.clone(), file, settings: daemon.settings(), level };
     let (stop_tx, stop) = watch::channel(false);
     let (at_once_tx, at_once) = watch::channel(false);
     let (ended_tx, ended) = watch::channel(false);
@@ -109,10 +112,19 @@ async fn run(config: Config, args: &RunArgs) -> anyhow::Result<Outcome> {
         }
     };
     let listen = async {
-        let signal = signals.next().await;
+        let signal = loop {
+            match signals.next().await {
+                Request::Stop(signal) => break signal,
+                // All of a reload lies between here and its outcome.
+                Request::Reload => tokio::select! {
+                    outcome = reload.reload() => tracing::debug!("reload: {outcome}"),
+                    signal = signals.stop() => break signal,
+                },
+            }
+        };
         tracing::info!(signal, "stopping");
         stop_tx.send_replace(true);
-        let signal = signals.next().await;
+        let signal = signals.stop().await;
         tracing::warn!(signal, "stopping at once");
         at_once_tx.send_replace(true);
         std::future::pending::<()>().await;
@@ -149,7 +161,7 @@ fn note_export(config: &Config) {
 }
 
 /// A key whose part is not built yet is accepted, so that a file need not change with the release; it says so.
-fn note_unbuilt(config: &Config) {
+pub(super) fn note_unbuilt(config: &Config) {
     if config.catalog.file.is_some() {
         tracing::warn!("catalog.file is set, but has no effect in this release");
     }

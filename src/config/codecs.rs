@@ -23,7 +23,7 @@ pub(super) fn size<T>(range: RangeInclusive<u64>) -> SizeIn<T> {
     SizeIn { range, value: PhantomData }
 }
 
-impl<T: TryFrom<u64> + Copy> Codec for SizeIn<T>
+impl<T: TryFrom<u64> + Copy + PartialEq + 'static> Codec for SizeIn<T>
 where
     u64: From<T>,
 {
@@ -113,7 +113,7 @@ pub(super) fn count<T>(max: u32) -> Count<T> {
     Count { max, value: PhantomData }
 }
 
-impl<T: TryFrom<NonZeroU32> + Display> Codec for Count<T> {
+impl<T: TryFrom<NonZeroU32> + Display + Clone + PartialEq + 'static> Codec for Count<T> {
     type Value = T;
     const WRITTEN: Written = Written::Integer;
 
@@ -165,7 +165,7 @@ pub(super) struct Choice<T: 'static> {
     pub(super) name: fn(T) -> &'static str,
 }
 
-impl<T: Copy> Codec for Choice<T> {
+impl<T: Copy + PartialEq> Codec for Choice<T> {
     type Value = T;
 
     fn read(&self, raw: &Raw<'_>) -> Option<T> {

@@ -5,15 +5,9 @@ use std::fmt;
 use super::Config;
 use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
+pub use crate::connection::CONNECTION_BYTES;
 use crate::feed::READERS_MAX;
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
-
-/// What a connection takes beside its windows and its read buffer: task, timers, unsent answers,
-/// tables, in bytes.
-pub const CONNECTION_BYTES: u64 = 32 * KIB;
-
-/// What a connection reads at a time, however short its messages, in bytes.
-const READ_BUFFER_BYTES_MIN: u64 = 16 * KIB;
 
 /// What a known stream takes while nobody is connected: key and positions, in bytes.
 pub const STREAM_BYTES: u64 = 512;
@@ -150,11 +144,7 @@ impl Config {
     /// What waits in a window takes about its cost, for that is at least 256 a frame.
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
-        self.ingest
-            .routine_window
-            .saturating_add(self.ingest.emergency_window)
-            .saturating_add(u64::from(self.ingest.max_message).max(READ_BUFFER_BYTES_MIN))
-            .saturating_add(CONNECTION_BYTES)
+        self.ingest_config().connection_bytes()
     }
 }
 

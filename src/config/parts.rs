@@ -1,6 +1,7 @@
 //! The configuration as each part takes it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::BATCH_BYTES;
@@ -8,8 +9,8 @@ use super::{Config, Token};
 use crate::archive;
 use crate::archive::export::ExportConfig;
 use crate::connection::{Credential, Credentials};
-use crate::feed::FeedConfig;
-use crate::ingest::IngestConfig;
+use crate::feed::{self, FeedConfig};
+use crate::ingest::{self, IngestConfig};
 use crate::pipeline::fan_in::FanInConfig;
 
 /// In a drain a session reads for this long at most (protocol.md, GOAWAY).
@@ -65,10 +66,10 @@ impl Config {
         }
     }
 
-    /// Who may speak for which source.
+    /// For the source side, with who may speak for which source.
     #[must_use]
-    pub fn ingest_credentials(&self) -> Credentials {
-        credentials(&self.ingest.tokens)
+    pub fn ingest_terms(&self) -> Arc<ingest::Terms> {
+        ingest::Terms::new(self.ingest_config(), credentials(&self.ingest.tokens))
     }
 
     /// For the subscriber side.
@@ -88,10 +89,11 @@ impl Config {
         self.pipeline.broadcast_capacity.get().saturating_mul(BATCH_BYTES as usize)
     }
 
-    /// Who may be told of which source.
+    /// For the subscriber side, with who may be told of which source. No message is longer than `message_bytes_max`.
     #[must_use]
-    pub fn feed_credentials(&self) -> Credentials {
-        credentials(&self.feed.tokens)
+    pub fn feed_terms(&self, message_bytes_max: u32) -> Arc<feed::Terms> {
+        let config = FeedConfig { message_bytes_max: message_bytes_max as usize, ..self.feed_config() };
+        Arc::new(feed::Terms { config, credentials: credentials(&self.feed.tokens) })
     }
 
     /// For the fan-in.

@@ -4,6 +4,7 @@
 //! [`Optional`] tie a codec to the place in the [`Config`](super::Config) where the value lives.
 //! Reading, overriding, suggesting and printing all go by the one list in [`super::keys`].
 
+use std::any::Any;
 use std::fmt::Write as _;
 
 /// A value as it was found, before anything is known about it.
@@ -63,7 +64,7 @@ impl Written {
 /// A kind of value and its limits.
 pub(super) trait Codec {
     /// What is read.
-    type Value;
+    type Value: Clone + PartialEq + 'static;
 
     /// What the value is written as.
     const WRITTEN: Written = Written::Text;
@@ -102,6 +103,15 @@ pub(super) trait Setting {
 
     /// What the value is written as.
     fn written(&self) -> Written;
+
+    /// The value, absent or not, for the same key of another configuration.
+    fn value(&self) -> &dyn Any;
+
+    /// Whether `value` is of the same key and the same.
+    fn is(&self, value: &dyn Any) -> bool;
+
+    /// Takes over `value`, which is of the same key.
+    fn assign(&mut self, value: &dyn Any);
 }
 
 /// A value that is always there.
@@ -123,6 +133,20 @@ impl<C: Codec> Setting for Required<'_, C> {
     fn written(&self) -> Written {
         C::WRITTEN
     }
+
+    fn value(&self) -> &dyn Any {
+        &*self.0
+    }
+
+    fn is(&self, value: &dyn Any) -> bool {
+        value.downcast_ref::<C::Value>() == Some(&*self.0)
+    }
+
+    fn assign(&mut self, value: &dyn Any) {
+        if let Some(value) = value.downcast_ref::<C::Value>() {
+            *self.0 = value.clone();
+        }
+    }
 }
 
 impl<C: Codec> Setting for Optional<'_, C> {
@@ -137,6 +161,20 @@ impl<C: Codec> Setting for Optional<'_, C> {
 
     fn written(&self) -> Written {
         C::WRITTEN
+    }
+
+    fn value(&self) -> &dyn Any {
+        &*self.0
+    }
+
+    fn is(&self, value: &dyn Any) -> bool {
+        value.downcast_ref::<Option<C::Value>>() == Some(&*self.0)
+    }
+
+    fn assign(&mut self, value: &dyn Any) {
+        if let Some(value) = value.downcast_ref::<Option<C::Value>>() {
+            *self.0 = value.clone();
+        }
     }
 }
 

@@ -29,7 +29,7 @@ fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
 }
 
 /// The configuration in `text`.
-fn config(text: &str) -> Config {
+pub(super) fn config(text: &str) -> Config {
     load(text).unwrap_or_else(|error| panic!("{error}")).config
 }
 

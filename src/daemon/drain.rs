@@ -48,11 +48,22 @@ pub(super) async fn drain(
     stop_at_once: impl Future<Output = ()>,
 ) -> Outcome {
     let Daemon {
-        config, shutdown_tx, sources, router, registry, archive, feed, http, mut stages, view, ..
+        settings,
+        shutdown_tx,
+        sources,
+        router,
+        registry,
+        archive,
+        feed,
+        http,
+        mut stages,
+        view,
+        ..
     } = daemon;
-    let deadline = Instant::now() + config.shutdown.deadline - margin(config.shutdown.deadline);
+    let time = settings.live().current().shutdown.deadline;
+    let deadline = Instant::now() + time - margin(time);
     let is_flowing = failure.as_ref().is_none_or(|failure| failure.is_flowing);
-    tracing::info!(deadline = ?config.shutdown.deadline, "draining");
+    tracing::info!(deadline = ?time, "draining");
     shutdown_tx.send_replace(true);
     feed.begin_drain();
     let books = Arc::clone(&view.books);
@@ -62,7 +73,7 @@ pub(super) async fn drain(
     let stages_end = async {
         settle_sessions(&registry, &mut ended.archive_status, is_flowing).await;
         // Nobody is left who could push: the router says so, or it is gone and it is said for it.
-        if router.drain(config.shutdown.deadline).await.is_err() {
+        if router.drain(time).await.is_err() {
             sources.finish();
         }
         drop(router);

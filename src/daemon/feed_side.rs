@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{StartError, ended, listen_error};
+use super::{Settings, StartError, ended, listen_error};
 use crate::actor::{Capacity, Mailbox, Tasks, spawn};
 use crate::archive::Archive;
-use crate::config::Config;
 use crate::connection::listener;
 use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::wire::{ErrorCode, WireError};
@@ -27,6 +27,7 @@ pub(super) struct Feed {
     pub(super) stages: Tasks,
     registry: Registry,
     subscribers: Arc<Subscribers>,
+    restarts: Arc<AtomicU64>,
     tail: Arc<Tail>,
     ending_tx: watch::Sender<Ending>,
     no_more_tx: watch::Sender<bool>,
@@ -34,25 +35,21 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn start(
-        config: &Config,
+        settings: &Settings,
         listener: TcpListener,
         archive: &Archive,
         tail: Arc<Tail>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
-        let address = address.map_err(|source| listen_error("feed.listen", config.feed.listen, source))?;
+        let address = address
+            .map_err(|source| listen_error("feed.listen", settings.live().current().feed.listen, source))?;
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
         let (no_more_tx, no_more) = watch::channel(false);
-        let context = Context::new(
-            config.feed_config(),
-            config.feed_credentials(),
-            archive.history(),
-            Arc::clone(&tail),
-            ending,
-        );
+        let context = Context::new(settings.feed_terms(), archive.history(), Arc::clone(&tail), ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
+        let restarts = listener_handle.restarts_counter();
         let encoding = Arc::clone(&tail);
         let (_, tail_handle) =
             spawn("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
@@ -62,12 +59,17 @@ impl Feed {
         for handle in [listener_handle, registry_handle, tail_handle] {
             stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
         }
-        Ok(Self { address, stages, registry, subscribers, tail, ending_tx, no_more_tx })
+        Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
     }
 
     /// Who is subscribed.
     pub(super) fn subscribers(&self) -> Arc<Subscribers> {
         Arc::clone(&self.subscribers)
+    }
+
+    /// How often the listener was begun anew after a failure.
+    pub(super) fn restarts(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.restarts)
     }
 
     /// Lets nobody new in; those who are go on.

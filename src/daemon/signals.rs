@@ -1,15 +1,24 @@
-//! SIGTERM and SIGINT end the daemon, SIGHUP does not.
+//! SIGTERM and SIGINT end the daemon, SIGHUP has it read its configuration again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the daemon: the first drains, the second stops at once.
+/// The signals that the daemon obeys.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To end: the first drains, the second stops at once. With the name of the signal.
+    Stop(&'static str),
+    /// To read the configuration again. Those that come while none is waited for are one.
+    Reload,
 }
 
 impl Signals {
@@ -25,17 +34,22 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one and names it. Cancel safe.
-    pub async fn next(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                Some(()) = self.terminate.recv() => return "SIGTERM",
-                Some(()) = self.interrupt.recv() => return "SIGINT",
-                Some(()) = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this release cannot reload its configuration, nothing has changed");
-                }
-                else => std::future::pending().await,
-            }
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => Request::Stop("SIGTERM"),
+            Some(()) = self.interrupt.recv() => Request::Stop("SIGINT"),
+            Some(()) = self.hangup.recv() => Request::Reload,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the next one that asks to end, and names it; others are left for [`Signals::next`]. Cancel safe.
+    pub async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => "SIGTERM",
+            Some(()) = self.interrupt.recv() => "SIGINT",
+            else => std::future::pending().await,
         }
     }
 }

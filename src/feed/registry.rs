@@ -119,7 +119,7 @@ impl State {
         if self.drained.is_some() {
             return;
         }
-        if self.sessions.len() >= self.context.config.max_subscribers + EXCESS_MAX {
+        if self.sessions.len() >= self.context.connections_max(EXCESS_MAX) {
             tracing::debug!(%peer, "closed without a word: too many connections on the feed");
             return;
         }

@@ -105,6 +105,8 @@ pub(super) struct Subscription {
     has_caught_up: bool,
     follower: Follower,
     heartbeat: Duration,
+    /// Longest body that SUBSCRIBED allows.
+    message_bytes_max: usize,
     /// SUBSCRIBED, and a GAP where it begins with one.
     greeting: BytesMut,
     _place: Place,
@@ -347,7 +349,7 @@ impl<'a> Session<'a> {
     }
 
     fn take_in(&mut self) -> Result<(), Ended> {
-        while let Some(body) = next_body(&mut self.input, self.context.config.message_bytes_max)? {
+        while let Some(body) = next_body(&mut self.input, self.subscription.message_bytes_max)? {
             match SubscriberMessage::decode(&body)? {
                 SubscriberMessage::Ping(nonce) => self.pong = Some(nonce),
                 SubscriberMessage::Pong(_) | SubscriberMessage::Ignored(_) => {}

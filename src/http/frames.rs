@@ -51,7 +51,7 @@ pub(super) async fn frames(
     headers: HeaderMap,
     asked: Result<Query<Asked>, extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
-    guard::check(state.token.as_ref(), peer, &headers)?;
+    guard::check(state.view.live.current().http.token.as_ref(), peer, &headers)?;
     let Query(asked) = asked.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let limit = asked.limit.unwrap_or(FRAMES_DEFAULT);
     if !(1..=FRAMES_MAX).contains(&limit) {

@@ -65,7 +65,7 @@ pub(super) async fn remove(
     headers: HeaderMap,
     session: Result<Path<u64>, extract::rejection::PathRejection>,
 ) -> Result<StatusCode, ApiError> {
-    guard::check(state.token.as_ref(), peer, &headers)?;
+    guard::check(state.view.live.current().http.token.as_ref(), peer, &headers)?;
     let Path(session) = session.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let Some(router) = state.view.router() else {
         return Err(ApiError::unavailable("the daemon is draining: its sources are ending"));

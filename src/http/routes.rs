@@ -8,7 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::routing::{delete, get};
 
 use super::answer::ApiError;
-use super::{State, dashboard, events, frames, health, observed};
+use super::{State, dashboard, events, frames, health, metrics, observed};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -21,6 +21,7 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .route("/dashboard/{file}", get(dashboard::file))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/stats", get(observed::stats))
         .route("/api/v1/sources", get(observed::sources))
         .route("/api/v1/sources/{session}", delete(observed::remove))

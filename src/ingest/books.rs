@@ -87,11 +87,18 @@ impl Books {
         self.rejected[code as usize - 1].load(Relaxed)
     }
 
-    /// Frames refused, by code, those codes alone that occurred.
-    #[must_use]
-    pub fn rejected_by_code(&self) -> Vec<(ErrorCode, u64)> {
+    fn rejected_by_code(&self) -> Vec<(ErrorCode, u64)> {
         let all = ErrorCode::ALL.into_iter().map(|code| (code, self.rejected(code)));
         all.filter(|(_, frames)| *frames > 0).collect()
+    }
+
+    /// The counters now, and the refused ones by code, which add up to all that are refused.
+    #[must_use]
+    pub fn observed(&self) -> (Totals, Vec<(ErrorCode, u64)>) {
+        // First, as all that is settled is read before what was received.
+        let by_code = self.rejected_by_code();
+        let rejected = by_code.iter().map(|(_, frames)| frames).sum();
+        (Totals { rejected, ..self.totals() }, by_code)
     }
 
     /// The counters now. While frames move they are read one after the other and may not balance.

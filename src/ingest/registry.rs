@@ -27,11 +27,23 @@ const REFUSALS_MAX: usize = 128;
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) enum Message {
-    Accepted { socket: TcpStream, peer: SocketAddr },
-    Open { hello: Box<Hello>, speaker: Speaker, reply: Reply<Result<Opened, WireError>> },
+    Accepted {
+        socket: TcpStream,
+        peer: SocketAddr,
+    },
+    Open {
+        hello: Box<Hello>,
+        speaker: Speaker,
+        config: Arc<IngestConfig>,
+        reply: Reply<Result<Opened, WireError>>,
+    },
     StopAll(WireError),
-    Drain { reply: Reply<()> },
-    Names { reply: Reply<Vec<String>> },
+    Drain {
+        reply: Reply<()>,
+    },
+    Names {
+        reply: Reply<Vec<String>>,
+    },
 }
 
 /// A stream that a session may speak for from now on. Dropping it lets go of the stream.
@@ -84,6 +96,7 @@ impl Registry {
                 unfinished: Vec::new(),
                 per_address: HashMap::new(),
                 refusals: 0,
+                held_bytes: 0,
                 session_id_next: 1,
                 anonymous_next,
                 drained: None,
@@ -94,9 +107,15 @@ impl Registry {
     }
 
     /// Asks to speak for the stream of `hello`.
-    pub(super) async fn open(&self, hello: Hello, speaker: Speaker) -> Result<Opened, WireError> {
+    pub(super) async fn open(
+        &self,
+        hello: Hello,
+        speaker: Speaker,
+        config: Arc<IngestConfig>,
+    ) -> Result<Opened, WireError> {
         let hello = Box::new(hello);
-        let opened = self.address.call(CALL_TIMEOUT, |reply| Message::Open { hello, speaker, reply }).await;
+        let open = |reply| Message::Open { hello, speaker, config, reply };
+        let opened = self.address.call(CALL_TIMEOUT, open).await;
         opened.unwrap_or_else(|error| {
             Err(WireError::new(ErrorCode::Draining, format!("the daemon is ending: {error}")))
         })
@@ -144,10 +163,13 @@ struct State {
     sources: Arc<Sources>,
     sessions: HashMap<SessionId, Live>,
     by_monitor: HashMap<MonitorId, SessionId>,
-    /// Streams whose session has ended before their queue: each holds on to the slot of its connection.
-    unfinished: Vec<Arc<Stream>>,
+    /// Streams whose session has ended before their queue: each holds on to the slot of its connection, and to the bytes
+    /// that one might hold.
+    unfinished: Vec<(Arc<Stream>, u64)>,
     per_address: HashMap<IpAddr, usize>,
     refusals: usize,
+    /// What the connections that were not refused may hold together.
+    held_bytes: u64,
     session_id_next: SessionId,
     anonymous_next: u64,
     drained: Option<Reply<()>>,
@@ -159,6 +181,8 @@ struct Live {
     session: Address<Stop>,
     peer: SocketAddr,
     refused: bool,
+    /// What this connection may hold, by the limits in force when it came.
+    bytes: u64,
     stream: Option<Arc<Stream>>,
 }
 
@@ -182,8 +206,8 @@ impl State {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Accepted { socket, peer } => self.accept(socket, peer),
-            Message::Open { hello, speaker, reply } => {
-                let _ = reply.send(self.open(&hello, speaker));
+            Message::Open { hello, speaker, config, reply } => {
+                let _ = reply.send(self.open(&hello, speaker, &config));
             }
             Message::StopAll(error) => {
                 for live in self.sessions.values() {
@@ -203,7 +227,8 @@ impl State {
         if self.drained.is_some() {
             return;
         }
-        let refusal = self.refusal(peer.ip());
+        let config = Arc::clone(&self.context.terms.borrow().config);
+        let refusal = self.refusal(peer.ip(), &config);
         if let Some(error) = &refusal {
             if self.refusals >= REFUSALS_MAX {
                 tracing::debug!(%peer, "closed without a word: {}", error.text);
@@ -213,24 +238,30 @@ impl State {
             self.refusals += 1;
         } else {
             *self.per_address.entry(peer.ip()).or_default() += 1;
+            self.held_bytes = self.held_bytes.saturating_add(config.connection_bytes());
         }
         let session_id = self.session_id_next;
         self.session_id_next += 1;
-        let refused = refusal.is_some();
+        let (refused, bytes) = (refusal.is_some(), config.connection_bytes());
         let (context, registry) = (Arc::clone(&self.context), self.registry.clone());
         let name = format!("session {session_id} from {peer}");
         let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
-            session::run(session::Arrival { session_id, socket, peer, refusal }, mailbox, context, registry)
+            session::run(
+                session::Arrival { session_id, socket, peer, config, refusal },
+                mailbox,
+                context,
+                registry,
+            )
         });
         let monitor = self.mailbox.monitor(&session);
         self.by_monitor.insert(monitor, session_id);
-        self.sessions.insert(session_id, Live { handle, session, peer, refused, stream: None });
+        self.sessions.insert(session_id, Live { handle, session, peer, refused, bytes, stream: None });
     }
 
     /// Why a connection from `address` cannot be had now, if so.
-    fn refusal(&mut self, address: IpAddr) -> Option<WireError> {
-        let IngestConfig { max_connections, max_connections_per_address, .. } = self.context.config;
-        let text = if self.slots_in_use(max_connections) >= max_connections {
+    fn refusal(&mut self, address: IpAddr, config: &IngestConfig) -> Option<WireError> {
+        let IngestConfig { max_connections, max_connections_per_address, .. } = *config;
+        let text = if !self.has_slot(config) {
             format!("all {max_connections} connections are in use (ingest.max_connections)")
         } else if self.per_address.get(&address).is_some_and(|count| *count >= max_connections_per_address) {
             format!(
@@ -242,37 +273,49 @@ impl State {
         Some(WireError::new(ErrorCode::Busy, text))
     }
 
-    /// A slot is in use until its connection has ended and the stream's queue is empty: queues are what windows bound.
-    fn slots_in_use(&mut self, slots: usize) -> usize {
-        let connected = self.sessions.len() - self.refusals;
-        if connected + self.unfinished.len() >= slots {
-            self.unfinished.retain(|stream| stream.is_unfinished());
+    /// Whether one more connection fits. A slot is in use until its connection has ended and the stream's queue is empty:
+    /// queues are what windows bound.
+    ///
+    /// Those that came when windows were larger may hold more than one that comes now: they count with what they may
+    /// hold, so that all together keep to what the limits in force come to, or shrink to it.
+    fn has_slot(&mut self, config: &IngestConfig) -> bool {
+        if !self.fits(config) {
+            self.unfinished.retain(|(stream, _)| stream.is_unfinished());
         }
-        connected + self.unfinished.len()
+        self.fits(config)
     }
 
-    fn open(&mut self, hello: &Hello, speaker: Speaker) -> Result<Opened, WireError> {
+    fn fits(&self, config: &IngestConfig) -> bool {
+        let connected = self.sessions.len() - self.refusals;
+        let each = config.connection_bytes();
+        let held = self.held_bytes.saturating_add(self.unfinished.iter().map(|(_, bytes)| bytes).sum());
+        connected + self.unfinished.len() < config.max_connections
+            && held.saturating_add(each) <= each.saturating_mul(config.max_connections as u64)
+    }
+
+    fn open(&mut self, hello: &Hello, speaker: Speaker, config: &IngestConfig) -> Result<Opened, WireError> {
         if self.drained.is_some() {
             return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
         }
-        let takeovers_max = self.context.config.max_takeovers_per_minute;
         let session_id = speaker.session_id;
         let (stream, epoch) = if hello.epoch == 0 {
             let epoch = self.anonymous_next;
             self.anonymous_next += 1;
-            (self.table.anonymous(hello.stream.clone(), epoch, self.queue()), epoch)
+            (self.table.anonymous(hello.stream.clone(), epoch, self.queue(config)), epoch)
         } else {
-            (self.table.named(&hello.stream, || self.queue())?, hello.epoch)
+            (self.table.named(&hello.stream, || self.queue(config))?, hello.epoch)
         };
+        let takeovers_max = config.max_takeovers_per_minute;
         let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
+        stream.queue.set_windows(config.windows());
         if let Some(live) = self.sessions.get_mut(&session_id) {
             live.stream = Some(Arc::clone(&stream));
         }
         Ok(Opened { stream, origin, position, session_id, table: Arc::clone(&self.table) })
     }
 
-    fn queue(&self) -> Arc<SourceQueue> {
-        SourceQueue::new(Arc::clone(&self.sources), self.context.config.windows())
+    fn queue(&self, config: &IngestConfig) -> Arc<SourceQueue> {
+        SourceQueue::new(Arc::clone(&self.sources), config.windows())
     }
 
     fn forget(&mut self, monitor: MonitorId) {
@@ -280,14 +323,19 @@ impl State {
         let Some(live) = session_id.and_then(|session_id| self.sessions.remove(&session_id)) else {
             return;
         };
-        if let Some(stream) = live.stream.filter(|stream| stream.is_unfinished())
-            && !self.unfinished.iter().any(|known| Arc::ptr_eq(known, &stream))
-        {
-            self.unfinished.push(stream);
+        if let Some(stream) = live.stream.filter(|stream| stream.is_unfinished()) {
+            match self.unfinished.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &stream)) {
+                // Its queue may still hold what an earlier connection was allowed.
+                Some((_, bytes)) => *bytes = live.bytes.max(*bytes),
+                None => self.unfinished.push((stream, live.bytes)),
+            }
         }
         if live.refused {
             self.refusals -= 1;
-        } else if let Some(count) = self.per_address.get_mut(&live.peer.ip()) {
+            return;
+        }
+        self.held_bytes = self.held_bytes.saturating_sub(live.bytes);
+        if let Some(count) = self.per_address.get_mut(&live.peer.ip()) {
             *count -= 1;
             if *count == 0 {
                 self.per_address.remove(&live.peer.ip());

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Context;
 use super::registry::{Opened, Registry};
+use super::{Context, IngestConfig};
 use crate::actor::{Mailbox, Received};
 use crate::connection::clock::{Clock, Due};
 use crate::connection::closing::say_error;
@@ -45,6 +45,8 @@ pub(super) struct Arrival {
     pub(super) session_id: SessionId,
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
+    /// The limits in force when it came; they are its own to the end.
+    pub(super) config: Arc<IngestConfig>,
     /// Why it cannot be had, if so: it is told and closed.
     pub(super) refusal: Option<WireError>,
 }
@@ -59,7 +61,7 @@ pub(super) async fn run(
     context: Arc<Context>,
     registry: Registry,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, mut socket, peer, refusal } = arrival;
+    let Arrival { session_id, mut socket, peer, config, refusal } = arrival;
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
     if let Some(error) = refusal {
@@ -68,8 +70,14 @@ pub(super) async fn run(
     }
     let mut input = Input::new(Arc::clone(&context.buffers));
     let changed = Arc::new(Notify::new());
-    let greeting =
-        handshake::Greeting { session_id, peer, changed: &changed, context: &context, registry: &registry };
+    let greeting = handshake::Greeting {
+        session_id,
+        peer,
+        config: &config,
+        changed: &changed,
+        context: &context,
+        registry: &registry,
+    };
     let handshake::Greeted { opened, outbox, intake } =
         match greeting.greet(&mut socket, &mut input, &mut mailbox).await {
             Ok(greeted) => greeted,
@@ -80,7 +88,7 @@ pub(super) async fn run(
             }
             Err(lost) => return Err(lost),
         };
-    input.set_limit(context.config.message_bytes_max);
+    input.set_limit(config.message_bytes_max);
     let clock = Clock::new(outbox.heartbeat(), Instant::now());
     let durable_next = opened.position.durable_next;
     let mut session = Session {
@@ -89,6 +97,7 @@ pub(super) async fn run(
         mailbox,
         shutdown: context.shutdown.clone(),
         context,
+        config,
         input,
         changed,
         opened,
@@ -146,6 +155,7 @@ struct Session {
     mailbox: Mailbox<Stop>,
     shutdown: watch::Receiver<bool>,
     context: Arc<Context>,
+    config: Arc<IngestConfig>,
     input: Input,
     /// Told when the stream's durable position or its queue has moved.
     changed: Arc<Notify>,
@@ -281,7 +291,7 @@ impl Session {
     /// What came before an offending message is accepted.
     fn take_in(&mut self, mut buffer: ReadBuffer) -> Result<(), Ended> {
         let ReadBuffer { bytes, heads } = &mut buffer;
-        let mut bodies = cut(bytes, self.context.config.message_bytes_max);
+        let mut bodies = cut(bytes, self.config.message_bytes_max);
         let mut refused = Ok(());
         for (at, body) in &mut bodies {
             match self.intake.take(at, body, heads) {
@@ -342,7 +352,8 @@ impl Session {
 
     fn begin_drain(&mut self) {
         let now = Instant::now();
-        let read_max = self.context.config.drain_read_max;
+        // It follows from the deadline that the drain itself keeps to.
+        let read_max = self.context.terms.borrow().config.drain_read_max;
         self.outbox.goaway(read_max);
         self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + read_max };
     }

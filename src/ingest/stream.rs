@@ -178,7 +178,7 @@ impl Stream {
 
     fn view(&self) -> StreamView {
         let (queued_frames, queued_cost) = (self.queue.queued_frames(), self.queue.queued_cost());
-        let (totals, rejected) = (self.books.totals(), self.books.rejected_by_code());
+        let (totals, rejected) = self.books.observed();
         let state = self.lock();
         StreamView {
             key: state.origin.stream.clone(),
@@ -241,12 +241,12 @@ impl State {
 #[derive(Debug)]
 pub struct StreamTable {
     tables: RwLock<Tables>,
-    streams_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
     named: HashMap<StreamKey, Arc<Stream>>,
+    streams_max: usize,
     anonymous: HashMap<u64, Arc<Stream>>,
 }
 
@@ -254,7 +254,12 @@ impl StreamTable {
     /// An empty table with room for `streams_max` named streams.
     #[must_use]
     pub fn new(streams_max: usize) -> Self {
-        Self { tables: RwLock::default(), streams_max }
+        Self { tables: RwLock::new(Tables { streams_max, ..Tables::default() }) }
+    }
+
+    /// From now on there is room for `streams_max` named streams; those there are stay all the same.
+    pub fn set_streams_max(&self, streams_max: usize) {
+        self.write().streams_max = streams_max;
     }
 
     /// Adds what was recovered, also beyond the table's room, for positions are never dropped.
@@ -280,11 +285,11 @@ impl StreamTable {
         if let Some(stream) = tables.named.get(key) {
             return Ok(Arc::clone(stream));
         }
-        if tables.named.len() >= self.streams_max {
+        if tables.named.len() >= tables.streams_max {
             let blank = tables.named.iter().find(|(_, stream)| stream.is_blank()).map(|(key, _)| key.clone());
             let Some(blank) = blank else {
                 let text =
-                    format!("stream {key} is new and ingest.max_streams = {} is reached", self.streams_max);
+                    format!("stream {key} is new and ingest.max_streams = {} is reached", tables.streams_max);
                 return Err(WireError::new(ErrorCode::Limit, text));
             };
             tables.named.remove(&blank);

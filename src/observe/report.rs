@@ -234,7 +234,7 @@ impl View {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rates = self.rates.borrow().clone();
-        let (totals, latest) = (self.books.totals(), self.emergencies.newest());
+        let ((totals, rejected), latest) = (self.books.observed(), self.emergencies.newest());
         let counts = self.books.lanes();
         let lane = |lane: usize| LaneStats {
             frames: counts[lane].frames,
@@ -244,6 +244,7 @@ impl View {
             ack_latency: rates.ack[lane].into(),
         };
         let subscribers = self.subscribers.views();
+        let config = self.live.current();
         let streams = self.table.views();
         let connected = streams.iter().filter(|view| view.session_id.is_some()).count();
         let head = self.history.watermark();
@@ -253,21 +254,21 @@ impl View {
             unready: self.unready(),
             time_ms: unix_now_ns() / 1_000_000,
             started_ms: self.started_ns / 1_000_000,
-            frames: Books::new(totals, self.books.rejected_by_code()),
+            frames: Books::new(totals, rejected),
             missing: streams.iter().map(|view| view.missing).sum(),
             lanes: Lanes { emergency: lane(0), routine: lane(1) },
             archive: self.archive(&rates),
             connections: Connections {
                 sources: connected,
-                sources_max: self.config.ingest.max_connections.get(),
+                sources_max: config.ingest.max_connections.get(),
                 subscribers: subscribers.len(),
-                subscribers_max: self.config.feed.max_subscribers.get(),
+                subscribers_max: config.feed.max_subscribers.get(),
             },
             subscribers: subscribers.iter().map(|view| Subscriber::new(view, head)).collect(),
             emergencies: latest,
             process: Process {
                 memory_bytes: rates.machine.memory_bytes,
-                memory_limit_bytes: self.config.ingest.memory_limit,
+                memory_limit_bytes: config.ingest.memory_limit,
                 open_files: rates.machine.open_files,
             },
         }
@@ -303,7 +304,7 @@ impl View {
     pub fn sources(&self, registered: &[SourceInfo]) -> Vec<Source> {
         let connections: HashMap<_, _> = registered.iter().map(|info| (info.session_id, info)).collect();
         let rates = self.rates.borrow().clone();
-        let windows = self.config.ingest_config().windows();
+        let windows = self.live.current().ingest_config().windows();
         let source = |view: StreamView| {
             let connection = view.session_id.and_then(|session| connections.get(&session).copied());
             let rates = rates.streams.get(&view.id()).copied().unwrap_or_default();

@@ -19,12 +19,12 @@ use crate::wire::{data::FRAME_HEADER_BYTES, frame_cost};
 pub struct SourceQueue {
     lanes: Mutex<Lanes>,
     sources: Arc<Sources>,
-    windows: [u64; 2],
 }
 
 #[derive(Debug, Default)]
 struct Lanes {
     lane: [Lane; 2],
+    windows: [u64; 2],
     listener: Option<Arc<Notify>>,
 }
 
@@ -91,7 +91,13 @@ impl SourceQueue {
     /// An empty queue that reports to `sources`; `windows` (cost, per lane) set how often leaving frames are told.
     #[must_use]
     pub fn new(sources: Arc<Sources>, windows: [u64; 2]) -> Arc<Self> {
-        Arc::new(Self { lanes: Mutex::default(), sources, windows })
+        let lanes = Lanes { windows, ..Lanes::default() };
+        Arc::new(Self { lanes: Mutex::new(lanes), sources })
+    }
+
+    /// Whoever fills the queue from now on keeps to `windows`.
+    pub fn set_windows(&self, windows: [u64; 2]) {
+        self.lock().windows = windows;
     }
 
     /// From now on `listener` is told when a lane has run empty or a quarter of its window has left.
@@ -147,7 +153,7 @@ impl SourceQueue {
         out: &mut Vec<Run>,
     ) -> Turn {
         let mut lanes = self.lock();
-        let Lanes { lane: [emergency, routine], listener } = &mut *lanes;
+        let Lanes { lane: [emergency, routine], windows, listener } = &mut *lanes;
         let lane = match priority {
             FramePriority::Emergency => emergency,
             FramePriority::Routine if !ahead && !emergency.runs.is_empty() => return Turn::Overtaken,
@@ -160,9 +166,7 @@ impl SourceQueue {
             // Whoever filled it has gone.
             lane.runs.shrink_to_fit();
         }
-        if lane.left_untold > 0
-            && (turn == Turn::Dry || lane.left_untold >= self.windows[priority.lane()] / 4)
-        {
+        if lane.left_untold > 0 && (turn == Turn::Dry || lane.left_untold >= windows[priority.lane()] / 4) {
             lane.left_untold = 0;
             if let Some(listener) = listener {
                 listener.notify_one();

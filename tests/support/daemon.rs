@@ -164,6 +164,15 @@ impl Daemon {
 
     /// Where subscribers connect.
     pub fn feed(&self) -> SocketAddr {
+        self.listener("feed")
+    }
+
+    /// Where operators connect.
+    pub fn http(&self) -> SocketAddr {
+        self.listener("http")
+    }
+
+    fn listener(&self, name: &str) -> SocketAddr {
         let path = self.home.dir.path().join(READY_FILE);
         let started = Instant::now();
         // It comes whole, right behind the line that it listens.
@@ -175,8 +184,8 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(1));
         };
         let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
-        let feed = ready["feed"].as_str().unwrap_or_else(|| panic!("no feed address in {text}"));
-        feed.parse().expect("the feed address")
+        let address = ready[name].as_str().unwrap_or_else(|| panic!("no {name} address in {text}"));
+        address.parse().expect("an address in the ready file")
     }
 
     pub fn pid(&self) -> u32 {
@@ -255,6 +264,33 @@ impl Daemon {
         let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
         let log = self.log.wait_until(LIMIT, |log| log.is_closed || found(&log.lines).is_some());
         found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
+    }
+
+    /// Replaces the configuration by `config` over the tests' defaults and has the running daemon read it.
+    ///
+    /// Returns the lines of the log up to what came of it.
+    pub fn reload(&self, config: &str) -> Vec<String> {
+        let text = merged(self.home.dir.path(), config);
+        self.reload_text(&text)
+    }
+
+    /// [`Self::reload`] with a file of just this text.
+    pub fn reload_text(&self, text: &str) -> Vec<String> {
+        std::fs::write(self.config_path(), text).expect("the configuration cannot be written");
+        self.hang_up()
+    }
+
+    /// SIGHUP; returns the lines of the log up to what came of it.
+    pub fn hang_up(&self) -> Vec<String> {
+        let before = self.log.lock().lines.len();
+        self.signal(Signal::HUP);
+        let is_outcome = |line: &String| {
+            line.contains("configuration reloaded") || line.contains("in force has not changed")
+        };
+        let end = |log: &LogState| log.lines[before..].iter().position(is_outcome).map(|at| before + at + 1);
+        let log = self.log.wait_until(LIMIT, |log| log.is_closed || end(log).is_some());
+        let end = end(&log).unwrap_or_else(|| panic!("no outcome in the log: {:#?}", log.lines));
+        log.lines[before..end].to_vec()
     }
 
     /// The configuration it was started with.

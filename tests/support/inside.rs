@@ -9,7 +9,7 @@ use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
 use telemetry_aggregator::frame::Frames;
-use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable};
+use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable, Terms};
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{
     Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Router, Sources,
@@ -34,6 +34,7 @@ impl Inside {
         let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
         config.ingest.listen.set_port(0);
         config.feed.listen.set_port(0);
+        config.http.listen.set_port(0);
         config.archive.segment_size = 64 << 20;
         config.archive.reserve = 32 << 20;
         change(&mut config);
@@ -110,8 +111,8 @@ impl Held {
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));
         let context = Arc::new(Context {
-            config,
-            credentials: Credentials::default(),
+            // Nothing changes: the last value outlives its sender.
+            terms: watch::channel(Terms::new(config, Credentials::default())).1,
             router,
             books: Arc::clone(&books),
             buffers: telemetry_aggregator::ingest::buffers(),

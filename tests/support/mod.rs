@@ -18,6 +18,7 @@ pub mod command;
 pub mod daemon;
 pub mod fleet;
 pub mod held;
+pub mod http;
 pub mod inside;
 pub mod message;
 pub mod mount;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::archive::Retention;
 use crate::archive::gather::Gather;
 use crate::archive::index;
 use crate::archive::storage::StorageError;
@@ -20,6 +21,8 @@ pub(in crate::archive) struct Link {
     current_bytes: AtomicU64,
     has_fault: AtomicBool,
     is_stopped: Arc<AtomicBool>,
+    /// How long routine frames are gathered for one commit, in nanoseconds.
+    commit_delay_ns: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -27,6 +30,8 @@ pub(in crate::archive) struct Link {
 #[derive(Default)]
 struct State {
     is_sealed: bool,
+    /// Set while the archive runs, and not seen by upkeep yet.
+    retention: Option<Retention>,
     /// Of sealed segments that upkeep has not come to, in the order of the log.
     indexes: VecDeque<index::Ready>,
     fault: Option<StorageError>,
@@ -40,6 +45,7 @@ impl Link {
             current_bytes: AtomicU64::new(0),
             has_fault: AtomicBool::new(false),
             is_stopped: Arc::default(),
+            commit_delay_ns: AtomicU64::new(0),
             state: Mutex::default(),
             wake: Condvar::new(),
         }
@@ -79,6 +85,26 @@ impl Link {
         state.indexes.pop_front_if(|index| index.base() == base)
     }
 
+    pub(in crate::archive) fn commit_delay(&self) -> Duration {
+        Duration::from_nanos(self.commit_delay_ns.load(Relaxed))
+    }
+
+    /// In force after the block that is being gathered, or waited for.
+    pub(in crate::archive) fn set_commit_delay(&self, delay: Duration) {
+        self.commit_delay_ns.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// In force from now on; upkeep looks through everything.
+    pub(in crate::archive) fn set_retention(&self, retention: Retention) {
+        self.lock().retention = Some(retention);
+        self.wake.notify_one();
+    }
+
+    /// What retention was set to since it was last asked, if it was.
+    pub(super) fn take_retention(&self) -> Option<Retention> {
+        self.lock().retention.take()
+    }
+
     pub(super) fn current_base(&self) -> u64 {
         self.current_base.load(Acquire)
     }
@@ -106,18 +132,19 @@ impl Link {
         Arc::clone(&self.is_stopped)
     }
 
-    /// Sleeps for `pause`, or until a segment is sealed or upkeep is to end; whether one was sealed.
+    /// Sleeps for `pause`, or until there is something to look at or upkeep is to end; whether there is: a segment was
+    /// sealed, or retention was set.
     pub(super) fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
-        while !self.is_stopped() && !state.is_sealed {
+        while !self.is_stopped() && !state.is_sealed && state.retention.is_none() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        std::mem::take(&mut state.is_sealed)
+        std::mem::take(&mut state.is_sealed) || state.retention.is_some()
     }
 
     /// Makes the archive fail with `error`: nothing is acknowledged any more.

@@ -29,6 +29,7 @@ impl fmt::Display for Reason {
 impl Upkeep {
     /// Removes what has expired.
     pub(super) fn expire(&mut self) -> Result<(), StorageError> {
+        self.note_retention();
         while let Some((base, reason)) = self.expired()? {
             self.work(base);
             if self.link.is_stopped() {
@@ -39,6 +40,13 @@ impl Upkeep {
         let bytes = self.segments.known_bytes() + self.link.current_bytes();
         self.outlets.stats.segment_bytes.store(bytes, Relaxed);
         Ok(())
+    }
+
+    /// Goes by what was set while the archive runs.
+    pub(super) fn note_retention(&mut self) {
+        if let Some(retention) = self.link.take_retention() {
+            self.retention = retention;
+        }
     }
 
     /// Whether the segment being written has grown beyond what the size allows.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::archive::{Filter, History, Item};
+use crate::feed::Terms;
 use crate::wire::{Start, Subscribe, Subscribed, VERSION};
 
 /// How long one turn of a search may last.
@@ -36,14 +37,16 @@ async fn subscribe(
     input: &mut BytesMut,
     context: &Arc<Context>,
 ) -> Result<Subscription, Ended> {
-    let limit = context.config.subscribe_timeout;
+    let limit = context.terms().config.subscribe_timeout;
     let subscribe =
         tokio::time::timeout(limit, read_subscribe(socket, input)).await.unwrap_or_else(|_| {
             let text = format!("no complete SUBSCRIBE within {limit:?}");
             Err(WireError::new(ErrorCode::Idle, text).into())
         })?;
-    let selection = context.credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
-    let place = context.take_place()?;
+    // What is in force when it is all said: a token that has been withdrawn meanwhile opens nothing.
+    let Terms { config, credentials } = &*context.terms();
+    let selection = credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
+    let place = context.take_place(config.max_subscribers)?;
     let (follower, head_offset) = context.tail.subscribe(|| context.history.watermark());
     let start_offset = tokio::select! {
         // Whoever has said all it has to say may still hear why it is refused.
@@ -52,11 +55,11 @@ async fn subscribe(
         () = gone(socket) => return Err(Ended::Eof),
     };
     let mut greeting = BytesMut::new();
-    let heartbeat = context.config.heartbeat;
+    let heartbeat = config.heartbeat;
     Subscribed {
         version: VERSION,
         heartbeat_s: u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX),
-        max_message_bytes: u32::try_from(context.config.message_bytes_max).unwrap_or(u32::MAX),
+        max_message_bytes: u32::try_from(config.message_bytes_max).unwrap_or(u32::MAX),
         log_id: context.history.log_id(),
         start_offset,
         head_offset,
@@ -70,6 +73,7 @@ async fn subscribe(
         has_caught_up: subscribe.start == Start::Live,
         follower,
         heartbeat,
+        message_bytes_max: config.message_bytes_max,
         greeting,
         _place: place,
     })

@@ -14,9 +14,9 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
 use crate::frame::unix_now_ns;
-use crate::ingest::Context;
 use crate::ingest::registry::{Opened, Registry};
 use crate::ingest::stream::Speaker;
+use crate::ingest::{Context, IngestConfig};
 use crate::pipeline::router::RouterError;
 use crate::pipeline::{SessionId, SourceInfo, Stop};
 use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError};
@@ -25,6 +25,7 @@ use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError};
 pub(super) struct Greeting<'a> {
     pub(super) session_id: SessionId,
     pub(super) peer: SocketAddr,
+    pub(super) config: &'a Arc<IngestConfig>,
     pub(super) changed: &'a Arc<Notify>,
     pub(super) context: &'a Context,
     pub(super) registry: &'a Registry,
@@ -46,15 +47,16 @@ impl Greeting<'_> {
         mailbox: &mut Mailbox<Stop>,
     ) -> Result<Greeted, Ended> {
         let hello = self.await_hello(socket, input, mailbox).await?;
-        self.context.credentials.check(&hello.token, hello.stream.source_id)?;
+        // Those in force by now: a token that has been withdrawn since the connection came opens nothing.
+        self.context.terms().credentials.check(&hello.token, hello.stream.source_id)?;
         let speaker = Speaker {
             session_id: self.session_id,
             session: mailbox.address(),
             changed: Arc::clone(self.changed),
         };
-        let opened = self.registry.open(hello.clone(), speaker).await?;
+        let opened = self.registry.open(hello.clone(), speaker, Arc::clone(self.config)).await?;
         self.register(&opened, mailbox).await?;
-        let config = &self.context.config;
+        let config = self.config;
         let welcome = Welcome {
             version: VERSION,
             heartbeat_s: u16::try_from(hello.heartbeat(config.heartbeat).as_secs()).unwrap_or(u16::MAX),
@@ -75,7 +77,7 @@ impl Greeting<'_> {
         input: &mut Input,
         mailbox: &mut Mailbox<Stop>,
     ) -> Result<Hello, Ended> {
-        let limit = self.context.config.hello_timeout;
+        let limit = self.config.hello_timeout;
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             hello = timeout(limit, read_hello(socket, input)) => hello.unwrap_or_else(|_| {

@@ -149,3 +149,21 @@ fn what_was_recovered_is_where_a_stream_goes_on() {
     let (_, position) = stream.open(speaker, 7, 0, Instant::now()).unwrap();
     assert_eq!((position.accepted_next, position.durable_next), ([1, 2], [1, 2]));
 }
+
+#[test]
+fn fewer_streams_from_now_on_leave_those_that_are_known() {
+    let (table, now) = (table(), Instant::now());
+    for source_id in [1, 2] {
+        let stream = table.named(&key(source_id), queue).unwrap();
+        let (speaker, _mailbox) = speaker(1);
+        let (origin, _) = stream.open(speaker, 5, 10, now).unwrap();
+        stream.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
+    }
+    table.set_streams_max(1);
+    assert!(table.named(&key(1), queue).is_ok() && table.named(&key(2), queue).is_ok());
+    let error = table.named(&key(3), queue).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Limit);
+    assert!(error.text.contains("ingest.max_streams = 1 "), "{}", error.text);
+    table.set_streams_max(3);
+    assert!(table.named(&key(3), queue).is_ok());
+}

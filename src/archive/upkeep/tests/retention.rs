@@ -278,3 +278,26 @@ fn a_size_without_room_for_two_segments_is_refused() {
     };
     assert!(error.to_string().contains("at least 524288 are needed for two segments"), "{error}");
 }
+
+#[tokio::test]
+async fn a_limit_that_is_set_later_is_seen_at_once() {
+    let mut kept = Kept::new(Retention::default(), steps_none());
+    kept.fill(4, 0).await;
+    kept.tick();
+    // What was sealed so far is no news any more.
+    kept.upkeep.link.wait(Duration::ZERO);
+    kept.running.archive.tuning().set(&Config { retention: by_age(100), ..config() });
+    kept.clock.pass(Duration::from_secs(101));
+    // Upkeep would sleep for a day.
+    let has_news = kept.upkeep.link.wait(Duration::from_secs(86_400));
+    assert!(has_news);
+    kept.upkeep.tick(has_news);
+    assert_eq!(kept.segments().len(), 1, "only the one being written stays");
+    assert!(!kept.upkeep.link.wait(Duration::ZERO), "it was seen");
+
+    kept.running.archive.tuning().set(&Config { retention: Retention::default(), ..config() });
+    kept.fill(3, 0).await;
+    kept.tick();
+    assert_eq!(kept.segments().len(), 3, "and is no more");
+    kept.running.finish().await;
+}

@@ -1,0 +1,142 @@
+//! SIGHUP: reads the configuration again, and brings into force what can change while the daemon runs.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::log::LevelSwitch;
+use super::{ConfigArgs, run};
+use crate::config::{Change, Changed, Config, ConfigError, Loaded, Misfit, raise_open_file_limit};
+use crate::daemon::Settings;
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reloaded {
+    /// The new configuration is in force, up to keys that wait for a restart.
+    Applied {
+        /// Keys that have changed.
+        changed: usize,
+        /// Keys that wait.
+        waiting: usize,
+    },
+    /// It is not sound: nothing has changed.
+    Refused,
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied { changed, waiting: 0 } => write!(f, "{changed} keys have changed"),
+            Self::Applied { changed, waiting } => {
+                write!(f, "{changed} keys have changed, {waiting} wait for a restart")
+            }
+            Self::Refused => f.write_str("the configuration in force has not changed"),
+        }
+    }
+}
+
+/// All that a reload needs.
+pub(super) struct Reload {
+    /// Where the configuration was asked for at the start.
+    pub(super) args: ConfigArgs,
+    /// The file that the configuration in force was read from.
+    pub(super) file: Option<PathBuf>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) level: LevelSwitch,
+}
+
+impl Reload {
+    /// Reads the configuration again as at the start, and applies it or says what is wrong with it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropped before it returned, it has changed nothing.
+    pub(super) async fn reload(&mut self) -> Reloaded {
+        tracing::info!("SIGHUP: reading the configuration again");
+        let args = self.args.clone();
+        // Files may lie where reading takes its time; meanwhile this task must still hear of SIGTERM.
+        let outcome = match tokio::task::spawn_blocking(move || args.load()).await {
+            Ok(loaded) => self.take(loaded),
+            Err(panic) => Err(vec![format!("reading it panicked: {panic}")]),
+        };
+        outcome.unwrap_or_else(|problems| {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("SIGHUP: the configuration in force has not changed");
+            Reloaded::Refused
+        })
+    }
+
+    /// Applies what was read, or says what keeps it from being applied.
+    fn take(&mut self, loaded: Result<Loaded, ConfigError>) -> Result<Reloaded, Vec<String>> {
+        let loaded = loaded.map_err(|error| problems(&error))?;
+        if let (Some(file), None) = (&self.file, &loaded.file) {
+            let file = file.display();
+            return Err(vec![format!(
+                "{file} is not there any more, nor any other configuration: put it back, or stop the daemon to have the \
+                 defaults"
+            )]);
+        }
+        let live = self.settings.live();
+        let change = Change::new(live.at_start(), &live.current(), &loaded.config).map_err(misfit)?;
+        raise_open_file_limit(change.config.open_files_needed()).map_err(|error| vec![error.to_string()])?;
+        let Loaded { file, overrides, mut warnings, .. } = loaded;
+        let Change { config, changed, waiting, warnings: more } = change;
+        warnings.extend(more.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        for waiting in &waiting {
+            tracing::warn!("{waiting}");
+        }
+        let outcome = Reloaded::Applied { changed: changed.len(), waiting: waiting.len() };
+        let level = config.log.level;
+        let say = || {
+            let file = file.as_ref().map(|file| tracing::field::display(file.display()));
+            if changed.is_empty() {
+                tracing::info!(file, ?overrides, "configuration reloaded, nothing has changed");
+            } else {
+                let changed = changed.iter().map(Changed::to_string).collect::<Vec<_>>().join(", ");
+                tracing::info!(file, ?overrides, changed, "configuration reloaded");
+            }
+        };
+        reload_catalog(&config);
+        self.settings.apply(config);
+        // Said under whichever of the two levels says more.
+        self.level.set(level, say);
+        self.file = file;
+        Ok(outcome)
+    }
+}
+
+/// Where the orbital elements are read again, whether or not `catalog.file` has changed: what is in it may have.
+fn reload_catalog(config: &Config) {
+    run::note_unbuilt(config);
+}
+
+/// One line per problem.
+fn problems(error: &ConfigError) -> Vec<String> {
+    match error {
+        ConfigError::Read { .. } => vec![error.to_string()],
+        ConfigError::Invalid(problems) => {
+            problems.iter().map(|problem| one_line(&problem.to_string())).collect()
+        }
+    }
+}
+
+fn misfit(Misfit { problems, waiting }: Misfit) -> Vec<String> {
+    let keys: Vec<_> = waiting.iter().map(|waiting| waiting.key.as_str()).collect();
+    let keys = keys.join(", ");
+    let say = |problem: &crate::config::Problem| {
+        let what = one_line(&problem.what);
+        format!(
+            "{}: {what}; what is in the file fits only after a restart, which is needed for {keys}",
+            problem.key
+        )
+    };
+    problems.iter().map(say).collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
+}

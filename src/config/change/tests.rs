@@ -1,0 +1,185 @@
+//! Every key takes effect at once or is named as waiting, and what is in force fits together in between.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::config::Secret;
+use crate::config::tests::config;
+
+/// A value other than the default for each key, and whether it is in force at once.
+const OTHERS: [(&str, &str, bool); 34] = [
+    ("data_dir", "data_dir = \"elsewhere\"", false),
+    ("log.level", "log.level = \"debug\"", true),
+    ("log.format", "log.format = \"json\"", false),
+    ("ingest.listen", "ingest.listen = \"127.0.0.1:1\"", false),
+    ("ingest.max_connections", "ingest.max_connections = 3", true),
+    ("ingest.max_connections_per_address", "ingest.max_connections_per_address = 3", true),
+    ("ingest.hello_timeout", "ingest.hello_timeout = \"3s\"", true),
+    ("ingest.heartbeat", "ingest.heartbeat = \"3s\"", true),
+    ("ingest.max_message", "ingest.max_message = \"8 KiB\"", true),
+    ("ingest.routine_window", "ingest.routine_window = \"512 KiB\"", true),
+    ("ingest.emergency_window", "ingest.emergency_window = \"128 KiB\"", true),
+    ("ingest.memory_limit", "ingest.memory_limit = \"1 GiB\"", true),
+    ("ingest.max_streams", "ingest.max_streams = 3", true),
+    ("ingest.max_takeovers_per_minute", "ingest.max_takeovers_per_minute = 3", true),
+    ("ingest.tokens", "[[ingest.tokens]]\ntoken = \"hunter2\"", true),
+    ("pipeline.processor_capacity", "pipeline.processor_capacity = 3", false),
+    ("pipeline.broadcast_capacity", "pipeline.broadcast_capacity = 3", false),
+    ("pipeline.routine_max_delay", "pipeline.routine_max_delay = \"3s\"", false),
+    ("archive.commit_delay", "archive.commit_delay = \"3ms\"", true),
+    ("archive.segment_size", "archive.segment_size = \"128 MiB\"", false),
+    ("archive.reserve", "archive.reserve = \"128 MiB\"", false),
+    ("archive.retention_age", "archive.retention_age = \"3days\"", true),
+    ("archive.retention_size", "archive.retention_size = \"3 GiB\"", true),
+    ("archive.store_replays", "archive.store_replays = false", false),
+    ("archive.export", "archive.export = \"export\"", false),
+    ("archive.export_format", "archive.export_format = \"csv\"", false),
+    ("feed.listen", "feed.listen = \"127.0.0.1:1\"", false),
+    ("feed.max_subscribers", "feed.max_subscribers = 3", true),
+    ("feed.tokens", "[[feed.tokens]]\ntoken = \"hunter2\"", true),
+    ("http.listen", "http.listen = \"127.0.0.1:1\"", false),
+    ("http.token", "http.token = \"hunter2\"", true),
+    ("http.token_file", "", true),
+    ("catalog.file", "catalog.file = \"other.tle\"", true),
+    ("shutdown.deadline", "shutdown.deadline = \"3s\"", true),
+];
+
+fn change(in_force: &Config, found: &Config) -> Change {
+    Change::new(in_force, in_force, found).unwrap_or_else(|misfit| panic!("{misfit:?}"))
+}
+
+/// The keys that change at once, and those that wait.
+fn names(change: &Change) -> (Vec<&str>, Vec<&str>) {
+    let changed = change.changed.iter().map(|changed| changed.key.as_str()).collect();
+    (changed, change.waiting.iter().map(|waiting| waiting.key.as_str()).collect())
+}
+
+#[test]
+fn every_key_is_known_to_change_at_once_or_to_need_a_restart() {
+    let mut defaults = Config::default();
+    let mut known: Vec<String> = keys(&mut defaults).iter().map(Key::path).collect();
+    known.extend(TABLE_LISTS.iter().map(|(section, list)| path(section, list)));
+    let listed: Vec<&str> = EFFECTS.iter().map(|(key, _)| *key).collect();
+    for key in &known {
+        let times = listed.iter().filter(|listed| *listed == key).count();
+        assert_eq!(times, 1, "{key} stands {times} times in the list of effects");
+    }
+    assert_eq!(listed.len(), known.len(), "the list of effects has keys that the file does not have");
+}
+
+#[test]
+fn each_key_does_what_its_entry_says() {
+    let tried: Vec<&str> = OTHERS.iter().map(|(key, _, _)| *key).collect();
+    assert_eq!(tried, EFFECTS.map(|(key, _)| key), "each has its turn");
+    for (key, text, is_live) in OTHERS {
+        let (before, mut found) = (Config::default(), config(text));
+        if key == "http.token_file" {
+            found.http.token_file = Some("token".into());
+        }
+        let change = change(&before, &found);
+        let (changed, waiting) = names(&change);
+        if is_live {
+            assert_eq!((changed, waiting), (vec![key], vec![]));
+            assert_eq!(change.config, found, "{key} is in force");
+        } else {
+            assert_eq!((changed, waiting), (vec![], vec![key]));
+            assert_eq!(change.config, before, "{key} is not in force");
+        }
+    }
+}
+
+#[test]
+fn the_same_again_changes_nothing() {
+    let text = "http.token = \"hunter2\"\n[[ingest.tokens]]\ntoken = \"a\"\nsources = [1]";
+    let change = change(&config(text), &config(text));
+    assert_eq!(names(&change), (vec![], vec![]));
+}
+
+#[test]
+fn what_can_change_does_while_the_rest_waits() {
+    let text = "archive.segment_size = \"128 MiB\"\nlog.level = \"debug\"\ningest.hello_timeout = \"3s\"";
+    let change = change(&Config::default(), &config(text));
+    let changed: Vec<_> = change.changed.iter().map(ToString::to_string).collect();
+    assert_eq!(changed, ["log.level (info -> debug)", "ingest.hello_timeout (5s -> 3s)"]);
+    let waiting: Vec<_> = change.waiting.iter().map(ToString::to_string).collect();
+    let said = "needs a restart: archive.segment_size (256 MiB in force, 128 MiB in the file): the log that is being \
+                written is laid out by it";
+    assert_eq!(waiting, [said]);
+    assert_eq!(change.config, config("log.level = \"debug\"\ningest.hello_timeout = \"3s\""));
+}
+
+#[test]
+fn absent_and_empty_values_have_a_name() {
+    let before = config("archive.export = \"export\"\narchive.retention_age = \"3days\"");
+    let change = change(&before, &Config::default());
+    assert_eq!(change.changed[0].to_string(), "archive.retention_age (3days -> not set)");
+    assert!(change.waiting[0].to_string().contains("(export in force, \"\" in the file)"), "{change:?}");
+}
+
+#[test]
+fn credentials_are_counted_and_never_shown() {
+    let tokens = |list: &[(&str, &str)]| {
+        let entry = |(token, sources): &(&str, &str)| {
+            format!("[[ingest.tokens]]\ntoken = \"hunter-{token}\"\nsources = [{sources}]\n")
+        };
+        config(&list.iter().map(entry).collect::<String>())
+    };
+    let before = tokens(&[("a", "1"), ("b", "2"), ("c", "")]);
+    for (after, said) in [
+        (vec![("a", "1"), ("b", "2"), ("c", ""), ("d", "")], "1 added"),
+        (vec![("a", "1"), ("c", "")], "1 removed"),
+        (vec![("a", "1"), ("b", "2, 3"), ("c", "")], "1 with other sources"),
+        (vec![("d", "1"), ("e", "1"), ("b", ""), ("c", "")], "2 added, 1 removed, 1 with other sources"),
+        (vec![("b", "2"), ("a", "1"), ("c", "")], "the same, written otherwise"),
+        (vec![], "3 removed"),
+    ] {
+        let change = change(&before, &tokens(&after));
+        assert_eq!(change.changed[0].to_string(), format!("ingest.tokens ({said})"));
+        assert!(!format!("{change:?}").contains("hunter"), "{change:?}");
+    }
+    let change = change(&config("http.token = \"hunter2\""), &config("http.token = \"hunter3\""));
+    assert_eq!(change.changed[0].to_string(), "http.token (another)");
+    assert_eq!(change.config.http.token, Secret::new("hunter3").ok());
+}
+
+/// Blocks, reserve and positions are measured once.
+#[test]
+fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
+    let text = |message: &str, streams: u32| {
+        config(&format!("ingest.max_message = \"{message}\"\ningest.max_streams = {streams}"))
+    };
+    let start = text("64 KiB", 100);
+    let lower = Change::new(&start, &start, &text("8 KiB", 10)).unwrap().config;
+    assert_eq!((lower.ingest.max_message, lower.ingest.max_streams.get()), (8 << 10, 10));
+    let back = Change::new(&start, &lower, &start).unwrap();
+    assert_eq!(back.config, start);
+    let beyond = Change::new(&start, &lower, &text("65 KiB", 101)).unwrap();
+    assert_eq!(names(&beyond), (vec![], vec!["ingest.max_message", "ingest.max_streams"]));
+    assert_eq!(beyond.config, lower, "what was in force stays");
+}
+
+/// Each of these files is sound, and would open a door or break a bound if only a part of it were taken.
+#[test]
+fn what_fits_only_after_a_restart_is_refused_as_a_whole() {
+    let open = "ingest.listen = \"0.0.0.0:7480\"\n[[ingest.tokens]]\ntoken = \"hunter2\"";
+    let more = "pipeline.broadcast_capacity = 8\ningest.max_connections = 300\nlog.level = \"debug\"";
+    let retention = "archive.segment_size = \"64 MiB\"\narchive.retention_size = \"256 MiB\"";
+    for (before, after, culprit, waits) in [
+        (open, "ingest.listen = \"127.0.0.1:7480\"", "ingest.listen", "ingest.listen"),
+        ("", more, "ingest.memory_limit", "pipeline.broadcast_capacity"),
+        ("", retention, "archive.retention_size", "archive.segment_size"),
+    ] {
+        let (before, after) = (config(before), config(after));
+        let misfit = Change::new(&before, &before, &after).unwrap_err();
+        assert_eq!(misfit.problems[0].key, culprit, "{misfit:?}");
+        assert!(misfit.waiting.iter().any(|waiting| waiting.key == waits), "{misfit:?}");
+    }
+}
+
+#[test]
+fn what_was_said_of_the_file_is_said_of_the_whole_as_well() {
+    let before = config("http.listen = \"0.0.0.0:7482\"\nhttp.token = \"hunter2\"");
+    let change = change(&before, &Config::default());
+    let listened: BTreeSet<_> = change.warnings.iter().filter(|said| said.contains("0.0.0.0:7482")).collect();
+    assert_eq!(listened.len(), 1, "the address in force is open now: {:?}", change.warnings);
+}

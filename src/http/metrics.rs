@@ -1,0 +1,366 @@
+//! `/metrics`, in OpenMetrics for who accepts it and in the older text format for all others: the same numbers as `/api/v1/stats` and `/api/v1/sources`, taken at one moment.
+//!
+//! received = archived + not stored + duplicates + rejected + in flight holds in every answer. The number of series is
+//! bounded: [`SOURCES_MAX`] streams have series of their own, and connections without an epoch have none.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::extract;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::State;
+use super::answer::{ApiError, aside};
+use crate::frame::ANONYMOUS_EPOCH_MIN;
+use crate::histogram::Counts;
+use crate::observe::View;
+use crate::observe::report::{Source, SourceLane, Stats};
+
+/// Streams that have series of their own; those first in order of source, kind and station.
+pub const SOURCES_MAX: usize = 1_000;
+/// What every name begins with.
+const PREFIX: &str = "telemetry_aggregator";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// `[emergency, routine]`.
+const LANES: [&str; 2] = ["emergency", "routine"];
+
+pub(super) async fn metrics(
+    extract::State(state): extract::State<Arc<State>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let registered = state.view.registered().await;
+    let view = Arc::clone(&state.view);
+    let text = aside(move || {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(Scrape::new(&view, view.sources(&registered))));
+        let mut text = String::new();
+        text::encode(&mut text, &registry).map(|()| text)
+    })
+    .await?;
+    let text = text.map_err(|_| ApiError::unavailable("the metrics cannot be put into text"))?;
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let (content_type, text) =
+        if accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text")) {
+            (OPENMETRICS, text)
+        } else {
+            (CLASSIC, classic(&text))
+        };
+    Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text).into_response())
+}
+
+/// In the format from before OpenMetrics: it names counters by their samples, and knows neither info, units nor an end.
+fn classic(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let mut families = HashMap::new();
+    for line in openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        families.extend(line.split_once(' '));
+    }
+    for line in openmetrics.lines() {
+        let Some(comment) = line.strip_prefix("# ") else {
+            text.extend([line, "\n"]);
+            continue;
+        };
+        let mut words = comment.splitn(3, ' ');
+        let (Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest)) =
+            (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let (suffix, kind) = match families.get(name) {
+            Some(&"counter") => ("_total", "counter"),
+            Some(&"info") => ("_info", "gauge"),
+            kind => ("", kind.copied().unwrap_or("untyped")),
+        };
+        let rest = if word == "TYPE" { kind } else { rest };
+        text.extend(["# ", word, " ", name, suffix, " ", rest, "\n"]);
+    }
+    text
+}
+
+/// One moment.
+#[derive(Debug)]
+struct Scrape {
+    stats: Stats,
+    sources: Vec<Source>,
+    ack: [Counts; 2],
+    sync: Counts,
+    restarts: Vec<(String, u64)>,
+}
+
+impl Scrape {
+    fn new(view: &View, sources: Vec<Source>) -> Self {
+        let restarts = view.restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
+        Self {
+            stats: view.stats(),
+            sources,
+            ack: view.latencies.snapshot(),
+            sync: view.archive_stats.sync_times.snapshot(),
+            restarts: restarts.collect(),
+        }
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        self.daemon(&mut out)?;
+        self.frames(&mut out)?;
+        self.archive(&mut out)?;
+        self.connections(&mut out)?;
+        self.streams(&mut out)
+    }
+}
+
+impl Scrape {
+    fn daemon(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Stats { version, unready, state, started_ms, process, .. } = &self.stats;
+        out.info("build", "Of this program", &[("version", version.as_str())])?;
+        out.gauge(
+            "ready",
+            "1 while everything offered is taken in, as /readyz has it",
+            None,
+            unready.is_empty() as u64,
+        )?;
+        out.gauge("draining", "1 from the signal to end on", None, (state == "draining") as u64)?;
+        let started = *started_ms as f64 / 1e3;
+        out.gauge("start_time", "When the daemon started, unix time", Some(&Unit::Seconds), started)?;
+        out.gauge("memory", "Resident memory", Some(&Unit::Bytes), process.memory_bytes)?;
+        let limit = process.memory_limit_bytes;
+        out.gauge(
+            "memory_limit",
+            "What all limits may come to, ingest.memory_limit",
+            Some(&Unit::Bytes),
+            limit,
+        )?;
+        out.gauge("open_files", "Files and sockets open", None, process.open_files)?;
+        let restarts = self.restarts.iter().map(|(name, count)| ([("part", name.as_str())], *count));
+        out.counters("restarts", "Parts begun anew after a failure", None, restarts)
+    }
+
+    fn frames(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Stats { frames, lanes, missing, .. } = &self.stats;
+        out.counter("frames_received", "Frames read from sockets", None, frames.received)?;
+        out.counter("frames_archived", "Frames synced to disk", None, frames.archived)?;
+        out.counter(
+            "frames_not_stored",
+            "Replayed frames that passed and are not kept",
+            None,
+            frames.not_stored,
+        )?;
+        out.counter(
+            "frames_duplicate",
+            "Frames dropped because they had been accepted before",
+            None,
+            frames.duplicates,
+        )?;
+        let rejected =
+            frames.rejected_by.iter().map(|(reason, count)| ([("reason", reason.as_str())], *count));
+        out.counters("frames_rejected", "Frames refused, by the code the peer got", None, rejected)?;
+        out.gauge("frames_in_flight", "Frames received and not settled", None, frames.in_flight)?;
+        out.gauge("sequences_missing", "Sequences of current epochs that have not come", None, *missing)?;
+        let both = [&lanes.emergency, &lanes.routine];
+        let by_lane = |value: fn(&crate::observe::report::LaneStats) -> u64| {
+            LANES.into_iter().zip(both).map(move |(name, lane)| ([("lane", name)], value(lane)))
+        };
+        out.counters("frames_accepted", "Frames handed to the pipeline", None, by_lane(|lane| lane.frames))?;
+        let bytes = by_lane(|lane| lane.payload_bytes);
+        out.counters("payload_accepted", "Payloads of the frames accepted", Some(&Unit::Bytes), bytes)?;
+        let sum = |value: fn(&SourceLane) -> u64| {
+            let sum = |lane: usize| self.sources.iter().map(|source| value(source.both()[lane])).sum::<u64>();
+            [0, 1].map(|lane| ([("lane", LANES[lane])], sum(lane)))
+        };
+        let queued = sum(|lane| lane.queued_frames as u64);
+        out.gauges("queued_frames", "Frames that wait for the processor", None, queued)?;
+        let used = sum(|lane| lane.credit_used_bytes);
+        out.gauges("credit_used", "Credit that the frames waiting use", Some(&Unit::Bytes), used)?;
+        let ack = [0, 1].map(|lane| ([("lane", LANES[lane])], &self.ack[lane]));
+        out.histograms("ack_latency", "From the socket to stable storage, when the ACK is due", ack)
+    }
+
+    fn archive(&self, out: &mut Out<'_>) -> fmt::Result {
+        let archive = &self.stats.archive;
+        let states = ["ok", "degraded", "failed"];
+        let states = states.map(|state| ([("status", state)], (archive.status == state) as u64));
+        out.gauges("archive_status", "1 for the status the archive has", None, states)?;
+        out.gauge("archive_first_offset", "Offset of the oldest frame kept", None, archive.first_offset)?;
+        out.gauge(
+            "archive_next_offset",
+            "Offset behind the newest durable frame",
+            None,
+            archive.next_offset,
+        )?;
+        out.gauge("archive_segments", "Segments kept", None, archive.segments)?;
+        let bytes = Some(&Unit::Bytes);
+        out.gauge(
+            "archive_size",
+            "What segments take, allocated ahead included",
+            bytes,
+            archive.segment_bytes,
+        )?;
+        out.counter("archive_written", "Blocks written", bytes, archive.written_bytes)?;
+        out.counter("archive_commits", "Blocks written and synced", None, archive.commits)?;
+        out.counter("archive_expired_frames", "Frames removed by retention", None, archive.expired_frames)?;
+        let failing = archive.upkeep_failing;
+        out.gauge("archive_upkeep_failing", "Segments whose upkeep failed last time", None, failing)?;
+        out.gauge("disk_free", "Free on the disk of the archive", bytes, archive.disk_free_bytes)?;
+        out.gauge("disk_size", "Size of the disk of the archive", bytes, archive.disk_bytes)?;
+        out.histogram("archive_sync", "Syncs of the archive", &self.sync)
+    }
+
+    fn connections(&self, out: &mut Out<'_>) -> fmt::Result {
+        let connections = &self.stats.connections;
+        out.gauge("sources_connected", "Sources connected", None, connections.sources as u64)?;
+        let max = connections.sources_max as u64;
+        out.gauge("sources_connected_max", "Sources that may connect, ingest.max_connections", None, max)?;
+        out.gauge("subscribers", "Subscribers of the feed", None, connections.subscribers as u64)?;
+        let max = connections.subscribers_max as u64;
+        out.gauge("subscribers_max", "Subscribers there may be, feed.max_subscribers", None, max)?;
+        let lags = self.stats.subscribers.iter();
+        let lags = lags.map(|one| ([("session", one.session.to_string())], one.lag_frames));
+        out.gauges("subscriber_lag_frames", "Durable frames a subscriber has not been given yet", None, lags)
+    }
+
+    fn streams(&self, out: &mut Out<'_>) -> fmt::Result {
+        let named = || self.sources.iter().filter(|source| source.epoch < ANONYMOUS_EPOCH_MIN);
+        let told = || named().take(SOURCES_MAX);
+        let untold = self.sources.len() - told().count();
+        out.gauge("sources_untold", "Streams without series of their own", None, untold as u64)?;
+        let each = |value: fn(&Source) -> u64| told().map(move |source| (source.labels(), value(source)));
+        let lanes = |value: fn(&SourceLane) -> u64| {
+            told().flat_map(move |source| {
+                [0, 1].map(|lane| (source.lane_labels(LANES[lane]), value(source.both()[lane])))
+            })
+        };
+        let is_connected = |source: &Source| u64::from(source.session.is_some());
+        out.gauges(
+            "source_connected",
+            "1 while a connection speaks for the stream",
+            None,
+            each(is_connected),
+        )?;
+        out.counters("source_frames", "Frames accepted", None, lanes(|lane| lane.frames))?;
+        let bytes = Some(&Unit::Bytes);
+        out.counters("source_payload", "Payloads accepted", bytes, lanes(|lane| lane.payload_bytes))?;
+        out.counters("source_archived_frames", "Frames synced", None, each(|source| source.frames.archived))?;
+        let duplicates = each(|source| source.frames.duplicates);
+        out.counters("source_duplicate_frames", "Frames dropped as accepted before", None, duplicates)?;
+        out.counters(
+            "source_rejected_frames",
+            "Frames refused",
+            None,
+            each(|source| source.frames.rejected),
+        )?;
+        let missing = each(|source| source.missing);
+        out.gauges("source_sequences_missing", "Sequences of the epoch that have not come", None, missing)?;
+        let used = lanes(|lane| lane.credit_used_bytes);
+        out.gauges("source_credit_used", "Credit that frames waiting use", bytes, used)?;
+        let seconds = Some(&Unit::Seconds);
+        let seen = told().filter_map(|source| Some((source.labels(), source.last_frame_ms? as f64 / 1e3)));
+        out.gauges("source_last_frame", "When the newest frame was read, unix time", seconds, seen)
+    }
+}
+
+impl Source {
+    fn both(&self) -> [&SourceLane; 2] {
+        [&self.lanes.emergency, &self.lanes.routine]
+    }
+
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        let Self { source_id, kind, station, .. } = self;
+        vec![("source", source_id.to_string()), ("kind", kind.clone()), ("station", station.clone())]
+    }
+
+    fn lane_labels(&self, lane: &str) -> Vec<(&'static str, String)> {
+        let mut labels = self.labels();
+        labels.push(("lane", lane.to_owned()));
+        labels
+    }
+}
+
+/// Families of metrics, written one after the other.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+/// Where an exemplar would be.
+const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
+
+/// A gauge's value: a count, or a time.
+trait Value: prometheus_client::encoding::EncodeGaugeValue {}
+impl Value for u64 {}
+impl Value for f64 {}
+
+impl Out<'_> {
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&labels)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, unit, MetricType::Counter)?.encode_counter(&value, NO_EXEMPLAR)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: impl Value) -> fmt::Result {
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, counts: &Counts) -> fmt::Result {
+        let family = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        encode_histogram(family, counts)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        values.into_iter().try_for_each(|(labels, value)| {
+            family.encode_family(&labels)?.encode_counter(&value, NO_EXEMPLAR)
+        })
+    }
+
+    fn gauges<L: EncodeLabelSet, V: Value>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        values.into_iter().try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+    }
+
+    /// In seconds.
+    fn histograms<'c, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, &'c Counts)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        values
+            .into_iter()
+            .try_for_each(|(labels, counts)| encode_histogram(family.encode_family(&labels)?, counts))
+    }
+}
+
+fn encode_histogram(mut metric: MetricEncoder<'_>, counts: &Counts) -> fmt::Result {
+    let mut below = 0;
+    let mut buckets = Vec::new();
+    for (end, seen) in counts.octaves() {
+        // The encoder adds them up by itself.
+        buckets.push((end.as_secs_f64(), seen - below));
+        below = seen;
+    }
+    buckets.push((f64::INFINITY, counts.count() - below));
+    metric.encode_histogram::<NoLabelSet>(counts.sum_ns as f64 / 1e9, counts.count(), &buckets, None)
+}

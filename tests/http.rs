@@ -1,0 +1,320 @@
+//! Health, API, events and metrics of the real daemon, over plain sockets.
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use support::http::{get, get_json, open, request};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, code, not_tested};
+
+/// Asks until `is_met`: what is shown follows what happens by a second at most.
+fn wait(daemon: &Daemon, path: &str, is_met: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        let found = get_json(daemon.http(), path);
+        if is_met(&found) {
+            return found;
+        }
+        assert!(started.elapsed() < LIMIT, "{path} stays {found:#}");
+    }
+}
+
+#[test]
+fn stats_and_sources_tell_what_was_sent() {
+    let daemon = Daemon::start("");
+    let hello = Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) };
+    let (mut client, _) = Client::open(daemon.address(), &hello);
+    client.deliver(ROUTINE, 0, b"0123456789");
+    client.deliver(ROUTINE, 1, b"0123456789");
+    client.deliver(ROUTINE, 5, b"01234");
+    client.deliver(EMERGENCY, 6, b"SAFE_MODE\x00\x01");
+    let stats = get_json(daemon.http(), "/api/v1/stats");
+    let frames = &stats["frames"];
+    let settled = ["archived", "not_stored", "duplicates", "rejected", "in_flight"];
+    let sum: u64 = settled.iter().map(|name| frames[name].as_u64().unwrap()).sum();
+    assert_eq!((frames["received"].as_u64(), sum), (Some(4), 4), "{stats:#}");
+    assert_eq!(stats["lanes"]["routine"]["payload_bytes"], 25);
+    assert_eq!(stats["archive"]["next_offset"], 4);
+    assert_eq!(stats["connections"]["sources"], 1);
+    assert_eq!(stats["emergencies"][0]["label"], "SAFE_MODE");
+    assert_eq!(stats["emergencies"][0]["station"], "KIRUNA");
+    // 2, 3 and 4 have not come.
+    assert_eq!(stats["missing"], 3);
+    let sources = get_json(daemon.http(), "/api/v1/sources");
+    assert_eq!(sources["total"], 1);
+    let source = &sources["sources"][0];
+    for (name, value) in
+        [("source_id", json!(7)), ("station", json!("KIRUNA")), ("state", json!("connected"))]
+    {
+        assert_eq!(source[name], value, "{source:#}");
+    }
+    assert_eq!(source["lanes"]["routine"]["accepted_next"], 6);
+    assert_eq!(source["lanes"]["routine"]["durable_next"], 6);
+    assert!(source["lanes"]["emergency"]["ack_latency_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(source["peer"], client.socket().local_addr().unwrap().to_string());
+    client.bye([7, 6]);
+    let gone = wait(&daemon, "/api/v1/sources", |found| found["sources"][0]["state"] == "offline");
+    assert_eq!(gone["sources"][0]["session"], Value::Null);
+    assert_eq!(get_json(daemon.http(), "/api/v1/sources?state=connected")["total"], 0);
+    wait(&daemon, "/api/v1/stats", |found| found["archive"]["disk_free_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn rates_follow_what_comes_in() {
+    let daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let mut sequence = 0;
+    let started = Instant::now();
+    loop {
+        client.deliver(ROUTINE, sequence, &[7; 100]);
+        sequence += 1;
+        let rate =
+            get_json(daemon.http(), "/api/v1/stats")["lanes"]["routine"]["frames_per_s"].as_f64().unwrap();
+        if rate > 0.0 {
+            break;
+        }
+        assert!(started.elapsed() < LIMIT, "no rate after {sequence} frames");
+    }
+    wait(&daemon, "/api/v1/stats", |found| found["lanes"]["routine"]["ack_latency"]["p99_ms"].is_number());
+    wait(&daemon, "/api/v1/stats", |found| found["lanes"]["routine"]["frames_per_s"] == 0.0);
+}
+
+#[test]
+fn a_source_removed_is_told_so_and_may_come_back() {
+    let daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(3));
+    client.deliver(ROUTINE, 0, b"kept");
+    let session = get_json(daemon.http(), "/api/v1/sources")["sources"][0]["session"].as_u64().unwrap();
+    let path = format!("/api/v1/sources/{session}");
+    for (header, value) in [("Origin", "http://evil.example"), ("Host", "evil.example")] {
+        let refused = request(daemon.http(), "DELETE", &path, &[(header, value)], b"");
+        assert_eq!(refused.status, 403, "{}", refused.text());
+        assert!(refused.json()["reason"].as_str().unwrap().contains("evil.example"));
+    }
+    assert_eq!(request(daemon.http(), "DELETE", &path, &[], b"").status, 204);
+    client.expect_error(code::REMOVED);
+    let unknown = wait_gone(&daemon, &path);
+    assert_eq!(unknown["error"], "not_found");
+    let (_again, welcome) = Client::open(daemon.address(), &Hello::new(3));
+    assert_eq!(welcome.resume_next[ROUTINE], 1);
+}
+
+/// Deletes again until the session is known to be gone.
+fn wait_gone(daemon: &Daemon, path: &str) -> Value {
+    let started = Instant::now();
+    loop {
+        let answer = request(daemon.http(), "DELETE", path, &[], b"");
+        if answer.status == 404 {
+            return answer.json();
+        }
+        assert!(started.elapsed() < LIMIT, "{path} stays");
+    }
+}
+
+#[test]
+fn with_a_token_changes_and_payloads_need_it() {
+    let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
+    let asked = |method, path, token: &str| {
+        request(daemon.http(), method, path, &[("Authorization", &format!("Bearer {token}"))], b"").status
+    };
+    for (method, path, with_token) in [("DELETE", "/api/v1/sources/9", 404), ("GET", "/api/v1/frames", 200)] {
+        assert_eq!(request(daemon.http(), method, path, &[], b"").status, 401);
+        assert_eq!(asked(method, path, "let me"), 401);
+        assert_eq!(asked(method, path, "let me in"), with_token);
+    }
+    assert_eq!(get(daemon.http(), "/api/v1/stats").status, 200);
+    assert_eq!(get(daemon.http(), "/metrics").status, 200);
+}
+
+#[test]
+fn frames_come_in_pages_as_they_are_archived() {
+    let mut daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let (mut other, _) = Client::open(daemon.address(), &Hello::new(2));
+    for sequence in 0..25 {
+        client.deliver(ROUTINE, sequence, format!("routine {sequence}").as_bytes());
+        other.deliver(EMERGENCY, sequence, b"emergency");
+    }
+    let all = pages(&daemon, "limit=7");
+    assert_eq!(all.len(), 50);
+    assert!(all.iter().enumerate().all(|(offset, frame)| frame["offset"] == offset));
+    assert_eq!(pages(&daemon, "limit=7&source=1").len(), 25);
+    assert_eq!(pages(&daemon, "limit=50&priority=emergency&from=10&to=20").len(), 5);
+    let received_ms = all[30]["received_ns"].as_i64().unwrap() / 1_000_000;
+    let late = pages(&daemon, &format!("from_ms={received_ms}"));
+    assert!(late.iter().any(|frame| frame["offset"] == 30) && late.len() < 50);
+    for bad in ["limit=0", "limit=5000", "priority=high", "source=x", "from=-1", "frm=1", "kind=dead"] {
+        let answer = get(daemon.http(), &format!("/api/v1/frames?{bad}"));
+        assert_eq!(answer.status, 400, "{bad}: {}", answer.text());
+        assert_eq!(answer.json()["error"], "bad_request");
+    }
+    daemon.stop();
+    for (frame, archived) in all.iter().zip(daemon.archived()) {
+        assert_eq!(frame["sequence"], archived.sequence);
+        assert_eq!(frame["source_id"], archived.source_id);
+    }
+}
+
+fn pages(daemon: &Daemon, query: &str) -> Vec<Value> {
+    let (mut frames, mut from) = (Vec::new(), None);
+    loop {
+        let query = match from {
+            None => query.to_owned(),
+            Some(from) => {
+                let kept: Vec<&str> = query.split('&').filter(|part| !part.starts_with("from=")).collect();
+                format!("{}&from={from}", kept.join("&"))
+            }
+        };
+        let page = get_json(daemon.http(), &format!("/api/v1/frames?{query}"));
+        assert_eq!(page["gaps"], json!([]));
+        frames.extend(page["frames"].as_array().unwrap().iter().cloned());
+        match page["next"].as_u64() {
+            Some(next) => from = Some(next),
+            None => return frames,
+        }
+    }
+}
+
+#[test]
+fn events_tell_everything_once_and_then_what_changes() {
+    let daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let (_quiet, _) = Client::open(daemon.address(), &Hello::new(2));
+    let mut events = open(daemon.http(), "GET", "/api/v1/stream", &[], b"");
+    assert_eq!(events.head().0, 200);
+    assert_eq!(events.event().0, "stats");
+    let (name, all) = events.event();
+    assert_eq!((name.as_str(), all["total"].as_u64()), ("sources", Some(2)));
+    client.deliver(ROUTINE, 0, b"news");
+    let changed = loop {
+        let (name, data) = events.event();
+        if name == "changes" && data["sources"] != json!([]) {
+            break data;
+        }
+    };
+    let ids: Vec<_> =
+        changed["sources"].as_array().unwrap().iter().map(|source| &source["source_id"]).collect();
+    assert_eq!(ids, [1]);
+    // A new stream makes the set another one.
+    let (_third, _) = Client::open(daemon.address(), &Hello::new(3));
+    loop {
+        let (name, data) = events.event();
+        if name == "sources" && data["total"] == 3 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
+    let daemon = Daemon::start("");
+    let mut streams: Vec<_> =
+        (0..500).map(|_| open(daemon.http(), "GET", "/api/v1/stream", &[], b"")).collect();
+    let heads: Vec<u16> = streams.iter_mut().map(|stream| stream.head().0).collect();
+    let count = |status| heads.iter().filter(|head| **head == status).count();
+    assert_eq!((count(200), count(503)), (128, 372));
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    for sequence in 0..100 {
+        client.deliver(ROUTINE, sequence, &[1; 500]);
+    }
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["frames"]["archived"], 100);
+    drop(streams);
+    let started = Instant::now();
+    while open(daemon.http(), "GET", "/api/v1/stream", &[], b"").head().0 != 200 {
+        assert!(started.elapsed() < LIMIT, "the places are never free again");
+    }
+}
+
+#[test]
+fn readiness_says_why_not_during_a_drain() {
+    let daemon = Daemon::start("");
+    assert_eq!(get_json(daemon.http(), "/readyz"), json!({ "ready": true, "reasons": [] }));
+    assert_eq!(get_json(daemon.http(), "/healthz")["status"], "ok");
+    // A client that says nothing keeps the drain waiting for a while.
+    let (_silent, _) = Client::open(daemon.address(), &Hello::new(1));
+    daemon.signal(Signal::TERM);
+    let started = Instant::now();
+    let answer = loop {
+        let answer = get(daemon.http(), "/readyz");
+        if answer.status == 503 {
+            break answer.json();
+        }
+        assert!(started.elapsed() < LIMIT, "ready for ever");
+    };
+    assert!(answer["reasons"][0].as_str().unwrap().starts_with("draining"), "{answer}");
+}
+
+#[test]
+fn unknown_paths_and_methods_are_named() {
+    let daemon = Daemon::start("");
+    for (method, path, status) in
+        [("GET", "/nothing", 404), ("POST", "/api/v1/stats", 405), ("PUT", "/healthz", 405)]
+    {
+        let answer = request(daemon.http(), method, path, &[], b"");
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(answer.json()["reason"].as_str().unwrap().contains(path));
+    }
+}
+
+/// Values by name and labels.
+fn samples(text: &str) -> HashMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn metrics_agree_with_the_api_and_balance() {
+    let daemon = Daemon::start("");
+    let (mut client, _) =
+        Client::open(daemon.address(), &Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) });
+    for sequence in 0..10 {
+        client.deliver(ROUTINE, sequence, b"payload");
+    }
+    client.deliver(EMERGENCY, 0, b"SAFE_MODE");
+    let accept = [("Accept", "application/openmetrics-text; version=1.0.0,text/plain;q=0.5")];
+    let answer = request(daemon.http(), "GET", "/metrics", &accept, b"");
+    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(answer.text().ends_with("# EOF\n"));
+    let found = samples(&answer.text());
+    let value = |name: &str| found[&format!("telemetry_aggregator_{name}")];
+    assert_eq!(value("frames_received_total"), 11.0);
+    let settled =
+        ["frames_archived_total", "frames_not_stored_total", "frames_duplicate_total", "frames_in_flight"];
+    assert_eq!(settled.iter().map(|name| value(name)).sum::<f64>(), 11.0);
+    assert_eq!(value("frames_accepted_total{lane=\"emergency\"}"), 1.0);
+    assert_eq!(value("ack_latency_seconds_count{lane=\"routine\"}"), 10.0);
+    assert_eq!(value("ack_latency_seconds_bucket{le=\"+Inf\",lane=\"routine\"}"), 10.0);
+    let labels = "source=\"7\",kind=\"live\",station=\"KIRUNA\"";
+    assert_eq!(value(&format!("source_frames_total{{{labels},lane=\"routine\"}}")), 10.0);
+    assert_eq!(value(&format!("source_connected{{{labels}}}")), 1.0);
+    let archive = &get_json(daemon.http(), "/api/v1/stats")["archive"];
+    assert_eq!(Some(value("archive_next_offset")), archive["next_offset"].as_f64());
+    assert_eq!(Some(value("archive_commits_total")), archive["commits"].as_f64());
+    let classic = get(daemon.http(), "/metrics");
+    assert!(classic.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let names = |text: &str| samples(text).into_keys().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(names(&classic.text()), names(&answer.text()));
+    check_with_promtool(&classic.text());
+}
+
+/// What Prometheus itself has to say of the metrics.
+fn check_with_promtool(text: &str) {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        return not_tested(format_args!("the metrics with promtool: Debian's prometheus is not installed"));
+    };
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,115 @@
+//! A plain HTTP/1.1 client: one request, one connection.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use super::LIMIT;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+}
+
+/// The answer to `method` at `path` with `headers` beside Host; `Host` among them replaces it.
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let mut stream = open(address, method, path, headers, body);
+    let (status, headers) = stream.head();
+    let mut body = Vec::new();
+    stream.0.read_to_end(&mut body).expect("the body");
+    Answer { status, headers, body }
+}
+
+/// [`request`] with GET and nothing more.
+pub fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, "GET", path, &[], b"")
+}
+
+/// GET that must succeed, as JSON.
+#[track_caller]
+pub fn get_json(address: SocketAddr, path: &str) -> Value {
+    let answer = get(address, path);
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()
+}
+
+/// An answer that goes on.
+pub struct Stream(BufReader<TcpStream>);
+
+/// Sends a request and reads nothing.
+pub fn open(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Stream {
+    let mut socket = TcpStream::connect_timeout(&address, LIMIT).expect("HTTP cannot be connected to");
+    socket.set_read_timeout(Some(LIMIT)).expect("a read timeout");
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head.push_str(&format!("Host: {address}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    socket.write_all(&[head.as_bytes(), body].concat()).expect("the request");
+    Stream(BufReader::new(socket))
+}
+
+impl Stream {
+    /// Status and headers, names in lower case.
+    pub fn head(&mut self) -> (u16, Vec<(String, String)>) {
+        let status = self.line();
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(": ") else { break };
+            headers.push((name.to_lowercase(), value.to_owned()));
+        }
+        (status.expect("a status"), headers)
+    }
+
+    /// The next server-sent event: its name and its data. Chunk sizes, if any, are passed over.
+    pub fn event(&mut self) -> (String, Value) {
+        let mut name = String::new();
+        loop {
+            let line = self.line();
+            if let Some(event) = line.strip_prefix("event: ") {
+                name = event.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return (name, serde_json::from_str(data).expect("JSON in an event"));
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let count = self.0.read_line(&mut line).expect("a line");
+        assert!(count > 0, "the answer ended");
+        line.trim_end().to_owned()
+    }
+}
