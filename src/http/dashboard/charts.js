@@ -174,6 +174,12 @@ class Chart {
     context.fillStyle = colors("muted");
     context.textBaseline = "top";
     context.textAlign = "center";
+    context.strokeStyle = colors("axis");
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(frame.left, Math.round(bottom) + 0.5);
+    context.lineTo(frame.right, Math.round(bottom) + 0.5);
+    context.stroke();
     const isNarrow = frame.right - frame.left < em * 24;
     const step = isNarrow ? GRID_MS * 2 : GRID_MS;
     for (let ms = Math.ceil((frame.end - SPAN_MS) / step) * step; ms <= frame.end; ms += step) {

@@ -64,7 +64,7 @@ export class Details {
   streamFacts(source) {
     const now = this.model.stats.time_ms;
     const ago = (ms) => (ms === null ? "never" : `${iso(ms)}, ${duration(now - ms)} ago`);
-    const place = this.model.catalog?.sets.find((set) => set.norad_id === source.source_id);
+    const place = this.model.catalog?.sets.find((set) => set.norad_id === source.source_id && Number.isFinite(set.latitude_deg));
     const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(2)}° ${value < 0 ? minus : plus}`;
     return [
       ["source_id", "Source", String(source.source_id), source.source_id],

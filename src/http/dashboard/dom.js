@@ -32,17 +32,17 @@ export function figure(node, shown, value) {
 /** Makes `parent` hold one element for each item, kept by key from one time to the next. */
 export function keyed(parent, items, keyOf, make, update) {
   const kept = parent.kept ?? new Map();
-  const next = new Map();
+  const next = new Map(items.map((item) => [keyOf(item), item]));
+  // Who is gone goes first: what stays must not be moved, or it would lose the focus.
+  for (const [key, node] of kept) if (!next.has(key)) node.remove();
   let place = parent.firstElementChild;
-  for (const item of items) {
-    const key = keyOf(item);
+  for (const [key, item] of next) {
     const node = kept.get(key) ?? make(item);
     update(node, item);
     next.set(key, node);
     if (node === place) place = place.nextElementSibling;
     else parent.insertBefore(node, place);
   }
-  for (const [key, node] of kept) if (next.get(key) !== node) node.remove();
   parent.kept = next;
 }
 

@@ -174,7 +174,8 @@ function drawCell(node, { source, look }) {
   text(part("replay"), look.isReplay ? "↺" : "");
   text(part("name"), look.name ?? (source.station || "no station"));
   text(part("flow"), flow(look));
-  text(part("at"), look.name === null ? "" : source.station);
+  // Trouble needs the room.
+  text(part("at"), look.name === null || look.state !== "flowing" || look.missing > 0 ? "" : source.station);
   text(part("flag-emergency"), look.emergencyMs === null ? "" : `! ${brief(look.emergencyMs)}`);
   text(part("flag-missing"), look.missing > 0 ? `−${look.missing > 99999 ? "99k+" : count(look.missing)}` : "");
   fill(node.querySelector("i"), look.credit);

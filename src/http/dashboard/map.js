@@ -27,7 +27,8 @@ export class WorldMap {
 
   draw() {
     const { catalog, catalogError } = this.model;
-    const sets = catalog?.sets ?? [];
+    // Of what has come down there is no position.
+    const sets = (catalog?.sets ?? []).filter((set) => Number.isFinite(set.latitude_deg));
     this.note.hidden = sets.length > 0;
     attribute(byId("map"), "data-sets", sets.length);
     if (catalog === null) text(this.note, catalogError === "none" ? "The daemon has no catalog of orbits." : `The catalog is ${catalogError}.`);

@@ -30,7 +30,7 @@ export class Model {
     this.sorted = [];
     this.total = 0;
     this.catalog = null;
-    this.catalogError = "asked for";
+    this.catalogError = "being asked for";
     this.names = new Map();
     this.history = [];
     this.startedMs = null;
