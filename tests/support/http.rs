@@ -86,8 +86,11 @@ impl Stream {
     /// All of it, to its end.
     pub fn answer(mut self) -> Answer {
         let (status, headers) = self.head();
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        // Not every server closes the connection behind the body.
+        let length = length.map_or(u64::MAX, |(_, length)| length.parse().expect("a length"));
         let mut body = Vec::new();
-        self.0.read_to_end(&mut body).expect("the body");
+        self.0.take(length).read_to_end(&mut body).expect("the body");
         Answer { status, headers, body }
     }
 
@@ -98,8 +101,8 @@ impl Stream {
         let mut headers = Vec::new();
         loop {
             let line = self.line();
-            let Some((name, value)) = line.split_once(": ") else { break };
-            headers.push((name.to_lowercase(), value.to_owned()));
+            let Some((name, value)) = line.split_once(":") else { break };
+            headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
         (status.expect("a status"), headers)
     }

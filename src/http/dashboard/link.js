@@ -2,7 +2,9 @@
 
 const EVENTS_URL = new URL("../api/v1/stream", import.meta.url);
 /** The daemon speaks every second; after so much silence what is shown counts as old. */
-export const STALE_AFTER_MS = 4000;
+const STALE_AFTER_MS = 4000;
+/** Or after so much, when the connection is known to be gone. */
+const GONE_AFTER_MS = 1500;
 /** After so much the connection is given up, even if nobody has closed it. */
 const DEAD_AFTER_MS = 10000;
 const RETRY_FIRST_MS = 500;
@@ -70,7 +72,8 @@ export class Link {
   }
 
   get isStale() {
-    return this.silenceMs === null || this.silenceMs > STALE_AFTER_MS;
+    const isOpen = this.source?.readyState === EventSource.OPEN;
+    return this.silenceMs === null || this.silenceMs > (isOpen ? STALE_AFTER_MS : GONE_AFTER_MS);
   }
 
   /** Milliseconds to the next try, `null` while one is being made. */
