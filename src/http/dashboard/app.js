@@ -12,6 +12,9 @@ import { Panels } from "./panels.js";
 const TICK_MS = 250;
 const CATALOG_URL = new URL("../api/v1/catalog", import.meta.url);
 const CATALOG_EVERY_MS = 5000;
+/** A catalog of thousands is megabytes. */
+const LARGE_CATALOG = 2000;
+const LARGE_CATALOG_EVERY_MS = 60000;
 /** A daemon without a catalog may get one later. */
 const CATALOG_RETRY_MS = 60000;
 
@@ -61,8 +64,10 @@ async function askCatalog() {
   if (!link.isStale && !document.hidden) {
     try {
       const answer = await fetch(CATALOG_URL, { headers: { accept: "application/json" } });
-      if (answer.ok) model.takeCatalog(await answer.json());
-      else {
+      if (answer.ok) {
+        model.takeCatalog(await answer.json());
+        if (model.catalog.sets.length > LARGE_CATALOG) next = LARGE_CATALOG_EVERY_MS;
+      } else {
         model.catalogError = answer.status === 404 ? "none" : `refused with status ${answer.status}`;
         next = CATALOG_RETRY_MS;
       }

@@ -65,7 +65,6 @@ export class Details {
     const now = this.model.stats.time_ms;
     const ago = (ms) => (ms === null ? "never" : `${iso(ms)}, ${duration(now - ms)} ago`);
     const place = this.model.catalog?.sets.find((set) => set.norad_id === source.source_id && Number.isFinite(set.latitude_deg));
-    const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(2)}° ${value < 0 ? minus : plus}`;
     return [
       ["source_id", "Source", String(source.source_id), source.source_id],
       ["kind", "Kind", KINDS[source.kind] ?? source.kind, source.kind],
@@ -77,9 +76,20 @@ export class Details {
       ["last_frame_ms", "Newest frame", ago(source.last_frame_ms), source.last_frame_ms],
       ["epoch", "Epoch", String(source.epoch), source.epoch],
       ["missing", "Missing sequences", count(source.missing), source.missing],
-      ...(place ? [["position", "Position", `${degrees(place.latitude_deg, "N", "S")}, ${degrees(place.longitude_deg, "E", "W")}, ${place.altitude_km.toFixed(0)} km up`, null]] : []),
+      ...(place ? [["position", "Position", position(place), null]] : []),
     ];
   }
+}
+
+function position(place) {
+  const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(2)}° ${value < 0 ? minus : plus}`;
+  const age = place.elements_age_days;
+  return [
+    degrees(place.latitude_deg, "N", "S"),
+    degrees(place.longitude_deg, "E", "W"),
+    `${place.altitude_km.toFixed(0)} km up`,
+    ...(Number.isFinite(age) ? [`elements ${duration(age * 86400000)} old`] : []),
+  ].join(", ");
 }
 
 function sentence(look) {

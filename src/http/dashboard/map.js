@@ -5,6 +5,8 @@ import { count } from "./format.js";
 import { HOT_MS, keyOf, stateWords } from "./model.js";
 import { LAND } from "./land.js";
 
+/** Satellites drawn at most; those that have connected go first. */
+const DOTS_MAX = 1000;
 const SVG = "http://www.w3.org/2000/svg";
 
 export class WorldMap {
@@ -36,9 +38,10 @@ export class WorldMap {
     const streams = new Map();
     for (const source of this.model.sorted) if (!streams.has(source.source_id)) streams.set(source.source_id, source);
     const known = sets.filter((set) => streams.has(set.norad_id)).length;
-    text(byId("map-aside"), sets.length === 0 ? "" : `${count(sets.length)} in the catalog, ${count(known)} have connected`);
-    const ordered = [...sets].sort((a, b) => streams.has(a.norad_id) - streams.has(b.norad_id));
-    attribute(this.dots, "class", sets.length > 100 ? "crowded" : null);
+    text(byId("map-aside"), sets.length === 0 ? "" : `${count(sets.length)} in the catalog, ${count(known)} have connected${sets.length > DOTS_MAX ? `; ${count(DOTS_MAX)} shown` : ""}`);
+    // Who has connected is drawn over the others.
+    const ordered = [...sets].sort((a, b) => streams.has(a.norad_id) - streams.has(b.norad_id)).slice(-DOTS_MAX);
+    attribute(this.dots, "class", ordered.length > 100 ? "crowded" : null);
     keyed(this.dots, ordered, (set) => set.norad_id, makeDot, (dot, set) => this.drawDot(dot, set, streams.get(set.norad_id)));
   }
 
