@@ -93,7 +93,7 @@ function position(place) {
 }
 
 function sentence(look) {
-  const parts = [stateWords[look.state]];
+  const parts = [look.isElsewhere ? "offline here, connected at another station" : stateWords[look.state]];
   if (look.state !== "flowing" && look.silentMs !== null) parts.push(`no frame for ${duration(look.silentMs)}`);
   if (look.emergencyMs !== null) parts.push(`emergency ${duration(look.emergencyMs)} ago`);
   if (look.missing > 0) parts.push(`${count(look.missing)} sequences missing`);

@@ -167,6 +167,7 @@ function drawCell(node, { source, look }) {
   const part = (name) => node.querySelector(`.${name}`);
   attribute(node, "data-source", source.source_id);
   attribute(node, "data-state", look.state);
+  attribute(node, "data-elsewhere", look.isElsewhere ? "" : null);
   attribute(node, "data-emergency", look.emergencyMs === null ? null : look.emergencyMs <= HOT_MS ? "hot" : "recent");
   attribute(node, "data-missing", look.missing > 0 ? source.missing : null);
   attribute(node, "data-credit", look.isCreditHigh ? "high" : null);
@@ -175,7 +176,7 @@ function drawCell(node, { source, look }) {
   text(part("name"), look.name ?? (source.station || "no station"));
   text(part("flow"), flow(look));
   // Trouble needs the room.
-  text(part("at"), look.name === null || look.state !== "flowing" || look.missing > 0 ? "" : source.station);
+  text(part("at"), look.name === null || look.state === "silent" || look.missing > 0 ? "" : source.station);
   text(part("flag-emergency"), look.emergencyMs === null ? "" : `! ${brief(look.emergencyMs)}`);
   text(part("flag-missing"), look.missing > 0 ? `−${look.missing > 99999 ? "99k+" : count(look.missing)}` : "");
   fill(node.querySelector("i"), look.credit);
@@ -187,6 +188,7 @@ function drawCell(node, { source, look }) {
 function flow(look) {
   // Whoever sends ten a second is now told of as 9.95, now as 10.1: that is noise here.
   if (look.state === "flowing") return `${look.framesPerS >= 9.5 ? count(look.framesPerS) : look.framesPerS.toFixed(1)}/s`;
+  if (look.isElsewhere) return "elsewhere";
   const since = look.silentMs === null ? "" : ` ${brief(look.silentMs)}`;
   return `${look.state}${since}`;
 }
@@ -195,7 +197,7 @@ function flow(look) {
 export function describe(source, look) {
   const parts = [`${look.isReplay ? "Replay" : "Satellite"} ${source.source_id}`];
   if (look.name !== null) parts.push(look.name);
-  parts.push(source.station === "" ? "no station named" : source.station, stateWords[look.state]);
+  parts.push(source.station === "" ? "no station named" : source.station, look.isElsewhere ? "offline here, connected at another station" : stateWords[look.state]);
   if (look.emergencyMs !== null) parts.push("emergency in the last minute");
   if (look.missing > 0) parts.push(`${plural(look.missing, "sequence")} missing`);
   if (look.isCreditHigh) parts.push(`credit nearly used up`);

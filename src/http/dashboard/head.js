@@ -74,7 +74,7 @@ export class Head {
 
   drawTiles(stats) {
     const { lanes, connections, archive } = stats;
-    const offline = this.model.total - connections.sources;
+    const offline = this.model.offlineCount;
     const newest = stats.emergencies.at(-1);
     const sum = (field) => lanes.emergency[field] + lanes.routine[field];
     const gappy = this.model.sorted.filter((source) => Number(source.missing) > 0).length;

@@ -36,7 +36,9 @@ export class WorldMap {
     if (catalog === null) text(this.note, catalogError === "none" ? "The daemon has no catalog of orbits." : `The catalog is ${catalogError}.`);
     else text(this.note, "The catalog is empty: set catalog.file, or PUT element sets to /api/v1/catalog.");
     const streams = new Map();
-    for (const source of this.model.sorted) if (!streams.has(source.source_id)) streams.set(source.source_id, source);
+    for (const source of this.model.sorted) {
+      if (!streams.has(source.source_id) || source.state === "connected") streams.set(source.source_id, source);
+    }
     const known = sets.filter((set) => streams.has(set.norad_id)).length;
     text(byId("map-aside"), sets.length === 0 ? "" : `${count(sets.length)} in the catalog, ${count(known)} have connected${sets.length > DOTS_MAX ? `; ${count(DOTS_MAX)} shown` : ""}`);
     // Who has connected is drawn over the others.

@@ -19,6 +19,7 @@ export function keyOf(source) {
   return [source.source_id, source.kind, source.station, isAnonymous ? source.session : ""].join("\n");
 }
 
+const sourceOf = (source) => `${source.source_id} ${source.kind}`;
 const byId = (a, b) =>
   a.source_id - b.source_id || (a.kind < b.kind ? -1 : a.kind > b.kind ? 1 : a.station.localeCompare(b.station));
 
@@ -28,6 +29,9 @@ export class Model {
     this.statsAt = 0;
     this.sources = new Map();
     this.sorted = [];
+    /** Sources with a stream that is connected, at whatever station. */
+    this.connected = new Set();
+    this.offlineCount = 0;
     this.total = 0;
     this.catalog = null;
     this.catalogError = "being asked for";
@@ -58,13 +62,20 @@ export class Model {
   takeSources({ total, sources }) {
     this.sources = new Map(sources.map((source) => [keyOf(source), source]));
     this.total = total;
-    this.sorted = [...this.sources.values()].sort(byId);
+    this.sort();
   }
 
   takeChanges({ sources }) {
     for (const source of sources) this.sources.set(keyOf(source), source);
-    this.sorted = [...this.sources.values()].sort(byId);
+    this.sort();
     this.total = Math.max(this.total, this.sorted.length);
+  }
+
+  sort() {
+    this.sorted = [...this.sources.values()].sort(byId);
+    const isConnected = (source) => source.state === "connected";
+    this.connected = new Set(this.sorted.filter(isConnected).map(sourceOf));
+    this.offlineCount = new Set(this.sorted.map(sourceOf)).size - this.connected.size;
   }
 
   takeCatalog(catalog) {
@@ -88,6 +99,8 @@ export class Model {
     const credit = Math.max(used(source.lanes.emergency), used(source.lanes.routine));
     return {
       state: source.state === "offline" ? "offline" : isFlowing ? "flowing" : "silent",
+      // A satellite that has gone over to another station is no trouble.
+      isElsewhere: source.state === "offline" && this.connected.has(sourceOf(source)),
       silentMs,
       emergencyMs: emergencyMs !== null && emergencyMs <= EMERGENCY_FOR_MS ? emergencyMs : null,
       missing: Number(source.missing),
