@@ -138,7 +138,7 @@ fn check_details(browser: &Browser, source: &Value) {
         assert_eq!(shown, attribute(&source["frames"][name]), "{name} of {source:#}");
     }
     for lane in ["emergency", "routine"] {
-        for (name, expected) in source["lanes"][lane].as_object().unwrap() {
+        for (name, expected) in source["lanes"][lane].as_object().expect("a lane") {
             if expected.is_f64() {
                 continue; // told as JSON numbers, which the page may write another way
             }
