@@ -102,7 +102,7 @@ impl Counts {
             (bucket, seen)
         });
         cumulated
-            .filter(|(bucket, _)| bucket % 4 == 3 && (31..=99).contains(bucket))
+            .filter(|(bucket, _)| bucket % 4 == 3 && (27..=95).contains(bucket))
             .map(|(bucket, seen)| (Duration::from_nanos(end_ns(bucket)), seen))
     }
 }

@@ -20,6 +20,7 @@ use crate::observe::View;
 
 mod answer;
 mod catalog;
+mod dashboard;
 pub mod events;
 mod frames;
 pub mod guard;

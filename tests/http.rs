@@ -1,5 +1,7 @@
 //! Health, API, events and metrics of the real daemon, over plain sockets.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 mod support;
 
 use std::collections::HashMap;

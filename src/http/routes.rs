@@ -8,11 +8,15 @@ use axum::http::{StatusCode, Uri};
 use axum::routing::{delete, get};
 
 use super::answer::ApiError;
-use super::{State, catalog, events, frames, health, metrics, observed};
+use super::{State, catalog, dashboard, events, frames, health, metrics, observed};
 use crate::catalog::TEXT_BYTES_MAX;
 
 pub(super) fn all(state: Arc<State>) -> Router {
     Router::new()
+        .route("/", get(dashboard::page))
+        .route("/dashboard", get(dashboard::to_page))
+        .route("/dashboard/", get(dashboard::to_page))
+        .route("/dashboard/{file}", get(dashboard::file))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics))

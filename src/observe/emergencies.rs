@@ -21,7 +21,7 @@ pub struct Emergency {
     pub offset: u64,
     /// The satellite or recording.
     pub source_id: u32,
-    /// `LiveUplink` or `ArchivedReplay`.
+    /// `live` or `replay`.
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
@@ -122,7 +122,7 @@ mod tests {
     fn a_label_is_the_text_a_payload_begins_with() {
         assert_eq!(label(b"SAFE_MODE\x00\x01\x02"), "SAFE_MODE");
         assert_eq!(label(&[0x08, 0x41, 0x42, 0x43]), "");
-        assert_eq!(label(b"AB\xff"), "");
-        assert_eq!(label(&[b'x'; 100]).len(), LABEL_CHARS_MAX);
+        assert_eq!(label(b"ABC\xff"), "");
+        assert_eq!(label(&[b'X'; 100]).len(), LABEL_CHARS_MAX);
     }
 }

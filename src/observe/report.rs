@@ -189,7 +189,7 @@ pub struct Process {
 pub struct Source {
     /// The satellite or recording.
     pub source_id: u32,
-    /// `LiveUplink` or `ArchivedReplay`.
+    /// `live` or `replay`.
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
@@ -228,6 +228,8 @@ pub struct SourceLane {
     pub accepted_next: u64,
     /// One past the highest sequence on stable storage.
     pub durable_next: u64,
+    /// When its newest frame was read.
+    pub last_frame_ms: Option<i64>,
     /// Frames that wait for the processor.
     pub queued_frames: usize,
     /// Credit they use.
@@ -384,6 +386,8 @@ impl Source {
             bytes_per_s: rates[lane].bytes_per_s,
             accepted_next: view.position.accepted_next[lane],
             durable_next: view.position.durable_next[lane],
+            last_frame_ms: (view.times[lane].received_ns > 0)
+                .then_some(view.times[lane].received_ns / 1_000_000),
             queued_frames: view.queued_frames[lane],
             credit_used_bytes: view.queued_cost[lane],
             credit_bytes: windows[lane],

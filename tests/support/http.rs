@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -39,11 +40,7 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    let mut stream = open(address, method, path, headers, body);
-    let (status, headers) = stream.head();
-    let mut body = Vec::new();
-    stream.0.read_to_end(&mut body).expect("the body");
-    Answer { status, headers, body }
+    open(address, method, path, headers, body).answer()
 }
 
 /// [`request`] with GET and nothing more.
@@ -80,6 +77,23 @@ pub fn open(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &st
 }
 
 impl Stream {
+    /// Waits so long for what comes next, instead of [`LIMIT`].
+    pub fn within(self, limit: Duration) -> Self {
+        self.0.get_ref().set_read_timeout(Some(limit)).expect("a read timeout");
+        self
+    }
+
+    /// All of it, to its end.
+    pub fn answer(mut self) -> Answer {
+        let (status, headers) = self.head();
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        // Not every server closes the connection behind the body.
+        let length = length.map_or(u64::MAX, |(_, length)| length.parse().expect("a length"));
+        let mut body = Vec::new();
+        self.0.take(length).read_to_end(&mut body).expect("the body");
+        Answer { status, headers, body }
+    }
+
     /// Status and headers, names in lower case.
     pub fn head(&mut self) -> (u16, Vec<(String, String)>) {
         let status = self.line();
@@ -87,8 +101,8 @@ impl Stream {
         let mut headers = Vec::new();
         loop {
             let line = self.line();
-            let Some((name, value)) = line.split_once(": ") else { break };
-            headers.push((name.to_lowercase(), value.to_owned()));
+            let Some((name, value)) = line.split_once(":") else { break };
+            headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
         (status.expect("a status"), headers)
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub use rustix::process::Signal;
 
 pub mod archive;
+pub mod browser;
 pub mod client;
 pub mod command;
 pub mod daemon;

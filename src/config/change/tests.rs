@@ -162,7 +162,7 @@ fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
 #[test]
 fn what_fits_only_after_a_restart_is_refused_as_a_whole() {
     let open = "ingest.listen = \"0.0.0.0:7480\"\n[[ingest.tokens]]\ntoken = \"hunter2\"";
-    let more = "pipeline.broadcast_capacity = 8\ningest.max_connections = 300\nlog.level = \"debug\"";
+    let more = "pipeline.broadcast_capacity = 8\ningest.max_connections = 290\nlog.level = \"debug\"";
     let retention = "archive.segment_size = \"64 MiB\"\narchive.retention_size = \"256 MiB\"";
     for (before, after, culprit, waits) in [
         (open, "ingest.listen = \"127.0.0.1:7480\"", "ingest.listen", "ingest.listen"),

@@ -1,0 +1,242 @@
+//! The dashboard in a real browser, against a real daemon: what it shows is what the API says.
+
+mod support;
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use support::browser::{Browser, key};
+use support::command::{expect_exit, uplink_sim};
+use support::fleet::fixed_address;
+use support::http::{get, get_json, request};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, not_tested};
+
+/// Clients of the tests say nothing while the browser is looked at.
+const PATIENT: &str = "[ingest]\nheartbeat = \"300s\"\n";
+/// The page shows what the daemon said at this moment or later.
+const LIVE: &str = "document.body.dataset.link === 'live' && document.body.dataset.drawn !== undefined";
+
+/// The page of the daemon at `address`, once it shows something.
+fn page(address: SocketAddr) -> Option<Browser> {
+    match Browser::find() {
+        Ok(browser) => {
+            browser.open(&format!("http://{address}/"));
+            browser.wait(LIVE);
+            Some(browser)
+        }
+        Err(missing) => {
+            not_tested(format_args!("the dashboard in a browser: {missing}"));
+            None
+        }
+    }
+}
+
+/// `data-value` of the element `selector` finds.
+fn value(browser: &Browser, selector: &str) -> Value {
+    let selector = json!(selector);
+    browser.run(&format!("return document.querySelector({selector})?.getAttribute('data-value') ?? null;"))
+}
+
+/// As an attribute has it.
+fn attribute(value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::String(text) => json!(text),
+        other => json!(other.to_string()),
+    }
+}
+
+/// All cells, as `source state`.
+fn cells(browser: &Browser) -> Value {
+    browser.run(
+        "return [...document.querySelectorAll('.cell')]
+            .map(cell => `${cell.dataset.source} ${cell.dataset.state}`);",
+    )
+}
+
+#[test]
+fn what_the_page_shows_is_what_the_api_says() {
+    let daemon = Daemon::start(PATIENT);
+    let ingest = daemon.address().to_string();
+    let fleet =
+        ["--satellites", "6", "--replays", "2", "--stations", "3", "--frames", "40", "--emergency-ratio"];
+    expect_exit(uplink_sim(["--connect", &ingest]).args(fleet).arg("0.1"), 0);
+    // An epoch that no double can hold, a hole, and an emergency that says its name.
+    let hello = Hello { station: b"KIRUNA".to_vec(), epoch: (1 << 60) + 1, ..Hello::new(99) };
+    let (mut client, _) = Client::open(daemon.address(), &hello);
+    client.deliver(ROUTINE, 0, b"first");
+    client.deliver(ROUTINE, 4, b"fifth");
+    client.deliver(EMERGENCY, 5, b"SAFE_MODE\x00");
+    client.bye([6, 5]);
+    let Some(browser) = page(daemon.http()) else { return };
+    browser.wait("document.querySelectorAll('.cell[data-state=offline]').length === 9");
+    let stats = get_json(daemon.http(), "/api/v1/stats");
+    assert_eq!(stats["frames"]["in_flight"], 0, "nothing moves any more: {stats:#}");
+
+    for (name, frames) in stats["frames"].as_object().unwrap().iter().filter(|(_, frames)| frames.is_u64()) {
+        let shown = value(&browser, &format!("#books-body [data-field={name}] .n"));
+        assert_eq!(shown, attribute(frames), "{name} of the books");
+    }
+    assert_eq!(browser.run("return document.getElementById('balance').dataset.balanced;"), "true");
+    let shown = [
+        ("[data-tile=sources] b", &stats["connections"]["sources"]),
+        ("[data-tile=missing] b", &stats["missing"]),
+        ("[data-tile=emergencies] b", &stats["lanes"]["emergency"]["frames"]),
+        ("[data-tile=rejected] b", &stats["frames"]["rejected"]),
+        ("#missing-total", &stats["missing"]),
+        ("#archive-body [data-field=next_offset] dd", &stats["archive"]["next_offset"]),
+        ("#archive-body [data-field=segments] dd", &stats["archive"]["segments"]),
+        ("#archive-body [data-field=written_bytes] dd", &stats["archive"]["written_bytes"]),
+        ("#process-body [data-field=memory_limit_bytes] dd", &stats["process"]["memory_limit_bytes"]),
+        ("#uptime", &stats["started_ms"]),
+    ];
+    for (selector, expected) in shown {
+        assert_eq!(value(&browser, selector), attribute(expected), "{selector}");
+    }
+    let rows = browser.run(
+        "return [...document.querySelectorAll('#emergency-rows tr')]
+            .map(row => [Number(row.dataset.offset), row.querySelector('.label').textContent]);",
+    );
+    let emergencies = stats["emergencies"].as_array().unwrap().iter().rev();
+    let expected: Vec<_> = emergencies.map(|one| json!([one["offset"], one["label"]])).collect();
+    assert!(expected[0][1] == "SAFE_MODE" && expected.len() > 10, "{expected:?}");
+    assert_eq!(rows, json!(expected));
+
+    let sources = get_json(daemon.http(), "/api/v1/sources");
+    for source in sources["sources"].as_array().unwrap() {
+        check_details(&browser, source);
+    }
+    // 1, 2 and 3 of source 99.
+    assert_eq!(value(&browser, "#gap-rows .n"), "3");
+
+    let has_catalog = get(daemon.http(), "/api/v1/catalog").status == 200;
+    let mut errors = browser.console_errors();
+    errors.retain(|error| has_catalog || !error.contains("/api/v1/catalog"));
+    assert_eq!(errors, Vec::<String>::new(), "errors on the console");
+    let own = format!("http://{}/", daemon.http());
+    let asked = browser.requests();
+    assert!(asked.iter().any(|url| url.ends_with("/api/v1/stream")), "{asked:?}");
+    // What the browser brings along comes from no host.
+    let is_foreign =
+        |url: &&String| ![own.as_str(), "chrome:", "data:"].iter().any(|own| url.starts_with(own));
+    assert_eq!(asked.iter().filter(is_foreign).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// Opens the details of `source` and holds every field against the API's.
+fn check_details(browser: &Browser, source: &Value) {
+    browser
+        .run(&format!("document.querySelector('.cell[data-source=\"{}\"]').click();", source["source_id"]));
+    browser.wait("document.getElementById('details').open");
+    let facts =
+        ["source_id", "kind", "station", "state", "session", "peer", "since_ms", "last_frame_ms", "epoch"];
+    for name in facts {
+        let shown = value(browser, &format!("#details-body [data-field={name}] dd"));
+        assert_eq!(shown, attribute(&source[name]), "{name} of {source:#}");
+    }
+    for name in ["received", "archived", "not_stored", "duplicates", "rejected", "in_flight"] {
+        let shown = value(browser, &format!("#details-body [data-field={name}] dd"));
+        assert_eq!(shown, attribute(&source["frames"][name]), "{name} of {source:#}");
+    }
+    for lane in ["emergency", "routine"] {
+        for (name, expected) in source["lanes"][lane].as_object().expect("a lane") {
+            if expected.is_f64() {
+                continue; // told as JSON numbers, which the page may write another way
+            }
+            let shown = value(browser, &format!("#details-body tr[data-field={name}] [data-lane={lane}]"));
+            assert_eq!(shown, attribute(expected), "{name} of lane {lane} of {source:#}");
+        }
+    }
+    browser.run("document.getElementById('details-close').click();");
+}
+
+#[test]
+fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
+    let http = fixed_address();
+    let config = format!("{PATIENT}[http]\nlisten = \"{http}\"\n");
+    let mut daemon = Daemon::start(&config);
+    let Some(browser) = page(http) else { return };
+    browser
+        .wait("!document.getElementById('none').hidden && document.querySelectorAll('.cell').length === 0");
+    assert_eq!(browser.run("return document.getElementById('state').dataset.state;"), "running");
+
+    let (mut first, _) = Client::open(daemon.address(), &Hello::new(3));
+    first.deliver(ROUTINE, 0, b"here");
+    let (mut second, _) = Client::open(daemon.address(), &Hello::new(12));
+    second.deliver(ROUTINE, 0, b"here");
+    browser.wait("document.querySelectorAll('.cell:not([data-state=offline])').length === 2");
+    assert_eq!(browser.run("return document.getElementById('none').hidden;"), true);
+
+    // By keyboard alone: to the grid, along it, into the details and back.
+    let focused = "document.activeElement";
+    for _ in 0..40 {
+        browser.press(&[key::TAB]);
+        if browser.run(&format!("return {focused}.classList.contains('cell');")) == true {
+            break;
+        }
+    }
+    assert_eq!(browser.run(&format!("return {focused}.dataset.source;")), "3");
+    browser.press(&[key::RIGHT, key::ENTER]);
+    browser.wait("document.getElementById('details').open");
+    assert_eq!(value(&browser, "#details-body [data-field=source_id] dd"), "12");
+    browser.press(&[key::ESCAPE]);
+    browser.wait("!document.getElementById('details').open");
+    assert_eq!(browser.run(&format!("return {focused}.dataset.source;")), "12");
+
+    first.bye([0, 1]);
+    browser.wait("document.querySelector('.cell[data-source=\"3\"]').dataset.state === 'offline'");
+    assert_ne!(cells(&browser)[1], "12 offline");
+    browser.run("document.querySelector('[data-filter=offline]').click();");
+    browser.wait("document.querySelectorAll('.cell').length === 1");
+    browser.run("document.querySelector('[data-filter=all]').click();");
+
+    // The theme is kept.
+    let theme = browser.run("return document.documentElement.dataset.theme;");
+    browser.run("document.getElementById('theme').click();");
+    browser.open(&format!("http://{http}/"));
+    browser.wait(LIVE);
+    assert_ne!(browser.run("return document.documentElement.dataset.theme;"), theme);
+
+    daemon.signal(Signal::KILL);
+    daemon.wait_exit(LIMIT);
+    browser.wait("document.body.dataset.link === 'lost'");
+    let lost = browser
+        .wait("!document.getElementById('lost').hidden && document.getElementById('lost').textContent");
+    assert!(lost.as_str().unwrap().starts_with("CONNECTION LOST · what you see is "), "{lost}");
+    let seen = browser.run(
+        "const style = getComputedStyle(document.getElementById('content'));
+         return Number(style.opacity) < 0.6 && style.filter.includes('grayscale(1)');",
+    );
+    assert_eq!(seen, true, "what is old looks so");
+    assert!(browser.run("return document.title;").as_str().unwrap().starts_with("CONNECTION LOST"));
+
+    // Back again, it shows the new daemon's streams and no other.
+    let daemon = daemon.restart();
+    browser.wait(LIVE);
+    assert_eq!(browser.run("return document.getElementById('lost').hidden;"), true);
+    let sources = get_json(daemon.http(), "/api/v1/sources");
+    let known = sources["sources"].as_array().unwrap().len();
+    browser.wait(&format!("document.querySelectorAll('.cell').length === {known}"));
+    browser.wait("document.querySelectorAll('.cell:not([data-state=offline])').length === 0");
+}
+
+#[test]
+fn the_page_is_served_by_the_daemon_alone_and_kept_by_no_one_unasked() {
+    let daemon = Daemon::start("");
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/dashboard/app.js", "text/javascript; charset=utf-8"),
+        ("/dashboard/style.css", "text/css; charset=utf-8"),
+        ("/dashboard/icon.svg", "image/svg+xml"),
+    ] {
+        let answer = get(daemon.http(), path);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-cache"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'self';") && !policy.contains("unsafe"), "{policy}");
+        let tag = answer.header("etag").unwrap();
+        let again = request(daemon.http(), "GET", path, &[("If-None-Match", tag)], b"");
+        assert_eq!((again.status, again.body.len()), (304, 0));
+    }
+    assert_eq!(get(daemon.http(), "/dashboard/nothing.js").status, 404);
+    assert_eq!(get(daemon.http(), "/dashboard/").header("location"), Some("/"));
+}
