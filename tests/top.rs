@@ -256,7 +256,7 @@ impl Terminal {
 
     /// The command has ended with 0 and left the terminal as it was.
     fn expect_given_back(&self) {
-        let screen = self.wait_screen("the end", |screen| screen.contains("icanon"));
+        let screen = self.wait_screen("the end", |screen| screen.contains("\necho"));
         let lines: Vec<_> = screen.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(lines, [&format!("{ENDED} 0"), "icanon", "echo"], "{screen}");
         let state = self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
@@ -288,7 +288,8 @@ fn the_screen_follows_keys_and_sizes_and_is_given_back() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).station("KIRUNA"));
     client.deliver(EMERGENCY, 0, b"SAFE_MODE\x00");
     terminal.wait_screen("the source and its emergency", |screen| {
-        screen.contains("source 7 KIRUNA #0 SAFE_MODE") && screen.contains("KIRUNA       connected")
+        screen.contains("source 7 KIRUNA #0 SAFE_MODE")
+            && screen.lines().any(|line| line.contains("KIRUNA") && line.contains(" connected"))
     });
     terminal.type_key("o");
     terminal.wait_text("sources 1, 0 offline");
@@ -297,9 +298,7 @@ fn the_screen_follows_keys_and_sizes_and_is_given_back() {
     terminal.type_key("Escape");
     terminal.wait_text("sources 1, 0 offline");
     terminal.tmux(&["resize-window", "-x", "60", "-y", "20"]);
-    terminal.wait_screen("the small screen", |screen| {
-        screen.contains("newest ") && !screen.contains("balanced\n\n")
-    });
+    terminal.wait_screen("the small screen", |screen| screen.lines().any(|line| line.starts_with("newest ")));
     terminal.type_key("q");
     terminal.expect_given_back();
 }
