@@ -61,19 +61,25 @@ fn settled() -> Daemon {
     daemon
 }
 
+/// Rates may still be made of what has come a second before.
+fn without_rates(sources: &Value) -> Value {
+    let mut sources = sources.clone();
+    for source in sources["sources"].as_array_mut().unwrap() {
+        for lane in ["emergency", "routine"] {
+            source["lanes"][lane]["frames_per_s"] = Value::Null;
+            source["lanes"][lane]["bytes_per_s"] = Value::Null;
+        }
+    }
+    sources
+}
+
 #[test]
 fn once_prints_what_the_api_says() {
     let daemon = settled();
     let (text, _) = expect_exit(&mut top(&daemon, &["--once"]), 0);
-    for expected in [
-        "RUNNING",
-        "balanced",
-        "SAFE_MODE",
-        "source 8 KIRUNA #2",
-        "sources 2, by source",
-        "offline",
-        "missing 2",
-    ] {
+    for expected in
+        ["RUNNING", "balanced", "SAFE_MODE", "source 8 KIRUNA #2", "sources 2, by source", "offline"]
+    {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
     assert!(!text.contains('\x1b'), "{text:?}");
@@ -82,7 +88,7 @@ fn once_prints_what_the_api_says() {
     let printed: Value = serde_json::from_str(&out).expect("JSON");
     let (stats, sources) =
         (get_json(daemon.http(), "/api/v1/stats"), get_json(daemon.http(), "/api/v1/sources"));
-    assert_eq!(printed["sources"], sources);
+    assert_eq!(without_rates(&printed["sources"]), without_rates(&sources));
     for settled in [
         "version",
         "state",
