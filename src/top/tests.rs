@@ -176,7 +176,7 @@ fn screen(model: &Model) -> String {
     terminal.draw(|frame| draw(model, frame.area(), frame.buffer_mut())).unwrap();
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
-    for row in buffer.content().chunks(usize::from(model.size.width)) {
+    for row in buffer.content().chunks(usize::from(model.size.width).max(1)) {
         let mut line = String::new();
         let mut covered = 0;
         for cell in row {
