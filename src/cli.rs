@@ -13,12 +13,15 @@ use crate::config::{Config, ConfigError, Loaded, environment};
 mod archive;
 mod check;
 mod demo;
+mod health;
 mod log;
 mod reload;
 mod replay;
 mod run;
 mod simulate;
 mod tail;
+mod top;
+mod whom;
 
 /// The command has failed.
 const FAILED: u8 = 1;
@@ -50,6 +53,10 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Follow the durable frames of a running daemon.
     Tail(tail::TailArgs),
+    // Explained where its arguments are, keys included.
+    Top(top::TopArgs),
+    /// Ask a running daemon whether it is well, for container health checks: exit 0, or 1 and a line that says why not.
+    Health(health::HealthArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -77,6 +84,8 @@ impl Cli {
             Command::Archive(command) => archive::execute(&command),
             Command::Replay(args) => replay::execute(&args),
             Command::Tail(args) => tail::execute(&args),
+            Command::Top(args) => top::execute(&args),
+            Command::Health(args) => health::execute(&args),
         }
     }
 }

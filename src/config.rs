@@ -32,6 +32,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -124,12 +125,25 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigError> {
-        let candidates = SEARCH_PATHS.map(Path::new);
-        let found = match path {
-            Some(path) => Some(Source::open(path)?),
-            None => Source::first_of(&candidates)?,
-        };
-        Self::load_source(found, env)
+        Self::load_source(Source::find(path)?, env)
+    }
+
+    /// `http.listen` of what [`Config::load`] would load, for who asks the daemon that runs with it.
+    ///
+    /// Other keys may be wrong by now, and their credentials are not read: that is no reason to call the daemon sick.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file cannot be read as a whole, or this key not.
+    pub fn http_listen(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<SocketAddr, ConfigError> {
+        let mut draft = Draft::default();
+        if let Some(Source { path, text, .. }) = &Source::find(path)? {
+            read::read(read::Document { file: path, text }, &mut draft);
+        }
+        overrides::apply(&mut draft, env);
+        draft.finish_for("http.listen").map(|config| config.http.listen)
     }
 
     /// Checks how the values fit together, for a configuration that was changed after it was loaded.
@@ -178,6 +192,14 @@ struct Source {
 }
 
 impl Source {
+    /// The file at `path`, or the first of [`SEARCH_PATHS`] that exists.
+    fn find(path: Option<&Path>) -> Result<Option<Self>, ConfigError> {
+        match path {
+            Some(path) => Self::open(path).map(Some),
+            None => Self::first_of(&SEARCH_PATHS.map(Path::new)),
+        }
+    }
+
     fn open(path: &Path) -> Result<Self, ConfigError> {
         Self::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
     }

@@ -3,7 +3,8 @@
 //! * [`server`]: connections, their limits and timeouts;
 //! * [`guard`]: who may change something, or read payloads;
 //! * `routes`: which path leads where; one file for each group of them beside it;
-//! * [`events`]: what changes, once a second, made once for all who listen.
+//! * [`events`]: what changes, once a second, made once for all who listen;
+//! * [`client`]: the other side, for our own commands.
 //!
 //! Nothing here is on the way of a frame. Whatever takes long (reading the archive, long answers) is done off the threads
 //! that serve sources.
@@ -20,6 +21,7 @@ use crate::observe::View;
 
 mod answer;
 mod catalog;
+pub mod client;
 mod dashboard;
 pub mod events;
 mod frames;

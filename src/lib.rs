@@ -31,8 +31,8 @@
 //! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
 //! line, [`archive::cli`] what it has for archives. [`systemd`] is how a service manager and the daemon talk, its watchdog
 //! over the [`pulse`] of each stage. The other side of the wire: `client` is who sends frames, [`sim`] a
-//! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`demo`] is the
-//! RFC's scenario.
+//! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`top`] shows a
+//! running daemon over [`http`]. [`demo`] is the RFC's scenario.
 //!
 //! # What holds everywhere
 //!
@@ -46,7 +46,8 @@
 //!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor
 //!   do [`ingest`] and [`feed`].
 //! * `client` < [`sim`], [`replay`], and [`tail`]: they know [`frame`] and [`wire`], [`replay`] the [`archive`] it reads;
-//!   nothing of the daemon, but that [`tail`] has the heartbeat of [`connection`].
+//!   nothing of the daemon, but that [`tail`] has the heartbeat of [`connection`]. [`top`] knows the shapes of [`observe`] and
+//!   the client of [`http`].
 
 pub mod actor;
 pub mod archive;
@@ -69,4 +70,5 @@ pub mod replay;
 pub mod sim;
 pub mod systemd;
 pub mod tail;
+pub mod top;
 pub mod wire;

@@ -408,6 +408,8 @@ fn every_command_explains_itself() {
         (&["archive", "repair", "--help"], &["--out", "data_dir"]),
         (&["replay", "--help"], &["--archive", "--connect", "--speed", "--epoch", "--skip-to", "SIGUSR1"]),
         (&["tail", "--help"], &["--connect", "--from", "--policy", "--token-file"]),
+        (&["top", "--help"], &["--url", "--interval", "--once", "--json", "--source", "Ctrl-C"]),
+        (&["health", "--help"], &["--url", "--config", "--ready", "--timeout"]),
         (&["archive", "ls", "--help"], &["segments"]),
         (&["archive", "verify", "--help"], &["damage"]),
         (&["archive", "cat", "--help"], &["--source", "--priority", "--kind", "--format", "--limit"]),

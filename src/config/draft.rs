@@ -85,4 +85,13 @@ impl Draft {
         self.problems.sort();
         Err(ConfigError::Invalid(self.problems))
     }
+
+    /// The configuration for who looks at `key` alone: what is wrong with another key does not matter.
+    pub(super) fn finish_for(self, key: &str) -> Result<Config, ConfigError> {
+        // What is wrong without a key is wrong with the file as a whole.
+        if ["", key].iter().any(|key| self.failed.contains(*key)) {
+            return self.finish().map(|(config, _)| config);
+        }
+        Ok(self.config)
+    }
 }

@@ -1,0 +1,115 @@
+//! `top`: a running daemon on one screen, or once as text or JSON.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use ratatui::layout::Size;
+use serde_json::json;
+
+use super::whom::WhomArgs;
+use super::{BAD_USAGE, FAILED, fail};
+use crate::top::draw::report;
+use crate::top::fetch::{CHOSEN_MAX, Question};
+use crate::top::model::{Input, Model};
+
+mod live;
+mod terminal;
+
+/// More often is no use: the daemon makes its rates once a second.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
+
+/// Watch a running daemon in the terminal, or print what it says once.
+///
+/// Keys: q or Ctrl-C quits, ? explains all others. When the daemon does not answer, the screen says so and since when, keeps
+/// what was known, and asks again. Exit codes: 0 ended by the user; 1 with --once when the daemon does not answer; 2 when
+/// there is no terminal and no --once.
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    #[command(flatten)]
+    whom: WhomArgs,
+    /// How often to ask
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    interval: Duration,
+    /// Print once, as plain text with all sources, and end; needs no terminal
+    #[arg(long)]
+    once: bool,
+    /// With --once: what the API gives, as {"stats": .., "sources": ..}
+    #[arg(long, requires = "once")]
+    json: bool,
+    /// Only this source; may be repeated
+    #[arg(long = "source", value_name = "ID")]
+    sources: Vec<u32>,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+        return Err(format!(
+            "expected {} to {}",
+            humantime::format_duration(INTERVAL_MIN),
+            humantime::format_duration(INTERVAL_MAX)
+        ));
+    }
+    Ok(interval)
+}
+
+pub(super) fn execute(args: &TopArgs) -> ExitCode {
+    let question = match args.question() {
+        Ok(question) => question,
+        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
+    };
+    let shown = if args.once {
+        runtime.block_on(args.print_once(&question))
+    } else {
+        runtime.block_on(live::show(question, args.interval))
+    };
+    // Looking up a name must not delay the exit.
+    runtime.shutdown_background();
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format_args!("{error:#}")),
+    }
+}
+
+impl TopArgs {
+    fn question(&self) -> anyhow::Result<Question> {
+        anyhow::ensure!(
+            self.once || (io::stdin().is_terminal() && io::stdout().is_terminal()),
+            "top draws on a terminal, and this is none: use --once, or --once --json"
+        );
+        let mut chosen = self.sources.clone();
+        chosen.sort_unstable();
+        chosen.dedup();
+        anyhow::ensure!(
+            chosen.len() <= CHOSEN_MAX,
+            "{} times --source, at most {CHOSEN_MAX} are allowed; without any all are shown",
+            chosen.len()
+        );
+        Ok(Question { url: self.whom.url()?, chosen })
+    }
+
+    async fn print_once(&self, question: &Question) -> anyhow::Result<()> {
+        let url = &question.url;
+        let failed = |why: String| anyhow::anyhow!("{url}: {why}");
+        let answers = question.ask().await.map_err(failed)?;
+        let text = if self.json {
+            json!({ "stats": answers.stats, "sources": answers.sources }).to_string() + "\n"
+        } else {
+            let mut model = Model::new(url.to_string(), self.interval, Size::default());
+            model.step(Input::Known(Box::new(answers.understood().map_err(failed)?)));
+            report(&model)
+        };
+        match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("cannot write the output"),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! GET over HTTP/1.1, for our own commands: plain `http://`, one request a connection, bounded in size and time.
+//!
+//! A whole client library would be more than `health` may take to start and more than `top` needs.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::Uri;
+use thiserror::Error;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+mod answer;
+#[cfg(test)]
+mod tests;
+
+pub use answer::Answer;
+
+/// Port of a URL that names none.
+const PORT_DEFAULT: u16 = 80;
+
+/// Where a daemon answers, as in `http://127.0.0.1:7482`; a path in it goes before every path asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// Host and port as they were written.
+    authority: String,
+    /// Name or address, without brackets.
+    host: String,
+    port: u16,
+    prefix: String,
+    /// Tried in turn instead of `host`, if there are any.
+    addresses: Vec<SocketAddr>,
+}
+
+/// Why a text is not a URL that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UrlError {
+    /// Not a URL at all.
+    #[error("\"{0}\" is not a URL, expected one such as http://127.0.0.1:7482")]
+    Malformed(String),
+    /// Another protocol.
+    #[error("\"{0}\" is not asked over plain http://, expected a URL such as http://127.0.0.1:7482")]
+    Scheme(String),
+    /// User, query or fragment.
+    #[error("a user, a query or a fragment is not for this URL: expected one such as http://127.0.0.1:7482")]
+    Excess,
+}
+
+/// What an answer may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the connect to the last byte.
+    pub time: Duration,
+    /// Its body.
+    pub body_bytes: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("cannot connect: {}", plain(.0))]
+    Connect(#[source] io::Error),
+    /// It took longer than [`Limits::time`].
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The connection failed underway.
+    #[error("the connection broke: {}", plain(.0))]
+    Broken(#[from] io::Error),
+    /// It ended underway.
+    #[error("the connection ended in the middle of the answer")]
+    Truncated,
+    /// Whoever answered does not speak HTTP/1.
+    #[error("this is not HTTP: {0}")]
+    Malformed(&'static str),
+    /// More than [`Limits::body_bytes`], or a head beyond all measure.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(u64),
+}
+
+/// The text people know, without the number of the system's error.
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl Url {
+    /// Where a listener at `listen` is reached from this host: one on all addresses, on loopback.
+    #[must_use]
+    pub fn of_listener(listen: SocketAddr) -> Self {
+        let port = listen.port();
+        let v4 = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
+        let addresses = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => vec![v4],
+            // A container may well have [::] and no ::1.
+            IpAddr::V6(ip) if ip.is_unspecified() => vec![v6, v4],
+            _ => vec![listen],
+        };
+        let first = addresses[0];
+        Self {
+            authority: first.to_string(),
+            host: first.ip().to_string(),
+            port,
+            prefix: String::new(),
+            addresses,
+        }
+    }
+
+    /// The answer to GET of `path`, which begins with a slash, whatever its status is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection.
+    pub async fn get(&self, path: &str, limits: Limits) -> Result<Answer, ClientError> {
+        let exchange = async {
+            let mut socket = self.connect().await.map_err(ClientError::Connect)?;
+            let Self { authority, prefix, .. } = self;
+            let request = format!(
+                "GET {prefix}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\
+                 User-Agent: telemetry-aggregator/{}\r\nConnection: close\r\n\r\n",
+                env!("CARGO_PKG_VERSION")
+            );
+            socket.write_all(request.as_bytes()).await?;
+            Answer::read(socket, limits.body_bytes).await
+        };
+        timeout(limits.time, exchange).await.unwrap_or(Err(ClientError::Timeout(limits.time)))
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        if self.addresses.is_empty() {
+            TcpStream::connect((self.host.as_str(), self.port)).await
+        } else {
+            TcpStream::connect(&self.addresses[..]).await
+        }
+    }
+}
+
+impl FromStr for Url {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed(text.to_owned()))?;
+        let Some(authority) = uri.authority() else {
+            return Err(UrlError::Malformed(text.to_owned()));
+        };
+        if uri.scheme_str() != Some("http") {
+            return Err(UrlError::Scheme(text.to_owned()));
+        }
+        if uri.query().is_some() || authority.as_str().contains('@') || text.contains('#') {
+            return Err(UrlError::Excess);
+        }
+        let after_host = &authority.as_str()[authority.host().len()..];
+        let port = match after_host.strip_prefix(':') {
+            Some(port) => port.parse().ok(),
+            None => Some(PORT_DEFAULT),
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let Some(port) = port.filter(|_| !host.is_empty()) else {
+            return Err(UrlError::Malformed(text.to_owned()));
+        };
+        Ok(Self {
+            authority: authority.as_str().to_owned(),
+            host: host.to_owned(),
+            port,
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            addresses: Vec::new(),
+        })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.prefix)
+    }
+}

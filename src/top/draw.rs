@@ -1,0 +1,115 @@
+//! What is shown: lines, of the model and the size alone. On the terminal they fill the screen; as text they are a report.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Rect, Size};
+use ratatui::style::{Modifier, Style, Stylize as _};
+use ratatui::text::{Line, Span};
+
+use super::model::Model;
+
+mod cells;
+mod head;
+mod help;
+mod lists;
+mod table;
+
+/// Width of a report that goes to no terminal.
+const REPORT_COLUMNS: u16 = 160;
+/// From this size on there is room for sentences and lists; below, each matter has a line.
+const ROOMY: Size = Size::new(100, 32);
+
+/// Draws `model` into `area`, which should have its size.
+pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
+    let view = View { model, columns: area.width, is_roomy: is_roomy(area.as_size()), is_report: false };
+    if model.is_help {
+        return put(&help::lines(), area, buffer);
+    }
+    let [mut head, middle] = [view.head(), view.middle(area.height)];
+    let banners = view.banners();
+    let is_stale = model.is_stale();
+    let aged = middle.into_iter().map(|line| if is_stale { line.dim() } else { line });
+    head.extend(banners);
+    head.extend(aged);
+    let rows = usize::from(area.height).saturating_sub(head.len() + view.table_frame());
+    head.extend(view.table_head());
+    head.extend(view.table(model.scroll, rows).into_iter().map(|line| {
+        if is_stale { line.patch_style(Style::new().add_modifier(Modifier::DIM)) } else { line }
+    }));
+    put(&head, area, buffer);
+    if area.height > 1 {
+        let last = Rect { y: area.bottom() - 1, height: 1, ..area };
+        buffer.set_style(last, Style::reset());
+        put(&[view.foot(rows)], last, buffer);
+    }
+}
+
+/// How many sources are shown at a time.
+#[must_use]
+pub fn table_rows(model: &Model) -> usize {
+    let Size { width, height } = model.size;
+    let view = View { model, columns: width, is_roomy: is_roomy(model.size), is_report: false };
+    let above = view.head().len() + view.banners().len() + view.middle(height).len();
+    usize::from(height).saturating_sub(above + view.table_frame())
+}
+
+/// All of it, with all sources, as plain text.
+#[must_use]
+pub fn report(model: &Model) -> String {
+    let view = View { model, columns: REPORT_COLUMNS, is_roomy: true, is_report: true };
+    let mut lines = view.head();
+    lines.extend(view.banners());
+    lines.extend(view.middle(u16::MAX));
+    lines.extend(view.table_head());
+    lines.extend(view.table(0, usize::MAX));
+    let text = |line: &Line<'_>| {
+        let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+        text.trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(text).collect()
+}
+
+const fn is_roomy(size: Size) -> bool {
+    size.width >= ROOMY.width && size.height >= ROOMY.height
+}
+
+/// What is made of a model for one size.
+struct View<'a> {
+    model: &'a Model,
+    columns: u16,
+    is_roomy: bool,
+    is_report: bool,
+}
+
+impl View<'_> {
+    /// Everything between the head and the table.
+    fn middle(&self, height: u16) -> Vec<Line<'static>> {
+        let Some((snapshot, _)) = &self.model.known else { return Vec::new() };
+        let mut lines = self.figures(&snapshot.stats);
+        if !self.is_report {
+            lines.push(self.throughput());
+        }
+        lines.extend(self.lists(&snapshot.stats, height));
+        lines
+    }
+
+    /// Rows around the table: its titles, and the last line of the screen.
+    fn table_frame(&self) -> usize {
+        self.table_head().len() + 1
+    }
+}
+
+/// The lines from the top of `area` on, as many as fit.
+fn put(lines: &[Line<'_>], area: Rect, buffer: &mut Buffer) {
+    for (line, y) in lines.iter().zip(area.top()..area.bottom()) {
+        buffer.set_style(Rect { y, height: 1, ..area }, line.style);
+        buffer.set_line(area.x, y, line, area.width);
+    }
+}
+
+fn bold(text: impl Into<String>) -> Span<'static> {
+    Span::raw(text.into()).bold()
+}
+
+fn faint(text: impl Into<String>) -> Span<'static> {
+    Span::raw(text.into()).dim()
+}

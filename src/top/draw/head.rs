@@ -1,0 +1,214 @@
+//! The daemon as a whole: state, trouble, figures, throughput.
+
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::text::{Line, Span};
+
+use super::{View, bold, cells, faint};
+use crate::observe::report::{ArchiveReport, Books, LaneStats, Stats};
+use crate::top::figures::{
+    age, between, clock, count, grouped, latency, megabytes, percent, plain, rate, size,
+};
+
+/// Lines for each reason not to be ready.
+const REASON_LINES_MAX: usize = 3;
+/// Share of the disk below which what is free is shown as trouble, in percent.
+const DISK_FREE_MIN: u64 = 10;
+/// Heights of the throughput, from nothing on.
+const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const GAP: char = '·';
+
+impl View<'_> {
+    /// Who it is, and how old all of this is.
+    pub(super) fn head(&self) -> Vec<Line<'static>> {
+        let model = self.model;
+        let Some((snapshot, _)) = &model.known else {
+            let line = Line::from(vec![bold("telemetry-aggregator"), format!("  {}", model.url).into()]);
+            return vec![line.reversed()];
+        };
+        let stats = &snapshot.stats;
+        let name = if self.is_roomy { "telemetry-aggregator " } else { "" };
+        let old = model.age().unwrap_or_default();
+        let state = plain(&stats.state).to_uppercase();
+        let title = format!(
+            "{name}{}  {state}  up {}  data {} {} old",
+            plain(&stats.version),
+            age(between(stats.started_ms, stats.time_ms)),
+            clock(stats.time_ms),
+            age(old)
+        );
+        let url = format!("  {}", model.url);
+        let space = usize::from(self.columns).saturating_sub(cells::width(&title));
+        let url = if cells::width(&url) <= space { cells::right(&url, space) } else { String::new() };
+        vec![Line::from(vec![bold(title), Span::raw(url)]).reversed()]
+    }
+
+    /// What must not be missed.
+    pub(super) fn banners(&self) -> Vec<Line<'static>> {
+        let model = self.model;
+        let columns = usize::from(self.columns);
+        let mut lines = Vec::new();
+        let banner = |text: &str, style: Style| {
+            let rows = cells::wrapped(text, columns, REASON_LINES_MAX);
+            rows.into_iter().map(move |row| Line::styled(cells::left(&row, columns), style))
+        };
+        if model.is_stale() {
+            let why = plain(model.trouble.as_deref().unwrap_or("the last question is not answered yet"));
+            let text = match model.age() {
+                Some(old) => format!("NO ANSWER, all below is {} old: {why}", age(old)),
+                None => format!("NO ANSWER: {why}"),
+            };
+            lines.extend(banner(&text, Style::new().fg(Color::White).bg(Color::Red).bold()));
+        } else if model.known.is_none() {
+            lines.push(Line::from("connecting"));
+        }
+        if let Some((snapshot, _)) = &model.known {
+            for reason in &snapshot.stats.unready {
+                let text = format!("NOT READY: {}", plain(reason));
+                lines.extend(banner(&text, Style::new().fg(Color::Black).bg(Color::Yellow)));
+            }
+        }
+        lines
+    }
+
+    /// Lanes, books, archive, connections.
+    pub(super) fn figures(&self, stats: &Stats) -> Vec<Line<'static>> {
+        let mut lines = Vec::new();
+        if self.is_roomy {
+            lines.push(
+                faint(format!(
+                    "{:<10}{:>12}{:>10}{:>10}{:>10}{:>10}{:>16}{:>12}",
+                    "lane", "frames/s", "MB/s", "ack p50", "p99", "max", "frames", "payload"
+                ))
+                .into(),
+            );
+        }
+        lines.push(self.lane("emergency", &stats.lanes.emergency, true));
+        lines.push(self.lane("routine", &stats.lanes.routine, false));
+        lines.extend(self.books(&stats.frames, stats.missing));
+        lines.extend(self.archive(&stats.archive));
+        let (connections, process) = (&stats.connections, &stats.process);
+        lines.push(if self.is_roomy {
+            format!(
+                "connected  sources {} of {}, subscribers {} of {}; memory {}, bounded by {}; open files {}",
+                count(connections.sources as u64),
+                count(connections.sources_max as u64),
+                count(connections.subscribers as u64),
+                count(connections.subscribers_max as u64),
+                size(process.memory_bytes),
+                size(process.memory_limit_bytes),
+                process.open_files
+            )
+            .into()
+        } else {
+            format!(
+                "connected sources {}/{} subs {}/{} mem {}",
+                connections.sources,
+                connections.sources_max,
+                connections.subscribers,
+                connections.subscribers_max,
+                size(process.memory_bytes)
+            )
+            .into()
+        });
+        lines
+    }
+
+    fn lane(&self, name: &str, lane: &LaneStats, is_emergency: bool) -> Line<'static> {
+        let ack = &lane.ack_latency;
+        let (frames, bytes) = (rate(lane.frames_per_s), megabytes(lane.bytes_per_s));
+        let (p50, p99) = (latency(ack.p50_ms), latency(ack.p99_ms));
+        let line = if self.is_roomy {
+            let (max, sum, payload) = (latency(ack.max_ms), grouped(lane.frames), size(lane.payload_bytes));
+            format!("{name:<10}{frames:>12}{bytes:>10}{p50:>10}{p99:>10}{max:>10}{sum:>16}{payload:>12}")
+        } else {
+            format!("{name:<9}{frames:>8}/s {bytes:>7} MB/s ack {p50} p99 {p99}")
+        };
+        let style =
+            if is_emergency && lane.frames_per_s > 0.0 { Style::new().red().bold() } else { Style::new() };
+        Line::styled(line, style)
+    }
+
+    /// received = archived + not stored + duplicates + rejected + in flight, or it says so.
+    fn books(&self, books: &Books, missing: u64) -> Vec<Line<'static>> {
+        let Books { received, archived, not_stored, duplicates, rejected, in_flight, rejected_by } = books;
+        let sum = [archived, not_stored, duplicates, rejected, in_flight].into_iter().map(|n| u128::from(*n));
+        let balance = match i128::from(*received) - sum.sum::<u128>() as i128 {
+            0 => Span::raw("balanced").green(),
+            off => Span::raw(format!("OFF BY {off}")).red().bold(),
+        };
+        let lost = format!("missing {}", count(missing));
+        let lost = if missing > 0 { Span::raw(lost).yellow() } else { Span::raw(lost) };
+        if !self.is_roomy {
+            let text = format!(
+                "received {} = {}+{}+{}+{}+{} ",
+                count(*received),
+                count(*archived),
+                count(*not_stored),
+                count(*duplicates),
+                count(*rejected),
+                count(*in_flight)
+            );
+            let second = format!(" duplicates {} rejected {}", count(*duplicates), count(*rejected));
+            return vec![vec![text.into(), balance].into(), vec![lost, second.into()].into()];
+        }
+        let text = format!(
+            "books      received {} = archived {} + not stored {} + duplicates {} + rejected {} + in flight {}  ",
+            grouped(*received),
+            grouped(*archived),
+            grouped(*not_stored),
+            grouped(*duplicates),
+            grouped(*rejected),
+            grouped(*in_flight)
+        );
+        let mut second = vec!["           ".into(), lost];
+        if !rejected_by.is_empty() {
+            let codes: Vec<_> =
+                rejected_by.iter().map(|(code, n)| format!("{} {}", plain(code), count(*n))).collect();
+            second.push(format!("  rejected by {}", codes.join(", ")).into());
+        }
+        vec![vec![text.into(), balance].into(), second.into()]
+    }
+
+    fn archive(&self, archive: &ArchiveReport) -> Vec<Line<'static>> {
+        let status = plain(&archive.status);
+        let status = if status == "ok" { Span::raw(status).green() } else { Span::raw(status).red().bold() };
+        let free = percent(archive.disk_free_bytes, archive.disk_bytes);
+        let disk =
+            format!("disk {} free of {} ({free}%)", size(archive.disk_free_bytes), size(archive.disk_bytes));
+        let is_short = archive.disk_bytes > 0 && free < DISK_FREE_MIN;
+        let disk = if is_short { Span::raw(disk).red().bold() } else { Span::raw(disk) };
+        if !self.is_roomy {
+            return vec![vec!["archive ".into(), status, " ".into(), disk].into()];
+        }
+        let kept = format!(
+            "  offsets {} to {}, segments {} with {}; sync p50 {} p99 {}; ",
+            grouped(archive.first_offset),
+            grouped(archive.next_offset),
+            count(archive.segments),
+            size(archive.segment_bytes),
+            latency(archive.sync.p50_ms),
+            latency(archive.sync.p99_ms)
+        );
+        let mut line = vec!["archive    ".into(), status, kept.into(), disk];
+        if archive.upkeep_failing > 0 {
+            line.push(Span::raw(format!("; upkeep of {} segments fails", archive.upkeep_failing)).red());
+        }
+        vec![line.into()]
+    }
+
+    /// Frames a second over time, the newest at the right; a gap where there was no answer.
+    pub(super) fn throughput(&self) -> Line<'static> {
+        let history = &self.model.throughput;
+        let most = history.iter().flatten().max().copied().unwrap_or(0);
+        let label = format!("frames/s, {} at most ", count(most));
+        let room = usize::from(self.columns).saturating_sub(cells::width(&label));
+        let bar = |value: &Option<u64>| match value {
+            None => GAP,
+            Some(0) => BARS[0],
+            // Something is never shown as nothing.
+            Some(value) => BARS[(u128::from(*value) * 8).div_ceil(u128::from(most)) as usize],
+        };
+        let bars: String = history.iter().skip(history.len().saturating_sub(room)).map(bar).collect();
+        vec![faint(label), Span::raw(bars).cyan()].into()
+    }
+}

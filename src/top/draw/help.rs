@@ -1,0 +1,28 @@
+//! What the keys do and what the columns mean.
+
+use ratatui::style::Stylize as _;
+use ratatui::text::Line;
+
+const TEXT: &str = "\
+q, Ctrl-C     quit
+?, h          this page, and back
+s, S, arrows  order by the next column, or the one before
+r             the other way round
+f             next filter: all, connected, offline, trouble
+a c o t       that filter
+up down j k   scroll; PgUp PgDn Space by pages
+Home End g G  to the first, to the last
+
+last     since the newest frame was read
+credit   used of what the busier lane may hold
+ack      from the socket to stable storage
+missing  sequences of the epoch that have not come
+trouble  live uplinks offline, frames missing or
+         rejected, or 75% of the credit used
+books    received = archived + not stored + duplicates
+         + rejected + in flight";
+
+pub(super) fn lines() -> Vec<Line<'static>> {
+    let title = Line::from("telemetry-aggregator top").reversed();
+    std::iter::once(title).chain(TEXT.lines().map(Line::from)).collect()
+}

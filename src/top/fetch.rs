@@ -1,0 +1,103 @@
+//! What the daemon says, as it says it and as it is understood.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::model::Snapshot;
+use crate::http::client::{Limits, Url};
+use crate::observe::report::Source;
+
+/// Most `--source`: each is a request of its own.
+pub const CHOSEN_MAX: usize = 64;
+/// For each answer.
+const LIMITS: Limits = Limits { time: Duration::from_secs(3), body_bytes: 64 << 20 };
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Whom.
+    pub url: Url,
+    /// Only these sources; empty for all.
+    pub chosen: Vec<u32>,
+}
+
+/// The answers as the API gives them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answers {
+    /// Of `/api/v1/stats`.
+    pub stats: Value,
+    /// Of `/api/v1/sources`; where several sources are chosen, put together of several answers.
+    pub sources: Value,
+}
+
+#[derive(Deserialize)]
+struct Sources {
+    total: usize,
+    sources: Vec<Source>,
+}
+
+impl Question {
+    /// Asks once.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only asks.
+    pub async fn ask(&self) -> Result<Answers, String> {
+        let stats = self.get("/api/v1/stats").await?;
+        let sources = match &self.chosen[..] {
+            [] => self.get("/api/v1/sources").await?,
+            [one] => self.get(&of_one(*one)).await?,
+            several => {
+                let (mut total, mut all) = (0, Vec::new());
+                for one in several {
+                    let mut answer = self.get(&of_one(*one)).await?;
+                    total += answer["total"].as_u64().unwrap_or(0);
+                    if let Some(sources) = answer["sources"].as_array_mut() {
+                        all.append(sources);
+                    }
+                }
+                json!({ "total": total, "sources": all })
+            }
+        };
+        Ok(Answers { stats, sources })
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, String> {
+        let answer = self.url.get(path, LIMITS).await.map_err(|error| error.to_string())?;
+        if answer.status != StatusCode::OK {
+            return Err(answer.problem());
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| format!("{path} is not JSON: {error}"))
+    }
+}
+
+fn of_one(source_id: u32) -> String {
+    format!("/api/v1/sources?source={source_id}")
+}
+
+impl Answers {
+    /// Both as they are shown.
+    ///
+    /// # Errors
+    /// What is not as expected, in words.
+    pub fn understood(self) -> Result<Snapshot, String> {
+        let stats = understand("/api/v1/stats", self.stats)?;
+        let Sources { total, sources } = understand("/api/v1/sources", self.sources)?;
+        Ok(Snapshot { stats, sources, total })
+    }
+}
+
+fn understand<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(|error| {
+        format!(
+            "{path} is not understood ({error}): is that another version than {}?",
+            env!("CARGO_PKG_VERSION")
+        )
+    })
+}
