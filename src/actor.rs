@@ -34,7 +34,7 @@ mod tests;
 pub use address::{Address, SendError, TrySendError};
 pub use call::{CallError, Reply};
 pub use mailbox::{Mailbox, mailbox};
-pub use spawn::{ActorHandle, Outcome, spawn};
+pub use spawn::{ActorHandle, Outcome, spawn, spawn_stage};
 pub use stash::StashFull;
 pub use supervise::{Restart, supervise, supervise_task};
 pub use tasks::Tasks;

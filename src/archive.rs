@@ -39,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::frame::{FramePriority, Frames, Origin};
 use crate::histogram::Histogram;
+use crate::pulse::Pulse;
 use commit::{Committer, Log, Outlets};
 use config::Limits;
 use dir::Dir;
@@ -222,6 +223,9 @@ fn open_with(
     Ok((appender, archive, report))
 }
 
+/// Name of the commit thread.
+const COMMIT: &str = "archive-commit";
+
 /// Held until the last thread that writes has ended.
 type Lock = Arc<dyn std::any::Any + Send + Sync>;
 
@@ -252,7 +256,7 @@ fn start(
         _ended_tx: ended_tx,
     };
     let thread = std::thread::Builder::new()
-        .name("archive-commit".into())
+        .name(COMMIT.into())
         .spawn(move || {
             // The directory stays locked until the last byte is written.
             let _lock = lock;
@@ -281,6 +285,7 @@ struct EndGuard {
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        self.gather.pulse().end();
         self.link.stop();
         let Some(error) = self.error.take() else {
             self.gather.fail("the archive has ended".into());
@@ -399,6 +404,12 @@ impl Archive {
     #[must_use]
     pub fn stats(&self) -> Arc<ArchiveStats> {
         Arc::clone(&self.outlets.stats)
+    }
+
+    /// Whether its threads turn, by their names.
+    #[must_use]
+    pub fn pulses(&self) -> [(&'static str, Pulse); 2] {
+        [(COMMIT, self.gather.pulse().clone()), (upkeep::NAME, self.link.pulse().clone())]
     }
 
     /// Waits until every [`Appender`] is dropped, the rest is durable and the threads have ended.

@@ -26,7 +26,7 @@ pub(crate) use conversation::{Conversation, End};
 pub(crate) use error::SourceError;
 pub(crate) use lane::{Kept, Lane};
 
-use crate::wire::{Ack, Bye, Welcome};
+use crate::wire::{Ack, Bye, CatalogPart, Welcome};
 
 /// Longest wait of a source before a reconnect, unless the server asks for more.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -61,6 +61,9 @@ pub(crate) trait Script: Send {
     /// # Errors
     /// It covers frames that were never sent.
     fn finish(&mut self, bye: Bye, now: Instant) -> Result<bool, SourceError>;
+
+    /// Takes in a part of the catalog, which comes to who asked for it in HELLO.
+    fn catalog(&mut self, _part: &CatalogPart) {}
 
     /// Whether after both BYEs nothing is missing, or nothing more can be learnt.
     fn is_settled(&self) -> bool;

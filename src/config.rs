@@ -134,16 +134,11 @@ impl Config {
 
     /// Checks how the values fit together, for a configuration that was changed after it was loaded.
     ///
-    /// Whether each value is within its own limits is not looked at again.
+    /// Whether each value is within its own limits is not looked at again. Returns what works but deserves a look.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with all conflicts, without places.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        self.check_together().map(|_| ())
-    }
-
-    /// [`Config::validate`], with what works but deserves a look.
-    fn check_together(&self) -> Result<Vec<String>, ConfigError> {
+    pub fn validate(&self) -> Result<Vec<String>, ConfigError> {
         let mut draft = Draft::default();
         draft.config = self.clone();
         check::check(&mut draft);

@@ -12,14 +12,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::actor::{Capacity, ExitReason, Mailbox, Tasks, spawn};
+use crate::actor::{ActorHandle, Capacity, ExitReason, Mailbox, Tasks, spawn_stage};
 use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
-use crate::config::Config;
+use crate::catalog::{CatalogError, CatalogStore};
+use crate::config::{Config, ConfigError};
 use crate::connection::listener;
 use crate::feed::Tail;
 use crate::frame::unix_now_ns;
@@ -30,13 +31,17 @@ use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
+use crate::pulse::Pulse;
+use crate::systemd::{Manager, Notifier, Watchdog};
 
 mod drain;
 mod feed_side;
+mod listeners;
 mod output;
 pub mod ready_file;
 mod settings;
 pub mod signals;
+mod status;
 pub mod summary;
 
 use feed_side::Feed;
@@ -44,6 +49,7 @@ use feed_side::Feed;
 pub use drain::Outcome;
 pub use settings::Settings;
 
+use listeners::Listeners;
 use output::DaemonOutput;
 
 /// The listeners' bound addresses.
@@ -70,6 +76,12 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// `catalog.file` is none.
+    #[error("{0} (catalog.file)")]
+    Catalog(#[from] CatalogError),
+    /// The configuration does not go with the addresses of the sockets that were handed over.
+    #[error("the sockets that were handed over do not go with the configuration")]
+    Sockets(#[source] ConfigError),
     /// The archive cannot be opened.
     #[error("cannot open the archive")]
     Archive(#[from] archive::OpenError),
@@ -85,10 +97,15 @@ pub struct Daemon {
     registry: Registry,
     archive: Archive,
     feed: Feed,
+    catalog: Arc<CatalogStore>,
     http: Http,
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
+    /// Whether each stage turns, by name.
+    pulses: Vec<(Arc<str>, Pulse)>,
     view: View,
+    notifier: Notifier,
+    watchdog: Option<Duration>,
 }
 
 /// What there is to see of a running daemon; cheap to clone.
@@ -126,13 +143,26 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start`].
     pub async fn start_on(config: Config, storage: impl Storage) -> Result<Self, StartError> {
-        let listener = bind("ingest.listen", config.ingest.listen).await?;
+        Self::start_under(Manager::default(), config, storage).await
+    }
+
+    /// [`Daemon::start_on`] with what `manager` gives: sockets it holds, and its wish to be told.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_under(
+        manager: Manager,
+        config: Config,
+        storage: impl Storage,
+    ) -> Result<Self, StartError> {
+        let Manager { sockets, notifier, watchdog } = manager;
+        let Listeners { ingest: listener, feed: feed_listener, http: http_listener } =
+            Listeners::bind(&config, sockets).await?;
         let address = listener.local_addr();
         let ingest_address =
             address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
-        let feed_listener = bind("feed.listen", config.feed.listen).await?;
-        let http_listener = bind("http.listen", config.http.listen).await?;
 
+        let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
         let ingest_config = config.ingest_config();
         let table = Arc::new(StreamTable::new(ingest_config.max_streams));
@@ -169,20 +199,22 @@ impl Daemon {
             terms: settings.ingest_terms(),
             router: router.clone(),
             books: Arc::clone(&books),
+            catalog: catalog.subscribe(),
             buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
         let (registry, registry_handle) = Registry::start(context, Arc::clone(&table), Arc::clone(&sources));
         let listener_handle = listener::start("ingest listener", listener, registry.clone(), shutdown);
         let (_, processor_handle) =
-            spawn(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
+            spawn_stage(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
-        let feed = Feed::start(&settings, feed_listener, &archive, tail)?;
+        let mut pulses = Vec::from(archive.pulses().map(|(name, pulse)| (name.into(), pulse)));
+        let feed = Feed::start(&settings, feed_listener, &archive, tail, &mut pulses)?;
         let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
         restarts.push(("feed listener".into(), feed.restarts()));
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
-            stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
+            own(handle, &mut stages, &mut pulses);
         }
         let view = View {
             books,
@@ -232,9 +264,13 @@ impl Daemon {
             registry,
             archive,
             feed,
+            catalog,
             http,
             stages,
+            pulses,
             view,
+            notifier,
+            watchdog,
         })
     }
 
@@ -256,6 +292,12 @@ impl Daemon {
         self.view.clone()
     }
 
+    /// Where the catalog is, and can be replaced.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<CatalogStore> {
+        Arc::clone(&self.catalog)
+    }
+
     /// Runs until `stop` resolves or a part fails, then drains. `stop_at_once` cuts the drain short.
     ///
     /// # Cancel safety
@@ -266,8 +308,10 @@ impl Daemon {
         stop_at_once: impl Future<Output = ()>,
     ) -> Outcome {
         let mut archive_status = self.archive.status();
+        let watchdog = self.watch();
         let failure = tokio::select! {
             () = stop => None,
+            () = status::report(self.view.clone(), self.notifier.clone()) => unreachable!("it reports for ever"),
             Some((name, reason)) = self.stages.join_next() => {
                 let is_flowing = &*name != PROCESSOR;
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing })
@@ -285,8 +329,27 @@ impl Daemon {
         if let Some(Failure { what, .. }) = &failure {
             tracing::error!("{what}; draining what can be drained, then exit 1: the restart recovers");
         }
+        self.notifier.stopping(self.settings.live().current().shutdown.deadline);
+        if let Some(watchdog) = &watchdog {
+            watchdog.drain();
+        }
         drain::drain(self, failure, stop_at_once).await
     }
+
+    /// Starts the watchdog, if somebody waits for it.
+    fn watch(&mut self) -> Option<Watchdog> {
+        let interval = self.watchdog.filter(|_| self.notifier.is_heard())?;
+        let pulses = std::mem::take(&mut self.pulses);
+        let started = Watchdog::start(interval, self.notifier.clone(), pulses);
+        started.inspect_err(|error| tracing::error!(%error, "the watchdog cannot be started")).ok()
+    }
+}
+
+/// Keeps a stage, and its pulse to be looked at.
+fn own(handle: ActorHandle, stages: &mut Tasks, pulses: &mut Vec<(Arc<str>, Pulse)>) {
+    let name: Arc<str> = handle.name().into();
+    pulses.extend(handle.pulse().map(|pulse| (Arc::clone(&name), pulse)));
+    stages.spawn(name, async move { ended(handle.join().await) });
 }
 
 /// Name of the stage without which nothing is archived.
@@ -312,10 +375,6 @@ fn ended(reason: ExitReason) -> Result<(), ExitReason> {
         ExitReason::Normal => Ok(()),
         other => Err(other),
     }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| listen_error(key, address, source))
 }
 
 fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> StartError {

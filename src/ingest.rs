@@ -129,6 +129,8 @@ pub struct Context {
     pub router: crate::pipeline::Router,
     /// The books of all streams together.
     pub books: Arc<Books>,
+    /// What sessions that want the catalog get, at once and whenever it changes.
+    pub catalog: tokio::sync::watch::Receiver<Arc<crate::catalog::Catalog>>,
     /// What sessions read into.
     pub buffers: Arc<BufferPool>,
     /// Turns true when the daemon drains.

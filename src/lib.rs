@@ -25,9 +25,12 @@
 //! What becomes of a segment once it is full: the archive's `upkeep` writes its `index`, which saves readers most of the
 //! reading and was made with the segment where that is possible, exports it ([`archive::export`]), and removes it when it is due.
 //!
+//! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
+//!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
 //! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
-//! line, [`archive::cli`] what it has for archives. The other side of the wire: `client` is who sends frames, [`sim`] a
+//! line, [`archive::cli`] what it has for archives. [`systemd`] is how a service manager and the daemon talk, its watchdog
+//! over the [`pulse`] of each stage. The other side of the wire: `client` is who sends frames, [`sim`] a
 //! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`demo`] is the
 //! RFC's scenario.
 //!
@@ -38,7 +41,8 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * [`frame`] < [`wire`] < [`actor`], [`pipeline`], [`archive`] < [`connection`] < [`ingest`], [`feed`] < [`config`] <
+//! * [`frame`], [`pulse`] < [`wire`] < [`actor`], [`pipeline`], [`archive`], [`catalog`] < [`connection`] < [`ingest`], [`feed`] < [`config`] <
+//!   [`observe`] < [`http`] <
 //!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor
 //!   do [`ingest`] and [`feed`].
 //! * `client` < [`sim`], [`replay`], and [`tail`]: they know [`frame`] and [`wire`], [`replay`] the [`archive`] it reads;
@@ -46,6 +50,7 @@
 
 pub mod actor;
 pub mod archive;
+pub mod catalog;
 pub mod cli;
 mod client;
 pub mod config;
@@ -59,7 +64,9 @@ pub mod http;
 pub mod ingest;
 pub mod observe;
 pub mod pipeline;
+pub mod pulse;
 pub mod replay;
 pub mod sim;
+pub mod systemd;
 pub mod tail;
 pub mod wire;

@@ -8,6 +8,7 @@
 //! * `ledger` keeps the books of a source: credit, what is unacknowledged, what goes next,
 //! * `script` is what a source says on a connection, `source` connects again,
 //! * `pace` knows when: the rate, the end of the feed,
+//! * `catalogs` puts together what the daemon sends of the catalog,
 //! * `tally` counts ([`Progress`]), `report` sums up ([`Report`]), [`cli`] is the binary's command line.
 //!
 //! Limits: a source keeps at most 16,384 unacknowledged frames per lane and writes at most 64 KiB and one frame
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+mod catalogs;
 mod ccsds;
 pub mod cli;
 mod content;
@@ -36,6 +38,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use catalogs::{CatalogCounts, CatalogWish};
 pub use ccsds::{InputError, read_packets};
 pub use content::{payload, priority};
 pub use report::{AckLatency, Report};
@@ -73,6 +76,8 @@ pub struct Plan {
     pub input: Option<Arc<Vec<Bytes>>>,
     /// Credential, may be empty.
     pub token: String,
+    /// Whether to ask for the catalog.
+    pub catalog: CatalogWish,
     /// Use NO_ACK and epoch 0: nothing is kept, and the server's BYE alone tells what arrived.
     pub no_ack: bool,
     /// Sequence space of all sources, 1 to 2^63-1; `None`: unix milliseconds at the start.
@@ -98,6 +103,7 @@ impl Default for Plan {
             emergency_ratio: 0.01,
             input: None,
             token: String::new(),
+            catalog: CatalogWish::No,
             no_ack: false,
             epoch: None,
             seed: 0,
@@ -214,5 +220,7 @@ pub async fn run(plan: Plan, stop: watch::Receiver<bool>, progress: Arc<Progress
             }
         }
     }
-    Report::new(shared.progress.counts(), shared.latency.quantiles(), shared.started.elapsed(), errors)
+    let catalog = (shared.plan.catalog != CatalogWish::No).then(|| shared.progress.catalog_counts());
+    let (counts, quantiles) = (shared.progress.counts(), shared.latency.quantiles());
+    Report { catalog, ..Report::new(counts, quantiles, shared.started.elapsed(), errors) }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::core::Core;
 use super::mailbox::OnDrop;
 use super::{ActorId, Address, Capacity, ExitReason, Mailbox};
+use crate::pulse::Pulse;
 
 /// What a body may return: nothing, or a result whose error becomes [`ExitReason::Error`].
 pub trait Outcome {
@@ -43,6 +44,8 @@ pub struct ActorHandle {
     name: Arc<str>,
     restarts: Arc<AtomicU64>,
     task: JoinHandle<ExitReason>,
+    /// Of stages alone.
+    pub(super) pulse: Option<Pulse>,
 }
 
 /// Starts an actor that runs `body` on a mailbox of its own.
@@ -68,6 +71,29 @@ where
     (address, handle)
 }
 
+/// [`spawn`] for an actor that is a stage: its handle has a [`Pulse`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn spawn_stage<M, B, F>(
+    name: impl Into<Arc<str>>,
+    capacity: Capacity,
+    body: B,
+) -> (Address<M>, ActorHandle)
+where
+    M: Send + 'static,
+    B: FnOnce(Mailbox<M>) -> F + Send + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    let pulse = Pulse::of_task();
+    let (address, mut handle) = spawn(name, capacity, {
+        let pulse = pulse.clone();
+        |mailbox| pulse.watch(body(mailbox))
+    });
+    handle.pulse = Some(pulse);
+    (address, handle)
+}
+
 /// Runs `life` as the task of the actor behind `core`, whose end is announced when `life` is no more.
 pub(super) fn start<M: Send + 'static>(
     core: Arc<Core<M>>,
@@ -90,7 +116,7 @@ pub(super) fn start<M: Send + 'static>(
     };
     #[allow(clippy::disallowed_methods, reason = "this is the owner: the handle joins or aborts it")]
     let task = tokio::spawn(task);
-    ActorHandle { id, name, restarts, task }
+    ActorHandle { id, name, restarts, task, pulse: None }
 }
 
 /// Runs a body to its end and says how it ended; a panic is logged.
@@ -153,6 +179,12 @@ impl ActorHandle {
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Shows whether its loop turns, if it is a stage.
+    #[must_use]
+    pub fn pulse(&self) -> Option<Pulse> {
+        self.pulse.clone()
     }
 
     /// The counter behind [`ActorHandle::restarts`], for who looks on.

@@ -87,9 +87,11 @@ impl<O: CommitObserver> Committer<O> {
                 Next::Timeout => self.log.idle()?,
                 Next::End => break,
             }
+            self.gather.pulse().work();
             self.log.tend()?;
             self.publish();
         }
+        self.gather.pulse().work();
         self.link.check()?;
         self.log.close()?;
         self.log.summary.next_offset = self.log.next_offset;
@@ -110,7 +112,10 @@ impl<O: CommitObserver> Committer<O> {
             self.log.tend()?;
         }
         let written = Instant::now();
+        // Each step has the watchdog's time for itself: a sync that does not end within it is a hang.
+        self.gather.pulse().work();
         self.log.space.current.sync()?;
+        self.gather.pulse().work();
         self.link.check()?;
         let first_offset = self.log.next_offset;
         self.log.committed(encoder);

@@ -12,6 +12,7 @@ use super::AppendError;
 use super::config::{BATCH_FRAMES_MAX, Limits};
 use super::format::{BlockEncoder, encoded_len, run_charge};
 use crate::frame::{FramePriority, Frames, Run};
+use crate::pulse::Pulse;
 
 /// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
 ///
@@ -26,6 +27,8 @@ pub(super) struct Gather {
     work: Condvar,
     /// Wakes appenders that wait for room.
     room: Notify,
+    /// Of the commit thread, which sleeps here and nowhere else.
+    pulse: Pulse,
     block_bytes: u64,
     block_bytes_max: u64,
 }
@@ -102,9 +105,15 @@ impl Gather {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Notify::new(),
+            pulse: Pulse::of_thread(),
             block_bytes: limits.block_bytes,
             block_bytes_max: limits.block_bytes_max,
         }
+    }
+
+    /// Of the commit thread.
+    pub(super) const fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Waits for room and adds `batch`. Cancel safe for a batch of one lane: it is added in the last step or not at all.
@@ -200,6 +209,7 @@ impl Gather {
 
     /// Waits until a block is due and exchanges it for `spare`, which must be clear.
     pub(super) fn next(&self, spare: &mut Block, delay: Duration, deadline: Option<Instant>) -> Next {
+        self.pulse.work();
         let mut state = self.lock();
         loop {
             if state.abandoned || state.failed.is_some() {
@@ -261,13 +271,16 @@ impl Gather {
     }
 
     fn sleep<'a>(&self, state: MutexGuard<'a, State>, pause: Option<Duration>) -> MutexGuard<'a, State> {
-        match pause {
+        self.pulse.wait();
+        let state = match pause {
             None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(pause) => {
                 let result = self.work.wait_timeout(state, pause);
                 result.unwrap_or_else(PoisonError::into_inner).0
             }
-        }
+        };
+        self.pulse.work();
+        state
     }
 
     /// No more batches will come.

@@ -34,6 +34,8 @@ pub(super) use clock::{Clock, SystemClock};
 pub(super) use link::Link;
 pub(super) use steps::{Step, StepError, steps};
 
+/// Name of the thread.
+pub(super) const NAME: &str = "archive-upkeep";
 /// How often the directory is looked for where it was locked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often everything is looked through, unless a segment was sealed.
@@ -329,7 +331,8 @@ impl Handle {
 pub(super) fn start(upkeep: Upkeep, lock: Arc<dyn Any + Send + Sync>) -> io::Result<Handle> {
     let (ended_tx, ended_rx) = oneshot::channel::<()>();
     let stats = Arc::clone(&upkeep.outlets.stats);
-    let thread = std::thread::Builder::new().name("archive-upkeep".into()).spawn(move || {
+    let pulse = upkeep.link.pulse().clone();
+    let thread = std::thread::Builder::new().name(NAME.into()).spawn(move || {
         let _ended_tx = ended_tx;
         let _lock = lock;
         let run = std::panic::AssertUnwindSafe(|| upkeep.run());
@@ -338,6 +341,7 @@ pub(super) fn start(upkeep: Upkeep, lock: Arc<dyn Any + Send + Sync>) -> io::Res
             let panic = super::panic_text(&*panic);
             tracing::error!(%panic, "archive-upkeep panicked: nothing expires, is indexed or exported until a restart");
         }
+        pulse.end();
     })?;
     Ok(Handle { ended_rx, thread })
 }

@@ -50,10 +50,16 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(simulate(plan))?;
+    let progress = Arc::new(Progress::default());
+    let report = runtime.block_on(simulate(plan, &progress))?;
     let Some(report) = report else {
         return Ok(ExitCode::from(1));
     };
+    if let Some(path) = &args.save_catalog {
+        let text = progress.newest_catalog().context("--save-catalog: no catalog came complete")?;
+        std::fs::write(path, text)
+            .with_context(|| format!("cannot write the catalog to {}", path.display()))?;
+    }
     args.report.print(&report).context("cannot write the report")?;
     Ok(ExitCode::from(u8::from(!report.is_complete())))
 }
@@ -71,12 +77,11 @@ fn raise_open_files(needed: u64) -> anyhow::Result<()> {
 }
 
 /// Runs the plan; `None` when a second signal stopped it at once.
-async fn simulate(plan: Plan) -> anyhow::Result<Option<Report>> {
+async fn simulate(plan: Plan, progress: &Arc<Progress>) -> anyhow::Result<Option<Report>> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let progress = Arc::new(Progress::default());
     let mut view = View::new(&plan);
     let (stop_tx, stop_rx) = watch::channel(false);
-    let run = sim::run(plan, stop_rx, Arc::clone(&progress));
+    let run = sim::run(plan, stop_rx, Arc::clone(progress));
     tokio::pin!(run);
     let mut refresh = tokio::time::interval(REFRESH);
     loop {
@@ -94,7 +99,7 @@ async fn simulate(plan: Plan) -> anyhow::Result<Option<Report>> {
                     return Ok(None);
                 }
             }
-            _ = refresh.tick() => view.show(&progress),
+            _ = refresh.tick() => view.show(progress),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::ConfigArgs;
 use super::log::LevelSwitch;
-use super::{ConfigArgs, run};
-use crate::config::{Change, Changed, Config, ConfigError, Loaded, Misfit, raise_open_file_limit};
+use crate::catalog::CatalogStore;
+use crate::config::{Change, Changed, ConfigError, Loaded, Misfit, raise_open_file_limit};
 use crate::daemon::Settings;
 
 /// What came of a reload.
@@ -42,6 +43,7 @@ pub(super) struct Reload {
     /// The file that the configuration in force was read from.
     pub(super) file: Option<PathBuf>,
     pub(super) settings: Arc<Settings>,
+    pub(super) catalog: Arc<CatalogStore>,
     pub(super) level: LevelSwitch,
 }
 
@@ -49,7 +51,7 @@ impl Reload {
     /// Reads the configuration again as at the start, and applies it or says what is wrong with it.
     ///
     /// # Cancel safety
-    /// Cancel safe: dropped before it returned, it has changed nothing.
+    /// Cancel safe: dropped before it returned, it has changed nothing, or nothing but the catalog is left as it was.
     pub(super) async fn reload(&mut self) -> Reloaded {
         tracing::info!("SIGHUP: reading the configuration again");
         let args = self.args.clone();
@@ -58,13 +60,31 @@ impl Reload {
             Ok(loaded) => self.take(loaded),
             Err(panic) => Err(vec![format!("reading it panicked: {panic}")]),
         };
-        outcome.unwrap_or_else(|problems| {
-            for problem in problems {
-                tracing::error!("{problem}");
+        match outcome {
+            Ok(reloaded) => {
+                self.reload_catalog().await;
+                reloaded
             }
-            tracing::error!("SIGHUP: the configuration in force has not changed");
-            Reloaded::Refused
-        })
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("SIGHUP: the configuration in force has not changed");
+                Reloaded::Refused
+            }
+        }
+    }
+
+    /// Reads the orbital elements again, whether or not `catalog.file` has changed: what is in it may have.
+    async fn reload_catalog(&self) {
+        let Some(file) = self.settings.live().current().catalog.file.clone() else { return };
+        let catalog = Arc::clone(&self.catalog);
+        let read = tokio::task::spawn_blocking(move || catalog.reload_file(&file).map(|_| ()));
+        match read.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the catalog in force has not changed"),
+            Err(panic) => tracing::error!("reading the catalog panicked: {panic}"),
+        }
     }
 
     /// Applies what was read, or says what keeps it from being applied.
@@ -100,18 +120,12 @@ impl Reload {
                 tracing::info!(file, ?overrides, changed, "configuration reloaded");
             }
         };
-        reload_catalog(&config);
         self.settings.apply(config);
         // Said under whichever of the two levels says more.
         self.level.set(level, say);
         self.file = file;
         Ok(outcome)
     }
-}
-
-/// Where the orbital elements are read again, whether or not `catalog.file` has changed: what is in it may have.
-fn reload_catalog(config: &Config) {
-    run::note_unbuilt(config);
 }
 
 /// One line per problem.

@@ -9,9 +9,11 @@ use tokio::sync::watch;
 
 use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
+use crate::archive::DiskStorage;
 use crate::config::{Config, Loaded, raise_open_file_limit};
 use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
+use crate::systemd::Manager;
 
 /// Tasks that a worker runs before it looks for sockets that became ready.
 const TURNS_BETWEEN_POLLS: u32 = 8;
@@ -35,6 +37,11 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
     };
     let level = log::init(&loaded.config.log);
     note(&loaded);
+    let manager = match Manager::from_env() {
+        Ok(manager) => manager,
+        Err(error) => return fail(FAILED, error),
+    };
+    let notifier = manager.notifier.clone();
     if let Err(error) = raise_open_file_limit(loaded.config.open_files_needed()) {
         return fail(FAILED, error);
     }
@@ -42,12 +49,15 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
     };
-    let ran = runtime.block_on(run(loaded, level, args));
+    let ran = runtime.block_on(run(loaded, level, args, manager));
     // Whatever still runs was named as a straggler and must not delay the exit.
     runtime.shutdown_background();
     match ran {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
-        Err(error) => fail(FAILED, format_args!("{error:#}")),
+        Err(error) => {
+            notifier.status(&format!("not started: {error:#}"));
+            fail(FAILED, format_args!("{error:#}"))
+        }
     }
 }
 
@@ -76,25 +86,38 @@ fn note(loaded: &Loaded) {
     }
 }
 
-async fn run(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> anyhow::Result<Outcome> {
+async fn run(
+    loaded: Loaded,
+    level: log::LevelSwitch,
+    args: &RunArgs,
+    manager: Manager,
+) -> anyhow::Result<Outcome> {
     let Loaded { config, file, .. } = loaded;
+    let notifier = manager.notifier.clone();
     let mut signals = Signals::catch().context("cannot catch signals")?;
-    note_unbuilt(&config);
     note_export(&config);
     let token = fleet_token(&config);
     anyhow::ensure!(
         !args.simulate || token.is_some(),
         "--simulate needs a token of ingest.tokens whose list of sources is empty, as its fleet has all of them"
     );
-    let daemon = Daemon::start(config).await?;
+    notifier.status("recovering the archive");
+    let daemon = Daemon::start_under(manager, config, DiskStorage).await?;
     let addresses = daemon.addresses();
     tracing::info!(ingest = %addresses.ingest, feed = addresses.feed.map(tracing::field::display), http = addresses.http.map(tracing::field::display), "listening");
     if let Some(path) = &args.ready_file {
         ready_file::write(path, addresses)
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
+    notifier.ready();
     let view = daemon.view();
-    let mut reload = Reload { args: args.config.clone(), file, settings: daemon.settings(), level };
+    let mut reload = Reload {
+        args: args.config.clone(),
+        file,
+        settings: daemon.settings(),
+        catalog: daemon.catalog(),
+        level,
+    };
     let (stop_tx, stop) = watch::channel(false);
     let (at_once_tx, at_once) = watch::channel(false);
     let (ended_tx, ended) = watch::channel(false);
@@ -116,10 +139,16 @@ async fn run(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> anyhow:
             match signals.next().await {
                 Request::Stop(signal) => break signal,
                 // All of a reload lies between here and its outcome.
-                Request::Reload => tokio::select! {
-                    outcome = reload.reload() => tracing::debug!("reload: {outcome}"),
-                    signal = signals.stop() => break signal,
-                },
+                Request::Reload => {
+                    notifier.reloading();
+                    tokio::select! {
+                        outcome = reload.reload() => {
+                            notifier.status(&format!("reloaded: {outcome}"));
+                            notifier.ready();
+                        }
+                        signal = signals.stop() => break signal,
+                    }
+                }
             }
         };
         tracing::info!(signal, "stopping");
@@ -157,12 +186,5 @@ fn note_export(config: &Config) {
     {
         let path = export.display();
         tracing::warn!(%path, "archive.export cannot be created: what it lies in is not there; create or mount it");
-    }
-}
-
-/// A key whose part is not built yet is accepted, so that a file need not change with the release; it says so.
-pub(super) fn note_unbuilt(config: &Config) {
-    if config.catalog.file.is_some() {
-        tracing::warn!("catalog.file is set, but has no effect in this release");
     }
 }

@@ -144,7 +144,8 @@ impl<'a, S: Script> Conversation<'a, S> {
             ServerMessage::Welcome(_) => {
                 return Err(WireError::protocol("a second WELCOME").into());
             }
-            ServerMessage::Pong(_) | ServerMessage::Catalog(_) | ServerMessage::Ignored(_) => {}
+            ServerMessage::Catalog(part) => self.script.catalog(&part),
+            ServerMessage::Pong(_) | ServerMessage::Ignored(_) => {}
         }
         Ok(None)
     }

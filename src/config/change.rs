@@ -166,7 +166,7 @@ impl Change {
             }
         }
         changed.sort_by_key(|changed| place(&changed.key));
-        match config.check_together() {
+        match config.validate() {
             Ok(warnings) => Ok(Self { config, changed, waiting, warnings }),
             Err(error) => Err(Misfit { problems: error.problems().to_vec(), waiting }),
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Config;
 use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
+use crate::catalog::CATALOG_BYTES_MAX;
 pub use crate::connection::CONNECTION_BYTES;
 use crate::feed::READERS_MAX;
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
@@ -134,6 +135,7 @@ impl Config {
                 3,
                 UPKEEP_BYTES,
             ),
+            addend("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
             addend("the process itself", 1, PROCESS_BYTES),
         ];
         MemoryBound { addends, limit: self.ingest.memory_limit }

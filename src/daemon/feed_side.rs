@@ -9,11 +9,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Settings, StartError, ended, listen_error};
-use crate::actor::{Capacity, Mailbox, Tasks, spawn};
+use super::{Settings, StartError, listen_error, own};
+use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::Archive;
 use crate::connection::listener;
 use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
+use crate::pulse::Pulse;
 use crate::wire::{ErrorCode, WireError};
 
 /// Of the deadline this is kept for subscribers that must be told to go on later.
@@ -39,6 +40,7 @@ impl Feed {
         listener: TcpListener,
         archive: &Archive,
         tail: Arc<Tail>,
+        pulses: &mut Vec<(Arc<str>, Pulse)>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
         let address = address
@@ -52,12 +54,12 @@ impl Feed {
         let restarts = listener_handle.restarts_counter();
         let encoding = Arc::clone(&tail);
         let (_, tail_handle) =
-            spawn("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
+            spawn_stage("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
                 encoding.run().await;
             });
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, tail_handle] {
-            stages.spawn(handle.name().to_owned(), async move { ended(handle.join().await) });
+            own(handle, &mut stages, pulses);
         }
         Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::{Context, session};
-use crate::actor::{ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn};
+use crate::actor::{
+    ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
+};
 use crate::connection::listener::Acceptor;
 use crate::pipeline::Stop;
 use crate::wire::WireError;
@@ -36,7 +38,7 @@ pub struct Registry {
 impl Registry {
     /// Starts the registry.
     pub fn start(context: Arc<Context>) -> (Self, ActorHandle) {
-        let (address, handle) = spawn("subscriber registry", CAPACITY, |mailbox| {
+        let (address, handle) = spawn_stage("subscriber registry", CAPACITY, |mailbox| {
             let state =
                 State { mailbox, context, sessions: HashMap::new(), session_id_next: 1, drained: None };
             state.run()

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::session;
 use super::stream::{Position, Speaker, Stream, StreamTable};
 use super::{Context, IngestConfig};
-use crate::actor::{ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn};
+use crate::actor::{
+    ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
+};
 use crate::connection::listener::Acceptor;
 use crate::frame::{ANONYMOUS_EPOCH_MIN, Origin};
 use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
@@ -83,7 +85,7 @@ impl Registry {
         table: Arc<StreamTable>,
         sources: Arc<Sources>,
     ) -> (Self, ActorHandle) {
-        let (address, handle) = spawn("session registry", CAPACITY, |mailbox| {
+        let (address, handle) = spawn_stage("session registry", CAPACITY, |mailbox| {
             let anonymous_next = first_anonymous_epoch();
             let state = State {
                 registry: Self { address: mailbox.address() },

@@ -23,6 +23,7 @@ use crate::frame::{ReadBuffer, Run, unix_now_ns};
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
 
+mod catalog;
 mod closing;
 mod credit;
 mod handshake;
@@ -30,6 +31,7 @@ pub(super) mod input;
 mod intake;
 mod outbox;
 
+use catalog::CatalogOwed;
 use input::Input;
 use intake::{Intake, Taken};
 use outbox::Outbox;
@@ -78,7 +80,7 @@ pub(super) async fn run(
         context: &context,
         registry: &registry,
     };
-    let handshake::Greeted { opened, outbox, intake } =
+    let handshake::Greeted { opened, outbox, intake, catalog } =
         match greeting.greet(&mut socket, &mut input, &mut mailbox).await {
             Ok(greeted) => greeted,
             Err(Ended::Error(error)) => {
@@ -103,6 +105,7 @@ pub(super) async fn run(
         opened,
         outbox,
         intake,
+        catalog,
         clock,
         phase: Phase::Open,
         read_closed: false,
@@ -162,6 +165,8 @@ struct Session {
     opened: Opened,
     outbox: Outbox,
     intake: Intake,
+    /// `None` for who does not want it, and once the connection ends.
+    catalog: Option<CatalogOwed>,
     clock: Clock,
     phase: Phase,
     /// The peer has shut down its writing side.
@@ -215,7 +220,10 @@ impl Session {
                         return Err(Ended::Error(error));
                     }
                 }
-                () = shutdown(&mut self.shutdown), if self.phase == Phase::Open => self.begin_drain(),
+                () = shutdown(&mut self.shutdown), if self.phase == Phase::Open || self.catalog.is_some() => {
+                    self.begin_drain();
+                }
+                () = catalog_changed(&mut self.catalog), if self.catalog.is_some() => {}
                 () = self.changed.notified() => {}
                 () = &mut timer => {}
             }
@@ -228,6 +236,9 @@ impl Session {
         self.note_durable();
         let queued = self.opened.stream.queue.queued_cost();
         self.outbox.refresh(self.durable_next, queued, &mut self.intake, Instant::now());
+        if let Some(catalog) = &mut self.catalog {
+            self.outbox.append_catalog(catalog);
+        }
     }
 
     /// Takes note of what is durable; what is durable of a newer epoch is none of this session's.
@@ -238,7 +249,13 @@ impl Session {
         }
     }
 
+    /// Whether the client has all that it waits for: who says BYE still gets the catalog whole.
     fn is_settled(&self) -> bool {
+        let is_catalog_owed = self.catalog.as_ref().is_some_and(CatalogOwed::is_due);
+        !is_catalog_owed && self.is_durable()
+    }
+
+    fn is_durable(&self) -> bool {
         self.intake.accepted_next().iter().zip(self.durable_next).all(|(next, durable)| durable >= *next)
     }
 
@@ -266,6 +283,8 @@ impl Session {
             Some(Ok(())) => {
                 self.read_closed = true;
                 self.clock.stop(Instant::now());
+                // Perhaps nobody is there any more to take the catalog.
+                self.catalog = None;
                 if !matches!(self.phase, Phase::Settling(_)) {
                     self.phase = Phase::Settling(Settling::Eof);
                 }
@@ -351,6 +370,10 @@ impl Session {
     }
 
     fn begin_drain(&mut self) {
+        self.catalog = None;
+        if self.phase != Phase::Open {
+            return;
+        }
         let now = Instant::now();
         // It follows from the deadline that the drain itself keeps to.
         let read_max = self.context.terms.borrow().config.drain_read_max;
@@ -394,6 +417,13 @@ impl Session {
 async fn shutdown(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+async fn catalog_changed(catalog: &mut Option<CatalogOwed>) {
+    match catalog {
+        Some(catalog) => catalog.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn interest(read: bool, write: bool) -> Option<Interest> {

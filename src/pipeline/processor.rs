@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::coop;
 
 use super::fan_in::FanIn;
 use super::fanout::{Batch, Fanout};
@@ -54,6 +55,8 @@ impl<O: Output> Processor<O> {
             if self.stats_tx.receiver_count() > 0 {
                 self.stats_tx.send_replace(snapshot(&self.counters));
             }
+            // Where input and room never end it would keep its worker for good, and look as if it hung.
+            coop::consume_budget().await;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::fan_in::Sources;
 use crate::actor::{
-    ActorHandle, Address, CallError, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn,
+    ActorHandle, Address, CallError, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn_stage,
 };
 use crate::frame::Origin;
 use crate::wire::{ErrorCode, WireError};
@@ -74,7 +74,7 @@ pub enum RouterError {
 impl Router {
     /// Starts the router. It ends when every [`Router`] is gone, or after [`Router::drain`] when the last one is.
     pub fn start(sources: Arc<Sources>) -> (Self, ActorHandle) {
-        let (control, handle) = spawn("router", CAPACITY, |mailbox| {
+        let (control, handle) = spawn_stage("router", CAPACITY, |mailbox| {
             State { mailbox, sources, table: BTreeMap::new(), by_monitor: HashMap::new(), draining: false }
                 .run()
         });

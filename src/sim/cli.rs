@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use super::{InputError, Plan, read_packets};
+use super::{CatalogWish, InputError, Plan, read_packets};
 
 /// Longest payload that can be asked for; what a server takes is its own limit.
 const PAYLOAD_BYTES_MAX: i64 = 16 << 20;
@@ -59,6 +59,12 @@ pub struct Args {
     /// File with the credential, which then does not show in the list of processes
     #[arg(long, value_name = "FILE", conflicts_with = "token", value_parser = token_in_file)]
     pub token_file: Option<String>,
+    /// Ask for the catalog of orbital elements, and report how many versions came complete
+    #[arg(long)]
+    pub catalog: bool,
+    /// Ask for the catalog, and write the newest version that came complete to this file at the end
+    #[arg(long, value_name = "FILE")]
+    pub save_catalog: Option<PathBuf>,
     /// Ask for no acknowledgements: nothing is kept, the server's BYE tells what arrived
     #[arg(long)]
     pub no_ack: bool,
@@ -128,6 +134,12 @@ impl Args {
             emergency_ratio,
             input,
             token: self.token_file.as_ref().unwrap_or(&self.token).clone(),
+            token: self.token.clone(),
+            catalog: match self.save_catalog {
+                Some(_) => CatalogWish::Keep,
+                None if self.catalog => CatalogWish::Count,
+                None => CatalogWish::No,
+            },
             no_ack: self.no_ack,
             epoch: self.epoch,
             seed: self.seed,
@@ -204,7 +216,8 @@ mod tests {
     fn every_option_arrives_in_the_plan() {
         let args = parse(
             "--connect [::1]:9 --satellites 3 --replays 4 --stations 5 --frames 6 --duration 7s --rate 8.5 \
-             --payload 9 --emergency-ratio 0.25 --token t --epoch 10 --seed 11 --linger 12ms --report json",
+             --payload 9 --emergency-ratio 0.25 --token t --epoch 10 --seed 11 --linger 12ms --catalog \
+             --report json",
         )
         .unwrap();
         assert_eq!(args.report, Form::Json);
@@ -220,12 +233,14 @@ mod tests {
             emergency_ratio: 0.25,
             input: None,
             token: "t".to_owned(),
+            catalog: CatalogWish::Count,
             no_ack: false,
             epoch: Some(10),
             seed: 11,
             linger: Duration::from_millis(12),
         };
         assert_eq!(format!("{:?}", args.plan().unwrap()), format!("{expected:?}"));
+        assert_eq!(parse("--save-catalog f").unwrap().plan().unwrap().catalog, CatalogWish::Keep);
         assert!(parse("--no-ack").unwrap().plan().unwrap().no_ack);
         assert_eq!(parse("--duration 1.5").unwrap().duration, Some(Duration::from_millis(1500)));
     }

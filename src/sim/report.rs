@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::catalogs::CatalogCounts;
 use super::tally::{Counts, Quantiles};
 
 /// Most errors a report lists; further ones are counted in its last entry.
@@ -31,6 +32,9 @@ pub struct Report {
     pub bytes_per_s: f64,
     /// From a frame's first write to the ACK that covers it.
     pub ack_latency_us: AckLatency,
+    /// What came of the catalog; left out when nobody asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<CatalogCounts>,
     /// Why sources ended early, a line each, at most 50 and a line for the rest; left out when there is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
@@ -72,6 +76,7 @@ impl Report {
             frames_per_s: per_second(counts.acked),
             bytes_per_s: per_second(counts.acked_bytes),
             ack_latency_us: AckLatency { emergency, routine },
+            catalog: None,
             errors,
         }
     }
@@ -100,6 +105,9 @@ impl fmt::Display for Report {
         for (name, lane) in [("emergency", emergency), ("routine", routine)] {
             let Quantiles { p50, p99, p999, max } = lane;
             write!(f, "\nack latency {name:<9} p50 {p50} us, p99 {p99} us, p999 {p999} us, max {max} us")?;
+        }
+        if let Some(catalog) = self.catalog {
+            write!(f, "\n{catalog}")?;
         }
         for error in &self.errors {
             write!(f, "\nerror: {error}")?;

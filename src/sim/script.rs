@@ -7,11 +7,12 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::catalogs::Assembly;
 use super::ledger::{Due, Ledger, Mode, Settled};
 use super::pace::{Feed, Schedule};
 use crate::client::{Script, SourceError};
 use crate::frame::FramePriority;
-use crate::wire::{Ack, Bye, Welcome};
+use crate::wire::{Ack, Bye, CatalogPart, Welcome};
 
 /// See the module. Lives through all connections of a source.
 pub(super) struct Lines {
@@ -19,6 +20,8 @@ pub(super) struct Lines {
     pub(super) ledger: Ledger,
     pub(super) schedule: Schedule,
     pub(super) feed: Feed,
+    /// Of the catalog, on the connection there is.
+    pub(super) catalog: Assembly,
     /// Unix time of the start of the run; `None`: the frames' reception time is unknown.
     pub(super) ert_base_ns: Option<i64>,
 }
@@ -44,6 +47,7 @@ impl Lines {
 
 impl Script for Lines {
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError> {
+        self.catalog = Assembly::default();
         self.ledger.open(welcome.resume_next, welcome.max_message_bytes)
     }
 
@@ -81,6 +85,12 @@ impl Script for Lines {
                 self.settle(priority, now, |ledger, record| ledger.finish(priority, durable_next, record))?;
         }
         Ok(progress)
+    }
+
+    fn catalog(&mut self, part: &CatalogPart) {
+        if let Some(complete) = self.catalog.take(part, self.shared.plan.catalog) {
+            self.shared.progress.add_catalog(complete);
+        }
     }
 
     fn is_settled(&self) -> bool {

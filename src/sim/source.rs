@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
+use super::catalogs::{Assembly, CatalogWish};
 use super::ledger::{Ledger, Mode};
 use super::pace::{Feed, Schedule};
 use super::script::Lines;
@@ -35,6 +36,7 @@ impl Source {
                 ledger: Ledger::new(plan.content(index), plan.frames_per_source(), shared.mode()),
                 schedule: Schedule::new(shared.started + plan.phase(index), plan.rate),
                 feed: Feed::new(stop, until, plan.linger),
+                catalog: Assembly::default(),
                 ert_base_ns: is_live.then_some(shared.started_unix_ns),
                 shared: Arc::clone(&shared),
             },
@@ -121,10 +123,13 @@ impl Source {
     }
 
     fn hello(&self) -> Hello {
-        let flags = match self.lines.ledger.mode() {
+        let mut flags = match self.lines.ledger.mode() {
             Mode::Acked => HelloFlags::default(),
             Mode::Unacked => HelloFlags::NO_ACK,
         };
+        if self.shared.plan.catalog != CatalogWish::No {
+            flags.0 |= HelloFlags::WANT_CATALOG.0;
+        }
         Hello {
             version_min: VERSION,
             version_max: VERSION,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::catalogs::{CatalogCounts, Catalogs, Complete};
 use super::ledger::{Filled, Settled};
 use crate::frame::FramePriority;
 
@@ -24,6 +25,7 @@ pub struct Progress {
     duplicates: AtomicU64,
     reconnects: AtomicU64,
     trouble: Mutex<Option<String>>,
+    catalogs: Catalogs,
 }
 
 /// What [`Progress`] held at one moment; the counters are read one after the other.
@@ -61,6 +63,22 @@ impl Progress {
             duplicates: self.duplicates.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
         }
+    }
+
+    /// What came of the catalog so far.
+    #[must_use]
+    pub fn catalog_counts(&self) -> CatalogCounts {
+        self.catalogs.counts()
+    }
+
+    /// The text of the newest catalog that was received complete, if it was to be kept.
+    #[must_use]
+    pub fn newest_catalog(&self) -> Option<Vec<u8>> {
+        self.catalogs.newest()
+    }
+
+    pub(super) fn add_catalog(&self, complete: Complete) {
+        self.catalogs.add(complete);
     }
 
     /// Why a source last lost its connection or got none.

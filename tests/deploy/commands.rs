@@ -51,6 +51,10 @@ fn the_programs_take_the_commands_of_the_docs() {
             };
             let ran = output(command.arg("--help"));
             let said = String::from_utf8_lossy(&ran.stderr);
+            if said.contains("unrecognized subcommand") && ["health", "top"].contains(&args[0]) {
+                not_tested(format_args!("{doc}: {line}: this build has no such command"));
+                continue;
+            }
             assert!(ran.status.success(), "{doc}: {line}: {said}");
             seen.insert(line.to_owned());
         }
@@ -88,7 +92,9 @@ fn an_archive_is_checked_backed_up_and_repaired_by_the_lines_of_the_docs() {
     let srv = tempfile::tempdir().unwrap();
     // `repair` wants what lies around its output to be there.
     std::fs::create_dir(srv.path().join("repaired")).unwrap();
-    for line in [of("telemetry-aggregator check"), of("mkdir"), of("telemetry-aggregator archive verify")].concat() {
+    for line in
+        [of("telemetry-aggregator check"), of("mkdir"), of("telemetry-aggregator archive verify")].concat()
+    {
         run(line, &daemon, srv.path());
     }
     daemon.stop();

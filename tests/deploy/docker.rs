@@ -59,14 +59,18 @@ fn compose_names_what_there_is() {
         for (other, condition) in service["depends_on"].as_object().into_iter().flatten() {
             assert!(services.contains_key(other), "{name} depends on {other}");
             let is_health = condition["condition"] == "service_healthy";
-            assert!(!is_health || has_check(other), "{name} waits for the health of {other}, which tells none");
+            assert!(
+                !is_health || has_check(other),
+                "{name} waits for the health of {other}, which tells none"
+            );
         }
         assert_eq!(service["read_only"], true, "{name}");
         assert_eq!(strings(&service["cap_drop"]), ["ALL"], "{name}");
         assert_eq!(strings(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
     }
     let daemon = &services["aggregator"];
-    let context = in_repository("deploy/docker").join(daemon["build"]["context"].as_str().expect("a context"));
+    let context =
+        in_repository("deploy/docker").join(daemon["build"]["context"].as_str().expect("a context"));
     assert!(context.join(daemon["build"]["dockerfile"].as_str().expect("a Dockerfile")).exists());
     let config: toml::Table = text(CONFIG).parse().expect("TOML");
     let duration = |text: &str| humantime::parse_duration(text).expect("a duration");
@@ -108,7 +112,8 @@ fn the_secrets_are_made_by_one_line_and_the_configuration_takes_them() {
     let token_file = secrets.join("ingest.token");
     let daemon = Daemon::start(&format!("[[ingest.tokens]]\ntoken_file = \"{}\"", token_file.display()));
     let connect = daemon.address().to_string();
-    let mut fleet = uplink_sim(["--connect", &connect, "--satellites", "2", "--replays", "1", "--frames", "10"]);
+    let mut fleet =
+        uplink_sim(["--connect", &connect, "--satellites", "2", "--replays", "1", "--frames", "10"]);
     expect_exit(fleet.arg("--token-file").arg(&token_file), 0);
     assert!(daemon.lines().iter().any(|line| line.contains("source registered")));
 }

@@ -22,7 +22,8 @@ fn examples(text: &str) -> Vec<Example> {
         let Some(code) = line.strip_prefix("    ") else {
             if !json.is_empty() {
                 let last = examples.last_mut().expect("a command before its answer");
-                last.answer = Some(serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}")));
+                last.answer =
+                    Some(serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}")));
                 json.clear();
             }
             continue;
@@ -55,7 +56,10 @@ fn asked(command: &str) -> (String, String, Vec<(String, String)>) {
                 headers.push((name.to_owned(), value.to_owned()));
             }
             "-N" => {}
-            url => path = Some(url.strip_prefix("http://127.0.0.1:7482").expect("a URL of the daemon").to_owned()),
+            url => {
+                path =
+                    Some(url.strip_prefix("http://127.0.0.1:7482").expect("a URL of the daemon").to_owned())
+            }
         }
     }
     (method, path.expect("a URL"), headers)
@@ -76,7 +80,8 @@ fn assert_same_shape(told: &Value, found: &Value, path: &str) {
     match (told, found) {
         (Value::Null, _) | (_, Value::Null) => {}
         (Value::Object(told), Value::Object(found)) => {
-            let names = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
+            let names =
+                |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
             assert_eq!(names(told), names(found), "{path}");
             for (name, value) in told {
                 assert_same_shape(value, &found[name], &format!("{path}.{name}"));
@@ -119,7 +124,9 @@ fn each_example_is_answered_as_it_is_told() {
 fn shapes_that_differ_are_seen() {
     let told = serde_json::json!({ "a": [{ "b": 1 }], "c": null });
     assert_same_shape(&told, &serde_json::json!({ "a": [{ "b": 2.5 }], "c": "text" }), "");
-    for other in [serde_json::json!({ "a": [{ "b": "1" }], "c": 1 }), serde_json::json!({ "a": [{}], "c": 1 })] {
+    for other in
+        [serde_json::json!({ "a": [{ "b": "1" }], "c": 1 }), serde_json::json!({ "a": [{}], "c": 1 })]
+    {
         assert!(std::panic::catch_unwind(|| assert_same_shape(&told, &other, "")).is_err(), "{other}");
     }
 }

@@ -59,7 +59,8 @@ pub fn family_of<'k>(name: &str, kind_of: impl Fn(&str) -> Option<&'k str>) -> O
 
 /// `{a="..",b=".."} 1`: a and b. No value in these tests holds a quote or a comma.
 fn label_names(rest: &str) -> impl Iterator<Item = String> {
-    let labels = rest.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
+    let labels =
+        rest.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
     let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
     names.filter(|name| name != "le").collect::<Vec<_>>().into_iter()
 }

@@ -117,7 +117,8 @@ fn the_configuration_beside_the_container_is_one() {
 fn the_dashboard_asks_in_promql() {
     let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).expect("JSON");
     let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
-    let targets = panels(&dashboard).into_iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let targets =
+        panels(&dashboard).into_iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
     for (number, target) in targets.enumerate() {
         let asked = target["expr"].as_str().expect("a query").replace("$__rate_interval", "1m");
         // JSON is YAML.

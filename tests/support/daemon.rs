@@ -49,6 +49,20 @@ struct Home {
     config: String,
 }
 
+/// How the process is started.
+pub struct Launch<'a> {
+    /// A program that becomes the daemon, with its arguments before those of the daemon; empty: the daemon itself.
+    pub through: &'a [&'a str],
+    /// The last word on its surroundings.
+    pub prepare: &'a dyn Fn(&mut Command),
+}
+
+/// Without anything around it.
+const ALONE: Launch<'static> = Launch { through: &[], prepare: &|_| {} };
+/// What a service manager says, which is not meant for the tests' daemons.
+const OF_SERVICE_MANAGER: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
 /// How a daemon ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Exit {
@@ -92,15 +106,35 @@ impl Daemon {
         Self::start_in(Home { dir, config: config.to_owned() })
     }
 
+    /// [`Self::start_at`] as `launch` says.
+    pub fn launch_at(dir: TempDir, config: &str, launch: &Launch<'_>) -> Self {
+        Self::launch_in(Home { dir, config: config.to_owned() }, launch)
+    }
+
     fn start_in(home: Home) -> Self {
+        Self::launch_in(home, &ALONE)
+    }
+
+    fn launch_in(home: Home, launch: &Launch<'_>) -> Self {
         let path = home.dir.path().join("aggregator.toml");
         std::fs::write(&path, merged(home.dir.path(), &home.config))
             .expect("the configuration cannot be written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry-aggregator"));
+        let aggregator = env!("CARGO_BIN_EXE_telemetry-aggregator");
+        let mut command = match launch.through {
+            [] => Command::new(aggregator),
+            [program, args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).arg(aggregator);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TELEMETRY_AGGREGATOR") {
                 command.env_remove(name);
             }
+        }
+        for name in OF_SERVICE_MANAGER {
+            command.env_remove(name);
         }
         let ready = home.dir.path().join(READY_FILE);
         // That of the process before says where it was.
@@ -108,6 +142,7 @@ impl Daemon {
         command.args(["run", "--config"]).arg(&path).arg("--ready-file").arg(&ready);
         command.current_dir(home.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        (launch.prepare)(&mut command);
         let mut child = command.spawn().expect("the daemon cannot be started");
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::new(Log::default());
@@ -141,12 +176,22 @@ impl Daemon {
     }
 
     /// [`Self::restart`] with another configuration.
-    pub fn restart_with(mut self, config: &str) -> Self {
+    pub fn restart_with(self, config: &str) -> Self {
+        self.relaunch_with(config, &ALONE)
+    }
+
+    /// [`Self::restart`] as `launch` says.
+    pub fn relaunch(self, launch: &Launch<'_>) -> Self {
+        let config = self.home.config.clone();
+        self.relaunch_with(&config, launch)
+    }
+
+    fn relaunch_with(mut self, config: &str, launch: &Launch<'_>) -> Self {
         assert!(self.has_exited, "the daemon still runs");
         let empty = Home { dir: tempfile::tempdir().expect("no temporary directory"), config: String::new() };
         let mut home = std::mem::replace(&mut self.home, empty);
         home.config = config.to_owned();
-        Self::start_in(home)
+        Self::launch_in(home, launch)
     }
 
     /// kill -9, then a new start on the same archive.

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use telemetry_aggregator::archive::{Access, DiskStorage, Storage, StorageFile};
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::daemon::{Addresses, Daemon, Outcome};
+use telemetry_aggregator::systemd::Manager;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -31,6 +32,11 @@ pub struct HeldDaemon {
 impl HeldDaemon {
     /// Starts it; the disk is free at first.
     pub fn start(config: &str) -> Self {
+        Self::start_under(Manager::default(), config)
+    }
+
+    /// [`Self::start`] with what a service manager gives.
+    pub fn start_under(manager: Manager, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("no temporary directory");
         let path = dir.path().join("aggregator.toml");
         std::fs::write(&path, merged(dir.path(), config)).expect("the configuration cannot be written");
@@ -44,7 +50,8 @@ impl HeldDaemon {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.expect("a runtime");
             let outcome_of_run = runtime.block_on(async move {
-                let daemon = Daemon::start_on(config, storage).await.expect("the daemon does not start");
+                let daemon =
+                    Daemon::start_under(manager, config, storage).await.expect("the daemon does not start");
                 addresses_tx.send(daemon.addresses()).expect("the test waits for it");
                 daemon.run(async { drop(stop_rx.await) }, std::future::pending()).await
             });

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use telemetry_aggregator::catalog::CatalogStore;
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
@@ -23,6 +24,7 @@ pub struct Inside {
     pub runtime: Runtime,
     pub address: SocketAddr,
     pub view: View,
+    pub catalog: Arc<CatalogStore>,
     stop_tx: watch::Sender<bool>,
     running: JoinHandle<Outcome>,
 }
@@ -41,10 +43,11 @@ impl Inside {
         let daemon = runtime.block_on(Daemon::start(config)).unwrap();
         let (stop_tx, mut stop) = watch::channel(false);
         let (address, view) = (daemon.addresses().ingest, daemon.view());
+        let catalog = daemon.catalog();
         let running = runtime.spawn(
             daemon.run(async move { drop(stop.wait_for(|stop| *stop).await) }, std::future::pending()),
         );
-        Self { runtime, address, view, stop_tx, running }
+        Self { runtime, address, view, catalog, stop_tx, running }
     }
 
     /// Drains, and says what came of it.
@@ -115,6 +118,7 @@ impl Held {
             terms: watch::channel(Terms::new(config, Credentials::default())).1,
             router,
             books: Arc::clone(&books),
+            catalog: watch::channel(Arc::default()).1,
             buffers: telemetry_aggregator::ingest::buffers(),
             shutdown: shutdown.clone(),
         });

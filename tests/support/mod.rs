@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod held;
 pub mod http;
 pub mod inside;
+pub mod manager;
 pub mod message;
 pub mod mount;
 pub mod process;
@@ -29,7 +30,7 @@ pub mod subscriber;
 
 pub use archive::{Archived, archived};
 pub use client::{Client, Received};
-pub use daemon::{Books, Daemon, Exit};
+pub use daemon::{Books, Daemon, Exit, Launch};
 pub use held::HeldDaemon;
 pub use message::{
     Ack, EMERGENCY, ErrorMessage, Frame, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG, Welcome, code, cost,

@@ -11,6 +11,7 @@ use crate::archive::Retention;
 use crate::archive::gather::Gather;
 use crate::archive::index;
 use crate::archive::storage::StorageError;
+use crate::pulse::Pulse;
 
 /// Shared by the commit thread, upkeep and the archive's handle.
 pub(in crate::archive) struct Link {
@@ -25,6 +26,8 @@ pub(in crate::archive) struct Link {
     commit_delay_ns: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
+    /// Of the upkeep thread.
+    pulse: Pulse,
 }
 
 #[derive(Default)]
@@ -48,11 +51,17 @@ impl Link {
             commit_delay_ns: AtomicU64::new(0),
             state: Mutex::default(),
             wake: Condvar::new(),
+            pulse: Pulse::of_thread(),
         }
     }
 
     pub(in crate::archive) fn gather(&self) -> &Arc<Gather> {
         &self.gather
+    }
+
+    /// Of the upkeep thread.
+    pub(in crate::archive) const fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Tells what is being written. All segments below `base` are sealed, which wakes upkeep where it is news.
@@ -122,8 +131,9 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Whether upkeep is to end. Long steps look from time to time.
+    /// Whether upkeep is to end. Long steps look from time to time, which also shows that they go on.
     pub(in crate::archive) fn is_stopped(&self) -> bool {
+        self.pulse.work();
         self.is_stopped.load(Acquire)
     }
 
@@ -142,7 +152,9 @@ impl Link {
             if left.is_zero() {
                 break;
             }
+            self.pulse.wait();
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.pulse.work();
         }
         std::mem::take(&mut state.is_sealed) || state.retention.is_some()
     }

@@ -72,7 +72,21 @@ impl Step for BuildIndex {
 struct Export(Exporter);
 
 impl Step for Export {
-    fn run(&mut self, dir: &Dir, base: u64, _link: &Link) -> Result<(), StepError> {
+    fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError> {
+        // It may lie on another disk, however slow or gone: that keeps upkeep, and is no reason to restart a daemon.
+        link.pulse().wait();
+        let exported = self.export(dir, base);
+        link.pulse().work();
+        exported
+    }
+
+    fn consequence(&self) -> &'static str {
+        "this segment is not exported"
+    }
+}
+
+impl Export {
+    fn export(&mut self, dir: &Dir, base: u64) -> Result<(), StepError> {
         if self.0.is_exported(base) {
             return Ok(());
         }
@@ -89,9 +103,5 @@ impl Step for Export {
             "segment exported"
         );
         Ok(())
-    }
-
-    fn consequence(&self) -> &'static str {
-        "this segment is not exported"
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Ended;
+use super::catalog::CatalogOwed;
 use super::input::Input;
 use super::intake::Intake;
 use super::outbox::Outbox;
@@ -36,6 +37,7 @@ pub(super) struct Greeted {
     pub(super) opened: Opened,
     pub(super) outbox: Outbox,
     pub(super) intake: Intake,
+    pub(super) catalog: Option<CatalogOwed>,
 }
 
 impl Greeting<'_> {
@@ -68,7 +70,10 @@ impl Greeting<'_> {
         };
         let no_ack = hello.flags.contains(HelloFlags::NO_ACK);
         let intake = Intake::new(opened.position.accepted_next, config.windows(), no_ack);
-        Ok(Greeted { opened, outbox: Outbox::new(welcome), intake })
+        let wants_catalog = hello.flags.contains(HelloFlags::WANT_CATALOG);
+        let catalog =
+            wants_catalog.then(|| CatalogOwed::new(self.context.catalog.clone(), config.message_bytes_max));
+        Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog })
     }
 
     async fn await_hello(

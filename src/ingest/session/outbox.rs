@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::catalog::CatalogOwed;
 use super::intake::Intake;
 use crate::frame::FramePriority;
 use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
@@ -21,10 +22,13 @@ const ACK_DELAY: Duration = Duration::from_millis(10);
 /// An ACK of routine waits for company while so much of the sequence is accepted and not yet durable.
 const MORE_FRAMES_MIN: u64 = 64;
 
-/// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded.
+/// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded, and of
+/// the catalog there is one part at a time.
 #[derive(Debug)]
 pub(super) struct Outbox {
     bytes: BytesMut,
+    /// `bytes` hold a part of the catalog, which is large.
+    has_part: bool,
     heartbeat: Duration,
     told: [Option<Told>; 2],
     pong: Option<u64>,
@@ -47,7 +51,16 @@ impl Outbox {
         let mut bytes = BytesMut::new();
         welcome.encode(&mut bytes);
         let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s));
-        Self { bytes, heartbeat, told: [None; 2], pong: None, ping: None, goaway: None, ack_due: None }
+        Self {
+            bytes,
+            has_part: false,
+            heartbeat,
+            told: [None; 2],
+            pong: None,
+            ping: None,
+            goaway: None,
+            ack_due: None,
+        }
     }
 
     /// The heartbeat WELCOME named.
@@ -88,6 +101,14 @@ impl Outbox {
     ) {
         if self.bytes.is_empty() || (self.told == [None; 2] && intake.wants_acks()) {
             self.encode(durable_next, queued, intake, now);
+        }
+    }
+
+    /// Encodes the next part of the catalog, unless one still waits to be written. Behind [`Outbox::refresh`], so that what
+    /// is short goes first.
+    pub(super) fn append_catalog(&mut self, catalog: &mut CatalogOwed) {
+        if !self.has_part {
+            self.has_part = catalog.encode_next(&mut self.bytes);
         }
     }
 
@@ -165,6 +186,10 @@ impl Outbox {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
+        }
+        if std::mem::take(&mut self.has_part) {
+            // Nothing else needs so much room.
+            self.bytes = BytesMut::new();
         }
         Ok(())
     }

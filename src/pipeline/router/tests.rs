@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::actor::Address;
+use crate::actor::{Address, spawn};
 use crate::frame::{SourceKind, Station, StreamKey};
 
 const LONG: Duration = Duration::from_secs(20);

@@ -1,6 +1,9 @@
 //! What is told when, and that newer values replace older ones.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::catalog::{Catalog, tests::text_of};
 use crate::wire::next_body;
 
 const WINDOW: u64 = 1 << 20;
@@ -183,4 +186,25 @@ fn what_is_known_is_written_before_the_last_words_behind_what_was_begun() {
     let body = next_body(&mut news, 1 << 17).unwrap().unwrap();
     assert_eq!(ack(&ServerMessage::decode(body).unwrap()).durable_next, 5);
     assert!(news.is_empty(), "no PING to a connection that ends");
+}
+
+#[test]
+fn one_part_of_the_catalog_at_a_time_goes_behind_what_is_short() {
+    let (mut outbox, mut intake) = (outbox(), intake(false));
+    let now = Instant::now();
+    let catalog = Arc::new(Catalog::new(3, text_of(200).into()).unwrap());
+    let (_tx, current) = tokio::sync::watch::channel(catalog);
+    let mut owed = CatalogOwed::new(current, 1 << 17);
+    outbox.pong(7);
+    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.append_catalog(&mut owed);
+    let unwritten = outbox.bytes.len();
+    outbox.append_catalog(&mut owed);
+    assert_eq!(outbox.bytes.len(), unwritten, "a client that does not read costs one part");
+    let messages = drain(&mut outbox);
+    assert!(matches!(messages[1..3], [ServerMessage::Ack(_), ServerMessage::Ack(_)]), "{messages:?}");
+    assert_eq!(messages[3], ServerMessage::Pong(7));
+    let [ServerMessage::Catalog(part)] = &messages[4..] else { panic!("one part is due: {messages:?}") };
+    assert_eq!((part.part, part.parts, part.version), (0, 2, 3));
+    assert!(owed.is_due());
 }

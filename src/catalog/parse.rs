@@ -1,0 +1,212 @@
+//! From TLE text to element sets.
+
+use std::collections::HashMap;
+
+use sgp4::{Constants, Elements, MinutesSinceEpoch};
+
+use super::element_line;
+use super::error::{LineError, ParseError};
+use super::{NAME_BYTES_MAX, SETS_MAX, TEXT_BYTES_MAX};
+
+/// What some editors put in front of UTF-8.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+/// How much of a line an error shows.
+const SHOWN_CHARS: usize = 24;
+
+/// The elements of one satellite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ElementSet {
+    /// The title line, or `NORAD <id>` where there is none.
+    pub name: Box<str>,
+    /// Catalog number.
+    pub norad_id: u64,
+    /// The orbit at its epoch.
+    pub elements: Elements,
+}
+
+/// Reads TLE text: sets of two lines, each with or without a title line in front (`NAME` or `0 NAME`); empty lines and
+/// comments (`#`) between sets; lines end with LF or CRLF.
+///
+/// # Errors
+/// [`ParseError`] for the first fault: every set must be sound, that it can be propagated included, and be there once.
+pub fn parse(text: &[u8]) -> Result<Vec<ElementSet>, ParseError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(ParseError::TooLarge { bytes: text.len() });
+    }
+    let text = text.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(text);
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut parser = Parser::default();
+    let mut line = 0;
+    for bytes in text.split(|byte| *byte == b'\n') {
+        line += 1;
+        if let Err(Fault { line_one, what, satellite }) = parser.take(line, bytes) {
+            let satellite = satellite.or_else(|| parser.begun.satellite());
+            return Err(ParseError::Line { line: line_one.unwrap_or(line), what: what.into(), satellite });
+        }
+    }
+    parser.finish(line)
+}
+
+/// What of a set has come so far.
+#[derive(Clone, Copy, Default)]
+enum Begun<'a> {
+    #[default]
+    Nothing,
+    Title(&'a str),
+    LineOne {
+        title: Option<&'a str>,
+        at: usize,
+        line: &'a str,
+    },
+}
+
+impl Begun<'_> {
+    /// The satellite, as far as it is known.
+    fn satellite(self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Title(title) | Self::LineOne { title: Some(title), .. } => Some(title.to_owned()),
+            Self::LineOne { line, .. } => by_number(line),
+        }
+    }
+}
+
+fn by_number(line: &str) -> Option<String> {
+    element_line::norad_columns(line).map(|id| format!("NORAD {id}"))
+}
+
+/// What is wrong with a line.
+struct Fault {
+    /// Where line 1 of the set is, if it is there.
+    line_one: Option<usize>,
+    what: LineError,
+    /// The satellite, where the line itself names it.
+    satellite: Option<String>,
+}
+
+impl From<LineError> for Fault {
+    fn from(what: LineError) -> Self {
+        Self { line_one: None, what, satellite: None }
+    }
+}
+
+impl Fault {
+    fn of(satellite: Option<String>, what: LineError) -> Self {
+        Self { satellite, ..what.into() }
+    }
+}
+
+#[derive(Default)]
+struct Parser<'a> {
+    begun: Begun<'a>,
+    sets: Vec<ElementSet>,
+    /// Where each satellite's set begins.
+    lines: HashMap<u64, usize>,
+}
+
+impl<'a> Parser<'a> {
+    fn take(&mut self, at: usize, line: &'a [u8]) -> Result<(), Fault> {
+        let line = str::from_utf8(line).map_err(|_| LineError::NotText)?.trim_end();
+        self.begun = match self.begun {
+            Begun::Nothing if line.trim_start().is_empty() || line.starts_with('#') => Begun::Nothing,
+            Begun::Nothing if line.starts_with("2 ") => {
+                return Err(Fault::of(by_number(line), LineError::NoLineOne));
+            }
+            Begun::Nothing if line.starts_with("1 ") => line_one(None, at, line)?,
+            Begun::Nothing => Begun::Title(title(line)?),
+            Begun::Title(title) if line.starts_with("1 ") => line_one(Some(title), at, line)?,
+            Begun::Title(_) => return Err(not_due(1, line).into()),
+            Begun::LineOne { title, at, line: one } if line.starts_with("2 ") => {
+                self.complete(title, at, one, line)?;
+                Begun::Nothing
+            }
+            Begun::LineOne { .. } => return Err(not_due(2, line).into()),
+        };
+        Ok(())
+    }
+
+    fn complete(&mut self, title: Option<&str>, at: usize, one: &str, two: &str) -> Result<(), Fault> {
+        element_line::check(2, two)?;
+        let set = element_set(title, one, two).map_err(|what| {
+            let line_one = matches!(&what, LineError::Format(text) if text.contains("line 1")).then_some(at);
+            Fault { line_one, ..what.into() }
+        })?;
+        if let Some(before) = self.lines.insert(set.norad_id, at) {
+            return Err(LineError::Doubled { norad_id: set.norad_id, before }.into());
+        }
+        if self.sets.len() == SETS_MAX {
+            return Err(LineError::TooMany.into());
+        }
+        self.sets.push(set);
+        Ok(())
+    }
+
+    fn finish(mut self, line: usize) -> Result<Vec<ElementSet>, ParseError> {
+        let due = match self.begun {
+            Begun::Nothing if self.sets.is_empty() => return Err(ParseError::NoSets),
+            Begun::Nothing => {
+                self.sets.shrink_to_fit();
+                return Ok(self.sets);
+            }
+            Begun::Title(_) => 1,
+            Begun::LineOne { .. } => 2,
+        };
+        let satellite = self.begun.satellite();
+        Err(ParseError::Line { line, what: LineError::Unfinished { due }.into(), satellite })
+    }
+}
+
+fn title(line: &str) -> Result<&str, LineError> {
+    let name = line.strip_prefix("0 ").unwrap_or(line).trim();
+    if let Some(character) = name.chars().find(|character| character.is_control()) {
+        return Err(LineError::ControlCharacter { character });
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(LineError::LongName { bytes: name.len() });
+    }
+    Ok(name)
+}
+
+fn line_one<'a>(title: Option<&'a str>, at: usize, line: &'a str) -> Result<Begun<'a>, Fault> {
+    let satellite = || title.map(str::to_owned).or_else(|| by_number(line));
+    element_line::check(1, line).map_err(|what| Fault::of(satellite(), what))?;
+    Ok(Begun::LineOne { title, at, line })
+}
+
+fn not_due(due: u8, line: &str) -> LineError {
+    LineError::NotDue { due, found: line.chars().take(SHOWN_CHARS).collect() }
+}
+
+/// Both lines were found sound by themselves.
+fn element_set(title: Option<&str>, one: &str, two: &str) -> Result<ElementSet, LineError> {
+    let [id_one, id_two] = [one, two].map(|line| element_line::norad_columns(line).unwrap_or_default());
+    // The one may be padded with zeros, the other with spaces.
+    if id_one.trim_start_matches('0') != id_two.trim_start_matches('0') {
+        return Err(LineError::OtherSatellite { found: id_two.to_owned(), expected: id_one.to_owned() });
+    }
+    let mut elements = Elements::from_tle(None, one.as_bytes(), two.as_bytes()).map_err(|error| {
+        LineError::Format(error.to_string().to_lowercase().replace("tle parse error: ", ""))
+    })?;
+    // Nobody asks for it, and there may be many.
+    elements.international_designator = None;
+    check_orbit(&elements).map_err(LineError::NoOrbit)?;
+    let norad_id = elements.norad_id;
+    let name = match title {
+        Some(title) if !title.is_empty() => title.into(),
+        _ => format!("NORAD {norad_id}").into(),
+    };
+    Ok(ElementSet { name, norad_id, elements })
+}
+
+fn check_orbit(elements: &Elements) -> Result<(), String> {
+    let constants =
+        Constants::from_elements_afspc_compatibility_mode(elements).map_err(|error| error.to_string())?;
+    let at_epoch = constants
+        .propagate_afspc_compatibility_mode(MinutesSinceEpoch(0.0))
+        .map_err(|error| error.to_string())?;
+    if at_epoch.position.iter().chain(&at_epoch.velocity).all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err("they lead to no position".to_owned())
+    }
+}

@@ -1,0 +1,75 @@
+//! The listening sockets: those that the service manager hands over, and bound ones for the others.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::{StartError, listen_error};
+use crate::config::Config;
+use crate::systemd::Sockets;
+
+/// The listeners of all parts.
+pub(super) struct Listeners {
+    /// For sources.
+    pub(super) ingest: TcpListener,
+    /// For subscribers.
+    pub(super) feed: TcpListener,
+    /// For operators.
+    pub(super) http: TcpListener,
+}
+
+impl Listeners {
+    /// Takes `sockets` and binds what is not among them.
+    ///
+    /// What the configuration must keep to for its addresses, it must for those of the sockets: who reaches a listener may
+    /// use it, unless it asks for tokens.
+    pub(super) async fn bind(config: &Config, sockets: Sockets) -> Result<Self, StartError> {
+        let mut real = config.clone();
+        let ingest = activated("ingest.listen", sockets.ingest, &mut real.ingest.listen)?;
+        let feed = activated("feed.listen", sockets.feed, &mut real.feed.listen)?;
+        let http = activated("http.listen", sockets.http, &mut real.http.listen)?;
+        if real != *config {
+            for warning in real.validate().map_err(StartError::Sockets)? {
+                tracing::warn!("{warning}");
+            }
+        }
+        Ok(Self {
+            ingest: or_bind(ingest, "ingest.listen", config.ingest.listen).await?,
+            feed: or_bind(feed, "feed.listen", config.feed.listen).await?,
+            http: or_bind(http, "http.listen", config.http.listen).await?,
+        })
+    }
+}
+
+/// Takes a socket that was handed over. Its address holds, whatever `listen` says.
+fn activated(
+    key: &'static str,
+    socket: Option<std::net::TcpListener>,
+    listen: &mut SocketAddr,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(socket) = socket else { return Ok(None) };
+    let taken = |socket: std::net::TcpListener| -> io::Result<_> {
+        let address = socket.local_addr()?;
+        Ok((TcpListener::from_std(socket)?, address))
+    };
+    let (listener, address) = taken(socket).map_err(|source| listen_error(key, *listen, source))?;
+    if address == *listen {
+        tracing::info!(%address, "{key}: the socket was handed over");
+    } else {
+        tracing::info!(%address, "{key}: the socket was handed over, its address holds instead of {listen}");
+    }
+    *listen = address;
+    Ok(Some(listener))
+}
+
+async fn or_bind(
+    activated: Option<TcpListener>,
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, StartError> {
+    match activated {
+        Some(listener) => Ok(listener),
+        None => TcpListener::bind(address).await.map_err(|source| listen_error(key, address, source)),
+    }
+}

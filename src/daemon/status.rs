@@ -1,0 +1,66 @@
+//! The line that `systemctl status` shows.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::View;
+use crate::archive::Status;
+use crate::systemd::Notifier;
+
+/// How often the figures are taken.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Tells `notifier` how the daemon is, whenever there is news: at once of the archive, of the rest now and then.
+pub(super) async fn report(view: View, notifier: Notifier) {
+    if !notifier.is_heard() {
+        std::future::pending::<()>().await;
+    }
+    let mut archive_status = view.archive_status.clone();
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut archived, mut then) = (view.books.totals().archived, Instant::now());
+    let (mut figures, mut told) = ((0, 0.0), String::new());
+    loop {
+        tokio::select! {
+            now = ticks.tick() => {
+                let total = view.books.totals().archived;
+                let seconds = (now - then).as_secs_f64();
+                let rate = if seconds > 0.0 { (total - archived) as f64 / seconds } else { 0.0 };
+                (archived, then) = (total, now);
+                figures = (view.router.list().await.map_or(0, |sources| sources.len()), rate);
+            }
+            // When nothing comes from the archive any more, the daemon is about to end.
+            Ok(()) = archive_status.changed() => {}
+        }
+        let text = line(figures, &archive_status.borrow_and_update());
+        if text != told {
+            notifier.status(&text);
+            told = text;
+        }
+    }
+}
+
+fn line((sources, rate): (usize, f64), archive: &Status) -> String {
+    let noun = if sources == 1 { "source" } else { "sources" };
+    match archive {
+        Status::Ok => format!("{sources} {noun}, archive ok, {rate:.0} frames/s"),
+        Status::Degraded { reason } => {
+            format!("{sources} {noun}, archive degraded, {rate:.0} frames/s: {reason}")
+        }
+        Status::Failed { error } => format!("{sources} {noun}, archive failed: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_an_operator_asks_first() {
+        assert_eq!(line((48, 5_012.4), &Status::Ok), "48 sources, archive ok, 5012 frames/s");
+        assert_eq!(line((1, 0.0), &Status::Ok), "1 source, archive ok, 0 frames/s");
+        let full = Status::Degraded { reason: "no space".into() };
+        assert_eq!(line((2, 1.0), &full), "2 sources, archive degraded, 1 frames/s: no space");
+    }
+}

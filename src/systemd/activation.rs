@@ -1,0 +1,154 @@
+//! Socket activation (`sd_listen_fds(3)`): listeners that the service manager bound, and keeps while the daemon is away.
+
+use std::io;
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
+
+/// The names that sockets have, `FileDescriptorName=` in their units.
+pub const NAMES: [&str; 3] = ["ingest", "feed", "http"];
+
+/// Sockets that were handed over, by listener. Each replaces the bind of that listener.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For sources.
+    pub ingest: Option<TcpListener>,
+    /// For subscribers.
+    pub feed: Option<TcpListener>,
+    /// For operators.
+    pub http: Option<TcpListener>,
+}
+
+/// Why sockets that were handed over are of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivationError {
+    /// It cannot be said which is which.
+    #[error(
+        "{sockets} sockets were handed over and LISTEN_FDNAMES names {names} of them: expected a name for each, by \
+         FileDescriptorName= in its .socket unit"
+    )]
+    Names {
+        /// How many sockets there are.
+        sockets: usize,
+        /// How many names.
+        names: usize,
+    },
+    /// No listener is called so.
+    #[error(
+        "a socket named {0:?} was handed over: expected \"ingest\", \"feed\" or \"http\" as FileDescriptorName= in its \
+         .socket unit"
+    )]
+    UnknownName(String),
+    /// A listener takes one socket.
+    #[error(
+        "two sockets named {0:?} were handed over: expected one ListenStream= in its .socket unit; [::]:port hears IPv4 \
+         as well"
+    )]
+    Twice(&'static str),
+    /// Nothing can connect to it by TCP.
+    #[error(
+        "the socket {name:?} that was handed over is no listening TCP socket: expected ListenStream= with an address and \
+         a port, and Accept=no, in its .socket unit"
+    )]
+    Kind {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Sockets {
+    /// Those of this process, which are taken out of the environment.
+    ///
+    /// # Errors
+    /// [`ActivationError`].
+    pub fn from_env() -> Result<Self, ActivationError> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut fds = ListenFd::from_env();
+        Self::named(&names, fds.len(), |index| fds.take_tcp_listener(index))
+    }
+
+    /// Takes `count` sockets by their `names`, separated by colons.
+    fn named(
+        names: &str,
+        count: usize,
+        mut take: impl FnMut(usize) -> io::Result<Option<TcpListener>>,
+    ) -> Result<Self, ActivationError> {
+        let mut sockets = Self::default();
+        if count == 0 {
+            return Ok(sockets);
+        }
+        let names: Vec<&str> = names.split(':').filter(|name| !name.is_empty()).collect();
+        if names.len() != count {
+            return Err(ActivationError::Names { sockets: count, names: names.len() });
+        }
+        for (index, name) in names.into_iter().enumerate() {
+            let [ingest, feed, http] = NAMES;
+            let (name, place) = match name {
+                "ingest" => (ingest, &mut sockets.ingest),
+                "feed" => (feed, &mut sockets.feed),
+                "http" => (http, &mut sockets.http),
+                other => return Err(ActivationError::UnknownName(other.to_owned())),
+            };
+            if place.is_some() {
+                return Err(ActivationError::Twice(name));
+            }
+            let taken = take(index).and_then(listening);
+            *place = taken.map_err(|source| ActivationError::Kind { name, source })?;
+        }
+        Ok(sockets)
+    }
+}
+
+/// The listener as tokio wants it; a socket that does not listen is none.
+fn listening(socket: Option<TcpListener>) -> io::Result<Option<TcpListener>> {
+    if let Some(socket) = &socket {
+        if !socket_acceptconn(socket)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Socket, Type};
+
+    fn named(names: &str, count: usize) -> Result<Sockets, ActivationError> {
+        Sockets::named(names, count, |_| TcpListener::bind("127.0.0.1:0").map(Some))
+    }
+
+    #[test]
+    fn sockets_find_their_places_by_name() {
+        let sockets = named("http:ingest", 2).unwrap();
+        assert!(sockets.ingest.is_some() && sockets.feed.is_none() && sockets.http.is_some());
+        let none = named("whatever was left there", 0).unwrap();
+        assert!(none.ingest.is_none() && none.feed.is_none() && none.http.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_refused_with_the_way_out() {
+        let text = |names: &str, count: usize| named(names, count).unwrap_err().to_string();
+        let missing = text("ingest", 2);
+        assert!(missing.contains("2 sockets") && missing.contains("FileDescriptorName="), "{missing}");
+        let unset = text("", 1);
+        assert!(unset.contains("names 0 of them"), "{unset}");
+        let unknown = text("telemetry.socket", 1);
+        assert!(unknown.contains("\"telemetry.socket\"") && unknown.contains("\"feed\""), "{unknown}");
+        let twice = text("feed:feed", 2);
+        assert!(twice.contains("two sockets named \"feed\""), "{twice}");
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        let idle = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let error = Sockets::named("ingest", 1, |_| Ok(Some(idle().into()))).unwrap_err();
+        assert!(error.to_string().contains("no listening TCP socket"), "{error}");
+        let other = Sockets::named("ingest", 1, |_| Err(io::Error::other("fd 3 is not a valid tcp socket")));
+        assert!(matches!(other, Err(ActivationError::Kind { name: "ingest", .. })), "{other:?}");
+    }
+}

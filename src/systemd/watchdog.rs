@@ -1,0 +1,190 @@
+//! The watchdog: the service manager hears that all is well only as long as every stage turns.
+//!
+//! A thread of its own looks at each [`Pulse`] several times an interval, so that it can name who hangs also when all workers
+//! of the runtime do. A stage that waits, for input, for the archive (a full disk) or for room, is well. One that hangs in a
+//! step for an interval, in a system call just as in a loop, is not: it is logged, the manager hears nothing any more, and an
+//! interval later restarts the daemon. Should the stage go on before, so does everything.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Notifier;
+use crate::pulse::{Look, Pulse};
+
+/// Looks at the stages per interval; one that has not turned for so many is late.
+const LOOKS: u32 = 4;
+
+/// What the manager wants: `WATCHDOG_USEC`, if it is for this process.
+pub(super) fn interval_from_env() -> Option<Duration> {
+    let variable = |name| std::env::var(name).ok();
+    interval(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id())
+}
+
+fn interval(micros: Option<String>, pid: Option<String>, own_pid: u32) -> Option<Duration> {
+    if pid.is_some_and(|pid| pid.parse() != Ok(own_pid)) {
+        return None;
+    }
+    let micros = micros?;
+    match micros.parse() {
+        Ok(micros) if micros > 0 => Some(Duration::from_micros(micros)),
+        _ => {
+            tracing::warn!("WATCHDOG_USEC is {micros:?}, expected microseconds: there is no watchdog");
+            None
+        }
+    }
+}
+
+/// The running watchdog. It ends when dropped.
+#[derive(Debug)]
+pub struct Watchdog {
+    drain_tx: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Watches `stages`, each by its name, and tells `notifier` several times in each `interval`.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(
+        interval: Duration,
+        notifier: Notifier,
+        stages: Vec<(Arc<str>, Pulse)>,
+    ) -> std::io::Result<Self> {
+        let names: Vec<&str> = stages.iter().map(|(name, _)| &**name).collect();
+        tracing::info!(?interval, stages = ?names, "the watchdog watches");
+        let (drain_tx, drain) = channel();
+        let watch = Watch { interval, notifier, stages: stages.into_iter().map(Stage::new).collect() };
+        let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || watch.run(&drain))?;
+        Ok(Self { drain_tx: Some(drain_tx), thread: Some(thread) })
+    }
+
+    /// From here on stages end one after the other, and `shutdown.deadline` watches over that: no more is looked at.
+    pub fn drain(&self) {
+        if let Some(drain_tx) = &self.drain_tx {
+            // A thread that is gone has nothing to be told.
+            let _ = drain_tx.send(());
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.drain_tx.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Watch {
+    interval: Duration,
+    notifier: Notifier,
+    stages: Vec<Stage>,
+}
+
+impl Watch {
+    fn run(mut self, drain: &Receiver<()>) {
+        loop {
+            match drain.recv_timeout(self.interval / LOOKS) {
+                Ok(()) => self.stages.clear(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.is_well() {
+                self.notifier.watchdog();
+            }
+        }
+    }
+
+    /// Looks at every stage, and logs who became late and who goes on.
+    fn is_well(&mut self) -> bool {
+        let mut is_well = true;
+        for stage in &mut self.stages {
+            let was_late = stage.is_late();
+            stage.look();
+            is_well &= !stage.is_late();
+            match (was_late, stage.is_late()) {
+                (false, true) => tracing::error!(
+                    stage = &*stage.name,
+                    "watchdog: this stage hangs, it has not turned for {:?}; unless it goes on the service manager \
+                     restarts the daemon, which loses nothing that was acknowledged",
+                    self.interval
+                ),
+                (true, false) => tracing::warn!(stage = &*stage.name, "watchdog: this stage goes on"),
+                _ => {}
+            }
+        }
+        is_well
+    }
+}
+
+#[derive(Debug)]
+struct Stage {
+    name: Arc<str>,
+    pulse: Pulse,
+    last: Look,
+    /// Looks that showed no turn, one after the other. Counted rather than timed: a machine that stood still, with all that
+    /// is on it, is no stage that hangs.
+    still: u32,
+}
+
+impl Stage {
+    fn new((name, pulse): (Arc<str>, Pulse)) -> Self {
+        Self { last: pulse.look(), name, pulse, still: 0 }
+    }
+
+    fn look(&mut self) {
+        let look = self.pulse.look();
+        let is_still = look == self.last && !look.is_at_rest;
+        self.still = if is_still { self.still.saturating_add(1) } else { 0 };
+        self.last = look;
+    }
+
+    fn is_late(&self) -> bool {
+        self.still >= LOOKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_taken_where_it_is_meant_for_this_process() {
+        let of = |micros: &str, pid: Option<&str>| interval(Some(micros.to_owned()), pid.map(Into::into), 7);
+        assert_eq!(of("1500000", Some("7")), Some(Duration::from_millis(1_500)));
+        assert_eq!(of("1500000", None), Some(Duration::from_millis(1_500)));
+        assert_eq!(of("1500000", Some("8")), None);
+        assert_eq!(of("0", None), None);
+        assert_eq!(of("soon", None), None);
+        assert_eq!(interval(None, None, 7), None);
+    }
+
+    #[test]
+    fn a_stage_is_late_after_an_interval_without_a_turn_and_well_again_with_the_next() {
+        let pulses = [Pulse::of_thread(), Pulse::of_thread()];
+        let named = |(index, pulse): (usize, &Pulse)| Stage::new((index.to_string().into(), pulse.clone()));
+        let stages = pulses.iter().enumerate().map(named).collect();
+        let mut watch = Watch { interval: Duration::from_secs(1), notifier: Notifier::default(), stages };
+        for _ in 0..3 * LOOKS {
+            assert!(watch.is_well(), "who waits is well");
+        }
+        for _ in 0..3 * LOOKS {
+            pulses.iter().for_each(Pulse::work);
+            assert!(watch.is_well(), "who turns is well");
+        }
+        for _ in 1..LOOKS {
+            pulses[0].work();
+            assert!(watch.is_well(), "it still has time");
+        }
+        pulses[0].work();
+        assert!(!watch.is_well(), "it is late");
+        assert!(watch.stages[1].is_late() && !watch.stages[0].is_late());
+        assert!(!watch.is_well());
+        pulses.iter().for_each(Pulse::work);
+        assert!(watch.is_well(), "it goes on");
+    }
+}

@@ -1,0 +1,86 @@
+//! Sockets that are handed over: by systemd's own tool, and the ones that are refused.
+
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+
+use super::has;
+use crate::support::command::{aggregator, expect_exit};
+use crate::support::fleet::fixed_address;
+use crate::support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE};
+
+/// Connects as soon as somebody listens at `address`.
+fn connect(address: SocketAddr) -> TcpStream {
+    let started = Instant::now();
+    loop {
+        match TcpStream::connect(address) {
+            Ok(socket) => return socket,
+            Err(error) => assert!(started.elapsed() < LIMIT, "nobody listens at {address}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn who_connects_before_the_daemon_is_up_is_served() {
+    if !has("systemd-socket-activate", "activation by systemd's own tool") {
+        return;
+    }
+    let address = fixed_address();
+    let listen = address.to_string();
+    // The tool starts the daemon when somebody has connected, and not before.
+    let early = std::thread::spawn(move || connect(address));
+    let through = ["systemd-socket-activate", "-l", &listen, "--fdname=ingest"];
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::launch_at(dir, "", &Launch { through: &through, prepare: &|_| {} });
+    let mut client = Client::over(early.join().unwrap());
+    assert_eq!(daemon.address(), address);
+    let line = daemon.wait_line("ingest.listen: the socket was handed over");
+    assert!(line.contains(&listen) && line.contains("instead of 127.0.0.1:0"), "{line}");
+    client.send(&Hello::new(1).bytes());
+    client.expect_welcome();
+    client.expect_first_acks();
+    client.deliver(ROUTINE, 0, b"frame");
+    // What is not handed over is bound as ever.
+    TcpStream::connect(daemon.feed()).unwrap();
+    drop(client);
+    assert_eq!(daemon.stop().archived, 1);
+}
+
+/// Runs a daemon that is handed `sockets` by these names, and must not start; returns its last words.
+fn refused(sockets: Vec<OwnedFd>, names: &str) -> String {
+    let count = sockets.len().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("aggregator.toml");
+    std::fs::write(&path, format!("data_dir = {:?}", dir.path().join("data"))).unwrap();
+    let mut run = aggregator(["run", "--config"]);
+    run.arg(&path).env("LISTEN_FDS", count).env("LISTEN_FDNAMES", names).env_remove("LISTEN_PID");
+    let mapping = |(index, parent_fd)| FdMapping { parent_fd, child_fd: 3 + index as i32 };
+    run.fd_mappings(sockets.into_iter().enumerate().map(mapping).collect()).unwrap();
+    let (_, err) = expect_exit(&mut run, 1);
+    assert!(!dir.path().join("data").exists(), "it began its work");
+    err
+}
+
+fn listener(address: &str) -> OwnedFd {
+    TcpListener::bind(address).unwrap().into()
+}
+
+#[test]
+fn sockets_that_make_no_sense_are_refused_with_the_way_out() {
+    let unknown = refused(vec![listener("127.0.0.1:0")], "telemetry-aggregator.socket");
+    assert!(unknown.contains("FileDescriptorName="), "{unknown}");
+    let udp: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
+    let udp = refused(vec![udp], "ingest");
+    assert!(udp.contains("\"ingest\"") && udp.contains("no listening TCP socket"), "{udp}");
+    let twice = refused(vec![listener("127.0.0.1:0"), listener("127.0.0.1:0")], "feed:feed");
+    assert!(twice.contains("two sockets named \"feed\""), "{twice}");
+}
+
+#[test]
+fn a_socket_beyond_loopback_takes_tokens_whatever_the_configuration_says() {
+    let exposed = refused(vec![listener("0.0.0.0:0")], "ingest");
+    assert!(exposed.contains("0.0.0.0:") && exposed.contains("[[ingest.tokens]]"), "{exposed}");
+}

@@ -1,0 +1,22 @@
+//! The daemon under systemd: its units, the sockets it is handed, what it tells, and the watchdog.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod activation;
+mod notify;
+mod restart;
+mod units;
+mod watchdog;
+
+/// Whether `tool` of systemd is there; says what is not tested where it is not.
+fn has(tool: &str, what: &str) -> bool {
+    let found = std::process::Command::new(tool).arg("--version").output();
+    let is_there = found.is_ok_and(|ran| ran.status.success());
+    if !is_there {
+        support::not_tested(format_args!("{what}: {tool} is missing (Debian's package systemd)"));
+    }
+    is_there
+}

@@ -1,0 +1,139 @@
+//! A restart under load with sockets that the service manager keeps: nobody is refused, nothing is lost.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use rustix::process::Signal;
+use telemetry_aggregator::sim::Plan;
+
+use crate::support::command::{aggregator, expect_exit};
+use crate::support::fleet::{Fleet, FleetLog};
+use crate::support::{Daemon, LIMIT, Launch};
+
+const ROUNDS: u64 = 4;
+/// Frames the fleet gets acknowledged between restarts.
+const LIFE_FRAMES: u64 = 5_000;
+/// The shell knows the process id, which the daemon will have.
+const THROUGH: [&str; 3] = ["sh", "-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\""];
+
+/// Listening sockets that outlive each daemon, as a service manager has them.
+struct Sockets {
+    ingest: TcpListener,
+    feed: TcpListener,
+}
+
+impl Sockets {
+    fn bind() -> Self {
+        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { ingest: bind(), feed: bind() }
+    }
+
+    fn hand_over(&self, command: &mut Command) {
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "feed:ingest");
+        let copies = [&self.feed, &self.ingest].map(|socket| socket.try_clone().unwrap());
+        let mapping = |(index, copy): (usize, TcpListener)| FdMapping {
+            parent_fd: copy.into(),
+            child_fd: 3 + index as i32,
+        };
+        command.fd_mappings(copies.into_iter().enumerate().map(mapping).collect()).unwrap();
+    }
+}
+
+/// Connects again and again, and counts.
+struct Prober {
+    connected: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Prober {
+    fn start(addresses: [SocketAddr; 2]) -> Self {
+        let (connected, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let thread = std::thread::spawn({
+            let (connected, is_over) = (Arc::clone(&connected), Arc::clone(&is_over));
+            move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    for address in addresses {
+                        let socket = TcpStream::connect(address);
+                        drop(socket.unwrap_or_else(|error| panic!("{address} refuses: {error}")));
+                        connected.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // So that those who wait for the next daemon stay fewer than the backlog.
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        Self { connected, is_over, thread }
+    }
+
+    fn connected(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    fn stop(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("a connection was refused");
+    }
+}
+
+/// Waits until `count` gives at least `more` beyond what it gives now.
+fn wait_for(what: &str, more: u64, count: impl Fn() -> u64) {
+    let (before, started) = (count(), Instant::now());
+    while count() < before + more {
+        assert!(started.elapsed() < LIMIT, "{what}: stuck at {}", count());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn nobody_is_refused_and_nothing_is_lost_across_restarts() {
+    let sockets = Sockets::bind();
+    let addresses = [&sockets.ingest, &sockets.feed].map(|socket| socket.local_addr().unwrap());
+    let prepare = |command: &mut Command| sockets.hand_over(command);
+    let launch = Launch { through: &THROUGH, prepare: &prepare };
+    let plan = Plan {
+        connect: addresses[0].to_string(),
+        satellites: 8,
+        replays: 2,
+        rate: 4_000.0,
+        payload_bytes: 200,
+        emergency_ratio: 0.05,
+        linger: LIMIT,
+        ..Plan::default()
+    };
+
+    // They connect before there is a daemon.
+    let prober = Prober::start(addresses);
+    let fleet = Fleet::start(plan.clone());
+    let mut daemon = Daemon::launch_at(tempfile::tempdir().unwrap(), "", &launch);
+    assert_eq!([daemon.address(), daemon.feed()], addresses);
+    for _ in 0..ROUNDS {
+        wait_for("frames acknowledged", LIFE_FRAMES, || fleet.counts().acked);
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.wait_exit(LIMIT).code, Some(0), "exit code after SIGTERM");
+        daemon.final_books().assert_balanced();
+        // While there is none.
+        wait_for("connections", 4, || prober.connected());
+        daemon = daemon.relaunch(&launch);
+    }
+    wait_for("frames acknowledged", LIFE_FRAMES, || fleet.counts().acked);
+    let report = fleet.stop();
+    prober.stop();
+    assert!(report.is_complete(), "{report}");
+    assert!(report.reconnects >= ROUNDS, "the fleet did not live through the restarts: {report}");
+    daemon.stop();
+
+    let dir = daemon.archive_dir();
+    assert_eq!(
+        FleetLog::read(&plan, &dir, |frame| panic!("{frame:?}")),
+        report.sent,
+        "frames in the archive"
+    );
+    let (lines, _) = expect_exit(aggregator(["archive", "cat"]).arg(&dir), 0);
+    assert_eq!(lines.lines().count() as u64, report.sent, "lines of archive cat");
+}
