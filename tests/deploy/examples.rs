@@ -121,6 +121,22 @@ fn each_example_is_answered_as_it_is_told() {
 }
 
 #[test]
+fn each_path_stands_in_the_docs() {
+    let (routes, docs) = (text("src/http/routes.rs"), text("docs/observe.md"));
+    let paths: Vec<_> = routes
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next())
+        // The dashboard's own files.
+        .filter(|path| *path != "/" && !path.starts_with("/dashboard"))
+        .collect();
+    assert!(paths.len() >= 8, "{paths:?}");
+    for path in paths {
+        let fixed = path.split('{').next().expect("a beginning");
+        assert!(docs.contains(&format!("127.0.0.1:7482{fixed}")), "{path} has no example");
+    }
+}
+
+#[test]
 fn shapes_that_differ_are_seen() {
     let told = serde_json::json!({ "a": [{ "b": 1 }], "c": null });
     assert_same_shape(&told, &serde_json::json!({ "a": [{ "b": 2.5 }], "c": "text" }), "");
