@@ -134,7 +134,6 @@ impl Args {
             emergency_ratio,
             input,
             token: self.token_file.as_ref().unwrap_or(&self.token).clone(),
-            token: self.token.clone(),
             catalog: match self.save_catalog {
                 Some(_) => CatalogWish::Keep,
                 None if self.catalog => CatalogWish::Count,
