@@ -82,7 +82,7 @@ fn compose_names_what_there_is() {
 }
 
 /// The line of the README that makes the secrets, run in `dir`.
-fn make_secrets(dir: &Path) {
+pub fn make_secrets(dir: &Path) {
     let readme = text("deploy/docker/README.md");
     let line = readme.lines().find(|line| line.starts_with("install ")).expect("the line that makes secrets");
     expect_exit(Command::new("sh").args(["-ec", line]).current_dir(dir), 0);
