@@ -115,7 +115,7 @@ fn the_secrets_are_made_by_one_line_and_the_configuration_takes_them() {
     let mut fleet =
         uplink_sim(["--connect", &connect, "--satellites", "2", "--replays", "1", "--frames", "10"]);
     expect_exit(fleet.arg("--token-file").arg(&token_file), 0);
-    assert!(daemon.lines().iter().any(|line| line.contains("source registered")));
+    daemon.wait_line(" source registered ");
 }
 
 #[test]
