@@ -196,8 +196,10 @@ fn read_file_or_report(draft: &mut Draft, place: &Place, key: &str, path: &Path)
 
 /// A warning if `mode` lets everyone on this host read `path`, which holds `content`.
 pub(super) fn readable_warning(path: &Path, mode: u32, content: &str) -> Option<String> {
+    // There containers get their secrets, with modes they cannot choose; nobody but the daemon is in them.
+    let is_secret_of_container = path.starts_with("/run/secrets");
     let (path, mode) = (path.display(), mode & 0o7777);
-    (mode & 0o004 != 0).then(|| {
+    (mode & 0o004 != 0 && !is_secret_of_container).then(|| {
         format!(
             "{path} holds {content} and everyone on this host can read it (mode {mode:04o}): \
              chmod o-rwx {path}"

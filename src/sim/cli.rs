@@ -56,6 +56,9 @@ pub struct Args {
     /// Credential
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true, value_parser = token)]
     pub token: String,
+    /// File with the credential, which then does not show in the list of processes
+    #[arg(long, value_name = "FILE", conflicts_with = "token", value_parser = token_in_file)]
+    pub token_file: Option<String>,
     /// Ask for the catalog of orbital elements, and report how many versions came complete
     #[arg(long)]
     pub catalog: bool,
@@ -130,7 +133,7 @@ impl Args {
             payload_bytes: self.payload as usize,
             emergency_ratio,
             input,
-            token: self.token.clone(),
+            token: self.token_file.as_ref().unwrap_or(&self.token).clone(),
             catalog: match self.save_catalog {
                 Some(_) => CatalogWish::Keep,
                 None if self.catalog => CatalogWish::Count,
@@ -183,6 +186,15 @@ fn token(text: &str) -> Result<String, String> {
         return Err(format!("longer than {bytes_max} bytes"));
     }
     Ok(text.to_owned())
+}
+
+/// Reads the credential in the file at `path`, without blanks at its ends.
+fn token_in_file(path: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    match text.trim() {
+        "" => Err("there is no token in it".to_owned()),
+        text => token(text),
+    }
 }
 
 #[cfg(test)]
@@ -255,6 +267,16 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_token_may_lie_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "from the file\n").unwrap();
+        let line = format!("--token-file {}", file.path().display());
+        assert_eq!(parse(&line).unwrap().plan().unwrap().token, "from the file");
+        assert_eq!(parse(&format!("{line} --token t")).unwrap_err().exit_code(), 2);
+        assert_eq!(parse("--token-file /nothing/there").unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! The examples of `docs/observe.md` are asked of a real daemon: what is told there has the shape of what comes.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::http::{Answer, open, request};
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber};
+use crate::text;
+
+/// `curl ...`, and the JSON below it, if any.
+struct Example {
+    command: String,
+    answer: Option<Value>,
+}
+
+fn examples(text: &str) -> Vec<Example> {
+    let mut examples: Vec<Example> = Vec::new();
+    let mut json = String::new();
+    for line in text.lines().chain([""]) {
+        let Some(code) = line.strip_prefix("    ") else {
+            if !json.is_empty() {
+                let last = examples.last_mut().expect("a command before its answer");
+                last.answer =
+                    Some(serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}")));
+                json.clear();
+            }
+            continue;
+        };
+        if code.starts_with("curl ") {
+            examples.push(Example { command: code.to_owned(), answer: None });
+        } else {
+            json.push_str(code);
+        }
+    }
+    examples
+}
+
+/// Method, path and headers of a command such as `curl -X DELETE -H 'A: b' 'http://host/path'`.
+fn asked(command: &str) -> (String, String, Vec<(String, String)>) {
+    let (mut method, mut path, mut headers) = ("GET".to_owned(), None, Vec::new());
+    let mut quoted = command.split('\'');
+    let mut words: Vec<String> = Vec::new();
+    while let Some(plain) = quoted.next() {
+        words.extend(plain.split_whitespace().map(str::to_owned));
+        words.extend(quoted.next().map(str::to_owned));
+    }
+    let mut words = words.into_iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-X" => method = words.next().expect("a method"),
+            "-H" => {
+                let header = words.next().expect("a header");
+                let (name, value) = header.split_once(": ").expect("a header");
+                headers.push((name.to_owned(), value.to_owned()));
+            }
+            "-N" => {}
+            url => {
+                path =
+                    Some(url.strip_prefix("http://127.0.0.1:7482").expect("a URL of the daemon").to_owned())
+            }
+        }
+    }
+    (method, path.expect("a URL"), headers)
+}
+
+fn ask(address: SocketAddr, command: &str) -> Option<Answer> {
+    let (method, path, headers) = asked(command);
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    if path.ends_with("/stream") {
+        assert_eq!(open(address, &method, &path, &headers, b"").head().0, 200, "{command}");
+        return None;
+    }
+    Some(request(address, &method, &path, &headers, b""))
+}
+
+/// Names and kinds of values, as deep as both go. Where one of them has nothing to tell, anything may stand.
+fn assert_same_shape(told: &Value, found: &Value, path: &str) {
+    match (told, found) {
+        (Value::Null, _) | (_, Value::Null) => {}
+        (Value::Object(told), Value::Object(found)) => {
+            let names =
+                |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
+            assert_eq!(names(told), names(found), "{path}");
+            for (name, value) in told {
+                assert_same_shape(value, &found[name], &format!("{path}.{name}"));
+            }
+        }
+        (Value::Array(told), Value::Array(found)) => {
+            if let (Some(told), Some(found)) = (told.first(), found.first()) {
+                assert_same_shape(told, found, &format!("{path}[0]"));
+            }
+        }
+        _ => assert_eq!(std::mem::discriminant(told), std::mem::discriminant(found), "{path}: {found}"),
+    }
+}
+
+#[test]
+fn each_example_is_answered_as_it_is_told() {
+    let daemon = Daemon::start("[http]\ntoken = \"TOKEN\"");
+    let (mut client, _) =
+        Client::open(daemon.address(), &Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) });
+    client.deliver(ROUTINE, 0, b"routine");
+    client.deliver(EMERGENCY, 1, b"SAFE_MODE");
+    let _subscriber = Subscriber::open(daemon.feed(), &Subscribe::live());
+    let examples = examples(&text("docs/observe.md"));
+    assert!(examples.len() >= 8);
+    // What ends a connection comes last, for the others tell of it.
+    let (ends, looks): (Vec<_>, Vec<_>) =
+        examples.iter().partition(|example| asked(&example.command).0 == "DELETE");
+    for Example { command, answer } in looks.into_iter().chain(ends) {
+        let Some(found) = ask(daemon.http(), command) else { continue };
+        match answer {
+            Some(told) => assert_same_shape(told, &found.json(), command),
+            None => assert!((200..300).contains(&found.status), "{command}: {}", found.text()),
+        }
+        let is_error = answer.as_ref().is_some_and(|told| told.get("error").is_some());
+        assert_eq!(found.status >= 400, is_error, "{command}: {}", found.status);
+    }
+}
+
+#[test]
+fn each_path_stands_in_the_docs() {
+    let (routes, docs) = (text("src/http/routes.rs"), text("docs/observe.md"));
+    let paths: Vec<_> = routes
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next())
+        // The dashboard's own files.
+        .filter(|path| *path != "/" && !path.starts_with("/dashboard"))
+        .collect();
+    assert!(paths.len() >= 8, "{paths:?}");
+    for path in paths {
+        let fixed = path.split('{').next().expect("a beginning");
+        assert!(docs.contains(&format!("127.0.0.1:7482{fixed}")), "{path} has no example");
+    }
+}
+
+#[test]
+fn shapes_that_differ_are_seen() {
+    let told = serde_json::json!({ "a": [{ "b": 1 }], "c": null });
+    assert_same_shape(&told, &serde_json::json!({ "a": [{ "b": 2.5 }], "c": "text" }), "");
+    for other in
+        [serde_json::json!({ "a": [{ "b": "1" }], "c": 1 }), serde_json::json!({ "a": [{}], "c": 1 })]
+    {
+        assert!(std::panic::catch_unwind(|| assert_same_shape(&told, &other, "")).is_err(), "{other}");
+    }
+}

@@ -1,0 +1,73 @@
+//! What `/metrics` of a running daemon has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::support::http::get;
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber};
+
+/// What every name begins with.
+pub const PREFIX: &str = "telemetry_aggregator_";
+
+/// A family of metrics, by the name its samples have, without [`PREFIX`].
+#[derive(Debug, Default)]
+pub struct Family {
+    pub kind: String,
+    /// Of its samples, but for `le`; none if it has no sample.
+    pub labels: Option<BTreeSet<String>>,
+}
+
+/// The families of a daemon that has a source and a subscriber.
+pub fn families() -> BTreeMap<String, Family> {
+    let daemon = Daemon::start("");
+    let (mut client, _) =
+        Client::open(daemon.address(), &Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) });
+    client.deliver(ROUTINE, 0, b"routine");
+    client.deliver(EMERGENCY, 1, b"SAFE_MODE");
+    let _subscriber = Subscriber::open(daemon.feed(), &Subscribe::live());
+    parse(&get(daemon.http(), "/metrics").text())
+}
+
+fn parse(text: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            let name = name.strip_prefix(PREFIX).expect("a name without the prefix");
+            families.insert(name.to_owned(), Family { kind: kind.to_owned(), labels: None });
+        } else if !line.starts_with('#') {
+            let (name, rest) = line.split_at(line.find(['{', ' ']).expect("a sample"));
+            let name = family_of(name.strip_prefix(PREFIX).expect("a name without the prefix"), |name| {
+                families.get(name).map(|family| family.kind.as_str())
+            });
+            let family = name.and_then(|name| families.get_mut(&name)).unwrap_or_else(|| panic!("{line}"));
+            family.labels.get_or_insert_default().extend(label_names(rest));
+        }
+    }
+    assert!(families.len() > 40, "{families:?}");
+    families
+}
+
+/// The family a sample called `name` belongs to: a histogram's samples have names of their own.
+pub fn family_of<'k>(name: &str, kind_of: impl Fn(&str) -> Option<&'k str>) -> Option<String> {
+    let suffixed = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    match (kind_of(name), suffixed) {
+        // Nobody can draw a histogram by the name of the family.
+        (Some(kind), _) => (kind != "histogram").then(|| name.to_owned()),
+        (None, Some(family)) => (kind_of(family) == Some("histogram")).then(|| family.to_owned()),
+        (None, None) => None,
+    }
+}
+
+/// `{a="..",b=".."} 1`: a and b. No value in these tests holds a quote or a comma.
+fn label_names(rest: &str) -> impl Iterator<Item = String> {
+    let labels =
+        rest.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
+    let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+    names.filter(|name| name != "le").collect::<Vec<_>>().into_iter()
+}
+
+/// The names in `text` that begin with [`PREFIX`], without it.
+pub fn names_in(text: &str) -> BTreeSet<String> {
+    let is_part = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
+    let names = text.match_indices(PREFIX).map(|(at, _)| &text[at + PREFIX.len()..]);
+    names.map(|rest| rest[..rest.find(|char| !is_part(char)).unwrap_or(rest.len())].to_owned()).collect()
+}

@@ -1,0 +1,23 @@
+//! What lies in `deploy/` and in the operators' docs fits the real daemon: metrics, paths, commands, files.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod docker;
+mod examples;
+mod exposed;
+mod metrics;
+
+use std::path::{Path, PathBuf};
+
+/// A path of the repository.
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The text of a file of the repository.
+#[track_caller]
+fn text(path: &str) -> String {
+    std::fs::read_to_string(in_repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
