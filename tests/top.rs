@@ -1,5 +1,7 @@
 //! `top` and `health` against the real daemon, and the screen in a terminal of its own.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 mod support;
 
 use std::net::TcpListener;

@@ -327,7 +327,7 @@ pub fn is_connected(source: &Source) -> bool {
 /// Whether somebody should look: an uplink without a connection, frames missing or refused, credit nearly used up.
 #[must_use]
 pub fn is_in_trouble(source: &Source) -> bool {
-    (!is_connected(source) && source.kind == "LiveUplink")
+    (!is_connected(source) && source.kind == "live")
         || source.missing > 0
         || source.frames.rejected > 0
         || credit_percent(source) >= CREDIT_TROUBLE

@@ -12,8 +12,8 @@ use super::draw::{draw, report};
 use super::model::{Column, Filter, Input, Model, Next, Snapshot};
 use crate::observe::Emergency;
 use crate::observe::report::{
-    ArchiveReport, Books, Connections, LaneStats, Lanes, Latency, Process, Source, SourceLane, Stats,
-    Subscriber,
+    ArchiveReport, Books, CatalogReport, Connections, LaneStats, Lanes, Latency, Process, Source, SourceLane,
+    Stats, Subscriber,
 };
 
 const NARROW: Size = Size::new(60, 20);
@@ -38,11 +38,12 @@ fn source(number: u32) -> Source {
         queued_frames: 0,
         credit_used_bytes: if number % 20 == 19 { 900 } else { n },
         credit_bytes: 1_000,
+        last_frame_ms: (frames > 0).then_some(NOON_MS - 1_000 * i64::from(number)),
         ack_latency_ms: (frames > 0).then_some(1.5 + f64::from(number) / 10.0),
     };
     Source {
         source_id: 100 + number,
-        kind: if number % 10 == 1 { "ArchivedReplay" } else { "LiveUplink" }.to_owned(),
+        kind: if number % 10 == 1 { "replay" } else { "live" }.to_owned(),
         station: ["KIRUNA", "SVALBARD", "Estación 衛星", ""][number as usize % 4].to_owned(),
         state: if is_connected { "connected" } else { "offline" }.to_owned(),
         session: is_connected.then_some(n),
@@ -71,7 +72,7 @@ fn snapshot(sources: u32) -> Snapshot {
     let emergency = |at: i64| Emergency {
         offset: 10 + at as u64,
         source_id: 107,
-        kind: if at == 0 { "ArchivedReplay" } else { "LiveUplink" }.to_owned(),
+        kind: if at == 0 { "replay" } else { "live" }.to_owned(),
         station: "KIRUNA".to_owned(),
         sequence: 40 + at as u64,
         received_ms: NOON_MS - 10_000 + at * 1_000,
@@ -136,6 +137,7 @@ fn snapshot(sources: u32) -> Snapshot {
         },
         subscribers: if some { (0..2).map(subscriber).collect() } else { Vec::new() },
         emergencies: if some { (0..3).map(emergency).collect() } else { Vec::new() },
+        catalog: CatalogReport::default(),
         process: Process { memory_bytes: 120 << 20, memory_limit_bytes: 512 << 20, open_files: 77 },
     };
     Snapshot { stats, sources: (0..sources).map(source).collect(), total: sources as usize }

@@ -127,8 +127,6 @@ impl View<'_> {
     fn cell(&self, source: &Source, column: Column) -> String {
         match column {
             Column::Source => source.source_id.to_string(),
-            Column::Kind if source.kind == "LiveUplink" => "live".to_owned(),
-            Column::Kind if source.kind == "ArchivedReplay" => "replay".to_owned(),
             Column::Kind => plain(&source.kind),
             Column::Station => plain(&source.station),
             Column::State => plain(&source.state),
