@@ -128,12 +128,8 @@ pub struct ArchiveStats {
     pub commits: AtomicU64,
     /// Time spent in writes, nanoseconds.
     pub write_ns: AtomicU64,
-    /// Time spent in syncs, nanoseconds.
-    pub sync_ns: AtomicU64,
     /// How long each sync took.
     pub sync_times: Histogram,
-    /// The longest sync, nanoseconds.
-    pub sync_ns_max: AtomicU64,
     /// Segments begun after the first.
     pub rotations: AtomicU64,
     /// Times a commit had to wait because even the reserve was used up.

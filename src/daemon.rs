@@ -15,9 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::actor::{ActorHandle, Capacity, ExitReason, Mailbox, Tasks, spawn_stage};
+use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
 use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::{Config, ConfigError};
@@ -234,10 +233,8 @@ impl Daemon {
         let (rates_tx, rates) = watch::channel(Arc::default());
         let observed = observe::View {
             live: settings.live().clone(),
-            started: Instant::now(),
             started_ns: unix_now_ns(),
             books: Arc::clone(&view.books),
-            counters: Arc::clone(&view.counters),
             table,
             router: Mutex::new(Some(router.clone())),
             archive_stats: archive.stats(),
@@ -349,8 +346,8 @@ impl Daemon {
 /// Keeps a stage, and its pulse to be looked at.
 fn own(handle: ActorHandle, stages: &mut Tasks, pulses: &mut Vec<(Arc<str>, Pulse)>) {
     let name: Arc<str> = handle.name().into();
-    pulses.extend(handle.pulse().map(|pulse| (Arc::clone(&name), pulse)));
-    stages.spawn(name, async move { ended(handle.join().await) });
+    pulses.extend(handle.pulse().map(|pulse| (name, pulse)));
+    stages.own(handle);
 }
 
 /// Name of the stage without which nothing is archived.
@@ -368,13 +365,6 @@ async fn archive_failure(status: &mut watch::Receiver<archive::Status>) -> Arc<s
     match status.wait_for(|status| matches!(status, archive::Status::Failed { .. })).await.as_deref() {
         Ok(archive::Status::Failed { error }) => Arc::clone(error),
         _ => "the commit thread is gone".into(),
-    }
-}
-
-fn ended(reason: ExitReason) -> Result<(), ExitReason> {
-    match reason {
-        ExitReason::Normal => Ok(()),
-        other => Err(other),
     }
 }
 

@@ -192,8 +192,14 @@ impl Origin {
     /// Whether no position is kept for this origin.
     #[must_use]
     pub const fn is_anonymous(&self) -> bool {
-        self.epoch >= ANONYMOUS_EPOCH_MIN
+        is_anonymous(self.epoch)
     }
+}
+
+/// Whether `epoch` is one connection's own, see [`ANONYMOUS_EPOCH_MIN`].
+#[must_use]
+pub const fn is_anonymous(epoch: u64) -> bool {
+    epoch >= ANONYMOUS_EPOCH_MIN
 }
 
 /// Marks a sender set on a frame; unknown bits are kept as they came.

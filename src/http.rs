@@ -12,12 +12,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::actor::{Capacity, ExitReason, Tasks, spawn};
 use crate::connection::listener;
 use crate::observe::View;
+use answer::ApiError;
+use server::Peer;
 
 mod answer;
 mod catalog;
@@ -32,7 +35,7 @@ mod observed;
 mod routes;
 pub mod server;
 
-pub use server::{CONNECTION_BYTES, CONNECTIONS_MAX};
+pub use server::CONNECTIONS_MAX;
 
 /// Requests that read the archive at a time; the next waits.
 pub const READERS_MAX: usize = 2;
@@ -42,6 +45,13 @@ pub(crate) struct State {
     view: Arc<View>,
     events: events::Events,
     readers: Arc<Semaphore>,
+}
+
+impl State {
+    /// Judges a request that changes something or reads payloads, by the token in force.
+    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
+        guard::check(self.view.live.current().http.token.as_ref(), peer, headers)
+    }
 }
 
 /// The running HTTP side. Dropping it ends all connections.
@@ -76,12 +86,7 @@ impl Http {
         let listener_handle = listener::start("http listener", listener, acceptor, stop);
         let mut stages = Tasks::new();
         for handle in [listener_handle, connections_handle] {
-            stages.spawn(handle.name().to_owned(), async move {
-                match handle.join().await {
-                    ExitReason::Normal => Ok(()),
-                    other => Err(other),
-                }
-            });
+            stages.own(handle);
         }
         stages.spawn("http events", feed_events);
         stages.spawn("rates", sampler);

@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::archive::{self, History};
 use crate::catalog::CatalogStore;
 use crate::config::Live;
 use crate::feed::Subscribers;
 use crate::ingest::{Books, StreamTable};
-use crate::pipeline::{Counters, Router, SourceInfo};
+use crate::pipeline::{Router, SourceInfo};
 
 pub mod emergencies;
 pub mod latencies;
@@ -31,14 +30,10 @@ pub use sampler::Rates;
 pub struct View {
     /// What is in force.
     pub live: Live,
-    /// When it started.
-    pub started: Instant,
-    /// The same, unix nanoseconds.
+    /// When it started, unix nanoseconds.
     pub started_ns: i64,
     /// The books of all streams together.
     pub books: Arc<Books>,
-    /// The pipeline's counters.
-    pub counters: Arc<Counters>,
     /// All streams.
     pub table: Arc<StreamTable>,
     /// The registered sources, until the drain needs it to end.

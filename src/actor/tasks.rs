@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::{Id, JoinSet};
 
 use super::spawn::caught;
-use super::{ExitReason, Outcome};
+use super::{ActorHandle, ExitReason, Outcome};
 
 /// Owns tasks by name, and knows which of them still run. Dropping it aborts them all.
 ///
@@ -38,6 +38,19 @@ impl Tasks {
         let label = Arc::clone(&name);
         let task = self.set.spawn(async move { caught(&label, move || future).await });
         self.names.insert(task.id(), name);
+    }
+
+    /// Takes over an actor under its name: its end is that of a task.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn own(&mut self, handle: ActorHandle) {
+        self.spawn(handle.name().to_owned(), async move {
+            match handle.join().await {
+                ExitReason::Normal => Ok(()),
+                other => Err(other),
+            }
+        });
     }
 
     /// Waits for the next task to end and says which and how; `None` when there is none.

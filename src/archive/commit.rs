@@ -137,9 +137,7 @@ impl<O: CommitObserver> Committer<O> {
         stats.frames.fetch_add(block.frame_count(), Relaxed);
         stats.bytes.fetch_add(block.len(), Relaxed);
         stats.write_ns.fetch_add(nanos(write), Relaxed);
-        stats.sync_ns.fetch_add(nanos(sync), Relaxed);
         stats.sync_times.record(nanos(sync), 1);
-        stats.sync_ns_max.fetch_max(nanos(sync), Relaxed);
         stats.commits.fetch_add(1, Relaxed);
     }
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::{Query, rejection::QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,20 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// What was asked for behind the question mark, or which of it is wrong.
+pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+    query.map(|Query(asked)| asked).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+/// How many of something are asked for, of `max` at most.
+pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, ApiError> {
+    let limit = asked.unwrap_or(default);
+    if (1..=max).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {max}")))
+}
+
 /// Runs `work`, which takes a while or blocks, where it holds up nobody.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -64,13 +79,16 @@ pub(super) async fn aside<T: Send + 'static>(
     }
 }
 
-/// `value` as JSON. What a moment shows is not for caches.
+/// `body` as `content_type`. What a moment shows is not for caches.
+pub(super) fn now(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
+    (headers, body.into()).into_response()
+}
+
+/// `value` as JSON, as of [`now`].
 pub(super) fn json(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(bytes) => {
-            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-            (headers, Body::from(bytes)).into_response()
-        }
+        Ok(bytes) => now("application/json", bytes),
         Err(error) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Extension, Query};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{ApiError, aside, json};
+use super::State;
+use super::answer::{ApiError, aside, asked, json, now};
 use super::server::Peer;
-use super::{State, guard};
 use crate::catalog::{Catalog, CatalogError, TEXT_BYTES_MAX};
 use crate::frame::unix_now_ns;
 
@@ -23,17 +24,13 @@ pub(super) struct Asked {
 
 pub(super) async fn get(
     extract::State(state): extract::State<Arc<State>>,
-    asked: Result<Query<Asked>, extract::rejection::QueryRejection>,
+    query: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let asked = asked(query)?;
     let catalog = state.view.catalog.current();
     match asked.format.as_deref() {
         None | Some("json") => aside(move || positions(&catalog)).await,
-        Some("tle") => {
-            let headers =
-                [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
-            Ok((headers, catalog.text().clone()).into_response())
-        }
+        Some("tle") => Ok(now("text/plain; charset=utf-8", catalog.text().clone())),
         Some(other) => Err(ApiError::bad_request(format!("format is \"{other}\", it may be json or tle"))),
     }
 }
@@ -50,7 +47,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    guard::check(state.view.live.current().http.token.as_ref(), peer, &headers)?;
+    state.check(peer, &headers)?;
     // Not before it is known that the peer may.
     let text = to_bytes(body, TEXT_BYTES_MAX).await.map_err(|_| {
         let reason =

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::extract;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::State;
-use super::answer::{ApiError, aside};
+use super::answer::{ApiError, aside, now};
+use crate::frame::is_anonymous;
 use crate::observe::View;
 use crate::observe::report::{Source, Stats};
 
@@ -88,7 +88,8 @@ async fn make(view: Arc<View>, moments_tx: watch::Sender<Arc<Moment>>, listeners
         let view = Arc::clone(&view);
         let made = aside(move || {
             let mut told = told;
-            let moment = told.moment(&view.stats(), view.sources(&registered));
+            let streams = view.table.views();
+            let moment = told.moment(&view.stats(&streams), view.sources(streams, &registered));
             (told, moment)
         });
         let Ok((next, moment)) = made.await else { return };
@@ -111,7 +112,7 @@ impl Told {
         sources.truncate(SOURCES_MAX);
         let key = |source: &Source| {
             // Connections without an epoch of their own share the rest of the key.
-            let session = source.session.filter(|_| source.epoch >= crate::frame::ANONYMOUS_EPOCH_MIN);
+            let session = source.session.filter(|_| is_anonymous(source.epoch));
             (source.source_id, source.kind.clone(), source.station.clone(), session)
         };
         let changed: Vec<&Source> =
@@ -150,8 +151,7 @@ pub(super) async fn stream(extract::State(state): extract::State<Arc<State>>) ->
         let event = way.next().await?;
         Some((Ok::<_, Infallible>(event), way))
     });
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(events)).into_response())
+    Ok(now("text/event-stream", Body::from_stream(events)))
 }
 
 impl Way {

@@ -4,15 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Extension, Query};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{ApiError, aside, json};
+use super::State;
+use super::answer::{ApiError, aside, asked, json, limit};
 use super::server::Peer;
-use super::{State, guard};
 use crate::archive::line::Line;
 use crate::archive::{Filter, History, Item};
 use crate::frame::{FramePriority, Selection, SourceKind};
@@ -49,14 +50,11 @@ pub(super) async fn frames(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, extract::rejection::QueryRejection>,
+    query: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    guard::check(state.view.live.current().http.token.as_ref(), peer, &headers)?;
-    let Query(asked) = asked.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let limit = asked.limit.unwrap_or(FRAMES_DEFAULT);
-    if !(1..=FRAMES_MAX).contains(&limit) {
-        return Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {FRAMES_MAX}")));
-    }
+    state.check(peer, &headers)?;
+    let asked = asked(query)?;
+    let limit = limit(asked.limit, FRAMES_DEFAULT, FRAMES_MAX)?;
     let filter = asked.filter()?;
     let history = state.view.history.clone();
     let turn = Arc::clone(&state.readers).acquire_owned().await;

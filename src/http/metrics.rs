@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -18,11 +18,12 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::State;
-use super::answer::{ApiError, aside};
-use crate::frame::ANONYMOUS_EPOCH_MIN;
+use super::answer::{ApiError, aside, now};
+use crate::frame::is_anonymous;
 use crate::histogram::Counts;
 use crate::observe::View;
 use crate::observe::report::{Source, SourceLane, Stats};
+use crate::pipeline::SourceInfo;
 
 /// Streams that have series of their own; those first in order of source, kind and station.
 pub const SOURCES_MAX: usize = 1_000;
@@ -41,7 +42,7 @@ pub(super) async fn metrics(
     let view = Arc::clone(&state.view);
     let text = aside(move || {
         let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(Scrape::new(&view, view.sources(&registered))));
+        registry.register_collector(Box::new(Scrape::new(&view, &registered)));
         let mut text = String::new();
         text::encode(&mut text, &registry).map(|()| text)
     })
@@ -54,7 +55,7 @@ pub(super) async fn metrics(
         } else {
             (CLASSIC, classic(&text))
         };
-    Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text).into_response())
+    Ok(now(content_type, text))
 }
 
 /// In the format from before OpenMetrics: it names counters by their samples, and knows neither info, units nor an end.
@@ -97,11 +98,12 @@ struct Scrape {
 }
 
 impl Scrape {
-    fn new(view: &View, sources: Vec<Source>) -> Self {
+    fn new(view: &View, registered: &[SourceInfo]) -> Self {
+        let streams = view.table.views();
         let restarts = view.restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
         Self {
-            stats: view.stats(),
-            sources,
+            stats: view.stats(&streams),
+            sources: view.sources(streams, registered),
             ack: view.latencies.snapshot(),
             sync: view.archive_stats.sync_times.snapshot(),
             restarts: restarts.collect(),
@@ -230,7 +232,7 @@ impl Scrape {
     }
 
     fn streams(&self, out: &mut Out<'_>) -> fmt::Result {
-        let named = || self.sources.iter().filter(|source| source.epoch < ANONYMOUS_EPOCH_MIN);
+        let named = || self.sources.iter().filter(|source| !is_anonymous(source.epoch));
         let told = || named().take(SOURCES_MAX);
         let untold = self.sources.len() - told().count();
         out.gauge("sources_untold", "Streams without series of their own", None, untold as u64)?;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{self, Extension, Path, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{ApiError, aside, json};
+use super::State;
+use super::answer::{ApiError, aside, asked, json, limit};
 use super::server::Peer;
-use super::{State, guard};
 use crate::observe::report::Source;
 
 /// Streams in one answer, unless the request says less.
@@ -18,7 +19,7 @@ const SOURCES_MAX: usize = 10_000;
 
 pub(super) async fn stats(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
     let view = Arc::clone(&state.view);
-    aside(move || json(&view.stats())).await
+    aside(move || json(&view.stats(&view.table.views()))).await
 }
 
 #[derive(Deserialize)]
@@ -32,20 +33,17 @@ pub(super) struct Which {
 
 pub(super) async fn sources(
     extract::State(state): extract::State<Arc<State>>,
-    which: Result<Query<Which>, extract::rejection::QueryRejection>,
+    which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(which) = which.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let which = asked(which)?;
     if let Some(state) = which.state.as_deref().filter(|state| !["connected", "offline"].contains(state)) {
         return Err(ApiError::bad_request(format!("state is \"{state}\", it may be connected or offline")));
     }
-    let limit = which.limit.unwrap_or(SOURCES_MAX);
-    if !(1..=SOURCES_MAX).contains(&limit) {
-        return Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {SOURCES_MAX}")));
-    }
+    let limit = limit(which.limit, SOURCES_MAX, SOURCES_MAX)?;
     let registered = state.view.registered().await;
     let view = Arc::clone(&state.view);
     aside(move || {
-        let mut sources = view.sources(&registered);
+        let mut sources = view.sources(view.table.views(), &registered);
         let is_wanted = |source: &Source| {
             which.state.as_ref().is_none_or(|state| source.state == *state)
                 && which.source.is_none_or(|id| source.source_id == id)
@@ -63,9 +61,9 @@ pub(super) async fn remove(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    session: Result<Path<u64>, extract::rejection::PathRejection>,
+    session: Result<Path<u64>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
-    guard::check(state.view.live.current().http.token.as_ref(), peer, &headers)?;
+    state.check(peer, &headers)?;
     let Path(session) = session.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let Some(router) = state.view.router() else {
         return Err(ApiError::unavailable("the daemon is draining: its sources are ending"));

@@ -22,8 +22,6 @@ use crate::connection::listener::Acceptor;
 
 /// Connections at a time; one more is closed without a word.
 pub const CONNECTIONS_MAX: usize = 1_024;
-/// What a connection may hold: buffers of the server, its task, and its part of an answer in the making.
-pub const CONNECTION_BYTES: u64 = 64 << 10;
 /// What is read or written ahead of the socket, at most, but for a single answer.
 const BUFFER_BYTES: usize = 16 << 10;
 /// For the head of a request to be complete, and for the next request on a connection that stays.

@@ -241,9 +241,9 @@ pub struct SourceLane {
 }
 
 impl View {
-    /// The daemon as a whole, now.
+    /// The daemon as a whole, now, with `streams` as they were just looked at.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self, streams: &[StreamView]) -> Stats {
         let rates = self.rates.borrow().clone();
         let ((totals, rejected), latest) = (self.books.observed(), self.emergencies.newest());
         let counts = self.books.lanes();
@@ -256,7 +256,6 @@ impl View {
         };
         let subscribers = self.subscribers.views();
         let config = self.live.current();
-        let streams = self.table.views();
         let connected = streams.iter().filter(|view| view.session_id.is_some()).count();
         let (head, catalog) = (self.history.watermark(), self.catalog.current());
         Stats {
@@ -311,9 +310,9 @@ impl View {
         }
     }
 
-    /// All streams, ordered by source, kind and station; with the connections of [`View::registered`].
+    /// `streams` in their order, with the connections of [`View::registered`].
     #[must_use]
-    pub fn sources(&self, registered: &[SourceInfo]) -> Vec<Source> {
+    pub fn sources(&self, streams: Vec<StreamView>, registered: &[SourceInfo]) -> Vec<Source> {
         let connections: HashMap<_, _> = registered.iter().map(|info| (info.session_id, info)).collect();
         let rates = self.rates.borrow().clone();
         let windows = self.live.current().ingest_config().windows();
@@ -322,7 +321,7 @@ impl View {
             let rates = rates.streams.get(&view.id()).copied().unwrap_or_default();
             Source::new(&view, connection, rates, windows)
         };
-        self.table.views().into_iter().map(source).collect()
+        streams.into_iter().map(source).collect()
     }
 }
 

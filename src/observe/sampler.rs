@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Latencies;
 use crate::archive::ArchiveStats;
-use crate::frame::StreamKey;
+use crate::frame::{StreamKey, is_anonymous};
 use crate::histogram::Counts;
 use crate::ingest::{LaneCount, StreamTable, StreamView};
 
@@ -80,9 +80,8 @@ impl StreamView {
     /// The name of the stream.
     #[must_use]
     pub fn id(&self) -> StreamId {
-        let is_anonymous =
-            crate::frame::Origin { stream: self.key.clone(), epoch: self.position.epoch }.is_anonymous();
-        (self.key.clone(), is_anonymous.then_some(self.position.epoch))
+        let epoch = self.position.epoch;
+        (self.key.clone(), is_anonymous(epoch).then_some(epoch))
     }
 }
 
@@ -100,6 +99,7 @@ pub struct Sampled {
 
 /// Looks every [`EVERY`] and publishes what came of it, until nobody listens.
 pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
+    let sampled = Arc::new(sampled);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = VecDeque::with_capacity(QUANTILES_OVER + 1);
@@ -108,10 +108,11 @@ pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
             _ = ticks.tick() => {}
             () = rates_tx.closed() => return,
         }
-        let dir = sampled.dir.clone();
-        // A disk that does not answer must not hold a thread of the runtime.
-        let machine = tokio::task::spawn_blocking(move || machine(&dir)).await.unwrap_or_default();
-        looks.push_back(Look::at(&sampled));
+        let sampled = Arc::clone(&sampled);
+        // Neither a disk that does not answer nor thousands of streams may hold a thread of the runtime.
+        let look = tokio::task::spawn_blocking(move || (machine(&sampled.dir), Look::at(&sampled)));
+        let Ok((machine, look)) = look.await else { continue };
+        looks.push_back(look);
         if looks.len() > QUANTILES_OVER + 1 {
             looks.pop_front();
         }
