@@ -23,6 +23,7 @@ pub(crate) mod line;
 mod positions;
 mod reader;
 mod recover;
+mod reset;
 mod scan;
 mod segment;
 mod space;
@@ -49,13 +50,14 @@ use storage::Context;
 use upkeep::{Clock, Link, SystemClock, Upkeep};
 
 pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, Retention};
-pub use error::{AppendError, ArchiveError, OpenError};
+pub use error::{AppendError, ArchiveError, OpenError, ResetError};
 pub use format::charge;
 pub use history::History;
 pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, Recovery};
+pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
 
 /// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
@@ -382,6 +384,12 @@ impl Archive {
     #[must_use]
     pub fn history(&self) -> History {
         self.history.clone()
+    }
+
+    /// Lowers epochs, as long as the archive runs.
+    #[must_use]
+    pub fn resets(&self) -> Resets {
+        Resets(Arc::clone(&self.gather))
     }
 
     /// Offset of the oldest frame that is kept. Only grows.

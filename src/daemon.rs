@@ -240,6 +240,7 @@ impl Daemon {
             archive_stats: archive.stats(),
             archive_status: archive.status(),
             history: archive.history(),
+            resets: archive.resets(),
             subscribers: feed.subscribers(),
             catalog: Arc::clone(&catalog),
             latencies,

@@ -26,12 +26,14 @@ mod answer;
 mod catalog;
 pub mod client;
 mod dashboard;
+pub mod epoch;
 pub mod events;
 mod frames;
 pub mod guard;
 mod health;
 pub mod metrics;
 mod observed;
+mod openapi;
 mod routes;
 pub mod server;
 

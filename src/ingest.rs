@@ -28,7 +28,7 @@ pub mod stream;
 pub use books::{Books, Totals};
 pub use flow::{LaneCount, LaneTimes, StreamView};
 pub use registry::{Registry, RegistryError};
-pub use stream::{Position, StreamTable};
+pub use stream::{EpochReset, Position, ResetRefused, StreamTable};
 
 /// Limits and defaults of the source side.
 #[derive(Clone, Debug)]

@@ -44,6 +44,8 @@ pub struct View {
     pub archive_status: watch::Receiver<archive::Status>,
     /// What is durable.
     pub history: History,
+    /// Lowers epochs.
+    pub resets: archive::Resets,
     /// Who is subscribed.
     pub subscribers: Arc<Subscribers>,
     /// The orbital elements.

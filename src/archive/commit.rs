@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use super::format::{BlockEncoder, BlockKind};
 use super::gather::{Block, Gather, Next};
 use super::positions::PositionTable;
+use super::reset::Request;
 use super::segment::BlockContent;
 use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::upkeep::Link;
-use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, Status, Summary};
+use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, ResetError, Status, Summary};
+use crate::frame::StreamKey;
 
 /// After this long without a commit the last one is attested.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
@@ -84,6 +86,7 @@ impl<O: CommitObserver> Committer<O> {
                     }
                     block.clear();
                 }
+                Next::Reset(request) => self.reset(request)?,
                 Next::Timeout => self.log.idle()?,
                 Next::End => break,
             }
@@ -109,6 +112,9 @@ impl<O: CommitObserver> Committer<O> {
             if self.gather.pause(RETRY_AFTER) {
                 return Ok(false);
             }
+            if let Some(request) = self.gather.take_request() {
+                request.done(Err(ResetError::NoSpace));
+            }
             self.log.tend()?;
         }
         let written = Instant::now();
@@ -130,6 +136,14 @@ impl<O: CommitObserver> Committer<O> {
         // Nobody waits for it but the next commit, and here its bytes need not be read again.
         self.log.space.current.index(encoder);
         Ok(true)
+    }
+
+    /// Lowers an epoch and tells who asked, between two commits.
+    fn reset(&mut self, request: Request) -> Result<(), StorageError> {
+        let is_lowered = self.log.lower(&request.stream, request.epoch)?;
+        self.link.check()?;
+        request.done(if is_lowered { Ok(()) } else { Err(ResetError::NoSpace) });
+        Ok(())
     }
 
     fn count(&self, block: &BlockEncoder, write: Duration, sync: Duration) {
@@ -230,6 +244,19 @@ impl Log {
         self.charged += block.charged();
         self.attested = false;
         self.last_commit = Instant::now();
+    }
+
+    /// Begins `stream` anew in `epoch`, durably; `false` if there is no space now.
+    fn lower(&mut self, stream: &StreamKey, epoch: u64) -> Result<bool, StorageError> {
+        let Some(old) = self.table.lower(stream, epoch) else {
+            // What is durable is below anyway, and takes `epoch` as it is.
+            return Ok(true);
+        };
+        let is_restated = self.space.restate(&self.table, self.next_offset)?;
+        if !is_restated {
+            self.table.restore(vec![(stream.clone(), old)]);
+        }
+        Ok(is_restated)
     }
 
     fn idle(&mut self) -> Result<(), StorageError> {

@@ -68,6 +68,20 @@ pub enum AppendError {
     },
 }
 
+/// Why a stream's epoch was not lowered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResetError {
+    /// Another reset is under way.
+    #[error("another reset is under way; ask again")]
+    Busy,
+    /// There is no space for a new segment.
+    #[error("the archive has no space for the segment that this begins; free space and ask again")]
+    NoSpace,
+    /// The archive has failed or ended; nothing is written any more.
+    #[error("the archive has failed: {0}")]
+    Failed(Arc<str>),
+}
+
 /// Why the archive ended otherwise than by having written everything.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {

@@ -81,6 +81,12 @@
 //! origin as above, without its station, then `next u64[2]` (`[Emergency, Routine]`), then the station. A log
 //! without streams has one block with `total` 0.
 //!
+//! They count more than the frames of the segments before. Mostly they say the same; where an operator has lowered a
+//! stream's epoch, that is said by a segment begun for it, at the next offset to come, and by nothing else. A segment
+//! that has no frames yet is replaced for it under the same name. So a reset needs no block of its own, and version 1
+//! has always read it rightly. Only where the positions of the newest segment are damaged and those before are from
+//! before the reset, it is lost with them, and asked for again.
+//!
 //! ## Attestation (3)
 //!
 //! No body: says by its `synced_offset` that the last commit is durable.

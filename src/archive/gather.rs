@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::AppendError;
 use super::config::{BATCH_FRAMES_MAX, Limits};
 use super::format::{BlockEncoder, encoded_len, run_charge};
+use super::reset::Request;
+use super::{AppendError, ResetError};
 use crate::frame::{FramePriority, Frames, Run};
 use crate::pulse::Pulse;
 
@@ -41,6 +42,8 @@ struct State {
     alert_until: Option<Instant>,
     /// Routine was due when emergencies went: the next turn is its.
     is_routine_owed: bool,
+    /// Goes ahead of any block, or emergencies could keep it waiting for ever.
+    request: Option<Request>,
     parked: Parked,
     /// No appender is left.
     closed: bool,
@@ -89,10 +92,11 @@ enum Parked {
 }
 
 /// What the commit thread is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Commit the block taken.
     Commit,
+    /// Lower an epoch.
+    Reset(Request),
     /// Nothing came before the deadline.
     Timeout,
     /// Nothing will come any more.
@@ -207,6 +211,28 @@ impl Gather {
         Ok(fits)
     }
 
+    /// Hands `request` to the commit thread.
+    pub(super) fn request(&self, request: Request) -> Result<(), ResetError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.failed {
+            return Err(ResetError::Failed(Arc::clone(error)));
+        }
+        if state.request.is_some() {
+            return Err(ResetError::Busy);
+        }
+        state.request = Some(request);
+        if std::mem::take(&mut state.parked) != Parked::No {
+            drop(state);
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes the request that waits, if one does.
+    pub(super) fn take_request(&self) -> Option<Request> {
+        self.lock().request.take()
+    }
+
     /// Waits until a block is due and exchanges it for `spare`, which must be clear.
     pub(super) fn next(&self, spare: &mut Block, delay: Duration, deadline: Option<Instant>) -> Next {
         self.pulse.work();
@@ -214,6 +240,9 @@ impl Gather {
         loop {
             if state.abandoned || state.failed.is_some() {
                 return Next::End;
+            }
+            if let Some(request) = state.request.take() {
+                return Next::Reset(request);
             }
             let now = Instant::now();
             if let Some(priority) = self.due(&mut state, now, delay) {
@@ -300,7 +329,10 @@ impl Gather {
         let mut state = self.lock();
         state.failed = Some(error);
         state.blocks = Default::default();
+        // Whoever asked hears of it by the drop, which is no concern of those who wait for the lock.
+        let request = state.request.take();
         drop(state);
+        drop(request);
         self.work.notify_one();
         self.room.notify_waiters();
     }

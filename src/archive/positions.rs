@@ -15,7 +15,8 @@ pub struct StreamPosition {
 }
 
 impl StreamPosition {
-    /// A higher epoch starts anew; a lower one never changes anything, however late its frames arrive.
+    /// A higher epoch starts anew; a lower one never changes anything, however late its frames arrive. Only a reset
+    /// lowers it, see [`PositionTable::lower`].
     fn advance(&mut self, epoch: u64, lane: usize, next: u64) {
         if epoch > self.epoch {
             *self = Self { epoch, next: [0, 0] };
@@ -79,6 +80,12 @@ impl PositionTable {
         let mut position = StreamPosition { epoch, ..StreamPosition::default() };
         position.advance(epoch, lane, next);
         self.positions.insert(stream.clone(), position);
+    }
+
+    /// Begins `stream` anew in `epoch` and returns where it stood; `None` if it is below that anyway.
+    pub(super) fn lower(&mut self, stream: &StreamKey, epoch: u64) -> Option<StreamPosition> {
+        let position = self.positions.get_mut(stream).filter(|position| position.epoch >= epoch)?;
+        Some(std::mem::replace(position, StreamPosition { epoch, next: [0, 0] }))
     }
 
     fn refuse(&mut self, stream: &StreamKey) {

@@ -10,11 +10,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::config::{Config, Limits};
+use bytes::Bytes;
+
+use super::config::{Config, HOLES_MAX, Limits};
 use super::dir::Dir;
-use super::format::BLOCK_HEADER_BYTES;
+use super::format::{BLOCK_HEADER_BYTES, BlockKind};
 use super::positions::PositionTable;
-use super::segment::Segment;
+use super::scan::Step;
+use super::segment::{BlockContent, Segment};
 use super::storage::{Access, StorageError, StorageFile};
 use super::upkeep::Link;
 
@@ -269,26 +272,9 @@ impl Space {
         if self.current.base == offset {
             return Ok(false);
         }
-        let Some(file) = self.reserve.take() else {
+        let Some(next) = self.begin(table, offset, &[])? else {
             return Ok(false);
         };
-        let path = self.dir.reserve();
-        let begun = Segment::begin(path, file, self.log_id, offset, table);
-        let mut next = match begun {
-            Err(error) if error.is_no_space() => return self.give_up_reserve(),
-            result => result?,
-        };
-        match next.install(&self.dir) {
-            // The directory itself may need a block. Any other failure, a sync above all, is final.
-            Err(error) if error.op == "rename" && error.is_no_space() => {
-                drop(next);
-                return self.give_up_reserve();
-            }
-            result => result?,
-        }
-        if self.estimating {
-            next.allocated = next.position.max(self.reserve_bytes);
-        }
         self.current.trim()?;
         tracing::debug!(
             sealed = %self.current.path.display(),
@@ -304,10 +290,86 @@ impl Space {
         Ok(true)
     }
 
+    /// Begins a segment at `offset` with the positions of `table`, which count from here on, whatever the frames below
+    /// say. All below is durable.
+    ///
+    /// A segment without frames is replaced, in one step. `false` when there is no space for that now.
+    pub(super) fn restate(&mut self, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
+        let promised = self.current.room();
+        let is_begun =
+            if self.current.base == offset { self.replace(table)? } else { self.rotate(table, offset)? };
+        if is_begun {
+            // What has passed the gate counts on the room that there was; what the old segment gives back is for it.
+            self.grow(self.current.position + promised)?;
+        }
+        Ok(is_begun)
+    }
+
+    /// Puts a segment with the positions of `table` in the place of the current one, which has no frames.
+    fn replace(&mut self, table: &PositionTable) -> Result<bool, StorageError> {
+        let holes = self.holes()?;
+        let Some(next) = self.begin(table, self.current.base, &holes)? else {
+            return Ok(false);
+        };
+        tracing::debug!(segment = %next.path.display(), "segment without frames replaced");
+        self.current = next;
+        Ok(true)
+    }
+
+    /// Bodies of the records of holes in the current segment.
+    fn holes(&self) -> Result<Vec<Bytes>, StorageError> {
+        let mut scanner = self.dir.scan(self.current.base)?;
+        let mut holes = Vec::new();
+        while scanner.position() < self.current.position && holes.len() < HOLES_MAX {
+            match scanner.next()? {
+                Step::Block(header, body) if header.kind == BlockKind::Hole => holes.push(body),
+                Step::Block(..) | Step::Damage(_) => {}
+                Step::End(_) => break,
+            }
+        }
+        Ok(holes)
+    }
+
+    /// Makes the reserve a segment that begins at `offset`, durable under its name.
+    ///
+    /// `None` when that is not possible now: the space of the reserve is free then.
+    fn begin(
+        &mut self,
+        table: &PositionTable,
+        offset: u64,
+        holes: &[Bytes],
+    ) -> Result<Option<Segment>, StorageError> {
+        let Some(file) = self.reserve.take() else {
+            return Ok(None);
+        };
+        let path = self.dir.reserve();
+        let begun = Segment::begin(path, file, self.log_id, offset, table).and_then(|mut next| {
+            let mut contents = holes.iter().map(|hole| BlockContent::plain(BlockKind::Hole, offset, hole));
+            contents.try_for_each(|content| next.push(&content))?;
+            Ok(next)
+        });
+        let mut next = match begun {
+            Err(error) if error.is_no_space() => return self.give_up_reserve(),
+            result => result?,
+        };
+        match next.install(&self.dir) {
+            // The directory itself may need a block. Any other failure, a sync above all, is final.
+            Err(error) if error.op == "rename" && error.is_no_space() => {
+                drop(next);
+                return self.give_up_reserve();
+            }
+            result => result?,
+        }
+        if self.estimating {
+            next.allocated = next.position.max(self.reserve_bytes);
+        }
+        Ok(Some(next))
+    }
+
     /// Frees a reserve that cannot become a segment: its space must not lie idle while emergencies wait for it.
-    fn give_up_reserve(&mut self) -> Result<bool, StorageError> {
+    fn give_up_reserve(&mut self) -> Result<Option<Segment>, StorageError> {
         self.refused = true;
         self.dir.remove(&self.dir.reserve())?;
-        Ok(false)
+        Ok(None)
     }
 }

@@ -10,6 +10,7 @@ mod index;
 mod model;
 mod reader;
 mod recover;
+mod reset;
 mod space;
 pub(crate) mod support;
 mod unreadable;

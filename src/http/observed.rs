@@ -14,6 +14,7 @@ use super::answer::{ApiError, aside, asked, json, limit};
 use super::server::Peer;
 use crate::observe::report::Source;
 
+const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those of the sources connected";
 /// Streams in one answer, unless the request says less.
 const SOURCES_MAX: usize = 10_000;
 
@@ -64,7 +65,8 @@ pub(super) async fn remove(
     session: Result<Path<u64>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
-    let Path(session) = session.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    // A name that no session can have is one that none has.
+    let Path(session) = session.map_err(|_| ApiError::not_found(NO_NUMBER))?;
     let Some(router) = state.view.router() else {
         return Err(ApiError::unavailable("the daemon is draining: its sources are ending"));
     };

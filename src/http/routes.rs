@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 
 use super::answer::ApiError;
-use super::{State, catalog, dashboard, events, frames, health, metrics, observed};
+use super::{State, catalog, dashboard, epoch, events, frames, health, metrics, observed, openapi};
 use crate::catalog::TEXT_BYTES_MAX;
 
 pub(super) fn all(state: Arc<State>) -> Router {
@@ -20,8 +20,10 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/openapi.json", get(openapi::openapi))
         .route("/api/v1/stats", get(observed::stats))
         .route("/api/v1/sources", get(observed::sources))
+        .route("/api/v1/sources/epoch", post(epoch::reset))
         .route("/api/v1/sources/{session}", delete(observed::remove))
         .route("/api/v1/frames", get(frames::frames))
         .route("/api/v1/catalog", get(catalog::get).put(catalog::put))

@@ -14,6 +14,10 @@ use crate::frame::{FramePriority, Origin, Run, StreamKey};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
 use crate::wire::{ErrorCode, WireError};
 
+mod reset;
+
+pub use reset::{EpochReset, ResetRefused};
+
 /// Takeovers are counted over this span.
 const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
 
@@ -41,6 +45,10 @@ struct State {
     origin: Arc<Origin>,
     accepted_next: [u64; 2],
     durable_next: [u64; 2],
+    /// Frames accepted that are neither on stable storage nor have passed as not to be stored.
+    in_flight: u64,
+    /// Nobody may speak until the reset has ended.
+    is_resetting: bool,
     spans: [Span; 2],
     times: [LaneTimes; 2],
     /// Whether anything was ever accepted, in this epoch or an earlier one.
@@ -66,12 +74,23 @@ pub(super) struct Displaced;
 impl Stream {
     fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>) -> Arc<Self> {
         let Position { epoch, accepted_next, durable_next } = position;
-        let has_history = durable_next != [0; 2];
+        // Also of a stream that was recovered just after its epoch was reset.
+        let has_history = epoch != 0;
         let origin = Arc::new(Origin { stream: key, epoch });
         let (owner, takeovers) = (None, VecDeque::new());
         let (spans, times) = (accepted_next.map(Span::from), [LaneTimes::default(); 2]);
-        let state =
-            State { origin, accepted_next, durable_next, spans, times, has_history, owner, takeovers };
+        let state = State {
+            origin,
+            accepted_next,
+            durable_next,
+            in_flight: 0,
+            is_resetting: false,
+            spans,
+            times,
+            has_history,
+            owner,
+            takeovers,
+        };
         Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
     }
 
@@ -80,7 +99,7 @@ impl Stream {
     /// From here on nothing the predecessor reads is accepted. It is not waited for.
     ///
     /// # Errors
-    /// `busy` when the stream changes hands too often, `fenced` when `epoch` is older than the current one.
+    /// `busy` when the stream changes hands too often or its epoch is being reset, `fenced` when `epoch` is older than the current one.
     pub(super) fn open(
         &self,
         speaker: Speaker,
@@ -90,6 +109,9 @@ impl Stream {
     ) -> Result<(Arc<Origin>, Position), WireError> {
         let mut state = self.lock();
         let current = state.origin.epoch;
+        if state.is_resetting {
+            return Err(WireError::new(ErrorCode::Busy, "the stream's epoch is being reset"));
+        }
         if epoch >= current && state.owner.is_some() {
             state.note_takeover(takeovers_max, now)?;
         }
@@ -135,6 +157,7 @@ impl Stream {
         for run in lanes.iter().flatten() {
             let lane = run.priority().lane();
             counts[lane] = LaneCount::of(run);
+            state.in_flight += counts[lane].frames;
             state.spans[lane].add(run);
             state.times[lane].received_ns = run.received_ns();
         }
@@ -143,15 +166,18 @@ impl Stream {
         Ok(counts)
     }
 
-    /// Notes that everything of `origin` below `next` in this lane is on stable storage, the slowest after `latency`.
+    /// Notes that `frames` of `origin`, everything below `next` in this lane, are on stable storage, the slowest after
+    /// `latency`.
     pub(super) fn advance_durable(
         &self,
         origin: &Origin,
         priority: FramePriority,
         next: u64,
+        frames: u64,
         latency: Duration,
     ) {
         let mut state = self.lock();
+        state.in_flight = state.in_flight.saturating_sub(frames);
         state.times[priority.lane()].ack_latency = latency;
         if state.origin.epoch != origin.epoch {
             return;
@@ -323,7 +349,7 @@ impl StreamTable {
     ) {
         if let Some(stream) = self.of_origin(origin) {
             stream.books.add_archived(frames);
-            stream.advance_durable(origin, priority, next, latency);
+            stream.advance_durable(origin, priority, next, frames, latency);
         }
     }
 
@@ -332,7 +358,7 @@ impl StreamTable {
     pub fn advance_not_stored(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
         if let Some(stream) = self.of_origin(origin) {
             stream.books.add_not_stored(frames);
-            stream.advance_durable(origin, priority, next, Duration::ZERO);
+            stream.advance_durable(origin, priority, next, frames, Duration::ZERO);
         }
     }
 
@@ -359,8 +385,12 @@ impl StreamTable {
     /// The position of a named stream.
     #[must_use]
     pub fn position(&self, key: &StreamKey) -> Option<Position> {
+        self.find(key).map(|stream| stream.position())
+    }
+
+    fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.named.get(key).map(|stream| stream.position())
+        tables.named.get(key).cloned()
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {

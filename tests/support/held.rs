@@ -72,6 +72,11 @@ impl HeldDaemon {
         self.addresses.feed.expect("the feed listens")
     }
 
+    /// Where operators connect.
+    pub fn http(&self) -> SocketAddr {
+        self.addresses.http.expect("HTTP listens")
+    }
+
     /// From now on no sync ends.
     pub fn hold(&self) {
         self.disk.lock().is_held = true;

@@ -3,20 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A virtual environment with what `tests/python/requirements.txt` pins, kept below `target` from one run to the next.
+/// A virtual environment with what a file of `tests/python` pins, kept below `target` from one run to the next.
 pub struct Python {
     interpreter: PathBuf,
 }
 
 impl Python {
-    /// Makes the environment where there is none yet.
+    /// [`Self::with`] what reads exports.
+    pub fn find() -> Result<Self, String> {
+        Self::with("requirements")
+    }
+
+    /// Makes the environment of `tests/python/<name>.txt` where there is none yet.
     ///
     /// # Errors
     /// What is missing: Python, its module `venv`, or the packages.
-    pub fn find() -> Result<Self, String> {
-        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
+    pub fn with(name: &str) -> Result<Self, String> {
+        let requirements =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(format!("{name}.txt"));
         let wanted = std::fs::read_to_string(&requirements).expect("the requirements of the tests");
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python").join(name);
         let (ready, interpreter) = (venv.join("ready"), venv.join("bin/python"));
         let python = Self { interpreter };
         if std::fs::read_to_string(&ready).is_ok_and(|installed| installed == wanted) {
@@ -28,6 +34,11 @@ impl Python {
         run(pip.arg(&requirements))?;
         std::fs::write(&ready, wanted).expect("the environment cannot be written");
         Ok(python)
+    }
+
+    /// A program that came with the packages.
+    pub fn tool(&self, name: &str) -> Command {
+        Command::new(self.interpreter.with_file_name(name))
     }
 
     /// Runs the script `name` of `tests/python`, which must succeed, and returns what it printed.

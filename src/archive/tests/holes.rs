@@ -108,7 +108,7 @@ async fn without_a_sound_header_behind_it_a_damaged_last_block_is_torn() {
 }
 
 /// The records of holes in all segments.
-fn hole_records(storage: &MemStorage) -> Vec<(u64, u64)> {
+pub(super) fn hole_records(storage: &MemStorage) -> Vec<(u64, u64)> {
     let mut records = Vec::new();
     for (path, headers) in blocks(storage) {
         let content = storage.content(&path);

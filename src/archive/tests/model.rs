@@ -31,6 +31,8 @@ enum Step {
     Kill { after: u64 },
     /// A sync fails, the process starts again, and later the power fails.
     FailSync,
+    /// Lowers the epoch of a source's stream by so much; with `cut`, the power fails after so many operations of it.
+    Reset { source: u32, by: u64, cut: Option<(u64, Option<u64>)> },
     /// Upkeep goes over everything; with `cut`, the power fails after so many of its operations.
     Upkeep { cut: Option<(u64, Option<u64>)> },
     /// From here on writes come back short, or whole again.
@@ -48,12 +50,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         start_after,
         seed,
     });
+    let cut = proptest::option::of((0_u64..14, proptest::option::of(any::<u64>())));
+    let reset = (0_u32..3, 1_u64..6, cut).prop_map(|(source, by, cut)| Step::Reset { source, by, cut });
     let step = prop_oneof![
         5 => append,
         1 => Just(Step::Restart),
         3 => crash,
         2 => (0_u64..60).prop_map(|after| Step::Kill { after }),
         1 => Just(Step::FailSync),
+        3 => reset,
         2 => proptest::option::of((0_u64..8, proptest::option::of(any::<u64>()))).prop_map(|cut| Step::Upkeep { cut }),
         1 => any::<bool>().prop_map(Step::ShortWrites),
         1 => (1_u64..6).prop_map(Step::RefuseSpace),
@@ -78,6 +83,11 @@ struct Model {
     /// What may follow it, by lane: within one the order is kept.
     pending: [VecDeque<Frame>; 2],
     made: u64,
+    /// Epochs lowered: behind so many frames of the log, whose, and to what.
+    resets: Vec<(usize, StreamKey, u64)>,
+    is_last_reset_sure: bool,
+    /// By how much the epochs of each source are lower than they would be.
+    lowered: [u64; 3],
     /// As published last.
     first_offset: u64,
 }
@@ -105,6 +115,9 @@ impl Model {
             acknowledged: Vec::new(),
             pending: Default::default(),
             made: 0,
+            resets: Vec::new(),
+            is_last_reset_sure: true,
+            lowered: [0; 3],
             first_offset: 0,
         }
     }
@@ -154,6 +167,17 @@ impl Model {
                 self.stop().await;
                 self.storage.crash(None);
                 self.start();
+            }
+            Step::Reset { source, by, cut } => {
+                if let Some((after, _)) = cut {
+                    self.storage.cut_power_after(after);
+                }
+                self.reset(source, by).await;
+                if let Some((_, seed)) = cut {
+                    self.stop().await;
+                    self.storage.crash(seed);
+                    self.start();
+                }
             }
             Step::Upkeep { cut: None } => self.tick(),
             Step::Upkeep { cut: Some((after, seed)) } => {
@@ -235,13 +259,33 @@ impl Model {
         }
     }
 
+    /// What was not told may have been done or not: the next start tells.
+    async fn reset(&mut self, source: u32, by: u64) {
+        let stream = origin(source, 1).stream.clone();
+        let Some(epoch) = self.positions().get(&stream).map(|position| position.epoch.saturating_sub(by))
+        else {
+            return;
+        };
+        let told = reset(self.running.as_ref().unwrap(), &stream, epoch).await;
+        self.resets.push((self.acknowledged.len(), stream, epoch));
+        self.lowered[source as usize] += by;
+        match told {
+            Some(Ok(())) => {}
+            // The storage refused it, or is gone.
+            Some(Err(_)) => _ = self.resets.pop(),
+            None => self.is_last_reset_sure = false,
+        }
+    }
+
     fn batch(&mut self, size: usize) -> Vec<Frame> {
         let frame = |index: u64| {
             let sequence = self.made + index;
+            let lowered = self.lowered[(sequence % 3) as usize];
             let epoch = match sequence % 11 {
                 0 => ANONYMOUS_EPOCH_MIN + sequence,
                 1 => 1,
-                _ => 2 + sequence / 500,
+                // Lowered by all steps there can be it is still above that.
+                _ => 200 + sequence / 500 - lowered,
             };
             let priority = FramePriority::ALL[usize::from(!sequence.is_multiple_of(7))];
             frame(&origin((sequence % 3) as u32, epoch), priority, sequence, (sequence % 65) as usize)
@@ -288,15 +332,26 @@ impl Model {
         self.acknowledged.truncate(first as usize);
         self.acknowledged.extend(read.into_iter().map(|stored| stored.frame));
         self.pending = Default::default();
-        assert_eq!(recovery.positions, self.positions());
+        let found: BTreeMap<_, _> = recovery.positions.iter().cloned().collect();
+        if !std::mem::replace(&mut self.is_last_reset_sure, true) && found != self.positions() {
+            self.resets.pop();
+        }
+        assert_eq!(found, self.positions());
         self.upkeep = Some(upkeep(&running, &self.storage));
         self.running = Some(running);
     }
 
-    fn positions(&self) -> Vec<(StreamKey, StreamPosition)> {
+    fn positions(&self) -> BTreeMap<StreamKey, StreamPosition> {
         let mut positions: BTreeMap<StreamKey, StreamPosition> = BTreeMap::new();
-        let known = self.acknowledged.iter().filter(|frame| !frame.origin.is_anonymous());
-        for frame in known {
+        let mut resets = self.resets.iter().peekable();
+        for index in 0..=self.acknowledged.len() {
+            while let Some((_, stream, epoch)) = resets.next_if(|(behind, ..)| *behind == index) {
+                positions.insert(stream.clone(), StreamPosition { epoch: *epoch, next: [0, 0] });
+            }
+            let Some(frame) = self.acknowledged.get(index).filter(|frame| !frame.origin.is_anonymous())
+            else {
+                continue;
+            };
             let epoch = frame.origin.epoch;
             let entry = positions.entry(frame.origin.stream.clone()).or_default();
             if epoch > entry.epoch {
@@ -307,7 +362,7 @@ impl Model {
                 *next = (*next).max(frame.sequence + 1);
             }
         }
-        positions.into_iter().collect()
+        positions
     }
 }
 

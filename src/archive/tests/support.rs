@@ -12,8 +12,8 @@ use crate::archive::storage::mem::MemStorage;
 use crate::archive::storage::write_all_at;
 use crate::archive::upkeep::{Clock, Parts, Step, SystemClock, Upkeep};
 use crate::archive::{
-    Access, Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, Retention, Storage,
-    StoredFrame, open_with,
+    Access, Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, ResetError,
+    Retention, Storage, StoredFrame, open_with,
 };
 use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
 
@@ -183,6 +183,20 @@ impl Running {
     pub(crate) async fn finish(self) -> crate::archive::Summary {
         drop(self.appender);
         self.archive.finish().await.unwrap()
+    }
+}
+
+/// Lowers an epoch and waits for what comes of it; `None` when the archive fails over it.
+pub(crate) async fn reset(
+    running: &Running,
+    stream: &StreamKey,
+    epoch: u64,
+) -> Option<Result<(), ResetError>> {
+    let (done_tx, done) = tokio::sync::oneshot::channel();
+    let asked = running.archive.resets().request(stream.clone(), epoch, |result| _ = done_tx.send(result));
+    match asked {
+        Ok(()) => done.await.ok(),
+        refused => Some(refused),
     }
 }
 

@@ -340,3 +340,20 @@ async fn the_command_says_what_it_did_and_refuses_what_it_must() {
     assert_eq!((running.recovery.log_id, running.recovery.next_offset), (before.log_id, 3));
     running.finish().await;
 }
+
+#[tokio::test]
+async fn a_lowered_epoch_stays_lowered() {
+    let storage = MemStorage::default();
+    let mut running = start_with(config(), storage.clone(), None);
+    let (mistaken, right) = (origin(1, 99), origin(1, 42));
+    running.commit(vec![frame(&mistaken, Routine, 7, 10)]).await;
+    assert_eq!(reset(&running, &right.stream, 42).await, Some(Ok(())));
+    running.commit(vec![frame(&right, Routine, 0, 10)]).await;
+    running.finish().await;
+    let [from, to] = dirs(&storage);
+    copy(&from, &to).unwrap();
+    let running = start_with(out(), storage.clone(), None);
+    let (stream, position) = &running.recovery.positions[0];
+    assert_eq!((stream, position.epoch, position.next), (&right.stream, 42, [0, 1]));
+    running.finish().await;
+}

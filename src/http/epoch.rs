@@ -1,0 +1,183 @@
+//! `POST /api/v1/sources/epoch`: begins a stream anew in a lower epoch, after a client came with a mistaken one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{self, Extension, FromRequest};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::sync::oneshot;
+
+use super::State;
+use super::answer::{ApiError, json};
+use super::server::Peer;
+use crate::archive::ResetError;
+use crate::frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey};
+use crate::ingest::{Position, ResetRefused};
+use crate::observe::View;
+use crate::observe::report::Lanes;
+
+/// The smallest number that is too large for a u64.
+const U64_BOUND: f64 = 18_446_744_073_709_551_616.0;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    #[serde(deserialize_with = "whole")]
+    source_id: u32,
+    kind: Kind,
+    /// Empty unless it is said.
+    #[serde(default)]
+    station: String,
+    #[serde(deserialize_with = "whole")]
+    epoch: u64,
+}
+
+/// A whole number, also written with a point: JSON has one kind of numbers, and `7.0` is 7.
+fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..U64_BOUND).contains(float);
+    let float = number.as_f64().filter(is_whole);
+    let found = number.as_u64().or(float.map(|float| float as u64));
+    let found = found.and_then(|found| T::try_from(found).ok());
+    found.ok_or_else(|| D::Error::custom(format_args!("{number} is not a whole number in its range")))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Live,
+    Replay,
+}
+
+/// What a reset did.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EpochAnswer {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// `live` or `replay`.
+    pub kind: String,
+    /// The ground station, may be empty.
+    pub station: String,
+    /// Where the stream stood.
+    pub old: StreamStand,
+    /// Where it stands now.
+    pub new: StreamStand,
+}
+
+/// Where a stream stands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StreamStand {
+    /// Its sequence space.
+    pub epoch: u64,
+    /// One past the highest sequence accepted.
+    pub accepted_next: Lanes<u64>,
+    /// One past the highest sequence on stable storage.
+    pub durable_next: Lanes<u64>,
+}
+
+impl From<Position> for StreamStand {
+    fn from(position: Position) -> Self {
+        let lanes = |[emergency, routine]: [u64; 2]| Lanes { emergency, routine };
+        let (accepted_next, durable_next) = (lanes(position.accepted_next), lanes(position.durable_next));
+        Self { epoch: position.epoch, accepted_next, durable_next }
+    }
+}
+
+pub(super) async fn reset(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    request: extract::Request,
+) -> Result<Response, ApiError> {
+    state.check(peer, request.headers())?;
+    // Not before it is known that the peer may.
+    let asked: Result<Json<Asked>, JsonRejection> = Json::from_request(request, &()).await;
+    let Json(asked) = asked.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
+    let (stream, epoch) = asked.stream()?;
+    let [old, new] = lower(&state.view, &stream, epoch, peer).await?;
+    Ok(json(&EpochAnswer {
+        source_id: stream.source_id,
+        kind: stream.source_kind.name().to_owned(),
+        station: stream.station.as_str().to_owned(),
+        old: old.into(),
+        new: new.into(),
+    }))
+}
+
+impl Asked {
+    fn stream(self) -> Result<(StreamKey, u64), ApiError> {
+        if !(1..ANONYMOUS_EPOCH_MIN).contains(&self.epoch) {
+            let max = ANONYMOUS_EPOCH_MIN - 1;
+            let reason = format!("epoch is {}, it may be 1 to {max}", self.epoch);
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
+        }
+        // No stream has a name that none can have.
+        let station = Station::new(&self.station).map_err(|error| ApiError::not_found(error.to_string()))?;
+        let source_kind = match self.kind {
+            Kind::Live => SourceKind::LiveUplink,
+            Kind::Replay => SourceKind::ArchivedReplay,
+        };
+        Ok((StreamKey { source_id: self.source_id, source_kind, station }, self.epoch))
+    }
+}
+
+/// Lowers the epoch in the archive first, then where sessions ask for it. Returns where the stream stood and stands.
+///
+/// Whoever asked may go away meanwhile: what was begun is brought to its end by the commit thread.
+async fn lower(view: &View, stream: &StreamKey, epoch: u64, peer: Peer) -> Result<[Position; 2], ApiError> {
+    let unready = view.unready();
+    if !unready.is_empty() {
+        return Err(ApiError::unavailable(format!("no epoch is reset now: {}", unready.join("; "))));
+    }
+    let reset = view.table.begin_reset(stream, epoch).map_err(|why| refused(stream, epoch, why))?;
+    let (done_tx, done) = oneshot::channel();
+    let name = stream.clone();
+    let finish = move |result: Result<(), ResetError>| {
+        let result = result.map(|()| {
+            let old = reset.old();
+            let new = reset.finish();
+            tracing::warn!(
+                stream = %name,
+                old_epoch = old.epoch,
+                epoch = new.epoch,
+                old_durable_next = ?old.durable_next,
+                peer = %peer.0,
+                "a stream's epoch was reset over HTTP; it begins anew"
+            );
+            [old, new]
+        });
+        // Whoever asked may be gone.
+        let _ = done_tx.send(result);
+    };
+    let failed = |error: ResetError| ApiError::unavailable(error.to_string());
+    view.resets.request(stream.clone(), epoch, finish).map_err(failed)?;
+    match done.await {
+        Ok(result) => result.map_err(failed),
+        Err(_) => Err(ApiError::unavailable(
+            "the archive failed meanwhile; /api/v1/sources tells after the restart whether the epoch was reset",
+        )),
+    }
+}
+
+fn refused(stream: &StreamKey, epoch: u64, why: ResetRefused) -> ApiError {
+    let conflict = |reason: String| ApiError::new(StatusCode::CONFLICT, reason);
+    match why {
+        ResetRefused::Unknown => {
+            ApiError::not_found(format!("there is no stream {stream}; /api/v1/sources has those there are"))
+        }
+        ResetRefused::Connected(session) => conflict(format!(
+            "session {session} speaks for {stream}: stop that client, then remove it with DELETE \
+             /api/v1/sources/{session}, and ask again"
+        )),
+        ResetRefused::InFlight(frames) => {
+            conflict(format!("{frames} frames of {stream} are on their way to the disk; ask again"))
+        }
+        ResetRefused::UnderWay => conflict(format!("another reset of {stream} is under way; ask again")),
+        ResetRefused::NotAbove(current) => conflict(format!(
+            "the epoch of {stream} is {current}, which is not above {epoch}; a client takes a higher one by itself"
+        )),
+    }
+}

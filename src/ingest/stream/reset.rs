@@ -1,0 +1,85 @@
+//! Lowering the epoch of a stream that a mistaken client has raised.
+//!
+//! Between [`StreamTable::begin_reset`] and the end of the [`EpochReset`] nobody may speak for the stream and nothing of it
+//! is on its way, so no frame of the old epoch can reach the archive behind the reset.
+
+use std::sync::Arc;
+
+use super::{Position, Span, Stream, StreamTable};
+use crate::frame::{Origin, StreamKey};
+use crate::pipeline::SessionId;
+
+/// Why a stream's epoch cannot be reset now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetRefused {
+    /// No such stream is known.
+    Unknown,
+    /// This connection speaks for it.
+    Connected(SessionId),
+    /// So many of its frames are on their way to the disk.
+    InFlight(u64),
+    /// Another reset of it is under way.
+    UnderWay,
+    /// This is its epoch, which is not above the one asked for.
+    NotAbove(u64),
+}
+
+/// A reset under way: until it is dropped, the stream takes no connection.
+#[derive(Debug)]
+pub struct EpochReset {
+    stream: Arc<Stream>,
+    old: Position,
+    epoch: u64,
+}
+
+impl StreamTable {
+    /// Holds the stream of `key` to begin it anew in `epoch`.
+    ///
+    /// # Errors
+    /// [`ResetRefused`]; nothing has changed then.
+    pub fn begin_reset(&self, key: &StreamKey, epoch: u64) -> Result<EpochReset, ResetRefused> {
+        let stream = self.find(key).ok_or(ResetRefused::Unknown)?;
+        let mut state = stream.lock();
+        if let Some(owner) = &state.owner {
+            return Err(ResetRefused::Connected(owner.session_id));
+        }
+        if state.is_resetting {
+            return Err(ResetRefused::UnderWay);
+        }
+        if state.in_flight > 0 {
+            return Err(ResetRefused::InFlight(state.in_flight));
+        }
+        if epoch >= state.origin.epoch {
+            return Err(ResetRefused::NotAbove(state.origin.epoch));
+        }
+        state.is_resetting = true;
+        let old = state.position();
+        drop(state);
+        Ok(EpochReset { stream, old, epoch })
+    }
+}
+
+impl EpochReset {
+    /// Where the stream stands until [`Self::finish`].
+    #[must_use]
+    pub const fn old(&self) -> Position {
+        self.old
+    }
+
+    /// Puts the stream where it is to stand. The archive must know it already.
+    #[must_use]
+    pub fn finish(self) -> Position {
+        let mut state = self.stream.lock();
+        state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch: self.epoch });
+        state.accepted_next = [0; 2];
+        state.durable_next = [0; 2];
+        state.spans = [Span::default(); 2];
+        state.position()
+    }
+}
+
+impl Drop for EpochReset {
+    fn drop(&mut self) {
+        self.stream.lock().is_resetting = false;
+    }
+}
