@@ -43,7 +43,8 @@ pub use error::{ConfigError, Place, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
 pub use live::Live;
 pub use memory::{
-    BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, MemoryAddend, MemoryBound, PROCESS_BYTES, STREAM_BYTES,
+    BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, HTTP_READERS, MemoryAddend, MemoryBound,
+    PROCESS_BYTES, STREAM_BYTES,
 };
 pub use overrides::{PREFIX, environment};
 pub use secret::{MASK, Secret, SecretError};

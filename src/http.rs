@@ -6,6 +6,9 @@
 //! * [`events`]: what changes, once a second, made once for all who listen;
 //! * [`client`]: the other side, for our own commands.
 //!
+//! Its memory has a bound, whoever asks and reads however slowly: [`config::HTTP_BYTES`](HTTP_BYTES) and what depends on
+//! the configuration.
+//!
 //! Nothing here is on the way of a frame. Whatever takes long (reading the archive, long answers) is done off the threads
 //! that serve sources.
 
@@ -14,12 +17,14 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::actor::{Capacity, ExitReason, Tasks, spawn};
+use crate::catalog::TEXT_BYTES_MAX;
+use crate::config::HTTP_BYTES;
 use crate::connection::listener;
 use crate::observe::View;
-use answer::ApiError;
+use answer::{Answers, ApiError};
 use server::Peer;
 
 mod answer;
@@ -39,14 +44,23 @@ pub mod server;
 
 pub use server::CONNECTIONS_MAX;
 
-/// Requests that read the archive at a time; the next waits.
-pub const READERS_MAX: usize = 2;
+/// A catalog that is put, in pieces as it came and in one.
+const PUT_BYTES: usize = 2 * TEXT_BYTES_MAX;
+const BYTES_MAX: usize = CONNECTIONS_MAX * server::CONNECTION_BYTES
+    + answer::TELLING_BYTES
+    + answer::UNTAKEN_BYTES
+    + events::KEPT_BYTES
+    + events::MAKING_BYTES
+    + PUT_BYTES;
+const _: () = assert!(BYTES_MAX as u64 <= HTTP_BYTES, "the memory bound counts less than HTTP may take");
 
 /// What every request may look at.
 pub(crate) struct State {
     view: Arc<View>,
     events: events::Events,
-    readers: Arc<Semaphore>,
+    answers: Arc<Answers>,
+    /// Held by who puts a catalog.
+    putting: Mutex<()>,
 }
 
 impl State {
@@ -77,9 +91,9 @@ impl Http {
     ) -> std::io::Result<Self> {
         let view = Arc::new(view);
         let address = listener.local_addr()?;
-        let (events, feed_events) = events::Events::new(Arc::clone(&view));
-        let readers = Arc::new(Semaphore::new(READERS_MAX));
-        let state = Arc::new(State { view: Arc::clone(&view), events, readers });
+        let answers = Arc::<Answers>::default();
+        let (events, feed_events) = events::Events::new(Arc::clone(&view), Arc::clone(&answers));
+        let state = Arc::new(State { view: Arc::clone(&view), events, answers, putting: Mutex::default() });
         let (stop_tx, stop) = watch::channel(false);
         let capacity = Capacity { urgent: 1, routine: 64 };
         let (connections, connections_handle) =

@@ -42,7 +42,7 @@ fn reset_when_free(address: SocketAddr, epoch: u64) -> Value {
 #[track_caller]
 fn assert_refused(answer: &Answer, status: u16, reason: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
-    assert!(answer.json()["reason"].as_str().unwrap().contains(reason), "{}", answer.text());
+    assert!(answer.json()["reason"].as_str().expect("a reason").contains(reason), "{}", answer.text());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -228,6 +229,61 @@ fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
     let started = Instant::now();
     while open(daemon.http(), "GET", "/api/v1/stream", &[], b"").head().0 != 200 {
         assert!(started.elapsed() < LIMIT, "the places are never free again");
+    }
+}
+
+#[test]
+fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
+    let daemon = Daemon::start("");
+    let mut text = b"1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927\n\
+        2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537\n"
+        .to_vec();
+    while text.len() < (4 << 20) - 100 {
+        text.extend_from_slice(
+            b"# a comment makes the text as long as one may be, so that no socket takes it\n",
+        );
+    }
+    assert_eq!(request(daemon.http(), "PUT", "/api/v1/catalog", &[], &text).status, 200);
+    let mut untaken = Vec::new();
+    let refused = loop {
+        let mut answer = open(daemon.http(), "GET", "/api/v1/catalog?format=tle", &[], b"");
+        match answer.head() {
+            (200, headers) => untaken.push((answer, headers)),
+            _ => break get(daemon.http(), "/api/v1/catalog?format=tle"),
+        }
+        assert!(untaken.len() < 20, "80 MiB for those who read nothing");
+    };
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("too slow"), "{}", refused.text());
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    client.deliver(ROUTINE, 0, b"frame");
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["frames"]["archived"], 1);
+    // Whoever takes it in the end has all of it.
+    let (answer, headers) = untaken.pop().unwrap();
+    assert!(answer.body(&headers) == text);
+    drop(untaken);
+    let started = Instant::now();
+    while get(daemon.http(), "/api/v1/catalog?format=tle").status != 200 {
+        assert!(started.elapsed() < LIMIT, "there is never room again");
+    }
+}
+
+#[test]
+fn one_catalog_is_put_at_a_time() {
+    let daemon = Daemon::start("");
+    let host = daemon.http();
+    let started = Instant::now();
+    loop {
+        let mut slow = TcpStream::connect(host).unwrap();
+        write!(slow, "PUT /api/v1/catalog HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n1 25")
+            .unwrap();
+        let other = request(host, "PUT", "/api/v1/catalog", &[], b"");
+        // Unless it was the first.
+        if other.status == 409 {
+            assert!(other.text().contains("ask again"));
+            return;
+        }
+        assert!(started.elapsed() < LIMIT, "{}", other.text());
     }
 }
 

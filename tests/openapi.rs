@@ -196,7 +196,7 @@ struct Api {
 
 impl Api {
     fn schemas(&self) -> &Map<String, Value> {
-        self.description["components"]["schemas"].as_object().unwrap()
+        self.description["components"]["schemas"].as_object().expect("schemas")
     }
 
     /// What `schema` refers to, if it does.
@@ -245,7 +245,7 @@ impl Api {
         if let Some(properties) = schema["properties"].as_object() {
             let keys = |object: &Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
             assert_eq!(keys(object), keys(properties), "{at}");
-            let required = schema["required"].as_array().unwrap();
+            let required = schema["required"].as_array().expect("what is required");
             assert_eq!(required.len(), properties.len(), "{at}: all of it is always there");
         }
         for (key, item) in object {

@@ -22,7 +22,17 @@ pub const COMMIT_BYTES: u64 = MIB;
 /// What is in the making of a full segment, in bytes. An export was measured to take less than an index may.
 pub const UPKEEP_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
-/// The process itself: code, stacks, allocator, runtime, HTTP, logs, in bytes.
+/// What HTTP takes however it is configured, in bytes: connections, answers made of what is in memory, answers that wait
+/// to be taken, events, a catalog that is put. It is built to keep to that.
+pub const HTTP_BYTES: u64 = 76 * MIB;
+
+/// HTTP requests that read the archive at a time.
+pub const HTTP_READERS: usize = 2;
+
+/// What a known stream takes in the eyes of those who look on, in bytes: who makes rates once a second, and who tells.
+pub const LOOK_BYTES: u64 = KIB + 256;
+
+/// The process itself: code, stacks, allocator, runtime, logs, in bytes.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
 
 /// Upper bound of the memory the daemon takes, whatever clients and consumers do.
@@ -134,6 +144,18 @@ impl Config {
                  hand, or an export",
                 3,
                 UPKEEP_BYTES,
+            ),
+            addend("HTTP: connections, answers, events, and twice a message", 1, HTTP_BYTES + 2 * message),
+            addend(
+                "HTTP requests that read the archive at a time, each with two blocks, an index of it and a page, which \
+                 grows by doubling",
+                HTTP_READERS,
+                2 * (COMMIT_BYTES + batch) + archive::INDEX_READER_BYTES + 4 * (MIB + message),
+            ),
+            addend(
+                "known streams (ingest.max_streams), as they are looked at",
+                self.ingest.max_streams.get(),
+                LOOK_BYTES,
             ),
             addend("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
             addend("the process itself", 1, PROCESS_BYTES),

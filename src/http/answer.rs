@@ -1,11 +1,24 @@
-//! Answers: JSON made off the runtime's threads where it may be long, and errors as JSON with a reason.
+//! Answers: long ones in turn and off the runtime's threads, and errors as JSON with a reason.
+
+use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, rejection::QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Answers that read the archive are made so many at a time; the next waits.
+const READERS_MAX: usize = crate::config::HTTP_READERS;
+/// What an answer made of what is in memory takes in the making, at most; one is made at a time.
+pub(super) const TELLING_BYTES: usize = 12 << 20;
+/// What answers that wait to be taken may come to; one that would be more is refused.
+pub(super) const UNTAKEN_BYTES: usize = 8 << 20;
+/// An answer up to this size is part of its connection's share.
+const SMALL_BYTES: usize = 16 << 10;
+pub(super) const JSON: &str = "application/json";
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
@@ -42,6 +55,12 @@ impl ApiError {
     }
 }
 
+impl From<serde_json::Error> for ApiError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.problem)).into_response();
@@ -66,7 +85,110 @@ pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
     Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {max}")))
 }
 
-/// Runs `work`, which takes a while or blocks, where it holds up nobody.
+/// Makes long answers: few at a time, and those not yet taken by their readers have a limit together.
+pub(super) struct Answers {
+    telling: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
+    /// Bytes that may still wait to be taken.
+    room: Arc<Semaphore>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        let permits = |count| Arc::new(Semaphore::new(count));
+        Self { telling: permits(1), reading: permits(READERS_MAX), room: permits(UNTAKEN_BYTES) }
+    }
+}
+
+/// The right to make one long answer now.
+pub(super) struct Turn {
+    permit: OwnedSemaphorePermit,
+    room: Arc<Semaphore>,
+}
+
+impl Answers {
+    /// Waits for the turn of an answer that is made of what is in memory.
+    pub(super) async fn to_tell(&self) -> Result<Turn, ApiError> {
+        self.turn(&self.telling).await
+    }
+
+    /// Waits for the turn of an answer that reads the archive.
+    pub(super) async fn to_read(&self) -> Result<Turn, ApiError> {
+        self.turn(&self.reading).await
+    }
+
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<Turn, ApiError> {
+        let permit = Arc::clone(turns).acquire_owned().await;
+        let permit = permit.map_err(|_| ApiError::unavailable("the daemon is ending"))?;
+        Ok(Turn { permit, room: Arc::clone(&self.room) })
+    }
+}
+
+impl Turn {
+    /// Runs `work` where it holds up no source. The turn ends with the work, also when whoever asked is gone by then.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        aside(move || {
+            let _turn = self.permit;
+            work()
+        })
+        .await
+    }
+
+    /// Answers with what `make` makes, the content type first.
+    pub(super) async fn answer(
+        self,
+        make: impl FnOnce() -> Result<Content, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let room = Arc::clone(&self.room);
+        self.run(move || make()?.charged(&room)).await?
+    }
+}
+
+/// What is answered, and as what.
+pub(super) struct Content {
+    pub(super) content_type: &'static str,
+    pub(super) text: Bytes,
+}
+
+impl Content {
+    pub(super) fn json(value: &impl Serialize) -> Result<Self, ApiError> {
+        Ok(Self { content_type: JSON, text: serde_json::to_vec(value)?.into() })
+    }
+
+    /// As a response that counts as not taken until the socket has all of it.
+    fn charged(self, room: &Arc<Semaphore>) -> Result<Response, ApiError> {
+        let Self { content_type, text } = self;
+        if text.len() <= SMALL_BYTES {
+            return Ok(now(content_type, text));
+        }
+        // One that is larger than all the room has it for itself.
+        let bytes = text.len().min(UNTAKEN_BYTES) as u32;
+        let Ok(permit) = Arc::clone(room).try_acquire_many_owned(bytes) else {
+            return Err(ApiError::unavailable(format!(
+                "this would be {} bytes more of answers whose readers are too slow; ask again",
+                text.len()
+            )));
+        };
+        Ok(now(content_type, Bytes::from_owner(Untaken { text, _permit: permit })))
+    }
+}
+
+/// Is dropped when it is in the socket.
+struct Untaken {
+    text: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Untaken {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// Runs `work`, which blocks, where it holds up nobody.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -85,10 +207,10 @@ pub(super) fn now(content_type: &'static str, body: impl Into<Body>) -> Response
     (headers, body.into()).into_response()
 }
 
-/// `value` as JSON, as of [`now`].
+/// `value`, which is small, as JSON.
 pub(super) fn json(value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => now("application/json", bytes),
-        Err(error) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    match Content::json(value) {
+        Ok(Content { content_type, text }) => now(content_type, text),
+        Err(error) => error.into_response(),
     }
 }

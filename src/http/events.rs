@@ -1,32 +1,39 @@
 //! `/api/v1/stream`: server-sent events. What changes is put into words once a second, once for all who listen.
 //!
 //! `stats` is what `/api/v1/stats` says. `sources` has all streams; `changes` those that changed since the event before,
-//! and whoever missed one gets `sources` again. A listener that does not read gets the newest when it reads again, and is
-//! cut off when that takes too long (see [`server`](super::server)): it holds one event, and no other waits for it.
+//! and whoever missed one gets `sources` again. A listener that reads slowly gets the newest when it has read what it
+//! began. It holds a few KiB of that, and no other waits for it: the rest is among the newest moments, of which
+//! a few MiB are kept. Whoever is slower than that is ended, as is who takes nothing (see [`server`](super::server)).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use axum::body::{Body, Bytes};
 use axum::extract;
 use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::watch;
 
 use super::State;
-use super::answer::{ApiError, aside, now};
+use super::answer::{Answers, ApiError, now};
 use crate::frame::is_anonymous;
 use crate::observe::View;
-use crate::observe::report::{Source, Stats};
+use crate::observe::report::{Source, Sources, Stats};
 
 /// Listeners at a time; one more gets 503.
 pub const LISTENERS_MAX: usize = 128;
 /// Streams told of in events; `/api/v1/sources` has all.
 const SOURCES_MAX: usize = 1_000;
+
+/// The newest moments are kept up to so much, but always two.
+pub(super) const KEPT_BYTES: usize = 6 << 20;
+/// What two moments may come to that are more than that, and one in the making.
+pub(super) const MAKING_BYTES: usize = 8 << 20;
+/// A listener is given so much at a time.
+const CHUNK_BYTES: usize = 16 << 10;
 
 /// What is told to all who listen.
 pub(super) struct Events {
@@ -38,9 +45,15 @@ pub(super) struct Events {
 #[derive(Default)]
 struct Moment {
     number: u64,
-    stats: Bytes,
-    all: Bytes,
-    changes: Bytes,
+    stats: Vec<u8>,
+    all: Vec<u8>,
+    changes: Vec<u8>,
+}
+
+impl Moment {
+    fn bytes(&self) -> usize {
+        self.stats.len() + self.all.len() + self.changes.len()
+    }
 }
 
 struct Listener(Arc<AtomicUsize>);
@@ -53,10 +66,13 @@ impl Drop for Listener {
 
 impl Events {
     /// The events, and what makes them: a task that runs until nobody can listen any more.
-    pub(super) fn new(view: Arc<View>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn new(
+        view: Arc<View>,
+        answers: Arc<Answers>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let listeners = Arc::<AtomicUsize>::default();
-        let make = make(view, moments_tx, Arc::clone(&listeners));
+        let make = make(view, answers, moments_tx, Arc::clone(&listeners));
         (Self { moments, listeners }, make)
     }
 
@@ -71,9 +87,15 @@ impl Events {
     }
 }
 
-async fn make(view: Arc<View>, moments_tx: watch::Sender<Arc<Moment>>, listeners: Arc<AtomicUsize>) {
+async fn make(
+    view: Arc<View>,
+    answers: Arc<Answers>,
+    moments_tx: watch::Sender<Arc<Moment>>,
+    listeners: Arc<AtomicUsize>,
+) {
     let mut rates = view.rates.clone();
     let mut told = Told::default();
+    let mut kept = VecDeque::new();
     loop {
         tokio::select! {
             // Just behind the rates, so that they are as new as can be.
@@ -81,20 +103,32 @@ async fn make(view: Arc<View>, moments_tx: watch::Sender<Arc<Moment>>, listeners
             () = moments_tx.closed() => return,
         }
         if listeners.load(Ordering::Acquire) == 0 {
-            told = Told::default();
+            (told, kept) = Default::default();
             continue;
         }
+        let Ok(turn) = answers.to_tell().await else { return };
         let registered = view.registered().await;
         let view = Arc::clone(&view);
-        let made = aside(move || {
+        let made = turn.run(move || {
             let mut told = told;
-            let streams = view.table.views();
-            let moment = told.moment(&view.stats(&streams), view.sources(streams, &registered));
+            let mut streams = view.table.views();
+            let (stats, total) = (view.stats(&streams), streams.len());
+            streams.truncate(SOURCES_MAX);
+            let moment = told.moment(&stats, Sources { total, sources: view.sources(streams, &registered) });
             (told, moment)
         });
         let Ok((next, moment)) = made.await else { return };
         told = next;
-        moments_tx.send_replace(Arc::new(moment));
+        keep(&mut kept, Arc::new(moment));
+        moments_tx.send_replace(kept.back().map(Arc::clone).unwrap_or_default());
+    }
+}
+
+fn keep(kept: &mut VecDeque<Arc<Moment>>, moment: Arc<Moment>) {
+    kept.push_back(moment);
+    let mut bytes: usize = kept.iter().map(|moment| moment.bytes()).sum();
+    while kept.len() > 2 && bytes > KEPT_BYTES {
+        bytes -= kept.pop_front().map_or(0, |oldest| oldest.bytes());
     }
 }
 
@@ -106,47 +140,62 @@ struct Told {
 }
 
 impl Told {
-    fn moment(&mut self, stats: &Stats, mut sources: Vec<Source>) -> Moment {
+    fn moment(&mut self, stats: &Stats, all: Sources) -> Moment {
         self.number += 1;
-        let total = sources.len();
-        sources.truncate(SOURCES_MAX);
         let key = |source: &Source| {
             // Connections without an epoch of their own share the rest of the key.
             let session = source.session.filter(|_| is_anonymous(source.epoch));
             (source.source_id, source.kind.clone(), source.station.clone(), session)
         };
-        let changed: Vec<&Source> =
-            sources.iter().filter(|source| self.sources.get(&key(source)) != Some(source)).collect();
+        let changed =
+            all.sources.iter().filter(|source| self.sources.get(&key(source)) != Some(source)).collect();
         // Who is gone can only be told by telling who is there.
-        let is_same_set = total == self.sources.len()
-            && sources.iter().all(|source| self.sources.contains_key(&key(source)));
-        let all = event("sources", &json!({ "total": total, "sources": sources }));
+        let is_same_set = all.total == self.sources.len()
+            && all.sources.iter().all(|source| self.sources.contains_key(&key(source)));
+        let whole = event("sources", &all);
         let changes =
-            if is_same_set { event("changes", &json!({ "sources": changed })) } else { all.clone() };
-        self.sources = sources.into_iter().map(|source| (key(&source), source)).collect();
-        Moment { number: self.number, stats: event("stats", stats), all, changes }
+            if is_same_set { event("changes", &Changes { sources: changed }) } else { whole.clone() };
+        self.sources = all.sources.into_iter().map(|source| (key(&source), source)).collect();
+        Moment { number: self.number, stats: event("stats", stats), all: whole, changes }
     }
 }
 
-fn event(name: &str, data: &impl Serialize) -> Bytes {
-    // JSON has no line feeds of its own.
-    let data = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {name}\ndata: {data}\n\n").into()
+/// Those that are no longer as told before.
+#[derive(Serialize)]
+struct Changes<'a> {
+    sources: Vec<&'a Source>,
+}
+
+fn event(name: &str, data: &impl Serialize) -> Vec<u8> {
+    let mut text = format!("event: {name}\ndata: ").into_bytes();
+    // JSON has no line feeds of its own, and these shapes can all be written.
+    let _ = serde_json::to_writer(&mut text, data);
+    text.extend_from_slice(b"\n\n");
+    text.shrink_to_fit();
+    text
 }
 
 /// A listener's way through the moments.
 struct Way {
     moments: watch::Receiver<Arc<Moment>>,
     seen: Option<u64>,
-    pending: Option<Bytes>,
+    reading: Option<Reading>,
     _listener: Listener,
+}
+
+/// How far a listener is in a moment.
+struct Reading {
+    moment: Weak<Moment>,
+    /// Whether it had the moment before, and so gets the changes alone.
+    is_next: bool,
+    at: usize,
 }
 
 pub(super) async fn stream(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
     let listener = state.events.listen()?;
     let mut moments = state.events.moments.clone();
     moments.borrow_and_update();
-    let way = Way { moments, seen: None, pending: None, _listener: listener };
+    let way = Way { moments, seen: None, reading: None, _listener: listener };
     let events = stream::unfold(way, |mut way| async move {
         let event = way.next().await?;
         Some((Ok::<_, Infallible>(event), way))
@@ -155,15 +204,103 @@ pub(super) async fn stream(extract::State(state): extract::State<Arc<State>>) ->
 }
 
 impl Way {
+    /// What the listener gets next; `None` ends it.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(pending) = self.pending.take() {
-            return Some(pending);
-        }
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => self.newest().await?,
+        };
+        let (chunk, is_end) = reading.next()?;
+        self.reading = (!is_end).then_some(reading);
+        Some(chunk)
+    }
+
+    async fn newest(&mut self) -> Option<Reading> {
         self.moments.changed().await.ok()?;
-        let moment = Arc::clone(&self.moments.borrow_and_update());
+        let moment = self.moments.borrow_and_update();
         let is_next = self.seen.is_some_and(|seen| seen + 1 == moment.number);
-        self.pending = Some(if is_next { moment.changes.clone() } else { moment.all.clone() });
         self.seen = Some(moment.number);
-        Some(moment.stats.clone())
+        Some(Reading { moment: Arc::downgrade(&moment), is_next, at: 0 })
+    }
+}
+
+impl Reading {
+    /// The next part, copied, and whether it is the last; `None` when the moment is kept no longer.
+    fn next(&mut self) -> Option<(Bytes, bool)> {
+        let moment = self.moment.upgrade()?;
+        let sources = if self.is_next { &moment.changes } else { &moment.all };
+        let stats = &moment.stats;
+        let rest = match self.at.checked_sub(stats.len()) {
+            None => &stats[self.at..],
+            Some(at) => &sources[at..],
+        };
+        let part = &rest[..rest.len().min(CHUNK_BYTES)];
+        self.at += part.len();
+        Some((Bytes::copy_from_slice(part), self.at == stats.len() + sources.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(number: u64, bytes: usize) -> Arc<Moment> {
+        let of = |byte: u8| vec![byte; bytes];
+        Arc::new(Moment { number, stats: of(b's'), all: of(b'a'), changes: of(b'c') })
+    }
+
+    fn way(moments: watch::Receiver<Arc<Moment>>) -> Way {
+        Way { moments, seen: None, reading: None, _listener: Listener(Arc::new(AtomicUsize::new(1))) }
+    }
+
+    /// So many bytes of one kind and then of the other.
+    fn runs(text: &[u8]) -> Vec<(u8, usize)> {
+        text.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
+    }
+
+    async fn read(way: &mut Way) -> Vec<u8> {
+        let mut text = Vec::new();
+        while text.is_empty() || way.reading.is_some() {
+            text.extend(way.next().await.unwrap());
+        }
+        text
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_two_at_least() {
+        let mut kept = VecDeque::new();
+        for number in 0..100 {
+            keep(&mut kept, moment(number, KEPT_BYTES / 10));
+        }
+        assert_eq!(kept.iter().map(|moment| moment.number).collect::<Vec<_>>(), [97, 98, 99]);
+        for number in 100..110 {
+            keep(&mut kept, moment(number, KEPT_BYTES));
+            assert_eq!((kept.len(), kept[1].number), (2, number));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_gets_all_and_then_changes_in_pieces() {
+        let (moments_tx, moments) = watch::channel(Arc::default());
+        let (mut way, bytes) = (way(moments), 2 * CHUNK_BYTES + 7);
+        let mut told = Vec::new();
+        // The third is missed.
+        for number in [1, 2, 4, 5] {
+            moments_tx.send_replace(moment(number, bytes));
+            told.extend(read(&mut way).await);
+        }
+        let kinds: Vec<_> = runs(&told).into_iter().map(|(kind, count)| (char::from(kind), count)).collect();
+        let expected = [('s', bytes), ('a', bytes), ('s', bytes), ('c', bytes)];
+        assert_eq!(kinds, [expected, [('s', bytes), ('a', bytes), ('s', bytes), ('c', bytes)]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_listener_slower_than_what_is_kept_is_ended() {
+        let (moments_tx, moments) = watch::channel(Arc::default());
+        let mut way = way(moments);
+        moments_tx.send_replace(moment(1, CHUNK_BYTES));
+        assert_eq!(way.next().await.unwrap().len(), CHUNK_BYTES);
+        moments_tx.send_replace(moment(2, CHUNK_BYTES));
+        assert_eq!(way.next().await, None);
     }
 }

@@ -8,14 +8,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Extension, Query};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::State;
-use super::answer::{ApiError, aside, asked, json, limit};
+use super::answer::{ApiError, Content, JSON, asked, limit};
 use super::server::Peer;
 use crate::archive::line::Line;
-use crate::archive::{Filter, History, Item};
+use crate::archive::{Filter, History, Item, ReadError, StoredFrame};
 use crate::frame::{FramePriority, Selection, SourceKind};
 
 /// Frames in a page, at most and unless the request says less.
@@ -23,6 +22,8 @@ const FRAMES_MAX: usize = 1_000;
 const FRAMES_DEFAULT: usize = 100;
 /// A page ends when its payloads come to so much.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// And when it tells of so many gaps.
+const GAPS_MAX: usize = 1_000;
 /// A page ends after this long, with what was found: the next goes on from there.
 const TIME_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at the clock so many offsets are passed.
@@ -56,15 +57,8 @@ pub(super) async fn frames(
     let asked = asked(query)?;
     let limit = limit(asked.limit, FRAMES_DEFAULT, FRAMES_MAX)?;
     let filter = asked.filter()?;
-    let history = state.view.history.clone();
-    let turn = Arc::clone(&state.readers).acquire_owned().await;
-    let turn = turn.map_err(|_| ApiError::unavailable("the daemon is ending"))?;
-    aside(move || {
-        // Whoever asked may be gone; the turn ends when the reading does.
-        let _turn = turn;
-        page(&history, filter, limit)
-    })
-    .await?
+    let turn = state.answers.to_read().await?;
+    turn.answer(move || page(&state.view.history, filter, limit)).await
 }
 
 impl Asked {
@@ -104,8 +98,8 @@ impl Asked {
 }
 
 /// One page, and where the next begins: `next` is `null` once everything durable that was asked for has been read.
-fn page(history: &History, filter: Filter, limit: usize) -> Result<Response, ApiError> {
-    let unreadable = |error: crate::archive::ReadError| {
+fn page(history: &History, filter: Filter, limit: usize) -> Result<Content, ApiError> {
+    let unreadable = |error: ReadError| {
         tracing::error!(%error, "frames cannot be read for HTTP");
         ApiError::unavailable(format!("the archive cannot be read: {error}"))
     };
@@ -113,14 +107,9 @@ fn page(history: &History, filter: Filter, limit: usize) -> Result<Response, Api
     let end = filter.to_offset.unwrap_or(u64::MAX).min(history.watermark());
     let mut reached = filter.from_offset.max(history.first_offset()).min(end);
     let mut reader = history.read(Filter { from_offset: reached, ..filter.clone() }).map_err(unreadable)?;
-    let (mut frames, mut gaps, mut payload_bytes) = (Vec::new(), Vec::new(), 0);
-    let mut gap = |kind: &str, offsets: Range<u64>| {
-        if !offsets.is_empty() {
-            gaps.push(json!({ "kind": kind, "from": offsets.start, "to": offsets.end }));
-        }
-    };
+    let mut page = Page::new();
     if filter.from_offset > 0 {
-        gap("expired", filter.from_offset..reached);
+        page.gap("expired", filter.from_offset..reached);
     }
     'page: while reached < end && began.elapsed() < TIME_MAX {
         let stretch = reached.saturating_add(STRIDE).min(end);
@@ -128,19 +117,69 @@ fn page(history: &History, filter: Filter, limit: usize) -> Result<Response, Api
         for item in &mut reader {
             match item.map_err(unreadable)? {
                 Item::Frame(stored) => {
-                    payload_bytes += stored.frame.payload.len();
+                    page.frame(&stored)?;
                     reached = stored.offset + 1;
-                    frames.push(serde_json::to_value(Line::of(&stored)).unwrap_or(Value::Null));
-                    if frames.len() == limit || payload_bytes >= PAYLOAD_BYTES_MAX {
-                        break 'page;
-                    }
                 }
-                Item::Damage(damage) => gap("damaged", damage.offsets),
-                Item::Expired(offsets) => gap("expired", offsets),
+                Item::Damage(damage) => reached = page.gap("damaged", damage.offsets).unwrap_or(reached),
+                Item::Expired(offsets) => reached = page.gap("expired", offsets).unwrap_or(reached),
+            }
+            if page.is_full(limit) {
+                break 'page;
             }
         }
-        reached = stretch;
+        reached = reached.max(stretch);
     }
-    let next = (reached < end).then_some(reached);
-    Ok(json(&json!({ "frames": frames, "gaps": gaps, "next": next })))
+    Ok(page.end((reached < end).then_some(reached))?)
+}
+
+/// The answer as it grows.
+struct Page {
+    text: Vec<u8>,
+    frames: usize,
+    payload_bytes: usize,
+    gaps: Vec<Gap>,
+}
+
+/// Offsets that are there no more.
+#[derive(Serialize)]
+struct Gap {
+    kind: &'static str,
+    from: u64,
+    to: u64,
+}
+
+impl Page {
+    fn new() -> Self {
+        Self { text: b"{\"frames\":[".to_vec(), frames: 0, payload_bytes: 0, gaps: Vec::new() }
+    }
+
+    fn frame(&mut self, stored: &StoredFrame) -> serde_json::Result<()> {
+        if self.frames > 0 {
+            self.text.push(b',');
+        }
+        self.frames += 1;
+        self.payload_bytes += stored.frame.payload.len();
+        serde_json::to_writer(&mut self.text, &Line::of(stored))
+    }
+
+    /// Returns where it ends, unless there is none.
+    fn gap(&mut self, kind: &'static str, Range { start: from, end: to }: Range<u64>) -> Option<u64> {
+        (from < to).then(|| {
+            self.gaps.push(Gap { kind, from, to });
+            to
+        })
+    }
+
+    fn is_full(&self, limit: usize) -> bool {
+        self.frames == limit || self.payload_bytes >= PAYLOAD_BYTES_MAX || self.gaps.len() >= GAPS_MAX
+    }
+
+    fn end(mut self, next: Option<u64>) -> serde_json::Result<Content> {
+        self.text.extend_from_slice(b"],\"gaps\":");
+        serde_json::to_writer(&mut self.text, &self.gaps)?;
+        self.text.extend_from_slice(b",\"next\":");
+        serde_json::to_writer(&mut self.text, &next)?;
+        self.text.push(b'}');
+        Ok(Content { content_type: JSON, text: self.text.into() })
+    }
 }

@@ -18,7 +18,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::State;
-use super::answer::{ApiError, aside, now};
+use super::answer::{ApiError, Content};
 use crate::frame::is_anonymous;
 use crate::histogram::Counts;
 use crate::observe::View;
@@ -38,24 +38,20 @@ pub(super) async fn metrics(
     extract::State(state): extract::State<Arc<State>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let registered = state.view.registered().await;
-    let view = Arc::clone(&state.view);
-    let text = aside(move || {
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(Scrape::new(&view, &registered)));
-        let mut text = String::new();
-        text::encode(&mut text, &registry).map(|()| text)
-    })
-    .await?;
-    let text = text.map_err(|_| ApiError::unavailable("the metrics cannot be put into text"))?;
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    let (content_type, text) =
-        if accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text")) {
-            (OPENMETRICS, text)
-        } else {
-            (CLASSIC, classic(&text))
-        };
-    Ok(now(content_type, text))
+    let is_open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
+    let turn = state.answers.to_tell().await?;
+    let registered = state.view.registered().await;
+    turn.answer(move || {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(Scrape::new(&state.view, &registered)));
+        let mut text = String::new();
+        text::encode(&mut text, &registry)
+            .map_err(|_| ApiError::unavailable("the metrics cannot be put into text"))?;
+        let (content_type, text) = if is_open { (OPENMETRICS, text) } else { (CLASSIC, classic(&text)) };
+        Ok(Content { content_type, text: text.into() })
+    })
+    .await
 }
 
 /// In the format from before OpenMetrics: it names counters by their samples, and knows neither info, units nor an end.
@@ -91,7 +87,9 @@ fn classic(openmetrics: &str) -> String {
 #[derive(Debug)]
 struct Scrape {
     stats: Stats,
+    /// Those that have series of their own.
     sources: Vec<Source>,
+    untold: u64,
     ack: [Counts; 2],
     sync: Counts,
     restarts: Vec<(String, u64)>,
@@ -99,10 +97,14 @@ struct Scrape {
 
 impl Scrape {
     fn new(view: &View, registered: &[SourceInfo]) -> Self {
-        let streams = view.table.views();
+        let mut streams = view.table.views();
+        let (stats, total) = (view.stats(&streams), streams.len());
+        streams.retain(|stream| !is_anonymous(stream.position.epoch));
+        streams.truncate(SOURCES_MAX);
         let restarts = view.restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
         Self {
-            stats: view.stats(&streams),
+            stats,
+            untold: (total - streams.len()) as u64,
             sources: view.sources(streams, registered),
             ack: view.latencies.snapshot(),
             sync: view.archive_stats.sync_times.snapshot(),
@@ -232,10 +234,8 @@ impl Scrape {
     }
 
     fn streams(&self, out: &mut Out<'_>) -> fmt::Result {
-        let named = || self.sources.iter().filter(|source| !is_anonymous(source.epoch));
-        let told = || named().take(SOURCES_MAX);
-        let untold = self.sources.len() - told().count();
-        out.gauge("sources_untold", "Streams without series of their own", None, untold as u64)?;
+        let told = || self.sources.iter();
+        out.gauge("sources_untold", "Streams without series of their own", None, self.untold)?;
         let each = |value: fn(&Source) -> u64| told().map(move |source| (source.labels(), value(source)));
         let lanes = |value: fn(&SourceLane) -> u64| {
             told().flat_map(move |source| {

@@ -7,20 +7,20 @@ use axum::extract::{self, Extension, Path, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::State;
-use super::answer::{ApiError, aside, asked, json, limit};
+use super::answer::{ApiError, Content, asked, limit};
 use super::server::Peer;
-use crate::observe::report::Source;
+use crate::ingest::StreamView;
+use crate::observe::report::Sources;
 
 const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those of the sources connected";
 /// Streams in one answer, unless the request says less.
-const SOURCES_MAX: usize = 10_000;
+const SOURCES_MAX: usize = 1_000;
 
 pub(super) async fn stats(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
-    let view = Arc::clone(&state.view);
-    aside(move || json(&view.stats(&view.table.views()))).await
+    let turn = state.answers.to_tell().await?;
+    turn.answer(move || Content::json(&state.view.stats(&state.view.table.views()))).await
 }
 
 #[derive(Deserialize)]
@@ -41,20 +41,24 @@ pub(super) async fn sources(
         return Err(ApiError::bad_request(format!("state is \"{state}\", it may be connected or offline")));
     }
     let limit = limit(which.limit, SOURCES_MAX, SOURCES_MAX)?;
+    let turn = state.answers.to_tell().await?;
     let registered = state.view.registered().await;
-    let view = Arc::clone(&state.view);
-    aside(move || {
-        let mut sources = view.sources(view.table.views(), &registered);
-        let is_wanted = |source: &Source| {
-            which.state.as_ref().is_none_or(|state| source.state == *state)
-                && which.source.is_none_or(|id| source.source_id == id)
-        };
-        sources.retain(is_wanted);
-        let total = sources.len();
-        let page: Vec<_> = sources.into_iter().skip(which.offset.unwrap_or(0)).take(limit).collect();
-        json(&json!({ "total": total, "sources": page }))
+    turn.answer(move || {
+        let mut streams = state.view.table.views();
+        streams.retain(|stream| which.has(stream));
+        let total = streams.len();
+        let page = streams.into_iter().skip(which.offset.unwrap_or(0)).take(limit).collect();
+        Content::json(&Sources { total, sources: state.view.sources(page, &registered) })
     })
     .await
+}
+
+impl Which {
+    fn has(&self, stream: &StreamView) -> bool {
+        let state = if stream.session_id.is_some() { "connected" } else { "offline" };
+        self.state.as_ref().is_none_or(|wanted| wanted == state)
+            && self.source.is_none_or(|wanted| wanted == stream.key.source_id)
+    }
 }
 
 /// Ends the connection `session` with ERROR `removed`; its stream stays and may connect again.

@@ -9,18 +9,22 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::State;
-use super::answer::{ApiError, json};
+use super::answer::{ApiError, Content};
 
 const DESCRIPTION: &str = include_str!("openapi.json");
 /// Stands for the version of this program.
 const VERSION: &str = "@version@";
 
 pub(super) async fn openapi(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
-    let is_guarded = state.view.live.current().http.token.is_some();
-    match described(is_guarded) {
-        Ok(description) => Ok(json(&description)),
-        Err(error) => Err(ApiError::unavailable(format!("the description cannot be read: {error}"))),
-    }
+    let turn = state.answers.to_tell().await?;
+    turn.answer(move || {
+        let description = described(state.view.live.current().http.token.is_some());
+        Content::json(
+            &description
+                .map_err(|error| ApiError::unavailable(format!("the description cannot be read: {error}")))?,
+        )
+    })
+    .await
 }
 
 /// The description of a daemon that asks for a token, or does not.

@@ -9,7 +9,9 @@ use axum::routing::{delete, get, post};
 
 use super::answer::ApiError;
 use super::{State, catalog, dashboard, epoch, events, frames, health, metrics, observed, openapi};
-use crate::catalog::TEXT_BYTES_MAX;
+
+/// Of a request, but for a catalog.
+const BODY_BYTES_MAX: usize = 8 << 10;
 
 pub(super) fn all(state: Arc<State>) -> Router {
     Router::new()
@@ -30,7 +32,7 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .route("/api/v1/stream", get(events::stream))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(state)
 }
 

@@ -1,6 +1,6 @@
 //! Connections: as many as are allowed, each with time limits, so that none holds up another or stays for nothing.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,13 +21,16 @@ use crate::actor::{Address, Mailbox, Received, Tasks};
 use crate::connection::listener::Acceptor;
 
 /// Connections at a time; one more is closed without a word.
-pub const CONNECTIONS_MAX: usize = 1_024;
-/// What is read or written ahead of the socket, at most, but for a single answer.
+pub const CONNECTIONS_MAX: usize = 512;
+/// What each takes but for a long answer: its task, a request, its small body, and what is
+/// read and written ahead of the socket.
+pub(super) const CONNECTION_BYTES: usize = 64 << 10;
+/// What is read or written ahead of the socket, at most, but for the piece of an answer that comes last.
 const BUFFER_BYTES: usize = 16 << 10;
 /// For the head of a request to be complete, and for the next request on a connection that stays.
 const HEAD_MAX: Duration = Duration::from_secs(10);
-/// Who takes nothing for so long of what is written is cut off.
-const STALL_MAX: Duration = Duration::from_secs(15);
+/// Who has not taken for so long what is to be written, a whole answer or a piece of an event, is cut off.
+const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +108,7 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
     }
 }
 
-/// A socket whose writes fail when the peer takes nothing for [`STALL_MAX`].
+/// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] for what is written until it is flushed.
 struct Unstalled {
     socket: TcpStream,
     stall: Pin<Box<Sleep>>,
@@ -119,7 +122,6 @@ impl Unstalled {
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.is_waiting = false;
             return poll;
         }
         if !self.is_waiting {
@@ -149,11 +151,90 @@ impl AsyncWrite for Unstalled {
         self.judge(cx, poll)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
+        self.judge(cx, poll)
+    }
+
+    /// Long answers are not copied together with their heads.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_waiting = false;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Unstalled, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Unstalled::new(accepted.unwrap().0), peer.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_cut_off() {
+        let (mut ours, _peer) = pair().await;
+        let began = Instant::now();
+        let error = loop {
+            if let Err(error) = ours.write_all(&[0; 1 << 20]).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= STALL_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_little_now_and_then_is_cut_off_as_well() {
+        let (mut ours, mut peer) = pair().await;
+        let trickle = async {
+            let mut taken = vec![0; 1 << 20];
+            loop {
+                sleep(STALL_MAX / 10).await;
+                peer.read_exact(&mut taken).await.unwrap();
+            }
+        };
+        let answer = vec![0; 100 << 20];
+        let error = tokio::select! {
+            written = ours.write_all(&answer) => written.unwrap_err(),
+            () = trickle => unreachable!("it goes on until then"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_each_answer_in_time_stays() {
+        let (mut ours, mut peer) = pair().await;
+        let mut taken = vec![0; 8 << 20];
+        for _ in 0..4 {
+            let answer = vec![0; taken.len()];
+            let take = async {
+                sleep(STALL_MAX / 2).await;
+                peer.read_exact(&mut taken).await.unwrap();
+            };
+            let give = async {
+                ours.write_all(&answer).await.unwrap();
+                ours.flush().await.unwrap();
+            };
+            tokio::join!(give, take);
+        }
     }
 }

@@ -184,6 +184,15 @@ pub struct Process {
     pub open_files: u64,
 }
 
+/// Streams, or a part of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sources {
+    /// How many there are of what was asked for.
+    pub total: usize,
+    /// By source, kind and station.
+    pub sources: Vec<Source>,
+}
+
 /// One stream: a source of one kind at one station.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {

@@ -102,7 +102,7 @@ pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
     let sampled = Arc::new(sampled);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looks = VecDeque::with_capacity(QUANTILES_OVER + 1);
+    let mut looks = VecDeque::<Look>::with_capacity(QUANTILES_OVER + 1);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -112,6 +112,10 @@ pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
         // Neither a disk that does not answer nor thousands of streams may hold a thread of the runtime.
         let look = tokio::task::spawn_blocking(move || (machine(&sampled.dir), Look::at(&sampled)));
         let Ok((machine, look)) = look.await else { continue };
+        // Rates are of the last two looks alone.
+        if let Some(older) = looks.iter_mut().rev().nth(1) {
+            older.streams = HashMap::new();
+        }
         looks.push_back(look);
         if looks.len() > QUANTILES_OVER + 1 {
             looks.pop_front();

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::model::Snapshot;
 use crate::http::client::{Limits, Url};
-use crate::observe::report::Source;
+use crate::observe::report::Sources;
 
+/// Streams asked for at most.
+const STREAMS_MAX: usize = 10_000;
 /// Most `--source`: each is a request of its own.
 pub const CHOSEN_MAX: usize = 64;
 /// For each answer.
-const LIMITS: Limits = Limits { time: Duration::from_secs(3), body_bytes: 64 << 20 };
+const LIMITS: Limits = Limits { time: Duration::from_secs(3), body_bytes: 16 << 20 };
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -30,14 +31,8 @@ pub struct Question {
 pub struct Answers {
     /// Of `/api/v1/stats`.
     pub stats: Value,
-    /// Of `/api/v1/sources`; where several sources are chosen, put together of several answers.
+    /// Of `/api/v1/sources`; put together where it takes several.
     pub sources: Value,
-}
-
-#[derive(Deserialize)]
-struct Sources {
-    total: usize,
-    sources: Vec<Source>,
 }
 
 impl Question {
@@ -51,21 +46,38 @@ impl Question {
     pub async fn ask(&self) -> Result<Answers, String> {
         let stats = self.get("/api/v1/stats").await?;
         let sources = match &self.chosen[..] {
-            [] => self.get("/api/v1/sources").await?,
+            [] => self.all().await?,
             [one] => self.get(&of_one(*one)).await?,
             several => {
                 let (mut total, mut all) = (0, Vec::new());
                 for one in several {
-                    let mut answer = self.get(&of_one(*one)).await?;
-                    total += answer["total"].as_u64().unwrap_or(0);
-                    if let Some(sources) = answer["sources"].as_array_mut() {
-                        all.append(sources);
-                    }
+                    total += self.page(&of_one(*one), &mut all).await?;
                 }
                 json!({ "total": total, "sources": all })
             }
         };
         Ok(Answers { stats, sources })
+    }
+
+    /// The first [`STREAMS_MAX`], page by page.
+    async fn all(&self) -> Result<Value, String> {
+        let mut all = Vec::new();
+        loop {
+            let known = all.len();
+            let total = self.page(&format!("/api/v1/sources?offset={known}"), &mut all).await?;
+            if all.len() == known || all.len() as u64 >= total || all.len() >= STREAMS_MAX {
+                return Ok(json!({ "total": total, "sources": all }));
+            }
+        }
+    }
+
+    /// Adds the streams of `path` to `all` and returns how many there are.
+    async fn page(&self, path: &str, all: &mut Vec<Value>) -> Result<u64, String> {
+        let mut answer = self.get(path).await?;
+        if let Some(sources) = answer["sources"].as_array_mut() {
+            all.append(sources);
+        }
+        Ok(answer["total"].as_u64().unwrap_or(0))
     }
 
     async fn get(&self, path: &str) -> Result<Value, String> {

@@ -86,12 +86,18 @@ impl Stream {
     /// All of it, to its end.
     pub fn answer(mut self) -> Answer {
         let (status, headers) = self.head();
+        let body = self.body(&headers);
+        Answer { status, headers, body }
+    }
+
+    /// What follows the head with these headers, to its end.
+    pub fn body(self, headers: &[(String, String)]) -> Vec<u8> {
         let length = headers.iter().find(|(name, _)| name == "content-length");
         // Not every server closes the connection behind the body.
         let length = length.map_or(u64::MAX, |(_, length)| length.parse().expect("a length"));
         let mut body = Vec::new();
         self.0.take(length).read_to_end(&mut body).expect("the body");
-        Answer { status, headers, body }
+        body
     }
 
     /// Status and headers, names in lower case.

@@ -11,7 +11,7 @@ fn what_is_printed_reads_back() {
     let text = defaults.to_toml();
     for part in [
         "# memory:      360.0 MiB = 256 x 1440 KiB: connections (ingest.max_connections)",
-        "ingest.memory_limit is 736 MiB",
+        "ingest.memory_limit is 880 MiB",
         "\n[ingest]\nlisten = \"127.0.0.1:7480\"\n",
         "# retention_age is not set",
         "# tokens is empty",
