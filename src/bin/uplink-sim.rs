@@ -14,6 +14,10 @@ use telemetry_aggregator::sim::cli::Args;
 use telemetry_aggregator::sim::{self, Plan, Progress, Report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How often the terminal is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -32,11 +36,9 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<ExitCode> {
-    if std::env::var_os("RUST_LOG").is_some() {
-        tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .with_writer(io::stderr)
-            .init();
+    if let Ok(told) = std::env::var("RUST_LOG") {
+        let told: Targets = told.parse().with_context(|| format!("RUST_LOG is \"{told}\""))?;
+        tracing_subscriber::registry().with(told).with(fmt::layer().with_writer(io::stderr)).init();
     }
     let plan = match args.plan() {
         Ok(plan) => plan,

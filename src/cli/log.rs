@@ -2,10 +2,10 @@
 
 use std::io::{IsTerminal, stderr, stdout};
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -63,10 +63,12 @@ fn filter(level: LogLevel) -> LevelFilter {
 
 /// The demo's output: the story and a line per frame, on stdout, nothing around them.
 pub(super) fn init_demo() {
-    let filter = EnvFilter::new(
-        "telemetry_aggregator::demo=info,telemetry_aggregator::pipeline=debug,telemetry_aggregator::daemon=info",
-    );
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stdout);
+    let told = Targets::new().with_targets([
+        ("telemetry_aggregator::demo", LevelFilter::INFO),
+        ("telemetry_aggregator::pipeline", LevelFilter::DEBUG),
+        ("telemetry_aggregator::daemon", LevelFilter::INFO),
+    ]);
+    let lines = fmt::layer().with_writer(stdout).without_time().with_level(false).with_target(false);
     // Only tests that run several commands in one process set it twice.
-    drop(builder.without_time().with_level(false).with_target(false).with_ansi(false).try_init());
+    drop(tracing_subscriber::registry().with(told).with(lines.with_ansi(false)).try_init());
 }
