@@ -25,7 +25,7 @@ use crate::feed::Tail;
 use crate::frame::unix_now_ns;
 use crate::http::Http;
 use crate::ingest::{self, Books, Context, Registry, StreamTable};
-use crate::observe::sampler::{self, Sampled};
+use crate::observe::sampler::{Sampled, Sampler};
 use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
@@ -225,6 +225,7 @@ impl Daemon {
             archive_status: archive.status(),
         };
         let sampled = Sampled {
+            books: Arc::clone(&view.books),
             table: Arc::clone(&table),
             latencies: Arc::clone(&latencies),
             archive_stats: archive.stats(),
@@ -245,11 +246,11 @@ impl Daemon {
             catalog: Arc::clone(&catalog),
             latencies,
             emergencies,
-            restarts,
+            restarts: Mutex::new(restarts),
             draining,
             rates,
         };
-        let sampler = sampler::run(sampled, rates_tx);
+        let sampler = Sampler { sampled: Arc::new(sampled), rates_tx };
         let http = Http::start(http_listener, observed, sampler)
             .map_err(|source| listen_error("http.listen", settings.live().at_start().http.listen, source))?;
         let addresses =

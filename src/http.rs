@@ -14,16 +14,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 
-use crate::actor::{Capacity, ExitReason, Tasks, spawn};
+use crate::actor::{Capacity, ExitReason, Restart, Tasks, supervise, supervise_task};
 use crate::catalog::TEXT_BYTES_MAX;
 use crate::config::HTTP_BYTES;
 use crate::connection::listener;
 use crate::observe::View;
+use crate::observe::sampler::Sampler;
 use answer::{Answers, ApiError};
 use server::Peer;
 
@@ -48,19 +50,23 @@ pub use server::CONNECTIONS_MAX;
 const PUT_BYTES: usize = 2 * TEXT_BYTES_MAX;
 const BYTES_MAX: usize = CONNECTIONS_MAX * server::CONNECTION_BYTES
     + answer::TELLING_BYTES
+    + answer::SCRAPING_BYTES
     + answer::UNTAKEN_BYTES
     + events::KEPT_BYTES
     + events::MAKING_BYTES
     + PUT_BYTES;
 const _: () = assert!(BYTES_MAX as u64 <= HTTP_BYTES, "the memory bound counts less than HTTP may take");
 
+/// A part that fails more often than this ends, and its end is the daemon's to judge.
+const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
+
 /// What every request may look at.
 pub(crate) struct State {
     view: Arc<View>,
     events: events::Events,
-    answers: Arc<Answers>,
+    answers: Answers,
     /// Held by who puts a catalog.
-    putting: Mutex<()>,
+    putting: Arc<Mutex<()>>,
 }
 
 impl State {
@@ -84,28 +90,31 @@ impl Http {
     ///
     /// # Errors
     /// When the listener has no address.
-    pub fn start(
-        listener: TcpListener,
-        view: View,
-        sampler: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<Self> {
+    pub fn start(listener: TcpListener, view: View, sampler: Sampler) -> std::io::Result<Self> {
         let view = Arc::new(view);
         let address = listener.local_addr()?;
-        let answers = Arc::<Answers>::default();
-        let (events, feed_events) = events::Events::new(Arc::clone(&view), Arc::clone(&answers));
-        let state = Arc::new(State { view: Arc::clone(&view), events, answers, putting: Mutex::default() });
+        let (events, maker) = events::Events::new(Arc::clone(&view));
+        let state = Arc::new(State {
+            view: Arc::clone(&view),
+            events,
+            answers: Answers::default(),
+            putting: Arc::default(),
+        });
         let (stop_tx, stop) = watch::channel(false);
         let capacity = Capacity { urgent: 1, routine: 64 };
         let (connections, connections_handle) =
-            spawn("http connections", capacity, |mailbox| server::serve_all(mailbox, routes::all(state)));
+            supervise("http connections", RESTART, capacity, move |mailbox| {
+                server::serve_all(mailbox, routes::all(Arc::clone(&state)))
+            });
         let acceptor = server::Connections::new(connections);
         let listener_handle = listener::start("http listener", listener, acceptor, stop);
+        let events_handle = supervise_task("http events", RESTART, move || maker.clone().run());
+        let rates_handle = supervise_task("rates", RESTART, move || sampler.clone().run());
         let mut stages = Tasks::new();
-        for handle in [listener_handle, connections_handle] {
+        for handle in [listener_handle, connections_handle, events_handle, rates_handle] {
+            view.tell_restarts(&handle);
             stages.own(handle);
         }
-        stages.spawn("http events", feed_events);
-        stages.spawn("rates", sampler);
         Ok(Self { address, stages, view, stop_tx })
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::actor::ActorHandle;
 use crate::archive::{self, History};
 use crate::catalog::CatalogStore;
 use crate::config::Live;
@@ -55,7 +56,7 @@ pub struct View {
     /// The newest emergencies.
     pub emergencies: Arc<Emergencies>,
     /// How often parts that are begun anew after a failure were, by name.
-    pub restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
+    pub restarts: Mutex<Vec<(Arc<str>, Arc<AtomicU64>)>>,
     /// Turns true when the daemon drains.
     pub draining: watch::Receiver<bool>,
     /// Made anew every second.
@@ -63,6 +64,12 @@ pub struct View {
 }
 
 impl View {
+    /// Has the restarts of a part told from now on.
+    pub fn tell_restarts(&self, part: &ActorHandle) {
+        let restarts = (part.name().into(), part.restarts_counter());
+        self.restarts.lock().unwrap_or_else(PoisonError::into_inner).push(restarts);
+    }
+
     /// The registered sources; none once the daemon has drained them.
     pub async fn registered(&self) -> Vec<SourceInfo> {
         match self.router() {

@@ -222,6 +222,9 @@ fn a_file_that_is_no_catalog_fails_the_start_by_name_and_line() {
     let expected =
         "fleet.tle, line 2: the text ends, but line 1 of the element set is due (ISS) (catalog.file)";
     assert!(told.contains(expected), "{told}");
+    let (_, told) =
+        expect_exit(aggregator(["check", "--config", "aggregator.toml"]).current_dir(dir.path()), 2);
+    assert!(told.contains(expected), "{told}");
 }
 
 #[test]

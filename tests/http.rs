@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::http::{get, get_json, open, request};
@@ -150,7 +150,17 @@ fn frames_come_in_pages_as_they_are_archived() {
     let received_ms = all[30]["received_ns"].as_i64().unwrap() / 1_000_000;
     let late = pages(&daemon, &format!("from_ms={received_ms}"));
     assert!(late.iter().any(|frame| frame["offset"] == 30) && late.len() < 50);
-    for bad in ["limit=0", "limit=5000", "priority=high", "source=x", "from=-1", "frm=1", "kind=dead"] {
+    for bad in [
+        "limit=0",
+        "limit=5000",
+        "priority=high",
+        "source=x",
+        "from=-1",
+        "frm=1",
+        "kind=dead",
+        "source=",
+        "source=1,",
+    ] {
         let answer = get(daemon.http(), &format!("/api/v1/frames?{bad}"));
         assert_eq!(answer.status, 400, "{bad}: {}", answer.text());
         assert_eq!(answer.json()["error"], "bad_request");
@@ -266,6 +276,21 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
     while get(daemon.http(), "/api/v1/catalog?format=tle").status != 200 {
         assert!(started.elapsed() < LIMIT, "there is never room again");
     }
+}
+
+/// Requests whose answers have no body, and which hyper is done with before its peer has the answer.
+#[test]
+fn who_asks_on_and_takes_no_answer_is_put_off() {
+    let daemon = Daemon::start("");
+    let mut socket = TcpStream::connect(daemon.http()).unwrap();
+    socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let one = b"HEAD / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nX\r\n0\r\n\r\n";
+    let (many, mut written) = (one.repeat(1_000), 0);
+    while socket.write_all(&many).is_ok() {
+        written += many.len();
+        assert!(written < 64 << 20, "it takes all there is, and keeps the answers");
+    }
+    assert_eq!(get(daemon.http(), "/healthz").status, 200);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub struct Daemon {
     pub ingest: SocketAddr,
     /// Where subscribers connect.
     pub feed: SocketAddr,
+    /// Where operators look.
+    pub http: SocketAddr,
     /// The sum of its limits, which `check` prints, in MiB.
     pub bound_mib: f64,
     /// `ingest.memory_limit`, in MiB.
@@ -54,7 +56,15 @@ impl Daemon {
         }
         let ready: serde_json::Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
-        Self { process, ingest: address("ingest"), feed: address("feed"), bound_mib, limit_mib, dir }
+        Self {
+            process,
+            ingest: address("ingest"),
+            feed: address("feed"),
+            http: address("http"),
+            bound_mib,
+            limit_mib,
+            dir,
+        }
     }
 
     pub fn pid(&self) -> u32 {

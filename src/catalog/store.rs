@@ -66,6 +66,14 @@ impl CatalogStore {
         Ok(Self { current_tx, kept: kept_path, kept_at: Mutex::new(kept_at) })
     }
 
+    /// Whether `file` (`catalog.file`) can be used.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(file: &Path) -> Result<(), CatalogError> {
+        OnDisk::read(file).and_then(OnDisk::catalog).map(drop)
+    }
+
     /// The current version, and news of each one that follows.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {

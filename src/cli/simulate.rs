@@ -15,6 +15,8 @@ use crate::sim::{self, Plan, Progress};
 
 /// Frames per second of each source.
 const RATE: f64 = 10.0;
+/// Share of emergencies, one in about seven seconds: rare enough that each is seen.
+const EMERGENCY_RATIO: f64 = 0.0003;
 /// How long the fleet waits for its last acknowledgements when the daemon stops.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,14 @@ pub(super) async fn play(
     if let Err(error) = catalog.offer(elements) {
         tracing::warn!(%error, "the simulated fleet has no orbits");
     }
-    let plan = Plan { connect: address.to_string(), rate: RATE, token, linger: LINGER, ..Plan::default() };
+    let plan = Plan {
+        connect: address.to_string(),
+        rate: RATE,
+        emergency_ratio: EMERGENCY_RATIO,
+        token,
+        linger: LINGER,
+        ..Plan::default()
+    };
     // A task of its own: a reader that has gone away or stands still must not hold up the daemon.
     let mut lines = Tasks::new();
     lines.spawn("summary", summary::every_second(view, io::stdout()));

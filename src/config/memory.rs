@@ -24,7 +24,7 @@ pub const UPKEEP_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
 /// What HTTP takes however it is configured, in bytes: connections, answers made of what is in memory, answers that wait
 /// to be taken, events, a catalog that is put. It is built to keep to that.
-pub const HTTP_BYTES: u64 = 76 * MIB;
+pub const HTTP_BYTES: u64 = 92 * MIB;
 
 /// HTTP requests that read the archive at a time.
 pub const HTTP_READERS: usize = 2;

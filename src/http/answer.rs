@@ -1,6 +1,7 @@
 //! Answers: long ones in turn and off the runtime's threads, and errors as JSON with a reason.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -9,13 +10,18 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Answers that read the archive are made so many at a time; the next waits.
 const READERS_MAX: usize = crate::config::HTTP_READERS;
 /// What an answer made of what is in memory takes in the making, at most; one is made at a time.
 pub(super) const TELLING_BYTES: usize = 12 << 20;
+/// What metrics take in the making, in both formats; they are made one at a time.
+pub(super) const SCRAPING_BYTES: usize = 16 << 20;
 /// What answers that wait to be taken may come to; one that would be more is refused.
 pub(super) const UNTAKEN_BYTES: usize = 8 << 20;
+/// For the body of a request to come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// An answer up to this size is part of its connection's share.
 const SMALL_BYTES: usize = 16 << 10;
 pub(super) const JSON: &str = "application/json";
@@ -88,6 +94,7 @@ pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
 /// Makes long answers: few at a time, and those not yet taken by their readers have a limit together.
 pub(super) struct Answers {
     telling: Arc<Semaphore>,
+    scraping: Arc<Semaphore>,
     reading: Arc<Semaphore>,
     /// Bytes that may still wait to be taken.
     room: Arc<Semaphore>,
@@ -96,7 +103,12 @@ pub(super) struct Answers {
 impl Default for Answers {
     fn default() -> Self {
         let permits = |count| Arc::new(Semaphore::new(count));
-        Self { telling: permits(1), reading: permits(READERS_MAX), room: permits(UNTAKEN_BYTES) }
+        Self {
+            telling: permits(1),
+            scraping: permits(1),
+            reading: permits(READERS_MAX),
+            room: permits(UNTAKEN_BYTES),
+        }
     }
 }
 
@@ -110,6 +122,11 @@ impl Answers {
     /// Waits for the turn of an answer that is made of what is in memory.
     pub(super) async fn to_tell(&self) -> Result<Turn, ApiError> {
         self.turn(&self.telling).await
+    }
+
+    /// Waits for the turn of metrics, which wait for nothing else.
+    pub(super) async fn to_scrape(&self) -> Result<Turn, ApiError> {
+        self.turn(&self.scraping).await
     }
 
     /// Waits for the turn of an answer that reads the archive.
@@ -149,13 +166,24 @@ impl Turn {
 
 /// What is answered, and as what.
 pub(super) struct Content {
-    pub(super) content_type: &'static str,
-    pub(super) text: Bytes,
+    content_type: &'static str,
+    text: Bytes,
 }
 
 impl Content {
+    pub(super) fn new(content_type: &'static str, mut text: Vec<u8>) -> Self {
+        // It may wait for its reader; what it grew by is for others.
+        text.shrink_to_fit();
+        Self { content_type, text: text.into() }
+    }
+
+    /// What is kept anyway.
+    pub(super) const fn of(content_type: &'static str, text: Bytes) -> Self {
+        Self { content_type, text }
+    }
+
     pub(super) fn json(value: &impl Serialize) -> Result<Self, ApiError> {
-        Ok(Self { content_type: JSON, text: serde_json::to_vec(value)?.into() })
+        Ok(Self::new(JSON, serde_json::to_vec(value)?))
     }
 
     /// As a response that counts as not taken until the socket has all of it.
@@ -186,6 +214,14 @@ impl AsRef<[u8]> for Untaken {
     fn as_ref(&self) -> &[u8] {
         &self.text
     }
+}
+
+/// What comes of `body`, unless it takes longer than [`BODY_TIME_MAX`].
+pub(super) async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, ApiError> {
+    timeout(BODY_TIME_MAX, body).await.map_err(|_| {
+        let reason = format!("the body did not come within {} s", BODY_TIME_MAX.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, reason)
+    })
 }
 
 /// Runs `work`, which blocks, where it holds up nobody.

@@ -1,25 +1,22 @@
 //! `/api/v1/catalog`: where the satellites are now, the TLE text itself, and a new one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Extension, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::State;
-use super::answer::{ApiError, Content, aside, asked, json};
+use super::answer::{ApiError, Content, aside, asked, in_time, json};
 use super::server::Peer;
 use crate::catalog::{Catalog, CatalogError, SubPoint, TEXT_BYTES_MAX};
 use crate::frame::unix_now_ns;
 
-/// For a text to come, after which another may be put.
-const TEXT_TIME_MAX: Duration = Duration::from_secs(30);
 const TEXT: &str = "text/plain; charset=utf-8";
 
 #[derive(Deserialize)]
@@ -43,11 +40,7 @@ pub(super) async fn get(
     let turn = state.answers.to_tell().await?;
     turn.answer(move || {
         let catalog = state.view.catalog.current();
-        if is_text {
-            Ok(Content { content_type: TEXT, text: catalog.text().clone() })
-        } else {
-            positions(&catalog)
-        }
+        if is_text { Ok(Content::of(TEXT, catalog.text().clone())) } else { positions(&catalog) }
     })
     .await
 }
@@ -74,12 +67,17 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     state.check(peer, &headers)?;
     // Not before it is known that the peer may, and one at a time, for the text may be long.
-    let Ok(_putting) = state.putting.try_lock() else {
+    let Ok(putting) = Arc::clone(&state.putting).try_lock_owned() else {
         return Err(ApiError::new(StatusCode::CONFLICT, "another catalog is being put; ask again"));
     };
-    let text = whole(body).await?;
+    let text = in_time(to_bytes(body, TEXT_BYTES_MAX)).await?.map_err(unread)?;
     let view = Arc::clone(&state.view);
-    let replaced = aside(move || view.catalog.replace(text)).await?;
+    let replaced = aside(move || {
+        // Whoever put it may be gone by now.
+        let _putting = putting;
+        view.catalog.replace(text)
+    })
+    .await?;
     match replaced {
         Ok(catalog) => {
             tracing::info!(version = catalog.version(), peer = %peer.0, "catalog put over HTTP");
@@ -95,14 +93,10 @@ pub(super) async fn put(
     }
 }
 
-async fn whole(body: Body) -> Result<Bytes, ApiError> {
-    let text = timeout(TEXT_TIME_MAX, to_bytes(body, TEXT_BYTES_MAX)).await.map_err(|_| {
-        let reason = format!("the text did not come within {} s", TEXT_TIME_MAX.as_secs());
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, reason)
-    })?;
-    text.map_err(|_| {
-        let reason =
-            format!("the text ended early, or has more than the {TEXT_BYTES_MAX} bytes that are taken");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
-    })
+fn unread(error: axum::Error) -> ApiError {
+    if std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>()) {
+        let reason = format!("the text has more than the {TEXT_BYTES_MAX} bytes that are taken");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, reason);
+    }
+    ApiError::bad_request(format!("the text cannot be read: {error}"))
 }

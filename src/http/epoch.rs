@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::oneshot;
 
 use super::State;
-use super::answer::{ApiError, json};
+use super::answer::{ApiError, in_time, json};
 use super::server::Peer;
 use crate::archive::ResetError;
 use crate::frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey};
@@ -94,7 +94,7 @@ pub(super) async fn reset(
 ) -> Result<Response, ApiError> {
     state.check(peer, request.headers())?;
     // Not before it is known that the peer may.
-    let asked: Result<Json<Asked>, JsonRejection> = Json::from_request(request, &()).await;
+    let asked: Result<Json<Asked>, JsonRejection> = in_time(Json::from_request(request, &())).await?;
     let Json(asked) = asked.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
     let (stream, epoch) = asked.stream()?;
     let [old, new] = lower(&state.view, &stream, epoch, peer).await?;

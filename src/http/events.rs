@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::State;
-use super::answer::{Answers, ApiError, now};
+use super::answer::{ApiError, aside, now};
 use crate::frame::is_anonymous;
 use crate::observe::View;
 use crate::observe::report::{Source, Sources, Stats};
@@ -65,15 +65,12 @@ impl Drop for Listener {
 }
 
 impl Events {
-    /// The events, and what makes them: a task that runs until nobody can listen any more.
-    pub(super) fn new(
-        view: Arc<View>,
-        answers: Arc<Answers>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    /// The events, and what makes them.
+    pub(super) fn new(view: Arc<View>) -> (Self, Maker) {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let listeners = Arc::<AtomicUsize>::default();
-        let make = make(view, answers, moments_tx, Arc::clone(&listeners));
-        (Self { moments, listeners }, make)
+        let maker = Maker { view, moments_tx, listeners: Arc::clone(&listeners) };
+        (Self { moments, listeners }, maker)
     }
 
     fn listen(&self) -> Result<Listener, ApiError> {
@@ -87,40 +84,47 @@ impl Events {
     }
 }
 
-async fn make(
+/// Puts what changes into words.
+#[derive(Clone)]
+pub(super) struct Maker {
     view: Arc<View>,
-    answers: Arc<Answers>,
     moments_tx: watch::Sender<Arc<Moment>>,
     listeners: Arc<AtomicUsize>,
-) {
-    let mut rates = view.rates.clone();
-    let mut told = Told::default();
-    let mut kept = VecDeque::new();
-    loop {
-        tokio::select! {
-            // Just behind the rates, so that they are as new as can be.
-            changed = rates.changed() => if changed.is_err() { return },
-            () = moments_tx.closed() => return,
+}
+
+impl Maker {
+    /// Runs until nobody can listen any more. Begun anew, it tells everything at first.
+    pub(super) async fn run(self) {
+        let mut rates = self.view.rates.clone();
+        let mut told = Told { number: self.moments_tx.borrow().number, ..Told::default() };
+        let mut kept = VecDeque::new();
+        loop {
+            tokio::select! {
+                // Just behind the rates, so that they are as new as can be.
+                changed = rates.changed() => if changed.is_err() { return },
+                () = self.moments_tx.closed() => return,
+            }
+            if self.listeners.load(Ordering::Acquire) == 0 {
+                told = Told { number: told.number, ..Told::default() };
+                kept.clear();
+                continue;
+            }
+            let registered = self.view.registered().await;
+            let view = Arc::clone(&self.view);
+            let made = aside(move || {
+                let mut told = told;
+                let mut streams = view.table.views();
+                let (stats, total) = (view.stats(&streams), streams.len());
+                streams.truncate(SOURCES_MAX);
+                let moment =
+                    told.moment(&stats, Sources { total, sources: view.sources(streams, &registered) });
+                (told, moment)
+            });
+            let Ok((next, moment)) = made.await else { return };
+            told = next;
+            keep(&mut kept, Arc::new(moment));
+            self.moments_tx.send_replace(kept.back().map(Arc::clone).unwrap_or_default());
         }
-        if listeners.load(Ordering::Acquire) == 0 {
-            (told, kept) = Default::default();
-            continue;
-        }
-        let Ok(turn) = answers.to_tell().await else { return };
-        let registered = view.registered().await;
-        let view = Arc::clone(&view);
-        let made = turn.run(move || {
-            let mut told = told;
-            let mut streams = view.table.views();
-            let (stats, total) = (view.stats(&streams), streams.len());
-            streams.truncate(SOURCES_MAX);
-            let moment = told.moment(&stats, Sources { total, sources: view.sources(streams, &registered) });
-            (told, moment)
-        });
-        let Ok((next, moment)) = made.await else { return };
-        told = next;
-        keep(&mut kept, Arc::new(moment));
-        moments_tx.send_replace(kept.back().map(Arc::clone).unwrap_or_default());
     }
 }
 
@@ -136,12 +140,19 @@ fn keep(kept: &mut VecDeque<Arc<Moment>>, moment: Arc<Moment>) {
 #[derive(Default)]
 struct Told {
     number: u64,
+    total: usize,
     sources: HashMap<(u32, String, String, Option<u64>), Source>,
 }
 
 impl Told {
     fn moment(&mut self, stats: &Stats, all: Sources) -> Moment {
         self.number += 1;
+        let [all, changes] = self.sources(all);
+        Moment { number: self.number, stats: event("stats", stats), all, changes }
+    }
+
+    /// All of them, and what has changed.
+    fn sources(&mut self, all: Sources) -> [Vec<u8>; 2] {
         let key = |source: &Source| {
             // Connections without an epoch of their own share the rest of the key.
             let session = source.session.filter(|_| is_anonymous(source.epoch));
@@ -150,13 +161,15 @@ impl Told {
         let changed =
             all.sources.iter().filter(|source| self.sources.get(&key(source)) != Some(source)).collect();
         // Who is gone can only be told by telling who is there.
-        let is_same_set = all.total == self.sources.len()
+        let is_same_set = all.total == self.total
+            && all.sources.len() == self.sources.len()
             && all.sources.iter().all(|source| self.sources.contains_key(&key(source)));
         let whole = event("sources", &all);
         let changes =
             if is_same_set { event("changes", &Changes { sources: changed }) } else { whole.clone() };
+        self.total = all.total;
         self.sources = all.sources.into_iter().map(|source| (key(&source), source)).collect();
-        Moment { number: self.number, stats: event("stats", stats), all: whole, changes }
+        [whole, changes]
     }
 }
 
@@ -277,6 +290,16 @@ mod tests {
             keep(&mut kept, moment(number, KEPT_BYTES));
             assert_eq!((kept.len(), kept[1].number), (2, number));
         }
+    }
+
+    #[test]
+    fn more_streams_than_are_told_are_no_change_by_themselves() {
+        let mut told = Told { total: 7, ..Told::default() };
+        let is_change = [2_000, 2_000, 2_001, 2_001].map(|total| {
+            let [_, changes] = told.sources(Sources { total, sources: vec![] });
+            changes.starts_with(b"event: changes")
+        });
+        assert_eq!(is_change, [false, true, false, true]);
     }
 
     #[tokio::test]

@@ -26,8 +26,9 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 const GAPS_MAX: usize = 1_000;
 /// A page ends after this long, with what was found: the next goes on from there.
 const TIME_MAX: Duration = Duration::from_secs(1);
-/// Between two looks at the clock so many offsets are passed.
-const STRIDE: u64 = 65_536;
+/// Between two looks at the clock so many offsets are passed, or more as long as they take no [`STRIDE_TIME_MAX`].
+const STRIDE_MIN: u64 = 1_024;
+const STRIDE_TIME_MAX: Duration = Duration::from_millis(20);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,15 +57,15 @@ pub(super) async fn frames(
     state.check(peer, &headers)?;
     let asked = asked(query)?;
     let limit = limit(asked.limit, FRAMES_DEFAULT, FRAMES_MAX)?;
-    let filter = asked.filter()?;
+    let (filter, is_from_told) = (asked.filter()?, asked.from.is_some());
     let turn = state.answers.to_read().await?;
-    turn.answer(move || page(&state.view.history, filter, limit)).await
+    turn.answer(move || page(&state.view.history, filter, is_from_told, limit)).await
 }
 
 impl Asked {
     fn filter(&self) -> Result<Filter, ApiError> {
         let ns = |ms: Option<i64>| ms.map(|ms| ms.saturating_mul(1_000_000));
-        let sources = self.source.as_deref().unwrap_or("").split(',').filter(|text| !text.is_empty());
+        let sources = self.source.as_deref().into_iter().flat_map(|list| list.split(','));
         let sources: Result<Vec<u32>, _> = sources.map(|text| text.trim().parse()).collect();
         let sources = sources.map_err(|_| {
             ApiError::bad_request("source must be numbers from 0 to 4294967295 with commas in between")
@@ -98,7 +99,7 @@ impl Asked {
 }
 
 /// One page, and where the next begins: `next` is `null` once everything durable that was asked for has been read.
-fn page(history: &History, filter: Filter, limit: usize) -> Result<Content, ApiError> {
+fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> Result<Content, ApiError> {
     let unreadable = |error: ReadError| {
         tracing::error!(%error, "frames cannot be read for HTTP");
         ApiError::unavailable(format!("the archive cannot be read: {error}"))
@@ -108,11 +109,12 @@ fn page(history: &History, filter: Filter, limit: usize) -> Result<Content, ApiE
     let mut reached = filter.from_offset.max(history.first_offset()).min(end);
     let mut reader = history.read(Filter { from_offset: reached, ..filter.clone() }).map_err(unreadable)?;
     let mut page = Page::new();
-    if filter.from_offset > 0 {
+    if is_from_told {
         page.gap("expired", filter.from_offset..reached);
     }
+    let mut stride = STRIDE_MIN;
     'page: while reached < end && began.elapsed() < TIME_MAX {
-        let stretch = reached.saturating_add(STRIDE).min(end);
+        let (stretch, stretch_began) = (reached.saturating_add(stride).min(end), Instant::now());
         reader.set_to_offset(Some(stretch));
         for item in &mut reader {
             match item.map_err(unreadable)? {
@@ -128,6 +130,8 @@ fn page(history: &History, filter: Filter, limit: usize) -> Result<Content, ApiE
             }
         }
         reached = reached.max(stretch);
+        let is_quick = stretch_began.elapsed() < STRIDE_TIME_MAX;
+        stride = if is_quick { stride.saturating_mul(2) } else { (stride / 2).max(STRIDE_MIN) };
     }
     Ok(page.end((reached < end).then_some(reached))?)
 }
@@ -180,6 +184,6 @@ impl Page {
         self.text.extend_from_slice(b",\"next\":");
         serde_json::to_writer(&mut self.text, &next)?;
         self.text.push(b'}');
-        Ok(Content { content_type: JSON, text: self.text.into() })
+        Ok(Content::new(JSON, self.text))
     }
 }

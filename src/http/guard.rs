@@ -2,16 +2,20 @@
 //!
 //! A browser on this host runs pages of other sites, which must not reach the daemon through it. So without a token the
 //! request must name this host itself (`Host`), which a page that had its name resolved to 127.0.0.1 does not, and come
-//! from a page of the daemon or from no page at all (`Origin`). A token cannot be had by such a page.
+//! from a page of the daemon or from no page at all (`Origin`, `Sec-Fetch-Site`). A token cannot be had by such a page.
+//! Behind a proxy on this host everybody would be a program of this host, so what says that it is one is refused.
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header, uri::Authority};
 use subtle::ConstantTimeEq;
 
 use super::answer::ApiError;
 use super::server::Peer;
 use crate::config::Secret;
+
+/// What a proxy adds, which makes everybody come from this host.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /// Judges a request that changes something or reads payloads.
 pub(super) fn check(token: Option<&Secret>, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -48,6 +52,17 @@ fn check_local(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), ApiError> {
     };
     if !is_this_host(host) {
         return refused(format!("Host: {host} is not this host; without http.token it must be localhost"));
+    }
+    if let Some(name) = FORWARDED.into_iter().find(|name| headers.contains_key(*name)) {
+        return refused(format!(
+            "{name} says that this comes by way of a proxy; behind one set http.token_file"
+        ));
+    }
+    // A browser says so also where it sends no Origin.
+    if let Some(site) = text(HeaderName::from_static("sec-fetch-site"))
+        && !["same-origin", "none"].contains(&site)
+    {
+        return refused(format!("Sec-Fetch-Site: {site} is a page of another site"));
     }
     match text(header::ORIGIN) {
         Some(origin) if origin.strip_prefix("http://") != Some(host) => {
@@ -106,6 +121,17 @@ mod tests {
         assert_eq!(from("http://localhost:7482"), 200);
         for origin in ["http://evil.example", "http://localhost:8000", "https://localhost:7482", "null"] {
             assert_eq!(from(origin), 403, "{origin}");
+        }
+        let with = |name, value| {
+            status(None, near, &[(HOST, "localhost:7482"), (HeaderName::from_static(name), value)])
+        };
+        for (site, expected) in
+            [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403), ("", 403)]
+        {
+            assert_eq!(with("sec-fetch-site", site), expected, "{site}");
+        }
+        for name in FORWARDED {
+            assert_eq!(with(name, "192.0.2.7"), 403, "{name}");
         }
     }
 }

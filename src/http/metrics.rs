@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract;
 use axum::http::{HeaderMap, header};
@@ -21,6 +21,7 @@ use super::State;
 use super::answer::{ApiError, Content};
 use crate::frame::is_anonymous;
 use crate::histogram::Counts;
+use crate::ingest::StreamView;
 use crate::observe::View;
 use crate::observe::report::{Source, SourceLane, Stats};
 use crate::pipeline::SourceInfo;
@@ -40,7 +41,7 @@ pub(super) async fn metrics(
 ) -> Result<Response, ApiError> {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let is_open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_scrape().await?;
     let registered = state.view.registered().await;
     turn.answer(move || {
         let mut registry = Registry::with_prefix(PREFIX);
@@ -49,7 +50,7 @@ pub(super) async fn metrics(
         text::encode(&mut text, &registry)
             .map_err(|_| ApiError::unavailable("the metrics cannot be put into text"))?;
         let (content_type, text) = if is_open { (OPENMETRICS, text) } else { (CLASSIC, classic(&text)) };
-        Ok(Content { content_type, text: text.into() })
+        Ok(Content::new(content_type, text.into_bytes()))
     })
     .await
 }
@@ -90,20 +91,43 @@ struct Scrape {
     /// Those that have series of their own.
     sources: Vec<Source>,
     untold: u64,
+    waiting: [Waiting; 2],
+    /// Credit each connection has, `[emergency, routine]`.
+    windows: [u64; 2],
     ack: [Counts; 2],
     sync: Counts,
     restarts: Vec<(String, u64)>,
+}
+
+/// What waits for the processor in one lane of all streams.
+#[derive(Debug)]
+struct Waiting {
+    frames: u64,
+    credit_bytes: u64,
+}
+
+impl Waiting {
+    fn of(streams: &[StreamView], lane: usize) -> Self {
+        Self {
+            frames: streams.iter().map(|stream| stream.queued_frames[lane] as u64).sum(),
+            credit_bytes: streams.iter().map(|stream| stream.queued_cost[lane]).sum(),
+        }
+    }
 }
 
 impl Scrape {
     fn new(view: &View, registered: &[SourceInfo]) -> Self {
         let mut streams = view.table.views();
         let (stats, total) = (view.stats(&streams), streams.len());
+        let waiting = [0, 1].map(|lane| Waiting::of(&streams, lane));
         streams.retain(|stream| !is_anonymous(stream.position.epoch));
         streams.truncate(SOURCES_MAX);
-        let restarts = view.restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
+        let restarts = view.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        let restarts = restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
         Self {
             stats,
+            waiting,
+            windows: view.live.current().ingest_config().windows(),
             untold: (total - streams.len()) as u64,
             sources: view.sources(streams, registered),
             ack: view.latencies.snapshot(),
@@ -176,16 +200,15 @@ impl Scrape {
             LANES.into_iter().zip(both).map(move |(name, lane)| ([("lane", name)], value(lane)))
         };
         out.counters("frames_accepted", "Frames handed to the pipeline", None, by_lane(|lane| lane.frames))?;
-        let bytes = by_lane(|lane| lane.payload_bytes);
-        out.counters("payload_accepted", "Payloads of the frames accepted", Some(&Unit::Bytes), bytes)?;
-        let sum = |value: fn(&SourceLane) -> u64| {
-            let sum = |lane: usize| self.sources.iter().map(|source| value(source.both()[lane])).sum::<u64>();
-            [0, 1].map(|lane| ([("lane", LANES[lane])], sum(lane)))
-        };
-        let queued = sum(|lane| lane.queued_frames as u64);
+        let payload = by_lane(|lane| lane.payload_bytes);
+        out.counters("payload_accepted", "Payloads of the frames accepted", Some(&Unit::Bytes), payload)?;
+        let bytes = Some(&Unit::Bytes);
+        let each = |values: [u64; 2]| [0, 1].map(|lane| ([("lane", LANES[lane])], values[lane]));
+        let queued = each([0, 1].map(|lane| self.waiting[lane].frames));
         out.gauges("queued_frames", "Frames that wait for the processor", None, queued)?;
-        let used = sum(|lane| lane.credit_used_bytes);
-        out.gauges("credit_used", "Credit that the frames waiting use", Some(&Unit::Bytes), used)?;
+        let used = each([0, 1].map(|lane| self.waiting[lane].credit_bytes));
+        out.gauges("credit_used", "Credit that the frames waiting use", bytes, used)?;
+        out.gauges("credit_window", "Credit each connection has", bytes, each(self.windows))?;
         let ack = [0, 1].map(|lane| ([("lane", LANES[lane])], &self.ack[lane]));
         out.histograms("ack_latency", "From the socket to stable storage, when the ACK is due", ack)
     }
@@ -243,16 +266,12 @@ impl Scrape {
             })
         };
         let is_connected = |source: &Source| u64::from(source.session.is_some());
-        out.gauges(
-            "source_connected",
-            "1 while a connection speaks for the stream",
-            None,
-            each(is_connected),
-        )?;
-        out.counters("source_frames", "Frames accepted", None, lanes(|lane| lane.frames))?;
-        let bytes = Some(&Unit::Bytes);
-        out.counters("source_payload", "Payloads accepted", bytes, lanes(|lane| lane.payload_bytes))?;
+        let (bytes, seconds) = (Some(&Unit::Bytes), Some(&Unit::Seconds));
+        out.gauges("source_connected", "1 while a connection speaks for it", None, each(is_connected))?;
+        out.counters("source_received_frames", "Frames read", None, each(|source| source.frames.received))?;
         out.counters("source_archived_frames", "Frames synced", None, each(|source| source.frames.archived))?;
+        let not_stored = each(|source| source.frames.not_stored);
+        out.counters("source_not_stored_frames", "Frames that passed and are not kept", None, not_stored)?;
         let duplicates = each(|source| source.frames.duplicates);
         out.counters("source_duplicate_frames", "Frames dropped as accepted before", None, duplicates)?;
         out.counters(
@@ -261,13 +280,29 @@ impl Scrape {
             None,
             each(|source| source.frames.rejected),
         )?;
+        let in_flight = each(|source| source.frames.in_flight);
+        out.gauges("source_frames_in_flight", "Frames received and not settled", None, in_flight)?;
         let missing = each(|source| source.missing);
         out.gauges("source_sequences_missing", "Sequences of the epoch that have not come", None, missing)?;
+        let seen = told().filter_map(|source| Some((source.labels(), source.last_frame_ms? as f64 / 1e3)));
+        out.gauges("source_last_frame", "When the newest frame was read, unix time", seconds, seen)?;
+        out.counters("source_frames", "Frames accepted", None, lanes(|lane| lane.frames))?;
+        out.counters("source_payload", "Payloads accepted", bytes, lanes(|lane| lane.payload_bytes))?;
+        let queued = lanes(|lane| lane.queued_frames as u64);
+        out.gauges("source_queued_frames", "Frames that wait for the processor", None, queued)?;
         let used = lanes(|lane| lane.credit_used_bytes);
         out.gauges("source_credit_used", "Credit that frames waiting use", bytes, used)?;
-        let seconds = Some(&Unit::Seconds);
-        let seen = told().filter_map(|source| Some((source.labels(), source.last_frame_ms? as f64 / 1e3)));
-        out.gauges("source_last_frame", "When the newest frame was read, unix time", seconds, seen)
+        let accepted = lanes(|lane| lane.accepted_next);
+        out.gauges("source_accepted_next", "One past the highest sequence accepted", None, accepted)?;
+        let durable = lanes(|lane| lane.durable_next);
+        out.gauges("source_durable_next", "One past the highest sequence synced", None, durable)?;
+        let ack = told().flat_map(|source| {
+            [0, 1].into_iter().filter_map(|lane| {
+                let ms = source.both()[lane].ack_latency_ms?;
+                Some((source.lane_labels(LANES[lane]), ms / 1e3))
+            })
+        });
+        out.gauges("source_ack_latency", "Of the slowest frame of the newest commit", seconds, ack)
     }
 }
 

@@ -25,8 +25,11 @@ pub const CONNECTIONS_MAX: usize = 512;
 /// What each takes but for a long answer: its task, a request, its small body, and what is
 /// read and written ahead of the socket.
 pub(super) const CONNECTION_BYTES: usize = 64 << 10;
-/// What is read or written ahead of the socket, at most, but for the piece of an answer that comes last.
-const BUFFER_BYTES: usize = 16 << 10;
+/// Of them so many are for this host alone, so that a health check here is answered whoever comes from elsewhere.
+const FOR_THIS_HOST: usize = 32;
+/// What is read or written ahead of the socket, at most, but for the piece of an answer that comes last. Heads of answers
+/// that are asked for one behind the other come to several times of what asks for them.
+const BUFFER_BYTES: usize = 8 << 10;
 /// For the head of a request to be complete, and for the next request on a connection that stays.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// Who has not taken for so long what is to be written, a whole answer or a piece of an event, is cut off.
@@ -67,8 +70,10 @@ impl Connections {
 impl Acceptor for Connections {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
         let place = Place(Arc::clone(&self.taken));
-        if self.taken.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-            tracing::debug!(%peer, "closed without a word: {CONNECTIONS_MAX} HTTP connections are in use");
+        let is_here = peer.ip().to_canonical().is_loopback();
+        let max = if is_here { CONNECTIONS_MAX } else { CONNECTIONS_MAX - FOR_THIS_HOST };
+        if self.taken.fetch_add(1, Ordering::AcqRel) >= max {
+            tracing::debug!(%peer, "closed without a word: {max} HTTP connections are in use");
             return true;
         }
         self.address.send(Accepted { socket, peer, place }).await.is_ok()
@@ -109,15 +114,18 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
 }
 
 /// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] for what is written until it is flushed.
+///
+/// Nothing is read meanwhile: whoever asks on and on and takes no answer would have all of them kept.
 struct Unstalled {
     socket: TcpStream,
     stall: Pin<Box<Sleep>>,
     is_waiting: bool,
+    is_read_put_off: bool,
 }
 
 impl Unstalled {
     fn new(socket: TcpStream) -> Self {
-        Self { socket, stall: Box::pin(sleep(STALL_MAX)), is_waiting: false }
+        Self { socket, stall: Box::pin(sleep(STALL_MAX)), is_waiting: false, is_read_put_off: false }
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -141,6 +149,10 @@ impl AsyncRead for Unstalled {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_waiting {
+            self.is_read_put_off = true;
+            return Poll::Pending;
+        }
         Pin::new(&mut self.socket).poll_read(cx, into)
     }
 }
@@ -167,6 +179,9 @@ impl AsyncWrite for Unstalled {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.is_waiting = false;
+        if std::mem::take(&mut self.is_read_put_off) {
+            cx.waker().wake_by_ref();
+        }
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
@@ -218,6 +233,21 @@ mod tests {
             () = trickle => unreachable!("it goes on until then"),
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_of_who_takes_nothing_until_it_does() {
+        let (mut ours, mut peer) = pair().await;
+        peer.write_all(b"and on").await.unwrap();
+        let mut asked = [0; 6];
+        ours.is_waiting = true;
+        let mut read = std::pin::pin!(ours.read_exact(&mut asked));
+        let is_read = tokio::select! { biased; _ = &mut read => true, () = std::future::ready(()) => false };
+        assert!(!is_read, "it waits for a reader");
+        drop(read);
+        ours.flush().await.unwrap();
+        ours.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"and on");
     }
 
     #[tokio::test(start_paused = true)]

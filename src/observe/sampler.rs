@@ -12,7 +12,7 @@ use super::Latencies;
 use crate::archive::ArchiveStats;
 use crate::frame::{StreamKey, is_anonymous};
 use crate::histogram::Counts;
-use crate::ingest::{LaneCount, StreamTable, StreamView};
+use crate::ingest::{Books, LaneCount, StreamTable, StreamView};
 
 /// How often the counters are looked at.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -87,6 +87,8 @@ impl StreamView {
 
 /// What there is to look at.
 pub struct Sampled {
+    /// The books of all streams together: some of them are gone by the next look.
+    pub books: Arc<Books>,
     /// All streams.
     pub table: Arc<StreamTable>,
     /// From the socket to stable storage.
@@ -97,9 +99,23 @@ pub struct Sampled {
     pub dir: PathBuf,
 }
 
-/// Looks every [`EVERY`] and publishes what came of it, until nobody listens.
-pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
-    let sampled = Arc::new(sampled);
+/// Looks at it every [`EVERY`] and publishes what came of that.
+#[derive(Clone)]
+pub struct Sampler {
+    /// What there is to look at.
+    pub sampled: Arc<Sampled>,
+    /// Who wants to know.
+    pub rates_tx: watch::Sender<Arc<Rates>>,
+}
+
+impl Sampler {
+    /// Runs until nobody listens.
+    pub async fn run(self) {
+        run(self.sampled, self.rates_tx).await;
+    }
+}
+
+async fn run(sampled: Arc<Sampled>, rates_tx: watch::Sender<Arc<Rates>>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = VecDeque::<Look>::with_capacity(QUANTILES_OVER + 1);
@@ -127,6 +143,7 @@ pub async fn run(sampled: Sampled, rates_tx: watch::Sender<Arc<Rates>>) {
 /// The counters at one moment.
 struct Look {
     at: Instant,
+    lanes: [LaneCount; 2],
     streams: HashMap<StreamId, [LaneCount; 2]>,
     ack: [Counts; 2],
     sync: Counts,
@@ -136,6 +153,7 @@ impl Look {
     fn at(sampled: &Sampled) -> Self {
         Self {
             at: Instant::now(),
+            lanes: sampled.books.lanes(),
             streams: sampled.table.views().into_iter().map(|view| (view.id(), view.lanes)).collect(),
             ack: sampled.latencies.snapshot(),
             sync: sampled.archive_stats.sync_times.snapshot(),
@@ -150,14 +168,11 @@ fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
     let before = looks.len().checked_sub(2).and_then(|index| looks.get(index)).unwrap_or(newest);
     let seconds = (newest.at - before.at).as_secs_f64();
     let mut rates = Rates { machine, ..Rates::default() };
+    rates.lanes = [0, 1].map(|lane| LaneRate::between(before.lanes[lane], newest.lanes[lane], seconds));
     for (stream, counts) in &newest.streams {
         // A stream that has come since counts from nothing.
         let earlier = before.streams.get(stream).copied().unwrap_or_default();
         let lanes = [0, 1].map(|lane| LaneRate::between(earlier[lane], counts[lane], seconds));
-        for (sum, lane) in rates.lanes.iter_mut().zip(lanes) {
-            sum.frames_per_s += lane.frames_per_s;
-            sum.bytes_per_s += lane.bytes_per_s;
-        }
         rates.streams.insert(stream.clone(), lanes);
     }
     rates.ack = [0, 1].map(|lane| Quantiles::of(&newest.ack[lane].since(&oldest.ack[lane])));
@@ -208,7 +223,8 @@ mod tests {
         };
         let lanes = |frames| [LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames }];
         let streams = counts.iter().map(|(source_id, frames)| (stream(*source_id), lanes(*frames))).collect();
-        Look { at, streams, ack: Default::default(), sync: Counts::default() }
+        let all = lanes(counts.iter().map(|(_, frames)| frames).sum());
+        Look { at, lanes: all, streams, ack: Default::default(), sync: Counts::default() }
     }
 
     #[test]

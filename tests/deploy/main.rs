@@ -8,6 +8,7 @@ mod docker;
 mod examples;
 mod exposed;
 mod metrics;
+mod numbers;
 
 use std::path::{Path, PathBuf};
 
