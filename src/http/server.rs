@@ -241,10 +241,12 @@ mod tests {
         peer.write_all(b"and on").await.unwrap();
         let mut asked = [0; 6];
         ours.is_waiting = true;
-        let mut read = std::pin::pin!(ours.read_exact(&mut asked));
-        let is_read = tokio::select! { biased; _ = &mut read => true, () = std::future::ready(()) => false };
+        let is_read = tokio::select! {
+            biased;
+            _ = ours.read_exact(&mut asked) => true,
+            () = tokio::task::yield_now() => false,
+        };
         assert!(!is_read, "it waits for a reader");
-        drop(read);
         ours.flush().await.unwrap();
         ours.read_exact(&mut asked).await.unwrap();
         assert_eq!(&asked, b"and on");

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(..=PAYLOAD_BYTES_MAX))]
     pub payload: u32,
-    /// Share of emergency frames, 0 to 1 [default: 0.01, with --input 0]
+    /// Share of emergency frames (SAFE_MODE, ABORT), 0 to 1 [default: 0.01, with --input 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub emergency_ratio: Option<f64>,
     /// CCSDS space packets to send instead: every source sends the whole file once, one packet per frame

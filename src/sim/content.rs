@@ -10,17 +10,21 @@ use crate::frame::FramePriority;
 
 /// Step of the SplitMix64 generator (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+/// What an emergency says it is, as often the one as the other.
+const NAMES: [&[u8]; 2] = [b"SAFE_MODE\0", b"ABORT\0"];
 /// Keeps a frame's priority independent of its payload's first word.
 const PRIORITY_SALT: u64 = 0x5AFE_4D0D_EAB0_0047;
 
 /// The payload of one frame: little-endian words of a Weyl sequence that starts at a hash of `seed`, `source_id` and
 /// `sequence`, each xored with itself shifted right by 29; the last one is cut to fit `bytes`.
 ///
+/// An emergency begins with its name and a zero byte, `SAFE_MODE` or `ABORT`, where both fit.
+///
 /// Made to be told apart and to be cheap, not to be random.
 #[must_use]
-pub fn payload(seed: u64, source_id: u32, sequence: u64, bytes: usize) -> Bytes {
+pub fn payload(seed: u64, source_id: u32, sequence: u64, priority: FramePriority, bytes: usize) -> Bytes {
     let mut out = BytesMut::with_capacity(bytes);
-    put_words(frame_state(seed, source_id, sequence), bytes, &mut out);
+    put_payload(frame_state(seed, source_id, sequence), priority, bytes, &mut out);
     out.freeze()
 }
 
@@ -91,7 +95,8 @@ impl Content {
     pub(super) fn put_payload(&self, sequence: u64, out: &mut BytesMut) {
         match &self.kind {
             Kind::Generated { payload_bytes } => {
-                put_words(at_sequence(self.source_state, sequence), *payload_bytes, out);
+                let priority = self.priority(sequence);
+                put_payload(at_sequence(self.source_state, sequence), priority, *payload_bytes, out);
             }
             Kind::Packets(packets) => out.put_slice(packet(packets, sequence)),
         }
@@ -145,6 +150,15 @@ fn at_sequence(source_state: u64, sequence: u64) -> u64 {
     mix(source_state.wrapping_add(sequence.wrapping_mul(GOLDEN)))
 }
 
+fn put_payload(frame_state: u64, priority: FramePriority, bytes: usize, out: &mut BytesMut) {
+    let start = out.len();
+    put_words(frame_state, bytes, out);
+    let name = NAMES[(frame_state & 1) as usize];
+    if priority == FramePriority::Emergency && name.len() <= bytes {
+        out[start..start + name.len()].copy_from_slice(name);
+    }
+}
+
 fn put_words(frame_state: u64, bytes: usize, out: &mut BytesMut) {
     let start = out.len();
     out.resize(start + bytes, 0);
@@ -181,14 +195,31 @@ mod tests {
 
     #[test]
     fn a_payload_depends_on_seed_source_and_sequence_and_a_shorter_one_is_its_prefix() {
-        let base = payload(1, 2, 3, 21);
+        let routine = |seed, source_id, sequence, bytes| {
+            payload(seed, source_id, sequence, FramePriority::Routine, bytes)
+        };
+        let base = routine(1, 2, 3, 21);
         assert_eq!(base.len(), 21);
-        assert_eq!(base, payload(1, 2, 3, 21));
-        assert_eq!(base[..13], payload(1, 2, 3, 13)[..]);
-        for other in [payload(9, 2, 3, 21), payload(1, 9, 3, 21), payload(1, 2, 9, 21)] {
+        assert_eq!(base, routine(1, 2, 3, 21));
+        assert_eq!(base[..13], routine(1, 2, 3, 13)[..]);
+        for other in [routine(9, 2, 3, 21), routine(1, 9, 3, 21), routine(1, 2, 9, 21)] {
             assert_ne!(base, other);
         }
-        assert!(payload(1, 2, 3, 0).is_empty());
+        assert!(routine(1, 2, 3, 0).is_empty());
+    }
+
+    #[test]
+    fn an_emergency_says_which_it_is_where_there_is_room() {
+        let mut seen = [0; NAMES.len()];
+        for sequence in 0..100 {
+            let of = |priority, bytes| payload(1, 2, sequence, priority, bytes);
+            let emergency = of(FramePriority::Emergency, 64);
+            let name = NAMES.iter().position(|name| emergency.starts_with(name)).unwrap();
+            seen[name] += 1;
+            assert_eq!(emergency[NAMES[name].len()..], of(FramePriority::Routine, 64)[NAMES[name].len()..]);
+            assert_eq!(of(FramePriority::Emergency, 5), of(FramePriority::Routine, 5));
+        }
+        assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
     }
 
     #[test]
@@ -201,9 +232,11 @@ mod tests {
             emergencies += u32::from(expected == FramePriority::Emergency);
         }
         assert!((2_700..3_300).contains(&emergencies), "{emergencies}");
-        let mut out = BytesMut::new();
-        content.put_payload(5, &mut out);
-        assert_eq!(out, payload(7, 3, 5, 100));
+        for sequence in 0..100 {
+            let mut out = BytesMut::new();
+            content.put_payload(sequence, &mut out);
+            assert_eq!(out, payload(7, 3, sequence, priority(7, 3, sequence, 0.3), 100));
+        }
     }
 
     #[test]

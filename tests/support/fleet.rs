@@ -88,7 +88,8 @@ impl FleetLog {
             frame.sequence, expected,
             "source {id} lane {lane}: a frame is missing, doubled or out of order"
         );
-        assert_eq!(frame.payload, sim::payload(seed, id, expected, payload_bytes), "payload of {frame:?}");
+        let payload = sim::payload(seed, id, expected, frame.priority, payload_bytes);
+        assert_eq!(frame.payload, payload, "payload of {frame:?}");
         *cursor = expected + 1;
         self.frames += 1;
         true

@@ -68,7 +68,7 @@ fn a_frame_is_what_its_sequence_says_and_stays_so_when_written_again() {
     ledger.fill(&mut out, Due::Below(3), 50, Some(1_000));
     let first = decode(&mut out);
     for frame in &first {
-        assert_eq!(frame.payload, payload(SEED, 1, frame.sequence, PAYLOAD_BYTES));
+        assert_eq!(frame.payload, payload(SEED, 1, frame.sequence, frame.priority, PAYLOAD_BYTES));
         assert_eq!(frame.priority, priority(SEED, 1, frame.sequence, RATIO));
         assert_eq!(frame.ert_ns, if frame.sequence == 0 { 1_040 } else { 1_050 });
     }

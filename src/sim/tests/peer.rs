@@ -165,7 +165,10 @@ impl Peer {
         let id = self.hello.stream.source_id;
         assert_eq!(priority(plan.seed, id, sequence, plan.emergency_ratio), frame.priority);
         match &plan.input {
-            None => assert_eq!(payload(plan.seed, id, sequence, plan.payload_bytes), frame.payload),
+            None => assert_eq!(
+                payload(plan.seed, id, sequence, frame.priority, plan.payload_bytes),
+                frame.payload
+            ),
             Some(packets) => assert_eq!(packets[sequence as usize], frame.payload),
         }
     }
