@@ -34,6 +34,16 @@ fn strings(value: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn hadolint_finds_nothing_in_the_dockerfile() {
+    let python = match Python::with("hadolint") {
+        Ok(python) => python,
+        Err(error) => return not_tested(format_args!("the Dockerfile with hadolint: {error}")),
+    };
+    let ran = python.tool("hadolint").arg(in_repository(DOCKERFILE)).output().expect("hadolint runs");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+#[test]
 fn compose_names_what_there_is() {
     let Some(compose) = compose() else { return };
     let services = compose["services"].as_object().expect("services");
