@@ -6,7 +6,10 @@
 //! * saturated: 48 connections flood routine of 256 B flat out. About every 10 ms an emergency comes up on a connection of
 //!   its own, and another on one of those that flood, where it goes first at the next write. Routine is sampled on the
 //!   latter;
-//! * half: the same with routine at half of the rate just measured.
+//! * half: the same with routine at half of the rate just measured;
+//! * emergency flood: 16 connections flood emergencies of 4 KiB flat out, 32 flood routine of 256 B, and emergencies are
+//!   sampled on a connection of its own. Once with `pipeline.routine_max_delay` longer than the phase, so that routine only
+//!   goes where no emergency waits, and once with the default, so that routine has its turns.
 //!
 //! Each phase lasts SECONDS (15) on a daemon of its own. Times are in microseconds, taken from the moment a frame exists
 //! to the moment its ACK is read; `written` is taken from when the socket took the emergency. `x idle` compares p50 and
@@ -33,6 +36,9 @@ use tokio::time::{Instant, sleep};
 
 const CONNECTIONS: u32 = 48;
 const PAYLOAD_BYTES: usize = 256;
+/// Of [`CONNECTIONS`], so many flood emergencies in the last phases.
+const FLOODING: u32 = 16;
+const FLOOD_PAYLOAD_BYTES: usize = 4 << 10;
 /// Between two emergencies of one place, on average.
 const EMERGENCY_GAP: Duration = Duration::from_millis(10);
 /// How often a paced source sends what has become due.
@@ -88,6 +94,73 @@ fn main() {
     print(&format!("saturated, {:.0} frames/s", saturated.frames_per_s), &saturated, &idle, &fdatasync);
     let half = loaded(&disk, time, Some(saturated.frames_per_s / 2.0));
     print(&format!("half, {:.0} frames/s", half.frames_per_s), &half, &idle, &fdatasync);
+    for (title, delay) in [("without turns", "60s"), ("with turns", "1s")] {
+        emergency_flood(title, delay, time, &idle);
+    }
+}
+
+/// Prints what emergencies and routine come to in a flood of emergencies.
+fn emergency_flood(title: &str, routine_max_delay: &str, time: Duration, idle: &Samples) {
+    let daemon = Daemon::start(&[("PIPELINE__ROUTINE_MAX_DELAY", routine_max_delay)]);
+    let address = daemon.ingest;
+    let (own, routine, emergencies, elapsed) = std::thread::scope(|threads| {
+        let own = threads.spawn(move || {
+            runtime().block_on(async {
+                Source::open(address, CONNECTIONS + 1).await.run(Routine::None, EMERGENCY_GAP, time).await
+            })
+        });
+        let emergencies = threads.spawn(move || runtime().block_on(flood_of_emergencies(address, time)));
+        let started = Instant::now();
+        let routine = runtime().block_on(routine_beside(address, time));
+        let elapsed = started.elapsed().as_secs_f64();
+        (own.join().unwrap(), routine, emergencies.join().unwrap(), elapsed)
+    });
+    println!();
+    let per_s = |frames: u64| frames as f64 / elapsed;
+    println!(
+        "emergency flood {title}: {:.0} emergencies/s of 4 KiB, {:.0} routine frames/s of 256 B",
+        per_s(emergencies),
+        per_s(routine)
+    );
+    heading("");
+    row("emergency, own connection", &own.emergency, Some(&idle.emergency));
+}
+
+/// Emergencies that became durable of the sources that flood them.
+async fn flood_of_emergencies(address: SocketAddr, time: Duration) -> u64 {
+    let mut running = JoinSet::new();
+    for source_id in 1..=FLOODING {
+        running.spawn(async move {
+            let hello = hello(source_id, SourceKind::LiveUplink, 0);
+            let mut connection = Connection::open(address, &hello, Frames::new(PAYLOAD_BYTES)).await;
+            let payload = Bytes::from(vec![7; FLOOD_PAYLOAD_BYTES]);
+            let over_at = Instant::now() + time;
+            while Instant::now() < over_at {
+                while connection.take_emergency(&payload).is_some() {}
+                connection.turn(Some(over_at)).await;
+            }
+            connection.emergency().durable_next
+        });
+    }
+    running.join_all().await.into_iter().sum()
+}
+
+/// Routine frames that became durable of the sources that send them flat out.
+async fn routine_beside(address: SocketAddr, time: Duration) -> u64 {
+    let mut running = JoinSet::new();
+    for source_id in FLOODING + 1..=CONNECTIONS {
+        running.spawn(async move {
+            let hello = hello(source_id, SourceKind::LiveUplink, 0);
+            let mut connection = Connection::open(address, &hello, Frames::new(PAYLOAD_BYTES)).await;
+            let over_at = Instant::now() + time;
+            while Instant::now() < over_at {
+                connection.take_routine(u64::MAX);
+                connection.turn(Some(over_at)).await;
+            }
+            connection.routine().durable_next
+        });
+    }
+    running.join_all().await.into_iter().sum()
 }
 
 fn runtime() -> Runtime {

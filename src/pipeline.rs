@@ -28,7 +28,6 @@ use crate::frame::Frames;
 pub mod fan_in;
 pub mod fanout;
 pub mod gate;
-mod guard;
 pub mod processor;
 pub mod queue;
 pub mod router;

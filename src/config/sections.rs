@@ -134,7 +134,7 @@ pub struct Pipeline {
     pub processor_capacity: NonZeroUsize,
     /// Batches the broadcast keeps for slow consumers; who lags further misses frames and is told.
     pub broadcast_capacity: NonZeroUsize,
-    /// How long emergencies alone may keep routine waiting before one batch of it goes.
+    /// How long a routine frame waits before one batch of routine follows every 8 batches of emergencies.
     pub routine_max_delay: Duration,
 }
 

@@ -8,7 +8,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use super::guard::{GUARD_FRAMES_MAX, Guard};
 use super::queue::{SourceQueue, Turn};
 use super::stats::Counters;
 use super::{BATCH_BYTES_MAX, Output, PROCESSOR_FRAMES_MAX};
@@ -16,6 +15,8 @@ use crate::frame::{FramePriority, Frames, Run};
 
 /// Most frames of one source before the next source of the lane has its turn.
 pub const TURN_FRAMES_MAX: usize = 16;
+/// Emergency batches in a row after which a routine batch goes, if routine has waited for too long.
+pub const EMERGENCY_BATCHES_MAX: u32 = 8;
 
 /// The sources that have frames waiting, per lane, in the order of their turns.
 #[derive(Debug, Default)]
@@ -26,8 +27,16 @@ pub struct Sources {
 
 #[derive(Debug, Default)]
 struct Lists {
-    lanes: [VecDeque<Arc<SourceQueue>>; 2],
+    lanes: [VecDeque<Waiting>; 2],
     finished: bool,
+}
+
+/// A source that has frames waiting in a lane.
+#[derive(Debug)]
+struct Waiting {
+    queue: Arc<SourceQueue>,
+    /// Since when the first frame of the lane waits.
+    since: Instant,
 }
 
 impl Sources {
@@ -43,7 +52,7 @@ impl Sources {
         self.wake.notify_one();
     }
 
-    pub(super) fn list(&self, queue: &Arc<SourceQueue>, lanes: [bool; 2]) {
+    pub(super) fn list(&self, queue: &Arc<SourceQueue>, lanes: [bool; 2], since: Instant) {
         if lanes == [false; 2] {
             return;
         }
@@ -51,7 +60,7 @@ impl Sources {
             let mut lists = self.lock();
             for priority in FramePriority::ALL {
                 if lanes[priority.lane()] {
-                    lists.lanes[priority.lane()].push_back(Arc::clone(queue));
+                    lists.lanes[priority.lane()].push_back(Waiting { queue: Arc::clone(queue), since });
                 }
             }
         }
@@ -59,36 +68,38 @@ impl Sources {
     }
 
     /// Whose turn it is: routine only while no emergency waits anywhere, and if `routine` goes at all.
-    fn first(&self, routine: bool) -> Option<(FramePriority, Arc<SourceQueue>)> {
+    fn first(&self, routine: bool) -> Option<(FramePriority, Waiting)> {
         let mut lists = self.lock();
         let lanes = if routine { &FramePriority::ALL[..] } else { &[FramePriority::Emergency] };
         lanes
             .iter()
             .copied()
-            .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|queue| (priority, queue)))
+            .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|waiting| (priority, waiting)))
     }
 
     /// Whose turn it is in a batch of `priority`; nobody's when there is none left or an emergency overtakes.
-    fn next_of(&self, priority: FramePriority) -> Option<Arc<SourceQueue>> {
+    fn next_of(&self, priority: FramePriority) -> Option<Waiting> {
         let mut lists = self.lock();
         let is_overtaken = priority == FramePriority::Routine && !lists.lanes[0].is_empty();
         if is_overtaken { None } else { lists.lanes[priority.lane()].pop_front() }
     }
 
-    fn first_routine(&self) -> Option<Arc<SourceQueue>> {
+    fn first_routine(&self) -> Option<Waiting> {
         self.lock().lanes[FramePriority::Routine.lane()].pop_front()
     }
 
-    fn to_back(&self, priority: FramePriority, queue: Arc<SourceQueue>) {
-        self.lock().lanes[priority.lane()].push_back(queue);
+    /// Whether a routine frame of any source waits for `delay` or longer.
+    fn has_routine_waited(&self, delay: Duration, now: Instant) -> bool {
+        let lists = self.lock();
+        lists.lanes[FramePriority::Routine.lane()].iter().any(|one| now.duration_since(one.since) >= delay)
     }
 
-    fn to_front(&self, priority: FramePriority, queue: Arc<SourceQueue>) {
-        self.lock().lanes[priority.lane()].push_front(queue);
+    fn to_back(&self, priority: FramePriority, waiting: Waiting) {
+        self.lock().lanes[priority.lane()].push_back(waiting);
     }
 
-    fn peek(&self, priority: FramePriority) -> Option<Arc<SourceQueue>> {
-        self.lock().lanes[priority.lane()].front().map(Arc::clone)
+    fn to_front(&self, priority: FramePriority, waiting: Waiting) {
+        self.lock().lanes[priority.lane()].push_front(waiting);
     }
 
     fn is_finished_and_dry(&self) -> bool {
@@ -107,7 +118,7 @@ impl Sources {
 pub struct FanInConfig {
     /// Most frames in a batch, 1 to [`PROCESSOR_FRAMES_MAX`].
     pub batch_frames_max: usize,
-    /// How long emergencies alone may keep routine waiting.
+    /// Once routine has waited so long, one batch of it follows every [`EMERGENCY_BATCHES_MAX`] emergency batches.
     pub routine_max_delay: Duration,
 }
 
@@ -118,12 +129,16 @@ impl Default for FanInConfig {
 }
 
 /// Merges all sources: emergency before routine, equal turns within a lane, order kept within a source's lane.
+///
+/// Once a routine frame has waited for [`FanInConfig::routine_max_delay`], a routine batch goes ahead of the emergencies
+/// after every [`EMERGENCY_BATCHES_MAX`] batches of them, until all routine that waits is younger than that.
 #[derive(Debug)]
 pub struct FanIn {
     sources: Arc<Sources>,
     gate: Gate,
-    guard: Guard,
-    batch_frames_max: usize,
+    config: FanInConfig,
+    /// Emergency batches since the last routine batch, or since the age of routine was last looked at.
+    emergency_batches: u32,
     counters: Arc<Counters>,
 }
 
@@ -131,13 +146,9 @@ impl FanIn {
     /// A fan-in over `sources` that counts what it lets through as routed.
     #[must_use]
     pub fn new(sources: Arc<Sources>, gate: Gate, config: FanInConfig, counters: Arc<Counters>) -> Self {
-        Self {
-            sources,
-            gate,
-            guard: Guard::new(config.routine_max_delay),
-            batch_frames_max: config.batch_frames_max.clamp(1, PROCESSOR_FRAMES_MAX),
-            counters,
-        }
+        let batch_frames_max = config.batch_frames_max.clamp(1, PROCESSOR_FRAMES_MAX);
+        let config = FanInConfig { batch_frames_max, ..config };
+        Self { sources, gate, config, emergency_batches: 0, counters }
     }
 
     /// Waits for frames and takes the next batch, all of one lane; `None` when the sources are finished and dry.
@@ -167,33 +178,40 @@ impl FanIn {
 
     /// Takes what goes next; empty when nothing may go now.
     fn take(&mut self, now: Instant, has_room: bool) -> Vec<Run> {
-        if has_room && self.guard.is_due(now) {
-            self.guard.reset();
-            let mut batch = PartialBatch::new(self.batch_frames_max.min(GUARD_FRAMES_MAX));
-            while !batch.is_full()
-                && let Some(queue) = self.sources.first_routine()
-                && self.take_turn(FramePriority::Routine, true, queue, &mut batch)
-            {}
-            if !batch.runs.is_empty() {
-                return batch.runs;
+        if has_room && self.emergency_batches >= EMERGENCY_BATCHES_MAX {
+            // The age of routine is looked at once in so many batches: there may be many sources.
+            self.emergency_batches = 0;
+            if self.sources.has_routine_waited(self.config.routine_max_delay, now) {
+                let runs = self.take_routine_ahead();
+                if !runs.is_empty() {
+                    return runs;
+                }
             }
         }
-        let mut batch = PartialBatch::new(self.batch_frames_max);
-        let Some((priority, mut queue)) = self.sources.first(has_room) else {
-            self.guard.reset();
+        let mut batch = PartialBatch::new(self.config.batch_frames_max);
+        let Some((priority, mut waiting)) = self.sources.first(has_room) else {
             return batch.runs;
         };
-        while self.take_turn(priority, false, queue, &mut batch)
+        while self.take_turn(priority, false, waiting, &mut batch)
             && !batch.is_full()
             && let Some(next) = self.sources.next_of(priority)
         {
-            queue = next;
+            waiting = next;
         }
-        if priority == FramePriority::Emergency && has_room && self.routine_could_go() {
-            self.guard.kept_out(now);
-        } else {
-            self.guard.reset();
+        match priority {
+            FramePriority::Emergency => self.emergency_batches = self.emergency_batches.saturating_add(1),
+            FramePriority::Routine => self.emergency_batches = 0,
         }
+        batch.runs
+    }
+
+    /// Takes a batch of routine, whatever emergencies wait; empty when the gate holds it.
+    fn take_routine_ahead(&mut self) -> Vec<Run> {
+        let mut batch = PartialBatch::new(self.config.batch_frames_max);
+        while !batch.is_full()
+            && let Some(waiting) = self.sources.first_routine()
+            && self.take_turn(FramePriority::Routine, true, waiting, &mut batch)
+        {}
         batch.runs
     }
 
@@ -202,7 +220,7 @@ impl FanIn {
         &mut self,
         priority: FramePriority,
         ahead: bool,
-        queue: Arc<SourceQueue>,
+        waiting: Waiting,
         batch: &mut PartialBatch,
     ) -> bool {
         let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
@@ -222,21 +240,17 @@ impl FanIn {
             }
             frames - before
         };
-        let turn = queue.take(priority, ahead, admit, &mut batch.runs);
+        let turn = waiting.queue.take(priority, ahead, admit, &mut batch.runs);
         (batch.frames, batch.bytes) = (frames, bytes);
         match turn {
             Turn::Dry => {}
-            Turn::SomeLeft if !held => self.sources.to_back(priority, queue),
-            Turn::SomeLeft | Turn::Overtaken => self.sources.to_front(priority, queue),
+            Turn::SomeLeft { since } if !held => {
+                self.sources.to_back(priority, Waiting { since, ..waiting });
+            }
+            Turn::SomeLeft { since } => self.sources.to_front(priority, Waiting { since, ..waiting }),
+            Turn::Overtaken => self.sources.to_front(priority, waiting),
         }
         !held
-    }
-
-    fn routine_could_go(&self) -> bool {
-        let waiting = self.sources.peek(FramePriority::Routine);
-        waiting
-            .and_then(|queue| queue.peek(FramePriority::Routine, |run| self.gate.would_admit(run)))
-            .unwrap_or(false)
     }
 }
 

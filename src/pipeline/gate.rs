@@ -33,14 +33,6 @@ impl Gate {
         Self::new(watch::channel(u64::MAX).1, |_, _| 0)
     }
 
-    /// Whether the first frame of `run` could pass now.
-    #[must_use]
-    pub fn would_admit(&self, run: &Run) -> bool {
-        let first = run.heads().first().map_or(0, |head| head.payload_len as usize);
-        run.priority() == FramePriority::Emergency
-            || self.passed.saturating_add((self.charge)(run.origin(), first)) <= *self.limit_rx.borrow()
-    }
-
     /// Lets a frame of `run` with `payload_bytes` pass, and counts it, if it may.
     pub fn admit(&mut self, run: &Run, payload_bytes: usize) -> bool {
         let passed = self.passed.saturating_add((self.charge)(run.origin(), payload_bytes));

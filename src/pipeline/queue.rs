@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::fan_in::Sources;
 use crate::frame::{FramePriority, Run};
@@ -30,7 +31,7 @@ struct Lanes {
 
 #[derive(Debug, Default)]
 struct Lane {
-    runs: VecDeque<Run>,
+    runs: VecDeque<Waiting>,
     frames: usize,
     cost: u64,
     /// Cost that has left since the listener was last told.
@@ -39,13 +40,20 @@ struct Lane {
     listed: bool,
 }
 
+/// A run in a lane.
+#[derive(Debug)]
+struct Waiting {
+    run: Run,
+    since: Instant,
+}
+
 /// How a source's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// The lane is empty.
     Dry,
-    /// Frames of the lane are left.
-    SomeLeft,
+    /// Frames of the lane are left, the first of which waits since then.
+    SomeLeft { since: Instant },
     /// An emergency has come meanwhile and goes first; nothing was taken.
     Overtaken,
 }
@@ -57,15 +65,15 @@ pub fn queue_cost(run: &Run) -> u64 {
 }
 
 impl Lane {
-    fn push(&mut self, run: Run) {
+    fn push(&mut self, run: Run, since: Instant) {
         self.cost += queue_cost(&run);
         self.frames += run.len();
-        self.runs.push_back(run);
+        self.runs.push_back(Waiting { run, since });
     }
 
     /// Takes the first frames, as many of a run as `admit` says, until it says fewer than there are.
     fn take(&mut self, mut admit: impl FnMut(&Run) -> usize, out: &mut Vec<Run>) {
-        while let Some(run) = self.runs.front_mut() {
+        while let Some(Waiting { run, .. }) = self.runs.front_mut() {
             let count = admit(run);
             if count == 0 {
                 return;
@@ -115,16 +123,17 @@ impl SourceQueue {
     /// Moves `read`, a run for each lane, into the lanes at once, so that no emergency of it is taken after a routine
     /// frame of it.
     pub fn push(self: &Arc<Self>, read: [Option<Run>; 2]) {
+        let since = Instant::now();
         let mut lanes = self.lock();
         let mut newly_listed = [false; 2];
         for run in read.into_iter().flatten().filter(|run| !run.is_empty()) {
             let at = run.priority().lane();
             let lane = &mut lanes.lane[at];
-            lane.push(run);
+            lane.push(run, since);
             newly_listed[at] = !std::mem::replace(&mut lane.listed, true);
         }
         // Under the lock: who sees an emergency in the lane can rely on finding it in the list.
-        self.sources.list(self, newly_listed);
+        self.sources.list(self, newly_listed, since);
     }
 
     /// The cost of what waits, per lane.
@@ -160,8 +169,8 @@ impl SourceQueue {
             FramePriority::Routine => routine,
         };
         lane.take(admit, out);
-        lane.listed = !lane.runs.is_empty();
-        let turn = if lane.listed { Turn::SomeLeft } else { Turn::Dry };
+        let turn = lane.runs.front().map_or(Turn::Dry, |first| Turn::SomeLeft { since: first.since });
+        lane.listed = turn != Turn::Dry;
         if turn == Turn::Dry && listener.is_none() {
             // Whoever filled it has gone.
             lane.runs.shrink_to_fit();
@@ -173,11 +182,6 @@ impl SourceQueue {
             }
         }
         turn
-    }
-
-    /// Looks at the first run of a lane.
-    pub(super) fn peek<R>(&self, priority: FramePriority, look: impl FnOnce(&Run) -> R) -> Option<R> {
-        self.lock().lane[priority.lane()].runs.front().map(look)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
@@ -155,45 +154,73 @@ async fn a_batch_is_cut_at_its_bytes() {
     assert_eq!(front.next().await.len(), 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_flood_of_emergencies_lets_eight_routine_frames_by_each_second() {
-    let mut front = Front::new(Gate::open());
-    let queue = front.queue();
-    push(&queue, routine(0, 0..100));
-    let started = Instant::now();
-    let mut routine_at = Vec::new();
-    for round in 0..30 {
-        push(&queue, (0..64).map(|n| frame(0, Emergency, round * 64 + n)));
+/// Takes `batches` batches while `queue` never runs out of emergencies, `step` after each, and returns for each batch of
+/// routine its number and its frames.
+async fn routine_in_a_flood(
+    front: &mut Front,
+    queue: &Arc<SourceQueue>,
+    batches: usize,
+    step: Duration,
+) -> Vec<(usize, usize)> {
+    let mut seen = Vec::new();
+    for number in 0..batches {
+        let first = 1000 * number as u64;
+        push(queue, (first..first + 64).map(|sequence| frame(0, Emergency, sequence)));
         let batch = front.next().await;
         if batch.iter().any(|(_, priority, _)| *priority == Routine) {
-            assert_eq!(batch.len(), 8, "a batch of its own, of eight at most");
-            routine_at.push(started.elapsed().as_millis());
+            assert!(batch.iter().all(|(_, priority, _)| *priority == Routine), "a batch is of one lane");
+            seen.push((number, batch.len()));
         }
-        tokio::time::advance(Duration::from_millis(100)).await;
+        tokio::time::advance(step).await;
     }
-    assert_eq!(routine_at, [1000, 2100]);
+    seen
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_guard_counts_only_time_that_emergencies_took() {
+async fn a_flood_of_emergencies_lets_overdue_routine_by_after_every_eight_batches() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    push(&queue, routine(0, 0..150));
+    let early = routine_in_a_flood(&mut front, &queue, 100, Duration::from_millis(9)).await;
+    assert_eq!(early, [], "no routine frame waits for a second yet");
+    tokio::time::advance(Duration::from_millis(100)).await;
+    let overdue = routine_in_a_flood(&mut front, &queue, 40, Duration::from_millis(1)).await;
+    let numbers: Vec<usize> = overdue.iter().map(|(number, _)| *number).collect();
+    assert_eq!(overdue.iter().map(|(_, frames)| *frames).collect::<Vec<_>>(), [64, 64, 22]);
+    assert!(numbers[0] <= 8, "{numbers:?}");
+    assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] == 9), "{numbers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn routine_younger_than_the_delay_waits_for_the_flood_to_end() {
+    let mut front = Front::new(Gate::open());
+    let (old, young) = (front.queue(), front.queue());
+    push(&old, routine(1, 0..64));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    push(&young, routine(2, 0..640));
+    let seen = routine_in_a_flood(&mut front, &old, 90, Duration::from_millis(10)).await;
+    // The sources have equal turns, so some of the young goes with the old.
+    assert_eq!(seen, [(8, 64), (17, 64)]);
+    assert_eq!(young.queued_frames()[1], 576);
+    tokio::time::advance(Duration::from_millis(100)).await;
+    assert_eq!(routine_in_a_flood(&mut front, &old, 90, Duration::ZERO).await.len(), 9, "all is overdue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn overdue_routine_passes_no_closed_gate_and_no_full_output() {
     let (limit_tx, limit_rx) = watch::channel(0);
     let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     let queue = front.queue();
     push(&queue, routine(0, 0..10));
-    for _ in 0..20 {
-        push(&queue, (0..64).map(|n| frame(0, Emergency, n)));
-        assert!(
-            front.next().await.iter().all(|(_, priority, _)| *priority == Emergency),
-            "the gate is closed"
-        );
-        tokio::time::advance(Duration::from_millis(100)).await;
-    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(routine_in_a_flood(&mut front, &queue, 20, Duration::ZERO).await, [], "the gate is closed");
     limit_tx.send_replace(u64::MAX);
-    push(&queue, (0..64).map(|n| frame(0, Emergency, n)));
-    assert!(
-        front.next().await.iter().all(|(_, priority, _)| *priority == Emergency),
-        "the clock starts only now"
-    );
+    for sequence in 0..20 {
+        push(&queue, [frame(0, Emergency, 1_000_000 + sequence)]);
+        let batch = front.fan_in.next_batch(&Takes(false)).await.unwrap();
+        assert!(batch.iter().all(|frame| frame.priority == Emergency), "the output has no room");
+    }
+    assert_eq!(routine_in_a_flood(&mut front, &queue, 1, Duration::ZERO).await, [(0, 10)]);
 }
 
 #[tokio::test]

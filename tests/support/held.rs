@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use telemetry_aggregator::archive::{Access, DiskStorage, Storage, StorageFile};
 use telemetry_aggregator::config::Config;
@@ -82,6 +83,11 @@ impl HeldDaemon {
         self.disk.lock().is_held = true;
     }
 
+    /// From now on every sync takes `time` longer, as on a slow disk.
+    pub fn slow(&self, time: Duration) {
+        self.disk.lock().extra = time;
+    }
+
     /// Waits until a sync is under way, which does not end while the disk is held.
     pub fn wait_sync(&self) {
         let waited =
@@ -149,6 +155,8 @@ struct DiskState {
     is_held: bool,
     is_failing: bool,
     waiting: usize,
+    /// What each sync takes more than the real one.
+    extra: Duration,
 }
 
 impl Disk {
@@ -164,7 +172,10 @@ impl Disk {
         let waited = self.changed.wait_while(state, |state| state.is_held);
         let mut state = waited.expect("the test's disk");
         state.waiting -= 1;
-        if state.is_failing { Err(io::Error::other("the test's disk fails")) } else { Ok(()) }
+        let (is_failing, extra) = (state.is_failing, state.extra);
+        drop(state);
+        std::thread::sleep(extra);
+        if is_failing { Err(io::Error::other("the test's disk fails")) } else { Ok(()) }
     }
 }
 

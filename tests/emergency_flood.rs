@@ -1,0 +1,52 @@
+//! A flood of emergencies over a slow disk: emergencies go first, and routine of the whole fleet still gets through.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use support::{Client, EMERGENCY, HeldDaemon, Hello, ROUTINE};
+
+const FLOODING: u32 = 16;
+const PAYLOAD_BYTES: usize = 4_000;
+/// At 8 frames a second these would take two minutes, far beyond the limit of a test.
+const ROUTINE_FRAMES: u64 = 1_000;
+
+/// Sends emergencies as fast as credit allows until `is_over`; returns how many were durable by then.
+fn flood(address: SocketAddr, source_id: u32, is_over: &AtomicBool) -> u64 {
+    let (mut client, _) = Client::open(address, &Hello::new(source_id));
+    let payload = vec![7; PAYLOAD_BYTES];
+    for sequence in 0.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        client.frame_within_credit(EMERGENCY, sequence, &payload);
+    }
+    client.ack(EMERGENCY).durable_next
+}
+
+#[test]
+fn routine_gets_through_a_flood_of_emergencies() {
+    let mut daemon = HeldDaemon::start("");
+    daemon.slow(Duration::from_millis(20));
+    let is_over = AtomicBool::new(false);
+    let emergencies: u64 = std::thread::scope(|scope| {
+        let (address, is_over) = (daemon.address(), &is_over);
+        let flooding: Vec<_> =
+            (1..=FLOODING).map(|source_id| scope.spawn(move || flood(address, source_id, is_over))).collect();
+        // Of the flood, too: the test begins when it is under way.
+        let (mut client, _) = Client::open(daemon.address(), &Hello::new(FLOODING + 1));
+        client.deliver(EMERGENCY, 0, b"first");
+        for sequence in 0..ROUTINE_FRAMES {
+            client.frame_within_credit(ROUTINE, sequence, b"routine");
+        }
+        client.wait_durable(ROUTINE, ROUTINE_FRAMES);
+        is_over.store(true, Ordering::Relaxed);
+        flooding.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    assert!(emergencies > ROUTINE_FRAMES, "{emergencies} emergencies: they are to go first");
+    let _ = daemon.stop();
+}
