@@ -164,7 +164,7 @@ impl Daemon {
         let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
         let (books, sources) = (Arc::new(Books::default()), Sources::new());
         let ingest_config = config.ingest_config();
-        let table = Arc::new(StreamTable::new(ingest_config.max_streams));
+        let table = Arc::new(StreamTable::new(ingest_config.stream_limits()));
         let tail = Tail::new(config.tail_bytes());
         let (latencies, emergencies) = (Arc::<Latencies>::default(), Arc::<Emergencies>::default());
         let observer = Bookkeeper {

@@ -28,7 +28,7 @@ pub mod stream;
 pub use books::{Books, Totals};
 pub use flow::{LaneCount, LaneTimes, StreamView};
 pub use registry::{Registry, RegistryError};
-pub use stream::{EpochReset, Position, ResetRefused, StreamTable};
+pub use stream::{EpochReset, Position, ResetRefused, StreamLimits, StreamTable};
 
 /// Limits and defaults of the source side.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct IngestConfig {
     pub windows: [u64; 2],
     /// Streams whose position is kept; a new one beyond gets `limit`.
     pub max_streams: usize,
+    /// Streams of one source id; a new one beyond gets `limit`.
+    pub max_streams_per_source: usize,
     /// In a drain nothing is read after this long.
     pub drain_read_max: Duration,
     /// How often per minute a stream may change its connection while one is open; then `busy`.
@@ -63,6 +65,7 @@ impl Default for IngestConfig {
             message_bytes_max: 128 << 10,
             windows: [256 << 10, 1 << 20],
             max_streams: 4096,
+            max_streams_per_source: 32,
             drain_read_max: Duration::from_secs(2),
             max_takeovers_per_minute: 30,
         }
@@ -70,6 +73,12 @@ impl Default for IngestConfig {
 }
 
 impl IngestConfig {
+    /// How many streams there may be.
+    #[must_use]
+    pub const fn stream_limits(&self) -> StreamLimits {
+        StreamLimits { total: self.max_streams, per_source: self.max_streams_per_source }
+    }
+
     /// The windows in force: never smaller than one maximal message.
     #[must_use]
     pub fn windows(&self) -> [u64; 2] {

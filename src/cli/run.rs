@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
 use crate::archive::DiskStorage;
-use crate::config::{Config, Loaded, raise_open_file_limit};
+use crate::config::{Config, Loaded, Token, raise_open_file_limit};
 use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
 use crate::systemd::Manager;
@@ -100,7 +100,7 @@ async fn run(
     let token = fleet_token(&config);
     anyhow::ensure!(
         !args.simulate || token.is_some(),
-        "--simulate needs a token of ingest.tokens whose list of sources is empty, as its fleet has all of them"
+        "--simulate needs a token of ingest.tokens whose lists of sources and stations are empty, as its fleet has all of them"
     );
     notifier.status("recovering the archive");
     let daemon = Daemon::start_under(manager, config, DiskStorage).await?;
@@ -170,7 +170,8 @@ fn fleet_token(config: &Config) -> Option<String> {
     if config.ingest.tokens.is_empty() {
         return Some(String::new());
     }
-    let unrestricted = config.ingest.tokens.iter().find(|token| token.sources.is_empty())?;
+    let is_unrestricted = |token: &&Token| token.sources.is_empty() && token.stations.is_empty();
+    let unrestricted = config.ingest.tokens.iter().find(is_unrestricted)?;
     Some(unrestricted.token.expose().to_owned())
 }
 

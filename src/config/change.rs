@@ -1,6 +1,6 @@
 //! What a new configuration changes in one that is in force: which keys at once, and which not before a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::keys::{Key, TABLE_LISTS, keys, path};
@@ -26,7 +26,7 @@ const BUILT: &str = "the queues between the stages are built with it";
 const EXPORTS: &str = "what is exported already was written by it";
 
 /// Every key of the file, in its order.
-const EFFECTS: [(&str, Effect); 34] = [
+const EFFECTS: [(&str, Effect); 35] = [
     ("data_dir", Restart("the archive in it is open and locked")),
     ("log.level", Live),
     ("log.format", Restart("whoever reads the log reads one format")),
@@ -52,6 +52,7 @@ const EFFECTS: [(&str, Effect); 34] = [
             "the archive keeps room in each segment for the positions of as many streams as at the start",
         ),
     ),
+    ("ingest.max_streams_per_source", Live),
     ("ingest.max_takeovers_per_minute", Live),
     ("ingest.tokens", Live),
     ("pipeline.processor_capacity", Restart(BUILT)),
@@ -204,16 +205,22 @@ fn tokens_changed(before: &[Token], after: &[Token]) -> String {
     let (old, new) = (by_secret(before), by_secret(after));
     let added = new.keys().filter(|token| !old.contains_key(*token)).count();
     let removed = old.keys().filter(|token| !new.contains_key(*token)).count();
-    let moved =
-        new.iter().filter(|(token, sources)| old.get(*token).is_some_and(|old| old != *sources)).count();
-    let counts = [(added, "added"), (removed, "removed"), (moved, "with other sources")];
+    let both = || new.iter().filter_map(|(token, new)| old.get(token).map(|old| (*old, *new)));
+    let sources = both().filter(|(old, new)| old.sources != new.sources).count();
+    let stations = both().filter(|(old, new)| old.stations != new.stations).count();
+    let counts = [
+        (added, "added"),
+        (removed, "removed"),
+        (sources, "with other sources"),
+        (stations, "with other stations"),
+    ];
     let counts: Vec<_> =
         counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if counts.is_empty() { "the same, written otherwise".to_owned() } else { counts.join(", ") }
 }
 
-fn by_secret(tokens: &[Token]) -> BTreeMap<&str, &BTreeSet<u32>> {
-    tokens.iter().map(|token| (token.token.expose(), &token.sources)).collect()
+fn by_secret(tokens: &[Token]) -> BTreeMap<&str, &Token> {
+    tokens.iter().map(|token| (token.token.expose(), token)).collect()
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub(super) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     list.add("emergency_window", Required(&mut ingest.emergency_window, size(4 * KIB..=GIB)));
     list.add("memory_limit", Required(&mut ingest.memory_limit, size(MIB..=TIB)));
     list.add("max_streams", Required(&mut ingest.max_streams, count(1 << 20)));
+    list.add("max_streams_per_source", Required(&mut ingest.max_streams_per_source, count(1 << 20)));
     list.add("max_takeovers_per_minute", Required(&mut ingest.max_takeovers_per_minute, count(60_000)));
 
     list.section = "pipeline";

@@ -60,6 +60,7 @@ impl Config {
             message_bytes_max: ingest.max_message as usize,
             windows: [ingest.emergency_window, ingest.routine_window],
             max_streams: ingest.max_streams.get(),
+            max_streams_per_source: ingest.max_streams_per_source.get(),
             // What is read must still be archived and acknowledged within the deadline.
             drain_read_max: DRAIN_READ_MAX.min(self.shutdown.deadline * 2 / 5),
             max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
@@ -107,7 +108,10 @@ impl Config {
 }
 
 fn credentials(tokens: &[Token]) -> Credentials {
-    let credential =
-        |token: &Token| Credential { token: token.token.expose().to_owned(), sources: token.sources.clone() };
+    let credential = |token: &Token| Credential {
+        token: token.token.expose().to_owned(),
+        sources: token.sources.clone(),
+        stations: token.stations.clone(),
+    };
     Credentials::new(tokens.iter().map(credential).collect())
 }

@@ -1,6 +1,5 @@
 //! The configuration in force, as TOML.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::Config;
@@ -55,14 +54,17 @@ impl Config {
                 Some(file) => push(out, &format!("token_file = {}", quote(&file.to_string_lossy()))),
                 None => push(out, &format!("token = {}", quote(MASK))),
             }
-            push(out, &format!("sources = {}", list(&token.sources)));
+            push(out, &format!("sources = {}", list(token.sources.iter().map(u32::to_string))));
+            if section == "ingest" {
+                let stations = token.stations.iter().map(|station| quote(station.as_str()));
+                push(out, &format!("stations = {}", list(stations)));
+            }
         }
     }
 }
 
-fn list(sources: &BTreeSet<u32>) -> String {
-    let ids: Vec<_> = sources.iter().map(u32::to_string).collect();
-    format!("[{}]", ids.join(", "))
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
 fn push(out: &mut String, line: &str) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::units::{KIB, MIB};
 use crate::archive::export::ExportFormat;
+use crate::frame::Station;
 
 /// `[log]`: what is written to stderr.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub struct Ingest {
     pub memory_limit: u64,
     /// Streams whose positions are kept; a new one beyond is answered with `limit`.
     pub max_streams: NonZeroUsize,
+    /// Streams of one source id; a new one beyond is answered with `limit`.
+    pub max_streams_per_source: NonZeroUsize,
     /// Takeovers of one stream within a minute; one more is answered with `busy`.
     pub max_takeovers_per_minute: NonZeroU32,
     /// Credentials; none at all lets everyone in, which only a loopback address may.
@@ -117,6 +120,8 @@ pub struct Token {
     pub token_file: Option<PathBuf>,
     /// Sources it may speak for (ingest) or be told of (feed); an empty set means all.
     pub sources: BTreeSet<u32>,
+    /// Stations it may speak from (ingest alone); an empty set means any.
+    pub stations: BTreeSet<Station>,
 }
 
 impl Token {
@@ -214,6 +219,7 @@ impl Default for Ingest {
             emergency_window: 256 * KIB,
             memory_limit: 880 * MIB,
             max_streams: count(4_096),
+            max_streams_per_source: count(32),
             max_takeovers_per_minute: NonZeroU32::MIN.saturating_add(29),
             tokens: Vec::new(),
         }

@@ -67,7 +67,7 @@ fn the_file_given_equals_the_defaults_and_names_every_key() {
         assert!(named.contains(&key.path()), "{} is missing", key.path());
     }
     for (section, list) in TABLE_LISTS {
-        for name in ["token", "token_file", "sources"] {
+        for name in tokens::entry_keys(section) {
             let path = format!("{section}.{list}.{name}");
             assert!(named.contains(&path), "{path} is missing");
         }
@@ -116,6 +116,7 @@ fn every_key_is_taken() {
         emergency_window = "6 KiB"
         memory_limit = "700 MiB"
         max_streams = 8
+        max_streams_per_source = 7
         max_takeovers_per_minute = 9
         [pipeline]
         processor_capacity = 12

@@ -17,12 +17,21 @@ use super::secret::Secret;
 use super::sections::Token;
 use super::setting::{Optional, Raw, Setting as _};
 use super::suggest::similar;
+use crate::frame::Station;
 
 /// Most credentials in a list. Each is compared with what a client shows.
 const TOKENS_MAX: usize = 1_024;
 
-/// What may stand in one table of a list.
-const ENTRY_KEYS: [&str; 3] = ["token", "token_file", "sources"];
+/// Most stations of one credential.
+const STATIONS_MAX: usize = 1_024;
+
+/// What may stand in one table of a list. Subscribers have no station.
+const ENTRY_KEYS: [&str; 4] = ["token", "token_file", "sources", "stations"];
+
+/// What may stand in one table of the list of `section`.
+pub(super) fn entry_keys(section: &str) -> &'static [&'static str] {
+    if section == "ingest" { &ENTRY_KEYS } else { &ENTRY_KEYS[..3] }
+}
 
 /// One table of a list, before its file is read.
 pub(super) struct TokenDraft {
@@ -30,6 +39,7 @@ pub(super) struct TokenDraft {
     token: Option<Secret>,
     token_file: Option<PathBuf>,
     sources: BTreeSet<u32>,
+    stations: BTreeSet<Station>,
     /// Something in it is wrong and reported.
     broken: bool,
 }
@@ -60,7 +70,7 @@ pub(super) fn read(
         let place = document.place(&entry.span());
         match entry.get_ref() {
             DeValue::Table(table) => {
-                drafts.push(read_entry(document, draft, &key, place, table));
+                drafts.push(read_entry(document, draft, &key, place, table, entry_keys(section)));
             }
             _ => draft.problem(place, &key, format!("expected a table, written [[{list}]]")),
         }
@@ -74,12 +84,14 @@ fn read_entry(
     key: &str,
     place: Place,
     table: &DeTable<'_>,
+    allowed: &[&str],
 ) -> TokenDraft {
     let mut entry = TokenDraft {
         place: place.clone(),
         token: None,
         token_file: None,
         sources: BTreeSet::new(),
+        stations: BTreeSet::new(),
         broken: false,
     };
     for (name, value) in table {
@@ -91,8 +103,11 @@ fn read_entry(
             "token" => Optional(&mut entry.token, Credential).set(&raw(value.get_ref())),
             "token_file" => Optional(&mut entry.token_file, FilePath).set(&raw(value.get_ref())),
             "sources" => read_sources(value.get_ref()).map(|sources| entry.sources = sources),
+            "stations" if allowed.contains(&"stations") => {
+                read_stations(value.get_ref()).map(|stations| entry.stations = stations)
+            }
             unknown => {
-                let what = unknown_key(similar(unknown, &ENTRY_KEYS), &ENTRY_KEYS);
+                let what = unknown_key(similar(unknown, allowed), allowed);
                 let key = format!("{key}.{}", printable(unknown));
                 draft.problem(document.place(&name.span()), &key, what);
                 entry.broken = true;
@@ -127,6 +142,28 @@ fn read_sources(value: &DeValue<'_>) -> Result<BTreeSet<u32>, String> {
     ids.collect::<Option<_>>().ok_or_else(refusal)
 }
 
+/// Names of stations, as HELLO may have them.
+fn read_stations(value: &DeValue<'_>) -> Result<BTreeSet<Station>, String> {
+    let refusal = || "expected a list of station names such as [\"svalbard\"]; empty for any".to_owned();
+    let DeValue::Array(names) = value else {
+        return Err(refusal());
+    };
+    if names.len() > STATIONS_MAX {
+        return Err(format!("{} stations, at most {STATIONS_MAX} are allowed", names.len()));
+    }
+    let mut stations = BTreeSet::new();
+    for name in names {
+        let Raw::Text(name) = raw(name.get_ref()) else {
+            return Err(refusal());
+        };
+        let station = Station::new(name).map_err(|error| error.to_string())?;
+        if !stations.insert(station) {
+            return Err(format!("station {name:?} stands there twice: name each once"));
+        }
+    }
+    Ok(stations)
+}
+
 /// Reads all token files and puts the credentials where the daemon finds them.
 pub(super) fn resolve(draft: &mut Draft) {
     let ingest = std::mem::take(&mut draft.ingest_tokens);
@@ -155,7 +192,8 @@ fn resolve_list(draft: &mut Draft, section: &str, entries: Vec<TokenDraft>) -> V
             draft.problem(entry.place, &key, what);
             continue;
         }
-        let token = Token { token, token_file: entry.token_file, sources: entry.sources };
+        let TokenDraft { token_file, sources, stations, .. } = entry;
+        let token = Token { token, token_file, sources, stations };
         tokens.push((token, index));
     }
     tokens.into_iter().map(|(token, _)| token).collect()

@@ -5,22 +5,37 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-use crate::frame::Selection;
+use crate::frame::{Selection, Station, StreamKey};
 use crate::wire::{ErrorCode, WireError};
 
-/// A token and the sources it reaches; an empty set means all.
+/// A token and what it reaches; an empty set means all.
 #[derive(Clone)]
 pub struct Credential {
     /// The secret.
     pub token: String,
     /// The sources.
     pub sources: BTreeSet<u32>,
+    /// The stations that it may speak from.
+    pub stations: BTreeSet<Station>,
+}
+
+impl Credential {
+    fn has_source(&self, source_id: u32) -> bool {
+        self.sources.is_empty() || self.sources.contains(&source_id)
+    }
+
+    fn has_station(&self, station: &Station) -> bool {
+        self.stations.is_empty() || self.stations.contains(station)
+    }
 }
 
 impl fmt::Debug for Credential {
     /// The token is a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("sources", &self.sources).finish_non_exhaustive()
+        f.debug_struct("Credential")
+            .field("sources", &self.sources)
+            .field("stations", &self.stations)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,42 +55,46 @@ impl Credentials {
     /// # Errors
     /// `unauthorized` for an unknown token, `forbidden` for a named source it may not be told of.
     pub fn narrow(&self, token: &str, selection: Selection) -> Result<Selection, WireError> {
-        let mut allowed = self.known(token)?;
-        if allowed.iter().any(|sources| sources.is_empty()) || allowed.is_empty() {
+        let allowed = self.known(token)?;
+        if allowed.iter().any(|known| known.sources.is_empty()) || allowed.is_empty() {
             return Ok(selection);
         }
-        if let Some(source) =
-            selection.sources().iter().find(|source| !allowed.iter().any(|sources| sources.contains(source)))
-        {
+        let is_allowed = |source: &u32| allowed.iter().any(|known| known.has_source(*source));
+        if let Some(source) = selection.sources().iter().find(|source| !is_allowed(source)) {
             let text = format!("this token may not be told of source {source}");
             return Err(WireError::new(ErrorCode::Forbidden, text));
         }
         if !selection.sources().is_empty() {
             return Ok(selection);
         }
-        let sources = Selection::of_sources(allowed.drain(..).flatten().copied());
+        let sources = Selection::of_sources(allowed.iter().flat_map(|known| &known.sources).copied());
         Ok(sources.with_priority(selection.priority).with_kind(selection.kind))
     }
 
-    /// Judges `token` speaking for `source_id`. Every token is compared, each in constant time.
+    /// Judges `token` speaking for `stream`. Every token is compared, each in constant time.
     ///
     /// # Errors
-    /// `unauthorized` for an unknown token, `forbidden` for a source it may not speak for.
-    pub fn check(&self, token: &str, source_id: u32) -> Result<(), WireError> {
-        let allowed = self.known(token)?;
-        if allowed.is_empty()
-            || allowed.iter().any(|sources| sources.is_empty() || sources.contains(&source_id))
-        {
+    /// `unauthorized` for an unknown token, `forbidden` for a source or a station it may not speak for.
+    pub fn check(&self, token: &str, stream: &StreamKey) -> Result<(), WireError> {
+        let StreamKey { source_id, station, .. } = stream;
+        let known = self.known(token)?;
+        let mut of_source = known.iter().filter(|known| known.has_source(*source_id)).peekable();
+        let text = if known.is_empty() {
             return Ok(());
-        }
-        let text = format!("this token may not speak for source {source_id}");
+        } else if of_source.peek().is_none() {
+            format!("this token may not speak for source {source_id}")
+        } else if of_source.any(|known| known.has_station(station)) {
+            return Ok(());
+        } else {
+            format!("this token may not speak for source {source_id} from station {:?}", station.as_str())
+        };
         Err(WireError::new(ErrorCode::Forbidden, text))
     }
 
-    /// The sources of each entry with this token; none at all where everyone is let in.
-    fn known(&self, token: &str) -> Result<Vec<&BTreeSet<u32>>, WireError> {
+    /// The entries with this token; none at all where everyone is let in.
+    fn known(&self, token: &str) -> Result<Vec<&Credential>, WireError> {
         let same = |known: &&Credential| bool::from(known.token.as_bytes().ct_eq(token.as_bytes()));
-        let allowed: Vec<_> = self.0.iter().filter(same).map(|known| &known.sources).collect();
+        let allowed: Vec<_> = self.0.iter().filter(same).collect();
         if !allowed.is_empty() || self.0.is_empty() {
             return Ok(allowed);
         }
@@ -88,30 +107,55 @@ impl Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::SourceKind;
+
+    fn credential(token: &str, sources: &[u32]) -> Credential {
+        let (sources, stations) = (sources.iter().copied().collect(), BTreeSet::new());
+        Credential { token: token.to_owned(), sources, stations }
+    }
+
+    fn stream(source_id: u32, station: &str) -> StreamKey {
+        let station = Station::new(station).unwrap();
+        StreamKey { source_id, source_kind: SourceKind::LiveUplink, station }
+    }
 
     #[test]
     fn a_token_opens_its_sources_alone() {
-        let credential = |token: &str, sources: &[u32]| Credential {
-            token: token.to_owned(),
-            sources: sources.iter().copied().collect(),
-        };
         let credentials = Credentials::new(vec![credential("all", &[]), credential("two", &[1, 2])]);
-        let code = |token, source| credentials.check(token, source).map_err(|error| error.code);
+        let code =
+            |token, source| credentials.check(token, &stream(source, "anywhere")).map_err(|error| error.code);
         assert_eq!(code("all", 9), Ok(()));
         assert_eq!(code("two", 2), Ok(()));
         assert_eq!(code("two", 3), Err(ErrorCode::Forbidden));
         assert_eq!(code("tw", 2), Err(ErrorCode::Unauthorized));
         assert_eq!(code("", 2), Err(ErrorCode::Unauthorized));
-        assert_eq!(Credentials::default().check("", 1), Ok(()));
+        assert_eq!(Credentials::default().check("", &stream(1, "anywhere")), Ok(()));
         assert!(!format!("{credentials:?}").contains("two"));
     }
 
     #[test]
-    fn a_selection_is_narrowed_to_what_the_token_reaches() {
-        let credential = |token: &str, sources: &[u32]| Credential {
-            token: token.to_owned(),
-            sources: sources.iter().copied().collect(),
+    fn a_token_with_stations_speaks_from_those_alone() {
+        let at = |sources: &[u32], stations: &[&str]| Credential {
+            stations: stations.iter().map(|name| Station::new(name).unwrap()).collect(),
+            ..credential("t", sources)
         };
+        let credentials = Credentials::new(vec![at(&[1, 2], &["svalbard", ""]), at(&[3], &["kiruna"])]);
+        let text = |source, station| {
+            credentials.check("t", &stream(source, station)).map_err(|error| (error.code, error.text))
+        };
+        for (source, station) in [(1, "svalbard"), (2, ""), (3, "kiruna")] {
+            assert_eq!(text(source, station), Ok(()), "{source} {station}");
+        }
+        for (source, station) in [(1, "kiruna"), (3, "svalbard"), (3, ""), (1, "Svalbard")] {
+            let said = format!("this token may not speak for source {source} from station {station:?}");
+            assert_eq!(text(source, station), Err((ErrorCode::Forbidden, said)));
+        }
+        let said = "this token may not speak for source 4".to_owned();
+        assert_eq!(text(4, "kiruna"), Err((ErrorCode::Forbidden, said)), "the source is judged first");
+    }
+
+    #[test]
+    fn a_selection_is_narrowed_to_what_the_token_reaches() {
         let credentials = Credentials::new(vec![credential("all", &[]), credential("two", &[1, 2])]);
         let narrow = |token, sources: &[u32]| {
             let narrowed = credentials.narrow(token, Selection::of_sources(sources.iter().copied()));

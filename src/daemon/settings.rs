@@ -53,11 +53,11 @@ impl Settings {
     /// It may differ from what is in force in what [`Change`](crate::config::Change) lets through, and must fit together.
     pub fn apply(&self, config: Config) {
         let before = self.live.current();
-        let (archive, streams_max) = (config.archive_config(), config.ingest.max_streams.get());
+        let archive = config.archive_config();
         if archive != before.archive_config() {
             self.parts.archive.set(&archive);
         }
-        self.parts.table.set_streams_max(streams_max);
+        self.parts.table.set_limits(config.ingest_config().stream_limits());
         self.ingest_tx.send_replace(config.ingest_terms());
         // Frames of the size at the start lie in the archive and come again, whatever is the limit for new ones.
         self.feed_tx.send_replace(config.feed_terms(self.live.at_start().ingest.max_message));

@@ -1,5 +1,6 @@
 //! What outlives a connection: a stream's epoch, positions and queue, and which session speaks for it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -269,23 +270,34 @@ pub struct StreamTable {
     tables: RwLock<Tables>,
 }
 
+/// How many named streams there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Of all sources together, `ingest.max_streams`.
+    pub total: usize,
+    /// Of one source id, `ingest.max_streams_per_source`.
+    pub per_source: usize,
+}
+
 #[derive(Debug, Default)]
 struct Tables {
     named: HashMap<StreamKey, Arc<Stream>>,
-    streams_max: usize,
+    /// How many of `named` each source id has.
+    per_source: HashMap<u32, usize>,
+    limits: StreamLimits,
     anonymous: HashMap<u64, Arc<Stream>>,
 }
 
 impl StreamTable {
-    /// An empty table with room for `streams_max` named streams.
+    /// An empty table with room for as many named streams as `limits` say.
     #[must_use]
-    pub fn new(streams_max: usize) -> Self {
-        Self { tables: RwLock::new(Tables { streams_max, ..Tables::default() }) }
+    pub fn new(limits: StreamLimits) -> Self {
+        Self { tables: RwLock::new(Tables { limits, ..Tables::default() }) }
     }
 
-    /// From now on there is room for `streams_max` named streams; those there are stay all the same.
-    pub fn set_streams_max(&self, streams_max: usize) {
-        self.write().streams_max = streams_max;
+    /// From now on there is room for as many named streams as `limits` say; those there are stay all the same.
+    pub fn set_limits(&self, limits: StreamLimits) {
+        self.write().limits = limits;
     }
 
     /// Adds what was recovered, also beyond the table's room, for positions are never dropped.
@@ -293,15 +305,15 @@ impl StreamTable {
     /// Everything recovered is durable, so that is how far each stream is accepted.
     pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: [u64; 2], queue: Arc<SourceQueue>) {
         let position = Position { epoch, accepted_next: durable_next, durable_next };
-        self.write().named.insert(key.clone(), Stream::new(key, position, queue));
+        self.write().insert(key.clone(), Stream::new(key, position, queue));
     }
 
     /// The stream of `key`, made with `queue` when it is new.
     ///
-    /// A full table first forgets a stream that never had a frame.
+    /// Where a limit is reached, a stream that never had a frame is forgotten first.
     ///
     /// # Errors
-    /// `limit` when the table is full.
+    /// `limit` when the table is full, or the source has all the streams that one may have.
     pub(super) fn named(
         &self,
         key: &StreamKey,
@@ -311,17 +323,9 @@ impl StreamTable {
         if let Some(stream) = tables.named.get(key) {
             return Ok(Arc::clone(stream));
         }
-        if tables.named.len() >= tables.streams_max {
-            let blank = tables.named.iter().find(|(_, stream)| stream.is_blank()).map(|(key, _)| key.clone());
-            let Some(blank) = blank else {
-                let text =
-                    format!("stream {key} is new and ingest.max_streams = {} is reached", tables.streams_max);
-                return Err(WireError::new(ErrorCode::Limit, text));
-            };
-            tables.named.remove(&blank);
-        }
+        tables.make_room(key)?;
         let stream = Stream::new(key.clone(), Position::default(), queue());
-        tables.named.insert(key.clone(), Arc::clone(&stream));
+        tables.insert(key.clone(), Arc::clone(&stream));
         Ok(stream)
     }
 
@@ -395,6 +399,53 @@ impl StreamTable {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// Makes room for one more stream, that of `key`.
+    fn make_room(&mut self, key: &StreamKey) -> Result<(), WireError> {
+        const WAY_OUT: &str = "an operator can forget streams or raise the limit";
+        let StreamLimits { total, per_source } = self.limits;
+        let StreamKey { source_id, .. } = *key;
+        let of_source = self.per_source.get(&source_id).copied().unwrap_or(0);
+        if of_source >= per_source && !self.forget_blank(|key| key.source_id == source_id) {
+            let text = format!(
+                "stream {key} is new, and source {source_id} has {of_source} streams: \
+                 ingest.max_streams_per_source = {per_source} is reached; {WAY_OUT}"
+            );
+            return Err(WireError::new(ErrorCode::Limit, text));
+        }
+        if self.named.len() >= total && !self.forget_blank(|_| true) {
+            let text = format!("stream {key} is new and ingest.max_streams = {total} is reached; {WAY_OUT}");
+            return Err(WireError::new(ErrorCode::Limit, text));
+        }
+        Ok(())
+    }
+
+    /// Forgets one stream of which nothing is known, among those that `choose` takes; says whether there was one.
+    fn forget_blank(&mut self, choose: impl Fn(&StreamKey) -> bool) -> bool {
+        let blank = self.named.iter().find(|(key, stream)| choose(key) && stream.is_blank());
+        let blank = blank.map(|(key, _)| key.clone());
+        blank.is_some_and(|key| self.remove(&key).is_some())
+    }
+
+    fn insert(&mut self, key: StreamKey, stream: Arc<Stream>) {
+        let source_id = key.source_id;
+        if self.named.insert(key, stream).is_none() {
+            *self.per_source.entry(source_id).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
+        let stream = self.named.remove(key)?;
+        if let Entry::Occupied(mut count) = self.per_source.entry(key.source_id) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(stream)
     }
 }
 

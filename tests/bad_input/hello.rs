@@ -164,6 +164,29 @@ fn a_wrong_token_is_unauthorized_and_the_right_one_for_another_source_forbidden(
 }
 
 #[test]
+fn a_token_speaks_from_its_stations_alone() {
+    let config = format!(
+        "{TOKENS}\n[[ingest.tokens]]\ntoken = \"of svalbard\"\nsources = [7]\nstations = [\"svalbard\"]"
+    );
+    let bench = Bench::with_healthy(&config, &Hello::new(HEALTHY).token("the token of all"));
+    let address = bench.daemon.address();
+    for station in ["kiruna", "", "svalbard "] {
+        let error =
+            Client::refused(address, &Hello::new(7).station(station).token("of svalbard"), code::FORBIDDEN);
+        let said = format!("this token may not speak for source 7 from station {station:?}");
+        assert_eq!(error.text, said);
+    }
+    // The source is judged first, and the station before limits and epoch.
+    let error =
+        Client::refused(address, &Hello::new(8).station("kiruna").token("of svalbard"), code::FORBIDDEN);
+    assert_eq!(error.text, "this token may not speak for source 8");
+    let (mut client, _) = Client::open(address, &Hello::new(7).station("svalbard").token("of svalbard"));
+    client.deliver(ROUTINE, 0, b"allowed");
+    drop(client);
+    bench.finish();
+}
+
+#[test]
 fn the_checks_come_in_the_order_of_the_page() {
     let config = format!("{TOKENS}\n[ingest]\nmax_streams = 2");
     let bench = Bench::with_healthy(&config, &Hello::new(HEALTHY).token("the token of all"));

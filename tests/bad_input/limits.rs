@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use crate::bench::{Bench, HEALTHY, OFFENDER};
-use crate::support::{Client, EMERGENCY, Hello, ROUTINE, Received, Server, code};
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code};
 
 /// A connection from another address of this host.
 fn connect_from(from: [u8; 4], to: SocketAddr) -> Client {
@@ -80,6 +80,46 @@ fn one_stream_too_many_is_limit_and_the_known_ones_go_on() {
     client.deliver(ROUTINE, 1, b"known");
     drop(client);
     bench.finish();
+}
+
+/// One client invents stations until it is refused; another satellite finds its place, also after a restart.
+#[test]
+fn whoever_has_the_token_of_one_source_takes_no_place_of_another() {
+    const CONFIG: &str = "
+        [[ingest.tokens]]
+        token = \"of 7\"
+        sources = [7]
+        [[ingest.tokens]]
+        token = \"of all\"
+        [ingest]
+        max_streams = 6
+        max_streams_per_source = 4";
+    let mut daemon = Daemon::start(CONFIG);
+    for round in 0..2 {
+        let mut refused = 0;
+        for name in 0..8 {
+            let hello = Hello::new(7).station(&format!("invented {round}-{name}")).token("of 7");
+            let mut client = Client::connect(daemon.address());
+            client.send(&hello.bytes());
+            match client.next() {
+                Server::Welcome(_) => {
+                    client.expect_first_acks();
+                    client.deliver(ROUTINE, 0, b"to stay");
+                }
+                Server::Error(error) => {
+                    assert_eq!(error.code, code::LIMIT, "{error:?}");
+                    assert!(error.text.contains("ingest.max_streams_per_source = 4 is reached"), "{error:?}");
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(refused, if round == 0 { 4 } else { 8 });
+        let (mut other, _) = Client::open(daemon.address(), &Hello::new(100 + round).token("of all"));
+        other.deliver(ROUTINE, 0, b"a new satellite");
+        drop(other);
+        daemon = daemon.kill_and_restart();
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Held {
         let address = listener.local_addr().unwrap();
         let (sources, counters, books) =
             (Sources::new(), Arc::new(Counters::default()), Arc::new(Books::default()));
-        let table = Arc::new(StreamTable::new(config.max_streams));
+        let table = Arc::new(StreamTable::new(config.stream_limits()));
         let (seen_tx, seen_rx) = mpsc::unbounded_channel();
         let go = Arc::new(Semaphore::new(0));
         let output =

@@ -7,7 +7,7 @@ use crate::config::Secret;
 use crate::config::tests::config;
 
 /// A value other than the default for each key, and whether it is in force at once.
-const OTHERS: [(&str, &str, bool); 34] = [
+const OTHERS: [(&str, &str, bool); 35] = [
     ("data_dir", "data_dir = \"elsewhere\"", false),
     ("log.level", "log.level = \"debug\"", true),
     ("log.format", "log.format = \"json\"", false),
@@ -21,6 +21,7 @@ const OTHERS: [(&str, &str, bool); 34] = [
     ("ingest.emergency_window", "ingest.emergency_window = \"128 KiB\"", true),
     ("ingest.memory_limit", "ingest.memory_limit = \"1 GiB\"", true),
     ("ingest.max_streams", "ingest.max_streams = 3", true),
+    ("ingest.max_streams_per_source", "ingest.max_streams_per_source = 3", true),
     ("ingest.max_takeovers_per_minute", "ingest.max_takeovers_per_minute = 3", true),
     ("ingest.tokens", "[[ingest.tokens]]\ntoken = \"hunter2\"", true),
     ("pipeline.processor_capacity", "pipeline.processor_capacity = 3", false),
@@ -137,6 +138,11 @@ fn credentials_are_counted_and_never_shown() {
         assert_eq!(change.changed[0].to_string(), format!("ingest.tokens ({said})"));
         assert!(!format!("{change:?}").contains("hunter"), "{change:?}");
     }
+    let at = |station: &str| {
+        config(&format!("[[ingest.tokens]]\ntoken = \"hunter-a\"\nstations = [\"{station}\"]"))
+    };
+    let moved = change(&at("svalbard"), &at("kiruna"));
+    assert_eq!(moved.changed[0].to_string(), "ingest.tokens (1 with other stations)");
     let change = change(&config("http.token = \"hunter2\""), &config("http.token = \"hunter3\""));
     assert_eq!(change.changed[0].to_string(), "http.token (another)");
     assert_eq!(change.config.http.token, Secret::new("hunter3").ok());

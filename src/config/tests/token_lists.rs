@@ -1,6 +1,7 @@
 //! Credentials: where they come from and that they never show.
 
 use super::*;
+use crate::frame::Station;
 
 /// A file with `content` and `mode` in `dir`.
 fn token_file(dir: &TempDir, name: &str, content: &[u8], mode: u32) -> PathBuf {
@@ -19,6 +20,32 @@ fn tokens_come_with_their_sources() {
     assert!(a.token.matches(b"a") && b.token.matches(b"b"));
     assert!(a.allows(7) && a.allows(u32::MAX) && !a.allows(8));
     assert!(b.allows(8), "an empty list means all");
+}
+
+#[test]
+fn tokens_of_sources_come_with_their_stations() {
+    let text = "[[ingest.tokens]]\ntoken = \"a\"\nstations = [\"svalbard\", \"\"]";
+    let ours = config(text);
+    let names: Vec<_> = ours.ingest.tokens[0].stations.iter().map(Station::as_str).collect();
+    assert_eq!(names, ["", "svalbard"]);
+    assert!(ours.to_toml().contains("stations = [\"\", \"svalbard\"]"), "{}", ours.to_toml());
+    let any = config("[[ingest.tokens]]\ntoken = \"a\"\n[[feed.tokens]]\ntoken = \"b\"").to_toml();
+    assert_eq!(any.matches("stations = []").count(), 1, "subscribers have none: {any}");
+    for (wrong, expected) in [
+        ("[\"a\", \"b\", \"a\"]", "station \"a\" stands there twice: name each once".to_owned()),
+        ("[\"a\\tb\"]", "station name \"a\\tb\" contains a control character".to_owned()),
+        (&format!("[\"{}\"]", "x".repeat(65)), "station name of 65 bytes, at most 64 are allowed".to_owned()),
+        ("\"a\"", "expected a list of station names such as [\"svalbard\"]; empty for any".to_owned()),
+        ("[1]", "expected a list of station names such as [\"svalbard\"]; empty for any".to_owned()),
+        (&format!("[{}]", "\"a\",".repeat(1025)), "1025 stations, at most 1024 are allowed".to_owned()),
+    ] {
+        let text = format!("[[ingest.tokens]]\ntoken = \"a\"\nstations = {wrong}");
+        assert_eq!(errors(&text), format!("c.toml:3:12: ingest.tokens[0].stations: {expected}"));
+    }
+    let feed = errors("[[feed.tokens]]\ntoken = \"a\"\nstations = [\"a\"]");
+    let expected =
+        "c.toml:3:1: feed.tokens[0].stations: unknown key (allowed here: token, token_file, sources)";
+    assert_eq!(feed, expected);
 }
 
 #[test]
@@ -113,7 +140,7 @@ fn what_is_wrong_in_a_table_is_named_without_values() {
         (
             "tokn = \"hunter2\"",
             "c.toml:2:1: ingest.tokens[0].tokn: unknown key, did you mean token? (allowed here: token, \
-             token_file, sources)",
+             token_file, sources, stations)",
         ),
         (
             "token = \" hunter2\"",
@@ -197,7 +224,8 @@ fn tokens_in_files_read_back() {
     let path = token_file(&dir, "t", b"hunter2", 0o600);
     let shown = path.display();
     let ours = config(&format!(
-        "http.token_file = \"{shown}\"\n[[ingest.tokens]]\ntoken_file = \"{shown}\"\nsources = [3, 1]"
+        "http.token_file = \"{shown}\"\n[[ingest.tokens]]\ntoken_file = \"{shown}\"\nsources = [3, 1]\n\
+         stations = [\"kiruna\", \"say \\\"svalbard\\\"\"]"
     ));
     assert_eq!(config(&ours.to_toml()), ours);
 }

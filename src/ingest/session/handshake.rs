@@ -50,7 +50,7 @@ impl Greeting<'_> {
     ) -> Result<Greeted, Ended> {
         let hello = self.await_hello(socket, input, mailbox).await?;
         // Those in force by now: a token that has been withdrawn since the connection came opens nothing.
-        self.context.terms().credentials.check(&hello.token, hello.stream.source_id)?;
+        self.context.terms().credentials.check(&hello.token, &hello.stream)?;
         let speaker = Speaker {
             session_id: self.session_id,
             session: mailbox.address(),

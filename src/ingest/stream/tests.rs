@@ -43,8 +43,12 @@ fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Ran
     lanes
 }
 
+fn limits(total: usize) -> StreamLimits {
+    StreamLimits { total, per_source: 2 }
+}
+
 fn table() -> StreamTable {
-    StreamTable::new(2)
+    StreamTable::new(limits(2))
 }
 
 #[test]
@@ -159,11 +163,39 @@ fn fewer_streams_from_now_on_leave_those_that_are_known() {
         let (origin, _) = stream.open(speaker, 5, 10, now).unwrap();
         stream.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
     }
-    table.set_streams_max(1);
+    table.set_limits(limits(1));
     assert!(table.named(&key(1), queue).is_ok() && table.named(&key(2), queue).is_ok());
     let error = table.named(&key(3), queue).unwrap_err();
     assert_eq!(error.code, ErrorCode::Limit);
-    assert!(error.text.contains("ingest.max_streams = 1 "), "{}", error.text);
-    table.set_streams_max(3);
+    assert!(error.text.contains("ingest.max_streams = 1 is reached"), "{}", error.text);
+    table.set_limits(limits(3));
     assert!(table.named(&key(3), queue).is_ok());
+}
+
+/// Opens the stream of `key` and has a frame of it accepted, or says why not.
+fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
+    let stream = table.named(key, queue)?;
+    let (speaker, _mailbox) = speaker(1);
+    let (origin, _) = stream.open(speaker, 5, 10, Instant::now())?;
+    stream.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
+    stream.release(1);
+    Ok(())
+}
+
+#[test]
+fn one_source_fills_its_own_share_alone() {
+    let at = |source_id, station| StreamKey { station: Station::new(station).unwrap(), ..key(source_id) };
+    let table = StreamTable::new(limits(100));
+    table.restore(at(1, "recovered"), 7, [1, 2], queue());
+    table.named(&at(1, "blank"), queue).unwrap();
+    used(&table, &at(1, "a")).expect("the blank one makes room");
+    let error = used(&table, &at(1, "b")).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Limit);
+    for part in ["b", "source 1 has 2 streams", "ingest.max_streams_per_source = 2 is reached", "forget"] {
+        assert!(error.text.contains(part), "{part}: {}", error.text);
+    }
+    assert_eq!(used(&table, &at(2, "b")), Ok(()), "another source has a share of its own");
+    assert!(used(&table, &at(1, "recovered")).is_err_and(|error| error.code == ErrorCode::Fenced));
+    table.set_limits(StreamLimits { total: 100, per_source: 3 });
+    assert_eq!(used(&table, &at(1, "b")), Ok(()));
 }
