@@ -30,12 +30,12 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::plain_file;
 use draft::Draft;
 
 pub use change::{Change, Changed, Misfit, Waiting};
@@ -218,7 +218,7 @@ impl Source {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = plain_file::open(path)?;
         let mode = file.metadata()?.permissions().mode();
         let mut text = String::new();
         file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;

@@ -31,7 +31,8 @@
 //! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
 //! line, [`archive::cli`] what it has for archives. [`observe`] is everything there is to see of a running daemon, [`http`]
 //! how it is told: health, metrics, an API with events, the dashboard. [`systemd`] is how a service manager and the daemon talk, its watchdog
-//! over the [`pulse`] of each stage. The other side of the wire: `client` is who sends frames, [`sim`] a
+//! over the [`pulse`] of each stage. `plain_file` opens what is named
+//! to the daemon. The other side of the wire: `client` is who sends frames, [`sim`] a
 //! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`top`] shows a
 //! running daemon over [`http`]. [`demo`] is the RFC's scenario.
 //!
@@ -65,6 +66,7 @@ pub mod http;
 pub mod ingest;
 pub mod observe;
 pub mod pipeline;
+mod plain_file;
 pub mod pulse;
 pub mod replay;
 pub mod sim;

@@ -13,7 +13,7 @@ mod verify;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::dir::list_segments;
+use super::dir::{list_segments, refuse_beyond_offsets};
 use super::export::ExportError;
 use super::{DiskStorage, ReadError, StorageError};
 
@@ -117,7 +117,11 @@ pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
     }
     let inner = dir.join("archive");
     for candidate in [dir, &inner] {
-        if candidate.is_dir() && !list_segments(&DiskStorage, candidate)?.is_empty() {
+        if !candidate.is_dir() {
+            continue;
+        }
+        refuse_beyond_offsets(&DiskStorage, candidate)?;
+        if !list_segments(&DiskStorage, candidate)?.is_empty() {
             return Ok(candidate.to_owned());
         }
     }

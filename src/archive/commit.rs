@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::format::{BlockEncoder, BlockKind};
+use super::dir::beyond_offsets;
+use super::format::{BlockEncoder, BlockKind, OFFSET_MAX};
 use super::gather::{Block, Gather, Next};
 use super::positions::PositionTable;
 use super::reset::Request;
@@ -220,6 +221,10 @@ impl Log {
     fn write(&mut self, block: &mut BlockEncoder) -> Result<bool, StorageError> {
         let bytes = block.len();
         let offset = self.next_offset;
+        // Without this an offset beyond would wrap, and frames of a later commit would pass for older ones.
+        if offset > OFFSET_MAX - block.frame_count() {
+            return Err(beyond_offsets(&self.space.current.path));
+        }
         if !self.space.make_room(bytes, &self.table, offset)? {
             return Ok(false);
         }

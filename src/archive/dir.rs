@@ -1,10 +1,12 @@
 //! The archive's directory: names, listing, and what is kept of torn tails.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::format::OFFSET_MAX;
 use super::scan::Scanner;
 use super::storage::{Access, Context, Storage, StorageError, StorageFile, write_all_at};
 
@@ -28,9 +30,43 @@ fn base_of(name: &str) -> Option<u64> {
 }
 
 fn base_before(name: &str, ending: &str) -> Option<u64> {
+    digits_before(name, ending)?.parse().ok().filter(|base| *base <= OFFSET_MAX)
+}
+
+fn digits_before<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     let digits = name.strip_suffix(ending)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok())?
+    plain.then_some(digits)
+}
+
+/// Whether `name` is that of a segment at an offset that no frame can have.
+fn is_beyond_offsets(name: &str) -> bool {
+    digits_before(name, ".seg").is_some() && base_of(name).is_none()
+}
+
+/// Refuses a directory with a segment at an offset that no frame can have: nobody knows what else is wrong there.
+///
+/// # Errors
+/// [`StorageError`] with the file and the way out.
+pub(super) fn refuse_beyond_offsets(storage: &dyn Storage, dir: &Path) -> Result<(), StorageError> {
+    let names = storage.list(dir).context("list", dir)?;
+    match names.iter().find(|name| is_beyond_offsets(name)) {
+        None => Ok(()),
+        Some(name) => Err(beyond_offsets(&dir.join(name))),
+    }
+}
+
+/// The error of a file with offsets that no frame can have.
+pub(super) fn beyond_offsets(path: &Path) -> StorageError {
+    let text = format!(
+        "it would hold offsets beyond {OFFSET_MAX}, which no archive reaches, so it cannot belong to this one; move \
+         the file to another directory and try again"
+    );
+    StorageError {
+        op: "use",
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, text),
+    }
 }
 
 /// The bases of the segments in `dir`, ascending.

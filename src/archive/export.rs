@@ -49,6 +49,7 @@ use serde::{Deserialize, Serialize};
 use super::dir::{list_segments, segment_name};
 use super::scan::{Head, Scanner, Step};
 use super::{DiskStorage, Filter};
+use crate::plain_file;
 use file::{Draft, OutDir};
 use manifest::Manifest;
 use pace::Pace;
@@ -179,8 +180,8 @@ impl Exporter {
     /// Whether the sealed segment that begins at `base` was exported to where this exporter exports.
     #[must_use]
     pub fn is_exported(&self, base: u64) -> bool {
-        let mark = fs::read(self.config.dir.join(mark_name(base)));
-        mark.is_ok_and(|mark| serde_json::from_slice(&mark).is_ok_and(|mark: Mark| mark == self.mark()))
+        let mark = plain_file::open(&self.config.dir.join(mark_name(base)));
+        mark.is_ok_and(|mark| serde_json::from_reader(mark).is_ok_and(|mark: Mark| mark == self.mark()))
     }
 
     /// Exports the sealed segment with the offsets `base..end` and then marks it as exported.

@@ -126,6 +126,8 @@ pub(super) const SEGMENT_HEADER_BYTES: u64 = 64;
 pub(super) const BLOCK_HEADER_BYTES: u64 = 64;
 /// Blocks start at multiples of this.
 pub(super) const ALIGNMENT: u64 = 8;
+/// No frame has this offset or a higher one: JSON numbers are exact up to here, and sums of offsets cannot overflow.
+pub(super) const OFFSET_MAX: u64 = 1 << 53;
 /// Largest body a reader takes; a limit on memory, far above what is written.
 pub(super) const BODY_BYTES_MAX: u64 = 32 << 20;
 

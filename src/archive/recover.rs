@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::OpenError;
 use super::config::Config;
-use super::dir::Dir;
+use super::dir::{Dir, refuse_beyond_offsets};
 use super::format::{BlockKind, HoleRecord};
 use super::positions::{PositionTable, StreamPosition};
 use super::scan::{Scanner, Step};
@@ -89,6 +89,7 @@ pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError
     dir.remove(&dir.recovery())?;
     // A process killed between a rename and its sync leaves a name that is visible and not durable.
     dir.sync()?;
+    refuse_beyond_offsets(&*dir.storage, &dir.path)?;
     let mut bases = dir.segments()?;
     let mut recovered = loop {
         let aside = unreadable::latest(dir)?;

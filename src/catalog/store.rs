@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::watch;
 
 use super::{Catalog, CatalogError, ParseError, TEXT_BYTES_MAX};
+use crate::plain_file;
 
 /// Name of what is kept, in the data directory.
 const KEPT_NAME: &str = "catalog.tle";
@@ -211,7 +212,7 @@ fn in_file(path: PathBuf, error: ParseError) -> CatalogError {
 }
 
 fn read(path: &Path) -> io::Result<(Bytes, u64)> {
-    let file = File::open(path)?;
+    let file = plain_file::open(path)?;
     let changed_at = unix_ms(file.metadata()?.modified()?);
     let mut text = Vec::new();
     // One more than is taken, so that too much is seen as such.

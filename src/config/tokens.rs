@@ -1,7 +1,6 @@
 //! The lists of credentials, `[[ingest.tokens]]` and `[[feed.tokens]]`, and the files they may lie in.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use super::sections::Token;
 use super::setting::{Optional, Raw, Setting as _};
 use super::suggest::similar;
 use crate::frame::Station;
+use crate::plain_file;
 
 /// Most credentials in a list. Each is compared with what a client shows.
 const TOKENS_MAX: usize = 1_024;
@@ -257,23 +257,19 @@ impl From<io::Error> for FileError {
 }
 
 /// The credential in `path`, blanks at its ends removed, and the mode of the file.
-///
-/// Only plain files: opening a pipe could wait for ever.
 fn read_file(path: &Path) -> Result<(Secret, u32), FileError> {
     /// Room for blanks around the longest credential.
     const BYTES_MAX: u64 = 2 * Secret::BYTES_MAX as u64;
 
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file").into());
-    }
+    let file = plain_file::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
     let mut bytes = Vec::new();
-    let read = File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let read = file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if read as u64 > BYTES_MAX {
         let why = format!("has more than {BYTES_MAX} bytes");
         return Err(FileError::Content(why));
     }
     let text = String::from_utf8(bytes).map_err(|_| FileError::Content("is no UTF-8 text".to_owned()))?;
     let secret = Secret::new(text.trim()).map_err(|why| FileError::Content(why.to_string()))?;
-    Ok((secret, metadata.permissions().mode()))
+    Ok((secret, mode))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::ExportError;
+use crate::plain_file;
 
 /// Bytes written between two syncs. What waits for the disk stays small, so that a sync of the archive beside it does
 /// not wait for all of it.
@@ -32,7 +33,8 @@ impl Draft {
     /// Begins the file `name` in `dir`, which exists.
     pub(super) fn create(dir: &Path, name: &str, need: u64) -> Result<Self, ExportError> {
         let (tmp, path) = (dir.join(tmp_name(name)), dir.join(name));
-        let file = File::create(&tmp).map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
+        let file = plain_file::open_with(File::options().write(true).create(true).truncate(true), &tmp)
+            .map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
         let dir = dir.to_owned();
         Ok(Self { file, dir, tmp, path, need, written: 0, synced: 0, committed: false })
     }

@@ -1,7 +1,7 @@
 //! `_export.json`: what the directory of an export holds, so that nothing else is mixed into it.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ExportError;
 use super::{ExportFormat, file};
 use crate::archive::Filter;
+use crate::plain_file;
 
 /// Its name. The underscore keeps readers of data sets from taking it for data.
 pub(super) const NAME: &str = "_export.json";
@@ -116,6 +117,9 @@ fn read(path: &Path) -> Result<Found, ExportError> {
         Ok(metadata) if metadata.len() > BYTES_MAX => return Ok(Found::Unreadable),
         _ => {}
     }
-    let text = fs::read(path).map_err(|error| ExportError::of_file("read", path, 0, error))?;
+    let mut text = Vec::new();
+    plain_file::open(path)
+        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut text))
+        .map_err(|error| ExportError::of_file("read", path, 0, error))?;
     Ok(serde_json::from_slice(&text).map_or(Found::Unreadable, |found| Found::Manifest(Box::new(found))))
 }

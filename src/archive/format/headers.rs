@@ -1,7 +1,7 @@
 //! The headers of segments and blocks.
 
 use super::bytes::Cursor;
-use super::{ALIGNMENT, BLOCK_HEADER_BYTES, BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, VERSION};
+use super::{ALIGNMENT, BLOCK_HEADER_BYTES, BODY_BYTES_MAX, OFFSET_MAX, SEGMENT_HEADER_BYTES, VERSION};
 
 const SEGMENT_MAGIC: &[u8; 8] = b"TMASEGMT";
 const BLOCK_MAGIC: &[u8; 4] = b"TMAB";
@@ -54,6 +54,7 @@ impl SegmentHeader {
             Some((version, header))
         };
         match fields() {
+            Some((VERSION, header)) if header.base_offset > OFFSET_MAX => Err(HeaderError::Damaged),
             Some((VERSION, header)) => Ok(header),
             Some((version, _)) => Err(HeaderError::Version(version)),
             None => Err(HeaderError::Damaged),
@@ -139,7 +140,8 @@ impl BlockHeader {
             && segment_id.is_none_or(|id| id == header.segment_id)
             && u64::from(header.body_len).is_multiple_of(ALIGNMENT)
             && u64::from(header.body_len) <= BODY_BYTES_MAX
-            && header.first_offset.checked_add(u64::from(header.frame_count)).is_some();
+            && header.synced_offset <= OFFSET_MAX
+            && header.first_offset <= OFFSET_MAX - u64::from(header.frame_count);
         sound.then_some(header).ok_or(HeaderError::Damaged)
     }
 

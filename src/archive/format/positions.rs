@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::bytes::Cursor;
 use super::frames::{OriginHeader, push_origin};
 use super::{
-    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, ORIGIN_HEADER_BYTES, POSITIONS_PREFIX_BYTES,
-    aligned,
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, OFFSET_MAX, ORIGIN_HEADER_BYTES,
+    POSITIONS_PREFIX_BYTES, aligned,
 };
 use crate::archive::StreamPosition;
 use crate::frame::{Station, StreamKey};
@@ -106,12 +106,13 @@ impl HoleRecord {
 
     pub(in crate::archive) fn decode(body: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(body);
-        Some(Self {
+        let record = Self {
             from_offset: cursor.u64()?,
             to_offset: cursor.u64()?,
             base_offset: cursor.u64()?,
             position: cursor.u64()?,
             bytes: cursor.u64()?,
-        })
+        };
+        (record.from_offset <= record.to_offset && record.to_offset <= OFFSET_MAX).then_some(record)
     }
 }

@@ -11,8 +11,8 @@ use super::full;
 use super::survey::Survey;
 use crate::archive::OpenError;
 use crate::archive::config::Config;
-use crate::archive::dir::Dir;
-use crate::archive::format::{FRAME_HEADER_BYTES, HoleRecord};
+use crate::archive::dir::{Dir, beyond_offsets};
+use crate::archive::format::{FRAME_HEADER_BYTES, HoleRecord, OFFSET_MAX};
 use crate::archive::scan::{Head, Scanner};
 use crate::archive::storage::{Access, Context, StorageError};
 
@@ -57,6 +57,7 @@ pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(
     let bytes = file.size().context("measure", &survey.path)?;
     // It may have been longer than it is now.
     let bound = offset_bound(survey.base, bytes.max(config.segment_bytes));
+    let bound = bound.ok_or_else(|| beyond_offsets(&survey.path))?;
     let aside = SetAside::new(dir, survey.base, bound);
     let lost = dir.lost();
     full(dir, dir.storage.create_dir(&lost).context("create", &lost))?;
@@ -72,9 +73,10 @@ pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(
     Ok(())
 }
 
-/// No frame in a segment of `bytes` at `base` can have this offset or a higher one.
-pub(in crate::archive) fn offset_bound(base: u64, bytes: u64) -> u64 {
-    base.saturating_add(bytes / FRAME_HEADER_BYTES as u64).saturating_add(1)
+/// No frame in a segment of `bytes` at `base` can have this offset or a higher one; `None` beyond all offsets.
+pub(in crate::archive) fn offset_bound(base: u64, bytes: u64) -> Option<u64> {
+    let bound = base.checked_add(bytes / FRAME_HEADER_BYTES as u64)?.checked_add(1)?;
+    (bound <= OFFSET_MAX).then_some(bound)
 }
 
 /// The segment set aside last.
@@ -86,7 +88,10 @@ pub(super) fn latest(dir: &Dir) -> Result<Option<SetAside>, StorageError> {
     };
     let set_aside = names.iter().filter_map(|name| SetAside::parse(dir, name));
     let latest = set_aside.max_by_key(|aside| aside.bound);
-    if latest.is_some() {
+    if let Some(latest) = &latest {
+        if latest.bound > OFFSET_MAX || latest.base > latest.bound {
+            return Err(beyond_offsets(&latest.path));
+        }
         // The start that renamed it may have been killed before it could sync.
         dir.storage.sync_dir(&lost).context("sync", &lost)?;
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
 use super::{Access, Storage, StorageFile};
+use crate::plain_file;
 
 /// Files of this host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +57,7 @@ impl Storage for DiskStorage {
             Access::ReadWrite => _ = options.write(true),
             Access::Create => _ = options.write(true).create(true).truncate(true),
         }
-        Ok(Box::new(DiskFile(options.open(path)?)))
+        Ok(Box::new(DiskFile(plain_file::open_with(&mut options, path)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

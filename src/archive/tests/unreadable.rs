@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
-use crate::archive::{Commit, Filter, Item, open};
+use crate::archive::{Commit, Filter, Item, OpenError, Storage as _, open};
 use crate::frame::{Frame, FramePriority};
 
 const COMMIT_FRAMES: u64 = 40;
@@ -150,4 +150,33 @@ async fn a_segment_that_the_disk_cannot_read_now_is_not_set_aside() {
     storage.set_hook(|op, _| (op == Op::Read).then(|| std::io::Error::other("input/output error")));
     assert!(open(config(), storage.clone(), |_: &Commit<'_>| {}).is_err());
     assert_eq!(storage.paths(), before);
+}
+
+#[tokio::test]
+async fn a_file_at_an_offset_that_no_frame_can_have_is_refused_by_name() {
+    for name in [
+        "18446744073709551615.seg",
+        "99999999999999999999.seg",
+        "00009007199254740993.seg",
+        // Its name is possible, the offsets behind it are not.
+        "00009007199254740991.seg",
+        "lost/00000000000000000080-18446744073709551615.damaged",
+    ] {
+        let (storage, acknowledged) = archive(1).await;
+        let path = dir().join(name);
+        storage.put(&path, Vec::new());
+        let error = refused(&storage).to_string();
+        assert!(error.contains(name) && error.contains("move the file to another directory"), "{error}");
+        assert_eq!(storage.content(&path), b"", "it was touched");
+
+        storage.unlink(&path).unwrap();
+        let running = start(&storage);
+        assert_eq!(running.recovery.next_offset, acknowledged);
+        running.finish().await;
+    }
+}
+
+fn refused(storage: &MemStorage) -> OpenError {
+    let opened = open(config(), storage.clone(), |_: &Commit<'_>| {});
+    opened.map(|_| ()).expect_err("the archive was opened")
 }

@@ -116,7 +116,10 @@ fn a_token_file_that_holds_no_token_is_an_error_with_its_path() {
     let text = errors("[http]\ntoken_file = \"/nowhere/t\"");
     assert!(text.starts_with("c.toml:2:14: http.token_file: cannot read /nowhere/t: "), "{text}");
     let text = errors("[http]\ntoken_file = \"/dev/null\"");
-    assert!(text.ends_with("cannot read /dev/null: not a plain file"), "{text}");
+    assert!(
+        text.ends_with("cannot read /dev/null: it is a device, and only a regular file is taken here"),
+        "{text}"
+    );
 }
 
 #[test]

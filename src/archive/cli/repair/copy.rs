@@ -8,7 +8,7 @@ use super::super::CommandError;
 use super::source::{Source, sources};
 use super::{Lost, Report};
 use crate::archive::Config;
-use crate::archive::dir::Dir;
+use crate::archive::dir::{Dir, beyond_offsets};
 use crate::archive::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
 use crate::archive::positions::PositionTable;
 use crate::archive::recover::{PositionsCollector, apply_block, offset_bound, proof_behind};
@@ -151,7 +151,8 @@ impl Copier<'_> {
             Some(end) => end,
             None if seen.blocks > 0 => proven,
             // As recovery does: none of the offsets it may have held is given out again.
-            None => offset_bound(source.base, self.segment_bytes_max),
+            None => offset_bound(source.base, self.segment_bytes_max)
+                .ok_or_else(|| beyond_offsets(&source.path))?,
         };
         let is_lost = known > self.report.next_offset;
         self.lose(known, source, position..damage_end)?;

@@ -1,0 +1,122 @@
+//! Files that lie where an archive or a configuration should have others: refused by name, never waited for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::command::aggregator;
+use support::{Client, Daemon, Hello, LIMIT, ROUTINE};
+
+/// Runs `command`, which must end with `code` without being stopped, and returns its stdout and stderr.
+fn ends_with(code: i32, command: &mut Command) -> (String, String) {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id() as i32).unwrap();
+    let (ended_tx, ended) = mpsc::channel();
+    std::thread::spawn(move || ended_tx.send(child.wait_with_output()));
+    let output = ended.recv_timeout(LIMIT).unwrap_or_else(|_| {
+        kill_process(pid, Signal::KILL).unwrap();
+        panic!("{command:?} hangs")
+    });
+    let output = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "exit of {command:?}\nstdout: {out}\nstderr: {err}");
+    (out, err)
+}
+
+/// A stopped daemon with `frames` routine frames of source 7 in its archive.
+fn stopped(frames: u64) -> Daemon {
+    let mut daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+    for sequence in 0..frames {
+        client.deliver(ROUTINE, sequence, b"kept");
+    }
+    assert_eq!(client.bye([0, frames])[ROUTINE], frames);
+    daemon.stop();
+    daemon
+}
+
+/// The daemon on the directory of `daemon`, which has ended.
+fn again(daemon: &Daemon) -> Command {
+    let mut command = aggregator(["run", "--config"]);
+    command.arg(daemon.config_path()).current_dir(daemon.config_path().parent().unwrap());
+    command
+}
+
+fn fifo(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap();
+}
+
+#[test]
+fn a_segment_at_an_absurd_offset_is_refused_by_all_with_the_way_out() {
+    let daemon = stopped(3);
+    let stray = daemon.archive_dir().join("18446744073709551615.seg");
+    std::fs::write(&stray, "").unwrap();
+    let (_, err) = ends_with(1, &mut again(&daemon));
+    let named = |text: &str| {
+        assert!(text.contains(&stray.display().to_string()), "the file is not named: {text}");
+        assert!(text.contains("move the file to another directory"), "no way out: {text}");
+    };
+    named(&err);
+    for command in ["ls", "verify", "cat"] {
+        named(&ends_with(1, aggregator(["archive", command]).arg(daemon.archive_dir())).1);
+    }
+    std::fs::remove_file(&stray).unwrap();
+    let mut daemon = daemon.restart();
+    let (client, welcome) = Client::open(daemon.address(), &Hello::new(7));
+    assert_eq!(welcome.next[ROUTINE], 3, "the frames acknowledged before");
+    drop(client);
+    daemon.stop();
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_segment_is_refused_by_name() {
+    let daemon = stopped(1);
+    for name in ["00000000000000000005.seg", "reserve"] {
+        let stray = daemon.archive_dir().join(name);
+        drop(std::fs::remove_file(&stray));
+        fifo(&stray);
+        let (_, err) = ends_with(1, &mut again(&daemon));
+        assert!(err.contains(&stray.display().to_string()) && err.contains("a named pipe"), "{err}");
+        std::fs::remove_file(&stray).unwrap();
+    }
+    let mut daemon = daemon.restart();
+    daemon.stop();
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_that_the_configuration_names_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    fifo(&pipe);
+    let config = dir.path().join("aggregator.toml");
+    let settings = [
+        // The start reads the catalog later than the configuration, so that this is no bad usage.
+        (format!("catalog.file = {pipe:?}"), 1),
+        (format!("ingest.tokens = [{{ token_file = {pipe:?} }}]"), 2),
+        (format!("feed.tokens = [{{ token_file = {pipe:?} }}]"), 2),
+        (format!("http.token_file = {pipe:?}"), 2),
+    ];
+    for (setting, code) in settings {
+        let listen =
+            ["ingest", "feed", "http"].map(|part| format!("{part}.listen = \"127.0.0.1:0\"\n")).concat();
+        let text = format!("data_dir = {:?}\n{listen}{setting}", dir.path().join("data"));
+        std::fs::write(&config, text).unwrap();
+        for (command, code) in [("check", 2), ("run", code)] {
+            let (_, err) = ends_with(code, aggregator([command, "--config"]).arg(&config));
+            assert!(
+                err.contains(&pipe.display().to_string()) && err.contains("a named pipe"),
+                "{setting}: {err}"
+            );
+        }
+    }
+    for command in ["check", "run"] {
+        let (_, err) = ends_with(2, aggregator([command, "--config"]).arg(&pipe));
+        assert!(err.contains(&pipe.display().to_string()) && err.contains("a named pipe"), "{err}");
+    }
+}
