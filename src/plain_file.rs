@@ -29,12 +29,22 @@ pub(crate) fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<Fi
     if kind.is_file() { Ok(file) } else { Err(not_regular(kind)) }
 }
 
-/// Names what lies at `path` where that is why it cannot be opened: a socket, or a pipe that nobody reads.
+/// Names what lies at `path` where that is why it cannot be opened: a socket, a pipe that nobody reads, a link to nothing.
 fn explain(path: &Path, error: io::Error) -> io::Error {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => not_regular(metadata.file_type()),
+        Err(_) if error.kind() == io::ErrorKind::NotFound => match std::fs::read_link(path) {
+            Ok(target) => dangling(&target),
+            Err(_) => error,
+        },
         _ => error,
     }
+}
+
+/// Of the same kind as a file that is not there at all.
+fn dangling(target: &Path) -> io::Error {
+    let text = format!("it is a symbolic link, and {} is not there; mount its disk", target.display());
+    io::Error::new(io::ErrorKind::NotFound, text)
 }
 
 fn not_regular(kind: std::fs::FileType) -> io::Error {
@@ -63,6 +73,12 @@ mod tests {
         assert_eq!(io::read_to_string(open(&path).unwrap()).unwrap(), "content");
         let missing = open(&dir.path().join("missing")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/file", &link).unwrap();
+        let dangling = open(&link).unwrap_err();
+        assert_eq!(dangling.kind(), io::ErrorKind::NotFound);
+        assert!(dangling.to_string().contains("/nowhere/file is not there"), "{dangling}");
 
         let fifo = dir.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();

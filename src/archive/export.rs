@@ -195,9 +195,11 @@ impl Exporter {
     /// anything is written where the segment might not fit: the space may be the archive's own.
     pub fn export_segment(&self, base: u64, end: u64) -> Result<Exported, ExportError> {
         let segment = self.config.dir.join(segment_name(base));
-        let Ok(bytes) = fs::metadata(&segment).map(|metadata| metadata.len()) else {
+        if is_gone(&segment) {
             return Err(ExportError::Gone { dir: self.config.dir.clone(), base });
-        };
+        }
+        let bytes = fs::metadata(&segment).map(|metadata| metadata.len());
+        let bytes = bytes.map_err(|error| ExportError::of_file("measure", &segment, 0, error))?;
         let (out, log_id) = self.open_out(&Filter::default())?;
         let (path, need) = (out.path().to_owned(), self.config.format.need(bytes));
         let free = error::free_bytes(&path);
@@ -266,13 +268,11 @@ impl Exporter {
         rows: &dyn Fn(u64),
     ) -> Result<Exported, ExportError> {
         let ExportConfig { dir, format, .. } = &self.config;
-        let bytes = fs::metadata(dir.join(segment_name(base))).map(|metadata| metadata.len());
-        let need = match bytes {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ExportError::Gone { dir: dir.clone(), base });
-            }
-            bytes => format.need(bytes.unwrap_or(0)),
-        };
+        let segment = dir.join(segment_name(base));
+        if is_gone(&segment) {
+            return Err(ExportError::Gone { dir: dir.clone(), base });
+        }
+        let need = format.need(fs::metadata(&segment).map_or(0, |metadata| metadata.len()));
         Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, pace, rows }.export(out)
     }
 
@@ -302,6 +302,11 @@ impl Exporter {
         json.and_then(|json| draft.write_all(&json)).map_err(|error| draft.error("write", error))?;
         draft.commit().map(|_| ())
     }
+}
+
+/// Whether retention has removed the segment. A link to a disk that is not mounted is there, and cannot be read.
+fn is_gone(segment: &Path) -> bool {
+    fs::symlink_metadata(segment).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// How far an export is.
@@ -337,7 +342,7 @@ fn log_id(dir: &Path) -> Result<Option<u64>, ExportError> {
 /// Offset behind the last whole block of the segment `path`.
 fn end_of(path: &Path, base: u64) -> Result<u64, ExportError> {
     let mut scanner = match Scanner::open(&DiskStorage, path) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(base),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound && is_gone(path) => return Ok(base),
         scanner => scanner?,
     };
     let mut end = base;

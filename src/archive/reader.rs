@@ -133,7 +133,9 @@ impl Reader {
                 // Retention took it since the directory was listed; the next is the oldest now.
                 Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
                     let bases = self.list()?;
-                    let Some(next) = bases.into_iter().find(|next| *next > base) else {
+                    let next = bases.iter().copied().find(|next| *next > base);
+                    // Retention removes a name for good, and the oldest first. Anything else keeps its frames from here.
+                    let Some(next) = next.filter(|_| bases[0] > base) else {
                         return Err(error.into());
                     };
                     self.expired(self.next_offset.max(base)..next);

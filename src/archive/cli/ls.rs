@@ -37,7 +37,12 @@ pub fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
     for (index, base) in bases.iter().enumerate() {
         let scanner = match Scanner::open(&DiskStorage, &dir.join(segment_name(*base))) {
             // Retention was quicker.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error)
+                if error.source.kind() == std::io::ErrorKind::NotFound
+                    && list_segments(&DiskStorage, &dir)?.first().is_some_and(|oldest| oldest > base) =>
+            {
+                continue;
+            }
             result => result?,
         };
         let created = created(&scanner)?;
