@@ -107,7 +107,7 @@ pub struct Durable {
 pub enum Status {
     /// As it should be.
     Ok,
-    /// Out of space: emergencies go on, routine waits. Passes by itself when there is space again.
+    /// Out of space or of files to open: emergencies go on, routine waits. Passes by itself when there is enough.
     Degraded {
         /// Names the directory, what is free, and the way out.
         reason: Arc<str>,
@@ -136,6 +136,8 @@ pub struct ArchiveStats {
     pub rotations: AtomicU64,
     /// Times a commit had to wait because even the reserve was used up.
     pub space_waits: AtomicU64,
+    /// Times that no file could be opened for want of files: by the commit thread, or by upkeep.
+    pub file_shortages: AtomicU64,
     /// Segments there are, the one being written included.
     pub segments: AtomicU64,
     /// Bytes of the segments and their side files, space allocated ahead included.
@@ -243,6 +245,7 @@ fn start(
         observer,
         log,
         shortage: None,
+        told_at: None,
     };
     committer.publish();
     let (ended_tx, ended_rx) = oneshot::channel();

@@ -69,7 +69,7 @@ fn a_segment_at_an_absurd_offset_is_refused_by_all_with_the_way_out() {
     std::fs::remove_file(&stray).unwrap();
     let mut daemon = daemon.restart();
     let (client, welcome) = Client::open(daemon.address(), &Hello::new(7));
-    assert_eq!(welcome.next[ROUTINE], 3, "the frames acknowledged before");
+    assert_eq!(welcome.resume_next[ROUTINE], 3, "the frames acknowledged before");
     drop(client);
     daemon.stop();
 }

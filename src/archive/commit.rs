@@ -20,7 +20,9 @@ use crate::frame::StreamKey;
 
 /// After this long without a commit the last one is attested.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
-/// How often a full disk is asked again.
+/// How often the log is told that no file can be opened, at most.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How often a full disk is asked again, and whether a file can be opened.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What others see of the thread.
@@ -55,6 +57,8 @@ pub(super) struct Committer<O> {
     pub(super) log: Log,
     /// As published.
     pub(super) shortage: Option<Shortage>,
+    /// When the log was last told of a shortage.
+    pub(super) told_at: Option<Instant>,
 }
 
 /// The log at its end.
@@ -168,15 +172,27 @@ impl<O: CommitObserver> Committer<O> {
         if shortage == self.shortage {
             return;
         }
-        self.shortage = shortage;
+        let before = std::mem::replace(&mut self.shortage, shortage);
+        // Files come and go by the connection: their lack may pass and return many times a second.
+        let is_told = self.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY);
         outlets.status.send_replace(match shortage {
             Some(shortage) => {
                 let reason = self.log.space.explain(shortage).into();
-                tracing::error!(%reason, "archive degraded");
+                let is_news = shortage != Shortage::Files || !is_told;
+                if shortage == Shortage::Files {
+                    outlets.stats.file_shortages.fetch_add(1, Relaxed);
+                }
+                if is_news {
+                    self.told_at = Some(Instant::now());
+                    tracing::error!(%reason, "archive degraded");
+                }
                 Status::Degraded { reason }
             }
             None => {
-                tracing::info!("the archive has space again");
+                match before {
+                    Some(Shortage::Files) => tracing::info!("the archive can open files again"),
+                    _ => tracing::info!("the archive has space again"),
+                }
                 Status::Ok
             }
         });

@@ -74,8 +74,10 @@ pub enum ResetError {
     /// Another reset is under way.
     #[error("another reset is under way; ask again")]
     Busy,
-    /// There is no space for a new segment.
-    #[error("the archive has no space for the segment that this begins; free space and ask again")]
+    /// There is no space for a new segment, or no file can be opened.
+    #[error(
+        "the archive has no space for the segment that this begins, or cannot open files; see its status and ask again"
+    )]
     NoSpace,
     /// The archive has failed or ended; nothing is written any more.
     #[error("the archive has failed: {0}")]

@@ -47,6 +47,8 @@ pub(super) enum Shortage {
     Growth,
     /// There is no reserve: the gate is closed.
     Reserve,
+    /// There is no reserve, since no file can be opened for it: the gate is closed.
+    Files,
 }
 
 /// The current segment and the reserve behind it.
@@ -64,6 +66,8 @@ pub(super) struct Space {
     estimating: bool,
     /// Whether the file system refused space when last asked.
     refused: bool,
+    /// Why no file could be opened when last tried, if that was for want of files.
+    no_files: Option<String>,
     /// Segments begun since the start.
     pub(super) rotations: u64,
 }
@@ -81,6 +85,7 @@ impl Space {
             link,
             estimating: false,
             refused: false,
+            no_files: None,
             rotations: 0,
         }
     }
@@ -94,9 +99,10 @@ impl Space {
 
     /// Whether routine has to wait, or soon will.
     pub(super) fn shortage(&self) -> Option<Shortage> {
-        let of = match self.reserve {
-            Some(_) => Shortage::Growth,
-            None => Shortage::Reserve,
+        let of = match (&self.reserve, &self.no_files) {
+            (Some(_), _) => Shortage::Growth,
+            (None, None) => Shortage::Reserve,
+            (None, Some(_)) => Shortage::Files,
         };
         self.refused.then_some(of)
     }
@@ -105,10 +111,17 @@ impl Space {
     pub(super) fn explain(&self, shortage: Shortage) -> String {
         let state = match shortage {
             Shortage::Growth => "the reserve is whole",
-            Shortage::Reserve => {
+            Shortage::Reserve | Shortage::Files => {
                 "the reserve is in use, routine frames wait at their senders and emergencies go on"
             }
         };
+        if let (Shortage::Files, Some(error)) = (shortage, &self.no_files) {
+            return format!(
+                "no file can be opened for the archive: {error}; {state}; close connections, or raise the limit \
+                 (LimitNOFILE in the systemd unit, fs.file-max where the whole host has too many), and writing goes on \
+                 by itself"
+            );
+        }
         let free = self.dir.free_bytes().unwrap_or(0);
         format!(
             "no space for the archive in {}: {free} bytes free, {} needed for a new reserve; {state}; free space \
@@ -126,7 +139,7 @@ impl Space {
 
     /// Restores the reserve and keeps the current segment ahead of what is written.
     pub(super) fn tend(&mut self, table: &PositionTable, offset: u64) -> Result<(), StorageError> {
-        self.refused = false;
+        (self.refused, self.no_files) = (false, None);
         self.refill()?;
         if self.current.room() >= self.limits.ahead_bytes || self.reserve.is_none() {
             return Ok(());
@@ -213,15 +226,12 @@ impl Space {
             return Ok(());
         }
         let path = self.dir.reserve();
-        let file = match adopt_reserve(&self.dir)? {
-            Some(file) => file,
-            None => match self.dir.open(&path, Access::Create) {
-                Err(error) if error.is_no_space() => {
-                    self.refused = true;
-                    return Ok(());
-                }
-                result => result?,
-            },
+        let file = match self.open_reserve() {
+            Err(error) if error.is_no_space() || self.is_no_files(&error) => {
+                self.refused = true;
+                return Ok(());
+            }
+            result => result?,
         };
         let result = file.allocate(0, self.reserve_bytes);
         let promised = self.current.room();
@@ -233,6 +243,22 @@ impl Space {
         drop(file);
         // A part of a reserve would only keep the space from the emergencies in hand.
         self.dir.remove(&self.dir.reserve())
+    }
+
+    fn open_reserve(&self) -> Result<Box<dyn StorageFile>, StorageError> {
+        match adopt_reserve(&self.dir)? {
+            Some(file) => Ok(file),
+            None => self.dir.open(&self.dir.reserve(), Access::Create),
+        }
+    }
+
+    /// Whether `error` says that no file can be opened now, which is noted.
+    fn is_no_files(&mut self, error: &StorageError) -> bool {
+        let is_no_files = error.is_no_files();
+        if is_no_files {
+            self.no_files = Some(error.to_string());
+        }
+        is_no_files
     }
 
     /// What the result of an allocation of `bytes` means, when `promised` bytes are promised already.
@@ -307,7 +333,10 @@ impl Space {
 
     /// Puts a segment with the positions of `table` in the place of the current one, which has no frames.
     fn replace(&mut self, table: &PositionTable) -> Result<bool, StorageError> {
-        let holes = self.holes()?;
+        let holes = match self.holes() {
+            Err(error) if error.is_no_files() => return Ok(false),
+            result => result?,
+        };
         let Some(next) = self.begin(table, self.current.base, &holes)? else {
             return Ok(false);
         };

@@ -8,6 +8,8 @@ use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 pub use disk::DiskStorage;
 
 /// A file system as the archive uses it. All methods block; whoever opens the archive calls them, then the commit thread
@@ -19,7 +21,8 @@ pub trait Storage: Send + Sync + 'static {
     /// As the file system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Locks `dir` against other processes until the returned guard is dropped.
+    /// Locks `dir` against other processes until the returned guard is dropped. [`Self::sync_dir`] of `dir` needs no
+    /// further file until then.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another holds it.
@@ -142,6 +145,13 @@ impl StorageError {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         is_no_space(&self.source)
+    }
+
+    /// Whether this process or this host has too many files open, which passes as well.
+    #[must_use]
+    pub fn is_no_files(&self) -> bool {
+        let code = self.source.raw_os_error();
+        [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
     }
 }
 

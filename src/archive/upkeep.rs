@@ -127,6 +127,10 @@ impl Upkeep {
                 PASS_EVERY.min(self.segments.retry_pause(now))
             }
             Err(error) => {
+                if error.is_no_files() {
+                    // It says nothing about the archive, and may pass with the next connection that ends.
+                    self.retry = Retry::default();
+                }
                 let pause = self.retry.failed(now);
                 self.note(&error, "nothing expires and no segment is indexed or exported", pause);
                 pause
@@ -202,6 +206,9 @@ impl Upkeep {
                 Err(error) => {
                     let consequence = step.consequence();
                     let now = self.clock.monotonic();
+                    if matches!(&error, StepError::Storage(error) if error.is_no_files()) {
+                        self.segments.none_failed(base);
+                    }
                     let pause = *pause.get_or_insert_with(|| self.segments.step_failed(base, now));
                     self.note_step(base, error, consequence, pause);
                 }
@@ -233,13 +240,16 @@ impl Upkeep {
     /// Logs and counts an error. A directory that cannot be synced is the end all the same.
     fn note(&self, error: &StorageError, consequence: &str, pause: Duration) {
         self.outlets.stats.upkeep_errors.fetch_add(1, Relaxed);
+        if error.is_no_files() {
+            self.outlets.stats.file_shortages.fetch_add(1, Relaxed);
+        }
         tracing::warn!(
             file = %error.path.display(),
             %error,
             retry_s = pause.as_secs(),
             "upkeep failed: {consequence}; it is tried again"
         );
-        if error.op == "sync" && error.path == self.dir.path {
+        if error.op == "sync" && error.path == self.dir.path && !error.is_no_files() {
             // The kernel tells of it once. Were it passed over here, the commit thread would never hear.
             let source = io::Error::new(error.source.kind(), error.source.to_string());
             self.link.fail(StorageError { op: error.op, path: error.path.clone(), source });

@@ -3,11 +3,43 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Config;
+use super::memory::HTTP_READERS;
+use crate::feed::READERS_MAX;
 
-/// Open files that do not grow with the limits: standard streams, the runtime, listeners, signals, the
-/// archive's lock, directory and open segments, token files while they are read, HTTP requests, and room
-/// for connections that are only told `busy`.
-pub const FILES_FIXED: u64 = 256;
+/// Connections of a listener that have not yet said who they are, and refused ones that are being closed.
+const UNAUTHENTICATED: u64 = 256 + 64;
+/// Listeners for sources and for subscribers.
+const LISTENERS: u64 = 2;
+/// Connections beyond the limits that are told why: of sources, and of subscribers.
+const REFUSED: u64 = 128 + 64;
+/// Accepted connections that wait for their registry: of sources, and of subscribers.
+const ACCEPTED: u64 = 1_024 + 256;
+/// Files of one reader of the archive: the segment, its index, the segment behind, and the directory while it is listed.
+const READER_FILES: u64 = 4;
+/// Upkeep: the segment, its index, the directory, and an export with a file for each column.
+const UPKEEP_FILES: u64 = 32;
+/// The archive's lock and directory, the segment being written, the reserve, and both while one becomes the other.
+const ARCHIVE_FILES: u64 = 8;
+/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the figures of the
+/// process, the catalog and the configuration while they are read or written.
+const PROCESS_FILES: u64 = 32;
+/// The sockets of `run --simulate`.
+const SIMULATED: u64 = 64;
+
+/// Open files that do not grow with the limits.
+pub const FILES_FIXED: u64 = LISTENERS * UNAUTHENTICATED
+    + REFUSED
+    + ACCEPTED
+    + HTTP_CONNECTIONS
+    + (FEED_READERS + HTTP_READERS as u64) * READER_FILES
+    + UPKEEP_FILES
+    + ARCHIVE_FILES
+    + PROCESS_FILES
+    + SIMULATED;
+/// HTTP connections at a time, event streams among them, and one that is only closed.
+const HTTP_CONNECTIONS: u64 = 512 + 1;
+/// Subscribers that read the archive at a time.
+const FEED_READERS: u64 = READERS_MAX as u64;
 
 /// Why the limits need more files than this process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,13 +71,12 @@ pub enum OpenFilesError {
 }
 
 impl Config {
-    /// Files the daemon may have open at a time: one per connection, two per subscriber (its socket
-    /// and the segment it is served from when it is behind), and [`FILES_FIXED`].
+    /// Files the daemon may have open at a time: one per connection, one per subscriber, and [`FILES_FIXED`].
     #[must_use]
     pub fn open_files_needed(&self) -> u64 {
         let connections = self.ingest.max_connections.get() as u64;
         let subscribers = self.feed.max_subscribers.get() as u64;
-        connections + 2 * subscribers + FILES_FIXED
+        connections.saturating_add(subscribers).saturating_add(FILES_FIXED)
     }
 }
 
@@ -110,12 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_parts_allow_themselves_is_counted() {
+        assert_eq!(HTTP_CONNECTIONS, crate::http::CONNECTIONS_MAX as u64 + 1);
+    }
+
+    #[test]
     fn connections_and_subscribers_are_counted() {
         let mut config = Config::default();
         let before = config.open_files_needed();
-        assert!(before <= 1024, "the usual soft limit suffices: {before}");
+        assert!(before <= 4096, "the usual hard limit suffices: {before}");
         config.ingest.max_connections = config.ingest.max_connections.saturating_add(5);
         config.feed.max_subscribers = config.feed.max_subscribers.saturating_add(3);
-        assert_eq!(config.open_files_needed(), before + 5 + 2 * 3);
+        assert_eq!(config.open_files_needed(), before + 5 + 3);
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -15,6 +15,9 @@ use crate::actor::{ActorHandle, Restart, supervise_task};
 const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
 /// Pause after an accept that failed for want of something, such as file descriptors.
 const BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often the log is told that accepting fails, at most.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Whoever takes accepted connections.
 pub trait Acceptor: Clone + Send + Sync + 'static {
@@ -48,6 +51,7 @@ async fn accept_until_shutdown(
 }
 
 async fn accept(name: &'static str, listener: &TcpListener, acceptor: &impl Acceptor) {
+    let mut told_at: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
@@ -57,7 +61,10 @@ async fn accept(name: &'static str, listener: &TcpListener, acceptor: &impl Acce
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "{name}: accepting a connection failed, trying again in {BACKOFF:?}");
+                if told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+                    told_at = Some(Instant::now());
+                    tracing::warn!(%error, "{name}: accepting a connection failed, trying again every {BACKOFF:?}");
+                }
                 tokio::time::sleep(BACKOFF).await;
             }
         }

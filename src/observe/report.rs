@@ -128,6 +128,8 @@ pub struct ArchiveReport {
     pub expired_frames: u64,
     /// Segments whose upkeep (index, export, removal) failed last time.
     pub upkeep_failing: u64,
+    /// Times since the start that a file of the archive could not be opened, since too many are open.
+    pub file_shortages: u64,
     /// Free on its disk.
     pub disk_free_bytes: u64,
     /// Size of its disk.
@@ -314,6 +316,7 @@ impl View {
             sync: rates.sync.into(),
             expired_frames: stats.expired_frames.load(Relaxed),
             upkeep_failing: stats.upkeep_failing.load(Relaxed),
+            file_shortages: stats.file_shortages.load(Relaxed),
             disk_free_bytes: rates.machine.disk_free_bytes,
             disk_bytes: rates.machine.disk_bytes,
         }

@@ -1,10 +1,14 @@
 //! Rates and quantiles: the counters, looked at once a second.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -198,7 +202,7 @@ fn machine(dir: &Path) -> Machine {
     let bytes = |blocks: fn(&rustix::fs::StatVfs) -> u64| {
         disk.as_ref().map_or(0, |disk| blocks(disk).saturating_mul(disk.f_frsize))
     };
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = own_status();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident_kib: Option<u64> =
         resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
@@ -206,7 +210,28 @@ fn machine(dir: &Path) -> Machine {
         disk_free_bytes: bytes(|disk| disk.f_bavail),
         disk_bytes: bytes(|disk| disk.f_blocks),
         memory_bytes: resident_kib.unwrap_or(0) * 1024,
-        open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
+        open_files: open_files(),
+    }
+}
+
+/// What the kernel says of this process. Its file stays open: with all files used up the memory must not read 0.
+fn own_status() -> String {
+    static STATUS: OnceLock<Option<File>> = OnceLock::new();
+    let mut text = vec![0; 8 << 10];
+    let file = STATUS.get_or_init(|| File::open("/proc/self/status").ok());
+    let read = file.as_ref().map_or(Ok(0), |file| file.read_at(&mut text, 0));
+    text.truncate(read.unwrap_or(0));
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn open_files() -> u64 {
+    match std::fs::read_dir("/proc/self/fd") {
+        Ok(files) => files.count() as u64,
+        // To look takes a file as well: all of them are in use.
+        Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            getrlimit(Resource::Nofile).current.unwrap_or(0)
+        }
+        Err(_) => 0,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The real file system.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
@@ -34,9 +36,10 @@ impl Storage for DiskStorage {
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        let guard = File::open(dir)?;
-        flock(&guard, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(guard))
+        let file = Arc::new(File::open(dir)?);
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        locked().insert(dir.to_owned(), Arc::clone(&file));
+        Ok(Box::new(Lock { dir: dir.to_owned(), file }))
     }
 
     fn identity(&self, dir: &Path) -> io::Result<(u64, u64)> {
@@ -69,12 +72,36 @@ impl Storage for DiskStorage {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        let kept = locked().get(dir).cloned();
+        kept.map_or_else(|| File::open(dir).map(Arc::new), Ok)?.sync_all()
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let found = statvfs(dir)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+/// The directories this process has locked. A sync of one of them must not fail for want of a file to open, since a
+/// failed sync is final.
+static LOCKED: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
+
+fn locked() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<File>>> {
+    LOCKED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Lock {
+    dir: PathBuf,
+    file: Arc<File>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut locked = locked();
+        // Another directory may lie at the same path by now, locked on its own.
+        if locked.get(&self.dir).is_some_and(|file| Arc::ptr_eq(file, &self.file)) {
+            locked.remove(&self.dir);
+        }
     }
 }
 

@@ -156,3 +156,53 @@ async fn a_directory_that_cannot_be_looked_up_is_not_opened() {
     storage.clear_hook();
     start(&storage).finish().await;
 }
+
+fn too_many_files() -> io::Error {
+    rustix::io::Errno::MFILE.into()
+}
+
+#[tokio::test]
+async fn a_lack_of_files_closes_the_gate_and_passes_wherever_it_strikes() {
+    for op in [Op::Open, Op::Create] {
+        for nth in 0..12 {
+            let run = run(op, nth, too_many_files).await;
+            assert_eq!(run.error, None, "{op:?} {nth}");
+            assert_eq!(run.announced, 60 * COMMIT_FRAMES, "{op:?} {nth}");
+            recovers(&run.storage, run.announced).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_files_emergencies_go_on_and_the_status_names_the_way_out() {
+    for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+        let storage = MemStorage::default();
+        let mut running = start_with(config(), storage.clone(), None);
+        let mut status = running.archive.status();
+        storage.set_hook(move |op, _| matches!(op, Op::Open | Op::Create).then(|| errno.into()));
+        let (origin, mut sent) = (origin(1, 1), 0);
+        // Over the end of the segment, into the reserve, and beyond where the next reserve is missing.
+        while storage.content(&storage.paths()[0]).len() < 3 * config().segment_bytes as usize {
+            let frames = (sent..sent + COMMIT_FRAMES)
+                .map(|index| frame(&origin, FramePriority::Emergency, index, 200));
+            running.commit(frames.collect()).await;
+            sent += COMMIT_FRAMES;
+            if storage.paths().iter().any(|path| storage.content(path).len() > 2 * 192 << 10) {
+                break;
+            }
+        }
+        let degraded =
+            status.wait_for(|status| matches!(status, Status::Degraded { .. })).await.unwrap().clone();
+        let Status::Degraded { reason } = degraded else { unreachable!() };
+        for part in ["no file can be opened", "too many", "emergencies go on", "LimitNOFILE", "by itself"] {
+            assert!(reason.to_lowercase().contains(&part.to_lowercase()), "{part} in {reason}");
+        }
+        assert_eq!(running.archive.stats().file_shortages.load(SeqCst), 1);
+
+        storage.clear_hook();
+        status.wait_for(|status| *status == Status::Ok).await.unwrap();
+        running.commit(vec![routine(&origin, 0)]).await;
+        running.finish().await;
+        assert_eq!(frames(&storage).len() as u64, sent + 1);
+    }
+}

@@ -1,0 +1,65 @@
+//! A daemon whose files are used up: emergencies go on, routine waits, and nothing is lost or ended over it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::net::TcpStream;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use support::{Client, Daemon, EMERGENCY, Hello, ROUTINE};
+
+/// A segment of the tests' defaults holds some hundreds of these.
+const PAYLOAD_BYTES: usize = 15_000;
+/// More than there are files for.
+const SILENT: usize = 64;
+
+fn open_files(daemon: &Daemon) -> u64 {
+    std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() as u64
+}
+
+fn segments(daemon: &Daemon) -> usize {
+    let names = std::fs::read_dir(daemon.archive_dir()).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.extension().is_some_and(|it| it == "seg")).count()
+}
+
+/// Sends one frame and waits until it is durable.
+fn deliver(client: &mut Client, lane: usize, next: &mut [u64; 2]) {
+    client.deliver(lane, next[lane], &vec![lane as u8 + 1; PAYLOAD_BYTES]);
+    next[lane] += 1;
+}
+
+#[test]
+fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
+    let mut daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let mut next = [0; 2];
+    deliver(&mut client, ROUTINE, &mut next);
+
+    // The limit of the running process is lowered, since it does not start with fewer files than it may need.
+    let limit = open_files(&daemon) + 4;
+    let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+    prlimit(Pid::from_raw(daemon.pid() as i32), Resource::Nofile, limit).unwrap();
+    let silent: Vec<_> = (0..SILENT).map(|_| TcpStream::connect(daemon.http()).unwrap()).collect();
+    daemon.wait_line("accepting a connection failed");
+
+    // Through the end of the segment, which makes the reserve the next one, and over where a new reserve is due.
+    while segments(&daemon) < 2 {
+        deliver(&mut client, EMERGENCY, &mut next);
+    }
+    let line = daemon.wait_line("archive degraded");
+    assert!(line.contains("no file can be opened") && line.contains("LimitNOFILE"), "{line}");
+    for _ in 0..20 {
+        deliver(&mut client, EMERGENCY, &mut next);
+    }
+    assert!(daemon.is_running());
+
+    drop(silent);
+    daemon.wait_line("the archive can open files again");
+    for _ in 0..20 {
+        deliver(&mut client, ROUTINE, &mut next);
+    }
+    assert_eq!(client.bye(next), next);
+    let books = daemon.stop();
+    assert_eq!(books.archived, next.iter().sum::<u64>());
+}
