@@ -138,6 +138,8 @@ pub struct ArchiveStats {
     pub space_waits: AtomicU64,
     /// Times that no file could be opened for want of files: by the commit thread, or by upkeep.
     pub file_shortages: AtomicU64,
+    /// Segments of another archive that lie set aside in `lost/`.
+    pub foreign_segments: AtomicU64,
     /// Segments there are, the one being written included.
     pub segments: AtomicU64,
     /// Bytes of the segments and their side files, space allocated ahead included.
@@ -217,7 +219,8 @@ fn open_with(
         let outlets = Arc::clone(&archive.outlets);
         let spare_bytes = config.spare_bytes();
         let (retention, steps) = (config.retention, upkeep::steps(config.export, spare_bytes, &link));
-        let parts = upkeep::Parts { dir, id, retention, clock, steps, link, outlets };
+        let log_id = report.log_id;
+        let parts = upkeep::Parts { dir, id, log_id, retention, clock, steps, link, outlets };
         archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
     }
     Ok((appender, archive, report))

@@ -5,6 +5,7 @@
 //! the way of a frame but the counts of [`latencies`] and the notes of [`emergencies`], once a commit.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,11 +90,27 @@ impl View {
         self.router.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// How the archive is, foreign segments included.
+    #[must_use]
+    pub fn archive_status(&self) -> archive::Status {
+        let status = self.archive_status.borrow().clone();
+        match self.archive_stats.foreign_segments.load(Relaxed) {
+            count @ 1.. if status == archive::Status::Ok => {
+                let reason = format!(
+                    "{count} segments of another archive were put into this one and set aside in its directory lost; see \
+                     the log, and take the files that end in .foreign away"
+                );
+                archive::Status::Degraded { reason: reason.into() }
+            }
+            _ => status,
+        }
+    }
+
     /// Why the daemon does not take in everything it is offered; empty when it does.
     #[must_use]
     pub fn unready(&self) -> Vec<String> {
         let draining = self.draining.borrow().then(|| "draining: no new connections are taken".to_owned());
-        let archive = match &*self.archive_status.borrow() {
+        let archive = match self.archive_status() {
             archive::Status::Ok => None,
             archive::Status::Degraded { reason } => Some(format!("archive degraded: {reason}")),
             archive::Status::Failed { error } => Some(format!("archive failed: {error}")),

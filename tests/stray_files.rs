@@ -4,13 +4,13 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::command::aggregator;
-use support::{Client, Daemon, Hello, LIMIT, ROUTINE};
+use support::{Client, Daemon, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code};
 
 /// Runs `command`, which must end with `code` without being stopped, and returns its stdout and stderr.
 fn ends_with(code: i32, command: &mut Command) -> (String, String) {
@@ -29,12 +29,16 @@ fn ends_with(code: i32, command: &mut Command) -> (String, String) {
     (out, err)
 }
 
+/// Three segments of the tests' defaults hold so many frames of this size.
+const MANY: u64 = 1_200;
+const PAYLOAD_BYTES: usize = 16_000;
+
 /// A stopped daemon with `frames` routine frames of source 7 in its archive.
 fn stopped(frames: u64) -> Daemon {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..frames {
-        client.deliver(ROUTINE, sequence, b"kept");
+        client.frame_within_credit(ROUTINE, sequence, &[sequence as u8; PAYLOAD_BYTES]);
     }
     assert_eq!(client.bye([0, frames])[ROUTINE], frames);
     daemon.stop();
@@ -46,6 +50,14 @@ fn again(daemon: &Daemon) -> Command {
     let mut command = aggregator(["run", "--config"]);
     command.arg(daemon.config_path()).current_dir(daemon.config_path().parent().unwrap());
     command
+}
+
+/// The segments of `daemon`, oldest first.
+fn segments(daemon: &Daemon) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(daemon.archive_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == "seg")).collect();
+    paths.sort();
+    paths
 }
 
 fn fifo(path: &Path) {
@@ -119,4 +131,73 @@ fn a_pipe_in_the_place_of_a_file_that_the_configuration_names_is_refused_by_name
         let (_, err) = ends_with(2, aggregator([command, "--config"]).arg(&pipe));
         assert!(err.contains(&pipe.display().to_string()) && err.contains("a named pipe"), "{err}");
     }
+}
+
+#[test]
+fn a_segment_of_another_archive_is_refused_as_the_newest_and_set_aside_in_the_middle() {
+    let (daemon, other) = (stopped(100), stopped(MANY));
+    let copied = segments(&other).pop().unwrap();
+    let stray = daemon.archive_dir().join(copied.file_name().unwrap());
+    std::fs::copy(&copied, &stray).unwrap();
+    let (_, err) = ends_with(1, &mut again(&daemon));
+    assert!(err.contains(&stray.display().to_string()) && err.contains("different archives"), "{err}");
+    assert!(err.contains("to another directory and start again"), "{err}");
+    for command in ["verify", "cat"] {
+        let (_, err) = ends_with(1, aggregator(["archive", command]).arg(daemon.archive_dir()));
+        assert!(
+            err.contains(&stray.display().to_string()) && err.contains("another archive"),
+            "{command}: {err}"
+        );
+    }
+    std::fs::remove_file(&stray).unwrap();
+    let mut daemon = daemon.restart();
+    let (client, welcome) = Client::open(daemon.address(), &Hello::new(7));
+    assert_eq!(welcome.resume_next[ROUTINE], 100, "what this archive holds");
+    drop(client);
+    daemon.stop();
+
+    let (daemon, other) = (stopped(MANY), other);
+    let [_, middle, .., _] = &segments(&daemon)[..] else { panic!("too few segments") };
+    std::fs::copy(&segments(&other)[1], middle).unwrap();
+    let mut daemon = daemon.restart();
+    let line = daemon.wait_line("a segment of another archive");
+    assert!(line.contains(&middle.display().to_string()) && line.contains(".foreign"), "{line}");
+    let metrics = support::http::get(daemon.http(), "/metrics").text();
+    assert!(metrics.contains("telemetry_aggregator_archive_foreign_segments 1"), "{metrics}");
+    let ready = support::http::get(daemon.http(), "/readyz");
+    assert!(ready.status == 503 && ready.text().contains("another archive"), "{}", ready.text());
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
+}
+
+#[test]
+fn a_segment_on_a_disk_that_is_not_mounted_has_not_expired() {
+    let daemon = stopped(MANY);
+    let (away, link) = (daemon.config_path().with_file_name("away.seg"), segments(&daemon)[0].clone());
+    std::fs::rename(&link, &away).unwrap();
+    std::os::unix::fs::symlink("/nowhere/away.seg", &link).unwrap();
+    let named = |text: &str| {
+        assert!(text.contains(&link.display().to_string()) && text.contains("/nowhere/away.seg"), "{text}");
+    };
+    for command in ["ls", "verify", "cat"] {
+        named(&ends_with(1, aggregator(["archive", command]).arg(daemon.archive_dir())).1);
+    }
+    let out = daemon.config_path().with_file_name("out");
+    named(&ends_with(1, aggregator(["archive", "export"]).arg(daemon.archive_dir()).arg("--out").arg(out)).1);
+
+    let mut daemon = daemon.restart();
+    let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
+    let (frames, _) = subscriber.frames_to_error(code::STORAGE_FAILED);
+    assert!(frames.is_empty(), "frames behind those that are away: {}", frames.len());
+    let answer = support::http::get(daemon.http(), "/api/v1/frames?from=0");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    named(&answer.text());
+
+    // The disk is back, and the subscriber comes again.
+    std::fs::remove_file(&link).unwrap();
+    std::fs::rename(&away, &link).unwrap();
+    let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
+    assert_eq!(subscriber.expect_frames(MANY as usize).len() as u64, MANY);
+    drop(subscriber);
+    daemon.stop();
 }

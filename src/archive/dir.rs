@@ -86,6 +86,8 @@ pub(super) struct Listing {
     pub(super) segments: BTreeSet<u64>,
     /// Base and ending of the side files.
     pub(super) side_files: Vec<(u64, &'static str)>,
+    /// Names of segments at offsets that no frame can have.
+    pub(super) beyond_offsets: Vec<String>,
 }
 
 /// The archive's directory and the storage it is on.
@@ -130,6 +132,7 @@ impl Dir {
         Ok(Listing {
             segments: names.iter().filter_map(|name| base_of(name)).collect(),
             side_files: names.iter().filter_map(side_file).collect(),
+            beyond_offsets: names.iter().filter(|name| is_beyond_offsets(name)).cloned().collect(),
         })
     }
 

@@ -35,6 +35,23 @@ pub enum OpenError {
         /// The offset its header has.
         found: u64,
     },
+    /// Segments of two archives in one directory.
+    #[error(
+        "segments {path} and {other} belong to different archives (log {log_id:016x} and {other_log_id:016x}): move the \
+         one that was put here, with all that came with it, to another directory and start again; until then nothing \
+         is accepted, since clients would be told of positions of the other archive",
+        path = path.display(), other = other.display()
+    )]
+    Mixed {
+        /// The newer segment.
+        path: PathBuf,
+        /// Its log.
+        log_id: u64,
+        /// An older one.
+        other: PathBuf,
+        /// Its log.
+        other_log_id: u64,
+    },
     /// Not even what was kept of the tail can be written.
     #[error("no space to recover the archive in {dir}: {free_bytes} bytes free", dir = dir.display())]
     NoSpace {

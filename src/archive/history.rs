@@ -43,6 +43,7 @@ impl History {
     pub fn read(&self, filter: Filter) -> Result<Reader, ReadError> {
         let durable = self.watermark();
         let to_offset = Some(filter.to_offset.map_or(durable, |to| to.min(durable)));
-        Reader::open_on(Arc::clone(&self.storage), &self.dir, Filter { to_offset, ..filter })
+        let filter = Filter { to_offset, ..filter };
+        Reader::open_log(Arc::clone(&self.storage), &self.dir, filter, Some(self.log_id))
     }
 }

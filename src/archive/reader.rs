@@ -35,6 +35,8 @@ pub struct Reader {
     dir: PathBuf,
     filter: Filter,
     yielded: u64,
+    /// The log, once a segment has told it.
+    log_id: Option<u64>,
     segment: Option<Open>,
     /// Offset of the next frame of the log.
     next_offset: u64,
@@ -59,11 +61,22 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] when the directory or the first segment cannot be read.
     pub fn open_on(storage: Arc<dyn Storage>, dir: &Path, filter: Filter) -> Result<Self, ReadError> {
+        Self::open_log(storage, dir, filter, None)
+    }
+
+    /// As [`Self::open_on`], for segments of the log `log_id` alone; without one, of the log of the first segment read.
+    pub(super) fn open_log(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        filter: Filter,
+        log_id: Option<u64>,
+    ) -> Result<Self, ReadError> {
         let mut reader = Self {
             storage,
             dir: dir.to_owned(),
             filter,
             yielded: 0,
+            log_id,
             segment: None,
             next_offset: 0,
             floor: 0,
@@ -147,6 +160,12 @@ impl Reader {
         if let Head::Version(found) = scanner.head() {
             let path = scanner.path().to_owned();
             return Err(ReadError::Version { path, found });
+        }
+        if let Head::Sound(header) = scanner.head() {
+            let (found, expected) = (header.log_id, *self.log_id.get_or_insert(header.log_id));
+            if found != expected {
+                return Err(ReadError::Mixed { path: scanner.path().to_owned(), found, expected });
+            }
         }
         self.next_offset = self.next_offset.max(base);
         let mut open = Open::new(base, scanner);

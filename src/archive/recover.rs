@@ -7,6 +7,7 @@
 //! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it. Only
 //! where a full disk has no room for that, it is written over itself.
 
+mod mixed;
 mod older;
 mod survey;
 mod unreadable;
@@ -91,6 +92,7 @@ pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError
     dir.sync()?;
     refuse_beyond_offsets(&*dir.storage, &dir.path)?;
     let mut bases = dir.segments()?;
+    mixed::refuse(dir, &bases)?;
     let mut recovered = loop {
         let aside = unreadable::latest(dir)?;
         let durable = aside.as_ref().map_or(0, |aside| aside.base);

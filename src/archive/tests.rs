@@ -4,6 +4,7 @@ mod bad_sectors;
 mod commit;
 mod disk;
 mod faults;
+mod foreign;
 mod gather;
 mod holes;
 mod index;

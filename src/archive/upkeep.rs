@@ -7,6 +7,7 @@
 
 mod age;
 mod clock;
+mod foreign;
 mod link;
 mod retention;
 mod segments;
@@ -51,6 +52,7 @@ const NICENESS: i32 = 10;
 pub(super) struct Parts {
     pub(super) dir: Dir,
     pub(super) id: DirId,
+    pub(super) log_id: u64,
     pub(super) retention: Retention,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) steps: Vec<Box<dyn Step>>,
@@ -62,6 +64,7 @@ pub(super) struct Parts {
 pub(super) struct Upkeep {
     dir: Dir,
     id: DirId,
+    log_id: u64,
     retention: Retention,
     clock: Arc<dyn Clock>,
     guard: StepGuard,
@@ -76,7 +79,7 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { dir, id, retention, clock, steps, link, outlets } = parts;
+        let Parts { dir, id, log_id, retention, clock, steps, link, outlets } = parts;
         Self {
             guard: StepGuard::new(&*clock),
             next_pass: clock.monotonic(),
@@ -84,6 +87,7 @@ impl Upkeep {
             retry: Retry::default(),
             dir,
             id,
+            log_id,
             retention,
             clock,
             steps,
@@ -163,7 +167,10 @@ impl Upkeep {
             return Ok(());
         }
         self.dir.remove_stale(&listing)?;
-        self.segments.set(listing.segments.iter().copied().filter(|base| *base < current));
+        let foreign = self.set_foreign_aside(&listing)?;
+        let own = listing.segments.iter().copied().filter(|base| *base < current && !foreign.contains(base));
+        self.segments.set(own);
+        self.segments.all_checked();
         self.publish();
         Ok(())
     }

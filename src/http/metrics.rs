@@ -238,6 +238,8 @@ impl Scrape {
         out.counter("archive_expired_frames", "Frames removed by retention", None, archive.expired_frames)?;
         let failing = archive.upkeep_failing;
         out.gauge("archive_upkeep_failing", "Segments whose upkeep failed last time", None, failing)?;
+        let foreign = archive.foreign_segments;
+        out.gauge("archive_foreign_segments", "Segments of another archive, set aside", None, foreign)?;
         let shortages = archive.file_shortages;
         out.counter("archive_file_shortages", "Times that too many files were open", None, shortages)?;
         out.gauge("disk_free", "Free on the disk of the archive", bytes, archive.disk_free_bytes)?;

@@ -128,6 +128,8 @@ pub struct ArchiveReport {
     pub expired_frames: u64,
     /// Segments whose upkeep (index, export, removal) failed last time.
     pub upkeep_failing: u64,
+    /// Segments of another archive that were set aside and wait in `lost/` for somebody to take them away.
+    pub foreign_segments: u64,
     /// Times since the start that a file of the archive could not be opened, since too many are open.
     pub file_shortages: u64,
     /// Free on its disk.
@@ -298,7 +300,7 @@ impl View {
 
     fn archive(&self, rates: &Rates) -> ArchiveReport {
         use std::sync::atomic::Ordering::Relaxed;
-        let (status, reason) = match &*self.archive_status.borrow() {
+        let (status, reason) = match self.archive_status() {
             Status::Ok => ("ok", None),
             Status::Degraded { reason } => ("degraded", Some(reason.to_string())),
             Status::Failed { error } => ("failed", Some(error.to_string())),
@@ -316,6 +318,7 @@ impl View {
             sync: rates.sync.into(),
             expired_frames: stats.expired_frames.load(Relaxed),
             upkeep_failing: stats.upkeep_failing.load(Relaxed),
+            foreign_segments: stats.foreign_segments.load(Relaxed),
             file_shortages: stats.file_shortages.load(Relaxed),
             disk_free_bytes: rates.machine.disk_free_bytes,
             disk_bytes: rates.machine.disk_bytes,

@@ -126,6 +126,7 @@ fn snapshot(sources: u32) -> Snapshot {
             sync: if some { latency(1.1) } else { Latency::default() },
             expired_frames: 0,
             upkeep_failing: 0,
+            foreign_segments: 0,
             file_shortages: 0,
             disk_free_bytes: 40 << 30,
             disk_bytes: 100 << 30,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::day::Day;
@@ -13,7 +14,7 @@ use super::row_group::ParquetFile;
 use super::text::TextFile;
 use super::{ExportFormat, Exported};
 use crate::archive::dir::segment_name;
-use crate::archive::{Filter, Item, Reader, StoredFrame};
+use crate::archive::{DiskStorage, Filter, Item, Reader, StoredFrame};
 
 /// Frames between two reports of progress.
 const REPORT_ROWS: u64 = 16_384;
@@ -171,7 +172,7 @@ impl Part<'_> {
         filter: Filter,
         mut each: impl FnMut(Item) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        for item in Reader::open(self.dir, filter)? {
+        for item in Reader::open_log(Arc::new(DiskStorage), self.dir, filter, self.log_id)? {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ExportError::Stopped);
             }

@@ -66,4 +66,18 @@ pub enum ReadError {
         /// Its version.
         found: u16,
     },
+    /// A segment of another archive among those of this one.
+    #[error(
+        "segment {path} belongs to another archive (log {found:016x}, expected {expected:016x}): move the file to another \
+         directory",
+        path = path.display()
+    )]
+    Mixed {
+        /// The segment.
+        path: PathBuf,
+        /// Its log.
+        found: u64,
+        /// The log of the segments before it, or of the daemon.
+        expected: u64,
+    },
 }

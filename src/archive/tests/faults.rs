@@ -180,17 +180,14 @@ async fn without_files_emergencies_go_on_and_the_status_names_the_way_out() {
         let mut running = start_with(config(), storage.clone(), None);
         let mut status = running.archive.status();
         storage.set_hook(move |op, _| matches!(op, Op::Open | Op::Create).then(|| errno.into()));
-        let (origin, mut sent) = (origin(1, 1), 0);
-        // Over the end of the segment, into the reserve, and beyond where the next reserve is missing.
-        while storage.content(&storage.paths()[0]).len() < 3 * config().segment_bytes as usize {
-            let frames = (sent..sent + COMMIT_FRAMES)
-                .map(|index| frame(&origin, FramePriority::Emergency, index, 200));
+        let (origin, sent) = (origin(1, 1), 60 * COMMIT_FRAMES);
+        // Over the end of the segment, into the reserve, and beyond its size, since no further reserve can be made.
+        for first in (0..60).map(|commit| commit * COMMIT_FRAMES) {
+            let frames = (first..first + COMMIT_FRAMES)
+                .map(|sequence| frame(&origin, FramePriority::Emergency, sequence, 200));
             running.commit(frames.collect()).await;
-            sent += COMMIT_FRAMES;
-            if storage.paths().iter().any(|path| storage.content(path).len() > 2 * 192 << 10) {
-                break;
-            }
         }
+        assert_eq!(storage.paths().len(), 2, "{:?}", storage.paths());
         let degraded =
             status.wait_for(|status| matches!(status, Status::Degraded { .. })).await.unwrap().clone();
         let Status::Degraded { reason } = degraded else { unreachable!() };

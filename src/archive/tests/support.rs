@@ -151,6 +151,7 @@ pub(crate) fn upkeep_of(
     let dir = Dir { storage: Arc::new(storage.clone()), path: dir().to_owned() };
     Upkeep::new(Parts {
         id: dir.id().unwrap(),
+        log_id: running.recovery.log_id,
         dir,
         retention,
         clock,

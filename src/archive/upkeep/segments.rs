@@ -15,6 +15,8 @@ pub(super) struct Segments(BTreeMap<u64, Sealed>);
 struct Sealed {
     /// One bit for each step that is done.
     done: u32,
+    /// Whether it was found to be of this log, or unreadable.
+    is_checked: bool,
     retry: Retry,
     /// Of the segment and its side files.
     bytes: Option<u64>,
@@ -27,6 +29,16 @@ impl Segments {
     pub(super) fn set(&mut self, bases: impl Iterator<Item = u64>) {
         let mut known = std::mem::take(&mut self.0);
         self.0 = bases.map(|base| (base, known.remove(&base).unwrap_or_default())).collect();
+    }
+
+    /// Whether it need not be looked at to know that it is of this log.
+    pub(super) fn is_checked(&self, base: u64) -> bool {
+        self.0.get(&base).is_some_and(|sealed| sealed.is_checked)
+    }
+
+    /// Notes that all of them were looked at.
+    pub(super) fn all_checked(&mut self) {
+        self.0.values_mut().for_each(|sealed| sealed.is_checked = true);
     }
 
     pub(super) fn remove(&mut self, base: u64) {

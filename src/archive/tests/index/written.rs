@@ -205,6 +205,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let (link, outlets) = (Arc::clone(&running.archive.link), Arc::clone(&running.archive.outlets));
     Writing::new(&mut rng, 4, 200).write(&mut rng, &running, &storage, 5).await;
     // All that is sealed is told of when the thread has ended.
+    let log_id = running.recovery.log_id;
     running.finish().await;
     let bases = dir_of(&storage).segments().unwrap();
     link.writing(bases[4], 0);
@@ -217,6 +218,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     fresh.writing(bases[4], 0);
     let mut upkeep = Upkeep::new(Parts {
         id: dir.id().unwrap(),
+        log_id,
         dir: dir.clone(),
         retention: Retention::default(),
         clock: Arc::new(SystemClock::new()),

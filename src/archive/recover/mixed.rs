@@ -1,0 +1,42 @@
+//! Segments of another archive that were put into the directory.
+//!
+//! The start looks at the newest, at the one before, and at the oldest: a copy lies at an end in most cases, and then
+//! positions and offsets of the other log would be announced. Upkeep looks at all others.
+
+use crate::archive::OpenError;
+use crate::archive::dir::Dir;
+use crate::archive::scan::Head;
+
+/// Refuses a directory whose newest segment is of another log than the one before, or than the oldest.
+///
+/// A segment whose header is damaged, or that cannot be opened, tells nothing: then the next one is looked at.
+pub(super) fn refuse(dir: &Dir, bases: &[u64]) -> Result<(), OpenError> {
+    let [older @ .., newest] = bases else {
+        return Ok(());
+    };
+    let Some(log_id) = log_id(dir, *newest) else {
+        return Ok(());
+    };
+    let others = [first_known(dir, older.iter().rev()), first_known(dir, older.iter())];
+    match others.into_iter().flatten().find(|(_, other)| *other != log_id) {
+        None => Ok(()),
+        Some((base, other_log_id)) => Err(OpenError::Mixed {
+            path: dir.segment(*newest),
+            log_id,
+            other: dir.segment(base),
+            other_log_id,
+        }),
+    }
+}
+
+fn first_known<'a>(dir: &Dir, mut bases: impl Iterator<Item = &'a u64>) -> Option<(u64, u64)> {
+    bases.find_map(|base| Some((*base, log_id(dir, *base)?)))
+}
+
+/// The log of the segment `base`, if its header tells it.
+fn log_id(dir: &Dir, base: u64) -> Option<u64> {
+    match dir.scan(base).ok()?.head() {
+        Head::Sound(header) => Some(header.log_id),
+        Head::Damaged | Head::Version(_) => None,
+    }
+}
