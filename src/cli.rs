@@ -90,9 +90,12 @@ impl Cli {
     }
 }
 
-/// Says on stderr why a command failed; before logging is set up there is no other place.
+/// Says on stderr why a command failed.
 #[allow(clippy::print_stderr, reason = "command output")]
 fn fail(code: u8, error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("telemetry-aggregator: {error}");
+    let line = format!("telemetry-aggregator: {error}");
+    if !crate::logging::say(&line) {
+        eprintln!("{line}");
+    }
     ExitCode::from(code)
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::connection::{CONNECTION_BYTES, Credentials};
 use crate::frame::BufferPool;
+use crate::logging::{Kind, by_peer};
 
 pub mod books;
 pub mod flow;
@@ -154,6 +155,6 @@ impl Context {
 
     /// Notes for the log that `peer` got ERROR. What peers do wrong is theirs, not an error of the daemon.
     fn refused(&self, peer: std::net::SocketAddr, error: &crate::wire::WireError) {
-        tracing::info!(%peer, code = error.code.name(), detail = error.detail, "{}", error.text);
+        by_peer!(Kind::Refused, INFO, %peer, code = error.code.name(), detail = error.detail, "{}", error.text);
     }
 }

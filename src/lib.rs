@@ -31,8 +31,8 @@
 //! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
 //! line, [`archive::cli`] what it has for archives. [`observe`] is everything there is to see of a running daemon, [`http`]
 //! how it is told: health, metrics, an API with events, the dashboard. [`systemd`] is how a service manager and the daemon talk, its watchdog
-//! over the [`pulse`] of each stage. `plain_file` opens what is named
-//! to the daemon. The other side of the wire: `client` is who sends frames, [`sim`] a
+//! over the [`pulse`] of each stage. [`logging`] is how lines of the log reach stderr without a part that waits for its
+//! reader. `plain_file` opens what is named to the daemon. The other side of the wire: `client` is who sends frames, [`sim`] a
 //! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`top`] shows a
 //! running daemon over [`http`]. [`demo`] is the RFC's scenario.
 //!
@@ -43,7 +43,7 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * [`frame`], [`pulse`] < [`wire`] < [`actor`], [`pipeline`], [`archive`], [`catalog`] < [`connection`] < [`ingest`],
+//! * [`frame`], [`pulse`], [`logging`] < [`wire`] < [`actor`], [`pipeline`], [`archive`], [`catalog`] < [`connection`] < [`ingest`],
 //!   [`feed`] < [`config`] < [`observe`] < [`http`] < [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`]
 //!   and [`archive`] do not know each other, nor do [`ingest`] and [`feed`].
 //! * `client` < [`sim`], [`replay`], and [`tail`]: they know [`frame`] and [`wire`], [`replay`] the [`archive`] it reads;
@@ -64,6 +64,7 @@ pub mod frame;
 pub mod histogram;
 pub mod http;
 pub mod ingest;
+pub mod logging;
 pub mod observe;
 pub mod pipeline;
 mod plain_file;

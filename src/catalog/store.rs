@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::watch;
 
 use super::{Catalog, CatalogError, ParseError, TEXT_BYTES_MAX};
+use crate::logging::{Kind, by_peer};
 use crate::plain_file;
 
 /// Name of what is kept, in the data directory.
@@ -173,7 +174,14 @@ fn is_same(current: &Catalog, text: &Bytes) -> bool {
 }
 
 fn note(catalog: &Catalog, from: &str) {
-    tracing::info!(version = catalog.version(), satellites = catalog.sets().len(), from, "catalog");
+    by_peer!(
+        Kind::Changed,
+        INFO,
+        version = catalog.version(),
+        satellites = catalog.sets().len(),
+        from,
+        "catalog"
+    );
 }
 
 /// What is kept in `path`, if there is something and it can be used.

@@ -1,6 +1,6 @@
 //! Logging to stderr, as the configuration wants it.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{self, stdout};
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -8,19 +8,26 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::logging::Stderr;
 
 /// Sets up logging for the whole process. A second call changes nothing.
-pub(super) fn init(log: &Log) -> LevelSwitch {
+///
+/// # Errors
+/// When the system has no descriptor or no thread left.
+pub(super) fn init(log: &Log) -> io::Result<LevelSwitch> {
     let (level, switch) = reload::Layer::new(filter(log.level));
-    let lines = fmt::layer().with_writer(stderr).with_target(false);
+    let stderr = Stderr::start()?;
+    let lines = fmt::layer().with_writer(stderr.clone()).with_target(false);
     let registry = tracing_subscriber::registry().with(level);
     let set = match log.format {
-        LogFormat::Text => registry.with(lines.with_ansi(stderr().is_terminal())).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(stderr.is_terminal)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     // Only tests that run several commands in one process set it twice.
-    drop(set);
-    LevelSwitch { level: log.level, switch }
+    if set.is_ok() {
+        stderr.install();
+    }
+    Ok(LevelSwitch { level: log.level, switch })
 }
 
 /// Changes the least severe level that is written.

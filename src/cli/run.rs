@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,10 +15,13 @@ use crate::archive::DiskStorage;
 use crate::config::{Config, Loaded, Token, raise_open_file_limit};
 use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
+use crate::logging;
 use crate::systemd::Manager;
 
 /// Tasks that a worker runs before it looks for sockets that became ready.
 const TURNS_BETWEEN_POLLS: u32 = 8;
+/// How long the end of the log may wait for a reader of stderr, within the deadline of the drain.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct RunArgs {
@@ -36,28 +40,40 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(BAD_USAGE, error),
     };
-    let level = log::init(&loaded.config.log);
+    let level = match log::init(&loaded.config.log) {
+        Ok(level) => level,
+        Err(error) => return fail(FAILED, format_args!("cannot start the log: {error}")),
+    };
+    let (code, exit_by) = serve(loaded, level, args);
+    logging::flush(exit_by.saturating_duration_since(Instant::now()).min(FLUSH_MAX));
+    code
+}
+
+/// From the configuration to the exit code, and when the process is to be gone.
+fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, Instant) {
+    let deadline = loaded.config.shutdown.deadline;
+    let failed = |error: &dyn std::fmt::Display| (fail(FAILED, error), Instant::now() + deadline);
     note(&loaded);
     let manager = match Manager::from_env() {
         Ok(manager) => manager,
-        Err(error) => return fail(FAILED, error),
+        Err(error) => return failed(&error),
     };
     let notifier = manager.notifier.clone();
     if let Err(error) = raise_open_file_limit(loaded.config.open_files_needed()) {
-        return fail(FAILED, error);
+        return failed(&error);
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
+        Err(error) => return failed(&format_args!("cannot start the runtime: {error}")),
     };
     let ran = runtime.block_on(run(loaded, level, args, manager));
     // Whatever still runs was named as a straggler and must not delay the exit.
     runtime.shutdown_background();
     match ran {
-        Ok(outcome) => ExitCode::from(outcome.exit_code()),
+        Ok(outcome) => (ExitCode::from(outcome.exit_code()), outcome.exit_by),
         Err(error) => {
             notifier.status(&format!("not started: {error:#}"));
-            fail(FAILED, format_args!("{error:#}"))
+            failed(&format_args!("{error:#}"))
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `run --simulate`: a fleet on loopback, for a first look with one command.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use crate::actor::Tasks;
 use crate::catalog::CatalogStore;
 use crate::daemon::{View, summary};
 use crate::frame::unix_now_ns;
+use crate::logging::Stdout;
 use crate::sim::{self, Plan, Progress};
 
 /// Frames per second of each source.
@@ -40,9 +40,11 @@ pub(super) async fn play(
         linger: LINGER,
         ..Plan::default()
     };
-    // A task of its own: a reader that has gone away or stands still must not hold up the daemon.
     let mut lines = Tasks::new();
-    lines.spawn("summary", summary::every_second(view, io::stdout()));
+    match Stdout::start() {
+        Ok(stdout) => lines.spawn("summary", summary::every_second(view, stdout)),
+        Err(error) => tracing::warn!(%error, "no summary on stdout"),
+    }
     let report = sim::run(plan, stop, Arc::new(Progress::default())).await;
     drop(lines);
     tracing::info!(sent = report.sent, acked = report.acked, "simulation ended");

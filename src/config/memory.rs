@@ -9,6 +9,7 @@ use crate::catalog::CATALOG_BYTES_MAX;
 pub use crate::connection::CONNECTION_BYTES;
 use crate::feed::READERS_MAX;
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
+use crate::logging::LOG_BYTES;
 
 /// What a known stream takes while nobody is connected: key and positions, in bytes.
 pub const STREAM_BYTES: u64 = 512;
@@ -32,7 +33,7 @@ pub const HTTP_READERS: usize = 2;
 /// What a known stream takes in the eyes of those who look on, in bytes: who makes rates once a second, and who tells.
 pub const LOOK_BYTES: u64 = KIB + 256;
 
-/// The process itself: code, stacks, allocator, runtime, logs, in bytes.
+/// The process itself: code, stacks, allocator, runtime, in bytes.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
 
 /// Upper bound of the memory the daemon takes, whatever clients and consumers do.
@@ -158,6 +159,7 @@ impl Config {
                 LOOK_BYTES,
             ),
             addend("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
+            addend("lines that wait for stderr and stdout", 1, LOG_BYTES),
             addend("the process itself", 1, PROCESS_BYTES),
         ];
         MemoryBound { addends, limit: self.ingest.memory_limit }

@@ -11,12 +11,16 @@ use super::{Daemon, Failure};
 use crate::actor::Tasks;
 use crate::archive::{Archive, ArchiveError, Status, Summary};
 use crate::ingest::{Registry, Totals};
+use crate::logging::SUMMARY;
 use crate::wire::{ErrorCode, WireError};
 
 /// Share of the deadline kept for the report and the exit itself.
 const MARGIN_DIVISOR: u32 = 10;
 /// The most that is kept.
 const MARGIN_MAX: Duration = Duration::from_millis(250);
+
+/// Sessions that are named when the drain is cut short.
+const STRAGGLERS_MAX: usize = 20;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Outcome {
     pub failed: bool,
     /// Every task had ended and was joined within the deadline.
     pub complete: bool,
+    /// When the process is to be gone, `shutdown.deadline` after the drain began.
+    pub exit_by: std::time::Instant,
 }
 
 impl Outcome {
@@ -61,9 +67,10 @@ pub(super) async fn drain(
         ..
     } = daemon;
     let time = settings.live().current().shutdown.deadline;
-    let deadline = Instant::now() + time - margin(time);
+    let exit_by = Instant::now() + time;
+    let deadline = exit_by - margin(time);
     let is_flowing = failure.as_ref().is_none_or(|failure| failure.is_flowing);
-    tracing::info!(deadline = ?time, "draining");
+    tracing::info!(target: SUMMARY, deadline = ?time, "draining");
     shutdown_tx.send_replace(true);
     feed.begin_drain();
     let books = Arc::clone(&view.books);
@@ -105,6 +112,7 @@ pub(super) async fn drain(
             || archive_failed
             || matches!(ended.archive, Some(Err(_))),
         complete: cut_short.is_none() && archived,
+        exit_by: exit_by.into_std(),
     };
     report(&outcome);
     outcome
@@ -147,17 +155,18 @@ async fn finish(archive: Archive) -> Result<Summary, ArchiveError> {
     let finished = archive.finish().await;
     match &finished {
         Ok(summary) => {
-            tracing::info!(next_offset = summary.next_offset, frames = summary.frames, "archive closed")
+            tracing::info!(target: SUMMARY, next_offset = summary.next_offset, frames = summary.frames, "archive closed")
         }
-        Err(error) => tracing::error!(%error, "the archive did not end well"),
+        Err(error) => tracing::error!(target: SUMMARY, %error, "the archive did not end well"),
     }
     finished
 }
 
 async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {
     let sessions = tokio::time::timeout(Duration::from_millis(100), registry.names()).await;
-    let sessions = sessions.ok().and_then(Result::ok).unwrap_or_default();
-    tracing::error!(?sessions, ?stages, "drain cut short: {why}; these had not ended");
+    let mut sessions = sessions.ok().and_then(Result::ok).unwrap_or_default();
+    let others = sessions.split_off(sessions.len().min(STRAGGLERS_MAX)).len();
+    tracing::error!(target: SUMMARY, ?sessions, others, ?stages, "drain cut short: {why}; these had not ended");
 }
 
 fn report(outcome: &Outcome) {
@@ -166,10 +175,10 @@ fn report(outcome: &Outcome) {
     // Named only where there are any.
     let not_stored = (not_stored > 0).then_some(not_stored);
     if undelivered == 0 {
-        tracing::info!(received, archived, duplicates, rejected, undelivered, not_stored, "drained");
+        tracing::info!(target: SUMMARY, received, archived, duplicates, rejected, undelivered, not_stored, "drained");
     } else {
         // Their senders have no acknowledgement for these, and send them again.
-        tracing::error!(received, archived, duplicates, rejected, undelivered, not_stored, "drained");
+        tracing::error!(target: SUMMARY, received, archived, duplicates, rejected, undelivered, not_stored, "drained");
     }
 }
 

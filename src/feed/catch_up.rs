@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::archive::{Filter, History, Item, ReadError, Reader, Visited};
 use crate::frame::Selection;
+use crate::logging::{Kind, by_peer};
 use crate::wire::{Deliver, Gap, GapReason};
 
 /// Read at once, encoded.
@@ -235,7 +236,9 @@ fn read_chunk(reader: &mut Reader, offsets: Range<u64>, mut messages: BytesMut) 
                     break;
                 }
                 // All of it was synced once: what does not show up now is lost.
-                tracing::error!(
+                by_peer!(
+                    Kind::Unread,
+                    ERROR,
                     from_offset = unread.start,
                     to_offset = unread.end,
                     "durable frames cannot be read"

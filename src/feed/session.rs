@@ -22,6 +22,7 @@ use crate::archive::ReadError;
 use crate::connection::clock::{Clock, Due};
 use crate::connection::closing;
 use crate::frame::Selection;
+use crate::logging::{Kind, by_peer};
 use crate::pipeline::Stop;
 use crate::wire::{
     ErrorCode, FeedMessage, Gap, GapReason, HANDSHAKE_BODY_BYTES_MAX, Policy, SubscriberMessage, WireError,
@@ -73,7 +74,8 @@ pub(super) async fn run(
     let mut input = BytesMut::new();
     let (ended, rest) = match handshake::greet(&socket, &mut input, &mut mailbox, &context).await {
         Ok(subscription) => {
-            tracing::info!(
+            by_peer!(
+                Kind::Subscribed, INFO,
                 session = session_id, %peer, from_offset = subscription.next_offset,
                 policy = ?subscription.policy, "subscribed"
             );
@@ -87,7 +89,8 @@ pub(super) async fn run(
         Err(ended) => (ended, BytesMut::new()),
     };
     if let Ended::Error(error) = &ended {
-        tracing::info!(
+        by_peer!(
+            Kind::Refused, INFO,
             session = session_id, %peer, code = error.code.name(), detail = error.detail, "{}", error.text
         );
         closing::say_error(&mut socket, rest, error).await;
@@ -320,7 +323,7 @@ impl<'a> Session<'a> {
 
     fn take_chunk(&mut self, chunk: Result<Chunk, ReadError>) -> Result<(), Ended> {
         let chunk = chunk.map_err(|error| {
-            tracing::error!(%error, next_offset = self.subscription.next_offset, "a subscriber cannot be served");
+            by_peer!(Kind::Unread, ERROR, %error, next_offset = self.subscription.next_offset, "a subscriber cannot be served");
             self.with_position(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read"))
         })?;
         self.ahead = Some(chunk);

@@ -16,6 +16,7 @@ use super::answer::{ApiError, Content, aside, asked, in_time, json};
 use super::server::Peer;
 use crate::catalog::{Catalog, CatalogError, SubPoint, TEXT_BYTES_MAX};
 use crate::frame::unix_now_ns;
+use crate::logging::{Kind, by_peer};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -80,7 +81,7 @@ pub(super) async fn put(
     .await?;
     match replaced {
         Ok(catalog) => {
-            tracing::info!(version = catalog.version(), peer = %peer.0, "catalog put over HTTP");
+            by_peer!(Kind::Changed, INFO, version = catalog.version(), peer = %peer.0, "catalog put over HTTP");
             Ok(json(&json!({ "version": catalog.version(), "count": catalog.sets().len() })))
         }
         Err(error @ CatalogError::Text(_)) => {

@@ -16,6 +16,7 @@ use super::server::Peer;
 use crate::archive::line::Line;
 use crate::archive::{Filter, History, Item, ReadError, StoredFrame};
 use crate::frame::{FramePriority, Selection, SourceKind};
+use crate::logging::{Kind, by_peer};
 
 /// Frames in a page, at most and unless the request says less.
 const FRAMES_MAX: usize = 1_000;
@@ -101,7 +102,7 @@ impl Asked {
 /// One page, and where the next begins: `next` is `null` once everything durable that was asked for has been read.
 fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> Result<Content, ApiError> {
     let unreadable = |error: ReadError| {
-        tracing::error!(%error, "frames cannot be read for HTTP");
+        by_peer!(Kind::Unread, ERROR, %error, "frames cannot be read for HTTP");
         ApiError::unavailable(format!("the archive cannot be read: {error}"))
     };
     let began = Instant::now();

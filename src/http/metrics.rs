@@ -22,6 +22,7 @@ use super::answer::{ApiError, Content};
 use crate::frame::is_anonymous;
 use crate::histogram::Counts;
 use crate::ingest::StreamView;
+use crate::logging::{self, LeftOut};
 use crate::observe::View;
 use crate::observe::report::{Source, SourceLane, Stats};
 use crate::pipeline::SourceInfo;
@@ -171,7 +172,10 @@ impl Scrape {
         )?;
         out.gauge("open_files", "Files and sockets open", None, process.open_files)?;
         let restarts = self.restarts.iter().map(|(name, count)| ([("part", name.as_str())], *count));
-        out.counters("restarts", "Parts begun anew after a failure", None, restarts)
+        out.counters("restarts", "Parts begun anew after a failure", None, restarts)?;
+        let LeftOut { queue_full, rate } = logging::left_out();
+        let left_out = [([("reason", "queue_full")], queue_full), ([("reason", "rate")], rate)];
+        out.counters("log_lines_left_out", "Lines that are not in the log", None, left_out)
     }
 
     fn frames(&self, out: &mut Out<'_>) -> fmt::Result {

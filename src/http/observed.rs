@@ -12,6 +12,7 @@ use super::State;
 use super::answer::{ApiError, Content, asked, limit};
 use super::server::Peer;
 use crate::ingest::StreamView;
+use crate::logging::{Kind, by_peer};
 use crate::observe::report::Sources;
 
 const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those of the sources connected";
@@ -76,7 +77,7 @@ pub(super) async fn remove(
     };
     match router.remove(session).await {
         Ok(true) => {
-            tracing::info!(session, peer = %peer.0, "source removed over HTTP");
+            by_peer!(Kind::Changed, INFO, session, peer = %peer.0, "source removed over HTTP");
             Ok(StatusCode::NO_CONTENT)
         }
         Ok(false) => Err(ApiError::not_found(format!(

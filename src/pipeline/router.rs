@@ -10,6 +10,7 @@ use crate::actor::{
     ActorHandle, Address, CallError, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn_stage,
 };
 use crate::frame::Origin;
+use crate::logging::{Kind, by_peer};
 use crate::wire::{ErrorCode, WireError};
 
 /// How long a request to the router may take. It only looks into a table; longer means that it hangs.
@@ -166,7 +167,8 @@ impl State {
             return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
         }
         let monitor = self.mailbox.monitor(&session);
-        tracing::info!(
+        by_peer!(
+            Kind::Registered, INFO,
             session = info.session_id, stream = %info.origin.stream, epoch = info.origin.epoch, peer = %info.peer,
             "source registered"
         );
@@ -190,7 +192,7 @@ impl State {
             self.by_monitor.remove(&down.monitor).and_then(|session_id| self.table.remove(&session_id));
         if let Some(Entry { info, .. }) = gone {
             let (session, stream) = (info.session_id, &info.origin.stream);
-            tracing::info!(session, %stream, reason = %down.reason, "source gone");
+            by_peer!(Kind::Gone, INFO, session, %stream, reason = %down.reason, "source gone");
         }
     }
 

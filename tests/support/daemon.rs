@@ -416,7 +416,7 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
 }
 
 /// The tests' defaults with `config` laid over them, for a daemon whose data lies in `home`.
-pub(super) fn merged(home: &Path, config: &str) -> String {
+pub fn merged(home: &Path, config: &str) -> String {
     let mut table: Table = DEFAULTS.parse().expect("the tests' defaults are TOML");
     table.insert("data_dir".into(), Value::String(home.join("data").display().to_string()));
     overlay(&mut table, config.parse().expect("the test's configuration is TOML"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::archive::{Filter, History, Item};
 use crate::feed::Terms;
+use crate::logging::{Kind, by_peer};
 use crate::wire::{Start, Subscribe, Subscribed, VERSION};
 
 /// How long one turn of a search may last.
@@ -143,7 +144,7 @@ async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64
             Ok(Ok(Search::Found(offset))) => return Ok(offset),
             Ok(Ok(Search::NoneBelow(offset))) => next_offset = offset,
             Ok(Err(error)) => {
-                tracing::error!(%error, "the start of a subscription cannot be found");
+                by_peer!(Kind::Unread, ERROR, %error, "the start of a subscription cannot be found");
                 return Err(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read").into());
             }
             Err(error) => match error.try_into_panic() {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{Ended, Session, Settling};
 use crate::connection::closing::{say, say_error};
 use crate::frame::Origin;
+use crate::logging::{Kind, by_peer};
 use crate::pipeline::SessionId;
 use crate::wire::{Bye, ErrorCode, WireError};
 
@@ -45,9 +46,10 @@ impl Session {
 fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: [u64; 2]) {
     let stream = &origin.stream;
     if said.next == accepted_next {
-        tracing::info!(session, %stream, next = ?said.next, "feed complete");
+        by_peer!(Kind::Complete, INFO, session, %stream, next = ?said.next, "feed complete");
     } else {
-        tracing::warn!(
+        by_peer!(
+            Kind::Complete, WARN,
             session, %stream, said = ?said.next, accepted = ?accepted_next,
             "feed complete, but its BYE names other positions"
         );

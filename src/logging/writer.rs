@@ -1,0 +1,109 @@
+//! The thread that writes.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::Queue;
+
+/// How often the thread reports while there is nothing to write.
+const TICK: Duration = Duration::from_secs(1);
+/// Pause where another process has made the shared descriptor non-blocking and the pipe is full.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Writes the lines of `queue` to `out` until it is closed, and calls `report` after each write and once a second.
+///
+/// Nobody joins the thread: a write may block for as long as the process lives, and ends with it.
+///
+/// # Errors
+/// When the system has no thread left.
+pub(super) fn start(
+    name: &str,
+    queue: Arc<Queue>,
+    mut out: impl Write + Send + 'static,
+    report: impl Fn() + Send + 'static,
+) -> io::Result<()> {
+    let write = move || {
+        while let Some(batch) = queue.next(TICK) {
+            if !batch.text.is_empty() {
+                let written = write_all(&mut out, &batch.text);
+                // A reader that is gone takes no lines, and there is no other place to say so.
+                queue.wrote(&batch, written.is_err());
+            }
+            report();
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(write)?;
+    Ok(())
+}
+
+fn write_all(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
+    while !text.is_empty() {
+        match out.write(text) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => text = &text[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, pipe};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::logging::queue::Class;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_stands_still_and_what_fits_arrives_later() {
+        let (mut reader, pipe) = pipe().unwrap();
+        let queue = Arc::new(Queue::new(256 << 10));
+        start("test", Arc::clone(&queue), pipe, || {}).unwrap();
+        let chatter = format!("{}\n", "x".repeat(999));
+        for _ in 0..1_000 {
+            queue.push(Class::Chatter, chatter.as_bytes());
+        }
+        queue.push(Class::Summary, b"the summary\n");
+        let dropped = queue.dropped_total();
+        assert!(dropped > 700, "{dropped} lines were left out of 1,000 of 1 kB, with 192 kB of room");
+        queue.close();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count() as u64, 1_001 - dropped);
+        assert!(text.ends_with("x\nthe summary\n"));
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_fails_the_next_write() {
+        let (reader, pipe) = pipe().unwrap();
+        drop(reader);
+        let queue = Arc::new(Queue::new(1 << 20));
+        start("test", Arc::clone(&queue), pipe, || {}).unwrap();
+        queue.push(Class::Notice, b"into nowhere\n");
+        queue.wait_written(Instant::now() + LIMIT);
+        assert!(queue.has_failed());
+        queue.close();
+    }
+
+    #[test]
+    fn a_descriptor_that_somebody_made_non_blocking_loses_nothing() {
+        let (mut reader, pipe) = pipe().unwrap();
+        rustix::io::ioctl_fionbio(&pipe, true).unwrap();
+        let queue = Arc::new(Queue::new(1 << 20));
+        start("test", Arc::clone(&queue), pipe, || {}).unwrap();
+        let line = format!("{}\n", "x".repeat(999));
+        for _ in 0..400 {
+            queue.push(Class::Notice, line.as_bytes());
+        }
+        queue.close();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!((text.lines().count(), queue.dropped_total()), (400, 0));
+    }
+}

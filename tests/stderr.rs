@@ -1,0 +1,206 @@
+//! A reader of stderr or stdout that stands still does not hold up the daemon, and finds what matters when it goes on.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write as _, pipe};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::command::aggregator;
+use support::daemon::merged;
+use support::http::get;
+use support::manager::FakeManager;
+use support::{Client, EMERGENCY, Hello, LIMIT, ROUTINE, code};
+use tempfile::TempDir;
+
+/// How long a drain may take: five seconds, and what a busy machine needs to notice.
+const DRAIN_MAX: Duration = Duration::from_millis(5_200);
+
+const TOKEN: &str = "a token for the test";
+const CONFIG: &str =
+    "[log]\nlevel = \"debug\"\n[[ingest.tokens]]\ntoken = \"a token for the test\"\nsources = []";
+
+/// A daemon whose output goes where the test says. Killed when dropped.
+struct Daemon {
+    child: Child,
+    home: TempDir,
+    /// Hears of reloads, which are otherwise seen in the log alone.
+    manager: FakeManager,
+    ingest: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Daemon {
+    fn start(args: &[&str], stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Self {
+        let manager = FakeManager::start();
+        let home = tempfile::tempdir().unwrap();
+        let (config, ready) = (home.path().join("aggregator.toml"), home.path().join("ready.json"));
+        std::fs::write(&config, merged(home.path(), CONFIG)).unwrap();
+        let mut run = aggregator(["run"]);
+        // With one worker, whatever blocks it stops the daemon.
+        run.args(args).arg("--config").arg(config).arg("--ready-file").arg(&ready);
+        run.env("TOKIO_WORKER_THREADS", "1").stdout(stdout).stderr(stderr);
+        run.env("NOTIFY_SOCKET", manager.path());
+        let child = run.spawn().unwrap();
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut daemon = Self { child, home, manager, ingest: unknown, http: unknown };
+        let addresses: serde_json::Value = wait("the ready file", || {
+            std::fs::read_to_string(&ready).ok().map(|text| serde_json::from_str(&text).unwrap())
+        });
+        let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
+        (daemon.ingest, daemon.http) = (address("ingest"), address("http"));
+        daemon
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn wait_exit(&mut self) -> ExitStatus {
+        wait("the end of the daemon", || self.child.try_wait().unwrap())
+    }
+
+    /// The value of a metric.
+    fn metric(&self, name: &str) -> u64 {
+        let text = get(self.http, "/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn wait<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited for {what} in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Both ends of a pipe that takes nothing more, and how much is in it.
+fn full_pipe() -> (PipeReader, PipeWriter, usize) {
+    let (reader, mut writer) = pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    let mut filled = 0;
+    let error = loop {
+        match writer.write(&[b'\n'; 4096]) {
+            Ok(written) => filled += written,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    // The flag belongs to the open file: the daemon would have it as well.
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer, filled)
+}
+
+/// Lines of `reader` up to its end, without those that filled the pipe.
+fn lines(reader: PipeReader) -> Vec<String> {
+    let lines = BufReader::new(File::from(OwnedFd::from(reader))).lines();
+    lines.map(Result::unwrap).filter(|line| !line.is_empty()).collect()
+}
+
+fn expect(lines: &[String], parts: &[&str]) {
+    let found = lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(found, "no line with {parts:?} in {:#?}", &lines[lines.len().saturating_sub(200)..]);
+}
+
+/// Causes more lines than the pipe and the queue take: refusals, and a line for each frame at `debug`.
+fn cause_lines(daemon: &Daemon) -> Client {
+    for _ in 0..1_200 {
+        Client::refused(daemon.ingest, &Hello::new(1), code::UNAUTHORIZED);
+    }
+    let (mut client, _) = Client::open(daemon.ingest, &Hello::new(1).token(TOKEN));
+    for sequence in 0..8_000 {
+        client.frame_within_credit(ROUTINE, sequence, b"routine");
+    }
+    client.wait_durable(ROUTINE, 8_000);
+    client
+}
+
+#[test]
+fn stderr_that_is_not_read_holds_up_nobody_and_errors_and_the_summary_outlive_it() {
+    let (reader, writer, _) = full_pipe();
+    let mut daemon = Daemon::start(&[], Stdio::null(), writer);
+    let mut client = cause_lines(&daemon);
+    client.deliver(EMERGENCY, 0, b"emergency");
+    assert_eq!(get(daemon.http, "/healthz").status, 200);
+    let left_out = |reason: &str| {
+        daemon.metric(&format!("telemetry_aggregator_log_lines_left_out_total{{reason=\"{reason}\"}}"))
+    };
+    assert!(left_out("queue_full") > 0);
+    assert!(left_out("rate") > 0);
+    // An error of the daemon's own.
+    std::fs::write(daemon.home.path().join("aggregator.toml"), "nonsense").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.manager.wait(0, "the end of the reload", |text| text.starts_with("STATUS=reloaded: "));
+    daemon.signal(Signal::TERM);
+    let started = Instant::now();
+    let lines = lines(reader);
+    let status = daemon.wait_exit();
+    assert!(started.elapsed() < DRAIN_MAX, "the drain took {:?}", started.elapsed());
+    assert_eq!(status.code(), Some(0));
+    expect(&lines, &[" ERROR ", "the configuration in force has not changed"]);
+    expect(&lines, &["connections that got an error", "more than 100 of this kind"]);
+    expect(&lines, &[" WARN ", "lines of the log were left out"]);
+    expect(&lines, &[" INFO ", " drained received=8001 archived=8001 "]);
+}
+
+#[test]
+fn a_reader_that_never_goes_on_does_not_delay_the_exit_beyond_the_deadline() {
+    let (_reader, writer, _) = full_pipe();
+    let mut daemon = Daemon::start(&[], Stdio::null(), writer);
+    let client = cause_lines(&daemon);
+    daemon.signal(Signal::TERM);
+    let started = Instant::now();
+    drop(client);
+    let status = daemon.wait_exit();
+    assert!(started.elapsed() < DRAIN_MAX, "the drain took {:?}", started.elapsed());
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_start_that_fails_ends_though_stderr_is_not_read() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("aggregator.toml");
+    let text = format!("[ingest]\nlisten = \"{}\"", taken.local_addr().unwrap());
+    std::fs::write(&config, merged(home.path(), &text)).unwrap();
+    let (_reader, writer, _) = full_pipe();
+    let mut run = aggregator(["run", "--config"]);
+    let mut child = run.arg(config).stderr(writer).spawn().unwrap();
+    let status = wait("the end of the daemon", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn the_status_line_waits_for_no_reader_of_stdout() {
+    let (reader, writer, filled) = full_pipe();
+    let (_stderr, ignored) = pipe().unwrap();
+    let mut daemon = Daemon::start(&["--simulate"], writer, ignored);
+    // Two moments of the sampler that come after the first status line.
+    let archived = || daemon.metric("telemetry_aggregator_frames_archived_total");
+    let first = wait("the first frames", || Some(archived()).filter(|frames| *frames > 1_000));
+    wait("more frames", || Some(archived()).filter(|frames| *frames > first));
+    daemon.signal(Signal::TERM);
+    let status = daemon.wait_exit();
+    assert_eq!(status.code(), Some(0));
+    drop(daemon);
+    let text = std::io::read_to_string(reader).unwrap();
+    assert!(text.len() >= filled);
+}
