@@ -13,8 +13,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use support::command::aggregator;
-use support::fleet::{Fleet, FleetLog, fixed_address};
-use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, cost};
+use support::fleet::{Fleet, FleetLog};
+use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, Port, ROUTINE, Received, Server, cost};
 use telemetry_aggregator::sim::Plan;
 
 const ROUNDS: usize = 20;
@@ -32,7 +32,8 @@ fn twenty_kills_lose_nothing_that_was_acknowledged() {
     let seed = std::env::var("CRASH_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("CRASH_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let address = fixed_address();
+    let port = Port::hold();
+    let address = port.address();
     let config = format!("[ingest]\nlisten = \"{address}\"\n[archive]\nreserve = \"4 MiB\"");
     let plan = Plan {
         connect: address.to_string(),

@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use support::browser::{Browser, key};
 use support::command::{expect_exit, uplink_sim};
-use support::fleet::fixed_address;
 use support::http::{get, get_json, request};
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, not_tested};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, not_tested};
 
 /// Clients of the tests say nothing while the browser is looked at.
 const PATIENT: &str = "[ingest]\nheartbeat = \"300s\"\n";
@@ -151,7 +150,8 @@ fn check_details(browser: &Browser, source: &Value) {
 
 #[test]
 fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
-    let http = fixed_address();
+    let port = Port::hold();
+    let http = port.address();
     let config = format!("{PATIENT}[http]\nlisten = \"{http}\"\n");
     let mut daemon = Daemon::start(&config);
     let Some(browser) = page(http) else { return };

@@ -2,7 +2,11 @@
 
 mod support;
 
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE};
+use std::io::ErrorKind;
+use std::net::TcpStream;
+
+use socket2::{Domain, Socket, Type};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE};
 
 #[test]
 fn a_frame_goes_the_whole_way_and_the_books_say_so() {
@@ -30,4 +34,25 @@ fn a_killed_daemon_is_seen_and_started_again() {
     assert_eq!(daemon.archived().len(), 1);
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
+}
+
+#[test]
+fn a_held_port_is_refused_to_others_and_free_for_one_daemon_after_the_other() {
+    let port = Port::hold();
+    let config = format!("[ingest]\nlisten = \"{}\"", port.address());
+    let refused = || TcpStream::connect(port.address()).unwrap_err().kind();
+    assert_eq!(refused(), ErrorKind::ConnectionRefused);
+    let mut daemon = Daemon::start(&config);
+    for _ in 0..3 {
+        let (mut client, _) = Client::open(port.address(), &Hello::new(7));
+        client.settle(1);
+        daemon.signal(rustix::process::Signal::KILL);
+        daemon.wait_exit(LIMIT);
+        assert_eq!(refused(), ErrorKind::ConnectionRefused);
+        // As everybody else would bind it, who did not ask to share.
+        let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert_eq!(other.bind(&port.address().into()).unwrap_err().kind(), ErrorKind::AddrInUse);
+        daemon = daemon.restart();
+    }
+    daemon.stop();
 }

@@ -10,15 +10,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::command::{aggregator, expect_exit, uplink_sim};
-use support::fleet::fixed_address;
-use support::{Archived, Daemon, LIMIT};
+use support::{Archived, Daemon, LIMIT, Port};
 use telemetry_aggregator::frame::FramePriority;
 use telemetry_aggregator::wire::{Ack, Bye, ClientMessage, Hello, ServerMessage, Welcome, next_body};
 
@@ -178,13 +176,11 @@ fn filters_choose_what_is_replayed() {
 
 /// Kills the daemon in the middle of a replay and starts it again; the replay must come to its end all the same.
 fn killed_in_the_middle(config: &str) -> (Daemon, Daemon, Value) {
-    // A fixed address is free to others until the daemon listens, and while it restarts.
-    static ADDRESS: Mutex<()> = Mutex::new(());
-    let _alone = ADDRESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let port = Port::hold();
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 3 --replays 0 --frames 8000 --emergency-ratio 0.1 --payload 100");
     recorded.stop();
-    let config = format!("[ingest]\nlisten = \"{}\"\n[log]\nlevel = \"debug\"\n{config}", fixed_address());
+    let config = format!("[ingest]\nlisten = \"{}\"\n[log]\nlevel = \"debug\"\n{config}", port.address());
     let daemon = Daemon::start(&config);
     let replay = Replay::start(&archive_of(&recorded), daemon.address(), &["--speed", "max"]);
     daemon.wait_line(" seq=500 ");

@@ -6,16 +6,16 @@ mod support;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use support::fleet::{Fleet, fixed_address};
+use support::fleet::Fleet;
 use support::process::rss_max_kib;
-use support::{Archived, Daemon, Feed, Heard, LIMIT, Subscribe, Subscriber};
+use support::{Archived, Daemon, Feed, Heard, LIMIT, Port, Subscribe, Subscriber};
 use telemetry_aggregator::frame::Selection;
 use telemetry_aggregator::sim::Plan;
 use telemetry_aggregator::tail;
@@ -199,10 +199,8 @@ fn no_offset_ever_changes_through_kills_and_subscribers_go_on_where_they_were() 
     let seed = std::env::var("FEED_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("FEED_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let ingest = fixed_address();
-    let held = TcpListener::bind(ingest).expect("the address is free");
-    let feed = fixed_address();
-    drop(held);
+    let ports = [Port::hold(), Port::hold()];
+    let [ingest, feed] = ports.each_ref().map(Port::address);
     let config = format!(
         "[ingest]\nlisten = \"{ingest}\"\n[feed]\nlisten = \"{feed}\"\n[archive]\nreserve = \"4 MiB\""
     );

@@ -5,15 +5,14 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, kill_process};
 use support::command::{aggregator, expect_exit};
-use support::fleet::fixed_address;
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal};
 
 fn tail(feed: SocketAddr, args: &str) -> Command {
     let mut command = aggregator(["tail", "--connect", &feed.to_string()]);
@@ -131,18 +130,16 @@ fn cat(daemon: &Daemon, args: &str) -> Vec<String> {
     expect_exit(&mut command, 0).0.lines().map(str::to_owned).collect()
 }
 
-/// A configuration whose addresses outlive the daemon, and that of its feed.
-fn fixed() -> (String, SocketAddr) {
-    let ingest = fixed_address();
-    let held = TcpListener::bind(ingest).expect("the address is free");
-    let feed = fixed_address();
-    drop(held);
-    (format!("[ingest]\nlisten = \"{ingest}\"\n[feed]\nlisten = \"{feed}\""), feed)
+/// A configuration whose feed outlives the daemon, and the port of the feed.
+fn fixed() -> (String, Port) {
+    let port = Port::hold();
+    (format!("[feed]\nlisten = \"{}\"", port.address()), port)
 }
 
 #[test]
 fn from_earliest_into_live_through_stop_and_kill_every_frame_is_written_once_as_cat_writes_it() {
-    let (config, feed) = fixed();
+    let (config, port) = fixed();
+    let feed = port.address();
     let mut daemon = Daemon::start(&config);
     send(daemon.address(), 0..200);
     let tail = Tail::start(&mut tail(feed, "--from earliest"));
@@ -270,7 +267,8 @@ fn an_offset_above_the_head_is_the_end_and_says_the_head() {
 
 #[test]
 fn it_waits_for_a_daemon_and_gives_up_when_told_to() {
-    let (config, feed) = fixed();
+    let (config, port) = fixed();
+    let feed = port.address();
     let tail_at = |args: &str| Tail::start(&mut tail(feed, args));
     let waiting = tail_at("--from earliest --limit 2");
     waiting.err.wait_text("trying again");
@@ -285,7 +283,8 @@ fn it_waits_for_a_daemon_and_gives_up_when_told_to() {
 
 #[test]
 fn another_archive_is_the_end_unless_it_follows_live() {
-    let (config, feed) = fixed();
+    let (config, port) = fixed();
+    let feed = port.address();
     let mut daemon = Daemon::start(&config);
     send(daemon.address(), 0..5);
     let history = Tail::start(&mut tail(feed, "--from earliest"));

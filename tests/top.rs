@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use support::command::{aggregator, expect_exit, output};
-use support::fleet::fixed_address;
 use support::http::get_json;
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, not_tested};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, not_tested};
 use tempfile::TempDir;
 
 /// Asks anew until `found` has something.
@@ -130,9 +129,8 @@ fn sources_can_be_chosen() {
 
 #[test]
 fn without_a_daemon_or_a_terminal_it_says_so() {
-    // Nobody listens where a listener has just been.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{free}");
+    let nobody = Port::hold();
+    let url = format!("http://{}", nobody.address());
     let (_, error) = expect_exit(&mut aggregator(["top", "--url", &url, "--once"]), 1);
     assert_eq!(error, format!("telemetry-aggregator: {url}: cannot connect: connection refused\n"));
     let (_, error) = expect_exit(&mut aggregator(["top", "--url", &url]), 2);
@@ -171,12 +169,16 @@ fn health_is_the_exit_code() {
 #[test]
 fn health_says_why_not() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let health = ["health", "--timeout", "100ms", "--url", &url];
-    let not_healthy = |why: &str| format!("telemetry-aggregator: not healthy: {url}/healthz: {why}\n");
-    assert_eq!(expect_exit(&mut aggregator(health), 1).1, not_healthy("no answer within 100ms"));
-    drop(silent);
-    assert_eq!(expect_exit(&mut aggregator(health), 1).1, not_healthy("cannot connect: connection refused"));
+    let nobody = Port::hold();
+    let cases = [
+        (silent.local_addr().unwrap(), "no answer within 100ms"),
+        (nobody.address(), "cannot connect: connection refused"),
+    ];
+    for (address, why) in cases {
+        let url = format!("http://{address}");
+        let (_, said) = expect_exit(&mut aggregator(["health", "--timeout", "100ms", "--url", &url]), 1);
+        assert_eq!(said, format!("telemetry-aggregator: not healthy: {url}/healthz: {why}\n"));
+    }
 }
 
 #[test]
@@ -327,7 +329,8 @@ fn control_c_and_signals_give_the_screen_back() {
 
 #[test]
 fn a_daemon_that_is_away_is_seen_and_found_again() {
-    let http = fixed_address();
+    let port = Port::hold();
+    let http = port.address();
     let mut daemon = Daemon::start(&format!("[http]\nlisten = \"{http}\""));
     let Some(terminal) = top_in_terminal(&format!("http://{http}"), 80, 24) else { return };
     terminal.wait_text("RUNNING");

@@ -483,7 +483,10 @@ async fn a_wait_that_is_cut_short_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn it_gives_up_when_it_was_told_to() {
-    let address = Peer::bind().await.listener.local_addr().unwrap();
+    // Bound, so that the port is nobody else's, and not listening.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = nobody.local_addr().unwrap();
     let limit = Duration::from_secs(60);
     let subscribe = Subscribe::new(Policy::Complete, Start::Live, Selection::default());
     let mut client = Client::new(Target { address: address.to_string(), subscribe, retry_for: Some(limit) });

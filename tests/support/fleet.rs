@@ -1,6 +1,5 @@
 //! The simulator in the background, and what the archive must hold of it.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -123,13 +122,4 @@ pub fn for_each_frame(dir: &Path, mut each: impl FnMut(&Frame)) {
             other => panic!("the archive is not whole: {other:?}"),
         }
     }
-}
-
-/// An address on loopback that is free now and that no outgoing connection gets by chance: so a daemon finds it free
-/// again when it restarts.
-pub fn fixed_address() -> SocketAddr {
-    let start = std::process::id() % 10_000;
-    let ports = (0..10_000).map(|step| 15_000 + ((start + step) % 10_000) as u16);
-    let mut free = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    free.find(|address| TcpListener::bind(address).is_ok()).expect("no free port")
 }

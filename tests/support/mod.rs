@@ -24,6 +24,7 @@ pub mod inside;
 pub mod manager;
 pub mod message;
 pub mod mount;
+pub mod port;
 pub mod process;
 pub mod python;
 pub mod recording;
@@ -36,6 +37,7 @@ pub use held::HeldDaemon;
 pub use message::{
     Ack, EMERGENCY, ErrorMessage, Frame, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG, Welcome, code, cost,
 };
+pub use port::Port;
 pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
 
 /// How long anything may take before the test fails. Generous: the machine may be busy.

@@ -2,14 +2,15 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 
 use super::has;
+use super::restart::THROUGH;
 use crate::support::command::{aggregator, expect_exit};
-use crate::support::fleet::fixed_address;
-use crate::support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE};
+use crate::support::{Client, Daemon, Hello, LIMIT, Launch, Port, ROUTINE};
 
 /// Connects as soon as somebody listens at `address`.
 fn connect(address: SocketAddr) -> TcpStream {
@@ -28,7 +29,8 @@ fn who_connects_before_the_daemon_is_up_is_served() {
     if !has("systemd-socket-activate", "activation by systemd's own tool") {
         return;
     }
-    let address = fixed_address();
+    let port = Port::hold();
+    let address = port.address();
     let listen = address.to_string();
     // The tool starts the daemon when somebody has connected, and not before.
     let early = std::thread::spawn(move || connect(address));
@@ -52,16 +54,49 @@ fn who_connects_before_the_daemon_is_up_is_served() {
 /// Runs a daemon that is handed `sockets` by these names, and must not start; returns its last words.
 fn refused(sockets: Vec<OwnedFd>, names: &str) -> String {
     let count = sockets.len().to_string();
+    refused_count(sockets, names, &count)
+}
+
+/// [`refused`], with `LISTEN_FDS` as `count` says.
+fn refused_count(sockets: Vec<OwnedFd>, names: &str, count: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("aggregator.toml");
     std::fs::write(&path, format!("data_dir = {:?}", dir.path().join("data"))).unwrap();
-    let mut run = aggregator(["run", "--config"]);
-    run.arg(&path).env("LISTEN_FDS", count).env("LISTEN_FDNAMES", names).env_remove("LISTEN_PID");
+    let run = aggregator(["run", "--config"]);
+    let mut through = Command::new(THROUGH[0]);
+    through.args(&THROUGH[1..]).arg(run.get_program()).args(run.get_args()).arg(&path);
+    through.env("LISTEN_FDS", count).env("LISTEN_FDNAMES", names);
+    let mut run = through;
     let mapping = |(index, parent_fd)| FdMapping { parent_fd, child_fd: 3 + index as i32 };
     run.fd_mappings(sockets.into_iter().enumerate().map(mapping).collect()).unwrap();
     let (_, err) = expect_exit(&mut run, 1);
     assert!(!dir.path().join("data").exists(), "it began its work");
     err
+}
+
+#[test]
+fn sockets_of_another_process_are_ignored() {
+    for pid in [None, Some("1")] {
+        let prepare = |command: &mut Command| {
+            command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "ingest");
+            if let Some(pid) = pid {
+                command.env("LISTEN_PID", pid);
+            }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut daemon = Daemon::launch_at(dir, "", &Launch { through: &[], prepare: &prepare });
+        daemon.wait_line("LISTEN_FDS is ignored");
+        Client::open(daemon.address(), &Hello::new(1)).0.deliver(ROUTINE, 0, b"frame");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn an_absurd_number_of_sockets_is_refused_with_the_way_out() {
+    for count in ["999999999999", "-1", "many"] {
+        let said = refused_count(vec![listener("127.0.0.1:0")], "ingest", count);
+        assert!(said.contains(&format!("LISTEN_FDS is {count:?}")) && said.contains("unset"), "{said}");
+    }
 }
 
 fn listener(address: &str) -> OwnedFd {

@@ -1,0 +1,31 @@
+//! Addresses that stay with the test while no daemon listens on them.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+
+/// An address on loopback, held until this is dropped.
+///
+/// A daemon can listen on it, and a later one again. In between connections are refused. The system gives the port to no
+/// other socket: the test holds a socket that is bound and does not listen. `SO_REUSEADDR`, which listeners set as well,
+/// lets only those in that ask for this very port.
+pub struct Port {
+    _socket: Socket,
+    address: SocketAddr,
+}
+
+impl Port {
+    /// Takes a free port.
+    pub fn hold() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("SO_REUSEADDR");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("no free port");
+        let address = socket.local_addr().expect("an address").as_socket().expect("an IP address");
+        Self { _socket: socket, address }
+    }
+
+    /// Where daemons listen, one after the other.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
