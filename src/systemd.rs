@@ -28,8 +28,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// What this process was given. To be asked once, before there are other threads: the sockets' variables are
-    /// taken out of the environment.
+    /// What this process was given. To be asked once, before other threads read the environment past the
+    /// standard library: the sockets' variables are taken out of it.
     ///
     /// # Errors
     /// [`ActivationError`] when sockets were handed over that this daemon has no use for.

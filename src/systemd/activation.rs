@@ -23,6 +23,12 @@ pub struct Sockets {
 /// Why sockets that were handed over are of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
+    /// `LISTEN_FDS` is not a number of sockets that this daemon takes.
+    #[error(
+        "LISTEN_FDS is {0:?}: expected the number of sockets handed over, at most 3, named \"ingest\", \"feed\" and \
+         \"http\"; unset LISTEN_FDS to bind all addresses of the configuration"
+    )]
+    Count(String),
     /// It cannot be said which is which.
     #[error(
         "{sockets} sockets were handed over and LISTEN_FDNAMES names {names} of them: expected a name for each, by \
@@ -62,9 +68,20 @@ pub enum ActivationError {
 impl Sockets {
     /// Those of this process, which are taken out of the environment.
     ///
+    /// As in `sd_listen_fds(3)`, sockets are for the process that `LISTEN_PID` names: `LISTEN_FDS` for another process,
+    /// or for none, was inherited and is ignored.
+    ///
     /// # Errors
     /// [`ActivationError`].
     pub fn from_env() -> Result<Self, ActivationError> {
+        let text = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let Some(fds) = text("LISTEN_FDS") else { return Ok(Self::default()) };
+        let pid = text("LISTEN_PID").unwrap_or_default();
+        if !is_for(std::process::id(), &pid) {
+            tracing::warn!("LISTEN_FDS is ignored: LISTEN_PID is {pid:?}, which is not this process");
+            return Ok(Self::default());
+        }
+        count(&fds)?;
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut fds = ListenFd::from_env();
         Self::named(&names, fds.len(), |index| fds.take_tcp_listener(index))
@@ -100,6 +117,19 @@ impl Sockets {
         }
         Ok(sockets)
     }
+}
+
+/// Whether `pid` names the process `own`.
+fn is_for(own: u32, pid: &str) -> bool {
+    pid.parse() == Ok(own)
+}
+
+/// The number of sockets that `LISTEN_FDS` says. It is judged before room is made for so many.
+fn count(fds: &str) -> Result<usize, ActivationError> {
+    fds.parse()
+        .ok()
+        .filter(|count| *count <= NAMES.len())
+        .ok_or_else(|| ActivationError::Count(fds.to_owned()))
 }
 
 /// The listener as tokio wants it; a socket that does not listen is none.
@@ -141,6 +171,24 @@ mod tests {
         assert!(unknown.contains("\"telemetry.socket\"") && unknown.contains("\"feed\""), "{unknown}");
         let twice = text("feed:feed", 2);
         assert!(twice.contains("two sockets named \"feed\""), "{twice}");
+    }
+
+    #[test]
+    fn sockets_are_for_the_process_that_is_named() {
+        assert!(is_for(7, "7"));
+        for other in ["", "8", "-7", "7 ", "seven", "18446744073709551623"] {
+            assert!(!is_for(7, other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_sockets_that_makes_no_sense_is_refused_with_the_way_out() {
+        assert_eq!([0, 1, 3].map(|number| count(&number.to_string()).unwrap()), [0, 1, 3]);
+        for absurd in ["", "-1", "4", "two", "999999999999", "18446744073709551617"] {
+            let error = count(absurd).unwrap_err().to_string();
+            let says = [&format!("LISTEN_FDS is {absurd:?}"), "at most 3", "unset LISTEN_FDS"];
+            assert!(says.iter().all(|part| error.contains(part)), "{error}");
+        }
     }
 
     #[test]

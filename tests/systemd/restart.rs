@@ -19,7 +19,7 @@ const ROUNDS: u64 = 4;
 /// Frames the fleet gets acknowledged between restarts.
 const LIFE_FRAMES: u64 = 5_000;
 /// The shell knows the process id, which the daemon will have.
-const THROUGH: [&str; 3] = ["sh", "-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\""];
+pub(super) const THROUGH: [&str; 3] = ["sh", "-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\""];
 
 /// Listening sockets that outlive each daemon, as a service manager has them.
 struct Sockets {
