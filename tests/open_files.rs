@@ -6,7 +6,7 @@ mod support;
 
 use std::net::TcpStream;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::{Client, Daemon, EMERGENCY, Hello, ROUTINE};
 
 /// A segment of the tests' defaults holds some hundreds of these.
@@ -29,6 +29,22 @@ fn deliver(client: &mut Client, lane: usize, next: &mut [u64; 2]) {
     next[lane] += 1;
 }
 
+/// Sends emergencies until a further segment has begun.
+fn fill_segment(daemon: &Daemon, client: &mut Client, next: &mut [u64; 2]) {
+    let before = segments(daemon);
+    while segments(daemon) == before {
+        deliver(client, EMERGENCY, next);
+    }
+}
+
+/// Sets how many files the daemon may open, and returns how many it could.
+fn set_limit(daemon: &Daemon, files: u64) -> u64 {
+    let pid = Pid::from_raw(daemon.pid() as i32);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).unwrap();
+    before.current.unwrap_or(4_096)
+}
+
 #[test]
 fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
     let mut daemon = Daemon::start("");
@@ -38,15 +54,15 @@ fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
 
     // The limit of the running process is lowered, since it does not start with fewer files than it may need.
     let limit = open_files(&daemon) + 4;
-    let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-    prlimit(Pid::from_raw(daemon.pid() as i32), Resource::Nofile, limit).unwrap();
+    let before = set_limit(&daemon, limit);
     let silent: Vec<_> = (0..SILENT).map(|_| TcpStream::connect(daemon.http()).unwrap()).collect();
     daemon.wait_line("accepting a connection failed");
+    // Through the end of the segment, which makes the reserve the next one.
+    fill_segment(&daemon, &mut client, &mut next);
 
-    // Through the end of the segment, which makes the reserve the next one, and over where a new reserve is due.
-    while segments(&daemon) < 2 {
-        deliver(&mut client, EMERGENCY, &mut next);
-    }
+    // The files that a rotation closes may be what it needs next. From here on not even these are to be had.
+    set_limit(&daemon, 3);
+    fill_segment(&daemon, &mut client, &mut next);
     let line = daemon.wait_line("archive degraded");
     assert!(line.contains("no file can be opened") && line.contains("LimitNOFILE"), "{line}");
     for _ in 0..20 {
@@ -55,6 +71,7 @@ fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
     assert!(daemon.is_running());
 
     drop(silent);
+    set_limit(&daemon, before);
     daemon.wait_line("the archive can open files again");
     for _ in 0..20 {
         deliver(&mut client, ROUTINE, &mut next);

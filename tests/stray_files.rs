@@ -29,8 +29,8 @@ fn ends_with(code: i32, command: &mut Command) -> (String, String) {
     (out, err)
 }
 
-/// Three segments of the tests' defaults hold so many frames of this size.
-const MANY: u64 = 1_200;
+/// So many frames of this size fill four segments of the tests' defaults.
+const MANY: u64 = 2_000;
 const PAYLOAD_BYTES: usize = 16_000;
 
 /// A stopped daemon with `frames` routine frames of source 7 in its archive.
@@ -156,8 +156,10 @@ fn a_segment_of_another_archive_is_refused_as_the_newest_and_set_aside_in_the_mi
     drop(client);
     daemon.stop();
 
-    let (daemon, other) = (stopped(MANY), other);
-    let [_, middle, .., _] = &segments(&daemon)[..] else { panic!("too few segments") };
+    let daemon = stopped(MANY);
+    let own = segments(&daemon);
+    // Neither the oldest, nor the newest and the one before: at those the start looks itself.
+    let [_, middle, _, _, ..] = &own[..] else { panic!("too few segments: {own:?}") };
     std::fs::copy(&segments(&other)[1], middle).unwrap();
     let mut daemon = daemon.restart();
     let line = daemon.wait_line("a segment of another archive");

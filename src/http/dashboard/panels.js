@@ -82,6 +82,8 @@ export class Panels {
       ["sync", "Sync p50 · p99 · max", [archive.sync.p50_ms, archive.sync.p99_ms, archive.sync.max_ms].map(latency).join(" · "), archive.sync.p99_ms],
       ["expired_frames", "Expired by retention", count(archive.expired_frames), archive.expired_frames],
       ["upkeep_failing", "Upkeep failing", archive.upkeep_failing === 0 ? "nowhere" : `in ${count(archive.upkeep_failing)} segments`, archive.upkeep_failing],
+      ["foreign_segments", "Of another archive", archive.foreign_segments === 0 ? "none" : `${count(archive.foreign_segments)} segments set aside`, archive.foreign_segments],
+      ["file_shortages", "Without files", archive.file_shortages === 0 ? "never" : `${count(archive.file_shortages)} times`, archive.file_shortages],
     ], [part, part > 1 - DISK_LOW, `Disk ${percent(part)} used, ${size(archive.disk_free_bytes)} of ${size(archive.disk_bytes)} free`]);
   }
 
