@@ -74,6 +74,11 @@ impl State {
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         guard::check(self.view.live.current().http.token.as_ref(), peer, headers)
     }
+
+    /// Whether what comes from payloads is for this reader: `/api/v1/frames` would give the payloads themselves.
+    fn may_read_payloads(&self, peer: Peer, headers: &HeaderMap) -> bool {
+        self.check(peer, headers).is_ok()
+    }
 }
 
 /// The running HTTP side. Dropping it ends all connections.

@@ -134,6 +134,36 @@ fn with_a_token_changes_and_payloads_need_it() {
 }
 
 #[test]
+fn what_comes_from_payloads_is_guarded_like_payloads() {
+    let stranger = ("Host", "evil.example");
+    let owner = ("Authorization", "Bearer let me in");
+    let guarded = "[http]\ntoken = \"let me in\"";
+    // With a token, whoever has it; without one, programs on this host.
+    for (config, refused, taken) in
+        [("", &[stranger][..], &[][..]), (guarded, &[][..], &[stranger, owner][..])]
+    {
+        let daemon = Daemon::start(config);
+        let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
+        client.deliver(EMERGENCY, 0, b"SAFE_MODE\x00secret");
+        for (headers, label, frames) in [(refused, Value::Null, false), (taken, json!("SAFE_MODE"), true)] {
+            let status = request(daemon.http(), "GET", "/api/v1/frames", headers, b"").status;
+            assert_eq!(status == 200, frames, "{config} {headers:?}");
+            let stats = request(daemon.http(), "GET", "/api/v1/stats", headers, b"");
+            assert_eq!(stats.status, 200);
+            assert_eq!(stats.json()["emergencies"][0]["label"], label, "{config} {headers:?}");
+            let mut events = open(daemon.http(), "GET", "/api/v1/stream", headers, b"");
+            assert_eq!(events.head().0, 200);
+            let (name, stats) = events.event();
+            assert_eq!((name.as_str(), &stats["emergencies"][0]["label"]), ("stats", &label), "{headers:?}");
+            for path in ["/metrics", "/api/v1/sources"] {
+                let text = request(daemon.http(), "GET", path, headers, b"").text();
+                assert!(!text.contains("SAFE_MODE"), "{path}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn frames_come_in_pages_as_they_are_archived() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use axum::body::{Body, Bytes};
-use axum::extract;
+use axum::extract::{self, Extension};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use super::State;
 use super::answer::{ApiError, aside, now};
+use super::server::Peer;
 use crate::frame::is_anonymous;
 use crate::observe::View;
 use crate::observe::report::{Source, Sources, Stats};
@@ -46,13 +48,15 @@ pub(super) struct Events {
 struct Moment {
     number: u64,
     stats: Vec<u8>,
+    /// The same for listeners who may not read payloads.
+    stats_without_payloads: Vec<u8>,
     all: Vec<u8>,
     changes: Vec<u8>,
 }
 
 impl Moment {
     fn bytes(&self) -> usize {
-        self.stats.len() + self.all.len() + self.changes.len()
+        self.stats.len() + self.stats_without_payloads.len() + self.all.len() + self.changes.len()
     }
 }
 
@@ -117,7 +121,7 @@ impl Maker {
                 let (stats, total) = (view.stats(&streams), streams.len());
                 streams.truncate(SOURCES_MAX);
                 let moment =
-                    told.moment(&stats, Sources { total, sources: view.sources(streams, &registered) });
+                    told.moment(stats, Sources { total, sources: view.sources(streams, &registered) });
                 (told, moment)
             });
             let Ok((next, moment)) = made.await else { return };
@@ -145,10 +149,12 @@ struct Told {
 }
 
 impl Told {
-    fn moment(&mut self, stats: &Stats, all: Sources) -> Moment {
+    fn moment(&mut self, stats: Stats, all: Sources) -> Moment {
         self.number += 1;
         let [all, changes] = self.sources(all);
-        Moment { number: self.number, stats: event("stats", stats), all, changes }
+        let with_payloads = event("stats", &stats);
+        let stats_without_payloads = event("stats", &stats.without_payloads());
+        Moment { number: self.number, stats: with_payloads, stats_without_payloads, all, changes }
     }
 
     /// All of them, and what has changed.
@@ -193,6 +199,8 @@ struct Way {
     moments: watch::Receiver<Arc<Moment>>,
     seen: Option<u64>,
     reading: Option<Reading>,
+    /// Asked for each moment, since a reload may change the token.
+    may_read_payloads: Box<dyn Fn() -> bool + Send>,
     _listener: Listener,
 }
 
@@ -201,14 +209,20 @@ struct Reading {
     moment: Weak<Moment>,
     /// Whether it had the moment before, and so gets the changes alone.
     is_next: bool,
+    may_read_payloads: bool,
     at: usize,
 }
 
-pub(super) async fn stream(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
+pub(super) async fn stream(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let listener = state.events.listen()?;
     let mut moments = state.events.moments.clone();
     moments.borrow_and_update();
-    let way = Way { moments, seen: None, reading: None, _listener: listener };
+    let may_read_payloads = Box::new(move || state.may_read_payloads(peer, &headers));
+    let way = Way { moments, seen: None, reading: None, may_read_payloads, _listener: listener };
     let events = stream::unfold(way, |mut way| async move {
         let event = way.next().await?;
         Some((Ok::<_, Infallible>(event), way))
@@ -233,7 +247,8 @@ impl Way {
         let moment = self.moments.borrow_and_update();
         let is_next = self.seen.is_some_and(|seen| seen + 1 == moment.number);
         self.seen = Some(moment.number);
-        Some(Reading { moment: Arc::downgrade(&moment), is_next, at: 0 })
+        let may_read_payloads = (self.may_read_payloads)();
+        Some(Reading { moment: Arc::downgrade(&moment), is_next, may_read_payloads, at: 0 })
     }
 }
 
@@ -242,7 +257,7 @@ impl Reading {
     fn next(&mut self) -> Option<(Bytes, bool)> {
         let moment = self.moment.upgrade()?;
         let sources = if self.is_next { &moment.changes } else { &moment.all };
-        let stats = &moment.stats;
+        let stats = if self.may_read_payloads { &moment.stats } else { &moment.stats_without_payloads };
         let rest = match self.at.checked_sub(stats.len()) {
             None => &stats[self.at..],
             Some(at) => &sources[at..],
@@ -259,11 +274,13 @@ mod tests {
 
     fn moment(number: u64, bytes: usize) -> Arc<Moment> {
         let of = |byte: u8| vec![byte; bytes];
-        Arc::new(Moment { number, stats: of(b's'), all: of(b'a'), changes: of(b'c') })
+        let (stats, stats_without_payloads) = (of(b's'), of(b'w'));
+        Arc::new(Moment { number, stats, stats_without_payloads, all: of(b'a'), changes: of(b'c') })
     }
 
     fn way(moments: watch::Receiver<Arc<Moment>>) -> Way {
-        Way { moments, seen: None, reading: None, _listener: Listener(Arc::new(AtomicUsize::new(1))) }
+        let _listener = Listener(Arc::new(AtomicUsize::new(1)));
+        Way { moments, seen: None, reading: None, may_read_payloads: Box::new(|| true), _listener }
     }
 
     /// So many bytes of one kind and then of the other.
@@ -283,7 +300,7 @@ mod tests {
     fn the_newest_are_kept_and_two_at_least() {
         let mut kept = VecDeque::new();
         for number in 0..100 {
-            keep(&mut kept, moment(number, KEPT_BYTES / 10));
+            keep(&mut kept, moment(number, KEPT_BYTES / 13));
         }
         assert_eq!(kept.iter().map(|moment| moment.number).collect::<Vec<_>>(), [97, 98, 99]);
         for number in 100..110 {

@@ -19,9 +19,18 @@ const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those o
 /// Streams in one answer, unless the request says less.
 const SOURCES_MAX: usize = 1_000;
 
-pub(super) async fn stats(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
+pub(super) async fn stats(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let may_read_payloads = state.may_read_payloads(peer, &headers);
     let turn = state.answers.to_tell().await?;
-    turn.answer(move || Content::json(&state.view.stats(&state.view.table.views()))).await
+    turn.answer(move || {
+        let stats = state.view.stats(&state.view.table.views());
+        Content::json(&if may_read_payloads { stats } else { stats.without_payloads() })
+    })
+    .await
 }
 
 #[derive(Deserialize)]

@@ -31,8 +31,8 @@ pub struct Emergency {
     pub received_ms: i64,
     /// Size of its payload.
     pub payload_bytes: usize,
-    /// What its payload begins with, if that is text, such as `SAFE_MODE`.
-    pub label: String,
+    /// What its payload begins with, if that is text, such as `SAFE_MODE`; `None` for a reader who may not read payloads.
+    pub label: Option<String>,
 }
 
 /// The newest [`KEPT`] emergencies.
@@ -101,7 +101,7 @@ impl Emergency {
             sequence: frame.sequence,
             received_ms: frame.received_ns / 1_000_000,
             payload_bytes: frame.payload.len(),
-            label: label(frame.payload),
+            label: Some(label(frame.payload)),
         }
     }
 }

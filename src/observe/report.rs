@@ -340,6 +340,17 @@ impl View {
     }
 }
 
+impl Stats {
+    /// Takes out what comes from payloads, for a reader who may not read them.
+    #[must_use]
+    pub fn without_payloads(mut self) -> Self {
+        for emergency in &mut self.emergencies {
+            emergency.label = None;
+        }
+        self
+    }
+}
+
 impl Books {
     fn new(totals: Totals, rejected: Vec<(ErrorCode, u64)>) -> Self {
         Self {

@@ -77,7 +77,11 @@ fn snapshot(sources: u32) -> Snapshot {
         sequence: 40 + at as u64,
         received_ms: NOON_MS - 10_000 + at * 1_000,
         payload_bytes: 11,
-        label: if at == 1 { String::new() } else { "SAFE_MODE".to_owned() },
+        label: match at {
+            1 => Some(String::new()),
+            2 => None,
+            _ => Some("SAFE_MODE".to_owned()),
+        },
     };
     let subscriber = |at: u64| Subscriber {
         session: at,

@@ -1,7 +1,7 @@
 // All that is known of one stream, in words and by lane; it follows what the daemon says while it is open.
 
 import { attribute, byId, el, fill, keyed, text } from "./dom.js";
-import { byteRate, count, duration, iso, latency, percent, rate, size } from "./format.js";
+import { byteRate, count, duration, iso, label, latency, percent, rate, size } from "./format.js";
 import { stateWords } from "./model.js";
 
 const KINDS = { live: "live uplink", replay: "archived replay" };
@@ -57,7 +57,7 @@ export class Details {
     const recent = emergencies.filter((emergency) =>
       emergency.source_id === source.source_id && emergency.kind === source.kind && emergency.station === source.station);
     this.noRecent.hidden = recent.length > 0;
-    const make = (one) => el("li", {}, `${iso(one.received_ms)} · ${one.label || "no label"} · sequence ${count(one.sequence)} · offset ${count(one.offset)} · ${size(one.payload_bytes)}`);
+    const make = (one) => el("li", {}, `${iso(one.received_ms)} · ${label(one.label)} · sequence ${count(one.sequence)} · offset ${count(one.offset)} · ${size(one.payload_bytes)}`);
     keyed(this.recent, recent.reverse().slice(0, 10), (one) => one.offset, make, () => {});
   }
 

@@ -51,6 +51,9 @@ export const iso = (ms) => (ms === null || ms === undefined ? MISSING : `${new D
 /** 21:53:23. */
 export const clock = (ms) => new Date(ms).toISOString().slice(11, 19);
 
+/** What an emergency's payload begins with; `null` where the daemon withholds it. */
+export const label = (value) => (value === null ? "label withheld" : value || "no label");
+
 /** How long something takes or is ago, in its two largest units. */
 export function duration(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));

@@ -1,7 +1,7 @@
 // The header: whether all is well, how old what is shown is, and the figures that matter most.
 
 import { attribute, byId, el, figure, keyed, text } from "./dom.js";
-import { byteRateParts, count, duration, iso, latency, latencyParts, plural, rate, sizeParts, brief } from "./format.js";
+import { byteRateParts, count, duration, iso, label, latency, latencyParts, plural, rate, sizeParts, brief } from "./format.js";
 import { EMERGENCY_FOR_MS } from "./model.js";
 
 /** An announcement at most so often: a storm of emergencies must not talk without end. */
@@ -118,6 +118,6 @@ export class Head {
     this.lastOffset = newest.offset;
     const at = newest.station === "" ? "" : ` at ${newest.station}`;
     const more = fresh > 1 ? `${fresh} emergencies, the newest` : "Emergency";
-    text(byId("announcer"), `${more}: ${newest.label || "no label"}, source ${newest.source_id}${at}`);
+    text(byId("announcer"), `${more}: ${label(newest.label)}, source ${newest.source_id}${at}`);
   }
 }

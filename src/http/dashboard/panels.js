@@ -7,6 +7,7 @@ import { EMERGENCY_FOR_MS, HOT_MS, keyOf } from "./model.js";
 const GAPS_MAX = 8;
 const SUBSCRIBERS_MAX = 64;
 const DISK_LOW = 0.1;
+const WITHHELD = "What comes from payloads is shown where /api/v1/frames would give the payloads: to programs on the daemon's host, or with the token of http.token.";
 
 /** Where a received frame can be. */
 const BOOKS = [
@@ -45,7 +46,7 @@ export class Panels {
     const make = (one) => el("tr", { data: { offset: one.offset, source: one.source_id } },
       el("td", {}, el("time", { datetime: new Date(one.received_ms).toISOString(), title: iso(one.received_ms) }, clock(one.received_ms))),
       el("td", { class: "n" }, el("b", {}, String(one.source_id)), one.kind === "replay" ? " ↺" : null),
-      el("td", { title: one.station }, one.station || "–"), el("td", { class: "label", title: one.label }, one.label), el("td", { class: "n" }, count(one.offset)));
+      el("td", { title: one.station }, one.station || "–"), el("td", { class: "label", title: one.label ?? WITHHELD }, one.label ?? "withheld"), el("td", { class: "n" }, count(one.offset)));
     keyed(byId("emergency-rows"), newest, (one) => one.offset, make, (row, one) =>
       attribute(row, "data-age", now - one.received_ms <= HOT_MS ? "hot" : now - one.received_ms <= EMERGENCY_FOR_MS ? "recent" : "old"));
     const rest = lanes.emergency.frames > newest.length ? `newest ${newest.length} of ${count(lanes.emergency.frames)} accepted` : "";

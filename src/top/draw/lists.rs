@@ -64,7 +64,10 @@ fn emergencies(stats: &Stats, rows: usize, columns: usize) -> Vec<Span<'static>>
 
 fn emergency(emergency: &Emergency) -> String {
     let Emergency { received_ms, source_id, station, sequence, label, payload_bytes, .. } = emergency;
-    let what = if label.is_empty() { format!("{payload_bytes} bytes") } else { plain(label) };
+    let what = match label.as_deref() {
+        None | Some("") => format!("{payload_bytes} bytes"),
+        Some(label) => plain(label),
+    };
     let replay = if emergency.kind == "replay" { " (replay)" } else { "" };
     let station = plain(station);
     let station = if station.is_empty() { String::new() } else { format!(" {station}") };
