@@ -6,6 +6,7 @@
 //! * [`registry`]: the actor that owns every session, keeps the limits and decides who speaks for a stream,
 //! * `session`: HELLO to BYE on one connection,
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and whose turn it is to speak,
+//! * `sequences`: which sequences of a stream have not come,
 //! * [`books`]: received = archived + duplicates + rejected + in flight.
 //!
 //! A session never waits for the pipeline: a client that keeps to its credit is always read. It learns through
@@ -23,11 +24,12 @@ use crate::logging::{Kind, by_peer};
 pub mod books;
 pub mod flow;
 pub mod registry;
+mod sequences;
 mod session;
 pub mod stream;
 
 pub use books::{Books, Totals};
-pub use flow::{LaneCount, LaneTimes, StreamView};
+pub use flow::{LaneCount, LaneTimes, StreamState, StreamView};
 pub use registry::{Registry, RegistryError};
 pub use stream::{EpochReset, Position, ResetRefused, StreamLimits, StreamTable};
 

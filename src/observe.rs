@@ -20,11 +20,13 @@ use crate::ingest::{Books, StreamTable};
 use crate::pipeline::{Router, SourceInfo};
 
 pub mod emergencies;
+pub mod fleet;
 pub mod latencies;
 pub mod report;
 pub mod sampler;
 
 pub use emergencies::{Emergencies, Emergency};
+pub use fleet::Fleet;
 pub use latencies::Latencies;
 pub use sampler::Rates;
 

@@ -80,6 +80,8 @@ pub struct Plan {
     /// Frames of the range below this offset are not sent, and no time passes for them: an earlier run of this range and
     /// epoch was acknowledged them ([`Report::go_on_from`]). They are read all the same, for the epochs of what follows.
     pub skip_to: u64,
+    /// Whether the lanes of the recorded streams share a sequence counter (SHARED_SEQUENCE), which the archive does not tell.
+    pub shared_sequence: bool,
     /// Connections at a time.
     pub connections: usize,
     /// After a stop: how long to wait for what was sent and is not acknowledged.
@@ -102,6 +104,7 @@ struct Shared {
     epoch: u64,
     /// Whether the daemon may know this epoch from an earlier run.
     goes_on: bool,
+    shared_sequence: bool,
     linger: Duration,
     control: Arc<Control>,
     progress: Arc<Progress>,
@@ -128,6 +131,7 @@ pub async fn run(plan: Plan, control: Arc<Control>, progress: Arc<Progress>) -> 
     let shared = Arc::new(Shared {
         epoch: plan.epoch.clamp(1, ANONYMOUS_EPOCH_MIN - 1),
         goes_on: plan.goes_on,
+        shared_sequence: plan.shared_sequence,
         linger: plan.linger,
         slots: Semaphore::new(plan.connections.max(1)),
         connect: plan.connect,

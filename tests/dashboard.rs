@@ -126,8 +126,18 @@ fn check_details(browser: &Browser, source: &Value) {
     browser
         .run(&format!("document.querySelector('.cell[data-source=\"{}\"]').click();", source["source_id"]));
     browser.wait("document.getElementById('details').open");
-    let facts =
-        ["source_id", "kind", "station", "state", "session", "peer", "since_ms", "last_frame_ms", "epoch"];
+    let facts = [
+        "source_id",
+        "kind",
+        "station",
+        "state",
+        "ended_ms",
+        "session",
+        "peer",
+        "since_ms",
+        "last_frame_ms",
+        "epoch",
+    ];
     for name in facts {
         let shown = value(browser, &format!("#details-body [data-field={name}] dd"));
         assert_eq!(shown, attribute(&source[name]), "{name} of {source:#}");
@@ -217,6 +227,47 @@ fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
     let known = sources["sources"].as_array().unwrap().len();
     browser.wait(&format!("document.querySelectorAll('.cell').length === {known}"));
     browser.wait("document.querySelectorAll('.cell:not([data-state=offline])').length === 0");
+}
+
+/// State, word and colour of the badge `id`.
+fn badge(browser: &Browser, id: &str) -> Value {
+    browser.run(&format!(
+        "const node = document.getElementById('{id}');
+         return [node.dataset.state, node.querySelector('.word').textContent, getComputedStyle(node).backgroundColor];"
+    ))
+}
+
+#[test]
+fn a_fleet_that_is_lost_is_red_although_the_daemon_runs() {
+    let daemon = Daemon::start(PATIENT);
+    let Some(browser) = page(daemon.http()) else { return };
+    assert_eq!(badge(&browser, "fleet")[1], "NO SOURCES");
+    let open = |id| {
+        let (mut client, _) = Client::open(daemon.address(), &Hello::new(id));
+        client.deliver(ROUTINE, 0, b"here");
+        client
+    };
+    let (ending, [first, second]) = (open(1), [2, 3].map(open));
+    browser.wait("document.getElementById('fleet').dataset.state === 'ok'");
+    ending.bye([0, 1]);
+    browser.wait("document.querySelector('.cell[data-source=\"1\"]').dataset.state === 'offline'");
+    drop(first);
+    browser.wait("document.getElementById('fleet').dataset.state === 'degraded'");
+    assert_eq!(badge(&browser, "fleet")[1], "FLEET DEGRADED");
+    drop(second);
+    browser.wait("document.getElementById('fleet').dataset.state === 'lost'");
+    assert_eq!(badge(&browser, "state")[1], "RUNNING");
+    let fleet = badge(&browser, "fleet");
+    assert_eq!(fleet[1], "FLEET LOST");
+    let colour = fleet[2].as_str().unwrap().trim_start_matches("rgb(").trim_end_matches(')');
+    let parts: Vec<u16> = colour.split(',').map(|part| part.trim().parse().unwrap()).collect();
+    assert!(parts[0] > 150 && parts[1] < 80 && parts[2] < 80, "red: {fleet}");
+    assert!(browser.run("return document.title;").as_str().unwrap().starts_with("FLEET LOST"));
+    browser.wait("document.querySelectorAll('.cell[data-state=lost]').length === 2");
+    let reasons = browser.run("return document.getElementById('reasons').textContent;");
+    assert!(reasons.as_str().unwrap().contains("2 sources vanished without BYE, 0 connected"), "{reasons}");
+    browser.run("document.querySelector('[data-filter=lost]').click();");
+    browser.wait("document.querySelectorAll('.cell').length === 2");
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn wait_offline(address: SocketAddr) {
     loop {
         let sources = get_json(address, "/api/v1/sources?source=7");
         let source = &sources["sources"][0];
-        if source["state"] == "offline" && source["frames"]["in_flight"] == 0 {
+        if source["state"] != "connected" && source["frames"]["in_flight"] == 0 {
             return;
         }
         assert!(started.elapsed() < LIMIT, "{sources:#}");

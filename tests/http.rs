@@ -60,10 +60,110 @@ fn stats_and_sources_tell_what_was_sent() {
     assert!(source["lanes"]["emergency"]["ack_latency_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(source["peer"], client.socket().local_addr().unwrap().to_string());
     client.bye([7, 6]);
-    let gone = wait(&daemon, "/api/v1/sources", |found| found["sources"][0]["state"] == "offline");
+    let gone = wait(&daemon, "/api/v1/sources", |found| found["sources"][0]["state"] == "ended");
     assert_eq!(gone["sources"][0]["session"], Value::Null);
     assert_eq!(get_json(daemon.http(), "/api/v1/sources?state=connected")["total"], 0);
+    assert_eq!(get_json(daemon.http(), "/api/v1/sources?state=disconnected")["total"], 1);
     wait(&daemon, "/api/v1/stats", |found| found["archive"]["disk_free_bytes"].as_u64().unwrap() > 0);
+}
+
+/// Sends routine below 100 without 40 to 54, and emergencies 200 to 214.
+fn send_with_15_lost(daemon: &Daemon, hello: &Hello) -> Client {
+    let (mut client, _) = Client::open(daemon.address(), hello);
+    for sequence in (0..100).filter(|at| !(40..55).contains(at)) {
+        client.deliver(ROUTINE, sequence, b"routine");
+    }
+    (200..215).for_each(|sequence| client.deliver(EMERGENCY, sequence, b"emergency"));
+    client
+}
+
+#[test]
+fn what_is_missing_is_counted_as_the_client_counts() {
+    const SHARED_SEQUENCE: u16 = 4;
+    let daemon = Daemon::start("");
+    let _apart = send_with_15_lost(&daemon, &Hello::new(1));
+    let shared = Hello { flags: SHARED_SEQUENCE, ..Hello::new(2) };
+    let mut client = send_with_15_lost(&daemon, &shared);
+    let source = |daemon: &Daemon, id| {
+        get_json(daemon.http(), &format!("/api/v1/sources?source={id}"))["sources"][0].clone()
+    };
+    assert_eq!(
+        (source(&daemon, 1)["missing"].as_u64(), source(&daemon, 2)["missing"].as_u64()),
+        (Some(15), Some(115))
+    );
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["missing"], 130);
+    // It falls while routine catches up.
+    (100..200).for_each(|sequence| client.deliver(ROUTINE, sequence, b"routine"));
+    assert_eq!(source(&daemon, 2)["missing"], 15);
+    assert_eq!(source(&daemon, 2)["shared_sequence"], true);
+    // It looks shared and does not say so.
+    let (mut silent, _) = Client::open(daemon.address(), &Hello::new(3));
+    for (lane, sequence) in
+        [(ROUTINE, 0), (ROUTINE, 1), (EMERGENCY, 2), (ROUTINE, 3), (EMERGENCY, 4), (ROUTINE, 5)]
+    {
+        silent.deliver(lane, sequence, b"one counter");
+    }
+    let looks = source(&daemon, 3);
+    assert_eq!((&looks["missing"], &looks["shared_sequence"]), (&json!(3), &json!(false)), "{looks:#}");
+    let hints = |id| {
+        let lines = daemon.lines();
+        lines
+            .iter()
+            .filter(|line| line.contains("SHARED_SEQUENCE") && line.contains(&format!("live/{id}")))
+            .count()
+    };
+    for (id, is_hinted) in [(1, false), (2, false), (3, true)] {
+        assert_eq!(source(&daemon, id)["looks_shared"], is_hinted, "source {id}");
+        assert_eq!(hints(id), usize::from(is_hinted), "source {id}: {:?}", daemon.lines());
+    }
+    // A restart goes on at the resume positions: 200 for both lanes of source 2, and 215.
+    let daemon = daemon.kill_and_restart();
+    assert_eq!(source(&daemon, 2)["missing"], 0);
+    let (mut client, welcome) = Client::open(daemon.address(), &shared);
+    assert_eq!(welcome.resume_next, [215, 200]);
+    client.deliver(ROUTINE, 219, b"routine");
+    assert_eq!(source(&daemon, 2)["missing"], 4);
+}
+
+#[test]
+fn a_source_that_vanishes_is_lost_and_one_that_says_bye_is_not() {
+    let daemon = Daemon::start("");
+    let open = |id| {
+        let (mut client, _) = Client::open(daemon.address(), &Hello::new(id));
+        client.deliver(ROUTINE, 0, b"here");
+        client
+    };
+    let fleet = |is_met: &dyn Fn(&Value) -> bool| {
+        wait(&daemon, "/api/v1/stats", |stats| is_met(&stats["fleet"]))["fleet"].clone()
+    };
+    assert_eq!(fleet(&|_| true)["state"], "idle");
+    let [ending, vanishing, removed, staying] = [1, 2, 3, 4].map(open);
+    assert_eq!(fleet(&|fleet| fleet["connected"] == 4)["state"], "ok");
+    ending.bye([0, 1]);
+    let session = get_json(daemon.http(), "/api/v1/sources?source=3")["sources"][0]["session"].clone();
+    assert_eq!(request(daemon.http(), "DELETE", &format!("/api/v1/sources/{session}"), &[], b"").status, 204);
+    fleet(&|fleet| fleet["removed"] == 1 && fleet["ended"] == 1);
+    drop((vanishing, removed));
+    let degraded = fleet(&|fleet| fleet["lost"] == 1);
+    let expected =
+        json!({"state": "degraded", "connected": 1, "ended": 1, "lost": 1, "removed": 1, "offline": 0});
+    assert_eq!(degraded, expected);
+    for (id, state) in [(1, "ended"), (2, "lost"), (3, "removed"), (4, "connected")] {
+        let found = get_json(daemon.http(), &format!("/api/v1/sources?state={state}"));
+        assert_eq!((&found["total"], &found["sources"][0]["source_id"]), (&json!(1), &json!(id)), "{state}");
+        assert_eq!(found["sources"][0]["ended_ms"].is_number(), id != 4);
+        let series = format!("fleet_sources{{state=\"{state}\"}} 1\n");
+        assert!(get(daemon.http(), "/metrics").text().contains(&series), "{series}");
+    }
+    drop(staying);
+    assert_eq!(fleet(&|fleet| fleet["lost"] == 2)["state"], "lost");
+    // At another station it is not lost.
+    let (_elsewhere, _) = Client::open(daemon.address(), &Hello::new(2).station("KIRUNA"));
+    let back = fleet(&|fleet| fleet["connected"] == 1);
+    assert_eq!((&back["state"], &back["lost"]), (&json!("degraded"), &json!(1)));
+    let daemon = daemon.kill_and_restart();
+    let known = get_json(daemon.http(), "/api/v1/stats")["fleet"].clone();
+    assert_eq!((&known["state"], &known["offline"]), (&json!("idle"), &json!(4)));
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn settled() -> Daemon {
         let sources = get_json(daemon.http(), "/api/v1/sources");
         let is_at_rest = |source: &Value| {
             let lanes = &source["lanes"];
-            source["state"] == "offline"
+            source["state"] == "ended"
                 && lanes["routine"]["frames_per_s"] == 0.0
                 && lanes["emergency"]["frames_per_s"] == 0.0
         };
@@ -78,9 +78,15 @@ fn without_rates(sources: &Value) -> Value {
 fn once_prints_what_the_api_says() {
     let daemon = settled();
     let (text, _) = expect_exit(&mut top(&daemon, &["--once"]), 0);
-    for expected in
-        ["RUNNING", "balanced", "SAFE_MODE", "source 8 KIRUNA #2", "sources 2, by source", "offline"]
-    {
+    for expected in [
+        "RUNNING",
+        "balanced",
+        "SAFE_MODE",
+        "source 8 KIRUNA #2",
+        "sources 2, by source",
+        "ended",
+        "NO SOURCES",
+    ] {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
     assert!(!text.contains('\x1b'), "{text:?}");

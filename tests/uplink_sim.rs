@@ -129,6 +129,7 @@ fn a_whole_run_exits_with_0_and_one_json_object() {
         "resent",
         "duplicates",
         "reconnects",
+        "shared_sequence",
         "elapsed_s",
         "frames_per_s",
         "bytes_per_s",

@@ -56,6 +56,10 @@ pub(super) struct ReplayArgs {
     /// passes for them
     #[arg(long, value_name = "OFFSET", requires = "epoch")]
     skip_to: Option<u64>,
+    /// Tell the daemon that both lanes of each stream drew their sequences from one counter (SHARED_SEQUENCE), as those of
+    /// uplink-sim do; without it the daemon counts what is missing in each lane by itself. The archive does not tell
+    #[arg(long)]
+    shared_sequence: bool,
     /// Connections at a time, one per source and station; the one idle longest makes room
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     connections: u32,
@@ -84,6 +88,7 @@ impl ReplayArgs {
             epoch: self.epoch.unwrap_or_else(Plan::epoch_now),
             goes_on: self.epoch.is_some(),
             skip_to: self.skip_to.unwrap_or(0),
+            shared_sequence: self.shared_sequence,
             connections: self.connections as usize,
             linger: self.linger,
         })

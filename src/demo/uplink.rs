@@ -32,7 +32,8 @@ impl Uplink {
         let mut hello = BytesMut::new();
         let stream = StreamKey { source_id, source_kind, station: Station::new("DEMO")? };
         let epoch = unix_now_ns().unsigned_abs() / 1_000_000;
-        let flags = HelloFlags::default();
+        // Both lanes draw from one counter.
+        let flags = HelloFlags::SHARED_SEQUENCE;
         let token = String::new();
         Hello { version_min: VERSION, version_max: VERSION, stream, flags, heartbeat_s: 0, epoch, token }
             .encode(&mut hello);

@@ -256,6 +256,8 @@ impl Scrape {
         out.gauge("sources_connected", "Sources connected", None, connections.sources as u64)?;
         let max = connections.sources_max as u64;
         out.gauge("sources_connected_max", "Sources that may connect, ingest.max_connections", None, max)?;
+        let states = self.stats.fleet.by_state().map(|(state, sources)| ([("state", state)], sources));
+        out.gauges("fleet_sources", "Sources by what became of their connections", None, states)?;
         out.gauge("subscribers", "Subscribers of the feed", None, connections.subscribers as u64)?;
         let max = connections.subscribers_max as u64;
         out.gauge("subscribers_max", "Subscribers there may be, feed.max_subscribers", None, max)?;

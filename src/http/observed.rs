@@ -11,11 +11,13 @@ use serde::Deserialize;
 use super::State;
 use super::answer::{ApiError, Content, asked, limit};
 use super::server::Peer;
-use crate::ingest::StreamView;
+use crate::ingest::{StreamState, StreamView};
 use crate::logging::{Kind, by_peer};
 use crate::observe::report::Sources;
 
 const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those of the sources connected";
+/// All states but connected.
+const DISCONNECTED: &str = "disconnected";
 /// Streams in one answer, unless the request says less.
 const SOURCES_MAX: usize = 1_000;
 
@@ -47,8 +49,11 @@ pub(super) async fn sources(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let which = asked(which)?;
-    if let Some(state) = which.state.as_deref().filter(|state| !["connected", "offline"].contains(state)) {
-        return Err(ApiError::bad_request(format!("state is \"{state}\", it may be connected or offline")));
+    if let Some(state) = which.state.as_deref().filter(|state| !is_state(state)) {
+        let known = StreamState::ALL.map(StreamState::name).join(", ");
+        return Err(ApiError::bad_request(format!(
+            "state is \"{state}\", it may be {known} or {DISCONNECTED}"
+        )));
     }
     let limit = limit(which.limit, SOURCES_MAX, SOURCES_MAX)?;
     let turn = state.answers.to_tell().await?;
@@ -63,10 +68,15 @@ pub(super) async fn sources(
     .await
 }
 
+fn is_state(name: &str) -> bool {
+    name == DISCONNECTED || StreamState::ALL.iter().any(|state| state.name() == name)
+}
+
 impl Which {
     fn has(&self, stream: &StreamView) -> bool {
-        let state = if stream.session_id.is_some() { "connected" } else { "offline" };
-        self.state.as_ref().is_none_or(|wanted| wanted == state)
+        let is_connected = stream.state == StreamState::Connected;
+        let is_in = |wanted: &str| wanted == stream.state.name() || (wanted == DISCONNECTED && !is_connected);
+        self.state.as_deref().is_none_or(is_in)
             && self.source.is_none_or(|wanted| wanted == stream.key.source_id)
     }
 }

@@ -24,41 +24,37 @@ impl LaneCount {
     }
 }
 
-/// The sequences of one lane in the current epoch, as far as this daemon has seen it.
+/// Whether somebody speaks for a stream, and if not, how that came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    /// What was expected first; where an epoch begins is not known to be a loss.
-    first: Option<u64>,
-    next: u64,
-    frames: u64,
+pub enum StreamState {
+    /// A connection speaks for it.
+    Connected,
+    /// Its last connection said BYE.
+    Ended,
+    /// Its last connection vanished without BYE, or was ended for an error.
+    Lost,
+    /// An operator ended its last connection.
+    Removed,
+    /// It has not connected since the daemon started.
+    #[default]
+    Offline,
 }
 
-impl Span {
-    /// Goes on at `next`, as recovered; 0 is a new epoch.
-    pub(super) fn from(next: u64) -> Self {
-        Self { first: (next > 0).then_some(next), next, frames: 0 }
-    }
+impl StreamState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Connected, Self::Ended, Self::Lost, Self::Removed, Self::Offline];
 
-    pub(super) fn add(&mut self, run: &Run) {
-        let (Some(first), Some(last)) = (run.heads().first(), run.heads().last()) else { return };
-        self.first.get_or_insert(first.sequence);
-        self.next = last.sequence + 1;
-        self.frames += run.len() as u64;
+    /// As the API names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Ended => "ended",
+            Self::Lost => "lost",
+            Self::Removed => "removed",
+            Self::Offline => "offline",
+        }
     }
-
-    fn missing(&self) -> u64 {
-        self.first.map_or(0, |first| (self.next - first).saturating_sub(self.frames))
-    }
-}
-
-/// Sequences that have not come. Lanes may share one counter or count apart (protocol.md): whichever misses less holds.
-pub(super) fn missing(lanes: &[Span; 2]) -> u64 {
-    let apart = lanes.iter().map(Span::missing).sum();
-    let first = lanes.iter().filter_map(|lane| lane.first).min();
-    let next = lanes.iter().map(|lane| lane.next).max().unwrap_or(0);
-    let frames = lanes.iter().map(|lane| lane.frames).sum();
-    let shared = first.map_or(0, |first| (next - first).saturating_sub(frames));
-    shared.min(apart)
 }
 
 /// When something last happened in one lane of a stream.
@@ -77,6 +73,10 @@ pub struct StreamView {
     pub key: StreamKey,
     /// The connection that speaks for it, if there is one.
     pub session_id: Option<SessionId>,
+    /// Whether there is one, and if not, how that came about.
+    pub state: StreamState,
+    /// When the last connection ended, unix nanoseconds; 0 when none has.
+    pub ended_ns: i64,
     /// Epoch and sequences.
     pub position: Position,
     /// Its books.
@@ -87,37 +87,14 @@ pub struct StreamView {
     pub rejected: Vec<(ErrorCode, u64)>,
     /// Sequences of its epoch that have not come, since the daemon started: lost before they came here, or on their way.
     pub missing: u64,
+    /// Its newest client said that both lanes share a counter.
+    pub shared_sequence: bool,
+    /// Its newest client did not say so, and looks as if they did.
+    pub looks_shared: bool,
     /// When something last happened.
     pub times: [LaneTimes; 2],
     /// Frames that wait for the processor.
     pub queued_frames: [usize; 2],
     /// Credit that those frames use.
     pub queued_cost: [u64; 2],
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(first: u64, next: u64, frames: u64) -> Span {
-        Span { first: Some(first), next, frames }
-    }
-
-    #[test]
-    fn lanes_that_count_apart_miss_what_each_of_them_misses() {
-        assert_eq!(missing(&[span(0, 5, 5), span(0, 100, 100)]), 0);
-        assert_eq!(missing(&[Span::default(), span(7, 100, 90)]), 3);
-    }
-
-    #[test]
-    fn lanes_that_share_a_counter_miss_what_neither_has() {
-        assert_eq!(missing(&[span(3, 91, 10), span(0, 100, 90)]), 0);
-        assert_eq!(missing(&[span(3, 91, 10), span(0, 100, 88)]), 2);
-    }
-
-    #[test]
-    fn nothing_is_missing_where_nothing_came() {
-        assert_eq!(missing(&[Span::default(); 2]), 0);
-        assert_eq!(missing(&[Span::from(40), Span::from(70)]), 0);
-    }
 }

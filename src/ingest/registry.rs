@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::flow::StreamState;
 use super::session;
 use super::stream::{Position, Speaker, Stream, StreamTable};
 use super::{Context, IngestConfig};
@@ -54,13 +55,15 @@ pub(super) struct Opened {
     pub(super) stream: Arc<Stream>,
     pub(super) origin: Arc<Origin>,
     pub(super) position: Position,
+    /// What the stream is once this is dropped; `None` while the session is not served yet.
+    pub(super) ended: Option<StreamState>,
     session_id: SessionId,
     table: Arc<StreamTable>,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.stream.release(self.session_id);
+        self.stream.release(self.session_id, self.ended);
         if self.origin.is_anonymous() {
             self.table.remove_anonymous(self.origin.epoch);
         }
@@ -313,7 +316,7 @@ impl State {
         if let Some(live) = self.sessions.get_mut(&session_id) {
             live.stream = Some(Arc::clone(&stream));
         }
-        Ok(Opened { stream, origin, position, session_id, table: Arc::clone(&self.table) })
+        Ok(Opened { stream, origin, position, ended: None, session_id, table: Arc::clone(&self.table) })
     }
 
     fn queue(&self, config: &IngestConfig) -> Arc<SourceQueue> {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::registry::{Opened, Registry};
-use super::{Context, IngestConfig};
+use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
 use crate::connection::clock::{Clock, Due};
 use crate::connection::closing::say_error;
@@ -80,7 +80,7 @@ pub(super) async fn run(
         context: &context,
         registry: &registry,
     };
-    let handshake::Greeted { opened, outbox, intake, catalog } =
+    let handshake::Greeted { mut opened, outbox, intake, catalog } =
         match greeting.greet(&mut socket, &mut input, &mut mailbox).await {
             Ok(greeted) => greeted,
             Err(Ended::Error(error)) => {
@@ -91,6 +91,8 @@ pub(super) async fn run(
             Err(lost) => return Err(lost),
         };
     input.set_limit(config.message_bytes_max);
+    // However it ends without a word.
+    opened.ended = Some(StreamState::Lost);
     let clock = Clock::new(outbox.heartbeat(), Instant::now());
     let durable_next = opened.position.durable_next;
     let mut session = Session {

@@ -9,9 +9,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::books::Books;
-use super::flow::{LaneCount, LaneTimes, Span, StreamView, missing};
+use super::flow::{LaneCount, LaneTimes, StreamState, StreamView};
+use super::sequences::Sequences;
 use crate::actor::Address;
-use crate::frame::{FramePriority, Origin, Run, StreamKey};
+use crate::frame::{FramePriority, Origin, Run, StreamKey, unix_now_ns};
+use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
 use crate::wire::{ErrorCode, WireError};
 
@@ -50,11 +52,13 @@ struct State {
     in_flight: u64,
     /// Nobody may speak until the reset has ended.
     is_resetting: bool,
-    spans: [Span; 2],
+    sequences: Sequences,
     times: [LaneTimes; 2],
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
     owner: Option<Speaker>,
+    /// What it is without an owner, and since when; 0 when it never had one.
+    ended: (StreamState, i64),
     takeovers: VecDeque<Instant>,
 }
 
@@ -66,6 +70,8 @@ pub(super) struct Speaker {
     pub(super) session: Address<Stop>,
     /// Told when the stream's durable position or its queue has moved.
     pub(super) changed: Arc<Notify>,
+    /// HELLO said that both lanes share one sequence counter.
+    pub(super) shares_sequence: bool,
 }
 
 /// The session does not speak for the stream any more; nothing was accepted.
@@ -79,17 +85,18 @@ impl Stream {
         let has_history = epoch != 0;
         let origin = Arc::new(Origin { stream: key, epoch });
         let (owner, takeovers) = (None, VecDeque::new());
-        let (spans, times) = (accepted_next.map(Span::from), [LaneTimes::default(); 2]);
+        let (sequences, times) = (Sequences::from(accepted_next), [LaneTimes::default(); 2]);
         let state = State {
             origin,
             accepted_next,
             durable_next,
             in_flight: 0,
             is_resetting: false,
-            spans,
+            sequences,
             times,
             has_history,
             owner,
+            ended: (StreamState::Offline, 0),
             takeovers,
         };
         Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
@@ -124,8 +131,9 @@ impl Stream {
             state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch });
             state.accepted_next = [0; 2];
             state.durable_next = [0; 2];
-            state.spans = [Span::default(); 2];
+            state.sequences.begin_epoch();
         }
+        state.sequences.connected(speaker.shares_sequence);
         self.queue.listen(Arc::clone(&speaker.changed));
         if let Some(predecessor) = state.owner.replace(speaker) {
             let error = if epoch > current {
@@ -159,11 +167,21 @@ impl Stream {
             let lane = run.priority().lane();
             counts[lane] = LaneCount::of(run);
             state.in_flight += counts[lane].frames;
-            state.spans[lane].add(run);
+            state.sequences.add(lane, run);
             state.times[lane].received_ns = run.received_ns();
         }
+        let begins_to_look_shared = state.sequences.begins_to_look_shared();
         // Under the lock, so that a successor's frames cannot come before these.
         self.queue.push(lanes);
+        let stream = begins_to_look_shared.then(|| Arc::clone(&state.origin));
+        drop(state);
+        if let Some(origin) = stream {
+            by_peer!(
+                Kind::Hinted, WARN, session = session_id, stream = %origin.stream,
+                "both lanes look as if they shared one sequence counter, and HELLO did not set SHARED_SEQUENCE: what is \
+                 counted as missing in one lane is in the other. Set the flag in the client (docs/protocol.md)"
+            );
+        }
         Ok(counts)
     }
 
@@ -190,11 +208,16 @@ impl Stream {
         }
     }
 
-    /// The session has ended; another may speak without it being a takeover.
-    pub(super) fn release(&self, session_id: SessionId) {
+    /// The session has ended, as `ended` says; another may speak without it being a takeover.
+    ///
+    /// `None` is a session that was never served.
+    pub(super) fn release(&self, session_id: SessionId, ended: Option<StreamState>) {
         let mut state = self.lock();
         if state.is_owned_by(session_id) {
             state.owner = None;
+            if let Some(ended) = ended {
+                state.ended = (ended, unix_now_ns());
+            }
             self.queue.detach();
         }
     }
@@ -210,11 +233,15 @@ impl Stream {
         StreamView {
             key: state.origin.stream.clone(),
             session_id: state.owner.as_ref().map(|owner| owner.session_id),
+            state: if state.owner.is_some() { StreamState::Connected } else { state.ended.0 },
+            ended_ns: state.ended.1,
             position: state.position(),
             totals,
             lanes: self.books.lanes(),
             rejected,
-            missing: missing(&state.spans),
+            missing: state.sequences.missing(),
+            shared_sequence: state.sequences.is_shared(),
+            looks_shared: state.sequences.looks_shared(),
             times: state.times,
             queued_frames,
             queued_cost,

@@ -38,11 +38,13 @@ pub enum Kind {
     Unread,
     /// A request over HTTP changed something.
     Changed,
+    /// A source looks as if it should set a flag.
+    Hinted,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Registered,
         Self::Gone,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Subscribed,
         Self::Unread,
         Self::Changed,
+        Self::Hinted,
     ];
 
     const fn name(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Kind {
             Self::Subscribed => "subscriptions",
             Self::Unread => "failed reads of the archive",
             Self::Changed => "changes over HTTP",
+            Self::Hinted => "hints about sources",
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::sampler::{LaneRate, Quantiles};
-use super::{Emergency, Rates, View};
+use super::{Emergency, Fleet, Rates, View};
 use crate::archive::Status;
 use crate::feed::SubscriberView;
 use crate::frame::unix_now_ns;
@@ -39,6 +39,8 @@ pub struct Stats {
     pub archive: ArchiveReport,
     /// Who is connected.
     pub connections: Connections,
+    /// How the fleet is.
+    pub fleet: Fleet,
     /// Who is subscribed.
     pub subscribers: Vec<Subscriber>,
     /// The newest emergencies, oldest first.
@@ -206,8 +208,10 @@ pub struct Source {
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
-    /// `connected` or `offline`.
+    /// `connected`; `ended` with BYE; `lost` without; `removed` by an operator; `offline` since the daemon started.
     pub state: String,
+    /// When its last connection ended.
+    pub ended_ms: Option<i64>,
     /// Its connection, to be used with `DELETE /api/v1/sources/{session}`.
     pub session: Option<u64>,
     /// Where that comes from.
@@ -220,6 +224,10 @@ pub struct Source {
     pub frames: Books,
     /// Sequences of its epoch that have not come since the daemon started, lost or on their way.
     pub missing: u64,
+    /// Its newest client set SHARED_SEQUENCE: `missing` counts both lanes as one counter, else each lane by itself.
+    pub shared_sequence: bool,
+    /// Its newest client did not set SHARED_SEQUENCE, and looks as if it should.
+    pub looks_shared: bool,
     /// When the newest frame was read.
     pub last_frame_ms: Option<i64>,
     /// By lane.
@@ -278,7 +286,7 @@ impl View {
             time_ms: unix_now_ns() / 1_000_000,
             started_ms: self.started_ns / 1_000_000,
             frames: Books::new(totals, rejected),
-            missing: streams.iter().map(|view| view.missing).sum(),
+            missing: streams.iter().fold(0, |sum, view| sum.saturating_add(view.missing)),
             lanes: Lanes { emergency: lane(0), routine: lane(1) },
             archive: self.archive(&rates),
             connections: Connections {
@@ -287,6 +295,7 @@ impl View {
                 subscribers: subscribers.len(),
                 subscribers_max: config.feed.max_subscribers.get(),
             },
+            fleet: Fleet::of(streams),
             subscribers: subscribers.iter().map(|view| Subscriber::new(view, head)).collect(),
             emergencies: latest,
             catalog: CatalogReport { version: catalog.version(), sets: catalog.sets().len() },
@@ -424,13 +433,16 @@ impl Source {
             source_id: view.key.source_id,
             kind: view.key.source_kind.name().to_owned(),
             station: view.key.station.as_str().to_owned(),
-            state: if view.session_id.is_some() { "connected" } else { "offline" }.to_owned(),
+            state: view.state.name().to_owned(),
+            ended_ms: (view.ended_ns > 0).then_some(view.ended_ns / 1_000_000),
             session: view.session_id,
             peer: connection.map(|info| info.peer.to_string()),
             since_ms: connection.map(|info| info.since_ns / 1_000_000),
             epoch: view.position.epoch,
             frames: Books::new(view.totals, view.rejected.clone()),
             missing: view.missing,
+            shared_sequence: view.shared_sequence,
+            looks_shared: view.looks_shared,
             last_frame_ms: (last_frame_ns > 0).then_some(last_frame_ns / 1_000_000),
             lanes: Lanes { emergency: lane(0), routine: lane(1) },
         }

@@ -19,6 +19,8 @@ pub struct Report {
     pub complete: bool,
     /// The epoch streams began with; to go on with an interrupted run.
     pub epoch: u64,
+    /// The daemon was told that both lanes of each stream share a sequence counter (`--shared-sequence`).
+    pub shared_sequence: bool,
     /// What lies below this offset is acknowledged: a run that goes on need not send it ([`Plan::skip_to`](super::Plan::skip_to)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub go_on_from: Option<u64>,
@@ -77,6 +79,7 @@ impl Report {
         Self {
             complete,
             epoch: shared.epoch,
+            shared_sequence: shared.shared_sequence,
             go_on_from: missing,
             read,
             sent,
@@ -126,6 +129,8 @@ impl fmt::Display for Report {
         )?;
         let streams = self.streams.len();
         write!(f, "\n{:.3} s, {:.0} frames/s, {streams} streams", self.elapsed_s, self.frames_per_s)?;
+        let counters = if self.shared_sequence { "shared by both lanes" } else { "of each lane by itself" };
+        write!(f, "; sequences counted as {counters}")?;
         let mut strange = self.streams.iter().filter(|stream| stream.error.is_some());
         for StreamReport { stream, frames, acked, error, .. } in strange.by_ref().take(STREAMS_LISTED_MAX) {
             write!(f, "\n{stream}: {acked} of {frames}: {}", error.as_deref().unwrap_or_default())?;

@@ -154,7 +154,11 @@ impl Stream {
             version_min: VERSION,
             version_max: VERSION,
             stream: self.stream.clone(),
-            flags: HelloFlags::default(),
+            flags: if self.shared.shared_sequence {
+                HelloFlags::SHARED_SEQUENCE
+            } else {
+                HelloFlags::default()
+            },
             heartbeat_s: 0,
             epoch: self.lines.epoch(),
             token: self.shared.token.clone(),

@@ -16,6 +16,7 @@ const PAYLOAD_BYTES_MAX: i64 = 16 << 20;
 
 /// Connects simulated satellites and replay feeds to a telemetry aggregator and sends telemetry.
 ///
+/// Both lanes of a source draw their sequences from one counter, and HELLO says so (SHARED_SEQUENCE).
 /// Keeps what is unacknowledged, reconnects and resumes, and ends with a report: after its frames, after its
 /// duration, or on SIGINT or SIGTERM (a second one stops at once). Exit codes: 0 everything sent was acknowledged,
 /// 1 it was not, 2 bad usage or input.

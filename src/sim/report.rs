@@ -24,6 +24,8 @@ pub struct Report {
     pub duplicates: u64,
     /// Connections after each source's first.
     pub reconnects: u64,
+    /// Both lanes of a source draw from one sequence counter, and HELLO said so (SHARED_SEQUENCE).
+    pub shared_sequence: bool,
     /// From the start to the last source's end, seconds.
     pub elapsed_s: f64,
     /// Acknowledged frames per second of that.
@@ -72,6 +74,7 @@ impl Report {
             resent: counts.resent,
             duplicates: counts.duplicates,
             reconnects: counts.reconnects,
+            shared_sequence: true,
             elapsed_s,
             frames_per_s: per_second(counts.acked),
             bytes_per_s: per_second(counts.acked_bytes),
@@ -98,7 +101,7 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "{:.3} s, {:.0} frames/s, {:.0} payload bytes/s",
+            "{:.3} s, {:.0} frames/s, {:.0} payload bytes/s; both lanes share one sequence counter",
             self.elapsed_s, self.frames_per_s, self.bytes_per_s
         )?;
         let AckLatency { emergency, routine } = self.ack_latency_us;
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn the_json_has_exactly_the_documented_keys() {
         let expected = serde_json::json!({
-            "sent": 10, "acked": 10, "resent": 0, "duplicates": 0, "reconnects": 0,
+            "sent": 10, "acked": 10, "resent": 0, "duplicates": 0, "reconnects": 0, "shared_sequence": true,
             "elapsed_s": 2.0, "frames_per_s": 5.0, "bytes_per_s": 1280.0,
             "ack_latency_us": {
                 "emergency": {"p50": 1, "p99": 2, "p999": 3, "max": 4},

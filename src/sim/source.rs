@@ -123,12 +123,13 @@ impl Source {
     }
 
     fn hello(&self) -> Hello {
+        // Both lanes of the ledger draw from one counter.
         let mut flags = match self.lines.ledger.mode() {
-            Mode::Acked => HelloFlags::default(),
-            Mode::Unacked => HelloFlags::NO_ACK,
+            Mode::Acked => HelloFlags::SHARED_SEQUENCE,
+            Mode::Unacked => HelloFlags::SHARED_SEQUENCE.and(HelloFlags::NO_ACK),
         };
         if self.shared.plan.catalog != CatalogWish::No {
-            flags.0 |= HelloFlags::WANT_CATALOG.0;
+            flags = flags.and(HelloFlags::WANT_CATALOG);
         }
         Hello {
             version_min: VERSION,

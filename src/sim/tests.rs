@@ -33,7 +33,7 @@ async fn a_feed_arrives_whole_and_ends_with_bye() {
     assert!((report.bytes_per_s * report.elapsed_s - 150_000.0).abs() < 1.0);
     assert_eq!((hello.epoch, hello.token.as_str()), (77, "secret"));
     assert_eq!(hello.stream.to_string(), "live/0@SVALBARD");
-    assert_eq!(hello.flags, HelloFlags::default());
+    assert_eq!(hello.flags, HelloFlags::SHARED_SEQUENCE);
 }
 
 #[tokio::test]
@@ -109,7 +109,8 @@ async fn without_acks_the_byes_tell_what_arrived() {
     for missing in [0, 2] {
         let (report, ()) = against(plan.clone(), async {
             let mut peer = server.welcome(&plan, [0; 2], [0; 2], [0; 2]).await;
-            assert_eq!((peer.hello.epoch, peer.hello.flags), (0, HelloFlags::NO_ACK));
+            let flags = HelloFlags::NO_ACK.and(HelloFlags::SHARED_SEQUENCE);
+            assert_eq!((peer.hello.epoch, peer.hello.flags), (0, flags));
             let (lanes, bye) = peer.frames_to_bye().await;
             assert_eq!(lanes, by_lane(100));
             let kept = lanes[1].len() - missing;

@@ -10,11 +10,11 @@ use ratatui::layout::Size;
 
 use super::draw::{draw, report};
 use super::model::{Column, Filter, Input, Model, Next, Snapshot};
-use crate::observe::Emergency;
 use crate::observe::report::{
     ArchiveReport, Books, CatalogReport, Connections, LaneStats, Lanes, Latency, Process, Source, SourceLane,
     Stats, Subscriber,
 };
+use crate::observe::{Emergency, Fleet};
 
 const NARROW: Size = Size::new(60, 20);
 const WIDE: Size = Size::new(200, 60);
@@ -45,19 +45,34 @@ fn source(number: u32) -> Source {
         source_id: 100 + number,
         kind: if number % 10 == 1 { "replay" } else { "live" }.to_owned(),
         station: ["KIRUNA", "SVALBARD", "Estación 衛星", ""][number as usize % 4].to_owned(),
-        state: if is_connected { "connected" } else { "offline" }.to_owned(),
+        state: if is_connected { "connected" } else { "lost" }.to_owned(),
+        ended_ms: (!is_connected).then_some(NOON_MS - 30_000),
         session: is_connected.then_some(n),
         peer: is_connected.then(|| format!("192.0.2.{number}:4000")),
         since_ms: is_connected.then_some(NOON_MS - 60_000),
         epoch: 1,
         frames: Books { received: 1_000 * n, archived: 1_000 * n, duplicates: n % 3, ..Books::default() },
         missing: if number % 13 == 12 { 5 } else { 0 },
+        shared_sequence: false,
+        looks_shared: false,
         last_frame_ms: (number % 9 != 8).then_some(NOON_MS - 1_000 * i64::from(number)),
         lanes: Lanes {
             emergency: lane(0, 0.0),
             routine: lane(1_000 * n, if is_connected { 100.0 } else { 0.0 }),
         },
     }
+}
+
+fn fleet(sources: u32) -> Fleet {
+    let lost = (0..sources).filter(|number| number % 7 == 6).count() as u64;
+    let state = if sources == 0 {
+        "idle"
+    } else if lost > 0 {
+        "degraded"
+    } else {
+        "ok"
+    };
+    Fleet { state: state.to_owned(), connected: u64::from(sources) - lost, lost, ..Fleet::default() }
 }
 
 fn snapshot(sources: u32) -> Snapshot {
@@ -141,6 +156,7 @@ fn snapshot(sources: u32) -> Snapshot {
             subscribers: if some { 2 } else { 0 },
             subscribers_max: 64,
         },
+        fleet: fleet(sources),
         subscribers: if some { (0..2).map(subscriber).collect() } else { Vec::new() },
         emergencies: if some { (0..3).map(emergency).collect() } else { Vec::new() },
         catalog: CatalogReport::default(),
@@ -259,6 +275,18 @@ fn a_daemon_that_does_not_answer_cannot_be_missed() {
 }
 
 #[test]
+fn a_lost_fleet_stands_at_the_top_of_a_daemon_that_runs() {
+    let mut lost = snapshot(2);
+    lost.stats.fleet = Fleet { state: "lost".to_owned(), lost: 2, ..Fleet::default() };
+    let mut model = unknown(NARROW);
+    model.step(Input::Known(Box::new(lost)));
+    let screen = screen(&model);
+    let lines: Vec<_> = screen.lines().take(2).collect();
+    assert!(lines[0].starts_with("RUNNING  FLEET LOST  up ") && lines[0].ends_with(" old"), "{screen}");
+    assert_eq!(lines[1], "FLEET LOST: 2 sources vanished without BYE, 0 connected");
+}
+
+#[test]
 fn why_it_is_not_ready_stands_at_the_top() {
     let mut unready = snapshot(2);
     unready.stats.state = "draining".to_owned();
@@ -356,7 +384,7 @@ fn keys_choose_what_is_shown() {
 #[test]
 fn keys_scroll_within_the_table() {
     let mut model = model(60, NARROW);
-    let first = |model: &Model| screen(model).lines().nth(12).map(|line| line.trim()[..3].to_owned());
+    let first = |model: &Model| screen(model).lines().nth(13).map(|line| line.trim()[..3].to_owned());
     let mut expect = |code, scroll: usize| {
         key(&mut model, code);
         let row = format!("{}", 100 + scroll);
@@ -366,16 +394,16 @@ fn keys_scroll_within_the_table() {
     expect(KeyCode::Down, 1);
     expect(KeyCode::Char('j'), 2);
     expect(KeyCode::Char('k'), 1);
-    expect(KeyCode::PageDown, 8);
+    expect(KeyCode::PageDown, 7);
     expect(KeyCode::PageUp, 1);
-    expect(KeyCode::End, 53);
-    expect(KeyCode::Down, 53);
+    expect(KeyCode::End, 54);
+    expect(KeyCode::Down, 54);
     expect(KeyCode::Home, 0);
-    expect(KeyCode::Char('G'), 53);
-    assert!(screen(&model).contains("54-60 of 60"), "{}", screen(&model));
+    expect(KeyCode::Char('G'), 54);
+    assert!(screen(&model).contains("55-60 of 60"), "{}", screen(&model));
     // On a larger screen, or with fewer sources, there is less to scroll.
     model.step(Input::Size(WIDE));
-    assert!(model.scroll < 53, "{}", model.scroll);
+    assert!(model.scroll < 54, "{}", model.scroll);
     model.step(Input::Known(Box::new(snapshot(2))));
     assert_eq!(model.scroll, 0);
 }

@@ -26,11 +26,19 @@ impl HelloFlags {
     pub const NO_ACK: Self = Self(1);
     /// Send the catalog, and each new version of it.
     pub const WANT_CATALOG: Self = Self(2);
+    /// Both lanes draw their sequences from one counter: a sequence missing in one lane may be in the other.
+    pub const SHARED_SEQUENCE: Self = Self(4);
 
     /// Whether all bits of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The bits of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 

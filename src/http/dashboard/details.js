@@ -4,6 +4,9 @@ import { attribute, byId, el, fill, keyed, text } from "./dom.js";
 import { byteRate, count, duration, iso, label, latency, percent, rate, size } from "./format.js";
 import { stateWords } from "./model.js";
 
+const STATES = {
+  connected: "connected", ended: "ended with BYE", lost: "lost: ended without BYE", removed: "removed by an operator", offline: "offline since the daemon started",
+};
 const KINDS = { live: "live uplink", replay: "archived replay" };
 const LANES = ["emergency", "routine"];
 
@@ -69,16 +72,24 @@ export class Details {
       ["source_id", "Source", String(source.source_id), source.source_id],
       ["kind", "Kind", KINDS[source.kind] ?? source.kind, source.kind],
       ["station", "Station", source.station || "none named", source.station],
-      ["state", "State", source.state, source.state],
+      ["state", "State", STATES[source.state] ?? source.state, source.state],
+      ["ended_ms", "Last connection ended", ago(source.ended_ms), source.ended_ms],
       ["session", "Session", source.session === null ? "none" : String(source.session), source.session],
       ["peer", "Peer", source.peer ?? "none", source.peer],
       ["since_ms", "Connected since", source.since_ms === null ? "not connected" : ago(source.since_ms), source.since_ms],
       ["last_frame_ms", "Newest frame", ago(source.last_frame_ms), source.last_frame_ms],
       ["epoch", "Epoch", String(source.epoch), source.epoch],
       ["missing", "Missing sequences", count(source.missing), source.missing],
+      ["counter", "Sequence counter", counter(source), null],
       ...(place ? [["position", "Position", position(place), null]] : []),
     ];
   }
+}
+
+/** How the daemon counts what is missing. */
+function counter(source) {
+  if (source.shared_sequence) return "shared by both lanes";
+  return source.looks_shared ? "each lane its own, but looks shared: the client should set SHARED_SEQUENCE" : "each lane its own";
 }
 
 function position(place) {

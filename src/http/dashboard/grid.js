@@ -9,6 +9,7 @@ const FILTERS = [
   { id: "all", word: "all", test: () => true },
   { id: "flowing", word: "flowing", test: (look) => look.state === "flowing" },
   { id: "silent", word: "silent", test: (look) => look.state === "silent" },
+  { id: "lost", word: "lost", test: (look) => look.state === "lost" },
   { id: "offline", word: "offline", test: (look) => look.state === "offline" },
   { id: "emergency", word: "emergency < 1 min", test: (look) => look.emergencyMs !== null },
   { id: "missing", word: "missing", test: (look) => look.missing > 0 },
@@ -151,7 +152,7 @@ function makeGroup() {
 
 function drawHeading(node, { name, items }) {
   text(node.querySelector("h3 span"), name.slice(1) || "no station named");
-  const connected = items.filter((item) => item.look.state !== "offline").length;
+  const connected = items.filter((item) => item.look.isConnected).length;
   const frames = items.reduce((sum, item) => sum + item.look.framesPerS, 0);
   text(node.querySelector("h3 small"), `${connected} of ${items.length} connected · ${rate(frames)} frames/s`);
 }

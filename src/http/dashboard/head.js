@@ -8,6 +8,8 @@ import { EMERGENCY_FOR_MS } from "./model.js";
 const ANNOUNCE_EVERY_MS = 5000;
 const DISK_LOW = 0.1;
 
+/** The fleet's state is another than the daemon's: the daemon runs on when all sources are gone. */
+const FLEET_WORDS = { ok: "FLEET OK", degraded: "FLEET DEGRADED", lost: "FLEET LOST", idle: "NO SOURCES", unknown: "FLEET UNKNOWN" };
 const WORDS = { running: "RUNNING", draining: "DRAINING", unready: "NOT READY", lost: "CONNECTION LOST", waiting: "CONNECTING" };
 
 export class Head {
@@ -28,7 +30,12 @@ export class Head {
     // Never heard for a while is as bad as not heard any more.
     lost.hidden = mode === "live" || (mode === "waiting" && performance.now() < 3000);
     if (!lost.hidden) text(lost, this.lostWords(link, isHeard));
-    this.state(mode === "live" ? this.condition(stats) : mode);
+    const state = mode === "live" ? this.condition(stats) : mode;
+    const fleet = mode === "live" ? stats.fleet.state : "unknown";
+    badge(byId("state"), state, WORDS[state]);
+    badge(byId("fleet"), fleet === "unknown" ? "waiting" : fleet, FLEET_WORDS[fleet]);
+    const trouble = [...(state === "running" ? [] : [WORDS[state]]), ...(fleet === "lost" ? [FLEET_WORDS.lost] : [])];
+    document.title = [...trouble, "Telemetry aggregator"].join(" · ");
     const now = this.model.now;
     if (now !== null) {
       text(byId("clock"), iso(now).slice(11, 19));
@@ -50,20 +57,15 @@ export class Head {
     return stats.unready.length > 0 ? "unready" : "running";
   }
 
-  state(state) {
-    const node = byId("state");
-    if (node.dataset.state === state) return;
-    node.dataset.state = state;
-    text(node.querySelector(".word"), WORDS[state]);
-    document.title = state === "running" ? "Telemetry aggregator" : `${WORDS[state]} · Telemetry aggregator`;
-  }
-
   draw() {
     const { stats, restartedMs } = this.model;
     text(byId("version"), `v${stats.version}`);
     figure(byId("uptime"), duration(stats.time_ms - stats.started_ms), stats.started_ms);
     attribute(byId("uptime"), "title", `started ${iso(stats.started_ms)}`);
     const reasons = [...stats.unready];
+    const { fleet } = stats;
+    attribute(byId("fleet"), "title", `The fleet: ${["connected", "lost", "ended", "removed", "offline"].map((state) => `${count(fleet[state])} ${state}`).join(", ")}`);
+    if (fleet.lost > 0) reasons.push(`${plural(fleet.lost, "source")} vanished without BYE, ${count(fleet.connected)} connected`);
     if (restartedMs !== null && stats.time_ms - restartedMs < 60000)
       reasons.push(`the daemon was restarted at ${iso(restartedMs)}: its counters began anew`);
     byId("reasons").hidden = reasons.length === 0;
@@ -81,7 +83,7 @@ export class Head {
     const isDiskLow = archive.disk_bytes > 0 && archive.disk_free_bytes < DISK_LOW * archive.disk_bytes;
     const tiles = [
       { id: "sources", name: "Sources", value: count(connections.sources), raw: connections.sources, unit: `of ${count(connections.sources_max)}`,
-        note: offline > 0 ? `${count(offline)} offline` : connections.sources > 0 ? "all connected" : "none has connected", mark: offline > 0 ? "warn" : "" },
+        note: sourcesNote(stats.fleet, offline, connections.sources), mark: stats.fleet.state === "lost" ? "bad" : offline > 0 ? "warn" : "" },
       { id: "frames", name: "Frames", value: rate(sum("frames_per_s")), raw: sum("frames_per_s"), unit: "/s",
         note: `${count(stats.frames.received)} received` },
       { id: "payload", name: "Payload", parts: byteRateParts(sum("bytes_per_s")), raw: sum("bytes_per_s"),
@@ -120,4 +122,16 @@ export class Head {
     const more = fresh > 1 ? `${fresh} emergencies, the newest` : "Emergency";
     text(byId("announcer"), `${more}: ${label(newest.label)}, source ${newest.source_id}${at}`);
   }
+}
+
+function badge(node, state, word) {
+  attribute(node, "data-state", state);
+  text(node.querySelector(".word"), word);
+}
+
+function sourcesNote(fleet, offline, connected) {
+  const lost = Number(fleet.lost);
+  if (lost > 0) return offline > lost ? `${count(lost)} lost, ${count(offline - lost)} offline` : `${count(lost)} lost`;
+  if (offline > 0) return `${count(offline)} offline`;
+  return connected > 0 ? "all connected" : "none has connected";
 }

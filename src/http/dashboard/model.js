@@ -96,11 +96,14 @@ export class Model {
     const emergencyMs = since(source.lanes.emergency.last_frame_ms);
     const used = (lane) => (lane.credit_bytes > 0 ? lane.credit_used_bytes / lane.credit_bytes : 0);
     const isFlowing = silentMs !== null && silentMs <= SILENT_AFTER_MS;
+    const isConnected = source.state === "connected";
+    // A satellite that has gone over to another station is no trouble.
+    const isElsewhere = !isConnected && this.connected.has(sourceOf(source));
     const credit = Math.max(used(source.lanes.emergency), used(source.lanes.routine));
     return {
-      state: source.state === "offline" ? "offline" : isFlowing ? "flowing" : "silent",
-      // A satellite that has gone over to another station is no trouble.
-      isElsewhere: source.state === "offline" && this.connected.has(sourceOf(source)),
+      state: isConnected ? (isFlowing ? "flowing" : "silent") : source.state === "lost" && !isElsewhere ? "lost" : "offline",
+      isConnected,
+      isElsewhere,
       silentMs,
       emergencyMs: emergencyMs !== null && emergencyMs <= EMERGENCY_FOR_MS ? emergencyMs : null,
       missing: Number(source.missing),
@@ -114,4 +117,6 @@ export class Model {
 }
 
 /** The same in a sentence, for who hears the page. */
-export const stateWords = { flowing: "connected, frames flow", silent: "connected, silent", offline: "offline" };
+export const stateWords = {
+  flowing: "connected, frames flow", silent: "connected, silent", lost: "lost: its connection ended without BYE", offline: "offline",
+};

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{Ended, Session, Settling};
 use crate::connection::closing::{say, say_error};
 use crate::frame::Origin;
+use crate::ingest::StreamState;
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::SessionId;
 use crate::wire::{Bye, ErrorCode, WireError};
@@ -17,10 +18,11 @@ impl Session {
     /// Lets a successor speak for the stream, then says the last words, which may take a while.
     pub(super) async fn close(mut self, served: Result<Settling, Ended>) -> Result<(), Ended> {
         self.note_durable();
-        let Self { mut socket, opened, outbox, mut intake, session_id, durable_next, .. } = self;
+        let Self { mut socket, mut opened, outbox, mut intake, session_id, durable_next, .. } = self;
         let known =
             outbox.finish(durable_next, opened.stream.queue.queued_cost(), &mut intake, Instant::now());
         let origin = Arc::clone(&opened.origin);
+        opened.ended = Some(state_after(&served, intake.said_bye().is_some()));
         drop(opened);
         let ended = match served {
             Ok(Settling::Bye) => {
@@ -40,6 +42,19 @@ impl Session {
         };
         say_error(&mut socket, known, &ended).await;
         Err(ended.into())
+    }
+}
+
+/// What the stream is after a session that ended like this.
+fn state_after(served: &Result<Settling, Ended>, said_bye: bool) -> StreamState {
+    match served {
+        Err(Ended::Error(error)) if error.code == ErrorCode::Removed => StreamState::Removed,
+        _ if said_bye => StreamState::Ended,
+        // The daemon ends, not the source.
+        Ok(Settling::Drained) => StreamState::Offline,
+        Err(Ended::Error(error)) if error.code == ErrorCode::Draining => StreamState::Offline,
+        Ok(Settling::Bye) => StreamState::Ended,
+        Ok(Settling::Eof) | Err(_) => StreamState::Lost,
     }
 }
 

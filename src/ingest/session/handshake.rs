@@ -55,6 +55,7 @@ impl Greeting<'_> {
             session_id: self.session_id,
             session: mailbox.address(),
             changed: Arc::clone(self.changed),
+            shares_sequence: hello.flags.contains(HelloFlags::SHARED_SEQUENCE),
         };
         let opened = self.registry.open(hello.clone(), speaker, Arc::clone(self.config)).await?;
         self.register(&opened, mailbox).await?;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Position, Span, Stream, StreamTable};
+use super::{Position, Stream, StreamTable};
 use crate::frame::{Origin, StreamKey};
 use crate::pipeline::SessionId;
 
@@ -73,7 +73,7 @@ impl EpochReset {
         state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch: self.epoch });
         state.accepted_next = [0; 2];
         state.durable_next = [0; 2];
-        state.spans = [Span::default(); 2];
+        state.sequences.begin_epoch();
         state.position()
     }
 }

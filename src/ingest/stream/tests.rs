@@ -16,7 +16,7 @@ fn queue() -> Arc<SourceQueue> {
 
 fn speaker(session_id: SessionId) -> (Speaker, Mailbox<Stop>) {
     let (session, mailbox) = mailbox(Capacity { urgent: 4, routine: 1 });
-    (Speaker { session_id, session, changed: Arc::default() }, mailbox)
+    (Speaker { session_id, session, changed: Arc::default(), shares_sequence: false }, mailbox)
 }
 
 fn ordered(mailbox: &mut Mailbox<Stop>) -> Option<(ErrorCode, u64)> {
@@ -102,9 +102,9 @@ fn a_released_stream_changes_hands_without_a_takeover() {
     for session_id in 1..10 {
         let (speaker, _mailbox) = speaker(session_id);
         stream.open(speaker, 1, 0, now).unwrap();
-        stream.release(session_id + 1);
+        stream.release(session_id + 1, Some(StreamState::Ended));
         assert!(stream.accept(session_id, [0; 2], [None, None]).is_ok(), "only its own session releases it");
-        stream.release(session_id);
+        stream.release(session_id, Some(StreamState::Ended));
     }
 }
 
@@ -130,7 +130,7 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
     let (speaker_one, _mailbox) = speaker(1);
     let (origin, _) = used.open(speaker_one, 1, 9, now).unwrap();
     used.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
-    used.release(1);
+    used.release(1, Some(StreamState::Ended));
     table.named(&key(2), queue).unwrap();
     let open = table.named(&key(3), queue).expect("the blank one makes room");
     assert_eq!(table.position(&key(2)), None);
@@ -178,7 +178,7 @@ fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
     let (speaker, _mailbox) = speaker(1);
     let (origin, _) = stream.open(speaker, 5, 10, Instant::now())?;
     stream.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
-    stream.release(1);
+    stream.release(1, Some(StreamState::Ended));
     Ok(())
 }
 

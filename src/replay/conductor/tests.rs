@@ -25,6 +25,7 @@ fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
         token: String::new(),
         epoch: 1,
         goes_on: false,
+        shared_sequence: false,
         linger: Duration::ZERO,
         control: Arc::clone(&control),
         progress: Arc::new(Progress::default()),

@@ -23,6 +23,7 @@ fn bench(goes_on: bool) -> Bench {
         token: String::new(),
         epoch: 100,
         goes_on,
+        shared_sequence: false,
         linger: Duration::from_secs(10),
         control: Arc::new(Control::default()),
         progress: Arc::new(Progress::default()),

@@ -4,6 +4,7 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 
 use super::{View, bold, cells, faint};
+use crate::observe::Fleet;
 use crate::observe::report::{ArchiveReport, Books, LaneStats, Stats};
 use crate::top::figures::{
     age, between, clock, count, grouped, latency, megabytes, percent, plain, rate, size,
@@ -26,12 +27,16 @@ impl View<'_> {
             return vec![line.reversed()];
         };
         let stats = &snapshot.stats;
-        let name = if self.is_roomy { "telemetry-aggregator " } else { "" };
+        let name = if self.is_roomy {
+            format!("telemetry-aggregator {}  ", plain(&stats.version))
+        } else {
+            String::new()
+        };
         let old = model.age().unwrap_or_default();
         let state = plain(&stats.state).to_uppercase();
+        let fleet = fleet_words(&stats.fleet);
         let title = format!(
-            "{name}{}  {state}  up {}  data {} {} old",
-            plain(&stats.version),
+            "{name}{state}  {fleet}  up {}  data {} {} old",
             age(between(stats.started_ms, stats.time_ms)),
             clock(stats.time_ms),
             age(old)
@@ -65,6 +70,20 @@ impl View<'_> {
             for reason in &snapshot.stats.unready {
                 let text = format!("NOT READY: {}", plain(reason));
                 lines.extend(banner(&text, Style::new().fg(Color::Black).bg(Color::Yellow)));
+            }
+            let fleet = &snapshot.stats.fleet;
+            if fleet.lost > 0 {
+                let style = match fleet.connected {
+                    0 => Style::new().fg(Color::White).bg(Color::Red).bold(),
+                    _ => Style::new().fg(Color::Black).bg(Color::Yellow),
+                };
+                let text = format!(
+                    "{}: {} sources vanished without BYE, {} connected",
+                    fleet_words(fleet),
+                    count(fleet.lost),
+                    count(fleet.connected)
+                );
+                lines.extend(banner(&text, style));
             }
         }
         lines
@@ -210,5 +229,13 @@ impl View<'_> {
         };
         let bars: String = history.iter().skip(history.len().saturating_sub(room)).map(bar).collect();
         vec![faint(label), Span::raw(bars).cyan()].into()
+    }
+}
+
+/// The fleet's state, which is another than the daemon's.
+fn fleet_words(fleet: &Fleet) -> String {
+    match fleet.state.as_str() {
+        "idle" => "NO SOURCES".to_owned(),
+        state => format!("FLEET {}", plain(state).to_uppercase()),
     }
 }

@@ -1,0 +1,251 @@
+//! Which sequences of a stream's epoch have not come, as far as this daemon has seen the epoch.
+//!
+//! * A client that set SHARED_SEQUENCE draws the sequences of both lanes from one counter. What is missing is the span of
+//!   both lanes less the frames of both. Emergencies overtake, so the figure falls while routine catches up.
+//! * Every other client counts each lane by itself, and so does the daemon: a gap in one lane is never filled by the other.
+//!
+//! Counting begins at the first sequence that comes in an epoch: what lies below is not known to be a loss. A client that
+//! connects again in the same epoch changes nothing. After a restart of the daemon each lane goes on at its resume position,
+//! and a shared counter at the higher of the two: below that the other lane may have had any of the sequences, so they
+//! count neither as missing nor as there.
+
+use crate::frame::Run;
+
+/// A span of sequences, and the frames that came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Span {
+    first: Option<u64>,
+    next: u64,
+    frames: u64,
+    /// `first` is a resume position: frames below it do not count.
+    is_resumed: bool,
+}
+
+impl Span {
+    /// Goes on at `next`, as recovered; 0 is a new epoch.
+    fn from(next: u64) -> Self {
+        Self { first: (next > 0).then_some(next), next, frames: 0, is_resumed: next > 0 }
+    }
+
+    fn add(&mut self, run: &Run) {
+        let heads = run.heads();
+        let (Some(first), Some(last)) = (heads.first(), heads.last()) else { return };
+        let base = match self.first {
+            Some(base) if self.is_resumed => base,
+            Some(base) => base.min(first.sequence),
+            None => first.sequence,
+        };
+        self.first = Some(base);
+        self.next = self.next.max(last.sequence + 1);
+        let below =
+            if first.sequence < base { heads.partition_point(|head| head.sequence < base) } else { 0 };
+        self.frames = self.frames.saturating_add((heads.len() - below) as u64);
+    }
+
+    fn len(&self) -> u64 {
+        self.first.map_or(0, |first| self.next.saturating_sub(first))
+    }
+
+    fn missing(&self) -> u64 {
+        self.len().saturating_sub(self.frames)
+    }
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sequences {
+    /// `[emergency, routine]`.
+    lanes: [Span; 2],
+    /// The same frames as of one counter.
+    both: Span,
+    /// The newest client said that its lanes share a counter.
+    is_shared: bool,
+    /// The newest client did not say so, and yet one lane had all that the other lacked.
+    looks_shared: bool,
+}
+
+impl Sequences {
+    /// Goes on at the resume positions; 0 is a new epoch.
+    pub(super) fn from(next: [u64; 2]) -> Self {
+        let [emergency, routine] = next;
+        Self { lanes: next.map(Span::from), both: Span::from(emergency.max(routine)), ..Self::default() }
+    }
+
+    /// A new epoch begins.
+    pub(super) fn begin_epoch(&mut self) {
+        *self = Self { is_shared: self.is_shared, looks_shared: self.looks_shared, ..Self::default() };
+    }
+
+    /// A client connects and says whether its lanes share a counter.
+    pub(super) fn connected(&mut self, is_shared: bool) {
+        self.is_shared = is_shared;
+        self.looks_shared &= !is_shared;
+    }
+
+    /// Takes in accepted frames of lane `lane`.
+    pub(super) fn add(&mut self, lane: usize, run: &Run) {
+        self.lanes[lane].add(run);
+        self.both.add(run);
+    }
+
+    /// Whether the client begins to look as if its lanes shared a counter, which it did not say. True once for a stream,
+    /// until a client says so.
+    pub(super) fn begins_to_look_shared(&mut self) -> bool {
+        if self.is_shared || self.looks_shared {
+            return false;
+        }
+        self.looks_shared = self.fill_each_other();
+        self.looks_shared
+    }
+
+    /// Whether the lanes together have every sequence once, and each alone has not.
+    fn fill_each_other(&self) -> bool {
+        let [emergency, routine] = &self.lanes;
+        self.apart() > 0
+            && emergency.frames > 0
+            && routine.frames > 0
+            // Lanes of one counter have no sequence in common.
+            && emergency.first != routine.first
+            && emergency.next != routine.next
+            && self.both.frames == self.both.len()
+    }
+
+    /// Sequences that have not come.
+    pub(super) fn missing(&self) -> u64 {
+        if self.is_shared { self.both.missing() } else { self.apart() }
+    }
+
+    fn apart(&self) -> u64 {
+        let [emergency, routine] = &self.lanes;
+        emergency.missing().saturating_add(routine.missing())
+    }
+
+    pub(super) const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    pub(super) const fn looks_shared(&self) -> bool {
+        self.looks_shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, joined};
+    use FramePriority::{Emergency, Routine};
+
+    fn run(priority: FramePriority, sequences: impl IntoIterator<Item = u64>) -> Run {
+        let stream =
+            StreamKey { source_id: 1, source_kind: SourceKind::LiveUplink, station: Station::default() };
+        let origin = Arc::new(Origin { stream, epoch: 1 });
+        let frames = sequences.into_iter().map(|sequence| Frame {
+            source_id: 1,
+            source_kind: SourceKind::LiveUplink,
+            priority,
+            flags: FrameFlags::default(),
+            sequence,
+            ert_ns: 0,
+            received_ns: 0,
+            origin: Arc::clone(&origin),
+            payload: bytes::Bytes::new(),
+        });
+        joined(&frames.collect::<Vec<_>>()).unwrap()
+    }
+
+    fn sequences(is_shared: bool, next: [u64; 2]) -> Sequences {
+        let mut sequences = Sequences::from(next);
+        sequences.connected(is_shared);
+        sequences
+    }
+
+    fn add(to: &mut Sequences, priority: FramePriority, sequences: impl IntoIterator<Item = u64>) -> u64 {
+        to.add(priority.lane(), &run(priority, sequences));
+        to.missing()
+    }
+
+    #[test]
+    fn an_emergency_hides_no_lost_routine_frame() {
+        let mut apart = sequences(false, [0, 0]);
+        add(&mut apart, Emergency, 0..15);
+        assert_eq!(add(&mut apart, Routine, (0..100).filter(|at| !(40..55).contains(at))), 15);
+    }
+
+    #[test]
+    fn lanes_of_one_counter_miss_what_neither_has() {
+        let mut shared = sequences(true, [0, 0]);
+        let is_emergency = |at: &u64| at.is_multiple_of(10);
+        assert_eq!(add(&mut shared, Emergency, (0..100).filter(is_emergency)), 81);
+        // It falls while routine catches up.
+        assert_eq!(add(&mut shared, Routine, (0..50).filter(|at| !is_emergency(at))), 36);
+        assert_eq!(add(&mut shared, Routine, (50..100).filter(|at| !is_emergency(at) && *at != 77)), 2 - 1);
+        // It is never below 0, whatever the client counts.
+        assert_eq!(add(&mut shared, Emergency, 100..101), 1);
+        assert_eq!(add(&mut shared, Routine, 100..101), 0);
+        assert_eq!(add(&mut shared, Emergency, 101..102), 0);
+        assert_eq!(add(&mut shared, Routine, 101..102), 0);
+    }
+
+    #[test]
+    fn a_shared_counter_begins_at_the_lowest_sequence_that_came() {
+        let mut shared = sequences(true, [0, 0]);
+        assert_eq!(add(&mut shared, Emergency, [1_007]), 0);
+        assert_eq!(add(&mut shared, Routine, 1_000..1_007), 0);
+        assert_eq!(add(&mut shared, Routine, [1_009]), 1);
+    }
+
+    #[test]
+    fn after_a_restart_counting_begins_at_the_resume_positions() {
+        let mut apart = sequences(false, [40, 70]);
+        assert_eq!(apart.missing(), 0);
+        assert_eq!(add(&mut apart, Emergency, [45]), 5);
+        assert_eq!(add(&mut apart, Routine, [72]), 7);
+        // Emergencies were ahead: routine below their position neither fills nor leaves a gap.
+        let mut shared = sequences(true, [70, 40]);
+        assert_eq!(add(&mut shared, Routine, 50..68), 0);
+        assert_eq!(add(&mut shared, Routine, 68..75), 0);
+        assert_eq!(add(&mut shared, Emergency, [80]), 5);
+        assert_eq!(add(&mut shared, Routine, 75..79), 1);
+    }
+
+    #[test]
+    fn a_client_that_looks_shared_is_noticed_once() {
+        let mut silent = sequences(false, [0, 0]);
+        assert_eq!(add(&mut silent, Routine, 0..5), 0);
+        assert!(!silent.begins_to_look_shared());
+        add(&mut silent, Emergency, [5]);
+        assert!(!silent.begins_to_look_shared(), "nothing is missing yet");
+        assert_eq!(add(&mut silent, Routine, 6..9), 1);
+        assert!(silent.begins_to_look_shared());
+        assert!(!silent.begins_to_look_shared(), "once");
+        silent.begin_epoch();
+        assert!(silent.looks_shared() && !silent.is_shared());
+        silent.connected(true);
+        assert!(!silent.looks_shared() && silent.is_shared());
+    }
+
+    #[test]
+    fn lanes_that_count_apart_do_not_look_shared() {
+        let mut apart = sequences(false, [0, 0]);
+        add(&mut apart, Emergency, 0..5);
+        // As many are lost as there are emergencies.
+        add(&mut apart, Routine, (0..100).filter(|at| !(40..45).contains(at)));
+        assert_eq!(apart.both.frames, apart.both.len());
+        assert!(!apart.begins_to_look_shared());
+        let mut resumed = sequences(false, [3, 900]);
+        add(&mut resumed, Emergency, [3, 5]);
+        add(&mut resumed, Routine, [900, 902]);
+        assert!(!resumed.begins_to_look_shared());
+    }
+
+    #[test]
+    fn the_ends_of_the_number_range_do_not_wrap() {
+        let mut apart = sequences(false, [0, 0]);
+        add(&mut apart, Emergency, [0]);
+        add(&mut apart, Routine, [0]);
+        add(&mut apart, Emergency, [u64::MAX - 1]);
+        assert_eq!(add(&mut apart, Routine, [u64::MAX - 1]), u64::MAX);
+    }
+}
