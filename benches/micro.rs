@@ -17,7 +17,8 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use telemetry_aggregator::archive::{Access, Commit, Config, Storage, StorageFile, open};
 use telemetry_aggregator::frame::{
-    FrameFlags, FramePriority, Frames, Head, Origin, ReadBuffer, Run, SourceKind, Station, StreamKey,
+    BufferPool, FrameFlags, FramePriority, Frames, Head, Origin, ReadBuffer, Run, SourceKind, Station,
+    StreamKey,
 };
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{Counters, FanIn, Gate, Output, OutputGone, SourceQueue, Sources};
@@ -66,7 +67,8 @@ fn run(source_id: u32, payload_bytes: usize) -> Run {
     for (at, body) in cut(bytes, 128 << 10) {
         heads[FramePriority::Routine.lane()].push(head(at, body));
     }
-    Run::of_read(origin(source_id), 0, buffer, None).into_iter().flatten().next().unwrap()
+    let pool = BufferPool::new(0, 0);
+    Run::of_read(&origin(source_id), 0, buffer, true, &pool).into_iter().flatten().next().unwrap()
 }
 
 fn head(at: usize, body: &[u8]) -> Head {
@@ -76,7 +78,9 @@ fn head(at: usize, body: &[u8]) -> Head {
         ert_ns: header.ert_ns,
         payload_at: (at + header.header_len) as u32,
         payload_len: (body.len() - header.header_len) as u32,
+        header_len: header.header_len as u8,
         flags: header.flags,
+        ..Head::default()
     }
 }
 

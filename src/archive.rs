@@ -51,7 +51,9 @@ use upkeep::{Clock, Link, SystemClock, Upkeep};
 
 pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, Retention};
 pub use error::{AppendError, ArchiveError, OpenError, ResetError};
-pub use format::charge;
+#[cfg(test)]
+pub(crate) use format::encoded;
+pub use format::{BlockFrames, KeptFrames, Received, charge};
 pub use history::History;
 pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
 pub use positions::StreamPosition;
@@ -81,8 +83,10 @@ pub struct Commit<'a> {
     pub first_offset: u64,
     /// Offset behind the last frame: the new watermark.
     pub next_offset: u64,
-    /// The batches in the order of the log.
-    pub frames: &'a [Frames],
+    /// The frames in the order of the log.
+    pub frames: BlockFrames<'a>,
+    /// When they were read from the sockets, in the same order.
+    pub received: &'a [Received],
     /// What this commit held, one entry for each origin and lane, anonymous origins included.
     pub positions: &'a [Durable],
 }

@@ -386,7 +386,7 @@ struct Bookkeeper {
 impl CommitObserver for Bookkeeper {
     fn committed(&mut self, commit: &Commit<'_>) {
         let now_ns = unix_now_ns();
-        self.latencies.note(commit.frames, now_ns);
+        self.latencies.note(commit.received, now_ns);
         for durable in commit.positions {
             self.books.add_archived(durable.frames);
             let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod cost;
 mod read;
 mod run;
 mod selection;
 mod view;
 
+pub use cost::{FRAME_COST_MIN, cost_of_weight, frame_cost, weight_max};
 pub use read::{BufferPool, ReadBuffer};
 #[cfg(test)]
 pub(crate) use run::joined;

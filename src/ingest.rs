@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::connection::{CONNECTION_BYTES, Credentials};
-use crate::frame::BufferPool;
+use crate::frame::{BufferPool, weight_max};
 use crate::logging::{Kind, by_peer};
 
 pub mod books;
@@ -88,21 +88,30 @@ impl IngestConfig {
         self.windows.map(|window| window.max(self.message_bytes_max as u64))
     }
 
-    /// What one connection may hold in bytes: both windows, the read buffer and [`CONNECTION_BYTES`].
-    ///
-    /// What waits in a window takes about its cost, for that is at least 256 a frame.
+    /// What one connection may hold in bytes: what frames may keep that fill both windows, the read buffer and
+    /// [`CONNECTION_BYTES`].
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
-        let [emergency, routine] = self.windows;
+        let [emergency, routine] = self.windows().map(weight_max);
         emergency
             .saturating_add(routine)
-            .saturating_add((self.message_bytes_max as u64).max(READ_BUFFER_BYTES_MIN))
+            .saturating_add(self.read_buffer_bytes())
             .saturating_add(CONNECTION_BYTES)
+    }
+
+    /// What the beginning of a message may hold whose rest has not come, in bytes.
+    fn read_buffer_bytes(&self) -> u64 {
+        if self.message_bytes_max <= READ_BUFFER_BYTES_MIN {
+            READ_BUFFER_BYTES_MIN as u64
+        } else {
+            self.message_bytes_max.max(session::input::READ_BYTES) as u64
+        }
     }
 }
 
-/// What a connection reads at a time, however short its messages, in bytes.
-const READ_BUFFER_BYTES_MIN: u64 = 16 << 10;
+/// Room for the beginning of a message, however short the messages are, in bytes. A longer one stays where it was read.
+const READ_BUFFER_BYTES_MIN: usize = 16 << 10;
+const _: () = assert!(READ_BUFFER_BYTES_MIN <= session::input::MOVED_BYTES_MAX);
 
 /// Buffers that wait to be read into, at most.
 pub const FREE_BUFFERS_MAX: usize = 64;

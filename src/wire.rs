@@ -26,8 +26,9 @@ pub mod hello;
 #[cfg(test)]
 mod tests;
 
+pub use crate::frame::frame_cost;
 pub use control::{Bye, CatalogPart, ErrorMessage, GoAway};
-pub use data::{Ack, FrameHeader, FrameMessage, frame_cost};
+pub use data::{Ack, FrameHeader, FrameMessage};
 pub use error::{ErrorCode, WireError};
 pub use feed::{
     Deliver, FeedMessage, Gap, GapReason, Policy, Start, Subscribe, Subscribed, SubscriberMessage,

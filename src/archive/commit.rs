@@ -107,7 +107,7 @@ impl<O: CommitObserver> Committer<O> {
     }
 
     /// Makes `block` durable and tells everyone; `false` if the archive was abandoned before there was space.
-    fn commit(&mut self, Block { encoder, batches, .. }: &mut Block) -> Result<bool, StorageError> {
+    fn commit(&mut self, Block { encoder, .. }: &mut Block) -> Result<bool, StorageError> {
         encoder.finish();
         let started = Instant::now();
         while !self.log.write(encoder)? {
@@ -135,7 +135,8 @@ impl<O: CommitObserver> Committer<O> {
         self.observer.committed(&Commit {
             first_offset,
             next_offset: self.log.next_offset,
-            frames: batches,
+            frames: encoder.frames(),
+            received: encoder.received(),
             positions: &self.log.durable,
         });
         // Nobody waits for it but the next commit, and here its bytes need not be read again.

@@ -99,6 +99,7 @@
 //!
 //! In a repaired log a hole block stands in the place of the frames it lacks: the block before it ends at `from_offset`.
 
+mod block_frames;
 mod bytes;
 mod crc;
 mod encoder;
@@ -109,6 +110,9 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use block_frames::encoded;
+pub use block_frames::{BlockFrames, KeptFrames, Received};
 pub(super) use bytes::Cursor;
 pub(super) use encoder::{BlockEncoder, encoded_len};
 pub(super) use frames::{FrameHeader, FrameIter, OriginHeader, push_origin};

@@ -56,8 +56,6 @@ struct State {
 #[derive(Default)]
 pub(super) struct Block {
     pub(super) encoder: BlockEncoder,
-    /// What it consists of.
-    pub(super) batches: Vec<Frames>,
     bytes: u64,
     /// When the first batch came.
     since: Option<Instant>,
@@ -66,7 +64,6 @@ pub(super) struct Block {
 impl Block {
     fn push(&mut self, batch: &Frames, size: u64) {
         self.encoder.push(batch);
-        self.batches.push(batch.clone());
         self.bytes += size;
         self.since.get_or_insert_with(Instant::now);
     }
@@ -74,7 +71,6 @@ impl Block {
     /// Ready for the next.
     pub(super) fn clear(&mut self) {
         self.encoder.clear();
-        self.batches.clear();
         self.bytes = 0;
         self.since = None;
     }

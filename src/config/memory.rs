@@ -8,6 +8,7 @@ use crate::archive;
 use crate::catalog::CATALOG_BYTES_MAX;
 pub use crate::connection::CONNECTION_BYTES;
 use crate::feed::READERS_MAX;
+use crate::frame::weight_max;
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
 
@@ -105,28 +106,27 @@ impl Config {
         let addend = |what, count: usize, bytes_each| MemoryAddend { what, count: count as u64, bytes_each };
         let addends = vec![
             addend(
-                "connections (ingest.max_connections), each with routine_window, \
-                 emergency_window, a read buffer of max_message (at least 16 KiB) and 32 KiB",
+                "connections (ingest.max_connections), each with 1.25 times routine_window and \
+                 emergency_window, a read buffer (max_message and at least 64 KiB; 16 KiB up to that) and 32 KiB",
                 self.ingest.max_connections.get(),
                 self.connection_bytes(),
             ),
             addend("buffers that wait to be read into", FREE_BUFFERS_MAX, BUFFER_BYTES_MAX as u64),
             addend("known streams (ingest.max_streams)", self.ingest.max_streams.get(), STREAM_BYTES),
             addend(
-                "frames before the processor (pipeline.processor_capacity and one batch of 64), \
-                 each of max_message",
-                self.pipeline.processor_capacity.get() + 64,
-                message,
+                "frames in the processor (pipeline.processor_capacity), each with all that was read with it",
+                self.pipeline.processor_capacity.get(),
+                weight_max(message).max(BUFFER_BYTES_MAX as u64),
             ),
             addend(
                 "batches in the broadcast and in the tail kept for subscribers \
-                 (pipeline.broadcast_capacity, twice), each of 256 KiB and a message",
+                 (pipeline.broadcast_capacity, twice), each of 1.25 times 256 KiB and a message",
                 2 * ring,
-                batch,
+                weight_max(batch),
             ),
             addend(
-                "blocks of the archive, two gathered and one running, each of 1 MiB and a batch: once as frames, and \
-                 as bytes and as notes of what lies where, both in buffers that double",
+                "blocks of the archive, two gathered and one running, each of 1 MiB and a batch: as bytes, as notes of \
+                 what lies where, and as half as much of what came when, all in buffers that double",
                 3 * 5,
                 COMMIT_BYTES + batch,
             ),
@@ -165,9 +165,8 @@ impl Config {
         MemoryBound { addends, limit: self.ingest.memory_limit }
     }
 
-    /// What one connection may hold in bytes: both windows, the read buffer and [`CONNECTION_BYTES`].
-    ///
-    /// What waits in a window takes about its cost, for that is at least 256 a frame.
+    /// What one connection may hold in bytes: what frames may keep that fill both windows ([`weight_max`]), the read
+    /// buffer and [`CONNECTION_BYTES`].
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         self.ingest_config().connection_bytes()
@@ -183,7 +182,8 @@ mod tests {
         let bound = Config::default().memory_bound();
         assert!(bound.fits(), "{bound}");
         // Room for nothing else would make every change of a limit an error.
-        assert!(bound.limit - bound.total() >= 8 * MIB, "{bound}");
+        let left_mib = (bound.limit - bound.total()) / MIB;
+        assert!(left_mib >= 8, "{left_mib} MiB are left:\n{bound}");
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         let bound = Config::default().memory_bound();
         let sum: u64 = bound.addends.iter().map(MemoryAddend::bytes).sum();
         assert_eq!(bound.total(), sum);
-        assert_eq!(bound.addends[0].bytes(), 256 * (1024 + 256 + 128 + 32) * KIB, "connections");
+        assert_eq!(bound.addends[0].bytes(), 256 * (1280 + 320 + 128 + 32) * KIB, "connections");
     }
 
     #[test]
@@ -202,9 +202,9 @@ mod tests {
             let rings = addends.iter().find(|a| a.what.contains("broadcast"));
             rings.map(MemoryAddend::bytes)
         };
-        assert_eq!(rings(&config), Some(2 * 64 * (256 + 128) * KIB));
+        assert_eq!(rings(&config), Some(2 * 64 * (320 + 160) * KIB));
         config.pipeline.broadcast_capacity = config.pipeline.broadcast_capacity.saturating_add(1);
-        assert_eq!(rings(&config), Some(2 * 128 * (256 + 128) * KIB));
+        assert_eq!(rings(&config), Some(2 * 128 * (320 + 160) * KIB));
     }
 
     #[test]

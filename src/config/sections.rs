@@ -217,7 +217,7 @@ impl Default for Ingest {
             max_message: 128 << 10,
             routine_window: MIB,
             emergency_window: 256 * KIB,
-            memory_limit: 880 * MIB,
+            memory_limit: 1024 * MIB,
             max_streams: count(4_096),
             max_streams_per_source: count(32),
             max_takeovers_per_minute: NonZeroU32::MIN.saturating_add(29),

@@ -1,6 +1,6 @@
 //! The newest durable frames, encoded once for all subscribers.
 //!
-//! The commit thread only leaves its batches here ([`Tail::publish`]); a task encodes them into a ring of bounded size
+//! The commit thread only leaves a copy of its frames here ([`Tail::publish`]); a task encodes them into a ring of bounded size
 //! ([`Tail::run`]). A subscriber asks by offset: what is not in the ring any more it reads from the log, so there is no
 //! seam between the two that could lose or repeat a frame.
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
-use crate::archive::Commit;
-use crate::frame::{FramePriority, FrameView, Frames, Selection, SourceKind};
+use crate::archive::{Commit, KeptFrames};
+use crate::frame::{FramePriority, FrameView, Selection, SourceKind};
 use crate::wire::Deliver;
 use crate::wire::feed::deliver_bytes;
 
@@ -46,9 +46,8 @@ struct Pending {
 /// Frames with offsets that follow each other.
 struct Run {
     first_offset: u64,
-    batches: Vec<Frames>,
-    /// As [`Pending::bytes`] counts it, until it is encoded.
-    bytes: usize,
+    /// Counted in [`Pending::bytes`] until it is encoded.
+    frames: KeptFrames,
 }
 
 /// Encoded frames with offsets that follow each other. Cheap to clone.
@@ -110,16 +109,16 @@ impl Tail {
         if self.subscribers.load(Ordering::Acquire) == 0 {
             return;
         }
-        let bytes: usize = commit.frames.iter().flat_map(|batch| batch.iter()).map(deliver_bytes).sum();
+        let frames = commit.frames.to_kept();
+        let bytes = frames.weight();
         let mut pending = lock(&self.pending);
         if pending.bytes > 0 && pending.bytes + bytes > self.bytes_max / PENDING_DIVISOR {
-            let let_go: usize = pending.commits.drain(..).map(|run| run.bytes).sum();
+            let let_go: usize = pending.commits.drain(..).map(|run| run.frames.weight()).sum();
             pending.bytes -= let_go;
             pending.skipped_to = Some(commit.next_offset);
         } else {
-            let Commit { first_offset, frames, .. } = *commit;
             pending.bytes += bytes;
-            pending.commits.push_back(Run { first_offset, batches: frames.to_vec(), bytes });
+            pending.commits.push_back(Run { first_offset: commit.first_offset, frames });
         }
         drop(pending);
         self.work.notify_one();
@@ -161,7 +160,7 @@ impl Tail {
 
     fn encode(&self, run: &Run) {
         let mut encoder = Encoder::new(run);
-        for frame in run.batches.iter().flat_map(|batch| batch.iter()) {
+        for frame in run.frames.frames().iter() {
             let bytes = deliver_bytes(frame);
             if !encoder.has_room(bytes) {
                 self.push(encoder.finish());
@@ -169,7 +168,7 @@ impl Tail {
             encoder.push(frame, bytes);
         }
         self.push(encoder.finish());
-        lock(&self.pending).bytes -= run.bytes;
+        lock(&self.pending).bytes -= run.frames.weight();
     }
 
     /// Wakes the subscribers if the ring goes on where it did not before.
@@ -301,8 +300,8 @@ struct Encoder {
 
 impl Encoder {
     fn new(run: &Run) -> Self {
-        let Run { first_offset, bytes: left_bytes, .. } = *run;
-        Self { first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
+        let left_bytes = run.frames.frames().iter().map(deliver_bytes).sum();
+        Self { first_offset: run.first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
     }
 
     /// Whether a message of `bytes` belongs to the piece at hand.

@@ -7,10 +7,8 @@ use proptest::prelude::*;
 
 use super::outbox::Outbox;
 use super::tail::{Follower, Found, Tail};
-use crate::archive::Commit;
-use crate::frame::{
-    Frame, FrameFlags, FramePriority, Frames, Origin, Selection, SourceKind, Station, StreamKey,
-};
+use crate::archive::{Commit, encoded};
+use crate::frame::{Frame, FrameFlags, FramePriority, Origin, Selection, SourceKind, Station, StreamKey};
 use crate::wire::{Deliver, FeedMessage, next_body};
 
 const TAIL_BYTES: usize = 64 << 10;
@@ -35,8 +33,10 @@ fn frame(sequence: u64, payload_len: usize) -> Frame {
 /// Publishes `count` frames, whose sequences are their offsets.
 fn publish(tail: &Tail, first_offset: u64, count: u64, payload_len: usize) {
     let next_offset = first_offset + count;
-    let batch: Frames = (first_offset..next_offset).map(|offset| frame(offset, payload_len)).collect();
-    tail.publish(&Commit { first_offset, next_offset, frames: &[batch], positions: &[] });
+    let frames: Vec<Frame> = (first_offset..next_offset).map(|offset| frame(offset, payload_len)).collect();
+    let frames = encoded(&frames);
+    let commit = Commit { first_offset, next_offset, frames: frames.frames(), received: &[], positions: &[] };
+    tail.publish(&commit);
 }
 
 /// Encodes all that was published.

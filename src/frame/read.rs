@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Head;
+use super::{FramePriority, Head};
 
 /// Bytes that were read in one go, and the frames found in them, `[emergency, routine]`.
 #[derive(Debug, Default)]
@@ -21,20 +21,51 @@ impl ReadBuffer {
         self.bytes.capacity() + heads * size_of::<Head>()
     }
 
-    /// The same frames in no more memory than they need.
+    /// The frames of `priority` in no more memory than they need.
     #[must_use]
-    pub fn compact(&self) -> Self {
-        let heads = self.heads.iter().flatten();
-        let mut bytes = Vec::with_capacity(heads.map(|head| head.payload_len as usize).sum());
-        let heads = self.heads.each_ref().map(|heads| {
-            let moved = heads.iter().map(|head| {
-                let payload_at = bytes.len() as u32;
-                bytes.extend_from_slice(self.payload(head));
-                Head { payload_at, ..*head }
-            });
-            moved.collect()
-        });
-        Self { bytes, heads }
+    pub fn compact(&self, priority: FramePriority) -> Self {
+        self.compact_part(priority, &self.heads[priority.lane()])
+    }
+
+    /// The frames with `heads`, of `priority`, in no more memory than they need.
+    pub(super) fn compact_part(&self, priority: FramePriority, heads: &[Head]) -> Self {
+        let mut copy = Self { bytes: Vec::with_capacity(payload_bytes(heads)), ..Self::default() };
+        copy.heads[priority.lane()].reserve_exact(heads.len());
+        copy.extend(priority, heads, self, 0);
+        copy
+    }
+
+    /// Adds the frames with `heads`, of `priority`, from `other`, which was read `after_us` later. The room made for
+    /// them exceeds what is there by an eighth at most.
+    pub(super) fn append(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
+        reserve(&mut self.bytes, payload_bytes(heads));
+        reserve(&mut self.heads[priority.lane()], heads.len());
+        self.extend(priority, heads, other, after_us);
+    }
+
+    fn extend(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
+        let Self { bytes, heads: own } = self;
+        own[priority.lane()].extend(heads.iter().map(|head| {
+            let payload_at = bytes.len() as u32;
+            bytes.extend_from_slice(other.payload(head));
+            Head { payload_at, received_after_us: head.received_after_us + after_us, ..*head }
+        }));
+    }
+
+    /// What the frames of `priority` would take alone, in bytes.
+    pub(super) fn compact_weight(&self, priority: FramePriority) -> usize {
+        let heads = &self.heads[priority.lane()];
+        payload_bytes(heads) + size_of_val(heads.as_slice())
+    }
+
+    /// What it takes once it is trimmed.
+    pub(super) fn trimmed_weight(&self) -> usize {
+        self.bytes.capacity() + self.heads.iter().map(|heads| size_of_val(heads.as_slice())).sum::<usize>()
+    }
+
+    /// Gives back the room for heads that is not used.
+    pub(super) fn trim(&mut self) {
+        self.heads.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// The payload of the frame with `head`.
@@ -46,6 +77,17 @@ impl ReadBuffer {
     fn clear(&mut self) {
         self.bytes.clear();
         self.heads.iter_mut().for_each(Vec::clear);
+    }
+}
+
+fn payload_bytes(heads: &[Head]) -> usize {
+    heads.iter().map(|head| head.payload_len as usize).sum()
+}
+
+/// Makes room for `more`, and for little besides.
+fn reserve<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 8));
     }
 }
 
@@ -93,7 +135,6 @@ impl BufferPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::FrameFlags;
 
     #[test]
     fn a_buffer_comes_back_empty_with_the_room_it_had() {
@@ -101,8 +142,7 @@ mod tests {
         let mut buffer = pool.take();
         assert_eq!(buffer.bytes.capacity(), 100);
         buffer.bytes.extend_from_slice(b"abc");
-        let head =
-            Head { sequence: 1, ert_ns: 0, payload_at: 1, payload_len: 2, flags: FrameFlags::default() };
+        let head = Head { sequence: 1, payload_at: 1, payload_len: 2, ..Head::default() };
         buffer.heads[1].push(head);
         let at = buffer.bytes.as_ptr();
         pool.give(buffer);

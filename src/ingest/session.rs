@@ -32,7 +32,7 @@ mod intake;
 mod outbox;
 
 use catalog::CatalogOwed;
-use input::Input;
+use input::{Input, READ_BYTES_MIN};
 use intake::{Intake, Taken};
 use outbox::Outbox;
 
@@ -265,15 +265,18 @@ impl Session {
         match self.phase {
             _ if self.read_closed => false,
             Phase::Settling(why) => why == Settling::Bye,
-            Phase::Open | Phase::Draining { .. } => {
-                self.intake.has_room(self.opened.stream.queue.queued_cost())
-            }
+            Phase::Open | Phase::Draining { .. } => self.read_bytes_max() > 0,
         }
+    }
+
+    fn read_bytes_max(&self) -> usize {
+        self.intake.read_bytes_max(self.opened.stream.queue.queued_cost())
     }
 
     /// Reads what is there, then hands it all over at once. True if there was anything.
     fn read(&mut self) -> Result<bool, Ended> {
-        let read = self.input.read_from(&self.socket);
+        // Also without room: after BYE, or when the clock asks for a last look.
+        let read = self.input.read_from(&self.socket, self.read_bytes_max().max(READ_BYTES_MIN));
         self.has_read_much = read.bytes >= TURN_BYTES;
         if read.bytes > 0 {
             self.heard(Instant::now());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::archive::Commit;
-use crate::frame::{FramePriority, FrameView, Frames};
+use crate::frame::{FramePriority, FrameView};
 
 /// As many are kept.
 pub const KEPT: usize = 64;
@@ -52,18 +52,14 @@ impl Default for Emergencies {
 impl Emergencies {
     /// Takes note of those in `commit`.
     pub fn note(&self, commit: &Commit<'_>) {
-        let is_emergency = |batch: &&Frames| {
-            batch.runs().first().is_some_and(|run| run.priority() == FramePriority::Emergency)
-        };
         // A block is of one lane.
-        if commit.frames.first().as_ref().is_none_or(|batch| !is_emergency(batch)) {
+        if commit.received.first().is_none_or(|read| read.priority != FramePriority::Emergency) {
             return;
         }
-        let frames = || commit.frames.iter().flat_map(|batch| batch.iter());
         let count = commit.next_offset - commit.first_offset;
         let skipped = count.saturating_sub(KEPT as u64);
         let mut newest = self.lock();
-        for (offset, frame) in (commit.first_offset..).zip(frames()).skip(skipped as usize) {
+        for (offset, frame) in (commit.first_offset..).zip(commit.frames.iter()).skip(skipped as usize) {
             if newest.len() == KEPT {
                 newest.pop_front();
             }

@@ -1,7 +1,8 @@
 //! How long frames take from the socket to stable storage, which is when their ACK is due.
 
 use super::elapsed;
-use crate::frame::{FramePriority, Frames};
+use crate::archive::Received;
+use crate::frame::FramePriority;
 use crate::histogram::{Counts, Histogram};
 
 /// Of all frames since the start, by lane.
@@ -10,11 +11,11 @@ pub struct Latencies([Histogram; 2]);
 
 impl Latencies {
     /// Counts frames that are durable at `now_ns`, unix nanoseconds.
-    pub fn note(&self, batches: &[Frames], now_ns: i64) {
-        for run in batches.iter().flat_map(Frames::runs) {
-            let latency = elapsed(run.received_ns(), now_ns);
+    pub fn note(&self, received: &[Received], now_ns: i64) {
+        for read in received {
+            let latency = elapsed(read.received_ns, now_ns);
             let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-            self.0[run.priority().lane()].record(ns, run.len() as u64);
+            self.0[read.priority.lane()].record(ns, u64::from(read.frames));
         }
     }
 

@@ -46,8 +46,9 @@ impl Fanout {
     pub(super) fn send(&self, batch: Batch) {
         self.sent_next.store(batch.first + batch.frames.len() as u64, Ordering::Release);
         if self.batches_tx.receiver_count() > 0 {
-            // An error means that the last consumer left meanwhile.
-            let _ = self.batches_tx.send(batch);
+            // Consumers may keep it for long: it must not keep all that its frames were read with. An error means that
+            // the last of them left meanwhile.
+            let _ = self.batches_tx.send(Batch { first: batch.first, frames: batch.frames.compact() });
         }
     }
 }

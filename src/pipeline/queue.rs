@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::fan_in::Sources;
-use crate::frame::{FramePriority, Run};
-use crate::wire::{data::FRAME_HEADER_BYTES, frame_cost};
+use crate::frame::{FramePriority, Run, cost_of_weight};
 
 /// Frames of one stream that wait for the fan-in, in two lanes.
 ///
 /// Its bound is kept by whoever pushes: sessions grant credit for what [`SourceQueue::queued_cost`] leaves of
-/// the window, or stop reading where there is no credit.
+/// the window, or stop reading where there is no credit. So its frames keep no more memory than the windows allow for
+/// ([`crate::frame::weight_max`]), also while the last frame of a read keeps the memory of them all.
 #[derive(Debug)]
 pub struct SourceQueue {
     lanes: Mutex<Lanes>,
@@ -33,6 +33,7 @@ struct Lanes {
 struct Lane {
     runs: VecDeque<Waiting>,
     frames: usize,
+    /// Of all runs, see [`Waiting::cost`].
     cost: u64,
     /// Cost that has left since the listener was last told.
     left_untold: u64,
@@ -47,6 +48,9 @@ struct Waiting {
     since: Instant,
 }
 
+/// Room for runs that a lane keeps, however few there are.
+const ROOM_MIN: usize = 64;
+
 /// How a source's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -58,39 +62,49 @@ pub(super) enum Turn {
     Overtaken,
 }
 
-/// What `run` takes from a window while it waits.
-#[must_use]
-pub fn queue_cost(run: &Run) -> u64 {
-    run.heads().iter().map(|head| frame_cost(FRAME_HEADER_BYTES + head.payload_len as usize)).sum()
+impl Waiting {
+    /// What the run takes from the window: what its frames cost, or more while they keep memory that costs more.
+    fn cost(&self) -> u64 {
+        self.run.cost().max(cost_of_weight(self.run.weight()))
+    }
 }
 
 impl Lane {
     fn push(&mut self, run: Run, since: Instant) {
-        self.cost += queue_cost(&run);
         self.frames += run.len();
-        self.runs.push_back(Waiting { run, since });
+        if let Some(last) = self.runs.back_mut() {
+            let before = last.cost();
+            if last.run.join(&run) {
+                self.cost += last.cost() - before;
+                return;
+            }
+        }
+        let waiting = Waiting { run, since };
+        self.cost += waiting.cost();
+        self.runs.push_back(waiting);
     }
 
     /// Takes the first frames, as many of a run as `admit` says, until it says fewer than there are.
     fn take(&mut self, mut admit: impl FnMut(&Run) -> usize, out: &mut Vec<Run>) {
-        while let Some(Waiting { run, .. }) = self.runs.front_mut() {
-            let count = admit(run);
+        while let Some(waiting) = self.runs.front_mut() {
+            let count = admit(&waiting.run);
             if count == 0 {
-                return;
+                break;
             }
-            let is_whole = count == run.len();
-            let taken = run.split_to(count);
-            if is_whole {
-                self.runs.pop_front();
-            }
-            let cost = queue_cost(&taken);
-            self.cost -= cost;
-            self.left_untold += cost;
+            let is_whole = count == waiting.run.len();
+            let before = waiting.cost();
+            out.push(waiting.run.split_to(count));
+            let left = if is_whole { 0 } else { waiting.cost() };
+            self.cost -= before - left;
+            self.left_untold += before - left;
             self.frames -= count;
-            out.push(taken);
             if !is_whole {
-                return;
+                break;
             }
+            self.runs.pop_front();
+        }
+        if self.runs.capacity() > ROOM_MIN && self.runs.len() < self.runs.capacity() / 4 {
+            self.runs.shrink_to(ROOM_MIN.max(2 * self.runs.len()));
         }
     }
 }
@@ -136,7 +150,7 @@ impl SourceQueue {
         self.sources.list(self, newly_listed, since);
     }
 
-    /// The cost of what waits, per lane.
+    /// What the frames that wait take from the windows, per lane.
     #[must_use]
     pub fn queued_cost(&self) -> [u64; 2] {
         let lanes = self.lock();

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
 use crate::frame::{
-    Frame, FrameFlags, FramePriority, Frames, Origin, SourceKind, Station, StreamKey, joined,
+    Frame, FrameFlags, FramePriority, Frames, Origin, Run, SourceKind, Station, StreamKey, joined, weight_max,
 };
 use FramePriority::{Emergency, Routine};
 
@@ -271,6 +271,54 @@ async fn what_is_queued_leaves_before_the_end() {
     front.sources.finish();
     assert_eq!(front.next().await.len() + front.next().await.len(), 100);
     assert!(front.fan_in.next_batch(&Takes(true)).await.is_none());
+}
+
+/// Sixteen routine frames of `payload_len` bytes that were read together, and stay where they were read.
+fn read_together(first: u64, payload_len: usize) -> [Option<Run>; 2] {
+    let payload = Bytes::from(vec![1; payload_len]);
+    let frames: Vec<_> =
+        routine(0, first..first + 16).map(|frame| Frame { payload: payload.clone(), ..frame }).collect();
+    [None, joined(&frames)]
+}
+
+#[tokio::test]
+async fn the_rest_of_a_read_costs_what_it_keeps() {
+    let mut front = Front::new(Gate::open());
+    let queue = front.queue();
+    queue.push(read_together(0, 1_000));
+    assert_eq!(queue.queued_cost(), [0, 16 * 1_020]);
+    front.fan_in = FanIn::new(
+        Arc::clone(&front.sources),
+        Gate::open(),
+        FanInConfig { batch_frames_max: 15, ..FanInConfig::default() },
+        Arc::clone(&front.counters),
+    );
+    assert_eq!(front.next().await.len(), 15);
+    let [_, cost] = queue.queued_cost();
+    assert!(weight_max(cost) > 16_000, "one frame is left, and with it all that was read: {cost}");
+    assert_eq!(front.next().await.len(), 1);
+    assert_eq!(queue.queued_cost(), [0, 0]);
+}
+
+#[tokio::test]
+async fn frames_that_come_one_by_one_keep_no_more_than_their_window_allows_for() {
+    let mut front = Front::new(Gate::open());
+    let (queue, origin) = (front.queue(), origin(0));
+    let mut cost = 0;
+    for sequence in 0..1_000 {
+        let payload = Bytes::from(vec![1; 236]);
+        let frame = Frame { payload, origin: Arc::clone(&origin), ..frame(0, Routine, sequence) };
+        cost += 256;
+        queue.push([None, joined(&[frame])]);
+    }
+    let [_, queued] = queue.queued_cost();
+    assert!((cost..cost + 300).contains(&queued), "{queued} for {cost}");
+    let mut sequences = Vec::new();
+    while queue.queued_frames() != [0, 0] {
+        sequences.extend(front.next().await.into_iter().map(|(_, _, sequence)| sequence));
+    }
+    assert_eq!(sequences, (0..1_000).collect::<Vec<_>>());
+    assert_eq!(queue.queued_cost(), [0, 0]);
 }
 
 #[tokio::test]

@@ -4,20 +4,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::framing::encode;
 use super::{ErrorCode, SEQUENCE_FORBIDDEN, WireError, fields::Fields, kind};
-use crate::frame::{FrameFlags, FramePriority};
+use crate::frame::{FrameFlags, FramePriority, frame_cost};
 
 /// Bytes of FRAME before the payload in this version.
 pub const FRAME_HEADER_BYTES: usize = 20;
-/// The least a FRAME costs, so that tiny ones cannot flood a window.
-pub const FRAME_COST_MIN: u64 = 256;
-
-/// What a FRAME of `body_bytes` takes from its lane's credit.
-#[must_use]
-pub const fn frame_cost(body_bytes: usize) -> u64 {
-    let bytes = body_bytes as u64;
-    if bytes > FRAME_COST_MIN { bytes } else { FRAME_COST_MIN }
-}
-
 /// FRAME: one telemetry frame of the connection's source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameMessage {

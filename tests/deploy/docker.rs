@@ -87,8 +87,8 @@ fn compose_names_what_there_is() {
     let deadline = duration(config["shutdown"]["deadline"].as_str().expect("a deadline"));
     let grace = duration(daemon["stop_grace_period"].as_str().expect("a time"));
     assert!(grace >= deadline + Duration::from_secs(2), "{grace:?} for a drain of {deadline:?}");
-    assert_eq!(daemon["mem_limit"], "1g");
-    assert!(Config::default().ingest.memory_limit < 1 << 30);
+    assert_eq!(daemon["mem_limit"], "1280m");
+    assert!(Config::default().ingest.memory_limit < 1280 << 20);
 }
 
 /// The line of the README that makes the secrets, run in `dir`.

@@ -23,6 +23,7 @@ use super::{Archived, LIMIT, archived};
 /// A daemon whose disk is held; see the module.
 pub struct HeldDaemon {
     addresses: Addresses,
+    config: Config,
     disk: Arc<Disk>,
     dir: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -42,7 +43,7 @@ impl HeldDaemon {
         let path = dir.path().join("aggregator.toml");
         std::fs::write(&path, merged(dir.path(), config)).expect("the configuration cannot be written");
         let config = Config::load(Some(&path), std::iter::empty()).expect("the test's configuration").config;
-        let disk = Arc::new(Disk::default());
+        let (disk, own) = (Arc::new(Disk::default()), config.clone());
         let (addresses_tx, addresses_rx) = mpsc::channel();
         let (stop_tx, stop_rx) = oneshot::channel();
         let storage = HeldStorage(Arc::clone(&disk));
@@ -61,11 +62,16 @@ impl HeldDaemon {
             let _ = outcome_tx.send(outcome_of_run);
         });
         let addresses = addresses_rx.recv_timeout(LIMIT).expect("the daemon does not start");
-        Self { addresses, disk, dir, stop: Some(stop_tx), running: Some(running), outcome }
+        Self { addresses, config: own, disk, dir, stop: Some(stop_tx), running: Some(running), outcome }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.addresses.ingest
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> Config {
+        self.config.clone()
     }
 
     /// Where subscribers connect.

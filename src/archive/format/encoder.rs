@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::block_frames::{BlockFrames, Received};
 use super::crc::combine;
 use super::frames::push_origin;
 use super::{
@@ -27,6 +28,9 @@ pub(in crate::archive) struct BlockEncoder {
     buffer: Vec<u8>,
     origins: OriginTable,
     stretches: Vec<Stretch>,
+    received: Vec<Received>,
+    /// Where the frames end; set once the block is finished.
+    frames_end: usize,
     frame_count: u32,
     received_max_ns: i64,
     charged: u64,
@@ -55,7 +59,8 @@ impl BlockEncoder {
 
     /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
     pub(in crate::archive) fn finish(&mut self) {
-        let frames_len = (self.buffer.len() - FRAMES_AT) as u32;
+        self.frames_end = self.buffer.len();
+        let frames_len = (self.frames_end - FRAMES_AT) as u32;
         self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
             .copy_from_slice(&frames_len.to_le_bytes());
         for origin in &self.origins.origins {
@@ -75,6 +80,7 @@ impl BlockEncoder {
         self.buffer.clear();
         self.origins.clear();
         self.stretches.clear();
+        self.received.clear();
         self.frame_count = 0;
         self.charged = 0;
     }
@@ -89,29 +95,31 @@ impl BlockEncoder {
         let mut header = [0; FRAME_HEADER_BYTES];
         header[4..6].copy_from_slice(&origin.to_le_bytes());
         header[6] = run.priority() as u8;
-        header[24..32].copy_from_slice(&run.received_ns().to_le_bytes());
         let before = self.buffer.len();
         for head in run.heads() {
             header[0..4].copy_from_slice(&head.payload_len.to_le_bytes());
             header[7] = head.flags.0;
             header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
             header[16..24].copy_from_slice(&head.ert_ns.to_le_bytes());
+            header[24..32].copy_from_slice(&run.received_ns_of(head).to_le_bytes());
             self.buffer.extend_from_slice(&header);
             self.buffer.extend_from_slice(run.payload(head));
         }
         let bytes = self.buffer.len() - before;
+        let (received_ns, received_max_ns) = (run.received_ns(), run.received_ns_of(last));
+        self.received.push(Received { received_ns, frames: run.len() as u32, priority: run.priority() });
         self.note_stretch(Stretch {
             origin,
             priority: run.priority(),
             frames: run.len() as u32,
             bytes: bytes as u32,
-            received_min_ns: run.received_ns(),
-            received_max_ns: run.received_ns(),
+            received_min_ns: received_ns,
+            received_max_ns,
         });
         let payload_bytes = bytes - run.len() * FRAME_HEADER_BYTES;
         self.charged += run_charge(run, payload_bytes);
         self.frame_count += run.len() as u32;
-        self.received_max_ns = self.received_max_ns.max(run.received_ns());
+        self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
 
     fn note_stretch(&mut self, stretch: Stretch) {
@@ -123,6 +131,16 @@ impl BlockEncoder {
     /// The body of the finished block.
     pub(in crate::archive) fn body(&self) -> &[u8] {
         &self.buffer[BLOCK_HEADER_BYTES as usize..]
+    }
+
+    /// The frames of the finished block.
+    pub(in crate::archive) fn frames(&self) -> BlockFrames<'_> {
+        BlockFrames::new(&self.buffer[FRAMES_AT..self.frames_end], &self.origins.origins)
+    }
+
+    /// When its frames were read, run by run.
+    pub(in crate::archive) fn received(&self) -> &[Received] {
+        &self.received
     }
 
     /// The origins of its frames, by number.

@@ -108,9 +108,9 @@ pub(in crate::archive) struct FrameHeader {
     /// Index into the block's origin table.
     pub(in crate::archive) origin: u16,
     pub(in crate::archive) priority: FramePriority,
-    flags: FrameFlags,
-    sequence: u64,
-    ert_ns: i64,
+    pub(super) flags: FrameFlags,
+    pub(super) sequence: u64,
+    pub(super) ert_ns: i64,
     pub(super) received_ns: i64,
 }
 

@@ -126,9 +126,7 @@ pub(crate) fn overwrite(storage: &MemStorage, path: &Path, content: &[u8]) {
 pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Arc<dyn Clock>>) -> Running {
     let (commits_tx, commits) = mpsc::unbounded_channel();
     let observer = move |commit: &Commit<'_>| {
-        let batches = commit.frames.iter();
-        let frames: Vec<Frame> =
-            batches.flat_map(|batch| batch.iter().map(|frame| frame.to_frame())).collect();
+        let frames: Vec<Frame> = commit.frames.iter().map(|frame| frame.to_frame()).collect();
         _ = commits_tx.send(Seen {
             first_offset: commit.first_offset,
             next_offset: commit.next_offset,

@@ -19,7 +19,7 @@ const OTHERS: [(&str, &str, bool); 35] = [
     ("ingest.max_message", "ingest.max_message = \"8 KiB\"", true),
     ("ingest.routine_window", "ingest.routine_window = \"512 KiB\"", true),
     ("ingest.emergency_window", "ingest.emergency_window = \"128 KiB\"", true),
-    ("ingest.memory_limit", "ingest.memory_limit = \"1 GiB\"", true),
+    ("ingest.memory_limit", "ingest.memory_limit = \"2 GiB\"", true),
     ("ingest.max_streams", "ingest.max_streams = 3", true),
     ("ingest.max_streams_per_source", "ingest.max_streams_per_source = 3", true),
     ("ingest.max_takeovers_per_minute", "ingest.max_takeovers_per_minute = 3", true),
@@ -168,11 +168,16 @@ fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
 #[test]
 fn what_fits_only_after_a_restart_is_refused_as_a_whole() {
     let open = "ingest.listen = \"0.0.0.0:7480\"\n[[ingest.tokens]]\ntoken = \"hunter2\"";
-    let more = "pipeline.broadcast_capacity = 8\ningest.max_connections = 290\nlog.level = \"debug\"";
+    // Room for what is there and 2 MiB more, for the ring of the broadcast or for the connections.
+    let limit_mib = (Config::default().memory_bound().total() >> 20) + 2;
+    let limit = format!("ingest.memory_limit = \"{limit_mib} MiB\"");
+    let more = format!(
+        "{limit}\npipeline.broadcast_capacity = 8\ningest.max_connections = 280\nlog.level = \"debug\""
+    );
     let retention = "archive.segment_size = \"64 MiB\"\narchive.retention_size = \"256 MiB\"";
     for (before, after, culprit, waits) in [
         (open, "ingest.listen = \"127.0.0.1:7480\"", "ingest.listen", "ingest.listen"),
-        ("", more, "ingest.memory_limit", "pipeline.broadcast_capacity"),
+        (&limit, &more, "ingest.memory_limit", "pipeline.broadcast_capacity"),
         ("", retention, "archive.retention_size", "archive.segment_size"),
     ] {
         let (before, after) = (config(before), config(after));

@@ -10,8 +10,8 @@ fn what_is_printed_reads_back() {
     assert_eq!(config(&defaults.to_toml()), defaults);
     let text = defaults.to_toml();
     for part in [
-        "# memory:      360.0 MiB = 256 x 1440 KiB: connections (ingest.max_connections)",
-        "ingest.memory_limit is 880 MiB",
+        "# memory:      440.0 MiB = 256 x 1760 KiB: connections (ingest.max_connections)",
+        "ingest.memory_limit is 1 GiB",
         "\n[ingest]\nlisten = \"127.0.0.1:7480\"\n",
         "# retention_age is not set",
         "# tokens is empty",

@@ -19,7 +19,7 @@ fn a_window_holds_a_maximal_message() {
 fn limits_beyond_the_memory_are_refused_with_the_sum_and_the_ways_out() {
     let text = errors("[ingest]\nmax_connections = 1000");
     assert!(text.starts_with("c.toml:2:19: ingest.max_connections: the limits come to "), "{text}");
-    assert!(text.contains("1406.3 MiB = 1000 x 1440 KiB"), "{text}");
+    assert!(text.contains("1718.8 MiB = 1000 x 1760 KiB"), "{text}");
 
     // Each way out it names is one.
     let quoted = |after: &str| {
@@ -38,7 +38,7 @@ fn limits_beyond_the_memory_are_refused_with_the_sum_and_the_ways_out() {
 fn ten_thousand_connections_fit_with_small_windows() {
     config(
         "[ingest]\nmax_connections = 10_000\nmax_message = \"4 KiB\"\nroutine_window = \"16 KiB\"\n\
-         emergency_window = \"8 KiB\"\nmemory_limit = \"1200 MiB\"",
+         emergency_window = \"8 KiB\"\nmemory_limit = \"1500 MiB\"",
     );
 }
 

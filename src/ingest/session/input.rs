@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::BufMut;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -12,10 +13,12 @@ use crate::wire::{HANDSHAKE_BODY_BYTES_MAX, WireError};
 
 /// Most bytes read before they are decoded, unless a message is longer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
+/// What is read at a time at least, however little room is left.
+pub(super) const READ_BYTES_MIN: usize = 4 << 10;
 /// What is read at a time before a session is open.
 const HELLO_BYTES: usize = 512;
 /// The beginning of a message is moved into the next buffer up to this length; a longer one is read on where it lies.
-const MOVED_BYTES_MAX: usize = 16 << 10;
+pub(crate) const MOVED_BYTES_MAX: usize = (16 << 10) + PREFIX_BYTES;
 
 /// Reads into buffers of the pool, and keeps the beginning of a message whose rest has not come.
 ///
@@ -77,10 +80,10 @@ impl Input {
         judged.map(|()| body)
     }
 
-    /// Reads what is there, up to a limit: an emergency among it overtakes the rest.
-    pub(super) fn read_from(&mut self, socket: &TcpStream) -> Read {
+    /// Reads what is there, up to a limit and `bytes_max`: an emergency among it overtakes the rest.
+    pub(super) fn read_from(&mut self, socket: &TcpStream, bytes_max: usize) -> Read {
         let mut buffer = self.buffer();
-        let (bytes, end) = match read_once(socket, &mut buffer.bytes) {
+        let (bytes, end) = match read_once(socket, &mut buffer.bytes, bytes_max) {
             Ok(0) => (0, Some(Ok(()))),
             Ok(count) => (count, None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, None),
@@ -124,14 +127,15 @@ impl Input {
     }
 }
 
-/// One read into the room that `bytes` has. Less than that has emptied the socket, and its readiness is used up:
+/// One read into the room that `bytes` has, of `bytes_max` at most. Less than that has emptied the socket, and its readiness is used up:
 /// looking again would cost a call that finds nothing.
-fn read_once(socket: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    let room = bytes.capacity() - bytes.len();
+fn read_once(socket: &TcpStream, bytes: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
+    let room = (bytes.capacity() - bytes.len()).min(bytes_max);
+    let mut bytes = bytes.limit(room);
     let mut read = Err(io::ErrorKind::WouldBlock.into());
     // The outcome is in `read`; what `try_io` is told decides about the readiness alone.
     let _ = socket.try_io(Interest::READABLE, || {
-        read = socket.try_read_buf(bytes);
+        read = socket.try_read_buf(&mut bytes);
         match read {
             Ok(count) if 0 < count && count < room => Err(io::Error::from(io::ErrorKind::WouldBlock)),
             _ => Ok(()),

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::credit::Credit;
+use super::input::READ_BYTES_MIN;
 use crate::frame::{BufferPool, FramePriority, Head, Origin, ReadBuffer, Run};
 use crate::wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
 
-/// The buffer of a read may weigh this many times what its frames cost; beyond that they are copied out of it.
-const PINNED_FACTOR_MAX: u64 = 2;
+/// Part of the room in the windows that is read at a time where there is no credit: what the smallest frames take in
+/// memory is more than twice what they take on the wire.
+const UNCREDITED_SHARE: u64 = 3;
 
 /// Judges messages and gathers what is accepted until it is handed over.
 #[derive(Debug)]
@@ -34,8 +36,6 @@ struct Gathered {
     received: u64,
     duplicates: u64,
     rejected: Option<ErrorCode>,
-    /// Of what was accepted.
-    cost: u64,
 }
 
 /// What was read, to be handed over.
@@ -125,11 +125,19 @@ impl Intake {
             return Ok(());
         }
         lane.accepted_next = sequence + 1;
-        self.gathered.cost += cost;
-        // What is read in one go is far below 4 GiB.
+        // What is read in one go is far below 4 GiB, and `header_len` is of one byte on the wire.
         let payload_at = (at + header_len) as u32;
         let payload_len = (body.len() - header_len) as u32;
-        heads[priority.lane()].push(Head { sequence, ert_ns, payload_at, payload_len, flags });
+        let (received_after_us, header_len) = (0, header_len as u8);
+        heads[priority.lane()].push(Head {
+            sequence,
+            ert_ns,
+            payload_at,
+            payload_len,
+            received_after_us,
+            header_len,
+            flags,
+        });
         Ok(())
     }
 
@@ -141,24 +149,23 @@ impl Intake {
         origin: &Arc<Origin>,
         received_ns: i64,
     ) -> Option<Batch> {
-        let Gathered { received, duplicates, rejected, cost } = std::mem::take(&mut self.gathered);
-        let is_pinning = buffer.weight() as u64 > cost.saturating_mul(PINNED_FACTOR_MAX);
-        let lanes = if cost == 0 {
-            pool.give(buffer);
-            [None, None]
-        } else if is_pinning {
-            let compact = buffer.compact();
-            pool.give(buffer);
-            Run::of_read(Arc::clone(origin), received_ns, compact, None)
-        } else {
-            Run::of_read(Arc::clone(origin), received_ns, buffer, Some(Arc::clone(pool)))
-        };
+        let Gathered { received, duplicates, rejected } = std::mem::take(&mut self.gathered);
+        let lanes = Run::of_read(origin, received_ns, buffer, !self.no_ack, pool);
         (received > 0).then_some(Batch { lanes, received, duplicates, rejected })
     }
 
-    /// Whether to read on while frames of cost `queued` wait: credit bounds whoever has some, the windows the rest.
-    pub(super) fn has_room(&self, queued: [u64; 2]) -> bool {
-        !self.no_ack || queued.iter().zip(self.windows).all(|(queued, window)| *queued < window)
+    /// How many bytes to read at most while frames of cost `queued` wait; 0: none. Credit bounds the sources that have
+    /// some, and the windows the rest.
+    pub(super) fn read_bytes_max(&self, queued: [u64; 2]) -> usize {
+        if !self.no_ack {
+            return usize::MAX;
+        }
+        let room =
+            self.windows.iter().zip(queued).map(|(window, queued)| window.saturating_sub(queued)).min();
+        match room {
+            None | Some(0) => 0,
+            Some(room) => ((room / UNCREDITED_SHARE) as usize).max(READ_BYTES_MIN),
+        }
     }
 
     pub(super) const fn wants_acks(&self) -> bool {

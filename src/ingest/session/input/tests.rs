@@ -23,7 +23,7 @@ fn input(limit: usize) -> Input {
 async fn read(input: &mut Input, socket: &TcpStream, bytes: usize) -> ReadBuffer {
     loop {
         socket.readable().await.unwrap();
-        let mut read = input.read_from(socket);
+        let mut read = input.read_from(socket, usize::MAX);
         assert!(read.end.is_none());
         if read.buffer.bytes.len() >= bytes {
             return read.buffer;

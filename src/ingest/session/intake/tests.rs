@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::*;
-use crate::frame::{FrameFlags, SourceKind, Station, StreamKey};
+use crate::frame::{FrameFlags, SourceKind, Station, StreamKey, weight_max};
 use crate::wire::FrameMessage;
 use FramePriority::{Emergency, Routine};
 
@@ -122,9 +122,12 @@ fn without_acks_there_is_no_credit_but_the_windows_bound_reading() {
     for sequence in 0..100 {
         take(&mut reading, frame(Routine, sequence)).unwrap();
     }
-    assert!(reading.intake.has_room([WINDOW - 1, WINDOW - 1]));
-    assert!(!reading.intake.has_room([0, WINDOW]));
-    assert!(!reading.intake.has_room([WINDOW, 0]));
+    assert_eq!(reading.intake.read_bytes_max([WINDOW - 1, WINDOW - 1]), 4 << 10);
+    assert_eq!(reading.intake.read_bytes_max([0, WINDOW]), 0);
+    assert_eq!(reading.intake.read_bytes_max([WINDOW, 0]), 0);
+    let large = Intake::new([0; 2], [256 << 10, 1 << 20], true);
+    assert_eq!(large.read_bytes_max([100 << 10, 0]), 52 << 10);
+    assert_eq!(intake([0; 2], false).read_bytes_max([WINDOW, WINDOW]), usize::MAX, "credit bounds it");
 }
 
 #[test]
@@ -147,25 +150,34 @@ fn a_frame_that_cannot_be_read_is_received_and_rejected() {
     assert!(reading.batch().is_none(), "only FRAMEs are counted");
 }
 
-/// A frame among much that is skipped must not keep all of it in memory while it waits.
+/// A frame among much that is skipped, or that goes, must not keep all of it in memory while it waits.
 #[test]
-fn a_payload_is_copied_when_it_would_pin_much_more_than_it_costs() {
+fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
     let pool = BufferPool::new(60_000, 1);
-    for (skipped_bytes, is_moved) in [(0, false), (59_000, true)] {
-        let (mut intake, mut read) = (intake([0; 2], false), pool.take());
-        if skipped_bytes == 0 {
-            read.bytes = Vec::new();
-        }
-        read.bytes.put_slice(&frame(Routine, 0));
-        read.bytes.put_bytes(0xEE, skipped_bytes);
-        let at = read.bytes.as_ptr_range();
-        let body = frame(Routine, 0);
-        intake.take(0, &body, &mut read.heads).unwrap();
-        let batch = intake.take_batch(read, &pool, &origin(), 99).unwrap();
-        let run = batch.lanes[1].as_ref().unwrap();
-        let payload = run.iter().next().unwrap().payload;
-        assert_eq!(payload, b"payload");
-        assert_eq!(!at.contains(&payload.as_ptr()), is_moved, "{skipped_bytes} bytes skipped");
-        assert_eq!(pool.take().bytes.as_ptr() == at.start, is_moved, "the buffer is used again at once");
+    let (mut intake, mut read) = (intake([0; 2], false), pool.take());
+    let at = read.bytes.as_ptr();
+    for body in [frame_of(Emergency, 0, Bytes::from(vec![1; 2_000])), frame(Routine, 0)] {
+        let from = read.bytes.len();
+        read.bytes.put_slice(&body);
+        intake.take(from, &body, &mut read.heads).unwrap();
     }
+    read.bytes.put_bytes(0xEE, 50_000);
+    let batch = intake.take_batch(read, &pool, &origin(), 99).unwrap();
+    let [Some(emergencies), Some(routine)] = &batch.lanes else { panic!("two lanes") };
+    assert_eq!(routine.iter().next().unwrap().payload, b"payload");
+    assert_eq!(emergencies.iter().next().unwrap().payload, [1; 2_000]);
+    assert!(routine.weight() <= weight_max(routine.cost()) + 10 && emergencies.weight() < 2_500);
+    assert_eq!(pool.take().bytes.as_ptr(), at, "the buffer is used again at once");
+}
+
+#[test]
+fn a_header_of_a_later_version_costs_what_it_takes() {
+    let mut reading = Reading::new([0; 2], false);
+    let mut longer = frame_of(Routine, 0, Bytes::from(vec![1; 500])).to_vec();
+    longer[2] = 255;
+    take(&mut reading, longer.into()).unwrap();
+    let batch = reading.batch().unwrap();
+    let run = batch.lanes[1].as_ref().unwrap();
+    assert_eq!((run.cost(), run.iter().next().unwrap().payload.len()), (520, 265));
+    assert_eq!(reading.intake.credit(Routine).grantable(run.cost()), WINDOW, "credit and queue agree");
 }
