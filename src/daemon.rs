@@ -20,7 +20,7 @@ use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
 use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::{Config, ConfigError};
-use crate::connection::listener;
+use crate::connection::{Entrance, Listener, Refusals, listener};
 use crate::feed::Tail;
 use crate::frame::unix_now_ns;
 use crate::http::Http;
@@ -194,7 +194,9 @@ impl Daemon {
         let parts = settings::Parts { table: Arc::clone(&table), archive: archive.tuning() };
         let settings = Settings::new(config, parts);
         let draining = shutdown.clone();
+        let refusals = Arc::<Refusals>::default();
         let context = Arc::new(Context {
+            entrance: Entrance::new(Listener::Ingest, Arc::clone(&refusals)),
             terms: settings.ingest_terms(),
             router: router.clone(),
             books: Arc::clone(&books),
@@ -208,7 +210,7 @@ impl Daemon {
             spawn_stage(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
 
         let mut pulses = Vec::from(archive.pulses().map(|(name, pulse)| (name.into(), pulse)));
-        let feed = Feed::start(&settings, feed_listener, &archive, tail, &mut pulses)?;
+        let feed = Feed::start(&settings, feed_listener, &archive, tail, Arc::clone(&refusals), &mut pulses)?;
         let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
         restarts.push(("feed listener".into(), feed.restarts()));
         let mut stages = Tasks::new();
@@ -246,6 +248,7 @@ impl Daemon {
             catalog: Arc::clone(&catalog),
             latencies,
             emergencies,
+            refusals,
             restarts: Mutex::new(restarts),
             draining,
             rates,

@@ -3,6 +3,7 @@
 //! In the order a frame takes:
 //!
 //! * [`tail`]: the newest durable frames, encoded once for all,
+//! * [`crate::connection::entrance`]: where a connection is until it has said a valid SUBSCRIBE,
 //! * `session`: one subscriber, from SUBSCRIBE to its last byte: takes from the tail, or from the log where it is behind,
 //! * `catch_up`: reads the log in turns, a few subscribers at a time,
 //! * [`registry`]: the actor that owns the sessions and keeps the limits.
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::archive::History;
-use crate::connection::Credentials;
+use crate::connection::{Credentials, Entrance};
 use crate::wire::{ErrorCode, WireError};
 
 mod catch_up;
@@ -62,6 +63,8 @@ pub struct Terms {
 pub struct Context {
     /// What is in force now. To read it takes a lock: once for a connection.
     terms: watch::Receiver<Arc<Terms>>,
+    /// Where connections are before they are let in.
+    entrance: Arc<Entrance>,
     history: History,
     tail: Arc<Tail>,
     readers: Arc<Semaphore>,
@@ -87,6 +90,7 @@ impl Context {
     #[must_use]
     pub fn new(
         terms: watch::Receiver<Arc<Terms>>,
+        entrance: Arc<Entrance>,
         history: History,
         tail: Arc<Tail>,
         ending: watch::Receiver<Ending>,
@@ -94,6 +98,7 @@ impl Context {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
         Arc::new(Self {
             terms,
+            entrance,
             history,
             tail,
             readers,
@@ -112,13 +117,6 @@ impl Context {
     /// What is in force now.
     fn terms(&self) -> Arc<Terms> {
         Arc::clone(&self.terms.borrow())
-    }
-
-    /// Connections that are let in before they have said what they want: `excess` more than there are places, or
-    /// subscribers where these have become more than that.
-    fn connections_max(&self, excess: usize) -> usize {
-        let places = self.terms.borrow().config.max_subscribers;
-        places.max(self.places_taken.load(Ordering::Acquire)) + excess
     }
 
     /// Takes one of `max` places for subscribers, if there is one.

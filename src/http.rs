@@ -23,7 +23,8 @@ use tokio::sync::{Mutex, watch};
 use crate::actor::{Capacity, ExitReason, Restart, Tasks, supervise, supervise_task};
 use crate::catalog::TEXT_BYTES_MAX;
 use crate::config::HTTP_BYTES;
-use crate::connection::listener;
+use crate::connection::refusals::Reason;
+use crate::connection::{Listener, listener};
 use crate::observe::View;
 use crate::observe::sampler::Sampler;
 use answer::{Answers, ApiError};
@@ -41,6 +42,7 @@ mod health;
 pub mod metrics;
 mod observed;
 mod openapi;
+mod refusals;
 mod routes;
 pub mod server;
 
@@ -72,7 +74,19 @@ pub(crate) struct State {
 impl State {
     /// Judges a request that changes something or reads payloads, by the token in force.
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        guard::check(self.view.live.current().http.token.as_ref(), peer, headers)
+        let judged = guard::check(self.view.live.current().http.token.as_ref(), peer, headers);
+        judged.inspect_err(|error| {
+            let reason = Reason::Code(error.code());
+            self.view.refusals.note(Listener::Http, peer.0, reason, error.reason());
+        })
+    }
+
+    /// Judges a request for what is shown to all unless a token is configured.
+    fn check_token(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
+        match self.view.live.current().http.token {
+            Some(_) => self.check(peer, headers),
+            None => Ok(()),
+        }
     }
 
     /// Whether what comes from payloads is for this reader: `/api/v1/frames` would give the payloads themselves.
@@ -111,7 +125,7 @@ impl Http {
             supervise("http connections", RESTART, capacity, move |mailbox| {
                 server::serve_all(mailbox, routes::all(Arc::clone(&state)))
             });
-        let acceptor = server::Connections::new(connections);
+        let acceptor = server::Connections::new(connections, Arc::clone(&view.refusals));
         let listener_handle = listener::start("http listener", listener, acceptor, stop);
         let events_handle = supervise_task("http events", RESTART, move || maker.clone().run());
         let rates_handle = supervise_task("rates", RESTART, move || sampler.clone().run());

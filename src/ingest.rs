@@ -3,6 +3,7 @@
 //! In the order a connection takes:
 //!
 //! * [`crate::connection::listener`]: accepts, and hands sockets to the registry,
+//! * [`crate::connection::entrance`]: where a connection is until it has said a valid HELLO,
 //! * [`registry`]: the actor that owns every session, keeps the limits and decides who speaks for a stream,
 //! * `session`: HELLO to BYE on one connection,
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and whose turn it is to speak,
@@ -17,28 +18,29 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::connection::{CONNECTION_BYTES, Credentials};
+use crate::connection::{CONNECTION_BYTES, Credentials, Entrance};
 use crate::frame::{BufferPool, weight_max};
-use crate::logging::{Kind, by_peer};
 
 pub mod books;
 pub mod flow;
 pub mod registry;
 mod sequences;
 mod session;
+mod slots;
 pub mod stream;
 
 pub use books::{Books, Totals};
 pub use flow::{LaneCount, LaneTimes, StreamState, StreamView};
 pub use registry::{Registry, RegistryError};
+pub use slots::DISPLACED_MAX;
 pub use stream::{EpochReset, Position, ResetRefused, StreamLimits, StreamTable};
 
 /// Limits and defaults of the source side.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
-    /// Connections at a time; one more gets `busy`.
+    /// Connections with a valid HELLO at a time; one more gets `busy`, unless it takes a stream over.
     pub max_connections: usize,
-    /// Connections at a time from one address; one more gets `busy`.
+    /// Of these at a time from one address; one more gets `busy`.
     pub max_connections_per_address: usize,
     /// From connecting to a complete HELLO, else `idle`.
     pub hello_timeout: Duration,
@@ -144,6 +146,8 @@ impl Terms {
 /// What every session shares.
 #[derive(Debug)]
 pub struct Context {
+    /// Where connections are before they are let in.
+    pub entrance: Arc<Entrance>,
     /// What is in force now. To read it takes a lock: once for a connection, never for a frame.
     pub terms: watch::Receiver<Arc<Terms>>,
     /// Where sources are registered.
@@ -162,10 +166,5 @@ impl Context {
     /// What is in force now.
     fn terms(&self) -> Arc<Terms> {
         Arc::clone(&self.terms.borrow())
-    }
-
-    /// Notes for the log that `peer` got ERROR. What peers do wrong is theirs, not an error of the daemon.
-    fn refused(&self, peer: std::net::SocketAddr, error: &crate::wire::WireError) {
-        by_peer!(Kind::Refused, INFO, %peer, code = error.code.name(), detail = error.detail, "{}", error.text);
     }
 }

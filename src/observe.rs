@@ -15,6 +15,7 @@ use crate::actor::ActorHandle;
 use crate::archive::{self, History};
 use crate::catalog::CatalogStore;
 use crate::config::Live;
+use crate::connection::Refusals;
 use crate::feed::Subscribers;
 use crate::ingest::{Books, StreamTable};
 use crate::pipeline::{Router, SourceInfo};
@@ -58,6 +59,8 @@ pub struct View {
     pub latencies: Arc<Latencies>,
     /// The newest emergencies.
     pub emergencies: Arc<Emergencies>,
+    /// Connections that were refused.
+    pub refusals: Arc<Refusals>,
     /// How often parts that are begun anew after a failure were, by name.
     pub restarts: Mutex<Vec<(Arc<str>, Arc<AtomicU64>)>>,
     /// Turns true when the daemon drains.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use support::browser::{Browser, key};
 use support::command::{expect_exit, uplink_sim};
 use support::http::{get, get_json, request};
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, not_tested};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, code, not_tested};
 
 /// Clients of the tests say nothing while the browser is looked at.
 const PATIENT: &str = "[ingest]\nheartbeat = \"300s\"\n";
@@ -67,6 +67,11 @@ fn what_the_page_shows_is_what_the_api_says() {
     client.deliver(ROUTINE, 4, b"fifth");
     client.deliver(EMERGENCY, 5, b"SAFE_MODE\x00");
     client.bye([6, 5]);
+    Client::refused(
+        daemon.address(),
+        &Hello { version_min: 9, version_max: 9, ..Hello::new(8) },
+        code::VERSION,
+    );
     let Some(browser) = page(daemon.http()) else { return };
     browser.wait("document.querySelectorAll('.cell[data-state=offline]').length === 9");
     let stats = get_json(daemon.http(), "/api/v1/stats");
@@ -83,6 +88,7 @@ fn what_the_page_shows_is_what_the_api_says() {
         ("[data-tile=emergencies] b", &stats["lanes"]["emergency"]["frames"]),
         ("[data-tile=rejected] b", &stats["frames"]["rejected"]),
         ("#missing-total", &stats["missing"]),
+        ("#refused-total", &stats["refusals"]["ingest"]["version"]),
         ("#archive-body [data-field=next_offset] dd", &stats["archive"]["next_offset"]),
         ("#archive-body [data-field=segments] dd", &stats["archive"]["segments"]),
         ("#archive-body [data-field=written_bytes] dd", &stats["archive"]["written_bytes"]),

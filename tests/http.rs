@@ -11,8 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::http::{get, get_json, open, request};
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, code, not_tested};
+use support::http::{get, get_json, open, open_over, request};
+use support::{
+    Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, Subscribe, Subscriber, code, connect_from,
+    message, not_tested,
+};
 
 /// Asks until `is_met`: what is shown follows what happens by a second at most.
 fn wait(daemon: &Daemon, path: &str, is_met: impl Fn(&Value) -> bool) -> Value {
@@ -355,11 +358,26 @@ fn events_tell_everything_once_and_then_what_changes() {
 #[test]
 fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
     let daemon = Daemon::start("");
-    let mut streams: Vec<_> =
-        (0..500).map(|_| open(daemon.http(), "GET", "/api/v1/stream", &[], b"")).collect();
-    let heads: Vec<u16> = streams.iter_mut().map(|stream| stream.head().0).collect();
-    let count = |status| heads.iter().filter(|head| **head == status).count();
-    assert_eq!((count(200), count(503)), (128, 372));
+    let mut streams = Vec::new();
+    let mut refused = 0;
+    // From one address, then from another.
+    for last in [2; 250].into_iter().chain([3; 250]) {
+        let socket = connect_from([127, 0, 0, last], daemon.http());
+        let mut stream = open_over(socket, "GET", "/api/v1/stream", &[], b"");
+        match stream.head() {
+            (200, _) => streams.push(stream),
+            (503, headers) => {
+                assert!(headers.iter().any(|(name, _)| name == "retry-after"), "{headers:?}");
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Half of all places, half of the others; and there is room for another address.
+    assert_eq!((streams.len(), refused), (64 + 32, 500 - 64 - 32));
+    let mut other = open(daemon.http(), "GET", "/api/v1/stream", &[], b"");
+    assert_eq!(other.head().0, 200);
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["refusals"]["http"]["busy"], refused);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     for sequence in 0..100 {
         client.deliver(ROUTINE, sequence, &[1; 500]);
@@ -370,6 +388,65 @@ fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
     while open(daemon.http(), "GET", "/api/v1/stream", &[], b"").head().0 != 200 {
         assert!(started.elapsed() < LIMIT, "the places are never free again");
     }
+}
+
+/// Connections that say nothing, of two addresses: others are still answered.
+#[test]
+fn connections_of_one_address_leave_room_for_others() {
+    let daemon = Daemon::start("");
+    let silent: Vec<_> =
+        [2, 3].repeat(350).into_iter().map(|last| connect_from([127, 0, 0, last], daemon.http())).collect();
+    for _ in 0..20 {
+        assert_eq!(get(daemon.http(), "/healthz").status, 200);
+    }
+    let refused = get_json(daemon.http(), "/api/v1/stats")["refusals"]["http"]["busy"].as_u64();
+    assert!(refused > Some(0), "all {} got in", silent.len());
+}
+
+#[test]
+fn refused_connections_are_counted_and_named() {
+    let tokens = "[[ingest.tokens]]\ntoken = \"right\"\nsources = [1]\n[[feed.tokens]]\ntoken = \"other\"\n";
+    let daemon = Daemon::start(&format!("[ingest]\nmax_connections = 1\n{tokens}"));
+    let ingest = daemon.address();
+    let hello = |source_id| Hello::new(source_id).token("right");
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["refusals"], json!({}));
+    Client::refused(ingest, &Hello::new(1).token("secret"), code::UNAUTHORIZED);
+    Client::refused(ingest, &hello(2), code::FORBIDDEN);
+    Client::refused(ingest, &Hello { version_min: 9, version_max: 9, ..hello(1) }, code::VERSION);
+    let (_first, _) = Client::open(ingest, &hello(1).epoch(7));
+    Client::refused(ingest, &hello(1).station("other"), code::BUSY);
+    Client::refused(ingest, &hello(1).station("other"), code::BUSY);
+    let (mut second, _) = Client::open(ingest, &hello(1).epoch(8));
+    second.send(&message::frame(9, 0, b"no such lane"));
+    second.expect_error(code::BAD_PRIORITY);
+    Subscriber::refused(daemon.feed(), &Subscribe::live().token("secret"), code::UNAUTHORIZED);
+    // A takeover is no refusal.
+    let counts = json!({
+        "ingest": { "unauthorized": 1, "forbidden": 1, "version": 1, "busy": 2, "bad_priority": 1 },
+        "feed": { "unauthorized": 1 },
+    });
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["refusals"], counts);
+    let refusals = get_json(daemon.http(), "/api/v1/refusals");
+    assert_eq!(refusals["counts"], counts);
+    let newest = refusals["newest"].as_array().unwrap();
+    assert_eq!(newest.len(), 7);
+    assert_eq!((&newest[0]["listener"], &newest[0]["reason"]), (&json!("ingest"), &json!("unauthorized")));
+    assert!(newest[0]["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{newest:?}");
+    assert!(newest[3]["text"].as_str().unwrap().contains("ingest.max_connections"), "{newest:?}");
+    assert!(!refusals.to_string().contains("secret"), "no token is told");
+    let found = samples(&get(daemon.http(), "/metrics").text());
+    let refused = "telemetry_aggregator_refusals_total{listener=\"ingest\",reason=\"busy\"}";
+    assert_eq!(found[refused], 2.0);
+}
+
+#[test]
+fn with_a_token_those_refused_are_named_to_who_has_it() {
+    let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
+    assert_eq!(get(daemon.http(), "/api/v1/refusals").status, 401);
+    let token = [("Authorization", "Bearer let me in")];
+    let refusals = request(daemon.http(), "GET", "/api/v1/refusals", &token, b"").json();
+    assert_eq!(refusals["counts"], json!({ "http": { "unauthorized": 1 } }));
+    assert_eq!(get_json(daemon.http(), "/api/v1/stats")["refusals"], refusals["counts"]);
 }
 
 #[test]

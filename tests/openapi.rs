@@ -68,6 +68,7 @@ fn real_answers_have_exactly_what_is_described() {
         "/readyz",
         "/api/v1/stats",
         "/api/v1/sources",
+        "/api/v1/refusals",
         "/api/v1/frames?limit=3",
         "/api/v1/catalog",
     ] {

@@ -281,15 +281,15 @@ fn open_files_are_raised_as_far_as_the_limits_need_and_allow() {
     let mut daemon = Daemon::start("");
     let pid = Pid::from_raw(daemon.pid() as i32);
     let limit = |current, maximum| Rlimit { current: Some(current), maximum: Some(maximum) };
-    prlimit(pid, Resource::Nofile, limit(400, 3_200)).expect("the limit of a child can be lowered");
+    prlimit(pid, Resource::Nofile, limit(400, 1_900)).expect("the limit of a child can be lowered");
     let connections = |count| format!("[ingest]\nmemory_limit = \"4 GiB\"\nmax_connections = {count}");
     let said = daemon.reload(&connections(1_000));
-    assert!(line(&said, "LimitNOFILE").contains("3801 open files are needed and 3200 allowed"), "{said:#?}");
+    assert!(line(&said, "LimitNOFILE").contains("2347 open files are needed and 1900 allowed"), "{said:#?}");
     line(&said, "the configuration in force has not changed");
     daemon.reload(&connections(300));
     let before =
-        prlimit(pid, Resource::Nofile, limit(3_101, 3_200)).expect("the limit of a child can be set");
-    assert_eq!(before, limit(3_101, 3_200), "300 connections, 16 subscribers, and the fixed part");
+        prlimit(pid, Resource::Nofile, limit(1_647, 1_900)).expect("the limit of a child can be set");
+    assert_eq!(before, limit(1_647, 1_900), "300 connections, 16 subscribers, and the fixed part");
     daemon.stop();
 }
 

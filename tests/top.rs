@@ -104,6 +104,7 @@ fn once_prints_what_the_api_says() {
         "frames",
         "missing",
         "connections",
+        "refusals",
         "subscribers",
         "emergencies",
     ] {

@@ -4,16 +4,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Config;
 use super::memory::HTTP_READERS;
+use crate::connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
+use crate::ingest::DISPLACED_MAX;
 
-/// Connections of a listener that have not yet said who they are, and refused ones that are being closed.
-const UNAUTHENTICATED: u64 = 256 + 64;
+/// Connections of a listener that have not yet said who they are, one that waits for a place among them, and refused ones
+/// that are being closed.
+const UNAUTHENTICATED: u64 = (UNAUTHENTICATED_MAX + 1 + PARTING_MAX) as u64;
 /// Listeners for sources and for subscribers.
 const LISTENERS: u64 = 2;
-/// Connections beyond the limits that are told why: of sources, and of subscribers.
-const REFUSED: u64 = 128 + 64;
-/// Accepted connections that wait for their registry: of sources, and of subscribers.
-const ACCEPTED: u64 = 1_024 + 256;
+/// Connections of sources that were taken over and are being closed.
+const DISPLACED: u64 = DISPLACED_MAX as u64;
 /// Files of one reader of the archive: the segment, its index, the segment behind, and the directory while it is listed.
 const READER_FILES: u64 = 4;
 /// Upkeep: the segment, its index, the directory, and an export with a file for each column.
@@ -28,8 +29,7 @@ const SIMULATED: u64 = 64;
 
 /// Open files that do not grow with the limits.
 pub const FILES_FIXED: u64 = LISTENERS * UNAUTHENTICATED
-    + REFUSED
-    + ACCEPTED
+    + DISPLACED
     + HTTP_CONNECTIONS
     + (FEED_READERS + HTTP_READERS as u64) * READER_FILES
     + UPKEEP_FILES

@@ -7,9 +7,10 @@ use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
 use crate::catalog::CATALOG_BYTES_MAX;
 pub use crate::connection::CONNECTION_BYTES;
+use crate::connection::{PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 use crate::frame::weight_max;
-use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
+use crate::ingest::{BUFFER_BYTES_MAX, DISPLACED_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
 
 /// What a known stream takes while nobody is connected: key and positions, in bytes.
@@ -145,6 +146,16 @@ impl Config {
                  hand, or an export",
                 3,
                 UPKEEP_BYTES,
+            ),
+            addend(
+                "connections of sources and of subscribers that have not said HELLO or SUBSCRIBE, or are refused",
+                2 * (UNAUTHENTICATED_MAX + PARTING_MAX),
+                UNAUTHENTICATED_BYTES,
+            ),
+            addend(
+                "connections that were taken over and are being closed, each with max_message and 32 KiB",
+                DISPLACED_MAX,
+                CONNECTION_BYTES + message,
             ),
             addend("HTTP: connections, answers, events, and twice a message", 1, HTTP_BYTES + 2 * message),
             addend(

@@ -77,9 +77,9 @@ impl LogFormat {
 pub struct Ingest {
     /// Where sources connect; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Connections at a time; one more is answered with `busy`.
+    /// Connections with a valid HELLO at a time; one more is answered with `busy`.
     pub max_connections: NonZeroUsize,
-    /// Connections at a time from one IP address; one more is answered with `busy`.
+    /// Of these at a time from one IP address; one more is answered with `busy`.
     pub max_connections_per_address: NonZeroUsize,
     /// Time for a HELLO to be complete; then `idle`.
     pub hello_timeout: Duration,

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,6 +17,9 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(1);
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 /// How much input is discarded.
 const DISCARD_BYTES_MAX: usize = 1 << 20;
+/// Reads that discard input where nothing is waited for, and their size in bytes.
+const AT_ONCE_READ_BYTES: usize = 512;
+const AT_ONCE_READS_MAX: usize = 64;
 /// When a client may come back, told with retryable errors.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -23,6 +27,27 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn say_error(socket: &mut TcpStream, mut known: BytesMut, error: &WireError) {
     ErrorMessage::new(error, RETRY_AFTER).encode(&mut known);
     say(socket, known).await;
+}
+
+/// [`write_at_once`] with ERROR.
+pub(crate) fn say_at_once(socket: &TcpStream, error: &WireError) {
+    let mut last = BytesMut::new();
+    ErrorMessage::new(error, RETRY_AFTER).encode(&mut last);
+    write_at_once(socket, &last);
+}
+
+/// Writes `last` as far as the socket takes it, and waits for nothing. The socket is to be closed by the caller.
+pub(crate) fn write_at_once(socket: &TcpStream, last: &[u8]) {
+    // What has come is discarded first: closing with unread input sends a reset that destroys the words.
+    let mut sink = [0; AT_ONCE_READ_BYTES];
+    for _ in 0..AT_ONCE_READS_MAX {
+        match recv(socket, &mut sink, RecvFlags::DONTWAIT) {
+            Ok((AT_ONCE_READ_BYTES, _)) => {}
+            _ => break,
+        }
+    }
+    // A peer whose socket takes nothing goes without.
+    let _ = send(socket, last, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
 /// Writes `last`, shuts down the writing side, and discards input until end of file or a limit.

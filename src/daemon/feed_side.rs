@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Settings, StartError, listen_error, own};
 use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::Archive;
-use crate::connection::listener;
+use crate::connection::{Entrance, Listener, Refusals, listener};
 use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::pulse::Pulse;
 use crate::wire::{ErrorCode, WireError};
@@ -40,6 +40,7 @@ impl Feed {
         listener: TcpListener,
         archive: &Archive,
         tail: Arc<Tail>,
+        refusals: Arc<Refusals>,
         pulses: &mut Vec<(Arc<str>, Pulse)>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
@@ -47,7 +48,9 @@ impl Feed {
             .map_err(|source| listen_error("feed.listen", settings.live().current().feed.listen, source))?;
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
         let (no_more_tx, no_more) = watch::channel(false);
-        let context = Context::new(settings.feed_terms(), archive.history(), Arc::clone(&tail), ending);
+        let entrance = Entrance::new(Listener::Feed, refusals);
+        let context =
+            Context::new(settings.feed_terms(), entrance, archive.history(), Arc::clone(&tail), ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);

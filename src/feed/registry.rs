@@ -11,6 +11,7 @@ use super::{Context, session};
 use crate::actor::{
     ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
 };
+use crate::connection::entrance::{Entrance, Place};
 use crate::connection::listener::Acceptor;
 use crate::pipeline::Stop;
 use crate::wire::WireError;
@@ -19,11 +20,9 @@ use crate::wire::WireError;
 const CAPACITY: Capacity = Capacity { urgent: 16, routine: 256 };
 /// Room in a session's mailbox: its orders all say "end", so one that finds no room is not missed.
 const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
-/// Connections beyond the places for subscribers: in the handshake, or hearing their last words.
-const EXCESS_MAX: usize = 64;
 
 enum Message {
-    Accepted { socket: TcpStream, peer: SocketAddr },
+    Accepted { socket: TcpStream, peer: SocketAddr, place: Place },
     StopAll(WireError),
     Drain { reply: Reply<()> },
     Count { reply: Reply<usize> },
@@ -33,17 +32,19 @@ enum Message {
 #[derive(Clone, Debug)]
 pub struct Registry {
     address: Address<Message>,
+    entrance: Arc<Entrance>,
 }
 
 impl Registry {
     /// Starts the registry.
     pub fn start(context: Arc<Context>) -> (Self, ActorHandle) {
+        let entrance = Arc::clone(&context.entrance);
         let (address, handle) = spawn_stage("subscriber registry", CAPACITY, |mailbox| {
             let state =
                 State { mailbox, context, sessions: HashMap::new(), session_id_next: 1, drained: None };
             state.run()
         });
-        (Self { address }, handle)
+        (Self { address, entrance }, handle)
     }
 
     /// Orders every session to end with `error`.
@@ -71,7 +72,8 @@ impl Registry {
 
 impl Acceptor for Registry {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
-        self.address.send(Message::Accepted { socket, peer }).await.is_ok()
+        let Some(place) = self.entrance.enter(peer).await else { return false };
+        self.address.send(Message::Accepted { socket, peer, place }).await.is_ok()
     }
 }
 
@@ -103,7 +105,7 @@ impl State {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Accepted { socket, peer } => self.accept(socket, peer),
+            Message::Accepted { socket, peer, place } => self.accept(socket, peer, place),
             Message::StopAll(error) => {
                 for (_, session) in self.sessions.values() {
                     // A full or closed mailbox means that the session is being stopped already.
@@ -117,12 +119,8 @@ impl State {
         }
     }
 
-    fn accept(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, place: Place) {
         if self.drained.is_some() {
-            return;
-        }
-        if self.sessions.len() >= self.context.connections_max(EXCESS_MAX) {
-            tracing::debug!(%peer, "closed without a word: too many connections on the feed");
             return;
         }
         let session_id = self.session_id_next;
@@ -130,7 +128,7 @@ impl State {
         let context = Arc::clone(&self.context);
         let name = format!("subscriber {session_id} from {peer}");
         let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
-            session::run(session::Arrival { session_id, socket, peer }, mailbox, context)
+            session::run(session::Arrival { session_id, socket, peer, place }, mailbox, context)
         });
         let monitor = self.mailbox.monitor(&session);
         self.sessions.insert(monitor, (handle, session));

@@ -21,13 +21,11 @@ use crate::actor::{Mailbox, Received};
 use crate::archive::ReadError;
 use crate::connection::clock::{Clock, Due};
 use crate::connection::closing;
+use crate::connection::entrance::{self, Unheard};
 use crate::frame::Selection;
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::Stop;
-use crate::wire::{
-    ErrorCode, FeedMessage, Gap, GapReason, HANDSHAKE_BODY_BYTES_MAX, Policy, SubscriberMessage, WireError,
-    next_body,
-};
+use crate::wire::{ErrorCode, FeedMessage, Gap, GapReason, Policy, SubscriberMessage, WireError, next_body};
 
 mod handshake;
 
@@ -43,6 +41,8 @@ pub(super) struct Arrival {
     pub(super) session_id: u64,
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
+    /// Its place until it is let in.
+    pub(super) place: entrance::Place,
 }
 
 /// Why a session ended.
@@ -59,6 +59,15 @@ pub(super) enum Ended {
     Lost(#[from] io::Error),
 }
 
+impl From<Unheard> for Ended {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::Error(error) => Self::Error(error),
+            Unheard::Lost(error) => Self::Lost(error),
+        }
+    }
+}
+
 /// Runs a session to its end.
 ///
 /// # Errors
@@ -68,12 +77,13 @@ pub(super) async fn run(
     mut mailbox: Mailbox<Stop>,
     context: Arc<Context>,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, mut socket, peer } = arrival;
+    let Arrival { session_id, mut socket, peer, place } = arrival;
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
-    let mut input = BytesMut::new();
-    let (ended, rest) = match handshake::greet(&socket, &mut input, &mut mailbox, &context).await {
-        Ok(subscription) => {
+    let (ended, rest, subscribed) = match handshake::greet(&socket, place, &mut mailbox, &context).await {
+        Ok((mut subscription, input)) => {
+            // It keeps its place among the subscribers to its last word.
+            let subscribed = subscription.place.take();
             by_peer!(
                 Kind::Subscribed, INFO,
                 session = session_id, %peer, from_offset = subscription.next_offset,
@@ -84,18 +94,30 @@ pub(super) async fn run(
             let mut session = Session::new(&mut socket, mailbox, &context, input, subscription, entered);
             let Err(ended) = session.serve().await;
             // The ERROR must not come in the middle of a message.
-            (ended, session.outbox.into_rest())
+            (ended, session.outbox.into_rest(), subscribed)
         }
-        Err(ended) => (ended, BytesMut::new()),
+        Err(ended) => {
+            if let Ended::Error(error) = &ended {
+                log_error(session_id, peer, error);
+                context.entrance.refuse(&mut socket, peer, error).await;
+            }
+            return Err(ended);
+        }
     };
     if let Ended::Error(error) = &ended {
-        by_peer!(
-            Kind::Refused, INFO,
-            session = session_id, %peer, code = error.code.name(), detail = error.detail, "{}", error.text
-        );
+        log_error(session_id, peer, error);
+        context.entrance.note(peer, error);
         closing::say_error(&mut socket, rest, error).await;
     }
+    drop(subscribed);
     Err(ended)
+}
+
+fn log_error(session_id: u64, peer: SocketAddr, error: &WireError) {
+    by_peer!(
+        Kind::Refused, INFO,
+        session = session_id, %peer, code = error.code.name(), detail = error.detail, "{}", error.text
+    );
 }
 
 /// What a subscriber gets, and how far it has come.
@@ -112,7 +134,8 @@ pub(super) struct Subscription {
     message_bytes_max: usize,
     /// SUBSCRIBED, and a GAP where it begins with one.
     greeting: BytesMut,
-    _place: Place,
+    /// Taken by the session's end, which outlives the subscription.
+    place: Option<Place>,
 }
 
 struct Session<'a> {

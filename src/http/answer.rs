@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::wire::ErrorCode;
+
 /// Answers that read the archive are made so many at a time; the next waits.
 const READERS_MAX: usize = crate::config::HTTP_READERS;
 /// What an answer made of what is in memory takes in the making, at most; one is made at a time.
@@ -24,6 +26,8 @@ pub(super) const UNTAKEN_BYTES: usize = 8 << 20;
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// An answer up to this size is part of its connection's share.
 const SMALL_BYTES: usize = 16 << 10;
+/// When to ask again what cannot be answered now, in seconds.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
 pub(super) const JSON: &str = "application/json";
 
 /// Why a request is not answered as asked.
@@ -56,6 +60,21 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, reason)
     }
 
+    /// The code that stands for a refusal in the counts.
+    pub(super) fn code(&self) -> ErrorCode {
+        match self.status {
+            StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
+            StatusCode::FORBIDDEN => ErrorCode::Forbidden,
+            StatusCode::SERVICE_UNAVAILABLE => ErrorCode::Busy,
+            _ => ErrorCode::Protocol,
+        }
+    }
+
+    /// For people.
+    pub(super) fn reason(&self) -> &str {
+        &self.problem.reason
+    }
+
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason)
     }
@@ -72,6 +91,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.problem)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }
         response
     }

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use axum::body::{Body, Bytes};
@@ -21,11 +21,15 @@ use tokio::sync::watch;
 use super::State;
 use super::answer::{ApiError, aside, now};
 use super::server::Peer;
+use crate::connection::Listener;
+use crate::connection::refusals::Reason;
+use crate::connection::shares::{NoPlace, Share, Shares};
 use crate::frame::is_anonymous;
 use crate::observe::View;
 use crate::observe::report::{Source, Sources, Stats};
+use crate::wire::ErrorCode;
 
-/// Listeners at a time; one more gets 503.
+/// Listeners at a time, of which an address may have as many as are still free; one more gets 503.
 pub const LISTENERS_MAX: usize = 128;
 /// Streams told of in events; `/api/v1/sources` has all.
 const SOURCES_MAX: usize = 1_000;
@@ -40,7 +44,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// What is told to all who listen.
 pub(super) struct Events {
     moments: watch::Receiver<Arc<Moment>>,
-    listeners: Arc<AtomicUsize>,
+    listeners: Arc<Shares>,
 }
 
 /// One second's events, in words.
@@ -60,31 +64,23 @@ impl Moment {
     }
 }
 
-struct Listener(Arc<AtomicUsize>);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl Events {
     /// The events, and what makes them.
     pub(super) fn new(view: Arc<View>) -> (Self, Maker) {
         let (moments_tx, moments) = watch::channel(Arc::default());
-        let listeners = Arc::<AtomicUsize>::default();
+        let listeners = Arc::<Shares>::default();
         let maker = Maker { view, moments_tx, listeners: Arc::clone(&listeners) };
         (Self { moments, listeners }, maker)
     }
 
-    fn listen(&self) -> Result<Listener, ApiError> {
-        let listener = Listener(Arc::clone(&self.listeners));
-        if self.listeners.fetch_add(1, Ordering::AcqRel) >= LISTENERS_MAX {
-            return Err(ApiError::unavailable(format!(
-                "{LISTENERS_MAX} clients listen to events already; ask /api/v1/stats instead"
-            )));
-        }
-        Ok(listener)
+    /// A place among the listeners for a client at `address`.
+    fn listen(&self, address: IpAddr) -> Result<Share, String> {
+        self.listeners.take(address, LISTENERS_MAX).map_err(|NoPlace { has }| {
+            format!(
+                "{address} has {has} of the {LISTENERS_MAX} places for clients that listen to events, which is all it \
+                 can have now; ask /api/v1/stats instead"
+            )
+        })
     }
 }
 
@@ -93,7 +89,7 @@ impl Events {
 pub(super) struct Maker {
     view: Arc<View>,
     moments_tx: watch::Sender<Arc<Moment>>,
-    listeners: Arc<AtomicUsize>,
+    listeners: Arc<Shares>,
 }
 
 impl Maker {
@@ -108,7 +104,7 @@ impl Maker {
                 changed = rates.changed() => if changed.is_err() { return },
                 () = self.moments_tx.closed() => return,
             }
-            if self.listeners.load(Ordering::Acquire) == 0 {
+            if self.listeners.is_empty() {
                 told = Told { number: told.number, ..Told::default() };
                 kept.clear();
                 continue;
@@ -201,7 +197,7 @@ struct Way {
     reading: Option<Reading>,
     /// Asked for each moment, since a reload may change the token.
     may_read_payloads: Box<dyn Fn() -> bool + Send>,
-    _listener: Listener,
+    _listener: Share,
 }
 
 /// How far a listener is in a moment.
@@ -218,7 +214,10 @@ pub(super) async fn stream(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let listener = state.events.listen()?;
+    let listener = state.events.listen(peer.0.ip()).map_err(|reason| {
+        state.view.refusals.note(Listener::Http, peer.0, Reason::Code(ErrorCode::Busy), &reason);
+        ApiError::unavailable(reason)
+    })?;
     let mut moments = state.events.moments.clone();
     moments.borrow_and_update();
     let may_read_payloads = Box::new(move || state.may_read_payloads(peer, &headers));
@@ -279,7 +278,7 @@ mod tests {
     }
 
     fn way(moments: watch::Receiver<Arc<Moment>>) -> Way {
-        let _listener = Listener(Arc::new(AtomicUsize::new(1)));
+        let _listener = Arc::<Shares>::default().take([127, 0, 0, 1].into(), 1).unwrap();
         Way { moments, seen: None, reading: None, may_read_payloads: Box::new(|| true), _listener }
     }
 

@@ -261,6 +261,11 @@ impl Scrape {
         out.gauge("subscribers", "Subscribers of the feed", None, connections.subscribers as u64)?;
         let max = connections.subscribers_max as u64;
         out.gauge("subscribers_max", "Subscribers there may be, feed.max_subscribers", None, max)?;
+        let refusals = self.stats.refusals.iter().flat_map(|(listener, reasons)| {
+            let labels = |reason| [("listener", listener.as_str()), ("reason", reason)];
+            reasons.iter().map(move |(reason, count)| (labels(reason.as_str()), *count))
+        });
+        out.counters("refusals", "Connections refused, or ended for what the peer did", None, refusals)?;
         let lags = self.stats.subscribers.iter();
         let lags = lags.map(|one| ([("session", one.session.to_string())], one.lag_frames));
         out.gauges("subscriber_lag_frames", "Durable frames a subscriber has not been given yet", None, lags)

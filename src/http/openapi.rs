@@ -97,8 +97,9 @@ mod tests {
             include_str!("epoch.rs"),
             include_str!("frames.rs"),
             include_str!("observed.rs"),
+            include_str!("refusals.rs"),
         ];
-        let checks: usize = handlers.iter().map(|source| source.matches("state.check(").count()).sum();
+        let checks: usize = handlers.iter().map(|source| source.matches("state.check").count()).sum();
         assert_eq!(guarded(true), checks);
     }
 

@@ -4,7 +4,6 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,9 +17,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::actor::{Address, Mailbox, Received, Tasks};
+use crate::connection::closing::write_at_once;
 use crate::connection::listener::Acceptor;
+use crate::connection::refusals::Reason;
+use crate::connection::shares::{NoPlace, Share, Shares};
+use crate::connection::{Listener, Refusals};
+use crate::wire::ErrorCode;
 
-/// Connections at a time; one more is closed without a word.
+/// Connections at a time, of which an address may have as many as are still free; one more gets 503 and is closed.
 pub const CONNECTIONS_MAX: usize = 512;
 /// What each takes but for a long answer: its task, a request, its small body, and what is
 /// read and written ahead of the socket.
@@ -35,6 +39,10 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 /// Who has not taken for so long what is to be written, a whole answer or a piece of an event, is cut off.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// What a connection beyond the limit gets.
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -43,39 +51,39 @@ pub struct Peer(pub SocketAddr);
 pub struct Accepted {
     socket: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    place: Share,
 }
 
 /// Takes connections from the listener.
 #[derive(Clone)]
 pub struct Connections {
     address: Address<Accepted>,
-    taken: Arc<AtomicUsize>,
-}
-
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    taken: Arc<Shares>,
+    refusals: Arc<Refusals>,
 }
 
 impl Connections {
-    pub(super) fn new(address: Address<Accepted>) -> Self {
-        Self { address, taken: Arc::default() }
+    pub(super) fn new(address: Address<Accepted>, refusals: Arc<Refusals>) -> Self {
+        Self { address, taken: Arc::default(), refusals }
     }
 }
 
 impl Acceptor for Connections {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
-        let place = Place(Arc::clone(&self.taken));
         let is_here = peer.ip().to_canonical().is_loopback();
         let max = if is_here { CONNECTIONS_MAX } else { CONNECTIONS_MAX - FOR_THIS_HOST };
-        if self.taken.fetch_add(1, Ordering::AcqRel) >= max {
-            tracing::debug!(%peer, "closed without a word: {max} HTTP connections are in use");
-            return true;
-        }
+        let place = match self.taken.take(peer.ip(), max) {
+            Ok(place) => place,
+            Err(NoPlace { has }) => {
+                let text = format!(
+                    "{} has {has} of {max} HTTP connections, which is all it can have now",
+                    peer.ip()
+                );
+                self.refusals.note(Listener::Http, peer, Reason::Code(ErrorCode::Busy), &text);
+                write_at_once(&socket, BUSY);
+                return true;
+            }
+        };
         self.address.send(Accepted { socket, peer, place }).await.is_ok()
     }
 }

@@ -1,7 +1,7 @@
 //! The registry: owns every session, keeps the limits, and decides who speaks for a stream.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use tokio::time::Instant;
 
 use super::flow::StreamState;
 use super::session;
+use super::slots::{Candidate, Slots};
 use super::stream::{Position, Speaker, Stream, StreamTable};
 use super::{Context, IngestConfig};
 use crate::actor::{
     ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
 };
+use crate::connection::entrance::{Entrance, Place};
 use crate::connection::listener::Acceptor;
 use crate::frame::{ANONYMOUS_EPOCH_MIN, Origin};
 use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
@@ -24,8 +26,6 @@ use crate::wire::{ErrorCode, Hello, WireError};
 const CAPACITY: Capacity = Capacity { urgent: 16, routine: 1024 };
 /// Room in a session's mailbox: its orders all say "end", so one that finds no room is not missed.
 const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
-/// Refused connections that are told why at a time; beyond that they are just closed.
-const REFUSALS_MAX: usize = 128;
 /// How long a request may take. The registry only looks into tables; longer means that it hangs.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,6 +33,7 @@ pub(super) enum Message {
     Accepted {
         socket: TcpStream,
         peer: SocketAddr,
+        place: Place,
     },
     Open {
         hello: Box<Hello>,
@@ -74,6 +75,7 @@ impl Drop for Opened {
 #[derive(Clone, Debug)]
 pub struct Registry {
     address: Address<Message>,
+    entrance: Arc<Entrance>,
 }
 
 /// The registry has ended, or hangs.
@@ -88,27 +90,25 @@ impl Registry {
         table: Arc<StreamTable>,
         sources: Arc<Sources>,
     ) -> (Self, ActorHandle) {
+        let entrance = Arc::clone(&context.entrance);
         let (address, handle) = spawn_stage("session registry", CAPACITY, |mailbox| {
             let anonymous_next = first_anonymous_epoch();
             let state = State {
-                registry: Self { address: mailbox.address() },
+                registry: Self { address: mailbox.address(), entrance: Arc::clone(&context.entrance) },
                 mailbox,
                 context,
                 table,
                 sources,
                 sessions: HashMap::new(),
                 by_monitor: HashMap::new(),
-                unfinished: Vec::new(),
-                per_address: HashMap::new(),
-                refusals: 0,
-                held_bytes: 0,
+                slots: Slots::default(),
                 session_id_next: 1,
                 anonymous_next,
                 drained: None,
             };
             state.run()
         });
-        (Self { address }, handle)
+        (Self { address, entrance }, handle)
     }
 
     /// Asks to speak for the stream of `hello`.
@@ -151,7 +151,8 @@ impl Registry {
 
 impl Acceptor for Registry {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
-        self.address.send(Message::Accepted { socket, peer }).await.is_ok()
+        let Some(place) = self.entrance.enter(peer).await else { return false };
+        self.address.send(Message::Accepted { socket, peer, place }).await.is_ok()
     }
 }
 
@@ -168,13 +169,7 @@ struct State {
     sources: Arc<Sources>,
     sessions: HashMap<SessionId, Live>,
     by_monitor: HashMap<MonitorId, SessionId>,
-    /// Streams whose session has ended before their queue: each holds on to the slot of its connection, and to the bytes
-    /// that one might hold.
-    unfinished: Vec<(Arc<Stream>, u64)>,
-    per_address: HashMap<IpAddr, usize>,
-    refusals: usize,
-    /// What the connections that were not refused may hold together.
-    held_bytes: u64,
+    slots: Slots,
     session_id_next: SessionId,
     anonymous_next: u64,
     drained: Option<Reply<()>>,
@@ -185,10 +180,6 @@ struct Live {
     handle: ActorHandle,
     session: Address<Stop>,
     peer: SocketAddr,
-    refused: bool,
-    /// What this connection may hold, by the limits in force when it came.
-    bytes: u64,
-    stream: Option<Arc<Stream>>,
 }
 
 impl State {
@@ -210,7 +201,7 @@ impl State {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Accepted { socket, peer } => self.accept(socket, peer),
+            Message::Accepted { socket, peer, place } => self.accept(socket, peer, place),
             Message::Open { hello, speaker, config, reply } => {
                 let _ = reply.send(self.open(&hello, speaker, &config));
             }
@@ -228,31 +219,18 @@ impl State {
         }
     }
 
-    fn accept(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, place: Place) {
         if self.drained.is_some() {
             return;
         }
         let config = Arc::clone(&self.context.terms.borrow().config);
-        let refusal = self.refusal(peer.ip(), &config);
-        if let Some(error) = &refusal {
-            if self.refusals >= REFUSALS_MAX {
-                tracing::debug!(%peer, "closed without a word: {}", error.text);
-                return;
-            }
-            self.context.refused(peer, error);
-            self.refusals += 1;
-        } else {
-            *self.per_address.entry(peer.ip()).or_default() += 1;
-            self.held_bytes = self.held_bytes.saturating_add(config.connection_bytes());
-        }
         let session_id = self.session_id_next;
         self.session_id_next += 1;
-        let (refused, bytes) = (refusal.is_some(), config.connection_bytes());
         let (context, registry) = (Arc::clone(&self.context), self.registry.clone());
         let name = format!("session {session_id} from {peer}");
         let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
             session::run(
-                session::Arrival { session_id, socket, peer, config, refusal },
+                session::Arrival { session_id, socket, peer, config, place },
                 mailbox,
                 context,
                 registry,
@@ -260,42 +238,7 @@ impl State {
         });
         let monitor = self.mailbox.monitor(&session);
         self.by_monitor.insert(monitor, session_id);
-        self.sessions.insert(session_id, Live { handle, session, peer, refused, bytes, stream: None });
-    }
-
-    /// Why a connection from `address` cannot be had now, if so.
-    fn refusal(&mut self, address: IpAddr, config: &IngestConfig) -> Option<WireError> {
-        let IngestConfig { max_connections, max_connections_per_address, .. } = *config;
-        let text = if !self.has_slot(config) {
-            format!("all {max_connections} connections are in use (ingest.max_connections)")
-        } else if self.per_address.get(&address).is_some_and(|count| *count >= max_connections_per_address) {
-            format!(
-                "all {max_connections_per_address} connections of {address} are in use (ingest.max_connections_per_address)"
-            )
-        } else {
-            return None;
-        };
-        Some(WireError::new(ErrorCode::Busy, text))
-    }
-
-    /// Whether one more connection fits. A slot is in use until its connection has ended and the stream's queue is empty:
-    /// queues are what windows bound.
-    ///
-    /// Those that came when windows were larger may hold more than one that comes now: they count with what they may
-    /// hold, so that all together keep to what the limits in force come to, or shrink to it.
-    fn has_slot(&mut self, config: &IngestConfig) -> bool {
-        if !self.fits(config) {
-            self.unfinished.retain(|(stream, _)| stream.is_unfinished());
-        }
-        self.fits(config)
-    }
-
-    fn fits(&self, config: &IngestConfig) -> bool {
-        let connected = self.sessions.len() - self.refusals;
-        let each = config.connection_bytes();
-        let held = self.held_bytes.saturating_add(self.unfinished.iter().map(|(_, bytes)| bytes).sum());
-        connected + self.unfinished.len() < config.max_connections
-            && held.saturating_add(each) <= each.saturating_mul(config.max_connections as u64)
+        self.sessions.insert(session_id, Live { handle, session, peer });
     }
 
     fn open(&mut self, hello: &Hello, speaker: Speaker, config: &IngestConfig) -> Result<Opened, WireError> {
@@ -303,6 +246,20 @@ impl State {
             return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
         }
         let session_id = speaker.session_id;
+        let Some(peer) = self.sessions.get(&session_id).map(|live| live.peer) else {
+            return Err(WireError::new(ErrorCode::Draining, "the session has ended"));
+        };
+        let key = (hello.epoch != 0).then_some(&hello.stream);
+        let known = key.and_then(|key| self.table.find(key));
+        // An older epoch takes nothing over.
+        let heir = known.as_ref().filter(|stream| hello.epoch >= stream.position().epoch);
+        let candidate = Candidate {
+            address: peer.ip(),
+            key: key.filter(|_| heir.is_some()),
+            stream: heir,
+            bytes: config.connection_bytes(),
+        };
+        self.slots.judge(&candidate, &self.context.terms().config)?;
         let (stream, epoch) = if hello.epoch == 0 {
             let epoch = self.anonymous_next;
             self.anonymous_next += 1;
@@ -313,9 +270,7 @@ impl State {
         let takeovers_max = config.max_takeovers_per_minute;
         let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
         stream.queue.set_windows(config.windows());
-        if let Some(live) = self.sessions.get_mut(&session_id) {
-            live.stream = Some(Arc::clone(&stream));
-        }
+        self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
         Ok(Opened { stream, origin, position, ended: None, session_id, table: Arc::clone(&self.table) })
     }
 
@@ -325,26 +280,9 @@ impl State {
 
     fn forget(&mut self, monitor: MonitorId) {
         let session_id = self.by_monitor.remove(&monitor);
-        let Some(live) = session_id.and_then(|session_id| self.sessions.remove(&session_id)) else {
-            return;
-        };
-        if let Some(stream) = live.stream.filter(|stream| stream.is_unfinished()) {
-            match self.unfinished.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &stream)) {
-                // Its queue may still hold what an earlier connection was allowed.
-                Some((_, bytes)) => *bytes = live.bytes.max(*bytes),
-                None => self.unfinished.push((stream, live.bytes)),
-            }
-        }
-        if live.refused {
-            self.refusals -= 1;
-            return;
-        }
-        self.held_bytes = self.held_bytes.saturating_sub(live.bytes);
-        if let Some(count) = self.per_address.get_mut(&live.peer.ip()) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_address.remove(&live.peer.ip());
-            }
+        if let Some(session_id) = session_id {
+            self.sessions.remove(&session_id);
+            self.slots.release(session_id);
         }
     }
 }

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -18,8 +17,9 @@ use super::registry::{Opened, Registry};
 use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
 use crate::connection::clock::{Clock, Due};
-use crate::connection::closing::say_error;
+use crate::connection::entrance::{Place, Unheard};
 use crate::frame::{ReadBuffer, Run, unix_now_ns};
+use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
 
@@ -49,8 +49,8 @@ pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
     /// The limits in force when it came; they are its own to the end.
     pub(super) config: Arc<IngestConfig>,
-    /// Why it cannot be had, if so: it is told and closed.
-    pub(super) refusal: Option<WireError>,
+    /// Its place until it is let in.
+    pub(super) place: Place,
 }
 
 /// Runs a session to its end.
@@ -63,14 +63,9 @@ pub(super) async fn run(
     context: Arc<Context>,
     registry: Registry,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, mut socket, peer, config, refusal } = arrival;
+    let Arrival { session_id, mut socket, peer, config, place } = arrival;
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
-    if let Some(error) = refusal {
-        say_error(&mut socket, BytesMut::new(), &error).await;
-        return Err(Ended::Error(error));
-    }
-    let mut input = Input::new(Arc::clone(&context.buffers));
     let changed = Arc::new(Notify::new());
     let greeting = handshake::Greeting {
         session_id,
@@ -79,20 +74,24 @@ pub(super) async fn run(
         changed: &changed,
         context: &context,
         registry: &registry,
+        place: &place,
     };
-    let handshake::Greeted { mut opened, outbox, intake, catalog } =
-        match greeting.greet(&mut socket, &mut input, &mut mailbox).await {
+    let handshake::Greeted { mut opened, outbox, intake, catalog, rest } =
+        match greeting.greet(&socket, &mut mailbox).await {
             Ok(greeted) => greeted,
             Err(Ended::Error(error)) => {
-                context.refused(peer, &error);
-                say_error(&mut socket, BytesMut::new(), &error).await;
+                log_error(peer, &error);
+                drop(place);
+                context.entrance.refuse(&mut socket, peer, &error).await;
                 return Err(Ended::Error(error));
             }
             Err(lost) => return Err(lost),
         };
-    input.set_limit(config.message_bytes_max);
     // However it ends without a word.
     opened.ended = Some(StreamState::Lost);
+    // It has a slot.
+    drop(place);
+    let input = Input::new(Arc::clone(&context.buffers), rest, config.message_bytes_max);
     let clock = Clock::new(outbox.heartbeat(), Instant::now());
     let durable_next = opened.position.durable_next;
     let mut session = Session {
@@ -116,9 +115,18 @@ pub(super) async fn run(
     };
     let served = session.serve().await;
     if let Err(Ended::Error(error)) = &served {
-        session.context.refused(peer, error);
+        log_error(peer, error);
+        // This is an order: its successor has come.
+        if error.code != ErrorCode::Fenced {
+            session.context.entrance.note(peer, error);
+        }
     }
     session.close(served).await
+}
+
+/// Notes for the log that `peer` got ERROR. What peers do wrong is theirs, not an error of the daemon.
+fn log_error(peer: SocketAddr, error: &WireError) {
+    by_peer!(Kind::Refused, INFO, %peer, code = error.code.name(), detail = error.detail, "{}", error.text);
 }
 
 /// Why a session ended other than by a BYE from both sides.
@@ -133,6 +141,15 @@ pub(super) enum Ended {
     /// The connection broke; what was accepted is settled all the same.
     #[error("connection lost: {0}")]
     Lost(#[from] io::Error),
+}
+
+impl From<Unheard> for Ended {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::Error(error) => Self::Error(error),
+            Unheard::Lost(error) => Self::Lost(error),
+        }
+    }
 }
 
 /// How far a connection has come.

@@ -419,7 +419,7 @@ impl StreamTable {
         self.find(key).map(|stream| stream.position())
     }
 
-    fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {
+    pub(super) fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         tables.named.get(key).cloned()
     }

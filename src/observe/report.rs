@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::sampler::{LaneRate, Quantiles};
 use super::{Emergency, Fleet, Rates, View};
 use crate::archive::Status;
+use crate::connection::refusals::Refusal;
 use crate::feed::SubscriberView;
 use crate::frame::unix_now_ns;
 use crate::ingest::{StreamView, Totals};
@@ -41,6 +42,8 @@ pub struct Stats {
     pub connections: Connections,
     /// How the fleet is.
     pub fleet: Fleet,
+    /// Connections refused since the start, by listener and reason, those alone that occurred.
+    pub refusals: RefusalCounts,
     /// Who is subscribed.
     pub subscribers: Vec<Subscriber>,
     /// The newest emergencies, oldest first.
@@ -151,6 +154,33 @@ pub struct Connections {
     pub subscribers: usize,
     /// `feed.max_subscribers`.
     pub subscribers_max: usize,
+}
+
+/// How many connections were refused, by listener (`ingest`, `feed`, `http`) and reason.
+pub type RefusalCounts = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Connections that were refused, or ended for what their peers did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusals {
+    /// Since the start.
+    pub counts: RefusalCounts,
+    /// The newest, oldest first.
+    pub newest: Vec<Refused>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// When.
+    pub time_ms: i64,
+    /// Where it connected: `ingest`, `feed` or `http`.
+    pub listener: String,
+    /// Where it comes from.
+    pub peer: String,
+    /// The code it got, or `evicted`.
+    pub reason: String,
+    /// What it was told.
+    pub text: String,
 }
 
 /// A subscriber of the feed.
@@ -296,6 +326,7 @@ impl View {
                 subscribers_max: config.feed.max_subscribers.get(),
             },
             fleet: Fleet::of(streams),
+            refusals: self.refusal_counts(),
             subscribers: subscribers.iter().map(|view| Subscriber::new(view, head)).collect(),
             emergencies: latest,
             catalog: CatalogReport { version: catalog.version(), sets: catalog.sets().len() },
@@ -305,6 +336,28 @@ impl View {
                 open_files: rates.machine.open_files,
             },
         }
+    }
+
+    /// Who was refused, and why.
+    #[must_use]
+    pub fn refused(&self) -> Refusals {
+        let refused = |refusal: Refusal| Refused {
+            time_ms: refusal.time_ns / 1_000_000,
+            listener: refusal.listener.name().to_owned(),
+            peer: refusal.peer.to_string(),
+            reason: refusal.reason.name().to_owned(),
+            text: refusal.text,
+        };
+        let newest = self.refusals.newest().into_iter().map(refused).collect();
+        Refusals { counts: self.refusal_counts(), newest }
+    }
+
+    fn refusal_counts(&self) -> RefusalCounts {
+        let mut counts = RefusalCounts::new();
+        for (listener, reason, count) in self.refusals.counts() {
+            counts.entry(listener.name().to_owned()).or_default().insert(reason.name().to_owned(), count);
+        }
+        counts
     }
 
     fn archive(&self, rates: &Rates) -> ArchiveReport {

@@ -11,8 +11,8 @@ use ratatui::layout::Size;
 use super::draw::{draw, report};
 use super::model::{Column, Filter, Input, Model, Next, Snapshot};
 use crate::observe::report::{
-    ArchiveReport, Books, CatalogReport, Connections, LaneStats, Lanes, Latency, Process, Source, SourceLane,
-    Stats, Subscriber,
+    ArchiveReport, Books, CatalogReport, Connections, LaneStats, Lanes, Latency, Process, RefusalCounts,
+    Source, SourceLane, Stats, Subscriber,
 };
 use crate::observe::{Emergency, Fleet};
 
@@ -20,6 +20,16 @@ const NARROW: Size = Size::new(60, 20);
 const WIDE: Size = Size::new(200, 60);
 /// 2026-08-01T12:00:00Z.
 const NOON_MS: i64 = 1_785_585_600_000;
+
+fn refusals() -> RefusalCounts {
+    let counts =
+        |reasons: &[(&str, u64)]| reasons.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
+    [
+        ("feed".to_owned(), counts(&[("version", 2)])),
+        ("ingest".to_owned(), counts(&[("evicted", 1_488), ("unauthorized", 3)])),
+    ]
+    .into()
+}
 
 fn latency(ms: f64) -> Latency {
     Latency { p50_ms: Some(ms), p99_ms: Some(ms * 3.0), max_ms: Some(ms * 4.0) }
@@ -158,6 +168,7 @@ fn snapshot(sources: u32) -> Snapshot {
         },
         fleet: fleet(sources),
         subscribers: if some { (0..2).map(subscriber).collect() } else { Vec::new() },
+        refusals: if some { refusals() } else { RefusalCounts::new() },
         emergencies: if some { (0..3).map(emergency).collect() } else { Vec::new() },
         catalog: CatalogReport::default(),
         process: Process { memory_bytes: 120 << 20, memory_limit_bytes: 512 << 20, open_files: 77 },

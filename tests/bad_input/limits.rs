@@ -1,19 +1,7 @@
 //! Limits of connections, streams and takeovers.
 
-use std::net::{SocketAddr, TcpStream};
-
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-
 use crate::bench::{Bench, HEALTHY, OFFENDER};
-use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code};
-
-/// A connection from another address of this host.
-fn connect_from(from: [u8; 4], to: SocketAddr) -> Client {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    bind(&socket, &SocketAddr::from((from, 0))).expect("all of 127.0.0.0/8 is this host");
-    connect(&socket, &to).expect("the daemon cannot be connected to");
-    Client::over(TcpStream::from(socket))
-}
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code, connect_from};
 
 /// Says hello until the server has noticed that somebody left.
 fn open_when_free(bench: &Bench, hello: &Hello) -> Client {
@@ -55,7 +43,7 @@ fn one_connection_too_many_of_an_address_is_busy_and_another_address_is_served()
     let address = bench.daemon.address();
     let _clients: Vec<_> = (1..3).map(|source| Client::open(address, &Hello::new(source)).0).collect();
     Client::refused(address, &Hello::new(3), code::BUSY);
-    let mut other = connect_from([127, 0, 0, 2], address);
+    let mut other = Client::over(connect_from([127, 0, 0, 2], address));
     other.send(&Hello::new(3).bytes());
     other.expect_welcome();
     other.expect_first_acks();

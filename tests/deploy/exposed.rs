@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::http::get;
-use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber};
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code};
 
 /// What every name begins with.
 pub const PREFIX: &str = "telemetry_aggregator_";
@@ -23,6 +23,11 @@ pub fn families() -> BTreeMap<String, Family> {
         Client::open(daemon.address(), &Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) });
     client.deliver(ROUTINE, 0, b"routine");
     client.deliver(EMERGENCY, 1, b"SAFE_MODE");
+    Client::refused(
+        daemon.address(),
+        &Hello { version_min: 9, version_max: 9, ..Hello::new(8) },
+        code::VERSION,
+    );
     let _subscriber = Subscriber::open(daemon.feed(), &Subscribe::live());
     parse(&get(daemon.http(), "/metrics").text())
 }

@@ -61,7 +61,19 @@ pub struct Stream(BufReader<TcpStream>);
 
 /// Sends a request and reads nothing.
 pub fn open(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Stream {
-    let mut socket = TcpStream::connect_timeout(&address, LIMIT).expect("HTTP cannot be connected to");
+    let socket = TcpStream::connect_timeout(&address, LIMIT).expect("HTTP cannot be connected to");
+    open_over(socket, method, path, headers, body)
+}
+
+/// [`open`] on a connection that there is.
+pub fn open_over(
+    mut socket: TcpStream,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Stream {
+    let address = socket.peer_addr().expect("a connected socket");
     socket.set_read_timeout(Some(LIMIT)).expect("a read timeout");
     let mut head =
         format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use telemetry_aggregator::catalog::CatalogStore;
 use telemetry_aggregator::config::Config;
-use telemetry_aggregator::connection::{Credentials, listener};
+use telemetry_aggregator::connection::{Credentials, Entrance, Listener, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
 use telemetry_aggregator::frame::Frames;
 use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable, Terms};
@@ -114,6 +114,7 @@ impl Held {
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));
         let context = Arc::new(Context {
+            entrance: Entrance::new(Listener::Ingest, Arc::default()),
             // Nothing changes: the last value outlives its sender.
             terms: watch::channel(Terms::new(config, Credentials::default())).1,
             router,

@@ -40,6 +40,15 @@ pub use message::{
 pub use port::Port;
 pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
 
+/// A connection from another address of this host.
+pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &std::net::SocketAddr::from((from, 0))).expect("all of 127.0.0.0/8 is this host");
+    connect(&socket, &to).expect("the daemon cannot be connected to");
+    socket.into()
+}
+
 /// How long anything may take before the test fails. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);
 

@@ -17,13 +17,13 @@ const SEARCH_OFFSETS: u64 = 1 << 10;
 /// Reads SUBSCRIBE and answers it, unless the session is to end, or the subscriber goes, before that is done.
 pub(super) async fn greet(
     socket: &TcpStream,
-    input: &mut BytesMut,
+    place: entrance::Place,
     mailbox: &mut Mailbox<Stop>,
     context: &Arc<Context>,
-) -> Result<Subscription, Ended> {
+) -> Result<(Subscription, BytesMut), Ended> {
     let mut ending = context.ending.clone();
     tokio::select! {
-        subscription = subscribe(socket, input, context) => subscription,
+        subscription = subscribe(socket, place, context) => subscription,
         order = mailbox.recv() => match order {
             Some(Received::Message(Stop(error))) => Err(error.into()),
             _ => Err(draining().into()),
@@ -35,19 +35,18 @@ pub(super) async fn greet(
 /// Judges SUBSCRIBE in the order version, token, sources, limits, position.
 async fn subscribe(
     socket: &TcpStream,
-    input: &mut BytesMut,
+    place: entrance::Place,
     context: &Arc<Context>,
-) -> Result<Subscription, Ended> {
+) -> Result<(Subscription, BytesMut), Ended> {
     let limit = context.terms().config.subscribe_timeout;
-    let subscribe =
-        tokio::time::timeout(limit, read_subscribe(socket, input)).await.unwrap_or_else(|_| {
-            let text = format!("no complete SUBSCRIBE within {limit:?}");
-            Err(WireError::new(ErrorCode::Idle, text).into())
-        })?;
+    let entrance::First { body, rest } = place.first_message(socket, limit, "SUBSCRIBE").await?;
+    let subscribe = Subscribe::decode(&body)?;
     // What is in force when it is all said: a token that has been withdrawn meanwhile opens nothing.
     let Terms { config, credentials } = &*context.terms();
     let selection = credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
-    let place = context.take_place(config.max_subscribers)?;
+    let subscribed = context.take_place(config.max_subscribers)?;
+    // The search for the start may take a while.
+    drop(place);
     let (follower, head_offset) = context.tail.subscribe(|| context.history.watermark());
     let start_offset = tokio::select! {
         // Whoever has said all it has to say may still hear why it is refused.
@@ -66,7 +65,7 @@ async fn subscribe(
         head_offset,
     }
     .encode(&mut greeting);
-    Ok(Subscription {
+    let subscription = Subscription {
         policy: subscribe.policy,
         selection,
         next_offset: start_offset,
@@ -76,8 +75,9 @@ async fn subscribe(
         heartbeat,
         message_bytes_max: config.message_bytes_max,
         greeting,
-        _place: place,
-    })
+        place: Some(subscribed),
+    };
+    Ok((subscription, BytesMut::from(&rest[..])))
 }
 
 /// Waits until the subscriber is gone, as far as that shows without taking what it says.
@@ -90,22 +90,6 @@ async fn gone(socket: &TcpStream) {
 
 fn draining() -> WireError {
     WireError::new(ErrorCode::Draining, "the daemon is draining")
-}
-
-async fn read_subscribe(socket: &TcpStream, input: &mut BytesMut) -> Result<Subscribe, Ended> {
-    loop {
-        if let Some(body) = next_body(input, HANDSHAKE_BODY_BYTES_MAX)? {
-            return Ok(Subscribe::decode(&body)?);
-        }
-        socket.readable().await?;
-        input.reserve(READ_BYTES);
-        match socket.try_read_buf(input) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// The offset a subscription begins with.

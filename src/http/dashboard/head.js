@@ -1,7 +1,9 @@
 // The header: whether all is well, how old what is shown is, and the figures that matter most.
 
 import { attribute, byId, el, figure, keyed, text } from "./dom.js";
-import { byteRateParts, count, duration, iso, label, latency, latencyParts, plural, rate, sizeParts, brief } from "./format.js";
+import {
+  byteRateParts, count, duration, iso, label, latency, latencyParts, plural, rate, refusedTotal, sizeParts, brief,
+} from "./format.js";
 import { EMERGENCY_FOR_MS } from "./model.js";
 
 /** An announcement at most so often: a storm of emergencies must not talk without end. */
@@ -79,6 +81,7 @@ export class Head {
     const offline = this.model.offlineCount;
     const newest = stats.emergencies.at(-1);
     const sum = (field) => lanes.emergency[field] + lanes.routine[field];
+    const refused = refusedTotal(stats.refusals);
     const gappy = this.model.sorted.filter((source) => Number(source.missing) > 0).length;
     const isDiskLow = archive.disk_bytes > 0 && archive.disk_free_bytes < DISK_LOW * archive.disk_bytes;
     const tiles = [
@@ -95,7 +98,8 @@ export class Head {
       { id: "missing", name: "Missing", value: count(stats.missing), raw: stats.missing, unit: "",
         note: gappy > 0 ? `in ${plural(gappy, "stream")}` : "no gaps", mark: Number(stats.missing) > 0 ? "warn" : "" },
       { id: "rejected", name: "Rejected", value: count(stats.frames.rejected), raw: stats.frames.rejected, unit: "",
-        note: `${count(stats.frames.duplicates)} duplicates`, mark: stats.frames.rejected > 0 ? "warn" : "" },
+        note: refused > 0 ? `${plural(refused, "connection")} refused` : `${count(stats.frames.duplicates)} duplicates`,
+        mark: stats.frames.rejected > 0 || refused > 0 ? "warn" : "" },
       { id: "disk", name: "Disk free", parts: sizeParts(archive.disk_free_bytes), raw: archive.disk_free_bytes,
         note: `of ${sizeParts(archive.disk_bytes).join("\u202f")}`, mark: isDiskLow ? "bad" : "" },
     ];

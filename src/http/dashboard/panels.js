@@ -1,7 +1,7 @@
 // The panels of words and figures: emergencies, books, archive, gaps and rejects, subscribers, process.
 
 import { attribute, byId, el, figure, fill, keyed, text } from "./dom.js";
-import { clock, count, duration, iso, latency, percent, size } from "./format.js";
+import { clock, count, duration, iso, latency, percent, refusedTotal, size } from "./format.js";
 import { EMERGENCY_FOR_MS, HOT_MS, keyOf } from "./model.js";
 
 const GAPS_MAX = 8;
@@ -88,7 +88,7 @@ export class Panels {
     ], [part, part > 1 - DISK_LOW, `Disk ${percent(part)} used, ${size(archive.disk_free_bytes)} of ${size(archive.disk_bytes)} free`]);
   }
 
-  drawGaps({ missing, frames }) {
+  drawGaps({ missing, frames, refusals }) {
     figure(byId("missing-total"), count(missing), missing);
     figure(byId("rejected-total"), count(frames.rejected), frames.rejected);
     const gappy = this.model.sorted.filter((source) => Number(source.missing) > 0).sort((a, b) => b.missing - a.missing);
@@ -104,6 +104,22 @@ export class Panels {
       fill(row.querySelector("i"), rejected / frames.rejected);
     });
     byId("reject-none").hidden = reasons.length > 0;
+    this.drawRefusals(refusals);
+  }
+
+  drawRefusals(refusals) {
+    const rows = Object.entries(refusals).flatMap(([listener, reasons]) =>
+      Object.entries(reasons).map(([reason, refused]) => ({ name: `${listener}: ${reason}`, refused })));
+    rows.sort((a, b) => b.refused - a.refused);
+    const total = refusedTotal(refusals);
+    figure(byId("refused-total"), count(total), total);
+    const make = ({ name }) => el("tr", { data: { refusal: name } }, el("th", { scope: "row" }, name), el("td", { class: "wide" }, el("span", { class: "bar warn" }, el("i"))), el("td", { class: "n" }));
+    keyed(byId("refusal-rows"), rows, ({ name }) => name, make, (row, { refused }) => {
+      figure(row.lastChild, count(refused), refused);
+      fill(row.querySelector("i"), refused / total);
+    });
+    byId("refusal-none").hidden = rows.length > 0;
+    byId("refusal-note").hidden = rows.length === 0;
   }
 
   drawSubscribers({ subscribers, connections, time_ms: now }) {

@@ -1,19 +1,17 @@
 //! From the first byte to WELCOME: who is there, and may they speak.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::Ended;
 use super::catalog::CatalogOwed;
-use super::input::Input;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
+use crate::connection::entrance::{First, Place};
 use crate::frame::unix_now_ns;
 use crate::ingest::registry::{Opened, Registry};
 use crate::ingest::stream::Speaker;
@@ -30,6 +28,7 @@ pub(super) struct Greeting<'a> {
     pub(super) changed: &'a Arc<Notify>,
     pub(super) context: &'a Context,
     pub(super) registry: &'a Registry,
+    pub(super) place: &'a Place,
 }
 
 /// What a session starts with.
@@ -38,17 +37,19 @@ pub(super) struct Greeted {
     pub(super) outbox: Outbox,
     pub(super) intake: Intake,
     pub(super) catalog: Option<CatalogOwed>,
+    /// What came behind HELLO.
+    pub(super) rest: Vec<u8>,
 }
 
 impl Greeting<'_> {
     /// Reads HELLO and judges it in the order version, token, source, limits, epoch.
     pub(super) async fn greet(
         self,
-        socket: &mut TcpStream,
-        input: &mut Input,
+        socket: &TcpStream,
         mailbox: &mut Mailbox<Stop>,
     ) -> Result<Greeted, Ended> {
-        let hello = self.await_hello(socket, input, mailbox).await?;
+        let First { body, rest } = self.await_hello(socket, mailbox).await?;
+        let hello = Hello::decode(&body)?;
         // Those in force by now: a token that has been withdrawn since the connection came opens nothing.
         self.context.terms().credentials.check(&hello.token, &hello.stream)?;
         let speaker = Speaker {
@@ -74,22 +75,13 @@ impl Greeting<'_> {
         let wants_catalog = hello.flags.contains(HelloFlags::WANT_CATALOG);
         let catalog =
             wants_catalog.then(|| CatalogOwed::new(self.context.catalog.clone(), config.message_bytes_max));
-        Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog })
+        Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog, rest })
     }
 
-    async fn await_hello(
-        &self,
-        socket: &TcpStream,
-        input: &mut Input,
-        mailbox: &mut Mailbox<Stop>,
-    ) -> Result<Hello, Ended> {
-        let limit = self.config.hello_timeout;
+    async fn await_hello(&self, socket: &TcpStream, mailbox: &mut Mailbox<Stop>) -> Result<First, Ended> {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
-            hello = timeout(limit, read_hello(socket, input)) => hello.unwrap_or_else(|_| {
-                let text = format!("no complete HELLO within {limit:?}");
-                Err(WireError::new(ErrorCode::Idle, text).into())
-            }),
+            first = self.place.first_message(socket, self.config.hello_timeout, "HELLO") => Ok(first?),
             order = mailbox.recv() => match order {
                 Some(Received::Message(Stop(error))) => Err(error.into()),
                 _ => Err(draining().into()),
@@ -114,20 +106,4 @@ impl Greeting<'_> {
 
 fn draining() -> WireError {
     WireError::new(ErrorCode::Draining, "the daemon is draining")
-}
-
-async fn read_hello(socket: &TcpStream, input: &mut Input) -> Result<Hello, Ended> {
-    loop {
-        if let Some(body) = input.next_body()? {
-            return Ok(Hello::decode(&body)?);
-        }
-        socket.readable().await?;
-        match input.read_hello(socket) {
-            None => {}
-            Some(end) => {
-                end?;
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        }
-    }
 }

@@ -8,15 +8,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::frame::{BufferPool, ReadBuffer};
-use crate::wire::framing::{PREFIX_BYTES, cut, missing_bytes};
-use crate::wire::{HANDSHAKE_BODY_BYTES_MAX, WireError};
+use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 
 /// Most bytes read before they are decoded, unless a message is longer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
 /// What is read at a time at least, however little room is left.
 pub(super) const READ_BYTES_MIN: usize = 4 << 10;
-/// What is read at a time before a session is open.
-const HELLO_BYTES: usize = 512;
 /// The beginning of a message is moved into the next buffer up to this length; a longer one is read on where it lies.
 pub(crate) const MOVED_BYTES_MAX: usize = (16 << 10) + PREFIX_BYTES;
 
@@ -42,42 +39,14 @@ pub(super) struct Read {
 }
 
 impl Input {
-    /// Nothing is read yet, and the handshake's limit is in force.
-    pub(super) fn new(pool: Arc<BufferPool>) -> Self {
-        Self { pool, partial: Vec::new(), body_bytes_max: HANDSHAKE_BODY_BYTES_MAX }
-    }
-
-    /// From now on bodies of up to `body_bytes_max` may come.
-    pub(super) fn set_limit(&mut self, body_bytes_max: usize) {
-        self.body_bytes_max = body_bytes_max;
+    /// `rest` came behind HELLO. Bodies of up to `body_bytes_max` may come.
+    pub(super) const fn new(pool: Arc<BufferPool>, rest: Vec<u8>, body_bytes_max: usize) -> Self {
+        Self { pool, partial: rest, body_bytes_max }
     }
 
     /// Where buffers come from and go to.
     pub(super) const fn pool(&self) -> &Arc<BufferPool> {
         &self.pool
-    }
-
-    /// Reads a little of what is there, for [`Self::next_body`].
-    pub(super) fn read_hello(&mut self, socket: &TcpStream) -> Option<io::Result<()>> {
-        self.partial.reserve(HELLO_BYTES);
-        match socket.try_read_buf(&mut self.partial) {
-            Ok(0) => Some(Ok(())),
-            Ok(_) => None,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    /// Takes the first body of what was read so far; `None` while it is incomplete.
-    ///
-    /// # Errors
-    /// `too_large` as soon as its prefix claims more than the limit.
-    pub(super) fn next_body(&mut self) -> Result<Option<Vec<u8>>, WireError> {
-        let mut bodies = cut(&self.partial, self.body_bytes_max);
-        let body = bodies.next().map(|(_, body)| body.to_vec());
-        let (end, judged) = bodies.end();
-        self.partial.drain(..end);
-        judged.map(|()| body)
     }
 
     /// Reads what is there, up to a limit and `bytes_max`: an emergency among it overtakes the rest.

@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 
 use super::{View, bold, cells, faint};
 use crate::observe::Fleet;
-use crate::observe::report::{ArchiveReport, Books, LaneStats, Stats};
+use crate::observe::report::{ArchiveReport, Books, LaneStats, RefusalCounts, Stats};
 use crate::top::figures::{
     age, between, clock, count, grouped, latency, megabytes, percent, plain, rate, size,
 };
@@ -105,6 +105,7 @@ impl View<'_> {
         lines.push(self.lane("routine", &stats.lanes.routine, false));
         lines.extend(self.books(&stats.frames, stats.missing));
         lines.extend(self.archive(&stats.archive));
+        lines.extend(refusals(&stats.refusals, self.is_roomy));
         let (connections, process) = (&stats.connections, &stats.process);
         lines.push(if self.is_roomy {
             format!(
@@ -238,4 +239,18 @@ fn fleet_words(fleet: &Fleet) -> String {
         "idle" => "NO SOURCES".to_owned(),
         state => format!("FLEET {}", plain(state).to_uppercase()),
     }
+}
+
+/// Connections refused since the start, if any: `refused    ingest busy 3, unauthorized 1; feed version 2`.
+fn refusals(counts: &RefusalCounts, is_roomy: bool) -> Option<Line<'static>> {
+    let listeners: Vec<_> = counts
+        .iter()
+        .map(|(listener, reasons)| {
+            let reasons: Vec<_> =
+                reasons.iter().map(|(reason, n)| format!("{} {}", plain(reason), count(*n))).collect();
+            format!("{} {}", plain(listener), reasons.join(", "))
+        })
+        .collect();
+    let label = if is_roomy { "refused    " } else { "refused " };
+    (!listeners.is_empty()).then(|| vec![label.into(), Span::raw(listeners.join("; ")).yellow()].into())
 }

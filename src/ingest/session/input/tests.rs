@@ -4,7 +4,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::wire::ErrorCode;
 
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -14,9 +13,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 }
 
 fn input(limit: usize) -> Input {
-    let mut input = Input::new(BufferPool::new(READ_BYTES, 4));
-    input.set_limit(limit);
-    input
+    Input::new(BufferPool::new(READ_BYTES, 4), Vec::new(), limit)
 }
 
 /// Reads until `bytes` lie in one buffer, as a session does that finds no whole message.
@@ -77,33 +74,12 @@ async fn the_beginning_of_a_message_comes_before_the_rest_of_it() {
 }
 
 #[tokio::test]
-async fn hello_is_taken_and_what_lies_behind_it_stays() {
+async fn what_came_behind_hello_is_the_beginning() {
     let (mut peer, socket) = pair().await;
-    let mut input = input(100);
-    peer.write_all(&[message(b"hello"), message(b"more")].concat()).await.unwrap();
-    let hello = loop {
-        socket.readable().await.unwrap();
-        assert!(input.read_hello(&socket).is_none());
-        if let Some(hello) = input.next_body().unwrap() {
-            break hello;
-        }
-    };
-    assert_eq!(hello, b"hello");
-    let rest = match input.buffer() {
-        rest if rest.bytes.is_empty() => read(&mut input, &socket, 8).await,
-        rest => rest,
-    };
-    assert_eq!(rest.bytes, message(b"more"));
-}
-
-#[tokio::test]
-async fn a_hello_that_claims_too_much_is_refused_by_its_prefix() {
-    let (mut peer, socket) = pair().await;
-    let mut input = input(100);
-    peer.write_all(&101u32.to_be_bytes()).await.unwrap();
-    socket.readable().await.unwrap();
-    assert!(input.read_hello(&socket).is_none());
-    assert_eq!(input.next_body().unwrap_err().code, ErrorCode::TooLarge);
+    let mut input = Input::new(BufferPool::new(READ_BYTES, 4), message(b"behind"), 128 << 10);
+    peer.write_all(&message(b"more")).await.unwrap();
+    let sent = [message(b"behind"), message(b"more")].concat();
+    assert_eq!(read(&mut input, &socket, sent.len()).await.bytes, sent);
 }
 
 #[tokio::test]

@@ -1,0 +1,317 @@
+//! The way in: connections that have not yet said who they are have places of their own, apart from those of sources and
+//! subscribers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustix::net::{RecvFlags, recv};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use super::closing::{say_at_once, say_error};
+use super::refusals::{Listener, Reason, Refusals};
+use super::unauthenticated::{Group, Unauthenticated};
+use crate::wire::framing::PREFIX_BYTES;
+use crate::wire::{ErrorCode, HANDSHAKE_BODY_BYTES_MAX, WireError, cut};
+
+/// Connections of a listener that have not yet sent a valid HELLO or SUBSCRIBE. One more evicts another.
+pub const UNAUTHENTICATED_MAX: usize = 256;
+/// Refused connections of a listener that hear why and are waited for, at a time. Others get what the socket takes at once.
+pub const PARTING_MAX: usize = 64;
+/// What each of these takes at most: its task, a handshake of at most 4 KiB, and what is discarded at the end, in bytes.
+pub const UNAUTHENTICATED_BYTES: u64 = 24 << 10;
+
+/// What is read at a time of a first message.
+const READ_BYTES: usize = 512;
+
+/// The way in of one listener.
+#[derive(Debug)]
+pub struct Entrance {
+    listener: Listener,
+    places: Arc<Semaphore>,
+    unauthenticated: Mutex<Unauthenticated>,
+    parting: Semaphore,
+    refusals: Arc<Refusals>,
+}
+
+/// A connection's place among [`UNAUTHENTICATED_MAX`]. It is free when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    entrance: Arc<Entrance>,
+    peer: SocketAddr,
+    id: u64,
+    evict: Arc<Notify>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What a peer said first.
+#[derive(Debug)]
+pub(crate) struct First {
+    /// The body of the first message.
+    pub(crate) body: Vec<u8>,
+    /// What came behind it.
+    pub(crate) rest: Vec<u8>,
+}
+
+/// Why a peer did not say anything that could be judged.
+#[derive(Debug)]
+pub(crate) enum Unheard {
+    /// It is to be refused with this.
+    Error(WireError),
+    /// It has gone, or was evicted, which it was told.
+    Lost(io::Error),
+}
+
+impl Entrance {
+    /// The way in of `listener`, which notes refused connections in `refusals`.
+    #[must_use]
+    pub fn new(listener: Listener, refusals: Arc<Refusals>) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            places: Arc::new(Semaphore::new(UNAUTHENTICATED_MAX)),
+            unauthenticated: Mutex::default(),
+            parting: Semaphore::new(PARTING_MAX),
+            refusals,
+        })
+    }
+
+    /// Gives a connection from `peer` a place. While all are taken another connection is evicted and waited for, which
+    /// takes moments: it reads nothing that has not come yet.
+    ///
+    /// `None` when the daemon ends. Cancel safe.
+    pub(crate) async fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+        let group = Group::of(peer.ip());
+        let places = Arc::clone(&self.places);
+        let permit = match Arc::clone(&places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.lock().evict_for(group);
+                places.acquire_owned().await.ok()?
+            }
+        };
+        let evict = Arc::<Notify>::default();
+        let id = self.lock().add(group, Arc::clone(&evict));
+        Some(Place { entrance: Arc::clone(self), peer, id, evict, _permit: permit })
+    }
+
+    /// Notes that a connection from `peer` is refused, or ends for what the peer did.
+    pub(crate) fn note(&self, peer: SocketAddr, error: &WireError) {
+        self.refusals.note(self.listener, peer, Reason::Code(error.code), &error.text);
+    }
+
+    /// Notes why a connection from `peer` is refused, and tells the peer. Its place is to be dropped before.
+    pub(crate) async fn refuse(&self, socket: &mut TcpStream, peer: SocketAddr, error: &WireError) {
+        self.note(peer, error);
+        match self.parting.try_acquire() {
+            Ok(_parting) => say_error(socket, BytesMut::new(), error).await,
+            Err(_) => say_at_once(socket, error),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Unauthenticated> {
+        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        self.unauthenticated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Reads the first message, which must be complete within `limit`. The place is not evicted from then on.
+    ///
+    /// A connection whose time is up, or that is evicted, is judged by what has come by then: a busy daemon may not have
+    /// read it yet.
+    pub(crate) async fn first_message(
+        &self,
+        socket: &TcpStream,
+        limit: Duration,
+        name: &str,
+    ) -> Result<First, Unheard> {
+        let mut unread = Vec::new();
+        let is_evicted = tokio::select! {
+            first = read_first(socket, &mut unread) => return first.inspect(|_| self.keep()),
+            () = self.evict.notified() => true,
+            () = sleep(limit) => false,
+        };
+        if let Some(first) = look(socket, unread)? {
+            self.keep();
+            return Ok(first);
+        }
+        let text = format!("no complete {name} within {limit:?}");
+        if !is_evicted {
+            return Err(Unheard::Error(WireError::new(ErrorCode::Idle, text)));
+        }
+        let text = format!(
+            "more than {UNAUTHENTICATED_MAX} connections have not said {name}, most of them from this address; say it at once"
+        );
+        self.entrance.refusals.note(self.entrance.listener, self.peer, Reason::Evicted, &text);
+        say_at_once(socket, &WireError::new(ErrorCode::Busy, text));
+        Err(Unheard::Lost(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    /// From now on another connection must go.
+    fn keep(&self) {
+        self.entrance.lock().remove(Group::of(self.peer.ip()), self.id);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.keep();
+    }
+}
+
+/// Reads until the first message is complete. Cancel safe: what was read is in `unread`.
+async fn read_first(socket: &TcpStream, unread: &mut Vec<u8>) -> Result<First, Unheard> {
+    loop {
+        if let Some(first) = take_first(unread)? {
+            return Ok(first);
+        }
+        socket.readable().await?;
+        unread.reserve(READ_BYTES);
+        match socket.try_read_buf(unread) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The first message, if it has come. Asks the socket itself: the runtime may not have heard yet that there is something.
+fn look(socket: &TcpStream, mut unread: Vec<u8>) -> Result<Option<First>, Unheard> {
+    loop {
+        if let Some(first) = take_first(&mut unread)? {
+            return Ok(Some(first));
+        }
+        let had = unread.len();
+        unread.resize(had + READ_BYTES, 0);
+        let read = recv(socket, &mut unread[had..], RecvFlags::DONTWAIT).map(|(count, _)| count);
+        unread.truncate(had + read.unwrap_or(0));
+        match read {
+            Ok(0) | Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
+}
+
+fn take_first(unread: &mut Vec<u8>) -> Result<Option<First>, WireError> {
+    let mut bodies = cut(unread, HANDSHAKE_BODY_BYTES_MAX);
+    let is_whole = bodies.next().is_some();
+    let (end, judged) = bodies.end();
+    judged?;
+    if !is_whole {
+        return Ok(None);
+    }
+    let rest = unread.split_off(end);
+    let body = unread.split_off(PREFIX_BYTES);
+    Ok(Some(First { body, rest }))
+}
+
+impl From<WireError> for Unheard {
+    fn from(error: WireError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<io::Error> for Unheard {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Longer than any test: nobody's time is up.
+    const LIMIT: Duration = Duration::from_secs(600);
+
+    async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream, SocketAddr) {
+        let (peer, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (socket, from) = accepted.unwrap();
+        (peer.unwrap(), socket, from)
+    }
+
+    fn message(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32).to_be_bytes(), body].concat()
+    }
+
+    fn entrance() -> Arc<Entrance> {
+        Entrance::new(Listener::Ingest, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_first_message_is_taken_and_what_lies_behind_it_stays() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut peer, socket, from) = pair(&listener).await;
+        let place = entrance().enter(from).await.unwrap();
+        peer.write_all(&[message(b"hello"), message(b"more")].concat()).await.unwrap();
+        let First { body, rest } = place.first_message(&socket, LIMIT, "HELLO").await.unwrap();
+        assert_eq!(body, b"hello");
+        assert!(message(b"more").starts_with(&rest));
+    }
+
+    #[tokio::test]
+    async fn a_first_message_that_claims_too_much_is_refused_by_its_prefix() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut peer, socket, from) = pair(&listener).await;
+        let place = entrance().enter(from).await.unwrap();
+        peer.write_all(&4097u32.to_be_bytes()).await.unwrap();
+        let heard = place.first_message(&socket, LIMIT, "HELLO").await;
+        assert!(matches!(heard, Err(Unheard::Error(error)) if error.code == ErrorCode::TooLarge));
+    }
+
+    /// The runtime has not seen what came; the socket has it.
+    #[tokio::test]
+    async fn who_is_evicted_is_judged_by_what_has_come() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let entrance = entrance();
+        let mut places = Vec::new();
+        for _ in 0..UNAUTHENTICATED_MAX {
+            places.push(entrance.enter(([127, 0, 0, 9], 1).into()).await.unwrap());
+        }
+        let (mut eager, eager_socket, _) = pair(&listener).await;
+        let (mut silent, silent_socket, from) = pair(&listener).await;
+        eager.write_all(&message(b"hello")).await.unwrap();
+        let (eager_place, silent_place) = (&places[0], &places[1]);
+        eager_place.evict.notify_one();
+        silent_place.evict.notify_one();
+        let heard = eager_place.first_message(&eager_socket, Duration::ZERO, "HELLO").await;
+        assert_eq!(heard.unwrap().body, b"hello");
+        let heard = silent_place.first_message(&silent_socket, LIMIT, "HELLO").await;
+        assert!(matches!(heard, Err(Unheard::Lost(_))));
+        drop(silent_socket);
+        let mut told = Vec::new();
+        silent.read_to_end(&mut told).await.unwrap();
+        assert_eq!((told[4], told[7]), (0x09, ErrorCode::Busy as u8), "ERROR busy: {told:?}");
+        let newest = entrance.refusals.newest();
+        assert_eq!((newest.len(), newest[0].reason), (1, Reason::Evicted));
+        drop(places.pop());
+        assert!(entrance.enter(from).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_full_entrance_waits_for_the_one_that_is_evicted() {
+        let entrance = entrance();
+        let mut places = Vec::new();
+        for _ in 0..UNAUTHENTICATED_MAX {
+            places.push(entrance.enter(([127, 0, 0, 9], 1).into()).await.unwrap());
+        }
+        let newcomer = entrance.enter(([127, 0, 0, 8], 1).into());
+        let oldest = places.remove(0);
+        let leaves = async {
+            oldest.evict.notified().await;
+            drop(oldest);
+        };
+        let (entered, ()) = tokio::join!(newcomer, leaves);
+        assert!(entered.is_some());
+    }
+}

@@ -1,0 +1,177 @@
+//! Connections that were refused, or ended for what their peers did: counted by reason, and the newest of them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::frame::unix_now_ns;
+use crate::wire::ErrorCode;
+
+/// The newest refusals are kept up to so many.
+pub const NEWEST_MAX: usize = 64;
+/// Of the text of each so many bytes are kept.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// Where a peer connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Sources.
+    Ingest,
+    /// Subscribers.
+    Feed,
+    /// Operators.
+    Http,
+}
+
+impl Listener {
+    const ALL: [Self; 3] = [Self::Ingest, Self::Feed, Self::Http];
+
+    /// The label of metrics and of the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Feed => "feed",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// Why a peer was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The peer got this ERROR, or the status of HTTP that means the same.
+    Code(ErrorCode),
+    /// It made room for others before it had said who it is.
+    Evicted,
+}
+
+const REASONS: usize = ErrorCode::ALL.len() + 1;
+
+impl Reason {
+    /// All of them, in the order of their places.
+    fn all() -> impl Iterator<Item = Self> {
+        ErrorCode::ALL.into_iter().map(Self::Code).chain([Self::Evicted])
+    }
+
+    /// The label of metrics and of the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Code(code) => code.name(),
+            Self::Evicted => "evicted",
+        }
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Code(code) => code as usize - 1,
+            Self::Evicted => REASONS - 1,
+        }
+    }
+
+    /// Whether it says something about the peer. What the daemon orders, and what a stream's successor brings about, does
+    /// not.
+    const fn is_the_peers(self) -> bool {
+        !matches!(
+            self,
+            Self::Code(
+                ErrorCode::TakenOver | ErrorCode::Draining | ErrorCode::StorageFailed | ErrorCode::Removed
+            )
+        )
+    }
+}
+
+/// One peer that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When, unix nanoseconds.
+    pub time_ns: i64,
+    /// Where it connected.
+    pub listener: Listener,
+    /// Who it is.
+    pub peer: SocketAddr,
+    /// Why.
+    pub reason: Reason,
+    /// What it was told; never its token.
+    pub text: String,
+}
+
+/// All refusals since the start. Bounded, whoever is refused however often.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    counts: [[AtomicU64; REASONS]; Listener::ALL.len()],
+    newest: Mutex<VecDeque<Refusal>>,
+}
+
+impl Refusals {
+    /// Counts a refusal and keeps it among the newest.
+    pub fn note(&self, listener: Listener, peer: SocketAddr, reason: Reason, text: &str) {
+        if !reason.is_the_peers() {
+            return;
+        }
+        self.counts[listener as usize][reason.place()].fetch_add(1, Relaxed);
+        let text = text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned();
+        let refusal = Refusal { time_ns: unix_now_ns(), listener, peer, reason, text };
+        let mut newest = self.lock();
+        if newest.len() == NEWEST_MAX {
+            newest.pop_front();
+        }
+        newest.push_back(refusal);
+    }
+
+    /// How often each listener refused for each reason, those alone that occurred.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(Listener, Reason, u64)> {
+        let count =
+            |listener: Listener, reason: Reason| self.counts[listener as usize][reason.place()].load(Relaxed);
+        let all = Listener::ALL
+            .into_iter()
+            .flat_map(|listener| Reason::all().map(move |reason| (listener, reason)));
+        all.map(|(listener, reason)| (listener, reason, count(listener, reason)))
+            .filter(|(_, _, count)| *count > 0)
+            .collect()
+    }
+
+    /// The newest, oldest first.
+    #[must_use]
+    pub fn newest(&self) -> Vec<Refusal> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Refusal>> {
+        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_counted_and_the_newest_kept() {
+        let refusals = Refusals::default();
+        let peer = |port| SocketAddr::from(([192, 0, 2, 7], port));
+        for port in 0..200 {
+            refusals.note(Listener::Ingest, peer(port), Reason::Code(ErrorCode::Busy), "all are in use");
+        }
+        refusals.note(Listener::Feed, peer(1), Reason::Evicted, &"é".repeat(1_000));
+        refusals.note(Listener::Ingest, peer(1), Reason::Code(ErrorCode::Draining), "the daemon is draining");
+        let (busy, evicted) = (Reason::Code(ErrorCode::Busy), Reason::Evicted);
+        assert_eq!(refusals.counts(), [(Listener::Ingest, busy, 200), (Listener::Feed, evicted, 1)]);
+        let newest = refusals.newest();
+        assert_eq!(newest.len(), NEWEST_MAX);
+        assert_eq!((newest[0].peer, newest[0].listener), (peer(137), Listener::Ingest));
+        assert_eq!(newest[NEWEST_MAX - 1].text, "é".repeat(TEXT_BYTES_MAX / 2));
+    }
+
+    #[test]
+    fn each_reason_has_a_place_and_a_name_of_its_own() {
+        let all: Vec<_> = Reason::all().collect();
+        assert!(all.iter().enumerate().all(|(place, reason)| reason.place() == place));
+        let names: std::collections::BTreeSet<_> = all.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), REASONS);
+    }
+}

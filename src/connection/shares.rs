@@ -1,0 +1,98 @@
+//! Places of which no one address can have all.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::unauthenticated::Group;
+
+/// So many places an address may have as long as any is free.
+const FLOOR: usize = 4;
+
+/// Places that are shared by addresses.
+///
+/// An address may have as many as are still free. So one alone gets half of them, a second half of the rest, and each
+/// newcomer finds some.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_group: HashMap<Group, usize>,
+}
+
+/// One place. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    shares: Arc<Shares>,
+    group: Group,
+}
+
+/// All places are taken, or all that the address may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoPlace {
+    /// How many the address has.
+    pub(crate) has: usize,
+}
+
+impl Shares {
+    /// Takes one of `max` places for `address`.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, max: usize) -> Result<Share, NoPlace> {
+        let group = Group::of(address);
+        let mut taken = self.lock();
+        let has = taken.by_group.get(&group).copied().unwrap_or(0);
+        let free = max.saturating_sub(taken.all);
+        if free == 0 || has >= free.max(FLOOR) {
+            return Err(NoPlace { has });
+        }
+        taken.all += 1;
+        taken.by_group.insert(group, has + 1);
+        Ok(Share { shares: Arc::clone(self), group })
+    }
+
+    /// Whether nobody has a place.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().all == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.shares.lock();
+        taken.all -= 1;
+        if let Some(count) = taken.by_group.get_mut(&self.group) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_group.remove(&self.group);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take_all(shares: &Arc<Shares>, last: u8) -> Vec<Share> {
+        std::iter::from_fn(|| shares.take(IpAddr::from([192, 0, 2, last]), 128).ok()).collect()
+    }
+
+    #[test]
+    fn each_newcomer_finds_places_until_there_are_hardly_any() {
+        let shares = Arc::<Shares>::default();
+        let held: Vec<_> = (0..8).map(|last| take_all(&shares, last)).collect();
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [64, 32, 16, 8, 4, 4, 0, 0]);
+        drop(held);
+        assert_eq!(take_all(&shares, 9).len(), 64);
+        let taken = shares.lock();
+        assert_eq!((taken.all, taken.by_group.len()), (0, 0));
+    }
+}

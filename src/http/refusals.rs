@@ -1,0 +1,21 @@
+//! `/api/v1/refusals`: who was refused, and why.
+
+use std::sync::Arc;
+
+use axum::extract::{self, Extension};
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::State;
+use super::answer::{ApiError, json};
+use super::server::Peer;
+
+/// Where a token is configured it is needed: the newest refusals name peers.
+pub(super) async fn refusals(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    state.check_token(peer, &headers)?;
+    Ok(json(&state.view.refused()))
+}

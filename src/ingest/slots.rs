@@ -1,0 +1,157 @@
+//! Who holds the slots of `ingest.max_connections`: connections that were let in, and queues they left behind.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::IngestConfig;
+use super::stream::Stream;
+use crate::frame::StreamKey;
+use crate::pipeline::SessionId;
+use crate::wire::{ErrorCode, WireError};
+
+/// Connections whose slot went to a successor and which are being closed, at a time. Further ones count as connections.
+pub const DISPLACED_MAX: usize = 16;
+
+/// The slots in use. A slot is in use until its connection has ended and the stream's queue is empty: queues are what
+/// windows bound.
+///
+/// Connections that came when windows were larger may hold more than one that comes now: they count with what they may
+/// hold, so that all together keep to what the limits in force come to, or shrink to it.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    held: HashMap<SessionId, Slot>,
+    /// Which connection holds the slot of a stream that has an epoch.
+    holders: HashMap<StreamKey, SessionId>,
+    displaced: HashSet<SessionId>,
+    /// Streams whose connection has ended before their queue, and the bytes that each might hold.
+    unfinished: Vec<(Arc<Stream>, u64)>,
+    per_address: HashMap<IpAddr, usize>,
+    /// What the connections in `held` may hold together.
+    held_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    address: IpAddr,
+    stream: Arc<Stream>,
+    /// `None` of a connection without an epoch, which has no successor.
+    key: Option<StreamKey>,
+    bytes: u64,
+}
+
+/// A connection that asks for a slot.
+pub(super) struct Candidate<'a> {
+    pub(super) address: IpAddr,
+    /// The stream it would take over, or whose queue a predecessor left behind.
+    pub(super) key: Option<&'a StreamKey>,
+    pub(super) stream: Option<&'a Arc<Stream>>,
+    /// What it may hold.
+    pub(super) bytes: u64,
+}
+
+impl Slots {
+    /// Whether there is a slot for `candidate` under the limits of `config`. The slot of a predecessor counts as free.
+    ///
+    /// # Errors
+    /// `busy`, with the limit that is reached.
+    pub(super) fn judge(
+        &mut self,
+        candidate: &Candidate<'_>,
+        config: &IngestConfig,
+    ) -> Result<(), WireError> {
+        let IngestConfig { max_connections, max_connections_per_address, .. } = *config;
+        if !self.fits(candidate, config) {
+            self.unfinished.retain(|(stream, _)| stream.is_unfinished());
+        }
+        let address = candidate.address;
+        let text = if !self.fits(candidate, config) {
+            format!("all {max_connections} connections are in use (ingest.max_connections)")
+        } else if self.of_address(candidate) >= max_connections_per_address {
+            format!(
+                "all {max_connections_per_address} connections of {address} are in use (ingest.max_connections_per_address)"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(WireError::new(ErrorCode::Busy, text))
+    }
+
+    fn fits(&self, candidate: &Candidate<'_>, config: &IngestConfig) -> bool {
+        let inherited = self.inherited(candidate);
+        let others =
+            self.held.len() + self.unfinished.len() + self.displaced.len().saturating_sub(DISPLACED_MAX)
+                - usize::from(inherited.is_some());
+        let inherited = inherited.unwrap_or(0);
+        let bytes =
+            self.unfinished.iter().fold(self.held_bytes, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        let rest = bytes.saturating_sub(inherited);
+        let max = config.connection_bytes().saturating_mul(config.max_connections as u64);
+        others < config.max_connections
+            && (candidate.bytes <= inherited || rest.saturating_add(candidate.bytes) <= max)
+    }
+
+    /// The bytes of the slot that `candidate` takes over, if there is one.
+    fn inherited(&self, candidate: &Candidate<'_>) -> Option<u64> {
+        if let Some(predecessor) = self.predecessor(candidate) {
+            return Some(predecessor.bytes);
+        }
+        let stream = candidate.stream?;
+        self.unfinished.iter().find(|(known, _)| Arc::ptr_eq(known, stream)).map(|(_, bytes)| *bytes)
+    }
+
+    fn predecessor(&self, candidate: &Candidate<'_>) -> Option<&Slot> {
+        self.held.get(self.holders.get(candidate.key?)?)
+    }
+
+    /// How many other connections the address of `candidate` has.
+    fn of_address(&self, candidate: &Candidate<'_>) -> usize {
+        let is_predecessor =
+            self.predecessor(candidate).is_some_and(|slot| slot.address == candidate.address);
+        self.per_address.get(&candidate.address).copied().unwrap_or(0) - usize::from(is_predecessor)
+    }
+
+    /// Gives `session_id` a slot for `stream`: that of its predecessor where there is one.
+    pub(super) fn take(&mut self, session_id: SessionId, candidate: &Candidate<'_>, stream: &Arc<Stream>) {
+        // The queue may still hold what an earlier connection was allowed.
+        let queue_is_empty = stream.queue.queued_frames() == [0, 0];
+        let inherited = self.inherited(candidate).filter(|_| !queue_is_empty).unwrap_or(0);
+        let bytes = inherited.max(candidate.bytes);
+        self.unfinished.retain(|(known, _)| !Arc::ptr_eq(known, stream));
+        let key = candidate.key.cloned();
+        if let Some(key) = &key
+            && let Some(predecessor) = self.holders.insert(key.clone(), session_id)
+            && self.let_go(predecessor).is_some()
+        {
+            self.displaced.insert(predecessor);
+        }
+        let address = candidate.address;
+        *self.per_address.entry(address).or_default() += 1;
+        self.held_bytes = self.held_bytes.saturating_add(bytes);
+        self.held.insert(session_id, Slot { address, stream: Arc::clone(stream), key, bytes });
+    }
+
+    /// The connection has ended.
+    pub(super) fn release(&mut self, session_id: SessionId) {
+        self.displaced.remove(&session_id);
+        let Some(Slot { stream, key, bytes, .. }) = self.let_go(session_id) else { return };
+        if let Some(key) = &key {
+            self.holders.remove(key);
+        }
+        if stream.is_unfinished() {
+            self.unfinished.push((stream, bytes));
+        }
+    }
+
+    fn let_go(&mut self, session_id: SessionId) -> Option<Slot> {
+        let slot = self.held.remove(&session_id)?;
+        self.held_bytes = self.held_bytes.saturating_sub(slot.bytes);
+        if let Some(count) = self.per_address.get_mut(&slot.address) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&slot.address);
+            }
+        }
+        Some(slot)
+    }
+}
