@@ -49,7 +49,7 @@ use space::Space;
 use storage::Context;
 use upkeep::{Clock, Link, SystemClock, Upkeep};
 
-pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, Retention};
+pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, PAYLOAD_BYTES_MAX, Retention};
 pub use error::{AppendError, ArchiveError, OpenError, ResetError};
 #[cfg(test)]
 pub(crate) use format::encoded;

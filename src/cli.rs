@@ -15,6 +15,7 @@ mod check;
 mod demo;
 mod health;
 mod log;
+mod preflight;
 mod reload;
 mod replay;
 mod run;

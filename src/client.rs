@@ -6,7 +6,7 @@
 //! * `lane` keeps the books of one lane: credit, positions, what is unacknowledged,
 //! * `conversation` decides on one connection after WELCOME, without I/O,
 //! * `connection` opens connections and carries their bytes,
-//! * `backoff` is the wait between two of them, `error` what ends a source.
+//! * `backoff` is the wait between two of them, `trouble` what was in the way, `error` what ends a source.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,12 +19,14 @@ mod connection;
 mod conversation;
 mod error;
 mod lane;
+mod trouble;
 
 pub(crate) use backoff::Backoff;
-pub(crate) use connection::{Refusal, converse, open};
+pub(crate) use connection::{Refusal, connect, converse, greet, open};
 pub(crate) use conversation::{Conversation, End};
 pub(crate) use error::SourceError;
 pub(crate) use lane::{Kept, Lane};
+pub(crate) use trouble::Trouble;
 
 use crate::wire::{Ack, Bye, CatalogPart, Welcome};
 

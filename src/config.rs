@@ -58,6 +58,9 @@ pub use units::{GIB, KIB, MIB, Size, TIB};
 pub const SEARCH_PATHS: [&str; 3] =
     ["aggregator.toml", "config/aggregator.toml", "/etc/telemetry-aggregator/aggregator.toml"];
 
+/// Where the service manager puts the credentials of a unit when it starts it.
+pub const CREDENTIALS_DIR: &str = "/run/credentials";
+
 /// Longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = MIB;
 
@@ -111,6 +114,8 @@ pub struct Loaded {
     pub overrides: Vec<String>,
     /// What works but deserves a look, one sentence each, for the log.
     pub warnings: Vec<String>,
+    /// What is not there yet and comes with the start, one sentence each; see [`Config::load_before_start`].
+    pub notes: Vec<String>,
 }
 
 impl Config {
@@ -126,7 +131,20 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigError> {
-        Self::load_source(Source::find(path)?, env)
+        Self::load_source(Source::find(path)?, env, false)
+    }
+
+    /// [`Config::load`] for who checks a configuration before the daemon starts: a token file that is missing under
+    /// [`CREDENTIALS_DIR`], where the service manager puts it at the start, is a note. The configuration is to be looked
+    /// at, not to run with: such a token is none that anybody has.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_before_start(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        Self::load_source(Source::find(path)?, env, true)
     }
 
     /// `http.listen` of what [`Config::load`] would load, for who asks the daemon that runs with it.
@@ -163,19 +181,22 @@ impl Config {
     fn load_source(
         source: Option<Source>,
         env: impl Iterator<Item = (String, String)>,
+        is_before_start: bool,
     ) -> Result<Loaded, ConfigError> {
         let mut draft = Draft::default();
+        draft.is_before_start = is_before_start;
         if let Some(Source { path, text, .. }) = &source {
             read::read(read::Document { file: path, text }, &mut draft);
         }
         let overrides = overrides::apply(&mut draft, env);
         tokens::resolve(&mut draft);
         check::check(&mut draft);
+        let notes = std::mem::take(&mut draft.notes);
         let (config, mut warnings) = draft.finish()?;
         if let Some(source) = &source {
             warnings.extend(source.warning(&config));
         }
-        Ok(Loaded { config, file: source.map(|source| source.path), overrides, warnings })
+        Ok(Loaded { config, file: source.map(|source| source.path), overrides, warnings, notes })
     }
 }
 

@@ -34,7 +34,8 @@
 //! over the [`pulse`] of each stage. [`logging`] is how lines of the log reach stderr without a part that waits for its
 //! reader. `plain_file` opens what is named to the daemon. The other side of the wire: `client` is who sends frames, [`sim`] a
 //! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`top`] shows a
-//! running daemon over [`http`]. [`demo`] is the RFC's scenario.
+//! running daemon over [`http`]. [`demo`] is the RFC's scenario. All commands share [`causes`], which puts an error into
+//! one line, [`moment`], which reads times, and `number`, which reads numbers.
 //!
 //! # What holds everywhere
 //!
@@ -53,6 +54,7 @@
 pub mod actor;
 pub mod archive;
 pub mod catalog;
+pub mod causes;
 pub mod cli;
 mod client;
 pub mod config;
@@ -65,6 +67,8 @@ pub mod histogram;
 pub mod http;
 pub mod ingest;
 pub mod logging;
+pub mod moment;
+mod number;
 pub mod observe;
 pub mod pipeline;
 mod plain_file;

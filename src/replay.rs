@@ -46,6 +46,7 @@ mod tally;
 
 pub use clock::Speed;
 pub use control::Control;
+pub use reading::end_of;
 pub use report::{Report, StreamReport};
 pub use tally::{Counts, Progress};
 

@@ -11,7 +11,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::client::Backoff;
 use crate::wire::{
@@ -106,7 +106,7 @@ pub struct Target {
     pub address: String,
     /// What is wanted, and from where on at first.
     pub subscribe: Subscribe,
-    /// How long to try without a connection; `None`: for ever.
+    /// How long to try without a connection, the silence before one was given up included; `None`: for ever.
     pub retry_for: Option<Duration>,
 }
 
@@ -128,9 +128,13 @@ impl Client {
     #[must_use]
     pub fn new(target: Target) -> Self {
         let now = Instant::now();
+        let position = match target.subscribe.start {
+            Start::Offset { offset, log_id } if log_id != 0 => Some(Position { log_id, next_offset: offset }),
+            _ => None,
+        };
         Self {
             target,
-            position: None,
+            position,
             link: None,
             backoff: Backoff::new(PAUSE_MAX),
             attempt_at: now,
@@ -138,7 +142,7 @@ impl Client {
         }
     }
 
-    /// What it would resume with; `None` before the first SUBSCRIBED.
+    /// What it would resume with; `None` before the first SUBSCRIBED, unless it was told both log and offset.
     ///
     /// It lies behind the events that were given, and moves without any by PROGRESS.
     #[must_use]
@@ -203,7 +207,7 @@ impl Client {
     /// One attempt to connect.
     async fn open(&mut self) -> Result<Event, TailError> {
         let subscribe = self.resumed(self.start());
-        let error = match Link::open(&self.target.address, &subscribe).await {
+        let error = match self.attempt(&subscribe).await {
             Ok((link, subscribed)) => return self.subscribed(link, subscribed),
             Err(error) => error,
         };
@@ -217,7 +221,7 @@ impl Client {
 
     /// The offset was refused: asks which log is there now, which only a SUBSCRIBED tells.
     async fn open_elsewhere(&mut self, position: Position, refused: Ended) -> Result<Event, TailError> {
-        let (link, found) = match Link::open(&self.target.address, &self.resumed(Start::Live)).await {
+        let (link, found) = match self.attempt(&self.resumed(Start::Live)).await {
             Ok(opened) => opened,
             Err(error) => return self.end(error),
         };
@@ -230,6 +234,19 @@ impl Client {
         self.position = None;
         self.subscribed(link, found)?;
         Ok(Event::LogChanged { from: position.log_id, to: found })
+    }
+
+    /// Opens a connection, within the time that is left for that.
+    async fn attempt(&self, subscribe: &Subscribe) -> Result<(Link, Subscribed), Ended> {
+        let address = &self.target.address;
+        let opening = Link::open(address, subscribe);
+        match self.target.retry_for.and_then(|limit| self.without_since.checked_add(limit)) {
+            None => opening.await,
+            Some(at) => match timeout_at(at, opening).await {
+                Ok(opened) => opened,
+                Err(_) => Err(Ended::Lost(format!("no answer from {address}"))),
+            },
+        }
     }
 
     /// From where on the next connection is to deliver.
@@ -291,6 +308,7 @@ impl Client {
 
     /// The end of a connection, or of an attempt: another try, or the end of the subscription.
     fn end(&mut self, ended: Ended) -> Result<Event, TailError> {
+        let mut silent = Duration::ZERO;
         let (trouble, retry_after) = match ended {
             Ended::Refused(ErrorMessage { retryable: false, code, detail, text, .. }) => {
                 return Err(TailError::Refused { code, detail, text });
@@ -300,10 +318,14 @@ impl Client {
                 (format!("{}: {}", code_name(error.code), error.text), error.retry_after)
             }
             Ended::Lost(trouble) => (trouble, Duration::ZERO),
+            Ended::Silent(silence) => {
+                silent = silence;
+                (format!("nothing heard for {silence:?}"), Duration::ZERO)
+            }
         };
         let now = Instant::now();
         if let Some(link) = self.link.take() {
-            self.without_since = now;
+            self.without_since = now.checked_sub(silent).unwrap_or(now);
             if now.saturating_duration_since(link.opened_at()) >= SETTLED_AFTER {
                 self.backoff.reset();
             }

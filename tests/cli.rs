@@ -451,3 +451,104 @@ fn simulate_prints_a_line_a_second_until_it_is_stopped() {
     assert_eq!(daemon.stop(), Some(0));
     assert!(stopped.elapsed() < Duration::from_secs(5), "the drain took {:?}", stopped.elapsed());
 }
+
+#[test]
+fn a_cause_is_told_once() {
+    let (_, said) = expect_exit(&mut aggregator(["replay", "--archive", "/nonexistent"]), 1);
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+    let (dir, path) = home(CONFIG);
+    std::fs::write(dir.path().join("data"), "a file").expect("writing fails");
+    let (_, said) = expect_exit(&mut run(&path), 1);
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
+}
+
+#[test]
+fn a_name_in_place_of_a_source_is_told_that_a_number_is_expected() {
+    for command in [
+        &["archive", "cat", "d"][..],
+        &["archive", "export", "d", "--out", "e"],
+        &["replay", "--archive", "d"],
+        &["tail"],
+        &["top", "--once"],
+    ] {
+        let (_, said) = expect_exit(aggregator(command).args(["--source", "MERIDIAN-07"]), 2);
+        assert!(said.contains("expected a number from 0 to 4294967295"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn check_refuses_what_run_refuses() {
+    let (_dir, path) = home(&CONFIG.replace("16 KiB", "16 MiB"));
+    for command in ["check", "run"] {
+        let (_, said) = expect_exit(aggregator([command, "--config"]).arg(&path), 2);
+        assert!(said.contains("ingest.max_message") && said.contains("4 KiB to 16128 KiB"), "{said}");
+    }
+    // The largest fits into all that depends on it.
+    let largest =
+        CONFIG.replace("16 KiB", "16128 KiB").replace("8 MiB", "128 MiB").replace("4 MiB", "128 MiB")
+            + "[pipeline]\nbroadcast_capacity = 16\n";
+    let windows = "max_connections = 2\nroutine_window = \"16 MiB\"\nemergency_window = \"16 MiB\"\n\
+                   memory_limit = \"64 GiB\"\n[archive]";
+    let (_dir, path) = home(&largest.replace("[archive]", windows));
+    expect_exit(aggregator(["check", "--config"]).arg(&path), 0);
+    let daemon = Running::start(run(&path).arg("--ready-file").arg(path.with_extension("json")));
+    wait_for_file(&path.with_extension("json"));
+    assert_eq!(daemon.stop(), Some(0));
+
+    let (dir, path) = home(CONFIG);
+    std::fs::write(dir.path().join("data"), "a file").expect("writing fails");
+    for (command, code) in [("check", 2), ("run", 1)] {
+        let (_, said) = expect_exit(aggregator([command, "--config"]).arg(&path), code);
+        assert!(said.contains("data_dir") && said.contains("is not a directory"), "{command}: {said}");
+    }
+    let (_dir, path) = home(
+        &format!("{CONFIG}[archive]\nexport = \"/nonexistent/export\"\n")
+            .replacen("    [archive]\n", "", 1)
+            .replacen("    segment_size = \"8 MiB\"\n    reserve = \"4 MiB\"\n", "", 1),
+    );
+    let (_, said) = expect_exit(aggregator(["check", "--config"]).arg(&path), 0);
+    assert!(said.contains("warning: archive.export = \"/nonexistent/export\" cannot be created"), "{said}");
+}
+
+#[test]
+fn a_credential_that_comes_with_the_start_is_a_note_and_another_missing_file_an_error() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/aggregator.toml");
+    let dir = tempfile::tempdir().expect("no temporary directory");
+    let (printed, said) =
+        expect_exit(aggregator(["check", "--config"]).arg(&shipped).current_dir(dir.path()), 0);
+    assert_eq!(
+        said.lines().filter(|line| line.starts_with("note: ") && line.contains("not there yet")).count(),
+        2,
+        "{said}"
+    );
+    assert!(printed.contains("ingest.token") && !said.contains("warning"), "{printed}{said}");
+    // The daemon itself needs them.
+    expect_exit(aggregator(["run", "--config"]).arg(&shipped).current_dir(dir.path()), 2);
+    let (_dir, path) = home(&format!("{CONFIG}[[ingest.tokens]]\ntoken_file = \"/run/secrets/missing\"\n"));
+    let (_, said) = expect_exit(aggregator(["check", "--config"]).arg(&path), 2);
+    assert!(said.contains("/run/secrets/missing"), "{said}");
+}
+
+#[test]
+fn times_have_offsets_and_a_query_without_a_match_says_so() {
+    let daemon = three_frames();
+    let dir = daemon.archive_dir();
+    let cat = |args: &[&str]| expect_exit(aggregator(["archive", "cat"]).arg(&dir).args(args), 0);
+    for from in ["-1h", "2026-01-01", "2026-01-01T00:00:00+02:00", "=-2d"] {
+        let (out, said) = match from.strip_prefix('=') {
+            Some(from) => cat(&[&format!("--from={from}")]),
+            None => cat(&["--from", from]),
+        };
+        assert_eq!((out.lines().count(), said.as_str()), (3, ""), "{from}");
+    }
+    for args in [&["--to", "-1h"][..], &["--source", "99"], &["--from", "2200-01-01"]] {
+        let (out, said) = cat(args);
+        assert_eq!(out, "");
+        assert!(said.contains("no frame in ") && said.contains(" matches"), "{args:?}: {said}");
+    }
+    let out = tempfile::tempdir().expect("no temporary directory");
+    let mut export = aggregator(["archive", "export"]);
+    let (_, said) =
+        expect_exit(export.arg(&dir).arg("--out").arg(out.path().join("e")).args(["--source", "99"]), 0);
+    assert!(said.contains("no frame in "), "{said}");
+}

@@ -318,11 +318,35 @@ fn pages(daemon: &Daemon, query: &str) -> Vec<Value> {
         let page = get_json(daemon.http(), &format!("/api/v1/frames?{query}"));
         assert_eq!(page["gaps"], json!([]));
         frames.extend(page["frames"].as_array().unwrap().iter().cloned());
-        match page["next"].as_u64() {
-            Some(next) => from = Some(next),
-            None => return frames,
+        let next = page["next"].as_u64().expect("a position to go on from");
+        match page["more"].as_bool() {
+            Some(true) => from = Some(next),
+            more => {
+                assert_eq!(more, Some(false));
+                return frames;
+            }
         }
     }
+}
+
+#[test]
+fn the_end_of_the_frames_is_where_to_go_on_later() {
+    let daemon = Daemon::start("");
+    let page = |from: &str| get_json(daemon.http(), &format!("/api/v1/frames?source=1&from={from}"));
+    assert_eq!(page("0")["next"], 0);
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let (mut other, _) = Client::open(daemon.address(), &Hello::new(2));
+    client.deliver(ROUTINE, 0, b"first");
+    // No frame of source 1: the position moves on all the same.
+    other.deliver(ROUTINE, 0, b"of another source");
+    let first = page("0");
+    assert_eq!((first["frames"].as_array().unwrap().len(), &first["next"]), (1, &json!(2)), "{first}");
+    assert_eq!(first["more"], false);
+    client.deliver(ROUTINE, 1, b"second");
+    let second = page("2");
+    assert_eq!(second["frames"][0]["offset"], 2, "{second}");
+    assert_eq!((&second["next"], &second["more"]), (&json!(3), &json!(false)));
+    assert_eq!(page("99")["next"], 99, "never behind what was asked for");
 }
 
 #[test]
@@ -523,8 +547,12 @@ fn one_catalog_is_put_at_a_time() {
 #[test]
 fn readiness_says_why_not_during_a_drain() {
     let daemon = Daemon::start("");
-    assert_eq!(get_json(daemon.http(), "/readyz"), json!({ "ready": true, "reasons": [] }));
-    assert_eq!(get_json(daemon.http(), "/healthz")["status"], "ok");
+    assert_eq!(
+        get_json(daemon.http(), "/readyz"),
+        json!({ "service": "telemetry-aggregator", "ready": true, "reasons": [] })
+    );
+    let alive = json!({ "service": "telemetry-aggregator", "status": "ok" });
+    assert_eq!(get_json(daemon.http(), "/healthz"), alive);
     // A client that says nothing keeps the drain waiting for a while.
     let (_silent, _) = Client::open(daemon.address(), &Hello::new(1));
     daemon.signal(Signal::TERM);

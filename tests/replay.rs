@@ -221,7 +221,10 @@ fn an_interrupted_replay_goes_on_where_it_was() {
     assert!(0 < acked && acked < 600 && report["sent"] == report["acked"], "{report}");
     let skip_to = report["go_on_from"].to_string();
     let command = lines.last().unwrap();
-    assert!(command.ends_with(&format!("--from-offset 0 --epoch {epoch} --skip-to {skip_to}")), "{command}");
+    assert!(
+        command.ends_with(&format!("--from-offset 0 --to-offset 600 --epoch {epoch} --skip-to {skip_to}")),
+        "{command}"
+    );
 
     let args = ["--speed", "max", "--skip-to", &skip_to, "--epoch", &epoch];
     let second = replay(&archive, daemon.address(), &args, 0);
@@ -386,7 +389,7 @@ fn what_retention_took_is_named_where_it_was_asked_for_and_ends_a_replay_that_go
     // Without either it begins with the oldest frame there is, and says so in the command that goes on.
     let whole = Replay::start(&archive, daemon.address(), &["--speed", "max"]);
     let command = whole.wait_line("to go on after an interruption");
-    assert!(command.contains(&format!(" --from-offset {oldest} --epoch ")), "{command}");
+    assert!(command.contains(&format!(" --from-offset {oldest} --to-offset 1200 --epoch ")), "{command}");
     let (report, _) = whole.wait(0);
     assert_eq!(report["acked"], 1_200 - oldest, "{report}");
     daemon.stop();
@@ -524,4 +527,45 @@ impl Peer {
     fn next(&mut self) -> ClientMessage {
         ClientMessage::decode(self.body()).unwrap()
     }
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_told_at_once_and_a_range_without_frames_too() {
+    let mut recorded = Daemon::start("");
+    simulate(&recorded, "--satellites 1 --replays 0 --frames 20");
+    recorded.stop();
+    let archive = archive_of(&recorded);
+    // Nobody listens where a listener has just been.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let replay = Replay::start(&archive, free, &["--speed", "max", "--linger", "0s"]);
+    replay.wait_line(&format!("no connection: cannot connect to {free}: "));
+    replay.wait_line("offset 20 of 20, read 20, acked 0, ");
+    replay.signal(Signal::INT);
+    replay.wait(1);
+    // One that accepts and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let replay = Replay::start(&archive, silent.local_addr().unwrap(), &["--speed", "max", "--linger", "0s"]);
+    replay.wait_line("no connection: no answer yet");
+    replay.signal(Signal::INT);
+    replay.wait(1);
+    let (report, lines) = Replay::start(&archive, free, &["--source", "9"]).wait(0);
+    assert_eq!(report["read"], 0);
+    assert!(lines.last().unwrap().contains("no frame of the range matches"), "{lines:?}");
+}
+
+#[test]
+fn the_command_to_go_on_keeps_to_the_range_in_a_log_that_grows() {
+    let mut daemon = Daemon::start("");
+    simulate(&daemon, "--satellites 1 --replays 0 --frames 50");
+    let archive = archive_of(&daemon);
+    let first = Replay::start(&archive, daemon.address(), &["--speed", "max"]);
+    let line = first.wait_line("to go on after an interruption");
+    let (_, range) = line.split_once(" --from-offset ").unwrap();
+    let args: Vec<_> = ["--speed", "max", "--from-offset"].into_iter().chain(range.split(' ')).collect();
+    first.wait(0);
+    // The log of the daemon holds the replay by now; what the line says is the original range all the same.
+    let again = replay(&archive, daemon.address(), &args, 0);
+    assert_eq!((&again["sent"], &again["already"]), (&0.into(), &50.into()), "{again}");
+    daemon.stop();
+    assert_eq!(daemon.archived().len(), 100);
 }

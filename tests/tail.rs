@@ -158,7 +158,7 @@ fn from_earliest_into_live_through_stop_and_kill_every_frame_is_written_once_as_
     assert_eq!(out.len(), 1_000);
     assert!(out == cat(&daemon, ""), "stdout is not what archive cat writes");
     let last = err.last().expect("it says where to go on");
-    assert!(last.contains("next offset 1000 of log") && last.contains("--from 1000"), "{last}");
+    assert!(last.contains("next offset 1000 of log") && last.contains("--from 1000 --log-id "), "{last}");
     assert!(err.iter().any(|line| line.contains("draining")), "{err:#?}");
     assert_eq!(err.iter().filter(|line| line.contains("connected to log")).count(), 3, "{err:#?}");
 }
@@ -263,6 +263,40 @@ fn an_offset_above_the_head_is_the_end_and_says_the_head() {
     send(daemon.address(), 0..1);
     let (_, err) = expect_exit(&mut tail(daemon.feed(), "--from 99"), 1);
     assert!(err.contains("protocol") && err.contains("99") && err.contains('2'), "{err}");
+}
+
+#[test]
+fn a_position_names_its_log_and_no_other_is_taken_for_it() {
+    let daemon = Daemon::start("");
+    send(daemon.address(), 0..5);
+    let (_, err) = expect_exit(&mut tail(daemon.feed(), "--from earliest --limit 4"), 0);
+    let go_on = err.lines().last().and_then(|line| line.split_once("go on with ")).unwrap().1.to_owned();
+    assert!(go_on.starts_with("--from 4 --log-id "), "{err}");
+    let (out, _) = expect_exit(&mut tail(daemon.feed(), &format!("{go_on} --limit 6")), 0);
+    assert_eq!(out.lines().count(), 6);
+    let (_, err) = expect_exit(&mut tail(daemon.feed(), "--from 4 --log-id 7"), 1);
+    assert!(err.contains("log 7 ") && err.contains("another archive"), "{err}");
+}
+
+#[test]
+fn a_history_without_a_match_is_said_so() {
+    let daemon = Daemon::start("[ingest]\nheartbeat = \"1s\"");
+    send(daemon.address(), 0..5);
+    let tail = Tail::start(&mut tail(daemon.feed(), "--from -1h --source 99"));
+    tail.err.wait_text("no frame before offset 10 matches");
+    tail.signal(Signal::INT);
+    let (code, out, err) = tail.end();
+    assert_eq!((code, out.len()), (Some(0), 0));
+    assert!(err.last().unwrap().contains("no frame matched; next offset 10"), "{err:#?}");
+}
+
+#[test]
+fn silence_does_not_outlast_the_time_to_retry() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let started = std::time::Instant::now();
+    let (_, err) = expect_exit(&mut tail(silent.local_addr().unwrap(), "--retry-for 500ms"), 1);
+    assert!(err.contains("gave up after 500ms") && err.contains("no answer from"), "{err}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -97,6 +98,7 @@ fn once_prints_what_the_api_says() {
         (get_json(daemon.http(), "/api/v1/stats"), get_json(daemon.http(), "/api/v1/sources"));
     assert_eq!(without_rates(&printed["sources"]), without_rates(&sources));
     for settled in [
+        "service",
         "version",
         "state",
         "unready",
@@ -185,6 +187,40 @@ fn health_says_why_not() {
         let url = format!("http://{address}");
         let (_, said) = expect_exit(&mut aggregator(["health", "--timeout", "100ms", "--url", &url]), 1);
         assert_eq!(said, format!("telemetry-aggregator: not healthy: {url}/healthz: {why}\n"));
+    }
+}
+
+/// Answers every request with 200 and `body`, until the process ends.
+fn another_server(body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+            // Closing with an unread request would reset the connection.
+            drop(socket.read(&mut [0; 4096]));
+            drop(socket.write_all(answer.as_bytes()));
+        }
+    });
+    url
+}
+
+#[test]
+fn another_server_is_no_daemon() {
+    for body in ["{}", "<html>it works</html>", r#"{"status":"ok","ready":true,"reasons":[]}"#] {
+        let url = another_server(body);
+        for args in
+            [&["health"][..], &["health", "--ready"], &["top", "--once"], &["top", "--once", "--json"]]
+        {
+            let (out, said) = expect_exit(aggregator(args).args(["--url", &url]), 1);
+            assert!(out.is_empty(), "{args:?}: {out}");
+            assert!(said.contains(&url) && said.lines().count() == 1, "{args:?}: {said}");
+            assert!(
+                said.contains("this is no telemetry-aggregator") || body.starts_with('<'),
+                "{args:?}: {said}"
+            );
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
 use telemetry_aggregator::frame::FramePriority;
 use telemetry_aggregator::wire::{
-    Ack, Bye, ClientMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage, Welcome, next_body,
+    Ack, Bye, ClientMessage, ErrorCode, ErrorMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage,
+    Welcome, WireError, next_body,
 };
 
 /// The server's end of one connection, past WELCOME.
@@ -192,4 +194,65 @@ fn bad_usage_and_bad_input_exit_with_2() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(args[1]), "{said}");
     }
+}
+
+#[test]
+fn a_source_that_was_shut_out_is_a_failure_with_its_reason() {
+    let (listener, address) = listener();
+    let child = uplink_sim(&[
+        "--connect",
+        &address,
+        "--satellites",
+        "1",
+        "--replays",
+        "0",
+        "--rate",
+        "50",
+        "--duration",
+        "300ms",
+        "--linger",
+        "60s",
+        "--report",
+        "json",
+    ]);
+    // Busy for as long as the feed lasts; then there is room, and everything sent is acknowledged.
+    let (mut first, _) = listener.accept().unwrap();
+    let busy = ErrorMessage::new(
+        &WireError::new(ErrorCode::Busy, "4 connections are open"),
+        Duration::from_millis(600),
+    );
+    let mut out = BytesMut::new();
+    ServerMessage::Error(busy).encode(&mut out);
+    first.write_all(&out).unwrap();
+    drop(first);
+    let mut peer = Peer::accept(&listener, 1 << 30);
+    let (frames, bye) = peer.read_to_bye();
+    assert_eq!(frames, 0);
+    peer.send(&ServerMessage::Bye(bye));
+    let output = child.wait_with_output().unwrap();
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let error = report["errors"][0].as_str().unwrap();
+    assert!(error.contains("shut out: 0 of 1") && error.contains("4 connections are open"), "{error}");
+}
+
+#[test]
+fn what_hangs_is_named() {
+    let (_silent, address) = listener();
+    let child = uplink_sim(&[
+        "--connect",
+        &address,
+        "--satellites",
+        "1",
+        "--replays",
+        "0",
+        "--duration",
+        "100ms",
+        "--linger",
+        "200ms",
+    ]);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("never connected (no answer to HELLO from {address} for ")), "{said}");
 }

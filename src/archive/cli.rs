@@ -19,7 +19,7 @@ use super::{DiskStorage, ReadError, StorageError};
 
 pub use cat::{CatArgs, Format, cat};
 pub use export::{ExportArgs, export};
-pub use filter::{FilterArgs, FilterError, Kind, Priority, TimeError, parse_time};
+pub use filter::{FilterArgs, FilterError, Kind, Priority};
 pub use ls::{LsArgs, ls};
 pub use repair::{RepairArgs, RepairError, repair};
 pub use verify::{VerifyArgs, verify};
@@ -108,6 +108,12 @@ impl From<StorageError> for CommandError {
     fn from(error: StorageError) -> Self {
         Self::Read(error.into())
     }
+}
+
+/// Says that the output is empty because nothing in `dir` was asked for, and not for another reason.
+#[allow(clippy::print_stderr, reason = "command output")]
+fn note_no_match(dir: &Path) {
+    eprintln!("telemetry-aggregator: no frame in {} matches", dir.display());
 }
 
 /// The archive directory that `dir` names, itself or its `archive`.

@@ -10,6 +10,8 @@ use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_b
 pub const BATCH_FRAMES_MAX: usize = 64;
 /// Payloads in a batch exceed this many bytes by at most one frame.
 pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
+/// Largest payload of a frame that can be configured: a batch that ends with one fits into half a block.
+pub const PAYLOAD_BYTES_MAX: usize = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
 /// A block is gathered up to this size; a single larger batch is a block of its own.
 const BLOCK_BYTES: u64 = 1 << 20;
 /// Space is allocated in steps of this size.
@@ -118,10 +120,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with what was found and what is needed.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let max = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
-        if self.payload_bytes_max > max {
+        if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
             let found = self.payload_bytes_max;
-            return Err(ConfigError::Payload { found, max });
+            return Err(ConfigError::Payload { found, max: PAYLOAD_BYTES_MAX });
         }
         let min = self.reserve_bytes_min();
         if self.reserve_bytes < min {

@@ -1,15 +1,16 @@
 //! `uplink-sim`: simulated satellites and replay feeds against a running daemon.
 //!
-//! Exit codes: 0 everything sent was acknowledged, 1 it was not, 2 bad usage or input.
+//! Exit codes: 0 everything sent was acknowledged and no source was shut out, 1 it was not, 2 bad usage or input.
 
 use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use telemetry_aggregator::causes::told;
 use telemetry_aggregator::sim::cli::Args;
 use telemetry_aggregator::sim::{self, Plan, Progress, Report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +22,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How often the terminal is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
+/// When a connection that does not come about is worth a line.
+const HANGS_AFTER: Duration = Duration::from_secs(1);
 /// Files the process needs beside one socket per source.
 const FILES_BESIDE_SOURCES: u64 = 64;
 
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
     match start(&args) {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("uplink-sim: {error:#}"));
+            say(&format!("uplink-sim: {}", told(error.as_ref())));
             ExitCode::from(1)
         }
     }
@@ -43,7 +46,7 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = match args.plan() {
         Ok(plan) => plan,
         Err(error) => {
-            say(&format!("uplink-sim: {error:#}"));
+            say(&format!("uplink-sim: {}", told(&error)));
             return Ok(ExitCode::from(2));
         }
     };
@@ -57,12 +60,12 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(report) = report else {
         return Ok(ExitCode::from(1));
     };
+    args.report.print(&report).context("cannot write the report")?;
     if let Some(path) = &args.save_catalog {
         let text = progress.newest_catalog().context("--save-catalog: no catalog came complete")?;
         std::fs::write(path, text)
             .with_context(|| format!("cannot write the catalog to {}", path.display()))?;
     }
-    args.report.print(&report).context("cannot write the report")?;
     Ok(ExitCode::from(u8::from(!report.is_complete())))
 }
 
@@ -130,6 +133,7 @@ struct View {
     bar: Option<ProgressBar>,
     sources: u32,
     said_trouble: bool,
+    began: Instant,
 }
 
 impl View {
@@ -139,6 +143,7 @@ impl View {
             bar: io::stderr().is_terminal().then(|| new_bar(frames)),
             sources: plan.sources(),
             said_trouble: false,
+            began: Instant::now(),
         }
     }
 
@@ -154,13 +159,13 @@ impl View {
                 counts.sent, counts.connected, self.sources
             ));
             bar.tick();
-        } else if let Some(trouble) = trouble
-            && !self.said_trouble
-            && counts.connected == 0
-            && counts.finished == 0
-        {
-            say(&format!("uplink-sim: no connection, trying again: {trouble}"));
-            self.said_trouble = true;
+        } else if !self.said_trouble && counts.connected == 0 && counts.finished == 0 {
+            // Whoever does not even refuse is told of as well.
+            let hangs = || (self.began.elapsed() >= HANGS_AFTER).then(|| "no answer yet".to_owned());
+            if let Some(trouble) = trouble.or_else(hangs) {
+                say(&format!("uplink-sim: no connection, trying again: {trouble}"));
+                self.said_trouble = true;
+            }
         }
     }
 

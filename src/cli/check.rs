@@ -2,22 +2,27 @@
 
 use std::process::ExitCode;
 
+use super::preflight::preflight;
 use super::{BAD_USAGE, ConfigArgs, fail};
-use crate::catalog::CatalogStore;
+use crate::causes::told;
+use crate::config::{Config, environment};
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "command output")]
 pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
-    match args.load() {
-        Ok(loaded) => {
-            if let Some(Err(error)) = loaded.config.catalog.file.as_deref().map(CatalogStore::check) {
-                return fail(BAD_USAGE, format_args!("{error} (catalog.file)"));
-            }
-            for warning in &loaded.warnings {
-                eprintln!("warning: {warning}");
-            }
-            print!("{}", loaded.config.to_toml());
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(BAD_USAGE, error),
+    let loaded = match Config::load_before_start(args.config.as_deref(), environment()) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(BAD_USAGE, error),
+    };
+    let warnings = match preflight(&loaded.config) {
+        Ok(warnings) => warnings,
+        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
+    };
+    for note in &loaded.notes {
+        eprintln!("note: {note}");
     }
+    for warning in loaded.warnings.iter().chain(&warnings) {
+        eprintln!("warning: {warning}");
+    }
+    print!("{}", loaded.config.to_toml());
+    ExitCode::SUCCESS
 }

@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
+use crate::causes::told;
 use crate::http::client::{Answer, Limits, Url};
+use crate::observe::report::SERVICE;
 
 /// Largest answer that is read; reasons are a few lines.
 const BODY_BYTES_MAX: u64 = 64 << 10;
@@ -27,16 +29,18 @@ pub(super) struct HealthArgs {
     timeout: Duration,
 }
 
-/// What /readyz says.
-#[derive(Deserialize)]
-struct Readiness {
+/// What /healthz and /readyz say.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Health {
+    service: String,
     reasons: Vec<String>,
 }
 
 pub(super) fn execute(args: &HealthArgs) -> ExitCode {
     let url = match args.whom.url() {
         Ok(url) => url,
-        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -68,13 +72,11 @@ impl HealthArgs {
 }
 
 fn judge(answer: &Answer) -> Result<(), String> {
-    if answer.status == StatusCode::OK {
-        return Ok(());
-    }
-    match serde_json::from_slice::<Readiness>(&answer.body) {
-        Ok(Readiness { reasons }) if !reasons.is_empty() => {
-            Err(reasons.join("; ").replace(char::is_control, " "))
-        }
+    let Health { service, reasons } = serde_json::from_slice(&answer.body).unwrap_or_default();
+    match answer.status {
+        StatusCode::OK if service == SERVICE => Ok(()),
+        StatusCode::OK => Err(format!("this is no {SERVICE}: it {}", answer.problem())),
+        _ if !reasons.is_empty() => Err(reasons.join("; ").replace(char::is_control, " ")),
         _ => Err(answer.problem()),
     }
 }
@@ -89,10 +91,23 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             judge(&Answer { status, body: body.as_bytes().to_vec() })
         };
-        assert_eq!(judged(200, "anything"), Ok(()));
-        let reasons = r#"{"ready":false,"reasons":["draining","archive degraded:\nfull"]}"#;
+        let ours = r#"{"service":"telemetry-aggregator","status":"ok"}"#;
+        assert_eq!(judged(200, ours), Ok(()));
+        let reasons = r#"{"service":"telemetry-aggregator","ready":false,"reasons":["draining","archive degraded:\nfull"]}"#;
         assert_eq!(judged(503, reasons), Err("draining; archive degraded: full".to_owned()));
+        assert_eq!(judged(204, ours), Err(format!("answered 204 No Content: {ours}")));
+    }
+
+    #[test]
+    fn the_200_of_another_server_is_not_well() {
+        let judged = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            judge(&Answer { status, body: body.as_bytes().to_vec() })
+        };
+        for body in ["", "ok", "{}", r#"{"status":"ok"}"#, r#"{"service":"another","status":"ok"}"#] {
+            let why = judged(200, body).unwrap_err();
+            assert!(why.starts_with("this is no telemetry-aggregator: it answered 200 OK"), "{why}");
+        }
         assert_eq!(judged(503, "<html>"), Err("answered 503 Service Unavailable: <html>".to_owned()));
-        assert_eq!(judged(204, ""), Err("answered 204 No Content".to_owned()));
     }
 }

@@ -13,7 +13,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{BAD_USAGE, FAILED, fail};
 use crate::archive::Filter;
 use crate::archive::cli::{FilterArgs, oldest_offset, resolve};
+use crate::causes::told;
 use crate::config::{Secret, raise_open_file_limit};
+use crate::number::number;
 use crate::replay::{self, Control, Plan, Progress, Report, Speed};
 use crate::sim::cli::{Form, duration, host_and_port};
 
@@ -50,18 +52,18 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     max_gap: Option<Duration>,
     /// Go on with an earlier replay of this range, which said its epoch when it started
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 63))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX >> 1))]
     epoch: Option<u64>,
     /// Frames below this offset are acknowledged to the replay that is gone on with: they are not sent again, and no time
     /// passes for them
-    #[arg(long, value_name = "OFFSET", requires = "epoch")]
+    #[arg(long, value_name = "OFFSET", requires = "epoch", value_parser = number(0..=u64::MAX))]
     skip_to: Option<u64>,
     /// Tell the daemon that both lanes of each stream drew their sequences from one counter (SHARED_SEQUENCE), as those of
     /// uplink-sim do; without it the daemon counts what is missing in each lane by itself. The archive does not tell
     #[arg(long)]
     shared_sequence: bool,
     /// Connections at a time, one per source and station; the one idle longest makes room
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = number(1..=65_536_u32))]
     connections: u32,
     /// File with the credential; else it is taken from TELEMETRY_AGGREGATOR_TOKEN, if set
     #[arg(long, value_name = "FILE")]
@@ -77,7 +79,9 @@ pub(super) struct ReplayArgs {
 impl ReplayArgs {
     fn plan(&self, token: String) -> anyhow::Result<Plan> {
         let dir = resolve(&self.archive)?;
-        let filter = Filter { from_offset: self.beginning(&dir)?, ..self.filter.filter() };
+        let (filter, end) = (self.filter.filter(), replay::end_of(&dir)?);
+        let to_offset = Some(filter.to_offset.map_or(end, |to| to.min(end)));
+        let filter = Filter { from_offset: self.beginning(&dir)?, to_offset, ..filter };
         Ok(Plan {
             dir,
             filter,
@@ -122,21 +126,23 @@ impl ReplayArgs {
 pub(super) fn execute(args: &ReplayArgs) -> ExitCode {
     let token = match args.filter.check().map_err(anyhow::Error::from).and_then(|()| args.token()) {
         Ok(token) => token,
-        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
     };
     match start(args, token) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
-        Err(error) => fail(FAILED, format_args!("{error:#}")),
+        Err(error) => fail(FAILED, told(error.as_ref())),
     }
 }
 
 fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
     let plan = args.plan(token)?;
     raise_open_file_limit(u64::from(args.connections) + FILES_BESIDE_CONNECTIONS)?;
-    let (epoch, from_offset) = (plan.epoch, plan.filter.from_offset);
-    let command = |skip_to| go_on(std::env::args(), epoch, from_offset, skip_to);
-    say(&format!("epoch {epoch}; to go on after an interruption: {}", command(args.skip_to)));
+    let (epoch, filter) = (plan.epoch, plan.filter.clone());
+    let command = |skip_to| go_on(std::env::args(), epoch, &filter, skip_to);
+    if filter.to_offset.is_some_and(|to| to > filter.from_offset) {
+        say(&format!("epoch {epoch}; to go on after an interruption: {}", command(args.skip_to)));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -149,6 +155,9 @@ fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
         return Ok(false);
     };
     args.report.print(&report).context("cannot write the report")?;
+    if report.complete && report.read == 0 && args.skip_to.is_none() {
+        say("no frame of the range matches, nothing was sent");
+    }
     if !report.complete {
         say(&format!("not complete; to go on: {}", command(report.go_on_from)));
     }
@@ -216,9 +225,11 @@ impl Signals {
     }
 }
 
-/// The command line that goes on: this one, with the same beginning of the range, `epoch`, and what is acknowledged.
-fn go_on(args: impl Iterator<Item = String>, epoch: u64, from_offset: u64, skip_to: Option<u64>) -> String {
-    let replaced = |arg: &str| ["--epoch", "--from-offset", "--skip-to"].contains(&arg);
+/// The command line that goes on: this one, with the range of `filter` from its beginning to its end, `epoch`, and what is
+/// acknowledged. Times are written as moments: one before now would be another by then.
+fn go_on(args: impl Iterator<Item = String>, epoch: u64, filter: &Filter, skip_to: Option<u64>) -> String {
+    let replaced =
+        |arg: &str| ["--epoch", "--from-offset", "--to-offset", "--from", "--to", "--skip-to"].contains(&arg);
     let mut words = Vec::new();
     let mut args = args;
     while let Some(arg) = args.next() {
@@ -228,7 +239,11 @@ fn go_on(args: impl Iterator<Item = String>, epoch: u64, from_offset: u64, skip_
             _ => words.push(quoted(arg)),
         }
     }
-    words.push(format!("--from-offset {from_offset} --epoch {epoch}"));
+    words.push(format!("--from-offset {}", filter.from_offset));
+    words.extend(filter.to_offset.map(|to| format!("--to-offset {to}")));
+    words.extend(filter.from_received_ns.map(|ns| format!("--from {ns}ns")));
+    words.extend(filter.to_received_ns.map(|ns| format!("--to {ns}ns")));
+    words.push(format!("--epoch {epoch}"));
     words.extend(skip_to.map(|offset| format!("--skip-to {offset}")));
     words.join(" ")
 }
@@ -252,18 +267,30 @@ mod tests {
     use super::*;
 
     fn after(line: &str, skip_to: Option<u64>) -> String {
-        go_on(line.split(' ').map(str::to_owned), 77, 9, skip_to)
+        let filter = Filter { from_offset: 9, to_offset: Some(400), ..Filter::default() };
+        go_on(line.split(' ').map(str::to_owned), 77, &filter, skip_to)
+    }
+
+    #[test]
+    fn the_command_to_go_on_has_the_same_times_whenever_it_is_run() {
+        let filter = Filter { from_received_ns: Some(5), to_received_ns: Some(6), ..Filter::default() };
+        let args = "ta replay --from -1h --to=-1m".split(' ').map(str::to_owned);
+        assert_eq!(
+            go_on(args, 77, &filter, None),
+            "ta replay --from-offset 0 --from 5ns --to 6ns --epoch 77"
+        );
     }
 
     #[test]
     fn the_command_to_go_on_is_this_one_with_its_epoch() {
         assert_eq!(
             after("ta replay --archive d --speed max", None),
-            "ta replay --archive d --speed max --from-offset 9 --epoch 77"
+            "ta replay --archive d --speed max --from-offset 9 --to-offset 400 --epoch 77"
         );
-        let again = "ta replay --epoch 5 --from-offset=9 --archive d --skip-to 10 --epoch=6";
-        assert_eq!(after(again, None), "ta replay --archive d --from-offset 9 --epoch 77");
-        assert_eq!(after(again, Some(12)), "ta replay --archive d --from-offset 9 --epoch 77 --skip-to 12");
+        let again = "ta replay --epoch 5 --from-offset=9 --to-offset 999 --archive d --skip-to 10 --epoch=6";
+        let pinned = "ta replay --archive d --from-offset 9 --to-offset 400 --epoch 77";
+        assert_eq!(after(again, None), pinned);
+        assert_eq!(after(again, Some(12)), format!("{pinned} --skip-to 12"));
     }
 
     #[test]

@@ -9,10 +9,12 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::preflight::preflight;
 use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
 use crate::archive::DiskStorage;
-use crate::config::{Config, Loaded, Token, raise_open_file_limit};
+use crate::causes::told;
+use crate::config::{Config, Loaded, Token};
 use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
 use crate::logging;
@@ -59,8 +61,14 @@ fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, 
         Err(error) => return failed(&error),
     };
     let notifier = manager.notifier.clone();
-    if let Err(error) = raise_open_file_limit(loaded.config.open_files_needed()) {
-        return failed(&error);
+    let not_started = |error: &anyhow::Error| {
+        let why = told(error.as_ref());
+        notifier.status(&format!("not started: {why}"));
+        failed(&why)
+    };
+    match preflight(&loaded.config) {
+        Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+        Err(error) => return not_started(&error),
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -71,10 +79,7 @@ fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, 
     runtime.shutdown_background();
     match ran {
         Ok(outcome) => (ExitCode::from(outcome.exit_code()), outcome.exit_by),
-        Err(error) => {
-            notifier.status(&format!("not started: {error:#}"));
-            failed(&format_args!("{error:#}"))
-        }
+        Err(error) => not_started(&error),
     }
 }
 
@@ -112,7 +117,6 @@ async fn run(
     let Loaded { config, file, .. } = loaded;
     let notifier = manager.notifier.clone();
     let mut signals = Signals::catch().context("cannot catch signals")?;
-    note_export(&config);
     let token = fleet_token(&config);
     anyhow::ensure!(
         !args.simulate || token.is_some(),
@@ -194,15 +198,5 @@ fn fleet_token(config: &Config) -> Option<String> {
 async fn is_true(mut flag: watch::Receiver<bool>) {
     if flag.wait_for(|flag| *flag).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// An export that cannot begin is better known before the first segment is full.
-fn note_export(config: &Config) {
-    if let Some(export) = &config.archive.export
-        && !export.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.is_dir())
-    {
-        let path = export.display();
-        tracing::warn!(%path, "archive.export cannot be created: what it lies in is not there; create or mount it");
     }
 }

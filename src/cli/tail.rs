@@ -8,11 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use super::{BAD_USAGE, FAILED, fail};
-use crate::archive::cli::{Kind, Priority, parse_time};
+use crate::archive::cli::{Kind, Priority};
+use crate::causes::told;
 use crate::config::Secret;
 use crate::frame::{FramePriority, Selection, SourceKind};
+use crate::moment::parse_moment;
+use crate::number::number;
 use crate::sim::cli::host_and_port;
 use crate::tail::{Client, Event, Position, Target};
 use crate::wire::feed::SOURCES_MAX;
@@ -26,6 +30,8 @@ use output::Output;
 
 /// Where the token may lie besides a file.
 const TOKEN_VARIABLE: &str = "TELEMETRY_AGGREGATOR_TOKEN";
+/// How often it is looked whether the log was searched through in vain.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a signal waits for a reader of stdout that stands still.
 const LAST_WRITE_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -35,12 +41,15 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7481", value_parser = host_and_port)]
     connect: String,
     /// Where to begin: `live`, `earliest`, an offset of the log, or a time of receipt as RFC 3339
-    /// (2026-08-01T12:00:00Z, UTC), unix seconds with a fraction (1785585600.0) or nanoseconds with their unit
-    /// (1785585600000000000ns)
-    #[arg(long, value_name = "WHERE", default_value = "live", value_parser = parse_start)]
+    /// (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01, midnight UTC), a time before now (-1h, -2d),
+    /// unix seconds with a fraction (1785585600.0) or nanoseconds with their unit (1785585600000000000ns)
+    #[arg(long, value_name = "WHERE", default_value = "live", value_parser = parse_start, allow_hyphen_values = true)]
     from: Start,
+    /// With an offset as --from: the log that it belongs to; a daemon that serves another one is an error
+    #[arg(long, value_name = "ID", value_parser = number(1..=u64::MAX))]
+    log_id: Option<u64>,
     /// Only frames of this source; may be repeated
-    #[arg(long = "source", value_name = "ID")]
+    #[arg(long = "source", value_name = "ID", value_parser = number(0..=u32::MAX))]
     sources: Vec<u32>,
     /// Only this lane
     #[arg(long, value_enum)]
@@ -55,7 +64,7 @@ pub(super) struct TailArgs {
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
     /// End after this many frames
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "COUNT", value_parser = number(1..=u64::MAX))]
     limit: Option<u64>,
     /// File with the credential; else the environment variable TELEMETRY_AGGREGATOR_TOKEN, else none
     #[arg(long, value_name = "FILE")]
@@ -88,7 +97,7 @@ enum Format {
 pub(super) fn execute(args: &TailArgs) -> ExitCode {
     let target = match args.target() {
         Ok(target) => target,
-        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -103,7 +112,7 @@ pub(super) fn execute(args: &TailArgs) -> ExitCode {
     runtime.shutdown_background();
     match followed {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, format_args!("{error:#}")),
+        Err(error) => fail(FAILED, told(error.as_ref())),
     }
 }
 
@@ -121,8 +130,13 @@ impl TailArgs {
             Falling::Complete => Policy::Complete,
             Falling::Timely => Policy::Timely,
         };
+        let start = match (self.from, self.log_id) {
+            (Start::Offset { offset, .. }, Some(log_id)) => Start::Offset { offset, log_id },
+            (_, Some(_)) => anyhow::bail!("--log-id needs an offset as --from"),
+            (from, None) => from,
+        };
         let token = token(self.token_file.as_deref())?;
-        let subscribe = Subscribe { token, ..Subscribe::new(policy, self.from, selection) };
+        let subscribe = Subscribe { token, ..Subscribe::new(policy, start, selection) };
         Ok(Target { address: self.connect.clone(), subscribe, retry_for: self.retry_for })
     }
 }
@@ -156,7 +170,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
             let offset = text.parse().map_err(|_| format!("{text} is beyond any offset"))?;
             Ok(Start::Offset { offset, log_id: 0 })
         }
-        _ => match parse_time(text) {
+        _ => match parse_moment(text) {
             Ok(from_ns) => Ok(Start::Received { from_ns }),
             Err(error) => Err(format!("expected live, earliest, an offset or a time: {error}")),
         },
@@ -191,6 +205,12 @@ struct Follower<W> {
     left: Option<u64>,
     /// The trouble told last: a daemon that is away for long is no reason for a line each few seconds.
     told: String,
+    /// Whether no frame has come.
+    is_empty: bool,
+    /// Whether what is in the log already was asked for.
+    wants_history: bool,
+    /// Where the log ended when the subscription began, until it is told whether a frame below matches.
+    history_end: Option<u64>,
 }
 
 /// Why it ends, if not for an error.
@@ -203,7 +223,10 @@ enum End {
 
 impl<W: io::Write + Send + 'static> Follower<W> {
     fn new(target: Target, output: Output<W>, limit: Option<u64>) -> Self {
-        Self { client: Client::new(target), output, left: limit, told: String::new() }
+        let wants_history = target.subscribe.start != Start::Live;
+        let client = Client::new(target);
+        let told = String::new();
+        Self { client, output, left: limit, told, is_empty: true, wants_history, history_end: None }
     }
 
     async fn follow(mut self, mut signals: Signals) -> anyhow::Result<()> {
@@ -230,6 +253,8 @@ impl<W: io::Write + Send + 'static> Follower<W> {
 
     /// Runs until the subscription ends, the limit is reached, or nobody reads.
     async fn carry(&mut self) -> anyhow::Result<End> {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.left == Some(0) {
                 return Ok(End::Limit);
@@ -247,6 +272,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Unread),
                     result => result.context("cannot write the output")?,
                 },
+                _ = looks.tick(), if self.history_end.is_some() => self.note_history(),
                 event = event => {
                     self.take(event?)?;
                     while !self.output.is_full() && self.left != Some(0) {
@@ -261,6 +287,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
     fn take(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::Frame(frame) => {
+                self.is_empty = false;
                 self.output.put(frame).context("cannot write a frame")?;
                 self.left = self.left.map(|left| left - 1);
             }
@@ -268,6 +295,9 @@ impl<W: io::Write + Send + 'static> Follower<W> {
                 let next = self.client.position().map_or(subscribed.start_offset, |at| at.next_offset);
                 say(format_args!("connected to log {}, from offset {next}", subscribed.log_id));
                 self.told.clear();
+                if std::mem::take(&mut self.wants_history) {
+                    self.history_end = Some(subscribed.head_offset);
+                }
                 self.output.starts_at(self.client.position());
             }
             Event::LogChanged { from, to } => say(format_args!(
@@ -292,9 +322,22 @@ impl<W: io::Write + Send + 'static> Follower<W> {
         Ok(())
     }
 
+    /// Says that nothing in the log matches, once all of it was looked through without a frame.
+    fn note_history(&mut self) {
+        let Some(end) = self.history_end else { return };
+        let is_through = self.client.position().is_some_and(|position| position.next_offset >= end);
+        if is_through && self.is_empty {
+            say(format_args!("no frame before offset {end} matches; new ones are waited for"));
+        }
+        self.history_end = Some(end).filter(|_| self.is_empty && !is_through);
+    }
+
     fn say_where_to_go_on(&self) {
         if let Some(Position { log_id, next_offset }) = self.output.written() {
-            say(format_args!("next offset {next_offset} of log {log_id}; go on with --from {next_offset}"));
+            let none = if self.is_empty { "no frame matched; " } else { "" };
+            say(format_args!(
+                "{none}next offset {next_offset} of log {log_id}; go on with --from {next_offset} --log-id {log_id}"
+            ));
         }
     }
 }

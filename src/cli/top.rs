@@ -11,6 +11,8 @@ use serde_json::json;
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
+use crate::causes::told;
+use crate::number::number;
 use crate::top::draw::report;
 use crate::top::fetch::{CHOSEN_MAX, Question};
 use crate::top::model::{Input, Model};
@@ -41,7 +43,7 @@ pub(super) struct TopArgs {
     #[arg(long, requires = "once")]
     json: bool,
     /// Only this source; may be repeated
-    #[arg(long = "source", value_name = "ID")]
+    #[arg(long = "source", value_name = "ID", value_parser = number(0..=u32::MAX))]
     sources: Vec<u32>,
 }
 
@@ -60,7 +62,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 pub(super) fn execute(args: &TopArgs) -> ExitCode {
     let question = match args.question() {
         Ok(question) => question,
-        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -75,7 +77,7 @@ pub(super) fn execute(args: &TopArgs) -> ExitCode {
     runtime.shutdown_background();
     match shown {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, format_args!("{error:#}")),
+        Err(error) => fail(FAILED, told(error.as_ref())),
     }
 }
 

@@ -54,12 +54,25 @@ impl From<io::Error> for Refusal {
 /// Connects and shakes hands; what came behind WELCOME is handed on. Cancel safe: a connection cut here sent
 /// no frame.
 pub(crate) async fn open(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
+    greet(connect(address).await?, hello).await
+}
+
+/// The first half of [`open`].
+pub(crate) async fn connect(address: &str) -> Result<TcpStream, Refusal> {
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let mut socket = connected
+    let socket = connected
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
         .map_err(|error| Refusal::Lost(End::lost(format!("cannot connect to {address}: {error}"))))?;
     socket.set_nodelay(true)?;
     hold_little_unsent(&socket);
+    Ok(socket)
+}
+
+/// The second half of [`open`].
+pub(crate) async fn greet(
+    mut socket: TcpStream,
+    hello: &Hello,
+) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
     let mut out = BytesMut::new();
     hello.encode(&mut out);
     socket.write_all(&out).await?;

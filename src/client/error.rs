@@ -30,6 +30,9 @@ pub(crate) enum SourceError {
     /// The feed was over and the linger time passed.
     #[error("{missing} frames not acknowledged at the end ({trouble})")]
     Missing { missing: u64, trouble: String },
+    /// The feed was over while there was no connection, with frames that were due and never sent.
+    #[error("shut out: {sent} of {due} frames sent when the feed ended ({trouble})")]
+    ShutOut { sent: u64, due: u64, trouble: String },
     /// The feed was over before the first WELCOME.
     #[error("never connected ({trouble})")]
     NeverConnected { trouble: String },

@@ -22,6 +22,10 @@ pub(super) struct Draft {
     pub(super) feed_tokens: Vec<TokenDraft>,
     /// What works but deserves a look.
     pub(super) warnings: Vec<String>,
+    /// What is not there yet and comes with the start.
+    pub(super) notes: Vec<String>,
+    /// Whether what comes with the start may be missing.
+    pub(super) is_before_start: bool,
     problems: Vec<Problem>,
     places: BTreeMap<String, Place>,
     failed: BTreeSet<String>,

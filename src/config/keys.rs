@@ -13,6 +13,7 @@ use super::codecs::{
 use super::sections::{LogFormat, LogLevel};
 use super::setting::{Optional, Required, Setting};
 use super::units::{GIB, KIB, MIB, TIB};
+use crate::archive::PAYLOAD_BYTES_MAX;
 use crate::archive::export::ExportFormat;
 
 /// One key of the file.
@@ -59,7 +60,7 @@ pub(super) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     list.add("max_connections_per_address", Required(&mut ingest.max_connections_per_address, count(65_536)));
     list.add("hello_timeout", Required(&mut ingest.hello_timeout, time(millis(10)..=secs(300))));
     list.add("heartbeat", Required(&mut ingest.heartbeat, whole_seconds(secs(1)..=secs(300))));
-    list.add("max_message", Required(&mut ingest.max_message, size(4 * KIB..=16 * MIB)));
+    list.add("max_message", Required(&mut ingest.max_message, size(4 * KIB..=PAYLOAD_BYTES_MAX as u64)));
     list.add("routine_window", Required(&mut ingest.routine_window, size(4 * KIB..=GIB)));
     list.add("emergency_window", Required(&mut ingest.emergency_window, size(4 * KIB..=GIB)));
     list.add("memory_limit", Required(&mut ingest.memory_limit, size(MIB..=TIB)));

@@ -53,6 +53,16 @@ impl Secret {
         Ok(Self(text.into()))
     }
 
+    /// Stands for a credential that is not there yet.
+    pub(super) fn awaited() -> Self {
+        Self(MASK.into())
+    }
+
+    /// Whether this is [`Secret::awaited`]: no other secret is the mask.
+    pub(super) fn is_awaited(&self) -> bool {
+        &*self.0 == MASK
+    }
+
     /// Whether `candidate` is this secret, in constant time for candidates of its length.
     #[must_use]
     pub fn matches(&self, candidate: &[u8]) -> bool {

@@ -25,7 +25,7 @@ fn load(text: &str) -> Result<Loaded, ConfigError> {
 fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let source = Source { path: PathBuf::from("c.toml"), text: text.to_owned(), mode: 0o600 };
     let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    Config::load_source(Some(source), env)
+    Config::load_source(Some(source), env, false)
 }
 
 /// The configuration in `text`.
@@ -177,13 +177,13 @@ fn the_first_file_found_is_taken() {
     fs::write(&b, "data_dir = \"b\"").unwrap();
     fs::write(&c, "data_dir = \"c\"").unwrap();
     let found = Source::first_of(&[&a, &b, &c]).unwrap();
-    let loaded = Config::load_source(found, no_env()).unwrap();
+    let loaded = Config::load_source(found, no_env(), false).unwrap();
     assert_eq!(loaded.file.as_ref(), Some(&b));
     assert_eq!(loaded.config.data_dir, Path::new("b"));
 
     let b_is_a_file = b.join("c.toml");
     let found = Source::first_of(&[&a, &b_is_a_file]).unwrap();
-    let loaded = Config::load_source(found, no_env()).unwrap();
+    let loaded = Config::load_source(found, no_env(), false).unwrap();
     assert_eq!(loaded.file, None);
     assert_eq!(loaded.config, Config::default());
 }

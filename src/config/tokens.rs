@@ -16,6 +16,7 @@ use super::secret::Secret;
 use super::sections::Token;
 use super::setting::{Optional, Raw, Setting as _};
 use super::suggest::similar;
+use super::{CREDENTIALS_DIR, is_absent};
 use crate::frame::Station;
 use crate::plain_file;
 
@@ -187,7 +188,8 @@ fn resolve_list(draft: &mut Draft, section: &str, entries: Vec<TokenDraft>) -> V
             (None, None) => None,
         };
         let Some(token) = secret else { continue };
-        if let Some((_, first)) = tokens.iter().find(|(other, _)| other.token == token) {
+        let same = tokens.iter().find(|(other, _)| other.token == token && !token.is_awaited());
+        if let Some((_, first)) = same {
             let what = format!("the same token as {section}.tokens[{first}]: give each its own");
             draft.problem(entry.place, &key, what);
             continue;
@@ -220,6 +222,14 @@ fn read_file_or_report(draft: &mut Draft, place: &Place, key: &str, path: &Path)
                 draft.warnings.push(warning);
             }
             Some(secret)
+        }
+        Err(FileError::Io(error))
+            if draft.is_before_start && is_absent(&error) && path.starts_with(CREDENTIALS_DIR) =>
+        {
+            draft.notes.push(format!(
+                "{key}: {shown} is not there yet: the service manager puts it there at the start"
+            ));
+            Some(Secret::awaited())
         }
         Err(FileError::Io(error)) => {
             draft.problem(place.clone(), key, format!("cannot read {shown}: {error}"));

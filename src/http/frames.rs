@@ -99,7 +99,8 @@ impl Asked {
     }
 }
 
-/// One page, and where the next begins: `next` is `null` once everything durable that was asked for has been read.
+/// One page, and where the next begins. `more` says whether there is any of what was asked for now; what becomes durable
+/// later lies from `next` on.
 fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> Result<Content, ApiError> {
     let unreadable = |error: ReadError| {
         by_peer!(Kind::Unread, ERROR, %error, "frames cannot be read for HTTP");
@@ -134,7 +135,7 @@ fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> 
         let is_quick = stretch_began.elapsed() < STRIDE_TIME_MAX;
         stride = if is_quick { stride.saturating_mul(2) } else { (stride / 2).max(STRIDE_MIN) };
     }
-    Ok(page.end((reached < end).then_some(reached))?)
+    Ok(page.end(reached.max(filter.from_offset), reached < end)?)
 }
 
 /// The answer as it grows.
@@ -179,11 +180,13 @@ impl Page {
         self.frames == limit || self.payload_bytes >= PAYLOAD_BYTES_MAX || self.gaps.len() >= GAPS_MAX
     }
 
-    fn end(mut self, next: Option<u64>) -> serde_json::Result<Content> {
+    fn end(mut self, next: u64, more: bool) -> serde_json::Result<Content> {
         self.text.extend_from_slice(b"],\"gaps\":");
         serde_json::to_writer(&mut self.text, &self.gaps)?;
         self.text.extend_from_slice(b",\"next\":");
         serde_json::to_writer(&mut self.text, &next)?;
+        self.text.extend_from_slice(b",\"more\":");
+        serde_json::to_writer(&mut self.text, &more)?;
         self.text.push(b'}');
         Ok(Content::new(JSON, self.text))
     }

@@ -9,13 +9,15 @@ use serde_json::json;
 
 use super::State;
 use super::answer::json;
+use crate::observe::report::SERVICE;
 
 pub(super) async fn alive() -> Response {
-    json(&json!({ "status": "ok" }))
+    json(&json!({ "service": SERVICE, "status": "ok" }))
 }
 
 pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> Response {
     let reasons = state.view.unready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, json(&json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+    (status, json(&json!({ "service": SERVICE, "ready": reasons.is_empty(), "reasons": reasons })))
+        .into_response()
 }

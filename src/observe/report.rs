@@ -17,9 +17,14 @@ use crate::ingest::{StreamView, Totals};
 use crate::pipeline::SourceInfo;
 use crate::wire::{ErrorCode, Policy};
 
+/// What tells the daemon's answers from those of another server.
+pub const SERVICE: &str = "telemetry-aggregator";
+
 /// The daemon as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
+    /// [`SERVICE`].
+    pub service: String,
     /// Of this program.
     pub version: String,
     /// `running` or `draining`.
@@ -310,6 +315,7 @@ impl View {
         let connected = streams.iter().filter(|view| view.session_id.is_some()).count();
         let (head, catalog) = (self.history.watermark(), self.catalog.current());
         Stats {
+            service: SERVICE.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: if *self.draining.borrow() { "draining" } else { "running" }.to_owned(),
             unready: self.unready(),

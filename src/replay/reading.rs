@@ -53,12 +53,20 @@ pub(super) async fn start(
     Ok((read_rx, spawn_blocking(move || read(reader, goes_on, &read_tx))))
 }
 
+/// Offset behind the last frame of the archive in `dir`, as it is now. Blocks on the file system.
+///
+/// # Errors
+/// It cannot be read.
+pub fn end_of(dir: &Path) -> Result<u64, ReadError> {
+    let mut to_end = Reader::open(dir, Filter { from_offset: u64::MAX, ..Filter::default() })?;
+    while to_end.next().transpose()?.is_some() {}
+    Ok(to_end.next_offset())
+}
+
 /// A range without an end is given one: where the log ends now. Else a replay into the daemon that writes the log would
 /// have no end.
 fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<Reader, ReadError> {
-    let mut to_end = Reader::open(dir, Filter { from_offset: u64::MAX, ..Filter::default() })?;
-    while to_end.next().transpose()?.is_some() {}
-    let end_offset = to_end.next_offset();
+    let end_offset = end_of(dir)?;
     let to_offset = filter.to_offset.map_or(end_offset, |to| to.min(end_offset));
     filter.to_offset = Some(to_offset);
     progress.first_offset.store(filter.from_offset, Relaxed);

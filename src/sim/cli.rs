@@ -10,16 +10,17 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use super::{CatalogWish, InputError, Plan, read_packets};
+use crate::number::number;
 
 /// Longest payload that can be asked for; what a server takes is its own limit.
-const PAYLOAD_BYTES_MAX: i64 = 16 << 20;
+const PAYLOAD_BYTES_MAX: u32 = 16 << 20;
 
 /// Connects simulated satellites and replay feeds to a telemetry aggregator and sends telemetry.
 ///
 /// Both lanes of a source draw their sequences from one counter, and HELLO says so (SHARED_SEQUENCE).
 /// Keeps what is unacknowledged, reconnects and resumes, and ends with a report: after its frames, after its
-/// duration, or on SIGINT or SIGTERM (a second one stops at once). Exit codes: 0 everything sent was acknowledged,
-/// 1 it was not, 2 bad usage or input.
+/// duration, or on SIGINT or SIGTERM (a second one stops at once). Exit codes: 0 everything sent was acknowledged and
+/// no source was shut out, 1 it was not, 2 bad usage or input.
 #[derive(Debug, Parser)]
 #[command(name = "uplink-sim", version)]
 pub struct Args {
@@ -27,16 +28,16 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480", value_parser = host_and_port)]
     pub connect: String,
     /// Live sources, with the ids 0 and up
-    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 48, value_parser = number(0..=100_000_u32))]
     pub satellites: u32,
     /// Replay feeds, with the ids after the satellites
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = number(0..=100_000_u32))]
     pub replays: u32,
     /// Ground stations the sources are spread over
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = number(1..=u32::MAX))]
     pub stations: u32,
     /// Frames per source; without it and --duration: until SIGINT
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub frames: Option<u64>,
     /// Send for so long, as in 30s or 5m, bare numbers are seconds; with --frames: whatever ends first
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -46,7 +47,7 @@ pub struct Args {
     pub rate: f64,
     /// Payload per frame; with --input the packets decide
     #[arg(long, value_name = "BYTES", default_value_t = 256,
-          value_parser = clap::value_parser!(u32).range(..=PAYLOAD_BYTES_MAX))]
+          value_parser = number(0..=PAYLOAD_BYTES_MAX))]
     pub payload: u32,
     /// Share of emergency frames (SAFE_MODE, ABORT), 0 to 1 [default: 0.01, with --input 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
@@ -70,10 +71,10 @@ pub struct Args {
     #[arg(long)]
     pub no_ack: bool,
     /// Sequence space of all sources; unix milliseconds at the start when left out, none with --no-ack
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 63))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX >> 1))]
     pub epoch: Option<u64>,
     /// Decides payloads and which frames are emergencies
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=u64::MAX))]
     pub seed: u64,
     /// How long to wait at the end for what is not acknowledged
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]

@@ -67,6 +67,11 @@ impl Feed {
         self.over_since.is_some()
     }
 
+    /// When the last frame could come into being.
+    pub(super) fn over_since(&self) -> Option<Instant> {
+        self.over_since
+    }
+
     /// Whether it was stopped from outside. A stop whose owner is gone counts.
     pub(super) fn is_stopped(&self) -> bool {
         *self.stop.borrow() || self.stop.has_changed().is_err()

@@ -20,6 +20,8 @@ pub(super) struct Lines {
     pub(super) ledger: Ledger,
     pub(super) schedule: Schedule,
     pub(super) feed: Feed,
+    /// Distinct frames that were written.
+    pub(super) sent: u64,
     /// Of the catalog, on the connection there is.
     pub(super) catalog: Assembly,
     /// Unix time of the start of the run; `None`: the frames' reception time is unknown.
@@ -27,6 +29,16 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Frames that were due when the feed ended; flat out, without a number of frames, one more than were sent.
+    pub(super) fn due(&self) -> u64 {
+        let limit = self.shared.plan.frames_per_source();
+        match self.feed.over_since().map(|at| self.schedule.due(at)) {
+            Some(Due::Below(due)) => due.min(limit),
+            Some(Due::FlatOut) => self.sent.saturating_add(1).max(if limit == u64::MAX { 0 } else { limit }),
+            Some(Due::Nothing) | None => 0,
+        }
+    }
+
     /// Counts what `settle` settled, and the latencies it names.
     fn settle(
         &mut self,
@@ -54,6 +66,7 @@ impl Script for Lines {
     fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError> {
         let due = if self.feed.is_over() { Due::Nothing } else { self.schedule.due(now) };
         let filled = self.ledger.fill(out, due, self.shared.since_start_ns(now), self.ert_base_ns);
+        self.sent += filled.sent;
         self.shared.progress.add_filled(filled);
         if self.ledger.is_exhausted() {
             self.feed.end(now);

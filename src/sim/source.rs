@@ -10,7 +10,7 @@ use super::catalogs::{Assembly, CatalogWish};
 use super::ledger::{Ledger, Mode};
 use super::pace::{Feed, Schedule};
 use super::script::Lines;
-use crate::client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError};
+use crate::client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError, Trouble};
 use crate::frame::{SourceKind, StreamKey};
 use crate::wire::{Hello, HelloFlags, VERSION};
 
@@ -21,7 +21,9 @@ pub(super) struct Source {
     lines: Lines,
     backoff: Backoff,
     was_welcome: bool,
-    trouble: String,
+    trouble: Trouble,
+    /// The feed ended while there was no connection.
+    was_cut_off: bool,
 }
 
 impl Source {
@@ -36,6 +38,7 @@ impl Source {
                 ledger: Ledger::new(plan.content(index), plan.frames_per_source(), shared.mode()),
                 schedule: Schedule::new(shared.started + plan.phase(index), plan.rate),
                 feed: Feed::new(stop, until, plan.linger),
+                sent: 0,
                 catalog: Assembly::default(),
                 ert_base_ns: is_live.then_some(shared.started_unix_ns),
                 shared: Arc::clone(&shared),
@@ -43,7 +46,8 @@ impl Source {
             stream,
             backoff: Backoff::new(BACKOFF_MAX),
             was_welcome: false,
-            trouble: "no attempt".to_owned(),
+            trouble: Trouble::default(),
+            was_cut_off: false,
             shared,
         }
     }
@@ -65,7 +69,7 @@ impl Source {
                 End::Lost { trouble, retry_after } => {
                     tracing::debug!(stream = %self.stream, %trouble, ?retry_after, "connection lost");
                     self.shared.progress.set_trouble(&trouble);
-                    self.trouble = trouble;
+                    self.trouble.note(trouble);
                     retry_after
                 }
             };
@@ -73,9 +77,14 @@ impl Source {
                 return self.conclude();
             }
             let wait = sleep(self.backoff.next(retry_after));
-            tokio::select! {
-                () = wait => {}
-                () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => return self.conclude(),
+            let was_over = self.lines.feed.is_over();
+            let given_up = tokio::select! {
+                () = wait => false,
+                () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => true,
+            };
+            self.was_cut_off |= !was_over && self.lines.feed.is_over();
+            if given_up {
+                return self.conclude();
             }
         }
     }
@@ -88,9 +97,11 @@ impl Source {
 
     /// The books at the end.
     fn conclude(&mut self) -> Result<(), SourceError> {
-        let trouble = std::mem::take(&mut self.trouble);
+        let trouble = self.trouble.to_string();
+        let (sent, due) = (self.lines.sent, self.lines.due());
         match self.lines.ledger.unacked() {
             _ if !self.was_welcome => Err(SourceError::NeverConnected { trouble }),
+            0 if self.was_cut_off && sent < due => Err(SourceError::ShutOut { sent, due, trouble }),
             0 => Ok(()),
             missing => Err(SourceError::Missing { missing, trouble }),
         }
@@ -99,9 +110,22 @@ impl Source {
     /// One connection from connect to its end.
     async fn connection(&mut self) -> Result<End, SourceError> {
         let hello = self.hello();
+        let address = &self.shared.plan.connect;
+        let began = Instant::now();
+        let mut hanging = "no connection to";
+        let opening = async {
+            let socket = client::connect(address).await?;
+            hanging = "no answer to HELLO from";
+            client::greet(socket, &hello).await
+        };
+        let was_over = self.lines.feed.is_over();
         let opened = tokio::select! {
-            opened = client::open(&self.shared.plan.connect, &hello) => opened,
-            () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => return Ok(End::lost(self.trouble.clone())),
+            opened = opening => Some(opened),
+            () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => None,
+        };
+        self.was_cut_off |= !was_over && self.lines.feed.is_over();
+        let Some(opened) = opened else {
+            return Ok(End::lost(format!("{hanging} {address} for {:.1?}", began.elapsed())));
         };
         let (socket, welcome, incoming) = match opened {
             Ok(opened) => opened,

@@ -37,6 +37,8 @@ pub(super) enum Ended {
     Peer(WireError),
     /// No connection any more.
     Lost(String),
+    /// Nothing was heard for so long.
+    Silent(Duration),
 }
 
 impl From<io::Error> for Ended {
@@ -183,7 +185,7 @@ impl Link {
             },
             () = sleep_until(due_at) => match self.clock.act(Instant::now()) {
                 Some(Due::Ping(nonce)) => self.say(SubscriberMessage::Ping(nonce)),
-                Some(Due::Idle(silence)) => return Err(Ended::Lost(format!("nothing heard for {silence:?}"))),
+                Some(Due::Idle(silence)) => return Err(Ended::Silent(silence)),
                 None => {}
             },
         }

@@ -506,3 +506,43 @@ async fn it_gives_up_when_it_was_told_to() {
     assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(5)), "{pauses:?}");
     assert!(pauses.iter().any(|pause| *pause > Duration::from_secs(2)), "{pauses:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn silence_counts_as_time_without_a_connection() {
+    let peer = Peer::bind().await;
+    let limit = Duration::from_secs(2);
+    let mut client = peer.client_for(Start::Live, Some(limit));
+    let began = Instant::now();
+    // It accepts, reads SUBSCRIBE and says nothing.
+    let (accepted, error) = tokio::join!(peer.accept(), client.next());
+    let error = error.unwrap_err();
+    assert!(
+        matches!(&error, TailError::GaveUp { trouble, .. } if trouble.starts_with("no answer")),
+        "{error}"
+    );
+    assert!(began.elapsed() <= limit + Duration::from_millis(10), "{:?}", began.elapsed());
+    drop(accepted);
+
+    let mut client = peer.client_for(Start::Live, Some(limit));
+    let ((served, _), _) = tokio::join!(peer.serve(LOG, 0), expect_subscribed(&mut client));
+    let began = Instant::now();
+    let error = client.next().await.unwrap_err();
+    assert!(matches!(error, TailError::GaveUp { .. }), "{error}");
+    assert_eq!(began.elapsed(), 3 * HEARTBEAT);
+    drop(served);
+}
+
+#[tokio::test]
+async fn an_offset_of_another_log_is_the_end() {
+    let peer = Peer::bind().await;
+    let mut client = peer.client(Start::Offset { offset: 7, log_id: LOG });
+    let daemon = async {
+        assert_eq!(
+            peer.refuse(ErrorCode::Protocol, Duration::ZERO).await,
+            Start::Offset { offset: 7, log_id: LOG }
+        );
+        peer.serve(LOG + 1, 0).await
+    };
+    let (_, error) = tokio::join!(daemon, client.next());
+    assert_eq!(error.unwrap_err(), TailError::LogChanged { expected: LOG, found: LOG + 1 });
+}

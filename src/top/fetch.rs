@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::model::Snapshot;
 use crate::http::client::{Limits, Url};
-use crate::observe::report::Sources;
+use crate::observe::report::{SERVICE, Sources};
 
 /// Streams asked for at most.
 const STREAMS_MAX: usize = 10_000;
@@ -45,6 +45,11 @@ impl Question {
     /// Cancel safe: it only asks.
     pub async fn ask(&self) -> Result<Answers, String> {
         let stats = self.get("/api/v1/stats").await?;
+        if stats["service"] != SERVICE {
+            return Err(format!(
+                "this is no {SERVICE}: /api/v1/stats does not say \"service\": \"{SERVICE}\""
+            ));
+        }
         let sources = match &self.chosen[..] {
             [] => self.all().await?,
             [one] => self.get(&of_one(*one)).await?,

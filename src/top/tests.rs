@@ -10,6 +10,7 @@ use ratatui::layout::Size;
 
 use super::draw::{draw, report};
 use super::model::{Column, Filter, Input, Model, Next, Snapshot};
+use crate::observe::report::SERVICE;
 use crate::observe::report::{
     ArchiveReport, Books, CatalogReport, Connections, LaneStats, Lanes, Latency, Process, RefusalCounts,
     Source, SourceLane, Stats, Subscriber,
@@ -120,6 +121,7 @@ fn snapshot(sources: u32) -> Snapshot {
     let rejected_by = some.then(|| ("too_large".to_owned(), 2)).into_iter().collect();
     let received = 12_345_678 * n / 10;
     let stats = Stats {
+        service: SERVICE.to_owned(),
         version: "0.1.0".to_owned(),
         state: "running".to_owned(),
         unready: Vec::new(),

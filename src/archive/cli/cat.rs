@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{CommandError, FilterArgs, resolve};
+use super::{CommandError, FilterArgs, note_no_match, resolve};
 use crate::archive::line::Line;
 use crate::archive::{Item, Reader, StoredFrame};
 
@@ -40,9 +40,13 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let dir = resolve(&args.dir)?;
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
     let mut damaged: Option<(u64, u64)> = None;
+    let mut is_empty = true;
     for item in Reader::open(&dir, args.filter.filter())? {
         match item? {
-            Item::Frame(stored) => write_frame(&mut out, &stored, args.format)?,
+            Item::Frame(stored) => {
+                is_empty = false;
+                write_frame(&mut out, &stored, args.format)?;
+            }
             Item::Expired(offsets) => note_expired(&args.filter, &offsets),
             Item::Damage(damage) if damage.offsets.is_empty() => {}
             Item::Damage(damage) => {
@@ -52,6 +56,9 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
         }
     }
     out.flush()?;
+    if is_empty {
+        note_no_match(&dir);
+    }
     match damaged {
         None => Ok(()),
         Some((offsets, first)) => Err(CommandError::Damaged { offsets, first }),

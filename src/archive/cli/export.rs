@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, FilterArgs, resolve};
+use super::{CommandError, FilterArgs, note_no_match, resolve};
 use crate::archive::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
 
 /// How often the terminal is brought up to date.
@@ -44,6 +44,9 @@ pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandErro
     }
     let exported = exported?;
     report(&exported, started.elapsed(), out)?;
+    if exported.rows == 0 {
+        note_no_match(&args.dir);
+    }
     match exported.first_lost {
         None => Ok(()),
         Some(first) => Err(CommandError::Damaged { offsets: exported.lost, first }),

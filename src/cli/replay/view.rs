@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::say;
 use crate::replay::{Control, Counts, Progress};
 
-/// How often a terminal is brought up to date.
-const BAR_EVERY: Duration = Duration::from_millis(200);
+/// How often it is looked at, and a terminal brought up to date.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a line is written elsewhere.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// When the first is written, and when a connection that does not come about is worth a line.
+const FIRST_LINE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct View {
     progress: Arc<Progress>,
@@ -22,27 +24,47 @@ pub(super) struct View {
     ticks: Interval,
     /// Frames read when it was last shown, and when that was.
     before: (u64, Instant),
-    is_first: bool,
+    /// When the next line is due where there is no bar.
+    line_at: Instant,
+    outage: Option<Outage>,
+}
+
+/// A time without a connection while frames wait for one.
+struct Outage {
+    since: Instant,
+    /// Whether a line said so.
+    is_told: bool,
 }
 
 impl View {
     pub(super) fn new(progress: Arc<Progress>, control: Arc<Control>) -> Self {
         let bar = stderr().is_terminal().then(new_bar);
-        let mut ticks = interval(if bar.is_some() { BAR_EVERY } else { LINE_EVERY });
+        let now = Instant::now();
+        let mut ticks = interval_at(now + LOOK_EVERY, LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { progress, control, bar, ticks, before: (0, Instant::now()), is_first: true }
+        Self {
+            progress,
+            control,
+            bar,
+            ticks,
+            before: (0, now),
+            line_at: now + FIRST_LINE_AFTER,
+            outage: None,
+        }
     }
 
     /// Waits until it is time, then shows how far it is. Cancel safe.
     pub(super) async fn refresh(&mut self) {
         let now = self.ticks.tick().await;
-        if std::mem::take(&mut self.is_first) {
+        let counts = self.progress.counts();
+        self.note_outage(&counts, now);
+        if self.bar.is_none() && now < self.line_at {
             return;
         }
-        let counts = self.progress.counts();
+        self.line_at = now + LINE_EVERY;
         let (before, then) = std::mem::replace(&mut self.before, (counts.read, now));
         let rate = (counts.read - before) as f64 / (now - then).as_secs_f64().max(1e-3);
-        let line = self.line(&counts, rate);
+        let line = self.line(&counts, rate, now);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(counts.end_offset.saturating_sub(counts.first_offset));
@@ -51,6 +73,29 @@ impl View {
                 bar.tick();
             }
             None => say(&line),
+        }
+    }
+
+    /// Says once for each outage that the replay waits and why, and once that it is over.
+    fn note_outage(&mut self, counts: &Counts, now: Instant) {
+        if counts.connected > 0 || counts.acked >= counts.read {
+            if counts.connected > 0 && self.outage.take().is_some_and(|outage| outage.is_told) {
+                self.say("connected");
+            }
+            return;
+        }
+        let outage = self.outage.get_or_insert(Outage { since: now, is_told: false });
+        if outage.is_told {
+            return;
+        }
+        let trouble = self.progress.trouble();
+        // Whoever does not even refuse is told of as well.
+        if trouble.is_some() || now >= outage.since + FIRST_LINE_AFTER {
+            outage.is_told = true;
+            let trouble = trouble.unwrap_or_else(|| "no answer yet".to_owned());
+            self.say(&format!(
+                "no connection: {trouble}; trying until it comes about or the replay is stopped"
+            ));
         }
     }
 
@@ -68,7 +113,7 @@ impl View {
         }
     }
 
-    fn line(&self, counts: &Counts, rate: f64) -> String {
+    fn line(&self, counts: &Counts, rate: f64, now: Instant) -> String {
         let &Counts { offset, end_offset, read, acked, connected, received_ns, .. } = counts;
         let mut line = format!(
             "{}, offset {offset} of {end_offset}, read {read}, acked {acked}, {rate:.0} frames/s, {connected} connected",
@@ -78,10 +123,9 @@ impl View {
             line.push_str(", paused");
         }
         // Trouble that is over is no news.
-        let waits = connected == 0 && acked < read;
-        if let Some(trouble) = self.progress.trouble().filter(|_| waits) {
-            line.push_str(", trying again: ");
-            line.push_str(&trouble);
+        if let Some(outage) = &self.outage {
+            let trouble = self.progress.trouble().unwrap_or_else(|| "no answer yet".to_owned());
+            line.push_str(&format!(", trying for {} s: {trouble}", (now - outage.since).as_secs()));
         }
         line
     }

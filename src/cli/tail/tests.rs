@@ -28,7 +28,9 @@ fn a_start_can_be_written_in_four_ways() {
     for time in ["2026-08-01T12:00:00Z", "1785585600.0", "1785585600000000000ns"] {
         assert_eq!(start(time), Some(Start::Received { from_ns }), "{time}");
     }
-    for wrong in ["latest", "18446744073709551616", "-1", "2026-08-01"] {
+    assert_eq!(start("2026-08-01T14:00:00+02:00"), Some(Start::Received { from_ns }));
+    assert!(matches!(start("-1h"), Some(Start::Received { .. })));
+    for wrong in ["latest", "18446744073709551616", "-1", "2026-08"] {
         assert_eq!(start(wrong), None, "{wrong}");
     }
 }
@@ -52,6 +54,11 @@ fn bad_usage_is_refused() {
     {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }
+    for line in ["--log-id 7", "--log-id 7 --from earliest"] {
+        assert!(parse(line).unwrap().target().is_err(), "{line}");
+    }
+    let start = parse("--log-id 7 --from 9").unwrap().target().unwrap().subscribe.start;
+    assert_eq!(start, Start::Offset { offset: 9, log_id: 7 });
     let many: String = (0..513).map(|id| format!(" --source {id}")).collect();
     assert!(parse(&many).unwrap().target().unwrap_err().to_string().contains("at most 512"));
 }

@@ -46,7 +46,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         (
             "[ingest]\nmax_message = \"4095\"",
             "c.toml:2:15: ingest.max_message: found \"4095\", expected a size such as \
-             \"64 MiB\", from 4 KiB to 16 MiB",
+             \"64 MiB\", from 4 KiB to 16128 KiB",
         ),
         (
             "[archive]\nsegment_size = \"7 MiB\"",

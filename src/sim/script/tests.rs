@@ -10,6 +10,7 @@ fn lines(now: Instant) -> Lines {
         ledger: Ledger::new(shared.plan.content(0), 1000, Mode::Acked),
         schedule: Schedule::new(now, 0.0),
         feed: Feed::new(tokio::sync::watch::channel(false).1, None, Duration::ZERO),
+        sent: 0,
         catalog: Assembly::default(),
         ert_base_ns: None,
         shared,

@@ -1,0 +1,42 @@
+//! An error with its causes, in one line.
+
+use std::error::Error;
+
+/// Joins `error` and its causes with colons. A cause whose text the line already contains is left out: many errors repeat
+/// their cause in their own text.
+#[must_use]
+pub fn told(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open it: {0}")]
+    struct Repeating(#[source] std::io::Error);
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let cause = || std::io::Error::other("no such thing");
+        let repeating: anyhow::Result<()> = Err(Repeating(cause()).into());
+        let error = repeating.context("not started").unwrap_err();
+        assert_eq!(told(error.as_ref()), "not started: cannot open it: no such thing");
+        let silent: Result<(), _> = Err(cause());
+        let error = silent.context("not started").unwrap_err();
+        assert_eq!(told(error.as_ref()), "not started: no such thing");
+    }
+}
