@@ -396,7 +396,7 @@ impl Archive {
         self.history.clone()
     }
 
-    /// Lowers epochs, as long as the archive runs.
+    /// Lowers epochs and forgets streams, as long as the archive runs.
     #[must_use]
     pub fn resets(&self) -> Resets {
         Resets(Arc::clone(&self.gather))

@@ -20,6 +20,7 @@ mod reload;
 mod replay;
 mod run;
 mod simulate;
+mod streams;
 mod tail;
 mod top;
 mod whom;
@@ -56,6 +57,9 @@ enum Command {
     Tail(tail::TailArgs),
     // Explained where its arguments are, keys included.
     Top(top::TopArgs),
+    /// List the streams of a running daemon, or have it forget those that are done with.
+    #[command(subcommand)]
+    Streams(streams::Command),
     /// Ask a running daemon whether it is well, for container health checks: exit 0, or 1 and a line that says why not.
     Health(health::HealthArgs),
 }
@@ -86,6 +90,7 @@ impl Cli {
             Command::Replay(args) => replay::execute(&args),
             Command::Tail(args) => tail::execute(&args),
             Command::Top(args) => top::execute(&args),
+            Command::Streams(command) => streams::execute(&command),
             Command::Health(args) => health::execute(&args),
         }
     }

@@ -45,6 +45,7 @@ mod openapi;
 mod refusals;
 mod routes;
 pub mod server;
+pub mod streams;
 
 pub use server::CONNECTIONS_MAX;
 

@@ -34,6 +34,7 @@ pub use flow::{LaneCount, LaneTimes, StreamState, StreamView};
 pub use registry::{Registry, RegistryError};
 pub use slots::DISPLACED_MAX;
 pub use stream::{EpochReset, Position, ResetRefused, StreamLimits, StreamTable};
+pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 
 /// Limits and defaults of the source side.
 #[derive(Clone, Debug)]

@@ -49,7 +49,7 @@ pub struct View {
     pub archive_status: watch::Receiver<archive::Status>,
     /// What is durable.
     pub history: History,
-    /// Lowers epochs.
+    /// Lowers epochs and forgets streams.
     pub resets: archive::Resets,
     /// Who is subscribed.
     pub subscribers: Arc<Subscribers>,

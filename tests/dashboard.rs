@@ -141,6 +141,7 @@ fn check_details(browser: &Browser, source: &Value) {
         "session",
         "peer",
         "since_ms",
+        "offline_since_ms",
         "last_frame_ms",
         "epoch",
     ];
@@ -162,6 +163,52 @@ fn check_details(browser: &Browser, source: &Value) {
         }
     }
     browser.run("document.getElementById('details-close').click();");
+}
+
+#[test]
+fn offline_streams_are_forgotten_after_a_question() {
+    let daemon = Daemon::start(PATIENT);
+    for source in [3, 4, 5] {
+        let (mut client, _) = Client::open(daemon.address(), &Hello::new(source).station("KIRUNA"));
+        client.deliver(ROUTINE, 0, b"done with");
+        client.bye([0, 1]);
+    }
+    let (mut live, _) = Client::open(daemon.address(), &Hello::new(6));
+    live.deliver(ROUTINE, 0, b"alive");
+    let Some(browser) = page(daemon.http()) else { return };
+    browser.wait("document.querySelectorAll('.cell[data-state=offline]').length === 3");
+    let click = |id: &str| browser.run(&format!("document.getElementById('{id}').click();"));
+    let known = || get_json(daemon.http(), "/api/v1/sources")["total"].clone();
+
+    browser.run("document.querySelector('.cell[data-source=\"6\"]').click();");
+    browser
+        .wait("document.getElementById('details').open && document.getElementById('details-forget').hidden");
+    click("details-close");
+    browser.run("document.querySelector('.cell[data-source=\"4\"]').click();");
+    browser
+        .wait("document.getElementById('details').open && !document.getElementById('details-forget').hidden");
+    click("details-forget");
+    let question = browser.run("return document.getElementById('forget-question').textContent;");
+    assert_eq!(question, "Forget live stream 4 at KIRUNA?");
+    assert_eq!(known(), 4, "not before the answer");
+    click("forget-confirm");
+    browser.wait("document.getElementById('forget-result').textContent === '1 streams forgotten.'");
+    browser.wait("document.querySelectorAll('.cell').length === 3");
+    click("forget-cancel");
+    click("details-close");
+
+    click("forget-offline");
+    browser.wait("document.getElementById('forget').open");
+    assert_eq!(known(), 3, "not before the answer");
+    click("forget-confirm");
+    browser.wait("document.getElementById('forget-result').textContent === '2 streams forgotten.'");
+    browser.wait(
+        "document.querySelectorAll('.cell').length === 1 && document.getElementById('forget-offline').hidden",
+    );
+    assert_eq!(known(), 1);
+    let mut errors = browser.console_errors();
+    errors.retain(|error| !error.contains("/api/v1/catalog"));
+    assert_eq!(errors, Vec::<String>::new(), "errors on the console");
 }
 
 #[test]

@@ -112,6 +112,13 @@ fn real_answers_have_exactly_what_is_described() {
         }
     };
     assert_eq!(answer.status, 200, "{}", answer.text());
+    let forget = "/api/v1/streams/forget";
+    let answer = request(daemon.http(), "POST", forget, &headers, br#"{"source_ids":[7,8]}"#);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    api.check_answer(forget, "post", 200, &answer.json());
+    assert_eq!((&answer.json()["forgotten"], &answer.json()["refused"]), (&json!(1), &json!(1)));
+    let answer = request(daemon.http(), "POST", forget, &headers, b"{}");
+    api.check_answer(forget, "post", 422, &answer.json());
     let put = request(daemon.http(), "PUT", "/api/v1/catalog", &[], b"no elements");
     assert_eq!(put.status, 422);
     api.check_answer("/api/v1/catalog", "put", 422, &put.json());
@@ -122,7 +129,7 @@ fn real_answers_have_exactly_what_is_described() {
     let mut unseen: BTreeSet<&str> = api.schemas().keys().map(String::as_str).collect();
     let seen = api.seen.borrow();
     unseen.retain(|name| !seen.contains(*name));
-    assert_eq!(unseen, BTreeSet::from(["EpochReset", "Gap", "SubPoint"]));
+    assert_eq!(unseen, BTreeSet::from(["EpochReset", "ForgetRequest", "Gap", "SubPoint"]));
 }
 
 #[test]

@@ -10,13 +10,12 @@ use super::dir::beyond_offsets;
 use super::format::{BlockEncoder, BlockKind, OFFSET_MAX};
 use super::gather::{Block, Gather, Next};
 use super::positions::PositionTable;
-use super::reset::Request;
+use super::reset::{Edit, Request};
 use super::segment::BlockContent;
 use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::upkeep::Link;
 use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, ResetError, Status, Summary};
-use crate::frame::StreamKey;
 
 /// After this long without a commit the last one is attested.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
@@ -91,7 +90,7 @@ impl<O: CommitObserver> Committer<O> {
                     }
                     block.clear();
                 }
-                Next::Reset(request) => self.reset(request)?,
+                Next::Edit(request) => self.edit(request)?,
                 Next::Timeout => self.log.idle()?,
                 Next::End => break,
             }
@@ -144,11 +143,11 @@ impl<O: CommitObserver> Committer<O> {
         Ok(true)
     }
 
-    /// Lowers an epoch and tells who asked, between two commits.
-    fn reset(&mut self, request: Request) -> Result<(), StorageError> {
-        let is_lowered = self.log.lower(&request.stream, request.epoch)?;
+    /// Edits positions and tells who asked, between two commits.
+    fn edit(&mut self, request: Request) -> Result<(), StorageError> {
+        let is_done = self.log.edit(&request.edit)?;
         self.link.check()?;
-        request.done(if is_lowered { Ok(()) } else { Err(ResetError::NoSpace) });
+        request.done(if is_done { Ok(()) } else { Err(ResetError::NoSpace) });
         Ok(())
     }
 
@@ -268,15 +267,16 @@ impl Log {
         self.last_commit = Instant::now();
     }
 
-    /// Begins `stream` anew in `epoch`, durably; `false` if there is no space now.
-    fn lower(&mut self, stream: &StreamKey, epoch: u64) -> Result<bool, StorageError> {
-        let Some(old) = self.table.lower(stream, epoch) else {
-            // What is durable is below anyway, and takes `epoch` as it is.
+    /// Makes `edit` durable; `false` if there is no space now.
+    fn edit(&mut self, edit: &Edit) -> Result<bool, StorageError> {
+        let old = self.table.edit(edit);
+        if old.is_empty() {
+            // What is durable says so anyway: a lower epoch takes the new one as it is.
             return Ok(true);
-        };
+        }
         let is_restated = self.space.restate(&self.table, self.next_offset)?;
         if !is_restated {
-            self.table.restore(vec![(stream.clone(), old)]);
+            self.table.take_back(old);
         }
         Ok(is_restated)
     }

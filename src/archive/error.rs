@@ -85,11 +85,11 @@ pub enum AppendError {
     },
 }
 
-/// Why a stream's epoch was not lowered.
+/// Why positions were not edited.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResetError {
-    /// Another reset is under way.
-    #[error("another reset is under way; ask again")]
+    /// Another edit is under way.
+    #[error("another reset of an epoch or forgetting of streams is under way; ask again")]
     Busy,
     /// There is no space for a new segment, or no file can be opened.
     #[error(

@@ -82,10 +82,11 @@
 //! without streams has one block with `total` 0.
 //!
 //! They count more than the frames of the segments before. Mostly they say the same; where an operator has lowered a
-//! stream's epoch, that is said by a segment begun for it, at the next offset to come, and by nothing else. A segment
-//! that has no frames yet is replaced for it under the same name. So a reset needs no block of its own, and version 1
-//! has always read it rightly. Only where the positions of the newest segment are damaged and those before are from
-//! before the reset, it is lost with them, and asked for again.
+//! stream's epoch, or had streams forgotten, that is said by a segment begun for it, at the next offset to come, and by
+//! nothing else: its positions have the lower epoch, or lack those streams. A segment that has no frames yet is replaced
+//! for it under the same name. So neither needs a block of its own, and version 1 has always read them rightly. Only
+//! where the positions of the newest segment are damaged and those before are from before it, it is lost with them, and
+//! asked for again.
 //!
 //! ## Attestation (3)
 //!

@@ -91,8 +91,8 @@ enum Parked {
 pub(super) enum Next {
     /// Commit the block taken.
     Commit,
-    /// Lower an epoch.
-    Reset(Request),
+    /// Edit positions.
+    Edit(Request),
     /// Nothing came before the deadline.
     Timeout,
     /// Nothing will come any more.
@@ -238,7 +238,7 @@ impl Gather {
                 return Next::End;
             }
             if let Some(request) = state.request.take() {
-                return Next::Reset(request);
+                return Next::Edit(request);
             }
             let now = Instant::now();
             if let Some(priority) = self.due(&mut state, now, delay) {

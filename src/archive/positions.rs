@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::Durable;
+use super::reset::Edit;
 use crate::frame::{Frame, StreamKey};
 
 /// Where a stream stands: everything below `next` is durable.
@@ -16,7 +17,7 @@ pub struct StreamPosition {
 
 impl StreamPosition {
     /// A higher epoch starts anew; a lower one never changes anything, however late its frames arrive. Only a reset
-    /// lowers it, see [`PositionTable::lower`].
+    /// lowers it, see [`PositionTable::edit`].
     fn advance(&mut self, epoch: u64, lane: usize, next: u64) {
         if epoch > self.epoch {
             *self = Self { epoch, next: [0, 0] };
@@ -45,8 +46,10 @@ impl PositionTable {
         self.streams_max = streams_max.max(self.positions.len());
     }
 
-    /// Takes what positions blocks say.
+    /// Takes what the positions blocks of a segment say, which is all that is known as of its base: a stream that they
+    /// do not have was forgotten.
     pub(super) fn restore(&mut self, entries: Vec<(StreamKey, StreamPosition)>) {
+        self.positions.clear();
         self.positions.extend(entries);
     }
 
@@ -82,10 +85,26 @@ impl PositionTable {
         self.positions.insert(stream.clone(), position);
     }
 
-    /// Begins `stream` anew in `epoch` and returns where it stood; `None` if it is below that anyway.
-    pub(super) fn lower(&mut self, stream: &StreamKey, epoch: u64) -> Option<StreamPosition> {
-        let position = self.positions.get_mut(stream).filter(|position| position.epoch >= epoch)?;
-        Some(std::mem::replace(position, StreamPosition { epoch, next: [0, 0] }))
+    /// Makes `edit` and returns where the streams stood that it changes; none if all of it holds anyway.
+    pub(super) fn edit(&mut self, edit: &Edit) -> Vec<(StreamKey, StreamPosition)> {
+        match edit {
+            Edit::Reset(stream, epoch) => {
+                let found = self.positions.get_mut(stream).filter(|position| position.epoch >= *epoch);
+                let lowered = StreamPosition { epoch: *epoch, next: [0, 0] };
+                found
+                    .map(|position| (stream.clone(), std::mem::replace(position, lowered)))
+                    .into_iter()
+                    .collect()
+            }
+            Edit::Forget(streams) => {
+                streams.iter().filter_map(|stream| self.positions.remove_entry(stream)).collect()
+            }
+        }
+    }
+
+    /// Takes back an edit that did not become durable.
+    pub(super) fn take_back(&mut self, old: Vec<(StreamKey, StreamPosition)>) {
+        self.positions.extend(old);
     }
 
     fn refuse(&mut self, stream: &StreamKey) {

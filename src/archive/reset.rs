@@ -1,8 +1,8 @@
-//! Lowering the epoch of a stream that a mistaken client has raised.
+//! Edits of positions: lowering the epoch of a stream that a mistaken client has raised, and forgetting streams.
 //!
 //! No frame can do that: a lower epoch never changes a position, however late it arrives. So a new segment is begun, whose
-//! positions are the lowered ones: what a segment says of the offsets below it counts more than the frames before it, for
-//! recovery and for a repair, of this build and of older ones alike. Nothing is added to the format.
+//! positions are the edited ones: what a segment says of the offsets below it counts more than the frames before it, for
+//! recovery and for a repair. Nothing is added to the format. Many streams are forgotten with one new segment.
 
 use std::sync::Arc;
 
@@ -10,14 +10,21 @@ use super::ResetError;
 use super::gather::Gather;
 use crate::frame::StreamKey;
 
-/// Asks the commit thread to lower epochs, one after the other. Cheap to clone; does not keep the log open.
+/// Asks the commit thread to edit positions, one edit after the other. Cheap to clone; does not keep the log open.
 #[derive(Clone)]
 pub struct Resets(pub(super) Arc<Gather>);
 
+/// What becomes of positions.
+pub(super) enum Edit {
+    /// The stream begins anew in this epoch, unless its durable epoch is lower anyway.
+    Reset(StreamKey, u64),
+    /// Nothing is known of these streams any more.
+    Forget(Vec<StreamKey>),
+}
+
 /// What the commit thread is to do between two commits.
 pub(super) struct Request {
-    pub(super) stream: StreamKey,
-    pub(super) epoch: u64,
+    pub(super) edit: Edit,
     done: Box<dyn FnOnce(Result<(), ResetError>) + Send>,
 }
 
@@ -36,7 +43,21 @@ impl Resets {
         epoch: u64,
         done: impl FnOnce(Result<(), ResetError>) + Send + 'static,
     ) -> Result<(), ResetError> {
-        self.0.request(Request { stream, epoch, done: Box::new(done) })
+        self.0.request(Request { edit: Edit::Reset(stream, epoch), done: Box::new(done) })
+    }
+
+    /// Forgets the positions of `streams`, all of them or none.
+    ///
+    /// `done` hears as with [`Self::request`], and the caller has the same to see to.
+    ///
+    /// # Errors
+    /// [`ResetError`] when it is not even tried; `done` is dropped then.
+    pub fn forget(
+        &self,
+        streams: Vec<StreamKey>,
+        done: impl FnOnce(Result<(), ResetError>) + Send + 'static,
+    ) -> Result<(), ResetError> {
+        self.0.request(Request { edit: Edit::Forget(streams), done: Box::new(done) })
     }
 }
 

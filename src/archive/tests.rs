@@ -5,6 +5,7 @@ mod commit;
 mod disk;
 mod faults;
 mod foreign;
+mod forget;
 mod gather;
 mod holes;
 mod index;

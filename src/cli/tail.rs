@@ -142,7 +142,7 @@ impl TailArgs {
 }
 
 /// The credential to show; empty if there is none. No message repeats it.
-fn token(file: Option<&Path>) -> anyhow::Result<String> {
+pub(super) fn token(file: Option<&Path>) -> anyhow::Result<String> {
     let (text, place) = match file {
         Some(file) => {
             let place = file.display().to_string();

@@ -16,7 +16,10 @@ pub(crate) enum SourceError {
     )]
     StateLost { lane: FramePriority, resume_next: u64, sent_next: u64 },
     /// The server lost what it had promised to keep.
-    #[error("{lane} resumes at {resume_next}, but {durable_next} was acknowledged as durable")]
+    #[error(
+        "{lane} resumes at {resume_next}, but {durable_next} was acknowledged as durable: the server lost it, or an \
+         operator had it forget this stream; begin with a higher epoch"
+    )]
     PromiseBroken { lane: FramePriority, resume_next: u64, durable_next: u64 },
     /// The server acknowledges what it cannot have.
     #[error("{lane} is acknowledged up to {durable_next}, sent is {sent_next}")]

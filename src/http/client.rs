@@ -1,4 +1,4 @@
-//! GET over HTTP/1.1, for our own commands: plain `http://`, one request a connection, bounded in size and time.
+//! GET and POST over HTTP/1.1, for our own commands: plain `http://`, one request a connection, bounded in size and time.
 //!
 //! A whole client library would be more than `health` may take to start and more than `top` needs.
 
@@ -13,6 +13,8 @@ use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::config::Secret;
 
 mod answer;
 #[cfg(test)]
@@ -122,15 +124,46 @@ impl Url {
     /// # Cancel safety
     /// Dropping it closes the connection.
     pub async fn get(&self, path: &str, limits: Limits) -> Result<Answer, ClientError> {
+        self.exchange("GET", path, "", b"", limits).await
+    }
+
+    /// The answer to POST of `body`, which is JSON, by whoever has `token`, as [`Self::get`] has it.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. When it came after the request was sent, nobody knows here whether it was done.
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &[u8],
+        token: Option<&Secret>,
+        limits: Limits,
+    ) -> Result<Answer, ClientError> {
+        let mut headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        if let Some(token) = token {
+            headers += &format!("Authorization: Bearer {}\r\n", token.expose());
+        }
+        self.exchange("POST", path, &headers, body, limits).await
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+        limits: Limits,
+    ) -> Result<Answer, ClientError> {
         let exchange = async {
             let mut socket = self.connect().await.map_err(ClientError::Connect)?;
             let Self { authority, prefix, .. } = self;
-            let request = format!(
-                "GET {prefix}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\
-                 User-Agent: telemetry-aggregator/{}\r\nConnection: close\r\n\r\n",
+            let mut request = format!(
+                "{method} {prefix}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\
+                 User-Agent: telemetry-aggregator/{}\r\nConnection: close\r\n{headers}\r\n",
                 env!("CARGO_PKG_VERSION")
-            );
-            socket.write_all(request.as_bytes()).await?;
+            )
+            .into_bytes();
+            request.extend_from_slice(body);
+            socket.write_all(&request).await?;
             Answer::read(socket, limits.body_bytes).await
         };
         timeout(limits.time, exchange).await.unwrap_or(Err(ClientError::Timeout(limits.time)))

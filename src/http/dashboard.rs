@@ -34,7 +34,7 @@ macro_rules! files {
 }
 
 /// The page itself comes first.
-static FILES: [File; 17] = files! {
+static FILES: [File; 18] = files! {
     "index.html": HTML,
     "style.css": CSS,
     "panels.css": CSS,
@@ -44,6 +44,7 @@ static FILES: [File; 17] = files! {
     "charts.js": SCRIPT,
     "details.js": SCRIPT,
     "dom.js": SCRIPT,
+    "forget.js": SCRIPT,
     "format.js": SCRIPT,
     "grid.js": SCRIPT,
     "head.js": SCRIPT,

@@ -37,7 +37,7 @@ pub(super) struct Asked {
 }
 
 /// A whole number, also written with a point: JSON has one kind of numbers, and `7.0` is 7.
-fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..U64_BOUND).contains(float);
     let float = number.as_f64().filter(is_whole);
@@ -46,11 +46,23 @@ fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<
     found.ok_or_else(|| D::Error::custom(format_args!("{number} is not a whole number in its range")))
 }
 
-#[derive(Deserialize)]
+/// `live` or `replay`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub enum Kind {
+    /// A satellite's uplink.
     Live,
+    /// A recording.
     Replay,
+}
+
+impl From<Kind> for SourceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Live => Self::LiveUplink,
+            Kind::Replay => Self::ArchivedReplay,
+        }
+    }
 }
 
 /// What a reset did.
@@ -116,10 +128,7 @@ impl Asked {
         }
         // No stream has a name that none can have.
         let station = Station::new(&self.station).map_err(|error| ApiError::not_found(error.to_string()))?;
-        let source_kind = match self.kind {
-            Kind::Live => SourceKind::LiveUplink,
-            Kind::Replay => SourceKind::ArchivedReplay,
-        };
+        let source_kind = self.kind.into();
         Ok((StreamKey { source_id: self.source_id, source_kind, station }, self.epoch))
     }
 }
@@ -175,7 +184,9 @@ fn refused(stream: &StreamKey, epoch: u64, why: ResetRefused) -> ApiError {
         ResetRefused::InFlight(frames) => {
             conflict(format!("{frames} frames of {stream} are on their way to the disk; ask again"))
         }
-        ResetRefused::UnderWay => conflict(format!("another reset of {stream} is under way; ask again")),
+        ResetRefused::UnderWay => {
+            conflict(format!("another reset of {stream} is under way, or it is being forgotten; ask again"))
+        }
         ResetRefused::NotAbove(current) => conflict(format!(
             "the epoch of {stream} is {current}, which is not above {epoch}; a client takes a higher one by itself"
         )),

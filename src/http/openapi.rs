@@ -98,6 +98,7 @@ mod tests {
             include_str!("frames.rs"),
             include_str!("observed.rs"),
             include_str!("refusals.rs"),
+            include_str!("streams.rs"),
         ];
         let checks: usize = handlers.iter().map(|source| source.matches("state.check").count()).sum();
         assert_eq!(guarded(true), checks);

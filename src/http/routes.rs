@@ -8,7 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::routing::{delete, get, post};
 
 use super::answer::ApiError;
-use super::{State, catalog, dashboard, epoch, events, frames, health, metrics, observed, openapi, refusals};
+use super::{State, catalog, dashboard, epoch, events, frames, health, metrics, observed, openapi, refusals, streams};
 
 /// Of a request, but for a catalog.
 const BODY_BYTES_MAX: usize = 8 << 10;
@@ -28,6 +28,7 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .route("/api/v1/sources/epoch", post(epoch::reset))
         .route("/api/v1/sources/{session}", delete(observed::remove))
         .route("/api/v1/refusals", get(refusals::refusals))
+        .route("/api/v1/streams/forget", post(streams::forget))
         .route("/api/v1/frames", get(frames::frames))
         .route("/api/v1/catalog", get(catalog::get).put(catalog::put))
         .route("/api/v1/stream", get(events::stream))

@@ -77,6 +77,8 @@ pub struct StreamView {
     pub state: StreamState,
     /// When the last connection ended, unix nanoseconds; 0 when none has.
     pub ended_ns: i64,
+    /// When its last connection ended, unix nanoseconds; since the start at the latest. `None` while there is one.
+    pub offline_since_ns: Option<i64>,
     /// Epoch and sequences.
     pub position: Position,
     /// Its books.

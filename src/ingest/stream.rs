@@ -17,8 +17,10 @@ use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
 use crate::wire::{ErrorCode, WireError};
 
+mod forget;
 mod reset;
 
+pub use forget::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 pub use reset::{EpochReset, ResetRefused};
 
 /// Takeovers are counted over this span.
@@ -50,8 +52,8 @@ struct State {
     durable_next: [u64; 2],
     /// Frames accepted that are neither on stable storage nor have passed as not to be stored.
     in_flight: u64,
-    /// Nobody may speak until the reset has ended.
-    is_resetting: bool,
+    /// Why nobody may speak for now: an operator changes what is known of the stream.
+    held_because: Option<&'static str>,
     sequences: Sequences,
     times: [LaneTimes; 2],
     /// Whether anything was ever accepted, in this epoch or an earlier one.
@@ -59,7 +61,24 @@ struct State {
     owner: Option<Speaker>,
     /// What it is without an owner, and since when; 0 when it never had one.
     ended: (StreamState, i64),
+    /// `None` while somebody speaks.
+    offline: Option<Offline>,
     takeovers: VecDeque<Instant>,
+}
+
+/// When a stream lost its last connection, or became known without one.
+#[derive(Clone, Copy, Debug)]
+struct Offline {
+    /// By the clock that nobody sets, to measure how long.
+    since: Instant,
+    /// Unix nanoseconds, to tell when.
+    since_ns: i64,
+}
+
+impl Offline {
+    fn now() -> Self {
+        Self { since: Instant::now(), since_ns: unix_now_ns() }
+    }
 }
 
 /// The session that speaks for a stream.
@@ -91,12 +110,13 @@ impl Stream {
             accepted_next,
             durable_next,
             in_flight: 0,
-            is_resetting: false,
+            held_because: None,
             sequences,
             times,
             has_history,
             owner,
             ended: (StreamState::Offline, 0),
+            offline: Some(Offline::now()),
             takeovers,
         };
         Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
@@ -107,7 +127,7 @@ impl Stream {
     /// From here on nothing the predecessor reads is accepted. It is not waited for.
     ///
     /// # Errors
-    /// `busy` when the stream changes hands too often or its epoch is being reset, `fenced` when `epoch` is older than the current one.
+    /// `busy` when the stream changes hands too often or an operator is at it, `fenced` when `epoch` is older than the current one.
     pub(super) fn open(
         &self,
         speaker: Speaker,
@@ -117,8 +137,8 @@ impl Stream {
     ) -> Result<(Arc<Origin>, Position), WireError> {
         let mut state = self.lock();
         let current = state.origin.epoch;
-        if state.is_resetting {
-            return Err(WireError::new(ErrorCode::Busy, "the stream's epoch is being reset"));
+        if let Some(why) = state.held_because {
+            return Err(WireError::new(ErrorCode::Busy, format!("an operator is at this stream: {why}")));
         }
         if epoch >= current && state.owner.is_some() {
             state.note_takeover(takeovers_max, now)?;
@@ -134,6 +154,7 @@ impl Stream {
             state.sequences.begin_epoch();
         }
         state.sequences.connected(speaker.shares_sequence);
+        state.offline = None;
         self.queue.listen(Arc::clone(&speaker.changed));
         if let Some(predecessor) = state.owner.replace(speaker) {
             let error = if epoch > current {
@@ -218,6 +239,7 @@ impl Stream {
             if let Some(ended) = ended {
                 state.ended = (ended, unix_now_ns());
             }
+            state.offline = Some(Offline::now());
             self.queue.detach();
         }
     }
@@ -235,6 +257,7 @@ impl Stream {
             session_id: state.owner.as_ref().map(|owner| owner.session_id),
             state: if state.owner.is_some() { StreamState::Connected } else { state.ended.0 },
             ended_ns: state.ended.1,
+            offline_since_ns: state.offline.map(|offline| offline.since_ns),
             position: state.position(),
             totals,
             lanes: self.books.lanes(),
@@ -256,7 +279,7 @@ impl Stream {
     /// Whether forgetting this stream loses nothing: nobody speaks for it and nothing of it was ever accepted.
     fn is_blank(&self) -> bool {
         let state = self.lock();
-        state.owner.is_none() && !state.has_history
+        state.owner.is_none() && !state.has_history && state.held_because.is_none()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -420,8 +443,11 @@ impl StreamTable {
     }
 
     pub(super) fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.named.get(key).cloned()
+        self.read().named.get(key).cloned()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {

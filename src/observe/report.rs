@@ -253,6 +253,8 @@ pub struct Source {
     pub peer: Option<String>,
     /// Since when it is connected.
     pub since_ms: Option<i64>,
+    /// Since when it has no connection, as far as this daemon knows: the start at the earliest.
+    pub offline_since_ms: Option<i64>,
     /// Its sequence space.
     pub epoch: u64,
     /// Since the start of the daemon.
@@ -497,6 +499,7 @@ impl Source {
             session: view.session_id,
             peer: connection.map(|info| info.peer.to_string()),
             since_ms: connection.map(|info| info.since_ns / 1_000_000),
+            offline_since_ms: view.offline_since_ns.map(|since| since / 1_000_000),
             epoch: view.position.epoch,
             frames: Books::new(view.totals, view.rejected.clone()),
             missing: view.missing,

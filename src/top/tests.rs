@@ -61,6 +61,7 @@ fn source(number: u32) -> Source {
         session: is_connected.then_some(n),
         peer: is_connected.then(|| format!("192.0.2.{number}:4000")),
         since_ms: is_connected.then_some(NOON_MS - 60_000),
+        offline_since_ms: (!is_connected).then_some(NOON_MS - 90_000),
         epoch: 1,
         frames: Books { received: 1_000 * n, archived: 1_000 * n, duplicates: n % 3, ..Books::default() },
         missing: if number % 13 == 12 { 5 } else { 0 },

@@ -145,7 +145,16 @@ fn each_number_agrees_with_its_metric() {
 fn each_number_has_its_row() {
     let (daemon, _client) = daemon();
     let moment = Moment::of(daemon.http());
-    let names = ["time_ms", "catalog.version", "catalog.sets", "source_id", "session", "since_ms", "epoch"];
+    let names = [
+        "time_ms",
+        "catalog.version",
+        "catalog.sets",
+        "source_id",
+        "session",
+        "since_ms",
+        "offline_since_ms",
+        "epoch",
+    ];
     for (head, numbers) in [("| on the page |", moment.stats), ("| in its details |", moment.source)] {
         let told: BTreeSet<String> = rows(head).into_iter().map(|row| row.path).collect();
         assert!(told.len() > 15, "{told:?}");

@@ -31,8 +31,9 @@ enum Step {
     Kill { after: u64 },
     /// A sync fails, the process starts again, and later the power fails.
     FailSync,
-    /// Lowers the epoch of a source's stream by so much; with `cut`, the power fails after so many operations of it.
-    Reset { source: u32, by: u64, cut: Option<(u64, Option<u64>)> },
+    /// Lowers the epoch of a source's stream by so much, or forgets the stream; with `cut`, the power fails after so many
+    /// operations of it.
+    Edit { source: u32, by: Option<u64>, cut: Option<(u64, Option<u64>)> },
     /// Upkeep goes over everything; with `cut`, the power fails after so many of its operations.
     Upkeep { cut: Option<(u64, Option<u64>)> },
     /// From here on writes come back short, or whole again.
@@ -51,14 +52,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         seed,
     });
     let cut = proptest::option::of((0_u64..14, proptest::option::of(any::<u64>())));
-    let reset = (0_u32..3, 1_u64..6, cut).prop_map(|(source, by, cut)| Step::Reset { source, by, cut });
+    let by = proptest::option::weighted(0.7, 1_u64..6);
+    let edit = (0_u32..3, by, cut).prop_map(|(source, by, cut)| Step::Edit { source, by, cut });
     let step = prop_oneof![
         5 => append,
         1 => Just(Step::Restart),
         3 => crash,
         2 => (0_u64..60).prop_map(|after| Step::Kill { after }),
         1 => Just(Step::FailSync),
-        3 => reset,
+        3 => edit,
         2 => proptest::option::of((0_u64..8, proptest::option::of(any::<u64>()))).prop_map(|cut| Step::Upkeep { cut }),
         1 => any::<bool>().prop_map(Step::ShortWrites),
         1 => (1_u64..6).prop_map(Step::RefuseSpace),
@@ -83,9 +85,9 @@ struct Model {
     /// What may follow it, by lane: within one the order is kept.
     pending: [VecDeque<Frame>; 2],
     made: u64,
-    /// Epochs lowered: behind so many frames of the log, whose, and to what.
-    resets: Vec<(usize, StreamKey, u64)>,
-    is_last_reset_sure: bool,
+    /// Streams edited: behind so many frames of the log, which, and to what epoch it was lowered unless it was forgotten.
+    edits: Vec<(usize, StreamKey, Option<u64>)>,
+    is_last_edit_sure: bool,
     /// By how much the epochs of each source are lower than they would be.
     lowered: [u64; 3],
     /// As published last.
@@ -115,8 +117,8 @@ impl Model {
             acknowledged: Vec::new(),
             pending: Default::default(),
             made: 0,
-            resets: Vec::new(),
-            is_last_reset_sure: true,
+            edits: Vec::new(),
+            is_last_edit_sure: true,
             lowered: [0; 3],
             first_offset: 0,
         }
@@ -168,11 +170,11 @@ impl Model {
                 self.storage.crash(None);
                 self.start();
             }
-            Step::Reset { source, by, cut } => {
+            Step::Edit { source, by, cut } => {
                 if let Some((after, _)) = cut {
                     self.storage.cut_power_after(after);
                 }
-                self.reset(source, by).await;
+                self.edit(source, by).await;
                 if let Some((_, seed)) = cut {
                     self.stop().await;
                     self.storage.crash(seed);
@@ -260,20 +262,24 @@ impl Model {
     }
 
     /// What was not told may have been done or not: the next start tells.
-    async fn reset(&mut self, source: u32, by: u64) {
+    async fn edit(&mut self, source: u32, by: Option<u64>) {
         let stream = origin(source, 1).stream.clone();
-        let Some(epoch) = self.positions().get(&stream).map(|position| position.epoch.saturating_sub(by))
-        else {
+        let Some(position) = self.positions().get(&stream).copied() else {
             return;
         };
-        let told = reset(self.running.as_ref().unwrap(), &stream, epoch).await;
-        self.resets.push((self.acknowledged.len(), stream, epoch));
-        self.lowered[source as usize] += by;
+        let epoch = by.map(|by| position.epoch.saturating_sub(by));
+        let running = self.running.as_ref().unwrap();
+        let told = match epoch {
+            Some(epoch) => reset(running, &stream, epoch).await,
+            None => forget(running, std::slice::from_ref(&stream)).await,
+        };
+        self.edits.push((self.acknowledged.len(), stream, epoch));
+        self.lowered[source as usize] += by.unwrap_or(0);
         match told {
             Some(Ok(())) => {}
             // The storage refused it, or is gone.
-            Some(Err(_)) => _ = self.resets.pop(),
-            None => self.is_last_reset_sure = false,
+            Some(Err(_)) => _ = self.edits.pop(),
+            None => self.is_last_edit_sure = false,
         }
     }
 
@@ -333,8 +339,8 @@ impl Model {
         self.acknowledged.extend(read.into_iter().map(|stored| stored.frame));
         self.pending = Default::default();
         let found: BTreeMap<_, _> = recovery.positions.iter().cloned().collect();
-        if !std::mem::replace(&mut self.is_last_reset_sure, true) && found != self.positions() {
-            self.resets.pop();
+        if !std::mem::replace(&mut self.is_last_edit_sure, true) && found != self.positions() {
+            self.edits.pop();
         }
         assert_eq!(found, self.positions());
         self.upkeep = Some(upkeep(&running, &self.storage));
@@ -343,10 +349,13 @@ impl Model {
 
     fn positions(&self) -> BTreeMap<StreamKey, StreamPosition> {
         let mut positions: BTreeMap<StreamKey, StreamPosition> = BTreeMap::new();
-        let mut resets = self.resets.iter().peekable();
+        let mut edits = self.edits.iter().peekable();
         for index in 0..=self.acknowledged.len() {
-            while let Some((_, stream, epoch)) = resets.next_if(|(behind, ..)| *behind == index) {
-                positions.insert(stream.clone(), StreamPosition { epoch: *epoch, next: [0, 0] });
+            while let Some((_, stream, epoch)) = edits.next_if(|(behind, ..)| *behind == index) {
+                match *epoch {
+                    Some(epoch) => positions.insert(stream.clone(), StreamPosition { epoch, next: [0, 0] }),
+                    None => positions.remove(stream),
+                };
             }
             let Some(frame) = self.acknowledged.get(index).filter(|frame| !frame.origin.is_anonymous())
             else {

@@ -199,6 +199,16 @@ pub(crate) async fn reset(
     }
 }
 
+/// Forgets streams and waits for what comes of it; `None` when the archive fails over it.
+pub(crate) async fn forget(running: &Running, streams: &[StreamKey]) -> Option<Result<(), ResetError>> {
+    let (done_tx, done) = tokio::sync::oneshot::channel();
+    let asked = running.archive.resets().forget(streams.to_vec(), |result| _ = done_tx.send(result));
+    match asked {
+        Ok(()) => done.await.ok(),
+        refused => Some(refused),
+    }
+}
+
 /// Everything a reader finds.
 pub(crate) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
     let reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();

@@ -2,6 +2,7 @@
 
 import { Charts } from "./charts.js";
 import { Details } from "./details.js";
+import { Forget } from "./forget.js";
 import { Grid } from "./grid.js";
 import { Head } from "./head.js";
 import { Link } from "./link.js";
@@ -27,6 +28,7 @@ const parts = [
   new Grid(model, (key) => details.open(key)),
   new WorldMap(model, (key) => details.open(key)),
   details,
+  new Forget(model, details),
 ];
 
 let isDrawPending = false;

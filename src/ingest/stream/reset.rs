@@ -18,7 +18,7 @@ pub enum ResetRefused {
     Connected(SessionId),
     /// So many of its frames are on their way to the disk.
     InFlight(u64),
-    /// Another reset of it is under way.
+    /// It is being reset or forgotten already.
     UnderWay,
     /// This is its epoch, which is not above the one asked for.
     NotAbove(u64),
@@ -43,7 +43,7 @@ impl StreamTable {
         if let Some(owner) = &state.owner {
             return Err(ResetRefused::Connected(owner.session_id));
         }
-        if state.is_resetting {
+        if state.held_because.is_some() {
             return Err(ResetRefused::UnderWay);
         }
         if state.in_flight > 0 {
@@ -52,7 +52,7 @@ impl StreamTable {
         if epoch >= state.origin.epoch {
             return Err(ResetRefused::NotAbove(state.origin.epoch));
         }
-        state.is_resetting = true;
+        state.held_because = Some("its epoch is being reset");
         let old = state.position();
         drop(state);
         Ok(EpochReset { stream, old, epoch })
@@ -80,6 +80,6 @@ impl EpochReset {
 
 impl Drop for EpochReset {
     fn drop(&mut self) {
-        self.stream.lock().is_resetting = false;
+        self.stream.lock().held_because = None;
     }
 }

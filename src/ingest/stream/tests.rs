@@ -6,6 +6,8 @@ use crate::frame::{Frame, FrameFlags, SourceKind, Station, joined};
 use crate::pipeline::Sources;
 use FramePriority::{Emergency, Routine};
 
+mod forget;
+
 fn key(source_id: u32) -> StreamKey {
     StreamKey { source_id, source_kind: SourceKind::LiveUplink, station: Station::default() }
 }

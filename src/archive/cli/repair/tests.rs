@@ -357,3 +357,20 @@ async fn a_lowered_epoch_stays_lowered() {
     assert_eq!((stream, position.epoch, position.next), (&right.stream, 42, [0, 1]));
     running.finish().await;
 }
+
+#[tokio::test]
+async fn a_forgotten_stream_stays_forgotten() {
+    let storage = MemStorage::default();
+    let mut running = start_with(config(), storage.clone(), None);
+    let (gone, kept) = (origin(1, 42), origin(2, 42));
+    running.commit(vec![frame(&gone, Routine, 7, 10), frame(&kept, Routine, 7, 10)]).await;
+    assert_eq!(forget(&running, std::slice::from_ref(&gone.stream)).await, Some(Ok(())));
+    running.commit(vec![frame(&kept, Routine, 8, 10)]).await;
+    running.finish().await;
+    let [from, to] = dirs(&storage);
+    copy(&from, &to).unwrap();
+    let running = start_with(out(), storage.clone(), None);
+    let streams: Vec<_> = running.recovery.positions.iter().map(|(stream, _)| stream).collect();
+    assert_eq!(streams, [&kept.stream]);
+    running.finish().await;
+}

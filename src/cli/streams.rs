@@ -1,0 +1,278 @@
+//! `streams`: lists the streams of a running daemon, and has it forget those that are done with.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail, ensure};
+use axum::http::StatusCode;
+use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
+
+use super::tail::token;
+use super::whom::WhomArgs;
+use super::{BAD_USAGE, FAILED, fail};
+use crate::config::Secret;
+use crate::frame::unix_now_ns;
+use crate::http::client::{Answer, Limits, Url};
+use crate::http::epoch::Kind;
+use crate::http::streams::{ForgetAnswer, ForgetRequest, Whole};
+use crate::ingest::Selector;
+use crate::observe::report::{Source, Sources};
+
+/// Largest answer that is read: a page of 1,000 streams.
+const BODY_BYTES_MAX: u64 = 16 << 20;
+/// Pages of 1,000 streams that are listed.
+const PAGES_MAX: usize = 1_100;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List streams: name, whether they are connected, since when they are not, epoch.
+    Ls(LsArgs),
+    /// Forget streams that are done with, durably; their frames stay in the archive.
+    ///
+    /// A stream that is connected, or of which frames are not on the disk yet, is refused. Old epochs and duplicates of
+    /// forgotten streams are accepted again. Exit codes: 0 all that was meant is forgotten, 1 something was refused or the
+    /// daemon does not answer.
+    Forget(ForgetArgs),
+}
+
+#[derive(Debug, Args)]
+struct WhichArgs {
+    /// Only this source; may be repeated
+    #[arg(long = "source", value_name = "ID")]
+    sources: Vec<u32>,
+    /// Only this station; * stands for any characters, ? for one
+    #[arg(long, value_name = "PATTERN")]
+    station: Option<String>,
+    /// Only this kind
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Only streams without a connection for so long, as far as the daemon knows: no longer than it runs; 0s for all
+    /// that are offline
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    offline_for: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LsArgs {
+    #[command(flatten)]
+    whom: WhomArgs,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// How long to wait for each answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    #[command(flatten)]
+    whom: WhomArgs,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Only say which
+    #[arg(long)]
+    dry_run: bool,
+    /// File with the credential of http.token; else the environment variable TELEMETRY_AGGREGATOR_TOKEN, else none, which
+    /// does on the daemon's own host where it has none
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How long to wait for each answer
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+pub(super) fn execute(command: &Command) -> ExitCode {
+    let (whom, which, timeout) = match command {
+        Command::Ls(LsArgs { whom, which, timeout }) => (whom, which, *timeout),
+        Command::Forget(ForgetArgs { whom, which, timeout, .. }) => (whom, which, *timeout),
+    };
+    let limits = Limits { time: timeout, body_bytes: BODY_BYTES_MAX };
+    let usage = || {
+        let credential = match command {
+            Command::Ls(_) => String::new(),
+            Command::Forget(args) => {
+                ensure!(
+                    !which.selector().is_empty(),
+                    "say which streams: --source, --station, --kind or --offline-for; --offline-for 0s for all that are offline"
+                );
+                token(args.token_file.as_deref())?
+            }
+        };
+        Ok((whom.url()?, Secret::new(&credential).ok()))
+    };
+    let (url, token) = match usage() {
+        Ok(known) => known,
+        Err(error) => return fail(BAD_USAGE, format_args!("{error:#}")),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Ls(_) => list(&url, which, limits).await,
+            Command::Forget(args) => forget(&url, args, token.as_ref(), limits).await,
+        }
+    });
+    // Looking up a name must not delay the exit.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format_args!("{url}: {error:#}")),
+    }
+}
+
+impl WhichArgs {
+    fn selector(&self) -> Selector {
+        Selector {
+            source_ids: self.sources.clone(),
+            kind: self.kind.map(Into::into),
+            station: None,
+            station_glob: self.station.clone(),
+            offline_for: self.offline_for,
+        }
+    }
+
+    fn has(&self, source: &Source, now_ms: i64) -> bool {
+        let kind = if source.kind == "live" { Kind::Live } else { Kind::Replay };
+        let is_offline_for = |min: Duration| {
+            let offline = source.offline_since_ms.map(|since| now_ms.saturating_sub(since));
+            offline.is_some_and(|ms| u128::from(ms.max(0).unsigned_abs()) >= min.as_millis())
+        };
+        self.selector().has_name(source.source_id, kind.into(), &source.station)
+            && self.offline_for.is_none_or(is_offline_for)
+    }
+}
+
+async fn list(url: &Url, which: &WhichArgs, limits: Limits) -> anyhow::Result<()> {
+    let (mut seen, mut shown) = (0, 0);
+    for _ in 0..PAGES_MAX {
+        let path = format!("/api/v1/sources?offset={seen}");
+        let page: Sources = understood(&url.get(&path, limits).await?)?;
+        seen += page.sources.len();
+        let now_ms = unix_now_ns() / 1_000_000;
+        for source in page.sources.iter().filter(|source| which.has(source, now_ms)) {
+            shown += 1;
+            if !print(&line(source))? {
+                return Ok(());
+            }
+        }
+        if page.sources.is_empty() || seen >= page.total {
+            break;
+        }
+    }
+    if shown == 0 {
+        note("no stream matches");
+    }
+    Ok(())
+}
+
+fn line(source: &Source) -> String {
+    let since = match (source.since_ms, source.offline_since_ms) {
+        (Some(since), _) | (None, Some(since)) => format!(" since {}", time(since)),
+        (None, None) => String::new(),
+    };
+    let Source { source_id, kind, station, state, epoch, .. } = source;
+    format!("{}  {state}{since}  epoch {epoch}", name(kind, *source_id, station))
+}
+
+async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Limits) -> anyhow::Result<()> {
+    let which = &args.which;
+    let request = ForgetRequest {
+        source_ids: (!which.sources.is_empty()).then(|| which.sources.iter().copied().map(Whole).collect()),
+        kind: which.kind,
+        station: None,
+        station_glob: which.station.clone(),
+        offline_for_s: which.offline_for.map(|time| Whole(time.as_secs())),
+        dry_run: args.dry_run,
+    };
+    let body = serde_json::to_vec(&request)?;
+    let (mut forgotten, mut refused) = (0, 0);
+    let remaining = loop {
+        let answer: ForgetAnswer =
+            understood(&url.post("/api/v1/streams/forget", &body, token, limits).await?)?;
+        tell(&answer)?;
+        forgotten += answer.forgotten;
+        refused = answer.refused.max(refused);
+        // Each round forgets something, so there is an end.
+        if args.dry_run || answer.remaining == 0 || answer.forgotten == 0 {
+            break answer.remaining;
+        }
+    };
+    let done = if args.dry_run { "would be forgotten" } else { "forgotten" };
+    if forgotten + refused + remaining == 0 {
+        note("no stream matches");
+        return Ok(());
+    }
+    print(&format!("{forgotten} streams {done}, {refused} refused"))?;
+    ensure!(refused == 0, "{refused} streams were refused");
+    if remaining > 0 && !args.dry_run {
+        bail!("{remaining} more streams are meant, and none of them could be had");
+    }
+    if remaining > 0 {
+        note(&format!("{remaining} more streams are meant"));
+    }
+    Ok(())
+}
+
+/// One line for each stream that the daemon names, on stdout what is forgotten and on stderr what is not.
+fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
+    for stream in &answer.streams {
+        let since =
+            stream.offline_since_ms.map_or(String::new(), |since| format!("  offline since {}", time(since)));
+        print(&format!("{}{since}", name(&stream.kind, stream.source_id, &stream.station)))?;
+    }
+    if answer.forgotten > answer.streams.len() {
+        print(&format!("and {} more", answer.forgotten - answer.streams.len()))?;
+    }
+    for stream in &answer.refusals {
+        let name = name(&stream.kind, stream.source_id, &stream.station);
+        note(&format!("{name} is refused: {}", stream.reason));
+    }
+    if answer.refused > answer.refusals.len() {
+        note(&format!("and {} more are refused", answer.refused - answer.refusals.len()));
+    }
+    Ok(())
+}
+
+/// What the daemon said, or why it is not what was asked for.
+fn understood<T: DeserializeOwned>(answer: &Answer) -> anyhow::Result<T> {
+    if answer.status != StatusCode::OK {
+        bail!("{}", answer.problem());
+    }
+    serde_json::from_slice(&answer.body).context("this is not an answer of telemetry-aggregator")
+}
+
+/// As the log names a stream; it goes to a terminal.
+fn name(kind: &str, source_id: u32, station: &str) -> String {
+    let at = if station.is_empty() { String::new() } else { format!("@{station}") };
+    format!("{kind}/{source_id}{at}").replace(char::is_control, " ")
+}
+
+fn time(unix_ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
+    match UNIX_EPOCH.checked_add(since).filter(|_| unix_ms < YEAR_10000_MS) {
+        Some(time) => humantime::format_rfc3339_seconds(time).to_string(),
+        None => format!("{unix_ms} ms"),
+    }
+}
+
+/// From here on there is no RFC 3339.
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+
+/// Writes a line to stdout; `false` when nobody reads any more.
+fn print(line: &str) -> anyhow::Result<bool> {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write the output"),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "command output")]
+fn note(line: &str) {
+    eprintln!("telemetry-aggregator: {line}");
+}

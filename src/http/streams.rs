@@ -1,0 +1,254 @@
+//! `POST /api/v1/streams/forget`: forgets streams that are done with, many at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{self, Extension, FromRequest};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::sync::oneshot;
+
+use super::State;
+use super::answer::{ApiError, Content, in_time};
+use super::epoch::{Kind, whole};
+use super::server::Peer;
+use crate::archive::ResetError;
+use crate::frame::StreamKey;
+use crate::ingest::{ForgetRefused, Forgetting, Selected, Selector};
+use crate::observe::View;
+
+/// Streams named in an answer, of those forgotten and of those refused.
+const NAMED_MAX: usize = 1_000;
+/// Sources in one request.
+const SOURCE_IDS_MAX: usize = 512;
+/// Characters of a station or a pattern in a request.
+const STATION_CHARS_MAX: usize = 256;
+/// Some thirty years.
+const OFFLINE_FOR_S_MAX: u64 = 1_000_000_000;
+/// Streams named in the line of the log.
+const LOGGED_MAX: usize = 8;
+
+/// Which streams; all of what is said must hold, and something must be said.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRequest {
+    /// One of these.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub source_ids: Option<Vec<Whole<u32>>>,
+    /// `live` or `replay`.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Exactly this one.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub station: Option<String>,
+    /// With `*` for any characters and `?` for one.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub station_glob: Option<String>,
+    /// Without a connection for so long, in seconds; 0 for all that are offline.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub offline_for_s: Option<Whole<u64>>,
+    /// Only say which.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A whole number, also written with a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Whole<T>(pub T);
+
+impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        whole(deserializer).map(Self)
+    }
+}
+
+/// A value, if there is the key: null is none.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// What became of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ForgetAnswer {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// How many were forgotten, or would be.
+    pub forgotten: usize,
+    /// The first 1,000 of them.
+    pub streams: Vec<ForgottenStream>,
+    /// How many were meant and are not forgotten.
+    pub refused: usize,
+    /// The first 1,000 of them.
+    pub refusals: Vec<Refusal>,
+    /// How many more are meant than one request forgets: ask again.
+    pub remaining: usize,
+}
+
+/// A stream that was forgotten.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ForgottenStream {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// `live` or `replay`.
+    pub kind: String,
+    /// The ground station, may be empty.
+    pub station: String,
+    /// Since when it had no connection.
+    pub offline_since_ms: Option<i64>,
+}
+
+/// A stream that was not forgotten.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// `live` or `replay`.
+    pub kind: String,
+    /// The ground station, may be empty.
+    pub station: String,
+    /// Why, and the way out.
+    pub reason: String,
+}
+
+pub(super) async fn forget(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    request: extract::Request,
+) -> Result<Response, ApiError> {
+    state.check(peer, request.headers())?;
+    // Not before it is known that the peer may.
+    let asked: Result<Json<ForgetRequest>, JsonRejection> = in_time(Json::from_request(request, &())).await?;
+    let Json(asked) = asked.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
+    let is_rehearsal = asked.dry_run;
+    let selector = asked.selector()?;
+    let unready = state.view.unready();
+    if !is_rehearsal && !unready.is_empty() {
+        return Err(ApiError::unavailable(format!("no stream is forgotten now: {}", unready.join("; "))));
+    }
+    let (turn, view) = (state.answers.to_tell().await?, Arc::clone(&state.view));
+    let chosen = selector.clone();
+    let selected = turn.run(move || view.table.begin_forget(&chosen, is_rehearsal)).await?;
+    let Selected { forgetting, refused, remaining } = selected;
+    let answer = ForgetAnswer {
+        dry_run: is_rehearsal,
+        forgotten: forgetting.streams().len(),
+        streams: forgetting.streams().take(NAMED_MAX).map(ForgottenStream::new).collect(),
+        refused: refused.len(),
+        refusals: refused.iter().take(NAMED_MAX).map(Refusal::new).collect(),
+        remaining,
+    };
+    if !is_rehearsal && answer.forgotten > 0 {
+        finish(&state.view, forgetting, selector, peer).await?;
+    }
+    state.answers.to_tell().await?.answer(move || Content::json(&answer)).await
+}
+
+impl ForgetRequest {
+    fn selector(self) -> Result<Selector, ApiError> {
+        let refused = |reason: String| Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
+        let sources = self.source_ids.as_ref().map(Vec::len);
+        if sources.is_some_and(|found| !(1..=SOURCE_IDS_MAX).contains(&found)) {
+            let found = sources.unwrap_or(0);
+            return refused(format!("source_ids has {found} numbers, it may have 1 to {SOURCE_IDS_MAX}"));
+        }
+        for (name, text) in [("station", &self.station), ("station_glob", &self.station_glob)] {
+            let chars = text.as_ref().map_or(0, |text| text.chars().count());
+            if chars > STATION_CHARS_MAX {
+                return refused(format!(
+                    "{name} has {chars} characters, at most {STATION_CHARS_MAX} are allowed"
+                ));
+            }
+        }
+        if let Some(Whole(found)) = self.offline_for_s.filter(|Whole(found)| *found > OFFLINE_FOR_S_MAX) {
+            return refused(format!("offline_for_s is {found}, it may be 0 to {OFFLINE_FOR_S_MAX}"));
+        }
+        let selector = Selector {
+            source_ids: self.source_ids.unwrap_or_default().into_iter().map(|Whole(id)| id).collect(),
+            kind: self.kind.map(Into::into),
+            station: self.station,
+            station_glob: self.station_glob,
+            offline_for: self.offline_for_s.map(|Whole(seconds)| Duration::from_secs(seconds)),
+        };
+        if selector.is_empty() {
+            let fields = "source_ids, kind, station, station_glob or offline_for_s";
+            return refused(format!(
+                "this means every stream: say which by {fields}; offline_for_s = 0 is all offline"
+            ));
+        }
+        Ok(selector)
+    }
+}
+
+/// Has the archive forget the streams first, then the table that sessions ask.
+///
+/// Whoever asked may go away meanwhile: what was begun is brought to its end by the commit thread.
+async fn finish(
+    view: &Arc<View>,
+    forgetting: Forgetting,
+    selector: Selector,
+    peer: Peer,
+) -> Result<(), ApiError> {
+    let keys: Vec<StreamKey> = forgetting.streams().map(|(key, _)| key.clone()).collect();
+    let (done_tx, done) = oneshot::channel();
+    let table = Arc::clone(&view.table);
+    let names = keys.iter().take(LOGGED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let count = keys.len();
+    let told = move |result: Result<(), ResetError>| {
+        let result = result.map(|()| {
+            table.finish_forget(forgetting);
+            tracing::warn!(
+                count,
+                first = names,
+                ?selector,
+                peer = %peer.0,
+                "streams were forgotten over HTTP; their old epochs and frames are accepted again"
+            );
+        });
+        // Whoever asked may be gone.
+        let _ = done_tx.send(result);
+    };
+    let failed = |error: ResetError| ApiError::unavailable(error.to_string());
+    view.resets.forget(keys, told).map_err(failed)?;
+    match done.await {
+        Ok(result) => result.map_err(failed),
+        Err(_) => Err(ApiError::unavailable(
+            "the archive failed meanwhile; /api/v1/sources tells after the restart whether the streams were forgotten",
+        )),
+    }
+}
+
+impl ForgottenStream {
+    fn new((key, offline_since_ns): (&StreamKey, Option<i64>)) -> Self {
+        Self {
+            source_id: key.source_id,
+            kind: key.source_kind.name().to_owned(),
+            station: key.station.as_str().to_owned(),
+            offline_since_ms: offline_since_ns.map(|since| since / 1_000_000),
+        }
+    }
+}
+
+impl Refusal {
+    fn new((key, why): &(StreamKey, ForgetRefused)) -> Self {
+        let reason = match why {
+            ForgetRefused::Connected(session) => format!(
+                "session {session} speaks for it: stop that client, or end it with DELETE /api/v1/sources/{session}"
+            ),
+            ForgetRefused::Queued(frames) => format!("{frames} frames of it wait for the archive; ask again"),
+            ForgetRefused::Unsynced(frames) => {
+                format!("{frames} frames of it are on their way to the disk; ask again")
+            }
+            ForgetRefused::UnderWay => "it is being reset or forgotten already; ask again".to_owned(),
+        };
+        Self {
+            source_id: key.source_id,
+            kind: key.source_kind.name().to_owned(),
+            station: key.station.as_str().to_owned(),
+            reason,
+        }
+    }
+}

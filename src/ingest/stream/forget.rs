@@ -1,0 +1,202 @@
+//! Forgetting streams that are done with: positions, counters and the place in the table.
+//!
+//! Between [`StreamTable::begin_forget`] and the end of [`Forgetting`] nobody may speak for the streams and nothing of them
+//! is on its way, so no frame can bring them back into the archive behind the edit of its positions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Stream, StreamTable};
+use crate::frame::{SourceKind, StreamKey};
+use crate::pipeline::SessionId;
+
+/// Streams that are held at a time for one [`StreamTable::begin_forget`].
+pub const FORGET_MAX: usize = 4_096;
+
+/// Which streams are meant: those that all of it holds for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// One of these sources; empty for any.
+    pub source_ids: Vec<u32>,
+    /// Of this kind.
+    pub kind: Option<SourceKind>,
+    /// From exactly this station.
+    pub station: Option<String>,
+    /// From a station that this pattern matches, see [`glob`].
+    pub station_glob: Option<String>,
+    /// Without a connection for longer than this; a connected stream is not meant then.
+    pub offline_for: Option<Duration>,
+}
+
+impl Selector {
+    /// Whether it says nothing at all, so that it would hold for every stream.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the name of a stream is meant, however long that is offline.
+    #[must_use]
+    pub fn has_name(&self, source_id: u32, kind: SourceKind, station: &str) -> bool {
+        (self.source_ids.is_empty() || self.source_ids.contains(&source_id))
+            && self.kind.is_none_or(|wanted| wanted == kind)
+            && self.station.as_ref().is_none_or(|wanted| wanted == station)
+            && self.station_glob.as_ref().is_none_or(|pattern| glob(pattern, station))
+    }
+
+    fn has_key(&self, key: &StreamKey) -> bool {
+        self.has_name(key.source_id, key.source_kind, key.station.as_str())
+    }
+}
+
+/// Whether `pattern` matches all of `text`: `*` stands for any characters, `?` for one.
+#[must_use]
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut read) = (0, 0);
+    // Where the last `*` was, and what of the text it has taken.
+    let mut star = None;
+    while read < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, read));
+                at += 1;
+            }
+            Some(sign) if *sign == '?' || *sign == text[read] => (at, read) = (at + 1, read + 1),
+            _ => {
+                let Some((star_at, taken)) = star else { return false };
+                star = Some((star_at, taken + 1));
+                (at, read) = (star_at + 1, taken + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|sign| *sign == '*')
+}
+
+/// Why a stream cannot be forgotten now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetRefused {
+    /// This connection speaks for it.
+    Connected(SessionId),
+    /// So many of its frames wait for the archive.
+    Queued(usize),
+    /// So many of its frames are not on stable storage yet.
+    Unsynced(u64),
+    /// It is being reset or forgotten already.
+    UnderWay,
+}
+
+/// What became of a selection.
+#[derive(Debug)]
+pub struct Selected {
+    /// Streams that are held to be forgotten, or only named in a rehearsal.
+    pub forgetting: Forgetting,
+    /// Streams that were meant and cannot be had, ordered by key.
+    pub refused: Vec<(StreamKey, ForgetRefused)>,
+    /// Streams that were meant beyond [`FORGET_MAX`].
+    pub remaining: usize,
+}
+
+/// Streams about to be forgotten, ordered by key: until it is dropped, they take no connection.
+#[derive(Debug)]
+pub struct Forgetting {
+    streams: Vec<(StreamKey, Arc<Stream>)>,
+    is_rehearsal: bool,
+}
+
+impl StreamTable {
+    /// Holds the streams that `selector` means, to forget them; a rehearsal holds none and finds the same.
+    #[must_use]
+    pub fn begin_forget(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
+        // The table stays locked until they are held: no other stream takes the name of one of them.
+        let tables = self.read();
+        let named = tables.named.iter().filter(|(key, stream)| {
+            selector.has_key(key) && selector.offline_for.is_none_or(|min| stream.is_offline_for(min))
+        });
+        let mut meant: Vec<_> = named.collect();
+        let remaining = meant.len().saturating_sub(FORGET_MAX);
+        if remaining > 0 {
+            meant.select_nth_unstable_by_key(FORGET_MAX, |(key, _)| *key);
+            meant.truncate(FORGET_MAX);
+        }
+        meant.sort_unstable_by_key(|(key, _)| *key);
+        let (mut streams, mut refused) = (Vec::new(), Vec::new());
+        for (key, stream) in meant {
+            match stream.hold_to_forget(selector.offline_for, is_rehearsal) {
+                Some(Ok(())) => streams.push((key.clone(), Arc::clone(stream))),
+                Some(Err(why)) => refused.push((key.clone(), why)),
+                // It has connected since.
+                None => {}
+            }
+        }
+        Selected { forgetting: Forgetting { streams, is_rehearsal }, refused, remaining }
+    }
+
+    /// Forgets what is held. The archive must have forgotten it already.
+    pub fn finish_forget(&self, mut forgetting: Forgetting) {
+        let mut tables = self.write();
+        // Their hold stays: who has found such a stream before it went must ask for it anew.
+        for (key, stream) in std::mem::take(&mut forgetting.streams) {
+            if tables.named.get(&key).is_some_and(|known| Arc::ptr_eq(known, &stream)) {
+                tables.remove(&key);
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// `None` if the stream has not been offline for `offline_for`.
+    fn hold_to_forget(
+        &self,
+        offline_for: Option<Duration>,
+        is_rehearsal: bool,
+    ) -> Option<Result<(), ForgetRefused>> {
+        let mut state = self.lock();
+        if offline_for.is_some_and(|min| !state.is_offline_for(min)) {
+            return None;
+        }
+        let queued = self.queue.queued_frames().iter().sum();
+        Some(if let Some(owner) = &state.owner {
+            Err(ForgetRefused::Connected(owner.session_id))
+        } else if state.held_because.is_some() {
+            Err(ForgetRefused::UnderWay)
+        } else if queued > 0 {
+            Err(ForgetRefused::Queued(queued))
+        } else if state.in_flight > 0 {
+            Err(ForgetRefused::Unsynced(state.in_flight))
+        } else {
+            if !is_rehearsal {
+                state.held_because = Some("it is being forgotten");
+            }
+            Ok(())
+        })
+    }
+
+    fn is_offline_for(&self, min: Duration) -> bool {
+        self.lock().is_offline_for(min)
+    }
+}
+
+impl super::State {
+    fn is_offline_for(&self, min: Duration) -> bool {
+        let since = self.offline.map(|offline| offline.since);
+        since.is_some_and(|since| Instant::now().saturating_duration_since(since) >= min)
+    }
+}
+
+impl Forgetting {
+    /// Which streams, each with when its last connection ended, unix nanoseconds.
+    pub fn streams(&self) -> impl ExactSizeIterator<Item = (&StreamKey, Option<i64>)> {
+        self.streams.iter().map(|(key, stream)| (key, stream.lock().offline.map(|offline| offline.since_ns)))
+    }
+}
+
+impl Drop for Forgetting {
+    fn drop(&mut self) {
+        for (_, stream) in self.streams.iter().filter(|_| !self.is_rehearsal) {
+            stream.lock().held_because = None;
+        }
+    }
+}
