@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::actor::{Capacity, ExitReason, Restart, Tasks, supervise, supervise_task};
 use crate::catalog::TEXT_BYTES_MAX;
@@ -38,6 +38,7 @@ pub mod epoch;
 pub mod events;
 mod frames;
 pub mod guard;
+mod gzip;
 mod health;
 pub mod metrics;
 mod observed;
@@ -49,12 +50,13 @@ pub mod streams;
 
 pub use server::CONNECTIONS_MAX;
 
-/// A catalog that is put, in pieces as it came and in one.
+/// Catalogs that are coming, together.
 const PUT_BYTES: usize = 2 * TEXT_BYTES_MAX;
 const BYTES_MAX: usize = CONNECTIONS_MAX * server::CONNECTION_BYTES
     + answer::TELLING_BYTES
     + answer::SCRAPING_BYTES
     + answer::UNTAKEN_BYTES
+    + gzip::AT_A_TIME * gzip::STATE_BYTES
     + events::KEPT_BYTES
     + events::MAKING_BYTES
     + PUT_BYTES;
@@ -68,8 +70,10 @@ pub(crate) struct State {
     view: Arc<View>,
     events: events::Events,
     answers: Answers,
-    /// Held by who puts a catalog.
+    /// Held while a catalog that has come takes the place of the one before.
     putting: Arc<Mutex<()>>,
+    /// Bytes of catalogs that may still come.
+    put_room: Arc<Semaphore>,
 }
 
 impl State {
@@ -119,6 +123,7 @@ impl Http {
             events,
             answers: Answers::default(),
             putting: Arc::default(),
+            put_room: Arc::new(Semaphore::new(PUT_BYTES)),
         });
         let (stop_tx, stop) = watch::channel(false);
         let capacity = Capacity { urgent: 1, routine: 64 };

@@ -525,23 +525,157 @@ fn who_asks_on_and_takes_no_answer_is_put_off() {
     assert_eq!(get(daemon.http(), "/healthz").status, 200);
 }
 
+/// So many copies of the ISS of 2008 under other numbers.
+fn elements(count: u32) -> String {
+    let line = |text: String| {
+        let sum: u32 = text
+            .bytes()
+            .map(|byte| match byte {
+                b'0'..=b'9' => u32::from(byte - b'0'),
+                b'-' => 1,
+                _ => 0,
+            })
+            .sum();
+        format!("{text}{}\n", sum % 10)
+    };
+    (1..=count)
+        .flat_map(|number| {
+            [
+                format!("SATELLITE {number}\n"),
+                line(format!("1 {number:05}U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  292")),
+                line(format!("2 {number:05}  51.6416 247.4627 0006703 130.5360 325.0288 15.7212539156353")),
+            ]
+        })
+        .collect()
+}
+
+fn unzipped(body: &[u8]) -> String {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(body), &mut text).unwrap();
+    text
+}
+
 #[test]
-fn one_catalog_is_put_at_a_time() {
+fn long_answers_are_compressed_for_who_accepts_it() {
+    let daemon = Daemon::start("");
+    let clients: Vec<_> =
+        (0..20).map(|id| Client::open(daemon.address(), &Hello::new(id).station("KIRUNA"))).collect();
+    let zipped = ("Accept-Encoding", "deflate, gzip;q=0.5");
+    for path in
+        ["/metrics", "/api/v1/sources", "/api/v1/openapi.json", "/dashboard/app.js", "/dashboard/style.css"]
+    {
+        let plain = get(daemon.http(), path);
+        assert_eq!(plain.header("content-encoding"), None, "{path}");
+        let answer = request(daemon.http(), "GET", path, &[zipped], b"");
+        assert_eq!(answer.header("content-type"), plain.header("content-type"));
+        if plain.body.len() < 4_096 {
+            assert_eq!(answer.header("content-encoding"), None, "{path}");
+            continue;
+        }
+        assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}");
+        assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()), "{path}");
+        assert_eq!(
+            (answer.header("vary"), plain.header("vary")),
+            (Some("accept-encoding"), Some("accept-encoding"))
+        );
+        assert!(
+            answer.body.len() < plain.body.len() / 2,
+            "{path}: {} of {}",
+            answer.body.len(),
+            plain.body.len()
+        );
+        let (text, plain) = (unzipped(&answer.body), plain.text());
+        assert_eq!(text.lines().count(), plain.lines().count(), "{path}");
+        let refused = request(daemon.http(), "GET", path, &[("Accept-Encoding", "gzip;q=0, br")], b"");
+        assert_eq!(refused.header("content-encoding"), None, "{path}");
+    }
+    let mut events = open(daemon.http(), "GET", "/api/v1/stream", &[zipped], b"");
+    let (_, headers) = events.head();
+    assert!(headers.iter().all(|(name, _)| name != "content-encoding"), "{headers:?}");
+    assert_eq!(events.event().0, "stats");
+    drop(clients);
+}
+
+#[test]
+fn where_the_satellites_are_is_told_once_for_all_who_ask() {
+    let daemon = Daemon::start("");
+    let path = "/api/v1/catalog";
+    assert_eq!(request(daemon.http(), "PUT", path, &[], elements(500).as_bytes()).status, 200);
+    // Positions are of a moment, which may pass between two requests.
+    let started = Instant::now();
+    let (plain, again, zipped, known) = loop {
+        let plain = get(daemon.http(), path);
+        let tag = plain.header("etag").expect("a tag").to_owned();
+        let again = get(daemon.http(), path);
+        let zipped = request(daemon.http(), "GET", path, &[("Accept-Encoding", "gzip")], b"");
+        let known = request(daemon.http(), "GET", path, &[("If-None-Match", &tag)], b"");
+        if [&again, &zipped, &known].iter().all(|answer| answer.header("etag") == Some(&tag)) {
+            break (plain, again, zipped, known);
+        }
+        assert!(started.elapsed() < LIMIT, "the tag never stays: {tag}");
+    };
+    assert_eq!(plain.header("cache-control"), Some("no-cache"));
+    assert_eq!(plain.json()["count"], 500);
+    assert!(plain.json()["time_ms"].is_i64());
+    assert_eq!(again.body, plain.body, "not computed again");
+    assert_eq!(zipped.header("content-encoding"), Some("gzip"));
+    assert_eq!(unzipped(&zipped.body).as_bytes(), plain.body);
+    assert_eq!((known.status, known.body.len()), (304, 0));
+    // Another version is another answer, as is the text of each.
+    let text = get(daemon.http(), "/api/v1/catalog?format=tle");
+    let tag = text.header("etag").unwrap().to_owned();
+    let known = |tag: &str| {
+        request(daemon.http(), "GET", "/api/v1/catalog?format=tle", &[("If-None-Match", tag)], b"").status
+    };
+    assert_eq!(known(&tag), 304);
+    assert_eq!(request(daemon.http(), "PUT", path, &[], elements(3).as_bytes()).status, 200);
+    assert_eq!(known(&tag), 200);
+    assert_eq!(get_json(daemon.http(), path)["count"], 3);
+}
+
+#[test]
+fn a_catalog_that_comes_slowly_holds_up_no_other() {
     let daemon = Daemon::start("");
     let host = daemon.http();
-    let started = Instant::now();
-    loop {
+    let put = |length: usize, text: &str| {
         let mut slow = TcpStream::connect(host).unwrap();
-        write!(slow, "PUT /api/v1/catalog HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n1 25")
-            .unwrap();
-        let other = request(host, "PUT", "/api/v1/catalog", &[], b"");
-        // Unless it was the first.
-        if other.status == 409 {
-            assert!(other.text().contains("ask again"));
-            return;
-        }
-        assert!(started.elapsed() < LIMIT, "{}", other.text());
+        let head =
+            format!("PUT /api/v1/catalog HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
+        // One that finds no room is refused before it has said all.
+        let _ = slow.write_all([head.as_bytes(), text.as_bytes()].concat().as_slice());
+        slow
+    };
+    let (text, long) = (elements(30_000), 4 << 20);
+    let slow: Vec<_> = (0..8).map(|_| put(long, &text[..1_000])).collect();
+    for count in [1, 2, 3] {
+        let other = request(host, "PUT", "/api/v1/catalog", &[], elements(count).as_bytes());
+        assert_eq!(other.status, 200, "{}", other.text());
     }
+    drop(slow);
+    // What has come of them has a bound together: two of the longest.
+    let started = Instant::now();
+    let held = loop {
+        let held: Vec<_> = (0..2).map(|_| put(long, &text[..long - 1])).collect();
+        let refused = request(host, "PUT", "/api/v1/catalog", &[], elements(4).as_bytes());
+        if refused.status == 503 {
+            assert!(refused.text().contains("ask again"), "{}", refused.text());
+            break held;
+        }
+        assert!(started.elapsed() < LIMIT, "{}", refused.text());
+    };
+    drop(held);
+    let started = Instant::now();
+    while request(host, "PUT", "/api/v1/catalog", &[], elements(5).as_bytes()).status != 200 {
+        assert!(started.elapsed() < LIMIT, "the room never comes back");
+    }
+    // Nothing is read of one that is too long.
+    let mut huge = TcpStream::connect(host).unwrap();
+    huge.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(huge, "PUT /api/v1/catalog HTTP/1.1\r\nHost: {host}\r\nContent-Length: 999999999999\r\n\r\n")
+        .unwrap();
+    let mut answer = [0; 12];
+    std::io::Read::read_exact(&mut huge, &mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
 }
 
 #[test]

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use super::StoredFrame;
 
+/// A cell that begins so is a formula to some spreadsheet, also in the wide forms of East Asia. The apostrophe marks it as text.
+const BEGINS_FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠'];
+
 /// One line of output; the names and the order of the fields are part of the interface.
 #[derive(Serialize)]
 pub(crate) struct Line<'a> {
@@ -41,6 +44,21 @@ impl<'a> Line<'a> {
             received_ns: frame.received_ns,
             payload: STANDARD.encode(&frame.payload),
         }
+    }
+
+    /// The line as a spreadsheet may read it: a station that would begin a formula gets an apostrophe in front.
+    ///
+    /// A station that begins with an apostrophe gets another, so that taking one away gives the name back. Other fields
+    /// are numbers, words of ours and base64, which cannot hold a formula.
+    pub(crate) fn for_spreadsheets<T>(self, write: impl FnOnce(&Line<'_>) -> T) -> T {
+        if !self.station.starts_with(BEGINS_FORMULA) {
+            return write(&self);
+        }
+        let station = format!("'{}", self.station);
+        // The name lives shorter than the frame.
+        let mut line: Line<'_> = self;
+        line.station = &station;
+        write(&line)
     }
 
     /// Writes the line as a JSON object with a line feed.

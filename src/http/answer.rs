@@ -1,6 +1,6 @@
 //! Answers: long ones in turn and off the runtime's threads, and errors as JSON with a reason.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::gzip;
 use crate::wire::ErrorCode;
 
 /// Answers that read the archive are made so many at a time; the next waits.
@@ -118,8 +119,25 @@ pub(super) struct Answers {
     telling: Arc<Semaphore>,
     scraping: Arc<Semaphore>,
     reading: Arc<Semaphore>,
-    /// Bytes that may still wait to be taken.
+    zipping: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
+}
+
+/// Answers that wait to be taken.
+struct Waiting {
+    /// Bytes that may still wait.
     room: Arc<Semaphore>,
+    /// The newest answer of `/api/v1/catalog`, which counts as waiting as well.
+    catalog: Mutex<Option<Tagged>>,
+}
+
+/// An answer that is the same for all who ask.
+#[derive(Clone)]
+pub(super) struct Tagged {
+    pub(super) tag: HeaderValue,
+    pub(super) plain: Bytes,
+    /// The same compressed, once somebody has asked for it.
+    pub(super) zipped: Option<Bytes>,
 }
 
 impl Default for Answers {
@@ -129,7 +147,8 @@ impl Default for Answers {
             telling: permits(1),
             scraping: permits(1),
             reading: permits(READERS_MAX),
-            room: permits(UNTAKEN_BYTES),
+            zipping: permits(gzip::AT_A_TIME),
+            waiting: Arc::new(Waiting { room: permits(UNTAKEN_BYTES), catalog: Mutex::default() }),
         }
     }
 }
@@ -137,7 +156,7 @@ impl Default for Answers {
 /// The right to make one long answer now.
 pub(super) struct Turn {
     permit: OwnedSemaphorePermit,
-    room: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
 }
 
 impl Answers {
@@ -156,10 +175,52 @@ impl Answers {
         self.turn(&self.reading).await
     }
 
+    /// `text` compressed where that holds up no source; `None` where it would not be half as long, or there is no room.
+    pub(super) async fn zipped(&self, text: Bytes) -> Option<Bytes> {
+        let bytes_max = (text.len() / 2).min(UNTAKEN_BYTES);
+        let _turn = Arc::clone(&self.zipping).acquire_owned().await.ok()?;
+        let mut permit = self.waiting.room(bytes_max)?;
+        let zipped = aside(move || gzip::zip(&text, bytes_max)).await.ok()??;
+        drop(permit.split(bytes_max - zipped.len()));
+        Some(Bytes::from_owner(Untaken { text: zipped, _permit: permit }))
+    }
+
+    /// The answer of `/api/v1/catalog` that has `tag`, if it is kept.
+    pub(super) fn catalog(&self, tag: &HeaderValue) -> Option<Tagged> {
+        self.waiting.catalog().clone().filter(|kept| kept.tag == tag)
+    }
+
+    /// Keeps the newest answer of `/api/v1/catalog`.
+    pub(super) fn keep_catalog(&self, answer: Tagged) {
+        *self.waiting.catalog() = Some(answer);
+    }
+
+    /// `text` as an answer that counts as waiting until nobody has it any more.
+    pub(super) fn waiting(&self, text: Vec<u8>) -> Result<Bytes, ApiError> {
+        let length = text.len();
+        let permit = self.waiting.room(length.min(UNTAKEN_BYTES)).ok_or_else(|| too_slow(length))?;
+        Ok(Bytes::from_owner(Untaken { text: text.into(), _permit: permit }))
+    }
+
     async fn turn(&self, turns: &Arc<Semaphore>) -> Result<Turn, ApiError> {
         let permit = Arc::clone(turns).acquire_owned().await;
         let permit = permit.map_err(|_| ApiError::unavailable("the daemon is ending"))?;
-        Ok(Turn { permit, room: Arc::clone(&self.room) })
+        Ok(Turn { permit, waiting: Arc::clone(&self.waiting) })
+    }
+}
+
+impl Waiting {
+    /// Room for so many bytes that wait; an answer that is only kept gives way.
+    fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let acquire = || Arc::clone(&self.room).try_acquire_many_owned(bytes as u32).ok();
+        acquire().or_else(|| {
+            drop(self.catalog().take());
+            acquire()
+        })
+    }
+
+    fn catalog(&self) -> MutexGuard<'_, Option<Tagged>> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,8 +242,8 @@ impl Turn {
         self,
         make: impl FnOnce() -> Result<Content, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
-        let room = Arc::clone(&self.room);
-        self.run(move || make()?.charged(&room)).await?
+        let waiting = Arc::clone(&self.waiting);
+        self.run(move || make()?.charged(&waiting)).await?
     }
 }
 
@@ -209,21 +270,23 @@ impl Content {
     }
 
     /// As a response that counts as not taken until the socket has all of it.
-    fn charged(self, room: &Arc<Semaphore>) -> Result<Response, ApiError> {
+    fn charged(self, waiting: &Waiting) -> Result<Response, ApiError> {
         let Self { content_type, text } = self;
         if text.len() <= SMALL_BYTES {
             return Ok(now(content_type, text));
         }
         // One that is larger than all the room has it for itself.
-        let bytes = text.len().min(UNTAKEN_BYTES) as u32;
-        let Ok(permit) = Arc::clone(room).try_acquire_many_owned(bytes) else {
-            return Err(ApiError::unavailable(format!(
-                "this would be {} bytes more of answers whose readers are too slow; ask again",
-                text.len()
-            )));
+        let Some(permit) = waiting.room(text.len().min(UNTAKEN_BYTES)) else {
+            return Err(too_slow(text.len()));
         };
         Ok(now(content_type, Bytes::from_owner(Untaken { text, _permit: permit })))
     }
+}
+
+fn too_slow(bytes: usize) -> ApiError {
+    ApiError::unavailable(format!(
+        "this would be {bytes} bytes more of answers whose readers are too slow; ask again"
+    ))
 }
 
 /// Is dropped when it is in the socket.

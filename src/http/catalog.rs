@@ -2,23 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Extension, Query};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use http_body_util::LengthLimitError;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::State;
-use super::answer::{ApiError, Content, aside, asked, in_time, json};
+use super::answer::{ApiError, Content, JSON, Tagged, aside, asked, in_time, json, now};
+use super::gzip;
 use super::server::Peer;
-use crate::catalog::{Catalog, CatalogError, SubPoint, TEXT_BYTES_MAX};
+use crate::catalog::{CatalogError, SubPoint, TEXT_BYTES_MAX};
 use crate::frame::unix_now_ns;
 use crate::logging::{Kind, by_peer};
 
 const TEXT: &str = "text/plain; charset=utf-8";
+/// Positions are computed anew after so long: a low orbit moves 40 km meanwhile.
+const POSITIONS_FOR_MS: i64 = 5_000;
+/// The text of a request grows by so much.
+const STEP_BYTES: usize = 64 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +34,7 @@ pub(super) struct Asked {
 
 pub(super) async fn get(
     extract::State(state): extract::State<Arc<State>>,
+    headers: HeaderMap,
     query: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let asked = asked(query)?;
@@ -38,12 +45,99 @@ pub(super) async fn get(
             return Err(ApiError::bad_request(format!("format is \"{other}\", it may be json or tle")));
         }
     };
+    if is_text { text(&state, &headers).await } else { positions(&state, &headers).await }
+}
+
+/// The text itself, which stays the same as long as its version.
+async fn text(state: &State, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let catalog = state.view.catalog.current();
+    let tag = tag(format_args!("{}-tle", catalog.version()));
+    if has_tag(headers, &tag) {
+        return Ok(unchanged(tag));
+    }
     let turn = state.answers.to_tell().await?;
-    turn.answer(move || {
-        let catalog = state.view.catalog.current();
-        if is_text { Ok(Content::of(TEXT, catalog.text().clone())) } else { positions(&catalog) }
+    let answer = turn.answer(move || Ok(Content::of(TEXT, catalog.text().clone()))).await?;
+    Ok(tagged(answer, tag))
+}
+
+/// Where the satellites are: computed and written once for all who ask within [`POSITIONS_FOR_MS`].
+async fn positions(state: &Arc<State>, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let now_ns = unix_now_ns();
+    let moment = now_ns / 1_000_000 / POSITIONS_FOR_MS;
+    let current = || tag(format_args!("{}-{moment}", state.view.catalog.current().version()));
+    if has_tag(headers, &current()) {
+        return Ok(unchanged(current()));
+    }
+    let mut kept = match state.answers.catalog(&current()) {
+        Some(kept) => kept,
+        None => make(state, current, now_ns).await?,
+    };
+    if gzip::is_worth_it(kept.plain.len()) && gzip::is_accepted(headers) {
+        if kept.zipped.is_none() {
+            kept.zipped = state.answers.zipped(kept.plain.clone()).await;
+            state.answers.keep_catalog(kept.clone());
+        }
+        if let Some(zipped) = kept.zipped {
+            let mut answer = now(JSON, zipped);
+            gzip::mark(answer.headers_mut());
+            return Ok(tagged(answer, kept.tag));
+        }
+    }
+    Ok(tagged(now(JSON, kept.plain), kept.tag))
+}
+
+async fn make(
+    state: &Arc<State>,
+    current: impl Fn() -> HeaderValue,
+    now_ns: i64,
+) -> Result<Tagged, ApiError> {
+    let turn = state.answers.to_tell().await?;
+    // Another client may have asked for the same meanwhile.
+    if let Some(kept) = state.answers.catalog(&current()) {
+        return Ok(kept);
+    }
+    let (state, tag) = (Arc::clone(state), current());
+    let catalog = state.view.catalog.current();
+    turn.run(move || {
+        let sets = catalog.sub_points(now_ns);
+        let positions = Positions {
+            version: catalog.version(),
+            count: catalog.sets().len(),
+            time_ms: now_ns / 1_000_000,
+            sets,
+        };
+        let mut text = serde_json::to_vec(&positions)?;
+        text.shrink_to_fit();
+        let kept = Tagged { tag, plain: state.answers.waiting(text)?, zipped: None };
+        state.answers.keep_catalog(kept.clone());
+        Ok(kept)
     })
-    .await
+    .await?
+}
+
+fn tag(text: std::fmt::Arguments<'_>) -> HeaderValue {
+    // Weak: compressed and plain are the same answer.
+    HeaderValue::from_str(&format!("W/\"{text}\"")).unwrap_or(HeaderValue::from_static("W/\"\""))
+}
+
+fn has_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let asked = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
+    asked.flat_map(|tags| tags.split(',')).any(|asked| {
+        let strong = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+        strong(asked.trim().as_bytes()) == strong(tag.as_bytes())
+    })
+}
+
+fn unchanged(tag: HeaderValue) -> Response {
+    tagged(StatusCode::NOT_MODIFIED.into_response(), tag)
+}
+
+/// To be kept, but never used without asking.
+fn tagged(mut answer: Response, tag: HeaderValue) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
 }
 
 /// Where the satellites are.
@@ -51,13 +145,10 @@ pub(super) async fn get(
 struct Positions {
     version: u64,
     count: usize,
+    /// When they are there, unix milliseconds.
+    time_ms: i64,
     /// Without those of which it cannot be told where they are now.
     sets: Vec<SubPoint>,
-}
-
-fn positions(catalog: &Catalog) -> Result<Content, ApiError> {
-    let sets = catalog.sub_points(unix_now_ns());
-    Content::json(&Positions { version: catalog.version(), count: catalog.sets().len(), sets })
 }
 
 pub(super) async fn put(
@@ -67,15 +158,15 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     state.check(peer, &headers)?;
-    // Not before it is known that the peer may, and one at a time, for the text may be long.
+    // A catalog that comes slowly must hold up no other.
+    let (text, room) = in_time(read(&state.put_room, &headers, body)).await??;
     let Ok(putting) = Arc::clone(&state.putting).try_lock_owned() else {
         return Err(ApiError::new(StatusCode::CONFLICT, "another catalog is being put; ask again"));
     };
-    let text = in_time(to_bytes(body, TEXT_BYTES_MAX)).await?.map_err(unread)?;
     let view = Arc::clone(&state.view);
     let replaced = aside(move || {
         // Whoever put it may be gone by now.
-        let _putting = putting;
+        let _held = (putting, room);
         view.catalog.replace(text)
     })
     .await?;
@@ -94,10 +185,47 @@ pub(super) async fn put(
     }
 }
 
-fn unread(error: axum::Error) -> ApiError {
-    if std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>()) {
-        let reason = format!("the text has more than the {TEXT_BYTES_MAX} bytes that are taken");
-        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, reason);
+/// Reads the text as it comes, in no more memory than it takes, out of the `room` that all catalogs that are coming share.
+async fn read(
+    room: &Arc<Semaphore>,
+    headers: &HeaderMap,
+    mut body: Body,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+    let told =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if told.is_some_and(|length| length > TEXT_BYTES_MAX as u64) {
+        return Err(too_long());
     }
-    ApiError::bad_request(format!("the text cannot be read: {error}"))
+    let (mut text, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| ApiError::bad_request(format!("the text cannot be read: {error}")))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        let length = text.len() + piece.len();
+        if length > TEXT_BYTES_MAX {
+            return Err(too_long());
+        }
+        if length > text.capacity() {
+            // In steps: neither doubled nor taken at the word of the client.
+            let capacity = length.next_multiple_of(STEP_BYTES).min(TEXT_BYTES_MAX);
+            let more = (capacity - text.capacity()) as u32;
+            let permit = Arc::clone(room).try_acquire_many_owned(more).map_err(|_| {
+                ApiError::unavailable(
+                    "other catalogs are being put and take all the room there is; ask again",
+                )
+            })?;
+            match &mut held {
+                Some(held) => held.merge(permit),
+                None => held = Some(permit),
+            }
+            text.reserve_exact(capacity - text.len());
+        }
+        text.extend_from_slice(&piece);
+    }
+    Ok((text, held))
+}
+
+fn too_long() -> ApiError {
+    let reason = format!("the text has more than the {TEXT_BYTES_MAX} bytes that are taken");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::answer::ApiError;
-use super::{State, catalog, dashboard, epoch, events, frames, health, metrics, observed, openapi, refusals, streams};
+use super::{
+    State, catalog, dashboard, epoch, events, frames, gzip, health, metrics, observed, openapi, refusals, streams,
+};
 
 /// Of a request, but for a catalog.
 const BODY_BYTES_MAX: usize = 8 << 10;
@@ -35,6 +38,7 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&state), gzip::compress))
         .with_state(state)
 }
 

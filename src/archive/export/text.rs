@@ -33,7 +33,7 @@ impl TextFile {
     pub(super) fn push(&mut self, stored: &StoredFrame) -> Result<(), ExportError> {
         let line = Line::of(stored);
         let written = match self {
-            Self::Csv(out) => out.serialize(line).map_err(of_csv),
+            Self::Csv(out) => line.for_spreadsheets(|line| out.serialize(line)).map_err(of_csv),
             Self::Jsonl(out) => line.write_json(out),
         };
         written.map_err(|error| self.draft().error("write", error))

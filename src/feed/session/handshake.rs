@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::Interest;
 
 use super::*;
 use crate::archive::{Filter, History, Item};
@@ -11,6 +14,8 @@ use crate::wire::{Start, Subscribe, Subscribed, VERSION};
 
 /// How long one turn of a search may last.
 const SEARCH_TURN_MAX: Duration = Duration::from_millis(200);
+/// How often a subscriber that has said more is looked at, whether it is gone.
+const GONE_EVERY: Duration = Duration::from_millis(100);
 /// Offsets searched before the time is looked at.
 const SEARCH_OFFSETS: u64 = 1 << 10;
 
@@ -82,9 +87,12 @@ async fn subscribe(
 
 /// Waits until the subscriber is gone, as far as that shows without taking what it says.
 async fn gone(socket: &TcpStream) {
-    if socket.readable().await.is_ok() && matches!(socket.peek(&mut [0]).await, Ok(1..)) {
-        // It said more: behind that, nothing shows before it is read.
-        std::future::pending::<()>().await;
+    while matches!(socket.ready(Interest::READABLE).await, Ok(ready) if !ready.is_read_closed()) {
+        if !matches!(socket.peek(&mut [0]).await, Ok(1..)) {
+            return;
+        }
+        // It said more, which is not read yet, and so is always readable.
+        tokio::time::sleep(GONE_EVERY).await;
     }
 }
 
@@ -114,15 +122,16 @@ async fn start_offset(context: &Context, start: Start, head: u64) -> Result<u64,
 /// The lowest offset received at `from_ns` or later; `head` without one. Looked for in turns, as all reading is.
 async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64, Ended> {
     let mut next_offset = context.history.first_offset();
+    let wanted = Wanted::default();
     while next_offset < head {
         let Ok(turn) = Arc::clone(&context.readers).acquire_owned().await else {
             return Err(draining().into());
         };
-        let history = context.history.clone();
+        let (history, is_wanted) = (context.history.clone(), Arc::clone(&wanted.0));
         let search = tokio::task::spawn_blocking(move || {
             // Whoever waits for the outcome may go; the turn ends when the reading does.
             let _turn = turn;
-            search(&history, from_ns, next_offset..head)
+            search(&history, from_ns, next_offset..head, || is_wanted.load(Ordering::Relaxed))
         });
         match search.await {
             Ok(Ok(Search::Found(offset))) => return Ok(offset),
@@ -140,14 +149,34 @@ async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64
     Ok(head)
 }
 
+/// Says that somebody waits for the outcome of a search, until it is dropped.
+struct Wanted(Arc<AtomicBool>);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// What came of one turn.
 enum Search {
     Found(u64),
     NoneBelow(u64),
 }
 
-/// Looks through `offsets` for as long as a turn lasts.
-fn search(history: &History, from_ns: i64, offsets: Range<u64>) -> Result<Search, ReadError> {
+/// Looks through `offsets` for as long as a turn lasts and the outcome is wanted.
+fn search(
+    history: &History,
+    from_ns: i64,
+    offsets: Range<u64>,
+    is_wanted: impl Fn() -> bool,
+) -> Result<Search, ReadError> {
     let began = std::time::Instant::now();
     let mut reader = history.read(Filter {
         from_offset: offsets.start,
@@ -156,7 +185,7 @@ fn search(history: &History, from_ns: i64, offsets: Range<u64>) -> Result<Search
         ..Filter::default()
     })?;
     let mut reached = offsets.start;
-    while reached < offsets.end && began.elapsed() < SEARCH_TURN_MAX {
+    while reached < offsets.end && began.elapsed() < SEARCH_TURN_MAX && is_wanted() {
         reached = reached.max(reader.next_offset()).saturating_add(SEARCH_OFFSETS).min(offsets.end);
         reader.set_to_offset(Some(reached));
         for item in &mut reader {
@@ -166,4 +195,45 @@ fn search(history: &History, from_ns: i64, offsets: Range<u64>) -> Result<Search
         }
     }
     Ok(Search::NoneBelow(reached))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A subscriber's socket, and the subscriber, which has said `more`.
+    async fn pair(more: &[u8]) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut peer, socket) = (peer.unwrap(), accepted.unwrap().0);
+        peer.write_all(more).await.unwrap();
+        if !more.is_empty() {
+            socket.readable().await.unwrap();
+        }
+        (socket, peer)
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_goes_is_noticed_whatever_it_said_before() {
+        for more in [&b""[..], b"PING"] {
+            let (socket, peer) = pair(more).await;
+            let stays = tokio::time::timeout(2 * GONE_EVERY, gone(&socket)).await;
+            assert!(stays.is_err(), "it is still there");
+            drop(peer);
+            tokio::time::timeout(Duration::from_secs(20), gone(&socket)).await.expect("nobody noticed");
+        }
+    }
+
+    #[test]
+    fn nobody_wants_what_comes_of_a_search_that_was_given_up() {
+        let wanted = Wanted::default();
+        let is_wanted = Arc::clone(&wanted.0);
+        assert!(is_wanted.load(Ordering::Relaxed));
+        drop(wanted);
+        assert!(!is_wanted.load(Ordering::Relaxed));
+    }
 }

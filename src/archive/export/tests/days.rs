@@ -1,6 +1,9 @@
 //! Days, times and what stands in the files.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::frame::{Origin, SourceKind, Station, StreamKey};
 
 #[tokio::test]
 async fn a_segment_that_spans_midnight_gives_a_file_for_each_day() {
@@ -105,6 +108,54 @@ async fn extreme_values_and_times_before_1970_survive_parquet() {
             Field::Long(0),
             Field::Bytes(Vec::new().into()),
         ])]
+    );
+}
+
+#[tokio::test]
+async fn a_station_that_looks_like_a_formula_runs_in_no_spreadsheet() {
+    let names =
+        ["=HYPERLINK(\"http://evil.example\")", "+1", "-1", "@SUM(A1)", "'=1", "＝1", "KIRUNA", "a=b", ""];
+    let stations = names.map(|name| {
+        let stream = StreamKey {
+            source_id: 1,
+            source_kind: SourceKind::LiveUplink,
+            station: Station::new(name).unwrap(),
+        };
+        Arc::new(Origin { stream, epoch: 7 })
+    });
+    let frames = stations.iter().map(|origin| frame(origin, FramePriority::Routine, 0, 10)).collect();
+    let home = Home::with(vec![frames]).await;
+    home.export(ExportFormat::Csv).unwrap();
+    let files = home.files();
+    let text = files.values().next().unwrap();
+    let mut reader = csv::Reader::from_reader(&text[..]);
+    let cells: Vec<String> = reader.records().map(|row| row.unwrap()[3].to_owned()).collect();
+    assert_eq!(
+        cells,
+        [
+            "'=HYPERLINK(\"http://evil.example\")",
+            "'+1",
+            "'-1",
+            "'@SUM(A1)",
+            "''=1",
+            "'＝1",
+            "KIRUNA",
+            "a=b",
+            ""
+        ]
+    );
+    // One apostrophe less gives the name back.
+    let read: Vec<&str> = cells.iter().map(|cell| cell.strip_prefix('\'').unwrap_or(cell)).collect();
+    assert_eq!(read, names);
+    // Neither JSON lines nor Parquet are for spreadsheets.
+    std::fs::remove_dir_all(home.out()).unwrap();
+    home.export(ExportFormat::Jsonl).unwrap();
+    assert!(
+        home.files()
+            .values()
+            .next()
+            .unwrap()
+            .starts_with(br#"{"offset":0,"source_id":1,"source_kind":"live","station":"=HYPER"#)
     );
 }
 
