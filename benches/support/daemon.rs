@@ -38,6 +38,15 @@ impl Daemon {
 
     /// [`Daemon::start`] by way of another program, such as `["valgrind", "--tool=callgrind"]`.
     pub fn start_under(program: &[&str], overrides: &[(&str, &str)]) -> Self {
+        Self::start_with(program, overrides, |_| {})
+    }
+
+    /// [`Daemon::start_under`], where `prepare` has the last word on the command.
+    pub fn start_with(
+        program: &[&str],
+        overrides: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         // Beside the build, so that it is a real disk and not a /tmp in memory.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let check = command(&[], &dir, overrides).arg("check").output().unwrap();
@@ -46,7 +55,11 @@ impl Daemon {
         let ready = dir.path().join("ready.json");
         let mut command = command(program, &dir, overrides);
         command.args(["run", "--ready-file"]).arg(&ready);
-        let mut process = Receiver::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        prepare(&mut command);
+        let mut process = Receiver::spawn(&mut command);
+        // It holds what `prepare` gave to the process.
+        drop(command);
         let started = Instant::now();
         // The file comes whole.
         while !ready.exists() {
@@ -76,8 +89,14 @@ impl Daemon {
     }
 
     /// Drains it and waits for its end.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        drop(self.stop_and_keep());
+    }
+
+    /// [`Daemon::stop`]; the archive stays until what is returned is dropped.
+    pub fn stop_and_keep(mut self) -> TempDir {
         self.process.terminate();
+        self.dir
     }
 
     /// Where the segments lie.
