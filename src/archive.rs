@@ -61,6 +61,7 @@ pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, Recovery};
 pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
+pub use upkeep::AgeHold;
 
 /// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
 ///
@@ -182,7 +183,7 @@ pub fn open(
     storage: impl Storage,
     observer: impl CommitObserver,
 ) -> Result<(Appender, Archive, Recovery), OpenError> {
-    open_with(config, storage, observer, Some(Arc::new(SystemClock::new())))
+    open_with(config, storage, observer, Some(Arc::new(SystemClock)))
 }
 
 /// [`open`] with another clock; without one there is no upkeep.
@@ -366,6 +367,22 @@ impl Tuning {
     pub fn set(&self, config: &Config) {
         self.0.set_commit_delay(config.commit_delay);
         self.0.set_retention(config.retention);
+    }
+
+    /// Why nothing expires by age, if there is an age limit and it is held.
+    #[must_use]
+    pub fn age_hold(&self) -> Option<AgeHold> {
+        self.0.age_hold()
+    }
+
+    /// Takes an operator's word that the wall clock is right; it holds until the clock is stepped.
+    ///
+    /// # Errors
+    /// [`AgeHold`] for a clock that nobody has set.
+    pub fn trust_clock(&self) -> Result<(), AgeHold> {
+        upkeep::check_word(crate::frame::unix_now_ns())?;
+        self.0.give_word();
+        Ok(())
     }
 }
 

@@ -242,6 +242,7 @@ impl Daemon {
             router: Mutex::new(Some(router.clone())),
             archive_stats: archive.stats(),
             archive_status: archive.status(),
+            archive_tuning: archive.tuning(),
             history: archive.history(),
             resets: archive.resets(),
             subscribers: feed.subscribers(),

@@ -47,6 +47,8 @@ pub struct View {
     pub archive_stats: Arc<archive::ArchiveStats>,
     /// How the archive is.
     pub archive_status: watch::Receiver<archive::Status>,
+    /// Whether the archive trusts the clock.
+    pub archive_tuning: archive::Tuning,
     /// What is durable.
     pub history: History,
     /// Lowers epochs and forgets streams.

@@ -222,12 +222,41 @@ fn wait_gone(daemon: &Daemon, path: &str) -> Value {
 }
 
 #[test]
+fn why_nothing_expires_by_age_is_told_until_an_operator_trusts_the_clock() {
+    let held = || vec![("telemetry_aggregator_archive_age_hold".to_owned(), 1.0)];
+    let metric = |daemon: &Daemon| -> Vec<_> {
+        let samples = samples(&get(daemon.http(), "/metrics").text());
+        samples.into_iter().filter(|(name, _)| name.contains("age_hold")).collect()
+    };
+    let daemon = Daemon::start("[archive]\nretention_age = \"30days\"");
+    let hold = |found: &Value| found["archive"]["age_hold"].clone();
+    let found = wait(&daemon, "/api/v1/stats", |found| hold(found).is_object());
+    let reason = hold(&found)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("the daemon has started"), "{reason}");
+    let left_ms = hold(&found)["until_ms"].as_i64().unwrap() - found["time_ms"].as_i64().unwrap();
+    assert!((3_000_000..=3_600_000).contains(&left_ms), "{left_ms} ms");
+    assert_eq!(metric(&daemon), held());
+    let path = "/api/v1/archive/trust-clock";
+    assert_eq!(request(daemon.http(), "POST", path, &[("Host", "evil.example")], b"").status, 403);
+    assert_eq!(request(daemon.http(), "POST", path, &[], b"").status, 204);
+    wait(&daemon, "/api/v1/stats", |found| hold(found).is_null());
+    assert_eq!(metric(&daemon)[0].1, 0.0);
+    for line in ["nothing expires by age for now", "an operator says over HTTP", "the clock is trusted"] {
+        daemon.wait_line(line);
+    }
+}
+
+#[test]
 fn with_a_token_changes_and_payloads_need_it() {
     let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
     let asked = |method, path, token: &str| {
         request(daemon.http(), method, path, &[("Authorization", &format!("Bearer {token}"))], b"").status
     };
-    for (method, path, with_token) in [("DELETE", "/api/v1/sources/9", 404), ("GET", "/api/v1/frames", 200)] {
+    for (method, path, with_token) in [
+        ("DELETE", "/api/v1/sources/9", 404),
+        ("POST", "/api/v1/archive/trust-clock", 204),
+        ("GET", "/api/v1/frames", 200),
+    ] {
         assert_eq!(request(daemon.http(), method, path, &[], b"").status, 401);
         assert_eq!(asked(method, path, "let me"), 401);
         assert_eq!(asked(method, path, "let me in"), with_token);

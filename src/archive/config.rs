@@ -50,8 +50,9 @@ pub struct Config {
 pub struct Retention {
     /// Age of a segment's youngest frame, by its `received_ns`, from which it goes.
     ///
-    /// A frame received while the clock was ahead keeps its segment, and those behind it, for that much longer: to keep
-    /// too much harms nobody, and `bytes` holds all the same.
+    /// No segment is taken to be younger than one before it, and times that cannot be true do not count. Only while the
+    /// wall clock can be trusted (see [`AgeHold`](super::AgeHold)), and one segment a minute at most; `bytes` holds all
+    /// the same.
     pub age: Option<Duration>,
     /// Bytes of all segments and their side files, the segment being written included, beyond which the oldest goes. The
     /// reserve and `lost/` do not count.

@@ -14,6 +14,7 @@ mod segments;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::any::Any;
 use std::io;
@@ -28,12 +29,16 @@ use super::commit::Outlets;
 use super::config::Retention;
 use super::dir::{Dir, DirId};
 use super::storage::StorageError;
-use clock::StepGuard;
+use clock::Reading;
+use retention::Aging;
 use segments::Segments;
+use trust::Trust;
 
 pub(super) use clock::{Clock, SystemClock};
 pub(super) use link::Link;
 pub(super) use steps::{Step, StepError, steps};
+pub use trust::AgeHold;
+pub(super) use trust::check_word;
 
 /// Name of the thread.
 pub(super) const NAME: &str = "archive-upkeep";
@@ -67,7 +72,8 @@ pub(super) struct Upkeep {
     log_id: u64,
     retention: Retention,
     clock: Arc<dyn Clock>,
-    guard: StepGuard,
+    trust: Trust,
+    aging: Aging,
     steps: Vec<Box<dyn Step>>,
     segments: Segments,
     retry: Retry,
@@ -80,8 +86,10 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { dir, id, log_id, retention, clock, steps, link, outlets } = parts;
+        let start_offset = *outlets.watermark.borrow();
         Self {
-            guard: StepGuard::new(&*clock),
+            trust: Trust::new(Reading::of(&*clock)),
+            aging: Aging::new(start_offset),
             next_pass: clock.monotonic(),
             segments: Segments::default(),
             retry: Retry::default(),
@@ -112,7 +120,7 @@ impl Upkeep {
         if !self.is_in_place() {
             return;
         }
-        self.guard.look(&*self.clock);
+        self.note_clock();
         let now = self.clock.monotonic();
         if has_news || now >= self.next_pass || self.is_over_size() {
             self.next_pass = now + self.pass();

@@ -240,6 +240,8 @@ impl Scrape {
         out.counter("archive_written", "Blocks written", bytes, archive.written_bytes)?;
         out.counter("archive_commits", "Blocks written and synced", None, archive.commits)?;
         out.counter("archive_expired_frames", "Frames removed by retention", None, archive.expired_frames)?;
+        let is_held = archive.age_hold.is_some() as u64;
+        out.gauge("archive_age_hold", "1 while nothing expires by age", None, is_held)?;
         let failing = archive.upkeep_failing;
         out.gauge("archive_upkeep_failing", "Segments whose upkeep failed last time", None, failing)?;
         let foreign = archive.foreign_segments;

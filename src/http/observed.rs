@@ -1,4 +1,4 @@
-//! What there is to see: `/api/v1/stats`, `/api/v1/sources`; and the end of a source's connection.
+//! What there is to see: `/api/v1/stats`, `/api/v1/sources`; the end of a source's connection; and a word on the clock.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::State;
 use super::answer::{ApiError, Content, asked, limit};
 use super::server::Peer;
+use crate::archive::AgeHold;
 use crate::ingest::{StreamState, StreamView};
 use crate::logging::{Kind, by_peer};
 use crate::observe::report::Sources;
@@ -104,4 +105,17 @@ pub(super) async fn remove(
         ))),
         Err(error) => Err(ApiError::unavailable(error.to_string())),
     }
+}
+
+/// Has segments expire by age on an operator's word that the clock is right.
+pub(super) async fn trust_clock(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    state.check(peer, &headers)?;
+    let refused = |hold: AgeHold| ApiError::new(StatusCode::CONFLICT, hold.reason);
+    state.view.archive_tuning.trust_clock().map_err(refused)?;
+    tracing::warn!(peer = %peer.0, "an operator says over HTTP that the clock is right: segments expire by age");
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -32,6 +32,7 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .route("/api/v1/sources/{session}", delete(observed::remove))
         .route("/api/v1/refusals", get(refusals::refusals))
         .route("/api/v1/streams/forget", post(streams::forget))
+        .route("/api/v1/archive/trust-clock", post(observed::trust_clock))
         .route("/api/v1/frames", get(frames::frames))
         .route("/api/v1/catalog", get(catalog::get).put(catalog::put))
         .route("/api/v1/stream", get(events::stream))

@@ -136,6 +136,8 @@ pub struct ArchiveReport {
     pub sync: Latency,
     /// Frames removed by retention since the start.
     pub expired_frames: u64,
+    /// Why `archive.retention_age` removes nothing for now.
+    pub age_hold: Option<AgeHold>,
     /// Segments whose upkeep (index, export, removal) failed last time.
     pub upkeep_failing: u64,
     /// Segments of another archive that were set aside and wait in `lost/` for somebody to take them away.
@@ -146,6 +148,15 @@ pub struct ArchiveReport {
     pub disk_free_bytes: u64,
     /// Size of its disk.
     pub disk_bytes: u64,
+}
+
+/// Why nothing expires by age.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgeHold {
+    /// What was found, and the way out.
+    pub reason: String,
+    /// Until when by this host's clock; `null` until somebody sets the clock.
+    pub until_ms: Option<i64>,
 }
 
 /// Who is connected, and how many may be.
@@ -387,6 +398,10 @@ impl View {
             commits: stats.commits.load(Relaxed),
             sync: rates.sync.into(),
             expired_frames: stats.expired_frames.load(Relaxed),
+            age_hold: self.archive_tuning.age_hold().map(|hold| AgeHold {
+                reason: hold.reason,
+                until_ms: hold.until_ns.map(|until_ns| until_ns / 1_000_000),
+            }),
             upkeep_failing: stats.upkeep_failing.load(Relaxed),
             foreign_segments: stats.foreign_segments.load(Relaxed),
             file_shortages: stats.file_shortages.load(Relaxed),

@@ -157,6 +157,7 @@ fn snapshot(sources: u32) -> Snapshot {
             commits: 1_000,
             sync: if some { latency(1.1) } else { Latency::default() },
             expired_frames: 0,
+            age_hold: None,
             upkeep_failing: 0,
             foreign_segments: 0,
             file_shortages: 0,

@@ -84,7 +84,7 @@ async fn upkeep_sets_aside_what_is_of_another_archive_and_says_so_until_it_is_go
     let middle = segments(&storage)[2].clone();
     storage.put(&middle, other.content(&segments(&other)[2]));
     let running = start_untended(&storage);
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(SystemClock);
     let mut upkeep = upkeep_of(&running, &storage, Retention::default(), clock, Vec::new());
     // One that comes while the archive runs, and one at an offset that no frame can have.
     let late = segments(&other)[8].clone();

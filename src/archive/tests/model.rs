@@ -100,7 +100,7 @@ fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
         running,
         storage,
         retention,
-        Arc::new(SystemClock::new()),
+        Arc::new(SystemClock),
         upkeep::steps(None, 0, &running.archive.link),
     )
 }

@@ -108,7 +108,7 @@ pub(crate) fn start(storage: &MemStorage) -> Running {
 }
 
 pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
-    start_with(config, storage, Some(Arc::new(SystemClock::new())))
+    start_with(config, storage, Some(Arc::new(SystemClock)))
 }
 
 /// As [`start`], but nobody tends sealed segments: what a test does to them stays.

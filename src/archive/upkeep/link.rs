@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::AgeHold;
 use crate::archive::Retention;
 use crate::archive::gather::Gather;
 use crate::archive::index;
@@ -35,9 +36,19 @@ struct State {
     is_sealed: bool,
     /// Set while the archive runs, and not seen by upkeep yet.
     retention: Option<Retention>,
+    /// Whether an operator said that the clock is right, and upkeep has not seen it yet.
+    has_word: bool,
+    /// Why nothing expires by age, as upkeep found it last.
+    age_hold: Option<AgeHold>,
     /// Of sealed segments that upkeep has not come to, in the order of the log.
     indexes: VecDeque<index::Ready>,
     fault: Option<StorageError>,
+}
+
+impl State {
+    fn has_news(&self) -> bool {
+        self.is_sealed || self.retention.is_some() || self.has_word
+    }
 }
 
 impl Link {
@@ -114,6 +125,27 @@ impl Link {
         self.lock().retention.take()
     }
 
+    /// Takes an operator's word that the wall clock is right; upkeep looks through everything.
+    pub(in crate::archive) fn give_word(&self) {
+        self.lock().has_word = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether an operator gave a word since this was last asked.
+    pub(super) fn take_word(&self) -> bool {
+        std::mem::take(&mut self.lock().has_word)
+    }
+
+    /// Publishes why nothing expires by age.
+    pub(super) fn set_age_hold(&self, hold: Option<AgeHold>) {
+        self.lock().age_hold = hold;
+    }
+
+    /// Why nothing expires by age.
+    pub(in crate::archive) fn age_hold(&self) -> Option<AgeHold> {
+        self.lock().age_hold.clone()
+    }
+
     pub(super) fn current_base(&self) -> u64 {
         self.current_base.load(Acquire)
     }
@@ -143,11 +175,11 @@ impl Link {
     }
 
     /// Sleeps for `pause`, or until there is something to look at or upkeep is to end; whether there is: a segment was
-    /// sealed, or retention was set.
+    /// sealed, retention was set, or an operator gave a word.
     pub(super) fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
-        while !self.is_stopped() && !state.is_sealed && state.retention.is_none() {
+        while !self.is_stopped() && !state.has_news() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -156,7 +188,9 @@ impl Link {
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             self.pulse.work();
         }
-        std::mem::take(&mut state.is_sealed) || state.retention.is_some()
+        let has_news = state.has_news();
+        state.is_sealed = false;
+        has_news
     }
 
     /// Makes the archive fail with `error`: nothing is acknowledged any more.

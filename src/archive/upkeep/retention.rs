@@ -4,9 +4,32 @@ use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::Upkeep;
+use super::clock::Reading;
+use super::trust::is_plausible;
+use super::{Upkeep, age};
 use crate::archive::dir::SIDE_FILES;
 use crate::archive::storage::StorageError;
+
+/// Between two segments that expire by age at least this much time passes: whoever sees that too much goes can stop it.
+const AGE_PACE: Duration = Duration::from_secs(60);
+
+/// What is known of ages beside the clock.
+pub(super) struct Aging {
+    /// Frames below were there at the start.
+    start_offset: u64,
+    has_newest: bool,
+    /// The newest plausible time of the segments removed since the start, or since the clock was stepped.
+    removed_max_ns: Option<i64>,
+    /// When the last segment expired by age, by [`super::Clock::monotonic`].
+    expired_at: Option<Duration>,
+    is_held: bool,
+}
+
+impl Aging {
+    pub(super) fn new(start_offset: u64) -> Self {
+        Self { start_offset, has_newest: false, removed_max_ns: None, expired_at: None, is_held: false }
+    }
+}
 
 /// Why a segment expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +89,60 @@ impl Upkeep {
         Ok(self.outlived(base).map(|age| (base, Reason::Age(age))))
     }
 
-    /// The age of the segment `base` if it is beyond the limit and ages can be told.
+    /// The age of the oldest segment, `base`, if it is beyond the limit, ages can be told and the pace allows it.
     fn outlived(&mut self, base: u64) -> Option<Duration> {
         let limit = self.retention.age?;
-        let now_ns = self.guard.wall_ns(&*self.clock)?;
-        let received_ns = self.segments.received_max_ns(&self.dir, base, &self.link)?;
-        let age = u64::try_from(i128::from(now_ns) - i128::from(received_ns)).ok()?;
+        // The clocks are compared at this very reading.
+        let now = self.note_clock();
+        let is_early = |at: Duration| now.boot < at + AGE_PACE;
+        if self.trust.hold(now).is_some() || self.aging.expired_at.is_some_and(is_early) {
+            return None;
+        }
+        let own_ns = self.segments.received_max_ns(&self.dir, base, now.wall_ns, &self.link)?;
+        let received_ns = self.aging.removed_max_ns.map_or(own_ns, |before_ns| own_ns.max(before_ns));
+        let age = u64::try_from(i128::from(now.wall_ns) - i128::from(received_ns)).ok()?;
         let age = Duration::from_nanos(age);
         (age > limit).then_some(age)
+    }
+
+    /// Looks at the clocks, and says what comes of it for ages: in the log, and for the status.
+    pub(super) fn note_clock(&mut self) -> Reading {
+        let now = Reading::of(&*self.clock);
+        let step_ns = self.trust.look(now);
+        if self.link.take_word() {
+            self.trust.take_word(now);
+        }
+        if step_ns.is_some() {
+            // What was found implausible may not have been.
+            self.aging.removed_max_ns = None;
+            self.segments.forget_times();
+        }
+        self.find_newest(now);
+        let hold = self.retention.age.and_then(|_| self.trust.hold(now));
+        match &hold {
+            Some(hold) if step_ns.is_some() || !self.aging.is_held => {
+                tracing::warn!(reason = hold.reason, "nothing expires by age for now");
+            }
+            None if self.aging.is_held => tracing::info!("the clock is trusted: segments expire by age"),
+            _ => {}
+        }
+        self.aging.is_held = hold.is_some();
+        self.link.set_age_hold(hold);
+        now
+    }
+
+    /// Looks once for the newest time of what the archive held at the start.
+    fn find_newest(&mut self, now: Reading) {
+        // By a clock that was never set no time is plausible.
+        if self.aging.has_newest || self.retention.age.is_none() || !is_plausible(now.wall_ns, now.wall_ns) {
+            return;
+        }
+        self.aging.has_newest = true;
+        let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.link);
+        self.trust.set_newest(newest.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the newest time of the archive is unknown: its clock is taken to lead by far");
+            Some(i64::MIN)
+        }));
     }
 
     fn remove(&mut self, base: u64, reason: Reason) -> Result<(), StorageError> {
@@ -82,7 +151,11 @@ impl Upkeep {
         let is_settled = self.segments.is_settled(base, self.steps.len());
         self.dir.remove(&self.dir.segment(base))?;
         self.dir.sync()?;
-        self.segments.remove(base);
+        let received_ns = self.segments.remove(base);
+        self.aging.removed_max_ns = self.aging.removed_max_ns.max(received_ns);
+        if matches!(reason, Reason::Age(_)) {
+            self.aging.expired_at = Some(self.clock.monotonic());
+        }
         self.publish();
         // After a crash in between, they are found without their segment.
         for ending in SIDE_FILES {

@@ -20,7 +20,7 @@ struct Sealed {
     retry: Retry,
     /// Of the segment and its side files.
     bytes: Option<u64>,
-    /// When its youngest frame was received; `None` inside: no frame in it can be read.
+    /// When its youngest frame was received; `None` inside: no frame in it can be read, or no time in it be true.
     received_max_ns: Option<Option<i64>>,
 }
 
@@ -41,8 +41,9 @@ impl Segments {
         self.0.values_mut().for_each(|sealed| sealed.is_checked = true);
     }
 
-    pub(super) fn remove(&mut self, base: u64) {
-        self.0.remove(&base);
+    /// Forgets `base`; returns when its youngest frame was received, if that is known.
+    pub(super) fn remove(&mut self, base: u64) -> Option<i64> {
+        self.0.remove(&base)?.received_max_ns.flatten()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,11 +138,17 @@ impl Segments {
         self.0.values().filter_map(|sealed| sealed.bytes).sum()
     }
 
-    /// When the youngest frame of `base` was received. A segment without a readable frame is as young as the next one.
-    pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64, link: &Link) -> Option<i64> {
+    /// Forgets all times: they were judged by a clock that was set since.
+    pub(super) fn forget_times(&mut self) {
+        self.0.values_mut().for_each(|sealed| sealed.received_max_ns = None);
+    }
+
+    /// When the youngest frame of `base` was received, by times that are plausible at `now_ns`. A segment without a
+    /// readable frame or a plausible time is as young as the next one.
+    pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64, now_ns: i64, link: &Link) -> Option<i64> {
         self.0.range_mut(base..).find_map(|(base, sealed)| {
             *sealed.received_max_ns.get_or_insert_with(|| {
-                age::received_max_ns(dir, *base, link).unwrap_or_else(|error| {
+                age::received_max_ns(dir, *base, u64::MAX, now_ns, link).unwrap_or_else(|error| {
                     tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");
                     None
                 })

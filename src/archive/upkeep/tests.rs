@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::trust::EPOCH_NS;
 use super::{Clock, Step, StepError, Upkeep};
 use crate::archive::Retention;
 use crate::archive::dir::Dir;
@@ -21,9 +22,10 @@ const COMMIT_FRAMES: u64 = 40;
 /// No segment of the tests is larger, side files aside.
 const SEGMENT_BYTES: u64 = 192 << 10;
 
-/// Clocks that stand still until the test moves them.
+/// Clocks that stand still until the test moves them; the wall clock begins at [`EPOCH_NS`].
 #[derive(Default)]
 pub(super) struct FakeClock {
+    /// Since [`EPOCH_NS`].
     wall_ns: AtomicI64,
     monotonic: Mutex<Duration>,
 }
@@ -43,7 +45,7 @@ impl FakeClock {
 
 impl Clock for FakeClock {
     fn wall_ns(&self) -> i64 {
-        self.wall_ns.load(Relaxed)
+        EPOCH_NS + self.wall_ns.load(Relaxed)
     }
 
     fn monotonic(&self) -> Duration {
@@ -70,14 +72,30 @@ impl Kept {
     }
 
     fn on(storage: MemStorage, retention: Retention, steps: Vec<Box<dyn Step>>) -> Self {
+        Self::at(storage, retention, steps, Arc::default())
+    }
+
+    /// A start at the time that `clock` has by then.
+    fn at(
+        storage: MemStorage,
+        retention: Retention,
+        steps: Vec<Box<dyn Step>>,
+        clock: Arc<FakeClock>,
+    ) -> Self {
         let running = start_with(config(), storage.clone(), None);
-        let clock = Arc::<FakeClock>::default();
         let upkeep = upkeep_of(&running, &storage, retention, Arc::clone(&clock) as Arc<dyn Clock>, steps);
         let written = running.recovery.next_offset;
         Self { storage, running, upkeep, clock, written }
     }
 
-    /// Writes until there are `count` segments, the one being written included; frames are received at `received_s`.
+    /// An operator says that the clock is right.
+    fn trust_clock(&mut self) {
+        self.upkeep.link.give_word();
+        self.upkeep.note_clock();
+    }
+
+    /// Writes until there are `count` segments, the one being written included; frames are received at `received_s`, as
+    /// seconds since [`EPOCH_NS`].
     async fn fill(&mut self, count: usize, received_s: i64) {
         while self.segments().len() < count {
             self.commit(received_s).await;
@@ -88,7 +106,7 @@ impl Kept {
     async fn commit(&mut self, received_s: i64) {
         let origin = origin(1, 1);
         let frames = (self.written..self.written + COMMIT_FRAMES).map(|sequence| {
-            let received_ns = received_s * 1_000_000_000;
+            let received_ns = EPOCH_NS + received_s * 1_000_000_000;
             crate::frame::Frame { received_ns, ..frame(&origin, Routine, sequence, 200) }
         });
         let mut watermark = self.running.archive.watermark();
@@ -126,6 +144,15 @@ impl Kept {
     fn tick(&mut self) {
         self.clock.pass(Duration::from_secs(1));
         self.upkeep.tick(true);
+    }
+
+    /// The same, and then as often as the pace of what expires by age lets `segments` go.
+    fn tick_for(&mut self, segments: usize) {
+        self.tick();
+        for _ in 1..segments {
+            self.clock.pass(Duration::from_secs(59));
+            self.tick();
+        }
     }
 
     fn first_offset(&self) -> u64 {

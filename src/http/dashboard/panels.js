@@ -82,6 +82,7 @@ export class Panels {
       ["written_bytes", "Written", `${size(archive.written_bytes)} in ${count(archive.commits)} commits`, archive.written_bytes],
       ["sync", "Sync p50 · p99 · max", [archive.sync.p50_ms, archive.sync.p99_ms, archive.sync.max_ms].map(latency).join(" · "), archive.sync.p99_ms],
       ["expired_frames", "Expired by retention", count(archive.expired_frames), archive.expired_frames],
+      ["age_hold", "Expiry by age", archive.age_hold === null ? "not held" : `held: ${archive.age_hold.reason}`, archive.age_hold !== null],
       ["upkeep_failing", "Upkeep failing", archive.upkeep_failing === 0 ? "nowhere" : `in ${count(archive.upkeep_failing)} segments`, archive.upkeep_failing],
       ["foreign_segments", "Of another archive", archive.foreign_segments === 0 ? "none" : `${count(archive.foreign_segments)} segments set aside`, archive.foreign_segments],
       ["file_shortages", "Without files", archive.file_shortages === 0 ? "never" : `${count(archive.file_shortages)} times`, archive.file_shortages],

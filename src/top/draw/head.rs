@@ -210,6 +210,9 @@ impl View<'_> {
             latency(archive.sync.p99_ms)
         );
         let mut line = vec!["archive    ".into(), status, kept.into(), disk];
+        if archive.age_hold.is_some() {
+            line.push(Span::raw("; nothing expires by age for now").yellow());
+        }
         if archive.upkeep_failing > 0 {
             line.push(Span::raw(format!("; upkeep of {} segments fails", archive.upkeep_failing)).red());
         }

@@ -221,7 +221,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
         log_id,
         dir: dir.clone(),
         retention: Retention::default(),
-        clock: Arc::new(SystemClock::new()),
+        clock: Arc::new(SystemClock),
         steps: steps(None, 0, &fresh),
         link: fresh,
         outlets,

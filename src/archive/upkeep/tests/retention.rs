@@ -18,7 +18,7 @@ fn by_bytes(bytes: u64) -> Retention {
 async fn without_limits_everything_stays() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.fill(4, 0).await;
-    kept.clock.pass(Duration::from_secs(1 << 33));
+    kept.clock.pass(Duration::from_secs(1 << 32));
     kept.tick();
     assert_eq!(kept.segments().len(), 4);
     assert_eq!(kept.first_offset(), 0);
@@ -84,6 +84,7 @@ async fn the_size_holds_while_the_newest_segment_grows() {
 #[tokio::test]
 async fn a_segment_expires_when_its_youngest_frame_does() {
     let mut kept = Kept::new(by_age(100), steps_none());
+    kept.trust_clock();
     kept.fill(2, 1_000).await;
     // One young frame among old ones keeps a segment.
     kept.commit(900).await;
@@ -105,6 +106,7 @@ async fn a_segment_expires_when_its_youngest_frame_does() {
 #[tokio::test]
 async fn none_goes_before_an_older_one() {
     let mut kept = Kept::new(by_age(100), steps_none());
+    kept.trust_clock();
     // The clock went backwards while this was received.
     kept.fill(2, 5_000).await;
     kept.fill(4, 1_000).await;
@@ -114,44 +116,113 @@ async fn none_goes_before_an_older_one() {
     assert_eq!(kept.bases(), bases, "the oldest is too young yet");
     assert_eq!(frames(&kept.storage).len() as u64, kept.written, "and the log is readable");
     kept.clock.pass(Duration::from_secs(1_200));
-    kept.tick();
+    kept.tick_for(3);
     assert_eq!(kept.bases(), bases[3..]);
     kept.running.finish().await;
 }
 
 #[tokio::test]
-async fn a_stepped_clock_lets_nothing_expire_by_age_until_the_next_start() {
-    for by_s in [3_700, -3_700] {
+async fn a_step_lets_nothing_expire_by_age_for_an_hour() {
+    for by_s in [3_000, -3_000] {
         let retention = Retention { age: Some(Duration::from_secs(100)), bytes: Some(4 * SEGMENT_BYTES) };
         let mut kept = Kept::new(retention, steps_none());
-        kept.clock.step(10_000);
-        kept.upkeep.guard = super::super::StepGuard::new(&*kept.clock);
+        kept.clock.pass(Duration::from_secs(10_000));
+        kept.trust_clock();
         kept.fill(3, 0).await;
         let bases = kept.bases();
         kept.clock.step(by_s);
         kept.tick();
         assert_eq!(kept.bases(), bases);
+        let hold = kept.running.archive.tuning().age_hold().unwrap();
+        assert!(hold.reason.contains(&format!("stepped by {by_s} s")), "{}", hold.reason);
         kept.clock.step(-by_s);
         kept.tick();
         assert_eq!(kept.bases(), bases, "what was measured in between cannot be trusted either");
         kept.fill(6, 0).await;
         kept.tick();
         assert!(kept.bases().len() < 6, "the size holds all the same");
-        // The next start trusts the clock again.
-        kept.upkeep.guard = super::super::StepGuard::new(&*kept.clock);
+        let left = kept.bases().len();
+        kept.clock.pass(Duration::from_secs(3_597));
         kept.tick();
-        assert_eq!(kept.bases().len(), 1);
+        assert_eq!(kept.bases().len(), left, "a second is lacking");
+        kept.tick();
+        assert_eq!(kept.bases().len(), left - 1);
+        assert_eq!(kept.running.archive.tuning().age_hold(), None);
         kept.running.finish().await;
     }
 }
 
+const DAY_S: u64 = 86_400;
+
 #[tokio::test]
-async fn an_hour_is_no_step() {
+async fn a_start_with_the_clock_far_ahead_removes_nothing_for_a_day_and_then_one_segment_a_minute() {
+    let mut kept = Kept::new(by_age(30 * DAY_S), steps_none());
+    kept.fill(5, 0).await;
+    let Kept { storage, running, clock, written, .. } = kept;
+    running.finish().await;
+    clock.pass(Duration::from_secs(60));
+    clock.step(60 * DAY_S as i64);
+    let mut kept = Kept::at(storage, by_age(30 * DAY_S), steps_none(), clock);
+    assert_eq!(kept.written, written);
+    let bases = kept.bases();
+    // What comes meanwhile has the time of the wrong clock, and is no evidence for it.
+    kept.commit(60 * DAY_S as i64 + 60).await;
+    for _ in 0..24 {
+        kept.tick();
+        assert_eq!(kept.bases()[..5], bases[..5]);
+        let hold = kept.running.archive.tuning().age_hold().unwrap();
+        assert!(hold.reason.contains("leads the time known by 5184060 s"), "{}", hold.reason);
+        assert!(hold.until_ns.unwrap() > kept.clock.wall_ns());
+        kept.clock.pass(Duration::from_secs(3_599));
+    }
+    kept.tick();
+    assert_eq!(kept.bases()[..4], bases[1..5], "one went");
+    kept.clock.pass(Duration::from_secs(58));
+    kept.tick();
+    assert_eq!(kept.bases()[..4], bases[1..5], "and no other within the minute");
+    kept.tick();
+    assert_eq!(kept.bases()[..3], bases[2..5]);
+    kept.clock.step(-60 * DAY_S as i64);
+    kept.clock.pass(Duration::from_secs(70));
+    kept.tick();
+    assert_eq!(kept.bases()[..3], bases[2..5], "somebody has set the clock right in time");
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn a_word_of_an_operator_ends_the_hold_at_once() {
     let mut kept = Kept::new(by_age(100), steps_none());
     kept.fill(3, 0).await;
-    kept.clock.step(3_600);
+    let bases = kept.bases();
+    kept.clock.pass(Duration::from_secs(1_000));
     kept.tick();
-    assert_eq!(kept.bases().len(), 1);
+    assert_eq!(kept.bases(), bases, "the daemon has just started");
+    kept.upkeep.link.wait(Duration::ZERO);
+    kept.running.archive.tuning().trust_clock().unwrap();
+    let has_news = kept.upkeep.link.wait(Duration::from_secs(86_400));
+    kept.upkeep.tick(has_news);
+    assert_eq!(kept.bases(), bases[1..]);
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn frames_received_while_the_clock_was_not_set_are_as_young_as_those_behind_them() {
+    let mut kept = Kept::new(by_age(100), steps_none());
+    kept.trust_clock();
+    kept.fill(2, 1_000).await;
+    // In 1970, then a century ahead.
+    kept.fill(3, -(EPOCH_NS / 1_000_000_000)).await;
+    kept.fill(4, 100 * 365 * DAY_S as i64).await;
+    kept.fill(5, 2_000).await;
+    // Behind them the clock went backwards: no segment is younger than one before it.
+    kept.fill(6, 1_500).await;
+    let bases = kept.bases();
+    kept.clock.pass(Duration::from_secs(1_110));
+    kept.tick_for(3);
+    assert_eq!(kept.bases(), bases[1..], "the first is old, and none of the others");
+    kept.clock.pass(Duration::from_secs(800));
+    kept.tick_for(7);
+    assert_eq!(kept.bases(), bases[5..]);
     kept.running.finish().await;
 }
 
@@ -163,11 +234,12 @@ async fn the_newest_stays_and_every_stream_resumes_where_it_stood() {
     kept.running.append(once).await;
     kept.running.commits.recv().await.unwrap();
     kept.written += 1;
+    kept.trust_clock();
     kept.fill(4, 0).await;
     let positions = || [(2, 9, [0, 78]), (1, 1, [0, kept.written])];
     let expected = positions();
     kept.clock.pass(Duration::from_secs(1_000));
-    kept.tick();
+    kept.tick_for(3);
     assert_eq!(kept.bases().len(), 1);
     assert!(frames(&kept.storage).iter().all(|stored| stored.frame.source_id == 1), "its frames are gone");
     let first = kept.first_offset();
@@ -192,6 +264,7 @@ async fn the_newest_stays_and_every_stream_resumes_where_it_stood() {
 #[tokio::test]
 async fn the_directory_is_synced_after_each_segment_that_goes() {
     let mut kept = Kept::new(by_age(100), steps_none());
+    kept.trust_clock();
     kept.fill(4, 0).await;
     let bases = kept.bases();
     kept.clock.pass(Duration::from_secs(1_000));
@@ -204,7 +277,7 @@ async fn the_directory_is_synced_after_each_segment_that_goes() {
         }
         None
     });
-    kept.tick();
+    kept.tick_for(bases.len() - 1);
     kept.storage.clear_hook();
     assert_eq!(*seen.lock().unwrap(), [Op::Unlink, Op::SyncDir].repeat(bases.len() - 1));
     kept.running.finish().await;
@@ -213,6 +286,7 @@ async fn the_directory_is_synced_after_each_segment_that_goes() {
 #[tokio::test]
 async fn damage_hides_the_age_of_a_block_but_not_that_of_a_segment() {
     let mut kept = Kept::new(by_age(100), steps_none());
+    kept.trust_clock();
     kept.commit(500).await;
     kept.fill(2, 1_000).await;
     kept.fill(3, 2_000).await;
@@ -241,7 +315,7 @@ async fn damage_hides_the_age_of_a_block_but_not_that_of_a_segment() {
     let left = kept.bases();
     assert_eq!(left[0], bases[1], "the third has young frames");
     kept.clock.pass(Duration::from_secs(1_000));
-    kept.tick();
+    kept.tick_for(3);
     assert_eq!(kept.bases().len(), 1);
     kept.running.finish().await;
 }
@@ -282,6 +356,7 @@ fn a_size_without_room_for_two_segments_is_refused() {
 #[tokio::test]
 async fn a_limit_that_is_set_later_is_seen_at_once() {
     let mut kept = Kept::new(Retention::default(), steps_none());
+    kept.trust_clock();
     kept.fill(4, 0).await;
     kept.tick();
     // What was sealed so far is no news any more.
@@ -292,6 +367,9 @@ async fn a_limit_that_is_set_later_is_seen_at_once() {
     let has_news = kept.upkeep.link.wait(Duration::from_secs(86_400));
     assert!(has_news);
     kept.upkeep.tick(has_news);
+    assert_eq!(kept.segments().len(), 3, "the oldest goes at once");
+    kept.clock.pass(Duration::from_secs(59));
+    kept.tick_for(2);
     assert_eq!(kept.segments().len(), 1, "only the one being written stays");
     assert!(!kept.upkeep.link.wait(Duration::ZERO), "it was seen");
 

@@ -63,10 +63,11 @@ async fn a_segment_is_exported_before_it_expires() {
     let (seen, steps) = steps(0, false);
     let retention = Retention { age: Some(Duration::from_secs(1)), bytes: None };
     let mut kept = Kept::new(retention, steps);
+    kept.trust_clock();
     kept.fill(3, 0).await;
     kept.clock.pass(Duration::from_secs(100));
     let bases = kept.bases();
-    kept.tick();
+    kept.tick_for(2);
     assert_eq!(kept.bases(), bases[2..]);
     let exported = seen.lock().unwrap().iter().filter(|(name, _)| *name == "export").count();
     assert_eq!(exported, 2);
@@ -162,6 +163,7 @@ impl<F: FnOnce() + Send> Step for Meddling<F> {
 async fn a_clock_that_is_set_during_a_long_step_lets_nothing_expire() {
     let retention = Retention { age: Some(Duration::from_secs(100)), bytes: None };
     let mut kept = Kept::new(retention, steps_none());
+    kept.trust_clock();
     kept.fill(4, 0).await;
     let (clock, worked_on) = (Arc::clone(&kept.clock), Arc::default());
     kept.upkeep.steps = vec![Box::new(Meddling(Arc::clone(&worked_on), Some(move || clock.step(10_000))))];
