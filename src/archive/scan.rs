@@ -208,6 +208,7 @@ impl Scanner {
         let mut at = aligned(from);
         loop {
             let count = self.pages.read(&mut chunk, at)?;
+            let has_content = content_pages(&chunk[..count]).next().is_some();
             for (page_at, page) in content_pages(&chunk[..count]) {
                 for (index, bytes) in page.chunks(ALIGNMENT as usize).enumerate() {
                     let position = at + page_at + index as u64 * ALIGNMENT;
@@ -220,7 +221,17 @@ impl Scanner {
                 return Ok(None);
             }
             at += count as u64;
+            if !has_content {
+                let Some(data) = data_from(self.file(), at)? else { return Ok(None) };
+                at = data;
+            }
         }
+    }
+
+    /// The first position from `at` on where there may be anything but zeros; `None` if there is none. Blocks may begin
+    /// there.
+    pub(super) fn data_from(&self, at: u64) -> Result<Option<u64>, StorageError> {
+        data_from(self.file(), at).context("look for data in", &self.path)
     }
 
     /// Position behind the last byte from `from` on that is not zero; `from` if there is none. What cannot be read may
@@ -235,7 +246,9 @@ impl Scanner {
                 patience(error)
             });
             let count = count.context("read", &self.path)?;
+            let mut has_content = false;
             for (page_at, page) in content_pages(&chunk[..count]) {
+                has_content = true;
                 let last = page.iter().rposition(|byte| *byte != 0);
                 end = last.map_or(end, |last| at + page_at + last as u64 + 1);
             }
@@ -243,6 +256,10 @@ impl Scanner {
                 return Ok(end.max(bad_end));
             }
             at += count as u64;
+            if !has_content {
+                let Some(data) = self.data_from(at)? else { return Ok(end.max(bad_end)) };
+                at = data;
+            }
         }
     }
 
@@ -294,6 +311,12 @@ impl Scanner {
             }
         }
     }
+}
+
+/// Where data lies in `file` from `at` on, see [`Scanner::data_from`].
+fn data_from(file: &dyn StorageFile, at: u64) -> io::Result<Option<u64>> {
+    // Holes end where blocks of the file system begin, and those may be smaller than ours are aligned.
+    Ok(file.data_from(at)?.map(|data| at.max(data - data % ALIGNMENT)))
 }
 
 /// The pages of `chunk` that are not all zero, and where they lie in it.

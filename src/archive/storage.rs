@@ -102,6 +102,15 @@ pub trait StorageFile: Send + Sync {
     /// As the file system says.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 
+    /// Where the next data lies at `at` or behind it: what is passed over is a hole, which reads as zeros. `None` if nothing
+    /// but a hole follows. A file system that does not know its holes has data everywhere.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn data_from(&self, at: u64) -> io::Result<Option<u64>> {
+        Ok(Some(at))
+    }
+
     /// Writes at `at` and returns how many bytes, which may be fewer than given.
     ///
     /// # Errors

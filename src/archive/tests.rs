@@ -14,6 +14,7 @@ mod reader;
 mod recover;
 mod reset;
 mod space;
+mod sparse;
 pub(crate) mod support;
 mod unreadable;
 mod visit;

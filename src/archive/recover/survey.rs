@@ -144,6 +144,10 @@ pub(in crate::archive) fn proof_behind(
     let mut best: Option<BlockHeader> = None;
     let mut at = end;
     while segment_id.is_some() && at < content_end {
+        match scanner.data_from(at)? {
+            Some(data) if data < content_end => at = data,
+            _ => break,
+        }
         // A header may begin in one piece and end in the next.
         let piece = scanner.raw(at..content_end.min(at + PIECE_BYTES) + BLOCK_HEADER_BYTES)?;
         let starts = (0..PIECE_BYTES.min(piece.len() as u64)).step_by(ALIGNMENT as usize);

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek, statvfs};
+use rustix::io::Errno;
 
 use super::{Access, Storage, StorageFile};
 use crate::plain_file;
@@ -120,6 +121,16 @@ impl StorageFile for DiskFile {
         self.0.read_at(buffer, at)
     }
 
+    fn data_from(&self, at: u64) -> io::Result<Option<u64>> {
+        // All reads name their place, so nobody minds where the file's own position is.
+        match seek(&self.0, SeekFrom::Data(at)) {
+            Ok(data) => Ok(Some(data)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(at)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         self.0.write_at(bytes, at)
     }
@@ -134,7 +145,7 @@ impl StorageFile for DiskFile {
         }
         loop {
             match fallocate(&self.0, FallocateFlags::empty(), from, to - from) {
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 result => return Ok(result?),
             }
         }

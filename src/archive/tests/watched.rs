@@ -106,6 +106,10 @@ impl StorageFile for WatchedFile {
         Ok(count)
     }
 
+    fn data_from(&self, at: u64) -> io::Result<Option<u64>> {
+        self.inner.data_from(at)
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         self.inner.write_at(bytes, at)
     }
