@@ -41,7 +41,8 @@ pub enum Command {
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
 ///
-/// A reader that goes away (`| head`) ends the command without an error.
+/// A reader that goes away (`| head`) ends `cat` without an error: it has the frames it wanted. What other commands have to
+/// say is not said then, which is an error.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -55,7 +56,11 @@ pub fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match flushed {
-        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        Err(CommandError::Output(error))
+            if error.kind() == io::ErrorKind::BrokenPipe && matches!(command, Command::Cat(_)) =>
+        {
+            Ok(true)
+        }
         result => result,
     }
 }

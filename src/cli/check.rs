@@ -1,13 +1,14 @@
 //! `check`: is this configuration good, with the files it names, and what does it say in full.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::preflight::preflight;
-use super::{BAD_USAGE, ConfigArgs, fail};
+use super::{BAD_USAGE, ConfigArgs, FAILED, fail};
 use crate::causes::told;
 use crate::config::{Config, environment};
 
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "command output")]
+#[allow(clippy::print_stderr, reason = "command output")]
 pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
     let loaded = match Config::load_before_start(args.config.as_deref(), environment()) {
         Ok(loaded) => loaded,
@@ -23,6 +24,8 @@ pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
     for warning in loaded.warnings.iter().chain(&warnings) {
         eprintln!("warning: {warning}");
     }
-    print!("{}", loaded.config.to_toml());
-    ExitCode::SUCCESS
+    match io::stdout().write_all(loaded.config.to_toml().as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format_args!("cannot write the output: {error}")),
+    }
 }

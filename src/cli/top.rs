@@ -109,9 +109,6 @@ impl TopArgs {
             model.step(Input::Known(Box::new(answers.understood().map_err(failed)?)));
             report(&model)
         };
-        match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.context("cannot write the output"),
-        }
+        io::stdout().write_all(text.as_bytes()).context("cannot write the output")
     }
 }
