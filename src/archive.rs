@@ -57,7 +57,7 @@ pub use format::{BlockFrames, KeptFrames, Received, charge};
 pub use history::History;
 pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
 pub use positions::StreamPosition;
-pub use reader::{Damage, Filter, Item, ReadError, Reader, StoredFrame, Visited};
+pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, Recovery};
 pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
@@ -204,6 +204,9 @@ fn open_with(
     })?;
     let lock: Lock = lock.into();
     let id = dir.id()?;
+    if dir.is_incomplete()? {
+        return Err(OpenError::Incomplete(dir.path));
+    }
     let recovered = recover::recover(&dir, &config)?;
     let report = recovered.report;
     let gather = Arc::new(Gather::new(&Limits::new(&config)));

@@ -5,6 +5,7 @@ mod cat;
 mod export;
 mod filter;
 mod ls;
+mod misnamed;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,8 @@ mod verify;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::dir::{list_segments, refuse_beyond_offsets};
+use super::dir::{REPAIR_MARK, list_segments, refuse_beyond_offsets};
+use super::error::incomplete;
 use super::export::ExportError;
 use super::{DiskStorage, ReadError, StorageError};
 
@@ -77,6 +79,9 @@ pub enum CommandError {
         .0.display()
     )]
     NoArchive(PathBuf),
+    /// A part of an archive.
+    #[error("{}", incomplete(.0))]
+    Incomplete(PathBuf),
     /// Nothing where an archive was expected.
     #[error("{} cannot be looked into: {source}; name the daemon's data_dir", path.display())]
     NoDirectory {
@@ -104,6 +109,9 @@ pub enum CommandError {
         /// The lowest.
         first: u64,
     },
+    /// Frames are missing from the output, since their segment bears a wrong name.
+    #[error("the frames of {} are missing from the output; see archive verify", .0.display())]
+    Misnamed(PathBuf),
     /// The archive cannot be repaired.
     #[error(transparent)]
     Repair(#[from] RepairError),
@@ -130,6 +138,9 @@ pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, CommandError> {
     for candidate in [dir, &inner] {
         if !candidate.is_dir() {
             continue;
+        }
+        if candidate.join(REPAIR_MARK).symlink_metadata().is_ok() {
+            return Err(CommandError::Incomplete(candidate.to_owned()));
         }
         refuse_beyond_offsets(&DiskStorage, candidate)?;
         if !list_segments(&DiskStorage, candidate)?.is_empty() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::format::OFFSET_MAX;
-use super::scan::Scanner;
+use super::scan::{Head, Scanner};
 use super::storage::{Access, Context, Storage, StorageError, StorageFile, write_all_at};
 
 /// Torn tails kept at most; the oldest go first. None of them was ever acknowledged.
@@ -19,6 +19,10 @@ const LOST_BYTES_MAX: u64 = 16 << 20;
 pub(super) fn segment_name(base: u64) -> String {
     format!("{base:020}.seg")
 }
+
+/// Name of the file that a directory holds while `archive repair` writes it, and for good where that was interrupted:
+/// what is in it then is no archive yet.
+pub(super) const REPAIR_MARK: &str = "repair.incomplete";
 
 /// Endings of the files that belong to a segment and can be made anew from it: `<base><ending>`.
 pub(super) const SIDE_FILES: [&str; 3] = [".idx", UNFINISHED_INDEX, ".exported"];
@@ -77,6 +81,22 @@ pub(super) fn list_segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64
     Ok(bases)
 }
 
+/// The offset at which the segment `base` in `dir` begins by its header, where that is sound and says another than the name.
+pub(super) fn misnamed(storage: &dyn Storage, dir: &Path, base: u64) -> Option<u64> {
+    let scanner = Scanner::open(storage, &dir.join(segment_name(base))).ok()?;
+    match scanner.head() {
+        Head::Sound(header) if header.base_offset != base => Some(header.base_offset),
+        _ => None,
+    }
+}
+
+/// As [`list_segments`], without those whose headers contradict their names.
+pub(super) fn list_own_segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64>, StorageError> {
+    let mut bases = list_segments(storage, dir)?;
+    bases.retain(|base| misnamed(storage, dir, *base).is_none());
+    Ok(bases)
+}
+
 /// What tells one directory from another, whatever its name.
 pub(super) type DirId = (u64, u64);
 
@@ -111,6 +131,17 @@ impl Dir {
         self.path.join("recovery.tmp")
     }
 
+    /// See [`REPAIR_MARK`].
+    pub(super) fn repair_mark(&self) -> PathBuf {
+        self.path.join(REPAIR_MARK)
+    }
+
+    /// Whether a repair was interrupted while it wrote this directory.
+    pub(super) fn is_incomplete(&self) -> Result<bool, StorageError> {
+        let names = self.storage.list(&self.path).context("list", &self.path)?;
+        Ok(names.iter().any(|name| name == REPAIR_MARK))
+    }
+
     /// The space kept for the next segment.
     pub(super) fn reserve(&self) -> PathBuf {
         self.path.join("reserve")
@@ -123,6 +154,12 @@ impl Dir {
 
     pub(super) fn segments(&self) -> Result<Vec<u64>, StorageError> {
         list_segments(&*self.storage, &self.path)
+    }
+
+    /// The segment behind `base`, passing over those whose headers contradict their names.
+    pub(super) fn next_segment(&self, base: u64) -> Result<Option<u64>, StorageError> {
+        let is_own = |next: &u64| misnamed(&*self.storage, &self.path, *next).is_none();
+        Ok(self.segments()?.into_iter().filter(|next| *next > base).find(is_own))
     }
 
     pub(super) fn list(&self) -> Result<Listing, StorageError> {

@@ -1,8 +1,9 @@
 //! What can go wrong.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::dir::REPAIR_MARK;
 use super::{BATCH_FRAMES_MAX, ConfigError, StorageError};
 
 /// Why the archive cannot be opened.
@@ -17,6 +18,9 @@ pub enum OpenError {
     /// Another process has the directory.
     #[error("archive {dir} is in use: another process holds its lock", dir = .0.display())]
     Locked(PathBuf),
+    /// A part of an archive.
+    #[error("{}", incomplete(.0))]
+    Incomplete(PathBuf),
     /// A segment of another version of the format.
     #[error("segment {path} has format version {found}, this program knows {expected}", path = path.display())]
     Version {
@@ -28,7 +32,10 @@ pub enum OpenError {
         expected: u16,
     },
     /// A segment under the wrong name.
-    #[error("segment {path} says that it begins at offset {found}, unlike its name", path = path.display())]
+    #[error(
+        "segment {path} says that it begins at offset {found}, unlike its name; archive verify says what to do",
+        path = path.display()
+    )]
     Foreign {
         /// The segment.
         path: PathBuf,
@@ -63,6 +70,15 @@ pub enum OpenError {
     /// A thread cannot be started.
     #[error("cannot start a thread of the archive: {0}")]
     Thread(std::io::Error),
+}
+
+/// Says that `dir` is what an interrupted repair left.
+pub(super) fn incomplete(dir: &Path) -> String {
+    format!(
+        "{} is not an archive yet: archive repair was interrupted while it wrote it, and its file {REPAIR_MARK} is still \
+         there; remove this directory and repair the damaged archive again",
+        dir.display()
+    )
 }
 
 /// Why a batch was not taken.

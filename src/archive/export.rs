@@ -46,7 +46,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use super::dir::{list_segments, segment_name};
+use super::dir::{list_own_segments, list_segments, segment_name};
 use super::scan::{Head, Scanner, Step};
 use super::{DiskStorage, Filter};
 use crate::plain_file;
@@ -279,16 +279,21 @@ impl Exporter {
     /// The segments that may hold frames that `filter` takes: base, and the offsets to look at.
     fn segments(&self, filter: &Filter) -> Result<Vec<(u64, Range<u64>)>, ExportError> {
         let dir = &self.config.dir;
-        let mut bases = list_segments(&DiskStorage, dir)?;
+        let mut bases = list_own_segments(&DiskStorage, dir)?;
         let Some(newest) = bases.last().copied() else {
             return Ok(Vec::new());
         };
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
         // A segment begun since then ends it where that begins.
-        let begun = list_segments(&DiskStorage, dir)?.into_iter().find(|base| *base > newest);
+        let begun = list_own_segments(&DiskStorage, dir)?.into_iter().find(|base| *base > newest);
         bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
-        let parts = bases.windows(2).map(|pair| (pair[0], pair[0].max(asked.start)..pair[1].min(asked.end)));
+        // Where the oldest segments bear wrong names, the first part is to report what is missing before it.
+        let oldest =
+            list_segments(&DiskStorage, dir)?.first().map_or(bases[0], |oldest| bases[0].min(*oldest));
+        let begin = |base: u64| if base == bases[0] { oldest } else { base };
+        let parts =
+            bases.windows(2).map(|pair| (pair[0], begin(pair[0]).max(asked.start)..pair[1].min(asked.end)));
         Ok(parts.filter(|(_, offsets)| !offsets.is_empty()).collect())
     }
 

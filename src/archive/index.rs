@@ -186,8 +186,7 @@ enum Walk {
 }
 
 fn walk(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Walk, StorageError> {
-    let bases = dir.segments()?;
-    let Some(next) = bases.iter().copied().find(|next| *next > base) else {
+    let Some(next) = dir.next_segment(base)? else {
         return Ok(Walk::Without(Built::NotSealed));
     };
     let mut scanner = match dir.scan(base) {

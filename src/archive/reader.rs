@@ -13,7 +13,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dir::{list_segments, segment_name};
+use super::dir::{list_segments, misnamed, segment_name};
 use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord, SEGMENT_HEADER_BYTES};
 use super::scan::{Head, Scanner, Step};
 use super::storage::{DiskStorage, Storage, StorageError};
@@ -22,7 +22,7 @@ use gaps::{Cause, Gaps};
 use open::{Distrust, Open, Way};
 
 pub use filter::Filter;
-pub use item::{Damage, Item, ReadError, StoredFrame, Visited};
+pub use item::{Damage, Item, Misnamed, ReadError, StoredFrame, Visited};
 
 /// Reads a log in the order of its offsets, up to the last whole block.
 ///
@@ -45,6 +45,7 @@ pub struct Reader {
     frames: Option<FrameIter>,
     damage: Option<Range<u64>>,
     gaps: Gaps,
+    misnamed: Vec<Misnamed>,
 }
 
 impl Reader {
@@ -83,6 +84,7 @@ impl Reader {
             frames: None,
             damage: None,
             gaps: Gaps::default(),
+            misnamed: Vec::new(),
         };
         reader.enter_first()?;
         Ok(reader)
@@ -116,8 +118,48 @@ impl Reader {
         }
     }
 
+    /// Segments come upon whose headers contradict their names; they were passed over.
+    #[must_use]
+    pub fn misnamed(&self) -> &[Misnamed] {
+        &self.misnamed
+    }
+
     fn list(&self) -> Result<Vec<u64>, StorageError> {
         list_segments(&*self.storage, &self.dir)
+    }
+
+    /// The first of `bases` whose segment is what its name says; those before it are noted.
+    fn first_own(&mut self, bases: impl IntoIterator<Item = u64>) -> Option<u64> {
+        bases.into_iter().find(|base| {
+            let Some(header_offset) = misnamed(&*self.storage, &self.dir, *base) else {
+                return true;
+            };
+            if self.misnamed.iter().all(|known| known.name_offset != *base) {
+                let segment = self.dir.join(segment_name(*base));
+                self.misnamed.push(Misnamed { segment, name_offset: *base, header_offset });
+            }
+            false
+        })
+    }
+
+    /// The segment behind `base` in the listing `bases`.
+    fn next_own(&mut self, bases: &[u64], base: u64) -> Option<u64> {
+        self.first_own(bases.iter().copied().filter(|next| *next > base))
+    }
+
+    /// Why `offsets` are not where they should be: a segment whose name says that it holds some of them does not, or else
+    /// `otherwise`.
+    fn cause_of(&self, offsets: &Range<u64>, otherwise: Cause) -> Cause {
+        let after = self.segment.as_ref().map(|open| open.base);
+        let is_there = |known: &&Misnamed| {
+            known.name_offset < offsets.end && after.is_none_or(|after| known.name_offset > after)
+        };
+        match self.misnamed.iter().find(is_there) {
+            Some(Misnamed { segment, .. }) => {
+                Cause::Damage { segment: segment.clone(), bytes: 0..SEGMENT_HEADER_BYTES, recorded: false }
+            }
+            None => otherwise,
+        }
     }
 
     /// The offsets asked for and not done with.
@@ -129,12 +171,13 @@ impl Reader {
     fn enter_first(&mut self) -> Result<bool, ReadError> {
         let bases = self.list()?;
         let from = self.filter.from_offset;
-        let start = bases.partition_point(|base| *base <= from).max(1) - 1;
-        let Some(base) = bases.get(start) else {
+        let (below, above) = bases.split_at(bases.partition_point(|base| *base <= from));
+        let base = self.first_own(below.iter().rev().copied());
+        let Some(base) = base.or_else(|| self.first_own(above.iter().copied())) else {
             return Ok(false);
         };
-        self.gaps.push(Cause::Expired, from..*base, from);
-        self.enter(*base).map(|()| true)
+        self.gaps.push(self.cause_of(&(from..base), Cause::Expired), from..base, from);
+        self.enter(base).map(|()| true)
     }
 
     /// Goes to the segment `base`, or behind it if it is gone.
@@ -146,7 +189,7 @@ impl Reader {
                 // Retention took it since the directory was listed; the next is the oldest now.
                 Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
                     let bases = self.list()?;
-                    let next = bases.iter().copied().find(|next| *next > base);
+                    let next = self.next_own(&bases, base);
                     // Retention removes a name for good, and the oldest first. Anything else keeps its frames from here.
                     let Some(next) = next.filter(|_| bases[0] > base) else {
                         return Err(error.into());
@@ -170,7 +213,7 @@ impl Reader {
         self.next_offset = self.next_offset.max(base);
         let mut open = Open::new(base, scanner);
         let bases = self.list()?;
-        if let Some(next) = bases.iter().copied().find(|next| *next > base) {
+        if let Some(next) = self.next_own(&bases, base) {
             open.see_next(next, bases.contains(&base));
         }
         // What was read before the segment was entered anew is not yielded again.
@@ -192,7 +235,7 @@ impl Reader {
     fn expired(&mut self, offsets: Range<u64>) {
         let from = self.asked().start;
         self.next_offset = self.next_offset.max(offsets.end);
-        self.gaps.push(Cause::Expired, offsets, from);
+        self.gaps.push(self.cause_of(&offsets, Cause::Expired), offsets, from);
     }
 
     /// Reads on to the next item; `None` at the end of what is there.
@@ -431,10 +474,13 @@ impl Reader {
             return Ok(true);
         }
         let bases = self.list()?;
-        let Some(open) = &mut self.segment else {
+        let Some(base) = self.segment.as_ref().map(|open| open.base) else {
             return Ok(false);
         };
-        let Some(next) = bases.iter().copied().find(|base| *base > open.base) else {
+        let Some(next) = self.next_own(&bases, base) else {
+            return Ok(false);
+        };
+        let Some(open) = &mut self.segment else {
             return Ok(false);
         };
         let is_listed = bases.contains(&open.base);
@@ -447,7 +493,12 @@ impl Reader {
         let end = if is_listed { next } else { open.sure_end().unwrap_or(self.next_offset) };
         if self.next_offset < end {
             let bytes = position..open.scanner.content_end(position)?;
-            self.missing(bytes, self.next_offset..end, false);
+            let (lost, from) = (self.next_offset..end, self.asked().start);
+            let is_behind = self.misnamed.iter().any(|known| lost.contains(&known.name_offset));
+            match is_behind.then(|| self.cause_of(&lost, Cause::Expired)) {
+                Some(cause) => self.gaps.push(cause, lost, from),
+                None => self.missing(bytes, lost, false),
+            }
         }
         // A restart may have moved blocks behind `next` that were already read here.
         self.next_offset = self.next_offset.max(end);

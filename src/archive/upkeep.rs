@@ -17,6 +17,7 @@ mod tests;
 mod trust;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,7 +28,7 @@ use tokio::sync::oneshot;
 
 use super::commit::Outlets;
 use super::config::Retention;
-use super::dir::{Dir, DirId};
+use super::dir::{Dir, DirId, misnamed};
 use super::storage::StorageError;
 use clock::Reading;
 use retention::Aging;
@@ -76,6 +77,8 @@ pub(super) struct Upkeep {
     aging: Aging,
     steps: Vec<Box<dyn Step>>,
     segments: Segments,
+    /// Segments under wrong names, which were logged.
+    misnamed: BTreeSet<u64>,
     retry: Retry,
     /// By [`Clock::monotonic`].
     next_pass: Duration,
@@ -92,6 +95,7 @@ impl Upkeep {
             aging: Aging::new(start_offset),
             next_pass: clock.monotonic(),
             segments: Segments::default(),
+            misnamed: BTreeSet::new(),
             retry: Retry::default(),
             dir,
             id,
@@ -176,11 +180,32 @@ impl Upkeep {
         }
         self.dir.remove_stale(&listing)?;
         let foreign = self.set_foreign_aside(&listing)?;
-        let own = listing.segments.iter().copied().filter(|base| *base < current && !foreign.contains(base));
-        self.segments.set(own);
+        let mut sealed: Vec<u64> = listing.segments.into_iter().filter(|base| *base < current).collect();
+        sealed.retain(|base| !foreign.contains(base) && self.is_own(*base));
+        self.segments.set(sealed.into_iter());
         self.segments.all_checked();
         self.publish();
         Ok(())
+    }
+
+    /// Whether the segment `base` is what its name says. One that is not is nobody's: no reader reads it, nothing is made of
+    /// it, and it never expires.
+    fn is_own(&mut self, base: u64) -> bool {
+        if self.segments.is_checked(base) {
+            return true;
+        }
+        let Some(header_offset) = misnamed(&*self.dir.storage, &self.dir.path, base) else {
+            return true;
+        };
+        if self.misnamed.insert(base) {
+            let segment = self.dir.segment(base);
+            tracing::error!(
+                segment = %segment.display(),
+                header_offset,
+                "this segment is not read: its header says another offset than its name; archive verify says what to do"
+            );
+        }
+        false
     }
 
     /// Publishes what is kept.

@@ -10,7 +10,8 @@ use axum::routing::{delete, get, post};
 
 use super::answer::ApiError;
 use super::{
-    State, catalog, dashboard, epoch, events, frames, gzip, health, metrics, observed, openapi, refusals, streams,
+    State, catalog, dashboard, epoch, events, frames, gzip, health, metrics, observed, openapi, refusals,
+    streams,
 };
 
 /// Of a request, but for a catalog.

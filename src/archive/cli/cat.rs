@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{CommandError, FilterArgs, note_no_match, resolve};
+use super::{CommandError, FilterArgs, misnamed, note_no_match, resolve};
 use crate::archive::line::Line;
 use crate::archive::{Item, Reader, StoredFrame};
 
@@ -41,7 +41,8 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
     let mut damaged: Option<(u64, u64)> = None;
     let mut is_empty = true;
-    for item in Reader::open(&dir, args.filter.filter())? {
+    let mut reader = Reader::open(&dir, args.filter.filter())?;
+    for item in &mut reader {
         match item? {
             Item::Frame(stored) => {
                 is_empty = false;
@@ -59,8 +60,9 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     if is_empty {
         note_no_match(&dir);
     }
+    let named = misnamed::note(&dir, reader.misnamed());
     match damaged {
-        None => Ok(()),
+        None => named,
         Some((offsets, first)) => Err(CommandError::Damaged { offsets, first }),
     }
 }

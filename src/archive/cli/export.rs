@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, FilterArgs, note_no_match, resolve};
+use super::{CommandError, FilterArgs, misnamed, note_no_match, resolve};
 use crate::archive::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
 
 /// How often the terminal is brought up to date.
@@ -35,7 +35,8 @@ pub struct ExportArgs {
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
 pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
     args.filter.check()?;
-    let config = ExportConfig { dir: resolve(&args.dir)?, out: args.out.clone(), format: args.format };
+    let dir = resolve(&args.dir)?;
+    let config = ExportConfig { dir: dir.clone(), out: args.out.clone(), format: args.format };
     let started = Instant::now();
     let bar = io::stderr().is_terminal().then(new_bar);
     let exported = Exporter::new(config).export_all(&args.filter.filter(), &|progress| show(&bar, progress));
@@ -47,8 +48,9 @@ pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandErro
     if exported.rows == 0 {
         note_no_match(&args.dir);
     }
+    let named = misnamed::note(&dir, &misnamed::all(&dir)?);
     match exported.first_lost {
-        None => Ok(()),
+        None => named,
         Some(first) => Err(CommandError::Damaged { offsets: exported.lost, first }),
     }
 }

@@ -45,7 +45,7 @@ pub fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
             }
             result => result?,
         };
-        let created = created(&scanner)?;
+        let created = created(&scanner, *base)?;
         let bytes = scanner.size()?;
         let received = received(&dir, &scanner, bytes);
         let next = match bases.get(index + 1) {
@@ -59,8 +59,9 @@ pub fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn created(scanner: &Scanner) -> Result<String, CommandError> {
+fn created(scanner: &Scanner, base: u64) -> Result<String, CommandError> {
     match scanner.head() {
+        Head::Sound(header) if header.base_offset != base => Ok(format!("(header: {})", header.base_offset)),
         Head::Sound(header) => Ok(time(header.created_ns)),
         Head::Damaged => Ok("(header damaged)".to_owned()),
         Head::Version(found) => {

@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{CommandError, resolve};
-use crate::archive::dir::Dir;
+use crate::archive::dir::{Dir, REPAIR_MARK};
+use crate::archive::error::incomplete;
 use crate::archive::storage::Context;
-use crate::archive::{DiskStorage, ReadError, Storage, StorageError};
+use crate::archive::{Access, DiskStorage, ReadError, Storage, StorageError};
 
 /// Arguments of `archive repair`.
 #[derive(Debug, clap::Args)]
@@ -38,9 +39,20 @@ pub enum RepairError {
     /// There is something already.
     #[error("{} is not empty: name a directory that is empty or does not exist", .0.display())]
     NotEmpty(PathBuf),
+    /// There is what an interrupted repair left.
+    #[error("{}", incomplete(.0))]
+    Incomplete(PathBuf),
     /// The copy would be part of what is copied.
     #[error("{} lies in the archive itself, which is never written: name a directory outside of it", .0.display())]
     Inside(PathBuf),
+    /// The copy ended early.
+    #[error("{source}; the copy in {} is incomplete: remove it, then repair again", dir.display())]
+    Stopped {
+        /// What was being written.
+        dir: PathBuf,
+        /// Why.
+        source: Box<CommandError>,
+    },
 }
 
 /// What was copied and what was not.
@@ -71,7 +83,8 @@ pub(super) struct Lost {
 
 /// Copies everything readable into a new directory, and says what was copied and what was lost.
 ///
-/// All of it is on stable storage when it returns. Killed before, it leaves a part, which is to be deleted.
+/// All of it is on stable storage when it returns. Until then the new directory holds [`REPAIR_MARK`], by which everybody
+/// refuses it.
 ///
 /// # Errors
 /// [`CommandError`]; the new directory is incomplete then.
@@ -83,8 +96,20 @@ pub fn repair(args: &RepairArgs, out: &mut impl Write) -> Result<(), CommandErro
     let _target_lock = lock(&*storage, &args.out)?;
     let source = Dir { storage: Arc::clone(&storage), path: dir };
     let target = Dir { storage, path: args.out.clone() };
-    let report = copy::copy(&source, &target)?;
+    let report = copy_marked(&source, &target)
+        .map_err(|source| RepairError::Stopped { dir: target.path.clone(), source: Box::new(source) })?;
     print(&report, &target.path, out)
+}
+
+/// Copies `source` to `target`, which carries a mark from before the first byte until after the last is durable.
+fn copy_marked(source: &Dir, target: &Dir) -> Result<Report, CommandError> {
+    let mark = target.repair_mark();
+    target.open(&mark, Access::Create)?.sync_data().context("sync", &mark)?;
+    target.sync()?;
+    let report = copy::copy(source, target)?;
+    target.remove(&mark)?;
+    target.sync()?;
+    Ok(report)
 }
 
 fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn std::any::Any + Send + Sync>, CommandError> {
@@ -107,6 +132,9 @@ fn prepare(storage: &dyn Storage, dir: &Path, out: &Path) -> Result<(), CommandE
         return Err(RepairError::Inside(out.to_owned()).into());
     }
     storage.create_dir(out).context("create", out)?;
+    if out.join(REPAIR_MARK).symlink_metadata().is_ok() {
+        return Err(RepairError::Incomplete(out.to_owned()).into());
+    }
     if std::fs::read_dir(out).context("list", out)?.next().is_some() {
         return Err(RepairError::NotEmpty(out.to_owned()).into());
     }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CommandError, resolve};
-use crate::archive::dir::Dir;
+use super::{CommandError, misnamed, resolve};
+use crate::archive::dir::{Dir, list_own_segments};
 use crate::archive::index::{self, Check, index_name};
 use crate::archive::{Damage, DiskStorage, Filter, Item, Reader};
 
@@ -56,21 +56,23 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandEr
             "{torn} bytes behind the last whole block: being written, or torn by a crash and never acknowledged"
         )?;
     }
+    let misnamed = report_misnamed(&dir, out)?;
     let bad_indexes = check_indexes(&dir, out)?;
     let next = reader.next_offset();
     if known.places > 0 {
         writeln!(out, "{} offsets are lost in {} recorded holes", known.offsets, known.places)?;
     }
-    if fresh.places == 0 {
+    if fresh.places == 0 && misnamed == 0 {
         writeln!(out, "ok: {frames} frames, next offset {next}")?;
     } else {
         writeln!(
             out,
             "damaged: {} places, {} frames lost, {frames} frames read, next offset {next}",
-            fresh.places, fresh.offsets
+            fresh.places + misnamed as u64,
+            fresh.offsets
         )?;
     }
-    Ok(fresh.places == 0 && bad_indexes == 0)
+    Ok(fresh.places == 0 && bad_indexes == 0 && misnamed == 0)
 }
 
 /// What cannot be read, summed up.
@@ -96,10 +98,27 @@ fn report(damage: &Damage, out: &mut impl Write) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Names the segments under wrong names and returns how many there are.
+fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandError> {
+    let found = misnamed::all(dir)?;
+    let mut hidden = 0;
+    for one in &found {
+        writeln!(out, "{}", misnamed::told(dir, one))?;
+        hidden += misnamed::hidden_offsets(dir, one)?;
+    }
+    if hidden > 0 {
+        writeln!(
+            out,
+            "{hidden} offsets are there under wrong names, and count as lost here: archive repair recovers them"
+        )?;
+    }
+    Ok(found.len())
+}
+
 /// Compares every index with its segment and returns how many differ.
 fn check_indexes(path: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
     let dir = Dir { storage: Arc::new(DiskStorage), path: path.to_owned() };
-    let bases = dir.segments()?;
+    let bases = list_own_segments(&*dir.storage, path)?;
     let (mut bad, mut missing) = (0, 0_u64);
     // The newest is still written.
     for base in &bases[..bases.len().saturating_sub(1)] {

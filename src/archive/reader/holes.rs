@@ -18,10 +18,13 @@ impl Reader {
         }
         // It matters for what people are told alone: what cannot be read now was recorded by nobody.
         let bases = self.list().unwrap_or_default();
-        let Some(open) = &mut self.segment else {
+        let Some(base) = self.segment.as_ref().map(|open| open.base) else {
             return false;
         };
-        let Some(next) = bases.into_iter().find(|base| *base > open.base) else {
+        let Some(next) = self.next_own(&bases, base) else {
+            return false;
+        };
+        let Some(open) = &mut self.segment else {
             return false;
         };
         let (storage, path) = (&*self.storage, self.dir.join(segment_name(next)));

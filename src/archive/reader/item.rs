@@ -29,6 +29,18 @@ pub struct Damage {
     pub recorded: bool,
 }
 
+/// A segment whose header says another offset than its name. It is not read, so that what is read does not depend on what
+/// the names of copies happen to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misnamed {
+    /// The file.
+    pub segment: PathBuf,
+    /// Where it begins by its name.
+    pub name_offset: u64,
+    /// Where it begins by its header.
+    pub header_offset: u64,
+}
+
 /// What a [`Reader`](super::Reader) comes upon.
 #[derive(Clone, Debug)]
 pub enum Item {

@@ -31,7 +31,7 @@ impl Segments {
         self.0 = bases.map(|base| (base, known.remove(&base).unwrap_or_default())).collect();
     }
 
-    /// Whether it need not be looked at to know that it is of this log.
+    /// Whether it need not be looked at to know that it is of this log, and where its name says.
     pub(super) fn is_checked(&self, base: u64) -> bool {
         self.0.get(&base).is_some_and(|sealed| sealed.is_checked)
     }

@@ -90,7 +90,7 @@ impl Export {
         if self.0.is_exported(base) {
             return Ok(());
         }
-        let Some(end) = dir.segments()?.into_iter().find(|next| *next > base) else {
+        let Some(end) = dir.next_segment(base)? else {
             return Ok(());
         };
         let exported = self.0.export_segment(base, end).map_err(|error| StepError::Other(error.into()))?;

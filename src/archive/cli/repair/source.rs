@@ -34,7 +34,8 @@ pub(super) fn sources(dir: &Dir) -> Result<Sources, CommandError> {
             Head::Version(version_found) => return Err(version(path, version_found)),
         }
     }
-    found.sort_by_key(|(base, ..)| *base);
+    // Of two with the same offset the one behind counts: that is the one whose name says so as well.
+    found.sort_by_key(|(base, path, _)| (*base, *path == dir.segment(*base)));
     let log_id = found.iter().rev().find_map(|(_, _, log_id)| *log_id);
     let is_foreign = |id: &Option<u64>| id.is_some() && *id != log_id;
     let (foreign, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|(.., id)| is_foreign(id));

@@ -7,7 +7,7 @@ use crate::archive::format::{BlockKind, HoleRecord};
 use crate::archive::scan::{Scanner, Step};
 use crate::archive::storage::mem::MemStorage;
 use crate::archive::tests::support::*;
-use crate::archive::{Config, Filter, Item, Reader, Recovery};
+use crate::archive::{Commit, Config, Filter, Item, OpenError, Reader, Recovery, open_with};
 use crate::frame::FramePriority::Routine;
 
 const COMMIT_FRAMES: u64 = 40;
@@ -373,4 +373,34 @@ async fn a_forgotten_stream_stays_forgotten() {
     let streams: Vec<_> = running.recovery.positions.iter().map(|(stream, _)| stream).collect();
     assert_eq!(streams, [&kept.stream]);
     running.finish().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_is_cut_short_anywhere_is_refused_by_name() {
+    let (storage, before) = archive().await;
+    for after in 0.. {
+        let mut is_copied = true;
+        for seed in [None, Some(after)] {
+            let disk = storage.clone_disk();
+            let [from, to] = dirs(&disk);
+            disk.cut_power_after(after);
+            is_copied &= copy_marked(&from, &to).is_ok();
+            disk.crash(seed);
+            let segments = to.segments().unwrap().len();
+            match open_with(out(), disk.clone(), |_: &Commit<'_>| {}, None) {
+                Err(OpenError::Incomplete(dir)) => assert!(!is_copied && dir == out().dir),
+                Ok((_, _, recovery)) if segments > 0 => {
+                    assert_eq!(recovery.next_offset, before.next_offset, "a part, after {after} operations");
+                }
+                Ok(_) => {
+                    assert!(after < 3, "the mark is not the first thing there, after {after} operations")
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        if is_copied {
+            assert!(after > 60, "{after} operations are less than the blocks there are");
+            return;
+        }
+    }
 }
