@@ -45,12 +45,12 @@ pub fn start(addresses: [SocketAddr; 3]) -> Vec<Receiver> {
     let start = |kind| {
         let mut command = Command::new(&own);
         command.args([WORD, kind]).args(addresses.map(|address| address.to_string()));
-        Receiver::spawn(command.stdin(Stdio::null()))
+        Receiver::spawn(command.stdin(Stdio::piped()))
     };
     KINDS.map(start).into()
 }
 
-/// Attacks until the process is killed, if it is an attacker.
+/// Attacks until the process is killed, or the bench is gone, if it is an attacker.
 pub fn is_one() -> bool {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [word, kind, addresses @ ..] = &args[..] else { return false };
@@ -58,6 +58,11 @@ pub fn is_one() -> bool {
         return false;
     }
     nice(19).unwrap();
+    // The bench holds the other end for as long as it lives.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
