@@ -13,8 +13,9 @@ use crate::frame::weight_max;
 use crate::ingest::{BUFFER_BYTES_MAX, DISPLACED_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
 
-/// What a known stream takes while nobody is connected: key and positions, in bytes.
-pub const STREAM_BYTES: u64 = 512;
+/// What a known stream takes while nobody is connected, in bytes: its names, positions, counters and empty queue, its takeovers
+/// of the last minute, its places in the tables of sessions and of the archive.
+pub const STREAM_BYTES: u64 = 2 * KIB;
 
 /// From this size on a batch of the broadcast is cut, in bytes; the frame that reaches it still goes in.
 pub const BATCH_BYTES: u64 = 256 * KIB;

@@ -62,7 +62,7 @@ fn the_reserve_holds_what_is_past_the_gate() {
 fn a_segment_holds_the_positions_and_retention_two_segments() {
     assert_eq!(
         errors(
-            "[ingest]\nmax_streams = 400_000\nmemory_limit = \"2 GiB\"\n[archive]\nsegment_size = \"64 MiB\""
+            "[ingest]\nmax_streams = 400_000\nmemory_limit = \"4 GiB\"\n[archive]\nsegment_size = \"64 MiB\""
         ),
         "c.toml:5:16: archive.segment_size: 64 MiB is too small for the positions of \
          ingest.max_streams = 400000 streams and a commit of frames: expected at least 100 MiB"

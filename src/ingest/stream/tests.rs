@@ -201,3 +201,19 @@ fn one_source_fills_its_own_share_alone() {
     table.set_limits(StreamLimits { total: 100, per_source: 3 });
     assert_eq!(used(&table, &at(1, "b")), Ok(()));
 }
+
+#[test]
+fn a_known_stream_takes_no_more_than_is_counted() {
+    // The two counters of an `Arc`.
+    let shared = 2 * size_of::<usize>();
+    let station = Station::BYTES_MAX;
+    // A table that has just grown is 7/16 full, with a byte beside each slot.
+    let slot = |bytes: usize| (bytes + 1) * 16 / 7;
+    let stream = size_of::<Stream>() + size_of::<SourceQueue>() + size_of::<Origin>() + 3 * shared + station;
+    let table = slot(size_of::<(StreamKey, Arc<Stream>)>()) + slot(size_of::<(u32, usize)>()) + station;
+    let archive = slot(size_of::<(StreamKey, crate::archive::StreamPosition)>()) + station;
+    // As many as `ingest.max_takeovers_per_minute` lets by default, in a list that doubles.
+    let takeovers = 32 * size_of::<Instant>();
+    let takes = (stream + table + archive + takeovers) as u64;
+    assert!(takes <= crate::config::STREAM_BYTES, "{takes} bytes");
+}
