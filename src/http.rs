@@ -79,8 +79,7 @@ pub(crate) struct State {
 impl State {
     /// Judges a request that changes something or reads payloads, by the token in force.
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        let judged = guard::check(self.view.live.current().http.token.as_ref(), peer, headers);
-        judged.inspect_err(|error| {
+        self.judge(peer, headers).inspect_err(|error| {
             let reason = Reason::Code(error.code());
             self.view.refusals.note(Listener::Http, peer.0, reason, error.reason());
         })
@@ -96,7 +95,12 @@ impl State {
 
     /// Whether what comes from payloads is for this reader: `/api/v1/frames` would give the payloads themselves.
     fn may_read_payloads(&self, peer: Peer, headers: &HeaderMap) -> bool {
-        self.check(peer, headers).is_ok()
+        self.judge(peer, headers).is_ok()
+    }
+
+    /// [`State::check`] without a note that somebody was refused.
+    fn judge(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
+        guard::check(self.view.live.current().http.token.as_ref(), peer, headers)
     }
 }
 
