@@ -238,7 +238,7 @@ fn a_duplicate_of_a_segment_under_another_name_is_named_and_hides_nothing() {
         let daemon = Daemon::start_at(home, "");
         let line = daemon.wait_line("this segment is not read");
         assert!(line.contains(&duplicate.display().to_string()), "{line}");
-        assert_eq!(daemon.archived().len() as u64, FRAMES);
+        assert_eq!(cat(&dir).0 as u64, FRAMES);
     }
 }
 

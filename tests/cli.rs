@@ -459,7 +459,7 @@ fn a_cause_is_told_once() {
     let (dir, path) = home(CONFIG);
     std::fs::write(dir.path().join("data"), "a file").expect("writing fails");
     let (_, said) = expect_exit(&mut run(&path), 1);
-    assert_eq!(said.matches("os error").count(), 1, "{said}");
+    assert_eq!(said.matches("is not a directory").count(), 1, "{said}");
 }
 
 #[test]
