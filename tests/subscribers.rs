@@ -236,7 +236,7 @@ fn no_offset_ever_changes_through_kills_and_subscribers_go_on_where_they_were() 
         std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));
         daemon = daemon.kill_and_restart();
     }
-    let report = fleet.stop();
+    let report = fleet.stop_connected();
     assert!(report.is_complete(), "{report}");
     goal.set(report.sent);
     let (resumed, reconnects) = resuming.join().expect("a subscriber failed");

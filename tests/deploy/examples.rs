@@ -31,7 +31,7 @@ fn examples(text: &str) -> Vec<Example> {
         };
         if code.starts_with("curl ") {
             examples.push(Example { command: code.to_owned(), answer: None });
-        } else {
+        } else if !code.starts_with("telemetry-aggregator ") {
             json.push_str(code);
         }
     }

@@ -71,7 +71,7 @@ impl Moment {
         for Row { path, metric } in rows("| on the page |") {
             if let Some(metric) = metric.strip_prefix('`').and_then(|metric| metric.strip_suffix('`'))
                 && path != "frames.rejected_by"
-                && path != "subscribers"
+                && !["subscribers", "refusals", "archive.age_hold"].contains(&path.as_str())
             {
                 found.extend(self.difference(&path, self.stats[&path], metric));
             }

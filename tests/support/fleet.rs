@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use telemetry_aggregator::archive::{Filter, Item, Reader};
 use telemetry_aggregator::frame::Frame;
 use telemetry_aggregator::sim::{self, Counts, Plan, Progress, Report};
 use tokio::sync::watch;
 
+use super::LIMIT;
+
 /// Sources of a simulator that runs beside the test.
 pub struct Fleet {
+    sources: u64,
     progress: Arc<Progress>,
     stop_tx: watch::Sender<bool>,
     thread: JoinHandle<Report>,
@@ -20,6 +24,7 @@ impl Fleet {
     /// Starts all sources of `plan`.
     pub fn start(plan: Plan) -> Self {
         let progress = Arc::new(Progress::default());
+        let sources = u64::from(plan.satellites) + u64::from(plan.replays);
         let (stop_tx, stop) = watch::channel(false);
         let thread = std::thread::spawn({
             let progress = Arc::clone(&progress);
@@ -28,7 +33,7 @@ impl Fleet {
                 runtime.expect("no runtime for the simulator").block_on(sim::run(plan, stop, progress))
             }
         });
-        Self { progress, stop_tx, thread }
+        Self { sources, progress, stop_tx, thread }
     }
 
     /// What it has sent and got acknowledged so far.
@@ -39,6 +44,16 @@ impl Fleet {
     /// Waits for the end of all feeds.
     pub fn wait(self) -> Report {
         self.thread.join().expect("the simulator panicked")
+    }
+
+    /// [`Self::stop`] once every source is connected: one that is cut off when its feed ends reports that as a failure.
+    pub fn stop_connected(self) -> Report {
+        let started = Instant::now();
+        while self.counts().connected < self.sources {
+            assert!(started.elapsed() < LIMIT, "the fleet does not come back: {:?}", self.counts());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.stop()
     }
 
     /// No new frames; waits until what was sent is acknowledged, or the plan's time to linger is over.

@@ -122,7 +122,7 @@ fn nobody_is_refused_and_nothing_is_lost_across_restarts() {
         daemon = daemon.relaunch(&launch);
     }
     wait_for("frames acknowledged", LIFE_FRAMES, || fleet.counts().acked);
-    let report = fleet.stop();
+    let report = fleet.stop_connected();
     prober.stop();
     assert!(report.is_complete(), "{report}");
     assert!(report.reconnects >= ROUNDS, "the fleet did not live through the restarts: {report}");

@@ -29,7 +29,8 @@ export class Details {
       if (event.target === this.dialog) this.dialog.close(); // beside it
     });
     this.dialog.addEventListener("close", () => {
-      this.key = null;
+      // The event comes later than the closing: the next stream may be open by then.
+      if (!this.dialog.open) this.key = null;
     });
   }
 
