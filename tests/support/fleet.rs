@@ -10,7 +10,8 @@ use telemetry_aggregator::frame::Frame;
 use telemetry_aggregator::sim::{self, Counts, Plan, Progress, Report};
 use tokio::sync::watch;
 
-use super::LIMIT;
+/// Within this a fleet that was cut off must be back.
+const RETURN_MAX: Duration = Duration::from_secs(20);
 
 /// Sources of a simulator that runs beside the test.
 pub struct Fleet {
@@ -50,7 +51,7 @@ impl Fleet {
     pub fn stop_connected(self) -> Report {
         let started = Instant::now();
         while self.counts().connected < self.sources {
-            assert!(started.elapsed() < LIMIT, "the fleet does not come back: {:?}", self.counts());
+            assert!(started.elapsed() < RETURN_MAX, "the fleet does not come back: {:?}", self.counts());
             std::thread::sleep(Duration::from_millis(1));
         }
         self.stop()
