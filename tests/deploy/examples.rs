@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::support::http::{Answer, open, request};
+use crate::support::message::code;
 use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber};
 use crate::text;
 
@@ -65,7 +66,7 @@ fn asked(command: &str) -> Asked {
                 headers.push((name.to_owned(), value.to_owned()));
             }
             "-d" => body = words.next().expect("a body"),
-            "-N" => {}
+            "-N" | "--compressed" => {}
             url => {
                 path =
                     Some(url.strip_prefix("http://127.0.0.1:7482").expect("a URL of the daemon").to_owned())
@@ -115,9 +116,12 @@ fn assert_same_shape(told: &Value, found: &Value, path: &str) {
 
 #[test]
 fn each_example_is_answered_as_it_is_told() {
-    let daemon = Daemon::start("[http]\ntoken = \"TOKEN\"");
-    let (mut client, _) =
-        Client::open(daemon.address(), &Hello::new(7).station("KIRUNA").epoch(4_294_967_295_000));
+    let daemon = Daemon::start(
+        "[http]\ntoken = \"TOKEN\"\n[archive]\nretention_age = \"1h\"\n[[ingest.tokens]]\ntoken = \"right\"",
+    );
+    let hello = Hello::new(7).station("KIRUNA").epoch(4_294_967_295_000).token("right");
+    let (mut client, _) = Client::open(daemon.address(), &hello);
+    Client::refused(daemon.address(), &Hello::new(7).token("wrong"), code::UNAUTHORIZED);
     client.deliver(ROUTINE, 0, b"routine");
     client.deliver(EMERGENCY, 1, b"SAFE_MODE");
     let _subscriber = Subscriber::open(daemon.feed(), &Subscribe::live());
