@@ -1,11 +1,11 @@
 //! Log lines on their way to stderr.
 //!
 //! stderr may be a pipe whose reader stands still: a terminal after Ctrl-S, `less`, a log driver that hangs. A part that
-//! logs must not wait for that reader, so lines go into a [`Queue`] of bounded size and one thread writes them. The writes
+//! logs must not wait for that reader, so lines go into a `Queue` of bounded size and one thread writes them. The writes
 //! block: stderr is shared with other processes, and `O_NONBLOCK` would change it for all of them.
 //!
-//! While the queue is full lines are left out and counted. Each [`Class`] of lines has a limit of its own, so that what
-//! peers cause leaves room for errors, and errors leave room for the summary of the drain. [`by_peer!`] limits the rate of
+//! While the queue is full lines are left out and counted. Each `Class` of lines has a limit of its own, so that what
+//! peers cause leaves room for errors, and errors leave room for the summary of the drain. `by_peer!` limits the rate of
 //! the lines that a peer can cause.
 
 use std::io::{self, IsTerminal as _, Write};

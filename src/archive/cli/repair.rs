@@ -83,7 +83,7 @@ pub(super) struct Lost {
 
 /// Copies everything readable into a new directory, and says what was copied and what was lost.
 ///
-/// All of it is on stable storage when it returns. Until then the new directory holds [`REPAIR_MARK`], by which everybody
+/// All of it is on stable storage when it returns. Until then the new directory holds `REPAIR_MARK`, by which everybody
 /// refuses it.
 ///
 /// # Errors
