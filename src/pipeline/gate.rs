@@ -34,6 +34,7 @@ impl Gate {
     }
 
     /// Lets a frame of `run` with `payload_bytes` pass, and counts it, if it may.
+    #[inline]
     pub fn admit(&mut self, run: &Run, payload_bytes: usize) -> bool {
         let passed = self.passed.saturating_add((self.charge)(run.origin(), payload_bytes));
         if passed > self.limit && run.priority() == FramePriority::Routine {

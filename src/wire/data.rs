@@ -45,7 +45,8 @@ impl FrameHeader {
     ///
     /// # Errors
     /// `bad_priority`, or `protocol` for the rest.
-    #[inline]
+    // Left to itself the compiler calls this for each frame, which makes a frame of 64 B a tenth slower.
+    #[inline(always)]
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         let Some(header) = body.first_chunk::<FRAME_HEADER_BYTES>() else {
             return Err(too_short(body));
