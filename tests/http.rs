@@ -519,12 +519,14 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
         let mut answer = open(daemon.http(), "GET", "/api/v1/catalog?format=tle", &[], b"");
         match answer.head() {
             (200, headers) => untaken.push((answer, headers)),
-            _ => break get(daemon.http(), "/api/v1/catalog?format=tle"),
+            // Another request might find room again, as sockets take more.
+            (status, headers) => break (status, answer.body(&headers)),
         }
         assert!(untaken.len() < 20, "80 MiB for those who read nothing");
     };
-    assert_eq!(refused.status, 503);
-    assert!(refused.text().contains("too slow"), "{}", refused.text());
+    assert_eq!(refused.0, 503);
+    let reason = String::from_utf8_lossy(&refused.1);
+    assert!(reason.contains("too slow"), "{reason}");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     client.deliver(ROUTINE, 0, b"frame");
     assert_eq!(get_json(daemon.http(), "/api/v1/stats")["frames"]["archived"], 1);
