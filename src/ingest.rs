@@ -32,7 +32,6 @@ pub mod stream;
 pub use books::{Books, Totals};
 pub use flow::{LaneCount, LaneTimes, StreamState, StreamView};
 pub use registry::{Registry, RegistryError};
-pub use slots::DISPLACED_MAX;
 pub use stream::{EpochReset, Position, ResetRefused, StreamLimits, StreamTable};
 pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 

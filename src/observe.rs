@@ -104,8 +104,8 @@ impl View {
         match self.archive_stats.foreign_segments.load(Relaxed) {
             count @ 1.. if status == archive::Status::Ok => {
                 let reason = format!(
-                    "{count} segments of another archive were put into this one and set aside in its directory lost; see \
-                     the log, and take the files that end in .foreign away"
+                    "files of another archive were found among the segments: {count} of them are now in the archive's \
+                     directory lost and end in .foreign; the log names them; move them away"
                 );
                 archive::Status::Degraded { reason: reason.into() }
             }
@@ -117,7 +117,8 @@ impl View {
     #[must_use]
     pub fn unready(&self) -> Vec<String> {
         let draining = self.draining.borrow().then(|| "draining: no new connections are taken".to_owned());
-        let archive = match self.archive_status() {
+        // Files of another archive that were set aside keep nothing from being taken in.
+        let archive = match self.archive_status.borrow().clone() {
             archive::Status::Ok => None,
             archive::Status::Degraded { reason } => Some(format!("archive degraded: {reason}")),
             archive::Status::Failed { error } => Some(format!("archive failed: {error}")),

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -551,4 +554,25 @@ fn times_have_offsets_and_a_query_without_a_match_says_so() {
     let (_, said) =
         expect_exit(export.arg(&dir).arg("--out").arg(out.path().join("e")).args(["--source", "99"]), 0);
     assert!(said.contains("no frame in "), "{said}");
+}
+
+#[test]
+fn whoever_may_not_write_the_archive_can_check_the_configuration() {
+    let (dir, path) = home(CONFIG);
+    let owned = dir.path().join("data");
+    std::fs::create_dir(&owned).expect("no directory");
+    for (path, mode) in [(dir.path(), 0o755), (&*path, 0o644), (&*owned, 0o500)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode cannot be set");
+    }
+    // A copy, since others may not reach the program where it is.
+    let program = dir.path().join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_telemetry-aggregator"), &program).expect("no copy");
+    let mut check = Command::new(program);
+    check.args(["check", "--config"]).arg(&path).current_dir("/");
+    if rustix::process::geteuid().is_root() {
+        // Root may write everything, nobody may not.
+        check.uid(65_534);
+    }
+    let (_, said) = expect_exit(&mut check, 0);
+    assert!(said.contains("warning: ") && said.contains("as the user of the daemon"), "{said}");
 }

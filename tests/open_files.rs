@@ -5,9 +5,10 @@
 mod support;
 
 use std::net::TcpStream;
+use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use support::{Client, Daemon, EMERGENCY, Hello, ROUTINE};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber};
 
 /// A segment of the tests' defaults holds some hundreds of these.
 const PAYLOAD_BYTES: usize = 15_000;
@@ -16,6 +17,20 @@ const SILENT: usize = 64;
 
 fn open_files(daemon: &Daemon) -> u64 {
     std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() as u64
+}
+
+fn sockets(daemon: &Daemon) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let leads_to = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    leads_to.filter(|path| path.to_string_lossy().starts_with("socket:")).count()
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LIMIT, "it never comes");
+        std::thread::yield_now();
+    }
 }
 
 fn segments(daemon: &Daemon) -> usize {
@@ -79,4 +94,29 @@ fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
     assert_eq!(client.bye(next), next);
     let books = daemon.stop();
     assert_eq!(books.archived, next.iter().sum::<u64>());
+}
+
+#[test]
+fn a_subscriber_waits_for_files_and_is_not_told_that_the_disk_has_failed() {
+    let mut daemon = Daemon::start("");
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let mut next = [0; 2];
+    for _ in 0..5 {
+        deliver(&mut client, ROUTINE, &mut next);
+    }
+    let mut subscribers = Vec::new();
+    for subscribe in [Subscribe::earliest(), Subscribe::received(0)] {
+        let known = sockets(&daemon);
+        let mut subscriber = Subscriber::connect(daemon.feed());
+        wait_until(|| sockets(&daemon) > known);
+        let before = set_limit(&daemon, 3);
+        subscriber.ask(&subscribe);
+        daemon.wait_line("a subscriber waits until files can be opened again");
+        set_limit(&daemon, before);
+        subscriber.expect_subscribed();
+        subscriber.expect_frames(5);
+        // One that closes now would be one socket less to count.
+        subscribers.push(subscriber);
+    }
+    daemon.stop();
 }

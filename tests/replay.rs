@@ -453,6 +453,25 @@ fn damage_is_named_and_what_is_readable_arrives() {
 }
 
 #[test]
+fn a_newest_segment_under_a_wrong_name_is_named_and_the_replay_has_failed() {
+    let mut recorded = Daemon::start("[archive]\nsegment_size = \"8 MiB\"\nreserve = \"2 MiB\"");
+    simulate(&recorded, "--satellites 1 --replays 0 --frames 12000 --payload 1000 --rate 0");
+    recorded.stop();
+    let archive = archive_of(&recorded);
+    let segments = std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path());
+    let newest = segments.filter(|path| path.extension().is_some_and(|ext| ext == "seg")).max().unwrap();
+    let misnamed = archive.join("00000000000000000050.seg");
+    std::fs::rename(&newest, &misnamed).unwrap();
+    let daemon = Daemon::start("");
+    let report = replay(&archive, daemon.address(), &["--speed", "max"], 1);
+    let problem = report["problems"][0].as_str().unwrap();
+    assert!(
+        problem.contains(&misnamed.display().to_string()) && problem.contains("archive repair"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn replays_that_are_not_stored_pass_and_the_books_balance() {
     let recorded = recording();
     let frames = recorded.archived();
@@ -535,8 +554,8 @@ fn a_daemon_that_is_not_there_is_told_at_once_and_a_range_without_frames_too() {
     simulate(&recorded, "--satellites 1 --replays 0 --frames 20");
     recorded.stop();
     let archive = archive_of(&recorded);
-    // Nobody listens where a listener has just been.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = Port::hold();
+    let free = port.address();
     let replay = Replay::start(&archive, free, &["--speed", "max", "--linger", "0s"]);
     replay.wait_line(&format!("no connection: cannot connect to {free}: "));
     replay.wait_line("offset 20 of 20, read 20, acked 0, ");

@@ -278,3 +278,17 @@ fn a_takeover_uses_the_slot_of_its_predecessor() {
     Client::refused(address, &Hello::new(3), code::BUSY);
     current.deliver(ROUTINE, 9, b"still mine");
 }
+
+#[test]
+fn a_fleet_that_takes_all_its_streams_over_at_once_gets_in() {
+    const FLEET: u32 = 60;
+    let limits = format!("[ingest]\nmax_connections = {FLEET}\nmax_connections_per_address = {FLEET}");
+    let daemon = Daemon::start(&limits);
+    let open = |source| Client::open(daemon.address(), &Hello::new(source).epoch(5)).0;
+    // Their networks have gone: they neither read nor close.
+    let dead: Vec<Client> = (0..FLEET).map(open).collect();
+    for source in 0..FLEET {
+        open(source).deliver(ROUTINE, 0, b"back");
+    }
+    drop(dead);
+}

@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use support::command::{aggregator, expect_exit};
 use support::http::{Answer, get_json, request};
-use support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, ROUTINE, code};
+use support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, Port, ROUTINE, code};
 
 fn forget(address: SocketAddr, body: &Value) -> Answer {
     let headers = [("Content-Type", "application/json")];
@@ -206,6 +206,9 @@ fn the_command_line_lists_and_forgets() {
     let (_, why) = expect_exit(&mut streams(&daemon, &["ls", "--offline-for", "30days"]), 0);
     assert!(why.contains("no stream matches"), "{why}");
 
+    let (_, why) = expect_exit(&mut streams(&daemon, &["ls", "--source", "MERIDIAN-07"]), 2);
+    assert!(why.contains("expected a number from 0 to 4294967295"), "{why}");
+
     let (_, why) = expect_exit(&mut streams(&daemon, &["forget"]), 2);
     assert!(why.contains("--offline-for 0s"), "{why}");
     let (said, _) = expect_exit(&mut streams(&daemon, &["forget", "--station", "K*", "--dry-run"]), 0);
@@ -224,6 +227,34 @@ fn the_command_line_lists_and_forgets() {
     let (_, why) = expect_exit(&mut streams(&daemon, &["forget", "--offline-for", "0s"]), 0);
     assert!(why.contains("no stream matches"), "{why}");
     assert_eq!(names(daemon.http()), ["9@"]);
+}
+
+#[test]
+fn fractions_of_a_second_are_rounded_up() {
+    let daemon = Daemon::start("");
+    gone(daemon.address(), &Hello::new(7).epoch(90));
+    wait_offline(daemon.http(), 1);
+    let (said, why) =
+        expect_exit(&mut streams(&daemon, &["forget", "--offline-for", "9999999ms", "--dry-run"]), 0);
+    assert!(why.contains("no stream matches"), "{said}{why}");
+    let daemon = Port::hold();
+    let url = format!("http://{}", daemon.address());
+    let (_, why) = expect_exit(&mut aggregator(["streams", "ls", "--url", &url]), 1);
+    assert_eq!(why.to_lowercase().matches("connection refused").count(), 1, "{why}");
+}
+
+#[test]
+fn a_list_that_nobody_reads_to_its_end_has_failed() {
+    let daemon = Daemon::start("");
+    gone(daemon.address(), &Hello::new(7).epoch(90));
+    wait_offline(daemon.http(), 1);
+    for args in [&["ls"][..], &["forget", "--source", "7"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = streams(&daemon, args);
+        let status = command.stdout(writer).stderr(std::process::Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{args:?}");
+    }
 }
 
 #[test]

@@ -93,6 +93,12 @@ fn uplink_sim(args: &[&str]) -> Child {
         .unwrap()
 }
 
+/// A simulator of one satellite and no recording.
+fn one_satellite(address: &str, args: &[&str]) -> Child {
+    let one = ["--connect", address, "--satellites", "1", "--replays", "0"];
+    uplink_sim(&[&one, args].concat())
+}
+
 fn interrupt(child: &Child) {
     kill_process(Pid::from_child(child), Signal::INT).unwrap();
 }
@@ -199,22 +205,10 @@ fn bad_usage_and_bad_input_exit_with_2() {
 #[test]
 fn a_source_that_was_shut_out_is_a_failure_with_its_reason() {
     let (listener, address) = listener();
-    let child = uplink_sim(&[
-        "--connect",
+    let child = one_satellite(
         &address,
-        "--satellites",
-        "1",
-        "--replays",
-        "0",
-        "--rate",
-        "50",
-        "--duration",
-        "300ms",
-        "--linger",
-        "60s",
-        "--report",
-        "json",
-    ]);
+        &["--rate", "50", "--duration", "300ms", "--linger", "60s", "--report", "json"],
+    );
     // Busy for as long as the feed lasts; then there is room, and everything sent is acknowledged.
     let (mut first, _) = listener.accept().unwrap();
     let busy = ErrorMessage::new(
@@ -239,18 +233,7 @@ fn a_source_that_was_shut_out_is_a_failure_with_its_reason() {
 #[test]
 fn what_hangs_is_named() {
     let (_silent, address) = listener();
-    let child = uplink_sim(&[
-        "--connect",
-        &address,
-        "--satellites",
-        "1",
-        "--replays",
-        "0",
-        "--duration",
-        "100ms",
-        "--linger",
-        "200ms",
-    ]);
+    let child = one_satellite(&address, &["--duration", "100ms", "--linger", "200ms"]);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");

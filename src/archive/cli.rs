@@ -5,7 +5,7 @@ mod cat;
 mod export;
 mod filter;
 mod ls;
-mod misnamed;
+pub(crate) mod misnamed;
 mod repair;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use super::preflight::preflight;
+use super::preflight::{can_hold_the_archive, preflight};
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail};
 use crate::causes::told;
 use crate::config::{Config, environment};
@@ -14,10 +14,18 @@ pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(BAD_USAGE, error),
     };
-    let warnings = match preflight(&loaded.config) {
+    let mut warnings = match preflight(&loaded.config) {
         Ok(warnings) => warnings,
         Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
     };
+    match can_hold_the_archive(&loaded.config) {
+        Ok(()) => {}
+        // The daemon may run as a user who may.
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+            warnings.push(format!("{}; run check as the user of the daemon to be sure", told(&error)));
+        }
+        Err(error) => return fail(BAD_USAGE, told(&error)),
+    }
     for note in &loaded.notes {
         eprintln!("note: {note}");
     }

@@ -1,12 +1,11 @@
 //! What the daemon needs beside a sound configuration: files, directories, limits of the system.
 //!
-//! `check` and `run` look at it alike. What only a start can tell is left to `run`: whether a port is free, whether another
+//! `check` and `run` look at it alike, but for the permissions of whoever runs `check`. What only a start can tell is left to `run`: whether a port is free, whether another
 //! daemon has the archive.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use rustix::fs::{Access, access};
 
 use crate::catalog::CatalogStore;
@@ -23,24 +22,42 @@ pub(super) fn preflight(config: &Config) -> anyhow::Result<Vec<String>> {
     }
     let archive = config.archive_config();
     archive.validate()?;
-    usable(&archive.dir).with_context(|| {
-        format!("{} cannot hold the archive (data_dir = {:?})", archive.dir.display(), config.data_dir)
-    })?;
     raise_open_file_limit(config.open_files_needed())?;
     Ok(export_warning(config).into_iter().collect())
+}
+
+/// Whether this user can keep an archive in `data_dir`.
+///
+/// # Errors
+/// [`Unusable`]. That permission is missing says nothing about another user, such as the one the daemon runs as.
+pub(super) fn can_hold_the_archive(config: &Config) -> Result<(), Unusable> {
+    let dir = config.archive_config().dir;
+    usable(&dir).map_err(|source| Unusable { dir, data_dir: config.data_dir.clone(), source })
+}
+
+/// Why there can be no archive in `data_dir`.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot hold the archive (data_dir = {data_dir:?})", dir.display())]
+pub(super) struct Unusable {
+    dir: PathBuf,
+    data_dir: PathBuf,
+    pub(super) source: io::Error,
 }
 
 /// Whether the directory `path` can be written, or made where it is not there yet.
 fn usable(path: &Path) -> io::Result<()> {
     let nearest = path.ancestors().find(|path| path.symlink_metadata().is_ok());
     let nearest = nearest.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let named = |why: String| io::Error::other(format!("{} {why}", nearest.display()));
+    let said = |kind, why: String| io::Error::new(kind, format!("{} {why}", nearest.display()));
+    let named = |why: String| said(io::ErrorKind::Other, why);
     let metadata = nearest.metadata().map_err(|error| named(format!("cannot be followed: {error}")))?;
     if !metadata.is_dir() {
         return Err(named("is not a directory".to_owned()));
     }
-    access(nearest, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| named(format!("cannot be written by this user: {}", io::Error::from(error))))
+    access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let error = io::Error::from(error);
+        said(error.kind(), format!("cannot be written by this user: {error}"))
+    })
 }
 
 /// An export that cannot begin is better known before the first segment is full.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::watch;
 
-use super::preflight::preflight;
+use super::preflight::{can_hold_the_archive, preflight};
 use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
 use crate::archive::DiskStorage;
@@ -46,9 +46,23 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
         Ok(level) => level,
         Err(error) => return fail(FAILED, format_args!("cannot start the log: {error}")),
     };
+    let mut flush = FlushAtEnd { exit_by: None };
     let (code, exit_by) = serve(loaded, level, args);
-    logging::flush(exit_by.saturating_duration_since(Instant::now()).min(FLUSH_MAX));
+    flush.exit_by = Some(exit_by);
     code
+}
+
+/// Waits until the log is written, also where a panic ends the process.
+struct FlushAtEnd {
+    /// When the process is to be gone, once that is known.
+    exit_by: Option<Instant>,
+}
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        let left = self.exit_by.map(|exit_by| exit_by.saturating_duration_since(Instant::now()));
+        logging::flush(left.map_or(FLUSH_MAX, |left| left.min(FLUSH_MAX)));
+    }
 }
 
 /// From the configuration to the exit code, and when the process is to be gone.
@@ -69,6 +83,9 @@ fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, 
     match preflight(&loaded.config) {
         Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
         Err(error) => return not_started(&error),
+    }
+    if let Err(error) = can_hold_the_archive(&loaded.config) {
+        return not_started(&error.into());
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,

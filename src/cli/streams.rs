@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
@@ -15,10 +15,11 @@ use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use crate::config::Secret;
 use crate::frame::unix_now_ns;
-use crate::http::client::{Answer, Limits, Url};
+use crate::http::client::{Answer, ClientError, Limits, Url};
 use crate::http::epoch::Kind;
 use crate::http::streams::{ForgetAnswer, ForgetRequest, Whole};
 use crate::ingest::Selector;
+use crate::number::number;
 use crate::observe::report::{Source, Sources};
 
 /// Largest answer that is read: a page of 1,000 streams.
@@ -41,7 +42,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 struct WhichArgs {
     /// Only this source; may be repeated
-    #[arg(long = "source", value_name = "ID")]
+    #[arg(long = "source", value_name = "ID", value_parser = number(0..=u32::MAX))]
     sources: Vec<u32>,
     /// Only this station; * stands for any characters, ? for one
     #[arg(long, value_name = "PATTERN")]
@@ -151,14 +152,12 @@ async fn list(url: &Url, which: &WhichArgs, limits: Limits) -> anyhow::Result<()
     let (mut seen, mut shown) = (0, 0);
     for _ in 0..PAGES_MAX {
         let path = format!("/api/v1/sources?offset={seen}");
-        let page: Sources = understood(&url.get(&path, limits).await?)?;
+        let page: Sources = understood(url.get(&path, limits).await)?;
         seen += page.sources.len();
         let now_ms = unix_now_ns() / 1_000_000;
         for source in page.sources.iter().filter(|source| which.has(source, now_ms)) {
             shown += 1;
-            if !print(&line(source))? {
-                return Ok(());
-            }
+            print(&line(source))?;
         }
         if page.sources.is_empty() || seen >= page.total {
             break;
@@ -186,14 +185,14 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
         kind: which.kind,
         station: None,
         station_glob: which.station.clone(),
-        offline_for_s: which.offline_for.map(|time| Whole(time.as_secs())),
+        offline_for_s: which.offline_for.map(|time| Whole(whole_seconds(time))),
         dry_run: args.dry_run,
     };
     let body = serde_json::to_vec(&request)?;
     let (mut forgotten, mut refused) = (0, 0);
     let remaining = loop {
         let answer: ForgetAnswer =
-            understood(&url.post("/api/v1/streams/forget", &body, token, limits).await?)?;
+            understood(url.post("/api/v1/streams/forget", &body, token, limits).await)?;
         tell(&answer)?;
         forgotten += answer.forgotten;
         refused = answer.refused.max(refused);
@@ -210,12 +209,19 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
     print(&format!("{forgotten} streams {done}, {refused} refused"))?;
     ensure!(refused == 0, "{refused} streams were refused");
     if remaining > 0 && !args.dry_run {
-        bail!("{remaining} more streams are meant, and none of them could be had");
+        bail!(
+            "{remaining} more streams are meant and were not tried: settle those that were refused, then run this again"
+        );
     }
     if remaining > 0 {
         note(&format!("{remaining} more streams are meant"));
     }
     Ok(())
+}
+
+/// The whole seconds that `time` takes, so that nothing is forgotten earlier than was asked for.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
 /// One line for each stream that the daemon names, on stdout what is forgotten and on stderr what is not.
@@ -239,7 +245,9 @@ fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
 }
 
 /// What the daemon said, or why it is not what was asked for.
-fn understood<T: DeserializeOwned>(answer: &Answer) -> anyhow::Result<T> {
+fn understood<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyhow::Result<T> {
+    // The text of the error contains its cause already.
+    let answer = answer.map_err(|error| anyhow!("{error}"))?;
     if answer.status != StatusCode::OK {
         bail!("{}", answer.problem());
     }
@@ -263,13 +271,9 @@ fn time(unix_ms: i64) -> String {
 /// From here on there is no RFC 3339.
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Writes a line to stdout; `false` when nobody reads any more.
-fn print(line: &str) -> anyhow::Result<bool> {
-    match writeln!(io::stdout(), "{line}") {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("cannot write the output"),
-    }
+/// Writes a line to stdout. That nobody reads it any more is an error too: the list or the outcome is then not told.
+fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot write the output")
 }
 
 #[allow(clippy::print_stderr, reason = "command output")]

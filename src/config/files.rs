@@ -3,18 +3,17 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Config;
-use super::memory::HTTP_READERS;
+use super::memory::{DISPLACED_AT_ONCE, HTTP_READERS};
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
-use crate::ingest::DISPLACED_MAX;
 
 /// Connections of a listener that have not yet said who they are, one that waits for a place among them, and refused ones
 /// that are being closed.
 const UNAUTHENTICATED: u64 = (UNAUTHENTICATED_MAX + 1 + PARTING_MAX) as u64;
 /// Listeners for sources and for subscribers.
 const LISTENERS: u64 = 2;
-/// Connections of sources that were taken over and are being closed.
-const DISPLACED: u64 = DISPLACED_MAX as u64;
+/// Connections of sources that were taken over a moment ago. Those that are being closed count as refused ones.
+const DISPLACED: u64 = DISPLACED_AT_ONCE as u64;
 /// Files of one reader of the archive: the segment, its index, the segment behind, and the directory while it is listed.
 const READER_FILES: u64 = 4;
 /// Upkeep: the segment, its index, the directory, and an export with a file for each column.

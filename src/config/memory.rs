@@ -10,8 +10,11 @@ pub use crate::connection::CONNECTION_BYTES;
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 use crate::frame::weight_max;
-use crate::ingest::{BUFFER_BYTES_MAX, DISPLACED_MAX, FREE_BUFFERS_MAX};
+use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
+
+/// Connections that were taken over and have not let go of their buffers yet. Each does when its task runs next.
+pub(super) const DISPLACED_AT_ONCE: usize = 16;
 
 /// What a known stream takes while nobody is connected, in bytes: its names, positions, counters and empty queue, its takeovers
 /// of the last minute, its places in the tables of sessions and of the archive.
@@ -154,8 +157,8 @@ impl Config {
                 UNAUTHENTICATED_BYTES,
             ),
             addend(
-                "connections that were taken over and are being closed, each with max_message and 32 KiB",
-                DISPLACED_MAX,
+                "connections that were taken over a moment ago, each with max_message and 32 KiB",
+                DISPLACED_AT_ONCE,
                 CONNECTION_BYTES + message,
             ),
             addend("HTTP: connections, answers, events, and twice a message", 1, HTTP_BYTES + 2 * message),

@@ -29,11 +29,10 @@ pub(crate) async fn say_error(socket: &mut TcpStream, mut known: BytesMut, error
     say(socket, known).await;
 }
 
-/// [`write_at_once`] with ERROR.
-pub(crate) fn say_at_once(socket: &TcpStream, error: &WireError) {
-    let mut last = BytesMut::new();
-    ErrorMessage::new(error, RETRY_AFTER).encode(&mut last);
-    write_at_once(socket, &last);
+/// [`write_at_once`] with `known`, then ERROR.
+pub(crate) fn say_at_once(socket: &TcpStream, mut known: BytesMut, error: &WireError) {
+    ErrorMessage::new(error, RETRY_AFTER).encode(&mut known);
+    write_at_once(socket, &known);
 }
 
 /// Writes `last` as far as the socket takes it, and waits for nothing. The socket is to be closed by the caller.

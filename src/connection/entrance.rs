@@ -106,9 +106,15 @@ impl Entrance {
     /// Notes why a connection from `peer` is refused, and tells the peer. Its place is to be dropped before.
     pub(crate) async fn refuse(&self, socket: &mut TcpStream, peer: SocketAddr, error: &WireError) {
         self.note(peer, error);
+        self.part(socket, BytesMut::new(), error).await;
+    }
+
+    /// Writes `known`, then `error`, and closes. While many connections are being closed the peer gets no time to read
+    /// them.
+    pub(crate) async fn part(&self, socket: &mut TcpStream, known: BytesMut, error: &WireError) {
         match self.parting.try_acquire() {
-            Ok(_parting) => say_error(socket, BytesMut::new(), error).await,
-            Err(_) => say_at_once(socket, error),
+            Ok(_parting) => say_error(socket, known, error).await,
+            Err(_) => say_at_once(socket, known, error),
         }
     }
 
@@ -144,10 +150,10 @@ impl Place {
             return Err(Unheard::Error(WireError::new(ErrorCode::Idle, text)));
         }
         let text = format!(
-            "more than {UNAUTHENTICATED_MAX} connections have not said {name}, most of them from this address; say it at once"
+            "more than {UNAUTHENTICATED_MAX} connections have not said {name} yet, and this one had to make room; say it at once"
         );
         self.entrance.refusals.note(self.entrance.listener, self.peer, Reason::Evicted, &text);
-        say_at_once(socket, &WireError::new(ErrorCode::Busy, text));
+        say_at_once(socket, BytesMut::new(), &WireError::new(ErrorCode::Busy, text));
         Err(Unheard::Lost(io::ErrorKind::ConnectionAborted.into()))
     }
 

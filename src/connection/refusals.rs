@@ -1,10 +1,11 @@
 //! Connections that were refused, or ended for what their peers did: counted by reason, and the newest of them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::unauthenticated::Group;
 use crate::frame::unix_now_ns;
 use crate::wire::ErrorCode;
 
@@ -116,7 +117,8 @@ impl Refusals {
         let refusal = Refusal { time_ns: unix_now_ns(), listener, peer, reason, text };
         let mut newest = self.lock();
         if newest.len() == NEWEST_MAX {
-            newest.pop_front();
+            let crowded = oldest_of_most(&newest);
+            newest.remove(crowded);
         }
         newest.push_back(refusal);
     }
@@ -146,6 +148,16 @@ impl Refusals {
     }
 }
 
+/// The place of the oldest refusal of that peer and reason of which `newest` has the most. A peer that is refused a hundred
+/// times a second does not push out the one that comes every few seconds.
+fn oldest_of_most(newest: &VecDeque<Refusal>) -> usize {
+    let key = |refusal: &Refusal| (Group::of(refusal.peer.ip()), refusal.reason.place());
+    let mut counts = HashMap::new();
+    newest.iter().for_each(|refusal| *counts.entry(key(refusal)).or_insert(0_usize) += 1);
+    let most = counts.values().copied().max().unwrap_or(0);
+    newest.iter().position(|refusal| counts[&key(refusal)] == most).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +177,28 @@ mod tests {
         assert_eq!(newest.len(), NEWEST_MAX);
         assert_eq!((newest[0].peer, newest[0].listener), (peer(137), Listener::Ingest));
         assert_eq!(newest[NEWEST_MAX - 1].text, "é".repeat(TEXT_BYTES_MAX / 2));
+    }
+
+    #[test]
+    fn who_is_refused_often_does_not_push_out_who_is_refused_now_and_then() {
+        let refusals = Refusals::default();
+        let flood = |last: u8| {
+            let peer = SocketAddr::from(([192, 0, 2, last], 1));
+            (0..500)
+                .for_each(|_| refusals.note(Listener::Ingest, peer, Reason::Evicted, "one had to make room"));
+        };
+        let station = SocketAddr::from(([198, 51, 100, 1], 1));
+        flood(1);
+        refusals.note(
+            Listener::Ingest,
+            station,
+            Reason::Code(ErrorCode::Unauthorized),
+            "the token is not known",
+        );
+        flood(2);
+        flood(1);
+        assert!(refusals.newest().iter().any(|refusal| refusal.peer == station));
+        assert_eq!(refusals.newest().len(), NEWEST_MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::archive::{Filter, History, Item, ReadError, Reader, Visited};
 use crate::frame::Selection;
@@ -25,6 +25,9 @@ const BUFFERS_MAX: usize = 2;
 const TURN_CHUNKS: u32 = 32;
 /// A turn ends after so long, when others wait: one who takes little at a time holds it no longer.
 const TURN_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// After this long a reader tries again that could open no file.
+pub(super) const NO_FILES_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a subscriber stands with reading the log.
 #[derive(Default)]
@@ -73,14 +76,7 @@ impl CatchUp {
     ) {
         match std::mem::take(self) {
             Self::Idle => {
-                let readers = Arc::clone(readers);
-                *self = Self::Waiting(Box::pin(async move {
-                    match readers.acquire_owned().await {
-                        Ok(permit) => permit,
-                        // The semaphore is never closed.
-                        Err(_) => std::future::pending().await,
-                    }
-                }));
+                *self = Self::wait(Arc::clone(readers), Duration::ZERO);
             }
             Self::Paused(turn) => {
                 let (history, selection) = (history.clone(), selection.clone());
@@ -90,6 +86,20 @@ impl CatchUp {
             }
             other => *self = other,
         }
+    }
+
+    /// Waits for `pause`, then for a turn.
+    fn wait(readers: Arc<Semaphore>, pause: Duration) -> Self {
+        Self::Waiting(Box::pin(async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            match readers.acquire_owned().await {
+                Ok(permit) => permit,
+                // The semaphore is never closed.
+                Err(_) => std::future::pending().await,
+            }
+        }))
     }
 
     /// Waits for what is under way; `Some` when a chunk was read. Cancel safe.
@@ -102,6 +112,13 @@ impl CatchUp {
                 None
             }
             Self::Reading(reading) => match reading.await {
+                Ok((turn, Err(error))) if error.is_no_files() => {
+                    by_peer!(Kind::Unread, WARN, %error, "a subscriber waits until files can be opened again");
+                    *self = turn.permit.map_or(Self::Idle, |permit| {
+                        Self::wait(Arc::clone(permit.semaphore()), NO_FILES_PAUSE)
+                    });
+                    None
+                }
                 Ok((mut turn, result)) => {
                     let goes_on = !turn.is_over() || turn.renew();
                     *self = if goes_on { Self::Paused(turn) } else { Self::Idle };

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, rejection::QueryRejection};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{self, FromRequest, Query};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -103,6 +105,12 @@ impl IntoResponse for ApiError {
 /// What was asked for behind the question mark, or which of it is wrong.
 pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     query.map(|Query(asked)| asked).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+/// The JSON that `request` carries. Reads it only when it is called, so that the caller checks first who asks.
+pub(super) async fn body<T: DeserializeOwned>(request: extract::Request) -> Result<T, ApiError> {
+    let read: Result<Json<T>, JsonRejection> = in_time(Json::from_request(request, &())).await?;
+    read.map(|Json(body)| body).map_err(|error| ApiError::new(error.status(), error.body_text()))
 }
 
 /// How many of something are asked for, of `max` at most.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{self, Extension, FromRequest};
+use axum::extract::{self, Extension};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::de::Error as _;
@@ -12,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::oneshot;
 
 use super::State;
-use super::answer::{ApiError, in_time, json};
+use super::answer::{ApiError, body, json};
 use super::server::Peer;
 use crate::archive::ResetError;
 use crate::frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey};
@@ -105,9 +103,7 @@ pub(super) async fn reset(
     request: extract::Request,
 ) -> Result<Response, ApiError> {
     state.check(peer, request.headers())?;
-    // Not before it is known that the peer may.
-    let asked: Result<Json<Asked>, JsonRejection> = in_time(Json::from_request(request, &())).await?;
-    let Json(asked) = asked.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
+    let asked: Asked = body(request).await?;
     let (stream, epoch) = asked.stream()?;
     let [old, new] = lower(&state.view, &stream, epoch, peer).await?;
     Ok(json(&EpochAnswer {

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{self, Extension, FromRequest};
+use axum::extract::{self, Extension};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::oneshot;
 
 use super::State;
-use super::answer::{ApiError, Content, in_time};
+use super::answer::{ApiError, Content, body};
 use super::epoch::{Kind, whole};
 use super::server::Peer;
 use crate::archive::ResetError;
@@ -120,9 +118,7 @@ pub(super) async fn forget(
     request: extract::Request,
 ) -> Result<Response, ApiError> {
     state.check(peer, request.headers())?;
-    // Not before it is known that the peer may.
-    let asked: Result<Json<ForgetRequest>, JsonRejection> = in_time(Json::from_request(request, &())).await?;
-    let Json(asked) = asked.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
+    let asked: ForgetRequest = body(request).await?;
     let is_rehearsal = asked.dry_run;
     let selector = asked.selector()?;
     let unready = state.view.unready();

@@ -1,6 +1,6 @@
 //! Who holds the slots of `ingest.max_connections`: connections that were let in, and queues they left behind.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,9 +9,6 @@ use super::stream::Stream;
 use crate::frame::StreamKey;
 use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, WireError};
-
-/// Connections whose slot went to a successor and which are being closed, at a time. Further ones count as connections.
-pub const DISPLACED_MAX: usize = 16;
 
 /// The slots in use. A slot is in use until its connection has ended and the stream's queue is empty: queues are what
 /// windows bound.
@@ -23,7 +20,6 @@ pub(super) struct Slots {
     held: HashMap<SessionId, Slot>,
     /// Which connection holds the slot of a stream that has an epoch.
     holders: HashMap<StreamKey, SessionId>,
-    displaced: HashSet<SessionId>,
     /// Streams whose connection has ended before their queue, and the bytes that each might hold.
     unfinished: Vec<(Arc<Stream>, u64)>,
     per_address: HashMap<IpAddr, usize>,
@@ -79,9 +75,7 @@ impl Slots {
 
     fn fits(&self, candidate: &Candidate<'_>, config: &IngestConfig) -> bool {
         let inherited = self.inherited(candidate);
-        let others =
-            self.held.len() + self.unfinished.len() + self.displaced.len().saturating_sub(DISPLACED_MAX)
-                - usize::from(inherited.is_some());
+        let others = self.held.len() + self.unfinished.len() - usize::from(inherited.is_some());
         let inherited = inherited.unwrap_or(0);
         let bytes =
             self.unfinished.iter().fold(self.held_bytes, |sum, (_, bytes)| sum.saturating_add(*bytes));
@@ -121,9 +115,8 @@ impl Slots {
         let key = candidate.key.cloned();
         if let Some(key) = &key
             && let Some(predecessor) = self.holders.insert(key.clone(), session_id)
-            && self.let_go(predecessor).is_some()
         {
-            self.displaced.insert(predecessor);
+            self.let_go(predecessor);
         }
         let address = candidate.address;
         *self.per_address.entry(address).or_default() += 1;
@@ -133,7 +126,6 @@ impl Slots {
 
     /// The connection has ended.
     pub(super) fn release(&mut self, session_id: SessionId) {
-        self.displaced.remove(&session_id);
         let Some(Slot { stream, key, bytes, .. }) = self.let_go(session_id) else { return };
         if let Some(key) = &key {
             self.holders.remove(key);

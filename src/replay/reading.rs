@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Progress;
+use crate::archive::cli::misnamed;
 use crate::archive::{Filter, Item, ReadError, Reader, StoredFrame};
 
 /// Batches that wait for the conductor.
@@ -75,10 +76,10 @@ fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<Reader, R
     Reader::open(dir, filter)
 }
 
-fn read(reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
+fn read(mut reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
     let mut batch = Batch::default();
     let mut is_over = false;
-    for item in reader {
+    for item in &mut reader {
         let problem = match item {
             Ok(Item::Frame(stored)) => {
                 batch.add(stored);
@@ -117,7 +118,14 @@ fn read(reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
             return;
         }
     }
-    batch.send(read_tx);
+    if !batch.send(read_tx) {
+        return;
+    }
+    for found in reader.misnamed().iter().filter(|found| !misnamed::is_duplicate(found)) {
+        if read_tx.blocking_send(Read::Problem(misnamed::told(found))).is_err() {
+            return;
+        }
+    }
 }
 
 #[derive(Default)]

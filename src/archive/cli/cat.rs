@@ -60,7 +60,7 @@ pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     if is_empty {
         note_no_match(&dir);
     }
-    let named = misnamed::note(&dir, reader.misnamed());
+    let named = misnamed::note(reader.misnamed());
     match damaged {
         None => named,
         Some((offsets, first)) => Err(CommandError::Damaged { offsets, first }),

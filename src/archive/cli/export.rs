@@ -48,7 +48,7 @@ pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandErro
     if exported.rows == 0 {
         note_no_match(&args.dir);
     }
-    let named = misnamed::note(&dir, &misnamed::all(&dir)?);
+    let named = misnamed::note(&misnamed::all(&dir)?);
     match exported.first_lost {
         None => named,
         Some(first) => Err(CommandError::Damaged { offsets: exported.lost, first }),

@@ -17,9 +17,9 @@ pub(super) fn all(dir: &Path) -> Result<Vec<Misnamed>, StorageError> {
 }
 
 /// Says which file it is, what its header says, and the way out.
-pub(super) fn told(dir: &Path, found: &Misnamed) -> String {
+pub(crate) fn told(found: &Misnamed) -> String {
     let Misnamed { segment, name_offset, header_offset } = found;
-    let way_out = if is_duplicate(dir, found) {
+    let way_out = if is_duplicate(found) {
         format!("{} has that offset: move this one out of the archive", segment_name(*header_offset))
     } else {
         "archive repair recovers its frames".to_owned()
@@ -32,14 +32,15 @@ pub(super) fn told(dir: &Path, found: &Misnamed) -> String {
 }
 
 /// Whether another segment bears the name that this one should have, and is read.
-pub(super) fn is_duplicate(dir: &Path, found: &Misnamed) -> bool {
+pub(crate) fn is_duplicate(found: &Misnamed) -> bool {
+    let dir = found.segment.parent().unwrap_or(Path::new("."));
     let name = dir.join(segment_name(found.header_offset));
     name.exists() && misnamed(&DiskStorage, dir, found.header_offset).is_none()
 }
 
 /// How many offsets it holds that are nowhere else, as far as its blocks can be read.
-pub(super) fn hidden_offsets(dir: &Path, found: &Misnamed) -> Result<u64, StorageError> {
-    if is_duplicate(dir, found) {
+pub(super) fn hidden_offsets(found: &Misnamed) -> Result<u64, StorageError> {
+    if is_duplicate(found) {
         return Ok(0);
     }
     let mut scanner = Scanner::open(&DiskStorage, &found.segment)?;
@@ -58,11 +59,11 @@ pub(super) fn hidden_offsets(dir: &Path, found: &Misnamed) -> Result<u64, Storag
 /// # Errors
 /// [`CommandError::Misnamed`] if one of them holds frames that are missing from the output.
 #[allow(clippy::print_stderr, reason = "command output")]
-pub(super) fn note(dir: &Path, found: &[Misnamed]) -> Result<(), CommandError> {
+pub(super) fn note(found: &[Misnamed]) -> Result<(), CommandError> {
     for one in found {
-        eprintln!("telemetry-aggregator: {}", told(dir, one));
+        eprintln!("telemetry-aggregator: {}", told(one));
     }
-    match found.iter().find(|one| !is_duplicate(dir, one)) {
+    match found.iter().find(|one| !is_duplicate(one)) {
         Some(one) => Err(CommandError::Misnamed(one.segment.clone())),
         None => Ok(()),
     }

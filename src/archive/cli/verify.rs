@@ -103,8 +103,8 @@ fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandErr
     let found = misnamed::all(dir)?;
     let mut hidden = 0;
     for one in &found {
-        writeln!(out, "{}", misnamed::told(dir, one))?;
-        hidden += misnamed::hidden_offsets(dir, one)?;
+        writeln!(out, "{}", misnamed::told(one))?;
+        hidden += misnamed::hidden_offsets(one)?;
     }
     if hidden > 0 {
         writeln!(

@@ -93,3 +93,11 @@ pub enum ReadError {
         expected: u64,
     },
 }
+
+impl ReadError {
+    /// Whether no file could be opened because the process or the host has too many open. It passes when others close.
+    #[must_use]
+    pub fn is_no_files(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_no_files())
+    }
+}

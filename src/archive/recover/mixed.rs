@@ -9,19 +9,19 @@ use crate::archive::scan::Head;
 
 /// Refuses a directory whose newest segment is of another log than the one before, or than the oldest.
 ///
-/// A segment whose header is damaged, or that cannot be opened, tells nothing: then the next one is looked at.
+/// A segment whose header is damaged, or that cannot be opened, tells nothing: then the next one is looked at. So a copy
+/// that broke off in its last file is found out as well.
 pub(super) fn refuse(dir: &Dir, bases: &[u64]) -> Result<(), OpenError> {
-    let [older @ .., newest] = bases else {
+    let mut known = bases.iter();
+    let Some((newest, log_id)) = first_known(dir, known.by_ref().rev()) else {
         return Ok(());
     };
-    let Some(log_id) = log_id(dir, *newest) else {
-        return Ok(());
-    };
+    let older = known.as_slice();
     let others = [first_known(dir, older.iter().rev()), first_known(dir, older.iter())];
     match others.into_iter().flatten().find(|(_, other)| *other != log_id) {
         None => Ok(()),
         Some((base, other_log_id)) => Err(OpenError::Mixed {
-            path: dir.segment(*newest),
+            path: dir.segment(newest),
             log_id,
             other: dir.segment(base),
             other_log_id,

@@ -61,6 +61,14 @@ async fn a_start_whose_newest_segment_is_of_another_archive_is_refused() {
         assert!(matches!(read_error(&storage), ReadError::Mixed { .. }));
         copied.iter().for_each(|path| storage.unlink(path).unwrap());
     }
+    // A copy that broke off in its last file.
+    let copied = &segments(&other)[3..];
+    storage.put(&copied[0], other.content(&copied[0]));
+    storage.put(&copied[1], Vec::new());
+    let error = refused(&storage).to_string();
+    assert!(error.contains(&copied[0].display().to_string()), "{error}");
+    assert!(storage.paths().contains(&copied[1]), "nothing was moved");
+    copied.iter().for_each(|path| storage.unlink(path).unwrap());
     let running = start(&storage);
     assert_eq!(running.recovery.next_offset, before.len() as u64);
     running.finish().await;

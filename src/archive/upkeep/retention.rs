@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::clock::Reading;
-use super::trust::is_plausible;
+use super::trust::{UNREADABLE, is_plausible};
 use super::{Upkeep, age};
 use crate::archive::dir::SIDE_FILES;
 use crate::archive::storage::StorageError;
@@ -137,11 +137,15 @@ impl Upkeep {
         if self.aging.has_newest || self.retention.age.is_none() || !is_plausible(now.wall_ns, now.wall_ns) {
             return;
         }
-        self.aging.has_newest = true;
         let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.link);
+        if newest.as_ref().is_err_and(StorageError::is_no_files) {
+            // It can be looked at later, long before ages are told.
+            return;
+        }
+        self.aging.has_newest = true;
         self.trust.set_newest(newest.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the newest time of the archive is unknown: its clock is taken to lead by far");
-            Some(i64::MIN)
+            tracing::warn!(%error, "the newest time of the archive is unknown: the wall clock is taken to lead by far");
+            Some(UNREADABLE)
         }));
     }
 

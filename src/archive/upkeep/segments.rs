@@ -147,12 +147,18 @@ impl Segments {
     /// readable frame or a plausible time is as young as the next one.
     pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64, now_ns: i64, link: &Link) -> Option<i64> {
         self.0.range_mut(base..).find_map(|(base, sealed)| {
-            *sealed.received_max_ns.get_or_insert_with(|| {
-                age::received_max_ns(dir, *base, u64::MAX, now_ns, link).unwrap_or_else(|error| {
+            if let Some(known) = sealed.received_max_ns {
+                return known;
+            }
+            match age::received_max_ns(dir, *base, u64::MAX, now_ns, link) {
+                Ok(received_ns) => *sealed.received_max_ns.insert(received_ns),
+                // It can be looked at later.
+                Err(error) if error.is_no_files() => None,
+                Err(error) => {
                     tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");
-                    None
-                })
-            })
+                    *sealed.received_max_ns.insert(None)
+                }
+            }
         })
     }
 }

@@ -20,6 +20,8 @@ const AGREE_FOR: Duration = Duration::from_secs(3_600);
 /// How long they must agree where the wall clock leads the archive.
 const AGREE_FOR_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 const NS_PER_S: i64 = 1_000_000_000;
+/// Stands for the newest time of an archive that does not tell it.
+pub(super) const UNREADABLE: i64 = i64::MIN;
 
 /// Why nothing expires by age.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,10 +107,17 @@ impl Trust {
         if lead_ns <= LEAD_MAX_NS {
             return format!("{cause}: the wall clock must agree with the boot-time clock for an hour");
         }
+        let lead = if self.newest_ns == Some(UNREADABLE) && self.step.is_none() {
+            "the newest frame of the archive cannot be read, so nothing says what time it was".to_owned()
+        } else {
+            let hours = lead_ns / (3_600 * i128::from(NS_PER_S));
+            format!(
+                "the wall clock is {hours} h ahead of the newest time known, after an outage or by a wrong setting"
+            )
+        };
         format!(
-            "{cause}, and the wall clock leads the time known by {} s: after an outage as after a wrong setting; it must \
-             agree with the boot-time clock for 24 h, or somebody says that it is right (POST /api/v1/archive/trust-clock)",
-            lead_ns / i128::from(NS_PER_S)
+            "{cause}, and {lead}: it must agree with the boot-time clock for 24 h, or somebody says that it is right \
+             (POST /api/v1/archive/trust-clock)"
         )
     }
 }
@@ -178,7 +187,7 @@ mod tests {
         trust.set_newest(Some(EPOCH_NS));
         let hold = trust.hold(start).unwrap();
         assert_eq!(hold.until_ns, Some(at(24 * HOUR, 0).wall_ns));
-        assert!(hold.reason.contains("leads the time known by 10000000 s"), "{}", hold.reason);
+        assert!(hold.reason.contains("is 2777 h ahead of the newest time known"), "{}", hold.reason);
     }
 
     #[test]

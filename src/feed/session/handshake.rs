@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::Interest;
+use tokio::time::sleep;
 
 use super::*;
 use crate::archive::{Filter, History, Item};
 use crate::feed::Terms;
+use crate::feed::catch_up::NO_FILES_PAUSE;
 use crate::logging::{Kind, by_peer};
 use crate::wire::{Start, Subscribe, Subscribed, VERSION};
 
@@ -136,6 +138,10 @@ async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64
         match search.await {
             Ok(Ok(Search::Found(offset))) => return Ok(offset),
             Ok(Ok(Search::NoneBelow(offset))) => next_offset = offset,
+            Ok(Err(error)) if error.is_no_files() => {
+                by_peer!(Kind::Unread, WARN, %error, "a subscriber waits until files can be opened again");
+                sleep(NO_FILES_PAUSE).await;
+            }
             Ok(Err(error)) => {
                 by_peer!(Kind::Unread, ERROR, %error, "the start of a subscription cannot be found");
                 return Err(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read").into());

@@ -18,7 +18,9 @@ impl Session {
     /// Lets a successor speak for the stream, then says the last words, which may take a while.
     pub(super) async fn close(mut self, served: Result<Settling, Ended>) -> Result<(), Ended> {
         self.note_durable();
-        let Self { mut socket, mut opened, outbox, mut intake, session_id, durable_next, .. } = self;
+        let Self {
+            mut socket, mut opened, outbox, mut intake, input, context, session_id, durable_next, ..
+        } = self;
         let known =
             outbox.finish(durable_next, opened.stream.queue.queued_cost(), &mut intake, Instant::now());
         let origin = Arc::clone(&opened.origin);
@@ -40,7 +42,13 @@ impl Session {
             Err(Ended::Error(error)) => error,
             Err(lost) => return Err(lost),
         };
-        say_error(&mut socket, known, &ended).await;
+        if ended.code == ErrorCode::TakenOver {
+            // The successor has its slot already: what it still holds is bounded by the places of those that part.
+            drop((input, intake));
+            context.entrance.part(&mut socket, known, &ended).await;
+        } else {
+            say_error(&mut socket, known, &ended).await;
+        }
         Err(ended.into())
     }
 }
