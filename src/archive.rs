@@ -5,9 +5,10 @@
 //! tells the [`CommitObserver`] which positions became durable. At the start [`open`] recovers whatever a crash left. A
 //! [`Reader`] follows the same files from any process.
 //!
-//! Reading order: `format` is the layout byte by byte, `gather` the blocks in the making, `commit` the thread, `space` the
-//! reserve and the gate for routine frames, `scan` walks over blocks and damage, `recover` stands on it, `reader` and
-//! `cli` as well, `index` saves reading, `upkeep` tends what is sealed. All file access goes through [`Storage`].
+//! Reading order: `format` is the layout byte by byte, `gather` the blocks in the making, `commit` the thread, `writing`
+//! and `log_file` the way of a block to the disk, `space` the reserve and the gate for routine frames, `scan` walks over
+//! blocks and damage, `recover` stands on it, `reader` and `cli` as well, `index` saves reading, `upkeep` tends what is
+//! sealed. All file access goes through [`Storage`].
 
 pub mod cli;
 mod commit;
@@ -20,6 +21,7 @@ mod gather;
 mod history;
 mod index;
 pub(crate) mod line;
+mod log_file;
 mod positions;
 mod reader;
 mod recover;
@@ -31,6 +33,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod writing;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -48,6 +51,7 @@ use gather::Gather;
 use space::Space;
 use storage::Context;
 use upkeep::{Clock, Link, SystemClock, Upkeep};
+use writing::Writing;
 
 pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, PAYLOAD_BYTES_MAX, Retention};
 pub use error::{AppendError, ArchiveError, OpenError, ResetError};
@@ -56,12 +60,14 @@ pub(crate) use format::encoded;
 pub use format::{BlockFrames, KeptFrames, Received, charge};
 pub use history::History;
 pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
+pub use log_file::COPY_BYTES;
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, Recovery};
 pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
 pub use upkeep::AgeHold;
+pub use writing::DirectIo;
 
 /// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
 ///
@@ -194,7 +200,7 @@ fn open_with(
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<(Appender, Archive, Recovery), OpenError> {
     config.validate()?;
-    let dir = Dir { storage: Arc::new(storage), path: config.dir.clone() };
+    let mut dir = Dir::new(Arc::new(storage), config.dir.clone());
     dir.storage.create_dir(&dir.path).context("create", &dir.path)?;
     let lock = dir.storage.lock(&dir.path).map_err(|source| {
         if source.kind() == std::io::ErrorKind::WouldBlock {
@@ -207,6 +213,7 @@ fn open_with(
     if dir.is_incomplete()? {
         return Err(OpenError::Incomplete(dir.path));
     }
+    dir.writing = Writing::choose(config.direct_io, &*dir.storage, &dir.path)?;
     let recovered = recover::recover(&dir, &config)?;
     let report = recovered.report;
     let gather = Arc::new(Gather::new(&Limits::new(&config)));

@@ -235,16 +235,15 @@ impl Log {
 
     /// Writes the finished block; `false` if there is no space now.
     fn write(&mut self, block: &mut BlockEncoder) -> Result<bool, StorageError> {
-        let bytes = block.len();
         let offset = self.next_offset;
         // Without this an offset beyond would wrap, and frames of a later commit would pass for older ones.
         if offset > OFFSET_MAX - block.frame_count() {
             return Err(beyond_offsets(&self.space.current.path));
         }
-        if !self.space.make_room(bytes, &self.table, offset)? {
+        if !self.space.make_room_for(block, &self.table, offset)? {
             return Ok(false);
         }
-        let current = &self.space.current;
+        let current = &mut self.space.current;
         let block = block.seal(current.segment_id, current.position, offset, offset);
         match current.write(block) {
             Err(error) if error.is_no_space() => {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::DirectIo;
 use super::export::ExportConfig;
 use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_bytes_max};
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub payload_bytes_max: usize,
     /// What is kept of sealed segments.
     pub retention: Retention,
+    /// Whether blocks are written past the page cache.
+    pub direct_io: DirectIo,
     /// Where sealed segments are exported to, in the background.
     pub export: Option<ExportConfig>,
 }
@@ -69,6 +72,7 @@ impl Default for Config {
             max_streams: 10_000,
             payload_bytes_max: 128 << 10,
             retention: Retention::default(),
+            direct_io: DirectIo::default(),
             export: None,
         }
     }

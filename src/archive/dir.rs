@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::format::OFFSET_MAX;
+use super::log_file::LogFile;
 use super::scan::{Head, Scanner};
 use super::storage::{Access, Context, Storage, StorageError, StorageFile, write_all_at};
+use super::writing::Writing;
 
 /// Torn tails kept at most; the oldest go first. None of them was ever acknowledged.
 const LOST_FILES_MAX: usize = 64;
@@ -115,9 +117,15 @@ pub(super) struct Listing {
 pub(super) struct Dir {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) path: PathBuf,
+    pub(super) writing: Writing,
 }
 
 impl Dir {
+    /// The directory at `path`. What is written there goes by way of the page cache.
+    pub(super) fn new(storage: Arc<dyn Storage>, path: PathBuf) -> Self {
+        Self { storage, path, writing: Writing::default() }
+    }
+
     pub(super) fn segment(&self, base: u64) -> PathBuf {
         self.path.join(segment_name(base))
     }
@@ -202,6 +210,21 @@ impl Dir {
 
     pub(super) fn open(&self, path: &Path, access: Access) -> Result<Box<dyn StorageFile>, StorageError> {
         self.storage.open(path, access).context("open", path)
+    }
+
+    /// Opens a file of the log, which ends at `end`, to write it there.
+    pub(super) fn open_log(&self, path: &Path, access: Access, end: u64) -> Result<LogFile, StorageError> {
+        let file = self.open(path, access)?;
+        if !self.writing.is_direct() {
+            return Ok(LogFile::cached(file, end));
+        }
+        match LogFile::direct(file, end).context("write", path) {
+            // What was tried stays with the file, so it is opened once more.
+            Err(error) if self.writing.falls_back(path, &error) => {
+                Ok(LogFile::cached(self.open(path, Access::ReadWrite)?, end))
+            }
+            result => result,
+        }
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {

@@ -51,6 +51,9 @@
 //!
 //! `frames_len u32 | reserved u32 | frames, frames_len bytes | origin table | zeros to a multiple of 8`
 //!
+//! Further zeros may follow, as part of the body. A large block has as many as let the next one begin at a multiple of
+//! 4,096, or of what the disk asks for where that is more: then it can be written from where it lies in memory.
+//!
 //! | at | frame, 32 bytes and the payload |
 //! |---|---|
 //! | 0 | payload_len u32 |
@@ -148,6 +151,9 @@ const POSITIONS_PREFIX_BYTES: usize = 16;
 ///
 /// The fan-in sums this over every frame it passes and compares the sum with
 /// [`Archive::routine_limit`](super::Archive::routine_limit).
+///
+/// Frames that share a block take less. What they save pays for the zeros at its end: a block is padded only as far as the
+/// charges of its frames reach.
 #[must_use]
 pub fn charge(origin: &Origin, payload_bytes: usize) -> u64 {
     charge_of(payload_bytes, origin.stream.station.as_str().len())

@@ -269,7 +269,7 @@ pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, Op
         }
         StorageError { op: "lock", path: path.to_owned(), source }.into()
     })?;
-    let dir = Dir { storage, path: path.to_owned() };
+    let dir = Dir::new(storage, path.to_owned());
     dir.remove_stale(&dir.list()?)?;
     let mut written = 0;
     for base in dir.segments()? {

@@ -23,7 +23,7 @@ use super::format::{BlockKind, HoleRecord};
 use super::positions::{PositionTable, StreamPosition};
 use super::scan::{Scanner, Step};
 use super::segment::{BlockContent, Segment};
-use super::storage::{Access, Context, StorageError, read_full_at, write_all_at};
+use super::storage::{Access, Context, StorageError, read_full_at};
 use crate::frame::StreamKey;
 use older::{apply_segment, older_log_id, positions_below};
 use survey::Survey;
@@ -34,7 +34,7 @@ pub(super) use survey::{PositionsCollector, proof_behind};
 pub(super) use unreadable::offset_bound;
 
 /// Most bytes in memory while a tail is synced in place.
-const IN_PLACE_CHUNK_BYTES: usize = 1 << 20;
+const IN_PLACE_CHUNK_BYTES: usize = if cfg!(test) { 8 << 10 } else { 2 << 20 };
 
 /// What was found at the start, and what was done about it.
 #[derive(Clone, Debug, Default)]
@@ -225,16 +225,20 @@ fn report_on(dir: &Dir, survey: &Survey, log_id: u64, segments_scanned: usize) -
 /// The same bytes go to the same place, so whatever part of it is on the disk when the power fails, it is the same.
 fn sync_in_place(dir: &Dir, base: u64, tail: Range<u64>) -> Result<(), OpenError> {
     let path = dir.segment(base);
-    let file = dir.open(&path, Access::ReadWrite)?;
+    let cached = dir.open(&path, Access::Read)?;
+    let mut file = dir.open_log(&path, Access::ReadWrite, tail.start)?;
     let mut chunk = vec![0; IN_PLACE_CHUNK_BYTES];
     let mut position = tail.start;
     while position < tail.end {
-        let length = chunk.len().min(usize::try_from(tail.end - position).unwrap_or(usize::MAX));
-        read_full_at(&*file, &mut chunk[..length], position).context("read", &path)?;
-        write_all_at(&*file, &chunk[..length], position).context("write", &path)?;
-        position += length as u64;
+        // A write fills its last page with zeros, so only the last one may end within a page.
+        let limit = position + chunk.len() as u64;
+        let end = tail.end.min(limit - limit % file.unit());
+        let chunk = &mut chunk[..(end - position) as usize];
+        read_full_at(&*cached, chunk, position).context("read", &path)?;
+        file.append(chunk, position).context("write", &path)?;
+        position = end;
     }
-    file.sync_data().context("sync", &path)?;
+    file.file().sync_data().context("sync", &path)?;
     tracing::warn!(path = %path.display(), bytes = tail.end - tail.start, "no room to move the tail, synced in place");
     Ok(())
 }
@@ -257,7 +261,7 @@ fn reopen(
     report: Recovery,
 ) -> Result<Recovered, OpenError> {
     apply_segment(dir, survey.base, u64::MAX, &mut table)?;
-    let file = dir.open(&survey.path, Access::ReadWrite)?;
+    let file = dir.open_log(&survey.path, Access::ReadWrite, survey.end)?;
     let current = Segment {
         file,
         base: survey.base,
@@ -344,9 +348,9 @@ fn copy(
 /// Begins a segment under a passing name, in the space of the reserve where there is one.
 fn new_segment(dir: &Dir, log_id: u64, base: u64, table: &PositionTable) -> Result<Segment, OpenError> {
     let reserve = dir.reserve();
-    let (path, file) = match super::space::adopt_reserve(dir)? {
+    let (path, file) = match full(dir, super::space::adopt_reserve(dir))? {
         Some(file) => (reserve, file),
-        None => (dir.recovery(), dir.open(&dir.recovery(), Access::Create)?),
+        None => (dir.recovery(), full(dir, dir.open_log(&dir.recovery(), Access::Create, 0))?),
     };
     full(dir, Segment::begin(path, file, log_id, base, table))
 }

@@ -7,15 +7,16 @@ use super::format::{
     BLOCK_HEADER_BYTES, BlockEncoder, BlockHeader, BlockKind, SegmentHeader, position_blocks,
 };
 use super::index;
+use super::log_file::LogFile;
 use super::positions::PositionTable;
-use super::storage::{Context, StorageError, StorageFile, write_all_at};
+use super::storage::{Context, StorageError};
 use super::upkeep::gone;
 use crate::frame::unix_now_ns;
 
 /// A segment open for writing, at its end.
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    pub(super) file: Box<dyn StorageFile>,
+    pub(super) file: LogFile,
     pub(super) base: u64,
     pub(super) segment_id: u64,
     /// Where the next block goes.
@@ -59,7 +60,7 @@ impl Segment {
     /// Everything below `base` must be durable. Nothing is synced here: see [`Self::install`].
     pub(super) fn begin(
         path: PathBuf,
-        file: Box<dyn StorageFile>,
+        mut file: LogFile,
         log_id: u64,
         base: u64,
         table: &PositionTable,
@@ -72,10 +73,12 @@ impl Segment {
             let position = bytes.len() as u64;
             encode_block(&mut bytes, segment_id, position, &content);
         }
-        write_all_at(&*file, &bytes, 0).context("write", &path)?;
+        file.append(&bytes, 0).context("write", &path)?;
+        let size = file.file().size().context("measure", &path)?;
         Ok(Self {
             position: bytes.len() as u64,
-            allocated: file.size().context("measure", &path)?,
+            // What lies behind its last whole page, nobody has promised.
+            allocated: size - size % file.unit(),
             path,
             file,
             base,
@@ -98,8 +101,13 @@ impl Segment {
     }
 
     /// Writes a whole block at [`Self::position`], which does not move: the block counts once it is synced.
-    pub(super) fn write(&self, block: &[u8]) -> Result<(), StorageError> {
-        write_all_at(&*self.file, block, self.position).context("write", &self.path)
+    pub(super) fn write(&mut self, block: &[u8]) -> Result<(), StorageError> {
+        self.file.append(block, self.position).context("write", &self.path)
+    }
+
+    /// How long a block of `len` bytes had better be, see [`LogFile::padded_end`].
+    pub(super) fn padded_len(&self, len: u64) -> Option<u64> {
+        Some(self.file.padded_end(self.position, len)? - self.position)
     }
 
     /// Adds `block`, the last one written, to the index in the making: it must be durable and [`Self::position`] behind it.
@@ -122,8 +130,8 @@ impl Segment {
 
     /// Makes what was written durable, and makes sure that the next start can find it.
     pub(super) fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_data().context("sync", &self.path)?;
-        if self.file.is_linked().context("find", &self.path)? {
+        self.file.file().sync_data().context("sync", &self.path)?;
+        if self.file.file().is_linked().context("find", &self.path)? {
             return Ok(());
         }
         Err(gone(&self.path, "this file is"))
@@ -144,7 +152,7 @@ impl Segment {
     /// Gives back the space behind the last block.
     pub(super) fn trim(&mut self) -> Result<(), StorageError> {
         self.allocated = self.position;
-        let result = self.file.set_len(self.position);
+        let result = self.file.file().set_len(self.position);
         result.context("trim", &self.path)
     }
 

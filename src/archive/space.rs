@@ -14,30 +14,30 @@ use bytes::Bytes;
 
 use super::config::{Config, HOLES_MAX, Limits};
 use super::dir::Dir;
-use super::format::{BLOCK_HEADER_BYTES, BlockKind};
+use super::format::{BLOCK_HEADER_BYTES, BlockEncoder, BlockKind};
+use super::log_file::LogFile;
 use super::positions::PositionTable;
 use super::scan::Step;
 use super::segment::{BlockContent, Segment};
-use super::storage::{Access, StorageError, StorageFile};
+use super::storage::{Access, StorageError};
 use super::upkeep::Link;
 
 /// The smallest step of growth that is tried when the disk refuses larger ones.
 const GROW_BYTES_MIN: u64 = 64 << 10;
 
 /// The reserve left by an earlier run, if it is as good as new.
-pub(super) fn adopt_reserve(dir: &Dir) -> Result<Option<Box<dyn StorageFile>>, StorageError> {
+pub(super) fn adopt_reserve(dir: &Dir) -> Result<Option<LogFile>, StorageError> {
     let path = dir.reserve();
-    let file = match dir.open(&path, Access::ReadWrite) {
+    let scanner = match super::scan::Scanner::open(&*dir.storage, &path) {
         Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
     // A crash on the way to the next segment leaves a beginning in it, which must not look like a torn tail later.
-    let scanner = super::scan::Scanner::open(&*dir.storage, &path)?;
     if scanner.content_end(0)? > 0 {
         dir.remove(&path)?;
         return Ok(None);
     }
-    Ok(Some(file))
+    dir.open_log(&path, Access::ReadWrite, 0).map(Some)
 }
 
 /// What there is no space for.
@@ -59,7 +59,7 @@ pub(super) struct Space {
     reserve_bytes: u64,
     log_id: u64,
     pub(super) current: Segment,
-    reserve: Option<Box<dyn StorageFile>>,
+    reserve: Option<LogFile>,
     /// Where indexes of sealed segments go.
     link: Arc<Link>,
     /// Whether the file system cannot allocate, so that its free space has to do.
@@ -157,15 +157,32 @@ impl Space {
         Ok(())
     }
 
-    /// Makes sure that a block of `bytes` fits at the current position, for it has passed the gate or is urgent.
+    /// Makes sure that `block` fits at the current position, for it has passed the gate or is urgent, and pads it as the
+    /// file wants it.
     ///
     /// `false` when there is no space now.
-    pub(super) fn make_room(
+    pub(super) fn make_room_for(
         &mut self,
-        bytes: u64,
+        block: &mut BlockEncoder,
         table: &PositionTable,
         offset: u64,
     ) -> Result<bool, StorageError> {
+        let len = block.content_len();
+        if !self.make_room(len, table, offset)? {
+            return Ok(false);
+        }
+        // The frames were charged for blocks of their own. What they save together pays for the padding, so that the gate
+        // need not know of it.
+        let most = block.charged().min(self.current.room());
+        let padded_len = self.current.padded_len(len).filter(|padded| padded + BLOCK_HEADER_BYTES <= most);
+        block.pad(padded_len.unwrap_or(len));
+        Ok(true)
+    }
+
+    /// Makes sure that a block of `bytes` fits at the current position.
+    ///
+    /// `false` when there is no space now.
+    fn make_room(&mut self, bytes: u64, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
         let needed = bytes + BLOCK_HEADER_BYTES;
         if self.current.room() >= needed {
             return Ok(true);
@@ -215,7 +232,10 @@ impl Space {
     fn allocate_current(&mut self, to: u64) -> Result<bool, StorageError> {
         let from = self.current.allocated;
         let promised = self.current.room() + self.reserve.as_ref().map_or(0, |_| self.reserve_bytes);
-        let result = self.current.file.allocate(from, to);
+        // The last page is written as a whole, so it is asked for as a whole. What is counted are bytes all the same: the
+        // rest of a page that was taken for an emergency does not open the gate.
+        let whole = to.next_multiple_of(self.current.file.unit());
+        let result = self.current.file.file().allocate(from, whole);
         let path = self.current.path.clone();
         self.allocated(result, to - from, promised, path)
     }
@@ -233,9 +253,10 @@ impl Space {
             }
             result => result?,
         };
-        let result = file.allocate(0, self.reserve_bytes);
+        let bytes = self.reserve_bytes.next_multiple_of(file.unit());
+        let result = file.file().allocate(0, bytes);
         let promised = self.current.room();
-        if self.allocated(result, self.reserve_bytes, promised, path)? {
+        if self.allocated(result, bytes, promised, path)? {
             self.reserve = Some(file);
             return Ok(());
         }
@@ -245,10 +266,10 @@ impl Space {
         self.dir.remove(&self.dir.reserve())
     }
 
-    fn open_reserve(&self) -> Result<Box<dyn StorageFile>, StorageError> {
+    fn open_reserve(&self) -> Result<LogFile, StorageError> {
         match adopt_reserve(&self.dir)? {
             Some(file) => Ok(file),
-            None => self.dir.open(&self.dir.reserve(), Access::Create),
+            None => self.dir.open_log(&self.dir.reserve(), Access::Create, 0),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The one door through which the archive touches files, so that tests can stand behind it.
 
+mod aligned;
 mod disk;
 #[cfg(test)]
 pub(crate) mod mem;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+pub(super) use aligned::{AlignedBuffer, GrowingBuffer, PAGE_BYTES};
 pub use disk::DiskStorage;
 
 /// A file system as the archive uses it. All methods block; whoever opens the archive calls them, then the commit thread
@@ -69,6 +71,15 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// As the file system says.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
+    /// The name of the file system of `dir`, if its files are to be written by way of the page cache: one of the network,
+    /// or of a process of its own.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn cached_file_system(&self, _dir: &Path) -> io::Result<Option<&'static str>> {
+        Ok(None)
+    }
 }
 
 /// How a file is opened.
@@ -117,6 +128,26 @@ pub trait StorageFile: Send + Sync {
     /// As the file system says.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
+    /// What position, length and address in memory must be multiples of to pass by the page cache: a power of two, at
+    /// least 4,096.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] or [`io::ErrorKind::Unsupported`] when the file system cannot do this.
+    fn direct_alignment(&self) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sends all further reads and writes through this file past the page cache: see [`Self::direct_alignment`].
+    ///
+    /// # Errors
+    /// As [`Self::direct_alignment`].
+    fn bypass_cache(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Announces that `len` bytes from `at` on will be read soon. A hint: errors are ignored.
+    fn read_ahead(&self, _at: u64, _len: u64) {}
+
     /// Makes what was written durable (`fdatasync`).
     ///
     /// # Errors
@@ -162,6 +193,11 @@ impl StorageError {
         let code = self.source.raw_os_error();
         [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
     }
+}
+
+/// Whether `error` says that a file system cannot write past the page cache.
+pub(super) fn is_not_direct(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// Adds to an error what was being done.

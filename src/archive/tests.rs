@@ -1,21 +1,18 @@
 //! Tests of the archive as a whole, on the fake storage and on the real one.
+//!
+//! What depends on how blocks reach the disk is tested in both ways: `cached` and `direct` have the same tests.
 
-mod bad_sectors;
-mod commit;
+mod cached;
+mod coherence;
+#[allow(clippy::duplicate_mod, reason = "the same tests on another disk")]
+mod direct;
 mod disk;
-mod faults;
 mod foreign;
-mod forget;
 mod gather;
-mod holes;
 mod index;
-mod model;
 mod reader;
-mod recover;
-mod reset;
-mod space;
 mod sparse;
 pub(crate) mod support;
-mod unreadable;
 mod visit;
 pub(crate) mod watched;
+mod ways;

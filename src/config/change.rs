@@ -21,12 +21,13 @@ enum Effect {
 use Effect::{Live, LiveUpToStart, Restart};
 
 const BOUND: &str = "the listener is bound before anything else starts";
+const OPENED: &str = "each file of the archive is written in one way from its begin to its end";
 const LAID_OUT: &str = "the log that is being written is laid out by it";
 const BUILT: &str = "the queues between the stages are built with it";
 const EXPORTS: &str = "what is exported already was written by it";
 
 /// Every key of the file, in its order.
-const EFFECTS: [(&str, Effect); 35] = [
+const EFFECTS: [(&str, Effect); 36] = [
     ("data_dir", Restart("the archive in it is open and locked")),
     ("log.level", Live),
     ("log.format", Restart("whoever reads the log reads one format")),
@@ -63,6 +64,7 @@ const EFFECTS: [(&str, Effect); 35] = [
     ("archive.reserve", Restart(LAID_OUT)),
     ("archive.retention_age", Live),
     ("archive.retention_size", Live),
+    ("archive.direct_io", Restart(OPENED)),
     ("archive.store_replays", Restart("replays on their way would be both stored and not")),
     ("archive.export", Restart(EXPORTS)),
     ("archive.export_format", Restart(EXPORTS)),

@@ -13,8 +13,8 @@ use super::codecs::{
 use super::sections::{LogFormat, LogLevel};
 use super::setting::{Optional, Required, Setting};
 use super::units::{GIB, KIB, MIB, TIB};
-use crate::archive::PAYLOAD_BYTES_MAX;
 use crate::archive::export::ExportFormat;
+use crate::archive::{DirectIo, PAYLOAD_BYTES_MAX};
 
 /// One key of the file.
 pub(super) struct Key<'a> {
@@ -79,6 +79,8 @@ pub(super) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     list.add("reserve", Required(&mut archive.reserve, size(MIB..=64 * GIB)));
     list.add("retention_age", Optional(&mut archive.retention_age, time(secs(1)..=secs(CENTURY_S))));
     list.add("retention_size", Optional(&mut archive.retention_size, size(16 * MIB..=1024 * 1024 * TIB)));
+    let (all, name) = (&DirectIo::ALL, DirectIo::name);
+    list.add("direct_io", Required(&mut archive.direct_io, Choice { all, name }));
     list.add("store_replays", Required(&mut archive.store_replays, Flag));
     list.add("export", Required(&mut archive.export, PathOrNone));
     let (all, name) = (&ExportFormat::ALL, ExportFormat::name);

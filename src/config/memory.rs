@@ -136,6 +136,11 @@ impl Config {
                 COMMIT_BYTES + batch,
             ),
             addend(
+                "pages that small blocks are copied to for the disk, of the segment being written and of the reserve",
+                2,
+                (archive::COPY_BYTES + 8_192) as u64,
+            ),
+            addend(
                 "subscribers (feed.max_subscribers), each with two batches and 32 KiB",
                 self.feed.max_subscribers.get(),
                 2 * batch + CONNECTION_BYTES,

@@ -37,6 +37,7 @@ impl Config {
                 age: self.archive.retention_age,
                 bytes: self.archive.retention_size,
             },
+            direct_io: self.archive.direct_io,
             export: self.export_config(),
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::units::{KIB, MIB};
+use crate::archive::DirectIo;
 use crate::archive::export::ExportFormat;
 use crate::frame::Station;
 
@@ -156,6 +157,8 @@ pub struct Archive {
     pub retention_age: Option<Duration>,
     /// Total size in bytes from which the oldest segments are deleted; absent keeps them.
     pub retention_size: Option<u64>,
+    /// Whether blocks are written past the page cache.
+    pub direct_io: DirectIo,
     /// Whether replayed frames are kept as well.
     pub store_replays: bool,
     /// Directory to which each sealed segment is exported; `None` exports nothing.
@@ -244,6 +247,7 @@ impl Default for Archive {
             reserve: 64 * MIB,
             retention_age: None,
             retention_size: None,
+            direct_io: DirectIo::Auto,
             store_replays: true,
             export: None,
             export_format: ExportFormat::Parquet,

@@ -128,6 +128,7 @@ fn every_key_is_taken() {
         reserve = "9 MiB"
         retention_age = "18days"
         retention_size = "190 MiB"
+        direct_io = "off"
         store_replays = false
         export = "/e"
         export_format = "csv"

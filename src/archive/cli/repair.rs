@@ -94,8 +94,8 @@ pub fn repair(args: &RepairArgs, out: &mut impl Write) -> Result<(), CommandErro
     let _source_lock = lock(&*storage, &dir)?;
     prepare(&*storage, &dir, &args.out)?;
     let _target_lock = lock(&*storage, &args.out)?;
-    let source = Dir { storage: Arc::clone(&storage), path: dir };
-    let target = Dir { storage, path: args.out.clone() };
+    let source = Dir::new(Arc::clone(&storage), dir);
+    let target = Dir::new(storage, args.out.clone());
     let report = copy_marked(&source, &target)
         .map_err(|source| RepairError::Stopped { dir: target.path.clone(), source: Box::new(source) })?;
     print(&report, &target.path, out)

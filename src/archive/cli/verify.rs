@@ -117,7 +117,7 @@ fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandErr
 
 /// Compares every index with its segment and returns how many differ.
 fn check_indexes(path: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
-    let dir = Dir { storage: Arc::new(DiskStorage), path: path.to_owned() };
+    let dir = Dir::new(Arc::new(DiskStorage), path.to_owned());
     let bases = list_own_segments(&*dir.storage, path)?;
     let (mut bad, mut missing) = (0, 0_u64);
     // The newest is still written.

@@ -11,6 +11,7 @@ use super::{
     ORIGIN_HEADER_BYTES, Stretch, run_charge,
 };
 use crate::archive::Durable;
+use crate::archive::storage::GrowingBuffer;
 use crate::frame::{FramePriority, Frames, Origin, Run};
 
 /// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
@@ -24,13 +25,16 @@ pub(in crate::archive) fn encoded_len(run: &Run, payload_bytes: usize) -> u64 {
 /// [`Self::clear`] for the next.
 #[derive(Default)]
 pub(in crate::archive) struct BlockEncoder {
-    /// Header, body; empty before the first frame.
-    buffer: Vec<u8>,
+    /// Header, body; empty before the first frame. It starts at a page, so that it can be written from where it lies.
+    buffer: GrowingBuffer,
     origins: OriginTable,
     stretches: Vec<Stretch>,
     received: Vec<Received>,
     /// Where the frames end; set once the block is finished.
     frames_end: usize,
+    /// Where the body ends without padding, and its checksum up to there; set once the block is finished.
+    content_end: usize,
+    content_crc: u32,
     frame_count: u32,
     received_max_ns: i64,
     charged: u64,
@@ -47,7 +51,7 @@ impl BlockEncoder {
     /// Adds the frames of `batch` to the block.
     pub(in crate::archive) fn push(&mut self, batch: &Frames) {
         if self.buffer.is_empty() {
-            self.buffer.resize(FRAMES_AT, 0);
+            self.buffer.resize(FRAMES_AT);
             self.frames_crc = RunningCrc { crc: 0, at: FRAMES_AT };
             self.received_max_ns = i64::MIN;
         }
@@ -63,21 +67,34 @@ impl BlockEncoder {
         let frames_len = (self.frames_end - FRAMES_AT) as u32;
         self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
             .copy_from_slice(&frames_len.to_le_bytes());
+        let mut table = Vec::new();
         for origin in &self.origins.origins {
-            push_origin(&mut self.buffer, &origin.stream, origin.epoch);
-            self.buffer.extend_from_slice(origin.stream.station.as_str().as_bytes());
+            push_origin(&mut table, &origin.stream, origin.epoch);
+            table.extend_from_slice(origin.stream.station.as_str().as_bytes());
         }
+        self.buffer.push(&table);
         let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
-        self.buffer.resize(padded, 0);
+        self.buffer.resize(padded);
         self.frames_crc.follow(&self.buffer, 1);
         // Only now is it known how the body begins.
         let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..FRAMES_AT]);
-        self.body_crc = combine(prefix_crc, self.frames_crc.crc, padded - FRAMES_AT);
+        self.content_crc = combine(prefix_crc, self.frames_crc.crc, padded - FRAMES_AT);
+        self.content_end = padded;
+        self.body_crc = self.content_crc;
+    }
+
+    /// Makes the finished block `len` bytes long, header included, with zeros behind its body. `len` must be a multiple of
+    /// 8 and not less than without padding.
+    pub(in crate::archive) fn pad(&mut self, len: u64) {
+        assert!(len >= self.content_end as u64 && len.is_multiple_of(ALIGNMENT), "{len} bytes");
+        self.buffer.resize(self.content_end);
+        self.buffer.resize(len as usize);
+        self.body_crc = crc32c::crc32c_append(self.content_crc, &self.buffer[self.content_end..]);
     }
 
     /// Forgets the block, but keeps the memory.
     pub(in crate::archive) fn clear(&mut self) {
-        self.buffer.clear();
+        self.buffer.resize(0);
         self.origins.clear();
         self.stretches.clear();
         self.received.clear();
@@ -102,8 +119,8 @@ impl BlockEncoder {
             header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
             header[16..24].copy_from_slice(&head.ert_ns.to_le_bytes());
             header[24..32].copy_from_slice(&run.received_ns_of(head).to_le_bytes());
-            self.buffer.extend_from_slice(&header);
-            self.buffer.extend_from_slice(run.payload(head));
+            self.buffer.push(&header);
+            self.buffer.push(run.payload(head));
         }
         let bytes = self.buffer.len() - before;
         let (received_ns, received_max_ns) = (run.received_ns(), run.received_ns_of(last));
@@ -158,7 +175,12 @@ impl BlockEncoder {
         self.charged
     }
 
-    /// Bytes of the finished block, header included.
+    /// Bytes of the finished block, header included and padding not.
+    pub(in crate::archive) fn content_len(&self) -> u64 {
+        self.content_end as u64
+    }
+
+    /// Bytes of the finished block, header and padding included.
     pub(in crate::archive) fn len(&self) -> u64 {
         self.buffer.len() as u64
     }

@@ -21,7 +21,7 @@ fn golden_path() -> PathBuf {
 fn golden() -> Vec<u8> {
     let storage = MemStorage::default();
     let segment = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/archive/format/golden-v1.seg");
-    let dir = Dir { storage: Arc::new(storage.clone()), path: PathBuf::from("/archive") };
+    let dir = Dir::new(Arc::new(storage.clone()), PathBuf::from("/archive"));
     storage.put(&dir.segment(5), std::fs::read(segment).unwrap());
     storage.put(&dir.segment(8), Vec::new());
     assert!(matches!(build(&dir, 5, &Manners::NONE).unwrap(), Built::Written { .. }));

@@ -1,5 +1,7 @@
 //! The real file system.
 
+mod direct;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -8,7 +10,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek, statvfs};
+use rustix::fs::{
+    Advice, FallocateFlags, FlockOperation, OFlags, SeekFrom, fadvise, fallocate, fcntl_getfl, fcntl_setfl,
+    flock, seek, statfs, statvfs,
+};
 use rustix::io::Errno;
 
 use super::{Access, Storage, StorageFile};
@@ -81,6 +86,10 @@ impl Storage for DiskStorage {
         let found = statvfs(dir)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
+
+    fn cached_file_system(&self, dir: &Path) -> io::Result<Option<&'static str>> {
+        Ok(direct::cached_file_system(statfs(dir)?.f_type as u64))
+    }
 }
 
 /// The directories this process has locked. A sync of one of them must not fail for want of a file to open, since a
@@ -133,6 +142,18 @@ impl StorageFile for DiskFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         self.0.write_at(bytes, at)
+    }
+
+    fn direct_alignment(&self) -> io::Result<usize> {
+        direct::alignment(&self.0)
+    }
+
+    fn bypass_cache(&self) -> io::Result<()> {
+        Ok(fcntl_setfl(&self.0, fcntl_getfl(&self.0)? | OFlags::DIRECT)?)
+    }
+
+    fn read_ahead(&self, at: u64, len: u64) {
+        _ = fadvise(&self.0, at, std::num::NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -51,8 +51,11 @@ struct Disk {
     capacity: Option<u64>,
     no_allocate: bool,
     short_writes: bool,
+    /// Alignment of direct writes, if there are any.
+    direct: Option<usize>,
     /// Changing operations until the power fails.
     power: Option<u64>,
+    is_off: bool,
     hook: Option<Arc<Hook>>,
     /// How often [`MemStorage::replace_dir`] was called.
     dirs_replaced: u64,
@@ -66,6 +69,13 @@ enum Change {
 }
 
 impl MemStorage {
+    /// A file system that writes past its cache, in pages of `alignment` bytes.
+    pub(crate) fn direct(alignment: usize) -> Self {
+        let storage = Self::default();
+        storage.disk().direct = Some(alignment);
+        storage
+    }
+
     /// The power fails: the cache is gone.
     ///
     /// Without a `seed` nothing survives that was not synced; with one, some of it does: any sectors, and the
@@ -80,6 +90,7 @@ impl MemStorage {
             }
             apply(&mut disk.durable_names, path, change);
         }
+        let direct = disk.direct;
         for inode in disk.inodes.values_mut() {
             if keep() {
                 resize(&mut inode.durable, inode.cached.len());
@@ -90,11 +101,11 @@ impl MemStorage {
                 }
             }
             inode.cached = inode.durable.clone();
-            inode.allocated = inode.cached.len() as u64;
+            inode.allocated = whole(inode.cached.len() as u64, direct);
         }
         disk.names = disk.durable_names.clone();
         disk.locks.clear();
-        disk.power = None;
+        disk.set_power(None);
     }
 
     /// Another disk with the same content, cached and durable; nobody holds a lock on it.
@@ -107,6 +118,7 @@ impl MemStorage {
             inodes: disk.inodes.clone(),
             inode_next: disk.inode_next,
             capacity: disk.capacity,
+            direct: disk.direct,
             ..Disk::default()
         };
         Self { disk: Arc::new(Mutex::new(copy)) }
@@ -116,12 +128,12 @@ impl MemStorage {
     pub(crate) fn kill(&self) {
         let mut disk = self.disk();
         disk.locks.clear();
-        disk.power = None;
+        disk.set_power(None);
     }
 
     /// Fails everything that changes something after `operations` more such operations.
     pub(crate) fn cut_power_after(&self, operations: u64) {
-        self.disk().power = Some(operations);
+        self.disk().set_power(Some(operations));
     }
 
     pub(crate) fn set_hook(&self, hook: impl Fn(Op, &Path) -> Option<io::Error> + Send + Sync + 'static) {
@@ -160,23 +172,44 @@ impl MemStorage {
         self.disk().names.keys().cloned().collect()
     }
 
+    /// Whether a file was written past the cache, and in no other way.
+    pub(crate) fn is_direct(&self, path: &Path) -> bool {
+        let disk = self.disk();
+        disk.inodes[&disk.names[path]].written == Some(file::Written::Direct)
+    }
+
+    /// Another process may write the files in another way.
+    pub(crate) fn forget_ways(&self) {
+        self.disk().inodes.values_mut().for_each(|inode| inode.written = None);
+    }
+
     /// The content of a file as the process sees it.
     pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
         let disk = self.disk();
         disk.inodes[&disk.names[path]].cached.clone()
     }
 
+    /// Changes what a file holds; it stays the same file for those who have it open, and it is written as before.
+    pub(crate) fn overwrite(&self, path: &Path, content: &[u8]) {
+        let mut disk = self.disk();
+        let id = disk.names[path];
+        let inode = disk.inodes.get_mut(&id).unwrap();
+        inode.resize(inode.cached.len().max(content.len()));
+        inode.write(content, 0);
+    }
+
     /// Puts a file on the medium.
     pub(crate) fn put(&self, path: &Path, content: Vec<u8>) {
         let mut disk = self.disk();
         let id = disk.new_inode();
+        let direct = disk.direct;
         disk.inodes.insert(
             id,
             Inode {
-                allocated: content.len() as u64,
+                allocated: whole(content.len() as u64, direct),
                 durable: content.clone(),
                 cached: content,
-                dirty: BTreeSet::new(),
+                ..Inode::default()
             },
         );
         disk.names.insert(path.to_owned(), id);
@@ -189,23 +222,62 @@ impl MemStorage {
 
     /// Asks the hook, and the power supply about a change.
     fn admit(&self, op: Op, path: &Path) -> io::Result<()> {
-        let hook = self.disk().hook.clone();
-        if let Some(error) = hook.and_then(|hook| hook(op, path)) {
-            return Err(error);
-        }
+        self.ask(op, path)?;
         let changes = !matches!(op, Op::Read | Op::Open | Op::Create | Op::Identity);
-        match &mut self.disk().power {
-            Some(0) => Err(io::Error::other("no power")),
-            Some(left) if changes => {
-                *left -= 1;
-                Ok(())
-            }
-            _ => Ok(()),
+        match self.disk().draw_power(changes) {
+            Power::On => Ok(()),
+            Power::Failing | Power::Off => Err(no_power()),
         }
+    }
+
+    /// As [`Self::admit`], for a write. An error inside is for the write under which the power fails: any part of it may
+    /// have reached the disk.
+    fn admit_write(&self, path: &Path) -> io::Result<io::Result<()>> {
+        self.ask(Op::Write, path)?;
+        match self.disk().draw_power(true) {
+            Power::On => Ok(Ok(())),
+            Power::Failing => Ok(Err(no_power())),
+            Power::Off => Err(no_power()),
+        }
+    }
+
+    fn ask(&self, op: Op, path: &Path) -> io::Result<()> {
+        let hook = self.disk().hook.clone();
+        hook.and_then(|hook| hook(op, path)).map_or(Ok(()), Err)
     }
 }
 
+enum Power {
+    On,
+    /// It fails under this operation.
+    Failing,
+    Off,
+}
+
+fn no_power() -> io::Error {
+    io::Error::other("no power")
+}
+
 impl Disk {
+    fn draw_power(&mut self, changes: bool) -> Power {
+        match &mut self.power {
+            None => Power::On,
+            Some(0) if self.is_off => Power::Off,
+            Some(0) => {
+                self.is_off = true;
+                Power::Failing
+            }
+            Some(left) => {
+                *left -= u64::from(changes);
+                Power::On
+            }
+        }
+    }
+
+    fn set_power(&mut self, operations: Option<u64>) {
+        (self.power, self.is_off) = (operations, false);
+    }
+
     fn new_inode(&mut self) -> u64 {
         self.inode_next += 1;
         self.inode_next
@@ -218,6 +290,7 @@ impl Disk {
 
     /// Allocates up to `to`, or nothing.
     fn allocate(&mut self, id: u64, to: u64) -> io::Result<()> {
+        let to = whole(to, self.direct);
         let free = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
         let inode = self.inodes.get_mut(&id).unwrap();
         if to > inode.allocated {
@@ -233,6 +306,11 @@ impl Disk {
         apply(&mut self.names, path.clone(), change.clone());
         self.pending_names.push((path, change));
     }
+}
+
+/// `bytes`, or the pages they take where a disk has pages.
+fn whole(bytes: u64, page_bytes: Option<usize>) -> u64 {
+    page_bytes.map_or(bytes, |page| bytes.next_multiple_of(page as u64))
 }
 
 fn apply(names: &mut BTreeMap<PathBuf, u64>, path: PathBuf, change: Change) {
@@ -283,12 +361,14 @@ impl Storage for MemStorage {
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
             (Some(id), Access::Create) => {
-                disk.inodes.get_mut(&id).unwrap().resize(0);
+                let inode = disk.inodes.get_mut(&id).unwrap();
+                inode.resize(0);
+                (inode.allocated, inode.written) = (0, None);
                 id
             }
             (Some(id), _) => id,
         };
-        Ok(Box::new(MemFile { storage: self.clone(), path: path.to_owned(), id }))
+        Ok(Box::new(MemFile { storage: self.clone(), path: path.to_owned(), id, direct: OnceLock::new() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

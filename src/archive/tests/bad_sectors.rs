@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::new_storage;
 use super::support::*;
 use super::watched::Watched;
 use crate::archive::scan::Scanner;
@@ -20,7 +21,7 @@ fn batch(first: u64) -> Vec<Frame> {
 
 /// One segment of some commits, each of which takes more than two pages.
 async fn archive() -> (MemStorage, PathBuf) {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start_untended(&storage);
     for commit in 0..COMMITS {
         running.commit(batch(commit * COMMIT_FRAMES)).await;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::new_storage;
 use super::support::*;
-use crate::archive::storage::mem::{MemStorage, Op};
+use crate::archive::storage::mem::Op;
 use crate::archive::{AppendError, Durable, Filter, Item, OpenError, Status, open};
 use crate::frame::FramePriority::{Emergency, Routine};
 use crate::frame::{Origin, Selection};
 
 #[tokio::test]
 async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     let (a, b) = (origin(1, 7), origin(2, 1 << 63));
     let batch = vec![emergency(&b, 5), routine(&a, 0), frame(&a, Routine, 9, 0)];
@@ -36,7 +37,7 @@ async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
 
 #[tokio::test]
 async fn nothing_is_announced_before_it_is_synced() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     let a = origin(1, 1);
     for sequence in 0..20 {
@@ -51,7 +52,7 @@ async fn nothing_is_announced_before_it_is_synced() {
 
 #[tokio::test]
 async fn what_arrives_during_a_commit_forms_the_next() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     let (entered_tx, entered) = mpsc::channel();
     let (go, go_rx) = mpsc::channel();
@@ -81,7 +82,7 @@ async fn what_arrives_during_a_commit_forms_the_next() {
 
 #[tokio::test]
 async fn a_restart_goes_on_where_it_ended() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let (a, b) = (origin(1, 3), origin(2, 4));
     let mut running = start(&storage);
     let log_id = running.recovery.log_id;
@@ -102,7 +103,7 @@ async fn a_restart_goes_on_where_it_ended() {
 
 #[tokio::test]
 async fn segments_rotate_and_are_read_as_one_log() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let a = origin(1, 1);
     let mut running = start(&storage);
     for batch in 0..100 {
@@ -122,7 +123,7 @@ async fn segments_rotate_and_are_read_as_one_log() {
 
 #[tokio::test]
 async fn a_filter_takes_what_it_says() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let (a, b) = (origin(1, 1), origin(2, 1));
     let mut running = start(&storage);
     for sequence in 0..10 {
@@ -143,7 +144,7 @@ async fn a_filter_takes_what_it_says() {
 
 #[tokio::test]
 async fn a_second_daemon_is_refused() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let running = start(&storage);
     let second = open(config(), storage.clone(), |_: &crate::archive::Commit<'_>| {});
     let Err(error @ OpenError::Locked(_)) = second else {
@@ -156,7 +157,7 @@ async fn a_second_daemon_is_refused() {
 
 #[tokio::test]
 async fn a_failed_sync_is_final_and_announces_nothing() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let a = origin(1, 1);
     let mut running = start(&storage);
     running.commit(vec![routine(&a, 0)]).await;
@@ -192,7 +193,7 @@ async fn a_failed_sync_is_final_and_announces_nothing() {
 
 #[tokio::test]
 async fn a_lower_epoch_never_changes_a_position() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     running.commit(vec![routine(&origin(1, 5), 9)]).await;
     running.commit(vec![emergency(&origin(1, 6), 0)]).await;
@@ -206,7 +207,7 @@ async fn a_lower_epoch_never_changes_a_position() {
 
 #[tokio::test]
 async fn an_idle_log_attests_its_last_commit() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
     let (synced_tx, mut synced) = tokio::sync::mpsc::unbounded_channel();

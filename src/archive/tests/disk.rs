@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::space::{FanIn, full_and_back};
+use super::direct::space::{FanIn, full_and_back};
 use super::support::*;
-use crate::archive::{Config, DiskStorage, Filter, Item, Reader};
+use crate::archive::{Config, DirectIo, DiskStorage, Filter, Item, Reader};
 
 /// A tmpfs of 1 MiB, if this process may mount one.
-struct Tmpfs(tempfile::TempDir);
+pub(super) struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
-    fn mount() -> Option<Self> {
+    pub(super) fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mount = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=1m", "archive-test"])
@@ -20,7 +20,7 @@ impl Tmpfs {
         mounted.then_some(Self(dir))
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 }
@@ -33,20 +33,18 @@ impl Drop for Tmpfs {
 
 #[tokio::test]
 async fn a_full_tmpfs_closes_the_gate_and_space_opens_it_again() {
-    let Some(tmpfs) = Tmpfs::mount() else {
-        use std::io::Write as _;
-        // Past the capture of passed tests' output.
-        let mut stderr = std::io::stderr();
-        writeln!(stderr, "NOT TESTED HERE: a full tmpfs, for none can be mounted").unwrap();
-        return;
-    };
-    let ballast = tmpfs.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 400 << 10]).unwrap();
-    let dir = tmpfs.path().join("data/archive");
-    let config = Config { dir: dir.clone(), ..config() };
-    let fan_in = FanIn::new(start_on(config, DiskStorage));
-    let passed = full_and_back(fan_in, 50, move || std::fs::remove_file(ballast).unwrap()).await;
-    assert_eq!(read_disk(&dir), (0..passed).collect::<Vec<_>>());
+    for direct_io in DirectIo::ALL {
+        let Some(tmpfs) = Tmpfs::mount() else {
+            return not_tested(format_args!("a full tmpfs, for none can be mounted"));
+        };
+        let ballast = tmpfs.path().join("ballast");
+        std::fs::write(&ballast, vec![1; 400 << 10]).unwrap();
+        let dir = tmpfs.path().join("data/archive");
+        let config = Config { dir: dir.clone(), direct_io, ..config() };
+        let fan_in = FanIn::new(start_on(config, DiskStorage));
+        let passed = full_and_back(fan_in, 50, move || std::fs::remove_file(ballast).unwrap()).await;
+        assert_eq!(read_disk(&dir), (0..passed).collect::<Vec<_>>());
+    }
 }
 
 fn read_disk(dir: &Path) -> Vec<u64> {

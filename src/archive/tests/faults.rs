@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 
+use super::new_storage;
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{AppendError, Status};
@@ -30,7 +31,7 @@ struct Run {
 
 /// Writes over several segments; the `nth` operation `op` fails with `error`, and only that.
 async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start_with(config(), storage.clone(), None);
     let (count, after) = (AtomicU64::new(0), Arc::new(Mutex::new(Vec::new())));
     let noted = Arc::clone(&after);
@@ -126,7 +127,7 @@ async fn a_lack_of_space_passes_wherever_it_strikes() {
 
 #[tokio::test]
 async fn short_writes_and_interrupted_ones_are_completed() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     storage.set_short_writes(true);
     let interrupts = AtomicU64::new(0);
     storage.set_hook(move |op, _| {
@@ -147,7 +148,7 @@ async fn short_writes_and_interrupted_ones_are_completed() {
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_looked_up_is_not_opened() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     storage
         .set_hook(|op, path| (op == Op::Identity && path == Path::new("/archive")).then(input_output_error));
     let opened = crate::archive::open(config(), storage.clone(), |_: &crate::archive::Commit<'_>| {});
@@ -176,7 +177,7 @@ async fn a_lack_of_files_closes_the_gate_and_passes_wherever_it_strikes() {
 #[tokio::test]
 async fn without_files_emergencies_go_on_and_the_status_names_the_way_out() {
     for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
-        let storage = MemStorage::default();
+        let storage = new_storage();
         let mut running = start_with(config(), storage.clone(), None);
         let mut status = running.archive.status();
         storage.set_hook(move |op, _| matches!(op, Op::Open | Op::Create).then(|| errno.into()));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::new_storage;
 use super::recover::blocks;
 use super::support::*;
 use crate::archive::dir::Dir;
@@ -39,7 +40,7 @@ async fn crash(running: Running, storage: &MemStorage) -> Running {
 
 #[tokio::test]
 async fn many_are_forgotten_with_one_segment_and_stay_so() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(1), stream(3), stream(9)]).await, Some(Ok(())));
     assert_eq!(blocks(&storage).len(), 2, "one new segment");
@@ -52,7 +53,7 @@ async fn many_are_forgotten_with_one_segment_and_stay_so() {
 
 #[tokio::test]
 async fn it_holds_over_rotations_and_starts() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
     for sequence in 3..6 {
@@ -71,7 +72,7 @@ async fn it_holds_over_rotations_and_starts() {
 
 #[tokio::test]
 async fn a_forgotten_stream_comes_back_with_what_it_sends_alone() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
     running.commit(vec![emergency(&origin(1, 7), 4)]).await;
@@ -83,7 +84,7 @@ async fn a_forgotten_stream_comes_back_with_what_it_sends_alone() {
 
 #[tokio::test]
 async fn what_the_archive_does_not_know_costs_no_segment() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(8), stream(9)]).await, Some(Ok(())));
     assert_eq!(forget(&running, &[]).await, Some(Ok(())));
@@ -93,9 +94,9 @@ async fn what_the_archive_does_not_know_costs_no_segment() {
 
 #[tokio::test]
 async fn without_space_nothing_is_forgotten() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = three(&storage).await;
-    let path = Dir { storage: Arc::new(storage.clone()), path: dir().to_owned() }.reserve();
+    let path = Dir::new(Arc::new(storage.clone()), dir().to_owned()).reserve();
     storage.set_hook(move |op, at| {
         let refused = (op == Op::Write || op == Op::Allocate || op == Op::Create) && *at == path;
         refused.then(|| std::io::ErrorKind::StorageFull.into())
@@ -112,7 +113,7 @@ async fn without_space_nothing_is_forgotten() {
 async fn all_are_forgotten_or_none_wherever_the_power_fails() {
     let mut outcomes = [false; 2];
     for (after, seed) in (0..14).flat_map(|after| [None, Some(after)].map(|seed| (after, seed))) {
-        let storage = MemStorage::default();
+        let storage = new_storage();
         let running = three(&storage).await;
         storage.cut_power_after(after);
         let told = forget(&running, &[stream(1), stream(2)]).await;

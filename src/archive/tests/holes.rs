@@ -1,5 +1,6 @@
 //! Damage in acknowledged data: recorded once, and told from what was damaged since.
 
+use super::new_storage;
 use super::recover::{archive, blocks, found, frame_blocks};
 use super::support::*;
 use crate::archive::format::{BlockKind, HoleRecord};
@@ -67,7 +68,7 @@ async fn a_torn_block_attests_what_lies_below_by_its_header() {
     for at in hit.position..hit.end() {
         for kept in [64, 72] {
             let cut = (torn.position + kept) as usize;
-            let disk = MemStorage::default();
+            let disk = new_storage();
             let mut image = content[..cut].to_vec();
             image[at as usize] ^= 0x40;
             disk.put(&path, image);

@@ -17,7 +17,7 @@ use crate::archive::{Config, Filter, Item, Reader, Storage, StoredFrame};
 use crate::frame::{Frame, FramePriority, Origin, Selection, SourceKind, Station, StreamKey};
 
 fn dir_of(storage: &MemStorage) -> Dir {
-    Dir { storage: Arc::new(storage.clone()), path: dir().to_owned() }
+    Dir::new(Arc::new(storage.clone()), dir().to_owned())
 }
 
 /// Builds the index of every sealed segment, and says how many.

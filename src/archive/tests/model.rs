@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
+use super::new_storage;
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::upkeep::{self, SystemClock, Upkeep};
@@ -107,7 +108,7 @@ fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
 
 impl Model {
     fn new() -> Self {
-        let storage = MemStorage::default();
+        let storage = new_storage();
         let running = start_with(small(), storage.clone(), None);
         Self {
             log_id: running.recovery.log_id,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::new_storage;
 use super::support::*;
 use crate::archive::format::{BlockHeader, BlockKind};
 use crate::archive::reader::Damage;
@@ -32,7 +33,7 @@ pub(super) fn frame_blocks(storage: &MemStorage) -> (PathBuf, Vec<BlockHeader>) 
 
 /// An archive with one commit for each of `commits` sequences.
 pub(super) async fn archive(commits: u64) -> MemStorage {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     for sequence in 0..commits {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;
@@ -61,7 +62,7 @@ async fn a_last_block_torn_at_any_byte_is_cut_off_and_kept() {
     let content = storage.content(&path);
     for cut in last.position..last.end() {
         for allocated in [0, 4_096] {
-            let disk = MemStorage::default();
+            let disk = new_storage();
             let mut image = content[..cut as usize].to_vec();
             image.resize(image.len() + allocated, 0);
             disk.put(&path, image);
@@ -91,7 +92,7 @@ async fn no_flipped_bit_makes_a_frame_that_was_not_appended() {
     let (path, headers) = frame_blocks(&storage);
     let content = storage.content(&path);
     for at in 0..content.len() {
-        let disk = MemStorage::default();
+        let disk = new_storage();
         let mut image = content.clone();
         image[at] ^= 1 << (at % 8);
         disk.put(&path, image);
@@ -122,7 +123,7 @@ fn check(read: &[StoredFrame], originals: &[Fields], hit: Option<usize>, at: usi
 
 #[tokio::test]
 async fn positions_that_cannot_be_read_come_from_the_segment_before() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     for batch in 0..30 {
         let frames = (0..40)
@@ -191,7 +192,7 @@ async fn a_segment_of_another_version_is_left_alone() {
 
 #[tokio::test]
 async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_acknowledged() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     // The next segment gets its name, and the process dies before the directory is synced.
     storage.set_hook(|op, _| (op == Op::SyncDir).then(|| std::io::Error::other("killed")));
@@ -221,7 +222,7 @@ async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_ackn
 
 /// A disk after a power cut: one attested commit, one that is not, and behind it a torn block of `torn` bytes.
 async fn cut_short(torn: usize) -> MemStorage {
-    let live = MemStorage::default();
+    let live = new_storage();
     let mut running = start(&live);
     for sequence in 0..2 {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;

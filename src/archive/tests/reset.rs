@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::holes::hole_records;
+use super::new_storage;
 use super::recover::blocks;
 use super::support::*;
 use crate::archive::dir::Dir;
@@ -30,7 +31,7 @@ async fn mistaken(storage: &MemStorage) -> Running {
 
 #[tokio::test]
 async fn what_was_told_survives_the_power() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
     storage.cut_power_after(0);
@@ -46,7 +47,7 @@ async fn what_was_told_survives_the_power() {
 
 #[tokio::test]
 async fn frames_of_the_lowered_epoch_count_again() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), 41).await, Some(Ok(())));
     running.commit(vec![routine(&origin(1, 41), 7)]).await;
@@ -65,7 +66,7 @@ async fn frames_of_the_lowered_epoch_count_again() {
 
 #[tokio::test]
 async fn a_segment_without_frames_is_replaced_and_readers_follow() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = mistaken(&storage).await;
     let mut reader = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap();
     let read =
@@ -88,7 +89,7 @@ async fn a_segment_without_frames_is_replaced_and_readers_follow() {
 
 #[tokio::test]
 async fn records_of_holes_go_with_the_segment_replaced() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
     running.commit(vec![routine(&origin(1, 42), 0)]).await;
@@ -109,7 +110,7 @@ async fn records_of_holes_go_with_the_segment_replaced() {
 
 #[tokio::test]
 async fn an_epoch_that_is_lower_anyway_costs_no_segment() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), MISTAKEN + 1).await, Some(Ok(())));
     assert_eq!(reset(&running, &origin(2, 1).stream, 5).await, Some(Ok(())));
@@ -122,9 +123,9 @@ async fn an_epoch_that_is_lower_anyway_costs_no_segment() {
 
 #[tokio::test]
 async fn without_space_nothing_changes() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = mistaken(&storage).await;
-    let path = Dir { storage: Arc::new(storage.clone()), path: dir().to_owned() }.reserve();
+    let path = Dir::new(Arc::new(storage.clone()), dir().to_owned()).reserve();
     storage.set_hook(move |op, at| {
         let refused = (op == Op::Write || op == Op::Allocate || op == Op::Create) && *at == path;
         refused.then(|| std::io::ErrorKind::StorageFull.into())
@@ -145,7 +146,7 @@ async fn the_power_may_fail_at_any_operation_of_a_reset() {
         (0..14).flat_map(|after| [None, Some(after), Some(after + 99)].map(|seed| (after, seed)))
     {
         for is_again in [false, true] {
-            let storage = MemStorage::default();
+            let storage = new_storage();
             let running = mistaken(&storage).await;
             if is_again {
                 assert_eq!(reset(&running, &stream(), 50).await, Some(Ok(())));

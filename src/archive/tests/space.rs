@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::new_storage;
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{Status, charge};
 use crate::frame::{Frame, FramePriority, Origin};
 
 /// What the fan-in does: sums charges, and takes routine frames only while the sum stays within the limit.
-pub(super) struct FanIn {
+pub(in crate::archive::tests) struct FanIn {
     running: Running,
     limit: watch::Receiver<u64>,
     status: watch::Receiver<Status>,
@@ -20,7 +21,7 @@ pub(super) struct FanIn {
 }
 
 impl FanIn {
-    pub(super) fn new(running: Running) -> Self {
+    pub(in crate::archive::tests) fn new(running: Running) -> Self {
         Self {
             limit: running.archive.routine_limit(),
             status: running.archive.status(),
@@ -94,7 +95,11 @@ impl FanIn {
 }
 
 /// Fills `disk`, sends emergencies through the closed gate, makes space, goes on, and counts.
-pub(super) async fn full_and_back(mut fan_in: FanIn, emergencies: u64, make_space: impl FnOnce()) -> u64 {
+pub(in crate::archive::tests) async fn full_and_back(
+    mut fan_in: FanIn,
+    emergencies: u64,
+    make_space: impl FnOnce(),
+) -> u64 {
     assert_eq!(*fan_in.status.borrow(), Status::Ok);
     assert!(fan_in.gate_is_open(), "the limit is published before open returns");
     fan_in.fill().await;
@@ -123,7 +128,7 @@ pub(super) async fn full_and_back(mut fan_in: FanIn, emergencies: u64, make_spac
 
 #[tokio::test]
 async fn a_full_disk_closes_the_gate_and_space_opens_it_again() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     storage.set_capacity(Some(1 << 20));
     let disk = storage.clone();
     let fan_in = FanIn::new(start(&storage));
@@ -135,7 +140,7 @@ async fn a_full_disk_closes_the_gate_and_space_opens_it_again() {
 async fn batches_in_flight_fit_however_they_are_cut() {
     // Whole batches in flight, and emergencies in between, on disks of many sizes: whatever passed must be written.
     for capacity in (300 << 10..700 << 10).step_by(37_123) {
-        let storage = MemStorage::default();
+        let storage = new_storage();
         storage.set_capacity(Some(capacity));
         let mut fan_in = FanIn::new(start(&storage));
         let mut stalled = 0;
@@ -172,7 +177,7 @@ async fn batches_in_flight_fit_however_they_are_cut() {
 
 #[tokio::test]
 async fn emergencies_beyond_the_reserve_are_kept_until_there_is_space() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     storage.set_capacity(Some(400 << 10));
     let mut fan_in = FanIn::new(start(&storage));
     fan_in.fill().await;
@@ -206,7 +211,7 @@ async fn emergencies_beyond_the_reserve_are_kept_until_there_is_space() {
 
 #[tokio::test]
 async fn no_space_on_a_write_is_waited_out() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     let a = origin(1, 1);
     running.commit(vec![routine(&a, 0)]).await;
@@ -224,7 +229,7 @@ async fn no_space_on_a_write_is_waited_out() {
 
 #[tokio::test]
 async fn short_writes_are_completed() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     storage.set_short_writes(true);
     let mut running = start(&storage);
     for sequence in 0..10 {
@@ -236,7 +241,7 @@ async fn short_writes_are_completed() {
 
 #[tokio::test]
 async fn without_fallocate_the_free_space_is_the_measure() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     storage.set_no_allocate();
     storage.set_capacity(Some(1 << 20));
     let disk = storage.clone();
@@ -247,7 +252,7 @@ async fn without_fallocate_the_free_space_is_the_measure() {
 
 #[tokio::test]
 async fn an_archive_opens_on_a_full_disk() {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
     running.finish().await;
@@ -281,7 +286,7 @@ async fn emergencies_beyond_a_segment(storage: &MemStorage, count: u64, refused:
 #[tokio::test]
 async fn a_reserve_that_cannot_become_a_segment_gives_its_space_to_the_current_one() {
     for refused in [Op::Write, Op::Rename] {
-        let storage = MemStorage::default();
+        let storage = new_storage();
         emergencies_beyond_a_segment(&storage, 800, refused).await;
         assert_eq!(sequences(&frames(&storage)), (0..800).collect::<Vec<_>>());
         let segment = storage.paths().into_iter().find(|path| path.extension().is_some()).unwrap();

@@ -46,7 +46,7 @@ async fn a_hole_of_a_tebibyte_is_passed_over_by_reader_check_and_recovery() {
     let mut reader = Reader::open_on(Arc::new(watched.clone()), home.path(), Filter::default()).unwrap();
     let frames = reader.by_ref().filter(|item| matches!(item, Ok(Item::Frame(_)))).count();
     assert_eq!((frames, reader.torn_bytes().unwrap()), (1_600, 0));
-    let dir = Dir { storage: Arc::new(watched.clone()), path: home.path().to_owned() };
+    let dir = Dir::new(Arc::new(watched.clone()), home.path().to_owned());
     for base in &dir.segments().unwrap()[..2] {
         assert_eq!(check(&dir, *base).unwrap(), Check::Missing);
     }
@@ -66,7 +66,7 @@ async fn what_lies_behind_a_hole_is_found() {
     lengthen(newest);
     File::options().write(true).open(newest).unwrap().write_all_at(b"torn", TIB - 4).unwrap();
     let watched = Watched::new(DiskStorage);
-    let dir = Dir { storage: Arc::new(watched.clone()), path: home.path().to_owned() };
+    let dir = Dir::new(Arc::new(watched.clone()), home.path().to_owned());
     let scanner = dir.scan(*dir.segments().unwrap().last().unwrap()).unwrap();
     assert_eq!(scanner.content_end(1 << 30).unwrap(), TIB);
     assert!(proof_behind(&scanner, Some(1), 1 << 30).unwrap().is_none());

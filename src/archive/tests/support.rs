@@ -9,13 +9,18 @@ use tokio::sync::mpsc;
 
 use crate::archive::dir::Dir;
 use crate::archive::storage::mem::MemStorage;
-use crate::archive::storage::write_all_at;
 use crate::archive::upkeep::{Clock, Parts, Step, SystemClock, Upkeep};
 use crate::archive::{
-    Access, Appender, Archive, Commit, Config, Durable, Filter, Item, Reader, Recovery, ResetError,
+    Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, Reader, Recovery, ResetError,
     Retention, Storage, StoredFrame, open_with,
 };
 use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+
+/// Says on stderr, past the capture of passed tests' output, what could not be tested here.
+pub(crate) fn not_tested(what: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "NOT TESTED HERE: {what}").unwrap();
+}
 
 /// A small archive: many rotations with little data.
 pub(crate) fn config() -> Config {
@@ -27,6 +32,7 @@ pub(crate) fn config() -> Config {
         max_streams: 16,
         payload_bytes_max: 256,
         retention: Retention::default(),
+        direct_io: DirectIo::Auto,
         export: None,
     }
 }
@@ -118,8 +124,7 @@ pub(crate) fn start_untended(storage: &MemStorage) -> Running {
 
 /// Changes what a file holds; it stays the same file for those who have it open.
 pub(crate) fn overwrite(storage: &MemStorage, path: &Path, content: &[u8]) {
-    let file = storage.open(path, Access::ReadWrite).unwrap();
-    write_all_at(&*file, content, 0).unwrap();
+    storage.overwrite(path, content);
 }
 
 /// An archive whose upkeep goes by `clock`; without one there is no upkeep.
@@ -146,7 +151,7 @@ pub(crate) fn upkeep_of(
     clock: Arc<dyn Clock>,
     steps: Vec<Box<dyn Step>>,
 ) -> Upkeep {
-    let dir = Dir { storage: Arc::new(storage.clone()), path: dir().to_owned() };
+    let dir = Dir::new(Arc::new(storage.clone()), dir().to_owned());
     Upkeep::new(Parts {
         id: dir.id().unwrap(),
         log_id: running.recovery.log_id,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::new_storage;
 use super::support::*;
 use crate::archive::storage::mem::{MemStorage, Op};
 use crate::archive::{Commit, Filter, Item, OpenError, Storage as _, open};
@@ -21,7 +22,7 @@ fn batch(first: u64) -> Vec<Frame> {
 
 /// An archive of `segment_count` segments with some frames in the last, and the number of frames.
 async fn archive(segment_count: usize) -> (MemStorage, u64) {
-    let storage = MemStorage::default();
+    let storage = new_storage();
     let mut running = start(&storage);
     let (mut frames, mut more) = (0, 3);
     while more > 0 {

@@ -21,7 +21,11 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(inner: impl Storage) -> Self {
-        Self { inner: Arc::new(inner), read_bytes: Arc::default(), bad: Arc::default() }
+        Self {
+            inner: Arc::new(inner),
+            read_bytes: Arc::default(),
+            bad: Arc::default(),
+        }
     }
 
     /// Bytes read since this was asked last.
@@ -72,6 +76,10 @@ impl Storage for Watched {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         self.inner.free_bytes(dir)
     }
+
+    fn cached_file_system(&self, dir: &Path) -> io::Result<Option<&'static str>> {
+        self.inner.cached_file_system(dir)
+    }
 }
 
 struct WatchedFile {
@@ -112,6 +120,14 @@ impl StorageFile for WatchedFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         self.inner.write_at(bytes, at)
+    }
+
+    fn direct_alignment(&self) -> io::Result<usize> {
+        self.inner.direct_alignment()
+    }
+
+    fn bypass_cache(&self) -> io::Result<()> {
+        self.inner.bypass_cache()
     }
 
     fn sync_data(&self) -> io::Result<()> {

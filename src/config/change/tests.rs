@@ -7,7 +7,7 @@ use crate::config::Secret;
 use crate::config::tests::config;
 
 /// A value other than the default for each key, and whether it is in force at once.
-const OTHERS: [(&str, &str, bool); 35] = [
+const OTHERS: [(&str, &str, bool); 36] = [
     ("data_dir", "data_dir = \"elsewhere\"", false),
     ("log.level", "log.level = \"debug\"", true),
     ("log.format", "log.format = \"json\"", false),
@@ -32,6 +32,7 @@ const OTHERS: [(&str, &str, bool); 35] = [
     ("archive.reserve", "archive.reserve = \"128 MiB\"", false),
     ("archive.retention_age", "archive.retention_age = \"3days\"", true),
     ("archive.retention_size", "archive.retention_size = \"3 GiB\"", true),
+    ("archive.direct_io", "archive.direct_io = \"off\"", false),
     ("archive.store_replays", "archive.store_replays = false", false),
     ("archive.export", "archive.export = \"export\"", false),
     ("archive.export_format", "archive.export_format = \"csv\"", false),

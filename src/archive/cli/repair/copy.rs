@@ -186,7 +186,7 @@ impl Copier<'_> {
     fn target(&mut self) -> Result<&mut Segment, StorageError> {
         if self.target.is_none() {
             let path = self.to.recovery();
-            let file = self.to.open(&path, Access::Create)?;
+            let file = self.to.open_log(&path, Access::Create, 0)?;
             let base = self.report.next_offset;
             self.target = Some(Segment::begin(path, file, self.log_id, base, &self.table)?);
             self.report.segments += 1;

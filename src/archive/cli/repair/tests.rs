@@ -17,7 +17,7 @@ fn out() -> Config {
 }
 
 fn dirs(storage: &MemStorage) -> [Dir; 2] {
-    [config().dir, out().dir].map(|path| Dir { storage: Arc::new(storage.clone()), path })
+    [config().dir, out().dir].map(|path| Dir::new(Arc::new(storage.clone()), path))
 }
 
 /// An archive of a few segments, as the last start found it.

@@ -210,7 +210,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let bases = dir_of(&storage).segments().unwrap();
     link.writing(bases[4], 0);
     let watched = Watched::new(storage.clone());
-    let dir = Dir { storage: Arc::new(watched.clone()), path: dir().to_owned() };
+    let dir = Dir::new(Arc::new(watched.clone()), dir().to_owned());
     let sealed_bytes: u64 = bases[..4].iter().map(|base| dir.size(&dir.segment(*base)).unwrap()).sum();
     // Upkeep was stopped with the archive.
     let fresh = Arc::new(Link::new(Arc::clone(link.gather())));

@@ -1,0 +1,211 @@
+//! A file of the log, written at its end and nowhere else.
+//!
+//! A direct write has whole pages, at multiples of a page in the file and in memory. A large block that begins at a page is
+//! written from where it lies. All else is copied into pages of this file's own: in front are the bytes that the page held
+//! before, behind are zeros. So the page that the log ends in is written again with the next block, and what was
+//! acknowledged in it with the same bytes.
+
+use std::io;
+
+use super::storage::{AlignedBuffer, PAGE_BYTES, StorageFile, read_full_at, write_all_at};
+
+/// A block from this size on is written from where it lies, if it begins at a page, and is padded so that the next one
+/// begins at a page as well. Tests have small segments.
+pub(super) const STRAIGHT_BYTES_MIN: usize = if cfg!(test) { 8 << 10 } else { 256 << 10 };
+/// All else is copied in pieces of this size.
+pub const COPY_BYTES: usize = 256 << 10;
+
+/// A file of the log, open for writing.
+pub(super) struct LogFile {
+    file: Box<dyn StorageFile>,
+    /// Where the next bytes go.
+    end: u64,
+    direct: Option<Direct>,
+}
+
+impl LogFile {
+    /// A file that is written by way of the page cache, from `end` on.
+    pub(super) fn cached(file: Box<dyn StorageFile>, end: u64) -> Self {
+        Self { file, end, direct: None }
+    }
+
+    /// A file that is written past the page cache, from `end` on. In an empty file the first page becomes zeros.
+    ///
+    /// # Errors
+    /// [`is_not_direct`](super::storage::is_not_direct) if the file system cannot do that: one direct access shows it.
+    pub(super) fn direct(file: Box<dyn StorageFile>, end: u64) -> io::Result<Self> {
+        let direct = Direct::open(&*file, end)?;
+        Ok(Self { file, end, direct: Some(direct) })
+    }
+
+    /// What it is apart from its bytes. To write them is for [`Self::append`] alone.
+    pub(super) fn file(&self) -> &dyn StorageFile {
+        &*self.file
+    }
+
+    /// The unit in which it is written: the space behind the end of the log is counted in it.
+    pub(super) fn unit(&self) -> u64 {
+        self.direct.as_ref().map_or(1, |direct| direct.alignment as u64)
+    }
+
+    /// Where a block of `len` bytes should end that begins at `position`, so that the next one need not be copied. `None` if
+    /// it is too small for that.
+    pub(super) fn padded_end(&self, position: u64, len: u64) -> Option<u64> {
+        let is_large = len >= STRAIGHT_BYTES_MIN as u64;
+        is_large.then(|| (position + len).next_multiple_of(self.unit()))
+    }
+
+    /// Writes all of `bytes` at `at`, where the log ends. Up to the next page zeros may follow.
+    ///
+    /// # Errors
+    /// As the file system says. What lies before `at` has not changed, and the log still ends there.
+    pub(super) fn append(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        assert_eq!(at, self.end, "the log is written at its end alone");
+        match &mut self.direct {
+            Some(direct) => direct.append(&*self.file, bytes, at)?,
+            None => write_all_at(&*self.file, bytes, at)?,
+        }
+        self.end = at + bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// How a file is written past the page cache.
+struct Direct {
+    alignment: usize,
+    tail: Tail,
+    /// What is copied is copied here.
+    pages: AlignedBuffer,
+}
+
+impl Direct {
+    fn open(file: &dyn StorageFile, end: u64) -> io::Result<Self> {
+        let alignment = file.direct_alignment()?;
+        assert!(alignment >= PAGE_BYTES && alignment.is_power_of_two(), "{alignment}");
+        // Recovery has read these bytes by way of the page cache, which may know them better than the disk.
+        let tail = Tail::read(file, end, alignment)?;
+        file.bypass_cache()?;
+        let pages = AlignedBuffer::zeroed(COPY_BYTES.max(alignment), alignment);
+        let mut direct = Self { alignment, tail, pages };
+        direct.probe(file, end)?;
+        Ok(direct)
+    }
+
+    /// One direct access that changes nothing: a file system may refuse only that. A read of what is not written yet would
+    /// not get as far as the disk, so an empty log is written.
+    fn probe(&mut self, file: &dyn StorageFile, end: u64) -> io::Result<()> {
+        let page = &mut self.pages[..self.alignment];
+        let Some(last) = end.checked_sub(1) else {
+            return write_whole(file, page, 0);
+        };
+        let at = last - last % self.alignment as u64;
+        loop {
+            match file.read_at(page, at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map(|_| ()),
+            }
+        }
+    }
+
+    fn append(&mut self, file: &dyn StorageFile, bytes: &[u8], at: u64) -> io::Result<()> {
+        let lead = (at % self.alignment as u64) as usize;
+        let tail = self.tail.bytes();
+        assert_eq!(tail.len(), lead, "the bytes in front of the end are known");
+        let straight = if lead == 0 { self.straight_len(bytes) } else { 0 };
+        write_whole(file, &bytes[..straight], at)?;
+        let rest = &bytes[straight..];
+        let mut next = Tail::default();
+        if !rest.is_empty() {
+            self.pages[..lead].copy_from_slice(tail);
+            let page_at = at - lead as u64 + straight as u64;
+            next = self.copy(file, lead, rest, page_at)?;
+        }
+        // Only now: after an error the log still ends where it did.
+        self.tail = next;
+        Ok(())
+    }
+
+    /// How many of `bytes`, which begin at a page of the file, can be written from where they lie.
+    fn straight_len(&self, bytes: &[u8]) -> usize {
+        let is_aligned = bytes.as_ptr().align_offset(self.alignment) == 0;
+        if bytes.len() >= STRAIGHT_BYTES_MIN && is_aligned {
+            bytes.len() - bytes.len() % self.alignment
+        } else {
+            0
+        }
+    }
+
+    /// Writes `bytes` behind the first `filled` bytes of the buffer, from the page at `at` on, and returns what the last
+    /// page holds.
+    fn copy(
+        &mut self,
+        file: &dyn StorageFile,
+        mut filled: usize,
+        mut bytes: &[u8],
+        mut at: u64,
+    ) -> io::Result<Tail> {
+        loop {
+            let count = bytes.len().min(self.pages.len() - filled);
+            let (now, later) = bytes.split_at(count);
+            self.pages[filled..filled + count].copy_from_slice(now);
+            filled += count;
+            let whole = filled.next_multiple_of(self.alignment);
+            self.pages[filled..whole].fill(0);
+            write_whole(file, &self.pages[..whole], at)?;
+            if later.is_empty() {
+                return Ok(Tail::new(&self.pages[filled - filled % self.alignment..filled]));
+            }
+            at += whole as u64;
+            (bytes, filled) = (later, 0);
+        }
+    }
+}
+
+/// What the page holds that the log ends in, up to that end. It is written again with the next block, and most of it is
+/// acknowledged: so it must be the same then.
+#[derive(Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    crc: u32,
+}
+
+impl Tail {
+    fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), crc: crc32c::crc32c(bytes) }
+    }
+
+    fn read(file: &dyn StorageFile, end: u64, alignment: usize) -> io::Result<Self> {
+        let mut bytes = vec![0; (end % alignment as u64) as usize];
+        let at = end - bytes.len() as u64;
+        if read_full_at(file, &mut bytes, at)? < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Self::new(&bytes))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        assert_eq!(crc32c::crc32c(&self.bytes), self.crc, "the bytes in front of the end have not changed");
+        &self.bytes
+    }
+}
+
+/// Writes all of `pages` at `at`, however short the single writes are, as long as each has whole pages.
+fn write_whole(file: &dyn StorageFile, pages: &[u8], at: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < pages.len() {
+        match file.write_at(&pages[done..], at + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) if !count.is_multiple_of(PAGE_BYTES) => {
+                let text = format!("a direct write ended behind {count} bytes, which are not whole pages");
+                return Err(io::Error::other(text));
+            }
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

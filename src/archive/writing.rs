@@ -1,0 +1,78 @@
+//! How blocks reach the disk: past the page cache, or by way of it.
+//!
+//! The log is written in order, and each block is synced at once. By way of the page cache every byte is copied into a
+//! page, and the sync looks for the pages again, all on the thread that everybody waits for. A direct write hands the
+//! block to the disk as it lies in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::storage::{Context, Storage, StorageError, is_not_direct};
+
+/// Whether blocks pass by the page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DirectIo {
+    /// Where the file system can do that, and is neither one of the network nor of a process of its own (FUSE).
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+impl DirectIo {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Auto, Self::Off];
+
+    /// As the configuration writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// How the files of one log are written. Clones share it. The default is by way of the page cache.
+#[derive(Clone, Default)]
+pub(super) struct Writing {
+    is_direct: Arc<AtomicBool>,
+}
+
+impl Writing {
+    /// As `wanted`, where the file system of `dir` is one for that.
+    pub(super) fn choose(wanted: DirectIo, storage: &dyn Storage, dir: &Path) -> Result<Self, StorageError> {
+        if wanted == DirectIo::Off {
+            return Ok(Self::default());
+        }
+        let cached = storage.cached_file_system(dir).context("look up the file system of", dir)?;
+        if let Some(file_system) = cached {
+            tracing::info!(
+                dir = %dir.display(),
+                file_system,
+                "blocks are written through the page cache, since the archive is not on a disk of this host"
+            );
+        }
+        Ok(Self { is_direct: Arc::new(AtomicBool::new(cached.is_none())) })
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.is_direct.load(Relaxed)
+    }
+
+    /// Takes `error`, which a file system gave that has no direct writes: from here on the page cache is used. `false`
+    /// for any other error.
+    pub(super) fn falls_back(&self, path: &Path, error: &StorageError) -> bool {
+        let falls_back = is_not_direct(&error.source);
+        if falls_back && self.is_direct.swap(false, Relaxed) {
+            tracing::info!(
+                path = %path.display(),
+                reason = %error.source,
+                "blocks are written through the page cache, since this file cannot be written past it"
+            );
+        }
+        falls_back
+    }
+}
