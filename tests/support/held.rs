@@ -248,6 +248,14 @@ impl StorageFile for HeldFile {
         self.file.write_at(bytes, at)
     }
 
+    fn direct_alignment(&self) -> io::Result<usize> {
+        self.file.direct_alignment()
+    }
+
+    fn bypass_cache(&self) -> io::Result<()> {
+        self.file.bypass_cache()
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.disk.pass()?;
         self.file.sync_data()

@@ -1,4 +1,4 @@
-//! A small file system of the test's own.
+//! Small file systems of the test's own.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -28,9 +28,7 @@ impl Tmpfs {
 
     /// A directory for a daemon whose `data` lies on this file system.
     pub fn home(&self) -> TempDir {
-        let home = tempfile::tempdir().expect("no temporary directory");
-        std::os::unix::fs::symlink(self.path(), home.path().join("data")).expect("a symbolic link");
-        home
+        home_of(self.path())
     }
 
     /// Takes all the space that is free, to the last byte.
@@ -69,4 +67,64 @@ impl Drop for Tmpfs {
         // Lazily: a daemon of a failed test may be about to let go of it.
         drop(Command::new("umount").arg("-l").arg(self.path()).output());
     }
+}
+
+/// A file system in a file, mounted over a loop device; gone when dropped.
+pub struct LoopMount {
+    device: Option<PathBuf>,
+    /// Where it is mounted, beside the file it is in.
+    dir: TempDir,
+}
+
+impl LoopMount {
+    /// Makes one of `bytes` by `mkfs`, a command without the device, on a device of sectors of `sector_bytes`.
+    ///
+    /// # Errors
+    /// Why that is not possible here.
+    pub fn new(mkfs: &[&str], sector_bytes: u32, bytes: u64) -> Result<Self, String> {
+        // Not on a tmpfs, which a loop device may refuse to write past the page cache.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("no temporary directory");
+        let image = dir.path().join("image");
+        let file = File::create(&image).expect("no image");
+        file.set_len(bytes).expect("an image that large");
+        let mut mount = Self { device: None, dir };
+        std::fs::create_dir(mount.path()).expect("a mount point");
+        let sector_bytes = sector_bytes.to_string();
+        let losetup = ["losetup", "--find", "--show", "--sector-size", &sector_bytes];
+        let device = run(Command::new(losetup[0]).args(&losetup[1..]).arg(&image))?;
+        let device = mount.device.insert(PathBuf::from(device.trim()));
+        run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&*device))?;
+        run(Command::new("mount").arg(&*device).arg(mount.dir.path().join("mnt")))?;
+        Ok(mount)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.path()).output());
+        if let Some(device) = &self.device {
+            drop(Command::new("losetup").arg("--detach").arg(device).output());
+        }
+    }
+}
+
+/// What a command says on its standard output.
+fn run(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// A directory for a daemon whose `data` is the directory `path`.
+pub fn home_of(path: &Path) -> TempDir {
+    let home = tempfile::tempdir().expect("no temporary directory");
+    std::os::unix::fs::symlink(path, home.path().join("data")).expect("a symbolic link");
+    home
 }

@@ -1,0 +1,111 @@
+//! The file systems an archive may lie on, each a real one: kill -9 in a flood, and all that was acknowledged is there.
+//!
+//! Blocks are written past the page cache wherever the file system can do that. Each test mounts a file system of its own
+//! and says so where that is not possible.
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::fleet::{Fleet, FleetLog};
+use support::mount::{LoopMount, Tmpfs, home_of};
+use support::{Daemon, LIMIT, Port, not_tested};
+use telemetry_aggregator::sim::Plan;
+
+/// Enough for XFS and btrfs, and for what a test writes.
+const DISK_BYTES: u64 = 512 << 20;
+const ROUNDS: u64 = 4;
+/// Frames acknowledged in one life.
+const LIFE_FRAMES: u64 = 40_000;
+/// What the daemon says at its start if it uses the page cache.
+const CACHED: &str = "blocks are written through the page cache";
+
+#[test]
+fn ext4_keeps_what_was_acknowledged() {
+    on_loop_mount("ext4", &["mkfs.ext4", "-q", "-F"], 512);
+}
+
+#[test]
+fn xfs_with_sectors_of_512_bytes_keeps_what_was_acknowledged() {
+    on_loop_mount("XFS with sectors of 512 bytes", &["mkfs.xfs", "-q", "-f"], 512);
+}
+
+#[test]
+fn xfs_with_sectors_of_4096_bytes_keeps_what_was_acknowledged() {
+    on_loop_mount("XFS with sectors of 4,096 bytes", &["mkfs.xfs", "-q", "-f"], 4_096);
+}
+
+#[test]
+fn btrfs_keeps_what_was_acknowledged() {
+    on_loop_mount("btrfs", &["mkfs.btrfs", "-q", "-f"], 512);
+}
+
+#[test]
+fn tmpfs_keeps_what_was_acknowledged() {
+    match Tmpfs::mount(DISK_BYTES) {
+        Some(tmpfs) => _ = lives_through_kills(tmpfs.path()),
+        None => not_tested(format_args!("an archive on tmpfs, for none can be mounted")),
+    }
+}
+
+fn on_loop_mount(name: &str, mkfs: &[&str], sector_bytes: u32) {
+    match LoopMount::new(mkfs, sector_bytes, DISK_BYTES) {
+        Ok(mount) => {
+            // What btrfs does depends on its version.
+            let is_direct = lives_through_kills(&mount.path());
+            assert!(is_direct || name == "btrfs", "{name} was written through the page cache");
+        }
+        Err(error) => not_tested(format_args!("an archive on {name}: {error}")),
+    }
+}
+
+/// Kills a daemon with its archive below `disk` in a flood, again and again, and counts what is there afterwards. Returns
+/// whether the last one wrote past the page cache.
+fn lives_through_kills(disk: &Path) -> bool {
+    let port = Port::hold();
+    let plan = Plan {
+        connect: port.address().to_string(),
+        satellites: 8,
+        replays: 0,
+        rate: 0.0,
+        payload_bytes: 700,
+        emergency_ratio: 0.01,
+        seed: 7,
+        linger: LIMIT,
+        ..Plan::default()
+    };
+    let listen = format!("[ingest]\nlisten = \"{}\"\n", port.address());
+    let mut daemon = Daemon::start_at(home_of(disk), &listen);
+    let fleet = Fleet::start(plan.clone());
+    for round in 0..ROUNDS {
+        wait_acked(&fleet, fleet.counts().acked + LIFE_FRAMES);
+        daemon.signal(Signal::KILL);
+        assert_eq!(daemon.wait_exit(LIMIT).code, None, "it ended before it was killed");
+        let acked = fleet.counts().acked;
+        let found = FleetLog::read(&plan, &daemon.archive_dir(), |_| {});
+        assert!(found >= acked, "round {round}: {acked} frames were acknowledged, {found} are there");
+        // One life by way of the page cache, so that each way goes on behind the other.
+        let off = if round == 1 { "[archive]\ndirect_io = \"off\"\n" } else { "" };
+        daemon = daemon.restart_with(&format!("{listen}{off}"));
+        assert!(!says(&daemon, "acknowledged frames are damaged"), "round {round}");
+    }
+    let report = fleet.stop_connected();
+    assert!(report.is_complete(), "{report}");
+    daemon.stop();
+    assert_eq!(FleetLog::read(&plan, &daemon.archive_dir(), |_| {}), report.sent);
+    !says(&daemon, CACHED)
+}
+
+fn says(daemon: &Daemon, text: &str) -> bool {
+    daemon.lines().iter().any(|line| line.contains(text))
+}
+
+fn wait_acked(fleet: &Fleet, acked: u64) {
+    let started = Instant::now();
+    while fleet.counts().acked < acked {
+        assert!(started.elapsed() < LIMIT, "the fleet does not go on: {:?}", fleet.counts());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
