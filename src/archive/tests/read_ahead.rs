@@ -29,7 +29,7 @@ async fn archive() -> MemStorage {
 
 fn read(storage: &Watched, filter: Filter) -> u64 {
     let reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();
-    reader.map(|item| item.unwrap()).count() as u64
+    reader.inspect(|item| assert!(item.is_ok())).count() as u64
 }
 
 #[tokio::test]
