@@ -9,6 +9,8 @@ use tempfile::TempDir;
 use super::receiver::{Receiver, Usage};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_telemetry-aggregator");
+/// Names another build of the daemon to measure.
+const BINARY_VARIABLE: &str = "BENCH_DAEMON";
 const ENV_PREFIX: &str = "TELEMETRY_AGGREGATOR__";
 /// Far beyond what a start takes.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -106,7 +108,8 @@ impl Daemon {
 }
 
 fn command(program: &[&str], dir: &TempDir, overrides: &[(&str, &str)]) -> Command {
-    let mut words = program.iter().chain([&BINARY]);
+    let binary = std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| BINARY.to_owned());
+    let mut words = program.iter().copied().chain([binary.as_str()]);
     let mut command = Command::new(words.next().unwrap());
     command.args(words);
     for (name, _) in std::env::vars_os() {

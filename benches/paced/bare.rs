@@ -1,0 +1,77 @@
+//! The least that a receiver of the same frames can do: one thread with epoll that receives and discards.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use super::support::{Receiver, Usage};
+
+/// First argument of the bench's own binary where it is to be a loop.
+const ARGUMENT: &str = "--bare";
+const READ_BYTES: usize = 64 << 10;
+/// As many events are taken at a time.
+const EVENTS_MAX: usize = 256;
+/// As long as an ACK with its prefix.
+const ANSWER: [u8; 28] = [0; 28];
+
+/// A loop as a process of its own.
+pub struct Bare {
+    process: Receiver,
+    pub address: SocketAddr,
+}
+
+impl Bare {
+    /// Starts one for `connections` connections. It answers each read with as many bytes as an ACK if `answers`.
+    pub fn start(connections: usize, answers: bool) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([ARGUMENT, &connections.to_string(), &answers.to_string()]).stdout(Stdio::piped());
+        let mut process = Receiver::spawn(&mut command);
+        let mut line = String::new();
+        BufReader::new(process.stdout()).read_line(&mut line).unwrap();
+        Self { process, address: line.trim().parse().unwrap() }
+    }
+
+    /// Becomes the loop that the arguments ask for, if they do.
+    pub fn serve_if_asked() {
+        let args: Vec<String> = std::env::args().collect();
+        if let [_, ARGUMENT, connections, answers] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            serve(connections.parse().unwrap(), answers.parse().unwrap());
+        }
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.process.usage()
+    }
+}
+
+/// Receives until it is killed.
+fn serve(connections: usize, answers: bool) -> ! {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let mut sockets: Vec<TcpStream> = Vec::new();
+    for at in 0..connections as u64 {
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.set_nodelay(true).unwrap();
+        epoll::add(&epoll, &socket, EventData::new_u64(at), EventFlags::IN | EventFlags::ET).unwrap();
+        sockets.push(socket);
+    }
+    let mut buffer = vec![0; READ_BYTES];
+    let mut events = Vec::with_capacity(EVENTS_MAX);
+    loop {
+        events.clear();
+        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
+        for event in &events {
+            let mut socket = &sockets[event.data.u64() as usize];
+            match socket.read(&mut buffer) {
+                Ok(0) => {}
+                Ok(_) if answers => socket.write_all(&ANSWER).unwrap(),
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+        }
+    }
+}
