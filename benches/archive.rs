@@ -74,7 +74,7 @@ fn remove_indexes(dir: &Path) {
 fn write(dir: &Path, bytes: u64) {
     let config = Config {
         dir: dir.to_owned(),
-        commit_delay: Duration::from_millis(2),
+        commit_delay: Duration::from_millis(8),
         segment_bytes: 256 << 20,
         reserve_bytes: 64 << 20,
         max_streams: 64,

@@ -27,7 +27,8 @@ pub(super) const HOLES_MAX: usize = 1_024;
 pub struct Config {
     /// The directory of the segments, `<data_dir>/archive`; created where missing.
     pub dir: PathBuf,
-    /// How long routine frames are gathered for one commit; emergencies do not wait.
+    /// How long routine frames are gathered for one commit at most; after a silence a quarter of it. Emergencies do not
+    /// wait.
     pub commit_delay: Duration,
     /// A segment is sealed at about this size.
     pub segment_bytes: u64,
@@ -66,7 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("data/archive"),
-            commit_delay: Duration::from_millis(2),
+            commit_delay: Duration::from_millis(8),
             segment_bytes: 256 << 20,
             reserve_bytes: 64 << 20,
             max_streams: 10_000,

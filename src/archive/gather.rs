@@ -21,6 +21,9 @@ use crate::pulse::Pulse;
 const ALERT: Duration = Duration::from_secs(1);
 const ALERT_SHARE: u64 = 2;
 
+/// Routine that comes after a silence waits for this part of the delay: what it would wait for may not come.
+const QUIET_SHARE: u32 = 4;
+
 /// Blocks on their way to the commit thread.
 pub(super) struct Gather {
     state: Mutex<State>,
@@ -40,6 +43,8 @@ struct State {
     blocks: [Block; 2],
     /// Until when blocks of routine stay small.
     alert_until: Option<Instant>,
+    /// When the last block of routine was taken.
+    taken_at: Option<Instant>,
     /// Routine was due when emergencies went: the next turn is its.
     is_routine_owed: bool,
     /// Goes ahead of any block, or emergencies could keep it waiting for ever.
@@ -83,7 +88,7 @@ enum Parked {
     No,
     /// For anything at all.
     Idle,
-    /// For the delay to pass, or a block to become due.
+    /// For the delay to pass, or a block to become due. Routine that comes does not wake the thread.
     Gathering,
 }
 
@@ -129,16 +134,18 @@ impl Gather {
     }
 
     async fn push_lane(&self, priority: FramePriority, batch: Frames, size: u64) -> Result<(), AppendError> {
-        loop {
+        // Mostly there is room, and no wait to register for.
+        while !self.try_push(priority, &batch, size)? {
             let room = self.room.notified();
             tokio::pin!(room);
             // Registered before the look, so that room made in between is not missed.
             room.as_mut().enable();
             if self.try_push(priority, &batch, size)? {
-                return Ok(());
+                break;
             }
             room.await;
         }
+        Ok(())
     }
 
     /// Whether routine is taken without waiting, or refused for good.
@@ -243,17 +250,26 @@ impl Gather {
             let now = Instant::now();
             if let Some(priority) = self.due(&mut state, now, delay) {
                 std::mem::swap(&mut state.blocks[priority.lane()], spare);
+                if priority == FramePriority::Routine {
+                    state.taken_at = Some(now);
+                }
                 drop(state);
                 self.room.notify_waiters();
                 return Next::Commit;
             }
+            let rest_until = rest_until(state.taken_at, delay);
             let until = match state.blocks[FramePriority::Routine.lane()].since {
                 Some(since) => {
                     state.parked = Parked::Gathering;
-                    Some(since + delay)
+                    Some(routine_due_at(since, rest_until, delay))
                 }
                 None if state.closed => return Next::End,
                 None if deadline.is_some_and(|deadline| now >= deadline) => return Next::Timeout,
+                // Under load the first frame of each block would wake the thread, to no more than another wait.
+                None if rest_until.is_some_and(|until| now < until) => {
+                    state.parked = Parked::Gathering;
+                    rest_until.into_iter().chain(deadline).min()
+                }
                 None => {
                     state.parked = Parked::Idle;
                     deadline
@@ -271,8 +287,11 @@ impl Gather {
         if emergency.is_some() {
             state.alert_until = Some(now + ALERT);
         }
+        let rest_until = rest_until(state.taken_at, delay);
         let is_routine_due = routine.is_some_and(|since| {
-            state.closed || now >= since + delay || !self.has_room_for(FramePriority::Routine, state)
+            state.closed
+                || now >= routine_due_at(since, rest_until, delay)
+                || !self.has_room_for(FramePriority::Routine, state)
         });
         // Only now: a block that is full while the alert lasts goes, so nobody waits for the room that its end makes.
         state.alert_until = state.alert_until.filter(|until| now < *until);
@@ -339,6 +358,17 @@ impl Gather {
     }
 }
 
+/// The end of the delay that began when the last block of routine was taken.
+fn rest_until(taken_at: Option<Instant>, delay: Duration) -> Option<Instant> {
+    taken_at.map(|at| at + delay)
+}
+
+/// When a block of routine goes whose first batch came at `since`. Under load that is a delay after the block before was
+/// taken, so no frame waits for longer. After a silence it is a part of the delay after the batch came.
+fn routine_due_at(since: Instant, rest_until: Option<Instant>, delay: Duration) -> Instant {
+    rest_until.filter(|until| since < *until).unwrap_or(since + delay / QUIET_SHARE)
+}
+
 /// `batch` by lanes; mostly it is of one, and goes there as it is.
 fn by_lane(batch: Frames) -> [Frames; 2] {
     let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
@@ -349,6 +379,32 @@ fn by_lane(batch: Frames) -> [Frames; 2] {
             let (emergencies, routine): (Vec<Run>, Vec<Run>) =
                 batch.runs().iter().cloned().partition(|run| is_emergency(&run));
             [emergencies.into(), routine.into()]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(8);
+
+    #[test]
+    fn after_a_silence_routine_waits_for_a_part_of_the_delay() {
+        let since = Instant::now();
+        assert_eq!(routine_due_at(since, None, DELAY), since + DELAY / QUIET_SHARE);
+        let long_ago = since.checked_sub(DELAY).unwrap();
+        assert_eq!(rest_until(Some(long_ago), DELAY), Some(since));
+        assert_eq!(routine_due_at(since, Some(since), DELAY), since + DELAY / QUIET_SHARE);
+    }
+
+    #[test]
+    fn under_load_blocks_are_a_delay_apart_and_no_frame_waits_longer() {
+        let taken_at = Instant::now();
+        let rest_until = rest_until(Some(taken_at), DELAY);
+        for since_ms in 0..8 {
+            let since = taken_at + Duration::from_millis(since_ms);
+            assert_eq!(routine_due_at(since, rest_until, DELAY), taken_at + DELAY);
         }
     }
 }

@@ -242,7 +242,7 @@ impl Default for Pipeline {
 impl Default for Archive {
     fn default() -> Self {
         Self {
-            commit_delay: Duration::from_millis(2),
+            commit_delay: Duration::from_millis(8),
             segment_size: 256 * MIB,
             reserve: 64 * MIB,
             retention_age: None,
