@@ -25,7 +25,7 @@ mod history;
 mod subscribers;
 mod support;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Room for more subscribers than by default, and what they take.
 const LIMITS: [(&str, &str); 2] = [("FEED__MAX_SUBSCRIBERS", "64"), ("INGEST__MEMORY_LIMIT", "1 GiB")];
 

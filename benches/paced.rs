@@ -95,10 +95,10 @@ fn compare(pace: Pace, time: Duration) {
         answering.push(bare_loop(pace, time, true));
         daemon.push(measure_daemon(pace, time));
     }
-    let us = |all: &[Measured]| median(all.iter().map(|one| one.cpu_ns as f64 / 1e3 / one.paced.frames as f64));
-    let per_s = |count: fn(&Measured) -> u64| {
-        median(daemon.iter().map(|one| count(one) as f64 / time.as_secs_f64()))
-    };
+    let us =
+        |all: &[Measured]| median(all.iter().map(|one| one.cpu_ns as f64 / 1e3 / one.paced.frames as f64));
+    let per_s =
+        |count: fn(&Measured) -> u64| median(daemon.iter().map(|one| count(one) as f64 / time.as_secs_f64()));
     let [emergency, routine] = FramePriority::ALL.map(|priority| latencies(&daemon, priority));
     let ms = |times: &Histogram<u64>, quantile| times.value_at_quantile(quantile) as f64 / 1e6;
     println!(

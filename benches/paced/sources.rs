@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use hdrhistogram::Histogram;
-use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use telemetry_aggregator::frame::{FrameFlags, FramePriority, SourceKind};
 use telemetry_aggregator::wire::{Ack, ClientMessage, FrameMessage, ServerMessage, kind};
 
@@ -78,8 +78,7 @@ struct Encoded {
 impl Encoded {
     fn new(payload_bytes: usize) -> Self {
         let payload = Bytes::from(vec![7; payload_bytes]);
-        let frame =
-            |priority| FrameMessage::new(priority, FrameFlags::default(), 0, 0, payload.clone());
+        let frame = |priority| FrameMessage::new(priority, FrameFlags::default(), 0, 0, payload.clone());
         let bytes = FramePriority::ALL.map(|priority| {
             let mut encoded = BytesMut::new();
             frame(priority).encode(&mut encoded);
