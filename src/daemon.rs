@@ -395,8 +395,9 @@ impl CommitObserver for Bookkeeper {
             self.books.add_archived(durable.frames);
             let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;
             let latency = observe::elapsed(received_min_ns, now_ns);
-            self.table.advance_durable(origin, priority, next, frames, latency);
+            self.table.advance_in_commit(origin, priority, next, frames, latency);
         }
+        self.table.end_commit();
         self.emergencies.note(commit);
         self.tail.publish(commit);
     }

@@ -7,6 +7,7 @@
 //! * [`registry`]: the actor that owns every session, keeps the limits and decides who speaks for a stream,
 //! * `session`: HELLO to BYE on one connection,
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and whose turn it is to speak,
+//! * `acks`: when a session hears that routine frames are durable,
 //! * `sequences`: which sequences of a stream have not come,
 //! * [`books`]: received = archived + duplicates + rejected + in flight.
 //!
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use crate::connection::{CONNECTION_BYTES, Credentials, Entrance};
 use crate::frame::{BufferPool, weight_max};
 
+mod acks;
 pub mod books;
 pub mod flow;
 pub mod registry;

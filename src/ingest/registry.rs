@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::acks::AckPacer;
 use super::flow::StreamState;
 use super::session;
 use super::slots::{Candidate, Slots};
@@ -104,6 +105,8 @@ impl Registry {
                 slots: Slots::default(),
                 session_id_next: 1,
                 anonymous_next,
+                clock_origin: Instant::now(),
+                acks: AckPacer::default(),
                 drained: None,
             };
             state.run()
@@ -172,6 +175,10 @@ struct State {
     slots: Slots,
     session_id_next: SessionId,
     anonymous_next: u64,
+    /// Where the heartbeats of all sessions are counted from.
+    clock_origin: Instant,
+    /// Wakes the sessions whose ACK is due.
+    acks: AckPacer,
     drained: Option<Reply<()>>,
 }
 
@@ -184,11 +191,16 @@ struct Live {
 
 impl State {
     async fn run(mut self) {
-        while let Some(received) = self.mailbox.recv().await {
+        loop {
+            let received = tokio::select! {
+                received = self.mailbox.recv() => received,
+                () = self.acks.turn(&self.table.acks) => continue,
+            };
             match received {
-                Received::Message(message) => self.handle(message),
-                Received::Down(down) => self.forget(down.monitor),
-                Received::Exit(_) => {}
+                Some(Received::Message(message)) => self.handle(message),
+                Some(Received::Down(down)) => self.forget(down.monitor),
+                Some(Received::Exit(_)) => {}
+                None => return,
             }
             if self.sessions.is_empty()
                 && let Some(drained) = self.drained.take()
@@ -227,10 +239,11 @@ impl State {
         let session_id = self.session_id_next;
         self.session_id_next += 1;
         let (context, registry) = (Arc::clone(&self.context), self.registry.clone());
+        let clock_origin = self.clock_origin;
         let name = format!("session {session_id} from {peer}");
         let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
             session::run(
-                session::Arrival { session_id, socket, peer, config, place },
+                session::Arrival { session_id, clock_origin, socket, peer, config, place },
                 mailbox,
                 context,
                 registry,

@@ -3,16 +3,18 @@
 //! The decisions are made in code without I/O: `handshake` (what HELLO gets), `intake` (what a message does),
 //! `credit`, `outbox` (what is written next). This file, `input` and `closing` carry them out.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::acks::AckSignal;
 use super::registry::{Opened, Registry};
 use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
@@ -45,6 +47,8 @@ const TURN_BYTES: usize = 16 << 10;
 /// A connection as the listener found it.
 pub(super) struct Arrival {
     pub(super) session_id: SessionId,
+    /// Where the heartbeats of all sessions are counted from.
+    pub(super) clock_origin: Instant,
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
     /// The limits in force when it came; they are its own to the end.
@@ -63,15 +67,15 @@ pub(super) async fn run(
     context: Arc<Context>,
     registry: Registry,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, mut socket, peer, config, place } = arrival;
+    let Arrival { session_id, clock_origin, mut socket, peer, config, place } = arrival;
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
-    let changed = Arc::new(Notify::new());
+    let signal = AckSignal::new(Arc::default(), Instant::now());
     let greeting = handshake::Greeting {
         session_id,
         peer,
         config: &config,
-        changed: &changed,
+        signal: &signal,
         context: &context,
         registry: &registry,
         place: &place,
@@ -92,7 +96,7 @@ pub(super) async fn run(
     // It has a slot.
     drop(place);
     let input = Input::new(Arc::clone(&context.buffers), rest, config.message_bytes_max);
-    let clock = Clock::new(outbox.heartbeat(), Instant::now());
+    let clock = Clock::grouped(outbox.heartbeat(), clock_origin, Instant::now());
     let durable_next = opened.position.durable_next;
     let mut session = Session {
         session_id,
@@ -102,7 +106,7 @@ pub(super) async fn run(
         context,
         config,
         input,
-        changed,
+        signal,
         opened,
         outbox,
         intake,
@@ -179,8 +183,8 @@ struct Session {
     context: Arc<Context>,
     config: Arc<IngestConfig>,
     input: Input,
-    /// Told when the stream's durable position or its queue has moved.
-    changed: Arc<Notify>,
+    /// How it hears that the stream's durable position or its queue has moved.
+    signal: Arc<AckSignal>,
     opened: Opened,
     outbox: Outbox,
     intake: Intake,
@@ -200,17 +204,24 @@ impl Session {
     /// Reads, writes and waits until everything that was accepted is settled.
     async fn serve(&mut self) -> Result<Settling, Ended> {
         let mut timer = std::pin::pin!(sleep_until(self.clock.next_due()));
+        // Made once: each turn would have to register them with what they wait for.
+        let changed = Arc::clone(self.signal.changed());
+        let mut news = std::pin::pin!(changed.notified());
+        let mut shutdown = std::pin::pin!(begins(self.shutdown.clone()));
+        let mut is_shut_down = false;
         // HELLO may have come with more behind it.
         let rest = self.input.buffer();
         self.take_in(rest)?;
+        let mut now = Instant::now();
         loop {
-            self.refresh();
+            self.refresh(now);
             if let Phase::Settling(why) = self.phase
                 && self.is_settled()
             {
                 return Ok(why);
             }
-            let (now, willing) = (Instant::now(), self.is_willing_to_read());
+            self.outbox.write_to(&self.socket)?;
+            let willing = self.is_willing_to_read();
             if self.clock.set_reading(willing, now) {
                 self.put_off_quiet(now);
             }
@@ -218,14 +229,24 @@ impl Session {
             if timer.is_elapsed() || due < timer.deadline() {
                 timer.as_mut().reset(due);
             }
-            let interest = interest(willing, !self.outbox.is_empty());
+            let writes = !self.outbox.is_empty() || self.catalog.as_ref().is_some_and(CatalogOwed::is_due);
+            // The socket comes behind all that is rare: one that is always ready keeps nothing else waiting.
             tokio::select! {
-                ready = ready(&self.socket, interest) => {
-                    let ready = ready?;
-                    if ready.is_writable() {
-                        self.outbox.write_to(&self.socket)?;
+                biased;
+                order = self.mailbox.recv() => {
+                    if let Some(Received::Message(Stop(error))) = order {
+                        return Err(Ended::Error(error));
                     }
-                    if willing && ready.is_readable() {
+                }
+                () = &mut shutdown, if !is_shut_down => {
+                    is_shut_down = true;
+                    self.begin_drain();
+                }
+                () = catalog_changed(&mut self.catalog), if self.catalog.is_some() => {}
+                () = &mut news => news.set(changed.notified()),
+                () = &mut timer => {}
+                is_readable = ready(&self.socket, willing, writes) => {
+                    if is_readable? {
                         self.read()?;
                         // A socket that stays ready never makes its task wait, and what needs no credit never ends: one
                         // peer would keep the thread, and with it the runtime's look at all other sockets.
@@ -234,27 +255,22 @@ impl Session {
                         }
                     }
                 }
-                order = self.mailbox.recv() => {
-                    if let Some(Received::Message(Stop(error))) = order {
-                        return Err(Ended::Error(error));
-                    }
-                }
-                () = shutdown(&mut self.shutdown), if self.phase == Phase::Open || self.catalog.is_some() => {
-                    self.begin_drain();
-                }
-                () = catalog_changed(&mut self.catalog), if self.catalog.is_some() => {}
-                () = self.changed.notified() => {}
-                () = &mut timer => {}
             }
-            self.act_on_time()?;
+            now = Instant::now();
+            self.act_on_time(now)?;
         }
     }
 
     /// Puts what is worth telling into the outbox, once what is in it has gone.
-    fn refresh(&mut self) {
+    fn refresh(&mut self, now: Instant) {
+        if self.signal.take_due() {
+            self.outbox.set_routine_due();
+        }
         self.note_durable();
-        let queued = self.opened.stream.queue.queued_cost();
-        self.outbox.refresh(self.durable_next, queued, &mut self.intake, Instant::now());
+        let queued = self.opened.stream.queue.look(self.intake.awaits_empty());
+        if self.outbox.refresh(self.durable_next, queued, &mut self.intake, now) {
+            self.signal.sent(now);
+        }
         if let Some(catalog) = &mut self.catalog {
             self.outbox.append_catalog(catalog);
         }
@@ -308,7 +324,7 @@ impl Session {
                 // Perhaps nobody is there any more to take the catalog.
                 self.catalog = None;
                 if !matches!(self.phase, Phase::Settling(_)) {
-                    self.phase = Phase::Settling(Settling::Eof);
+                    self.settle(Settling::Eof);
                 }
                 Ok(true)
             }
@@ -353,7 +369,7 @@ impl Session {
     fn answer(&mut self, message: &ClientMessage) {
         match message {
             ClientMessage::Ping(nonce) => self.outbox.pong(*nonce),
-            ClientMessage::Bye(_) => self.phase = Phase::Settling(Settling::Bye),
+            ClientMessage::Bye(_) => self.settle(Settling::Bye),
             ClientMessage::Pong(_) | ClientMessage::Ignored(_) | ClientMessage::Frame(_) => {}
         }
     }
@@ -391,6 +407,12 @@ impl Session {
         }
     }
 
+    /// Takes no more frames: from here on each commit may be the last that is waited for.
+    fn settle(&mut self, why: Settling) {
+        self.signal.end();
+        self.phase = Phase::Settling(why);
+    }
+
     fn begin_drain(&mut self) {
         self.catalog = None;
         if self.phase != Phase::Open {
@@ -400,6 +422,7 @@ impl Session {
         // It follows from the deadline that the drain itself keeps to.
         let read_max = self.context.terms.borrow().config.drain_read_max;
         self.outbox.goaway(read_max);
+        self.signal.end();
         self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + read_max };
     }
 
@@ -408,11 +431,10 @@ impl Session {
         if let Phase::Draining { quiet_at, read_until } = self.phase {
             due = due.min(if willing { quiet_at.min(read_until) } else { read_until });
         }
-        self.outbox.ack_due().map_or(due, |at| due.min(at))
+        self.outbox.credit_due().map_or(due, |at| due.min(at))
     }
 
-    fn act_on_time(&mut self) -> Result<(), Ended> {
-        let now = Instant::now();
+    fn act_on_time(&mut self, now: Instant) -> Result<(), Ended> {
         match self.clock.act(now) {
             Some(Due::Ping(nonce)) => {
                 self.outbox.ping(nonce);
@@ -429,14 +451,15 @@ impl Session {
         if let Phase::Draining { quiet_at, read_until } = self.phase {
             let is_quiet = now >= quiet_at && self.clock.is_reading();
             if now >= read_until || (is_quiet && !self.read()?) {
-                self.phase = Phase::Settling(Settling::Drained);
+                self.settle(Settling::Drained);
             }
         }
         Ok(())
     }
 }
 
-async fn shutdown(shutdown: &mut watch::Receiver<bool>) {
+/// Ends when the drain begins.
+async fn begins(mut shutdown: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
@@ -448,18 +471,19 @@ async fn catalog_changed(catalog: &mut Option<CatalogOwed>) {
     }
 }
 
-fn interest(read: bool, write: bool) -> Option<Interest> {
-    match (read, write) {
-        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-        (true, false) => Some(Interest::READABLE),
-        (false, true) => Some(Interest::WRITABLE),
-        (false, false) => None,
-    }
-}
-
-async fn ready(socket: &TcpStream, interest: Option<Interest>) -> io::Result<tokio::io::Ready> {
-    match interest {
-        Some(interest) => socket.ready(interest).await,
-        None => std::future::pending().await,
-    }
+/// Waits until `socket` can be read, if it is to be, or written, if it is to be; true when it can be read.
+///
+/// # Cancel safety
+/// Cancel safe.
+async fn ready(socket: &TcpStream, reads: bool, writes: bool) -> io::Result<bool> {
+    poll_fn(|cx| {
+        if reads && let Poll::Ready(ready) = socket.poll_read_ready(cx) {
+            return Poll::Ready(ready.map(|()| true));
+        }
+        if writes && let Poll::Ready(ready) = socket.poll_write_ready(cx) {
+            return Poll::Ready(ready.map(|()| false));
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::acks::{AckSignal, Acks};
 use super::books::Books;
 use super::flow::{LaneCount, LaneTimes, StreamState, StreamView};
 use super::sequences::Sequences;
@@ -87,8 +87,8 @@ pub(super) struct Speaker {
     pub(super) session_id: SessionId,
     /// Takes the order to end.
     pub(super) session: Address<Stop>,
-    /// Told when the stream's durable position or its queue has moved.
-    pub(super) changed: Arc<Notify>,
+    /// How the session hears that the stream's durable position or its queue has moved.
+    pub(super) signal: Arc<AckSignal>,
     /// HELLO said that both lanes share one sequence counter.
     pub(super) shares_sequence: bool,
 }
@@ -155,7 +155,7 @@ impl Stream {
         }
         state.sequences.connected(speaker.shares_sequence);
         state.offline = None;
-        self.queue.listen(Arc::clone(&speaker.changed));
+        self.queue.listen(Arc::clone(speaker.signal.changed()));
         if let Some(predecessor) = state.owner.replace(speaker) {
             let error = if epoch > current {
                 WireError::new(ErrorCode::Fenced, format!("epoch {epoch} of this stream has connected"))
@@ -207,9 +207,10 @@ impl Stream {
     }
 
     /// Notes that `frames` of `origin`, everything below `next` in this lane, are on stable storage, the slowest after
-    /// `latency`.
+    /// `latency`. The session hears of emergencies at once, and of routine by way of `acks`.
     pub(super) fn advance_durable(
         &self,
+        acks: &Acks,
         origin: &Origin,
         priority: FramePriority,
         next: u64,
@@ -225,7 +226,10 @@ impl Stream {
         let durable_next = &mut state.durable_next[priority.lane()];
         *durable_next = next.max(*durable_next);
         if let Some(owner) = &state.owner {
-            owner.changed.notify_one();
+            match priority {
+                FramePriority::Emergency => owner.signal.changed().notify_one(),
+                FramePriority::Routine => acks.list(&owner.signal),
+            }
         }
     }
 
@@ -318,6 +322,7 @@ impl State {
 #[derive(Debug)]
 pub struct StreamTable {
     tables: RwLock<Tables>,
+    pub(super) acks: Acks,
 }
 
 /// How many named streams there may be.
@@ -342,7 +347,7 @@ impl StreamTable {
     /// An empty table with room for as many named streams as `limits` say.
     #[must_use]
     pub fn new(limits: StreamLimits) -> Self {
-        Self { tables: RwLock::new(Tables { limits, ..Tables::default() }) }
+        Self { tables: RwLock::new(Tables { limits, ..Tables::default() }), acks: Acks::default() }
     }
 
     /// From now on there is room for as many named streams as `limits` say; those there are stay all the same.
@@ -401,10 +406,28 @@ impl StreamTable {
         frames: u64,
         latency: Duration,
     ) {
+        self.advance_in_commit(origin, priority, next, frames, latency);
+        self.end_commit();
+    }
+
+    /// [`StreamTable::advance_durable`] for one of many streams of a commit: [`StreamTable::end_commit`] is to follow.
+    pub fn advance_in_commit(
+        &self,
+        origin: &Origin,
+        priority: FramePriority,
+        next: u64,
+        frames: u64,
+        latency: Duration,
+    ) {
         if let Some(stream) = self.of_origin(origin) {
             stream.books.add_archived(frames);
-            stream.advance_durable(origin, priority, next, frames, latency);
+            stream.advance_durable(&self.acks, origin, priority, next, frames, latency);
         }
+    }
+
+    /// Everything that a commit made durable is noted: sessions whose ACK of routine is due are woken.
+    pub fn end_commit(&self) {
+        self.acks.flush();
     }
 
     /// Tells the stream of `origin` that `frames` of it, up to below `next`, have passed and are not archived: a replay's
@@ -412,8 +435,9 @@ impl StreamTable {
     pub fn advance_not_stored(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
         if let Some(stream) = self.of_origin(origin) {
             stream.books.add_not_stored(frames);
-            stream.advance_durable(origin, priority, next, frames, Duration::ZERO);
+            stream.advance_durable(&self.acks, origin, priority, next, frames, Duration::ZERO);
         }
+        self.end_commit();
     }
 
     fn of_origin(&self, origin: &Origin) -> Option<Arc<Stream>> {

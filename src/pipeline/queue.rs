@@ -35,8 +35,10 @@ struct Lane {
     frames: usize,
     /// Of all runs, see [`Waiting::cost`].
     cost: u64,
-    /// Cost that has left since the listener was last told.
+    /// Cost that has left since the listener was last told or looked.
     left_untold: u64,
+    /// The listener does not wait for the lane to run empty.
+    ignores_empty: bool,
     /// Whether the lane stands in the fan-in's list of lanes that have frames.
     listed: bool,
 }
@@ -122,9 +124,12 @@ impl SourceQueue {
         self.lock().windows = windows;
     }
 
-    /// From now on `listener` is told when a lane has run empty or a quarter of its window has left.
+    /// From now on `listener` is told when a lane has run empty or a quarter of its window has left, until it says
+    /// otherwise by [`SourceQueue::look`].
     pub fn listen(&self, listener: Arc<Notify>) {
-        self.lock().listener = Some(listener);
+        let mut lanes = self.lock();
+        lanes.listener = Some(listener);
+        lanes.lane.iter_mut().for_each(|lane| lane.ignores_empty = false);
     }
 
     /// Nobody listens any more. What waits still leaves; memory that is not needed is given back.
@@ -148,6 +153,17 @@ impl SourceQueue {
         }
         // Under the lock: who sees an emergency in the lane can rely on finding it in the list.
         self.sources.list(self, newly_listed, since);
+    }
+
+    /// What the frames that wait take from the windows, per lane. From now on the listener is told when a lane has run
+    /// empty where `tells_empty` says so, and only there: to be told after each frame costs more than the frame.
+    #[must_use]
+    pub fn look(&self, tells_empty: [bool; 2]) -> [u64; 2] {
+        let mut lanes = self.lock();
+        for (lane, tells_empty) in lanes.lane.iter_mut().zip(tells_empty) {
+            (lane.ignores_empty, lane.left_untold) = (!tells_empty, 0);
+        }
+        [lanes.lane[0].cost, lanes.lane[1].cost]
     }
 
     /// What the frames that wait take from the windows, per lane.
@@ -189,7 +205,8 @@ impl SourceQueue {
             // Whoever filled it has gone.
             lane.runs.shrink_to_fit();
         }
-        if lane.left_untold > 0 && (turn == Turn::Dry || lane.left_untold >= windows[priority.lane()] / 4) {
+        let is_awaited = turn == Turn::Dry && !lane.ignores_empty;
+        if lane.left_untold > 0 && (is_awaited || lane.left_untold >= windows[priority.lane()] / 4) {
             lane.left_untold = 0;
             if let Some(listener) = listener {
                 listener.notify_one();

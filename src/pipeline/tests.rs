@@ -335,7 +335,15 @@ async fn the_listener_hears_of_room_only_when_it_matters() {
         told.push(futures::FutureExt::now_or_never(heard.notified()).is_some());
     }
     assert_eq!(told, [false, true, false, true], "after a quarter of 512, and when dry");
-    assert_eq!(queue.queued_cost(), [0, 0]);
+    assert_eq!(queue.look([false; 2]), [0, 0]);
+    push(&queue, routine(0, 200..201));
+    front.next().await;
+    let is_told = || futures::FutureExt::now_or_never(heard.notified()).is_some();
+    assert!(!is_told(), "it does not wait for the lane to run empty");
+    push(&queue, routine(0, 201..202));
+    assert!(queue.look([false, true])[1] > 0);
+    front.next().await;
+    assert!(is_told());
 }
 
 /// However pushing and taking interleave, the emergency of a batch leaves before the routine of that batch.

@@ -4,14 +4,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Credit {
     window: u64,
+    /// The cost of the largest message.
+    message_max: u64,
     consumed: u64,
     granted: u64,
 }
 
 impl Credit {
-    /// Nothing is granted yet.
-    pub(super) const fn new(window: u64) -> Self {
-        Self { window, consumed: 0, granted: 0 }
+    /// Nothing is granted yet. A message costs up to `message_max`.
+    pub(super) const fn new(window: u64, message_max: u64) -> Self {
+        Self { window, message_max, consumed: 0, granted: 0 }
     }
 
     /// Takes `cost`; `Err` with what is left when the client has overrun what it was told.
@@ -43,6 +45,12 @@ impl Credit {
         grown >= self.window / 4 || (is_short && grown >= self.window / 8)
     }
 
+    /// Whether the client has half of the window left and enough for any message: growth can wait for the next ACK.
+    pub(super) const fn is_ample(&self) -> bool {
+        let left = self.granted - self.consumed;
+        left >= self.window / 2 && left >= self.message_max
+    }
+
     /// The most the client was told.
     pub(super) const fn granted(&self) -> u64 {
         self.granted
@@ -55,7 +63,7 @@ mod tests {
 
     #[test]
     fn credit_only_grows_and_follows_the_queue() {
-        let mut credit = Credit::new(1000);
+        let mut credit = Credit::new(1000, 100);
         assert_eq!(credit.consume(1), Err(0), "nothing was granted");
         credit.grant(credit.grantable(300));
         assert_eq!(credit.granted(), 700, "a newcomer's first credit is the window less what is queued");
@@ -67,8 +75,24 @@ mod tests {
     }
 
     #[test]
+    fn credit_is_ample_while_half_of_the_window_and_a_message_are_left() {
+        let mut credit = Credit::new(1000, 400);
+        assert!(!credit.is_ample(), "nothing is granted");
+        credit.grant(1000);
+        credit.consume(500).unwrap();
+        assert!(credit.is_ample());
+        credit.consume(1).unwrap();
+        assert!(!credit.is_ample());
+        let mut tight = Credit::new(1000, 1000);
+        tight.grant(1000);
+        assert!(tight.is_ample());
+        tight.consume(1).unwrap();
+        assert!(!tight.is_ample(), "the largest message takes all of it");
+    }
+
+    #[test]
     fn small_growth_waits_for_company() {
-        let mut credit = Credit::new(1000);
+        let mut credit = Credit::new(1000, 100);
         credit.grant(1000);
         credit.consume(100).unwrap();
         assert!(!credit.is_worth_telling(1100));

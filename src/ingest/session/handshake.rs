@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::Ended;
 use super::catalog::CatalogOwed;
@@ -13,19 +12,20 @@ use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
 use crate::connection::entrance::{First, Place};
 use crate::frame::unix_now_ns;
+use crate::ingest::acks::AckSignal;
 use crate::ingest::registry::{Opened, Registry};
 use crate::ingest::stream::Speaker;
 use crate::ingest::{Context, IngestConfig};
 use crate::pipeline::router::RouterError;
 use crate::pipeline::{SessionId, SourceInfo, Stop};
-use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError};
+use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError, frame_cost};
 
 /// What a handshake needs to know.
 pub(super) struct Greeting<'a> {
     pub(super) session_id: SessionId,
     pub(super) peer: SocketAddr,
     pub(super) config: &'a Arc<IngestConfig>,
-    pub(super) changed: &'a Arc<Notify>,
+    pub(super) signal: &'a Arc<AckSignal>,
     pub(super) context: &'a Context,
     pub(super) registry: &'a Registry,
     pub(super) place: &'a Place,
@@ -55,7 +55,7 @@ impl Greeting<'_> {
         let speaker = Speaker {
             session_id: self.session_id,
             session: mailbox.address(),
-            changed: Arc::clone(self.changed),
+            signal: Arc::clone(self.signal),
             shares_sequence: hello.flags.contains(HelloFlags::SHARED_SEQUENCE),
         };
         let opened = self.registry.open(hello.clone(), speaker, Arc::clone(self.config)).await?;
@@ -71,7 +71,8 @@ impl Greeting<'_> {
             server_time_ns: unix_now_ns(),
         };
         let no_ack = hello.flags.contains(HelloFlags::NO_ACK);
-        let intake = Intake::new(opened.position.accepted_next, config.windows(), no_ack);
+        let message_max = frame_cost(config.message_bytes_max);
+        let intake = Intake::new(opened.position.accepted_next, config.windows(), message_max, no_ack);
         let wants_catalog = hello.flags.contains(HelloFlags::WANT_CATALOG);
         let catalog =
             wants_catalog.then(|| CatalogOwed::new(self.context.catalog.clone(), config.message_bytes_max));

@@ -61,13 +61,13 @@ pub(super) enum Taken {
 }
 
 impl Intake {
-    /// Goes on from `accepted_next`; lanes have `windows` of credit unless `no_ack`.
-    pub(super) fn new(accepted_next: [u64; 2], windows: [u64; 2], no_ack: bool) -> Self {
+    /// Goes on from `accepted_next`; lanes have `windows` of credit unless `no_ack`. A message costs up to `message_max`.
+    pub(super) fn new(accepted_next: [u64; 2], windows: [u64; 2], message_max: u64, no_ack: bool) -> Self {
         let lanes = [0, 1].map(|lane| Lane {
             previous: None,
             accepted_next: accepted_next[lane],
             duplicates: 0,
-            credit: Credit::new(windows[lane]),
+            credit: Credit::new(windows[lane], message_max),
         });
         Self { lanes, windows, no_ack, said_bye: None, gathered: Gathered::default() }
     }
@@ -166,6 +166,12 @@ impl Intake {
             None | Some(0) => 0,
             Some(room) => ((room / UNCREDITED_SHARE) as usize).max(READ_BYTES_MIN),
         }
+    }
+
+    /// The lanes whose session is to hear that the queue has run empty: the client may be out of credit, or has none and
+    /// the session reads as there is room.
+    pub(super) fn awaits_empty(&self) -> [bool; 2] {
+        self.lanes.each_ref().map(|lane| self.no_ack || !lane.credit.is_ample())
     }
 
     pub(super) const fn wants_acks(&self) -> bool {

@@ -10,17 +10,11 @@ use tokio::time::Instant;
 use super::catalog::CatalogOwed;
 use super::intake::Intake;
 use crate::frame::FramePriority;
+use crate::ingest::acks::ACK_DELAY;
 use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
 
-/// How long may wait what is to be followed by more: small growth of credit, and routine that became durable while
-/// [`MORE_FRAMES_MIN`] are on their way behind it.
-///
-/// Each ACK is a write, a packet and a wake-up on both sides: under load one for every commit would cost as much as the
-/// frames it is about.
-const ACK_DELAY: Duration = Duration::from_millis(10);
-
-/// An ACK of routine waits for company while so much of the sequence is accepted and not yet durable.
-const MORE_FRAMES_MIN: u64 = 64;
+/// Growth of credit that no other ACK is to follow waits for so long.
+const CREDIT_DELAY: Duration = ACK_DELAY;
 
 /// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded, and of
 /// the catalog there is one part at a time.
@@ -34,8 +28,10 @@ pub(super) struct Outbox {
     pong: Option<u64>,
     ping: Option<u64>,
     goaway: Option<Duration>,
-    /// When what waits for company goes alone.
-    ack_due: Option<Instant>,
+    /// When growth of credit goes without anything else.
+    credit_due: Option<Instant>,
+    /// The ACK of routine is due ([`AckSignal::take_due`](crate::ingest::acks::AckSignal::take_due)).
+    is_routine_due: bool,
 }
 
 /// What the last ACK of a lane said beside its credit.
@@ -43,6 +39,19 @@ pub(super) struct Outbox {
 struct Told {
     durable_next: u64,
     duplicates: u32,
+}
+
+/// What there is to say of a lane.
+#[derive(Clone, Copy, Debug)]
+struct News {
+    told: Told,
+    credit_limit: u64,
+    is_new: bool,
+    has_grown: bool,
+    /// It does not wait.
+    is_urgent: bool,
+    /// No ACK of frames is to follow soon that takes the credit along, or the client may need it before.
+    is_credit_awaited: bool,
 }
 
 impl Outbox {
@@ -59,7 +68,8 @@ impl Outbox {
             pong: None,
             ping: None,
             goaway: None,
-            ack_due: None,
+            credit_due: None,
+            is_routine_due: false,
         }
     }
 
@@ -84,24 +94,28 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    /// When an ACK that waits for company goes alone; not while older bytes still wait to be written.
-    pub(super) fn ack_due(&self) -> Option<Instant> {
-        self.ack_due.filter(|_| self.bytes.is_empty())
+    /// When credit that waits for company goes alone; not while older bytes still wait to be written.
+    pub(super) fn credit_due(&self) -> Option<Instant> {
+        self.credit_due.filter(|_| self.bytes.is_empty())
+    }
+
+    /// The next ACK of routine goes as soon as there is something to say.
+    pub(super) const fn set_routine_due(&mut self) {
+        self.is_routine_due = true;
     }
 
     /// Encodes what is new, unless older bytes still wait to be written.
     ///
-    /// The first ACKs come before anything else but WELCOME.
+    /// The first ACKs come before anything else but WELCOME. True if an ACK of routine was among it.
     pub(super) fn refresh(
         &mut self,
         durable_next: [u64; 2],
         queued: [u64; 2],
         intake: &mut Intake,
         now: Instant,
-    ) {
-        if self.bytes.is_empty() || (self.told == [None; 2] && intake.wants_acks()) {
-            self.encode(durable_next, queued, intake, now);
-        }
+    ) -> bool {
+        let may_encode = self.bytes.is_empty() || (self.told == [None; 2] && intake.wants_acks());
+        may_encode && self.encode(durable_next, queued, intake, now)
     }
 
     /// Encodes the next part of the catalog, unless one still waits to be written. Behind [`Outbox::refresh`], so that what
@@ -121,15 +135,20 @@ impl Outbox {
         now: Instant,
     ) -> BytesMut {
         (self.pong, self.ping, self.goaway) = (None, None, None);
-        self.ack_due = Some(now);
+        (self.credit_due, self.is_routine_due) = (Some(now), true);
         self.encode(durable_next, queued, intake, now);
         self.bytes
     }
 
-    fn encode(&mut self, durable_next: [u64; 2], queued: [u64; 2], intake: &mut Intake, now: Instant) {
-        if intake.wants_acks() {
-            self.encode_acks(durable_next, queued, intake, now);
-        }
+    /// True if an ACK of routine was among it.
+    fn encode(
+        &mut self,
+        durable_next: [u64; 2],
+        queued: [u64; 2],
+        intake: &mut Intake,
+        now: Instant,
+    ) -> bool {
+        let has_told_routine = intake.wants_acks() && self.encode_acks(durable_next, queued, intake, now);
         if let Some(deadline) = self.goaway.take() {
             let text = "the daemon is draining, finish with BYE or come back later".to_owned();
             ServerMessage::GoAway(GoAway { deadline, text }).encode(&mut self.bytes);
@@ -140,41 +159,68 @@ impl Outbox {
         if let Some(nonce) = self.ping.take() {
             ServerMessage::Ping(nonce).encode(&mut self.bytes);
         }
+        has_told_routine
     }
 
-    fn encode_acks(&mut self, durable_next: [u64; 2], queued: [u64; 2], intake: &mut Intake, now: Instant) {
-        let is_overdue = self.ack_due.is_some_and(|due| now >= due);
-        let mut waits = false;
-        for priority in FramePriority::ALL {
+    /// Encodes the ACKs of both lanes as soon as one of them does not wait.
+    fn encode_acks(
+        &mut self,
+        durable_next: [u64; 2],
+        queued: [u64; 2],
+        intake: &mut Intake,
+        now: Instant,
+    ) -> bool {
+        let news = FramePriority::ALL.map(|priority| {
             let lane = priority.lane();
-            let told = Told { durable_next: durable_next[lane], duplicates: intake.duplicates(priority) };
-            let is_followed =
-                intake.accepted_next()[lane].saturating_sub(told.durable_next) >= MORE_FRAMES_MIN;
-            let credit = intake.credit(priority);
-            let credit_limit = credit.grantable(queued[lane]);
-            let is_new = self.told[lane] != Some(told);
-            let may_wait = match self.told[lane] {
-                None => false,
-                Some(before) if is_new => {
-                    priority == FramePriority::Routine && is_followed && before.duplicates == told.duplicates
-                }
-                Some(_) => true,
-            };
-            let has_grown = credit_limit > credit.granted();
-            if !may_wait || credit.is_worth_telling(credit_limit) || (is_overdue && (is_new || has_grown)) {
-                credit.grant(credit_limit);
-                self.told[lane] = Some(told);
-                let Told { durable_next, duplicates } = told;
+            self.news(priority, durable_next[lane], queued[lane], intake)
+        });
+        let is_overdue = self.credit_due.is_some_and(|due| now >= due);
+        if !is_overdue && !news.iter().any(|news| news.is_urgent) {
+            let waits = news.iter().any(|news| news.is_credit_awaited);
+            self.credit_due = waits.then(|| self.credit_due.unwrap_or(now + CREDIT_DELAY));
+            // It was due for what another ACK has said.
+            self.is_routine_due = false;
+            return false;
+        }
+        self.credit_due = None;
+        let mut has_told = [false; 2];
+        for (priority, news) in FramePriority::ALL.into_iter().zip(news) {
+            let is_first = self.told[priority.lane()].is_none();
+            if is_first || news.is_new || news.has_grown {
+                let News { told: Told { durable_next, duplicates }, credit_limit, .. } = news;
+                intake.credit(priority).grant(credit_limit);
+                self.told[priority.lane()] = Some(news.told);
                 Ack { priority, duplicates, durable_next, credit_limit }.encode(&mut self.bytes);
-            } else {
-                waits |= is_new || has_grown;
+                has_told[priority.lane()] = true;
             }
         }
-        self.ack_due = match (waits, self.ack_due) {
-            (true, Some(due)) if !is_overdue => Some(due),
-            (true, _) => Some(now + ACK_DELAY),
-            (false, _) => None,
-        };
+        let has_told_routine = has_told[FramePriority::Routine.lane()];
+        self.is_routine_due &= !has_told_routine;
+        has_told_routine
+    }
+
+    fn news(&self, priority: FramePriority, durable_next: u64, queued: u64, intake: &mut Intake) -> News {
+        let told = Told { durable_next, duplicates: intake.duplicates(priority) };
+        let is_in_flight = intake.accepted_next()[priority.lane()] > durable_next;
+        let credit = intake.credit(priority);
+        let credit_limit = credit.grantable(queued);
+        let has_grown = credit_limit > credit.granted();
+        let before = self.told[priority.lane()];
+        let is_new = before != Some(told);
+        let may_wait = before.is_some_and(|before| {
+            let is_paced = priority == FramePriority::Routine && !self.is_routine_due;
+            !is_new || (is_paced && before.duplicates == told.duplicates)
+        });
+        // Routine that is durable and not told has its ACK ahead of it, as has what is not durable yet.
+        let is_followed = is_in_flight || is_new;
+        News {
+            told,
+            credit_limit,
+            is_new,
+            has_grown,
+            is_urgent: !may_wait || credit.is_worth_telling(credit_limit),
+            is_credit_awaited: has_grown && !(is_followed && credit.is_ample()),
+        }
     }
 
     /// Writes what the socket takes.

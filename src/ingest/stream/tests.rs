@@ -18,7 +18,15 @@ fn queue() -> Arc<SourceQueue> {
 
 fn speaker(session_id: SessionId) -> (Speaker, Mailbox<Stop>) {
     let (session, mailbox) = mailbox(Capacity { urgent: 4, routine: 1 });
-    (Speaker { session_id, session, changed: Arc::default(), shares_sequence: false }, mailbox)
+    (
+        Speaker {
+            session_id,
+            session,
+            signal: AckSignal::new(Arc::default(), Instant::now()),
+            shares_sequence: false,
+        },
+        mailbox,
+    )
 }
 
 fn ordered(mailbox: &mut Mailbox<Stop>) -> Option<(ErrorCode, u64)> {

@@ -15,7 +15,7 @@ fn origin() -> Arc<Origin> {
 }
 
 fn intake(accepted_next: [u64; 2], no_ack: bool) -> Intake {
-    let mut intake = Intake::new(accepted_next, [WINDOW; 2], no_ack);
+    let mut intake = Intake::new(accepted_next, [WINDOW; 2], WINDOW, no_ack);
     for priority in FramePriority::ALL {
         let credit = intake.credit(priority);
         credit.grant(credit.grantable(0));
@@ -125,7 +125,7 @@ fn without_acks_there_is_no_credit_but_the_windows_bound_reading() {
     assert_eq!(reading.intake.read_bytes_max([WINDOW - 1, WINDOW - 1]), 4 << 10);
     assert_eq!(reading.intake.read_bytes_max([0, WINDOW]), 0);
     assert_eq!(reading.intake.read_bytes_max([WINDOW, 0]), 0);
-    let large = Intake::new([0; 2], [256 << 10, 1 << 20], true);
+    let large = Intake::new([0; 2], [256 << 10, 1 << 20], 1 << 17, true);
     assert_eq!(large.read_bytes_max([100 << 10, 0]), 52 << 10);
     assert_eq!(intake([0; 2], false).read_bytes_max([WINDOW, WINDOW]), usize::MAX, "credit bounds it");
 }

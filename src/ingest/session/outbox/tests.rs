@@ -7,6 +7,7 @@ use crate::catalog::{Catalog, tests::text_of};
 use crate::wire::next_body;
 
 const WINDOW: u64 = 1 << 20;
+const MESSAGE_MAX: u64 = 128 << 10;
 
 fn outbox() -> Outbox {
     Outbox::new(Welcome {
@@ -21,7 +22,7 @@ fn outbox() -> Outbox {
 }
 
 fn intake(no_ack: bool) -> Intake {
-    Intake::new([0; 2], [WINDOW; 2], no_ack)
+    Intake::new([0; 2], [WINDOW; 2], MESSAGE_MAX, no_ack)
 }
 
 /// Takes everything that was encoded, as a socket that takes all.
@@ -92,18 +93,18 @@ fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable(
     intake.credit(FramePriority::Routine).consume(300).unwrap();
     outbox.refresh([0; 2], [0; 2], &mut intake, start);
     assert!(outbox.is_empty());
-    assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
-    outbox.refresh([0; 2], [0; 2], &mut intake, start + ACK_DELAY / 2);
+    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
+    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY / 2);
     assert!(outbox.is_empty());
-    outbox.refresh([0; 2], [0; 2], &mut intake, start + ACK_DELAY);
+    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY);
     let messages = drain(&mut outbox);
     assert_eq!((messages.len(), ack(&messages[0]).credit_limit), (1, WINDOW + 300));
-    assert_eq!(outbox.ack_due(), None);
+    assert_eq!(outbox.credit_due(), None);
 }
 
 /// The lanes' next sequences are `next`, nothing of them is durable, and the first ACKs have said so.
 fn accepted(next: [u64; 2], now: Instant) -> (Outbox, Intake) {
-    let (mut outbox, mut intake) = (outbox(), Intake::new(next, [WINDOW; 2], false));
+    let (mut outbox, mut intake) = (outbox(), Intake::new(next, [WINDOW; 2], MESSAGE_MAX, false));
     for priority in FramePriority::ALL {
         intake.credit(priority).grant(WINDOW);
     }
@@ -113,19 +114,62 @@ fn accepted(next: [u64; 2], now: Instant) -> (Outbox, Intake) {
 }
 
 #[test]
-fn routine_that_became_durable_waits_a_while_if_much_more_follows() {
+fn routine_that_became_durable_waits_until_its_ack_is_due() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
-    outbox.refresh([0, 100], [0; 2], &mut intake, start);
+    assert!(!outbox.refresh([0, 100], [0; 2], &mut intake, start));
     assert!(outbox.is_empty());
-    assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
-    outbox.refresh([0, 200], [0; 2], &mut intake, start + ACK_DELAY / 2);
-    assert!(outbox.is_empty());
-    outbox.refresh([0, 300], [0; 2], &mut intake, start + ACK_DELAY);
+    assert_eq!(outbox.credit_due(), None, "the session is woken when it is due");
+    outbox.set_routine_due();
+    assert!(outbox.refresh([0, 300], [0; 2], &mut intake, start));
     assert_eq!(ack(&drain(&mut outbox)[0]).durable_next, 300);
-    assert_eq!(outbox.ack_due(), None);
-    outbox.refresh([0, 1000 - MORE_FRAMES_MIN + 1], [0; 2], &mut intake, start + ACK_DELAY);
-    assert_eq!(drain(&mut outbox).len(), 1, "what follows now is not much");
+    assert!(!outbox.refresh([0, 1000], [0; 2], &mut intake, start), "it was due once");
+}
+
+#[test]
+fn an_ack_that_was_due_for_what_another_has_said_does_not_make_the_next_due() {
+    let start = Instant::now();
+    let (mut outbox, mut intake) = accepted([0, 1000], start);
+    outbox.set_routine_due();
+    assert!(!outbox.refresh([0; 2], [0; 2], &mut intake, start));
+    assert!(!outbox.refresh([0, 100], [0; 2], &mut intake, start));
+}
+
+#[test]
+fn routine_goes_along_with_the_ack_of_an_emergency() {
+    let start = Instant::now();
+    let (mut outbox, mut intake) = accepted([1000, 1000], start);
+    assert!(outbox.refresh([1, 100], [0; 2], &mut intake, start));
+    let messages = drain(&mut outbox);
+    assert_eq!((ack(&messages[0]).durable_next, ack(&messages[1]).durable_next), (1, 100));
+}
+
+#[test]
+fn credit_is_told_in_time_although_frames_are_in_flight() {
+    let start = Instant::now();
+    let (mut outbox, mut intake) = accepted([0, 1000], start);
+    let mut use_up = |outbox: &mut Outbox, cost| {
+        intake.credit(FramePriority::Routine).consume(cost).unwrap();
+        outbox.refresh([0; 2], [0; 2], &mut intake, start)
+    };
+    assert!(!use_up(&mut outbox, WINDOW / 8));
+    assert_eq!(outbox.credit_due(), None, "the client has plenty, and the ACK of its frames is to follow");
+    assert!(use_up(&mut outbox, WINDOW / 8), "a quarter of the window");
+}
+
+#[test]
+fn a_client_without_credit_for_any_message_is_not_kept_waiting_for_a_commit() {
+    let start = Instant::now();
+    let mut outbox = outbox();
+    let mut intake = Intake::new([0, 1000], [WINDOW; 2], WINDOW, false);
+    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    drain(&mut outbox);
+    intake.credit(FramePriority::Routine).consume(300).unwrap();
+    assert_eq!(intake.awaits_empty(), [false, true]);
+    assert!(!outbox.refresh([0; 2], [0; 2], &mut intake, start));
+    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
+    assert!(outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY));
+    assert_eq!(ack(&drain(&mut outbox)[0]).credit_limit, WINDOW + 300);
 }
 
 #[test]
@@ -156,9 +200,9 @@ fn credit_is_not_due_while_older_bytes_wait_to_be_written() {
     outbox.pong(1);
     outbox.refresh([0; 2], [0; 2], &mut intake, start);
     assert!(!outbox.is_empty(), "a PONG is on its way");
-    assert_eq!(outbox.ack_due(), None);
+    assert_eq!(outbox.credit_due(), None);
     drain(&mut outbox);
-    assert_eq!(outbox.ack_due(), Some(start + ACK_DELAY));
+    assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
 }
 
 #[test]
