@@ -1,6 +1,6 @@
 //! The least that a receiver of the same frames can do: one thread with epoll that receives and discards.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
@@ -67,10 +67,9 @@ fn serve(connections: usize, answers: bool) -> ! {
         for event in &events {
             let mut socket = &sockets[event.data.u64() as usize];
             match socket.read(&mut buffer) {
-                Ok(0) => {}
-                Ok(_) if answers => socket.write_all(&ANSWER).unwrap(),
-                Ok(_) => {}
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+                // At the end the peer resets the connection, and the answers fail.
+                Ok(1..) if answers => drop(socket.write_all(&ANSWER)),
+                Ok(_) | Err(_) => {}
             }
         }
     }

@@ -214,6 +214,7 @@ impl Session {
         self.take_in(rest)?;
         let mut now = Instant::now();
         loop {
+            let was_behind = !self.outbox.is_empty();
             self.refresh(now);
             if let Phase::Settling(why) = self.phase
                 && self.is_settled()
@@ -221,6 +222,10 @@ impl Session {
                 return Ok(why);
             }
             self.outbox.write_to(&self.socket)?;
+            if was_behind && self.outbox.is_empty() {
+                // What came up meanwhile had to wait until the older bytes were written.
+                continue;
+            }
             let willing = self.is_willing_to_read();
             if self.clock.set_reading(willing, now) {
                 self.put_off_quiet(now);
@@ -233,8 +238,8 @@ impl Session {
             // The socket comes behind all that is rare: one that is always ready keeps nothing else waiting.
             tokio::select! {
                 biased;
-                order = self.mailbox.recv() => {
-                    if let Some(Received::Message(Stop(error))) = order {
+                Some(received) = self.mailbox.recv() => {
+                    if let Received::Message(Stop(error)) = received {
                         return Err(Ended::Error(error));
                     }
                 }
