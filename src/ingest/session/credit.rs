@@ -51,6 +51,11 @@ impl Credit {
         left >= self.window / 2 && left >= self.message_max
     }
 
+    /// Whether more is to be granted, at once or when the queue has run empty.
+    pub(super) const fn is_outstanding(&self) -> bool {
+        self.granted < self.consumed + self.window
+    }
+
     /// The most the client was told.
     pub(super) const fn granted(&self) -> u64 {
         self.granted

@@ -15,6 +15,8 @@ use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
 
 /// Growth of credit that no other ACK is to follow waits for so long.
 const CREDIT_DELAY: Duration = ACK_DELAY;
+/// Credit waits for the ACK of the frames that used it, but no longer than this: a commit may stand still.
+const STALLED_CREDIT_DELAY: Duration = Duration::from_secs(1);
 
 /// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded, and of
 /// the catalog there is one part at a time.
@@ -176,13 +178,17 @@ impl Outbox {
         });
         let is_overdue = self.credit_due.is_some_and(|due| now >= due);
         if !is_overdue && !news.iter().any(|news| news.is_urgent) {
-            let waits = news.iter().any(|news| news.is_credit_awaited);
-            self.credit_due = waits.then(|| self.credit_due.unwrap_or(now + CREDIT_DELAY));
+            let delay = if news.iter().any(|news| news.is_credit_awaited) {
+                Some(CREDIT_DELAY)
+            } else {
+                stalled_credit_delay(intake)
+            };
+            let due = delay.map(|delay| now + delay);
+            self.credit_due = due.map(|due| self.credit_due.map_or(due, |before| before.min(due)));
             // It was due for what another ACK has said.
             self.is_routine_due = false;
             return false;
         }
-        self.credit_due = None;
         let mut has_told = [false; 2];
         for (priority, news) in FramePriority::ALL.into_iter().zip(news) {
             let is_first = self.told[priority.lane()].is_none();
@@ -194,6 +200,7 @@ impl Outbox {
                 has_told[priority.lane()] = true;
             }
         }
+        self.credit_due = stalled_credit_delay(intake).map(|delay| now + delay);
         let has_told_routine = has_told[FramePriority::Routine.lane()];
         self.is_routine_due &= !has_told_routine;
         has_told_routine
@@ -239,6 +246,12 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+/// How long credit waits that is to grow and that no message has said yet.
+fn stalled_credit_delay(intake: &mut Intake) -> Option<Duration> {
+    let is_outstanding = FramePriority::ALL.iter().any(|priority| intake.credit(*priority).is_outstanding());
+    is_outstanding.then_some(STALLED_CREDIT_DELAY)
 }
 
 #[cfg(test)]

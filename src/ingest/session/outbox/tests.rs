@@ -153,8 +153,26 @@ fn credit_is_told_in_time_although_frames_are_in_flight() {
         outbox.refresh([0; 2], [0; 2], &mut intake, start)
     };
     assert!(!use_up(&mut outbox, WINDOW / 8));
-    assert_eq!(outbox.credit_due(), None, "the client has plenty, and the ACK of its frames is to follow");
+    let due = Some(start + STALLED_CREDIT_DELAY);
+    assert_eq!(outbox.credit_due(), due, "the client has plenty, and the ACK of its frames is to follow");
     assert!(use_up(&mut outbox, WINDOW / 8), "a quarter of the window");
+    assert_eq!(outbox.credit_due(), None);
+}
+
+#[test]
+fn credit_is_told_although_no_commit_follows() {
+    let start = Instant::now();
+    let (mut outbox, mut intake) = accepted([0, 1000], start);
+    intake.credit(FramePriority::Routine).consume(300).unwrap();
+    assert!(!outbox.refresh([0; 2], [0, 300], &mut intake, start));
+    let due = start + STALLED_CREDIT_DELAY;
+    assert_eq!(outbox.credit_due(), Some(due), "it grows when the queue runs empty");
+    assert!(!outbox.refresh([0; 2], [0, 300], &mut intake, due));
+    let due = due + STALLED_CREDIT_DELAY;
+    assert_eq!(outbox.credit_due(), Some(due), "the queue has not run empty");
+    assert!(outbox.refresh([0; 2], [0; 2], &mut intake, due));
+    assert_eq!(ack(&drain(&mut outbox)[0]).credit_limit, WINDOW + 300);
+    assert_eq!(outbox.credit_due(), None);
 }
 
 #[test]
