@@ -68,6 +68,7 @@ pub(super) struct Block {
 
 impl Block {
     fn push(&mut self, batch: &Frames, size: u64) {
+        self.encoder.reserve(size);
         self.encoder.push(batch);
         self.bytes += size;
         self.since.get_or_insert_with(Instant::now);

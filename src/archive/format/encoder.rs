@@ -48,6 +48,12 @@ const CRC_BYTES: usize = 32 << 10;
 const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
 
 impl BlockEncoder {
+    /// Makes room for `bytes` of frames and origins, so that the block stays at a page. Without that it is written all the
+    /// same, but copied.
+    pub(in crate::archive) fn reserve(&mut self, bytes: u64) {
+        self.buffer.reserve(FRAMES_AT + bytes as usize);
+    }
+
     /// Adds the frames of `batch` to the block.
     pub(in crate::archive) fn push(&mut self, batch: &Frames) {
         if self.buffer.is_empty() {
@@ -72,6 +78,7 @@ impl BlockEncoder {
             push_origin(&mut table, &origin.stream, origin.epoch);
             table.extend_from_slice(origin.stream.station.as_str().as_bytes());
         }
+        self.buffer.reserve(table.len());
         self.buffer.push(&table);
         let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
         self.buffer.resize(padded);

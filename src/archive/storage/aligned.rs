@@ -43,7 +43,7 @@ impl DerefMut for AlignedBuffer {
 
 /// A buffer that is filled from its start, which lies at a multiple of [`PAGE_BYTES`], and is used again and again.
 ///
-/// It moves only to grow. Once it is as large as the largest content, it stays where it is.
+/// It moves only in [`Self::reserve`]. Once it is as large as the largest content, it stays where it is.
 #[derive(Default)]
 pub(in crate::archive) struct GrowingBuffer {
     /// Filler up to `start`, then the content.
@@ -53,8 +53,7 @@ pub(in crate::archive) struct GrowingBuffer {
 
 impl GrowingBuffer {
     /// Makes room for `additional` bytes behind the content.
-    #[inline]
-    fn reserve(&mut self, additional: usize) {
+    pub(in crate::archive) fn reserve(&mut self, additional: usize) {
         if self.memory.capacity() - self.memory.len() < additional {
             self.grow(additional);
         }
@@ -70,10 +69,9 @@ impl GrowingBuffer {
         *self = Self { memory, start };
     }
 
-    /// Appends `bytes`.
+    /// Appends `bytes`. Where [`Self::reserve`] has not made room for them, the content may end up anywhere in memory.
     #[inline]
     pub(in crate::archive) fn push(&mut self, bytes: &[u8]) {
-        self.reserve(bytes.len());
         self.memory.extend_from_slice(bytes);
     }
 
@@ -116,6 +114,7 @@ mod tests {
         let mut buffer = GrowingBuffer::default();
         for round in 0..3_000_u32 {
             let bytes = round.to_le_bytes().repeat(16);
+            buffer.reserve(bytes.len());
             buffer.push(&bytes);
             assert_eq!(buffer.as_ptr().align_offset(PAGE_BYTES), 0);
         }
