@@ -119,11 +119,12 @@ impl Kept {
 
     /// Waits until the commit thread has published which segment it writes.
     async fn settle(&self) {
-        // A rotation follows the commit, and is counted after upkeep was told of it.
+        // A rotation follows the commit. The thread rests only when that is done, and upkeep was told of it.
+        let [(_, commit_thread), _] = self.running.archive.pulses();
         loop {
             let newest = self.segments().pop().unwrap();
             let path = self.upkeep.dir.segment(self.upkeep.link.current_base());
-            if newest == path {
+            if commit_thread.look().is_at_rest && newest == path {
                 return;
             }
             tokio::task::yield_now().await;
