@@ -3,7 +3,6 @@
 //! Bytes that the medium cannot give back are damage like any other. Only where nothing at all can be read, the walk
 //! fails: a disk that is away for a while says nothing about what lies on it.
 
-mod ahead;
 mod pages;
 
 use std::io;
@@ -16,7 +15,6 @@ use super::format::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
 };
 use super::storage::{Access, Context, Storage, StorageError, StorageFile};
-use ahead::ReadAhead;
 use pages::{Pages, patience, read_over};
 
 /// Bytes read at once when nothing larger is asked for.
@@ -59,7 +57,6 @@ pub(super) struct Scanner {
     window_at: u64,
     /// Bytes of the window that are filled.
     window_len: usize,
-    ahead: ReadAhead,
 }
 
 impl Scanner {
@@ -86,7 +83,6 @@ impl Scanner {
             window: Bytes::new(),
             window_at: 0,
             window_len: 0,
-            ahead: ReadAhead::default(),
         })
     }
 
@@ -292,24 +288,9 @@ impl Scanner {
             (self.window, self.window_at) = (window.freeze(), at);
             self.window_len = kept.len();
             self.window_len += read?;
-            self.read_ahead(held.contains(&at) || at == held.end);
         }
         let start = (at - self.window_at) as usize;
         Ok(start..self.window_len.min(start + count))
-    }
-
-    /// Announces what comes behind the window, if the scan goes through the file in order. Space allocated ahead of what is
-    /// written is not worth it: where the window ends in zeros, the end of the log may be near.
-    fn read_ahead(&mut self, is_in_order: bool) {
-        let window = &self.window[..self.window_len];
-        let last = &window[window.len().saturating_sub(PAGE_BYTES)..];
-        if !is_in_order {
-            self.ahead.forget();
-        } else if content_pages(last).next().is_some()
-            && let Some((from, len)) = self.ahead.next(self.window_at + window.len() as u64)
-        {
-            self.pages.file.read_ahead(from, len);
-        }
     }
 
     /// A window of `len` bytes at least that begins with those of `kept`: the one there is, unless somebody has a body

@@ -145,9 +145,6 @@ pub trait StorageFile: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Announces that `len` bytes from `at` on will be read soon. A hint: errors are ignored.
-    fn read_ahead(&self, _at: u64, _len: u64) {}
-
     /// Makes what was written durable (`fdatasync`).
     ///
     /// # Errors

@@ -10,7 +10,6 @@ mod disk;
 mod foreign;
 mod gather;
 mod index;
-mod read_ahead;
 mod reader;
 mod sparse;
 pub(crate) mod support;

@@ -12,8 +12,9 @@ const CONFIG: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = 
 const WINDOW: u64 = 64 * 1024;
 const PAYLOAD: [u8; 16 * 1024 - 20] = [5; 16 * 1024 - 20];
 const COST: u64 = 16 * 1024;
-/// No credit for this long means that the pipeline behind the queue is full.
-const STALLED: Duration = Duration::from_millis(700);
+/// No credit for this long means that the pipeline behind the queue is full: while nothing becomes durable, credit may wait
+/// for a second.
+const STALLED: Duration = Duration::from_millis(1_800);
 
 /// Sends routine frames from `next` on until no more credit comes, and returns the next sequence.
 fn fill(client: &mut Client, mut next: u64) -> u64 {

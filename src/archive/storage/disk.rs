@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
-    Advice, FallocateFlags, FlockOperation, OFlags, SeekFrom, fadvise, fallocate, fcntl_getfl, fcntl_setfl,
-    flock, seek, statfs, statvfs,
+    FallocateFlags, FlockOperation, OFlags, SeekFrom, fallocate, fcntl_getfl, fcntl_setfl, flock, seek,
+    statfs, statvfs,
 };
 use rustix::io::Errno;
 
@@ -150,10 +150,6 @@ impl StorageFile for DiskFile {
 
     fn bypass_cache(&self) -> io::Result<()> {
         Ok(fcntl_setfl(&self.0, fcntl_getfl(&self.0)? | OFlags::DIRECT)?)
-    }
-
-    fn read_ahead(&self, at: u64, len: u64) {
-        _ = fadvise(&self.0, at, std::num::NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -16,28 +16,17 @@ type Sectors = Arc<Mutex<Vec<(PathBuf, Range<u64>)>>>;
 pub(crate) struct Watched {
     inner: Arc<dyn Storage>,
     read_bytes: Arc<AtomicU64>,
-    read_ahead: Arc<Mutex<Vec<Range<u64>>>>,
     bad: Sectors,
 }
 
 impl Watched {
     pub(crate) fn new(inner: impl Storage) -> Self {
-        Self {
-            inner: Arc::new(inner),
-            read_bytes: Arc::default(),
-            read_ahead: Arc::default(),
-            bad: Arc::default(),
-        }
+        Self { inner: Arc::new(inner), read_bytes: Arc::default(), bad: Arc::default() }
     }
 
     /// Bytes read since this was asked last.
     pub(crate) fn take_read_bytes(&self) -> u64 {
         self.read_bytes.swap(0, Ordering::Relaxed)
-    }
-
-    /// Ranges that were announced since this was asked last.
-    pub(crate) fn take_read_ahead(&self) -> Vec<Range<u64>> {
-        std::mem::take(&mut self.read_ahead.lock().unwrap())
     }
 
     /// From now on these bytes of a file cannot be read.
@@ -127,11 +116,6 @@ impl StorageFile for WatchedFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         self.inner.write_at(bytes, at)
-    }
-
-    fn read_ahead(&self, at: u64, len: u64) {
-        self.storage.read_ahead.lock().unwrap().push(at..at + len);
-        self.inner.read_ahead(at, len);
     }
 
     fn direct_alignment(&self) -> io::Result<usize> {
