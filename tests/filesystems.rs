@@ -14,8 +14,8 @@ use support::mount::{LoopMount, Tmpfs, home_of};
 use support::{Daemon, LIMIT, Port, not_tested};
 use telemetry_aggregator::sim::Plan;
 
-/// Enough for XFS and btrfs, and for what a test writes.
-const DISK_BYTES: u64 = 512 << 20;
+/// More than a flood writes while a busy machine gets through the test. What is not written takes no space.
+const DISK_BYTES: u64 = 4 << 30;
 const ROUNDS: u64 = 4;
 /// Frames acknowledged in one life.
 const LIFE_FRAMES: u64 = 40_000;
