@@ -5,10 +5,10 @@
 //! tells the [`CommitObserver`] which positions became durable. At the start [`open`] recovers whatever a crash left. A
 //! [`Reader`] follows the same files from any process.
 //!
-//! Reading order: `format` is the layout byte by byte, `gather` the blocks in the making, `commit` the thread, `writing`
-//! and `log_file` the way of a block to the disk, `space` the reserve and the gate for routine frames, `scan` walks over
-//! blocks and damage, `recover` stands on it, `reader` and `cli` as well, `index` saves reading, `upkeep` tends what is
-//! sealed. All file access goes through [`Storage`].
+//! Reading order: `format` is the layout byte by byte, `gather` the blocks in the making, `commit` the thread. `writing`
+//! chooses between direct and cached writes, `log_file` carries them out. `space` is the reserve and the gate for routine
+//! frames. `scan` walks over blocks and damage; `recover`, `reader` and `cli` stand on it. `index` saves reading, `upkeep`
+//! tends what is sealed. All file access goes through [`Storage`].
 
 pub mod cli;
 mod commit;

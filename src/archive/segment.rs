@@ -77,7 +77,7 @@ impl Segment {
         let size = file.file().size().context("measure", &path)?;
         Ok(Self {
             position: bytes.len() as u64,
-            // What lies behind its last whole page, nobody has promised.
+            // The file system has not promised the rest of the last page.
             allocated: size - size % file.unit(),
             path,
             file,

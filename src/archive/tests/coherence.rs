@@ -1,4 +1,4 @@
-//! Files of the log on the real file system, written in either way: whoever reads them finds what was written.
+//! Files of the log on the real file system are written in both ways. A reader beside the writer finds what was written.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -71,8 +71,8 @@ fn what_is_appended_in_pieces_lies_there_in_one() {
     }
 }
 
-/// Reads `path` over and over, anew and by one descriptor that stays open, beyond what is synced too, so that pages get
-/// into the cache while they are written. Returns how many bytes it has seen.
+/// Reads `path` over and over. Every other time it opens the file again, else it uses a descriptor that stays open. It also
+/// reads beyond what is synced, so that pages get into the cache while they are written. Returns how many bytes it has seen.
 fn watch(path: &Path, synced: &AtomicU64) -> u64 {
     let stays = File::open(path).unwrap();
     let (mut seen, mut round) = (0, 0u64);
@@ -81,12 +81,12 @@ fn watch(path: &Path, synced: &AtomicU64) -> u64 {
         if end == u64::MAX {
             return seen;
         }
-        let anew;
+        let reopened;
         let file = match round % 2 {
             0 => &stays,
             _ => {
-                anew = File::open(path).unwrap_or_else(|_| stays.try_clone().unwrap());
-                &anew
+                reopened = File::open(path).unwrap_or_else(|_| stays.try_clone().unwrap());
+                &reopened
             }
         };
         let from = if round.is_multiple_of(16) { 0 } else { end.saturating_sub(20_000) };

@@ -63,7 +63,7 @@ async fn a_direct_write_that_is_refused_later_is_final() {
     }
 }
 
-/// Each start may choose anew, and goes on behind what the other way has written.
+/// A start may write in the other way than the start before. It then goes on behind what that one has written.
 #[tokio::test]
 async fn one_way_goes_on_behind_the_other() {
     let storage = MemStorage::direct(4_096);
