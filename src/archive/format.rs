@@ -122,7 +122,7 @@ pub(super) use encoder::{BlockEncoder, encoded_len};
 pub(super) use frames::{FrameHeader, FrameIter, OriginHeader, push_origin};
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
 pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
-pub(super) use stretch::{Stretch, Stretches};
+pub(super) use stretch::{RUN_BYTES_MAX, Stretch, Stretches};
 
 use crate::frame::{Origin, Run, Station};
 

@@ -1,6 +1,8 @@
 //! The body of a block of frames, written without an allocation per frame.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::block_frames::{BlockFrames, Received};
@@ -8,7 +10,7 @@ use super::crc::combine;
 use super::frames::push_origin;
 use super::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
-    ORIGIN_HEADER_BYTES, Stretch, run_charge,
+    ORIGIN_HEADER_BYTES, RUN_BYTES_MAX, Stretch, run_charge,
 };
 use crate::archive::Durable;
 use crate::archive::storage::GrowingBuffer;
@@ -44,6 +46,9 @@ pub(in crate::archive) struct BlockEncoder {
 
 /// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
 const CRC_BYTES: usize = 32 << 10;
+/// Stretches of so many bytes get a checksum of their own, which the index uses. The checksum of the block is combined
+/// from these. For a shorter stretch that takes longer than to read its bytes twice.
+const STRETCH_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
 /// Where the first frame lies in a block.
 const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
 
@@ -63,13 +68,17 @@ impl BlockEncoder {
         }
         for run in batch.runs() {
             self.push_run(run);
-            self.frames_crc.follow(&self.buffer, CRC_BYTES);
+            // The last stretch may still grow. It is left out while it can have a checksum of its own.
+            let open_bytes = self.stretches.last().map_or(0, |last| last.bytes as usize);
+            let open_bytes = if open_bytes > RUN_BYTES_MAX { 0 } else { open_bytes };
+            self.frames_crc.follow(&self.buffer[..self.buffer.len() - open_bytes], CRC_BYTES);
         }
     }
 
     /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
     pub(in crate::archive) fn finish(&mut self) {
         self.frames_end = self.buffer.len();
+        self.end_stretch(self.frames_end);
         let frames_len = (self.frames_end - FRAMES_AT) as u32;
         self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
             .copy_from_slice(&frames_len.to_le_bytes());
@@ -139,6 +148,7 @@ impl BlockEncoder {
             bytes: bytes as u32,
             received_min_ns: received_ns,
             received_max_ns,
+            crc: None,
         });
         let payload_bytes = bytes - run.len() * FRAME_HEADER_BYTES;
         self.charged += run_charge(run, payload_bytes);
@@ -146,9 +156,21 @@ impl BlockEncoder {
         self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
 
+    /// Takes note of `stretch`, whose frames are the last in the buffer.
     fn note_stretch(&mut self, stretch: Stretch) {
         if !self.stretches.last_mut().is_some_and(|last| last.join(&stretch)) {
+            self.end_stretch(self.buffer.len() - stretch.bytes as usize);
             self.stretches.push(stretch);
+        }
+    }
+
+    /// Takes the checksum of the last stretch, which ends at `end`.
+    fn end_stretch(&mut self, end: usize) {
+        let Some(last) = self.stretches.last_mut() else { return };
+        let at = end - last.bytes as usize;
+        if STRETCH_CRC_BYTES.contains(&(end - at)) {
+            self.frames_crc.follow(&self.buffer[..at], 0);
+            last.crc = NonZeroU32::new(self.frames_crc.append(&self.buffer[at..end]));
         }
     }
 
@@ -257,6 +279,14 @@ impl RunningCrc {
             self.crc = crc32c::crc32c_append(self.crc, &buffer[self.at..]);
             self.at = buffer.len();
         }
+    }
+
+    /// Takes in `bytes`, which lie right behind, and returns their own checksum.
+    fn append(&mut self, bytes: &[u8]) -> u32 {
+        let crc = crc32c::crc32c(bytes);
+        self.crc = combine(self.crc, crc, bytes.len());
+        self.at += bytes.len();
+        crc
     }
 }
 

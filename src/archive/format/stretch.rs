@@ -1,10 +1,14 @@
 //! Stretches: what a block consists of, for who need not see single frames.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::frames::{FrameHeader, tables};
 use super::{BlockHeader, FRAMES_PREFIX_BYTES};
 use crate::frame::{FramePriority, Origin};
+
+/// Bytes of frames that an index has one checksum for at most, unless a single frame is longer.
+pub(in crate::archive) const RUN_BYTES_MAX: usize = 64 << 10;
 
 /// Frames of one origin and lane that follow one another in a block. The stretches of a block cover its frames without
 /// gaps, in their order; neighbours may be of the same origin and lane.
@@ -21,6 +25,8 @@ pub(in crate::archive) struct Stretch {
     pub(in crate::archive) bytes: u32,
     pub(in crate::archive) received_min_ns: i64,
     pub(in crate::archive) received_max_ns: i64,
+    /// The checksum of the bytes, where the encoder has taken it. A checksum of zero counts as not taken.
+    pub(in crate::archive) crc: Option<NonZeroU32>,
 }
 
 const _: () = assert!(size_of::<Stretch>() <= super::FRAME_HEADER_BYTES);
@@ -32,6 +38,7 @@ impl Stretch {
         if is_same {
             self.frames += next.frames;
             self.bytes += next.bytes;
+            self.crc = None;
             self.received_min_ns = self.received_min_ns.min(next.received_min_ns);
             self.received_max_ns = self.received_max_ns.max(next.received_max_ns);
         }
@@ -68,6 +75,7 @@ impl<'a> Stretches<'a> {
             bytes: header.frame_len() as u32,
             received_min_ns: header.received_ns,
             received_max_ns: header.received_ns,
+            crc: None,
         })
     }
 }

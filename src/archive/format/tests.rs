@@ -126,6 +126,35 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
 }
 
 #[test]
+fn checksums_of_stretches_and_of_the_block_are_those_of_their_bytes() {
+    let origins = [origin(1, 1), origin(2, 1)];
+    for len in [0, 100, 1_000, 3_000, 10_000] {
+        let mut encoder = BlockEncoder::default();
+        for batch in 0..40_u64 {
+            // The first source has two batches in a row here and there, which make one stretch.
+            let origin = &origins[usize::from(batch % 3 == 0)];
+            let frames: Vec<_> =
+                (0..16).map(|n| frame(origin, FramePriority::Routine, batch * 16 + n, len)).collect();
+            encoder.push(&frames.into());
+        }
+        encoder.finish();
+        let block = encoder.seal(1, 0, 0, 0).to_vec();
+        let header = BlockHeader::decode(&block, 0, Some(1)).unwrap();
+        assert_eq!(header.body_crc, crc32c::crc32c(encoder.body()), "{len}");
+        let (mut at, mut taken) = (FRAMES_PREFIX_BYTES, 0);
+        for stretch in encoder.stretches() {
+            let bytes = &encoder.body()[at..at + stretch.bytes as usize];
+            if let Some(crc) = stretch.crc {
+                assert_eq!(crc.get(), crc32c::crc32c(bytes), "{len}");
+                taken += 1;
+            }
+            at += bytes.len();
+        }
+        assert_eq!(taken > 0, [1_000, 3_000].contains(&len), "{len}: {taken}");
+    }
+}
+
+#[test]
 fn origins_are_written_once_by_value() {
     let mut encoder = BlockEncoder::default();
     // Other addresses, the same origin; and more origins than the address cache has places.

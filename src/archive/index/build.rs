@@ -1,18 +1,17 @@
 //! An index in the making: of blocks as they are written, or as they are read again.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, Run, RunEncoder, Times};
-use crate::archive::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, Stretch};
+use crate::archive::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, RUN_BYTES_MAX, Stretch};
 use crate::frame::{FramePriority, Origin};
 
 /// A chunk ends with the first block that makes it this long. Tests have small segments.
 const CHUNK_SPAN_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 1 << 20 };
 /// Frames that lie up to this far apart share a run: one read is cheaper than two.
 const JOIN_BYTES_MAX: usize = 1 << 10;
-/// A run of several frames ends when it would become longer than this.
-const RUN_BYTES_MAX: usize = 64 << 10;
 /// Origins and lanes in one index at most. A segment with more has no index.
 const ENTRIES_MAX: usize = 1 << 16;
 /// Bytes of the run lists of one index at most, as much again while they grow. The longest lists are left out when there
@@ -115,6 +114,8 @@ struct OpenRun {
     start: usize,
     end: usize,
     first_offset: u64,
+    /// Of its bytes, if that is known.
+    crc: Option<NonZeroU32>,
 }
 
 impl OpenRun {
@@ -125,7 +126,7 @@ impl OpenRun {
         }
         let limit = self.start + RUN_BYTES_MAX;
         if end <= limit {
-            self.end = end;
+            (self.end, self.crc) = (end, None);
             return Some(end);
         }
         loop {
@@ -133,7 +134,7 @@ impl OpenRun {
             if next > limit {
                 return Some(at);
             }
-            (self.end, at) = (next, next);
+            (self.end, self.crc, at) = (next, None, next);
             *offset += 1;
         }
     }
@@ -204,7 +205,7 @@ impl Builder {
         }
     }
 
-    fn stretch(&mut self, block: &Block<'_>, mut at: usize, stretch: &Stretch) -> Result<(), Unfit> {
+    fn stretch(&mut self, block: &Block<'_>, start: usize, stretch: &Stretch) -> Result<(), Unfit> {
         let slot = usize::from(stretch.origin) * FramePriority::ALL.len() + stretch.priority.lane();
         let mut open = self.slots.open[slot].take();
         let list = match &open {
@@ -214,8 +215,8 @@ impl Builder {
                 self.list_in_block(block, stretch)?
             }
         };
-        let end = at + stretch.bytes as usize;
-        let mut offset = self.next_offset;
+        let end = start + stretch.bytes as usize;
+        let (mut at, mut offset) = (start, self.next_offset);
         while at < end {
             if let Some(run) = &mut open {
                 at = run.take(block.body, at, end, &mut offset).ok_or(Unfit::Damaged)?;
@@ -224,9 +225,13 @@ impl Builder {
                 }
                 self.close(block, stretch.origin, *run);
             }
+            if at == start && end - at <= RUN_BYTES_MAX {
+                open = Some(OpenRun { list, start: at, end, first_offset: offset, crc: stretch.crc });
+                break;
+            }
             // The first frame of a run may be of any length.
             let run_end = at + frame_len(block.body, at).ok_or(Unfit::Damaged)?;
-            open = Some(OpenRun { list, start: at, end: run_end, first_offset: offset });
+            open = Some(OpenRun { list, start: at, end: run_end, first_offset: offset, crc: None });
             (at, offset) = (run_end, offset + 1);
         }
         self.slots.open[slot] = open;
@@ -290,7 +295,7 @@ impl Builder {
             length: bytes.len() as u32,
             first_offset: run.first_offset,
             origin,
-            crc: crc32c::crc32c(bytes),
+            crc: run.crc.map_or_else(|| crc32c::crc32c(bytes), NonZeroU32::get),
         });
         self.lists_bytes += runs.bytes.len() - before;
         if self.lists_bytes > LISTS_BYTES_MAX {

@@ -158,7 +158,7 @@ fn an_index_does_not_depend_on_how_its_frames_are_told() {
                     let bytes = FrameHeader::read(&encoder.body()[at..]).unwrap().frame_len();
                     at += bytes;
                     // The times of all the frames say of each what they say of all.
-                    Stretch { frames: 1, bytes: bytes as u32, ..stretch }
+                    Stretch { frames: 1, bytes: bytes as u32, crc: None, ..stretch }
                 })
             };
             encoder.stretches().iter().flat_map(single).collect()
