@@ -27,7 +27,7 @@ mod support;
 
 const ROUNDS: usize = 3;
 /// Room for more subscribers than by default, and what they take.
-const LIMITS: [(&str, &str); 2] = [("FEED__MAX_SUBSCRIBERS", "64"), ("INGEST__MEMORY_LIMIT", "1 GiB")];
+const LIMITS: [(&str, &str); 2] = [("FEED__MAX_SUBSCRIBERS", "64"), ("INGEST__MEMORY_LIMIT", "2 GiB")];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

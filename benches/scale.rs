@@ -43,7 +43,9 @@ const PAYLOAD_BYTES: usize = 256;
 const FIRST_IDLE_SOURCE: u32 = 1_000;
 
 /// Room for all of them. Windows that hold a message and no more would be enough for idle ones, but not for the busy.
-const LIMITS: [(&str, &str); 7] = [
+const LIMITS: [(&str, &str); 8] = [
+    // The busy rounds write some GiB each, and their daemons live to the end.
+    ("ARCHIVE__RETENTION_SIZE", "4 GiB"),
     ("INGEST__MAX_CONNECTIONS", "10240"),
     ("INGEST__MAX_CONNECTIONS_PER_ADDRESS", "10240"),
     ("INGEST__MAX_STREAMS", "16384"),
