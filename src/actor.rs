@@ -2,7 +2,7 @@
 //!
 //! An actor is a task that owns a [`Mailbox`]; everyone else holds an [`Address`]. Reading order:
 //! `lane` (a bounded queue and those who wait for room in it, pure), `core` (what mailbox and addresses
-//! share), `address`, `mailbox`, `bonds` (monitors and links), `spawn`, `supervise`, `tasks`.
+//! share), `address`, `mailbox`, `relations` (monitors and links), `spawn`, `supervise`, `tasks`.
 //!
 //! What holds everywhere:
 //!
@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 mod address;
-mod bonds;
 mod call;
 mod core;
 mod lane;
 mod mailbox;
+mod peer;
+mod relations;
 mod spawn;
 mod stash;
 mod supervise;

@@ -14,6 +14,7 @@ pub mod cli;
 mod commit;
 mod config;
 mod dir;
+mod edit;
 mod error;
 pub mod export;
 mod format;
@@ -23,6 +24,7 @@ mod index;
 pub(crate) mod line;
 mod log_file;
 mod positions;
+mod published;
 mod reader;
 mod recover;
 mod reset;
@@ -44,10 +46,11 @@ use tokio::sync::{oneshot, watch};
 use crate::frame::{FramePriority, Frames, Origin};
 use crate::histogram::Histogram;
 use crate::pulse::Pulse;
-use commit::{Committer, Log, Outlets};
+use commit::{Committer, Log};
 use config::Limits;
 use dir::Dir;
 use gather::Gather;
+use published::Published;
 use space::Space;
 use storage::Context;
 use upkeep::{Clock, Link, SystemClock, Upkeep};
@@ -219,23 +222,23 @@ fn open_with(
     let gather = Arc::new(Gather::new(&Limits::new(&config)));
     let link = Arc::new(Link::new(Arc::clone(&gather)));
     link.set_commit_delay(config.commit_delay);
-    let outlets = Arc::new(Outlets::new(&report));
+    let published = Arc::new(Published::new(&report));
     let space = Space::new(dir.clone(), &config, report.log_id, recovered.current, Arc::clone(&link));
     let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
     let history = History {
         storage: Arc::clone(&dir.storage),
         dir: dir.path.clone(),
         log_id: report.log_id,
-        first_offset: outlets.first_offset.subscribe(),
-        watermark: outlets.watermark.subscribe(),
+        first_offset: published.first_offset.subscribe(),
+        watermark: published.watermark.subscribe(),
     };
-    let (mut archive, appender) = start(log, &link, outlets, history, observer, Arc::clone(&lock))?;
+    let (mut archive, appender) = start(log, &link, published, history, observer, Arc::clone(&lock))?;
     if let Some(clock) = clock {
-        let outlets = Arc::clone(&archive.outlets);
+        let published = Arc::clone(&archive.published);
         let spare_bytes = config.spare_bytes();
         let (retention, steps) = (config.retention, upkeep::steps(config.export, spare_bytes, &link));
         let log_id = report.log_id;
-        let parts = upkeep::Parts { dir, id, log_id, retention, clock, steps, link, outlets };
+        let parts = upkeep::Parts { dir, id, log_id, retention, clock, steps, link, published };
         archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
     }
     Ok((appender, archive, report))
@@ -250,7 +253,7 @@ type Lock = Arc<dyn std::any::Any + Send + Sync>;
 fn start(
     log: Log,
     link: &Arc<Link>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
     history: History,
     observer: impl CommitObserver,
     lock: Lock,
@@ -259,7 +262,7 @@ fn start(
     let mut committer = Committer {
         gather: Arc::clone(&gather),
         link: Arc::clone(link),
-        outlets: Arc::clone(&outlets),
+        published: Arc::clone(&published),
         observer,
         log,
         shortage: None,
@@ -269,7 +272,7 @@ fn start(
     let (ended_tx, ended_rx) = oneshot::channel();
     let end = EndGuard {
         gather: Arc::clone(&gather),
-        outlets: Arc::clone(&outlets),
+        published: Arc::clone(&published),
         link: Arc::clone(link),
         error: Some("the commit thread could not be started".into()),
         _ended_tx: ended_tx,
@@ -288,7 +291,7 @@ fn start(
         .map_err(OpenError::Thread)?;
     let (gather_handle, link) = (Arc::clone(&gather), Arc::clone(link));
     let thread = Some((ended_rx, thread));
-    let archive = Archive { gather: gather_handle, outlets, history, link, thread, upkeep: None };
+    let archive = Archive { gather: gather_handle, published, history, link, thread, upkeep: None };
     let appender = Appender(Arc::new(AppenderGuard(gather)));
     Ok((archive, appender))
 }
@@ -296,7 +299,7 @@ fn start(
 /// Tells everyone when the commit thread ends, however it ends.
 struct EndGuard {
     gather: Arc<Gather>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
     link: Arc<Link>,
     error: Option<Arc<str>>,
     _ended_tx: oneshot::Sender<()>,
@@ -313,7 +316,7 @@ impl Drop for EndGuard {
         tracing::error!(%error, "archive failed");
         // In this order: who knows of the failure can no longer hand over anything.
         self.gather.fail(Arc::clone(&error));
-        self.outlets.status.send_replace(Status::Failed { error });
+        self.published.status.send_replace(Status::Failed { error });
     }
 }
 
@@ -361,7 +364,7 @@ impl Appender {
 /// hand; the directory stays locked until then.
 pub struct Archive {
     gather: Arc<Gather>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
     history: History,
     link: Arc<Link>,
     thread: Option<(oneshot::Receiver<()>, CommitThread)>,
@@ -402,19 +405,19 @@ impl Archive {
     /// How the archive is, now and whenever that changes.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
-        self.outlets.status.subscribe()
+        self.published.status.subscribe()
     }
 
     /// The gate for routine frames: see [`charge`]. Only grows.
     #[must_use]
     pub fn routine_limit(&self) -> watch::Receiver<u64> {
-        self.outlets.routine_limit.subscribe()
+        self.published.routine_limit.subscribe()
     }
 
     /// Offset behind the last durable frame.
     #[must_use]
     pub fn watermark(&self) -> watch::Receiver<u64> {
-        self.outlets.watermark.subscribe()
+        self.published.watermark.subscribe()
     }
 
     /// What is durable, to read.
@@ -432,7 +435,7 @@ impl Archive {
     /// Offset of the oldest frame that is kept. Only grows.
     #[must_use]
     pub fn first_offset(&self) -> watch::Receiver<u64> {
-        self.outlets.first_offset.subscribe()
+        self.published.first_offset.subscribe()
     }
 
     /// For what can be changed while the archive runs.
@@ -444,7 +447,7 @@ impl Archive {
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> Arc<ArchiveStats> {
-        Arc::clone(&self.outlets.stats)
+        Arc::clone(&self.published.stats)
     }
 
     /// Whether its threads turn, by their names.

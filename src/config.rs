@@ -10,6 +10,7 @@
 mod change;
 mod check;
 mod codecs;
+mod document;
 mod draft;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ mod secret;
 mod sections;
 mod setting;
 mod suggest;
+mod token_draft;
 mod tokens;
 mod units;
 
@@ -36,6 +38,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::plain_file;
+use document::Document;
 use draft::Draft;
 
 pub use change::{Change, Changed, Misfit, Waiting};
@@ -159,7 +162,7 @@ impl Config {
     ) -> Result<SocketAddr, ConfigError> {
         let mut draft = Draft::default();
         if let Some(Source { path, text, .. }) = &Source::find(path)? {
-            read::read(read::Document { file: path, text }, &mut draft);
+            read::read(Document { file: path, text }, &mut draft);
         }
         overrides::apply(&mut draft, env);
         draft.finish_for("http.listen").map(|config| config.http.listen)
@@ -186,7 +189,7 @@ impl Config {
         let mut draft = Draft::default();
         draft.is_before_start = is_before_start;
         if let Some(Source { path, text, .. }) = &source {
-            read::read(read::Document { file: path, text }, &mut draft);
+            read::read(Document { file: path, text }, &mut draft);
         }
         let overrides = overrides::apply(&mut draft, env);
         tokens::resolve(&mut draft);

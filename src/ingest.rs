@@ -28,13 +28,14 @@ pub mod flow;
 pub mod registry;
 mod sequences;
 mod session;
+mod sessions;
 mod slots;
 pub mod stream;
 
-pub use books::{Books, Totals};
-pub use flow::{LaneCount, LaneTimes, StreamState, StreamView};
+pub use books::{Books, LaneCount, Totals};
+pub use flow::{LaneTimes, Position, StreamState, StreamView};
 pub use registry::{Registry, RegistryError};
-pub use stream::{EpochReset, Position, ResetRefused, StreamLimits, StreamTable};
+pub use stream::{EpochReset, ResetRefused, StreamLimits, StreamTable};
 pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 
 /// Limits and defaults of the source side.

@@ -35,11 +35,11 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use fan_in::{FanIn, Sources};
+pub use fan_in::FanIn;
 pub use fanout::{Batch, Consumer, Fanout};
 pub use gate::{Charge, Gate};
 pub use processor::Processor;
-pub use queue::SourceQueue;
+pub use queue::{SourceQueue, Sources};
 pub use router::{Router, SessionId, SourceInfo, Stop};
 pub use stats::{Counters, PipelineStats};
 

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::Notify;
 use tokio::task::coop;
 
-use super::bonds::{Life, Peer};
 use super::lane::{Lane, Wake};
+use super::peer::{Life, Peer};
 use super::stash::Stash;
 use super::{ActorId, Capacity, MonitorId, Received};
 

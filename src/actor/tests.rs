@@ -6,11 +6,11 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
-mod bonds;
 mod cancel;
 mod lanes;
 mod matching;
 mod model;
+mod relations;
 mod supervision;
 
 /// Long enough to fail a test rather than hang it.

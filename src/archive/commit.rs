@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use super::dir::beyond_offsets;
+use super::edit::{Edit, Request};
 use super::format::{BlockEncoder, BlockKind, OFFSET_MAX};
 use super::gather::{Block, Gather, Next};
 use super::positions::PositionTable;
-use super::reset::{Edit, Request};
+use super::published::Published;
 use super::segment::BlockContent;
 use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::upkeep::Link;
-use super::{ArchiveStats, Commit, CommitObserver, Durable, Recovery, ResetError, Status, Summary};
+use super::{Commit, CommitObserver, Durable, ResetError, Status, Summary};
 
 /// After this long without a commit the last one is attested.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
@@ -24,34 +23,11 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 /// How often a full disk is asked again, and whether a file can be opened.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What others see of the thread.
-pub(super) struct Outlets {
-    pub(super) status: watch::Sender<Status>,
-    pub(super) routine_limit: watch::Sender<u64>,
-    pub(super) watermark: watch::Sender<u64>,
-    /// Offset of the oldest frame kept.
-    pub(super) first_offset: watch::Sender<u64>,
-    pub(super) stats: Arc<ArchiveStats>,
-}
-
-impl Outlets {
-    /// As they are before the first commit.
-    pub(super) fn new(recovery: &Recovery) -> Self {
-        Self {
-            status: watch::Sender::new(Status::Ok),
-            routine_limit: watch::Sender::new(0),
-            watermark: watch::Sender::new(recovery.next_offset),
-            first_offset: watch::Sender::new(recovery.first_offset),
-            stats: Arc::default(),
-        }
-    }
-}
-
 /// All state of the commit thread.
 pub(super) struct Committer<O> {
     pub(super) gather: Arc<Gather>,
     pub(super) link: Arc<Link>,
-    pub(super) outlets: Arc<Outlets>,
+    pub(super) published: Arc<Published>,
     pub(super) observer: O,
     pub(super) log: Log,
     /// As published.
@@ -112,7 +88,7 @@ impl<O: CommitObserver> Committer<O> {
         while !self.log.write(encoder)? {
             // What is in hand is kept, and the senders wait, until there is space again.
             self.publish();
-            self.outlets.stats.space_waits.fetch_add(1, Relaxed);
+            self.published.stats.space_waits.fetch_add(1, Relaxed);
             if self.gather.pause(RETRY_AFTER) {
                 return Ok(false);
             }
@@ -130,7 +106,7 @@ impl<O: CommitObserver> Committer<O> {
         let first_offset = self.log.next_offset;
         self.log.committed(encoder);
         self.count(encoder, written - started, written.elapsed());
-        self.outlets.watermark.send_replace(self.log.next_offset);
+        self.published.watermark.send_replace(self.log.next_offset);
         self.observer.committed(&Commit {
             first_offset,
             next_offset: self.log.next_offset,
@@ -152,7 +128,7 @@ impl<O: CommitObserver> Committer<O> {
     }
 
     fn count(&self, block: &BlockEncoder, write: Duration, sync: Duration) {
-        let stats = &self.outlets.stats;
+        let stats = &self.published.stats;
         stats.frames.fetch_add(block.frame_count(), Relaxed);
         stats.bytes.fetch_add(block.len(), Relaxed);
         stats.write_ns.fetch_add(nanos(write), Relaxed);
@@ -163,11 +139,11 @@ impl<O: CommitObserver> Committer<O> {
     /// Publishes limit and status where they changed.
     pub(super) fn publish(&mut self) {
         let limit = self.log.raise_limit();
-        let outlets = &self.outlets;
+        let published = &self.published;
         let current = &self.log.space.current;
         self.link.writing(current.base, current.allocated.max(current.position));
-        outlets.stats.rotations.store(self.log.space.rotations, Relaxed);
-        outlets.routine_limit.send_if_modified(|known| std::mem::replace(known, limit) != limit);
+        published.stats.rotations.store(self.log.space.rotations, Relaxed);
+        published.routine_limit.send_if_modified(|known| std::mem::replace(known, limit) != limit);
         let shortage = self.log.space.shortage();
         if shortage == self.shortage {
             return;
@@ -175,12 +151,12 @@ impl<O: CommitObserver> Committer<O> {
         let before = std::mem::replace(&mut self.shortage, shortage);
         // Files come and go by the connection: their lack may pass and return many times a second.
         let is_told = self.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY);
-        outlets.status.send_replace(match shortage {
+        published.status.send_replace(match shortage {
             Some(shortage) => {
                 let reason = self.log.space.explain(shortage).into();
                 let is_news = shortage != Shortage::Files || !is_told;
                 if shortage == Shortage::Files {
-                    outlets.stats.file_shortages.fetch_add(1, Relaxed);
+                    published.stats.file_shortages.fetch_add(1, Relaxed);
                 }
                 if is_news {
                     self.told_at = Some(Instant::now());

@@ -295,3 +295,16 @@ impl Dir {
         names[..excess].iter().try_for_each(|name| self.remove(&lost.join(name)))
     }
 }
+
+/// The error of a file or directory that was taken away from a running archive.
+pub(super) fn gone(path: &Path, what: &str) -> StorageError {
+    let text = format!(
+        "{what} no longer there: it was moved, replaced or removed while the archive was running; put it back if it was \
+         moved, keep others from this directory, and start again"
+    );
+    StorageError {
+        op: "go on in",
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::NotFound, text),
+    }
+}

@@ -30,6 +30,7 @@ mod error;
 mod file;
 mod manifest;
 mod pace;
+mod part;
 mod row_group;
 mod segment;
 #[cfg(test)]
@@ -53,7 +54,7 @@ use crate::plain_file;
 use file::{Draft, OutDir};
 use manifest::Manifest;
 use pace::Pace;
-use segment::Part;
+use part::Part;
 
 pub use error::ExportError;
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::config::{BATCH_FRAMES_MAX, Limits};
+use super::edit::Request;
 use super::format::{BlockEncoder, encoded_len, run_charge};
-use super::reset::Request;
 use super::{AppendError, ResetError};
 use crate::frame::{FramePriority, Frames, Run};
 use crate::pulse::Pulse;

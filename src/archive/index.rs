@@ -86,7 +86,8 @@ use walk::Walked;
 pub(super) use build::{Builder, Ready};
 pub(super) use layout::Header;
 pub(super) use merge::Merge;
-pub(super) use open::{Index, Plan, Span};
+pub(super) use merge::Span;
+pub(super) use open::{Index, Plan};
 
 /// Name of the index of the segment `base`.
 pub(super) fn index_name(base: u64) -> String {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Durable;
-use super::reset::Edit;
+use super::edit::Edit;
 use crate::frame::{Frame, StreamKey};
 
 /// Where a stream stands: everything below `next` is durable.

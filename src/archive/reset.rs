@@ -7,26 +7,13 @@
 use std::sync::Arc;
 
 use super::ResetError;
+use super::edit::{Edit, Request};
 use super::gather::Gather;
 use crate::frame::StreamKey;
 
 /// Asks the commit thread to edit positions, one edit after the other. Cheap to clone; does not keep the log open.
 #[derive(Clone)]
 pub struct Resets(pub(super) Arc<Gather>);
-
-/// What becomes of positions.
-pub(super) enum Edit {
-    /// The stream begins anew in this epoch, unless its durable epoch is lower anyway.
-    Reset(StreamKey, u64),
-    /// Nothing is known of these streams any more.
-    Forget(Vec<StreamKey>),
-}
-
-/// What the commit thread is to do between two commits.
-pub(super) struct Request {
-    pub(super) edit: Edit,
-    done: Box<dyn FnOnce(Result<(), ResetError>) + Send>,
-}
 
 impl Resets {
     /// Begins `stream` anew in `epoch`, unless its durable epoch is lower anyway.
@@ -58,12 +45,5 @@ impl Resets {
         done: impl FnOnce(Result<(), ResetError>) + Send + 'static,
     ) -> Result<(), ResetError> {
         self.0.request(Request { edit: Edit::Forget(streams), done: Box::new(done) })
-    }
-}
-
-impl Request {
-    /// Tells who asked.
-    pub(super) fn done(self, result: Result<(), ResetError>) {
-        (self.done)(result);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::dir::Dir;
+use super::dir::{Dir, gone};
 use super::format::{
     BLOCK_HEADER_BYTES, BlockEncoder, BlockHeader, BlockKind, SegmentHeader, position_blocks,
 };
@@ -10,7 +10,6 @@ use super::index;
 use super::log_file::LogFile;
 use super::positions::PositionTable;
 use super::storage::{Context, StorageError};
-use super::upkeep::gone;
 use crate::frame::unix_now_ns;
 
 /// A segment open for writing, at its end.

@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::commit::Outlets;
 use super::config::Retention;
-use super::dir::{Dir, DirId, misnamed};
+use super::dir::{Dir, DirId, gone, misnamed};
+use super::published::Published;
 use super::storage::StorageError;
 use clock::Reading;
 use retention::Aging;
@@ -63,7 +63,7 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) steps: Vec<Box<dyn Step>>,
     pub(super) link: Arc<Link>,
-    pub(super) outlets: Arc<Outlets>,
+    pub(super) published: Arc<Published>,
 }
 
 /// All state of the upkeep thread.
@@ -83,13 +83,13 @@ pub(super) struct Upkeep {
     /// By [`Clock::monotonic`].
     next_pass: Duration,
     link: Arc<Link>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
 }
 
 impl Upkeep {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { dir, id, log_id, retention, clock, steps, link, outlets } = parts;
-        let start_offset = *outlets.watermark.borrow();
+        let Parts { dir, id, log_id, retention, clock, steps, link, published } = parts;
+        let start_offset = *published.watermark.borrow();
         Self {
             trust: Trust::new(Reading::of(&*clock)),
             aging: Aging::new(start_offset),
@@ -104,7 +104,7 @@ impl Upkeep {
             clock,
             steps,
             link,
-            outlets,
+            published,
         }
     }
 
@@ -213,12 +213,12 @@ impl Upkeep {
     /// Publishes what is kept.
     fn publish(&self) {
         let oldest = self.segments.first().unwrap_or_else(|| self.link.current_base());
-        self.outlets.first_offset.send_if_modified(|known| {
+        self.published.first_offset.send_if_modified(|known| {
             let later = oldest > *known;
             *known = oldest.max(*known);
             later
         });
-        let stats = &self.outlets.stats;
+        let stats = &self.published.stats;
         stats.upkeep_failing.store(self.segments.failing(), Relaxed);
         stats.segments.store(self.segments.len() as u64 + 1, Relaxed);
     }
@@ -267,7 +267,7 @@ impl Upkeep {
         match error {
             StepError::Storage(error) => self.note(&error, consequence, pause),
             StepError::Other(error) => {
-                self.outlets.stats.upkeep_errors.fetch_add(1, Relaxed);
+                self.published.stats.upkeep_errors.fetch_add(1, Relaxed);
                 let file = self.dir.segment(base);
                 tracing::warn!(
                     file = %file.display(),
@@ -281,9 +281,9 @@ impl Upkeep {
 
     /// Logs and counts an error. A directory that cannot be synced is the end all the same.
     fn note(&self, error: &StorageError, consequence: &str, pause: Duration) {
-        self.outlets.stats.upkeep_errors.fetch_add(1, Relaxed);
+        self.published.stats.upkeep_errors.fetch_add(1, Relaxed);
         if error.is_no_files() {
-            self.outlets.stats.file_shortages.fetch_add(1, Relaxed);
+            self.published.stats.file_shortages.fetch_add(1, Relaxed);
         }
         tracing::warn!(
             file = %error.path.display(),
@@ -315,19 +315,6 @@ impl Upkeep {
             // Nothing is known then. If something is wrong, the next write or sync says so.
             Err(_) => Ok(()),
         }
-    }
-}
-
-/// The error of a file or directory that was taken away from a running archive.
-pub(super) fn gone(path: &std::path::Path, what: &str) -> StorageError {
-    let text = format!(
-        "{what} no longer there: it was moved, replaced or removed while the archive was running; put it back if it was \
-         moved, keep others from this directory, and start again"
-    );
-    StorageError {
-        op: "go on in",
-        path: path.to_owned(),
-        source: io::Error::new(io::ErrorKind::NotFound, text),
     }
 }
 
@@ -382,7 +369,7 @@ impl Handle {
 /// Starts the thread. `lock` is held until it ends.
 pub(super) fn start(upkeep: Upkeep, lock: Arc<dyn Any + Send + Sync>) -> io::Result<Handle> {
     let (ended_tx, ended_rx) = oneshot::channel::<()>();
-    let stats = Arc::clone(&upkeep.outlets.stats);
+    let stats = Arc::clone(&upkeep.published.stats);
     let pulse = upkeep.link.pulse().clone();
     let thread = std::thread::Builder::new().name(NAME.into()).spawn(move || {
         let _ended_tx = ended_tx;

@@ -6,7 +6,7 @@ use super::Config;
 use super::error::{ConfigError, Place, Problem};
 use super::keys::keys;
 use super::setting::Raw;
-use super::tokens::TokenDraft;
+use super::token_draft::TokenDraft;
 
 /// Most problems that are reported; beyond it the file is something else than a configuration.
 pub(super) const PROBLEMS_MAX: usize = 100;

@@ -1,40 +1,14 @@
 //! From TOML text to a [`Draft`], with the line and column of all that is wrong.
 
-use std::ops::Range;
-use std::path::Path;
-
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::Config;
+use super::document::{Document, printable, raw, unknown_key};
 use super::draft::{Draft, PROBLEMS_MAX};
-use super::error::Place;
 use super::keys::{TABLE_LISTS, keys, path};
-use super::setting::Raw;
 use super::suggest::similar;
 use super::tokens;
-
-/// The text of a file and its name, to tell where something stands.
-#[derive(Clone, Copy)]
-pub(super) struct Document<'a> {
-    /// The name as it goes into messages.
-    pub(super) file: &'a Path,
-    /// The content.
-    pub(super) text: &'a str,
-}
-
-impl Document<'_> {
-    /// Where `span` begins.
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::File {
-            path: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
-}
 
 /// Reads all of `document` into `draft`.
 ///
@@ -114,30 +88,6 @@ fn unknown(
     let suggestion = similar(name, &allowed).map(str::to_owned).or_else(elsewhere);
     let what = unknown_key(suggestion.as_deref(), &allowed);
     draft.problem(document.place(&key.span()), &path(section, &printable(name)), what);
-}
-
-/// The text for an unknown key.
-pub(super) fn unknown_key(suggestion: Option<&str>, allowed: &[&str]) -> String {
-    let meant = suggestion.map_or(String::new(), |name| format!(", did you mean {name}?"));
-    format!("unknown key{meant} (allowed here: {})", allowed.join(", "))
-}
-
-/// A key for a message: cut when long, control characters escaped.
-pub(super) fn printable(name: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    name.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect()
-}
-
-/// What stands at a place, before anything is known about it.
-pub(super) fn raw<'a>(value: &'a DeValue<'_>) -> Raw<'a> {
-    match value {
-        DeValue::String(text) => Raw::Text(text),
-        DeValue::Integer(integer) => {
-            Raw::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).ok())
-        }
-        DeValue::Boolean(boolean) => Raw::Boolean(*boolean),
-        other => Raw::Other(other.type_str()),
-    }
 }
 
 /// All names that may stand in a file, as section and name.

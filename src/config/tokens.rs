@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::codecs::{Credential, FilePath};
+use super::document::{Document, printable, raw, unknown_key};
 use super::draft::Draft;
 use super::error::Place;
-use super::read::{Document, printable, raw, unknown_key};
 use super::secret::Secret;
 use super::sections::Token;
 use super::setting::{Optional, Raw, Setting as _};
 use super::suggest::similar;
+use super::token_draft::TokenDraft;
 use super::{CREDENTIALS_DIR, is_absent};
 use crate::frame::Station;
 use crate::plain_file;
@@ -32,17 +33,6 @@ const ENTRY_KEYS: [&str; 4] = ["token", "token_file", "sources", "stations"];
 /// What may stand in one table of the list of `section`.
 pub(super) fn entry_keys(section: &str) -> &'static [&'static str] {
     if section == "ingest" { &ENTRY_KEYS } else { &ENTRY_KEYS[..3] }
-}
-
-/// One table of a list, before its file is read.
-pub(super) struct TokenDraft {
-    place: Place,
-    token: Option<Secret>,
-    token_file: Option<PathBuf>,
-    sources: BTreeSet<u32>,
-    stations: BTreeSet<Station>,
-    /// Something in it is wrong and reported.
-    broken: bool,
 }
 
 /// Reads the list of `section`; what is wrong goes into `draft`.

@@ -2,8 +2,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::flow::LaneCount;
+use crate::frame::Run;
 use crate::wire::ErrorCode;
+
+/// Frames accepted in one lane. Duplicates and refused frames do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneCount {
+    /// How many.
+    pub frames: u64,
+    /// Their payloads.
+    pub payload_bytes: u64,
+}
+
+impl LaneCount {
+    pub(super) fn of(run: &Run) -> Self {
+        let payload_bytes = run.heads().iter().map(|head| u64::from(head.payload_len)).sum();
+        Self { frames: run.len() as u64, payload_bytes }
+    }
+}
 
 /// Counters of one stream, or of all. Each is counted at its own stage, none is derived from another.
 #[derive(Debug, Default)]

@@ -2,27 +2,10 @@
 
 use std::time::Duration;
 
-use super::books::Totals;
-use super::stream::Position;
-use crate::frame::{Run, StreamKey};
+use super::books::{LaneCount, Totals};
+use crate::frame::StreamKey;
 use crate::pipeline::SessionId;
 use crate::wire::ErrorCode;
-
-/// Frames accepted in one lane. Duplicates and refused frames do not count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneCount {
-    /// How many.
-    pub frames: u64,
-    /// Their payloads.
-    pub payload_bytes: u64,
-}
-
-impl LaneCount {
-    pub(super) fn of(run: &Run) -> Self {
-        let payload_bytes = run.heads().iter().map(|head| u64::from(head.payload_len)).sum();
-        Self { frames: run.len() as u64, payload_bytes }
-    }
-}
 
 /// Whether somebody speaks for a stream, and if not, how that came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +38,17 @@ impl StreamState {
             Self::Offline => "offline",
         }
     }
+}
+
+/// How far a stream's current epoch has come, per lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The sequence space.
+    pub epoch: u64,
+    /// Everything below was accepted.
+    pub accepted_next: [u64; 2],
+    /// Everything below that was accepted is on stable storage.
+    pub durable_next: [u64; 2],
 }
 
 /// When something last happened in one lane of a stream.

@@ -1,32 +1,21 @@
-//! The registry: owns every session, keeps the limits, and decides who speaks for a stream.
+//! How the listener and the sessions talk to the registry, the actor in `sessions`.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
-use super::acks::AckPacer;
-use super::flow::StreamState;
-use super::session;
-use super::slots::{Candidate, Slots};
-use super::stream::{Position, Speaker, Stream, StreamTable};
-use super::{Context, IngestConfig};
-use crate::actor::{
-    ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
-};
+use super::IngestConfig;
+use super::flow::{Position, StreamState};
+use super::stream::{Speaker, Stream, StreamTable};
+use crate::actor::{Address, CallError, Reply};
 use crate::connection::entrance::{Entrance, Place};
 use crate::connection::listener::Acceptor;
-use crate::frame::{ANONYMOUS_EPOCH_MIN, Origin};
-use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
+use crate::frame::Origin;
+use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, Hello, WireError};
 
-/// Room in the registry's mailbox; a full lane makes the listener and new sessions wait.
-const CAPACITY: Capacity = Capacity { urgent: 16, routine: 1024 };
-/// Room in a session's mailbox: its orders all say "end", so one that finds no room is not missed.
-const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 /// How long a request may take. The registry only looks into tables; longer means that it hangs.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -59,8 +48,8 @@ pub(super) struct Opened {
     pub(super) position: Position,
     /// What the stream is once this is dropped; `None` while the session is not served yet.
     pub(super) ended: Option<StreamState>,
-    session_id: SessionId,
-    table: Arc<StreamTable>,
+    pub(super) session_id: SessionId,
+    pub(super) table: Arc<StreamTable>,
 }
 
 impl Drop for Opened {
@@ -75,8 +64,8 @@ impl Drop for Opened {
 /// Talks to the registry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    address: Address<Message>,
-    entrance: Arc<Entrance>,
+    pub(super) address: Address<Message>,
+    pub(super) entrance: Arc<Entrance>,
 }
 
 /// The registry has ended, or hangs.
@@ -85,35 +74,6 @@ pub struct Registry {
 pub struct RegistryError(#[from] CallError);
 
 impl Registry {
-    /// Starts the registry over `table`; queues of new streams report to `sources`.
-    pub fn start(
-        context: Arc<Context>,
-        table: Arc<StreamTable>,
-        sources: Arc<Sources>,
-    ) -> (Self, ActorHandle) {
-        let entrance = Arc::clone(&context.entrance);
-        let (address, handle) = spawn_stage("session registry", CAPACITY, |mailbox| {
-            let anonymous_next = first_anonymous_epoch();
-            let state = State {
-                registry: Self { address: mailbox.address(), entrance: Arc::clone(&context.entrance) },
-                mailbox,
-                context,
-                table,
-                sources,
-                sessions: HashMap::new(),
-                by_monitor: HashMap::new(),
-                slots: Slots::default(),
-                session_id_next: 1,
-                anonymous_next,
-                clock_origin: Instant::now(),
-                acks: AckPacer::default(),
-                drained: None,
-            };
-            state.run()
-        });
-        (Self { address, entrance }, handle)
-    }
-
     /// Asks to speak for the stream of `hello`.
     pub(super) async fn open(
         &self,
@@ -156,146 +116,5 @@ impl Acceptor for Registry {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
         let Some(place) = self.entrance.enter(peer).await else { return false };
         self.address.send(Message::Accepted { socket, peer, place }).await.is_ok()
-    }
-}
-
-/// Unique over restarts too, as far as the clock grows: archived frames keep their epochs apart.
-fn first_anonymous_epoch() -> u64 {
-    ANONYMOUS_EPOCH_MIN | crate::frame::unix_now_ns().unsigned_abs()
-}
-
-struct State {
-    mailbox: Mailbox<Message>,
-    registry: Registry,
-    context: Arc<Context>,
-    table: Arc<StreamTable>,
-    sources: Arc<Sources>,
-    sessions: HashMap<SessionId, Live>,
-    by_monitor: HashMap<MonitorId, SessionId>,
-    slots: Slots,
-    session_id_next: SessionId,
-    anonymous_next: u64,
-    /// Where the heartbeats of all sessions are counted from.
-    clock_origin: Instant,
-    /// Wakes the sessions whose ACK is due.
-    acks: AckPacer,
-    drained: Option<Reply<()>>,
-}
-
-/// A session task this actor owns; dropping the handle would abort it.
-struct Live {
-    handle: ActorHandle,
-    session: Address<Stop>,
-    peer: SocketAddr,
-}
-
-impl State {
-    async fn run(mut self) {
-        loop {
-            let received = tokio::select! {
-                received = self.mailbox.recv() => received,
-                () = self.acks.turn(&self.table.acks) => continue,
-            };
-            match received {
-                Some(Received::Message(message)) => self.handle(message),
-                Some(Received::Down(down)) => self.forget(down.monitor),
-                Some(Received::Exit(_)) => {}
-                None => return,
-            }
-            if self.sessions.is_empty()
-                && let Some(drained) = self.drained.take()
-            {
-                let _ = drained.send(());
-                return;
-            }
-        }
-    }
-
-    fn handle(&mut self, message: Message) {
-        match message {
-            Message::Accepted { socket, peer, place } => self.accept(socket, peer, place),
-            Message::Open { hello, speaker, config, reply } => {
-                let _ = reply.send(self.open(&hello, speaker, &config));
-            }
-            Message::StopAll(error) => {
-                for live in self.sessions.values() {
-                    // A full or closed mailbox means that the session is being stopped already.
-                    let _ = live.session.try_send_urgent(Stop(error.clone()));
-                }
-            }
-            Message::Drain { reply } => self.drained = Some(reply),
-            Message::Names { reply } => {
-                let _ =
-                    reply.send(self.sessions.values().map(|live| live.handle.name().to_owned()).collect());
-            }
-        }
-    }
-
-    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, place: Place) {
-        if self.drained.is_some() {
-            return;
-        }
-        let config = Arc::clone(&self.context.terms.borrow().config);
-        let session_id = self.session_id_next;
-        self.session_id_next += 1;
-        let (context, registry) = (Arc::clone(&self.context), self.registry.clone());
-        let clock_origin = self.clock_origin;
-        let name = format!("session {session_id} from {peer}");
-        let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
-            session::run(
-                session::Arrival { session_id, clock_origin, socket, peer, config, place },
-                mailbox,
-                context,
-                registry,
-            )
-        });
-        let monitor = self.mailbox.monitor(&session);
-        self.by_monitor.insert(monitor, session_id);
-        self.sessions.insert(session_id, Live { handle, session, peer });
-    }
-
-    fn open(&mut self, hello: &Hello, speaker: Speaker, config: &IngestConfig) -> Result<Opened, WireError> {
-        if self.drained.is_some() {
-            return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
-        }
-        let session_id = speaker.session_id;
-        let Some(peer) = self.sessions.get(&session_id).map(|live| live.peer) else {
-            return Err(WireError::new(ErrorCode::Draining, "the session has ended"));
-        };
-        let key = (hello.epoch != 0).then_some(&hello.stream);
-        let known = key.and_then(|key| self.table.find(key));
-        // An older epoch takes nothing over.
-        let heir = known.as_ref().filter(|stream| hello.epoch >= stream.position().epoch);
-        let candidate = Candidate {
-            address: peer.ip(),
-            key: key.filter(|_| heir.is_some()),
-            stream: heir,
-            bytes: config.connection_bytes(),
-        };
-        self.slots.judge(&candidate, &self.context.terms().config)?;
-        let (stream, epoch) = if hello.epoch == 0 {
-            let epoch = self.anonymous_next;
-            self.anonymous_next += 1;
-            (self.table.anonymous(hello.stream.clone(), epoch, self.queue(config)), epoch)
-        } else {
-            (self.table.named(&hello.stream, || self.queue(config))?, hello.epoch)
-        };
-        let takeovers_max = config.max_takeovers_per_minute;
-        let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
-        stream.queue.set_windows(config.windows());
-        self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
-        Ok(Opened { stream, origin, position, ended: None, session_id, table: Arc::clone(&self.table) })
-    }
-
-    fn queue(&self, config: &IngestConfig) -> Arc<SourceQueue> {
-        SourceQueue::new(Arc::clone(&self.sources), config.windows())
-    }
-
-    fn forget(&mut self, monitor: MonitorId) {
-        let session_id = self.by_monitor.remove(&monitor);
-        if let Some(session_id) = session_id {
-            self.sessions.remove(&session_id);
-            self.slots.release(session_id);
-        }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::acks::{AckSignal, Acks};
-use super::books::Books;
-use super::flow::{LaneCount, LaneTimes, StreamState, StreamView};
+use super::books::{Books, LaneCount};
+use super::flow::{LaneTimes, Position, StreamState, StreamView};
 use super::sequences::Sequences;
 use crate::actor::Address;
 use crate::frame::{FramePriority, Origin, Run, StreamKey, unix_now_ns};
@@ -25,17 +25,6 @@ pub use reset::{EpochReset, ResetRefused};
 
 /// Takeovers are counted over this span.
 const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
-
-/// How far a stream's current epoch has come, per lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// The sequence space.
-    pub epoch: u64,
-    /// Everything below was accepted.
-    pub accepted_next: [u64; 2],
-    /// Everything below that was accepted is on stable storage.
-    pub durable_next: [u64; 2],
-}
 
 /// A stream. Shared by its session, the registry and the archive's commits; locks are held for moments only.
 #[derive(Debug)]

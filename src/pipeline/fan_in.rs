@@ -1,14 +1,12 @@
 //! The priority fan-in: which frames the processor gets next.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use super::queue::{SourceQueue, Turn};
+use super::queue::{Sources, Turn, WaitingSource};
 use super::stats::Counters;
 use super::{BATCH_BYTES_MAX, Output, PROCESSOR_FRAMES_MAX};
 use crate::frame::{FramePriority, Frames, Run};
@@ -17,101 +15,6 @@ use crate::frame::{FramePriority, Frames, Run};
 pub const TURN_FRAMES_MAX: usize = 16;
 /// Emergency batches in a row after which a routine batch goes, if routine has waited for too long.
 pub const EMERGENCY_BATCHES_MAX: u32 = 8;
-
-/// The sources that have frames waiting, per lane, in the order of their turns.
-#[derive(Debug, Default)]
-pub struct Sources {
-    lists: Mutex<Lists>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Lists {
-    lanes: [VecDeque<Waiting>; 2],
-    finished: bool,
-}
-
-/// A source that has frames waiting in a lane.
-#[derive(Debug)]
-struct Waiting {
-    queue: Arc<SourceQueue>,
-    /// Since when the first frame of the lane waits.
-    since: Instant,
-}
-
-impl Sources {
-    /// No source yet.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
-    /// Says that nothing will be pushed any more: the fan-in ends when the queues have run dry.
-    pub fn finish(&self) {
-        self.lock().finished = true;
-        self.wake.notify_one();
-    }
-
-    pub(super) fn list(&self, queue: &Arc<SourceQueue>, lanes: [bool; 2], since: Instant) {
-        if lanes == [false; 2] {
-            return;
-        }
-        {
-            let mut lists = self.lock();
-            for priority in FramePriority::ALL {
-                if lanes[priority.lane()] {
-                    lists.lanes[priority.lane()].push_back(Waiting { queue: Arc::clone(queue), since });
-                }
-            }
-        }
-        self.wake.notify_one();
-    }
-
-    /// Whose turn it is: routine only while no emergency waits anywhere, and if `routine` goes at all.
-    fn first(&self, routine: bool) -> Option<(FramePriority, Waiting)> {
-        let mut lists = self.lock();
-        let lanes = if routine { &FramePriority::ALL[..] } else { &[FramePriority::Emergency] };
-        lanes
-            .iter()
-            .copied()
-            .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|waiting| (priority, waiting)))
-    }
-
-    /// Whose turn it is in a batch of `priority`; nobody's when there is none left or an emergency overtakes.
-    fn next_of(&self, priority: FramePriority) -> Option<Waiting> {
-        let mut lists = self.lock();
-        let is_overtaken = priority == FramePriority::Routine && !lists.lanes[0].is_empty();
-        if is_overtaken { None } else { lists.lanes[priority.lane()].pop_front() }
-    }
-
-    fn first_routine(&self) -> Option<Waiting> {
-        self.lock().lanes[FramePriority::Routine.lane()].pop_front()
-    }
-
-    /// Whether a routine frame of any source waits for `delay` or longer.
-    fn has_routine_waited(&self, delay: Duration, now: Instant) -> bool {
-        let lists = self.lock();
-        lists.lanes[FramePriority::Routine.lane()].iter().any(|one| now.duration_since(one.since) >= delay)
-    }
-
-    fn to_back(&self, priority: FramePriority, waiting: Waiting) {
-        self.lock().lanes[priority.lane()].push_back(waiting);
-    }
-
-    fn to_front(&self, priority: FramePriority, waiting: Waiting) {
-        self.lock().lanes[priority.lane()].push_front(waiting);
-    }
-
-    fn is_finished_and_dry(&self) -> bool {
-        let lists = self.lock();
-        lists.finished && lists.lanes.iter().all(VecDeque::is_empty)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lists> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards whole lists.
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// How the fan-in cuts batches.
 #[derive(Clone, Copy, Debug)]
@@ -220,7 +123,7 @@ impl FanIn {
         &mut self,
         priority: FramePriority,
         ahead: bool,
-        waiting: Waiting,
+        waiting: WaitingSource,
         batch: &mut PartialBatch,
     ) -> bool {
         let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
@@ -245,9 +148,9 @@ impl FanIn {
         match turn {
             Turn::Dry => {}
             Turn::SomeLeft { since } if !held => {
-                self.sources.to_back(priority, Waiting { since, ..waiting });
+                self.sources.to_back(priority, WaitingSource { since, ..waiting });
             }
-            Turn::SomeLeft { since } => self.sources.to_front(priority, Waiting { since, ..waiting }),
+            Turn::SomeLeft { since } => self.sources.to_front(priority, WaitingSource { since, ..waiting }),
             Turn::Overtaken => self.sources.to_front(priority, waiting),
         }
         !held

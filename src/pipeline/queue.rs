@@ -4,11 +4,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::fan_in::Sources;
 use crate::frame::{FramePriority, Run, cost_of_weight};
 
 /// Frames of one stream that wait for the fan-in, in two lanes.
@@ -31,9 +31,9 @@ struct Lanes {
 
 #[derive(Debug, Default)]
 struct Lane {
-    runs: VecDeque<Waiting>,
+    runs: VecDeque<WaitingRun>,
     frames: usize,
-    /// Of all runs, see [`Waiting::cost`].
+    /// Of all runs, see [`WaitingRun::cost`].
     cost: u64,
     /// Cost that has left since the listener was last told or looked.
     left_untold: u64,
@@ -45,7 +45,7 @@ struct Lane {
 
 /// A run in a lane.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingRun {
     run: Run,
     since: Instant,
 }
@@ -64,7 +64,7 @@ pub(super) enum Turn {
     Overtaken,
 }
 
-impl Waiting {
+impl WaitingRun {
     /// What the run takes from the window: what its frames cost, or more while they keep memory that costs more.
     fn cost(&self) -> u64 {
         self.run.cost().max(cost_of_weight(self.run.weight()))
@@ -81,7 +81,7 @@ impl Lane {
                 return;
             }
         }
-        let waiting = Waiting { run, since };
+        let waiting = WaitingRun { run, since };
         self.cost += waiting.cost();
         self.runs.push_back(waiting);
     }
@@ -218,5 +218,100 @@ impl SourceQueue {
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         // Nothing in the critical sections panics half-way, so a poisoned lock still guards whole lanes.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sources that have frames waiting, per lane, in the order of their turns.
+#[derive(Debug, Default)]
+pub struct Sources {
+    lists: Mutex<Lists>,
+    pub(super) wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    lanes: [VecDeque<WaitingSource>; 2],
+    finished: bool,
+}
+
+/// A source that has frames waiting in a lane.
+#[derive(Debug)]
+pub(super) struct WaitingSource {
+    pub(super) queue: Arc<SourceQueue>,
+    /// Since when the first frame of the lane waits.
+    pub(super) since: Instant,
+}
+
+impl Sources {
+    /// No source yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Says that nothing will be pushed any more: the fan-in ends when the queues have run dry.
+    pub fn finish(&self) {
+        self.lock().finished = true;
+        self.wake.notify_one();
+    }
+
+    fn list(&self, queue: &Arc<SourceQueue>, lanes: [bool; 2], since: Instant) {
+        if lanes == [false; 2] {
+            return;
+        }
+        {
+            let mut lists = self.lock();
+            for priority in FramePriority::ALL {
+                if lanes[priority.lane()] {
+                    lists.lanes[priority.lane()].push_back(WaitingSource { queue: Arc::clone(queue), since });
+                }
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Whose turn it is: routine only while no emergency waits anywhere, and if `routine` goes at all.
+    pub(super) fn first(&self, routine: bool) -> Option<(FramePriority, WaitingSource)> {
+        let mut lists = self.lock();
+        let lanes = if routine { &FramePriority::ALL[..] } else { &[FramePriority::Emergency] };
+        lanes
+            .iter()
+            .copied()
+            .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|waiting| (priority, waiting)))
+    }
+
+    /// Whose turn it is in a batch of `priority`; nobody's when there is none left or an emergency overtakes.
+    pub(super) fn next_of(&self, priority: FramePriority) -> Option<WaitingSource> {
+        let mut lists = self.lock();
+        let is_overtaken = priority == FramePriority::Routine && !lists.lanes[0].is_empty();
+        if is_overtaken { None } else { lists.lanes[priority.lane()].pop_front() }
+    }
+
+    pub(super) fn first_routine(&self) -> Option<WaitingSource> {
+        self.lock().lanes[FramePriority::Routine.lane()].pop_front()
+    }
+
+    /// Whether a routine frame of any source waits for `delay` or longer.
+    pub(super) fn has_routine_waited(&self, delay: Duration, now: Instant) -> bool {
+        let lists = self.lock();
+        lists.lanes[FramePriority::Routine.lane()].iter().any(|one| now.duration_since(one.since) >= delay)
+    }
+
+    pub(super) fn to_back(&self, priority: FramePriority, waiting: WaitingSource) {
+        self.lock().lanes[priority.lane()].push_back(waiting);
+    }
+
+    pub(super) fn to_front(&self, priority: FramePriority, waiting: WaitingSource) {
+        self.lock().lanes[priority.lane()].push_front(waiting);
+    }
+
+    pub(super) fn is_finished_and_dry(&self) -> bool {
+        let lists = self.lock();
+        lists.finished && lists.lanes.iter().all(VecDeque::is_empty)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        // Nothing in the critical sections panics half-way, so a poisoned lock still guards whole lists.
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fan_in::Sources;
+use super::queue::Sources;
 use crate::actor::{
     ActorHandle, Address, CallError, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn_stage,
 };

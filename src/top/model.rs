@@ -1,13 +1,12 @@
-//! What is known of the daemon, what is looked at, and how keys and answers change that.
+//! What is known of the daemon and what the user looks at. `update` changes it.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Size;
 
-use super::draw;
 use crate::observe::report::{Source, Stats};
 
 /// Seconds or answers of throughput that are kept, whichever are more.
@@ -130,13 +129,13 @@ impl Column {
     ];
 
     /// The column `steps` further, around the end.
-    fn further(self, steps: usize) -> Self {
+    pub(super) fn further(self, steps: usize) -> Self {
         let at = Self::ALL.iter().position(|column| *column == self).unwrap_or(0);
         Self::ALL[(at + steps) % Self::ALL.len()]
     }
 
     /// What is looked for is seldom the smallest number, and seldom the last name.
-    const fn begins_descending(self) -> bool {
+    pub(super) const fn begins_descending(self) -> bool {
         !matches!(self, Self::Source | Self::Kind | Self::Station | Self::State)
     }
 
@@ -161,7 +160,7 @@ impl Column {
 }
 
 impl Filter {
-    const ALL: [Self; 4] = [Self::All, Self::Connected, Self::Offline, Self::Trouble];
+    pub(super) const ALL: [Self; 4] = [Self::All, Self::Connected, Self::Offline, Self::Trouble];
 
     /// As it is shown.
     #[must_use]
@@ -174,7 +173,7 @@ impl Filter {
         }
     }
 
-    fn next(self) -> Self {
+    pub(super) fn next(self) -> Self {
         let at = Self::ALL.iter().position(|filter| *filter == self).unwrap_or(0);
         Self::ALL[(at + 1) % Self::ALL.len()]
     }
@@ -207,78 +206,6 @@ impl Model {
             is_help: false,
             size,
         }
-    }
-
-    /// Takes in what has happened.
-    pub fn step(&mut self, input: Input) -> Next {
-        match input {
-            Input::Now(now) => self.now = now,
-            Input::Size(size) => self.size = size,
-            Input::Known(snapshot) => {
-                let lanes = &snapshot.stats.lanes;
-                let frames = lanes.emergency.frames_per_s + lanes.routine.frames_per_s;
-                self.note_throughput(Some(frames.round() as u64));
-                self.known = Some((*snapshot, self.now));
-                self.trouble = None;
-            }
-            Input::Trouble(why) => {
-                self.note_throughput(None);
-                self.trouble = Some(why);
-            }
-            Input::Key(key) if key.kind == KeyEventKind::Release => {}
-            Input::Key(key) => {
-                if self.press(key) == Next::Quit {
-                    return Next::Quit;
-                }
-            }
-        }
-        let last = self.rows().len().saturating_sub(draw::table_rows(self));
-        self.scroll = self.scroll.min(last);
-        Next::GoOn
-    }
-
-    fn press(&mut self, key: KeyEvent) -> Next {
-        let page = draw::table_rows(self).max(1);
-        match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Next::Quit,
-            KeyCode::Char('q') => return Next::Quit,
-            KeyCode::Esc if self.is_help => self.is_help = false,
-            KeyCode::Char('?' | 'h') => self.is_help = !self.is_help,
-            KeyCode::Char('s') | KeyCode::Right => self.sort_by(self.sort.further(1)),
-            KeyCode::Char('S') | KeyCode::Left => self.sort_by(self.sort.further(Column::ALL.len() - 1)),
-            KeyCode::Char('r') => self.is_descending = !self.is_descending,
-            KeyCode::Char('f') => self.show(self.filter.next()),
-            KeyCode::Char('a') => self.show(Filter::All),
-            KeyCode::Char('c') => self.show(Filter::Connected),
-            KeyCode::Char('o') => self.show(Filter::Offline),
-            KeyCode::Char('t') => self.show(Filter::Trouble),
-            KeyCode::Down | KeyCode::Char('j') => self.scroll += 1,
-            KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.scroll += page,
-            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(page),
-            KeyCode::Home | KeyCode::Char('g') => self.scroll = 0,
-            KeyCode::End | KeyCode::Char('G') => self.scroll = self.rows().len(),
-            _ => {}
-        }
-        Next::GoOn
-    }
-
-    fn sort_by(&mut self, column: Column) {
-        self.sort = column;
-        self.is_descending = column.begins_descending();
-        self.scroll = 0;
-    }
-
-    fn show(&mut self, filter: Filter) {
-        self.filter = filter;
-        self.scroll = 0;
-    }
-
-    fn note_throughput(&mut self, frames_per_s: Option<u64>) {
-        if self.throughput.len() == HISTORY_MAX {
-            self.throughput.pop_front();
-        }
-        self.throughput.push_back(frames_per_s);
     }
 
     /// The sources that are shown, in their order.

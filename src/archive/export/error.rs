@@ -8,6 +8,10 @@ use parquet::errors::ParquetError;
 use crate::archive::storage::is_no_space;
 use crate::archive::{ReadError, StorageError};
 
+/// The file that says what the directory of an export holds. The underscore keeps readers of data sets from taking it for
+/// data.
+pub(super) const MANIFEST_NAME: &str = "_export.json";
+
 /// Why an export ended early. No part of the file in hand is left; files finished before it stay.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -59,7 +63,7 @@ pub enum ExportError {
         "{out} holds partitions (date=..) but no readable {name}: what they are of is not known; choose another \
          directory or empty this one",
         out = out.display(),
-        name = super::manifest::NAME
+        name = MANIFEST_NAME
     )]
     Foreign {
         /// The directory.

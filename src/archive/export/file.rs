@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::ExportError;
+use super::error::{ExportError, MANIFEST_NAME};
 use crate::plain_file;
 
 /// Bytes written between two syncs. What waits for the disk stays small, so that a sync of the archive beside it does
@@ -94,7 +94,7 @@ fn tmp_name(name: &str) -> String {
 fn is_tmp(name: &str) -> bool {
     let named = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
     let of_segment = |name: &str| name.split_once('.').is_some_and(|(base, _)| is_base(base));
-    named.is_some_and(|name| name == super::manifest::NAME || of_segment(name))
+    named.is_some_and(|name| name == MANIFEST_NAME || of_segment(name))
 }
 
 fn is_base(digits: &str) -> bool {

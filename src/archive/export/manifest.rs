@@ -6,13 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ExportError;
+use super::error::{ExportError, MANIFEST_NAME};
 use super::{ExportFormat, file};
 use crate::archive::Filter;
 use crate::plain_file;
-
-/// Its name. The underscore keeps readers of data sets from taking it for data.
-pub(super) const NAME: &str = "_export.json";
 
 /// Most bytes of it that are read.
 const BYTES_MAX: u64 = 64 << 20;
@@ -72,7 +69,7 @@ impl Manifest {
     /// # Errors
     /// [`ExportError::Mixed`] or [`ExportError::Foreign`] when `out` holds something else.
     pub(super) fn claim(&self, out: &Path) -> Result<(), ExportError> {
-        match read(&out.join(NAME))? {
+        match read(&out.join(MANIFEST_NAME))? {
             Found::Manifest(found) => self.compare(&found, out),
             Found::Nothing if !file::has_partitions(out)? => self.write(out),
             Found::Nothing | Found::Unreadable => Err(ExportError::Foreign { out: out.to_owned() }),
@@ -94,7 +91,7 @@ impl Manifest {
 
     fn write(&self, out: &Path) -> Result<(), ExportError> {
         let json = text(self);
-        let mut draft = file::Draft::create(out, NAME, json.len() as u64)?;
+        let mut draft = file::Draft::create(out, MANIFEST_NAME, json.len() as u64)?;
         let written = writeln!(draft, "{json}");
         written.map_err(|error| draft.error("write", error))?;
         draft.commit().map(|_| ())

@@ -11,7 +11,7 @@ use super::columns::{Columns, properties, schema};
 use super::day::Day;
 use super::error::ExportError;
 use super::file::Draft;
-use super::segment::{Part, Span};
+use super::part::{Part, Span};
 use crate::archive::StoredFrame;
 
 /// Payloads are copied together up to this size, so that not each of them holds on to the block it lies in.

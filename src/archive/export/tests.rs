@@ -6,6 +6,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use tempfile::TempDir;
 
+use super::error::MANIFEST_NAME;
 use super::*;
 use crate::archive::tests::support::{config, emergency, frame, origin, start_on};
 use crate::archive::{Config, Item, Reader};
@@ -84,7 +85,7 @@ impl Home {
                 files.insert(name, fs::read(path).unwrap());
             }
         }
-        files.remove(manifest::NAME);
+        files.remove(MANIFEST_NAME);
         files
     }
 

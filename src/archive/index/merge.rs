@@ -5,16 +5,23 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::layout::{Entry, Malformed, Run, RunDecoder};
-use super::open::Span;
 use crate::archive::StoredFrame;
 use crate::archive::format::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::archive::storage::{StorageFile, read_full_at};
 use crate::frame::{FramePriority, Origin};
+
+/// A stretch of chunks that may hold what is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::archive) struct Span {
+    pub(in crate::archive) positions: Range<u64>,
+    pub(in crate::archive) offsets: Range<u64>,
+}
 
 /// Run lists on their way through a segment.
 pub(in crate::archive) struct Merge {

@@ -1,12 +1,11 @@
 //! An index as a reader takes it: checked piece by piece, and a plan for what a filter asks.
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use super::index_name;
 use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, RunDecoder, Times};
-use super::merge::{List, Merge};
+use super::merge::{List, Merge, Span};
 use crate::archive::Filter;
 use crate::archive::format::{Cursor, SegmentHeader};
 use crate::archive::storage::{Access, Storage, StorageFile, read_full_at};
@@ -17,13 +16,6 @@ pub(super) const TABLES_BYTES_MAX: u64 = 16 << 20;
 pub(super) const LISTS_BYTES_MAX: u64 = 4 << 20;
 /// Runs are read when they are less than one part in so many of what a walk would read: a walk reads in larger pieces.
 const RUNS_SHARE: u64 = 2;
-
-/// A stretch of chunks that may hold what is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::archive) struct Span {
-    pub(in crate::archive) positions: Range<u64>,
-    pub(in crate::archive) offsets: Range<u64>,
-}
 
 /// How to read a segment.
 pub(in crate::archive) enum Plan {

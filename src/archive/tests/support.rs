@@ -160,7 +160,7 @@ pub(crate) fn upkeep_of(
         clock,
         steps,
         link: Arc::clone(&running.archive.link),
-        outlets: Arc::clone(&running.archive.outlets),
+        published: Arc::clone(&running.archive.published),
     })
 }
 

@@ -61,7 +61,7 @@ impl Upkeep {
             names => names.context("list", &lost)?,
         };
         let count = names.iter().filter(|name| name.ends_with(ENDING)).count();
-        self.outlets.stats.foreign_segments.store(count as u64, Relaxed);
+        self.published.stats.foreign_segments.store(count as u64, Relaxed);
         Ok(())
     }
 }

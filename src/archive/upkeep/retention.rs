@@ -61,7 +61,7 @@ impl Upkeep {
             self.remove(base, reason)?;
         }
         let bytes = self.segments.known_bytes() + self.link.current_bytes();
-        self.outlets.stats.segment_bytes.store(bytes, Relaxed);
+        self.published.stats.segment_bytes.store(bytes, Relaxed);
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl Upkeep {
         for ending in SIDE_FILES {
             self.dir.remove(&self.dir.side_file(base, ending))?;
         }
-        let stats = &self.outlets.stats;
+        let stats = &self.published.stats;
         stats.expired_segments.fetch_add(1, Relaxed);
         stats.expired_frames.fetch_add(next - base, Relaxed);
         stats.expired_bytes.fetch_add(bytes, Relaxed);

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{Position, Stream, StreamTable};
+use super::{Stream, StreamTable};
 use crate::frame::{Origin, StreamKey};
+use crate::ingest::flow::Position;
 use crate::pipeline::SessionId;
 
 /// Why a stream's epoch cannot be reset now.

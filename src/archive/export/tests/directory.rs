@@ -33,7 +33,7 @@ async fn partitions_of_unknown_origin_are_left_alone() {
     let home = home().await;
     fs::create_dir_all(home.out().join("date=2026-01-01")).unwrap();
     assert!(matches!(home.export(ExportFormat::Csv), Err(ExportError::Foreign { .. })));
-    fs::write(home.out().join(manifest::NAME), "{").unwrap();
+    fs::write(home.out().join(MANIFEST_NAME), "{").unwrap();
     assert!(matches!(home.export(ExportFormat::Csv), Err(ExportError::Foreign { .. })));
     assert!(!home.out().join(format!("date=1970-01-01/{:020}.csv", 0)).exists());
 }

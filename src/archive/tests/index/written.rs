@@ -202,7 +202,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let mut rng = StdRng::seed_from_u64(21);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let (link, outlets) = (Arc::clone(&running.archive.link), Arc::clone(&running.archive.outlets));
+    let (link, published) = (Arc::clone(&running.archive.link), Arc::clone(&running.archive.published));
     Writing::new(&mut rng, 4, 200).write(&mut rng, &running, &storage, 5).await;
     // All that is sealed is told of when the thread has ended.
     let log_id = running.recovery.log_id;
@@ -224,7 +224,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
         clock: Arc::new(SystemClock),
         steps: steps(None, 0, &fresh),
         link: fresh,
-        outlets,
+        published,
     });
     upkeep.tick(true);
     let read_bytes = watched.take_read_bytes();

@@ -1,43 +1,14 @@
 //! Monitors and links: who is told when an actor ends.
 //!
 //! A monitor stands twice: in the watcher's inbox, where its slot is the promise of exactly one
-//! `Down`, and in the target's [`Life`], which says whom to tell. The slot decides: without it a `Down` is
+//! `Down`, and in the target's [`Life`](super::peer::Life), which says whom to tell. The slot decides: without it a `Down` is
 //! discarded, so [`Mailbox::demonitor`](super::Mailbox::demonitor) wins any race with the target's end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::core::{Core, Phase};
+use super::peer::Peer;
 use super::{ActorId, Down, Exit, ExitReason, MonitorId, Received};
-
-/// Who is to be told of an actor's end.
-#[derive(Default)]
-pub(super) struct Life {
-    ended: bool,
-    watchers: BTreeMap<MonitorId, Arc<dyn Peer>>,
-    links: BTreeMap<ActorId, Arc<dyn Peer>>,
-}
-
-/// An actor as seen by other actors, whatever its messages are.
-pub(super) trait Peer: Send + Sync {
-    /// Promises `watcher` a `Down`; `false` when this actor has ended.
-    fn watch(&self, monitor: MonitorId, watcher: Arc<dyn Peer>) -> bool;
-    /// Takes the promise back.
-    fn unwatch(&self, monitor: MonitorId);
-    /// Tells this actor that one it watches has ended.
-    fn down(&self, down: Down);
-    /// Links this actor to `peer`; `false` when this actor has ended.
-    fn link(&self, id: ActorId, peer: Arc<dyn Peer>) -> bool;
-    /// Tells this actor that a linked one has ended.
-    fn exit(&self, exit: Exit);
-}
-
-#[cfg(test)]
-impl Life {
-    pub(super) fn bonds(&self) -> usize {
-        self.watchers.len() + self.links.len()
-    }
-}
 
 impl<M: Send> Peer for Core<M> {
     fn watch(&self, monitor: MonitorId, watcher: Arc<dyn Peer>) -> bool {

@@ -1,7 +1,7 @@
 use futures::FutureExt;
 use tokio::sync::oneshot;
 
-use super::super::bonds::Peer;
+use super::super::peer::Peer;
 use super::*;
 
 /// Receives every entry until the mailbox is dry.
@@ -192,7 +192,7 @@ async fn a_target_forgets_watchers_that_are_gone_or_have_demonitored() {
         watcher.demonitor(monitor);
     }
     assert_eq!(Arc::strong_count(&target.core), before);
-    assert_eq!(target.core.life().bonds(), 0);
+    assert_eq!(target.core.life().relations(), 0);
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_normal_end_is_no_exit_and_dissolves_the_link() {
     mine.link(&target);
     target.send(Ok(())).await.unwrap();
     handle.join().await;
-    assert_eq!(mine.core.life().bonds(), 0);
+    assert_eq!(mine.core.life().relations(), 0);
     drop(address);
     assert_eq!(drain(mine).await, []);
 }
@@ -243,7 +243,7 @@ async fn a_link_to_a_gone_actor_is_an_exit() {
     mine.link(&target);
     let expected = Exit { from: target.id(), reason: ExitReason::Gone };
     assert_eq!(mine.try_recv(), Some(Received::Exit(expected)));
-    assert_eq!(mine.core.life().bonds(), 0);
+    assert_eq!(mine.core.life().relations(), 0);
 }
 
 #[tokio::test]
