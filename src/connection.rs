@@ -1,6 +1,5 @@
 //! What connections of sources and of subscribers share: accepting, the way in, the heartbeat, credentials, last words.
 
-pub(crate) mod clock;
 pub(crate) mod closing;
 pub mod credentials;
 pub mod entrance;

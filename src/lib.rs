@@ -27,15 +27,27 @@
 //!
 //! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
 //!
-//! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`actor`] is what router, registry and
-//! sessions are built on, [`connection`] what listeners for sources and for subscribers share, [`cli`] is the command
-//! line, [`archive::cli`] what it has for archives. [`observe`] is everything there is to see of a running daemon, [`http`]
-//! how it is told: health, metrics, an API with events, the dashboard. [`systemd`] is how a service manager and the daemon talk, its watchdog
-//! over the [`pulse`] of each stage. [`logging`] is how lines of the log reach stderr without a part that waits for its
-//! reader. `plain_file` opens what is named to the daemon. The other side of the wire: `client` is who sends frames, [`sim`] a
-//! fleet of such clients, [`replay`] another that sends what an archive holds, [`tail`] is a subscriber. [`top`] shows a
-//! running daemon over [`http`]. [`demo`] is the RFC's scenario. All commands share [`causes`], which puts an error into
-//! one line, [`moment`], which reads times, and `number`, which reads numbers.
+//! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
+//! and for subscribers share, [`cli`] is the command line. [`observe`] is everything there is to see of a running daemon,
+//! [`http`] serves it: health, metrics, an API with events, the dashboard. [`systemd`] is how a service manager and the
+//! daemon talk, its watchdog over the [`pulse`] of each stage. [`replay`] sends what an archive holds, [`tail`] is a
+//! subscriber, [`top`] shows a running daemon over [`http`]. [`demo`] is the RFC's scenario.
+//!
+//! # Crates
+//!
+//! This package is the daemon with its commands. Its libraries are crates of the workspace, in `crates/`. Each `lib.rs`
+//! says what the crate never depends on and which file does what.
+//!
+//! | crate | holds | depends on |
+//! |---|---|---|
+//! | [`frame`] | the types that every part shares, [`histogram`], [`pulse`] | |
+//! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
+//! | [`actor`] | what router, registry and sessions are built on | [`frame`] |
+//! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
+//! | [`archive`] | the segment log; exports and the archive's commands | [`frame`], `support` |
+//! | [`catalog`] | orbital elements | `support` |
+//! | [`client`] | the client side of the protocol | [`frame`], [`wire`] |
+//! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], `support` |
 //!
 //! # What holds everywhere
 //!
@@ -44,38 +56,27 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * [`frame`], [`pulse`], [`logging`] < [`wire`] < [`actor`], [`pipeline`], [`archive`], [`catalog`] < [`connection`] < [`ingest`],
-//!   [`feed`] < [`config`] < [`observe`] < [`http`] < [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`]
-//!   and [`archive`] do not know each other, nor do [`ingest`] and [`feed`].
-//! * `client` < [`sim`], [`replay`], and [`tail`]: they know [`frame`] and [`wire`], [`replay`] the [`archive`] it reads;
-//!   nothing of the daemon, but that [`tail`] has the heartbeat of [`connection`]. [`top`] knows the shapes of [`observe`] and
-//!   the client of [`http`].
+//! * Crates < [`pipeline`] < [`connection`] < [`ingest`], [`feed`] < [`config`] < [`observe`] < [`http`] < [`daemon`] <
+//!   [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor do [`ingest`] and
+//!   [`feed`].
+//! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`top`] knows the shapes of [`observe`] and the
+//!   client of [`http`].
 
-pub mod actor;
-pub mod archive;
-pub mod catalog;
-pub mod causes;
+pub use ::{actor, archive, catalog, client, frame, sim, wire};
+pub use frame::{histogram, pulse};
+pub use support::{causes, logging, moment, number, plain_file};
+
 pub mod cli;
-mod client;
 pub mod config;
 pub mod connection;
 pub mod daemon;
 pub mod demo;
 pub mod feed;
-pub mod frame;
-pub mod histogram;
 pub mod http;
 pub mod ingest;
-pub mod logging;
-pub mod moment;
-mod number;
 pub mod observe;
 pub mod pipeline;
-mod plain_file;
-pub mod pulse;
 pub mod replay;
-pub mod sim;
 pub mod systemd;
 pub mod tail;
 pub mod top;
-pub mod wire;

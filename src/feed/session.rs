@@ -19,13 +19,13 @@ use super::tail::{Follower, Found};
 use super::{Context, Ending, Place};
 use crate::actor::{Mailbox, Received};
 use crate::archive::ReadError;
-use crate::connection::clock::{Clock, Due};
 use crate::connection::closing;
 use crate::connection::entrance::{self, Unheard};
 use crate::frame::Selection;
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::Stop;
 use crate::wire::{ErrorCode, FeedMessage, Gap, GapReason, Policy, SubscriberMessage, WireError, next_body};
+use wire::clock::{Clock, Due};
 
 mod handshake;
 

@@ -18,12 +18,12 @@ use super::acks::AckSignal;
 use super::registry::{Opened, Registry};
 use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
-use crate::connection::clock::{Clock, Due};
 use crate::connection::entrance::{Place, Unheard};
 use crate::frame::{ReadBuffer, Run, unix_now_ns};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
+use wire::clock::{Clock, Due};
 
 mod catalog;
 mod closing;

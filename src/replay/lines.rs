@@ -142,7 +142,7 @@ impl Lines {
 
     /// Frames that are kept.
     pub(super) fn kept(&self) -> usize {
-        self.lanes.iter().map(Lane::len).sum()
+        self.lanes.iter().map(Lane::kept_frames).sum()
     }
 
     /// Waits until a connection is needed; false when none will be any more. Cancel safe.

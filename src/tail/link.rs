@@ -8,13 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::connection::clock::{Clock, Due};
 use crate::wire::feed::DELIVER_EXCESS_BYTES;
 use crate::wire::framing::Bodies;
 use crate::wire::{
     ErrorMessage, FeedMessage, HANDSHAKE_BODY_BYTES_MAX, Subscribe, Subscribed, SubscriberMessage, WireError,
     next_body, take_bodies,
 };
+use wire::clock::{Clock, Due};
 
 /// Time for a connection to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -140,13 +140,20 @@ fn the_dockerfile_copies_what_its_context_has() {
             words
         })
         .collect();
-    assert!(sources.contains(&"src") && sources.contains(&"Cargo.lock"), "{sources:?}");
+    assert!(["Cargo.lock", "crates", "src"].iter().all(|part| sources.contains(part)), "{sources:?}");
+    for entry in std::fs::read_dir(in_repository("crates")).expect("the crates") {
+        let name = entry.expect("a crate").file_name().into_string().expect("a plain name");
+        let manifest = format!("crates/{name}/Cargo.toml");
+        assert!(sources.contains(&manifest.as_str()), "{manifest} is not in the layer of dependencies");
+    }
     for source in sources {
         assert!(in_repository(source).exists(), "{source}");
-        assert!(ignored.lines().any(|line| line.strip_prefix('!') == Some(source)), "{source} is kept out");
+        let kept =
+            |line: &str| line.strip_prefix('!').is_some_and(|kept| Path::new(source).starts_with(kept));
+        assert!(ignored.lines().any(kept), "{source} is kept out");
     }
     let manifest: toml::Table = text("Cargo.toml").parse().expect("TOML");
-    let rust = manifest["package"]["rust-version"].as_str().expect("a version");
+    let rust = manifest["workspace"]["package"]["rust-version"].as_str().expect("a version");
     assert!(dockerfile.contains(&format!("RUST_IMAGE=rust:{rust}-")), "Rust {rust}");
     for bin in manifest["bin"].as_array().expect("binaries") {
         // It stands in for the file until the sources come.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use telemetry_aggregator::actor::{ActorHandle, Address, Capacity, Mailbox, Received, Reply, Tasks, spawn};
+use actor::{ActorHandle, Address, Capacity, Mailbox, Received, Reply, Tasks, spawn};
 
 use crate::gauge::{Gauge, Latch, Spent};
 use crate::{BATCH, BATCH_CAPACITY, CAPACITY, SENDERS};

@@ -1,7 +1,7 @@
 //! Which part goes next, when the catalog changes in between.
 
 use super::*;
-use crate::catalog::tests::text_of;
+use crate::catalog::sample::text_of;
 use crate::wire::{ServerMessage, next_body};
 
 const MESSAGE_BYTES_MAX: usize = 4 << 10;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::catalog::{Catalog, tests::text_of};
+use crate::catalog::{Catalog, sample::text_of};
 use crate::wire::next_body;
 
 const WINDOW: u64 = 1 << 20;

@@ -1,0 +1,219 @@
+//! The one place where tasks of actors are started.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use tokio::task::JoinHandle;
+
+use super::core::Core;
+use super::mailbox::OnDrop;
+use super::{ActorId, Address, Capacity, ExitReason, Mailbox};
+use frame::pulse::Pulse;
+
+/// What a body may return: nothing, or a result whose error becomes [`ExitReason::Error`].
+pub trait Outcome {
+    /// The reason this outcome stands for.
+    fn into_reason(self) -> ExitReason;
+}
+
+impl Outcome for () {
+    fn into_reason(self) -> ExitReason {
+        ExitReason::Normal
+    }
+}
+
+impl<E: fmt::Display> Outcome for Result<(), E> {
+    fn into_reason(self) -> ExitReason {
+        match self {
+            Ok(()) => ExitReason::Normal,
+            Err(error) => ExitReason::Error(format!("{error:#}").into()),
+        }
+    }
+}
+
+/// The owner's hold on an actor or a supervised task. Dropping it aborts the actor.
+#[must_use = "dropping it aborts the actor"]
+#[derive(Debug)]
+pub struct ActorHandle {
+    id: ActorId,
+    name: Arc<str>,
+    restarts: Arc<AtomicU64>,
+    task: JoinHandle<ExitReason>,
+    /// Of stages alone.
+    pub(super) pulse: Option<Pulse>,
+}
+
+/// Starts an actor that runs `body` on a mailbox of its own.
+///
+/// A panic in the body is caught, logged under `name`, and ends the actor with [`ExitReason::Panic`].
+/// The `Down`s go out when the body and everything it held have been dropped.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn spawn<M, B, F>(name: impl Into<Arc<str>>, capacity: Capacity, body: B) -> (Address<M>, ActorHandle)
+where
+    M: Send + 'static,
+    B: FnOnce(Mailbox<M>) -> F + Send + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    let core = Arc::new(Core::new(capacity));
+    let address = Address::new(&core);
+    let mailbox = Mailbox::new(&core, OnDrop::Abandon);
+    let name = name.into();
+    let label = Arc::clone(&name);
+    let handle =
+        start(core, name, Arc::default(), async move { caught(&label, move || body(mailbox)).await });
+    (address, handle)
+}
+
+/// [`spawn`] for an actor that is a stage: its handle has a [`Pulse`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn spawn_stage<M, B, F>(
+    name: impl Into<Arc<str>>,
+    capacity: Capacity,
+    body: B,
+) -> (Address<M>, ActorHandle)
+where
+    M: Send + 'static,
+    B: FnOnce(Mailbox<M>) -> F + Send + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    let pulse = Pulse::of_task();
+    let (address, mut handle) = spawn(name, capacity, {
+        let pulse = pulse.clone();
+        |mailbox| pulse.watch(body(mailbox))
+    });
+    handle.pulse = Some(pulse);
+    (address, handle)
+}
+
+/// Runs `life` as the task of the actor behind `core`, whose end is announced when `life` is no more.
+pub(super) fn start<M: Send + 'static>(
+    core: Arc<Core<M>>,
+    name: Arc<str>,
+    restarts: Arc<AtomicU64>,
+    life: impl Future<Output = ExitReason> + Send + 'static,
+) -> ActorHandle {
+    let id = core.id;
+    // On the heap: each hand it goes through in a task would hold a place as large as the whole body.
+    let life = Box::pin(life);
+    // Fields are dropped in this order, also when the task is aborted before its first poll.
+    let parts = (life, Ending { core, reason: None });
+    let task = async move {
+        let parts = parts;
+        let (life, mut ending) = parts;
+        let reason = life.await;
+        ending.reason = Some(reason.clone());
+        drop(ending);
+        reason
+    };
+    #[allow(clippy::disallowed_methods, reason = "this is the owner: the handle joins or aborts it")]
+    let task = tokio::spawn(task);
+    ActorHandle { id, name, restarts, task, pulse: None }
+}
+
+/// Runs a body to its end and says how it ended; a panic is logged.
+pub(super) async fn caught<F: Future<Output: Outcome>>(name: &str, body: impl FnOnce() -> F) -> ExitReason {
+    let mut body = pin!(async move { body().await.into_reason() });
+    let reason = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(payload) => Poll::Ready(ExitReason::Panic(panic_message(&*payload))),
+    })
+    .await;
+    match &reason {
+        ExitReason::Panic(message) => tracing::error!(task = name, panic = %message, "panicked"),
+        // What an error means is for the owner and the monitors to judge.
+        ExitReason::Error(error) => tracing::debug!(task = name, %error, "ended with an error"),
+        ExitReason::Normal | ExitReason::Gone => tracing::debug!(task = name, "ended"),
+    }
+    reason
+}
+
+fn panic_message(payload: &(dyn std::any::Any + Send)) -> Arc<str> {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("panic without a message").into()
+}
+
+/// Announces an actor's end when dropped.
+struct Ending<M> {
+    core: Arc<Core<M>>,
+    /// `None` when the task was dropped before its end.
+    reason: Option<ExitReason>,
+}
+
+impl<M> Drop for Ending<M> {
+    fn drop(&mut self) {
+        let reason = self.reason.take().unwrap_or_else(|| {
+            if std::thread::panicking() {
+                ExitReason::Panic("panic in a destructor".into())
+            } else {
+                ExitReason::aborted()
+            }
+        });
+        self.core.end(&reason);
+    }
+}
+
+impl ActorHandle {
+    /// Whose handle this is.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.id
+    }
+
+    /// The name given at the start.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How often the body was run again after a failure; 0 without supervision.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Shows whether its loop turns, if it is a stage.
+    #[must_use]
+    pub fn pulse(&self) -> Option<Pulse> {
+        self.pulse.clone()
+    }
+
+    /// The counter behind [`ActorHandle::restarts`], for who looks on.
+    #[must_use]
+    pub fn restarts_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.restarts)
+    }
+
+    /// Waits for the actor's end.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: when dropped, the actor is aborted. To wait without owning, see
+    /// [`Address::closed`].
+    pub async fn join(mut self) -> ExitReason {
+        match (&mut self.task).await {
+            Ok(reason) => reason,
+            Err(error) if error.is_panic() => ExitReason::Panic("panic in a destructor".into()),
+            Err(_) => ExitReason::aborted(),
+        }
+    }
+
+    /// Stops the actor at its next await; it ends with the error "aborted".
+    pub fn abort(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for ActorHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

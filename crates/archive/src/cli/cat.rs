@@ -1,0 +1,103 @@
+//! `archive cat`: frames as JSON lines or as bare payloads.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::{CommandError, FilterArgs, misnamed, note_no_match, resolve};
+use crate::line::Line;
+use crate::{Item, Reader, StoredFrame};
+
+/// Arguments of `archive cat`.
+#[derive(Debug, clap::Args)]
+pub struct CatArgs {
+    /// The archive directory, or a data directory that holds it
+    pub dir: PathBuf,
+    /// Which frames
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How frames are written
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub format: Format,
+}
+
+/// How frames are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One JSON object a line, the payload in base64
+    Jsonl,
+    /// The bare payloads back to back
+    Payload,
+}
+
+/// Writes the frames asked for. Damage is passed over, and reported as an error at the end. Offsets that retention has
+/// removed are named on stderr, if they were asked for by number or went while the archive was read.
+///
+/// # Errors
+/// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
+pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    args.filter.check()?;
+    let dir = resolve(&args.dir)?;
+    let mut out = io::BufWriter::with_capacity(64 << 10, out);
+    let mut damaged: Option<(u64, u64)> = None;
+    let mut is_empty = true;
+    let mut reader = Reader::open(&dir, args.filter.filter())?;
+    for item in &mut reader {
+        match item? {
+            Item::Frame(stored) => {
+                is_empty = false;
+                write_frame(&mut out, &stored, args.format)?;
+            }
+            Item::Expired(offsets) => note_expired(&args.filter, &offsets),
+            Item::Damage(damage) if damage.offsets.is_empty() => {}
+            Item::Damage(damage) => {
+                let (offsets, _) = damaged.get_or_insert((0, damage.offsets.start));
+                *offsets += damage.offsets.end - damage.offsets.start;
+            }
+        }
+    }
+    out.flush()?;
+    if is_empty {
+        note_no_match(&dir);
+    }
+    let named = misnamed::note(reader.misnamed());
+    match damaged {
+        None => named,
+        Some((offsets, first)) => Err(CommandError::Damaged { offsets, first }),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "command output")]
+fn note_expired(filter: &FilterArgs, offsets: &Range<u64>) {
+    if is_news(filter, offsets) {
+        eprintln!(
+            "telemetry-aggregator: offsets {}..{} were removed by retention",
+            offsets.start, offsets.end
+        );
+    }
+}
+
+/// Whether somebody may wonder where `offsets` are: who asks for no offset asks for what there is.
+fn is_news(filter: &FilterArgs, offsets: &Range<u64>) -> bool {
+    filter.from_offset.is_some() || offsets.start > 0
+}
+
+fn write_frame(out: &mut impl Write, stored: &StoredFrame, format: Format) -> io::Result<()> {
+    match format {
+        Format::Jsonl => Line::of(stored).write_json(out),
+        Format::Payload => out.write_all(&stored.frame.payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_offsets_are_named_to_who_asked_for_them() {
+        let everything = FilterArgs::default();
+        assert!(!is_news(&everything, &(0..9)));
+        assert!(is_news(&everything, &(4..9)), "they went while the archive was read");
+        assert!(is_news(&FilterArgs { from_offset: Some(0), ..everything }, &(0..9)));
+    }
+}

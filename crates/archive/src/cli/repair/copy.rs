@@ -1,0 +1,215 @@
+//! The copy: one segment for each readable one, without a gap between them, each hole recorded where it is.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::super::CommandError;
+use super::source::{Source, sources};
+use super::{Lost, Report};
+use crate::Config;
+use crate::dir::{Dir, beyond_offsets};
+use crate::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
+use crate::positions::PositionTable;
+use crate::recover::{PositionsCollector, apply_block, offset_bound, proof_behind};
+use crate::scan::{Scanner, Step};
+use crate::segment::{BlockContent, Segment};
+use crate::storage::{Access, StorageError};
+
+/// Copies the log in `from` to the empty directory `to`.
+pub(super) fn copy(from: &Dir, to: &Dir) -> Result<Report, CommandError> {
+    let sources = sources(from)?;
+    let mut report =
+        Report { is_renamed: sources.log_id.is_none(), foreign: sources.foreign, ..Report::default() };
+    let first = sources.segments.first().map_or(0, |segment| segment.base);
+    (report.first_offset, report.next_offset) = (first, first);
+    let mut copier = Copier {
+        from,
+        to,
+        log_id: sources.log_id.unwrap_or_else(|| rand::random_range(1..u64::MAX)),
+        table: PositionTable::unlimited(),
+        target: None,
+        segment_bytes_max: bytes_max(from, &sources.segments)?,
+        report,
+    };
+    for source in &sources.segments {
+        copier.segment(source)?;
+    }
+    copier.seal(true)?;
+    copier.report.streams = copier.table.sorted().len();
+    Ok(copier.report)
+}
+
+fn bytes_max(from: &Dir, segments: &[Source]) -> Result<u64, StorageError> {
+    segments
+        .iter()
+        .try_fold(Config::default().segment_bytes, |max, source| Ok(max.max(from.size(&source.path)?)))
+}
+
+struct Copier<'a> {
+    from: &'a Dir,
+    to: &'a Dir,
+    log_id: u64,
+    /// As of the next offset.
+    table: PositionTable,
+    target: Option<Segment>,
+    /// No segment was larger, as far as anyone knows now.
+    segment_bytes_max: u64,
+    report: Report,
+}
+
+/// What was seen of a segment so far.
+#[derive(Default)]
+struct Seen {
+    positions: PositionsCollector,
+    /// Bytes that are no block, before the next block.
+    damage: Option<Range<u64>>,
+    segment_id: Option<u64>,
+    /// Everything below was on stable storage.
+    synced_offset: u64,
+    blocks: u64,
+}
+
+impl Copier<'_> {
+    fn segment(&mut self, source: &Source) -> Result<(), CommandError> {
+        let mut scanner = Scanner::open(&*self.from.storage, &source.path)?;
+        self.seal(false)?;
+        let mut seen = Seen::default();
+        let end = loop {
+            match scanner.next()? {
+                Step::Block(header, body) => self.block(source, &mut seen, &header, body)?,
+                Step::Damage(bytes) => seen.damage = Some(bytes),
+                Step::End(position) => break position,
+            }
+        };
+        self.end(source, &scanner, &mut seen, end)
+    }
+
+    fn block(
+        &mut self,
+        source: &Source,
+        seen: &mut Seen,
+        header: &BlockHeader,
+        body: Bytes,
+    ) -> Result<(), StorageError> {
+        seen.blocks += 1;
+        seen.segment_id.get_or_insert(header.segment_id);
+        seen.synced_offset = seen.synced_offset.max(header.synced_offset);
+        if header.kind == BlockKind::Positions {
+            seen.positions.take(&body);
+            return Ok(());
+        }
+        if let Some(entries) = std::mem::take(&mut seen.positions).complete() {
+            self.table.restore(entries);
+        }
+        let superseded = source.end.is_some_and(|end| header.first_offset >= end);
+        if superseded && header.kind == BlockKind::Frames {
+            return Ok(());
+        }
+        let damage = seen.damage.take().unwrap_or(header.position..header.position);
+        self.lose(header.first_offset, source, damage)?;
+        let is_next = header.first_offset == self.report.next_offset && header.kind == BlockKind::Frames;
+        if !is_next {
+            return Ok(());
+        }
+        let is_sound = FrameIter::new(header, body.clone())
+            .is_some_and(|mut frames| frames.all(|frame| frame.is_some()));
+        if !is_sound {
+            return self.lose(header.next_offset(), source, header.position..header.end());
+        }
+        self.target()?.push(&BlockContent {
+            kind: BlockKind::Frames,
+            first_offset: header.first_offset,
+            synced_offset: header.first_offset,
+            body: &body,
+            origin_count: header.origin_count,
+            frame_count: header.frame_count,
+            received_max_ns: header.received_max_ns,
+        })?;
+        apply_block(header, body, &mut self.table);
+        self.report.frames += u64::from(header.frame_count);
+        self.report.next_offset = header.next_offset();
+        Ok(())
+    }
+
+    /// What lies behind the last whole block: lost up to where the next segment begins, or to what is proven.
+    fn end(
+        &mut self,
+        source: &Source,
+        scanner: &Scanner,
+        seen: &mut Seen,
+        position: u64,
+    ) -> Result<(), CommandError> {
+        if let Some(entries) = std::mem::take(&mut seen.positions).complete() {
+            self.table.restore(entries);
+        }
+        let content_end = scanner.content_end(position)?;
+        let proof = proof_behind(scanner, seen.segment_id, position)?;
+        let proven = proof.map_or(0, |header| header.synced_offset).max(seen.synced_offset);
+        let damage_end = proof.map_or(content_end, |header| header.position);
+        let known = match source.end {
+            Some(end) => end,
+            None if seen.blocks > 0 => proven,
+            // As recovery does: none of the offsets it may have held is given out again.
+            None => offset_bound(source.base, self.segment_bytes_max)
+                .ok_or_else(|| beyond_offsets(&source.path))?,
+        };
+        let is_lost = known > self.report.next_offset;
+        self.lose(known, source, position..damage_end)?;
+        if source.end.is_none() {
+            self.report.torn_bytes = content_end - if is_lost { damage_end } else { position };
+        }
+        Ok(())
+    }
+
+    /// Records that the offsets up to `to_offset` are lost, unless none is.
+    fn lose(&mut self, to_offset: u64, source: &Source, bytes: Range<u64>) -> Result<(), StorageError> {
+        let from_offset = self.report.next_offset;
+        if to_offset <= from_offset {
+            return Ok(());
+        }
+        let record = HoleRecord {
+            from_offset,
+            to_offset,
+            base_offset: source.base,
+            position: bytes.start,
+            bytes: bytes.end - bytes.start,
+        };
+        self.target()?.push(&BlockContent::plain(BlockKind::Hole, to_offset, &record.encode()))?;
+        self.report.next_offset = to_offset;
+        let lost = Lost { offsets: from_offset..to_offset, segment: source.path.clone(), bytes };
+        self.report.lost.push(lost);
+        Ok(())
+    }
+
+    /// The segment being written; begun where there is none.
+    fn target(&mut self) -> Result<&mut Segment, StorageError> {
+        if self.target.is_none() {
+            let path = self.to.recovery();
+            let file = self.to.open_log(&path, Access::Create, 0)?;
+            let base = self.report.next_offset;
+            self.target = Some(Segment::begin(path, file, self.log_id, base, &self.table)?);
+            self.report.segments += 1;
+        }
+        Ok(self.target.as_mut().expect("it was begun above"))
+    }
+
+    /// Makes the segment being written durable under its name, unless it holds nothing yet.
+    ///
+    /// The last one also says that all of it is durable, and there is one even if nothing could be read.
+    fn seal(&mut self, is_last: bool) -> Result<(), StorageError> {
+        if is_last {
+            self.target()?;
+        }
+        let Some(mut segment) =
+            self.target.take_if(|target| is_last || target.base < self.report.next_offset)
+        else {
+            return Ok(());
+        };
+        if is_last {
+            segment.sync()?;
+            segment.push(&BlockContent::plain(BlockKind::Attestation, self.report.next_offset, &[]))?;
+        }
+        segment.install(self.to)
+    }
+}

@@ -1,0 +1,49 @@
+//! The segments of the damaged archive, in the order of the log.
+
+use std::path::PathBuf;
+
+use super::super::CommandError;
+use super::version;
+use crate::dir::Dir;
+use crate::scan::{Head, Scanner};
+
+/// A segment to copy from.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    /// Of the first frame, by its header, or by its name where the header is damaged.
+    pub(super) base: u64,
+    /// Frames from here on are superseded by the segment behind.
+    pub(super) end: Option<u64>,
+}
+
+/// The segments, the id of their log, and those of another log.
+pub(super) struct Sources {
+    pub(super) segments: Vec<Source>,
+    pub(super) log_id: Option<u64>,
+    pub(super) foreign: Vec<PathBuf>,
+}
+
+/// Looks at the head of each segment of `dir`. The newest that can be read says which log it is.
+pub(super) fn sources(dir: &Dir) -> Result<Sources, CommandError> {
+    let mut found = Vec::new();
+    for name in dir.segments()? {
+        let path = dir.segment(name);
+        match Scanner::open(&*dir.storage, &path)?.head() {
+            Head::Sound(header) => found.push((header.base_offset, path, Some(header.log_id))),
+            Head::Damaged => found.push((name, path, None)),
+            Head::Version(version_found) => return Err(version(path, version_found)),
+        }
+    }
+    // Of two with the same offset the one behind counts: that is the one whose name says so as well.
+    found.sort_by_key(|(base, path, _)| (*base, *path == dir.segment(*base)));
+    let log_id = found.iter().rev().find_map(|(_, _, log_id)| *log_id);
+    let is_foreign = |id: &Option<u64>| id.is_some() && *id != log_id;
+    let (foreign, own): (Vec<_>, Vec<_>) = found.into_iter().partition(|(.., id)| is_foreign(id));
+    let ends: Vec<_> = own.iter().skip(1).map(|(base, ..)| Some(*base)).chain([None]).collect();
+    let segments = own.into_iter().zip(ends).map(|((base, path, _), end)| Source { path, base, end });
+    Ok(Sources {
+        segments: segments.collect(),
+        log_id,
+        foreign: foreign.into_iter().map(|(_, path, _)| path).collect(),
+    })
+}

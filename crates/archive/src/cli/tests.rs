@@ -1,0 +1,183 @@
+use std::io;
+use std::path::Path;
+
+use clap::Parser;
+
+use super::{Command, CommandError, run};
+use crate::dir::segment_name;
+use crate::index::index_name;
+use crate::tests::support::{config, emergency, frame, origin, routine, start_on, start_with};
+use crate::{Config, DiskStorage};
+use frame::FramePriority::Routine;
+
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Runs `archive <line>` and returns its result and output.
+fn archive(line: &str, dir: &Path) -> (Result<bool, CommandError>, String) {
+    let mut words: Vec<_> = ["archive"].into_iter().chain(line.split(' ')).collect();
+    let dir = dir.to_str().unwrap();
+    words.insert(2, dir);
+    let mut out = Vec::new();
+    let result = run(&Line::try_parse_from(words).unwrap().command, &mut out);
+    (result, String::from_utf8(out).unwrap())
+}
+
+/// A data directory with an archive of three frames, still running.
+async fn three_frames(data_dir: &Path) -> crate::tests::support::Running {
+    let config = Config { dir: data_dir.join("archive"), ..config() };
+    let mut running = start_on(config, DiskStorage);
+    running.commit(vec![routine(&origin(1, 7), 1), frame(&origin(2, 8), Routine, 2, 3)]).await;
+    running.commit(vec![emergency(&origin(1, 7), 3)]).await;
+    running
+}
+
+#[tokio::test]
+async fn cat_writes_frames_of_a_running_archive() {
+    let data = tempfile::tempdir().unwrap();
+    let running = three_frames(data.path()).await;
+    let (result, text) = archive("cat --source 2", data.path());
+    assert!(result.unwrap());
+    assert_eq!(
+        text,
+        "{\"offset\":1,\"source_id\":2,\"source_kind\":\"live\",\"station\":\"Svalbard\",\"epoch\":8,\
+         \"priority\":\"routine\",\"sequence\":2,\"flags\":2,\"ert_ns\":2000,\"received_ns\":2007,\
+         \"payload\":\"Pj9A\"}\n"
+    );
+    let lines = |line| archive(line, data.path()).1.lines().count();
+    assert_eq!(lines("cat"), 3);
+    assert_eq!(lines("cat --priority emergency"), 1);
+    assert_eq!(lines("cat --kind replay"), 0);
+    assert_eq!(lines("cat --from-offset 1 --limit 1"), 1);
+    assert_eq!(lines("cat --to-offset 1"), 1);
+    assert_eq!(lines("cat --source 1 --source 2"), 3);
+    // Received at 1,007, 2,007 and 3,007 ns.
+    assert_eq!(lines("cat --from 0.000002007 --to 3007ns"), 1);
+    let inner = data.path().join("archive");
+    let (_, payload) = archive("cat --format payload --source 2", &inner);
+    assert_eq!(payload, ">?@");
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn ls_lists_segments() {
+    let data = tempfile::tempdir().unwrap();
+    let running = three_frames(data.path()).await;
+    let (_, text) = archive("ls", data.path());
+    let columns: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(columns[..4], [&segment_name(0), "0", "3", "3"]);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn verify_names_file_and_offsets_of_damage() {
+    let data = tempfile::tempdir().unwrap();
+    three_frames(data.path()).await.finish().await;
+    let (result, text) = archive("verify", data.path());
+    assert!(result.unwrap());
+    assert_eq!(text, "ok: 3 frames, next offset 3\n");
+
+    let path = data.path().join("archive").join(segment_name(0));
+    let mut content = std::fs::read(&path).unwrap();
+    let at = content.windows(3).position(|bytes| bytes == b">?@").unwrap();
+    content[at] ^= 1;
+    std::fs::write(&path, content).unwrap();
+    let (result, text) = archive("verify", data.path());
+    assert!(!result.unwrap());
+    assert!(text.starts_with(&format!("damage: {} bytes ", path.display())), "{text}");
+    assert!(text.contains("offsets 0..2 lost"), "{text}");
+    let (result, text) = archive("cat", data.path());
+    assert!(matches!(result, Err(CommandError::Damaged { offsets: 2, first: 0 })));
+    assert_eq!(text.lines().count(), 1, "what can be read is written");
+}
+
+#[test]
+fn a_directory_without_an_archive_is_an_error() {
+    let data = tempfile::tempdir().unwrap();
+    let (result, _) = archive("ls", data.path());
+    assert!(result.unwrap_err().to_string().contains("holds no archive"));
+}
+
+/// The reading end of a pipe that is gone.
+struct Closed;
+
+impl io::Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_an_error_for_all_but_cat() {
+    let data = tempfile::tempdir().unwrap();
+    three_frames(data.path()).await.finish().await;
+    for command in ["cat", "ls", "verify"] {
+        let line = Line::try_parse_from(["archive", command, data.path().to_str().unwrap()]).unwrap();
+        match run(&line.command, &mut Closed) {
+            Ok(sound) => assert!(sound && command == "cat", "{command}"),
+            Err(error) => {
+                assert!(command != "cat" && error.to_string().contains("cannot write the output"), "{error}")
+            }
+        }
+    }
+}
+
+/// A closed archive of three segments, the first two of them sealed.
+async fn three_segments(data_dir: &Path) {
+    let config = Config { dir: data_dir.join("archive"), ..config() };
+    let mut running = start_with(config, DiskStorage, None);
+    let mut sequence = 0;
+    while running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+        let batch = (sequence..sequence + 60).map(|sequence| routine(&origin(1, 7), sequence));
+        running.commit(batch.collect()).await;
+        sequence += 60;
+    }
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn verify_compares_indexes_with_their_segments() {
+    let data = tempfile::tempdir().unwrap();
+    three_segments(data.path()).await;
+    let dir = data.path().join("archive");
+    let (result, text) = archive("verify", data.path());
+    assert!(result.unwrap());
+    assert!(text.starts_with("2 sealed segments have no index yet"), "{text}");
+
+    let storage = std::sync::Arc::new(DiskStorage);
+    assert_eq!(crate::build_indexes(storage.clone(), &dir).unwrap(), 2);
+    assert_eq!(crate::build_indexes(storage, &dir).unwrap(), 0);
+    let (result, text) = archive("verify", data.path());
+    assert!(result.unwrap() && text.starts_with("ok: "), "{text}");
+
+    let path = dir.join(index_name(0));
+    let mut content = std::fs::read(&path).unwrap();
+    let last = content.len() - 1;
+    content[last] ^= 1;
+    std::fs::write(&path, content).unwrap();
+    let (result, text) = archive("verify", data.path());
+    assert!(!result.unwrap());
+    assert!(text.starts_with(&format!("index {} does not match its segment", path.display())), "{text}");
+}
+
+#[tokio::test]
+async fn ls_tells_what_an_index_knows() {
+    let data = tempfile::tempdir().unwrap();
+    three_segments(data.path()).await;
+    let row = |text: &str| -> Vec<String> {
+        text.lines().nth(1).unwrap().split_whitespace().skip(6).map(str::to_owned).collect()
+    };
+    assert_eq!(row(&archive("ls", data.path()).1), ["no", "-", "-"]);
+    let dir = data.path().join("archive");
+    crate::build_indexes(std::sync::Arc::new(DiskStorage), &dir).unwrap();
+    // The frames were received within a millisecond of 1970.
+    let time = "1970-01-01T00:00:00Z";
+    assert_eq!(row(&archive("ls", data.path()).1), ["yes", time, time]);
+}

@@ -1,0 +1,140 @@
+//! `archive verify`: reads every byte and says what cannot be trusted.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{CommandError, misnamed, resolve};
+use crate::dir::{Dir, list_own_segments};
+use crate::index::{self, Check, index_name};
+use crate::{Damage, DiskStorage, Filter, Item, Reader};
+
+/// Arguments of `archive verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The archive directory, or a data directory that holds it
+    pub dir: PathBuf,
+}
+
+/// Reads the whole archive and reports each damage with file, position and the offsets lost; `false` if there was any.
+///
+/// Holes that recovery or a repair has recorded are named and are no damage any more: nothing can be done about them.
+/// Bytes behind the last whole block are no damage: a block being written, or a tail that the next start cuts off.
+/// An index that contradicts its segment counts: no frame is lost by it, but a query may have missed some. A missing one
+/// only makes queries slow.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandError> {
+    let dir = resolve(&args.dir)?;
+    let mut reader = Reader::open(&dir, Filter::default())?;
+    let mut frames = 0_u64;
+    let (mut fresh, mut known) = (Losses::default(), Losses::default());
+    for item in &mut reader {
+        match item? {
+            Item::Frame(_) => frames += 1,
+            Item::Expired(offsets) if offsets.start == 0 => {}
+            Item::Expired(offsets) => {
+                writeln!(
+                    out,
+                    "offsets {}..{} were removed by retention meanwhile",
+                    offsets.start, offsets.end
+                )?;
+            }
+            Item::Damage(damage) => {
+                let losses = if damage.recorded { &mut known } else { &mut fresh };
+                losses.places += 1;
+                losses.offsets += damage.offsets.end - damage.offsets.start;
+                report(&damage, out)?;
+            }
+        }
+    }
+    let torn = reader.torn_bytes()?;
+    if torn > 0 {
+        writeln!(
+            out,
+            "{torn} bytes behind the last whole block: being written, or torn by a crash and never acknowledged"
+        )?;
+    }
+    let misnamed = report_misnamed(&dir, out)?;
+    let bad_indexes = check_indexes(&dir, out)?;
+    let next = reader.next_offset();
+    if known.places > 0 {
+        writeln!(out, "{} offsets are lost in {} recorded holes", known.offsets, known.places)?;
+    }
+    if fresh.places == 0 && misnamed == 0 {
+        writeln!(out, "ok: {frames} frames, next offset {next}")?;
+    } else {
+        writeln!(
+            out,
+            "damaged: {} places, {} frames lost, {frames} frames read, next offset {next}",
+            fresh.places + misnamed as u64,
+            fresh.offsets
+        )?;
+    }
+    Ok(fresh.places == 0 && bad_indexes == 0 && misnamed == 0)
+}
+
+/// What cannot be read, summed up.
+#[derive(Default)]
+struct Losses {
+    places: u64,
+    offsets: u64,
+}
+
+fn report(damage: &Damage, out: &mut impl Write) -> Result<(), CommandError> {
+    if damage.recorded {
+        let (from, to) = (damage.offsets.start, damage.offsets.end);
+        writeln!(out, "hole: offsets {from}..{to} lost, recorded by recovery or repair")?;
+        return Ok(());
+    }
+    let what = if damage.offsets.is_empty() {
+        "no frames lost".to_owned()
+    } else {
+        format!("offsets {}..{} lost", damage.offsets.start, damage.offsets.end)
+    };
+    let (segment, bytes) = (damage.segment.display(), &damage.bytes);
+    writeln!(out, "damage: {segment} bytes {}..{}: {what}", bytes.start, bytes.end)?;
+    Ok(())
+}
+
+/// Names the segments under wrong names and returns how many there are.
+fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandError> {
+    let found = misnamed::all(dir)?;
+    let mut hidden = 0;
+    for one in &found {
+        writeln!(out, "{}", misnamed::told(one))?;
+        hidden += misnamed::hidden_offsets(one)?;
+    }
+    if hidden > 0 {
+        writeln!(
+            out,
+            "{hidden} offsets are there under wrong names, and count as lost here: archive repair recovers them"
+        )?;
+    }
+    Ok(found.len())
+}
+
+/// Compares every index with its segment and returns how many differ.
+fn check_indexes(path: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
+    let dir = Dir::new(Arc::new(DiskStorage), path.to_owned());
+    let bases = list_own_segments(&*dir.storage, path)?;
+    let (mut bad, mut missing) = (0, 0_u64);
+    // The newest is still written.
+    for base in &bases[..bases.len().saturating_sub(1)] {
+        match index::check(&dir, *base)? {
+            Check::Matches | Check::NoneNeeded => {}
+            Check::Missing => missing += 1,
+            Check::Differs => {
+                bad += 1;
+                let index = path.join(index_name(*base));
+                let index = index.display();
+                writeln!(out, "index {index} does not match its segment; delete it to have it built anew")?;
+            }
+        }
+    }
+    if missing > 0 {
+        writeln!(out, "{missing} sealed segments have no index yet: queries read them in full")?;
+    }
+    Ok(bad)
+}

@@ -1,0 +1,205 @@
+//! Files of an export: written under a temporary name, synced, renamed; or not there at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::{ExportError, MANIFEST_NAME};
+use support::plain_file;
+
+/// Bytes written between two syncs. What waits for the disk stays small, so that a sync of the archive beside it does
+/// not wait for all of it.
+const SYNC_BYTES: u64 = 8 << 20;
+
+/// What the directories of the partitions begin with.
+const PARTITION: &str = "date=";
+
+/// A file in the making: gone when dropped before [`Draft::commit`].
+pub(super) struct Draft {
+    file: File,
+    dir: PathBuf,
+    tmp: PathBuf,
+    path: PathBuf,
+    /// What the whole export may need, for the message when there is no space.
+    need: u64,
+    written: u64,
+    synced: u64,
+    committed: bool,
+}
+
+impl Draft {
+    /// Begins the file `name` in `dir`, which exists.
+    pub(super) fn create(dir: &Path, name: &str, need: u64) -> Result<Self, ExportError> {
+        let (tmp, path) = (dir.join(tmp_name(name)), dir.join(name));
+        let file = plain_file::open_with(File::options().write(true).create(true).truncate(true), &tmp)
+            .map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
+        let dir = dir.to_owned();
+        Ok(Self { file, dir, tmp, path, need, written: 0, synced: 0, committed: false })
+    }
+
+    /// The name it will have.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `source` as the error of an operation on this file.
+    pub(super) fn error(&self, op: &'static str, source: io::Error) -> ExportError {
+        ExportError::of_file(op, &self.path, self.need, source)
+    }
+
+    /// Makes it durable under its own name, in place of an older one, and returns its bytes.
+    pub(super) fn commit(mut self) -> Result<u64, ExportError> {
+        self.file.sync_all().map_err(|error| self.error("sync", error))?;
+        fs::rename(&self.tmp, &self.path).map_err(|error| self.error("rename", error))?;
+        self.committed = true;
+        sync_dir(&self.dir)?;
+        Ok(self.written)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.written += count as u64;
+        if self.written - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.written;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = fs::remove_file(&self.tmp)
+        {
+            let path = self.tmp.display();
+            tracing::warn!(%path, %error, "an unfinished export file stays behind until the next export");
+        }
+    }
+}
+
+fn tmp_name(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
+/// Whether `name` is a temporary name of an export, and of nothing else that may lie there.
+fn is_tmp(name: &str) -> bool {
+    let named = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    let of_segment = |name: &str| name.split_once('.').is_some_and(|(base, _)| is_base(base));
+    named.is_some_and(|name| name == MANIFEST_NAME || of_segment(name))
+}
+
+fn is_base(digits: &str) -> bool {
+    digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The directory an export goes to, held against other exports until it is dropped.
+#[derive(Debug)]
+pub(super) struct OutDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl OutDir {
+    /// Creates `path` where missing, but not what it lies in: that may be a disk that is not mounted.
+    pub(super) fn open(path: &Path) -> Result<Self, ExportError> {
+        create_dir(path)?;
+        let io = |op, error| ExportError::of_file(op, path, 0, error);
+        let lock = File::open(path).map_err(|error| io("open", error))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(ExportError::Busy { out: path.to_owned() })
+            }
+            Err(error) => Err(io("lock", error)),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of a partition, created where missing.
+    pub(super) fn partition(&self, date: impl std::fmt::Display) -> Result<PathBuf, ExportError> {
+        let path = self.path.join(format!("{PARTITION}{date}"));
+        create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Removes what interrupted exports left. Nobody else writes here while the lock is held.
+    pub(super) fn sweep(&self) -> Result<(), ExportError> {
+        let mut dirs = partitions(&self.path)?;
+        dirs.push(self.path.clone());
+        for dir in dirs {
+            for name in names(&dir)?.iter().filter(|name| is_tmp(name)) {
+                remove(&dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files `name` of all partitions but those in `keep`: of an earlier export, of frames that are not
+    /// in the archive any more.
+    pub(super) fn remove_others(&self, name: &str, keep: &[PathBuf]) -> Result<(), ExportError> {
+        for dir in partitions(&self.path)? {
+            let path = dir.join(name);
+            if !keep.contains(&path) && path.exists() {
+                remove(&path)?;
+                sync_dir(&dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `out` has directories of partitions.
+pub(super) fn has_partitions(out: &Path) -> Result<bool, ExportError> {
+    Ok(!partitions(out)?.is_empty())
+}
+
+fn partitions(out: &Path) -> Result<Vec<PathBuf>, ExportError> {
+    let names = names(out)?.into_iter().filter(|name| name.starts_with(PARTITION));
+    Ok(names.map(|name| out.join(name)).filter(|path| path.is_dir()).collect())
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, ExportError> {
+    let list = || -> io::Result<Vec<String>> {
+        let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        names.filter_map(Result::transpose).collect()
+    };
+    list().map_err(|error| ExportError::of_file("list", dir, 0, error))
+}
+
+fn create_dir(path: &Path) -> Result<(), ExportError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(ExportError::of_file("create", path, 0, error)),
+        Ok(()) => sync_dir(parent(path)),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn remove(path: &Path) -> Result<(), ExportError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ExportError::of_file("remove", path, 0, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), ExportError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| ExportError::of_file("sync", dir, 0, error))
+}

@@ -1,0 +1,129 @@
+//! One segment into one file per day.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::day::Day;
+use super::error::ExportError;
+use super::file::{Draft, OutDir};
+use super::part::{Part, Span};
+use super::row_group::ParquetFile;
+use super::text::TextFile;
+use super::{ExportFormat, Exported};
+use crate::{Item, StoredFrame};
+
+/// Frames between two reports of progress.
+const REPORT_ROWS: u64 = 16_384;
+
+/// The days of a segment.
+type Days = BTreeMap<Day, Span>;
+
+impl Part<'_> {
+    /// Writes the files of this segment and removes those that an earlier export had of days that are not there now.
+    pub(super) fn export(&self, out: &OutDir) -> Result<Exported, ExportError> {
+        let mut exported = Exported::default();
+        let mut paths = Vec::new();
+        let (days, first) = self.first_pass(out, &mut exported)?;
+        if let Some((day, file)) = first {
+            self.finish(file, day, &days[&day], &mut exported, &mut paths)?;
+            for (day, span) in days.into_iter().filter(|(other, _)| *other != day) {
+                let mut file = self.begin(out, day)?;
+                self.again(day, &span, |stored| file.push(stored))?;
+                self.finish(file, day, &span, &mut exported, &mut paths)?;
+            }
+        }
+        if exported.lost == 0 {
+            // An earlier export may hold what is damaged now.
+            self.is_there()?;
+            out.remove_others(&self.file_name(), &paths)?;
+        }
+        Ok(exported)
+    }
+
+    /// Finds out which days there are, and writes the file of the first one meanwhile.
+    fn first_pass(
+        &self,
+        out: &OutDir,
+        exported: &mut Exported,
+    ) -> Result<(Days, Option<(Day, DayFile)>), ExportError> {
+        let mut days = Days::new();
+        let mut first = None;
+        let mut rows = 0;
+        self.read(self.filter.clone(), |item| {
+            let stored = match item {
+                Item::Frame(stored) => stored,
+                Item::Damage(damage) => {
+                    let lost = damage.offsets.end - damage.offsets.start;
+                    exported.lose((lost > 0).then_some(damage.offsets.start), lost);
+                    tracing::warn!(?damage, "damage in the archive: missing from the export");
+                    return Ok(());
+                }
+                Item::Expired(offsets) => {
+                    tracing::info!(?offsets, "removed by retention before it was exported");
+                    return Ok(());
+                }
+            };
+            let day = Day::of(stored.frame.received_ns);
+            days.entry(day).or_default().note(&stored);
+            if first.is_none() {
+                first = Some((day, self.begin(out, day)?));
+            }
+            rows += 1;
+            if rows % REPORT_ROWS == 0 {
+                (self.rows)(rows);
+            }
+            match &mut first {
+                Some((first_day, file)) if *first_day == day => file.push(&stored),
+                _ => Ok(()),
+            }
+        })?;
+        Ok((days, first))
+    }
+
+    fn begin(&self, out: &OutDir, day: Day) -> Result<DayFile, ExportError> {
+        let draft = Draft::create(&out.partition(day)?, &self.file_name(), self.need)?;
+        Ok(match self.format {
+            ExportFormat::Parquet => DayFile::Parquet(Box::new(ParquetFile::begin(draft, self)?)),
+            ExportFormat::Csv => DayFile::Text(TextFile::csv(draft)),
+            ExportFormat::Jsonl => DayFile::Text(TextFile::jsonl(draft)),
+        })
+    }
+
+    fn finish(
+        &self,
+        file: DayFile,
+        day: Day,
+        span: &Span,
+        exported: &mut Exported,
+        paths: &mut Vec<PathBuf>,
+    ) -> Result<(), ExportError> {
+        let draft = match file {
+            DayFile::Parquet(file) => file.finish(self, day, span)?,
+            DayFile::Text(file) => file.finish()?,
+        };
+        paths.push(draft.path().to_owned());
+        exported.bytes += draft.commit()?;
+        exported.files += 1;
+        exported.rows += span.rows;
+        Ok(())
+    }
+
+    fn file_name(&self) -> String {
+        format!("{:020}.{}", self.base, self.format)
+    }
+}
+
+/// A file in the making.
+enum DayFile {
+    Parquet(Box<ParquetFile>),
+    Text(TextFile),
+}
+
+impl DayFile {
+    fn push(&mut self, stored: &StoredFrame) -> Result<(), ExportError> {
+        match self {
+            Self::Parquet(file) => file.push(stored),
+            Self::Text(file) => file.push(stored),
+        }
+    }
+}

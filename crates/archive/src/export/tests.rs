@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use tempfile::TempDir;
+
+use super::error::MANIFEST_NAME;
+use super::*;
+use crate::tests::support::{config, emergency, frame, origin, start_on};
+use crate::{Config, Item, Reader};
+use frame::{Frame, FramePriority, Selection};
+
+mod days;
+mod directory;
+mod parts;
+
+/// 2026-08-01T00:00:00Z.
+const MIDNIGHT: i64 = 1_785_542_400_000_000_000;
+
+/// An archive on the disk and room for exports beside it.
+struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    /// An archive of `commits`, one after the other.
+    async fn with(commits: Vec<Vec<Frame>>) -> Self {
+        let home = Self { dir: TempDir::new().unwrap() };
+        home.append(commits).await;
+        home
+    }
+
+    /// An archive of `frames` frames in several segments.
+    async fn of_segments(frames: u64) -> Self {
+        let origins = [origin(1, 7), origin(2, 8)];
+        let of =
+            |sequence: u64| frame(&origins[sequence as usize % 2], FramePriority::Routine, sequence, 200);
+        let frames: Vec<Frame> = (0..frames).map(of).collect();
+        let home = Self::with(frames.chunks(64).map(<[Frame]>::to_vec).collect()).await;
+        assert!(home.bases().len() > 2, "{:?}", home.bases());
+        home
+    }
+
+    async fn append(&self, commits: Vec<Vec<Frame>>) {
+        let mut running = start_on(Config { dir: self.archive(), ..config() }, DiskStorage);
+        for commit in commits {
+            running.commit(commit).await;
+        }
+        running.finish().await;
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.dir.path().join("archive")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
+    fn bases(&self) -> Vec<u64> {
+        list_segments(&DiskStorage, &self.archive()).unwrap()
+    }
+
+    fn exporter(&self, format: ExportFormat) -> Exporter {
+        Exporter::new(ExportConfig { dir: self.archive(), out: self.out(), format })
+    }
+
+    fn export(&self, format: ExportFormat) -> Result<Exported, ExportError> {
+        self.exporter(format).export_all(&Filter::default(), &|_| {})
+    }
+
+    fn export_some(&self, filter: &Filter) -> Result<Exported, ExportError> {
+        self.exporter(ExportFormat::Jsonl).export_all(filter, &|_| {})
+    }
+
+    /// The files of the export but its manifest, by their paths within it.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for dir in fs::read_dir(self.out()).unwrap().map(|entry| entry.unwrap().path()) {
+            let below = fs::read_dir(&dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+            for path in below.chain(dir.is_file().then(|| dir.clone())) {
+                let name = path.strip_prefix(self.out()).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read(path).unwrap());
+            }
+        }
+        files.remove(MANIFEST_NAME);
+        files
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.files().into_keys().collect()
+    }
+
+    /// The `what` of all lines of an export to JSON lines, file after file.
+    fn values(&self, what: &str) -> Vec<u64> {
+        let files = self.files();
+        let lines = files.values().flat_map(|text| std::str::from_utf8(text).unwrap().lines());
+        lines
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()[what].as_u64().unwrap())
+            .collect()
+    }
+}
+
+/// `frame` received at `received_ns`.
+fn received(sequence: u64, received_ns: i64) -> Frame {
+    Frame { received_ns, ..emergency(&origin(1, 7), sequence) }
+}
+
+/// All rows of a Parquet file.
+fn rows(path: &Path) -> Vec<Vec<(String, Field)>> {
+    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+    let rows = reader.get_row_iter(None).unwrap();
+    rows.map(|row| {
+        row.unwrap().get_column_iter().map(|(name, field)| (name.clone(), field.clone())).collect()
+    })
+    .collect()
+}
+
+/// What `row` has under `name`.
+fn field<'a>(row: &'a [(String, Field)], name: &str) -> &'a Field {
+    &row.iter().find(|(column, _)| column == name).unwrap().1
+}

@@ -1,0 +1,180 @@
+//! The archive's files, byte by byte. Version 1.
+//!
+//! All integers are little-endian. Checksums are CRC-32C (Castagnoli). Reserved bytes are zero and checked by
+//! the checksum alone, so that a later version can use them.
+//!
+//! # Segment
+//!
+//! `<base offset, 20 digits>.seg`: a segment header, then blocks one behind the other, each starting at a
+//! multiple of 8. Behind the last block the file may go on with zeros (space allocated ahead of need). An
+//! *offset* is the number of a frame in the log. Frames at or above the base of the next segment are
+//! superseded by it and are not part of the log: a crash while recovery rewrites a tail can leave such.
+//!
+//! | at | segment header, 64 bytes | |
+//! |---|---|---|
+//! | 0 | magic, 8 bytes | `TMASEGMT` |
+//! | 8 | version u16 | 1 |
+//! | 10 | reserved, 6 bytes | |
+//! | 16 | log_id u64 | random, the same in all segments of a log |
+//! | 24 | segment_id u64 | random, repeated in every block |
+//! | 32 | base_offset u64 | offset of the segment's first frame |
+//! | 40 | created_ns i64 | unix time |
+//! | 48 | reserved, 12 bytes | |
+//! | 60 | crc u32 | of bytes 0..60 |
+//!
+//! # Block
+//!
+//! | at | block header, 64 bytes | |
+//! |---|---|---|
+//! | 0 | magic, 4 bytes | `TMAB` |
+//! | 4 | version u8 | 1 |
+//! | 5 | kind u8 | 1 frames, 2 positions, 3 attestation, 4 hole |
+//! | 6 | origin_count u16 | kind 1: entries of the origin table |
+//! | 8 | body_len u32 | bytes behind this header, a multiple of 8 |
+//! | 12 | frame_count u32 | kind 1: frames in the body, else 0 |
+//! | 16 | segment_id u64 | of the segment header |
+//! | 24 | position u64 | of this header in the file |
+//! | 32 | first_offset u64 | offset of the first frame; kinds 2 to 4: of the next frame to come |
+//! | 40 | synced_offset u64 | every frame below was on stable storage before this block was written |
+//! | 48 | received_max_ns i64 | kind 1: latest `received_ns` of its frames |
+//! | 56 | body_crc u32 | of the body |
+//! | 60 | crc u32 | of bytes 0..60 |
+//!
+//! `segment_id` and `position` make it impossible that a payload which happens to contain a block is taken for
+//! one when a reader looks for the next valid block behind damage.
+//!
+//! One commit is one block of kind 1, and it is written only after the previous commit was synced. So a block
+//! that cannot be read is *torn* unless something behind it has a `synced_offset` beyond it, which makes it
+//! *damage* in acknowledged data.
+//!
+//! ## Frames (1)
+//!
+//! `frames_len u32 | reserved u32 | frames, frames_len bytes | origin table | zeros to a multiple of 8`
+//!
+//! Further zeros may follow, as part of the body. A large block has as many as let the next one begin at a multiple of
+//! 4,096, or of what the disk asks for where that is more: then it can be written from where it lies in memory.
+//!
+//! | at | frame, 32 bytes and the payload |
+//! |---|---|
+//! | 0 | payload_len u32 |
+//! | 4 | origin u16, index into the origin table |
+//! | 6 | priority u8 (0 Emergency, 1 Routine) |
+//! | 7 | flags u8 |
+//! | 8 | sequence u64 |
+//! | 16 | ert_ns i64 |
+//! | 24 | received_ns i64 |
+//! | 32 | payload |
+//!
+//! | at | origin, 16 bytes and the station |
+//! |---|---|
+//! | 0 | source_id u32 |
+//! | 4 | source_kind u8 (0 LiveUplink, 1 ArchivedReplay) |
+//! | 5 | station_len u8 |
+//! | 6 | reserved u16 |
+//! | 8 | epoch u64 |
+//! | 16 | station |
+//!
+//! ## Positions (2)
+//!
+//! The first blocks of a segment: the positions of all streams below its base offset.
+//!
+//! `total u32 | first u32 | count u32 | reserved u32 | count entries | zeros to a multiple of 8`
+//!
+//! The segment's positions are complete when the blocks' `first..first + count` cover `0..total`. An entry is an
+//! origin as above, without its station, then `next u64[2]` (`[Emergency, Routine]`), then the station. A log
+//! without streams has one block with `total` 0.
+//!
+//! They count more than the frames of the segments before. Mostly they say the same; where an operator has lowered a
+//! stream's epoch, or had streams forgotten, that is said by a segment begun for it, at the next offset to come, and by
+//! nothing else: its positions have the lower epoch, or lack those streams. A segment that has no frames yet is replaced
+//! for it under the same name. So neither needs a block of its own, and version 1 has always read them rightly. Only
+//! where the positions of the newest segment are damaged and those before are from before it, it is lost with them, and
+//! asked for again.
+//!
+//! ## Attestation (3)
+//!
+//! No body: says by its `synced_offset` that the last commit is durable.
+//!
+//! ## Hole (4)
+//!
+//! Recovery found damage in acknowledged data: `from_offset u64 | to_offset u64 (exclusive) | base_offset u64 of the
+//! damaged segment | position u64 | bytes u64`. The damaged bytes stay where they are, but that a newest segment without
+//! one readable block goes to `lost/` whole; the offsets of its hole then reach as far as its frames can have.
+//!
+//! In a repaired log a hole block stands in the place of the frames it lacks: the block before it ends at `from_offset`.
+
+mod block_frames;
+mod bytes;
+mod crc;
+mod encoder;
+mod frames;
+mod headers;
+mod positions;
+mod stretch;
+#[cfg(test)]
+mod tests;
+
+#[cfg(any(test, feature = "test-support"))]
+pub use block_frames::encoded;
+pub use block_frames::{BlockFrames, KeptFrames, Received};
+pub(super) use bytes::Cursor;
+pub(super) use encoder::{BlockEncoder, encoded_len};
+pub(super) use frames::{FrameHeader, FrameIter, OriginHeader, push_origin};
+pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
+pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
+pub(super) use stretch::{RUN_BYTES_MAX, Stretch, Stretches};
+
+use frame::{Origin, Run, Station};
+
+/// Version this build writes, and the only one it reads.
+pub(super) const VERSION: u16 = 1;
+/// Bytes of the header of a segment.
+pub(super) const SEGMENT_HEADER_BYTES: u64 = 64;
+/// Bytes of the header of a block, which is all of an attestation.
+pub(super) const BLOCK_HEADER_BYTES: u64 = 64;
+/// Blocks start at multiples of this.
+pub(super) const ALIGNMENT: u64 = 8;
+/// No frame has this offset or a higher one: JSON numbers are exact up to here, and sums of offsets cannot overflow.
+pub(super) const OFFSET_MAX: u64 = 1 << 53;
+/// Largest body a reader takes; a limit on memory, far above what is written.
+pub(super) const BODY_BYTES_MAX: u64 = 32 << 20;
+
+/// Bytes of a body of frames before the first of them.
+pub(super) const FRAMES_PREFIX_BYTES: usize = 8;
+/// Bytes of a frame without its payload: the least that one takes.
+pub(super) const FRAME_HEADER_BYTES: usize = 32;
+const ORIGIN_HEADER_BYTES: usize = 16;
+const POSITIONS_PREFIX_BYTES: usize = 16;
+
+/// Bytes of the log that a frame of `origin` with `payload_bytes` can take at most: in a block of its own, attested on
+/// its own.
+///
+/// The fan-in sums this over every frame it passes and compares the sum with
+/// [`Archive::routine_limit`](super::Archive::routine_limit).
+///
+/// Frames that share a block take less. What they save pays for the zeros at its end: a block is padded only as far as the
+/// charges of its frames reach.
+#[must_use]
+pub fn charge(origin: &Origin, payload_bytes: usize) -> u64 {
+    charge_of(payload_bytes, origin.stream.station.as_str().len())
+}
+
+/// The [`charge`] of all frames of `run`, of which `payload_bytes` are payload.
+pub(super) fn run_charge(run: &Run, payload_bytes: usize) -> u64 {
+    run.len() as u64 * charge(run.origin(), 0) + payload_bytes as u64
+}
+
+/// The largest [`charge`] of a frame with at most `payload_bytes` of payload.
+pub(super) fn charge_max(payload_bytes: usize) -> u64 {
+    charge_of(payload_bytes, Station::BYTES_MAX)
+}
+
+const fn charge_of(payload: usize, station: usize) -> u64 {
+    let body = FRAMES_PREFIX_BYTES + FRAME_HEADER_BYTES + payload + ORIGIN_HEADER_BYTES + station;
+    2 * BLOCK_HEADER_BYTES + body as u64 + ALIGNMENT
+}
+
+/// `length` rounded up to where the next block may start.
+pub(super) const fn aligned(length: u64) -> u64 {
+    length.next_multiple_of(ALIGNMENT)
+}

@@ -1,0 +1,110 @@
+//! The frames of a block that was just encoded, for those who hear of commits.
+//!
+//! They are read from the bytes of the block. So nothing that a commit holds keeps in memory what its frames were read
+//! into from the sockets.
+
+use std::sync::Arc;
+
+use super::FRAME_HEADER_BYTES;
+use super::frames::FrameHeader;
+use frame::{FrameFlags, FramePriority, FrameView, Origin};
+
+/// Frames of a block, in the order of the log. Cheap to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockFrames<'a> {
+    /// Headers and payloads, one frame behind the other.
+    bytes: &'a [u8],
+    /// By their numbers in the headers.
+    origins: &'a [Arc<Origin>],
+}
+
+impl<'a> BlockFrames<'a> {
+    /// Of the part of an encoded body that holds them.
+    pub(super) const fn new(bytes: &'a [u8], origins: &'a [Arc<Origin>]) -> Self {
+        Self { bytes, origins }
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = FrameView<'a>> + use<'a> {
+        let Self { mut bytes, origins } = *self;
+        std::iter::from_fn(move || {
+            let header = FrameHeader::read(bytes)?;
+            let (frame, behind) = bytes.split_at(header.frame_len());
+            bytes = behind;
+            Some(header.view(&origins[usize::from(header.origin)], &frame[FRAME_HEADER_BYTES..]))
+        })
+    }
+
+    /// A copy that can be kept.
+    #[must_use]
+    pub fn to_kept(&self) -> KeptFrames {
+        KeptFrames { bytes: self.bytes.into(), origins: self.origins.into() }
+    }
+}
+
+/// Frames of a block, copied out of it.
+#[derive(Clone, Debug)]
+pub struct KeptFrames {
+    bytes: Box<[u8]>,
+    origins: Box<[Arc<Origin>]>,
+}
+
+impl KeptFrames {
+    /// The frames.
+    #[must_use]
+    pub fn frames(&self) -> BlockFrames<'_> {
+        BlockFrames::new(&self.bytes, &self.origins)
+    }
+
+    /// What they take in memory, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.origins)
+    }
+}
+
+/// Frames of one origin and lane that were read from a socket together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// When the first of them was read, unix nanoseconds.
+    pub received_ns: i64,
+    /// How many there are.
+    pub frames: u32,
+    /// Their lane.
+    pub priority: FramePriority,
+}
+
+impl FrameHeader {
+    const fn view<'a>(&self, origin: &'a Arc<Origin>, payload: &'a [u8]) -> FrameView<'a> {
+        let Self { priority, flags, sequence, ert_ns, received_ns, .. } = *self;
+        FrameView { priority, flags: FrameFlags(flags.0), sequence, ert_ns, received_ns, origin, payload }
+    }
+}
+
+/// `frames` as a commit has them.
+#[cfg(any(test, feature = "test-support"))]
+/// `frames` as they stand in a block.
+#[must_use]
+pub fn encoded(frames: &[frame::Frame]) -> KeptFrames {
+    let mut block = super::BlockEncoder::default();
+    block.push(&frames.to_vec().into());
+    block.finish();
+    block.frames().to_kept()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::support::{emergency, origin};
+
+    #[test]
+    fn a_block_gives_back_the_frames_that_were_put_in() {
+        let frames: Vec<_> =
+            [(1, 0), (2, 0), (1, 1)].map(|(source_id, n)| emergency(&origin(source_id, 1), n)).into();
+        let kept = encoded(&frames);
+        let seen: Vec<String> = kept.frames().iter().map(|frame| format!("{:?}", frame.to_frame())).collect();
+        assert_eq!(seen, frames.iter().map(|frame| format!("{frame:?}")).collect::<Vec<_>>());
+        let payloads: usize = frames.iter().map(|frame| frame.payload.len()).sum();
+        assert_eq!(kept.bytes.len(), 3 * FRAME_HEADER_BYTES + payloads);
+    }
+}

@@ -1,0 +1,355 @@
+//! The body of a block of frames, written without an allocation per frame.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::block_frames::{BlockFrames, Received};
+use super::crc::combine;
+use super::frames::push_origin;
+use super::{
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
+    ORIGIN_HEADER_BYTES, RUN_BYTES_MAX, Stretch, run_charge,
+};
+use crate::Durable;
+use crate::storage::GrowingBuffer;
+use frame::{FramePriority, Frames, Origin, Run};
+
+/// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
+/// not counted.
+pub(crate) fn encoded_len(run: &Run, payload_bytes: usize) -> u64 {
+    let station = run.origin().stream.station.as_str().len();
+    (run.len() * FRAME_HEADER_BYTES + payload_bytes + ORIGIN_HEADER_BYTES + station) as u64
+}
+
+/// Builds one block of frames at a time in a buffer it keeps: [`Self::push`], then [`Self::finish`], [`Self::seal`], and
+/// [`Self::clear`] for the next.
+#[derive(Default)]
+pub(crate) struct BlockEncoder {
+    /// Header, body; empty before the first frame. It starts at a page, so that it can be written from where it lies.
+    buffer: GrowingBuffer,
+    origins: OriginTable,
+    stretches: Vec<Stretch>,
+    received: Vec<Received>,
+    /// Where the frames end; set once the block is finished.
+    frames_end: usize,
+    /// Where the body ends without padding, and its checksum up to there; set once the block is finished.
+    content_end: usize,
+    content_crc: u32,
+    frame_count: u32,
+    received_max_ns: i64,
+    charged: u64,
+    frames_crc: RunningCrc,
+    body_crc: u32,
+}
+
+/// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
+const CRC_BYTES: usize = 32 << 10;
+/// Stretches of so many bytes get a checksum of their own, which the index uses. The checksum of the block is combined
+/// from these. For a shorter stretch that takes longer than to read its bytes twice.
+const STRETCH_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
+/// Where the first frame lies in a block.
+const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
+
+impl BlockEncoder {
+    /// Makes room for `bytes` of frames and origins, so that the block stays at a page. Without that it is written all the
+    /// same, but copied.
+    pub(crate) fn reserve(&mut self, bytes: u64) {
+        self.buffer.reserve(FRAMES_AT + bytes as usize);
+    }
+
+    /// Adds the frames of `batch` to the block.
+    pub(crate) fn push(&mut self, batch: &Frames) {
+        if self.buffer.is_empty() {
+            self.buffer.resize(FRAMES_AT);
+            self.frames_crc = RunningCrc { crc: 0, at: FRAMES_AT };
+            self.received_max_ns = i64::MIN;
+        }
+        for run in batch.runs() {
+            self.push_run(run);
+            // The last stretch may still grow. It is left out while it can have a checksum of its own.
+            let open_bytes = self.stretches.last().map_or(0, |last| last.bytes as usize);
+            let open_bytes = if open_bytes > RUN_BYTES_MAX { 0 } else { open_bytes };
+            self.frames_crc.follow(&self.buffer[..self.buffer.len() - open_bytes], CRC_BYTES);
+        }
+    }
+
+    /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
+    pub(crate) fn finish(&mut self) {
+        self.frames_end = self.buffer.len();
+        self.end_stretch(self.frames_end);
+        let frames_len = (self.frames_end - FRAMES_AT) as u32;
+        self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
+            .copy_from_slice(&frames_len.to_le_bytes());
+        let mut table = Vec::new();
+        for origin in &self.origins.origins {
+            push_origin(&mut table, &origin.stream, origin.epoch);
+            table.extend_from_slice(origin.stream.station.as_str().as_bytes());
+        }
+        self.buffer.reserve(table.len());
+        self.buffer.push(&table);
+        let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
+        self.buffer.resize(padded);
+        self.frames_crc.follow(&self.buffer, 1);
+        // Only now is it known how the body begins.
+        let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..FRAMES_AT]);
+        self.content_crc = combine(prefix_crc, self.frames_crc.crc, padded - FRAMES_AT);
+        self.content_end = padded;
+        self.body_crc = self.content_crc;
+    }
+
+    /// Makes the finished block `len` bytes long, header included, with zeros behind its body. `len` must be a multiple of
+    /// 8 and not less than without padding.
+    pub(crate) fn pad(&mut self, len: u64) {
+        assert!(len >= self.content_end as u64 && len.is_multiple_of(ALIGNMENT), "{len} bytes");
+        self.buffer.resize(self.content_end);
+        self.buffer.resize(len as usize);
+        self.body_crc = crc32c::crc32c_append(self.content_crc, &self.buffer[self.content_end..]);
+    }
+
+    /// Forgets the block, but keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.buffer.resize(0);
+        self.origins.clear();
+        self.stretches.clear();
+        self.received.clear();
+        self.frame_count = 0;
+        self.charged = 0;
+    }
+
+    fn push_run(&mut self, run: &Run) {
+        let Some(last) = run.heads().last() else { return };
+        let origin = self.origins.index(run.origin());
+        let lane = &mut self.origins.lanes[usize::from(origin)][run.priority().lane()];
+        lane.frames += run.len() as u64;
+        lane.next = lane.next.max(last.sequence.saturating_add(1));
+        lane.received_min_ns = lane.received_min_ns.min(run.received_ns());
+        let mut header = [0; FRAME_HEADER_BYTES];
+        header[4..6].copy_from_slice(&origin.to_le_bytes());
+        header[6] = run.priority() as u8;
+        let before = self.buffer.len();
+        for head in run.heads() {
+            header[0..4].copy_from_slice(&head.payload_len.to_le_bytes());
+            header[7] = head.flags.0;
+            header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
+            header[16..24].copy_from_slice(&head.ert_ns.to_le_bytes());
+            header[24..32].copy_from_slice(&run.received_ns_of(head).to_le_bytes());
+            self.buffer.push(&header);
+            self.buffer.push(run.payload(head));
+        }
+        let bytes = self.buffer.len() - before;
+        let (received_ns, received_max_ns) = (run.received_ns(), run.received_ns_of(last));
+        self.received.push(Received { received_ns, frames: run.len() as u32, priority: run.priority() });
+        self.note_stretch(Stretch {
+            origin,
+            priority: run.priority(),
+            frames: run.len() as u32,
+            bytes: bytes as u32,
+            received_min_ns: received_ns,
+            received_max_ns,
+            crc: None,
+        });
+        let payload_bytes = bytes - run.len() * FRAME_HEADER_BYTES;
+        self.charged += run_charge(run, payload_bytes);
+        self.frame_count += run.len() as u32;
+        self.received_max_ns = self.received_max_ns.max(received_max_ns);
+    }
+
+    /// Takes note of `stretch`, whose frames are the last in the buffer.
+    fn note_stretch(&mut self, stretch: Stretch) {
+        if !self.stretches.last_mut().is_some_and(|last| last.join(&stretch)) {
+            self.end_stretch(self.buffer.len() - stretch.bytes as usize);
+            self.stretches.push(stretch);
+        }
+    }
+
+    /// Takes the checksum of the last stretch, which ends at `end`.
+    fn end_stretch(&mut self, end: usize) {
+        let Some(last) = self.stretches.last_mut() else { return };
+        let at = end - last.bytes as usize;
+        if STRETCH_CRC_BYTES.contains(&(end - at)) {
+            self.frames_crc.follow(&self.buffer[..at], 0);
+            last.crc = NonZeroU32::new(self.frames_crc.append(&self.buffer[at..end]));
+        }
+    }
+
+    /// The body of the finished block.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.buffer[BLOCK_HEADER_BYTES as usize..]
+    }
+
+    /// The frames of the finished block.
+    pub(crate) fn frames(&self) -> BlockFrames<'_> {
+        BlockFrames::new(&self.buffer[FRAMES_AT..self.frames_end], &self.origins.origins)
+    }
+
+    /// When its frames were read, run by run.
+    pub(crate) fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// The origins of its frames, by number.
+    pub(crate) fn origins(&self) -> &[Arc<Origin>] {
+        &self.origins.origins
+    }
+
+    /// What the body consists of.
+    pub(crate) fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    /// Sum of what the frames in the block were charged at the gate.
+    pub(crate) fn charged(&self) -> u64 {
+        self.charged
+    }
+
+    /// Bytes of the finished block, header included and padding not.
+    pub(crate) fn content_len(&self) -> u64 {
+        self.content_end as u64
+    }
+
+    /// Bytes of the finished block, header and padding included.
+    pub(crate) fn len(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
+    /// Frames in the encoded block.
+    pub(crate) fn frame_count(&self) -> u64 {
+        u64::from(self.frame_count)
+    }
+
+    /// Puts the header in and returns the whole block, ready to be written at `position`.
+    pub(crate) fn seal(
+        &mut self,
+        segment_id: u64,
+        position: u64,
+        first_offset: u64,
+        synced_offset: u64,
+    ) -> &[u8] {
+        let body = &self.buffer[BLOCK_HEADER_BYTES as usize..];
+        let header = BlockHeader {
+            kind: BlockKind::Frames,
+            origin_count: self.origins.origins.len() as u16,
+            body_len: body.len() as u32,
+            frame_count: self.frame_count,
+            segment_id,
+            position,
+            first_offset,
+            synced_offset,
+            received_max_ns: self.received_max_ns,
+            body_crc: self.body_crc,
+        };
+        self.buffer[..BLOCK_HEADER_BYTES as usize].copy_from_slice(&header.encode());
+        &self.buffer
+    }
+
+    /// What the encoded block makes durable, one entry for each origin and lane in it.
+    pub(crate) fn durable(&self, into: &mut Vec<Durable>) {
+        into.clear();
+        for (origin, lanes) in self.origins.origins.iter().zip(&self.origins.lanes) {
+            for priority in FramePriority::ALL {
+                let lane = lanes[priority.lane()];
+                if lane.frames > 0 {
+                    into.push(Durable {
+                        origin: Arc::clone(origin),
+                        priority,
+                        next: lane.next,
+                        frames: lane.frames,
+                        received_min_ns: lane.received_min_ns,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A checksum that follows a buffer as it grows.
+#[derive(Default)]
+struct RunningCrc {
+    crc: u32,
+    /// Where it stands.
+    at: usize,
+}
+
+impl RunningCrc {
+    /// Catches up if that is worth at least `bytes_min`.
+    fn follow(&mut self, buffer: &[u8], bytes_min: usize) {
+        if buffer.len() - self.at >= bytes_min {
+            self.crc = crc32c::crc32c_append(self.crc, &buffer[self.at..]);
+            self.at = buffer.len();
+        }
+    }
+
+    /// Takes in `bytes`, which lie right behind, and returns their own checksum.
+    fn append(&mut self, bytes: &[u8]) -> u32 {
+        let crc = crc32c::crc32c(bytes);
+        self.crc = combine(self.crc, crc, bytes.len());
+        self.at += bytes.len();
+        crc
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Lane {
+    next: u64,
+    frames: u64,
+    received_min_ns: i64,
+}
+
+impl Lane {
+    const EMPTY: Self = Self { next: 0, frames: 0, received_min_ns: i64::MAX };
+}
+
+/// The origins of one block. Frames mostly share the `Arc` of their stream, so the address finds it.
+struct OriginTable {
+    origins: Vec<Arc<Origin>>,
+    lanes: Vec<[Lane; 2]>,
+    by_value: HashMap<Arc<Origin>, u16>,
+    by_address: [(usize, u16); Self::ADDRESSES],
+}
+
+impl Default for OriginTable {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            lanes: Vec::new(),
+            by_value: HashMap::new(),
+            by_address: [(0, 0); Self::ADDRESSES],
+        }
+    }
+}
+
+impl OriginTable {
+    const ADDRESSES: usize = 256;
+
+    fn clear(&mut self) {
+        self.origins.clear();
+        self.lanes.clear();
+        self.by_value.clear();
+        // The addresses mean something only while the block holds the `Arc`s.
+        self.by_address.fill((0, 0));
+    }
+
+    fn index(&mut self, origin: &Arc<Origin>) -> u16 {
+        let address = Arc::as_ptr(origin) as usize;
+        let slot = (address >> 4) % Self::ADDRESSES;
+        let (known, mut index) = self.by_address[slot];
+        if known != address {
+            index = self.find_or_insert(origin);
+            self.by_address[slot] = (address, index);
+        }
+        index
+    }
+
+    fn find_or_insert(&mut self, origin: &Arc<Origin>) -> u16 {
+        if let Some(index) = self.by_value.get(origin) {
+            return *index;
+        }
+        let index = u16::try_from(self.origins.len()).expect("a block holds fewer than 65,536 origins");
+        self.origins.push(Arc::clone(origin));
+        self.lanes.push([Lane::EMPTY; 2]);
+        self.by_value.insert(Arc::clone(origin), index);
+        index
+    }
+}

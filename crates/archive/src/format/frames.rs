@@ -1,0 +1,167 @@
+//! The body of a block of frames, read without trust; `encoder` writes it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::bytes::Cursor;
+use super::{BlockHeader, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES};
+use frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
+
+/// Appends an origin without its station, as tables and positions have it.
+pub(crate) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
+    buffer.extend_from_slice(&stream.source_id.to_le_bytes());
+    buffer.push(stream.source_kind as u8);
+    buffer.push(stream.station.as_str().len() as u8);
+    buffer.extend_from_slice(&[0; 2]);
+    buffer.extend_from_slice(&epoch.to_le_bytes());
+}
+
+/// An origin whose station is still to come.
+pub(crate) struct OriginHeader {
+    source_id: u32,
+    source_kind: SourceKind,
+    station_len: usize,
+    pub(crate) epoch: u64,
+}
+
+impl OriginHeader {
+    pub(crate) fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let source_id = cursor.u32()?;
+        let source_kind = SourceKind::from_wire(cursor.u8()?)?;
+        let station_len = usize::from(cursor.u8()?);
+        cursor.take(2)?;
+        let epoch = cursor.u64()?;
+        Some(Self { source_id, source_kind, station_len, epoch })
+    }
+
+    pub(crate) fn station(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
+        let name = std::str::from_utf8(cursor.take(self.station_len)?).ok()?;
+        Some(StreamKey {
+            source_id: self.source_id,
+            source_kind: self.source_kind,
+            station: Station::new(name).ok()?,
+        })
+    }
+}
+
+/// The frames of a block. Payloads are slices of the body.
+pub(crate) struct FrameIter {
+    body: Bytes,
+    at: usize,
+    frames_end: usize,
+    left: u32,
+    origins: Vec<Arc<Origin>>,
+}
+
+impl FrameIter {
+    /// Starts on a block whose checksums were right; `None` if its tables make no sense all the same.
+    pub(crate) fn new(header: &BlockHeader, body: Bytes) -> Option<Self> {
+        let (frames_end, origins) = tables(header, &body)?;
+        Some(Self { at: FRAMES_PREFIX_BYTES, frames_end, left: header.frame_count, body, origins })
+    }
+
+    /// The header of the next frame and where its payload lies; `None` inside: the block is malformed from here on.
+    fn advance(&mut self) -> Option<Option<(FrameHeader, Range<usize>)>> {
+        self.left = self.left.checked_sub(1)?;
+        let header = self.body.get(self.at..self.frames_end).and_then(FrameHeader::read);
+        let Some(header) = header.filter(|header| usize::from(header.origin) < self.origins.len()) else {
+            self.left = 0;
+            return Some(None);
+        };
+        let payload_at = self.at + FRAME_HEADER_BYTES;
+        self.at += header.frame_len();
+        Some(Some((header, payload_at..self.at)))
+    }
+
+    /// As [`Iterator::next`], without a counted reference to the block.
+    pub(crate) fn next_view(&mut self) -> Option<Option<FrameView<'_>>> {
+        let Some((header, payload)) = self.advance()? else {
+            return Some(None);
+        };
+        let FrameHeader { priority, flags, sequence, ert_ns, received_ns, .. } = header;
+        let (origin, payload) = (&self.origins[usize::from(header.origin)], &self.body[payload]);
+        Some(Some(FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }))
+    }
+}
+
+/// Where the frames in `body` end, and the table of origins behind them.
+pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Arc<Origin>>)> {
+    let mut cursor = Cursor(body);
+    let frames_len = cursor.u32()? as usize;
+    cursor.take(FRAMES_PREFIX_BYTES - 4)?;
+    cursor.take(frames_len)?;
+    let mut origins = Vec::new();
+    for _ in 0..header.origin_count {
+        let origin = OriginHeader::read(&mut cursor)?;
+        let stream = origin.station(&mut cursor)?;
+        origins.push(Arc::new(Origin { stream, epoch: origin.epoch }));
+    }
+    Some((FRAMES_PREFIX_BYTES + frames_len, origins))
+}
+
+/// What lies before the payload of a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameHeader {
+    payload_len: usize,
+    /// Index into the block's origin table.
+    pub(crate) origin: u16,
+    pub(crate) priority: FramePriority,
+    pub(super) flags: FrameFlags,
+    pub(super) sequence: u64,
+    pub(super) ert_ns: i64,
+    pub(super) received_ns: i64,
+}
+
+impl FrameHeader {
+    /// Reads the header at the start of `bytes`; `None` if they do not hold the whole frame.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        // One look at the length, and none for each field: this is done for every frame that is read.
+        let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+        let mut cursor = Cursor(header);
+        let header = Self {
+            payload_len: cursor.u32()? as usize,
+            origin: cursor.u16()?,
+            priority: FramePriority::from_wire(cursor.u8()?)?,
+            flags: FrameFlags(cursor.u8()?),
+            sequence: cursor.u64()?,
+            ert_ns: cursor.i64()?,
+            received_ns: cursor.i64()?,
+        };
+        (header.payload_len <= rest.len()).then_some(header)
+    }
+
+    /// Bytes of the frame, payload included.
+    pub(crate) const fn frame_len(&self) -> usize {
+        FRAME_HEADER_BYTES + self.payload_len
+    }
+
+    /// The frame, of `origin`.
+    pub(crate) fn frame(self, origin: Arc<Origin>, payload: Bytes) -> Frame {
+        Frame {
+            source_id: origin.stream.source_id,
+            source_kind: origin.stream.source_kind,
+            priority: self.priority,
+            flags: self.flags,
+            sequence: self.sequence,
+            ert_ns: self.ert_ns,
+            received_ns: self.received_ns,
+            payload,
+            origin,
+        }
+    }
+}
+
+impl Iterator for FrameIter {
+    /// `None` inside: the block is malformed from here on.
+    type Item = Option<Frame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some((header, payload)) = self.advance()? else {
+            return Some(None);
+        };
+        let origin = Arc::clone(&self.origins[usize::from(header.origin)]);
+        Some(Some(header.frame(origin, self.body.slice(payload))))
+    }
+}

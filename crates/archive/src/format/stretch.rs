@@ -1,0 +1,106 @@
+//! Stretches: what a block consists of, for who need not see single frames.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::frames::{FrameHeader, tables};
+use super::{BlockHeader, FRAMES_PREFIX_BYTES};
+use frame::{FramePriority, Origin};
+
+/// Bytes of frames that an index has one checksum for at most, unless a single frame is longer.
+pub(crate) const RUN_BYTES_MAX: usize = 64 << 10;
+
+/// Frames of one origin and lane that follow one another in a block. The stretches of a block cover its frames without
+/// gaps, in their order; neighbours may be of the same origin and lane.
+///
+/// It takes no more memory than the header of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// Number of the origin in the table of the block.
+    pub(crate) origin: u16,
+    pub(crate) priority: FramePriority,
+    /// How many frames there are, at least one.
+    pub(crate) frames: u32,
+    /// Their bytes, headers included.
+    pub(crate) bytes: u32,
+    pub(crate) received_min_ns: i64,
+    pub(crate) received_max_ns: i64,
+    /// The checksum of the bytes, where the encoder has taken it. A checksum of zero counts as not taken.
+    pub(crate) crc: Option<NonZeroU32>,
+}
+
+const _: () = assert!(size_of::<Stretch>() <= super::FRAME_HEADER_BYTES);
+
+impl Stretch {
+    /// Takes `next` in, which lies right behind it; `false` if it is of another origin or lane.
+    pub(crate) fn join(&mut self, next: &Self) -> bool {
+        let is_same = self.origin == next.origin && self.priority == next.priority;
+        if is_same {
+            self.frames += next.frames;
+            self.bytes += next.bytes;
+            self.crc = None;
+            self.received_min_ns = self.received_min_ns.min(next.received_min_ns);
+            self.received_max_ns = self.received_max_ns.max(next.received_max_ns);
+        }
+        is_same
+    }
+}
+
+/// The stretches of a block that was read, as long as they can be.
+pub(crate) struct Stretches<'a> {
+    /// From the next frame to the last.
+    frames: &'a [u8],
+    left: u32,
+    origin_count: usize,
+    /// The first frame behind the stretch at hand.
+    ahead: Option<Stretch>,
+}
+
+impl<'a> Stretches<'a> {
+    /// Of a block whose checksums were right, and its origins; `None` if its tables make no sense all the same.
+    pub(crate) fn new(header: &BlockHeader, body: &'a [u8]) -> Option<(Vec<Arc<Origin>>, Self)> {
+        let (frames_end, origins) = tables(header, body)?;
+        let frames = &body[FRAMES_PREFIX_BYTES..frames_end];
+        let stretches = Self { frames, left: header.frame_count, origin_count: origins.len(), ahead: None };
+        Some((origins, stretches))
+    }
+
+    fn frame(&mut self) -> Option<Stretch> {
+        let header = FrameHeader::read(self.frames)?;
+        self.frames = &self.frames[header.frame_len()..];
+        (usize::from(header.origin) < self.origin_count).then_some(Stretch {
+            origin: header.origin,
+            priority: header.priority,
+            frames: 1,
+            bytes: header.frame_len() as u32,
+            received_min_ns: header.received_ns,
+            received_max_ns: header.received_ns,
+            crc: None,
+        })
+    }
+}
+
+impl Iterator for Stretches<'_> {
+    /// `None` inside: the block is malformed from here on.
+    type Item = Option<Stretch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut stretch = self.ahead.take();
+        while self.left > 0 {
+            self.left -= 1;
+            let Some(frame) = self.frame() else {
+                self.left = 0;
+                return Some(None);
+            };
+            let Some(known) = &mut stretch else {
+                stretch = Some(frame);
+                continue;
+            };
+            if !known.join(&frame) {
+                self.ahead = Some(frame);
+                break;
+            }
+        }
+        stretch.map(Some)
+    }
+}

@@ -1,0 +1,415 @@
+//! The hand-over from the pipeline to the commit thread: two blocks in the making, one of them for emergencies.
+//!
+//! Frames are encoded as they come, while the commit thread writes and syncs the block before. What waits for it are the
+//! bytes of the next block: of emergencies, which go as soon as the thread is free, or of routine, gathered for a while.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::config::{BATCH_FRAMES_MAX, Limits};
+use super::edit::Request;
+use super::format::{BlockEncoder, encoded_len, run_charge};
+use super::{AppendError, ResetError};
+use frame::pulse::Pulse;
+use frame::{FramePriority, Frames, Run};
+
+/// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
+///
+/// What an emergency waits for is mostly the commit of routine that runs, and that takes as long as its block is large.
+/// A quarter of the largest block is 256 KiB, which a disk of 130 MB/s writes in 2 ms. On a slower disk the sync takes
+/// longer than the write, and a smaller block gains little. Smaller blocks cost routine much of its rate: with blocks of
+/// 1,024, 512, 256 and 128 KiB a flood of 256 B came to 2.9, 2.5, 1.8 and 1.2 M frames/s, and the median emergency took
+/// 1.3, 0.9, 0.75 and 0.6 ms.
+const ALERT: Duration = Duration::from_secs(1);
+const ALERT_SHARE: u64 = 4;
+
+/// Routine that comes after a silence waits for this part of the delay: what it would wait for may not come.
+const QUIET_SHARE: u32 = 4;
+
+/// Blocks on their way to the commit thread.
+pub(super) struct Gather {
+    state: Mutex<State>,
+    /// Wakes the commit thread.
+    work: Condvar,
+    /// Wakes appenders that wait for room.
+    room: Notify,
+    /// Of the commit thread, which sleeps here and nowhere else.
+    pulse: Pulse,
+    block_bytes: u64,
+    block_bytes_max: u64,
+}
+
+#[derive(Default)]
+struct State {
+    /// `[emergency, routine]`.
+    blocks: [Block; 2],
+    /// Until when blocks of routine stay small.
+    alert_until: Option<Instant>,
+    /// When the last block of routine was taken.
+    taken_at: Option<Instant>,
+    /// Routine was due when emergencies went: the next turn is its.
+    is_routine_owed: bool,
+    /// Goes ahead of any block, or emergencies could keep it waiting for ever.
+    request: Option<Request>,
+    parked: Parked,
+    /// No appender is left.
+    closed: bool,
+    /// The archive was dropped: what cannot be written at once is let go.
+    abandoned: bool,
+    failed: Option<Arc<str>>,
+}
+
+/// A block in the making, of one lane.
+#[derive(Default)]
+pub(super) struct Block {
+    pub(super) encoder: BlockEncoder,
+    bytes: u64,
+    /// When the first batch came.
+    since: Option<Instant>,
+}
+
+impl Block {
+    fn push(&mut self, batch: &Frames, size: u64) {
+        self.encoder.reserve(size);
+        self.encoder.push(batch);
+        self.bytes += size;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Ready for the next.
+    pub(super) fn clear(&mut self) {
+        self.encoder.clear();
+        self.bytes = 0;
+        self.since = None;
+    }
+}
+
+/// What the commit thread sleeps for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Parked {
+    #[default]
+    No,
+    /// For anything at all.
+    Idle,
+    /// For the delay to pass, or a block to become due. Routine that comes does not wake the thread.
+    Gathering,
+}
+
+/// What the commit thread is to do.
+pub(super) enum Next {
+    /// Commit the block taken.
+    Commit,
+    /// Edit positions.
+    Edit(Request),
+    /// Nothing came before the deadline.
+    Timeout,
+    /// Nothing will come any more.
+    End,
+}
+
+impl Gather {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Notify::new(),
+            pulse: Pulse::of_thread(),
+            block_bytes: limits.block_bytes,
+            block_bytes_max: limits.block_bytes_max,
+        }
+    }
+
+    /// Of the commit thread.
+    pub(super) const fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Waits for room and adds `batch`. Cancel safe for a batch of one lane: it is added in the last step or not at all.
+    pub(super) async fn push(&self, batch: Frames) -> Result<(), AppendError> {
+        let lanes = by_lane(batch);
+        let sizes = self.check(&lanes)?;
+        for ((priority, batch), size) in FramePriority::ALL.into_iter().zip(lanes).zip(sizes) {
+            if !batch.is_empty() {
+                self.push_lane(priority, batch, size).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn push_lane(&self, priority: FramePriority, batch: Frames, size: u64) -> Result<(), AppendError> {
+        // Mostly there is room, and no wait to register for.
+        while !self.try_push(priority, &batch, size)? {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the look, so that room made in between is not missed.
+            room.as_mut().enable();
+            if self.try_push(priority, &batch, size)? {
+                break;
+            }
+            room.await;
+        }
+        Ok(())
+    }
+
+    /// Whether routine is taken without waiting, or refused for good.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.failed.is_some() || self.has_room_for(FramePriority::Routine, &state)
+    }
+
+    /// Waits until [`Self::has_room`]. Cancel safe.
+    pub(super) async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.has_room() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Bytes that the frames of each lane take in a block at most.
+    fn check(&self, lanes: &[Frames; 2]) -> Result<[u64; 2], AppendError> {
+        let (mut charge, mut sizes) = (0, [0; 2]);
+        for (batch, size) in lanes.iter().zip(&mut sizes) {
+            for run in batch.runs() {
+                let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
+                charge += run_charge(run, payload_bytes);
+                *size += encoded_len(run, payload_bytes);
+            }
+        }
+        let frames = lanes.iter().map(Frames::len).sum();
+        if frames > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
+            return Err(AppendError::Oversized { frames, bytes: charge, bytes_max: self.block_bytes_max });
+        }
+        Ok(sizes)
+    }
+
+    /// A block takes batches until it is full, the last of them as a whole.
+    fn has_room_for(&self, priority: FramePriority, state: &State) -> bool {
+        let is_small = priority == FramePriority::Routine && state.alert_until.is_some();
+        let full_bytes = if is_small { self.block_bytes / ALERT_SHARE } else { self.block_bytes };
+        state.blocks[priority.lane()].bytes < full_bytes
+    }
+
+    fn try_push(&self, priority: FramePriority, batch: &Frames, size: u64) -> Result<bool, AppendError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.failed {
+            return Err(AppendError::Failed(Arc::clone(error)));
+        }
+        let fits = self.has_room_for(priority, &state);
+        if fits {
+            state.blocks[priority.lane()].push(batch, size);
+        }
+        let is_due = priority == FramePriority::Emergency || !self.has_room_for(priority, &state);
+        let wake = match state.parked {
+            Parked::No => false,
+            Parked::Idle => true,
+            Parked::Gathering => is_due,
+        };
+        if wake {
+            state.parked = Parked::No;
+            drop(state);
+            self.work.notify_one();
+        }
+        Ok(fits)
+    }
+
+    /// Hands `request` to the commit thread.
+    pub(super) fn request(&self, request: Request) -> Result<(), ResetError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.failed {
+            return Err(ResetError::Failed(Arc::clone(error)));
+        }
+        if state.request.is_some() {
+            return Err(ResetError::Busy);
+        }
+        state.request = Some(request);
+        if std::mem::take(&mut state.parked) != Parked::No {
+            drop(state);
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes the request that waits, if one does.
+    pub(super) fn take_request(&self) -> Option<Request> {
+        self.lock().request.take()
+    }
+
+    /// Waits until a block is due and exchanges it for `spare`, which must be clear.
+    pub(super) fn next(&self, spare: &mut Block, delay: Duration, deadline: Option<Instant>) -> Next {
+        self.pulse.work();
+        let mut state = self.lock();
+        loop {
+            if state.abandoned || state.failed.is_some() {
+                return Next::End;
+            }
+            if let Some(request) = state.request.take() {
+                return Next::Edit(request);
+            }
+            let now = Instant::now();
+            if let Some(priority) = self.due(&mut state, now, delay) {
+                std::mem::swap(&mut state.blocks[priority.lane()], spare);
+                if priority == FramePriority::Routine {
+                    state.taken_at = Some(now);
+                }
+                drop(state);
+                self.room.notify_waiters();
+                return Next::Commit;
+            }
+            let rest_until = rest_until(state.taken_at, delay);
+            let until = match state.blocks[FramePriority::Routine.lane()].since {
+                Some(since) => {
+                    state.parked = Parked::Gathering;
+                    Some(routine_due_at(since, rest_until, delay))
+                }
+                None if state.closed => return Next::End,
+                None if deadline.is_some_and(|deadline| now >= deadline) => return Next::Timeout,
+                // Under load the first frame of each block would wake the thread, to no more than another wait.
+                None if rest_until.is_some_and(|until| now < until) => {
+                    state.parked = Parked::Gathering;
+                    rest_until.into_iter().chain(deadline).min()
+                }
+                None => {
+                    state.parked = Parked::Idle;
+                    deadline
+                }
+            };
+            state = self.sleep(state, until.map(|until| until - now));
+            state.parked = Parked::No;
+        }
+    }
+
+    /// The lane whose block goes now. Emergencies go first, but routine that is due has its turn after each block of
+    /// them: neither waits for more than one block of the other.
+    fn due(&self, state: &mut State, now: Instant, delay: Duration) -> Option<FramePriority> {
+        let [emergency, routine] = state.blocks.each_ref().map(|block| block.since);
+        if emergency.is_some() {
+            state.alert_until = Some(now + ALERT);
+        }
+        let rest_until = rest_until(state.taken_at, delay);
+        let is_routine_due = routine.is_some_and(|since| {
+            state.closed
+                || now >= routine_due_at(since, rest_until, delay)
+                || !self.has_room_for(FramePriority::Routine, state)
+        });
+        // Only now: a block that is full while the alert lasts goes, so nobody waits for the room that its end makes.
+        state.alert_until = state.alert_until.filter(|until| now < *until);
+        if emergency.is_some() && !(is_routine_due && state.is_routine_owed) {
+            state.is_routine_owed = is_routine_due;
+            return Some(FramePriority::Emergency);
+        }
+        state.is_routine_owed = false;
+        is_routine_due.then_some(FramePriority::Routine)
+    }
+
+    /// Sleeps for `pause`, or less when the archive is abandoned or has failed; says whether it was.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut state = self.lock();
+        while !state.abandoned && state.failed.is_none() && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            state = self.sleep(state, Some(left));
+        }
+        state.abandoned || state.failed.is_some()
+    }
+
+    fn sleep<'a>(&self, state: MutexGuard<'a, State>, pause: Option<Duration>) -> MutexGuard<'a, State> {
+        self.pulse.wait();
+        let state = match pause {
+            None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(pause) => {
+                let result = self.work.wait_timeout(state, pause);
+                result.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        self.pulse.work();
+        state
+    }
+
+    /// No more batches will come.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_one();
+    }
+
+    /// Ends the thread without writing what still waits.
+    pub(super) fn abandon(&self) {
+        self.lock().abandoned = true;
+        self.work.notify_one();
+    }
+
+    /// Refuses everything from here on, with `error`, and ends the thread.
+    pub(super) fn fail(&self, error: Arc<str>) {
+        let mut state = self.lock();
+        state.failed = Some(error);
+        state.blocks = Default::default();
+        // Whoever asked hears of it by the drop, which is no concern of those who wait for the lock.
+        let request = state.request.take();
+        drop(state);
+        drop(request);
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it is held is one of the encoder, whose block then never goes: the archive fails with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of the delay that began when the last block of routine was taken.
+fn rest_until(taken_at: Option<Instant>, delay: Duration) -> Option<Instant> {
+    taken_at.map(|at| at + delay)
+}
+
+/// When a block of routine goes whose first batch came at `since`. Under load that is a delay after the block before was
+/// taken, so no frame waits for longer. After a silence it is a part of the delay after the batch came.
+fn routine_due_at(since: Instant, rest_until: Option<Instant>, delay: Duration) -> Instant {
+    rest_until.filter(|until| since < *until).unwrap_or(since + delay / QUIET_SHARE)
+}
+
+/// `batch` by lanes; mostly it is of one, and goes there as it is.
+fn by_lane(batch: Frames) -> [Frames; 2] {
+    let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
+    match batch.runs().iter().filter(is_emergency).count() {
+        0 => [Frames::default(), batch],
+        all if all == batch.runs().len() => [batch, Frames::default()],
+        _ => {
+            let (emergencies, routine): (Vec<Run>, Vec<Run>) =
+                batch.runs().iter().cloned().partition(|run| is_emergency(&run));
+            [emergencies.into(), routine.into()]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(8);
+
+    #[test]
+    fn after_a_silence_routine_waits_for_a_part_of_the_delay() {
+        let since = Instant::now();
+        assert_eq!(routine_due_at(since, None, DELAY), since + DELAY / QUIET_SHARE);
+        let long_ago = since.checked_sub(DELAY).unwrap();
+        assert_eq!(rest_until(Some(long_ago), DELAY), Some(since));
+        assert_eq!(routine_due_at(since, Some(since), DELAY), since + DELAY / QUIET_SHARE);
+    }
+
+    #[test]
+    fn under_load_blocks_are_a_delay_apart_and_no_frame_waits_longer() {
+        let taken_at = Instant::now();
+        let rest_until = rest_until(Some(taken_at), DELAY);
+        for since_ms in 0..8 {
+            let since = taken_at + Duration::from_millis(since_ms);
+            assert_eq!(routine_due_at(since, rest_until, DELAY), taken_at + DELAY);
+        }
+    }
+}

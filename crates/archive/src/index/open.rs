@@ -1,0 +1,192 @@
+//! An index as a reader takes it: checked piece by piece, and a plan for what a filter asks.
+
+use std::io;
+use std::path::Path;
+
+use super::index_name;
+use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, RunDecoder, Times};
+use super::merge::{List, Merge, Span};
+use crate::Filter;
+use crate::format::{Cursor, SegmentHeader};
+use crate::storage::{Access, Storage, StorageFile, read_full_at};
+
+/// Bytes of chunk table and directory that a reader takes at most; the largest index has less.
+pub(super) const TABLES_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of run lists that a reader holds at most; for more it walks the segment. Enough for some hundred thousand runs.
+pub(super) const LISTS_BYTES_MAX: u64 = 4 << 20;
+/// Runs are read when they are less than one part in so many of what a walk would read: a walk reads in larger pieces.
+const RUNS_SHARE: u64 = 2;
+
+/// How to read a segment.
+pub(crate) enum Plan {
+    /// Walk these stretches; with none there is nothing to find.
+    Walk(Vec<Span>),
+    /// Read these runs alone.
+    Runs(Merge),
+}
+
+/// An index whose header belongs to its segment.
+pub(crate) struct Index {
+    file: Box<dyn StorageFile>,
+    pub(crate) header: Header,
+}
+
+impl Index {
+    /// Opens the index of `segment`, which is `segment_len` bytes long; `None` if there is none that matches.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        dir: &Path,
+        segment: &SegmentHeader,
+        segment_len: u64,
+    ) -> Option<Self> {
+        let file = storage.open(&dir.join(index_name(segment.base_offset)), Access::Read).ok()?;
+        let mut bytes = [0; HEADER_BYTES];
+        if read_full_at(&*file, &mut bytes, 0).ok()? < HEADER_BYTES {
+            return None;
+        }
+        let header = Header::decode(&bytes)?;
+        let len = (HEADER_BYTES as u64).checked_add(header.tables_len())?.checked_add(header.lists_len)?;
+        let matches = header.segment_id == segment.segment_id
+            && header.base_offset == segment.base_offset
+            && header.base_offset <= header.next_offset
+            && header.covered == segment_len
+            && file.size().ok()? == len;
+        matches.then_some(Self { file, header })
+    }
+
+    /// Bytes of the segment it speaks of.
+    pub(crate) fn covered(&self) -> u64 {
+        self.header.covered
+    }
+
+    /// How to find what `filter` takes from the offset `from` on; `None` if the index does not check out.
+    ///
+    /// The end of the filter's offsets may move later: the plan knows nothing of it but what it is worth.
+    pub(crate) fn plan(&self, filter: &Filter, from: u64) -> Option<Plan> {
+        if !overlaps(filter, &self.header.times) {
+            return Some(Plan::Walk(Vec::new()));
+        }
+        let (chunks, entries) = self.tables()?;
+        let spans = self.spans(&chunks, filter, from);
+        if filter.selection.is_all() {
+            return Some(Plan::Walk(spans));
+        }
+        let entries: Vec<Entry> = entries.into_iter().filter(|entry| is_asked_for(filter, entry)).collect();
+        if entries.is_empty() {
+            return Some(Plan::Walk(Vec::new()));
+        }
+        if !self.is_worthwhile(&entries, &spans, filter) {
+            return Some(Plan::Walk(spans));
+        }
+        let lists: Option<Vec<List>> = entries.iter().map(|entry| self.list(entry)).collect();
+        Some(Plan::Runs(Merge::new(lists?, spans, from)))
+    }
+
+    /// The chunk table and the directory.
+    fn tables(&self) -> Option<(Vec<Chunk>, Vec<Entry>)> {
+        if self.header.tables_len() > TABLES_BYTES_MAX {
+            return None;
+        }
+        let bytes = self.read(HEADER_BYTES as u64, self.header.tables_len())?;
+        if crc32c::crc32c(&bytes) != self.header.tables_crc {
+            return None;
+        }
+        let mut cursor = Cursor(&bytes);
+        let mut table = Cursor(cursor.take(self.header.chunk_count as usize * CHUNK_BYTES)?);
+        let mut chunks: Vec<Chunk> = Vec::new();
+        while let Some(chunk) = Chunk::read(&mut table) {
+            let follows =
+                |last: &Chunk| last.position < chunk.position && last.first_offset < chunk.first_offset;
+            let sound = chunks.last().is_none_or(follows)
+                && chunk.position < self.header.covered
+                && (self.header.base_offset..self.header.next_offset).contains(&chunk.first_offset);
+            if !sound {
+                return None;
+            }
+            chunks.push(chunk);
+        }
+        let mut entries = Vec::new();
+        while !cursor.0.is_empty() {
+            entries.push(Entry::read(&mut cursor)?);
+        }
+        (entries.len() == self.header.entry_count as usize).then_some((chunks, entries))
+    }
+
+    /// The chunks that may hold what is asked for, neighbours as one.
+    fn spans(&self, chunks: &[Chunk], filter: &Filter, from: u64) -> Vec<Span> {
+        let ends = chunks.iter().skip(1).map(|chunk| (chunk.position, chunk.first_offset));
+        let ends = ends.chain([(self.header.covered, self.header.next_offset)]);
+        let mut spans: Vec<Span> = Vec::new();
+        for (chunk, (end, next_offset)) in chunks.iter().zip(ends) {
+            if next_offset <= from || !overlaps(filter, &chunk.times) {
+                continue;
+            }
+            match spans.last_mut().filter(|last| last.positions.end == chunk.position) {
+                Some(last) => {
+                    last.positions.end = end;
+                    last.offsets.end = next_offset;
+                }
+                None => spans
+                    .push(Span { positions: chunk.position..end, offsets: chunk.first_offset..next_offset }),
+            }
+        }
+        spans
+    }
+
+    /// Whether reading the runs of `entries` reads much less than a walk over `spans`.
+    fn is_worthwhile(&self, entries: &[Entry], spans: &[Span], filter: &Filter) -> bool {
+        let to = filter.to_offset.unwrap_or(u64::MAX);
+        let wanted = spans.iter().filter(|span| span.offsets.start < to);
+        let walk: u128 = wanted.map(|span| u128::from(span.positions.end - span.positions.start)).sum();
+        let lists: u128 = entries.iter().map(|entry| u128::from(entry.list_len)).sum();
+        let runs: u128 = entries.iter().map(|entry| u128::from(entry.runs_len)).sum();
+        // The runs are taken to be spread evenly over the segment.
+        let runs = runs * walk / u128::from(self.header.covered.max(1));
+        entries.iter().all(|entry| entry.list_len > 0)
+            && lists <= u128::from(LISTS_BYTES_MAX)
+            && (lists + runs) * u128::from(RUNS_SHARE) < walk
+    }
+
+    fn list(&self, entry: &Entry) -> Option<List> {
+        let bytes = self.read(entry.list_at, entry.list_len)?;
+        if crc32c::crc32c(&bytes) != entry.list_crc {
+            return None;
+        }
+        let runs = RunDecoder::new(bytes, self.header.base_offset, self.header.covered);
+        Some(List::new(entry, runs))
+    }
+
+    /// Bytes of the index, if the file has them; their number was held against a limit before.
+    fn read(&self, at: u64, len: u64) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        let count = read_full_at(&*self.file, &mut bytes, at).ok()?;
+        (count == bytes.len()).then_some(bytes)
+    }
+}
+
+fn overlaps(filter: &Filter, times: &Times) -> bool {
+    filter.from_received_ns.is_none_or(|from| times.max_ns >= from)
+        && filter.to_received_ns.is_none_or(|to| times.min_ns < to)
+}
+
+fn is_asked_for(filter: &Filter, entry: &Entry) -> bool {
+    let stream = &entry.origin.stream;
+    filter.selection.takes_stream(stream.source_id, stream.source_kind, entry.priority)
+        && overlaps(filter, &entry.times)
+}
+
+/// Whether `file` consists of `parts`.
+pub(super) fn is_content<'a>(
+    file: &dyn StorageFile,
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<bool> {
+    let mut at = 0;
+    for part in parts {
+        let mut bytes = vec![0; part.len()];
+        if read_full_at(file, &mut bytes, at)? < bytes.len() || bytes != part {
+            return Ok(false);
+        }
+        at += part.len() as u64;
+    }
+    Ok(true)
+}

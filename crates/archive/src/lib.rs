@@ -1,0 +1,524 @@
+//! The archive: an append-only segment log on stable storage.
+//!
+//! What is acknowledged is synced. Batches of frames come in through an [`Appender`], which puts them into a block, one for
+//! emergencies and one for routine. The commit thread writes and syncs one block after the other, and only then tells the
+//! [`CommitObserver`] which positions became durable. [`open`] recovers whatever a crash left. A [`Reader`] follows the same
+//! files from any process.
+//!
+//! This crate never depends on the protocol, on actors or on the daemon. All file access goes through [`Storage`].
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `format.rs` | the files, byte by byte |
+//! | `config.rs` | [`Config`] and the limits that follow from it |
+//! | `storage.rs` | [`Storage`]: the file system behind a trait |
+//! | `dir.rs` | the archive's directory: names, listing, torn tails that are kept |
+//! | `gather.rs` | the blocks that are being filled |
+//! | `commit.rs` | the commit thread: take a block, write, sync, publish |
+//! | `edit.rs` | edits of positions between two commits |
+//! | `writing.rs` | direct or cached writes: which, and why |
+//! | `log_file.rs` | a file of the log, written at its end and nowhere else |
+//! | `segment.rs` | the segment that is being written |
+//! | `space.rs` | allocation ahead of need, the reserve, the gate for routine frames |
+//! | `positions.rs` | the positions of all streams, as of one offset |
+//! | `published.rs` | the state of the archive that other parts can read |
+//! | `scan.rs` | walks the blocks of one segment, over damage |
+//! | `reader.rs` | [`Reader`]: reads an archive, also while a daemon writes it |
+//! | `history.rs` | [`History`]: reads a running archive from within the daemon |
+//! | `index.rs` | the index of a sealed segment |
+//! | `recover.rs` | recovery after a crash, and `archive repair` |
+//! | `reset.rs` | [`Resets`]: lowers the epoch of a stream, forgets streams |
+//! | `upkeep.rs` | the thread that indexes, exports and expires sealed segments |
+//! | `export.rs` | [`export`]: Parquet, CSV and JSON lines |
+//! | `line.rs` | [`mod@line`]: a frame as a line of text |
+//! | `cli.rs` | [`cli`]: the commands `archive ls`, `verify`, `cat`, `export` and `repair` |
+//! | `error.rs` | what can go wrong |
+
+pub mod cli;
+mod commit;
+mod config;
+mod dir;
+mod edit;
+mod error;
+pub mod export;
+mod format;
+mod gather;
+mod history;
+mod index;
+pub mod line;
+mod log_file;
+mod positions;
+mod published;
+mod reader;
+mod recover;
+mod reset;
+mod scan;
+mod segment;
+mod space;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod writing;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use commit::{Committer, Log};
+use config::Limits;
+use dir::Dir;
+use frame::histogram::Histogram;
+use frame::pulse::Pulse;
+use frame::{FramePriority, Frames, Origin};
+use gather::Gather;
+use published::Published;
+use space::Space;
+use storage::Context;
+use upkeep::{Clock, Link, SystemClock, Upkeep};
+use writing::Writing;
+
+pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, PAYLOAD_BYTES_MAX, Retention};
+pub use error::{AppendError, ArchiveError, OpenError, ResetError};
+#[cfg(any(test, feature = "test-support"))]
+pub use format::encoded;
+pub use format::{BlockFrames, KeptFrames, Received, charge};
+pub use history::History;
+pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
+pub use log_file::COPY_BYTES;
+pub use positions::StreamPosition;
+pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame, Visited};
+pub use recover::{Hole, Recovery};
+pub use reset::Resets;
+pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
+pub use upkeep::AgeHold;
+pub use writing::DirectIo;
+
+/// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
+///
+/// The next commit waits for it, so it must be quick and never block.
+pub trait CommitObserver: Send + 'static {
+    /// `commit` is on stable storage.
+    fn committed(&mut self, commit: &Commit<'_>);
+}
+
+impl<F: FnMut(&Commit<'_>) + Send + 'static> CommitObserver for F {
+    fn committed(&mut self, commit: &Commit<'_>) {
+        self(commit);
+    }
+}
+
+/// Frames that became durable together.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// Offset of the first frame; the others follow without a gap.
+    pub first_offset: u64,
+    /// Offset behind the last frame: the new watermark.
+    pub next_offset: u64,
+    /// The frames in the order of the log.
+    pub frames: BlockFrames<'a>,
+    /// When they were read from the sockets, in the same order.
+    pub received: &'a [Received],
+    /// What this commit held, one entry for each origin and lane, anonymous origins included.
+    pub positions: &'a [Durable],
+}
+
+/// What a commit made durable of one origin and lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// The stream and epoch.
+    pub origin: Arc<Origin>,
+    /// The lane.
+    pub priority: FramePriority,
+    /// One past the highest sequence of this origin and lane in the commit.
+    pub next: u64,
+    /// Frames of this origin and lane in the commit.
+    pub frames: u64,
+    /// When the first of them was read from the socket, unix nanoseconds.
+    pub received_min_ns: i64,
+}
+
+/// How the archive is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// Out of space or of files to open: emergencies go on, routine waits. Passes by itself when there is enough.
+    Degraded {
+        /// Names the directory, what is free, and the way out.
+        reason: Arc<str>,
+    },
+    /// Storage failed or the commit thread panicked; nothing is written any more. A restart recovers.
+    Failed {
+        /// What failed.
+        error: Arc<str>,
+    },
+}
+
+/// Counters since the start; read them with any ordering.
+#[derive(Debug, Default)]
+pub struct ArchiveStats {
+    /// Frames made durable.
+    pub frames: AtomicU64,
+    /// Bytes of the blocks they lie in.
+    pub bytes: AtomicU64,
+    /// Commits: blocks written and synced.
+    pub commits: AtomicU64,
+    /// Time spent in writes, nanoseconds.
+    pub write_ns: AtomicU64,
+    /// How long each sync took.
+    pub sync_times: Histogram,
+    /// Segments begun after the first.
+    pub rotations: AtomicU64,
+    /// Times a commit had to wait because even the reserve was used up.
+    pub space_waits: AtomicU64,
+    /// Times that no file could be opened for want of files: by the commit thread, or by upkeep.
+    pub file_shortages: AtomicU64,
+    /// Segments of another archive that lie set aside in `lost/`.
+    pub foreign_segments: AtomicU64,
+    /// Segments there are, the one being written included.
+    pub segments: AtomicU64,
+    /// Bytes of the segments and their side files, space allocated ahead included.
+    pub segment_bytes: AtomicU64,
+    /// Segments removed by retention.
+    pub expired_segments: AtomicU64,
+    /// Offsets that were removed with them.
+    pub expired_frames: AtomicU64,
+    /// Bytes of the segments removed and their side files.
+    pub expired_bytes: AtomicU64,
+    /// Errors of upkeep. None of them stops the archive; each is tried again.
+    pub upkeep_errors: AtomicU64,
+    /// Segments whose upkeep failed last time and waits for the next.
+    pub upkeep_failing: AtomicU64,
+}
+
+/// What a run of the archive came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Frames made durable since the start.
+    pub frames: u64,
+    /// Offset behind the last durable frame.
+    pub next_offset: u64,
+}
+
+/// Recovers the log in `config.dir` and starts the commit thread.
+///
+/// Blocks while it recovers: it reads the newest segment twice, a few times more where a crash left a tail or damage,
+/// and older ones only where positions or the newest segment are damaged. The initial routine limit and status are
+/// set when it returns.
+///
+/// # Errors
+/// [`OpenError`]; nothing was started then.
+pub fn open(
+    config: Config,
+    storage: impl Storage,
+    observer: impl CommitObserver,
+) -> Result<(Appender, Archive, Recovery), OpenError> {
+    open_with(config, storage, observer, Some(Arc::new(SystemClock)))
+}
+
+/// [`open`] with another clock; without one there is no upkeep.
+fn open_with(
+    config: Config,
+    storage: impl Storage,
+    observer: impl CommitObserver,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<(Appender, Archive, Recovery), OpenError> {
+    config.validate()?;
+    let mut dir = Dir::new(Arc::new(storage), config.dir.clone());
+    dir.storage.create_dir(&dir.path).context("create", &dir.path)?;
+    let lock = dir.storage.lock(&dir.path).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::WouldBlock {
+            return OpenError::Locked(dir.path.clone());
+        }
+        OpenError::Storage(StorageError { op: "lock", path: dir.path.clone(), source })
+    })?;
+    let lock: Lock = lock.into();
+    let id = dir.id()?;
+    if dir.is_incomplete()? {
+        return Err(OpenError::Incomplete(dir.path));
+    }
+    dir.writing = Writing::choose(config.direct_io, &*dir.storage, &dir.path)?;
+    let recovered = recover::recover(&dir, &config)?;
+    let report = recovered.report;
+    let gather = Arc::new(Gather::new(&Limits::new(&config)));
+    let link = Arc::new(Link::new(Arc::clone(&gather)));
+    link.set_commit_delay(config.commit_delay);
+    let published = Arc::new(Published::new(&report));
+    let space = Space::new(dir.clone(), &config, report.log_id, recovered.current, Arc::clone(&link));
+    let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
+    let history = History {
+        storage: Arc::clone(&dir.storage),
+        dir: dir.path.clone(),
+        log_id: report.log_id,
+        first_offset: published.first_offset.subscribe(),
+        watermark: published.watermark.subscribe(),
+    };
+    let (mut archive, appender) = start(log, &link, published, history, observer, Arc::clone(&lock))?;
+    if let Some(clock) = clock {
+        let published = Arc::clone(&archive.published);
+        let spare_bytes = config.spare_bytes();
+        let (retention, steps) = (config.retention, upkeep::steps(config.export, spare_bytes, &link));
+        let log_id = report.log_id;
+        let parts = upkeep::Parts { dir, id, log_id, retention, clock, steps, link, published };
+        archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
+    }
+    Ok((appender, archive, report))
+}
+
+/// Name of the commit thread.
+const COMMIT: &str = "archive-commit";
+
+/// Held until the last thread that writes has ended.
+type Lock = Arc<dyn std::any::Any + Send + Sync>;
+
+fn start(
+    log: Log,
+    link: &Arc<Link>,
+    published: Arc<Published>,
+    history: History,
+    observer: impl CommitObserver,
+    lock: Lock,
+) -> Result<(Archive, Appender), OpenError> {
+    let gather = Arc::clone(link.gather());
+    let mut committer = Committer {
+        gather: Arc::clone(&gather),
+        link: Arc::clone(link),
+        published: Arc::clone(&published),
+        observer,
+        log,
+        shortage: None,
+        told_at: None,
+    };
+    committer.publish();
+    let (ended_tx, ended_rx) = oneshot::channel();
+    let end = EndGuard {
+        gather: Arc::clone(&gather),
+        published: Arc::clone(&published),
+        link: Arc::clone(link),
+        error: Some("the commit thread could not be started".into()),
+        _ended_tx: ended_tx,
+    };
+    let thread = std::thread::Builder::new()
+        .name(COMMIT.into())
+        .spawn(move || {
+            // The directory stays locked until the last byte is written.
+            let _lock = lock;
+            let mut end = end;
+            end.error = Some("the commit thread panicked".into());
+            let result = committer.run();
+            end.error = result.as_ref().err().map(|error| error.to_string().into());
+            result
+        })
+        .map_err(OpenError::Thread)?;
+    let (gather_handle, link) = (Arc::clone(&gather), Arc::clone(link));
+    let thread = Some((ended_rx, thread));
+    let archive = Archive { gather: gather_handle, published, history, link, thread, upkeep: None };
+    let appender = Appender(Arc::new(AppenderGuard(gather)));
+    Ok((archive, appender))
+}
+
+/// Tells everyone when the commit thread ends, however it ends.
+struct EndGuard {
+    gather: Arc<Gather>,
+    published: Arc<Published>,
+    link: Arc<Link>,
+    error: Option<Arc<str>>,
+    _ended_tx: oneshot::Sender<()>,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.gather.pulse().end();
+        self.link.stop();
+        let Some(error) = self.error.take() else {
+            self.gather.fail("the archive has ended".into());
+            return;
+        };
+        tracing::error!(%error, "archive failed");
+        // In this order: who knows of the failure can no longer hand over anything.
+        self.gather.fail(Arc::clone(&error));
+        self.published.status.send_replace(Status::Failed { error });
+    }
+}
+
+/// Hands batches to the commit thread. Cheap to clone; the log ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Appender(Arc<AppenderGuard>);
+
+struct AppenderGuard(Arc<Gather>);
+
+impl Drop for AppenderGuard {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Appender {
+    /// Hands `batch`, at most [`BATCH_FRAMES_MAX`] frames, to the commit thread; waits while the block being gathered
+    /// for its lane is full.
+    ///
+    /// The frames are not yet durable: the [`CommitObserver`] tells when. Within a lane, batches of one caller keep
+    /// their order; emergencies lie in blocks of their own and go first.
+    ///
+    /// # Errors
+    /// [`AppendError::Failed`] once storage has failed, [`AppendError::Oversized`] for a batch over the limits.
+    ///
+    /// # Cancel safety
+    /// Cancel safe for a batch of one lane: if it is dropped before it returned, the batch was not handed over.
+    pub async fn append(&self, batch: Frames) -> Result<(), AppendError> {
+        self.0.0.push(batch).await
+    }
+
+    /// Whether routine frames are taken without waiting; also when they would be refused.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.0.0.has_room()
+    }
+
+    /// Waits until [`Self::has_room`]. Cancel safe.
+    pub async fn room(&self) {
+        self.0.0.room().await;
+    }
+}
+
+/// The running archive. Dropped without [`Archive::finish`], its threads end after the commit and the step of upkeep in
+/// hand; the directory stays locked until then.
+pub struct Archive {
+    gather: Arc<Gather>,
+    published: Arc<Published>,
+    history: History,
+    link: Arc<Link>,
+    thread: Option<(oneshot::Receiver<()>, CommitThread)>,
+    upkeep: Option<upkeep::Handle>,
+}
+
+/// Changes what can be changed of a running archive. Cheap to clone; it keeps nothing running.
+#[derive(Clone)]
+pub struct Tuning(Arc<Link>);
+
+impl Tuning {
+    /// Takes [`Config::commit_delay`] and [`Config::retention`] over; all else stays as the archive was opened.
+    pub fn set(&self, config: &Config) {
+        self.0.set_commit_delay(config.commit_delay);
+        self.0.set_retention(config.retention);
+    }
+
+    /// Why nothing expires by age, if there is an age limit and it is held.
+    #[must_use]
+    pub fn age_hold(&self) -> Option<AgeHold> {
+        self.0.age_hold()
+    }
+
+    /// Takes an operator's word that the wall clock is right; it holds until the clock is stepped.
+    ///
+    /// # Errors
+    /// [`AgeHold`] for a clock that nobody has set.
+    pub fn trust_clock(&self) -> Result<(), AgeHold> {
+        upkeep::check_word(frame::unix_now_ns())?;
+        self.0.give_word();
+        Ok(())
+    }
+}
+
+type CommitThread = JoinHandle<Result<Summary, StorageError>>;
+
+impl Archive {
+    /// How the archive is, now and whenever that changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.published.status.subscribe()
+    }
+
+    /// The gate for routine frames: see [`charge`]. Only grows.
+    #[must_use]
+    pub fn routine_limit(&self) -> watch::Receiver<u64> {
+        self.published.routine_limit.subscribe()
+    }
+
+    /// Offset behind the last durable frame.
+    #[must_use]
+    pub fn watermark(&self) -> watch::Receiver<u64> {
+        self.published.watermark.subscribe()
+    }
+
+    /// What is durable, to read.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history.clone()
+    }
+
+    /// Lowers epochs and forgets streams, as long as the archive runs.
+    #[must_use]
+    pub fn resets(&self) -> Resets {
+        Resets(Arc::clone(&self.gather))
+    }
+
+    /// Offset of the oldest frame that is kept. Only grows.
+    #[must_use]
+    pub fn first_offset(&self) -> watch::Receiver<u64> {
+        self.published.first_offset.subscribe()
+    }
+
+    /// For what can be changed while the archive runs.
+    #[must_use]
+    pub fn tuning(&self) -> Tuning {
+        Tuning(Arc::clone(&self.link))
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> Arc<ArchiveStats> {
+        Arc::clone(&self.published.stats)
+    }
+
+    /// Whether its threads turn, by their names.
+    #[must_use]
+    pub fn pulses(&self) -> [(&'static str, Pulse); 2] {
+        [(COMMIT, self.gather.pulse().clone()), (upkeep::NAME, self.link.pulse().clone())]
+    }
+
+    /// Waits until every [`Appender`] is dropped, the rest is durable and the threads have ended.
+    ///
+    /// Upkeep ends at once, or after the step in hand.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] when storage failed or the thread panicked, now or earlier.
+    ///
+    /// # Cancel safety
+    /// Dropping it abandons the archive: what is not yet durable is let go.
+    pub async fn finish(mut self) -> Result<Summary, ArchiveError> {
+        self.link.stop();
+        if let Some((ended_rx, _)) = &mut self.thread {
+            // The sender is never used: its drop is the signal.
+            _ = ended_rx.await;
+        }
+        let Some((_, thread)) = self.thread.take() else {
+            unreachable!("only `finish` takes the thread, and it consumes the archive");
+        };
+        let joined = thread.join();
+        if let Some(upkeep) = self.upkeep.take() {
+            upkeep.join().await;
+        }
+        match joined {
+            Ok(result) => Ok(result?),
+            Err(panic) => Err(ArchiveError::Panicked(panic_text(&*panic))),
+        }
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        self.link.stop();
+        if self.thread.is_some() {
+            self.gather.abandon();
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,133 @@
+//! The positions of all streams, as of one offset.
+
+use std::collections::HashMap;
+
+use super::Durable;
+use super::edit::Edit;
+use frame::{Frame, StreamKey};
+
+/// Where a stream stands: everything below `next` is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// The stream's current sequence space.
+    pub epoch: u64,
+    /// One past the highest durable sequence, by [`FramePriority::lane`](frame::FramePriority::lane).
+    pub next: [u64; 2],
+}
+
+impl StreamPosition {
+    /// A higher epoch starts anew; a lower one never changes anything, however late its frames arrive. Only a reset
+    /// lowers it, see [`PositionTable::edit`].
+    fn advance(&mut self, epoch: u64, lane: usize, next: u64) {
+        if epoch > self.epoch {
+            *self = Self { epoch, next: [0, 0] };
+        }
+        if epoch == self.epoch {
+            self.next[lane] = self.next[lane].max(next);
+        }
+    }
+}
+
+/// Positions by stream, at most `streams_max` of them.
+pub(super) struct PositionTable {
+    positions: HashMap<StreamKey, StreamPosition>,
+    streams_max: usize,
+    refused: u64,
+}
+
+impl PositionTable {
+    /// An empty table for recovery, which takes what the log holds.
+    pub(super) fn unlimited() -> Self {
+        Self { positions: HashMap::new(), streams_max: usize::MAX, refused: 0 }
+    }
+
+    /// Sets the limit from here on. Known streams are never dropped, even above a limit lowered since.
+    pub(super) fn set_limit(&mut self, streams_max: usize) {
+        self.streams_max = streams_max.max(self.positions.len());
+    }
+
+    /// Takes what the positions blocks of a segment say, which is all that is known as of its base: a stream that they
+    /// do not have was forgotten.
+    pub(super) fn restore(&mut self, entries: Vec<(StreamKey, StreamPosition)>) {
+        self.positions.clear();
+        self.positions.extend(entries);
+    }
+
+    /// Takes what a commit made durable.
+    pub(super) fn apply(&mut self, durable: &[Durable]) {
+        for entry in durable {
+            let origin = &*entry.origin;
+            if !origin.is_anonymous() {
+                let lane = entry.priority.lane();
+                self.advance(&origin.stream, origin.epoch, lane, entry.next);
+            }
+        }
+    }
+
+    /// Takes one frame of the log.
+    pub(super) fn apply_frame(&mut self, frame: &Frame) {
+        if !frame.origin.is_anonymous() {
+            let next = frame.sequence.saturating_add(1);
+            let origin = &*frame.origin;
+            self.advance(&origin.stream, origin.epoch, frame.priority.lane(), next);
+        }
+    }
+
+    fn advance(&mut self, stream: &StreamKey, epoch: u64, lane: usize, next: u64) {
+        if let Some(position) = self.positions.get_mut(stream) {
+            return position.advance(epoch, lane, next);
+        }
+        if self.positions.len() >= self.streams_max {
+            return self.refuse(stream);
+        }
+        let mut position = StreamPosition { epoch, ..StreamPosition::default() };
+        position.advance(epoch, lane, next);
+        self.positions.insert(stream.clone(), position);
+    }
+
+    /// Makes `edit` and returns where the streams stood that it changes; none if all of it holds anyway.
+    pub(super) fn edit(&mut self, edit: &Edit) -> Vec<(StreamKey, StreamPosition)> {
+        match edit {
+            Edit::Reset(stream, epoch) => {
+                let found = self.positions.get_mut(stream).filter(|position| position.epoch >= *epoch);
+                let lowered = StreamPosition { epoch: *epoch, next: [0, 0] };
+                found
+                    .map(|position| (stream.clone(), std::mem::replace(position, lowered)))
+                    .into_iter()
+                    .collect()
+            }
+            Edit::Forget(streams) => {
+                streams.iter().filter_map(|stream| self.positions.remove_entry(stream)).collect()
+            }
+        }
+    }
+
+    /// Takes back an edit that did not become durable.
+    pub(super) fn take_back(&mut self, old: Vec<(StreamKey, StreamPosition)>) {
+        self.positions.extend(old);
+    }
+
+    fn refuse(&mut self, stream: &StreamKey) {
+        self.refused += 1;
+        if self.refused.is_power_of_two() {
+            tracing::error!(
+                %stream,
+                max_streams = self.streams_max,
+                commits = self.refused,
+                "more streams than max_streams: no position is kept for this one"
+            );
+        }
+    }
+
+    /// All positions, ordered by stream.
+    pub(super) fn sorted(&self) -> Vec<(&StreamKey, &StreamPosition)> {
+        let mut entries: Vec<_> = self.positions.iter().collect();
+        entries.sort_unstable_by_key(|(stream, _)| *stream);
+        entries
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<(StreamKey, StreamPosition)> {
+        let clone = |(stream, position): (&StreamKey, &StreamPosition)| (stream.clone(), *position);
+        self.sorted().into_iter().map(clone).collect()
+    }
+}

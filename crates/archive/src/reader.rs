@@ -1,0 +1,524 @@
+//! Reading an archive, also while a daemon writes it: no lock is taken, every whole block is shown.
+//!
+//! A sealed segment is read by its index where that saves reading, see [`index`](super::index). Whatever an index says is
+//! checked on the way; where something does not fit, the segment is walked through instead, from the offset reached.
+
+mod filter;
+mod gaps;
+mod holes;
+mod item;
+mod open;
+
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::dir::{list_segments, misnamed, segment_name};
+use super::format::{BlockHeader, BlockKind, FrameIter, HoleRecord, SEGMENT_HEADER_BYTES};
+use super::scan::{Head, Scanner, Step};
+use super::storage::{DiskStorage, Storage, StorageError};
+use frame::FrameView;
+use gaps::{Cause, Gaps};
+use open::{Distrust, Open, Way};
+
+pub use filter::Filter;
+pub use item::{Damage, Item, Misnamed, ReadError, StoredFrame, Visited};
+
+/// Reads a log in the order of its offsets, up to the last whole block.
+///
+/// At the end it yields `None`; asked again later, it goes on with what was written since.
+///
+/// Damage is reported where something asked for may be lost by it. Parts of a segment that its index shows to hold
+/// nothing of the kind are not read, and so not checked.
+pub struct Reader {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    filter: Filter,
+    yielded: u64,
+    /// The log, once a segment has told it.
+    log_id: Option<u64>,
+    segment: Option<Open>,
+    /// Offset of the next frame of the log.
+    next_offset: u64,
+    /// Nothing below is yielded or reported: that has been done, and the way there is gone a second time.
+    floor: u64,
+    frames: Option<FrameIter>,
+    damage: Option<Range<u64>>,
+    gaps: Gaps,
+    misnamed: Vec<Misnamed>,
+}
+
+impl Reader {
+    /// Reads the archive directory `dir` of this host.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the directory or the first segment cannot be read.
+    pub fn open(dir: &Path, filter: Filter) -> Result<Self, ReadError> {
+        Self::open_on(Arc::new(DiskStorage), dir, filter)
+    }
+
+    /// As [`Self::open`], on another storage.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the directory or the first segment cannot be read.
+    pub fn open_on(storage: Arc<dyn Storage>, dir: &Path, filter: Filter) -> Result<Self, ReadError> {
+        Self::open_log(storage, dir, filter, None)
+    }
+
+    /// As [`Self::open_on`], for segments of the log `log_id` alone; without one, of the log of the first segment read.
+    pub(super) fn open_log(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        filter: Filter,
+        log_id: Option<u64>,
+    ) -> Result<Self, ReadError> {
+        let mut reader = Self {
+            storage,
+            dir: dir.to_owned(),
+            filter,
+            yielded: 0,
+            log_id,
+            segment: None,
+            next_offset: 0,
+            floor: 0,
+            frames: None,
+            damage: None,
+            gaps: Gaps::default(),
+            misnamed: Vec::new(),
+        };
+        reader.enter_first()?;
+        Ok(reader)
+    }
+
+    /// Offset behind the last frame come upon, filtered out or not.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset.max(self.floor)
+    }
+
+    /// Moves the end of the offsets asked for; `None` is no end.
+    ///
+    /// Moved up, reading goes on where it stopped. That is how to follow a watermark. With an end, the caller says that
+    /// everything below it exists: a reader then searches for it, where at a live end it would only look.
+    pub fn set_to_offset(&mut self, to_offset: Option<u64>) {
+        self.filter.to_offset = to_offset;
+    }
+
+    /// Bytes behind the last whole block that are not zero: a torn tail, or a block that is being written.
+    ///
+    /// # Errors
+    /// [`ReadError`] when they cannot be read.
+    pub fn torn_bytes(&mut self) -> Result<u64, ReadError> {
+        let Some(open) = &mut self.segment else {
+            return Ok(0);
+        };
+        match open.scanner.next()? {
+            Step::End(position) => Ok(open.scanner.content_end(position)? - position),
+            Step::Block(..) | Step::Damage(_) => Ok(0),
+        }
+    }
+
+    /// Segments come upon whose headers contradict their names; they were passed over.
+    #[must_use]
+    pub fn misnamed(&self) -> &[Misnamed] {
+        &self.misnamed
+    }
+
+    fn list(&self) -> Result<Vec<u64>, StorageError> {
+        list_segments(&*self.storage, &self.dir)
+    }
+
+    /// The first of `bases` whose segment is what its name says; those before it are noted.
+    fn first_own(&mut self, bases: impl IntoIterator<Item = u64>) -> Option<u64> {
+        bases.into_iter().find(|base| {
+            let Some(header_offset) = misnamed(&*self.storage, &self.dir, *base) else {
+                return true;
+            };
+            if self.misnamed.iter().all(|known| known.name_offset != *base) {
+                let segment = self.dir.join(segment_name(*base));
+                self.misnamed.push(Misnamed { segment, name_offset: *base, header_offset });
+            }
+            false
+        })
+    }
+
+    /// The segment behind `base` in the listing `bases`.
+    fn next_own(&mut self, bases: &[u64], base: u64) -> Option<u64> {
+        self.first_own(bases.iter().copied().filter(|next| *next > base))
+    }
+
+    /// Why `offsets` are not where they should be: a segment whose name says that it holds some of them does not, or else
+    /// `otherwise`.
+    fn cause_of(&self, offsets: &Range<u64>, otherwise: Cause) -> Cause {
+        let after = self.segment.as_ref().map(|open| open.base);
+        let is_there = |known: &&Misnamed| {
+            known.name_offset < offsets.end && after.is_none_or(|after| known.name_offset > after)
+        };
+        match self.misnamed.iter().find(is_there) {
+            Some(Misnamed { segment, .. }) => {
+                Cause::Damage { segment: segment.clone(), bytes: 0..SEGMENT_HEADER_BYTES, recorded: false }
+            }
+            None => otherwise,
+        }
+    }
+
+    /// The offsets asked for and not done with.
+    fn asked(&self) -> Range<u64> {
+        self.filter.from_offset.max(self.floor)..self.filter.to_offset.unwrap_or(u64::MAX)
+    }
+
+    /// Goes to the segment of the first offset asked for; `false` while there is none at all.
+    fn enter_first(&mut self) -> Result<bool, ReadError> {
+        let bases = self.list()?;
+        let from = self.filter.from_offset;
+        let (below, above) = bases.split_at(bases.partition_point(|base| *base <= from));
+        let base = self.first_own(below.iter().rev().copied());
+        let Some(base) = base.or_else(|| self.first_own(above.iter().copied())) else {
+            return Ok(false);
+        };
+        self.gaps.push(self.cause_of(&(from..base), Cause::Expired), from..base, from);
+        self.enter(base).map(|()| true)
+    }
+
+    /// Goes to the segment `base`, or behind it if it is gone.
+    fn enter(&mut self, base: u64) -> Result<(), ReadError> {
+        let mut base = base;
+        let scanner = loop {
+            let path = self.dir.join(segment_name(base));
+            match Scanner::open(&*self.storage, &path) {
+                // Retention took it since the directory was listed; the next is the oldest now.
+                Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
+                    let bases = self.list()?;
+                    let next = self.next_own(&bases, base);
+                    // Retention removes a name for good, and the oldest first. Anything else keeps its frames from here.
+                    let Some(next) = next.filter(|_| bases[0] > base) else {
+                        return Err(error.into());
+                    };
+                    self.expired(self.next_offset.max(base)..next);
+                    base = next;
+                }
+                result => break result?,
+            }
+        };
+        if let Head::Version(found) = scanner.head() {
+            let path = scanner.path().to_owned();
+            return Err(ReadError::Version { path, found });
+        }
+        if let Head::Sound(header) = scanner.head() {
+            let (found, expected) = (header.log_id, *self.log_id.get_or_insert(header.log_id));
+            if found != expected {
+                return Err(ReadError::Mixed { path: scanner.path().to_owned(), found, expected });
+            }
+        }
+        self.next_offset = self.next_offset.max(base);
+        let mut open = Open::new(base, scanner);
+        let bases = self.list()?;
+        if let Some(next) = self.next_own(&bases, base) {
+            open.see_next(next, bases.contains(&base));
+        }
+        // What was read before the segment was entered anew is not yielded again.
+        let from = self.asked().start.max(self.next_offset);
+        open.choose_way(&*self.storage, &self.dir, &self.filter, from);
+        if !matches!(open.way, Way::Whole) {
+            self.floor = self.floor.max(self.next_offset);
+        } else if from > self.next_offset && matches!(open.scanner.head(), Head::Sound(_)) {
+            self.next_offset = open.scanner.pass_over(from)?.unwrap_or(0).max(self.next_offset);
+        }
+        self.segment = Some(open);
+        if base >= self.asked().start {
+            self.report_head(base);
+        }
+        Ok(())
+    }
+
+    /// Notes that retention has removed `offsets`.
+    fn expired(&mut self, offsets: Range<u64>) {
+        let from = self.asked().start;
+        self.next_offset = self.next_offset.max(offsets.end);
+        self.gaps.push(self.cause_of(&offsets, Cause::Expired), offsets, from);
+    }
+
+    /// Reads on to the next item; `None` at the end of what is there.
+    fn advance(&mut self) -> Result<Option<Item>, ReadError> {
+        loop {
+            if let Some(gap) = self.gaps.take(self.asked().end) {
+                return Ok(Some(gap));
+            }
+            if let Some(frame) = self.next_frame() {
+                return Ok(Some(Item::Frame(frame)));
+            }
+            if !self.read_on()? {
+                return Ok(self.gaps.take(self.asked().end));
+            }
+        }
+    }
+
+    /// The next frame of the block at hand, or of the runs.
+    fn next_frame(&mut self) -> Option<StoredFrame> {
+        loop {
+            let stored = if self.frames.is_some() { self.next_of_block()? } else { self.next_of_runs()? };
+            if self.asked().contains(&stored.offset) && self.filter.takes(&(&stored.frame).into()) {
+                return Some(stored);
+            }
+        }
+    }
+
+    /// Reads on and shows every frame that is asked for to `visit`, as it lies in its block, until `visit` has enough or
+    /// something else than a frame comes.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the directory or a segment cannot be read.
+    pub fn visit(
+        &mut self,
+        mut visit: impl FnMut(u64, &FrameView<'_>) -> ControlFlow<()>,
+    ) -> Result<Visited, ReadError> {
+        loop {
+            if self.is_limit_reached() {
+                return Ok(Visited::End);
+            }
+            if let Some(gap) = self.gaps.take(self.asked().end) {
+                return Ok(Visited::Gap(gap));
+            }
+            if self.frames.is_some() {
+                if self.visit_block(&mut visit).is_break() {
+                    return Ok(Visited::Enough);
+                }
+            } else if let Some(stored) = self.next_frame() {
+                self.yielded += 1;
+                if visit(stored.offset, &(&stored.frame).into()).is_break() {
+                    return Ok(Visited::Enough);
+                }
+                continue;
+            }
+            if !self.read_on()? {
+                return Ok(self.gaps.take(self.asked().end).map_or(Visited::End, Visited::Gap));
+            }
+        }
+    }
+
+    /// Shows what is left of the block at hand. Breaks where `visit` does, and at the limit.
+    fn visit_block(
+        &mut self,
+        visit: &mut impl FnMut(u64, &FrameView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let asked = self.asked();
+        while let Some(frames) = &mut self.frames
+            && self.next_offset < asked.end
+        {
+            match frames.next_view() {
+                Some(Some(frame)) => {
+                    let offset = self.next_offset;
+                    self.next_offset += 1;
+                    if offset >= asked.start && self.filter.takes(&frame) {
+                        self.yielded += 1;
+                        visit(offset, &frame)?;
+                        if self.is_limit_reached() {
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    continue;
+                }
+                Some(None) => self.missing(0..0, self.next_offset..self.next_offset, false),
+                None => {}
+            }
+            self.frames = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn is_limit_reached(&self) -> bool {
+        self.filter.limit.is_some_and(|limit| self.yielded >= limit)
+    }
+
+    fn next_of_block(&mut self) -> Option<StoredFrame> {
+        if self.is_at_end() {
+            return None;
+        }
+        match self.frames.as_mut()?.next() {
+            Some(Some(frame)) => {
+                let offset = self.next_offset;
+                self.next_offset += 1;
+                return Some(StoredFrame { offset, frame });
+            }
+            Some(None) => self.missing(0..0, self.next_offset..self.next_offset, false),
+            None => {}
+        }
+        self.frames = None;
+        None
+    }
+
+    fn next_of_runs(&mut self) -> Option<StoredFrame> {
+        let to = self.asked().end;
+        let open = self.segment.as_mut()?;
+        let Way::Runs { merge, covered } = &mut open.way else {
+            return None;
+        };
+        let end = open.end_offset?;
+        match merge.next(open.scanner.file(), to.min(end)) {
+            Ok(Some(stored)) => {
+                self.next_offset = stored.offset + 1;
+                Some(stored)
+            }
+            Ok(None) => {
+                self.next_offset = self.next_offset.max(to.min(end));
+                if to >= end {
+                    open.scanner.seek(*covered);
+                    open.way = Way::Whole;
+                }
+                None
+            }
+            Err(_) => {
+                let reached = self.next_offset;
+                self.start_over(&Distrust { reached });
+                None
+            }
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.next_offset >= self.asked().end
+    }
+
+    /// Goes on to the next block, gap or segment; `false` at the end.
+    fn read_on(&mut self) -> Result<bool, ReadError> {
+        if self.is_at_end() {
+            return Ok(false);
+        }
+        let more = self.filter.to_offset.is_some();
+        let Some(open) = &mut self.segment else {
+            return self.enter_first();
+        };
+        match open.step(&mut self.next_offset, more)? {
+            Ok(Step::Block(header, body)) => self.block(&header, body),
+            Ok(Step::Damage(bytes)) => self.damage = Some(bytes),
+            Ok(Step::End(position)) => return self.leave(position),
+            Err(distrust) => self.start_over(&distrust),
+        }
+        Ok(true)
+    }
+
+    /// Walks through the whole segment after all, from the offset reached.
+    fn start_over(&mut self, distrust: &Distrust) {
+        if let Some(open) = &mut self.segment {
+            open.start_over();
+            self.next_offset = open.base;
+            self.floor = self.floor.max(distrust.reached);
+        }
+    }
+
+    fn block(&mut self, header: &BlockHeader, body: bytes::Bytes) {
+        let superseded = |open: &Open| open.end_offset.is_some_and(|end| header.first_offset >= end);
+        let damage = self.damage.take();
+        if self.segment.as_ref().is_some_and(superseded) && header.kind == BlockKind::Frames {
+            return;
+        }
+        if header.next_offset() > self.asked().start {
+            self.report_head(header.first_offset);
+        }
+        let lost = self.next_offset..header.first_offset.max(self.next_offset);
+        if damage.is_some() || !lost.is_empty() {
+            let position = header.position;
+            self.next_offset = lost.end;
+            // A repair leaves nothing in the place of what is lost but the record; recovery leaves the damage.
+            let recorded = damage.is_none() && HoleRecord::explains(header, &body, &lost);
+            self.missing(damage.unwrap_or(position..position), lost, recorded);
+        }
+        // A block below what was read already would be a second truth about the same offsets.
+        if header.kind == BlockKind::Frames && header.first_offset == self.next_offset {
+            self.frames = FrameIter::new(header, body);
+            if self.frames.is_none() {
+                let lost = header.first_offset..header.next_offset();
+                self.next_offset = header.next_offset();
+                self.missing(header.position..header.end(), lost, false);
+            }
+        }
+    }
+
+    /// Reports a damaged segment header, before something of the segment that was asked for.
+    fn report_head(&mut self, offset: u64) {
+        if self.segment.as_mut().is_some_and(|open| std::mem::take(&mut open.head_damaged)) {
+            let offset = offset.max(self.asked().start);
+            self.missing(0..SEGMENT_HEADER_BYTES, offset..offset, false);
+        }
+    }
+
+    /// Notes that `offsets` cannot be read; `recorded` if that is known to be recorded.
+    fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>, recorded: bool) {
+        let recorded = recorded || self.is_recorded(&offsets);
+        if let Some(open) = &self.segment {
+            let segment = open.scanner.path().to_owned();
+            let from = self.asked().start;
+            self.gaps.push(Cause::Damage { segment, bytes, recorded }, offsets, from);
+        }
+    }
+
+    /// Base of the open segment if its name belongs to another file now: recovery wrote it anew.
+    fn replaced(&self) -> Result<Option<u64>, StorageError> {
+        let Some(open) = &self.segment else {
+            return Ok(None);
+        };
+        match Scanner::open(&*self.storage, open.scanner.path()) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            named => {
+                let head = named?.head();
+                // A header that went bad meanwhile is no other file.
+                Ok((head != open.scanner.head() && head != Head::Damaged).then_some(open.base))
+            }
+        }
+    }
+
+    /// Goes from the end of one segment to the next; `false` when there is none yet.
+    fn leave(&mut self, position: u64) -> Result<bool, ReadError> {
+        if let Some(base) = self.replaced()? {
+            self.enter(base)?;
+            return Ok(true);
+        }
+        let bases = self.list()?;
+        let Some(base) = self.segment.as_ref().map(|open| open.base) else {
+            return Ok(false);
+        };
+        let Some(next) = self.next_own(&bases, base) else {
+            return Ok(false);
+        };
+        let Some(open) = &mut self.segment else {
+            return Ok(false);
+        };
+        let is_listed = bases.contains(&open.base);
+        if !open.ended {
+            // Its last blocks may have been written since it was looked at, and before the next was begun.
+            open.see_next(next, is_listed);
+            open.ended = true;
+            return Ok(true);
+        }
+        let end = if is_listed { next } else { open.sure_end().unwrap_or(self.next_offset) };
+        if self.next_offset < end {
+            let bytes = position..open.scanner.content_end(position)?;
+            let (lost, from) = (self.next_offset..end, self.asked().start);
+            let is_behind = self.misnamed.iter().any(|known| lost.contains(&known.name_offset));
+            match is_behind.then(|| self.cause_of(&lost, Cause::Expired)) {
+                Some(cause) => self.gaps.push(cause, lost, from),
+                None => self.missing(bytes, lost, false),
+            }
+        }
+        // A restart may have moved blocks behind `next` that were already read here.
+        self.next_offset = self.next_offset.max(end);
+        self.expired(self.next_offset..next);
+        self.enter(next)?;
+        Ok(true)
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Item, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_limit_reached() {
+            return None;
+        }
+        let item = self.advance().transpose();
+        if let Some(Ok(Item::Frame(_))) = &item {
+            self.yielded += 1;
+        }
+        item
+    }
+}

@@ -1,0 +1,371 @@
+//! Recovery: from whatever a crash left to a log that can be written again.
+//!
+//! Everything is derived from the segments, and every step can be interrupted: a crash in the middle leaves
+//! either what was there before or the finished result, so running it again ends the same way.
+//!
+//! What lies at or above the highest attested offset may exist in the page cache alone (after a failed sync the
+//! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it. Only
+//! where a full disk has no room for that, it is written over itself.
+
+mod mixed;
+mod older;
+mod survey;
+mod unreadable;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::OpenError;
+use super::config::Config;
+use super::dir::{Dir, refuse_beyond_offsets};
+use super::format::{BlockKind, HoleRecord};
+use super::positions::{PositionTable, StreamPosition};
+use super::scan::{Scanner, Step};
+use super::segment::{BlockContent, Segment};
+use super::storage::{Access, Context, StorageError, read_full_at};
+use frame::StreamKey;
+use older::{apply_segment, older_log_id, positions_below};
+use survey::Survey;
+use unreadable::SetAside;
+
+pub(super) use older::apply_block;
+pub(super) use survey::{PositionsCollector, proof_behind};
+pub(super) use unreadable::offset_bound;
+
+/// Most bytes in memory while a tail is synced in place.
+const IN_PLACE_CHUNK_BYTES: usize = if cfg!(test) { 8 << 10 } else { 2 << 20 };
+
+/// What was found at the start, and what was done about it.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Where every stream stands, ordered by stream. All of it is durable.
+    pub positions: Vec<(StreamKey, StreamPosition)>,
+    /// Offset of the oldest frame that is kept.
+    pub first_offset: u64,
+    /// Offset the next frame will get.
+    pub next_offset: u64,
+    /// Names the log: offsets of one log mean nothing in another.
+    pub log_id: u64,
+    /// Bytes of a torn tail that were cut off; a copy is in `lost/`.
+    pub torn_bytes: u64,
+    /// Frames written anew because their commit was not attested.
+    pub rewritten_frames: u64,
+    /// Acknowledged frames that can no longer be read, found by this recovery.
+    pub holes: Vec<Hole>,
+    /// Segments read to find the positions: 1, unless positions were damaged; 0 for a new log.
+    pub segments_scanned: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Acknowledged frames that can no longer be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Offset of the first frame missing.
+    pub from_offset: u64,
+    /// Offset behind the last frame missing. Of a segment that cannot be read at all nobody knows how many there were:
+    /// then it lies behind any there can have been, and the log goes on from there.
+    pub to_offset: u64,
+    /// File with the damage; in `lost/` if nothing in it can be read.
+    pub segment: PathBuf,
+    /// Where in the file the damage begins.
+    pub position: u64,
+    /// Damaged bytes; they stay in that file.
+    pub bytes: u64,
+}
+
+/// The state to go on from.
+pub(super) struct Recovered {
+    pub(super) current: Segment,
+    pub(super) table: PositionTable,
+    /// Whether a block already says that everything is durable.
+    pub(super) attested: bool,
+    pub(super) report: Recovery,
+}
+
+/// Brings the log in `dir` to a state that can be written again.
+pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError> {
+    let started = Instant::now();
+    dir.remove(&dir.recovery())?;
+    // A process killed between a rename and its sync leaves a name that is visible and not durable.
+    dir.sync()?;
+    refuse_beyond_offsets(&*dir.storage, &dir.path)?;
+    let mut bases = dir.segments()?;
+    mixed::refuse(dir, &bases)?;
+    let mut recovered = loop {
+        let aside = unreadable::latest(dir)?;
+        let durable = aside.as_ref().map_or(0, |aside| aside.base);
+        let Some(last) = bases.last().copied() else {
+            break pass_over(dir, fresh(dir, aside.as_ref())?, aside)?;
+        };
+        let survey = survey::survey(dir, last, durable)?;
+        if !survey.is_void() {
+            break pass_over(dir, go_on(dir, &bases, survey)?, aside)?;
+        }
+        unreadable::set_aside(dir, config, &survey)?;
+        bases.pop();
+    };
+    recovered.table.set_limit(config.max_streams);
+    let report = &mut recovered.report;
+    report.positions = recovered.table.to_vec();
+    report.first_offset = dir.segments()?.first().copied().unwrap_or(0);
+    report.elapsed = started.elapsed();
+    log(dir, report);
+    Ok(recovered)
+}
+
+fn log(dir: &Dir, report: &Recovery) {
+    for hole in &report.holes {
+        tracing::error!(
+            from_offset = hole.from_offset,
+            to_offset = hole.to_offset,
+            segment = %hole.segment.display(),
+            position = hole.position,
+            bytes = hole.bytes,
+            "acknowledged frames are damaged; the bytes are kept and the log goes on behind them"
+        );
+    }
+    if report.torn_bytes > 0 {
+        tracing::warn!(
+            torn_bytes = report.torn_bytes,
+            kept_in = %dir.lost().display(),
+            "cut off a torn tail that was never acknowledged"
+        );
+    }
+    tracing::info!(
+        dir = %dir.path.display(),
+        next_offset = report.next_offset,
+        streams = report.positions.len(),
+        rewritten_frames = report.rewritten_frames,
+        elapsed_ms = report.elapsed.as_millis() as u64,
+        "archive recovered"
+    );
+}
+
+/// Starts a log without segments, at the offset where that which was set aside began.
+fn fresh(dir: &Dir, aside: Option<&SetAside>) -> Result<Recovered, OpenError> {
+    let base = aside.map_or(0, |aside| aside.base);
+    let log_id = match aside {
+        Some(aside) => aside.log_id(dir)?,
+        None => None,
+    };
+    let log_id = log_id.unwrap_or_else(|| rand::random_range(1..u64::MAX));
+    let table = PositionTable::unlimited();
+    let mut current = new_segment(dir, log_id, base, &table)?;
+    install(dir, &mut current)?;
+    Ok(Recovered {
+        current,
+        table,
+        attested: true,
+        report: Recovery { next_offset: base, log_id, ..Recovery::default() },
+    })
+}
+
+/// Goes on behind the offsets that a segment set aside may have held.
+fn pass_over(dir: &Dir, mut recovered: Recovered, aside: Option<SetAside>) -> Result<Recovered, OpenError> {
+    if let Some(aside) = aside
+        && recovered.report.next_offset < aside.bound
+    {
+        let hole = aside.hole(dir, recovered.report.next_offset)?;
+        recovered.current.trim()?;
+        let mut next = new_segment(dir, recovered.report.log_id, aside.bound, &recovered.table)?;
+        let body = hole.encode();
+        full(dir, next.push(&BlockContent::plain(BlockKind::Hole, aside.bound, &body)))?;
+        install(dir, &mut next)?;
+        recovered.current = next;
+        recovered.attested = true;
+        recovered.report.next_offset = aside.bound;
+        recovered.report.holes.push(Hole { segment: aside.path, ..hole_of(dir, &hole) });
+    }
+    Ok(recovered)
+}
+
+fn go_on(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
+    let (base, in_place) = (survey.base, survey.can_be_synced_in_place());
+    let tail = survey.kept_end..survey.end;
+    let attested = survey.attested;
+    match go_on_from(dir, bases, survey) {
+        Err(OpenError::NoSpace { .. }) if in_place => {
+            dir.remove(&dir.recovery())?;
+            sync_in_place(dir, base, tail)?;
+            let survey = survey::survey(dir, base, attested)?;
+            let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
+            let mut report = report_on(dir, &survey, survey.log_id.unwrap_or_default(), segments_scanned);
+            report.rewritten_frames = survey.next_offset - survey.attested;
+            reopen(dir, survey, table, report)
+        }
+        result => result,
+    }
+}
+
+fn go_on_from(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
+    let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
+    let log_id = match survey.log_id {
+        Some(log_id) => log_id,
+        None => older_log_id(dir, bases)?,
+    };
+    let report = report_on(dir, &survey, log_id, segments_scanned);
+    if survey.is_clean() { reopen(dir, survey, table, report) } else { rewrite(dir, survey, table, report) }
+}
+
+fn report_on(dir: &Dir, survey: &Survey, log_id: u64, segments_scanned: usize) -> Recovery {
+    Recovery {
+        next_offset: survey.next_offset,
+        log_id,
+        torn_bytes: survey.torn.end - survey.torn.start,
+        holes: survey.holes.iter().map(|hole| hole_of(dir, hole)).collect(),
+        segments_scanned,
+        ..Recovery::default()
+    }
+}
+
+/// Writes a whole unattested tail over itself and syncs it: what a disk without any room left allows.
+///
+/// The same bytes go to the same place, so whatever part of it is on the disk when the power fails, it is the same.
+fn sync_in_place(dir: &Dir, base: u64, tail: Range<u64>) -> Result<(), OpenError> {
+    let path = dir.segment(base);
+    let cached = dir.open(&path, Access::Read)?;
+    let mut file = dir.open_log(&path, Access::ReadWrite, tail.start)?;
+    let mut chunk = vec![0; IN_PLACE_CHUNK_BYTES];
+    let mut position = tail.start;
+    while position < tail.end {
+        // A write fills its last page with zeros, so only the last one may end within a page.
+        let limit = position + chunk.len() as u64;
+        let end = tail.end.min(limit - limit % file.unit());
+        let chunk = &mut chunk[..(end - position) as usize];
+        read_full_at(&*cached, chunk, position).context("read", &path)?;
+        file.append(chunk, position).context("write", &path)?;
+        position = end;
+    }
+    file.file().sync_data().context("sync", &path)?;
+    tracing::warn!(path = %path.display(), bytes = tail.end - tail.start, "no room to move the tail, synced in place");
+    Ok(())
+}
+
+fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {
+    Hole {
+        from_offset: hole.from_offset,
+        to_offset: hole.to_offset,
+        segment: dir.segment(hole.base_offset),
+        position: hole.position,
+        bytes: hole.bytes,
+    }
+}
+
+/// Nothing to repair: goes on in the last segment.
+fn reopen(
+    dir: &Dir,
+    survey: Survey,
+    mut table: PositionTable,
+    report: Recovery,
+) -> Result<Recovered, OpenError> {
+    apply_segment(dir, survey.base, u64::MAX, &mut table)?;
+    let file = dir.open_log(&survey.path, Access::ReadWrite, survey.end)?;
+    let current = Segment {
+        file,
+        base: survey.base,
+        segment_id: survey.segment_id,
+        position: survey.end,
+        // What the file's length says need not be backed by space; it is asked for anew.
+        allocated: survey.end,
+        index: None,
+        path: survey.path,
+    };
+    Ok(Recovered {
+        current,
+        table,
+        // The last attestation may be in the page cache alone, and is written again.
+        attested: false,
+        report,
+    })
+}
+
+/// Writes what is kept of the unattested tail into a new segment, and cuts it off the old one.
+fn rewrite(
+    dir: &Dir,
+    survey: Survey,
+    mut table: PositionTable,
+    mut report: Recovery,
+) -> Result<Recovered, OpenError> {
+    let mut scanner = dir.scan(survey.base)?;
+    // The space allocated ahead of a segment that is done with is what a full disk has to offer for the next one.
+    let old = dir.open(&survey.path, Access::ReadWrite)?;
+    full(dir, old.set_len(survey.torn.end).context("trim", &survey.path))?;
+    // Two walks: the positions of the new segment are those below the first frame it holds.
+    apply_segment(dir, survey.base, survey.attested, &mut table)?;
+    let mut current = new_segment(dir, report.log_id, survey.attested, &table)?;
+    let result = copy(&mut scanner, &survey, &mut current, &mut table);
+    report.rewritten_frames = full(dir, result)?;
+    // Only now, so that bytes nobody was promised take no space from those that somebody was.
+    if !survey.torn.is_empty() {
+        dir.keep_lost(survey.base, &scanner, survey.torn.clone())?;
+    }
+    install(dir, &mut current)?;
+    if survey.attested > survey.base {
+        old.set_len(survey.kept_end).context("trim", &survey.path)?;
+    }
+    Ok(Recovered { attested: survey.attested == survey.next_offset, current, table, report })
+}
+
+fn copy(
+    scanner: &mut Scanner,
+    survey: &Survey,
+    to: &mut Segment,
+    table: &mut PositionTable,
+) -> Result<u64, StorageError> {
+    // A segment of the same base takes the place of the old one, and of the records in that.
+    let replaced = if to.base == survey.base { &survey.hole_records[..] } else { &[] };
+    for record in replaced {
+        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, record))?;
+    }
+    for hole in &survey.holes {
+        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, &hole.encode()))?;
+    }
+    let mut next = survey.attested;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, body) if survey.is_tail(&header) && header.first_offset == next => {
+                to.push(&BlockContent {
+                    kind: BlockKind::Frames,
+                    first_offset: header.first_offset,
+                    synced_offset: survey.attested,
+                    body: &body,
+                    origin_count: header.origin_count,
+                    frame_count: header.frame_count,
+                    received_max_ns: header.received_max_ns,
+                })?;
+                next = header.next_offset();
+                apply_block(&header, body, table);
+            }
+            Step::Block(..) | Step::Damage(_) => {}
+            Step::End(_) => break,
+        }
+    }
+    Ok(next - survey.attested)
+}
+
+/// Begins a segment under a passing name, in the space of the reserve where there is one.
+fn new_segment(dir: &Dir, log_id: u64, base: u64, table: &PositionTable) -> Result<Segment, OpenError> {
+    let reserve = dir.reserve();
+    let (path, file) = match full(dir, super::space::adopt_reserve(dir))? {
+        Some(file) => (reserve, file),
+        None => (dir.recovery(), full(dir, dir.open_log(&dir.recovery(), Access::Create, 0))?),
+    };
+    full(dir, Segment::begin(path, file, log_id, base, table))
+}
+
+fn install(dir: &Dir, segment: &mut Segment) -> Result<(), OpenError> {
+    full(dir, segment.install(dir))
+}
+
+/// Names the way out where the disk is too full even to recover.
+fn full<T>(dir: &Dir, result: Result<T, StorageError>) -> Result<T, OpenError> {
+    result.map_err(|error| {
+        if error.is_no_space() {
+            OpenError::NoSpace { dir: dir.path.clone(), free_bytes: dir.free_bytes().unwrap_or(0) }
+        } else {
+            error.into()
+        }
+    })
+}

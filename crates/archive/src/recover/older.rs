@@ -1,0 +1,87 @@
+//! What the older segments tell where the newest cannot: positions and the log's id.
+
+use super::survey::{PositionsCollector, Survey, checked_scan};
+use crate::OpenError;
+use crate::dir::Dir;
+use crate::format::{BlockHeader, BlockKind, FrameIter};
+use crate::positions::{PositionTable, StreamPosition};
+use crate::scan::{Head, Step};
+use frame::StreamKey;
+
+/// The positions as of the base of the last segment, and how many segments had to be read for them.
+pub(super) fn positions_below(
+    dir: &Dir,
+    bases: &[u64],
+    last: &Survey,
+) -> Result<(PositionTable, usize), OpenError> {
+    let mut table = PositionTable::unlimited();
+    let last_index = bases.len() - 1;
+    let mut found = last.positions.clone();
+    let mut start = last_index;
+    while found.is_none() && start > 0 {
+        start -= 1;
+        found = leading_positions(dir, bases[start])?;
+    }
+    match found {
+        Some(entries) => table.restore(entries),
+        None => tracing::error!("no segment has sound positions; they are derived from the frames alone"),
+    }
+    for index in start..last_index {
+        apply_segment(dir, bases[index], bases[index + 1], &mut table)?;
+    }
+    Ok((table, bases.len() - start))
+}
+
+fn leading_positions(dir: &Dir, base: u64) -> Result<Option<Vec<(StreamKey, StreamPosition)>>, OpenError> {
+    let mut scanner = checked_scan(dir, base)?;
+    let mut collector = PositionsCollector::default();
+    loop {
+        match scanner.next()? {
+            Step::Block(header, body) if header.kind == BlockKind::Positions => {
+                collector.take(&body);
+            }
+            Step::Damage(_) => {}
+            _ => return Ok(collector.complete()),
+        }
+    }
+}
+
+/// Applies the frames of an older segment below `end`, the base of the next.
+pub(super) fn apply_segment(
+    dir: &Dir,
+    base: u64,
+    end: u64,
+    table: &mut PositionTable,
+) -> Result<(), OpenError> {
+    let mut scanner = checked_scan(dir, base)?;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, body) if header.first_offset < end => {
+                apply_block(&header, body, table);
+            }
+            Step::Block(..) | Step::Damage(_) => {}
+            Step::End(_) => return Ok(()),
+        }
+    }
+}
+
+/// Applies the frames of one block.
+pub(crate) fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut PositionTable) {
+    if header.kind == BlockKind::Frames {
+        let frames = FrameIter::new(header, body).into_iter().flatten();
+        for frame in frames.flatten() {
+            table.apply_frame(&frame);
+        }
+    }
+}
+
+/// The log's id, from the newest segment that still tells it.
+pub(super) fn older_log_id(dir: &Dir, bases: &[u64]) -> Result<u64, OpenError> {
+    for base in bases.iter().rev() {
+        if let Head::Sound(header) = checked_scan(dir, *base)?.head() {
+            return Ok(header.log_id);
+        }
+    }
+    tracing::error!("no segment has a sound header; the log gets a new id");
+    Ok(rand::random_range(1..u64::MAX))
+}

@@ -1,0 +1,289 @@
+//! The first walk over the last segment: what is attested, what is torn, what is damaged.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::OpenError;
+use crate::config::HOLES_MAX;
+use crate::dir::Dir;
+use crate::format::{
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, HoleRecord, PositionsPart, SEGMENT_HEADER_BYTES,
+    VERSION,
+};
+use crate::positions::StreamPosition;
+use crate::scan::{Head, Scanner, Step};
+use crate::storage::StorageError;
+use frame::StreamKey;
+
+/// Bytes looked through at once for headers.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// What a segment holds.
+pub(super) struct Survey {
+    pub(super) path: PathBuf,
+    pub(super) base: u64,
+    /// Unknown when the header is damaged.
+    pub(super) log_id: Option<u64>,
+    pub(super) segment_id: u64,
+    /// The positions at its base, if they can be read in full.
+    pub(super) positions: Option<Vec<(StreamKey, StreamPosition)>>,
+    /// Everything below was durable when the segment was last written.
+    pub(super) attested: u64,
+    /// Offset behind the last frame that is kept or was acknowledged.
+    pub(super) next_offset: u64,
+    /// Damage below `attested`.
+    pub(super) holes: Vec<HoleRecord>,
+    /// Bytes to cut off; empty at the end of the last block when there are none.
+    pub(super) torn: Range<u64>,
+    /// Position behind the last block that is no attestation: where writing goes on in a clean segment.
+    pub(super) end: u64,
+    /// Position behind what stays in this segment when its tail is rewritten.
+    pub(super) kept_end: u64,
+    /// Bodies of the records of older holes.
+    pub(super) hole_records: Vec<Bytes>,
+    block_count: u64,
+}
+
+impl Survey {
+    /// Whether there is nothing in it that could be read.
+    pub(super) fn is_void(&self) -> bool {
+        self.block_count == 0
+    }
+
+    /// Whether it can be written on as it is.
+    pub(super) fn is_clean(&self) -> bool {
+        self.can_be_synced_in_place() && self.attested == self.next_offset
+    }
+
+    /// Whether nothing is wrong with it but that its tail may be in the page cache alone.
+    pub(super) fn can_be_synced_in_place(&self) -> bool {
+        self.log_id.is_some() && self.positions.is_some() && self.holes.is_empty() && self.torn.is_empty()
+    }
+
+    /// Whether this block is part of the tail that must be written anew.
+    pub(super) fn is_tail(&self, header: &BlockHeader) -> bool {
+        header.kind == BlockKind::Frames
+            && header.first_offset >= self.attested
+            && header.position < self.torn.start
+    }
+}
+
+/// Opens a segment and makes sure that it is what its name says, of a version this build knows.
+pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
+    let scanner = dir.scan(base)?;
+    let path = scanner.path().to_owned();
+    match scanner.head() {
+        Head::Version(found) => Err(OpenError::Version { path, found, expected: VERSION }),
+        Head::Sound(header) if header.base_offset != base => {
+            Err(OpenError::Foreign { path, found: header.base_offset })
+        }
+        Head::Sound(_) | Head::Damaged => Ok(scanner),
+    }
+}
+
+/// Walks the segment `base` once. What lies below the offset `durable` is known to have been acknowledged.
+pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenError> {
+    let mut scanner = checked_scan(dir, base)?;
+    let mut walk = Walk::new(base);
+    let mut end = loop {
+        match scanner.next()? {
+            Step::Block(header, body) => walk.block(&header, &body),
+            Step::Damage(bytes) => walk.damage = Some(bytes),
+            Step::End(position) => break position,
+        }
+    };
+    if let Some(proof) = proof_behind(&scanner, walk.segment_id, end)? {
+        if walk.next_offset < proof.synced_offset {
+            walk.missing(proof.synced_offset, &(end..proof.position));
+            walk.next_offset = proof.synced_offset;
+            end = proof.position;
+        }
+        walk.attested = walk.attested.max(proof.synced_offset);
+    }
+    if walk.next_offset < durable {
+        let damage = end..scanner.content_end(end)?;
+        walk.missing(durable, &damage);
+        end = damage.end;
+    }
+    walk.attested = walk.attested.max(durable);
+    let cut = walk.cut().unwrap_or(end);
+    let torn_end = scanner.content_end(cut)?;
+    let (log_id, segment_id) = match scanner.head() {
+        Head::Sound(header) => (Some(header.log_id), header.segment_id),
+        _ => (None, 0),
+    };
+    Ok(Survey {
+        path: scanner.path().to_owned(),
+        base,
+        log_id,
+        segment_id,
+        attested: walk.attested,
+        next_offset: walk.next_offset.max(walk.attested),
+        torn: cut..torn_end,
+        end: walk.end,
+        kept_end: walk.kept_end(cut),
+        hole_records: walk.hole_records,
+        block_count: walk.block_count,
+        positions: walk.positions.complete(),
+        holes: walk.holes,
+    })
+}
+
+/// The sound header behind `end` that attests most, although its body is torn.
+///
+/// It was written only after all below its `synced_offset` was synced. So what lies between `end` and it is no torn
+/// commit but damage in acknowledged data.
+pub(crate) fn proof_behind(
+    scanner: &Scanner,
+    segment_id: Option<u64>,
+    end: u64,
+) -> Result<Option<BlockHeader>, StorageError> {
+    let content_end = scanner.content_end(end)?;
+    let mut best: Option<BlockHeader> = None;
+    let mut at = end;
+    while segment_id.is_some() && at < content_end {
+        match scanner.data_from(at)? {
+            Some(data) if data < content_end => at = data,
+            _ => break,
+        }
+        // A header may begin in one piece and end in the next.
+        let piece = scanner.raw(at..content_end.min(at + PIECE_BYTES) + BLOCK_HEADER_BYTES)?;
+        let starts = (0..PIECE_BYTES.min(piece.len() as u64)).step_by(ALIGNMENT as usize);
+        for start in starts {
+            let bytes = &piece[start as usize..];
+            if BlockHeader::is_magic(bytes)
+                && let Ok(header) = BlockHeader::decode(bytes, at + start, segment_id)
+                && best.is_none_or(|best| header.synced_offset > best.synced_offset)
+            {
+                best = Some(header);
+            }
+        }
+        at += PIECE_BYTES;
+    }
+    Ok(best)
+}
+
+struct Walk {
+    base: u64,
+    /// Of the first sound block, which tells it where the segment's header does not.
+    segment_id: Option<u64>,
+    attested: u64,
+    next_offset: u64,
+    damage: Option<Range<u64>>,
+    holes: Vec<HoleRecord>,
+    positions: PositionsCollector,
+    /// Offset and position of the frames blocks that nothing has attested yet.
+    tail: Vec<(u64, u64)>,
+    /// Position behind the last block that is no attestation.
+    end: u64,
+    hole_records: Vec<Bytes>,
+    block_count: u64,
+}
+
+impl Walk {
+    fn new(base: u64) -> Self {
+        Self {
+            base,
+            segment_id: None,
+            attested: base,
+            next_offset: base,
+            damage: None,
+            holes: Vec::new(),
+            positions: PositionsCollector::default(),
+            tail: Vec::new(),
+            end: SEGMENT_HEADER_BYTES,
+            hole_records: Vec::new(),
+            block_count: 0,
+        }
+    }
+
+    fn block(&mut self, header: &BlockHeader, body: &Bytes) {
+        self.block_count += 1;
+        self.segment_id.get_or_insert(header.segment_id);
+        let damage = self.damage.take().unwrap_or(header.position..header.position);
+        let lost = self.next_offset..header.first_offset;
+        if !lost.is_empty() && !HoleRecord::explains(header, body, &lost) {
+            self.missing(header.first_offset, &damage);
+        }
+        self.attested = self.attested.max(header.synced_offset);
+        self.next_offset = self.next_offset.max(header.next_offset());
+        if header.kind != BlockKind::Attestation {
+            self.end = header.end();
+        }
+        match header.kind {
+            BlockKind::Positions => self.positions.take(body),
+            BlockKind::Frames => {
+                let attested = self.attested;
+                self.tail.retain(|(offset, _)| *offset >= attested);
+                self.tail.push((header.first_offset, header.position));
+            }
+            BlockKind::Hole if self.hole_records.len() < HOLES_MAX => self.hole_records.push(body.clone()),
+            BlockKind::Attestation | BlockKind::Hole => {}
+        }
+    }
+
+    fn missing(&mut self, to_offset: u64, damage: &Range<u64>) {
+        if self.holes.len() == HOLES_MAX
+            && let Some(last) = self.holes.last_mut()
+        {
+            // One record then spans several holes and what is sound between them: readers look for themselves.
+            last.to_offset = to_offset;
+            last.bytes = damage.end - last.position;
+            return;
+        }
+        self.holes.push(HoleRecord {
+            from_offset: self.next_offset,
+            to_offset,
+            base_offset: self.base,
+            position: damage.start,
+            bytes: damage.end - damage.start,
+        });
+    }
+
+    /// Position of the first block that must be written anew; `cut` without one.
+    fn kept_end(&self, cut: u64) -> u64 {
+        let unattested = |(offset, _): &&(u64, u64)| *offset >= self.attested;
+        let first = self.tail.iter().find(unattested);
+        first.map_or(cut, |(_, position)| cut.min(*position))
+    }
+
+    /// Where the tail is to be cut off: at the first gap that nothing behind it calls acknowledged.
+    fn cut(&mut self) -> Option<u64> {
+        let attested = self.attested;
+        let index = self.holes.iter().position(|hole| hole.from_offset >= attested)?;
+        let cut = self.holes[index].position;
+        self.next_offset = self.holes[index].from_offset;
+        self.holes.truncate(index);
+        Some(cut)
+    }
+}
+
+/// Puts the positions blocks of one segment together.
+#[derive(Default)]
+pub(crate) struct PositionsCollector {
+    total: Option<u32>,
+    entries: Vec<(StreamKey, StreamPosition)>,
+    broken: bool,
+}
+
+impl PositionsCollector {
+    pub(crate) fn take(&mut self, body: &[u8]) {
+        match PositionsPart::decode(body) {
+            Some(part)
+                if part.first as usize == self.entries.len()
+                    && self.total.is_none_or(|total| total == part.total) =>
+            {
+                self.total = Some(part.total);
+                self.entries.extend(part.entries);
+            }
+            _ => self.broken = true,
+        }
+    }
+
+    pub(crate) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
+        let complete = !self.broken && self.total == u32::try_from(self.entries.len()).ok();
+        complete.then_some(self.entries)
+    }
+}

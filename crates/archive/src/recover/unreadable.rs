@@ -1,0 +1,99 @@
+//! A newest segment without one readable block.
+//!
+//! A segment has its name only since its content was synced, so this is damage, and what it held was acknowledged. It
+//! is set aside, by a rename that takes no space, and its offsets are passed over: none is handed out again. The
+//! name it gets says how far they may reach, so that a start cut short is finished by the next.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use super::full;
+use super::survey::Survey;
+use crate::OpenError;
+use crate::config::Config;
+use crate::dir::{Dir, beyond_offsets};
+use crate::format::{FRAME_HEADER_BYTES, HoleRecord, OFFSET_MAX};
+use crate::scan::{Head, Scanner};
+use crate::storage::{Access, Context, StorageError};
+
+/// A segment in `lost/`.
+pub(super) struct SetAside {
+    pub(super) path: PathBuf,
+    pub(super) base: u64,
+    /// No frame in it can have had this offset or a higher one.
+    pub(super) bound: u64,
+}
+
+impl SetAside {
+    fn new(dir: &Dir, base: u64, bound: u64) -> Self {
+        let path = dir.lost().join(format!("{base:020}-{bound:020}.damaged"));
+        Self { path, base, bound }
+    }
+
+    fn parse(dir: &Dir, name: &str) -> Option<Self> {
+        let (base, bound) = name.strip_suffix(".damaged")?.split_once('-')?;
+        Some(Self::new(dir, base.parse().ok()?, bound.parse().ok()?))
+    }
+
+    /// The id of its log, if its header still tells it.
+    pub(super) fn log_id(&self, dir: &Dir) -> Result<Option<u64>, StorageError> {
+        Ok(match Scanner::open(&*dir.storage, &self.path)?.head() {
+            Head::Sound(header) => Some(header.log_id),
+            Head::Damaged | Head::Version(_) => None,
+        })
+    }
+
+    /// What the log lacks, from `from_offset` on.
+    pub(super) fn hole(&self, dir: &Dir, from_offset: u64) -> Result<HoleRecord, StorageError> {
+        let file = dir.open(&self.path, Access::Read)?;
+        let bytes = file.size().context("measure", &self.path)?;
+        Ok(HoleRecord { from_offset, to_offset: self.bound, base_offset: self.base, position: 0, bytes })
+    }
+}
+
+/// Moves a segment to `lost/`.
+pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(), OpenError> {
+    let file = dir.open(&survey.path, Access::Read)?;
+    let bytes = file.size().context("measure", &survey.path)?;
+    // It may have been longer than it is now.
+    let bound = offset_bound(survey.base, bytes.max(config.segment_bytes));
+    let bound = bound.ok_or_else(|| beyond_offsets(&survey.path))?;
+    let aside = SetAside::new(dir, survey.base, bound);
+    let lost = dir.lost();
+    full(dir, dir.storage.create_dir(&lost).context("create", &lost))?;
+    full(dir, dir.rename(&survey.path, &aside.path))?;
+    dir.storage.sync_dir(&lost).context("sync", &lost)?;
+    dir.sync()?;
+    tracing::error!(
+        segment = %survey.path.display(),
+        kept_as = %aside.path.display(),
+        bytes,
+        "the newest segment holds nothing readable; what it held was acknowledged, and is lost unless it can be repaired"
+    );
+    Ok(())
+}
+
+/// No frame in a segment of `bytes` at `base` can have this offset or a higher one; `None` beyond all offsets.
+pub(crate) fn offset_bound(base: u64, bytes: u64) -> Option<u64> {
+    let bound = base.checked_add(bytes / FRAME_HEADER_BYTES as u64)?.checked_add(1)?;
+    (bound <= OFFSET_MAX).then_some(bound)
+}
+
+/// The segment set aside last.
+pub(super) fn latest(dir: &Dir) -> Result<Option<SetAside>, StorageError> {
+    let lost = dir.lost();
+    let names = match dir.storage.list(&lost) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        result => result.context("list", &lost)?,
+    };
+    let set_aside = names.iter().filter_map(|name| SetAside::parse(dir, name));
+    let latest = set_aside.max_by_key(|aside| aside.bound);
+    if let Some(latest) = &latest {
+        if latest.bound > OFFSET_MAX || latest.base > latest.bound {
+            return Err(beyond_offsets(&latest.path));
+        }
+        // The start that renamed it may have been killed before it could sync.
+        dir.storage.sync_dir(&lost).context("sync", &lost)?;
+    }
+    Ok(latest)
+}

@@ -1,0 +1,32 @@
+//! The tests of writing and recovery on a disk that is written by way of the page cache.
+
+use super::{support, watched};
+use crate::storage::mem::MemStorage;
+
+#[path = "bad_sectors.rs"]
+mod bad_sectors;
+#[path = "commit.rs"]
+mod commit;
+#[path = "faults.rs"]
+mod faults;
+#[path = "forget.rs"]
+mod forget;
+#[path = "holes.rs"]
+mod holes;
+#[path = "model.rs"]
+mod model;
+#[path = "recover.rs"]
+mod recover;
+#[path = "reset.rs"]
+mod reset;
+#[path = "sectors.rs"]
+mod sectors;
+#[path = "space.rs"]
+pub(super) mod space;
+#[path = "unreadable.rs"]
+mod unreadable;
+
+/// An empty disk.
+fn new_storage() -> MemStorage {
+    MemStorage::default()
+}

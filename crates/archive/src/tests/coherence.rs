@@ -1,0 +1,181 @@
+//! Files of the log on the real file system are written in both ways. A reader beside the writer finds what was written.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::disk::Tmpfs;
+use super::support::not_tested;
+use crate::log_file::LogFile;
+use crate::storage::is_not_direct;
+use crate::{Access, DiskStorage, Storage as _};
+
+/// A file of the log at `path`; `None` where it cannot be written in this way.
+fn open(path: &Path, access: Access, end: u64, is_direct: bool) -> Option<LogFile> {
+    let file = DiskStorage.open(path, access).unwrap();
+    if !is_direct {
+        return Some(LogFile::cached(file, end));
+    }
+    match LogFile::direct(file, end) {
+        Err(error) if is_not_direct(&error) => {
+            not_tested(format_args!("direct writes in {}: {error}", path.display()));
+            None
+        }
+        result => Some(result.unwrap()),
+    }
+}
+
+/// What the byte at `at` is; no range of pages is like another.
+fn byte_at(at: u64) -> u8 {
+    ((at ^ (at >> 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 | 1
+}
+
+fn bytes_from(at: u64, len: u64) -> Vec<u8> {
+    (at..at + len).map(byte_at).collect()
+}
+
+fn holds(path: &Path, end: u64) -> bool {
+    let read = std::fs::read(path).unwrap();
+    read.len() as u64 >= end && read.iter().zip(0..end).all(|(byte, at)| *byte == byte_at(at))
+}
+
+/// Whatever is written where, in whichever way, is what is read.
+#[test]
+fn what_is_appended_in_pieces_lies_there_in_one() {
+    for is_direct in [false, true] {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("file");
+        let Some(mut log) = open(&path, Access::Create, 0, is_direct) else { continue };
+        log.file().allocate(0, 1 << 20).unwrap();
+        let mut end = 0;
+        let lens = [5_000, 1, 8, 4_095, 4_096, 4_097, 100_000, 64, 12_288, 500_001, 3];
+        for (round, len) in lens.into_iter().enumerate() {
+            if round == 5 {
+                // What the page held before is not remembered any more.
+                log = open(&path, Access::ReadWrite, end, is_direct).unwrap();
+            }
+            log.append(&bytes_from(end, len), end).unwrap();
+            log.file().sync_data().unwrap();
+            end += len;
+            assert!(holds(&path, end), "after {len} bytes");
+            let read = std::fs::read(&path).unwrap();
+            assert_eq!(read.len(), 1 << 20, "what is allocated stays");
+            assert!(read[end as usize..].iter().all(|byte| *byte == 0), "after {len} bytes");
+        }
+    }
+}
+
+/// Reads `path` over and over. Every other time it opens the file again, else it uses a descriptor that stays open. It also
+/// reads beyond what is synced, so that pages get into the cache while they are written. Returns how many bytes it has seen.
+fn watch(path: &Path, synced: &AtomicU64) -> u64 {
+    let stays = File::open(path).unwrap();
+    let (mut seen, mut round) = (0, 0u64);
+    loop {
+        let end = synced.load(Acquire);
+        if end == u64::MAX {
+            return seen;
+        }
+        let reopened;
+        let file = match round % 2 {
+            0 => &stays,
+            _ => {
+                reopened = File::open(path).unwrap_or_else(|_| stays.try_clone().unwrap());
+                &reopened
+            }
+        };
+        let from = if round.is_multiple_of(16) { 0 } else { end.saturating_sub(20_000) };
+        let mut bytes = vec![0; (end - from) as usize + 50_000];
+        let count = file.read_at(&mut bytes, from).unwrap();
+        assert!(count as u64 >= end - from, "{count} bytes from {from}, synced to {end}");
+        for (at, byte) in (from..).zip(&bytes[..count]) {
+            let is_right = *byte == byte_at(at) || (*byte == 0 && at >= end);
+            assert!(is_right, "byte {at} is {byte}, synced to {end}");
+        }
+        seen += count as u64;
+        round += 1;
+    }
+}
+
+/// Appends 400 pieces; meanwhile the file is lengthened, cut and renamed.
+fn grow(mut log: LogFile, path: &Path, synced: &AtomicU64) -> u64 {
+    let mut rng = StdRng::seed_from_u64(1);
+    let (mut end, mut allocated) = (0, 0);
+    for round in 0..400 {
+        let len = rng.random_range(1..[200, 5_000, 60_000][round % 3]);
+        if round % 50 == 10 {
+            // Not always there, as on a full disk, and never a multiple of a page.
+            log.file().allocate(allocated, end + 300_001).unwrap();
+            allocated = end + 300_001;
+        }
+        if round == 200 {
+            DiskStorage.rename(path, &path.with_extension("renamed")).unwrap();
+        }
+        if round % 100 == 99 {
+            log.file().set_len(end).unwrap();
+            allocated = end;
+        }
+        log.append(&bytes_from(end, len), end).unwrap();
+        log.file().sync_data().unwrap();
+        end += len;
+        synced.store(end, Release);
+    }
+    log.file().set_len(end).unwrap();
+    end
+}
+
+#[test]
+fn who_reads_a_file_while_it_grows_never_finds_other_bytes() {
+    for is_direct in [false, true] {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("file");
+        let Some(log) = open(&path, Access::Create, 0, is_direct) else { continue };
+        let synced = Arc::new(AtomicU64::new(0));
+        let watchers: Vec<_> = (0..2)
+            .map(|_| {
+                let (path, synced) = (path.clone(), Arc::clone(&synced));
+                std::thread::spawn(move || watch(&path, &synced))
+            })
+            .collect();
+        let end = grow(log, &path, &synced);
+        synced.store(u64::MAX, Release);
+        for watcher in watchers {
+            assert!(watcher.join().unwrap() > 0);
+        }
+        let renamed = path.with_extension("renamed");
+        assert_eq!(std::fs::metadata(&renamed).unwrap().len(), end);
+        assert!(holds(&renamed, end));
+    }
+}
+
+#[test]
+fn what_a_full_disk_refuses_harms_nothing_that_was_there() {
+    let Some(tmpfs) = Tmpfs::mount() else {
+        return not_tested(format_args!("a full tmpfs, for none can be mounted"));
+    };
+    for is_direct in [false, true] {
+        let ballast = tmpfs.path().join("ballast");
+        std::fs::write(&ballast, vec![1; 300 << 10]).unwrap();
+        let path = tmpfs.path().join("file");
+        let Some(mut log) = open(&path, Access::Create, 0, is_direct) else { continue };
+        let (mut end, mut refused) = (0, 0);
+        while end < 900_000 {
+            match log.append(&bytes_from(end, 30_011), end) {
+                Ok(()) => end += 30_011,
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+                    refused += 1;
+                    std::fs::remove_file(&ballast).unwrap();
+                }
+            }
+            assert!(holds(&path, end));
+        }
+        assert_eq!(refused, 1);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,206 @@
+//! Errors of the disk, at each operation and at each moment: what was announced is there after the restart.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+
+use super::new_storage;
+use super::support::*;
+use crate::storage::mem::{MemStorage, Op};
+use crate::{AppendError, Status};
+use frame::FramePriority;
+
+const COMMIT_FRAMES: u64 = 40;
+
+fn input_output_error() -> io::Error {
+    io::Error::other("input/output error")
+}
+
+/// What a run with a fault came to.
+struct Run {
+    storage: MemStorage,
+    /// Frames announced as durable.
+    announced: u64,
+    /// As the status had it; `None` if the fault was never reached.
+    error: Option<String>,
+    /// What was still done to the disk after the fault.
+    after: Vec<Op>,
+}
+
+/// Writes over several segments; the `nth` operation `op` fails with `error`, and only that.
+async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
+    let storage = new_storage();
+    let mut running = start_with(config(), storage.clone(), None);
+    let (count, after) = (AtomicU64::new(0), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&after);
+    storage.set_hook(move |done, _| {
+        if count.load(SeqCst) > nth && !matches!(done, Op::Read | Op::Open) {
+            noted.lock().unwrap().push(done);
+        }
+        (done == op && count.fetch_add(1, SeqCst) == nth).then(error)
+    });
+    let (origin, mut announced) = (origin(1, 1), 0);
+    for first in (0..60).map(|commit| commit * COMMIT_FRAMES) {
+        let frames = (first..first + COMMIT_FRAMES)
+            .map(|sequence| frame(&origin, FramePriority::Routine, sequence, 200));
+        match running.appender.append(frames.collect()).await {
+            Err(AppendError::Failed(_)) => break,
+            result => result.unwrap(),
+        }
+        match running.commits.recv().await {
+            Some(seen) => announced = seen.next_offset,
+            None => break,
+        }
+    }
+    drop(running.appender);
+    let status = running.archive.status();
+    let ended = running.archive.finish().await;
+    let error = match &*status.borrow() {
+        Status::Failed { error } => Some(error.to_string()),
+        _ => None,
+    };
+    assert_eq!(ended.is_err(), error.is_some());
+    storage.clear_hook();
+    let after = after.lock().unwrap().clone();
+    Run { storage, announced, error, after }
+}
+
+/// Starts on what is left, on the disk as it was and after a power cut, and looks for what was announced.
+async fn recovers(storage: &MemStorage, announced: u64) {
+    let killed = storage.clone_disk();
+    let crashed = storage.clone_disk();
+    crashed.crash(None);
+    for disk in [killed, crashed] {
+        let running = start(&disk);
+        let next = running.recovery.next_offset;
+        assert!(next >= announced, "{next} of {announced}");
+        assert!(running.recovery.holes.is_empty());
+        assert_eq!(sequences(&frames(&disk)), (0..next).collect::<Vec<_>>());
+        assert_eq!(running.recovery.positions.first().map_or(0, |(_, at)| at.next[1]), next);
+        running.finish().await;
+        // What the start announced is durable, whatever the kernel has forgotten.
+        disk.crash(None);
+        assert_eq!(frames(&disk).len() as u64, next);
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_disk_is_final_wherever_it_strikes() {
+    let ops = [
+        (Op::Write, "write"),
+        (Op::Sync, "sync"),
+        (Op::SyncDir, "sync"),
+        (Op::Rename, "rename"),
+        (Op::Allocate, "allocate"),
+        (Op::Create, "open"),
+        (Op::SetLen, "trim"),
+    ];
+    for (op, verb) in ops {
+        let mut struck = 0;
+        for nth in 0..30 {
+            let run = run(op, nth, input_output_error).await;
+            if let Some(error) = &run.error {
+                struck += 1;
+                assert!(error.contains(verb) && error.contains("/archive"), "{op:?} {nth}: {error}");
+                assert!(error.ends_with("input/output error"), "{error}");
+                assert!(run.after.is_empty(), "{op:?} {nth}: the disk was touched again: {:?}", run.after);
+            }
+            recovers(&run.storage, run.announced).await;
+        }
+        assert!(struck > 1, "{op:?} never failed");
+    }
+}
+
+#[tokio::test]
+async fn a_lack_of_space_passes_wherever_it_strikes() {
+    for op in [Op::Write, Op::Allocate, Op::Rename, Op::Create] {
+        for nth in 0..12 {
+            let run = run(op, nth, || io::ErrorKind::StorageFull.into()).await;
+            assert_eq!(run.error, None, "{op:?} {nth}");
+            assert_eq!(run.announced, 60 * COMMIT_FRAMES, "{op:?} {nth}");
+            recovers(&run.storage, run.announced).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn short_writes_and_interrupted_ones_are_completed() {
+    let storage = new_storage();
+    storage.set_short_writes(true);
+    let interrupts = AtomicU64::new(0);
+    storage.set_hook(move |op, _| {
+        let interrupted = op == Op::Write && interrupts.fetch_add(1, SeqCst).is_multiple_of(3);
+        interrupted.then(|| io::ErrorKind::Interrupted.into())
+    });
+    let mut running = start_with(config(), storage.clone(), None);
+    let origin = origin(1, 1);
+    for first in (0..40).map(|commit| commit * COMMIT_FRAMES) {
+        let frames =
+            (first..first + COMMIT_FRAMES).map(|index| frame(&origin, FramePriority::Routine, index, 200));
+        running.commit(frames.collect()).await;
+    }
+    running.finish().await;
+    assert!(storage.paths().len() > 2);
+    recovers(&storage, 40 * COMMIT_FRAMES).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_looked_up_is_not_opened() {
+    let storage = new_storage();
+    storage
+        .set_hook(|op, path| (op == Op::Identity && path == Path::new("/archive")).then(input_output_error));
+    let opened = crate::open(config(), storage.clone(), |_: &crate::Commit<'_>| {});
+    let Err(error) = opened else { panic!("opened") };
+    assert!(error.to_string().contains("cannot find /archive: input/output error"), "{error}");
+    storage.clear_hook();
+    start(&storage).finish().await;
+}
+
+fn too_many_files() -> io::Error {
+    rustix::io::Errno::MFILE.into()
+}
+
+#[tokio::test]
+async fn a_lack_of_files_closes_the_gate_and_passes_wherever_it_strikes() {
+    for op in [Op::Open, Op::Create] {
+        for nth in 0..12 {
+            let run = run(op, nth, too_many_files).await;
+            assert_eq!(run.error, None, "{op:?} {nth}");
+            assert_eq!(run.announced, 60 * COMMIT_FRAMES, "{op:?} {nth}");
+            recovers(&run.storage, run.announced).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_files_emergencies_go_on_and_the_status_names_the_way_out() {
+    for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+        let storage = new_storage();
+        let mut running = start_with(config(), storage.clone(), None);
+        let mut status = running.archive.status();
+        storage.set_hook(move |op, _| matches!(op, Op::Open | Op::Create).then(|| errno.into()));
+        let (origin, sent) = (origin(1, 1), 60 * COMMIT_FRAMES);
+        // Over the end of the segment, into the reserve, and beyond its size, since no further reserve can be made.
+        for first in (0..60).map(|commit| commit * COMMIT_FRAMES) {
+            let frames = (first..first + COMMIT_FRAMES)
+                .map(|sequence| frame(&origin, FramePriority::Emergency, sequence, 200));
+            running.commit(frames.collect()).await;
+        }
+        assert_eq!(storage.paths().len(), 2, "{:?}", storage.paths());
+        let degraded =
+            status.wait_for(|status| matches!(status, Status::Degraded { .. })).await.unwrap().clone();
+        let Status::Degraded { reason } = degraded else { unreachable!() };
+        for part in ["no file can be opened", "too many", "emergencies go on", "LimitNOFILE", "by itself"] {
+            assert!(reason.to_lowercase().contains(&part.to_lowercase()), "{part} in {reason}");
+        }
+        assert_eq!(running.archive.stats().file_shortages.load(SeqCst), 1);
+
+        storage.clear_hook();
+        status.wait_for(|status| *status == Status::Ok).await.unwrap();
+        running.commit(vec![routine(&origin, 0)]).await;
+        running.finish().await;
+        assert_eq!(frames(&storage).len() as u64, sent + 1);
+    }
+}

@@ -1,0 +1,132 @@
+//! Streams forgotten: durable when it is told, whatever happens then, and kept by all that reads or copies the log.
+
+use std::sync::Arc;
+
+use super::new_storage;
+use super::recover::blocks;
+use super::support::*;
+use crate::dir::Dir;
+use crate::storage::mem::{MemStorage, Op};
+use crate::{ResetError, StreamPosition};
+use frame::StreamKey;
+
+fn stream(source: u32) -> StreamKey {
+    origin(source, 1).stream.clone()
+}
+
+/// Where the streams of `sources` stand that [`three`] has made.
+fn known(sources: &[u32]) -> Vec<(StreamKey, StreamPosition)> {
+    let position = StreamPosition { epoch: 42, next: [0, 3] };
+    sources.iter().map(|source| (stream(*source), position)).collect()
+}
+
+/// Three streams with three frames each.
+async fn three(storage: &MemStorage) -> Running {
+    let mut running = start_untended(storage);
+    for source in 1..=3 {
+        running.commit((0..3).map(|sequence| routine(&origin(source, 42), sequence)).collect()).await;
+    }
+    running
+}
+
+/// Ends by a power failure that leaves what is on stable storage, and starts again.
+async fn crash(running: Running, storage: &MemStorage) -> Running {
+    storage.cut_power_after(0);
+    drop(running.appender);
+    _ = running.archive.finish().await;
+    storage.crash(None);
+    start_untended(storage)
+}
+
+#[tokio::test]
+async fn many_are_forgotten_with_one_segment_and_stay_so() {
+    let storage = new_storage();
+    let running = three(&storage).await;
+    assert_eq!(forget(&running, &[stream(1), stream(3), stream(9)]).await, Some(Ok(())));
+    assert_eq!(blocks(&storage).len(), 2, "one new segment");
+    let running = crash(running, &storage).await;
+    assert_eq!(running.recovery.positions, known(&[2]));
+    assert_eq!(running.recovery.next_offset, 9, "no frame is lost by it");
+    running.finish().await;
+    assert_eq!(frames(&storage).len(), 9);
+}
+
+#[tokio::test]
+async fn it_holds_over_rotations_and_starts() {
+    let storage = new_storage();
+    let mut running = three(&storage).await;
+    assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
+    for sequence in 3..6 {
+        running.commit(vec![routine(&origin(2, 42), sequence)]).await;
+        // Begins a segment of its own.
+        assert_eq!(forget(&running, &[stream(3)]).await, Some(Ok(())));
+        running.commit(vec![routine(&origin(3, 42), sequence)]).await;
+        running = crash(running, &storage).await;
+        let next = |next| StreamPosition { epoch: 42, next: [0, next] };
+        let expected = vec![(stream(2), next(sequence + 1)), (stream(3), next(sequence + 1))];
+        assert_eq!(running.recovery.positions, expected);
+        assert_eq!(running.recovery.segments_scanned, 1);
+    }
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn a_forgotten_stream_comes_back_with_what_it_sends_alone() {
+    let storage = new_storage();
+    let mut running = three(&storage).await;
+    assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
+    running.commit(vec![emergency(&origin(1, 7), 4)]).await;
+    let running = crash(running, &storage).await;
+    let older = (stream(1), StreamPosition { epoch: 7, next: [5, 0] });
+    assert_eq!(running.recovery.positions, [vec![older], known(&[2, 3])].concat());
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_archive_does_not_know_costs_no_segment() {
+    let storage = new_storage();
+    let running = three(&storage).await;
+    assert_eq!(forget(&running, &[stream(8), stream(9)]).await, Some(Ok(())));
+    assert_eq!(forget(&running, &[]).await, Some(Ok(())));
+    assert_eq!(blocks(&storage).len(), 1);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn without_space_nothing_is_forgotten() {
+    let storage = new_storage();
+    let mut running = three(&storage).await;
+    let path = Dir::new(Arc::new(storage.clone()), dir().to_owned()).reserve();
+    storage.set_hook(move |op, at| {
+        let refused = (op == Op::Write || op == Op::Allocate || op == Op::Create) && *at == path;
+        refused.then(|| std::io::ErrorKind::StorageFull.into())
+    });
+    assert_eq!(forget(&running, &[stream(1), stream(2)]).await, Some(Err(ResetError::NoSpace)));
+    storage.clear_hook();
+    running.commit(vec![routine(&origin(4, 42), 2)]).await;
+    let running = crash(running, &storage).await;
+    assert_eq!(running.recovery.positions, known(&[1, 2, 3, 4]));
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn all_are_forgotten_or_none_wherever_the_power_fails() {
+    let mut outcomes = [false; 2];
+    for (after, seed) in (0..14).flat_map(|after| [None, Some(after)].map(|seed| (after, seed))) {
+        let storage = new_storage();
+        let running = three(&storage).await;
+        storage.cut_power_after(after);
+        let told = forget(&running, &[stream(1), stream(2)]).await;
+        drop(running.appender);
+        _ = running.archive.finish().await;
+        storage.crash(seed);
+        let running = start_untended(&storage);
+        let is_forgotten = running.recovery.positions == known(&[3]);
+        assert!(is_forgotten || running.recovery.positions == known(&[1, 2, 3]));
+        assert!(is_forgotten || told != Some(Ok(())), "told and lost: {after} {seed:?}");
+        outcomes[usize::from(is_forgotten)] = true;
+        running.finish().await;
+        assert_eq!(frames(&storage).len(), 9);
+    }
+    assert_eq!(outcomes, [true; 2], "both ends are seen");
+}

@@ -1,0 +1,171 @@
+//! An epoch lowered: durable when it is told, whatever happens then, and kept by all that reads or copies the log.
+
+use std::sync::Arc;
+
+use super::holes::hole_records;
+use super::new_storage;
+use super::recover::blocks;
+use super::support::*;
+use crate::dir::Dir;
+use crate::storage::mem::{MemStorage, Op};
+use crate::{Filter, Item, Reader, ResetError, StreamPosition};
+use frame::StreamKey;
+
+const MISTAKEN: u64 = 1 << 40;
+
+fn stream() -> StreamKey {
+    origin(1, 1).stream.clone()
+}
+
+fn at(epoch: u64, next: [u64; 2]) -> Vec<(StreamKey, StreamPosition)> {
+    vec![(stream(), StreamPosition { epoch, next })]
+}
+
+/// Frames of the right epoch, then one of a mistaken one.
+async fn mistaken(storage: &MemStorage) -> Running {
+    let mut running = start_untended(storage);
+    running.commit((0..3).map(|sequence| routine(&origin(1, 42), sequence)).collect()).await;
+    running.commit(vec![emergency(&origin(1, MISTAKEN), 0)]).await;
+    running
+}
+
+#[tokio::test]
+async fn what_was_told_survives_the_power() {
+    let storage = new_storage();
+    let running = mistaken(&storage).await;
+    assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
+    storage.cut_power_after(0);
+    drop(running.appender);
+    _ = running.archive.finish().await;
+    storage.crash(None);
+    let running = start_untended(&storage);
+    assert_eq!(running.recovery.positions, at(42, [0, 0]));
+    assert_eq!(running.recovery.next_offset, 4, "no frame is lost by it");
+    running.finish().await;
+    assert_eq!(sequences(&frames(&storage)), [0, 1, 2, 0]);
+}
+
+#[tokio::test]
+async fn frames_of_the_lowered_epoch_count_again() {
+    let storage = new_storage();
+    let mut running = mistaken(&storage).await;
+    assert_eq!(reset(&running, &stream(), 41).await, Some(Ok(())));
+    running.commit(vec![routine(&origin(1, 41), 7)]).await;
+    running.commit(vec![routine(&origin(1, 40), 99)]).await;
+    storage.cut_power_after(0);
+    drop(running.appender);
+    _ = running.archive.finish().await;
+    storage.crash(None);
+    for _ in 0..2 {
+        // The second start goes on from what the first has written.
+        let running = start_untended(&storage);
+        assert_eq!(running.recovery.positions, at(41, [0, 8]));
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_segment_without_frames_is_replaced_and_readers_follow() {
+    let storage = new_storage();
+    let mut running = mistaken(&storage).await;
+    let mut reader = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap();
+    let read =
+        |reader: &mut Reader| reader.map(|item| matches!(item, Ok(Item::Frame(_)))).collect::<Vec<_>>();
+    assert_eq!(read(&mut reader), [true; 4]);
+    for epoch in [40, 30, 20] {
+        assert_eq!(reset(&running, &stream(), epoch).await, Some(Ok(())));
+        assert!(read(&mut reader).is_empty());
+    }
+    let bases: Vec<_> = blocks(&storage).iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(bases.len(), 2, "{bases:?}");
+    running.commit(vec![routine(&origin(1, 20), 5)]).await;
+    assert_eq!(read(&mut reader), [true]);
+    running.finish().await;
+    let running = start_untended(&storage);
+    assert_eq!(running.recovery.positions, at(20, [0, 6]));
+    assert_eq!(running.recovery.segments_scanned, 1);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn records_of_holes_go_with_the_segment_replaced() {
+    let storage = new_storage();
+    let mut running = mistaken(&storage).await;
+    assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
+    running.commit(vec![routine(&origin(1, 42), 0)]).await;
+    running.finish().await;
+    let (path, _) = blocks(&storage).pop().unwrap();
+    storage.put(&path, vec![0xA5; storage.content(&path).len()]);
+    let running = start_untended(&storage);
+    let known = hole_records(&storage);
+    assert_eq!(known.len(), 1);
+    assert_eq!(running.recovery.positions, at(MISTAKEN, [1, 0]), "the reset lay in what cannot be read");
+    assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
+    assert_eq!(hole_records(&storage), known);
+    running.finish().await;
+    let running = start_untended(&storage);
+    assert_eq!(running.recovery.positions, at(42, [0, 0]));
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_is_lower_anyway_costs_no_segment() {
+    let storage = new_storage();
+    let running = mistaken(&storage).await;
+    assert_eq!(reset(&running, &stream(), MISTAKEN + 1).await, Some(Ok(())));
+    assert_eq!(reset(&running, &origin(2, 1).stream, 5).await, Some(Ok(())));
+    assert_eq!(blocks(&storage).len(), 1);
+    let resets = running.archive.resets();
+    running.finish().await;
+    let told = resets.request(stream(), 1, |_| unreachable!("nobody is there to do it"));
+    assert!(matches!(told, Err(ResetError::Failed(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn without_space_nothing_changes() {
+    let storage = new_storage();
+    let mut running = mistaken(&storage).await;
+    let path = Dir::new(Arc::new(storage.clone()), dir().to_owned()).reserve();
+    storage.set_hook(move |op, at| {
+        let refused = (op == Op::Write || op == Op::Allocate || op == Op::Create) && *at == path;
+        refused.then(|| std::io::ErrorKind::StorageFull.into())
+    });
+    assert_eq!(reset(&running, &stream(), 42).await, Some(Err(ResetError::NoSpace)));
+    running.commit(vec![emergency(&origin(1, 42), 8)]).await;
+    storage.clear_hook();
+    running.finish().await;
+    let running = start_untended(&storage);
+    assert_eq!(running.recovery.positions, at(MISTAKEN, [1, 0]));
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn the_power_may_fail_at_any_operation_of_a_reset() {
+    let mut outcomes = [false; 2];
+    for (after, seed) in
+        (0..14).flat_map(|after| [None, Some(after), Some(after + 99)].map(|seed| (after, seed)))
+    {
+        for is_again in [false, true] {
+            let storage = new_storage();
+            let running = mistaken(&storage).await;
+            if is_again {
+                assert_eq!(reset(&running, &stream(), 50).await, Some(Ok(())));
+            }
+            let before = if is_again { at(50, [0, 0]) } else { at(MISTAKEN, [1, 0]) };
+            storage.cut_power_after(after);
+            let told = reset(&running, &stream(), 42).await;
+            drop(running.appender);
+            _ = running.archive.finish().await;
+            storage.crash(seed);
+            let running = start_untended(&storage);
+            let positions = &running.recovery.positions;
+            let is_reset = *positions == at(42, [0, 0]);
+            assert!(is_reset || *positions == before, "{positions:?}");
+            assert!(is_reset || told != Some(Ok(())), "told and lost: {after} {seed:?}");
+            outcomes[usize::from(is_reset)] = true;
+            running.finish().await;
+            assert_eq!(sequences(&frames(&storage)), [0, 1, 2, 0]);
+        }
+    }
+    assert_eq!(outcomes, [true; 2], "both ends are seen");
+}

@@ -1,0 +1,235 @@
+//! Frames, archives and comparisons for the tests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::dir::Dir;
+use crate::storage::mem::MemStorage;
+use crate::upkeep::{Clock, Parts, Step, SystemClock, Upkeep};
+use crate::{
+    Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, Reader, Recovery, ResetError,
+    Retention, Storage, StoredFrame, open_with,
+};
+use frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+
+/// Says on stderr, past the capture of passed tests' output, what could not be tested here.
+pub(crate) fn not_tested(what: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "NOT TESTED HERE: {what}").unwrap();
+}
+
+/// A small archive: many rotations with little data.
+pub(crate) fn config() -> Config {
+    Config {
+        dir: PathBuf::from("/archive"),
+        commit_delay: Duration::ZERO,
+        segment_bytes: 192 << 10,
+        reserve_bytes: 128 << 10,
+        max_streams: 16,
+        payload_bytes_max: 256,
+        retention: Retention::default(),
+        direct_io: DirectIo::Auto,
+        export: None,
+    }
+}
+
+pub(crate) fn dir() -> &'static Path {
+    Path::new("/archive")
+}
+
+pub(crate) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
+    Arc::new(Origin {
+        stream: StreamKey {
+            source_id,
+            source_kind: SourceKind::LiveUplink,
+            station: Station::new("Svalbard").unwrap(),
+        },
+        epoch,
+    })
+}
+
+pub(crate) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
+    let fill = |index| (sequence as usize * 31 + index) as u8;
+    Frame {
+        source_id: origin.stream.source_id,
+        source_kind: origin.stream.source_kind,
+        priority,
+        flags: FrameFlags(sequence as u8 & 3),
+        sequence,
+        ert_ns: sequence as i64 * 1_000,
+        received_ns: sequence as i64 * 1_000 + 7,
+        origin: Arc::clone(origin),
+        payload: (0..len).map(fill).collect::<Bytes>(),
+    }
+}
+
+pub(crate) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
+    frame(origin, FramePriority::Routine, sequence, 64)
+}
+
+pub(crate) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
+    frame(origin, FramePriority::Emergency, sequence, 64)
+}
+
+/// All fields of a frame, so that frames can be compared.
+pub(crate) type Fields = (Arc<Origin>, FramePriority, FrameFlags, u64, i64, i64, Bytes);
+
+pub(crate) fn fields(frame: &Frame) -> Fields {
+    assert_eq!(frame.source_id, frame.origin.stream.source_id);
+    assert_eq!(frame.source_kind, frame.origin.stream.source_kind);
+    (
+        Arc::clone(&frame.origin),
+        frame.priority,
+        frame.flags,
+        frame.sequence,
+        frame.ert_ns,
+        frame.received_ns,
+        frame.payload.clone(),
+    )
+}
+
+/// A commit as the observer saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) first_offset: u64,
+    pub(crate) next_offset: u64,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) positions: Vec<Durable>,
+}
+
+/// A running archive whose commits can be awaited.
+pub(crate) struct Running {
+    pub(crate) appender: Appender,
+    pub(crate) archive: Archive,
+    pub(crate) recovery: Recovery,
+    pub(crate) commits: mpsc::UnboundedReceiver<Seen>,
+}
+
+pub(crate) fn start(storage: &MemStorage) -> Running {
+    start_on(config(), storage.clone())
+}
+
+pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
+    start_with(config, storage, Some(Arc::new(SystemClock)))
+}
+
+/// As [`start`], but nobody tends sealed segments: what a test does to them stays.
+pub(crate) fn start_untended(storage: &MemStorage) -> Running {
+    start_with(config(), storage.clone(), None)
+}
+
+/// Changes what a file holds; it stays the same file for those who have it open.
+pub(crate) fn overwrite(storage: &MemStorage, path: &Path, content: &[u8]) {
+    storage.overwrite(path, content);
+}
+
+/// An archive whose upkeep goes by `clock`; without one there is no upkeep.
+pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Arc<dyn Clock>>) -> Running {
+    let (commits_tx, commits) = mpsc::unbounded_channel();
+    let observer = move |commit: &Commit<'_>| {
+        let frames: Vec<Frame> = commit.frames.iter().map(|frame| frame.to_frame()).collect();
+        _ = commits_tx.send(Seen {
+            first_offset: commit.first_offset,
+            next_offset: commit.next_offset,
+            frames,
+            positions: commit.positions.to_vec(),
+        });
+    };
+    let (appender, archive, recovery) = open_with(config, storage, observer, clock).unwrap();
+    Running { appender, archive, recovery, commits }
+}
+
+/// The upkeep of an archive that was started without, to be driven by hand.
+pub(crate) fn upkeep_of(
+    running: &Running,
+    storage: &MemStorage,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
+    steps: Vec<Box<dyn Step>>,
+) -> Upkeep {
+    let dir = Dir::new(Arc::new(storage.clone()), dir().to_owned());
+    Upkeep::new(Parts {
+        id: dir.id().unwrap(),
+        log_id: running.recovery.log_id,
+        dir,
+        retention,
+        clock,
+        steps,
+        link: Arc::clone(&running.archive.link),
+        published: Arc::clone(&running.archive.published),
+    })
+}
+
+impl Running {
+    pub(crate) async fn append(&self, frames: Vec<Frame>) {
+        self.appender.append(frames.into()).await.unwrap();
+    }
+
+    /// Appends one batch and waits until it is durable, which takes a commit for each lane.
+    pub(crate) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
+        let count = frames.len();
+        self.append(frames).await;
+        let mut seen = self.commits.recv().await.unwrap();
+        while seen.frames.len() < count {
+            let more = self.commits.recv().await.unwrap();
+            assert_eq!(more.first_offset, seen.next_offset);
+            seen.next_offset = more.next_offset;
+            seen.frames.extend(more.frames);
+            seen.positions.extend(more.positions);
+        }
+        seen
+    }
+
+    pub(crate) async fn finish(self) -> crate::Summary {
+        drop(self.appender);
+        self.archive.finish().await.unwrap()
+    }
+}
+
+/// Lowers an epoch and waits for what comes of it; `None` when the archive fails over it.
+pub(crate) async fn reset(
+    running: &Running,
+    stream: &StreamKey,
+    epoch: u64,
+) -> Option<Result<(), ResetError>> {
+    let (done_tx, done) = tokio::sync::oneshot::channel();
+    let asked = running.archive.resets().request(stream.clone(), epoch, |result| _ = done_tx.send(result));
+    match asked {
+        Ok(()) => done.await.ok(),
+        refused => Some(refused),
+    }
+}
+
+/// Forgets streams and waits for what comes of it; `None` when the archive fails over it.
+pub(crate) async fn forget(running: &Running, streams: &[StreamKey]) -> Option<Result<(), ResetError>> {
+    let (done_tx, done) = tokio::sync::oneshot::channel();
+    let asked = running.archive.resets().forget(streams.to_vec(), |result| _ = done_tx.send(result));
+    match asked {
+        Ok(()) => done.await.ok(),
+        refused => Some(refused),
+    }
+}
+
+/// Everything a reader finds.
+pub(crate) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
+    let reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();
+    reader.map(Result::unwrap).collect()
+}
+
+/// All frames a reader finds in an archive without damage.
+pub(crate) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
+    let frame = |item| match item {
+        Item::Frame(frame) => Some(frame),
+        Item::Expired(_) => None,
+        other => panic!("the archive is not whole: {other:?}"),
+    };
+    items(storage, Filter::default()).into_iter().filter_map(frame).collect()
+}
+
+pub(crate) fn sequences(frames: &[StoredFrame]) -> Vec<u64> {
+    frames.iter().map(|stored| stored.frame.sequence).collect()
+}

@@ -1,0 +1,80 @@
+//! How old a segment is.
+
+use super::Link;
+use super::trust::is_plausible;
+use crate::dir::Dir;
+use crate::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SEGMENT_HEADER_BYTES};
+use crate::scan::{Head, Step};
+use crate::storage::{Access, Context, StorageError, read_full_at};
+
+/// The newest plausible time of the frames below `end_offset`; `None` if there is none.
+pub(super) fn newest_ns(
+    dir: &Dir,
+    end_offset: u64,
+    now_ns: i64,
+    link: &Link,
+) -> Result<Option<i64>, StorageError> {
+    for base in dir.segments()?.into_iter().rev().filter(|base| *base < end_offset) {
+        let newest = received_max_ns(dir, base, end_offset, now_ns, link)?;
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(None)
+}
+
+/// When the youngest frame of the segment `base` was received, unix nanoseconds, of the blocks below `end_offset` whose
+/// times are plausible at `now_ns`; `None` without any.
+///
+/// Reads the headers of the blocks alone, unless one of them is damaged. Ends early, with anything, when `link` says so.
+pub(super) fn received_max_ns(
+    dir: &Dir,
+    base: u64,
+    end_offset: u64,
+    now_ns: i64,
+    link: &Link,
+) -> Result<Option<i64>, StorageError> {
+    let of_block = |header: &BlockHeader| {
+        let is_asked = header.kind == BlockKind::Frames && header.first_offset < end_offset;
+        let received_ns = is_asked.then_some(header.received_max_ns);
+        received_ns.filter(|received_ns| is_plausible(*received_ns, now_ns))
+    };
+    let scanner = dir.scan(base)?;
+    let Head::Sound(head) = scanner.head() else {
+        return by_scan(dir, base, link, of_block);
+    };
+    let path = dir.segment(base);
+    let file = dir.open(&path, Access::Read)?;
+    let end = file.size().context("measure", &path)?;
+    let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
+    let (mut position, mut youngest) = (SEGMENT_HEADER_BYTES, None);
+    while position < end && !link.is_stopped() {
+        let count = read_full_at(&*file, &mut bytes, position).context("read", &path)?;
+        let Ok(header) = BlockHeader::decode(&bytes[..count], position, Some(head.segment_id)) else {
+            return by_scan(dir, base, link, of_block);
+        };
+        youngest = youngest.max(of_block(&header));
+        position = header.end();
+    }
+    Ok(youngest)
+}
+
+fn by_scan(
+    dir: &Dir,
+    base: u64,
+    link: &Link,
+    of_block: impl Fn(&BlockHeader) -> Option<i64>,
+) -> Result<Option<i64>, StorageError> {
+    let mut scanner = dir.scan(base)?;
+    let mut youngest = None;
+    loop {
+        if link.is_stopped() {
+            return Ok(youngest);
+        }
+        match scanner.next()? {
+            Step::Block(header, _) => youngest = youngest.max(of_block(&header)),
+            Step::Damage(_) => {}
+            Step::End(_) => return Ok(youngest),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Segments of another archive that were put into the directory: set aside, and told of until somebody takes them away.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Upkeep;
+use crate::dir::Listing;
+use crate::scan::{Head, Scanner};
+use crate::storage::{Context, StorageError};
+
+/// Ending of what is set aside.
+const ENDING: &str = ".foreign";
+
+impl Upkeep {
+    /// Moves the segments of other logs to `lost/`, and returns their bases.
+    ///
+    /// A segment is looked at once. One with a damaged header is damage, and stays.
+    pub(super) fn set_foreign_aside(&mut self, listing: &Listing) -> Result<BTreeSet<u64>, StorageError> {
+        let mut foreign = BTreeSet::new();
+        for base in listing.segments.iter().copied().filter(|base| !self.segments.is_checked(*base)) {
+            let path = self.dir.segment(base);
+            match Scanner::open(&*self.dir.storage, &path).map(|scanner| scanner.head()) {
+                Ok(Head::Sound(header)) if header.log_id != self.log_id => {
+                    self.set_aside(&path, &format!("{base:020}-{:016x}{ENDING}", header.segment_id))?;
+                    foreign.insert(base);
+                }
+                Err(error) if error.is_no_files() => return Err(error),
+                // What cannot be read is found by those who read it.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        for name in &listing.beyond_offsets {
+            self.set_aside(&self.dir.path.join(name), &format!("{name}{ENDING}"))?;
+        }
+        self.count_foreign()?;
+        Ok(foreign)
+    }
+
+    fn set_aside(&self, path: &Path, name: &str) -> Result<(), StorageError> {
+        let lost = self.dir.lost();
+        let kept_as = lost.join(name);
+        self.dir.storage.create_dir(&lost).context("create", &lost)?;
+        self.dir.rename(path, &kept_as)?;
+        self.dir.storage.sync_dir(&lost).context("sync", &lost)?;
+        self.dir.sync()?;
+        tracing::error!(
+            segment = %path.display(),
+            kept_as = %kept_as.display(),
+            "a segment of another archive was put here and is set aside; if it took the place of one of this archive, the \
+             frames of that one are missing. Find out who copies files here, and take it away"
+        );
+        Ok(())
+    }
+
+    /// Counts what was set aside and not taken away.
+    fn count_foreign(&self) -> Result<(), StorageError> {
+        let lost = self.dir.lost();
+        let names = match self.dir.storage.list(&lost) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            names => names.context("list", &lost)?,
+        };
+        let count = names.iter().filter(|name| name.ends_with(ENDING)).count();
+        self.published.stats.foreign_segments.store(count as u64, Relaxed);
+        Ok(())
+    }
+}

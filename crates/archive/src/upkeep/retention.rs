@@ -1,0 +1,189 @@
+//! What expires: whole sealed segments, oldest first, never one before an older one.
+
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::clock::Reading;
+use super::trust::{UNREADABLE, is_plausible};
+use super::{Upkeep, age};
+use crate::dir::SIDE_FILES;
+use crate::storage::StorageError;
+
+/// Between two segments that expire by age at least this much time passes: whoever sees that too much goes can stop it.
+const AGE_PACE: Duration = Duration::from_secs(60);
+
+/// What is known of ages beside the clock.
+pub(super) struct Aging {
+    /// Frames below were there at the start.
+    start_offset: u64,
+    has_newest: bool,
+    /// The newest plausible time of the segments removed since the start, or since the clock was stepped.
+    removed_max_ns: Option<i64>,
+    /// When the last segment expired by age, by [`super::Clock::monotonic`].
+    expired_at: Option<Duration>,
+    is_held: bool,
+}
+
+impl Aging {
+    pub(super) fn new(start_offset: u64) -> Self {
+        Self { start_offset, has_newest: false, removed_max_ns: None, expired_at: None, is_held: false }
+    }
+}
+
+/// Why a segment expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// Its youngest frame is this old.
+    Age(Duration),
+    /// All segments together have this many bytes.
+    Size(u64),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Age(age) => write!(f, "its youngest frame is {} s old", age.as_secs()),
+            Self::Size(bytes) => write!(f, "the segments have {bytes} bytes together"),
+        }
+    }
+}
+
+impl Upkeep {
+    /// Removes what has expired.
+    pub(super) fn expire(&mut self) -> Result<(), StorageError> {
+        self.note_retention();
+        while let Some((base, reason)) = self.expired()? {
+            self.work(base);
+            if self.link.is_stopped() {
+                break;
+            }
+            self.remove(base, reason)?;
+        }
+        let bytes = self.segments.known_bytes() + self.link.current_bytes();
+        self.published.stats.segment_bytes.store(bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Goes by what was set while the archive runs.
+    pub(super) fn note_retention(&mut self) {
+        if let Some(retention) = self.link.take_retention() {
+            self.retention = retention;
+        }
+    }
+
+    /// Whether the segment being written has grown beyond what the size allows.
+    pub(super) fn is_over_size(&self) -> bool {
+        let bytes = self.segments.known_bytes() + self.link.current_bytes();
+        self.segments.len() > 0 && self.retention.bytes.is_some_and(|limit| bytes > limit)
+    }
+
+    fn expired(&mut self) -> Result<Option<(u64, Reason)>, StorageError> {
+        let Some(base) = self.segments.first() else {
+            return Ok(None);
+        };
+        let bytes = self.segments.total_bytes(&self.dir)? + self.link.current_bytes();
+        if self.retention.bytes.is_some_and(|limit| bytes > limit) {
+            return Ok(Some((base, Reason::Size(bytes))));
+        }
+        Ok(self.outlived(base).map(|age| (base, Reason::Age(age))))
+    }
+
+    /// The age of the oldest segment, `base`, if it is beyond the limit, ages can be told and the pace allows it.
+    fn outlived(&mut self, base: u64) -> Option<Duration> {
+        let limit = self.retention.age?;
+        // The clocks are compared at this very reading.
+        let now = self.note_clock();
+        let is_early = |at: Duration| now.boot < at + AGE_PACE;
+        if self.trust.hold(now).is_some() || self.aging.expired_at.is_some_and(is_early) {
+            return None;
+        }
+        let own_ns = self.segments.received_max_ns(&self.dir, base, now.wall_ns, &self.link)?;
+        let received_ns = self.aging.removed_max_ns.map_or(own_ns, |before_ns| own_ns.max(before_ns));
+        let age = u64::try_from(i128::from(now.wall_ns) - i128::from(received_ns)).ok()?;
+        let age = Duration::from_nanos(age);
+        (age > limit).then_some(age)
+    }
+
+    /// Looks at the clocks, and says what comes of it for ages: in the log, and for the status.
+    pub(super) fn note_clock(&mut self) -> Reading {
+        let now = Reading::of(&*self.clock);
+        let step_ns = self.trust.look(now);
+        if self.link.take_word() {
+            self.trust.take_word(now);
+        }
+        if step_ns.is_some() {
+            // What was found implausible may not have been.
+            self.aging.removed_max_ns = None;
+            self.segments.forget_times();
+        }
+        self.find_newest(now);
+        let hold = self.retention.age.and_then(|_| self.trust.hold(now));
+        match &hold {
+            Some(hold) if step_ns.is_some() || !self.aging.is_held => {
+                tracing::warn!(reason = hold.reason, "nothing expires by age for now");
+            }
+            None if self.aging.is_held => tracing::info!("the clock is trusted: segments expire by age"),
+            _ => {}
+        }
+        self.aging.is_held = hold.is_some();
+        self.link.set_age_hold(hold);
+        now
+    }
+
+    /// Looks once for the newest time of what the archive held at the start.
+    fn find_newest(&mut self, now: Reading) {
+        // By a clock that was never set no time is plausible.
+        if self.aging.has_newest || self.retention.age.is_none() || !is_plausible(now.wall_ns, now.wall_ns) {
+            return;
+        }
+        let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.link);
+        if newest.as_ref().is_err_and(StorageError::is_no_files) {
+            // It can be looked at later, long before ages are told.
+            return;
+        }
+        self.aging.has_newest = true;
+        self.trust.set_newest(newest.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the newest time of the archive is unknown: the wall clock is taken to lead by far");
+            Some(UNREADABLE)
+        }));
+    }
+
+    fn remove(&mut self, base: u64, reason: Reason) -> Result<(), StorageError> {
+        let bytes = self.segments.bytes(&self.dir, base)?;
+        let next = self.segments.after(base).unwrap_or_else(|| self.link.current_base());
+        let is_settled = self.segments.is_settled(base, self.steps.len());
+        self.dir.remove(&self.dir.segment(base))?;
+        self.dir.sync()?;
+        let received_ns = self.segments.remove(base);
+        self.aging.removed_max_ns = self.aging.removed_max_ns.max(received_ns);
+        if matches!(reason, Reason::Age(_)) {
+            self.aging.expired_at = Some(self.clock.monotonic());
+        }
+        self.publish();
+        // After a crash in between, they are found without their segment.
+        for ending in SIDE_FILES {
+            self.dir.remove(&self.dir.side_file(base, ending))?;
+        }
+        let stats = &self.published.stats;
+        stats.expired_segments.fetch_add(1, Relaxed);
+        stats.expired_frames.fetch_add(next - base, Relaxed);
+        stats.expired_bytes.fetch_add(bytes, Relaxed);
+        tracing::info!(
+            segment = %self.dir.segment(base).display(),
+            from_offset = base,
+            to_offset = next,
+            bytes,
+            %reason,
+            "segment expired"
+        );
+        if !is_settled {
+            tracing::warn!(
+                from_offset = base,
+                to_offset = next,
+                "it expired although not all of its upkeep was done: what failed was logged before"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! What upkeep knows of the sealed segments.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Link, PASS_EVERY, Retry, age};
+use crate::dir::{Dir, SIDE_FILES};
+use crate::storage::StorageError;
+
+/// The sealed segments by base.
+#[derive(Default)]
+pub(super) struct Segments(BTreeMap<u64, Sealed>);
+
+#[derive(Default)]
+struct Sealed {
+    /// One bit for each step that is done.
+    done: u32,
+    /// Whether it was found to be of this log, or unreadable.
+    is_checked: bool,
+    retry: Retry,
+    /// Of the segment and its side files.
+    bytes: Option<u64>,
+    /// When its youngest frame was received; `None` inside: no frame in it can be read, or no time in it be true.
+    received_max_ns: Option<Option<i64>>,
+}
+
+impl Segments {
+    /// Takes the bases there are; what is known of those that stay is kept.
+    pub(super) fn set(&mut self, bases: impl Iterator<Item = u64>) {
+        let mut known = std::mem::take(&mut self.0);
+        self.0 = bases.map(|base| (base, known.remove(&base).unwrap_or_default())).collect();
+    }
+
+    /// Whether it need not be looked at to know that it is of this log, and where its name says.
+    pub(super) fn is_checked(&self, base: u64) -> bool {
+        self.0.get(&base).is_some_and(|sealed| sealed.is_checked)
+    }
+
+    /// Notes that all of them were looked at.
+    pub(super) fn all_checked(&mut self) {
+        self.0.values_mut().for_each(|sealed| sealed.is_checked = true);
+    }
+
+    /// Forgets `base`; returns when its youngest frame was received, if that is known.
+    pub(super) fn remove(&mut self, base: u64) -> Option<i64> {
+        self.0.remove(&base)?.received_max_ns.flatten()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.keys().next().copied()
+    }
+
+    pub(super) fn after(&self, base: u64) -> Option<u64> {
+        self.0.range(base + 1..).next().map(|(base, _)| *base)
+    }
+
+    pub(super) fn bases(&self) -> Vec<u64> {
+        self.0.keys().copied().collect()
+    }
+
+    /// Whether some of the `count` steps of `base` are not done, and the last failure is not too fresh to try.
+    pub(super) fn is_due(&self, base: u64, count: usize, now: Duration) -> bool {
+        let is_due = self.0.get(&base).is_some_and(|sealed| sealed.retry.is_due(now));
+        is_due && !self.is_settled(base, count)
+    }
+
+    pub(super) fn is_settled(&self, base: u64, count: usize) -> bool {
+        self.0.get(&base).is_none_or(|sealed| sealed.done.count_ones() as usize >= count)
+    }
+
+    pub(super) fn is_done(&self, base: u64, step: usize) -> bool {
+        self.0.get(&base).is_none_or(|sealed| sealed.done & (1 << step) != 0)
+    }
+
+    pub(super) fn step_done(&mut self, base: u64, step: usize) {
+        if let Some(sealed) = self.0.get_mut(&base) {
+            sealed.done |= 1 << step;
+            // Steps leave side files.
+            sealed.bytes = None;
+        }
+    }
+
+    /// Forgets the failures of `base`.
+    pub(super) fn none_failed(&mut self, base: u64) {
+        if let Some(sealed) = self.0.get_mut(&base) {
+            sealed.retry = Retry::default();
+        }
+    }
+
+    /// Takes note of a failure and returns the pause after it.
+    pub(super) fn step_failed(&mut self, base: u64, now: Duration) -> Duration {
+        self.0.get_mut(&base).map_or(PASS_EVERY, |sealed| sealed.retry.failed(now))
+    }
+
+    /// How many have a step that failed last time.
+    pub(super) fn failing(&self) -> u64 {
+        self.0.values().filter(|sealed| sealed.retry.failures > 0).count() as u64
+    }
+
+    /// Until the first step that failed is due again.
+    pub(super) fn retry_pause(&self, now: Duration) -> Duration {
+        let failing = self.0.values().filter(|sealed| sealed.retry.failures > 0);
+        failing.map(|sealed| sealed.retry.pause(now)).min().unwrap_or(Duration::MAX)
+    }
+
+    /// Bytes of `base` and its side files.
+    pub(super) fn bytes(&mut self, dir: &Dir, base: u64) -> Result<u64, StorageError> {
+        let Some(sealed) = self.0.get_mut(&base) else {
+            return Ok(0);
+        };
+        if let Some(bytes) = sealed.bytes {
+            return Ok(bytes);
+        }
+        let mut bytes = dir.size(&dir.segment(base))?;
+        for ending in SIDE_FILES {
+            bytes += dir.size(&dir.side_file(base, ending))?;
+        }
+        sealed.bytes = Some(bytes);
+        Ok(bytes)
+    }
+
+    /// Bytes of all.
+    pub(super) fn total_bytes(&mut self, dir: &Dir) -> Result<u64, StorageError> {
+        let unknown: Vec<u64> =
+            self.0.iter().filter(|(_, it)| it.bytes.is_none()).map(|(base, _)| *base).collect();
+        for base in unknown {
+            self.bytes(dir, base)?;
+        }
+        Ok(self.known_bytes())
+    }
+
+    /// The same, as far as it was measured before.
+    pub(super) fn known_bytes(&self) -> u64 {
+        self.0.values().filter_map(|sealed| sealed.bytes).sum()
+    }
+
+    /// Forgets all times: they were judged by a clock that was set since.
+    pub(super) fn forget_times(&mut self) {
+        self.0.values_mut().for_each(|sealed| sealed.received_max_ns = None);
+    }
+
+    /// When the youngest frame of `base` was received, by times that are plausible at `now_ns`. A segment without a
+    /// readable frame or a plausible time is as young as the next one.
+    pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64, now_ns: i64, link: &Link) -> Option<i64> {
+        self.0.range_mut(base..).find_map(|(base, sealed)| {
+            if let Some(known) = sealed.received_max_ns {
+                return known;
+            }
+            match age::received_max_ns(dir, *base, u64::MAX, now_ns, link) {
+                Ok(received_ns) => *sealed.received_max_ns.insert(received_ns),
+                // It can be looked at later.
+                Err(error) if error.is_no_files() => None,
+                Err(error) => {
+                    tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");
+                    *sealed.received_max_ns.insert(None)
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! The orbital elements of the fleet: TLE text that an operator gives, and that the daemon sends to every source that asks
+//! for it. What goes over the wire is the text itself (docs/catalog.md).
+//!
+//! This crate never depends on the protocol, on the archive or on the daemon.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `lib.rs` | [`Catalog`]: one version, the text and its element sets; it never changes |
+//! | `parse.rs` | [`parse()`] takes a text as a whole or not at all; no I/O |
+//! | `element_line.rs` | one line of an element set: form, checksum, fields; no I/O |
+//! | `positions.rs` | where the satellites are at a time: [`Catalog::sub_points`] |
+//! | `store.rs` | [`CatalogStore`]: the one place where the current version is |
+//! | `error.rs` | why a text is no catalog, and why a catalog cannot be had |
+//! | `sample.rs` | element sets for tests |
+
+use bytes::Bytes;
+
+mod element_line;
+mod error;
+mod parse;
+mod positions;
+#[cfg(any(test, feature = "test-support"))]
+pub mod sample;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use error::{CatalogError, LineError, ParseError};
+pub use parse::{ElementSet, parse};
+pub use positions::SubPoint;
+pub use store::CatalogStore;
+
+/// Longest text in bytes.
+pub const TEXT_BYTES_MAX: usize = 4 << 20;
+/// Most element sets in a text.
+pub const SETS_MAX: usize = 20_000;
+/// Longest name of a satellite in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// What a catalog takes in memory at most, in bytes: its text, and each set with its name, and what finds doubled ones.
+pub const CATALOG_BYTES_MAX: usize =
+    TEXT_BYTES_MAX + SETS_MAX * (size_of::<ElementSet>() + NAME_BYTES_MAX + 48);
+
+/// One version of the catalog.
+///
+/// Version 0, the default, is what a daemon without a catalog has: it holds nothing, and nobody is sent it.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    version: u64,
+    text: Bytes,
+    sets: Vec<ElementSet>,
+}
+
+impl Catalog {
+    /// Reads `text` as `version`.
+    ///
+    /// # Errors
+    /// [`ParseError`]: nothing of the text is taken then.
+    pub fn new(version: u64, text: Bytes) -> Result<Self, ParseError> {
+        let sets = parse(&text)?;
+        Ok(Self { version, text, sets })
+    }
+
+    /// Unix milliseconds of when the text was last changed, or a little more: each version is above the one before.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The text as it was given.
+    #[must_use]
+    pub const fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// The satellites, in the order of the text.
+    #[must_use]
+    pub fn sets(&self) -> &[ElementSet] {
+        &self.sets
+    }
+
+    /// Whether this is version 0.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.version == 0
+    }
+}

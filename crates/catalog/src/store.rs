@@ -1,0 +1,237 @@
+//! The one place where the current catalog is: given by an operator, read from a file, told to everybody.
+//!
+//! There are two places it may come from: `catalog.file`, and what an operator gave the running daemon, which is kept in
+//! `<data_dir>/catalog.tle`. The one changed last counts, at the start as well as when the file is read again: a reload
+//! for another reason takes back nothing an operator did since.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+use tokio::sync::watch;
+
+use super::{Catalog, CatalogError, ParseError, TEXT_BYTES_MAX};
+use support::logging::{Kind, by_peer};
+use support::plain_file;
+
+/// Name of what is kept, in the data directory.
+const KEPT_NAME: &str = "catalog.tle";
+
+/// See the module. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct CatalogStore {
+    current_tx: watch::Sender<Arc<Catalog>>,
+    kept: PathBuf,
+    /// When what is kept was given, 0 for nothing. Held by whoever changes the catalog.
+    kept_at: Mutex<u64>,
+}
+
+/// A catalog on disk.
+struct OnDisk {
+    path: PathBuf,
+    text: Bytes,
+    /// Unix milliseconds.
+    changed_at: u64,
+}
+
+impl CatalogStore {
+    /// Starts with the newer of `file` (`catalog.file`) and what was kept in `data_dir`; without both, with version 0.
+    ///
+    /// Blocks on the file system.
+    ///
+    /// # Errors
+    /// When `file` cannot be read or holds no catalog, even if the kept one is newer: whoever configured it wants to know.
+    /// A kept one that cannot be used is only logged.
+    pub fn open(data_dir: &Path, file: Option<&Path>) -> Result<Self, CatalogError> {
+        let kept_path = data_dir.join(KEPT_NAME);
+        let kept = usable(&kept_path);
+        let file = file.map(|path| OnDisk::read(path).and_then(OnDisk::catalog)).transpose()?;
+        let kept_at = kept.as_ref().map_or(0, |(catalog, _)| catalog.version());
+        let newer = match (file, kept) {
+            (Some(file), Some(kept)) => {
+                let (used, other) =
+                    if file.0.version() > kept.0.version() { (file, kept) } else { (kept, file) };
+                tracing::info!(file = %other.1.display(), "an older catalog, not used");
+                Some(used)
+            }
+            (file, kept) => file.or(kept),
+        };
+        let current = newer.map(|(catalog, path)| {
+            note(&catalog, &path.display().to_string());
+            catalog
+        });
+        let (current_tx, _) = watch::channel(Arc::new(current.unwrap_or_default()));
+        Ok(Self { current_tx, kept: kept_path, kept_at: Mutex::new(kept_at) })
+    }
+
+    /// Whether `file` (`catalog.file`) can be used.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(file: &Path) -> Result<(), CatalogError> {
+        OnDisk::read(file).and_then(OnDisk::catalog).map(drop)
+    }
+
+    /// The current version, and news of each one that follows.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.current_tx.subscribe()
+    }
+
+    /// The current version.
+    #[must_use]
+    pub fn current(&self) -> Arc<Catalog> {
+        Arc::clone(&self.current_tx.borrow())
+    }
+
+    /// Makes `text` the current version, keeps it for the next start, and returns it. The text that is current already is
+    /// no new version.
+    ///
+    /// Blocks on the file system until the text is on stable storage, and for the time it takes to read it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Text`] or [`CatalogError::Keep`]; the current version stays then.
+    pub fn replace(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
+        let text = text.into();
+        let mut kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        if is_same(&current, &text) {
+            return Ok(current);
+        }
+        let version = unix_ms(SystemTime::now()).max(current.version() + 1);
+        let catalog = Catalog::new(version, text)?;
+        self.keep(&catalog).map_err(|source| CatalogError::Keep { path: self.kept.clone(), source })?;
+        *kept_at = version;
+        Ok(self.publish(catalog, "an operator"))
+    }
+
+    /// Makes `text` the current version if there is none. It is not kept for the next start.
+    ///
+    /// # Errors
+    /// [`CatalogError::Text`]; there is still none then.
+    pub fn offer(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
+        let _changing = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        if !current.is_empty() {
+            return Ok(current);
+        }
+        let catalog = Catalog::new(unix_ms(SystemTime::now()), text.into())?;
+        Ok(self.publish(catalog, "the simulation"))
+    }
+
+    /// Reads `path` (`catalog.file`) again and makes it the current version, unless what an operator gave is newer than the
+    /// file, or the text is current already. Returns what is current then.
+    ///
+    /// Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`CatalogError::Read`] or [`CatalogError::InFile`]; the current version stays then.
+    pub fn reload_file(&self, path: &Path) -> Result<Arc<Catalog>, CatalogError> {
+        let kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = OnDisk::read(path)?;
+        let current = self.current();
+        if is_same(&current, &file.text) {
+            return Ok(current);
+        }
+        if file.changed_at <= *kept_at {
+            tracing::warn!(
+                file = %path.display(), kept = %self.kept.display(),
+                "the catalog an operator gave is newer than catalog.file and stays; touch the file to have it used"
+            );
+            return Ok(current);
+        }
+        file.changed_at = file.changed_at.max(current.version() + 1);
+        let (catalog, path) = file.catalog()?;
+        Ok(self.publish(catalog, &path.display().to_string()))
+    }
+
+    fn publish(&self, catalog: Catalog, from: &str) -> Arc<Catalog> {
+        note(&catalog, from);
+        let catalog = Arc::new(catalog);
+        self.current_tx.send_replace(Arc::clone(&catalog));
+        catalog
+    }
+
+    /// The file has its version as the time of its last change, so that the next start goes on from there.
+    fn keep(&self, catalog: &Catalog) -> io::Result<()> {
+        let dir = self.kept.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(dir)?;
+        let mut file = NamedTempFile::new_in(dir)?;
+        file.write_all(catalog.text())?;
+        file.as_file().set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(catalog.version()))?;
+        file.as_file().sync_all()?;
+        file.persist(&self.kept)?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+fn is_same(current: &Catalog, text: &Bytes) -> bool {
+    !current.is_empty() && current.text() == text
+}
+
+fn note(catalog: &Catalog, from: &str) {
+    by_peer!(
+        Kind::Changed,
+        INFO,
+        version = catalog.version(),
+        satellites = catalog.sets().len(),
+        from,
+        "catalog"
+    );
+}
+
+/// What is kept in `path`, if there is something and it can be used.
+fn usable(path: &Path) -> Option<(Catalog, PathBuf)> {
+    match OnDisk::read(path).and_then(OnDisk::catalog) {
+        Ok(kept) => Some(kept),
+        Err(CatalogError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(
+                "the catalog that was kept is not used: {error}; give it again, or remove the file"
+            );
+            None
+        }
+    }
+}
+
+impl OnDisk {
+    fn read(path: &Path) -> Result<Self, CatalogError> {
+        let (text, changed_at) =
+            read(path).map_err(|source| CatalogError::Read { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), text, changed_at })
+    }
+
+    fn catalog(self) -> Result<(Catalog, PathBuf), CatalogError> {
+        let Self { path, text, changed_at } = self;
+        // Version 0 is no catalog, and a file may be older than 1970.
+        match Catalog::new(changed_at.max(1), text) {
+            Ok(catalog) => Ok((catalog, path)),
+            Err(error) => Err(in_file(path, error)),
+        }
+    }
+}
+
+fn in_file(path: PathBuf, error: ParseError) -> CatalogError {
+    CatalogError::InFile { path, error }
+}
+
+fn read(path: &Path) -> io::Result<(Bytes, u64)> {
+    let file = plain_file::open(path)?;
+    let changed_at = unix_ms(file.metadata()?.modified()?);
+    let mut text = Vec::new();
+    // One more than is taken, so that too much is seen as such.
+    file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    Ok((text.into(), changed_at))
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

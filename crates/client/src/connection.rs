@@ -1,0 +1,185 @@
+//! Opens a connection and carries its bytes.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::conversation::{Conversation, End};
+use super::{Script, SourceError};
+use wire::{HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage, Welcome, WireError, next_body, take_bodies};
+
+/// Time for a connection to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the server to answer HELLO.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failed write: time for what the server said before it closed.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Unsent bytes the socket holds at most: what was written earlier goes earlier, so an emergency waits for them.
+const NOTSENT_LOWAT_BYTES: u32 = 32 << 10;
+/// What a read has room for at least.
+const READ_BYTES: usize = 4 << 10;
+
+/// How an attempt to connect failed.
+pub enum Refusal {
+    /// Worth another attempt.
+    Lost(End),
+    /// The end of the source.
+    Final(SourceError),
+}
+
+impl From<SourceError> for Refusal {
+    fn from(error: SourceError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(End::lost(error.to_string()))
+    }
+}
+
+/// Connects and shakes hands; what came behind WELCOME is handed on. Cancel safe: a connection cut here sent
+/// no frame.
+pub async fn open(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
+    greet(connect(address).await?, hello).await
+}
+
+/// The first half of [`open`].
+pub async fn connect(address: &str) -> Result<TcpStream, Refusal> {
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    let socket = connected
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
+        .map_err(|error| Refusal::Lost(End::lost(format!("cannot connect to {address}: {error}"))))?;
+    socket.set_nodelay(true)?;
+    hold_little_unsent(&socket);
+    Ok(socket)
+}
+
+/// The second half of [`open`].
+pub async fn greet(mut socket: TcpStream, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
+    let mut out = BytesMut::new();
+    hello.encode(&mut out);
+    socket.write_all(&out).await?;
+    let mut incoming = BytesMut::with_capacity(READ_BYTES);
+    let welcome = timeout(WELCOME_TIMEOUT, read_welcome(&mut socket, &mut incoming))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no WELCOME in time"))??;
+    Ok((socket, welcome, incoming))
+}
+
+async fn read_welcome(socket: &mut TcpStream, incoming: &mut BytesMut) -> Result<Welcome, Refusal> {
+    loop {
+        while let Some(body) = next_body(incoming, HANDSHAKE_BODY_BYTES_MAX)? {
+            match ServerMessage::decode(body)? {
+                ServerMessage::Welcome(welcome) => return Ok(welcome),
+                ServerMessage::Ignored(_) => {}
+                ServerMessage::Error(error) => return Err(Refusal::Lost(End::refused(error)?)),
+                other => return Err(WireError::protocol(format!("{other:?} before WELCOME")).into()),
+            }
+        }
+        if socket.read_buf(incoming).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before WELCOME").into());
+        }
+    }
+}
+
+/// Where the system has no such limit, small writes have to do.
+fn hold_little_unsent(socket: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES) {
+        tracing::debug!(%error, "cannot limit unsent bytes");
+    }
+}
+
+/// Carries bytes between the socket and `conversation` until one of them ends it. Reading and writing do not
+/// wait for one another.
+pub async fn converse<S: Script>(
+    mut socket: TcpStream,
+    mut incoming: BytesMut,
+    conversation: &mut Conversation<'_, S>,
+) -> Result<End, SourceError> {
+    let (mut reader, mut writer) = socket.split();
+    let mut out = BytesMut::new();
+    let mut broken: Option<(Instant, End)> = None;
+    if let Some(end) = receive_all(&mut incoming, conversation, Instant::now())? {
+        return Ok(end);
+    }
+    loop {
+        let now = Instant::now();
+        if out.is_empty() && broken.is_none() {
+            // What was written lies before the buffer's start: this moves the start back, and allocates nothing.
+            let _ = out.try_reclaim(out.capacity() + 1);
+            conversation.fill(&mut out, now)?;
+        }
+        let last_words_at = broken.as_ref().map(|(at, _)| *at);
+        let wake_at = [conversation.wake_at(out.is_empty(), now), last_words_at].into_iter().flatten().min();
+        incoming.reserve(READ_BYTES);
+        tokio::select! {
+            read = reader.read_buf(&mut incoming) => {
+                let now = Instant::now();
+                match read {
+                    Ok(0) => return Ok(broken.map_or_else(|| End::lost("the server closed"), |(_, end)| end)),
+                    Ok(_) => conversation.heard(now),
+                    Err(error) => return Ok(End::lost(error.to_string())),
+                }
+                if let Some(end) = receive_all(&mut incoming, conversation, now)? {
+                    return Ok(end);
+                }
+            }
+            wrote = writer.write_buf(&mut out), if !out.is_empty() => {
+                let now = Instant::now();
+                if let Err(error) = wrote {
+                    // An ERROR that says why may still lie in the receive buffer.
+                    out.clear();
+                    broken = Some((now + LAST_WORDS_TIMEOUT, End::lost(error.to_string())));
+                }
+                conversation.wrote(out.is_empty(), now);
+            }
+            () = conversation.script().changed() => {}
+            () = wake_up(wake_at) => {
+                let now = Instant::now();
+                if let Some((at, end)) = broken.take_if(|(at, _)| *at <= now) {
+                    tracing::trace!(?at, "no last words");
+                    return Ok(end);
+                }
+                if let Some(end) = conversation.wake(&mut out, now) {
+                    return Ok(end);
+                }
+            }
+        }
+    }
+}
+
+async fn wake_up(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Hands over every whole message.
+fn receive_all<S: Script>(
+    incoming: &mut BytesMut,
+    conversation: &mut Conversation<'_, S>,
+    now: Instant,
+) -> Result<Option<End>, SourceError> {
+    let (bodies, judged) = take_bodies(incoming, conversation.max_message_bytes());
+    for body in bodies {
+        if let Some(end) = conversation.receive(ServerMessage::decode(body)?, now)? {
+            return Ok(Some(end));
+        }
+    }
+    judged?;
+    Ok(None)
+}

@@ -1,0 +1,241 @@
+//! One connection after WELCOME, as decisions without I/O: what to write, what a message means, when to wake.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use super::Script;
+use super::error::{SourceError, code_name};
+use wire::{Bye, ClientMessage, ErrorMessage, ServerMessage, Welcome, WireError};
+
+/// How much longer than announced a draining server may take before the connection is given up.
+const GOAWAY_GRACE: Duration = Duration::from_secs(1);
+/// Heartbeats of silence after which the server is taken for dead.
+const SILENT_HEARTBEATS_MAX: u32 = 3;
+
+/// How a connection ended, if not by an error that ends the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides said BYE and nothing is missing.
+    Complete,
+    /// Worth another connection, not before `retry_after`.
+    Lost {
+        /// For people.
+        trouble: String,
+        /// What the server asked for.
+        retry_after: Duration,
+    },
+}
+
+impl End {
+    /// The connection broke, or never came about; the next attempt may follow at once.
+    pub fn lost(trouble: impl Into<String>) -> Self {
+        Self::Lost { trouble: trouble.into(), retry_after: Duration::ZERO }
+    }
+
+    /// The server said ERROR.
+    ///
+    /// # Errors
+    /// It is not retryable.
+    pub(super) fn refused(error: ErrorMessage) -> Result<Self, SourceError> {
+        if !error.retryable {
+            return Err(SourceError::Refused { code: error.code, detail: error.detail, text: error.text });
+        }
+        Ok(Self::Lost {
+            trouble: format!("{}: {}", code_name(error.code), error.text),
+            retry_after: error.retry_after,
+        })
+    }
+}
+
+/// See the module.
+pub struct Conversation<'a, S> {
+    script: &'a mut S,
+    silence: Silence,
+    max_message_bytes: u32,
+    pong: Option<u64>,
+    said_bye: bool,
+    drained_at: Option<Instant>,
+    made_progress: bool,
+}
+
+impl<'a, S: Script> Conversation<'a, S> {
+    /// Begins after `welcome`.
+    ///
+    /// # Errors
+    /// [`Script::welcome`].
+    pub fn new(script: &'a mut S, welcome: &Welcome, now: Instant) -> Result<Self, SourceError> {
+        script.welcome(welcome)?;
+        let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s.max(1)));
+        Ok(Self {
+            script,
+            silence: Silence::new(heartbeat, now),
+            max_message_bytes: welcome.max_message_bytes,
+            pong: None,
+            said_bye: false,
+            drained_at: None,
+            made_progress: false,
+        })
+    }
+
+    /// What is said here.
+    pub(super) fn script(&mut self) -> &mut S {
+        self.script
+    }
+
+    /// Longest body the server may send.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes as usize
+    }
+
+    /// Whether frames became durable on this connection.
+    pub fn made_progress(&self) -> bool {
+        self.made_progress
+    }
+
+    /// Puts the next write into the empty `out`: answers, then frames, then BYE when there are no more.
+    ///
+    /// # Errors
+    /// [`Script::fill`].
+    pub(super) fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError> {
+        if let Some(nonce) = self.pong.take() {
+            ClientMessage::Pong(nonce).encode(out);
+        }
+        if !self.said_bye && self.drained_at.is_none() {
+            self.script.fill(out, now)?;
+        }
+        if !self.said_bye
+            && let Some(bye) = self.script.bye()
+        {
+            bye.encode(out);
+            self.said_bye = true;
+        }
+        if !out.is_empty() {
+            self.silence.write_began(now);
+        }
+        Ok(())
+    }
+
+    /// The socket took bytes; `out_is_empty` tells whether it took all.
+    pub(super) fn wrote(&mut self, out_is_empty: bool, now: Instant) {
+        self.silence.write_moved(out_is_empty, now);
+    }
+
+    /// Bytes came in.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.silence.heard(now);
+    }
+
+    /// Takes in one message; `Some` ends the connection.
+    ///
+    /// # Errors
+    /// What ends the source.
+    pub(super) fn receive(
+        &mut self,
+        message: ServerMessage,
+        now: Instant,
+    ) -> Result<Option<End>, SourceError> {
+        match message {
+            ServerMessage::Ack(ack) => self.made_progress |= self.script.acknowledge(&ack, now)?,
+            ServerMessage::Ping(nonce) => self.pong = Some(nonce),
+            ServerMessage::Bye(bye) => return self.finish(bye, now).map(Some),
+            ServerMessage::GoAway(goaway) => self.drained_at = Some(now + goaway.deadline + GOAWAY_GRACE),
+            ServerMessage::Error(error) => return End::refused(error).map(Some),
+            ServerMessage::Welcome(_) => {
+                return Err(WireError::protocol("a second WELCOME").into());
+            }
+            ServerMessage::Catalog(part) => self.script.catalog(&part),
+            ServerMessage::Pong(_) | ServerMessage::Ignored(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self, bye: Bye, now: Instant) -> Result<End, SourceError> {
+        self.made_progress |= self.script.finish(bye, now)?;
+        if self.said_bye && self.script.is_settled() {
+            return Ok(End::Complete);
+        }
+        Ok(End::lost("the server said BYE before everything was durable"))
+    }
+
+    /// When [`Conversation::wake`] is due; `out_is_empty` tells whether no write is pending.
+    pub(super) fn wake_at(&self, out_is_empty: bool, now: Instant) -> Option<Instant> {
+        let may_send = out_is_empty && self.drained_at.is_none();
+        let next_frame = may_send.then(|| self.script.next_due(now)).flatten();
+        let times = [next_frame, self.silence.due_at(), self.drained_at, self.script.gives_up_at()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Does what time asks for: a PING into `out`, or the end of a dead or hopeless connection.
+    pub(super) fn wake(&mut self, out: &mut BytesMut, now: Instant) -> Option<End> {
+        if self.script.gives_up_at().is_some_and(|at| at <= now) {
+            return Some(End::lost("the time to linger is over"));
+        }
+        if self.drained_at.is_some_and(|at| at <= now) {
+            return Some(End::lost("the server did not finish draining in time"));
+        }
+        if self.silence.due_at().is_some_and(|at| at <= now) {
+            if self.silence.is_last() {
+                return Some(End::lost(format!(
+                    "nothing heard for {:?}",
+                    self.silence.heartbeat * SILENT_HEARTBEATS_MAX
+                )));
+            }
+            self.silence.pings += 1;
+            ClientMessage::Ping(u64::from(self.silence.pings)).encode(out);
+            self.silence.write_began(now);
+        }
+        None
+    }
+}
+
+/// How long nothing was heard; the clock stands still while a write is pending.
+#[derive(Debug)]
+struct Silence {
+    heartbeat: Duration,
+    heard_at: Instant,
+    /// PINGs sent since then.
+    pings: u32,
+    writing_since: Option<Instant>,
+}
+
+impl Silence {
+    fn new(heartbeat: Duration, now: Instant) -> Self {
+        Self { heartbeat, heard_at: now, pings: 0, writing_since: None }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.pings = 0;
+        if let Some(since) = &mut self.writing_since {
+            *since = now;
+        }
+    }
+
+    fn write_began(&mut self, now: Instant) {
+        self.writing_since.get_or_insert(now);
+    }
+
+    fn write_moved(&mut self, done: bool, now: Instant) {
+        if let Some(since) = self.writing_since.take() {
+            self.heard_at += now.saturating_duration_since(since);
+        }
+        if !done {
+            self.writing_since = Some(now);
+        }
+    }
+
+    /// When the next heartbeat of silence is full; `None` while a write is pending.
+    fn due_at(&self) -> Option<Instant> {
+        self.writing_since.is_none().then(|| self.heard_at + self.heartbeat * (self.pings + 1))
+    }
+
+    /// Whether the next full heartbeat is one too many.
+    fn is_last(&self) -> bool {
+        self.pings + 1 >= SILENT_HEARTBEATS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests;

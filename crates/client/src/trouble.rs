@@ -1,0 +1,43 @@
+//! What was in a source's way.
+
+use std::fmt;
+
+/// The newest reason why a source lost its connection or got none, and how often there was one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    newest: String,
+    count: u64,
+}
+
+impl Trouble {
+    /// Keeps `trouble` as the newest and counts it.
+    pub fn note(&mut self, trouble: String) {
+        self.newest = trouble;
+        self.count += 1;
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            0 => f.write_str("no attempt"),
+            1 => f.write_str(&self.newest),
+            count => write!(f, "{}; {count} times in all", self.newest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_told_with_their_number() {
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.to_string(), "no attempt");
+        trouble.note("busy".to_owned());
+        assert_eq!(trouble.to_string(), "busy");
+        trouble.note("refused".to_owned());
+        assert_eq!(trouble.to_string(), "refused; 2 times in all");
+    }
+}

@@ -1,0 +1,294 @@
+//! The types that every part of the aggregator shares: frames, lanes, streams (RFC-0047, section "Types").
+//!
+//! This crate does no I/O and never depends on tokio or on another crate of the workspace.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `lib.rs` | [`Frame`], its lane ([`FramePriority`]), its stream ([`StreamKey`]) and where it came from ([`Origin`]) |
+//! | `run.rs` | [`Run`] and [`Frames`]: frames that travel together and share their origin and their memory |
+//! | `read.rs` | [`ReadBuffer`] and [`BufferPool`]: the memory that sockets are read into |
+//! | `view.rs` | [`FrameView`]: a frame that borrows its payload |
+//! | `cost.rs` | [`frame_cost`]: what a frame counts against credit and memory bounds |
+//! | `selection.rs` | [`Selection`]: a choice of frames by source, lane and kind |
+//! | `histogram.rs` | [`histogram`]: counts of durations without a lock |
+//! | `pulse.rs` | [`pulse`]: whether the loop of a stage still turns |
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+mod cost;
+pub mod histogram;
+pub mod pulse;
+mod read;
+mod run;
+mod selection;
+mod view;
+
+pub use cost::{FRAME_COST_MIN, cost_of_weight, frame_cost, weight_max};
+pub use read::{BufferPool, ReadBuffer};
+#[cfg(any(test, feature = "test-support"))]
+pub use run::joined;
+pub use run::{Frames, Head, Run};
+pub use selection::Selection;
+pub use view::FrameView;
+
+/// The lane a frame travels in. Emergency overtakes routine everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FramePriority {
+    /// SAFE_MODE, ABORT: never waits behind routine.
+    Emergency = 0,
+    /// Ordinary telemetry.
+    Routine = 1,
+}
+
+impl FramePriority {
+    /// Both lanes, in the order of precedence and of every `[2]` array.
+    pub const ALL: [Self; 2] = [Self::Emergency, Self::Routine];
+
+    /// Position of this lane in a `[Emergency, Routine]` array.
+    #[must_use]
+    pub const fn lane(self) -> usize {
+        self as usize
+    }
+
+    /// Reads the wire value; anything but 0 and 1 is `None`, never a silent demotion.
+    #[must_use]
+    pub const fn from_wire(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Emergency),
+            1 => Some(Self::Routine),
+            _ => None,
+        }
+    }
+
+    /// `emergency` or `routine`, as commands and exports write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::Routine => "routine",
+        }
+    }
+}
+
+impl fmt::Display for FramePriority {
+    /// Emergencies are written in capitals, so that they stand out in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Emergency => "EMERGENCY",
+            Self::Routine => "routine",
+        })
+    }
+}
+
+/// Where a source's frames come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum SourceKind {
+    /// A satellite seen by a ground station now.
+    LiveUplink = 0,
+    /// A recording played back.
+    ArchivedReplay = 1,
+}
+
+impl SourceKind {
+    /// Reads the wire value; `None` for a reserved one.
+    #[must_use]
+    pub const fn from_wire(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::LiveUplink),
+            1 => Some(Self::ArchivedReplay),
+            _ => None,
+        }
+    }
+
+    /// `live` or `replay`, as logs, commands and exports write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LiveUplink => "live",
+            Self::ArchivedReplay => "replay",
+        }
+    }
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Name of a ground station: at most [`Station::BYTES_MAX`] bytes, no control characters, may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Station(Box<str>);
+
+/// Why a text is no station name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StationError {
+    /// More bytes than a name may have.
+    #[error("station name of {0} bytes, at most {max} are allowed", max = Station::BYTES_MAX)]
+    TooLong(usize),
+    /// A control character would forge log lines.
+    #[error("station name {0:?} contains a control character")]
+    Control(String),
+}
+
+impl Station {
+    /// Longest name in bytes (protocol.md, HELLO).
+    pub const BYTES_MAX: usize = 64;
+
+    /// Takes `name` if it keeps to the limits.
+    ///
+    /// # Errors
+    /// [`StationError`] with the length or the name.
+    pub fn new(name: &str) -> Result<Self, StationError> {
+        if name.len() > Self::BYTES_MAX {
+            return Err(StationError::TooLong(name.len()));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(StationError::Control(name.to_owned()));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Station {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What names a stream: positions, queues and takeover belong to it (protocol.md, "Source connections").
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamKey {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// Live or replayed.
+    pub source_kind: SourceKind,
+    /// The ground station, may be empty.
+    pub station: Station,
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.source_kind, self.source_id)?;
+        if !self.station.as_str().is_empty() {
+            write!(f, "@{}", self.station)?;
+        }
+        Ok(())
+    }
+}
+
+/// Epochs from here on are given by the daemon to connections that asked for none (epoch 0).
+///
+/// Such an epoch belongs to one connection alone and no position is kept for it.
+pub const ANONYMOUS_EPOCH_MIN: u64 = 1 << 63;
+
+/// A stream in one of its sequence spaces. Shared by all frames of it, so that a frame stays small.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The stream.
+    pub stream: StreamKey,
+    /// The sequence space; from [`ANONYMOUS_EPOCH_MIN`] on it is one connection's own.
+    pub epoch: u64,
+}
+
+impl Origin {
+    /// Whether no position is kept for this origin.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        is_anonymous(self.epoch)
+    }
+}
+
+/// Whether `epoch` is one connection's own, see [`ANONYMOUS_EPOCH_MIN`].
+#[must_use]
+pub const fn is_anonymous(epoch: u64) -> bool {
+    epoch >= ANONYMOUS_EPOCH_MIN
+}
+
+/// Marks a sender set on a frame; unknown bits are kept as they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FrameFlags(pub u8);
+
+impl FrameFlags {
+    /// Frames were lost before this one.
+    pub const DISCONTINUITY: Self = Self(1);
+    /// The content is suspect.
+    pub const BAD_QUALITY: Self = Self(2);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One telemetry frame.
+///
+/// The first five fields are the RFC's; the rest is what an operator needs later.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The satellite or recording.
+    pub source_id: u32,
+    /// Live or replayed.
+    pub source_kind: SourceKind,
+    /// The lane.
+    pub priority: FramePriority,
+    /// Marks of the sender.
+    pub flags: FrameFlags,
+    /// Strictly increasing within (epoch, lane); gaps are legal.
+    pub sequence: u64,
+    /// Earth reception time, unix nanoseconds, 0 = unknown.
+    pub ert_ns: i64,
+    /// When the daemon read it from the socket, unix nanoseconds.
+    pub received_ns: i64,
+    /// Station and epoch, shared with the stream's other frames.
+    pub origin: Arc<Origin>,
+    /// The content; a slice of the read buffer.
+    pub payload: Bytes,
+}
+
+/// Unix time in nanoseconds by this host's clock; 0 for a clock set before 1970.
+#[must_use]
+pub fn unix_now_ns() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_station_name_keeps_to_its_limits() {
+        assert_eq!(Station::new("").unwrap().as_str(), "");
+        assert_eq!(Station::new(&"é".repeat(32)).unwrap().as_str().len(), 64);
+        assert_eq!(Station::new(&"a".repeat(65)), Err(StationError::TooLong(65)));
+        assert!(matches!(Station::new("a\nb"), Err(StationError::Control(_))));
+    }
+
+    #[test]
+    fn reserved_wire_values_are_refused() {
+        assert_eq!(FramePriority::from_wire(2), None);
+        assert_eq!(SourceKind::from_wire(2), None);
+        for priority in FramePriority::ALL {
+            assert_eq!(FramePriority::from_wire(priority as u8), Some(priority));
+        }
+    }
+
+    #[test]
+    fn the_clock_is_past_2020() {
+        assert!(unix_now_ns() > 1_577_836_800_000_000_000);
+    }
+}

@@ -1,0 +1,163 @@
+//! The memory that frames are read into, and used again when they are done with.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{FramePriority, Head};
+
+/// Bytes that were read in one go, and the frames found in them, `[emergency, routine]`.
+#[derive(Debug, Default)]
+pub struct ReadBuffer {
+    /// As they were read.
+    pub bytes: Vec<u8>,
+    /// Whose payloads lie in `bytes`.
+    pub heads: [Vec<Head>; 2],
+}
+
+impl ReadBuffer {
+    /// What it takes in memory, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let heads: usize = self.heads.iter().map(Vec::capacity).sum();
+        self.bytes.capacity() + heads * size_of::<Head>()
+    }
+
+    /// The frames of `priority` in no more memory than they need.
+    #[must_use]
+    pub fn compact(&self, priority: FramePriority) -> Self {
+        self.compact_part(priority, &self.heads[priority.lane()])
+    }
+
+    /// The frames with `heads`, of `priority`, in no more memory than they need.
+    pub(super) fn compact_part(&self, priority: FramePriority, heads: &[Head]) -> Self {
+        let mut copy = Self { bytes: Vec::with_capacity(payload_bytes(heads)), ..Self::default() };
+        copy.heads[priority.lane()].reserve_exact(heads.len());
+        copy.extend(priority, heads, self, 0);
+        copy
+    }
+
+    /// Adds the frames with `heads`, of `priority`, from `other`, which was read `after_us` later. The room made for
+    /// them exceeds what is there by an eighth at most.
+    pub(super) fn append(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
+        reserve(&mut self.bytes, payload_bytes(heads));
+        reserve(&mut self.heads[priority.lane()], heads.len());
+        self.extend(priority, heads, other, after_us);
+    }
+
+    fn extend(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
+        let Self { bytes, heads: own } = self;
+        own[priority.lane()].extend(heads.iter().map(|head| {
+            let payload_at = bytes.len() as u32;
+            bytes.extend_from_slice(other.payload(head));
+            Head { payload_at, received_after_us: head.received_after_us + after_us, ..*head }
+        }));
+    }
+
+    /// What the frames of `priority` would take alone, in bytes.
+    pub(super) fn compact_weight(&self, priority: FramePriority) -> usize {
+        let heads = &self.heads[priority.lane()];
+        payload_bytes(heads) + size_of_val(heads.as_slice())
+    }
+
+    /// What it takes once it is trimmed.
+    pub(super) fn trimmed_weight(&self) -> usize {
+        self.bytes.capacity() + self.heads.iter().map(|heads| size_of_val(heads.as_slice())).sum::<usize>()
+    }
+
+    /// Gives back the room for heads that is not used.
+    pub(super) fn trim(&mut self) {
+        self.heads.iter_mut().for_each(Vec::shrink_to_fit);
+    }
+
+    /// The payload of the frame with `head`.
+    #[must_use]
+    #[inline]
+    pub fn payload(&self, head: &Head) -> &[u8] {
+        &self.bytes[head.payload_at as usize..][..head.payload_len as usize]
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.heads.iter_mut().for_each(Vec::clear);
+    }
+}
+
+fn payload_bytes(heads: &[Head]) -> usize {
+    heads.iter().map(|head| head.payload_len as usize).sum()
+}
+
+/// Makes room for `more`, and for little besides.
+fn reserve<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 8));
+    }
+}
+
+/// Buffers of one size that nobody uses now.
+///
+/// Under load a buffer comes back as fast as one is asked for: without the pool all of that memory would go back to the
+/// system and be asked of it again, which costs more than reading into it. An idle connection has none.
+#[derive(Debug)]
+pub struct BufferPool {
+    free: Mutex<Vec<ReadBuffer>>,
+    buffer_bytes: usize,
+    free_max: usize,
+}
+
+impl BufferPool {
+    /// A pool of buffers of `buffer_bytes`, of which it keeps up to `free_max` while nobody uses them.
+    #[must_use]
+    pub fn new(buffer_bytes: usize, free_max: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), buffer_bytes, free_max })
+    }
+
+    /// An empty buffer, with room for so many bytes as the pool was made for.
+    #[must_use]
+    pub fn take(&self) -> ReadBuffer {
+        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| ReadBuffer {
+            bytes: Vec::with_capacity(self.buffer_bytes),
+            heads: Default::default(),
+        })
+    }
+
+    /// Takes `buffer` back, to be used again; one of another size is let go.
+    pub fn give(&self, mut buffer: ReadBuffer) {
+        if buffer.bytes.capacity() != self.buffer_bytes {
+            return;
+        }
+        buffer.clear();
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < self.free_max {
+            free.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_with_the_room_it_had() {
+        let pool = BufferPool::new(100, 1);
+        let mut buffer = pool.take();
+        assert_eq!(buffer.bytes.capacity(), 100);
+        buffer.bytes.extend_from_slice(b"abc");
+        let head = Head { sequence: 1, payload_at: 1, payload_len: 2, ..Head::default() };
+        buffer.heads[1].push(head);
+        let at = buffer.bytes.as_ptr();
+        pool.give(buffer);
+        let again = pool.take();
+        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), again.heads[1].len()), (at, 0, 0));
+    }
+
+    #[test]
+    fn no_more_than_the_limit_is_kept_and_none_of_another_size() {
+        let pool = BufferPool::new(100, 1);
+        let (one, two) = (pool.take(), pool.take());
+        pool.give(one);
+        pool.give(two);
+        pool.give(ReadBuffer { bytes: Vec::with_capacity(50), ..ReadBuffer::default() });
+        assert_eq!(pool.free.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,568 @@
+//! Frames on their way through the daemon: runs of them, that share what they have in common.
+//!
+//! What a session reads in one go has one origin and one time, and its payloads lie in one buffer. A [`Run`] keeps that
+//! once for all of them, and 32 bytes for each: no frame is counted or freed alone until the archive writes it.
+//!
+//! A run keeps its buffer in memory for as long as one frame of it waits. So the buffer of a read stays with the frames of a
+//! lane only if they cost enough for it ([`weight_max`]); others are copied out of it, and small runs in a row are joined.
+
+use std::sync::Arc;
+
+use super::{
+    BufferPool, Frame, FrameFlags, FramePriority, FrameView, Origin, ReadBuffer, frame_cost, weight_max,
+};
+
+/// What a run takes besides its buffer, in bytes: its counted part, its place in a queue that doubles, and what the
+/// allocator adds.
+const RUN_BYTES: usize = 288;
+/// What precedes the payload of a frame that no client sent.
+const HEADER_LEN: u8 = 20;
+
+/// What a frame has for itself: its header, and where in the run's buffer its payload lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Strictly increasing within (epoch, lane).
+    pub sequence: u64,
+    /// Earth reception time, unix nanoseconds, 0 = unknown.
+    pub ert_ns: i64,
+    /// Where the payload begins, in bytes.
+    pub payload_at: u32,
+    /// Bytes of payload.
+    pub payload_len: u32,
+    /// How long after the run's first frame it was read, in microseconds.
+    pub received_after_us: u32,
+    /// Bytes of the body before the payload, which cost as the payload does.
+    pub header_len: u8,
+    /// Marks of the sender.
+    pub flags: FrameFlags,
+}
+
+/// Many of them wait.
+const _: () = assert!(size_of::<Head>() == 32);
+
+impl Head {
+    /// What the frame takes from a window.
+    #[must_use]
+    #[inline]
+    pub const fn cost(&self) -> u64 {
+        frame_cost(self.header_len as usize + self.payload_len as usize)
+    }
+}
+
+/// Frames of one origin and lane that were read together, or soon after one another, in their order. Cheap to clone and
+/// to cut.
+///
+/// A clone, also of a part, keeps the buffer of all of them in memory.
+#[derive(Clone, Debug)]
+pub struct Run {
+    read: Arc<Read>,
+    priority: FramePriority,
+    from: u32,
+    to: u32,
+    cost: u64,
+}
+
+#[derive(Debug)]
+struct Read {
+    origin: Arc<Origin>,
+    received_ns: i64,
+    buffer: ReadBuffer,
+    /// Where the buffer goes in the end, unless the frames were copied into one of their own.
+    pool: Option<Arc<BufferPool>>,
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.give(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+impl Run {
+    /// The frames of `origin` that were found in `buffer`, a run for each lane that has some.
+    ///
+    /// Each lane is judged alone: it keeps `buffer` if what its frames cost allows for that ([`weight_max`]). Otherwise they
+    /// are copied into memory of exactly their size. Without credit (`has_credit`), their size counts in place of a higher
+    /// cost. With the last frame that needs it, or at once, the buffer goes to `pool`.
+    ///
+    /// # Panics
+    /// With more than 2^32 frames, and later when a head does not lie in the buffer.
+    #[must_use]
+    pub fn of_read(
+        origin: &Arc<Origin>,
+        received_ns: i64,
+        mut buffer: ReadBuffer,
+        has_credit: bool,
+        pool: &Arc<BufferPool>,
+    ) -> [Option<Self>; 2] {
+        let costs = buffer.heads.each_ref().map(|heads| heads.iter().map(Head::cost).sum::<u64>());
+        let counts = buffer.heads.each_ref().map(Vec::len);
+        let allowed = FramePriority::ALL.map(|priority| {
+            let cost = costs[priority.lane()];
+            let bytes = if has_credit { u64::MAX } else { buffer.compact_weight(priority) as u64 };
+            weight_max(cost.min(bytes))
+        });
+        let keep = |weight: usize| allowed.map(|allowed| (weight + RUN_BYTES) as u64 <= allowed);
+        let mut keeps = keep(buffer.weight());
+        if keeps == [false; 2] && keep(buffer.trimmed_weight()) != [false; 2] {
+            buffer.trim();
+            keeps = keep(buffer.weight());
+        }
+        let is_copied = |priority: FramePriority| counts[priority.lane()] > 0 && !keeps[priority.lane()];
+        let copies = FramePriority::ALL.map(|priority| is_copied(priority).then(|| buffer.compact(priority)));
+        let read = |buffer, pool| Arc::new(Read { origin: Arc::clone(origin), received_ns, buffer, pool });
+        let mut reads = copies.map(|copy| copy.map(|buffer| read(buffer, None)));
+        if keeps == [false; 2] {
+            pool.give(buffer);
+        } else {
+            let kept = read(buffer, Some(Arc::clone(pool)));
+            for (read, _) in reads.iter_mut().zip(keeps).filter(|(_, keeps)| *keeps) {
+                *read = Some(Arc::clone(&kept));
+            }
+        }
+        FramePriority::ALL.map(|priority| {
+            let lane = priority.lane();
+            let to = u32::try_from(counts[lane]).expect("a read holds fewer than 2^32 frames");
+            reads[lane].take().map(|read| Self { read, priority, from: 0, to, cost: costs[lane] })
+        })
+    }
+
+    /// The stream and epoch of all frames.
+    #[must_use]
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.read.origin
+    }
+
+    /// The lane of all frames.
+    #[must_use]
+    pub const fn priority(&self) -> FramePriority {
+        self.priority
+    }
+
+    /// When the daemon read the first of them from the socket, unix nanoseconds.
+    #[must_use]
+    pub fn received_ns(&self) -> i64 {
+        self.heads().first().map_or(self.read.received_ns, |head| self.received_ns_of(head))
+    }
+
+    /// When the daemon read the frame with `head` from the socket, unix nanoseconds.
+    #[must_use]
+    #[inline]
+    pub fn received_ns_of(&self, head: &Head) -> i64 {
+        self.read.received_ns + i64::from(head.received_after_us) * 1_000
+    }
+
+    /// What the frames take from a window.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// The memory in bytes that is kept until the last frame has left.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        (self.read.buffer.weight() + RUN_BYTES) as u64
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// What the frames have for themselves.
+    #[must_use]
+    #[inline]
+    pub fn heads(&self) -> &[Head] {
+        &self.read.buffer.heads[self.priority.lane()][self.from as usize..self.to as usize]
+    }
+
+    /// The payload of the frame with `head`.
+    #[must_use]
+    #[inline]
+    pub fn payload(&self, head: &Head) -> &[u8] {
+        self.read.buffer.payload(head)
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FrameView<'_>> {
+        self.heads().iter().map(|head| self.view(head))
+    }
+
+    /// Takes the first `count` frames off.
+    ///
+    /// # Panics
+    /// With more frames than there are.
+    #[must_use]
+    pub fn split_to(&mut self, count: usize) -> Self {
+        assert!(count <= self.len(), "{count} frames of a run of {}", self.len());
+        let (from, to) = (self.from, self.from + count as u32);
+        let cost = if to == self.to { self.cost } else { self.heads()[..count].iter().map(Head::cost).sum() };
+        self.from = to;
+        self.cost -= cost;
+        Self { read: Arc::clone(&self.read), priority: self.priority, from, to, cost }
+    }
+
+    /// Takes the frames of `next`, which was read later, in behind its own; `false` if that may not be.
+    ///
+    /// It may while this run is small: while it keeps more memory than its frames allow for. Both must be of one origin,
+    /// both copied out of what they were read into, and this one whole and not shared.
+    pub fn join(&mut self, next: &Self) -> bool {
+        let is_small = self.weight() > weight_max(self.cost);
+        if !is_small
+            || self.from > 0
+            || next.read.pool.is_some()
+            || self.priority != next.priority
+            || !Arc::ptr_eq(&self.read.origin, &next.read.origin)
+        {
+            return false;
+        }
+        let after_ns = next.read.received_ns - self.read.received_ns;
+        let (Ok(after_us), Some(read)) = (u32::try_from(after_ns / 1_000), Arc::get_mut(&mut self.read))
+        else {
+            return false;
+        };
+        if read.pool.is_some() || after_ns < 0 {
+            return false;
+        }
+        read.buffer.append(self.priority, next.heads(), &next.read.buffer, after_us);
+        self.to += next.len() as u32;
+        self.cost += next.cost;
+        true
+    }
+
+    /// The same frames in memory of exactly their size.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        let read = &*self.read;
+        let buffer = read.buffer.compact_part(self.priority, self.heads());
+        let read =
+            Read { origin: Arc::clone(&read.origin), received_ns: read.received_ns, buffer, pool: None };
+        Self {
+            read: Arc::new(read),
+            priority: self.priority,
+            from: 0,
+            to: self.len() as u32,
+            cost: self.cost,
+        }
+    }
+
+    fn view(&self, head: &Head) -> FrameView<'_> {
+        let Head { sequence, ert_ns, flags, .. } = *head;
+        let (origin, received_ns) = (&self.read.origin, self.received_ns_of(head));
+        let (priority, payload) = (self.priority, self.payload(head));
+        FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }
+    }
+}
+
+impl From<Frame> for Run {
+    fn from(frame: Frame) -> Self {
+        let Frame { priority, flags, sequence, ert_ns, received_ns, origin, payload, .. } = frame;
+        let payload_len = payload.len() as u32;
+        let mut buffer = ReadBuffer { bytes: payload.into(), ..ReadBuffer::default() };
+        let head = Head { sequence, ert_ns, payload_len, flags, header_len: HEADER_LEN, ..Head::default() };
+        buffer.heads[priority.lane()].push(head);
+        let read = Arc::new(Read { origin, received_ns, buffer, pool: None });
+        Self { read, priority, from: 0, to: 1, cost: head.cost() }
+    }
+}
+
+/// A batch: runs that go on together, shared by all who see them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Frames {
+    runs: Arc<[Run]>,
+    len: usize,
+}
+
+impl Frames {
+    /// How many frames there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The same frames, run by run in memory of exactly their size.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        self.runs.iter().map(Run::compact).collect::<Vec<_>>().into()
+    }
+
+    /// The runs, in order.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = FrameView<'_>> {
+        self.runs.iter().flat_map(Run::iter)
+    }
+}
+
+impl From<Vec<Run>> for Frames {
+    fn from(runs: Vec<Run>) -> Self {
+        let len = runs.iter().map(Run::len).sum();
+        Self { runs: runs.into(), len }
+    }
+}
+
+impl From<Vec<Frame>> for Frames {
+    /// Each frame as a run of its own.
+    fn from(frames: Vec<Frame>) -> Self {
+        frames.into_iter().map(Run::from).collect::<Vec<_>>().into()
+    }
+}
+
+impl FromIterator<Frame> for Frames {
+    /// Each frame as a run of its own.
+    fn from_iter<I: IntoIterator<Item = Frame>>(frames: I) -> Self {
+        frames.into_iter().collect::<Vec<Frame>>().into()
+    }
+}
+
+/// One run of all `frames`, which must be of one origin, lane and time; `None` if there are none.
+#[cfg(any(test, feature = "test-support"))]
+/// `frames` as one run; `None` when `frames` is empty.
+///
+/// # Panics
+/// When the frames differ in origin, lane or time of receipt.
+#[must_use]
+pub fn joined(frames: &[Frame]) -> Option<Run> {
+    let first = frames.first()?;
+    let mut buffer = ReadBuffer::default();
+    for frame in frames {
+        assert_eq!((&frame.origin, frame.priority), (&first.origin, first.priority));
+        assert_eq!(frame.received_ns, first.received_ns);
+        let (payload_at, payload_len) = (buffer.bytes.len() as u32, frame.payload.len() as u32);
+        buffer.bytes.extend_from_slice(&frame.payload);
+        let Frame { sequence, ert_ns, flags, .. } = *frame;
+        let (received_after_us, header_len) = (0, HEADER_LEN);
+        let head = Head { sequence, ert_ns, payload_at, payload_len, received_after_us, header_len, flags };
+        buffer.heads[first.priority.lane()].push(head);
+    }
+    let pool = BufferPool::new(0, 0);
+    Run::of_read(&first.origin, first.received_ns, buffer, true, &pool).into_iter().flatten().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SourceKind, Station, StreamKey};
+
+    fn origin() -> Arc<Origin> {
+        let stream =
+            StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
+        Arc::new(Origin { stream, epoch: 5 })
+    }
+
+    fn run() -> Run {
+        run_in(&BufferPool::new(9, 1))
+    }
+
+    fn run_in(pool: &Arc<BufferPool>) -> Run {
+        let head = |sequence, payload_at, payload_len| Head {
+            sequence,
+            ert_ns: -1,
+            payload_at,
+            payload_len,
+            flags: FrameFlags(2),
+            ..Head::default()
+        };
+        let heads = [vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)], vec![]];
+        let buffer = ReadBuffer { bytes: b"_ab__cde_".to_vec(), heads };
+        let [emergencies, routine] = Run::of_read(&origin(), 11, buffer, true, pool);
+        assert!(routine.is_none());
+        emergencies.expect("three frames")
+    }
+
+    fn seen(run: &Run) -> Vec<(u64, &[u8])> {
+        run.iter().map(|frame| (frame.sequence, frame.payload)).collect()
+    }
+
+    #[test]
+    fn a_run_is_cut_between_frames() {
+        let mut rest = run();
+        let first = rest.split_to(1);
+        assert_eq!(seen(&first), [(3, &b"ab"[..])]);
+        assert_eq!(seen(&rest), [(4, &b""[..]), (9, &b"cde"[..])]);
+        assert_eq!((first.len(), rest.len()), (1, 2));
+        assert!(rest.split_to(2).len() == 2 && rest.is_empty());
+    }
+
+    #[test]
+    fn a_compact_run_holds_its_payloads_alone() {
+        let mut whole = run();
+        let first = whole.split_to(1).compact();
+        assert_eq!((&first.read.buffer.bytes[..], first.len(), first.cost()), (&b"ab"[..], 1, 256));
+        assert_eq!(seen(&first), [(3, &b"ab"[..])]);
+        assert_eq!(seen(&whole.compact()), seen(&whole));
+    }
+
+    #[test]
+    fn the_buffer_goes_back_with_the_last_frame() {
+        let pool = BufferPool::new(9, 1);
+        let mut run = run_in(&pool);
+        let at = run.read.buffer.bytes.as_ptr();
+        let last = run.split_to(2);
+        drop(run);
+        assert_ne!(pool.take().bytes.as_ptr(), at, "a part of the run still needs it");
+        drop(last);
+        assert_eq!(pool.take().bytes.as_ptr(), at);
+    }
+
+    const READ_BYTES: usize = 64 << 10;
+
+    /// What was read: frames of these lanes and payload lengths, one behind the other, in a buffer of 64 KiB.
+    fn read_of(frames: &[(FramePriority, usize)]) -> ReadBuffer {
+        let mut buffer = ReadBuffer { bytes: Vec::with_capacity(READ_BYTES), ..ReadBuffer::default() };
+        for (sequence, (priority, payload_len)) in (0..).zip(frames) {
+            buffer.bytes.extend_from_slice(&[0; 4 + HEADER_LEN as usize]);
+            let (payload_at, payload_len) = (buffer.bytes.len() as u32, *payload_len as u32);
+            buffer.bytes.resize(buffer.bytes.len() + payload_len as usize, sequence as u8);
+            let head = Head { sequence, payload_at, payload_len, header_len: HEADER_LEN, ..Head::default() };
+            buffer.heads[priority.lane()].push(head);
+        }
+        buffer
+    }
+
+    /// What `run` would weigh, were it made for its frames alone.
+    fn exact_weight(run: &Run) -> u64 {
+        let payloads: usize = run.iter().map(|frame| frame.payload.len()).sum();
+        (payloads + run.len() * size_of::<Head>() + RUN_BYTES) as u64
+    }
+
+    use FramePriority::{Emergency, Routine};
+
+    #[test]
+    fn a_lane_is_judged_by_its_own_cost() {
+        let pool = BufferPool::new(READ_BYTES, 4);
+        let read = |emergency_bytes: usize, has_credit: bool| {
+            let frames: Vec<_> = std::iter::repeat_n((Emergency, 1_004), emergency_bytes / 1_024)
+                .chain([(Routine, 0)])
+                .collect();
+            let [emergencies, routine] = Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+            (emergencies.unwrap(), routine.unwrap())
+        };
+        let (emergencies, routine) = read(60 << 10, true);
+        assert!(emergencies.read.pool.is_some(), "they cost enough for the buffer");
+        assert!(emergencies.weight() <= weight_max(emergencies.cost()));
+        assert_eq!((routine.weight(), routine.cost()), (exact_weight(&routine), 256));
+        let (emergencies, routine) = read(45 << 10, true);
+        assert_eq!(emergencies.weight(), exact_weight(&emergencies));
+        assert_eq!(routine.weight(), exact_weight(&routine));
+        assert!(
+            seen(&emergencies).iter().all(|(sequence, payload)| *payload == vec![*sequence as u8; 1_004])
+        );
+    }
+
+    #[test]
+    fn both_lanes_keep_one_buffer_if_each_costs_enough() {
+        let pool = BufferPool::new(READ_BYTES, 4);
+        let frames: Vec<_> = [(Emergency, 0), (Routine, 0)].into_iter().cycle().take(2_000).collect();
+        let lanes = |has_credit| Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+        let [Some(emergencies), Some(routine)] = lanes(true) else { panic!("two lanes") };
+        assert!(Arc::ptr_eq(&emergencies.read, &routine.read));
+        for run in lanes(false).iter().flatten() {
+            assert_eq!(run.weight(), exact_weight(run), "without credit a cost above the size is no excuse");
+        }
+    }
+
+    #[test]
+    fn room_for_heads_that_others_needed_is_given_back_before_anything_is_copied() {
+        let pool = BufferPool::new(READ_BYTES, 4);
+        let frames = vec![(Routine, 1_115); 57];
+        let mut read = read_of(&frames);
+        read.heads.iter_mut().for_each(|heads| heads.reserve(2_000));
+        let [_, run] = Run::of_read(&origin(), 1, read, true, &pool);
+        let run = run.unwrap();
+        assert!(run.read.pool.is_some() && run.weight() <= weight_max(run.cost()), "{}", run.weight());
+    }
+
+    #[test]
+    fn small_runs_in_a_row_are_joined() {
+        let pool = BufferPool::new(READ_BYTES, 4);
+        let small = |sequence: u64, received_ns: i64, payload_len| {
+            let mut read = read_of(&[(Routine, payload_len)]);
+            read.heads[1][0].sequence = sequence;
+            let [_, run] = Run::of_read(ORIGIN.get_or_init(origin), received_ns, read, true, &pool);
+            run.unwrap()
+        };
+        static ORIGIN: std::sync::OnceLock<Arc<Origin>> = std::sync::OnceLock::new();
+        for payload_len in [0, 1, 100, 236, 500, 1_115, 5_000] {
+            let mut runs: Vec<Run> = Vec::new();
+            for sequence in 0..500 {
+                let next = small(sequence, 5_000 * sequence as i64, payload_len);
+                if !runs.last_mut().is_some_and(|last| last.join(&next)) {
+                    runs.push(next);
+                }
+            }
+            let (weight, cost) =
+                (runs.iter().map(Run::weight).sum::<u64>(), runs.iter().map(Run::cost).sum());
+            assert!(weight <= weight_max(cost) + RUN_BYTES as u64, "{payload_len}: {weight} for {cost}");
+            let times: Vec<i64> = runs.iter().flat_map(Run::iter).map(|frame| frame.received_ns).collect();
+            assert_eq!(times, (0..500).map(|sequence| 5_000 * sequence).collect::<Vec<_>>());
+            assert_eq!(runs.iter().map(Run::len).sum::<usize>(), 500);
+        }
+        let mut first = small(1, 10, 236);
+        assert!(!first.join(&small(2, 9, 236)), "the clock went back");
+        assert!(!first.clone().join(&small(2, 11, 236)), "it is shared");
+        let taken = first.split_to(0);
+        drop(taken);
+        assert!(first.join(&small(2, 11, 236)));
+        drop(first.split_to(1));
+        assert!(!first.join(&small(3, 12, 236)), "what a part of is gone would grow without end");
+    }
+
+    proptest::proptest! {
+        /// Whatever was read: a lane keeps no more memory than its cost allows for, or than its frames need alone.
+        #[test]
+        fn no_lane_keeps_more_than_its_frames_allow_for(
+            frames in proptest::collection::vec((proptest::bool::ANY, 0_usize..3_000), 1..20),
+            many in 1_usize..40,
+            has_credit: bool,
+        ) {
+            let pool = BufferPool::new(READ_BYTES, 4);
+            let lanes = |(is_emergency, len): &(bool, usize)| (if *is_emergency { Emergency } else { Routine }, *len);
+            let frames: Vec<_> = frames.iter().map(lanes).cycle().take(frames.len() * many).collect();
+            let lanes = Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+            for run in lanes.iter().flatten() {
+                let allowed = if has_credit { run.cost() } else { run.cost().min(exact_weight(run)) };
+                assert!(run.weight() <= weight_max(allowed).max(exact_weight(run)));
+                let lane = frames.iter().enumerate().filter(|(_, (priority, _))| *priority == run.priority());
+                let expected = lane.map(|(at, (_, len))| (at as u64, vec![at as u8; *len]));
+                assert!(run.iter().map(|frame| (frame.sequence, frame.payload.to_vec())).eq(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_taken_out_is_the_frame_put_in() {
+        let frame = run().iter().last().expect("three frames").to_frame();
+        let back = Run::from(frame.clone());
+        let again = back.iter().next().expect("one frame").to_frame();
+        assert_eq!(format!("{frame:?}"), format!("{again:?}"));
+        assert_eq!((again.source_id, again.sequence, &again.payload[..]), (7, 9, &b"cde"[..]));
+        assert_eq!((again.ert_ns, again.received_ns, again.flags), (-1, 11, FrameFlags(2)));
+    }
+
+    #[test]
+    fn a_batch_counts_the_frames_of_its_runs() {
+        let batch = Frames::from(vec![run(), run()]);
+        assert_eq!(batch.len(), 6);
+        assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [3, 4, 9, 3, 4, 9]);
+        assert!(Frames::default().is_empty());
+    }
+}

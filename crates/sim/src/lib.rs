@@ -1,0 +1,237 @@
+//! A simulated fleet: satellites and replay feeds that send to a daemon.
+//!
+//! The `uplink-sim` binary, the daemon's `run --simulate` and the tests share it. [`run`] starts one task per source; each
+//! holds one connection at a time.
+//!
+//! This crate depends on `frame`, `wire`, `client`, `catalog` and `support`, never on the daemon, so that it can find out what
+//! the daemon gets wrong.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `content.rs` | what a frame holds: [`payload`], [`priority`] |
+//! | `ccsds.rs` | [`read_packets`]: recordings of CCSDS packets as payloads |
+//! | `ledger.rs` | the books of one source: credit, frames without an acknowledgement, what goes next |
+//! | `script.rs` | what a source says on a connection |
+//! | `source.rs` | one source: its connections one after the other |
+//! | `pace.rs` | when frames are due, and when the feed ends |
+//! | `catalogs.rs` | puts together the parts of the catalog that the daemon sends |
+//! | `orbits.rs` | [`orbits`]: orbits for the simulated fleet, as TLE text |
+//! | `stations.rs` | ground stations with plausible names |
+//! | `tally.rs` | [`Progress`]: what all sources of a run count together |
+//! | `report.rs` | [`Report`]: the outcome of a run |
+//! | `cli.rs` | [`cli`]: the command line of `uplink-sim` |
+//!
+//! Limits: a source keeps at most 16,384 unacknowledged frames per lane and writes at most 64 KiB and one frame
+//! at a time. Of a kept frame only sequence and time are held, its content is made again for a resend. The lanes
+//! share one sequence counter and walk it at their own pace; flat out, one leads the other by at most 4,096
+//! sequences, so a lane without credit holds the other up only then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+mod catalogs;
+mod ccsds;
+pub mod cli;
+mod content;
+mod ledger;
+pub mod orbits;
+mod pace;
+mod report;
+mod script;
+mod source;
+mod stations;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+pub use catalogs::{CatalogCounts, CatalogWish};
+pub use ccsds::{InputError, read_packets};
+pub use content::{payload, priority};
+pub use report::{AckLatency, Report};
+pub use stations::station_name;
+pub use tally::{Counts, Progress, Quantiles};
+
+use self::content::Content;
+use self::ledger::Mode;
+use self::source::Source;
+use self::tally::Latency;
+use frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey, unix_now_ns};
+
+/// What to simulate.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `host:port` of the daemon's ingest listener; resolved anew for each connection.
+    pub connect: String,
+    /// Live sources; their ids count from 0.
+    pub satellites: u32,
+    /// Replay feeds; their ids follow those of the satellites.
+    pub replays: u32,
+    /// Ground stations the sources are spread over; 0: the station stays unnamed.
+    pub stations: u32,
+    /// Frames per source; `None`: until `duration` or the stop, or to the end of `input`.
+    pub frames: Option<u64>,
+    /// How long frames are sent, from the start of the run.
+    pub duration: Option<Duration>,
+    /// Frames per second and source; 0 is flat out. A source that was held up catches up.
+    pub rate: f64,
+    /// Payload of each frame in bytes; not used with `input`.
+    pub payload_bytes: usize,
+    /// Share of emergencies, 0 to 1.
+    pub emergency_ratio: f64,
+    /// Packets to send instead of made-up payloads: each source sends all of them once, one per frame.
+    pub input: Option<Arc<Vec<Bytes>>>,
+    /// Credential, may be empty.
+    pub token: String,
+    /// Whether to ask for the catalog.
+    pub catalog: CatalogWish,
+    /// Use NO_ACK and epoch 0: nothing is kept, and the server's BYE alone tells what arrived.
+    pub no_ack: bool,
+    /// Sequence space of all sources, 1 to 2^63-1; `None`: unix milliseconds at the start.
+    pub epoch: Option<u64>,
+    /// Decides payloads and priorities.
+    pub seed: u64,
+    /// How long to wait for what is missing after the last frame or the stop.
+    pub linger: Duration,
+}
+
+impl Default for Plan {
+    /// The defaults of `uplink-sim`.
+    fn default() -> Self {
+        Self {
+            connect: "127.0.0.1:7480".to_owned(),
+            satellites: 48,
+            replays: 2,
+            stations: 12,
+            frames: None,
+            duration: None,
+            rate: 0.0,
+            payload_bytes: 256,
+            emergency_ratio: 0.01,
+            input: None,
+            token: String::new(),
+            catalog: CatalogWish::No,
+            no_ack: false,
+            epoch: None,
+            seed: 0,
+            linger: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Plan {
+    /// All sources.
+    #[must_use]
+    pub const fn sources(&self) -> u32 {
+        self.satellites.saturating_add(self.replays)
+    }
+
+    /// Frames each source sends, if nothing ends it before; `u64::MAX` when only time or a stop does.
+    #[must_use]
+    pub fn frames_per_source(&self) -> u64 {
+        let packets = self.input.as_ref().map(|packets| packets.len() as u64);
+        let limits = [self.frames, packets];
+        limits.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// The stream of source `index`, counted over satellites and replays.
+    #[must_use]
+    pub fn stream(&self, index: u32) -> StreamKey {
+        StreamKey {
+            source_id: index,
+            source_kind: if index < self.satellites {
+                SourceKind::LiveUplink
+            } else {
+                SourceKind::ArchivedReplay
+            },
+            station: match self.stations {
+                0 => Station::default(),
+                count => Station::new(&station_name(index % count)).unwrap_or_default(),
+            },
+        }
+    }
+
+    fn content(&self, index: u32) -> Content {
+        match &self.input {
+            Some(packets) => Content::packets(self.seed, index, self.emergency_ratio, Arc::clone(packets)),
+            None => Content::generated(self.seed, index, self.emergency_ratio, self.payload_bytes),
+        }
+    }
+
+    /// Spreads the sources' first frames over one interval, so that they do not all send at one moment.
+    fn phase(&self, index: u32) -> Duration {
+        let part = f64::from(index) / f64::from(self.sources().max(1));
+        Duration::try_from_secs_f64(part / self.rate).unwrap_or_default()
+    }
+}
+
+/// What all sources of a run share.
+struct Shared {
+    plan: Plan,
+    epoch: u64,
+    started: Instant,
+    started_unix_ns: i64,
+    progress: Arc<Progress>,
+    latency: Latency,
+}
+
+impl Shared {
+    fn new(plan: Plan, progress: Arc<Progress>) -> Self {
+        let started_unix_ns = unix_now_ns();
+        let milliseconds = u64::try_from(started_unix_ns / 1_000_000).unwrap_or(0);
+        let epoch = plan.epoch.unwrap_or(milliseconds);
+        Self {
+            epoch: if plan.no_ack { 0 } else { epoch.clamp(1, ANONYMOUS_EPOCH_MIN - 1) },
+            started: Instant::now(),
+            started_unix_ns,
+            progress,
+            latency: Latency::new(),
+            plan,
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        if self.plan.no_ack { Mode::Unacked } else { Mode::Acked }
+    }
+
+    fn since_start_ns(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Runs all sources of `plan` to their end and reports.
+///
+/// `stop` set to true, or its sender dropped: no new frames; what was sent is still acknowledged, within
+/// [`Plan::linger`]. A source that fails ends alone and is named in the report. Sources reconnect without end
+/// while their feed goes on.
+///
+/// # Cancel safety
+/// Dropping it stops all sources at once; `progress` tells what is then missing.
+///
+/// # Panics
+/// When a source does.
+pub async fn run(plan: Plan, stop: watch::Receiver<bool>, progress: Arc<Progress>) -> Report {
+    let shared = Arc::new(Shared::new(plan, progress));
+    let mut sources = JoinSet::new();
+    for index in 0..shared.plan.sources() {
+        sources.spawn(Source::new(Arc::clone(&shared), index, stop.clone()).run());
+    }
+    let mut errors = Vec::new();
+    while let Some(joined) = sources.join_next().await {
+        match joined {
+            Ok(ended) => errors.extend(ended.err()),
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+    let catalog = (shared.plan.catalog != CatalogWish::No).then(|| shared.progress.catalog_counts());
+    let (counts, quantiles) = (shared.progress.counts(), shared.latency.quantiles());
+    Report { catalog, ..Report::new(counts, quantiles, shared.started.elapsed(), errors) }
+}

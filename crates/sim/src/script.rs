@@ -1,0 +1,130 @@
+//! What a simulated source says: its ledger, by its schedule, until its feed is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::catalogs::Assembly;
+use super::ledger::{Due, Ledger, Mode, Settled};
+use super::pace::{Feed, Schedule};
+use client::{Script, SourceError};
+use frame::FramePriority;
+use wire::{Ack, Bye, CatalogPart, Welcome};
+
+/// See the module. Lives through all connections of a source.
+pub(super) struct Lines {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ledger: Ledger,
+    pub(super) schedule: Schedule,
+    pub(super) feed: Feed,
+    /// Distinct frames that were written.
+    pub(super) sent: u64,
+    /// Of the catalog, on the connection there is.
+    pub(super) catalog: Assembly,
+    /// Unix time of the start of the run; `None`: the frames' reception time is unknown.
+    pub(super) ert_base_ns: Option<i64>,
+}
+
+impl Lines {
+    /// Frames that were due when the feed ended; flat out, without a number of frames, one more than were sent.
+    pub(super) fn due(&self) -> u64 {
+        let limit = self.shared.plan.frames_per_source();
+        match self.feed.over_since().map(|at| self.schedule.due(at)) {
+            Some(Due::Below(due)) => due.min(limit),
+            Some(Due::FlatOut) => self.sent.saturating_add(1).max(if limit == u64::MAX { 0 } else { limit }),
+            Some(Due::Nothing) | None => 0,
+        }
+    }
+
+    /// Counts what `settle` settled, and the latencies it names.
+    fn settle(
+        &mut self,
+        priority: FramePriority,
+        now: Instant,
+        settle: impl FnOnce(&mut Ledger, &mut dyn FnMut(u64, u64)) -> Result<Settled, SourceError>,
+    ) -> Result<bool, SourceError> {
+        let now_ns = self.shared.since_start_ns(now);
+        let settled = self.shared.latency.record(priority, |record| {
+            settle(&mut self.ledger, &mut |first_written_ns, count| {
+                record(Duration::from_nanos(now_ns.saturating_sub(first_written_ns)), count);
+            })
+        })?;
+        self.shared.progress.add_settled(settled);
+        Ok(settled.frames > 0)
+    }
+}
+
+impl Script for Lines {
+    fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError> {
+        self.catalog = Assembly::default();
+        self.ledger.open(welcome.resume_next, welcome.max_message_bytes)
+    }
+
+    fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError> {
+        let due = if self.feed.is_over() { Due::Nothing } else { self.schedule.due(now) };
+        let filled = self.ledger.fill(out, due, self.shared.since_start_ns(now), self.ert_base_ns);
+        self.sent += filled.sent;
+        self.shared.progress.add_filled(filled);
+        if self.ledger.is_exhausted() {
+            self.feed.end(now);
+        }
+        Ok(())
+    }
+
+    fn bye(&self) -> Option<Bye> {
+        let is_over = self.feed.is_over() && self.ledger.is_written();
+        is_over.then(|| Bye { next: self.ledger.sent_next() })
+    }
+
+    fn acknowledge(&mut self, ack: &Ack, now: Instant) -> Result<bool, SourceError> {
+        let mut duplicates = 0;
+        let progress = self.settle(ack.priority, now, |ledger, record| {
+            let (settled, reported) = ledger.acknowledge(ack, record)?;
+            duplicates = reported;
+            Ok(settled)
+        })?;
+        self.shared.progress.add_duplicates(duplicates);
+        Ok(progress)
+    }
+
+    fn finish(&mut self, bye: Bye, now: Instant) -> Result<bool, SourceError> {
+        let mut progress = false;
+        for priority in FramePriority::ALL {
+            let durable_next = bye.next[priority.lane()];
+            progress |=
+                self.settle(priority, now, |ledger, record| ledger.finish(priority, durable_next, record))?;
+        }
+        Ok(progress)
+    }
+
+    fn catalog(&mut self, part: &CatalogPart) {
+        if let Some(complete) = self.catalog.take(part, self.shared.plan.catalog) {
+            self.shared.progress.add_catalog(complete);
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.ledger.unacked() == 0 || self.ledger.mode() == Mode::Unacked
+    }
+
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        if self.feed.is_over() { None } else { self.schedule.next(now) }
+    }
+
+    fn gives_up_at(&self) -> Option<Instant> {
+        self.feed.gives_up_at()
+    }
+
+    async fn changed(&mut self) {
+        if self.feed.is_over() {
+            std::future::pending::<()>().await;
+        }
+        self.feed.over().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! One source: its connections one after the other, until its feed is over and acknowledged.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Shared;
+use super::catalogs::{Assembly, CatalogWish};
+use super::ledger::{Ledger, Mode};
+use super::pace::{Feed, Schedule};
+use super::script::Lines;
+use client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError, Trouble};
+use frame::{SourceKind, StreamKey};
+use wire::{Hello, HelloFlags, VERSION};
+
+/// See the module.
+pub(super) struct Source {
+    shared: Arc<Shared>,
+    stream: StreamKey,
+    lines: Lines,
+    backoff: Backoff,
+    was_welcome: bool,
+    trouble: Trouble,
+    /// The feed ended while there was no connection.
+    was_cut_off: bool,
+}
+
+impl Source {
+    /// Source number `index` of the run.
+    pub(super) fn new(shared: Arc<Shared>, index: u32, stop: watch::Receiver<bool>) -> Self {
+        let plan = &shared.plan;
+        let until = plan.duration.and_then(|duration| shared.started.checked_add(duration));
+        let stream = plan.stream(index);
+        let is_live = stream.source_kind == SourceKind::LiveUplink;
+        Self {
+            lines: Lines {
+                ledger: Ledger::new(plan.content(index), plan.frames_per_source(), shared.mode()),
+                schedule: Schedule::new(shared.started + plan.phase(index), plan.rate),
+                feed: Feed::new(stop, until, plan.linger),
+                sent: 0,
+                catalog: Assembly::default(),
+                ert_base_ns: is_live.then_some(shared.started_unix_ns),
+                shared: Arc::clone(&shared),
+            },
+            stream,
+            backoff: Backoff::new(BACKOFF_MAX),
+            was_welcome: false,
+            trouble: Trouble::default(),
+            was_cut_off: false,
+            shared,
+        }
+    }
+
+    /// Runs the source to its end.
+    ///
+    /// # Errors
+    /// What ended it with frames unacknowledged, with the stream's name in front.
+    pub(super) async fn run(mut self) -> Result<(), String> {
+        let ended = self.connections().await;
+        self.shared.progress.add_finished();
+        ended.map_err(|error| format!("{}: {error}", self.stream))
+    }
+
+    async fn connections(&mut self) -> Result<(), SourceError> {
+        loop {
+            let retry_after = match self.connection().await? {
+                End::Complete => return self.conclude(),
+                End::Lost { trouble, retry_after } => {
+                    tracing::debug!(stream = %self.stream, %trouble, ?retry_after, "connection lost");
+                    self.shared.progress.set_trouble(&trouble);
+                    self.trouble.note(trouble);
+                    retry_after
+                }
+            };
+            if self.is_hopeless() {
+                return self.conclude();
+            }
+            let wait = sleep(self.backoff.next(retry_after));
+            let was_over = self.lines.feed.is_over();
+            let given_up = tokio::select! {
+                () = wait => false,
+                () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => true,
+            };
+            self.was_cut_off |= !was_over && self.lines.feed.is_over();
+            if given_up {
+                return self.conclude();
+            }
+        }
+    }
+
+    /// Whether another connection could change nothing: the time is up, or what is missing is beyond knowing.
+    fn is_hopeless(&self) -> bool {
+        let nobody_tells = self.lines.ledger.mode() == Mode::Unacked && self.lines.feed.is_over();
+        nobody_tells || self.lines.feed.gives_up_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The books at the end.
+    fn conclude(&mut self) -> Result<(), SourceError> {
+        let trouble = self.trouble.to_string();
+        let (sent, due) = (self.lines.sent, self.lines.due());
+        match self.lines.ledger.unacked() {
+            _ if !self.was_welcome => Err(SourceError::NeverConnected { trouble }),
+            0 if self.was_cut_off && sent < due => Err(SourceError::ShutOut { sent, due, trouble }),
+            0 => Ok(()),
+            missing => Err(SourceError::Missing { missing, trouble }),
+        }
+    }
+
+    /// One connection from connect to its end.
+    async fn connection(&mut self) -> Result<End, SourceError> {
+        let hello = self.hello();
+        let address = &self.shared.plan.connect;
+        let began = Instant::now();
+        let mut hanging = "no connection to";
+        let opening = async {
+            let socket = client::connect(address).await?;
+            hanging = "no answer to HELLO from";
+            client::greet(socket, &hello).await
+        };
+        let was_over = self.lines.feed.is_over();
+        let opened = tokio::select! {
+            opened = opening => Some(opened),
+            () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => None,
+        };
+        self.was_cut_off |= !was_over && self.lines.feed.is_over();
+        let Some(opened) = opened else {
+            return Ok(End::lost(format!("{hanging} {address} for {:.1?}", began.elapsed())));
+        };
+        let (socket, welcome, incoming) = match opened {
+            Ok(opened) => opened,
+            Err(Refusal::Lost(end)) => return Ok(end),
+            Err(Refusal::Final(error)) => return Err(error),
+        };
+        if std::mem::replace(&mut self.was_welcome, true) {
+            self.shared.progress.add_reconnect();
+        }
+        let began = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let _connected = shared.progress.connected();
+        let mut conversation = Conversation::new(&mut self.lines, &welcome, began)?;
+        let ended = client::converse(socket, incoming, &mut conversation).await;
+        if conversation.made_progress() || began.elapsed() >= BACKOFF_MAX {
+            self.backoff.reset();
+        }
+        ended
+    }
+
+    fn hello(&self) -> Hello {
+        // Both lanes of the ledger draw from one counter.
+        let mut flags = match self.lines.ledger.mode() {
+            Mode::Acked => HelloFlags::SHARED_SEQUENCE,
+            Mode::Unacked => HelloFlags::SHARED_SEQUENCE.and(HelloFlags::NO_ACK),
+        };
+        if self.shared.plan.catalog != CatalogWish::No {
+            flags = flags.and(HelloFlags::WANT_CATALOG);
+        }
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            stream: self.stream.clone(),
+            flags,
+            heartbeat_s: 0,
+            epoch: self.shared.epoch,
+            token: self.shared.plan.token.clone(),
+        }
+    }
+}

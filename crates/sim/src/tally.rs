@@ -1,0 +1,182 @@
+//! What all sources of a run count together.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::catalogs::{CatalogCounts, Catalogs, Complete};
+use super::ledger::{Filled, Settled};
+use frame::FramePriority;
+
+/// Longest latency told apart from longer ones: an hour.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
+/// Counters of a run, written while it runs; share it with [`run`](super::run) and read [`Progress::counts`].
+#[derive(Debug, Default)]
+pub struct Progress {
+    connected: AtomicU64,
+    finished: AtomicU64,
+    sent: AtomicU64,
+    acked: AtomicU64,
+    acked_bytes: AtomicU64,
+    resent: AtomicU64,
+    duplicates: AtomicU64,
+    reconnects: AtomicU64,
+    trouble: Mutex<Option<String>>,
+    catalogs: Catalogs,
+}
+
+/// What [`Progress`] held at one moment; the counters are read one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sources with a connection past WELCOME.
+    pub connected: u64,
+    /// Sources that ended, well or not.
+    pub finished: u64,
+    /// Distinct frames written at least once.
+    pub sent: u64,
+    /// Frames the server called durable, by ACK or BYE.
+    pub acked: u64,
+    /// Payload bytes of those.
+    pub acked_bytes: u64,
+    /// Writes of frames that had been written before.
+    pub resent: u64,
+    /// Frames the server dropped as duplicates, by its ACKs.
+    pub duplicates: u64,
+    /// Connections past WELCOME after a source's first.
+    pub reconnects: u64,
+}
+
+impl Progress {
+    /// The counters now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            connected: self.connected.load(Relaxed),
+            finished: self.finished.load(Relaxed),
+            acked: self.acked.load(Relaxed),
+            acked_bytes: self.acked_bytes.load(Relaxed),
+            sent: self.sent.load(Relaxed),
+            resent: self.resent.load(Relaxed),
+            duplicates: self.duplicates.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+        }
+    }
+
+    /// What came of the catalog so far.
+    #[must_use]
+    pub fn catalog_counts(&self) -> CatalogCounts {
+        self.catalogs.counts()
+    }
+
+    /// The text of the newest catalog that was received complete, if it was to be kept.
+    #[must_use]
+    pub fn newest_catalog(&self) -> Option<Vec<u8>> {
+        self.catalogs.newest()
+    }
+
+    pub(super) fn add_catalog(&self, complete: Complete) {
+        self.catalogs.add(complete);
+    }
+
+    /// Why a source last lost its connection or got none.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_trouble(&self, trouble: &str) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.to_owned());
+    }
+
+    pub(super) fn add_filled(&self, filled: Filled) {
+        self.sent.fetch_add(filled.sent, Relaxed);
+        self.resent.fetch_add(filled.resent, Relaxed);
+    }
+
+    pub(super) fn add_settled(&self, settled: Settled) {
+        self.acked.fetch_add(settled.frames, Relaxed);
+        self.acked_bytes.fetch_add(settled.bytes, Relaxed);
+    }
+
+    pub(super) fn add_duplicates(&self, count: u64) {
+        self.duplicates.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn add_reconnect(&self) {
+        self.reconnects.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_finished(&self) {
+        self.finished.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection as long as the guard lives.
+    pub(super) fn connected(&self) -> Connected<'_> {
+        self.connected.fetch_add(1, Relaxed);
+        Connected(self)
+    }
+}
+
+/// One connection past WELCOME.
+pub(super) struct Connected<'a>(&'a Progress);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.connected.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Quantiles of one lane in microseconds; 0 without samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Quantiles {
+    /// Half of the frames took at most this.
+    pub p50: u64,
+    /// 99 of 100.
+    pub p99: u64,
+    /// 999 of 1000.
+    pub p999: u64,
+    /// The slowest one.
+    pub max: u64,
+}
+
+/// From a frame's first write to the ACK that covers it, all frames of all sources, with 3 significant digits, an hour
+/// at the most.
+#[derive(Debug)]
+pub(super) struct Latency {
+    lanes: Mutex<[Histogram<u64>; 2]>,
+}
+
+impl Latency {
+    pub(super) fn new() -> Self {
+        let lane =
+            || Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds of the histogram are sound");
+        Self { lanes: Mutex::new([lane(), lane()]) }
+    }
+
+    /// Hands a recorder for one lane to `record`; one lock for all frames of an ACK.
+    pub(super) fn record<T>(
+        &self,
+        priority: FramePriority,
+        record: impl FnOnce(&mut dyn FnMut(Duration, u64)) -> T,
+    ) -> T {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = &mut lanes[priority.lane()];
+        record(&mut |latency, count| {
+            let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            lane.saturating_record_n(micros, count);
+        })
+    }
+
+    pub(super) fn quantiles(&self) -> [Quantiles; 2] {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.each_ref().map(|lane| Quantiles {
+            p50: lane.value_at_quantile(0.5),
+            p99: lane.value_at_quantile(0.99),
+            p999: lane.value_at_quantile(0.999),
+            max: lane.max(),
+        })
+    }
+}

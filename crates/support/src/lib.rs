@@ -1,0 +1,20 @@
+//! What the commands of the aggregator share, beside its business: log lines, error lines, times, numbers, files.
+//!
+//! This crate never depends on the protocol, on the archive or on the daemon. Of `frame` it takes the time alone.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `logging.rs` | [`logging`]: log lines reach stderr without a part that waits for its reader |
+//! | `logging/queue.rs` | the bounded queue of lines, with a limit for each class |
+//! | `logging/writer.rs` | the thread that writes the queue |
+//! | `logging/peers.rs` | `by_peer!`: limits the rate of lines that a peer can cause |
+//! | `causes.rs` | [`causes`]: an error and its causes in one line |
+//! | `moment.rs` | [`moment`]: times as people write them |
+//! | `number.rs` | [`number`]: numbers as people write them |
+//! | `plain_file.rs` | [`plain_file`]: opens the files that a configuration names, and refuses pipes and devices |
+
+pub mod causes;
+pub mod logging;
+pub mod moment;
+pub mod number;
+pub mod plain_file;

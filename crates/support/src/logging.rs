@@ -1,0 +1,198 @@
+//! Log lines on their way to stderr.
+//!
+//! stderr may be a pipe whose reader stands still: a terminal after Ctrl-S, `less`, a log driver that hangs. A part that
+//! logs must not wait for that reader, so lines go into a `Queue` of bounded size and one thread writes them. The writes
+//! block: stderr is shared with other processes, and `O_NONBLOCK` would change it for all of them.
+//!
+//! While the queue is full lines are left out and counted. Each `Class` of lines has a limit of its own, so that what
+//! peers cause leaves room for errors, and errors leave room for the summary of the drain. `by_peer!` limits the rate of
+//! the lines that a peer can cause.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+mod peers;
+mod queue;
+mod writer;
+
+pub use peers::Kind;
+pub use peers::by_peer;
+use queue::{Class, Queue};
+
+/// Lines that wait for stderr, in bytes.
+const STDERR_BYTES: usize = 1 << 20;
+/// Lines that wait for stdout, in bytes.
+const STDOUT_BYTES: usize = 64 << 10;
+/// Upper bound of the memory that all lines take, in bytes.
+pub const LOG_BYTES: u64 = (STDERR_BYTES + STDOUT_BYTES) as u64;
+/// Target of the lines that say how the drain went.
+pub const SUMMARY: &str = "telemetry_aggregator::daemon::summary";
+
+/// The queue for stderr, once the log of the process goes through it.
+static STDERR: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// Makes the writers that put each line of the log into the queue for stderr.
+#[derive(Clone, Debug)]
+pub struct Stderr {
+    queue: Arc<Queue>,
+    /// Whether stderr is a terminal.
+    pub is_terminal: bool,
+}
+
+impl Stderr {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread left.
+    pub fn start() -> io::Result<Self> {
+        let stderr = io::stderr();
+        let queue = Arc::new(Queue::new(STDERR_BYTES));
+        writer::start("log", Arc::clone(&queue), own(&stderr)?, report)?;
+        Ok(Self { queue, is_terminal: stderr.is_terminal() })
+    }
+
+    /// From here on the log, panics and failed commands of the whole process go this way.
+    pub fn install(&self) {
+        if STDERR.set(Arc::clone(&self.queue)).is_ok() {
+            std::panic::set_hook(Box::new(note_panic));
+        }
+    }
+}
+
+/// One line of one class.
+#[derive(Debug)]
+pub struct Line<'a> {
+    queue: &'a Queue,
+    class: Class,
+}
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { queue: &self.queue, class: Class::Notice }
+    }
+
+    fn make_writer_for(&'a self, line: &tracing::Metadata<'_>) -> Line<'a> {
+        Line { queue: &self.queue, class: Class::of(line) }
+    }
+}
+
+impl Write for Line<'_> {
+    /// Takes `line` whole, or counts it as left out. The subscriber writes each line with one call.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.push(self.class, line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes lines to stdout without waiting for their reader; lines that do not fit are left out.
+#[derive(Debug)]
+pub struct Stdout(Arc<Queue>);
+
+impl Stdout {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread left.
+    pub fn start() -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(STDOUT_BYTES));
+        writer::start("status line", Arc::clone(&queue), own(&io::stdout())?, || {})?;
+        Ok(Self(queue))
+    }
+}
+
+impl Write for Stdout {
+    /// Takes `line` whole. Fails once the reader is gone.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.0.has_failed() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.0.push(Class::Summary, line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Stdout {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A descriptor of its own for the same open file: the lock of the standard library's handle must not be held while a
+/// write blocks.
+fn own(stream: &impl AsFd) -> io::Result<std::fs::File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Puts `line` into the queue for stderr. `false` when the log of this process does not go through it.
+#[must_use]
+pub fn say(line: &str) -> bool {
+    let Some(queue) = STDERR.get() else { return false };
+    queue.push(Class::Summary, format!("{line}\n").as_bytes());
+    true
+}
+
+/// Waits until every line is written, at most `within`.
+pub fn flush(within: Duration) {
+    let Some(queue) = STDERR.get() else { return };
+    let until = Instant::now() + within;
+    peers::report_all();
+    report_dropped(queue);
+    queue.wait_written(until);
+}
+
+/// Lines that are not in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The queue was full, because nobody read stderr.
+    pub queue_full: u64,
+    /// Peers caused more lines of one kind than are written.
+    pub rate: u64,
+}
+
+/// Lines left out since the start of the process.
+#[must_use]
+pub fn left_out() -> LeftOut {
+    LeftOut { queue_full: STDERR.get().map_or(0, |queue| queue.dropped_total()), rate: peers::left_out() }
+}
+
+/// Says what was left out, once there is room. The thread that writes calls this once a second, and between writes.
+fn report() {
+    peers::report();
+    if let Some(queue) = STDERR.get().filter(|queue| queue.has_room()) {
+        report_dropped(queue);
+    }
+}
+
+fn report_dropped(queue: &Queue) {
+    let lines = queue.take_dropped();
+    if lines > 0 {
+        tracing::warn!(target: SUMMARY, lines, "lines of the log were left out, because stderr was not read in time");
+    }
+}
+
+fn note_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let backtrace = std::backtrace::Backtrace::capture();
+    let has_backtrace = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+    let thread = std::thread::current();
+    tracing::error!(
+        thread = thread.name(),
+        at = panic.location().map(tracing::field::display),
+        backtrace = has_backtrace.then(|| tracing::field::display(&backtrace)),
+        "panic: {}",
+        panic.payload_as_str().unwrap_or("without a message")
+    );
+}

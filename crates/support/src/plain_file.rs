@@ -1,0 +1,100 @@
+//! Opens the files that a configuration or an archive names: regular files alone, and never waiting.
+//!
+//! A plain `open` of a named pipe waits until a writer comes, so one stray pipe would stop a start without a word.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens the regular file `path` to read it.
+///
+/// # Errors
+/// As the file system says; [`io::ErrorKind::InvalidInput`] for anything but a regular file, with what it is.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_with(OpenOptions::new().read(true), path)
+}
+
+/// Opens the regular file `path` as `options` say.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // Without NONBLOCK a named pipe waits for its other end. A regular file takes no notice of it.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = options.custom_flags(flags as i32).open(path).map_err(|error| explain(path, error))?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() { Ok(file) } else { Err(not_regular(kind)) }
+}
+
+/// Names what lies at `path` where that is why it cannot be opened: a socket, a pipe that nobody reads, a link to nothing.
+fn explain(path: &Path, error: io::Error) -> io::Error {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => not_regular(metadata.file_type()),
+        Err(_) if error.kind() == io::ErrorKind::NotFound => match std::fs::read_link(path) {
+            Ok(target) => dangling(&target),
+            Err(_) => error,
+        },
+        _ => error,
+    }
+}
+
+/// Of the same kind as a file that is not there at all.
+fn dangling(target: &Path) -> io::Error {
+    let text = format!("it is a symbolic link, and {} is not there; mount its disk", target.display());
+    io::Error::new(io::ErrorKind::NotFound, text)
+}
+
+fn not_regular(kind: std::fs::FileType) -> io::Error {
+    let what = if kind.is_fifo() {
+        "a named pipe (FIFO)"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    let text = format!("it is {what}, and only a regular file is taken here");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        assert_eq!(io::read_to_string(open(&path).unwrap()).unwrap(), "content");
+        let missing = open(&dir.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/file", &link).unwrap();
+        let dangling = open(&link).unwrap_err();
+        assert_eq!(dangling.kind(), io::ErrorKind::NotFound);
+        assert!(dangling.to_string().contains("/nowhere/file is not there"), "{dangling}");
+
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, what) in [
+            (fifo.as_path(), "a named pipe (FIFO)"),
+            (dir.path(), "a directory"),
+            (socket.as_path(), "a socket"),
+            (Path::new("/dev/null"), "a device"),
+        ] {
+            for options in [OpenOptions::new().read(true), OpenOptions::new().write(true)] {
+                let error = open_with(options, path).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{what}");
+                assert!(error.to_string().contains(what), "{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `u32 big-endian length | body`: cutting a byte stream into bodies.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{ErrorCode, WireError};
+
+/// Bytes of the length prefix.
+pub const PREFIX_BYTES: usize = 4;
+/// Longest body before WELCOME or SUBSCRIBED, in bytes.
+pub const HANDSHAKE_BODY_BYTES_MAX: usize = 4096;
+
+/// Appends one message: the length prefix, then what `write_body` puts.
+pub(super) fn encode(out: &mut BytesMut, write_body: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_u32(0);
+    write_body(out);
+    let length = u32::try_from(out.len() - start - PREFIX_BYTES).unwrap_or(u32::MAX);
+    out[start..start + PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Length of the body whose prefix opens `bytes`; `None` while the prefix is incomplete.
+#[inline]
+fn body_length(bytes: &[u8], body_bytes_max: usize) -> Result<Option<usize>, WireError> {
+    let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    let claimed = u32::from_be_bytes(*prefix);
+    match usize::try_from(claimed) {
+        Ok(length) if length <= body_bytes_max => Ok(Some(length)),
+        _ => Err(too_large(claimed, body_bytes_max)),
+    }
+}
+
+#[cold]
+fn too_large(claimed: u32, body_bytes_max: usize) -> WireError {
+    let text = format!("message of {claimed} bytes, at most {body_bytes_max} are allowed here");
+    WireError::new(ErrorCode::TooLarge, text).with_detail(u64::from(claimed))
+}
+
+/// Takes the first body off `buffer`, without its prefix; `None` while it is incomplete.
+///
+/// # Errors
+/// `too_large` as soon as the prefix claims more than `body_bytes_max`.
+pub fn next_body(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<Bytes>, WireError> {
+    let mut bodies = cut(buffer, body_bytes_max);
+    let is_whole = bodies.next().is_some();
+    let (end, judged) = bodies.end();
+    judged?;
+    if !is_whole {
+        return Ok(None);
+    }
+    buffer.advance(PREFIX_BYTES);
+    Ok(Some(buffer.split_to(end - PREFIX_BYTES).freeze()))
+}
+
+/// Finds the whole messages at the front of a buffer: iterate for their bodies, and where in the buffer each begins.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    body_bytes_max: usize,
+    judged: Result<(), WireError>,
+}
+
+/// Begins to cut `bytes`, where bodies may have up to `body_bytes_max`.
+#[must_use]
+pub fn cut(bytes: &[u8], body_bytes_max: usize) -> Cut<'_> {
+    Cut { bytes, at: 0, body_bytes_max, judged: Ok(()) }
+}
+
+impl<'a> Iterator for Cut<'a> {
+    type Item = (usize, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &self.bytes[self.at..];
+        match body_length(rest, self.body_bytes_max) {
+            Ok(Some(length)) => {
+                let body = rest.get(PREFIX_BYTES..PREFIX_BYTES + length)?;
+                let start = self.at + PREFIX_BYTES;
+                self.at = start + length;
+                Some((start, body))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.judged = Err(error);
+                None
+            }
+        }
+    }
+}
+
+impl Cut<'_> {
+    /// Where the message after those found begins, and `too_large` where its prefix claims more than is allowed: the
+    /// messages before it still count.
+    ///
+    /// # Errors
+    /// Beside the position; see above.
+    pub fn end(self) -> (usize, Result<(), WireError>) {
+        (self.at, self.judged)
+    }
+}
+
+/// All whole messages of a buffer as one shared piece of memory: iterate for the bodies.
+///
+/// Freezing once for all of them, and not once per message, is what keeps a body cheap.
+#[derive(Debug)]
+pub struct Bodies {
+    whole: Bytes,
+    at: usize,
+}
+
+impl Bodies {
+    /// Whether there was no whole message.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.whole.is_empty()
+    }
+}
+
+impl Iterator for Bodies {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let prefix = self.whole.get(self.at..)?.first_chunk::<PREFIX_BYTES>()?;
+        let start = self.at + PREFIX_BYTES;
+        self.at = start + u32::from_be_bytes(*prefix) as usize;
+        Some(self.whole.slice(start..self.at))
+    }
+}
+
+/// Takes all whole messages off the front of `buffer`.
+///
+/// Beside them comes `too_large` where the prefix after them claims more than `body_bytes_max`: the
+/// messages before it still count.
+pub fn take_bodies(buffer: &mut BytesMut, body_bytes_max: usize) -> (Bodies, Result<(), WireError>) {
+    let mut bodies = cut(buffer, body_bytes_max);
+    bodies.by_ref().for_each(drop);
+    let (end, judged) = bodies.end();
+    (Bodies { whole: buffer.split_to(end).freeze(), at: 0 }, judged)
+}
+
+/// How many bytes the incomplete message at the front of `buffer` still lacks; 0 when it is not known yet.
+#[must_use]
+pub fn missing_bytes(buffer: &[u8]) -> usize {
+    buffer.first_chunk::<PREFIX_BYTES>().map_or(0, |prefix| {
+        (PREFIX_BYTES + u32::from_be_bytes(*prefix) as usize).saturating_sub(buffer.len())
+    })
+}
