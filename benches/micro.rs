@@ -17,7 +17,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use telemetry_aggregator::archive::{Access, Commit, Config, Storage, StorageFile, open};
 use telemetry_aggregator::frame::{
-    BufferPool, FrameFlags, FramePriority, Frames, Head, Origin, ReadBuffer, Run, SourceKind, Station,
+    BufferPool, FrameFlags, FramePriority, Frames, Head, Lanes, Origin, ReadBuffer, Run, SourceKind, Station,
     StreamKey,
 };
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
@@ -65,10 +65,10 @@ fn run(source_id: u32, payload_bytes: usize) -> Run {
     let mut buffer = ReadBuffer { bytes: messages(payload_bytes).into(), ..ReadBuffer::default() };
     let ReadBuffer { bytes, heads } = &mut buffer;
     for (at, body) in cut(bytes, 128 << 10) {
-        heads[FramePriority::Routine.lane()].push(head(at, body));
+        heads.routine.push(head(at, body));
     }
     let pool = BufferPool::new(0, 0);
-    Run::of_read(&origin(source_id), 0, buffer, true, &pool).into_iter().flatten().next().unwrap()
+    Run::of_read(&origin(source_id), 0, buffer, true, &pool).into_values().flatten().next().unwrap()
 }
 
 fn head(at: usize, body: &[u8]) -> Head {
@@ -118,11 +118,12 @@ fn fan_in(bencher: Bencher, payload_bytes: usize) {
     let mut fan_in =
         FanIn::new(Arc::clone(&sources), Gate::open(), FanInConfig::default(), Arc::new(Counters::default()));
     let runs: Vec<Run> = (0..SOURCES).map(|source_id| run(source_id, payload_bytes)).collect();
-    let queues: Vec<_> = runs.iter().map(|_| SourceQueue::new(Arc::clone(&sources), [1 << 20; 2])).collect();
+    let queues: Vec<_> =
+        runs.iter().map(|_| SourceQueue::new(Arc::clone(&sources), Lanes::both(1 << 20))).collect();
     let frames: usize = runs.iter().map(Run::len).sum();
     bencher.counter(ItemsCount::new(frames)).bench_local(|| {
         for (queue, run) in queues.iter().zip(&runs) {
-            queue.push([None, Some(run.clone())]);
+            queue.push(Lanes::new(None, Some(run.clone())));
         }
         runtime.block_on(async {
             let mut left = frames;

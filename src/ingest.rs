@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::connection::{CONNECTION_BYTES, Credentials, Entrance};
-use crate::frame::{BufferPool, weight_max};
+use crate::frame::{BufferPool, Lanes, weight_max};
 
 mod acks;
 pub mod books;
@@ -51,8 +51,8 @@ pub struct IngestConfig {
     pub heartbeat: Duration,
     /// Longest body in bytes after WELCOME.
     pub message_bytes_max: usize,
-    /// Cost that may wait per stream, `[emergency, routine]`; raised to one maximal message.
-    pub windows: [u64; 2],
+    /// Cost that may wait per stream; raised to one maximal message.
+    pub windows: Lanes<u64>,
     /// Streams whose position is kept; a new one beyond gets `limit`.
     pub max_streams: usize,
     /// Streams of one source id; a new one beyond gets `limit`.
@@ -71,7 +71,7 @@ impl Default for IngestConfig {
             hello_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(15),
             message_bytes_max: 128 << 10,
-            windows: [256 << 10, 1 << 20],
+            windows: Lanes::new(256 << 10, 1 << 20),
             max_streams: 4096,
             max_streams_per_source: 32,
             drain_read_max: Duration::from_secs(2),
@@ -89,7 +89,7 @@ impl IngestConfig {
 
     /// The windows in force: never smaller than one maximal message.
     #[must_use]
-    pub fn windows(&self) -> [u64; 2] {
+    pub fn windows(&self) -> Lanes<u64> {
         self.windows.map(|window| window.max(self.message_bytes_max as u64))
     }
 
@@ -97,7 +97,7 @@ impl IngestConfig {
     /// [`CONNECTION_BYTES`].
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
-        let [emergency, routine] = self.windows().map(weight_max);
+        let Lanes { emergency, routine } = self.windows().map(weight_max);
         emergency
             .saturating_add(routine)
             .saturating_add(self.read_buffer_bytes())

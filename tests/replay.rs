@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::command::{aggregator, expect_exit, uplink_sim};
 use support::{Archived, Daemon, LIMIT, Port};
-use telemetry_aggregator::frame::FramePriority;
+use telemetry_aggregator::frame::{FramePriority, Lanes};
 use telemetry_aggregator::wire::{Ack, Bye, ClientMessage, Hello, ServerMessage, Welcome, next_body};
 
 /// A replay that runs beside the test.
@@ -335,8 +335,8 @@ fn goes_on(replay: Replay, mut peer: Peer, first: u64) -> serde_json::Value {
     for sequence in first..30 {
         assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
     }
-    assert_eq!(peer.next(), ClientMessage::Bye(Bye { next: [0, 30] }));
-    peer.send(&ServerMessage::Bye(Bye { next: [0, 30] }));
+    assert_eq!(peer.next(), ClientMessage::Bye(Bye { next: Lanes::new(0, 30) }));
+    peer.send(&ServerMessage::Bye(Bye { next: Lanes::new(0, 30) }));
     replay.wait(0).0
 }
 
@@ -512,7 +512,7 @@ impl Peer {
             max_message_bytes: 16 << 10,
             session_id: 1,
             epoch: hello.epoch,
-            resume_next: [0; 2],
+            resume_next: Lanes::default(),
             server_time_ns: 0,
         }));
         peer.credit(credit_limit);

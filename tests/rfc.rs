@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use support::inside::{Held, Inside};
 use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code};
 use telemetry_aggregator::archive::{Filter, Item, Reader};
-use telemetry_aggregator::frame::{FramePriority, FrameView, Frames};
+use telemetry_aggregator::frame::{FramePriority, FrameView, Frames, Lanes};
 use telemetry_aggregator::ingest::IngestConfig;
 use telemetry_aggregator::pipeline::stats::snapshot;
 use telemetry_aggregator::pipeline::{Counters, PipelineStats};
@@ -72,8 +72,11 @@ fn criterion_2_sources_are_registered_and_removed_mid_run() {
 #[test]
 fn criterion_3_a_slow_processor_makes_senders_wait_and_drops_nothing() {
     let window = 256 * 256;
-    let config =
-        IngestConfig { windows: [window, window], message_bytes_max: 4096, ..IngestConfig::default() };
+    let config = IngestConfig {
+        windows: Lanes::new(window, window),
+        message_bytes_max: 4096,
+        ..IngestConfig::default()
+    };
     let mut held = Held::start(config);
     let (mut client, _) = Client::open(held.address, &Hello::new(1));
     let mut seen = vec![];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
-use telemetry_aggregator::frame::FramePriority;
+use telemetry_aggregator::frame::{FramePriority, Lanes};
 use telemetry_aggregator::wire::{
     Ack, Bye, ClientMessage, ErrorCode, ErrorMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage,
     Welcome, WireError, next_body,
@@ -34,7 +34,7 @@ impl Peer {
             max_message_bytes: HANDSHAKE_BODY_BYTES_MAX as u32,
             session_id: 1,
             epoch: hello.epoch,
-            resume_next: [0; 2],
+            resume_next: Lanes::default(),
             server_time_ns: 0,
         }));
         for priority in FramePriority::ALL {

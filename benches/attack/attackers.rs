@@ -201,7 +201,7 @@ impl Flood {
         }
         while let Some(body) = next_body(&mut self.incoming, 1 << 20).map_err(std::io::Error::other)? {
             match ServerMessage::decode(body).map_err(std::io::Error::other)? {
-                ServerMessage::Welcome(welcome) => self.next = welcome.resume_next,
+                ServerMessage::Welcome(welcome) => self.next = welcome.resume_next.into(),
                 ServerMessage::Ack(ack) => self.limit[ack.priority as usize] = ack.credit_limit,
                 ServerMessage::Error(_) | ServerMessage::Bye(_) => {
                     return Err(ErrorKind::ConnectionAborted.into());

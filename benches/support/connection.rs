@@ -173,7 +173,7 @@ impl Connection {
         match credit {
             Credit::Obeyed => {
                 let next = [self.lanes[EMERGENCY].sent_next, self.lanes[ROUTINE].sent_next];
-                ClientMessage::Bye(Bye { next }).encode(&mut self.urgent);
+                ClientMessage::Bye(Bye { next: next.into() }).encode(&mut self.urgent);
             }
             Credit::Unlimited => self.socket.shutdown().await.unwrap(),
         }
@@ -267,7 +267,7 @@ impl Connection {
                 kind::BYE => self.has_ended = true,
                 _ => match ServerMessage::decode(Bytes::copy_from_slice(body)).unwrap() {
                     ServerMessage::Welcome(welcome) => {
-                        for (lane, next) in self.lanes.iter_mut().zip(welcome.resume_next) {
+                        for (lane, next) in self.lanes.iter_mut().zip(welcome.resume_next.into_values()) {
                             lane.sent_next = next;
                         }
                     }

@@ -1,5 +1,6 @@
 //! The configuration as each part takes it.
 
+use crate::frame::Lanes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,7 @@ impl Config {
             hello_timeout: ingest.hello_timeout,
             heartbeat: ingest.heartbeat,
             message_bytes_max: ingest.max_message as usize,
-            windows: [ingest.emergency_window, ingest.routine_window],
+            windows: Lanes::new(ingest.emergency_window, ingest.routine_window),
             max_streams: ingest.max_streams.get(),
             max_streams_per_source: ingest.max_streams_per_source.get(),
             // What is read must still be archived and acknowledged within the deadline.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::frame::{FrameFlags, FramePriority, SourceKind, Station, StreamKey, unix_now_ns};
+use crate::frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey, unix_now_ns};
 use crate::wire::{
     Ack, Bye, ErrorCode, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, Welcome, next_body,
 };
@@ -18,8 +18,8 @@ pub(super) struct Uplink {
     input: BytesMut,
     welcome: Welcome,
     /// One past the last sequence sent, per lane.
-    sent_next: [u64; 2],
-    durable_next: [u64; 2],
+    sent_next: Lanes<u64>,
+    durable_next: Lanes<u64>,
 }
 
 impl Uplink {
@@ -42,7 +42,7 @@ impl Uplink {
         let ServerMessage::Welcome(welcome) = read(&mut socket, &mut input).await? else {
             bail!("source {source_id} was not welcome");
         };
-        Ok(Self { socket, input, welcome, sent_next: [0; 2], durable_next: [0; 2] })
+        Ok(Self { socket, input, welcome, sent_next: Lanes::default(), durable_next: Lanes::default() })
     }
 
     pub(super) const fn session_id(&self) -> u64 {
@@ -56,7 +56,7 @@ impl Uplink {
             let payload = Bytes::from_static(b"demo telemetry");
             FrameMessage::new(*priority, FrameFlags::default(), sequence, unix_now_ns(), payload)
                 .encode(&mut batch);
-            self.sent_next[priority.lane()] = sequence + 1;
+            self.sent_next[*priority] = sequence + 1;
         }
         let written = self.socket.write(&batch).await?;
         ensure!(written == batch.len(), "the socket took {written} of {} bytes", batch.len());
@@ -67,7 +67,7 @@ impl Uplink {
         while self.durable_next != self.sent_next {
             match read(&mut self.socket, &mut self.input).await? {
                 ServerMessage::Ack(Ack { priority, durable_next, .. }) => {
-                    self.durable_next[priority.lane()] = durable_next;
+                    self.durable_next[priority] = durable_next;
                 }
                 other => bail!("unexpected {other:?}"),
             }

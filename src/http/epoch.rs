@@ -13,10 +13,9 @@ use super::State;
 use super::answer::{ApiError, body, json};
 use super::server::Peer;
 use crate::archive::ResetError;
-use crate::frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey};
+use crate::frame::{ANONYMOUS_EPOCH_MIN, Lanes, SourceKind, Station, StreamKey};
 use crate::ingest::{Position, ResetRefused};
 use crate::observe::View;
-use crate::observe::report::Lanes;
 
 /// The smallest number that is too large for a u64.
 const U64_BOUND: f64 = 18_446_744_073_709_551_616.0;
@@ -91,9 +90,8 @@ pub struct StreamStand {
 
 impl From<Position> for StreamStand {
     fn from(position: Position) -> Self {
-        let lanes = |[emergency, routine]: [u64; 2]| Lanes { emergency, routine };
-        let (accepted_next, durable_next) = (lanes(position.accepted_next), lanes(position.durable_next));
-        Self { epoch: position.epoch, accepted_next, durable_next }
+        let Position { epoch, accepted_next, durable_next } = position;
+        Self { epoch, accepted_next, durable_next }
     }
 }
 

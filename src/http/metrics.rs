@@ -19,12 +19,12 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::State;
 use super::answer::{ApiError, Content};
-use crate::frame::is_anonymous;
+use crate::frame::{FramePriority, Lanes, is_anonymous};
 use crate::histogram::Counts;
 use crate::ingest::StreamView;
 use crate::logging::{self, LeftOut};
 use crate::observe::View;
-use crate::observe::report::{Source, SourceLane, Stats};
+use crate::observe::report::{LaneStats, Source, SourceLane, Stats};
 use crate::pipeline::SourceInfo;
 
 /// Streams that have series of their own; those first in order of source, kind and station.
@@ -33,8 +33,6 @@ pub const SOURCES_MAX: usize = 1_000;
 const PREFIX: &str = "telemetry_aggregator";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// `[emergency, routine]`.
-const LANES: [&str; 2] = ["emergency", "routine"];
 
 pub(super) async fn metrics(
     extract::State(state): extract::State<Arc<State>>,
@@ -92,10 +90,10 @@ struct Scrape {
     /// Those that have series of their own.
     sources: Vec<Source>,
     untold: u64,
-    waiting: [Waiting; 2],
-    /// Credit each connection has, `[emergency, routine]`.
-    windows: [u64; 2],
-    ack: [Counts; 2],
+    waiting: Lanes<Waiting>,
+    /// Credit each connection has.
+    windows: Lanes<u64>,
+    ack: Lanes<Counts>,
     sync: Counts,
     restarts: Vec<(String, u64)>,
 }
@@ -108,7 +106,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn of(streams: &[StreamView], lane: usize) -> Self {
+    fn of(streams: &[StreamView], lane: FramePriority) -> Self {
         Self {
             frames: streams.iter().map(|stream| stream.queued_frames[lane] as u64).sum(),
             credit_bytes: streams.iter().map(|stream| stream.queued_cost[lane]).sum(),
@@ -120,7 +118,7 @@ impl Scrape {
     fn new(view: &View, registered: &[SourceInfo]) -> Self {
         let mut streams = view.table.views();
         let (stats, total) = (view.stats(&streams), streams.len());
-        let waiting = [0, 1].map(|lane| Waiting::of(&streams, lane));
+        let waiting = Lanes::from_fn(|lane| Waiting::of(&streams, lane));
         streams.retain(|stream| !is_anonymous(stream.position.epoch));
         streams.truncate(SOURCES_MAX);
         let restarts = view.restarts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,21 +197,22 @@ impl Scrape {
         out.counters("frames_rejected", "Frames refused, by the code the peer got", None, rejected)?;
         out.gauge("frames_in_flight", "Frames received and not settled", None, frames.in_flight)?;
         out.gauge("sequences_missing", "Sequences of current epochs that have not come", None, *missing)?;
-        let both = [&lanes.emergency, &lanes.routine];
-        let by_lane = |value: fn(&crate::observe::report::LaneStats) -> u64| {
-            LANES.into_iter().zip(both).map(move |(name, lane)| ([("lane", name)], value(lane)))
+        let by_lane = |value: fn(&LaneStats) -> u64| {
+            lanes.iter().map(move |(priority, lane)| ([("lane", priority.name())], value(lane)))
         };
         out.counters("frames_accepted", "Frames handed to the pipeline", None, by_lane(|lane| lane.frames))?;
         let payload = by_lane(|lane| lane.payload_bytes);
         out.counters("payload_accepted", "Payloads of the frames accepted", Some(&Unit::Bytes), payload)?;
         let bytes = Some(&Unit::Bytes);
-        let each = |values: [u64; 2]| [0, 1].map(|lane| ([("lane", LANES[lane])], values[lane]));
-        let queued = each([0, 1].map(|lane| self.waiting[lane].frames));
+        let each = |values: Lanes<u64>| {
+            values.into_iter().map(|(priority, value)| ([("lane", priority.name())], value))
+        };
+        let queued = each(self.waiting.each_ref().map(|waiting| waiting.frames));
         out.gauges("queued_frames", "Frames that wait for the processor", None, queued)?;
-        let used = each([0, 1].map(|lane| self.waiting[lane].credit_bytes));
+        let used = each(self.waiting.each_ref().map(|waiting| waiting.credit_bytes));
         out.gauges("credit_used", "Credit that the frames waiting use", bytes, used)?;
         out.gauges("credit_window", "Credit each connection has", bytes, each(self.windows))?;
-        let ack = [0, 1].map(|lane| ([("lane", LANES[lane])], &self.ack[lane]));
+        let ack = self.ack.iter().map(|(priority, counts)| ([("lane", priority.name())], counts));
         out.histograms("ack_latency", "From the socket to stable storage, when the ACK is due", ack)
     }
 
@@ -279,7 +278,7 @@ impl Scrape {
         let each = |value: fn(&Source) -> u64| told().map(move |source| (source.labels(), value(source)));
         let lanes = |value: fn(&SourceLane) -> u64| {
             told().flat_map(move |source| {
-                [0, 1].map(|lane| (source.lane_labels(LANES[lane]), value(source.both()[lane])))
+                source.lanes.iter().map(move |(priority, lane)| (source.lane_labels(priority), value(lane)))
             })
         };
         let is_connected = |source: &Source| u64::from(source.session.is_some());
@@ -314,9 +313,8 @@ impl Scrape {
         let durable = lanes(|lane| lane.durable_next);
         out.gauges("source_durable_next", "One past the highest sequence synced", None, durable)?;
         let ack = told().flat_map(|source| {
-            [0, 1].into_iter().filter_map(|lane| {
-                let ms = source.both()[lane].ack_latency_ms?;
-                Some((source.lane_labels(LANES[lane]), ms / 1e3))
+            source.lanes.iter().filter_map(|(priority, lane)| {
+                Some((source.lane_labels(priority), lane.ack_latency_ms? / 1e3))
             })
         });
         out.gauges("source_ack_latency", "Of the slowest frame of the newest commit", seconds, ack)
@@ -324,18 +322,14 @@ impl Scrape {
 }
 
 impl Source {
-    fn both(&self) -> [&SourceLane; 2] {
-        [&self.lanes.emergency, &self.lanes.routine]
-    }
-
     fn labels(&self) -> Vec<(&'static str, String)> {
         let Self { source_id, kind, station, .. } = self;
         vec![("source", source_id.to_string()), ("kind", kind.clone()), ("station", station.clone())]
     }
 
-    fn lane_labels(&self, lane: &str) -> Vec<(&'static str, String)> {
+    fn lane_labels(&self, priority: FramePriority) -> Vec<(&'static str, String)> {
         let mut labels = self.labels();
-        labels.push(("lane", lane.to_owned()));
+        labels.push(("lane", priority.name().to_owned()));
         labels
     }
 }

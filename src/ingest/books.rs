@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::frame::Run;
+use crate::frame::{Lanes, Run};
 use crate::wire::ErrorCode;
 
 /// Frames accepted in one lane. Duplicates and refused frames do not count.
@@ -28,8 +28,8 @@ pub struct Books {
     received: AtomicU64,
     /// Dropped because they had been accepted before.
     duplicates: AtomicU64,
-    /// Handed to the pipeline, `[emergency, routine]`.
-    accepted: [Lane; 2],
+    /// Handed to the pipeline.
+    accepted: Lanes<Lane>,
     /// Synced to disk.
     archived: AtomicU64,
     /// Processed and, as configured, not archived.
@@ -67,16 +67,17 @@ impl Books {
         self.duplicates.fetch_add(duplicates, Relaxed);
     }
 
-    pub(super) fn add_accepted(&self, counts: &[LaneCount; 2]) {
-        for (lane, count) in self.accepted.iter().zip(counts).filter(|(_, count)| count.frames > 0) {
+    pub(super) fn add_accepted(&self, counts: &Lanes<LaneCount>) {
+        for (priority, count) in counts.iter().filter(|(_, count)| count.frames > 0) {
+            let lane = &self.accepted[priority];
             lane.frames.fetch_add(count.frames, Relaxed);
             lane.payload_bytes.fetch_add(count.payload_bytes, Relaxed);
         }
     }
 
-    /// What was handed to the pipeline, `[emergency, routine]`.
+    /// What was handed to the pipeline.
     #[must_use]
-    pub fn lanes(&self) -> [LaneCount; 2] {
+    pub fn lanes(&self) -> Lanes<LaneCount> {
         self.accepted.each_ref().map(|lane| LaneCount {
             frames: lane.frames.load(Relaxed),
             payload_bytes: lane.payload_bytes.load(Relaxed),
@@ -123,7 +124,7 @@ impl Books {
         Totals {
             archived: self.archived.load(Relaxed),
             not_stored: self.not_stored.load(Relaxed),
-            accepted: self.accepted.iter().map(|lane| lane.frames.load(Relaxed)).sum(),
+            accepted: self.accepted.values().map(|lane| lane.frames.load(Relaxed)).sum(),
             duplicates: self.duplicates.load(Relaxed),
             rejected: self.rejected.iter().map(|count| count.load(Relaxed)).sum(),
             received: self.received.load(Relaxed),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::books::{LaneCount, Totals};
-use crate::frame::StreamKey;
+use crate::frame::{Lanes, StreamKey};
 use crate::pipeline::SessionId;
 use crate::wire::ErrorCode;
 
@@ -46,9 +46,9 @@ pub struct Position {
     /// The sequence space.
     pub epoch: u64,
     /// Everything below was accepted.
-    pub accepted_next: [u64; 2],
+    pub accepted_next: Lanes<u64>,
     /// Everything below that was accepted is on stable storage.
-    pub durable_next: [u64; 2],
+    pub durable_next: Lanes<u64>,
 }
 
 /// When something last happened in one lane of a stream.
@@ -77,8 +77,8 @@ pub struct StreamView {
     pub position: Position,
     /// Its books.
     pub totals: Totals,
-    /// What was accepted, `[emergency, routine]`, as all that lists lanes here.
-    pub lanes: [LaneCount; 2],
+    /// What was accepted.
+    pub lanes: Lanes<LaneCount>,
     /// Frames refused, by code, those codes alone that occurred.
     pub rejected: Vec<(ErrorCode, u64)>,
     /// Sequences of its epoch that have not come, since the daemon started: lost before they came here, or on their way.
@@ -88,9 +88,9 @@ pub struct StreamView {
     /// Its newest client did not say so, and looks as if they did.
     pub looks_shared: bool,
     /// When something last happened.
-    pub times: [LaneTimes; 2],
+    pub times: Lanes<LaneTimes>,
     /// Frames that wait for the processor.
-    pub queued_frames: [usize; 2],
+    pub queued_frames: Lanes<usize>,
     /// Credit that those frames use.
-    pub queued_cost: [u64; 2],
+    pub queued_cost: Lanes<u64>,
 }

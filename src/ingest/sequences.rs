@@ -9,7 +9,7 @@
 //! and a shared counter at the higher of the two: below that the other lane may have had any of the sequences, so they
 //! count neither as missing nor as there.
 
-use crate::frame::Run;
+use crate::frame::{Lanes, Run};
 
 /// A span of sequences, and the frames that came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,8 +54,7 @@ impl Span {
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sequences {
-    /// `[emergency, routine]`.
-    lanes: [Span; 2],
+    lanes: Lanes<Span>,
     /// The same frames as of one counter.
     both: Span,
     /// The newest client said that its lanes share a counter.
@@ -66,8 +65,8 @@ pub(super) struct Sequences {
 
 impl Sequences {
     /// Goes on at the resume positions; 0 is a new epoch.
-    pub(super) fn from(next: [u64; 2]) -> Self {
-        let [emergency, routine] = next;
+    pub(super) fn from(next: Lanes<u64>) -> Self {
+        let Lanes { emergency, routine } = next;
         Self { lanes: next.map(Span::from), both: Span::from(emergency.max(routine)), ..Self::default() }
     }
 
@@ -82,9 +81,9 @@ impl Sequences {
         self.looks_shared &= !is_shared;
     }
 
-    /// Takes in accepted frames of lane `lane`.
-    pub(super) fn add(&mut self, lane: usize, run: &Run) {
-        self.lanes[lane].add(run);
+    /// Takes in accepted frames.
+    pub(super) fn add(&mut self, run: &Run) {
+        self.lanes[run.priority()].add(run);
         self.both.add(run);
     }
 
@@ -100,7 +99,7 @@ impl Sequences {
 
     /// Whether the lanes together have every sequence once, and each alone has not.
     fn fill_each_other(&self) -> bool {
-        let [emergency, routine] = &self.lanes;
+        let Lanes { emergency, routine } = &self.lanes;
         self.apart() > 0
             && emergency.frames > 0
             && routine.frames > 0
@@ -116,7 +115,7 @@ impl Sequences {
     }
 
     fn apart(&self) -> u64 {
-        let [emergency, routine] = &self.lanes;
+        let Lanes { emergency, routine } = &self.lanes;
         emergency.missing().saturating_add(routine.missing())
     }
 
@@ -156,13 +155,13 @@ mod tests {
     }
 
     fn sequences(is_shared: bool, next: [u64; 2]) -> Sequences {
-        let mut sequences = Sequences::from(next);
+        let mut sequences = Sequences::from(next.into());
         sequences.connected(is_shared);
         sequences
     }
 
     fn add(to: &mut Sequences, priority: FramePriority, sequences: impl IntoIterator<Item = u64>) -> u64 {
-        to.add(priority.lane(), &run(priority, sequences));
+        to.add(&run(priority, sequences));
         to.missing()
     }
 

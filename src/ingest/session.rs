@@ -19,7 +19,7 @@ use super::registry::{Opened, Registry};
 use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
 use crate::connection::entrance::{Place, Unheard};
-use crate::frame::{ReadBuffer, Run, unix_now_ns};
+use crate::frame::{Lanes, ReadBuffer, Run, unix_now_ns};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
@@ -197,7 +197,7 @@ struct Session {
     /// The last read took so much that others are to have their turn.
     has_read_much: bool,
     /// What is durable of this session's own epoch, as far as it was seen.
-    durable_next: [u64; 2],
+    durable_next: Lanes<u64>,
 }
 
 impl Session {
@@ -296,7 +296,7 @@ impl Session {
     }
 
     fn is_durable(&self) -> bool {
-        self.intake.accepted_next().iter().zip(self.durable_next).all(|(next, durable)| durable >= *next)
+        self.intake.accepted_next().into_iter().all(|(priority, next)| self.durable_next[priority] >= next)
     }
 
     fn is_willing_to_read(&self) -> bool {
@@ -392,7 +392,7 @@ impl Session {
                 books.add_rejected(code, 1);
             }
         }
-        let frames = batch.lanes.iter().flatten().map(Run::len).sum::<usize>() as u64;
+        let frames = batch.lanes.values().flatten().map(Run::len).sum::<usize>() as u64;
         let accepted = stream.accept(self.session_id, self.intake.accepted_next(), batch.lanes);
         let accepted = accepted.map_err(|_| self.displaced());
         for books in [&*self.context.books, &self.opened.stream.books] {

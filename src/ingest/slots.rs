@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::IngestConfig;
 use super::stream::Stream;
-use crate::frame::StreamKey;
+use crate::frame::{Lanes, StreamKey};
 use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, WireError};
 
@@ -108,7 +108,7 @@ impl Slots {
     /// Gives `session_id` a slot for `stream`: that of its predecessor where there is one.
     pub(super) fn take(&mut self, session_id: SessionId, candidate: &Candidate<'_>, stream: &Arc<Stream>) {
         // The queue may still hold what an earlier connection was allowed.
-        let queue_is_empty = stream.queue.queued_frames() == [0, 0];
+        let queue_is_empty = stream.queue.queued_frames() == Lanes::default();
         let inherited = self.inherited(candidate).filter(|_| !queue_is_empty).unwrap_or(0);
         let bytes = inherited.max(candidate.bytes);
         self.unfinished.retain(|(known, _)| !Arc::ptr_eq(known, stream));

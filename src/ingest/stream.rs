@@ -12,7 +12,7 @@ use super::books::{Books, LaneCount};
 use super::flow::{LaneTimes, Position, StreamState, StreamView};
 use super::sequences::Sequences;
 use crate::actor::Address;
-use crate::frame::{FramePriority, Origin, Run, StreamKey, unix_now_ns};
+use crate::frame::{FramePriority, Lanes, Origin, Run, StreamKey, unix_now_ns};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
 use crate::wire::{ErrorCode, WireError};
@@ -37,14 +37,14 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct State {
     origin: Arc<Origin>,
-    accepted_next: [u64; 2],
-    durable_next: [u64; 2],
+    accepted_next: Lanes<u64>,
+    durable_next: Lanes<u64>,
     /// Frames accepted that are neither on stable storage nor have passed as not to be stored.
     in_flight: u64,
     /// Why nobody may speak for now: an operator changes what is known of the stream.
     held_because: Option<&'static str>,
     sequences: Sequences,
-    times: [LaneTimes; 2],
+    times: Lanes<LaneTimes>,
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
     owner: Option<Speaker>,
@@ -93,7 +93,7 @@ impl Stream {
         let has_history = epoch != 0;
         let origin = Arc::new(Origin { stream: key, epoch });
         let (owner, takeovers) = (None, VecDeque::new());
-        let (sequences, times) = (Sequences::from(accepted_next), [LaneTimes::default(); 2]);
+        let (sequences, times) = (Sequences::from(accepted_next), Lanes::default());
         let state = State {
             origin,
             accepted_next,
@@ -138,8 +138,8 @@ impl Stream {
         }
         if epoch > current {
             state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch });
-            state.accepted_next = [0; 2];
-            state.durable_next = [0; 2];
+            state.accepted_next = Lanes::default();
+            state.durable_next = Lanes::default();
             state.sequences.begin_epoch();
         }
         state.sequences.connected(speaker.shares_sequence);
@@ -163,22 +163,22 @@ impl Stream {
     pub(super) fn accept(
         &self,
         session_id: SessionId,
-        accepted_next: [u64; 2],
-        lanes: [Option<Run>; 2],
-    ) -> Result<[LaneCount; 2], Displaced> {
+        accepted_next: Lanes<u64>,
+        lanes: Lanes<Option<Run>>,
+    ) -> Result<Lanes<LaneCount>, Displaced> {
         let mut state = self.lock();
         if !state.is_owned_by(session_id) {
             return Err(Displaced);
         }
-        state.has_history |= accepted_next != [0; 2];
+        state.has_history |= accepted_next != Lanes::default();
         state.accepted_next = accepted_next;
-        let mut counts = [LaneCount::default(); 2];
-        for run in lanes.iter().flatten() {
-            let lane = run.priority().lane();
-            counts[lane] = LaneCount::of(run);
-            state.in_flight += counts[lane].frames;
-            state.sequences.add(lane, run);
-            state.times[lane].received_ns = run.received_ns();
+        let mut counts = Lanes::<LaneCount>::default();
+        for run in lanes.values().flatten() {
+            let priority = run.priority();
+            counts[priority] = LaneCount::of(run);
+            state.in_flight += counts[priority].frames;
+            state.sequences.add(run);
+            state.times[priority].received_ns = run.received_ns();
         }
         let begins_to_look_shared = state.sequences.begins_to_look_shared();
         // Under the lock, so that a successor's frames cannot come before these.
@@ -208,11 +208,11 @@ impl Stream {
     ) {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(frames);
-        state.times[priority.lane()].ack_latency = latency;
+        state.times[priority].ack_latency = latency;
         if state.origin.epoch != origin.epoch {
             return;
         }
-        let durable_next = &mut state.durable_next[priority.lane()];
+        let durable_next = &mut state.durable_next[priority];
         *durable_next = next.max(*durable_next);
         if let Some(owner) = &state.owner {
             match priority {
@@ -266,7 +266,7 @@ impl Stream {
 
     /// Whether frames wait although nobody speaks for the stream any more.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.lock().owner.is_none() && self.queue.queued_frames() != [0, 0]
+        self.lock().owner.is_none() && self.queue.queued_frames() != Lanes::default()
     }
 
     /// Whether forgetting this stream loses nothing: nobody speaks for it and nothing of it was ever accepted.
@@ -347,7 +347,7 @@ impl StreamTable {
     /// Adds what was recovered, also beyond the table's room, for positions are never dropped.
     ///
     /// Everything recovered is durable, so that is how far each stream is accepted.
-    pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: [u64; 2], queue: Arc<SourceQueue>) {
+    pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: Lanes<u64>, queue: Arc<SourceQueue>) {
         let position = Position { epoch, accepted_next: durable_next, durable_next };
         self.write().insert(key.clone(), Stream::new(key, position, queue));
     }

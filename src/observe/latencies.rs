@@ -2,12 +2,12 @@
 
 use super::elapsed;
 use crate::archive::Received;
-use crate::frame::FramePriority;
+use crate::frame::Lanes;
 use crate::histogram::{Counts, Histogram};
 
 /// Of all frames since the start, by lane.
 #[derive(Debug, Default)]
-pub struct Latencies([Histogram; 2]);
+pub struct Latencies(Lanes<Histogram>);
 
 impl Latencies {
     /// Counts frames that are durable at `now_ns`, unix nanoseconds.
@@ -15,13 +15,13 @@ impl Latencies {
         for read in received {
             let latency = elapsed(read.received_ns, now_ns);
             let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-            self.0[read.priority.lane()].record(ns, u64::from(read.frames));
+            self.0[read.priority].record(ns, u64::from(read.frames));
         }
     }
 
-    /// The counts now, `[emergency, routine]`.
+    /// The counts now.
     #[must_use]
-    pub fn snapshot(&self) -> [Counts; 2] {
-        FramePriority::ALL.map(|priority| self.0[priority.lane()].snapshot())
+    pub fn snapshot(&self) -> Lanes<Counts> {
+        self.0.each_ref().map(Histogram::snapshot)
     }
 }

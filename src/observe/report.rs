@@ -12,7 +12,7 @@ use super::{Emergency, Fleet, Rates, View};
 use crate::archive::Status;
 use crate::connection::refusals::Refusal;
 use crate::feed::SubscriberView;
-use crate::frame::unix_now_ns;
+use crate::frame::{Lanes, unix_now_ns};
 use crate::ingest::{StreamView, Totals};
 use crate::pipeline::SourceInfo;
 use crate::wire::{ErrorCode, Policy};
@@ -76,15 +76,6 @@ pub struct Books {
     pub in_flight: u64,
     /// Refused, by the code the peer got.
     pub rejected_by: BTreeMap<String, u64>,
-}
-
-/// A value for each lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lanes<T> {
-    /// SAFE_MODE, ABORT.
-    pub emergency: T,
-    /// Everything else.
-    pub routine: T,
 }
 
 /// One lane of all streams.
@@ -316,7 +307,7 @@ impl View {
         let rates = self.rates.borrow().clone();
         let ((totals, rejected), latest) = (self.books.observed(), self.emergencies.newest());
         let counts = self.books.lanes();
-        let lane = |lane: usize| LaneStats {
+        let lane = |lane| LaneStats {
             frames: counts[lane].frames,
             payload_bytes: counts[lane].payload_bytes,
             frames_per_s: rates.lanes[lane].frames_per_s,
@@ -336,7 +327,7 @@ impl View {
             started_ms: self.started_ns / 1_000_000,
             frames: Books::new(totals, rejected),
             missing: streams.iter().fold(0, |sum, view| sum.saturating_add(view.missing)),
-            lanes: Lanes { emergency: lane(0), routine: lane(1) },
+            lanes: Lanes::from_fn(lane),
             archive: self.archive(&rates),
             connections: Connections {
                 sources: connected,
@@ -486,10 +477,10 @@ impl Source {
     fn new(
         view: &StreamView,
         connection: Option<&SourceInfo>,
-        rates: [LaneRate; 2],
-        windows: [u64; 2],
+        rates: Lanes<LaneRate>,
+        windows: Lanes<u64>,
     ) -> Self {
-        let lane = |lane: usize| SourceLane {
+        let lane = |lane| SourceLane {
             frames: view.lanes[lane].frames,
             payload_bytes: view.lanes[lane].payload_bytes,
             frames_per_s: rates[lane].frames_per_s,
@@ -504,7 +495,7 @@ impl Source {
             ack_latency_ms: (view.times[lane].received_ns > 0)
                 .then(|| milliseconds(view.times[lane].ack_latency)),
         };
-        let last_frame_ns = view.times.iter().map(|times| times.received_ns).max().unwrap_or(0);
+        let last_frame_ns = view.times.values().map(|times| times.received_ns).max().unwrap_or(0);
         Self {
             source_id: view.key.source_id,
             kind: view.key.source_kind.name().to_owned(),
@@ -521,7 +512,7 @@ impl Source {
             shared_sequence: view.shared_sequence,
             looks_shared: view.looks_shared,
             last_frame_ms: (last_frame_ns > 0).then_some(last_frame_ns / 1_000_000),
-            lanes: Lanes { emergency: lane(0), routine: lane(1) },
+            lanes: Lanes::from_fn(lane),
         }
     }
 }

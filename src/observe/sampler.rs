@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Latencies;
 use crate::archive::ArchiveStats;
-use crate::frame::{StreamKey, is_anonymous};
+use crate::frame::{Lanes, StreamKey, is_anonymous};
 use crate::histogram::Counts;
 use crate::ingest::{Books, LaneCount, StreamTable, StreamView};
 
@@ -26,12 +26,12 @@ const QUANTILES_OVER: usize = 10;
 /// What the last looks came to.
 #[derive(Clone, Debug, Default)]
 pub struct Rates {
-    /// Of all streams, `[emergency, routine]`.
-    pub lanes: [LaneRate; 2],
+    /// Of all streams.
+    pub lanes: Lanes<LaneRate>,
     /// Of each stream that took part in the last two looks.
-    pub streams: HashMap<StreamId, [LaneRate; 2]>,
+    pub streams: HashMap<StreamId, Lanes<LaneRate>>,
     /// From the socket to stable storage, over the last ten seconds.
-    pub ack: [Quantiles; 2],
+    pub ack: Lanes<Quantiles>,
     /// Of the archive's syncs, over the last ten seconds.
     pub sync: Quantiles,
     /// What the machine says.
@@ -147,9 +147,9 @@ async fn run(sampled: Arc<Sampled>, rates_tx: watch::Sender<Arc<Rates>>) {
 /// The counters at one moment.
 struct Look {
     at: Instant,
-    lanes: [LaneCount; 2],
-    streams: HashMap<StreamId, [LaneCount; 2]>,
-    ack: [Counts; 2],
+    lanes: Lanes<LaneCount>,
+    streams: HashMap<StreamId, Lanes<LaneCount>>,
+    ack: Lanes<Counts>,
     sync: Counts,
 }
 
@@ -172,14 +172,14 @@ fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
     let before = looks.len().checked_sub(2).and_then(|index| looks.get(index)).unwrap_or(newest);
     let seconds = (newest.at - before.at).as_secs_f64();
     let mut rates = Rates { machine, ..Rates::default() };
-    rates.lanes = [0, 1].map(|lane| LaneRate::between(before.lanes[lane], newest.lanes[lane], seconds));
+    rates.lanes = Lanes::from_fn(|lane| LaneRate::between(before.lanes[lane], newest.lanes[lane], seconds));
     for (stream, counts) in &newest.streams {
         // A stream that has come since counts from nothing.
         let earlier = before.streams.get(stream).copied().unwrap_or_default();
-        let lanes = [0, 1].map(|lane| LaneRate::between(earlier[lane], counts[lane], seconds));
+        let lanes = Lanes::from_fn(|lane| LaneRate::between(earlier[lane], counts[lane], seconds));
         rates.streams.insert(stream.clone(), lanes);
     }
-    rates.ack = [0, 1].map(|lane| Quantiles::of(&newest.ack[lane].since(&oldest.ack[lane])));
+    rates.ack = Lanes::from_fn(|lane| Quantiles::of(&newest.ack[lane].since(&oldest.ack[lane])));
     rates.sync = Quantiles::of(&newest.sync.since(&oldest.sync));
     rates
 }
@@ -246,10 +246,11 @@ mod tests {
                 StreamKey { source_id, source_kind: SourceKind::LiveUplink, station: Station::default() };
             (key, None)
         };
-        let lanes = |frames| [LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames }];
+        let lanes =
+            |frames| Lanes::new(LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames });
         let streams = counts.iter().map(|(source_id, frames)| (stream(*source_id), lanes(*frames))).collect();
         let all = lanes(counts.iter().map(|(_, frames)| frames).sum());
-        Look { at, lanes: all, streams, ack: Default::default(), sync: Counts::default() }
+        Look { at, lanes: all, streams, ack: Lanes::default(), sync: Counts::default() }
     }
 
     #[test]
@@ -259,14 +260,14 @@ mod tests {
         let looks =
             [look(start, &[(1, 0)]), look(second(1), &[(1, 90)]), look(second(3), &[(1, 100), (2, 40)])];
         let rates = rates(&looks.into(), Machine::default());
-        assert_eq!(rates.lanes[1], LaneRate { frames_per_s: 25.0, bytes_per_s: 250.0 });
+        assert_eq!(rates.lanes.routine, LaneRate { frames_per_s: 25.0, bytes_per_s: 250.0 });
         assert_eq!(rates.streams.len(), 2);
     }
 
     #[test]
     fn a_first_look_has_no_rates() {
         let looks = [look(Instant::now(), &[(1, 1_000)])].into();
-        assert_eq!(rates(&looks, Machine::default()).lanes, [LaneRate::default(); 2]);
+        assert_eq!(rates(&looks, Machine::default()).lanes, Lanes::default());
     }
 
     #[test]

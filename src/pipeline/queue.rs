@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::frame::{FramePriority, Run, cost_of_weight};
+use crate::frame::{FramePriority, Lanes, Run, cost_of_weight};
 
 /// Frames of one stream that wait for the fan-in, in two lanes.
 ///
@@ -18,14 +18,14 @@ use crate::frame::{FramePriority, Run, cost_of_weight};
 /// ([`crate::frame::weight_max`]), also while the last frame of a read keeps the memory of them all.
 #[derive(Debug)]
 pub struct SourceQueue {
-    lanes: Mutex<Lanes>,
+    state: Mutex<State>,
     sources: Arc<Sources>,
 }
 
 #[derive(Debug, Default)]
-struct Lanes {
-    lane: [Lane; 2],
-    windows: [u64; 2],
+struct State {
+    lanes: Lanes<Lane>,
+    windows: Lanes<u64>,
     listener: Option<Arc<Notify>>,
 }
 
@@ -114,42 +114,42 @@ impl Lane {
 impl SourceQueue {
     /// An empty queue that reports to `sources`; `windows` (cost, per lane) set how often leaving frames are told.
     #[must_use]
-    pub fn new(sources: Arc<Sources>, windows: [u64; 2]) -> Arc<Self> {
-        let lanes = Lanes { windows, ..Lanes::default() };
-        Arc::new(Self { lanes: Mutex::new(lanes), sources })
+    pub fn new(sources: Arc<Sources>, windows: Lanes<u64>) -> Arc<Self> {
+        let state = State { windows, ..State::default() };
+        Arc::new(Self { state: Mutex::new(state), sources })
     }
 
     /// Whoever fills the queue from now on keeps to `windows`.
-    pub fn set_windows(&self, windows: [u64; 2]) {
+    pub fn set_windows(&self, windows: Lanes<u64>) {
         self.lock().windows = windows;
     }
 
     /// From now on `listener` is told when a lane has run empty or a quarter of its window has left, until it says
     /// otherwise by [`SourceQueue::look`].
     pub fn listen(&self, listener: Arc<Notify>) {
-        let mut lanes = self.lock();
-        lanes.listener = Some(listener);
-        lanes.lane.iter_mut().for_each(|lane| lane.ignores_empty = false);
+        let mut state = self.lock();
+        state.listener = Some(listener);
+        state.lanes.values_mut().for_each(|lane| lane.ignores_empty = false);
     }
 
     /// Nobody listens any more. What waits still leaves; memory that is not needed is given back.
     pub fn detach(&self) {
-        let mut lanes = self.lock();
-        lanes.listener = None;
-        lanes.lane.iter_mut().for_each(|lane| lane.runs.shrink_to_fit());
+        let mut state = self.lock();
+        state.listener = None;
+        state.lanes.values_mut().for_each(|lane| lane.runs.shrink_to_fit());
     }
 
     /// Moves `read`, a run for each lane, into the lanes at once, so that no emergency of it is taken after a routine
     /// frame of it.
-    pub fn push(self: &Arc<Self>, read: [Option<Run>; 2]) {
+    pub fn push(self: &Arc<Self>, read: Lanes<Option<Run>>) {
         let since = Instant::now();
-        let mut lanes = self.lock();
-        let mut newly_listed = [false; 2];
-        for run in read.into_iter().flatten().filter(|run| !run.is_empty()) {
-            let at = run.priority().lane();
-            let lane = &mut lanes.lane[at];
+        let mut state = self.lock();
+        let mut newly_listed = Lanes::both(false);
+        for run in read.into_values().flatten().filter(|run| !run.is_empty()) {
+            let priority = run.priority();
+            let lane = &mut state.lanes[priority];
             lane.push(run, since);
-            newly_listed[at] = !std::mem::replace(&mut lane.listed, true);
+            newly_listed[priority] = !std::mem::replace(&mut lane.listed, true);
         }
         // Under the lock: who sees an emergency in the lane can rely on finding it in the list.
         self.sources.list(self, newly_listed, since);
@@ -158,26 +158,25 @@ impl SourceQueue {
     /// What the frames that wait take from the windows, per lane. From now on the listener is told when a lane has run
     /// empty where `tells_empty` says so, and only there: to be told after each frame costs more than the frame.
     #[must_use]
-    pub fn look(&self, tells_empty: [bool; 2]) -> [u64; 2] {
-        let mut lanes = self.lock();
-        for (lane, tells_empty) in lanes.lane.iter_mut().zip(tells_empty) {
+    pub fn look(&self, tells_empty: Lanes<bool>) -> Lanes<u64> {
+        let mut state = self.lock();
+        for (priority, tells_empty) in tells_empty {
+            let lane = &mut state.lanes[priority];
             (lane.ignores_empty, lane.left_untold) = (!tells_empty, 0);
         }
-        [lanes.lane[0].cost, lanes.lane[1].cost]
+        state.lanes.each_ref().map(|lane| lane.cost)
     }
 
     /// What the frames that wait take from the windows, per lane.
     #[must_use]
-    pub fn queued_cost(&self) -> [u64; 2] {
-        let lanes = self.lock();
-        [lanes.lane[0].cost, lanes.lane[1].cost]
+    pub fn queued_cost(&self) -> Lanes<u64> {
+        self.lock().lanes.each_ref().map(|lane| lane.cost)
     }
 
     /// How many frames wait, per lane.
     #[must_use]
-    pub fn queued_frames(&self) -> [usize; 2] {
-        let lanes = self.lock();
-        [lanes.lane[0].frames, lanes.lane[1].frames]
+    pub fn queued_frames(&self) -> Lanes<usize> {
+        self.lock().lanes.each_ref().map(|lane| lane.frames)
     }
 
     /// Takes frames of one lane in order: of each run as many as `admit` says, until that is not all of it.
@@ -191,8 +190,8 @@ impl SourceQueue {
         admit: impl FnMut(&Run) -> usize,
         out: &mut Vec<Run>,
     ) -> Turn {
-        let mut lanes = self.lock();
-        let Lanes { lane: [emergency, routine], windows, listener } = &mut *lanes;
+        let mut state = self.lock();
+        let State { lanes: Lanes { emergency, routine }, windows, listener } = &mut *state;
         let lane = match priority {
             FramePriority::Emergency => emergency,
             FramePriority::Routine if !ahead && !emergency.runs.is_empty() => return Turn::Overtaken,
@@ -206,7 +205,7 @@ impl SourceQueue {
             lane.runs.shrink_to_fit();
         }
         let is_awaited = turn == Turn::Dry && !lane.ignores_empty;
-        if lane.left_untold > 0 && (is_awaited || lane.left_untold >= windows[priority.lane()] / 4) {
+        if lane.left_untold > 0 && (is_awaited || lane.left_untold >= windows[priority] / 4) {
             lane.left_untold = 0;
             if let Some(listener) = listener {
                 listener.notify_one();
@@ -215,9 +214,9 @@ impl SourceQueue {
         turn
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in the critical sections panics half-way, so a poisoned lock still guards whole lanes.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -230,7 +229,7 @@ pub struct Sources {
 
 #[derive(Debug, Default)]
 struct Lists {
-    lanes: [VecDeque<WaitingSource>; 2],
+    lanes: Lanes<VecDeque<WaitingSource>>,
     finished: bool,
 }
 
@@ -255,15 +254,15 @@ impl Sources {
         self.wake.notify_one();
     }
 
-    fn list(&self, queue: &Arc<SourceQueue>, lanes: [bool; 2], since: Instant) {
-        if lanes == [false; 2] {
+    fn list(&self, queue: &Arc<SourceQueue>, lanes: Lanes<bool>, since: Instant) {
+        if lanes == Lanes::both(false) {
             return;
         }
         {
             let mut lists = self.lock();
-            for priority in FramePriority::ALL {
-                if lanes[priority.lane()] {
-                    lists.lanes[priority.lane()].push_back(WaitingSource { queue: Arc::clone(queue), since });
+            for (priority, is_listed) in lanes {
+                if is_listed {
+                    lists.lanes[priority].push_back(WaitingSource { queue: Arc::clone(queue), since });
                 }
             }
         }
@@ -277,37 +276,37 @@ impl Sources {
         lanes
             .iter()
             .copied()
-            .find_map(|priority| lists.lanes[priority.lane()].pop_front().map(|waiting| (priority, waiting)))
+            .find_map(|priority| lists.lanes[priority].pop_front().map(|waiting| (priority, waiting)))
     }
 
     /// Whose turn it is in a batch of `priority`; nobody's when there is none left or an emergency overtakes.
     pub(super) fn next_of(&self, priority: FramePriority) -> Option<WaitingSource> {
         let mut lists = self.lock();
-        let is_overtaken = priority == FramePriority::Routine && !lists.lanes[0].is_empty();
-        if is_overtaken { None } else { lists.lanes[priority.lane()].pop_front() }
+        let is_overtaken = priority == FramePriority::Routine && !lists.lanes.emergency.is_empty();
+        if is_overtaken { None } else { lists.lanes[priority].pop_front() }
     }
 
     pub(super) fn first_routine(&self) -> Option<WaitingSource> {
-        self.lock().lanes[FramePriority::Routine.lane()].pop_front()
+        self.lock().lanes.routine.pop_front()
     }
 
     /// Whether a routine frame of any source waits for `delay` or longer.
     pub(super) fn has_routine_waited(&self, delay: Duration, now: Instant) -> bool {
         let lists = self.lock();
-        lists.lanes[FramePriority::Routine.lane()].iter().any(|one| now.duration_since(one.since) >= delay)
+        lists.lanes.routine.iter().any(|one| now.duration_since(one.since) >= delay)
     }
 
     pub(super) fn to_back(&self, priority: FramePriority, waiting: WaitingSource) {
-        self.lock().lanes[priority.lane()].push_back(waiting);
+        self.lock().lanes[priority].push_back(waiting);
     }
 
     pub(super) fn to_front(&self, priority: FramePriority, waiting: WaitingSource) {
-        self.lock().lanes[priority.lane()].push_front(waiting);
+        self.lock().lanes[priority].push_front(waiting);
     }
 
     pub(super) fn is_finished_and_dry(&self) -> bool {
         let lists = self.lock();
-        lists.finished && lists.lanes.iter().all(VecDeque::is_empty)
+        lists.finished && lists.lanes.values().all(VecDeque::is_empty)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lists> {

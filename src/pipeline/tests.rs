@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
 use crate::frame::{
-    Frame, FrameFlags, FramePriority, Frames, Origin, Run, SourceKind, Station, StreamKey, joined, weight_max,
+    Frame, FrameFlags, FramePriority, Frames, Lanes, Origin, Run, SourceKind, Station, StreamKey, joined,
+    weight_max,
 };
 use FramePriority::{Emergency, Routine};
 
@@ -48,7 +49,7 @@ impl Front {
     }
 
     fn queue(&self) -> Arc<SourceQueue> {
-        SourceQueue::new(Arc::clone(&self.sources), [1 << 18, 1 << 20])
+        SourceQueue::new(Arc::clone(&self.sources), Lanes::new(1 << 18, 1 << 20))
     }
 
     async fn next(&mut self) -> Vec<(u32, FramePriority, u64)> {
@@ -77,9 +78,9 @@ impl Output for Takes {
 }
 
 fn push(queue: &Arc<SourceQueue>, frames: impl IntoIterator<Item = Frame>) {
-    let mut lanes = [Vec::new(), Vec::new()];
+    let mut lanes = Lanes::<Vec<_>>::default();
     for frame in frames {
-        lanes[frame.priority.lane()].push(frame);
+        lanes[frame.priority].push(frame);
     }
     queue.push(lanes.map(|frames| joined(&frames)));
 }
@@ -201,7 +202,7 @@ async fn routine_younger_than_the_delay_waits_for_the_flood_to_end() {
     let seen = routine_in_a_flood(&mut front, &old, 90, Duration::from_millis(10)).await;
     // The sources have equal turns, so some of the young goes with the old.
     assert_eq!(seen, [(8, 64), (17, 64)]);
-    assert_eq!(young.queued_frames()[1], 576);
+    assert_eq!(young.queued_frames().routine, 576);
     tokio::time::advance(Duration::from_millis(100)).await;
     assert_eq!(routine_in_a_flood(&mut front, &old, 90, Duration::ZERO).await.len(), 9, "all is overdue");
 }
@@ -274,11 +275,11 @@ async fn what_is_queued_leaves_before_the_end() {
 }
 
 /// Sixteen routine frames of `payload_len` bytes that were read together, and stay where they were read.
-fn read_together(first: u64, payload_len: usize) -> [Option<Run>; 2] {
+fn read_together(first: u64, payload_len: usize) -> Lanes<Option<Run>> {
     let payload = Bytes::from(vec![1; payload_len]);
     let frames: Vec<_> =
         routine(0, first..first + 16).map(|frame| Frame { payload: payload.clone(), ..frame }).collect();
-    [None, joined(&frames)]
+    Lanes::new(None, joined(&frames))
 }
 
 #[tokio::test]
@@ -286,7 +287,7 @@ async fn the_rest_of_a_read_costs_what_it_keeps() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     queue.push(read_together(0, 1_000));
-    assert_eq!(queue.queued_cost(), [0, 16 * 1_020]);
+    assert_eq!(queue.queued_cost(), Lanes::new(0, 16 * 1_020));
     front.fan_in = FanIn::new(
         Arc::clone(&front.sources),
         Gate::open(),
@@ -294,10 +295,10 @@ async fn the_rest_of_a_read_costs_what_it_keeps() {
         Arc::clone(&front.counters),
     );
     assert_eq!(front.next().await.len(), 15);
-    let [_, cost] = queue.queued_cost();
+    let cost = queue.queued_cost().routine;
     assert!(weight_max(cost) > 16_000, "one frame is left, and with it all that was read: {cost}");
     assert_eq!(front.next().await.len(), 1);
-    assert_eq!(queue.queued_cost(), [0, 0]);
+    assert_eq!(queue.queued_cost(), Lanes::new(0, 0));
 }
 
 #[tokio::test]
@@ -309,39 +310,39 @@ async fn frames_that_come_one_by_one_keep_no_more_than_their_window_allows_for()
         let payload = Bytes::from(vec![1; 236]);
         let frame = Frame { payload, origin: Arc::clone(&origin), ..frame(0, Routine, sequence) };
         cost += 256;
-        queue.push([None, joined(&[frame])]);
+        queue.push(Lanes::new(None, joined(&[frame])));
     }
-    let [_, queued] = queue.queued_cost();
+    let queued = queue.queued_cost().routine;
     assert!((cost..cost + 300).contains(&queued), "{queued} for {cost}");
     let mut sequences = Vec::new();
-    while queue.queued_frames() != [0, 0] {
+    while queue.queued_frames() != Lanes::new(0, 0) {
         sequences.extend(front.next().await.into_iter().map(|(_, _, sequence)| sequence));
     }
     assert_eq!(sequences, (0..1_000).collect::<Vec<_>>());
-    assert_eq!(queue.queued_cost(), [0, 0]);
+    assert_eq!(queue.queued_cost(), Lanes::new(0, 0));
 }
 
 #[tokio::test]
 async fn the_listener_hears_of_room_only_when_it_matters() {
     let mut front = Front::new(Gate::open());
-    let queue = SourceQueue::new(Arc::clone(&front.sources), [256 * 64, 256 * 512]);
+    let queue = SourceQueue::new(Arc::clone(&front.sources), Lanes::new(256 * 64, 256 * 512));
     let heard = Arc::new(tokio::sync::Notify::new());
     queue.listen(Arc::clone(&heard));
     push(&queue, routine(0, 0..200));
-    assert_eq!(queue.queued_cost(), [0, 200 * 256]);
+    assert_eq!(queue.queued_cost(), Lanes::new(0, 200 * 256));
     let mut told = Vec::new();
     for _ in 0..4 {
         front.next().await;
         told.push(futures::FutureExt::now_or_never(heard.notified()).is_some());
     }
     assert_eq!(told, [false, true, false, true], "after a quarter of 512, and when dry");
-    assert_eq!(queue.look([false; 2]), [0, 0]);
+    assert_eq!(queue.look(Lanes::both(false)), Lanes::new(0, 0));
     push(&queue, routine(0, 200..201));
     front.next().await;
     let is_told = || futures::FutureExt::now_or_never(heard.notified()).is_some();
     assert!(!is_told(), "it does not wait for the lane to run empty");
     push(&queue, routine(0, 201..202));
-    assert!(queue.look([false, true])[1] > 0);
+    assert!(queue.look(Lanes::new(false, true)).routine > 0);
     front.next().await;
     assert!(is_told());
 }

@@ -16,7 +16,7 @@ use super::reading::Read;
 use super::stream::{Ended, Stream};
 use super::{FRAME_OVERHEAD_BYTES, STREAMS_MAX, Shared, UNACKED_BYTES_MAX};
 use crate::archive::StoredFrame;
-use crate::frame::{SourceKind, StreamKey};
+use crate::frame::{Lanes, SourceKind, StreamKey};
 
 /// Room for orders to one stream. Each frame in it holds a part of [`UNACKED_BYTES_MAX`], and between two orders of
 /// another kind lies a frame: it never fills.
@@ -63,7 +63,7 @@ struct Part {
     /// Kind and epoch of the last frame in the recording.
     origin: (SourceKind, u64),
     /// Lowest sequence that does not regress, per lane.
-    next: [u64; 2],
+    next: Lanes<u64>,
     /// Epochs that ended among the frames that are not sent.
     skipped_turns: u64,
     /// When it last had a frame, counted in frames.
@@ -77,7 +77,7 @@ impl Part {
     fn new(orders_tx: mpsc::Sender<Order>) -> Self {
         // The first frame sets it.
         let origin = (SourceKind::ArchivedReplay, u64::MAX);
-        Self { orders_tx, origin, next: [0; 2], skipped_turns: 0, used_at: 0, is_awake: false }
+        Self { orders_tx, origin, next: Lanes::default(), skipped_turns: 0, used_at: 0, is_awake: false }
     }
 }
 
@@ -295,14 +295,14 @@ impl Conductor {
         let frame = &stored.frame;
         let Part { origin, next, .. } = &mut self.parts[part];
         let recorded = (frame.source_kind, frame.origin.epoch);
-        let is_first = *next == [0; 2];
-        let regresses = frame.sequence < next[frame.priority.lane()];
+        let is_first = *next == Lanes::default();
+        let regresses = frame.sequence < next[frame.priority];
         let turns = !is_first && (*origin != recorded || regresses);
         if turns {
-            *next = [0; 2];
+            *next = Lanes::default();
         }
         *origin = recorded;
-        next[frame.priority.lane()] = frame.sequence + 1;
+        next[frame.priority] = frame.sequence + 1;
         turns
     }
 

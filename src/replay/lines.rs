@@ -11,7 +11,7 @@ use super::Shared;
 use super::control::{Pause, stopped};
 use crate::archive::StoredFrame;
 use crate::client::{Kept, Lane, Script, SourceError, WRITE_BYTES};
-use crate::frame::{FrameFlags, FramePriority};
+use crate::frame::{FrameFlags, FramePriority, Lanes};
 use crate::wire::data::FRAME_HEADER_BYTES;
 use crate::wire::{Ack, Bye, FrameMessage, Welcome, frame_cost};
 
@@ -72,7 +72,7 @@ pub(super) struct Lines {
     orders: mpsc::Receiver<Order>,
     stops: watch::Receiver<bool>,
     pauses: watch::Receiver<Pause>,
-    lanes: [Lane<Frame>; 2],
+    lanes: Lanes<Lane<Frame>>,
     finish: Option<Finish>,
     epoch: u64,
     /// The daemon's epoch of this stream, where an earlier run had come further: frames of epochs below are there.
@@ -125,7 +125,7 @@ impl Lines {
             epoch: shared.epoch,
             shared,
             orders,
-            lanes: [Lane::default(), Lane::default()],
+            lanes: Lanes::default(),
             finish: None,
             behind: None,
             passed_over: PassedOver::default(),
@@ -142,7 +142,7 @@ impl Lines {
 
     /// Frames that are kept.
     pub(super) fn kept(&self) -> usize {
-        self.lanes.iter().map(Lane::kept_frames).sum()
+        self.lanes.values().map(Lane::kept_frames).sum()
     }
 
     /// Waits until a connection is needed; false when none will be any more. Cancel safe.
@@ -171,7 +171,7 @@ impl Lines {
                 if self.behind.is_some_and(|behind| self.epoch >= behind) {
                     self.passed_over = PassedOver::default();
                 }
-                self.lanes = [Lane::default(), Lane::default()];
+                self.lanes = Lanes::default();
                 self.finish = None;
             }
             Some(Finish::Rest) => self.finish = None,
@@ -183,7 +183,7 @@ impl Lines {
     pub(super) fn catch_up(&mut self, epoch: u64) {
         self.behind = Some(epoch);
         for priority in FramePriority::ALL {
-            let lane = &mut self.lanes[priority.lane()];
+            let lane = &mut self.lanes[priority];
             let (books, passed_over) = (&mut self.books, &mut self.passed_over);
             let mut count = 0;
             lane.drop_unsent(|frame| {
@@ -212,7 +212,7 @@ impl Lines {
 
     /// Whether nothing was said in the current epoch yet, and `epoch` is a later one.
     pub(super) fn is_fresh(&self, epoch: u64) -> bool {
-        epoch > self.epoch && self.lanes.iter().all(|lane| lane.known_next() == 0)
+        epoch > self.epoch && self.lanes.values().all(|lane| lane.known_next() == 0)
     }
 
     /// Lets go of everything and takes what still comes, so that nobody waits for this stream. Cancel safe.
@@ -225,7 +225,7 @@ impl Lines {
 
     /// Lets go of everything that is kept.
     pub(super) fn drop_kept(&mut self) {
-        for lane in &mut self.lanes {
+        for lane in self.lanes.values_mut() {
             let books = &mut self.books;
             lane.drain(|frame| books.miss(&frame));
         }
@@ -260,7 +260,7 @@ impl Lines {
             return;
         }
         self.stopped_at = Some(Instant::now());
-        for lane in &mut self.lanes {
+        for lane in self.lanes.values_mut() {
             let books = &mut self.books;
             lane.drop_unsent(|frame| books.miss(&frame));
         }
@@ -287,7 +287,7 @@ impl Lines {
     fn take_frame(&mut self, frame: Frame) {
         self.books.frames += 1;
         let is_behind = self.behind.is_some_and(|behind| self.epoch < behind);
-        let lane = &mut self.lanes[frame.priority.lane()];
+        let lane = &mut self.lanes[frame.priority];
         let is_durable = frame.sequence < lane.durable_next();
         if is_behind {
             self.passed_over.note(&frame);
@@ -303,7 +303,7 @@ impl Lines {
 
     fn settle(&mut self, priority: FramePriority, durable_next: u64) -> Result<bool, SourceError> {
         let mut count = 0;
-        self.lanes[priority.lane()].settle(priority, durable_next, |_| count += 1)?;
+        self.lanes[priority].settle(priority, durable_next, |_| count += 1)?;
         self.books.acked += count;
         self.shared.progress.acked.fetch_add(count, Relaxed);
         Ok(count > 0)
@@ -311,7 +311,7 @@ impl Lines {
 
     /// Puts the next frame of a lane into `out`; false when none may go.
     fn put_next(&mut self, priority: FramePriority, out: &mut BytesMut) -> Result<bool, SourceError> {
-        let lane = &mut self.lanes[priority.lane()];
+        let lane = &mut self.lanes[priority];
         let Some(frame) = lane.next() else {
             return Ok(false);
         };
@@ -338,8 +338,8 @@ impl Script for Lines {
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError> {
         self.message_bytes_max = welcome.max_message_bytes;
         for priority in FramePriority::ALL {
-            let resume_next = welcome.resume_next[priority.lane()];
-            let lane = &mut self.lanes[priority.lane()];
+            let resume_next = welcome.resume_next[priority];
+            let lane = &mut self.lanes[priority];
             if resume_next > lane.known_next() && !self.shared.goes_on {
                 let sent_next = lane.known_next();
                 return Err(SourceError::StateLost { lane: priority, resume_next, sent_next });
@@ -364,12 +364,12 @@ impl Script for Lines {
     }
 
     fn bye(&self) -> Option<Bye> {
-        let is_over = self.finish.is_some() && self.lanes.iter().all(Lane::is_written);
-        is_over.then(|| Bye { next: [self.lanes[0].known_next(), self.lanes[1].known_next()] })
+        let is_over = self.finish.is_some() && self.lanes.values().all(Lane::is_written);
+        is_over.then(|| Bye { next: self.lanes.each_ref().map(Lane::known_next) })
     }
 
     fn acknowledge(&mut self, ack: &Ack, _now: Instant) -> Result<bool, SourceError> {
-        let duplicates = self.lanes[ack.priority.lane()].credit(ack);
+        let duplicates = self.lanes[ack.priority].credit(ack);
         self.shared.progress.duplicates.fetch_add(u64::from(duplicates), Relaxed);
         self.settle(ack.priority, ack.durable_next)
     }
@@ -377,7 +377,7 @@ impl Script for Lines {
     fn finish(&mut self, bye: Bye, _now: Instant) -> Result<bool, SourceError> {
         let mut progress = false;
         for priority in FramePriority::ALL {
-            progress |= self.settle(priority, bye.next[priority.lane()])?;
+            progress |= self.settle(priority, bye.next[priority])?;
         }
         Ok(progress)
     }

@@ -1,5 +1,6 @@
 //! The screen by golden texts in `golden/`, and what keys and answers do. `GOLDEN=write cargo test top::` writes the texts.
 
+use crate::frame::Lanes;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::draw::{draw, report};
 use super::model::{Column, Filter, Input, Model, Next, Snapshot};
 use crate::observe::report::SERVICE;
 use crate::observe::report::{
-    ArchiveReport, Books, CatalogReport, Connections, LaneStats, Lanes, Latency, Process, RefusalCounts,
-    Source, SourceLane, Stats, Subscriber,
+    ArchiveReport, Books, CatalogReport, Connections, LaneStats, Latency, Process, RefusalCounts, Source,
+    SourceLane, Stats, Subscriber,
 };
 use crate::observe::{Emergency, Fleet};
 

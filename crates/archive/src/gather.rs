@@ -13,7 +13,7 @@ use super::edit::Request;
 use super::format::{BlockEncoder, encoded_len, run_charge};
 use super::{AppendError, ResetError};
 use frame::pulse::Pulse;
-use frame::{FramePriority, Frames, Run};
+use frame::{FramePriority, Frames, Lanes, Run};
 
 /// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
 ///
@@ -43,8 +43,7 @@ pub(super) struct Gather {
 
 #[derive(Default)]
 struct State {
-    /// `[emergency, routine]`.
-    blocks: [Block; 2],
+    blocks: Lanes<Block>,
     /// Until when blocks of routine stay small.
     alert_until: Option<Instant>,
     /// When the last block of routine was taken.
@@ -130,9 +129,9 @@ impl Gather {
     pub(super) async fn push(&self, batch: Frames) -> Result<(), AppendError> {
         let lanes = by_lane(batch);
         let sizes = self.check(&lanes)?;
-        for ((priority, batch), size) in FramePriority::ALL.into_iter().zip(lanes).zip(sizes) {
+        for (priority, batch) in lanes {
             if !batch.is_empty() {
-                self.push_lane(priority, batch, size).await?;
+                self.push_lane(priority, batch, sizes[priority]).await?;
             }
         }
         Ok(())
@@ -173,16 +172,16 @@ impl Gather {
     }
 
     /// Bytes that the frames of each lane take in a block at most.
-    fn check(&self, lanes: &[Frames; 2]) -> Result<[u64; 2], AppendError> {
-        let (mut charge, mut sizes) = (0, [0; 2]);
-        for (batch, size) in lanes.iter().zip(&mut sizes) {
+    fn check(&self, lanes: &Lanes<Frames>) -> Result<Lanes<u64>, AppendError> {
+        let (mut charge, mut sizes) = (0, Lanes::default());
+        for (priority, batch) in lanes.iter() {
             for run in batch.runs() {
                 let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
                 charge += run_charge(run, payload_bytes);
-                *size += encoded_len(run, payload_bytes);
+                sizes[priority] += encoded_len(run, payload_bytes);
             }
         }
-        let frames = lanes.iter().map(Frames::len).sum();
+        let frames = lanes.values().map(Frames::len).sum();
         if frames > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
             return Err(AppendError::Oversized { frames, bytes: charge, bytes_max: self.block_bytes_max });
         }
@@ -193,7 +192,7 @@ impl Gather {
     fn has_room_for(&self, priority: FramePriority, state: &State) -> bool {
         let is_small = priority == FramePriority::Routine && state.alert_until.is_some();
         let full_bytes = if is_small { self.block_bytes / ALERT_SHARE } else { self.block_bytes };
-        state.blocks[priority.lane()].bytes < full_bytes
+        state.blocks[priority].bytes < full_bytes
     }
 
     fn try_push(&self, priority: FramePriority, batch: &Frames, size: u64) -> Result<bool, AppendError> {
@@ -203,7 +202,7 @@ impl Gather {
         }
         let fits = self.has_room_for(priority, &state);
         if fits {
-            state.blocks[priority.lane()].push(batch, size);
+            state.blocks[priority].push(batch, size);
         }
         let is_due = priority == FramePriority::Emergency || !self.has_room_for(priority, &state);
         let wake = match state.parked {
@@ -254,7 +253,7 @@ impl Gather {
             }
             let now = Instant::now();
             if let Some(priority) = self.due(&mut state, now, delay) {
-                std::mem::swap(&mut state.blocks[priority.lane()], spare);
+                std::mem::swap(&mut state.blocks[priority], spare);
                 if priority == FramePriority::Routine {
                     state.taken_at = Some(now);
                 }
@@ -263,7 +262,7 @@ impl Gather {
                 return Next::Commit;
             }
             let rest_until = rest_until(state.taken_at, delay);
-            let until = match state.blocks[FramePriority::Routine.lane()].since {
+            let until = match state.blocks.routine.since {
                 Some(since) => {
                     state.parked = Parked::Gathering;
                     Some(routine_due_at(since, rest_until, delay))
@@ -288,7 +287,7 @@ impl Gather {
     /// The lane whose block goes now. Emergencies go first, but routine that is due has its turn after each block of
     /// them: neither waits for more than one block of the other.
     fn due(&self, state: &mut State, now: Instant, delay: Duration) -> Option<FramePriority> {
-        let [emergency, routine] = state.blocks.each_ref().map(|block| block.since);
+        let Lanes { emergency, routine } = state.blocks.each_ref().map(|block| block.since);
         if emergency.is_some() {
             state.alert_until = Some(now + ALERT);
         }
@@ -348,7 +347,7 @@ impl Gather {
     pub(super) fn fail(&self, error: Arc<str>) {
         let mut state = self.lock();
         state.failed = Some(error);
-        state.blocks = Default::default();
+        state.blocks = Lanes::default();
         // Whoever asked hears of it by the drop, which is no concern of those who wait for the lock.
         let request = state.request.take();
         drop(state);
@@ -375,15 +374,15 @@ fn routine_due_at(since: Instant, rest_until: Option<Instant>, delay: Duration) 
 }
 
 /// `batch` by lanes; mostly it is of one, and goes there as it is.
-fn by_lane(batch: Frames) -> [Frames; 2] {
+fn by_lane(batch: Frames) -> Lanes<Frames> {
     let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
     match batch.runs().iter().filter(is_emergency).count() {
-        0 => [Frames::default(), batch],
-        all if all == batch.runs().len() => [batch, Frames::default()],
+        0 => Lanes::new(Frames::default(), batch),
+        all if all == batch.runs().len() => Lanes::new(batch, Frames::default()),
         _ => {
             let (emergencies, routine): (Vec<Run>, Vec<Run>) =
                 batch.runs().iter().cloned().partition(|run| is_emergency(&run));
-            [emergencies.into(), routine.into()]
+            Lanes::new(emergencies.into(), routine.into())
         }
     }
 }

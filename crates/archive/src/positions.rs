@@ -4,26 +4,26 @@ use std::collections::HashMap;
 
 use super::Durable;
 use super::edit::Edit;
-use frame::{Frame, StreamKey};
+use frame::{Frame, FramePriority, Lanes, StreamKey};
 
 /// Where a stream stands: everything below `next` is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamPosition {
     /// The stream's current sequence space.
     pub epoch: u64,
-    /// One past the highest durable sequence, by [`FramePriority::lane`](frame::FramePriority::lane).
-    pub next: [u64; 2],
+    /// One past the highest durable sequence.
+    pub next: Lanes<u64>,
 }
 
 impl StreamPosition {
     /// A higher epoch starts anew; a lower one never changes anything, however late its frames arrive. Only a reset
     /// lowers it, see [`PositionTable::edit`].
-    fn advance(&mut self, epoch: u64, lane: usize, next: u64) {
+    fn advance(&mut self, epoch: u64, priority: FramePriority, next: u64) {
         if epoch > self.epoch {
-            *self = Self { epoch, next: [0, 0] };
+            *self = Self { epoch, ..Self::default() };
         }
         if epoch == self.epoch {
-            self.next[lane] = self.next[lane].max(next);
+            self.next[priority] = self.next[priority].max(next);
         }
     }
 }
@@ -58,8 +58,7 @@ impl PositionTable {
         for entry in durable {
             let origin = &*entry.origin;
             if !origin.is_anonymous() {
-                let lane = entry.priority.lane();
-                self.advance(&origin.stream, origin.epoch, lane, entry.next);
+                self.advance(&origin.stream, origin.epoch, entry.priority, entry.next);
             }
         }
     }
@@ -69,19 +68,19 @@ impl PositionTable {
         if !frame.origin.is_anonymous() {
             let next = frame.sequence.saturating_add(1);
             let origin = &*frame.origin;
-            self.advance(&origin.stream, origin.epoch, frame.priority.lane(), next);
+            self.advance(&origin.stream, origin.epoch, frame.priority, next);
         }
     }
 
-    fn advance(&mut self, stream: &StreamKey, epoch: u64, lane: usize, next: u64) {
+    fn advance(&mut self, stream: &StreamKey, epoch: u64, priority: FramePriority, next: u64) {
         if let Some(position) = self.positions.get_mut(stream) {
-            return position.advance(epoch, lane, next);
+            return position.advance(epoch, priority, next);
         }
         if self.positions.len() >= self.streams_max {
             return self.refuse(stream);
         }
         let mut position = StreamPosition { epoch, ..StreamPosition::default() };
-        position.advance(epoch, lane, next);
+        position.advance(epoch, priority, next);
         self.positions.insert(stream.clone(), position);
     }
 
@@ -90,7 +89,7 @@ impl PositionTable {
         match edit {
             Edit::Reset(stream, epoch) => {
                 let found = self.positions.get_mut(stream).filter(|position| position.epoch >= *epoch);
-                let lowered = StreamPosition { epoch: *epoch, next: [0, 0] };
+                let lowered = StreamPosition { epoch: *epoch, ..StreamPosition::default() };
                 found
                     .map(|position| (stream.clone(), std::mem::replace(position, lowered)))
                     .into_iter()

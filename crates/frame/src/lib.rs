@@ -5,6 +5,7 @@
 //! | file | purpose |
 //! |---|---|
 //! | `lib.rs` | [`Frame`], its lane ([`FramePriority`]), its stream ([`StreamKey`]) and where it came from ([`Origin`]) |
+//! | `lanes.rs` | [`Lanes`]: a value for each lane |
 //! | `run.rs` | [`Run`] and [`Frames`]: frames that travel together and share their origin and their memory |
 //! | `read.rs` | [`ReadBuffer`] and [`BufferPool`]: the memory that sockets are read into |
 //! | `view.rs` | [`FrameView`]: a frame that borrows its payload |
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 mod cost;
 pub mod histogram;
+mod lanes;
 pub mod pulse;
 mod read;
 mod run;
@@ -27,6 +29,7 @@ mod selection;
 mod view;
 
 pub use cost::{FRAME_COST_MIN, cost_of_weight, frame_cost, weight_max};
+pub use lanes::Lanes;
 pub use read::{BufferPool, ReadBuffer};
 #[cfg(any(test, feature = "test-support"))]
 pub use run::joined;

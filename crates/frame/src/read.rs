@@ -2,35 +2,35 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{FramePriority, Head};
+use super::{FramePriority, Head, Lanes};
 
-/// Bytes that were read in one go, and the frames found in them, `[emergency, routine]`.
+/// Bytes that were read in one go, and the frames found in them.
 #[derive(Debug, Default)]
 pub struct ReadBuffer {
     /// As they were read.
     pub bytes: Vec<u8>,
     /// Whose payloads lie in `bytes`.
-    pub heads: [Vec<Head>; 2],
+    pub heads: Lanes<Vec<Head>>,
 }
 
 impl ReadBuffer {
     /// What it takes in memory, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let heads: usize = self.heads.iter().map(Vec::capacity).sum();
+        let heads: usize = self.heads.values().map(Vec::capacity).sum();
         self.bytes.capacity() + heads * size_of::<Head>()
     }
 
     /// The frames of `priority` in no more memory than they need.
     #[must_use]
     pub fn compact(&self, priority: FramePriority) -> Self {
-        self.compact_part(priority, &self.heads[priority.lane()])
+        self.compact_part(priority, &self.heads[priority])
     }
 
     /// The frames with `heads`, of `priority`, in no more memory than they need.
     pub(super) fn compact_part(&self, priority: FramePriority, heads: &[Head]) -> Self {
         let mut copy = Self { bytes: Vec::with_capacity(payload_bytes(heads)), ..Self::default() };
-        copy.heads[priority.lane()].reserve_exact(heads.len());
+        copy.heads[priority].reserve_exact(heads.len());
         copy.extend(priority, heads, self, 0);
         copy
     }
@@ -39,13 +39,13 @@ impl ReadBuffer {
     /// them exceeds what is there by an eighth at most.
     pub(super) fn append(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
         reserve(&mut self.bytes, payload_bytes(heads));
-        reserve(&mut self.heads[priority.lane()], heads.len());
+        reserve(&mut self.heads[priority], heads.len());
         self.extend(priority, heads, other, after_us);
     }
 
     fn extend(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
         let Self { bytes, heads: own } = self;
-        own[priority.lane()].extend(heads.iter().map(|head| {
+        own[priority].extend(heads.iter().map(|head| {
             let payload_at = bytes.len() as u32;
             bytes.extend_from_slice(other.payload(head));
             Head { payload_at, received_after_us: head.received_after_us + after_us, ..*head }
@@ -54,18 +54,18 @@ impl ReadBuffer {
 
     /// What the frames of `priority` would take alone, in bytes.
     pub(super) fn compact_weight(&self, priority: FramePriority) -> usize {
-        let heads = &self.heads[priority.lane()];
+        let heads = &self.heads[priority];
         payload_bytes(heads) + size_of_val(heads.as_slice())
     }
 
     /// What it takes once it is trimmed.
     pub(super) fn trimmed_weight(&self) -> usize {
-        self.bytes.capacity() + self.heads.iter().map(|heads| size_of_val(heads.as_slice())).sum::<usize>()
+        self.bytes.capacity() + self.heads.values().map(|heads| size_of_val(heads.as_slice())).sum::<usize>()
     }
 
     /// Gives back the room for heads that is not used.
     pub(super) fn trim(&mut self) {
-        self.heads.iter_mut().for_each(Vec::shrink_to_fit);
+        self.heads.values_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// The payload of the frame with `head`.
@@ -77,7 +77,7 @@ impl ReadBuffer {
 
     fn clear(&mut self) {
         self.bytes.clear();
-        self.heads.iter_mut().for_each(Vec::clear);
+        self.heads.values_mut().for_each(Vec::clear);
     }
 }
 
@@ -144,11 +144,11 @@ mod tests {
         assert_eq!(buffer.bytes.capacity(), 100);
         buffer.bytes.extend_from_slice(b"abc");
         let head = Head { sequence: 1, payload_at: 1, payload_len: 2, ..Head::default() };
-        buffer.heads[1].push(head);
+        buffer.heads.routine.push(head);
         let at = buffer.bytes.as_ptr();
         pool.give(buffer);
         let again = pool.take();
-        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), again.heads[1].len()), (at, 0, 0));
+        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), again.heads.routine.len()), (at, 0, 0));
     }
 
     #[test]

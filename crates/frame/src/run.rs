@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use super::{
-    BufferPool, Frame, FrameFlags, FramePriority, FrameView, Origin, ReadBuffer, frame_cost, weight_max,
+    BufferPool, Frame, FrameFlags, FramePriority, FrameView, Lanes, Origin, ReadBuffer, frame_cost,
+    weight_max,
 };
 
 /// What a run takes besides its buffer, in bytes: its counted part, its place in a queue that doubles, and what the
@@ -95,36 +96,35 @@ impl Run {
         mut buffer: ReadBuffer,
         has_credit: bool,
         pool: &Arc<BufferPool>,
-    ) -> [Option<Self>; 2] {
+    ) -> Lanes<Option<Self>> {
         let costs = buffer.heads.each_ref().map(|heads| heads.iter().map(Head::cost).sum::<u64>());
         let counts = buffer.heads.each_ref().map(Vec::len);
-        let allowed = FramePriority::ALL.map(|priority| {
-            let cost = costs[priority.lane()];
+        let allowed = Lanes::from_fn(|priority| {
+            let cost = costs[priority];
             let bytes = if has_credit { u64::MAX } else { buffer.compact_weight(priority) as u64 };
             weight_max(cost.min(bytes))
         });
         let keep = |weight: usize| allowed.map(|allowed| (weight + RUN_BYTES) as u64 <= allowed);
         let mut keeps = keep(buffer.weight());
-        if keeps == [false; 2] && keep(buffer.trimmed_weight()) != [false; 2] {
+        if keeps == Lanes::both(false) && keep(buffer.trimmed_weight()) != Lanes::both(false) {
             buffer.trim();
             keeps = keep(buffer.weight());
         }
-        let is_copied = |priority: FramePriority| counts[priority.lane()] > 0 && !keeps[priority.lane()];
-        let copies = FramePriority::ALL.map(|priority| is_copied(priority).then(|| buffer.compact(priority)));
+        let is_copied = |priority: FramePriority| counts[priority] > 0 && !keeps[priority];
+        let copies = Lanes::from_fn(|priority| is_copied(priority).then(|| buffer.compact(priority)));
         let read = |buffer, pool| Arc::new(Read { origin: Arc::clone(origin), received_ns, buffer, pool });
         let mut reads = copies.map(|copy| copy.map(|buffer| read(buffer, None)));
-        if keeps == [false; 2] {
+        if keeps == Lanes::both(false) {
             pool.give(buffer);
         } else {
             let kept = read(buffer, Some(Arc::clone(pool)));
-            for (read, _) in reads.iter_mut().zip(keeps).filter(|(_, keeps)| *keeps) {
-                *read = Some(Arc::clone(&kept));
+            for (priority, _) in keeps.into_iter().filter(|(_, keeps)| *keeps) {
+                reads[priority] = Some(Arc::clone(&kept));
             }
         }
-        FramePriority::ALL.map(|priority| {
-            let lane = priority.lane();
-            let to = u32::try_from(counts[lane]).expect("a read holds fewer than 2^32 frames");
-            reads[lane].take().map(|read| Self { read, priority, from: 0, to, cost: costs[lane] })
+        Lanes::from_fn(|priority| {
+            let to = u32::try_from(counts[priority]).expect("a read holds fewer than 2^32 frames");
+            reads[priority].take().map(|read| Self { read, priority, from: 0, to, cost: costs[priority] })
         })
     }
 
@@ -181,7 +181,7 @@ impl Run {
     #[must_use]
     #[inline]
     pub fn heads(&self) -> &[Head] {
-        &self.read.buffer.heads[self.priority.lane()][self.from as usize..self.to as usize]
+        &self.read.buffer.heads[self.priority][self.from as usize..self.to as usize]
     }
 
     /// The payload of the frame with `head`.
@@ -268,7 +268,7 @@ impl From<Frame> for Run {
         let payload_len = payload.len() as u32;
         let mut buffer = ReadBuffer { bytes: payload.into(), ..ReadBuffer::default() };
         let head = Head { sequence, ert_ns, payload_len, flags, header_len: HEADER_LEN, ..Head::default() };
-        buffer.heads[priority.lane()].push(head);
+        buffer.heads[priority].push(head);
         let read = Arc::new(Read { origin, received_ns, buffer, pool: None });
         Self { read, priority, from: 0, to: 1, cost: head.cost() }
     }
@@ -351,10 +351,10 @@ pub fn joined(frames: &[Frame]) -> Option<Run> {
         let Frame { sequence, ert_ns, flags, .. } = *frame;
         let (received_after_us, header_len) = (0, HEADER_LEN);
         let head = Head { sequence, ert_ns, payload_at, payload_len, received_after_us, header_len, flags };
-        buffer.heads[first.priority.lane()].push(head);
+        buffer.heads[first.priority].push(head);
     }
     let pool = BufferPool::new(0, 0);
-    Run::of_read(&first.origin, first.received_ns, buffer, true, &pool).into_iter().flatten().next()
+    Run::of_read(&first.origin, first.received_ns, buffer, true, &pool).into_values().flatten().next()
 }
 
 #[cfg(test)]
@@ -381,11 +381,11 @@ mod tests {
             flags: FrameFlags(2),
             ..Head::default()
         };
-        let heads = [vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)], vec![]];
+        let heads = Lanes::new(vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)], vec![]);
         let buffer = ReadBuffer { bytes: b"_ab__cde_".to_vec(), heads };
-        let [emergencies, routine] = Run::of_read(&origin(), 11, buffer, true, pool);
+        let Lanes { emergency, routine } = Run::of_read(&origin(), 11, buffer, true, pool);
         assert!(routine.is_none());
-        emergencies.expect("three frames")
+        emergency.expect("three frames")
     }
 
     fn seen(run: &Run) -> Vec<(u64, &[u8])> {
@@ -433,7 +433,7 @@ mod tests {
             let (payload_at, payload_len) = (buffer.bytes.len() as u32, *payload_len as u32);
             buffer.bytes.resize(buffer.bytes.len() + payload_len as usize, sequence as u8);
             let head = Head { sequence, payload_at, payload_len, header_len: HEADER_LEN, ..Head::default() };
-            buffer.heads[priority.lane()].push(head);
+            buffer.heads[*priority].push(head);
         }
         buffer
     }
@@ -453,8 +453,9 @@ mod tests {
             let frames: Vec<_> = std::iter::repeat_n((Emergency, 1_004), emergency_bytes / 1_024)
                 .chain([(Routine, 0)])
                 .collect();
-            let [emergencies, routine] = Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
-            (emergencies.unwrap(), routine.unwrap())
+            let Lanes { emergency, routine } =
+                Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+            (emergency.unwrap(), routine.unwrap())
         };
         let (emergencies, routine) = read(60 << 10, true);
         assert!(emergencies.read.pool.is_some(), "they cost enough for the buffer");
@@ -473,9 +474,11 @@ mod tests {
         let pool = BufferPool::new(READ_BYTES, 4);
         let frames: Vec<_> = [(Emergency, 0), (Routine, 0)].into_iter().cycle().take(2_000).collect();
         let lanes = |has_credit| Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
-        let [Some(emergencies), Some(routine)] = lanes(true) else { panic!("two lanes") };
+        let Lanes { emergency: Some(emergencies), routine: Some(routine) } = lanes(true) else {
+            panic!("two lanes")
+        };
         assert!(Arc::ptr_eq(&emergencies.read, &routine.read));
-        for run in lanes(false).iter().flatten() {
+        for run in lanes(false).values().flatten() {
             assert_eq!(run.weight(), exact_weight(run), "without credit a cost above the size is no excuse");
         }
     }
@@ -485,8 +488,8 @@ mod tests {
         let pool = BufferPool::new(READ_BYTES, 4);
         let frames = vec![(Routine, 1_115); 57];
         let mut read = read_of(&frames);
-        read.heads.iter_mut().for_each(|heads| heads.reserve(2_000));
-        let [_, run] = Run::of_read(&origin(), 1, read, true, &pool);
+        read.heads.values_mut().for_each(|heads| heads.reserve(2_000));
+        let Lanes { routine: run, .. } = Run::of_read(&origin(), 1, read, true, &pool);
         let run = run.unwrap();
         assert!(run.read.pool.is_some() && run.weight() <= weight_max(run.cost()), "{}", run.weight());
     }
@@ -496,8 +499,9 @@ mod tests {
         let pool = BufferPool::new(READ_BYTES, 4);
         let small = |sequence: u64, received_ns: i64, payload_len| {
             let mut read = read_of(&[(Routine, payload_len)]);
-            read.heads[1][0].sequence = sequence;
-            let [_, run] = Run::of_read(ORIGIN.get_or_init(origin), received_ns, read, true, &pool);
+            read.heads.routine[0].sequence = sequence;
+            let Lanes { routine: run, .. } =
+                Run::of_read(ORIGIN.get_or_init(origin), received_ns, read, true, &pool);
             run.unwrap()
         };
         static ORIGIN: std::sync::OnceLock<Arc<Origin>> = std::sync::OnceLock::new();
@@ -538,7 +542,7 @@ mod tests {
             let lanes = |(is_emergency, len): &(bool, usize)| (if *is_emergency { Emergency } else { Routine }, *len);
             let frames: Vec<_> = frames.iter().map(lanes).cycle().take(frames.len() * many).collect();
             let lanes = Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
-            for run in lanes.iter().flatten() {
+            for run in lanes.values().flatten() {
                 let allowed = if has_credit { run.cost() } else { run.cost().min(exact_weight(run)) };
                 assert!(run.weight() <= weight_max(allowed).max(exact_weight(run)));
                 let lane = frames.iter().enumerate().filter(|(_, (priority, _))| *priority == run.priority());

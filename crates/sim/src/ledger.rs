@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::content::Content;
 use client::{self, SourceError, WRITE_BYTES};
-use frame::{FrameFlags, FramePriority};
+use frame::{FrameFlags, FramePriority, Lanes};
 use wire::data::FRAME_HEADER_BYTES;
 use wire::framing::PREFIX_BYTES;
 use wire::{Ack, FrameMessage, frame_cost};
@@ -88,7 +88,7 @@ pub(super) struct Ledger {
     /// No sequence from here on comes into being.
     limit: u64,
     mode: Mode,
-    lanes: [Lane; 2],
+    lanes: Lanes<Lane>,
     sent: u64,
     acked: u64,
 }
@@ -96,22 +96,26 @@ pub(super) struct Ledger {
 impl Ledger {
     /// The books of a feed of `limit` frames.
     pub(super) fn new(content: Content, limit: u64, mode: Mode) -> Self {
-        Self { content, limit, mode, lanes: [Lane::default(), Lane::default()], sent: 0, acked: 0 }
+        Self { content, limit, mode, lanes: Lanes::default(), sent: 0, acked: 0 }
     }
 
     /// A new connection begins, whose WELCOME named `resume_next` and `max_message_bytes`.
     ///
     /// # Errors
     /// The server knows more than was sent, has lost what it had acknowledged, or takes no such frames.
-    pub(super) fn open(&mut self, resume_next: [u64; 2], max_message_bytes: u32) -> Result<(), SourceError> {
+    pub(super) fn open(
+        &mut self,
+        resume_next: Lanes<u64>,
+        max_message_bytes: u32,
+    ) -> Result<(), SourceError> {
         let body_bytes = FRAME_HEADER_BYTES + self.content.payload_bytes_max();
         if u32::try_from(body_bytes).map_or(true, |bytes| bytes > max_message_bytes) {
             return Err(SourceError::FrameTooLarge { body_bytes, max_message_bytes });
         }
         for priority in FramePriority::ALL {
-            let (mode, lane) = (self.mode, &mut self.lanes[priority.lane()]);
+            let (mode, lane) = (self.mode, &mut self.lanes[priority]);
             match mode {
-                Mode::Acked => lane.open(priority, resume_next[priority.lane()])?,
+                Mode::Acked => lane.open(priority, resume_next[priority])?,
                 Mode::Unacked => lane.open_unacked(),
             }
         }
@@ -133,7 +137,7 @@ impl Ledger {
             Due::Nothing => 0,
             Due::Below(sequence) => sequence.min(self.limit),
             Due::FlatOut => {
-                let slower = self.lanes[0].cursor.min(self.lanes[1].cursor);
+                let slower = self.lanes.emergency.cursor.min(self.lanes.routine.cursor);
                 slower.saturating_add(LANE_LEAD_MAX).min(self.limit)
             }
         };
@@ -160,7 +164,7 @@ impl Ledger {
         now_ns: u64,
         filled: &mut Filled,
     ) -> Option<Kept> {
-        let lane = &mut self.lanes[priority.lane()];
+        let lane = &mut self.lanes[priority];
         let again = lane.books.next().copied();
         let sequence = match again {
             Some(kept) => kept.sequence,
@@ -205,7 +209,7 @@ impl Ledger {
         ack: &Ack,
         settled: impl FnMut(u64, u64),
     ) -> Result<(Settled, u64), SourceError> {
-        let duplicates = self.lanes[ack.priority.lane()].books.credit(ack);
+        let duplicates = self.lanes[ack.priority].books.credit(ack);
         let settled = self.settle(ack.priority, ack.durable_next, settled)?;
         Ok((settled, u64::from(duplicates)))
     }
@@ -223,7 +227,7 @@ impl Ledger {
         match self.mode {
             Mode::Acked => self.settle(priority, durable_next, settled),
             Mode::Unacked => {
-                let settled = self.lanes[priority.lane()].learn(&self.content, priority, durable_next);
+                let settled = self.lanes[priority].learn(&self.content, priority, durable_next);
                 self.acked += settled.frames;
                 Ok(settled)
             }
@@ -238,7 +242,7 @@ impl Ledger {
     ) -> Result<Settled, SourceError> {
         let (mut sum, mut run) = (Settled::default(), (0, 0));
         let content = &self.content;
-        self.lanes[priority.lane()].books.settle(priority, durable_next, |kept| {
+        self.lanes[priority].books.settle(priority, durable_next, |kept| {
             sum.frames += 1;
             sum.bytes += content.payload_bytes(kept.sequence) as u64;
             if run.0 != kept.first_written_ns && run.1 > 0 {
@@ -255,18 +259,18 @@ impl Ledger {
     }
 
     /// One past the last sequence sent, per lane: what BYE says.
-    pub(super) fn sent_next(&self) -> [u64; 2] {
-        [self.lanes[0].books.sent_next(), self.lanes[1].books.sent_next()]
+    pub(super) fn sent_next(&self) -> Lanes<u64> {
+        self.lanes.each_ref().map(|lane| lane.books.sent_next())
     }
 
     /// Whether every frame of the feed has come into being.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.cursor >= self.limit)
+        self.lanes.values().all(|lane| lane.cursor >= self.limit)
     }
 
     /// Whether nothing kept waits to be written on this connection.
     pub(super) fn is_written(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.books.is_written())
+        self.lanes.values().all(|lane| lane.books.is_written())
     }
 
     /// Frames sent and not known to be durable.

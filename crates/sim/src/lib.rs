@@ -52,7 +52,7 @@ mod tests;
 pub use catalogs::{CatalogCounts, CatalogWish};
 pub use ccsds::{InputError, read_packets};
 pub use content::{payload, priority};
-pub use report::{AckLatency, Report};
+pub use report::Report;
 pub use stations::station_name;
 pub use tally::{Counts, Progress, Quantiles};
 

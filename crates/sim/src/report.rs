@@ -1,5 +1,6 @@
 //! The outcome of a run, for people and for programs.
 
+use frame::Lanes;
 use std::fmt;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub struct Report {
     /// Acknowledged payload bytes per second of that.
     pub bytes_per_s: f64,
     /// From a frame's first write to the ACK that covers it.
-    pub ack_latency_us: AckLatency,
+    pub ack_latency_us: Lanes<Quantiles>,
     /// What came of the catalog; left out when nobody asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog: Option<CatalogCounts>,
@@ -42,19 +43,10 @@ pub struct Report {
     pub errors: Vec<String>,
 }
 
-/// Latencies per lane, microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct AckLatency {
-    /// Emergency frames.
-    pub emergency: Quantiles,
-    /// Routine frames.
-    pub routine: Quantiles,
-}
-
 impl Report {
     pub(super) fn new(
         counts: Counts,
-        [emergency, routine]: [Quantiles; 2],
+        ack_latency_us: Lanes<Quantiles>,
         elapsed: Duration,
         mut errors: Vec<String>,
     ) -> Self {
@@ -78,7 +70,7 @@ impl Report {
             elapsed_s,
             frames_per_s: per_second(counts.acked),
             bytes_per_s: per_second(counts.acked_bytes),
-            ack_latency_us: AckLatency { emergency, routine },
+            ack_latency_us,
             catalog: None,
             errors,
         }
@@ -104,8 +96,8 @@ impl fmt::Display for Report {
             "{:.3} s, {:.0} frames/s, {:.0} payload bytes/s; both lanes share one sequence counter",
             self.elapsed_s, self.frames_per_s, self.bytes_per_s
         )?;
-        let AckLatency { emergency, routine } = self.ack_latency_us;
-        for (name, lane) in [("emergency", emergency), ("routine", routine)] {
+        for (priority, lane) in self.ack_latency_us {
+            let name = priority.name();
             let Quantiles { p50, p99, p999, max } = lane;
             write!(f, "\nack latency {name:<9} p50 {p50} us, p99 {p99} us, p999 {p999} us, max {max} us")?;
         }
@@ -126,7 +118,7 @@ mod tests {
     fn report(errors: Vec<String>) -> Report {
         let counts = Counts { sent: 10, acked: 10, acked_bytes: 2_560, ..Counts::default() };
         let lane = |p50| Quantiles { p50, p99: 2, p999: 3, max: 4 };
-        Report::new(counts, [lane(1), lane(9)], Duration::from_secs(2), errors)
+        Report::new(counts, Lanes::new(lane(1), lane(9)), Duration::from_secs(2), errors)
     }
 
     #[test]

@@ -92,8 +92,7 @@ impl Script for Lines {
 
     fn finish(&mut self, bye: Bye, now: Instant) -> Result<bool, SourceError> {
         let mut progress = false;
-        for priority in FramePriority::ALL {
-            let durable_next = bye.next[priority.lane()];
+        for (priority, durable_next) in bye.next {
             progress |=
                 self.settle(priority, now, |ledger, record| ledger.finish(priority, durable_next, record))?;
         }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::catalogs::{CatalogCounts, Catalogs, Complete};
 use super::ledger::{Filled, Settled};
-use frame::FramePriority;
+use frame::{FramePriority, Lanes};
 
 /// Longest latency told apart from longer ones: an hour.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
@@ -146,14 +146,13 @@ pub struct Quantiles {
 /// at the most.
 #[derive(Debug)]
 pub(super) struct Latency {
-    lanes: Mutex<[Histogram<u64>; 2]>,
+    lanes: Mutex<Lanes<Histogram<u64>>>,
 }
 
 impl Latency {
     pub(super) fn new() -> Self {
-        let lane =
-            || Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds of the histogram are sound");
-        Self { lanes: Mutex::new([lane(), lane()]) }
+        let lane = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds of the histogram are sound");
+        Self { lanes: Mutex::new(Lanes::both(lane)) }
     }
 
     /// Hands a recorder for one lane to `record`; one lock for all frames of an ACK.
@@ -163,14 +162,14 @@ impl Latency {
         record: impl FnOnce(&mut dyn FnMut(Duration, u64)) -> T,
     ) -> T {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = &mut lanes[priority.lane()];
+        let lane = &mut lanes[priority];
         record(&mut |latency, count| {
             let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
             lane.saturating_record_n(micros, count);
         })
     }
 
-    pub(super) fn quantiles(&self) -> [Quantiles; 2] {
+    pub(super) fn quantiles(&self) -> Lanes<Quantiles> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.each_ref().map(|lane| Quantiles {
             p50: lane.value_at_quantile(0.5),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use frame::Lanes;
 
 use super::framing::encode;
 use super::{ErrorCode, WireError, fields::Fields, kind};
@@ -28,7 +29,7 @@ pub(super) fn encode_nonce(kind: u8, nonce: u64, out: &mut BytesMut) {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bye {
     /// One past the last, per lane.
-    pub next: [u64; 2],
+    pub next: Lanes<u64>,
 }
 
 impl Bye {
@@ -46,8 +47,8 @@ impl Bye {
     pub fn encode(&self, out: &mut BytesMut) {
         encode(out, |body| {
             body.put_slice(&[kind::BYE, 0, 0, 0, 0, 0, 0, 0]);
-            body.put_u64(self.next[0]);
-            body.put_u64(self.next[1]);
+            body.put_u64(self.next.emergency);
+            body.put_u64(self.next.routine);
         });
     }
 }

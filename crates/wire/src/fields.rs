@@ -1,5 +1,7 @@
 //! A cursor over one body that turns "too short" into the error of the message at hand.
 
+use frame::Lanes;
+
 use super::WireError;
 
 /// Reads big-endian fields of `message` one after the other.
@@ -54,9 +56,9 @@ impl<'a> Fields<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// `[Emergency, Routine]`.
-    pub(super) fn lanes(&mut self) -> Result<[u64; 2], WireError> {
-        Ok([self.u64()?, self.u64()?])
+    /// A value for each lane, the emergency lane's first.
+    pub(super) fn lanes(&mut self) -> Result<Lanes<u64>, WireError> {
+        Ok(Lanes::new(self.u64()?, self.u64()?))
     }
 
     pub(super) fn text(&mut self, field: &str, count: usize) -> Result<&'a str, WireError> {

@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 use super::fields::Fields;
 use super::framing::encode;
 use super::{ErrorCode, MAGIC, VERSION, WireError, kind};
-use frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey};
+use frame::{ANONYMOUS_EPOCH_MIN, Lanes, SourceKind, Station, StreamKey};
 
 /// Longest credential in bytes.
 pub const TOKEN_BYTES_MAX: usize = 1024;
@@ -177,7 +177,7 @@ pub struct Welcome {
     /// The epoch in force.
     pub epoch: u64,
     /// Send from here: what lies below was accepted from this stream and epoch.
-    pub resume_next: [u64; 2],
+    pub resume_next: Lanes<u64>,
     /// Unix time of the server.
     pub server_time_ns: i64,
 }
@@ -208,8 +208,8 @@ impl Welcome {
             body.put_u32(self.max_message_bytes);
             body.put_u64(self.session_id);
             body.put_u64(self.epoch);
-            body.put_u64(self.resume_next[0]);
-            body.put_u64(self.resume_next[1]);
+            body.put_u64(self.resume_next.emergency);
+            body.put_u64(self.resume_next.routine);
             body.put_i64(self.server_time_ns);
         });
     }

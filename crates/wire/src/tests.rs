@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use frame::{FrameFlags, FramePriority, SourceKind, Station, StreamKey};
+use frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey};
 
 fn lane() -> impl Strategy<Value = FramePriority> {
     prop_oneof![Just(FramePriority::Emergency), Just(FramePriority::Routine)]
@@ -49,13 +49,17 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
         frame().prop_map(ClientMessage::Frame),
         any::<u64>().prop_map(ClientMessage::Ping),
         any::<u64>().prop_map(ClientMessage::Pong),
-        any::<[u64; 2]>().prop_map(|next| ClientMessage::Bye(Bye { next })),
+        lanes().prop_map(|next| ClientMessage::Bye(Bye { next })),
         (0x95u8..).prop_map(ClientMessage::Ignored),
     ]
 }
 
+fn lanes() -> impl Strategy<Value = Lanes<u64>> {
+    any::<(u64, u64)>().prop_map(|(emergency, routine)| Lanes { emergency, routine })
+}
+
 fn server_message() -> impl Strategy<Value = ServerMessage> {
-    let welcome = (any::<(u8, u16, u32)>(), any::<(u64, u64, [u64; 2], i64)>()).prop_map(
+    let welcome = (any::<(u8, u16, u32)>(), (any::<u64>(), any::<u64>(), lanes(), any::<i64>())).prop_map(
         |((version, heartbeat_s, max_message_bytes), (session_id, epoch, resume_next, server_time_ns))| {
             Welcome {
                 version,
@@ -90,7 +94,7 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         ack.prop_map(ServerMessage::Ack),
         any::<u64>().prop_map(ServerMessage::Ping),
         any::<u64>().prop_map(ServerMessage::Pong),
-        any::<[u64; 2]>().prop_map(|next| ServerMessage::Bye(Bye { next })),
+        lanes().prop_map(|next| ServerMessage::Bye(Bye { next })),
         goaway.prop_map(ServerMessage::GoAway),
         error.prop_map(ServerMessage::Error),
         catalog.prop_map(ServerMessage::Catalog),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Ended, Session, Settling};
 use crate::connection::closing::{say, say_error};
-use crate::frame::Origin;
+use crate::frame::{Lanes, Origin};
 use crate::ingest::StreamState;
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::SessionId;
@@ -66,7 +66,7 @@ fn state_after(served: &Result<Settling, Ended>, said_bye: bool) -> StreamState 
     }
 }
 
-fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: [u64; 2]) {
+fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: Lanes<u64>) {
     let stream = &origin.stream;
     if said.next == accepted_next {
         by_peer!(Kind::Complete, INFO, session, %stream, next = ?said.next, "feed complete");
@@ -80,7 +80,7 @@ fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: [u64;
 }
 
 /// Writes `known`, then BYE with the durable positions, and closes.
-async fn say_bye(socket: &mut TcpStream, mut known: BytesMut, durable_next: [u64; 2]) {
+async fn say_bye(socket: &mut TcpStream, mut known: BytesMut, durable_next: Lanes<u64>) {
     Bye { next: durable_next }.encode(&mut known);
     say(socket, known).await;
 }

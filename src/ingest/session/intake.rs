@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::credit::Credit;
 use super::input::READ_BYTES_MIN;
-use crate::frame::{BufferPool, FramePriority, Head, Origin, ReadBuffer, Run};
+use crate::frame::{BufferPool, FramePriority, Head, Lanes, Origin, ReadBuffer, Run};
 use crate::wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
 
 /// Part of the room in the windows that is read at a time where there is no credit: what the smallest frames take in
@@ -14,8 +14,8 @@ const UNCREDITED_SHARE: u64 = 3;
 /// Judges messages and gathers what is accepted until it is handed over.
 #[derive(Debug)]
 pub(super) struct Intake {
-    lanes: [Lane; 2],
-    windows: [u64; 2],
+    lanes: Lanes<Lane>,
+    windows: Lanes<u64>,
     no_ack: bool,
     said_bye: Option<Bye>,
     gathered: Gathered,
@@ -41,8 +41,7 @@ struct Gathered {
 /// What was read, to be handed over.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// `[emergency, routine]`.
-    pub(super) lanes: [Option<Run>; 2],
+    pub(super) lanes: Lanes<Option<Run>>,
     /// FRAMEs read, whatever became of them.
     pub(super) received: u64,
     /// Those dropped because they had been accepted before.
@@ -62,12 +61,17 @@ pub(super) enum Taken {
 
 impl Intake {
     /// Goes on from `accepted_next`; lanes have `windows` of credit unless `no_ack`. A message costs up to `message_max`.
-    pub(super) fn new(accepted_next: [u64; 2], windows: [u64; 2], message_max: u64, no_ack: bool) -> Self {
-        let lanes = [0, 1].map(|lane| Lane {
+    pub(super) fn new(
+        accepted_next: Lanes<u64>,
+        windows: Lanes<u64>,
+        message_max: u64,
+        no_ack: bool,
+    ) -> Self {
+        let lanes = Lanes::from_fn(|priority| Lane {
             previous: None,
-            accepted_next: accepted_next[lane],
+            accepted_next: accepted_next[priority],
             duplicates: 0,
-            credit: Credit::new(windows[lane], message_max),
+            credit: Credit::new(windows[priority], message_max),
         });
         Self { lanes, windows, no_ack, said_bye: None, gathered: Gathered::default() }
     }
@@ -80,7 +84,7 @@ impl Intake {
         &mut self,
         at: usize,
         body: &[u8],
-        heads: &mut [Vec<Head>; 2],
+        heads: &mut Lanes<Vec<Head>>,
     ) -> Result<Taken, WireError> {
         if body.first() != Some(&kind::FRAME) {
             return self.take_control(ClientMessage::decode_control(body)?);
@@ -105,13 +109,13 @@ impl Intake {
         Ok(Taken::Other(message))
     }
 
-    fn take_frame(&mut self, at: usize, body: &[u8], heads: &mut [Vec<Head>; 2]) -> Result<(), WireError> {
+    fn take_frame(&mut self, at: usize, body: &[u8], heads: &mut Lanes<Vec<Head>>) -> Result<(), WireError> {
         let FrameHeader { priority, flags, header_len, sequence, ert_ns } = FrameHeader::decode(body)?;
         let cost = frame_cost(body.len());
         if self.said_bye.is_some() {
             return Err(WireError::protocol(format!("FRAME {sequence} after BYE")));
         }
-        let lane = &mut self.lanes[priority.lane()];
+        let lane = &mut self.lanes[priority];
         if let Some(previous) = lane.previous.filter(|previous| sequence <= *previous) {
             return Err(regression(priority, sequence, previous));
         }
@@ -129,7 +133,7 @@ impl Intake {
         let payload_at = (at + header_len) as u32;
         let payload_len = (body.len() - header_len) as u32;
         let (received_after_us, header_len) = (0, header_len as u8);
-        heads[priority.lane()].push(Head {
+        heads[priority].push(Head {
             sequence,
             ert_ns,
             payload_at,
@@ -156,12 +160,12 @@ impl Intake {
 
     /// How many bytes to read at most while frames of cost `queued` wait; 0: none. Credit bounds the sources that have
     /// some, and the windows the rest.
-    pub(super) fn read_bytes_max(&self, queued: [u64; 2]) -> usize {
+    pub(super) fn read_bytes_max(&self, queued: Lanes<u64>) -> usize {
         if !self.no_ack {
             return usize::MAX;
         }
         let room =
-            self.windows.iter().zip(queued).map(|(window, queued)| window.saturating_sub(queued)).min();
+            self.windows.iter().map(|(priority, window)| window.saturating_sub(queued[priority])).min();
         match room {
             None | Some(0) => 0,
             Some(room) => ((room / UNCREDITED_SHARE) as usize).max(READ_BYTES_MIN),
@@ -170,7 +174,7 @@ impl Intake {
 
     /// The lanes whose session is to hear that the queue has run empty: the client may be out of credit, or has none and
     /// the session reads as there is room.
-    pub(super) fn awaits_empty(&self) -> [bool; 2] {
+    pub(super) fn awaits_empty(&self) -> Lanes<bool> {
         self.lanes.each_ref().map(|lane| self.no_ack || !lane.credit.is_ample())
     }
 
@@ -178,8 +182,8 @@ impl Intake {
         !self.no_ack
     }
 
-    pub(super) fn accepted_next(&self) -> [u64; 2] {
-        [self.lanes[0].accepted_next, self.lanes[1].accepted_next]
+    pub(super) fn accepted_next(&self) -> Lanes<u64> {
+        self.lanes.each_ref().map(|lane| lane.accepted_next)
     }
 
     pub(super) const fn said_bye(&self) -> Option<Bye> {
@@ -187,11 +191,11 @@ impl Intake {
     }
 
     pub(super) fn duplicates(&self, priority: FramePriority) -> u32 {
-        self.lanes[priority.lane()].duplicates
+        self.lanes[priority].duplicates
     }
 
     pub(super) fn credit(&mut self, priority: FramePriority) -> &mut Credit {
-        &mut self.lanes[priority.lane()].credit
+        &mut self.lanes[priority].credit
     }
 }
 

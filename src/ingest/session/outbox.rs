@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::catalog::CatalogOwed;
 use super::intake::Intake;
-use crate::frame::FramePriority;
+use crate::frame::{FramePriority, Lanes};
 use crate::ingest::acks::ACK_DELAY;
 use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
 
@@ -26,7 +26,7 @@ pub(super) struct Outbox {
     /// `bytes` hold a part of the catalog, which is large.
     has_part: bool,
     heartbeat: Duration,
-    told: [Option<Told>; 2],
+    told: Lanes<Option<Told>>,
     pong: Option<u64>,
     ping: Option<u64>,
     goaway: Option<Duration>,
@@ -66,7 +66,7 @@ impl Outbox {
             bytes,
             has_part: false,
             heartbeat,
-            told: [None; 2],
+            told: Lanes::default(),
             pong: None,
             ping: None,
             goaway: None,
@@ -111,12 +111,12 @@ impl Outbox {
     /// The first ACKs come before anything else but WELCOME. True if an ACK of routine was among it.
     pub(super) fn refresh(
         &mut self,
-        durable_next: [u64; 2],
-        queued: [u64; 2],
+        durable_next: Lanes<u64>,
+        queued: Lanes<u64>,
         intake: &mut Intake,
         now: Instant,
     ) -> bool {
-        let may_encode = self.bytes.is_empty() || (self.told == [None; 2] && intake.wants_acks());
+        let may_encode = self.bytes.is_empty() || (self.told == Lanes::default() && intake.wants_acks());
         may_encode && self.encode(durable_next, queued, intake, now)
     }
 
@@ -131,8 +131,8 @@ impl Outbox {
     /// Everything that is known now, to be written before the last message.
     pub(super) fn finish(
         mut self,
-        durable_next: [u64; 2],
-        queued: [u64; 2],
+        durable_next: Lanes<u64>,
+        queued: Lanes<u64>,
         intake: &mut Intake,
         now: Instant,
     ) -> BytesMut {
@@ -145,8 +145,8 @@ impl Outbox {
     /// True if an ACK of routine was among it.
     fn encode(
         &mut self,
-        durable_next: [u64; 2],
-        queued: [u64; 2],
+        durable_next: Lanes<u64>,
+        queued: Lanes<u64>,
         intake: &mut Intake,
         now: Instant,
     ) -> bool {
@@ -167,18 +167,16 @@ impl Outbox {
     /// Encodes the ACKs of both lanes as soon as one of them does not wait.
     fn encode_acks(
         &mut self,
-        durable_next: [u64; 2],
-        queued: [u64; 2],
+        durable_next: Lanes<u64>,
+        queued: Lanes<u64>,
         intake: &mut Intake,
         now: Instant,
     ) -> bool {
-        let news = FramePriority::ALL.map(|priority| {
-            let lane = priority.lane();
-            self.news(priority, durable_next[lane], queued[lane], intake)
-        });
+        let news =
+            Lanes::from_fn(|priority| self.news(priority, durable_next[priority], queued[priority], intake));
         let is_overdue = self.credit_due.is_some_and(|due| now >= due);
-        if !is_overdue && !news.iter().any(|news| news.is_urgent) {
-            let delay = if news.iter().any(|news| news.is_credit_awaited) {
+        if !is_overdue && !news.values().any(|news| news.is_urgent) {
+            let delay = if news.values().any(|news| news.is_credit_awaited) {
                 Some(CREDIT_DELAY)
             } else {
                 stalled_credit_delay(intake)
@@ -189,30 +187,30 @@ impl Outbox {
             self.is_routine_due = false;
             return false;
         }
-        let mut has_told = [false; 2];
-        for (priority, news) in FramePriority::ALL.into_iter().zip(news) {
-            let is_first = self.told[priority.lane()].is_none();
+        let mut has_told = Lanes::both(false);
+        for (priority, news) in news {
+            let is_first = self.told[priority].is_none();
             if is_first || news.is_new || news.has_grown {
                 let News { told: Told { durable_next, duplicates }, credit_limit, .. } = news;
                 intake.credit(priority).grant(credit_limit);
-                self.told[priority.lane()] = Some(news.told);
+                self.told[priority] = Some(news.told);
                 Ack { priority, duplicates, durable_next, credit_limit }.encode(&mut self.bytes);
-                has_told[priority.lane()] = true;
+                has_told[priority] = true;
             }
         }
         self.credit_due = stalled_credit_delay(intake).map(|delay| now + delay);
-        let has_told_routine = has_told[FramePriority::Routine.lane()];
+        let has_told_routine = has_told.routine;
         self.is_routine_due &= !has_told_routine;
         has_told_routine
     }
 
     fn news(&self, priority: FramePriority, durable_next: u64, queued: u64, intake: &mut Intake) -> News {
         let told = Told { durable_next, duplicates: intake.duplicates(priority) };
-        let is_in_flight = intake.accepted_next()[priority.lane()] > durable_next;
+        let is_in_flight = intake.accepted_next()[priority] > durable_next;
         let credit = intake.credit(priority);
         let credit_limit = credit.grantable(queued);
         let has_grown = credit_limit > credit.granted();
-        let before = self.told[priority.lane()];
+        let before = self.told[priority];
         let is_new = before != Some(told);
         let may_wait = before.is_some_and(|before| {
             let is_paced = priority == FramePriority::Routine && !self.is_routine_due;

@@ -157,7 +157,7 @@ impl Stream {
         if offline_for.is_some_and(|min| !state.is_offline_for(min)) {
             return None;
         }
-        let queued = self.queue.queued_frames().iter().sum();
+        let queued = self.queue.queued_frames().values().sum();
         Some(if let Some(owner) = &state.owner {
             Err(ForgetRefused::Connected(owner.session_id))
         } else if state.held_because.is_some() {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Stream, StreamTable};
-use crate::frame::{Origin, StreamKey};
+use crate::frame::{Lanes, Origin, StreamKey};
 use crate::ingest::flow::Position;
 use crate::pipeline::SessionId;
 
@@ -72,8 +72,8 @@ impl EpochReset {
     pub fn finish(self) -> Position {
         let mut state = self.stream.lock();
         state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch: self.epoch });
-        state.accepted_next = [0; 2];
-        state.durable_next = [0; 2];
+        state.accepted_next = Lanes::default();
+        state.durable_next = Lanes::default();
         state.sequences.begin_epoch();
         state.position()
     }

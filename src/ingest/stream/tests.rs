@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::actor::{Capacity, Mailbox, Received, mailbox};
-use crate::frame::{Frame, FrameFlags, SourceKind, Station, joined};
+use crate::frame::{Frame, FrameFlags, Lanes, SourceKind, Station, joined};
 use crate::pipeline::Sources;
 use FramePriority::{Emergency, Routine};
 
@@ -13,7 +13,7 @@ fn key(source_id: u32) -> StreamKey {
 }
 
 fn queue() -> Arc<SourceQueue> {
-    SourceQueue::new(Sources::new(), [1 << 18, 1 << 20])
+    SourceQueue::new(Sources::new(), Lanes::new(1 << 18, 1 << 20))
 }
 
 fn speaker(session_id: SessionId) -> (Speaker, Mailbox<Stop>) {
@@ -36,7 +36,11 @@ fn ordered(mailbox: &mut Mailbox<Stop>) -> Option<(ErrorCode, u64)> {
     }
 }
 
-fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Range<u64>) -> [Option<Run>; 2] {
+fn batch(
+    origin: &Arc<Origin>,
+    priority: FramePriority,
+    sequences: std::ops::Range<u64>,
+) -> Lanes<Option<Run>> {
     let frames = sequences.map(|sequence| Frame {
         source_id: origin.stream.source_id,
         source_kind: origin.stream.source_kind,
@@ -48,8 +52,8 @@ fn batch(origin: &Arc<Origin>, priority: FramePriority, sequences: std::ops::Ran
         origin: Arc::clone(origin),
         payload: bytes::Bytes::new(),
     });
-    let mut lanes = [None, None];
-    lanes[priority.lane()] = joined(&frames.collect::<Vec<_>>());
+    let mut lanes = Lanes::default();
+    lanes[priority] = joined(&frames.collect::<Vec<_>>());
     lanes
 }
 
@@ -68,16 +72,16 @@ fn the_newest_connection_of_an_epoch_speaks_and_goes_on_where_the_old_one_was() 
     let (first, mut first_mailbox) = speaker(1);
     let (origin, position) = stream.open(first, 5, 10, now).unwrap();
     assert_eq!(position, Position { epoch: 5, ..Position::default() });
-    stream.accept(1, [0, 3], batch(&origin, Routine, 0..3)).unwrap();
+    stream.accept(1, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
 
     let (second, _second_mailbox) = speaker(2);
     let (_, position) = stream.open(second, 5, 10, now).unwrap();
-    assert_eq!((position.accepted_next, position.durable_next), ([0, 3], [0, 0]));
+    assert_eq!((position.accepted_next, position.durable_next), (Lanes::new(0, 3), Lanes::default()));
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::TakenOver, 0)));
     let late = batch(&origin, Routine, 3..9);
-    assert_eq!(stream.accept(1, [0, 9], late), Err(Displaced), "nothing of the old one any more");
-    assert_eq!(stream.queue.queued_frames(), [0, 3], "what it had handed over stays");
-    stream.accept(2, [0, 4], batch(&origin, Routine, 3..4)).unwrap();
+    assert_eq!(stream.accept(1, Lanes::new(0, 9), late), Err(Displaced), "nothing of the old one any more");
+    assert_eq!(stream.queue.queued_frames(), Lanes::new(0, 3), "what it had handed over stays");
+    stream.accept(2, Lanes::new(0, 4), batch(&origin, Routine, 3..4)).unwrap();
 }
 
 #[test]
@@ -86,18 +90,26 @@ fn a_higher_epoch_starts_anew_and_fences_the_old_one() {
     let stream = table.named(&key(1), queue).unwrap();
     let (first, mut first_mailbox) = speaker(1);
     let (old, _) = stream.open(first, 5, 10, now).unwrap();
-    stream.accept(1, [0, 3], batch(&old, Routine, 0..3)).unwrap();
+    stream.accept(1, Lanes::new(0, 3), batch(&old, Routine, 0..3)).unwrap();
     let (second, _second_mailbox) = speaker(2);
     let (new, position) = stream.open(second, 6, 10, now).unwrap();
     assert_eq!(position, Position { epoch: 6, ..Position::default() });
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::Fenced, 6)));
-    assert_eq!(stream.accept(1, [0, 9], batch(&old, Routine, 3..9)), Err(Displaced));
+    assert_eq!(stream.accept(1, Lanes::new(0, 9), batch(&old, Routine, 3..9)), Err(Displaced));
 
     table.advance_durable(&old, Routine, 3, 3, Duration::ZERO);
-    assert_eq!(stream.position().durable_next, [0, 0], "positions of the old epoch are not the new one's");
+    assert_eq!(
+        stream.position().durable_next,
+        Lanes::new(0, 0),
+        "positions of the old epoch are not the new one's"
+    );
     table.advance_durable(&new, Emergency, 8, 1, Duration::ZERO);
     table.advance_durable(&new, Emergency, 7, 1, Duration::ZERO);
-    assert_eq!(stream.position().durable_next, [8, 0], "it never falls, and the lanes are independent");
+    assert_eq!(
+        stream.position().durable_next,
+        Lanes::new(8, 0),
+        "it never falls, and the lanes are independent"
+    );
     assert_eq!(stream.books.totals().archived, 5);
 
     let (third, _third_mailbox) = speaker(3);
@@ -113,7 +125,10 @@ fn a_released_stream_changes_hands_without_a_takeover() {
         let (speaker, _mailbox) = speaker(session_id);
         stream.open(speaker, 1, 0, now).unwrap();
         stream.release(session_id + 1, Some(StreamState::Ended));
-        assert!(stream.accept(session_id, [0; 2], [None, None]).is_ok(), "only its own session releases it");
+        assert!(
+            stream.accept(session_id, Lanes::default(), Lanes::new(None, None)).is_ok(),
+            "only its own session releases it"
+        );
         stream.release(session_id, Some(StreamState::Ended));
     }
 }
@@ -139,7 +154,7 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
     let used = table.named(&key(1), queue).unwrap();
     let (speaker_one, _mailbox) = speaker(1);
     let (origin, _) = used.open(speaker_one, 1, 9, now).unwrap();
-    used.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
+    used.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     used.release(1, Some(StreamState::Ended));
     table.named(&key(2), queue).unwrap();
     let open = table.named(&key(3), queue).expect("the blank one makes room");
@@ -156,12 +171,12 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
 fn what_was_recovered_is_where_a_stream_goes_on() {
     let table = table();
     for source_id in 0..3 {
-        table.restore(key(source_id), 7, [1, 2], queue());
+        table.restore(key(source_id), 7, Lanes::new(1, 2), queue());
     }
     let stream = table.named(&key(2), queue).unwrap();
     let (speaker, _mailbox) = speaker(1);
     let (_, position) = stream.open(speaker, 7, 0, Instant::now()).unwrap();
-    assert_eq!((position.accepted_next, position.durable_next), ([1, 2], [1, 2]));
+    assert_eq!((position.accepted_next, position.durable_next), (Lanes::new(1, 2), Lanes::new(1, 2)));
 }
 
 #[test]
@@ -171,7 +186,7 @@ fn fewer_streams_from_now_on_leave_those_that_are_known() {
         let stream = table.named(&key(source_id), queue).unwrap();
         let (speaker, _mailbox) = speaker(1);
         let (origin, _) = stream.open(speaker, 5, 10, now).unwrap();
-        stream.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
+        stream.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     }
     table.set_limits(limits(1));
     assert!(table.named(&key(1), queue).is_ok() && table.named(&key(2), queue).is_ok());
@@ -187,7 +202,7 @@ fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
     let stream = table.named(key, queue)?;
     let (speaker, _mailbox) = speaker(1);
     let (origin, _) = stream.open(speaker, 5, 10, Instant::now())?;
-    stream.accept(1, [0, 1], batch(&origin, Routine, 0..1)).unwrap();
+    stream.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     stream.release(1, Some(StreamState::Ended));
     Ok(())
 }
@@ -196,7 +211,7 @@ fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
 fn one_source_fills_its_own_share_alone() {
     let at = |source_id, station| StreamKey { station: Station::new(station).unwrap(), ..key(source_id) };
     let table = StreamTable::new(limits(100));
-    table.restore(at(1, "recovered"), 7, [1, 2], queue());
+    table.restore(at(1, "recovered"), 7, Lanes::new(1, 2), queue());
     table.named(&at(1, "blank"), queue).unwrap();
     used(&table, &at(1, "a")).expect("the blank one makes room");
     let error = used(&table, &at(1, "b")).unwrap_err();

@@ -1,7 +1,7 @@
 //! What a stream says and makes of the answers, without a connection.
 
 use super::*;
-use crate::frame::{self, Origin, SourceKind, Station, StreamKey};
+use crate::frame::{self, Lanes, Origin, SourceKind, Station, StreamKey};
 use crate::replay::{Control, Progress};
 use crate::wire::{ClientMessage, next_body};
 use FramePriority::{Emergency, Routine};
@@ -68,7 +68,7 @@ impl Bench {
             max_message_bytes: 4096,
             session_id: 0,
             epoch: 100,
-            resume_next,
+            resume_next: resume_next.into(),
             server_time_ns: 0,
         })
     }
@@ -246,8 +246,8 @@ async fn a_stop_lets_go_of_what_was_not_sent_and_names_it() {
     bench.shared.control.stop();
     bench.lines.given_up().await;
     assert_eq!((bench.lines.kept(), bench.lines.books.missing), (2, Some(2)));
-    assert_eq!(bench.lines.bye(), Some(Bye { next: [0, 2] }));
-    bench.lines.finish(Bye { next: [0, 2] }, Instant::now()).unwrap();
+    assert_eq!(bench.lines.bye(), Some(Bye { next: Lanes::new(0, 2) }));
+    bench.lines.finish(Bye { next: Lanes::new(0, 2) }, Instant::now()).unwrap();
     assert!(bench.lines.is_settled() && bench.room.available_permits() == 1_000);
 }
 
@@ -260,8 +260,8 @@ async fn rest_says_bye_and_what_follows_waits_for_another_connection() {
     assert_eq!(bench.lines.bye(), None, "there are frames to write");
     bench.ack(Routine, 0, PLENTY);
     bench.written();
-    assert_eq!(bench.lines.bye(), Some(Bye { next: [0, 2] }));
-    bench.lines.finish(Bye { next: [0, 2] }, Instant::now()).unwrap();
+    assert_eq!(bench.lines.bye(), Some(Bye { next: Lanes::new(0, 2) }));
+    bench.lines.finish(Bye { next: Lanes::new(0, 2) }, Instant::now()).unwrap();
     bench.lines.go_on();
     assert_eq!((bench.lines.epoch(), bench.lines.bye()), (100, None));
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::Durable;
 use crate::storage::GrowingBuffer;
-use frame::{FramePriority, Frames, Origin, Run};
+use frame::{Frames, Lanes, Origin, Run};
 
 /// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
 /// not counted.
@@ -121,7 +121,7 @@ impl BlockEncoder {
     fn push_run(&mut self, run: &Run) {
         let Some(last) = run.heads().last() else { return };
         let origin = self.origins.index(run.origin());
-        let lane = &mut self.origins.lanes[usize::from(origin)][run.priority().lane()];
+        let lane = &mut self.origins.lanes[usize::from(origin)][run.priority()];
         lane.frames += run.len() as u64;
         lane.next = lane.next.max(last.sequence.saturating_add(1));
         lane.received_min_ns = lane.received_min_ns.min(run.received_ns());
@@ -248,8 +248,7 @@ impl BlockEncoder {
     pub(crate) fn durable(&self, into: &mut Vec<Durable>) {
         into.clear();
         for (origin, lanes) in self.origins.origins.iter().zip(&self.origins.lanes) {
-            for priority in FramePriority::ALL {
-                let lane = lanes[priority.lane()];
+            for (priority, lane) in lanes.iter() {
                 if lane.frames > 0 {
                     into.push(Durable {
                         origin: Arc::clone(origin),
@@ -304,7 +303,7 @@ impl Lane {
 /// The origins of one block. Frames mostly share the `Arc` of their stream, so the address finds it.
 struct OriginTable {
     origins: Vec<Arc<Origin>>,
-    lanes: Vec<[Lane; 2]>,
+    lanes: Vec<Lanes<Lane>>,
     by_value: HashMap<Arc<Origin>, u16>,
     by_address: [(usize, u16); Self::ADDRESSES],
 }
@@ -348,7 +347,7 @@ impl OriginTable {
         }
         let index = u16::try_from(self.origins.len()).expect("a block holds fewer than 65,536 origins");
         self.origins.push(Arc::clone(origin));
-        self.lanes.push([Lane::EMPTY; 2]);
+        self.lanes.push(Lanes::both(Lane::EMPTY));
         self.by_value.insert(Arc::clone(origin), index);
         index
     }

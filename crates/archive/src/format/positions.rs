@@ -9,7 +9,7 @@ use super::{
     POSITIONS_PREFIX_BYTES, aligned,
 };
 use crate::StreamPosition;
-use frame::{Station, StreamKey};
+use frame::{Lanes, Station, StreamKey};
 
 /// Streams in one positions block at most: keeps a block near 100 KiB.
 const STREAMS_PER_BLOCK: usize = 1_024;
@@ -42,7 +42,7 @@ fn encode(total: usize, first: usize, entries: &[(&StreamKey, &StreamPosition)])
     }
     for (stream, position) in entries {
         push_origin(&mut body, stream, position.epoch);
-        for next in position.next {
+        for next in position.next.values() {
             body.extend_from_slice(&next.to_le_bytes());
         }
         body.extend_from_slice(stream.station.as_str().as_bytes());
@@ -68,7 +68,7 @@ impl PositionsPart {
         let mut entries = Vec::new();
         for _ in 0..count {
             let origin = OriginHeader::read(&mut cursor)?;
-            let next = [cursor.u64()?, cursor.u64()?];
+            let next = Lanes::new(cursor.u64()?, cursor.u64()?);
             let stream = origin.station(&mut cursor)?;
             let epoch = origin.epoch;
             entries.push((stream, StreamPosition { epoch, next }));

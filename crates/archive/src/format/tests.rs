@@ -3,7 +3,7 @@ use crate::StreamPosition;
 use crate::scan::{Head, Scanner, Step};
 use crate::storage::DiskStorage;
 use crate::tests::support::{emergency, fields, frame, origin, routine};
-use frame::{Frame, FramePriority};
+use frame::{Frame, FramePriority, Lanes};
 
 /// A segment with a block of each kind, every value fixed.
 fn golden() -> Vec<u8> {
@@ -16,7 +16,7 @@ fn golden() -> Vec<u8> {
     };
     let mut bytes = header.encode().to_vec();
     let stream = origin(3, 9).stream.clone();
-    let position = StreamPosition { epoch: 9, next: [4, 5] };
+    let position = StreamPosition { epoch: 9, next: Lanes::new(4, 5) };
     let push = |bytes: &mut Vec<u8>, kind, offset, body: &[u8]| {
         let header = BlockHeader {
             kind,
@@ -93,7 +93,7 @@ fn check_body(header: &BlockHeader, body: ::bytes::Bytes) {
             let part = PositionsPart::decode(&body).unwrap();
             assert_eq!((part.total, part.first), (1, 0));
             assert_eq!(part.entries[0].0, origin(3, 9).stream);
-            assert_eq!(part.entries[0].1.next, [4, 5]);
+            assert_eq!(part.entries[0].1.next, Lanes::new(4, 5));
         }
         BlockKind::Hole => assert_eq!(HoleRecord::decode(&body), Some(hole())),
         BlockKind::Frames => {

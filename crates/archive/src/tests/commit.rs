@@ -8,7 +8,7 @@ use super::support::*;
 use crate::storage::mem::Op;
 use crate::{AppendError, Durable, Filter, Item, OpenError, Status, open};
 use frame::FramePriority::{Emergency, Routine};
-use frame::{Origin, Selection};
+use frame::{Lanes, Origin, Selection};
 
 #[tokio::test]
 async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
@@ -95,7 +95,7 @@ async fn a_restart_goes_on_where_it_ended() {
     assert_eq!((recovery.log_id, recovery.next_offset), (log_id, 2));
     assert_eq!((recovery.torn_bytes, recovery.rewritten_frames), (0, 0));
     let positions: Vec<_> = recovery.positions.iter().map(|(_, at)| (at.epoch, at.next)).collect();
-    assert_eq!(positions, [(3, [0, 5]), (4, [9, 0])]);
+    assert_eq!(positions, [(3, Lanes::new(0, 5)), (4, Lanes::new(9, 0))]);
     running.commit(vec![routine(&a, 5)]).await;
     running.finish().await;
     assert_eq!(sequences(&frames(&storage)), [8, 4, 5]);
@@ -117,7 +117,7 @@ async fn segments_rotate_and_are_read_as_one_log() {
 
     let running = start(&storage);
     assert_eq!(running.recovery.segments_scanned, 1);
-    assert_eq!(running.recovery.positions[0].1.next, [0, 4_000]);
+    assert_eq!(running.recovery.positions[0].1.next, Lanes::new(0, 4_000));
     running.finish().await;
 }
 
@@ -183,7 +183,7 @@ async fn a_failed_sync_is_final_and_announces_nothing() {
     storage.clear_hook();
     storage.kill();
     let running = start(&storage);
-    assert_eq!(running.recovery.positions[0].1.next, [0, 2]);
+    assert_eq!(running.recovery.positions[0].1.next, Lanes::new(0, 2));
     assert_eq!(running.recovery.rewritten_frames, 1);
     let copy = storage.clone_disk();
     copy.crash(None);
@@ -201,7 +201,7 @@ async fn a_lower_epoch_never_changes_a_position() {
     running.finish().await;
     let running = start(&storage);
     let position = running.recovery.positions[0].1;
-    assert_eq!((position.epoch, position.next), (6, [1, 0]));
+    assert_eq!((position.epoch, position.next), (6, Lanes::new(1, 0)));
     running.finish().await;
 }
 

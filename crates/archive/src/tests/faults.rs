@@ -78,7 +78,7 @@ async fn recovers(storage: &MemStorage, announced: u64) {
         assert!(next >= announced, "{next} of {announced}");
         assert!(running.recovery.holes.is_empty());
         assert_eq!(sequences(&frames(&disk)), (0..next).collect::<Vec<_>>());
-        assert_eq!(running.recovery.positions.first().map_or(0, |(_, at)| at.next[1]), next);
+        assert_eq!(running.recovery.positions.first().map_or(0, |(_, at)| at.next.routine), next);
         running.finish().await;
         // What the start announced is durable, whatever the kernel has forgotten.
         disk.crash(None);

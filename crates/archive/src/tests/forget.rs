@@ -8,7 +8,7 @@ use super::support::*;
 use crate::dir::Dir;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{ResetError, StreamPosition};
-use frame::StreamKey;
+use frame::{Lanes, StreamKey};
 
 fn stream(source: u32) -> StreamKey {
     origin(source, 1).stream.clone()
@@ -16,7 +16,7 @@ fn stream(source: u32) -> StreamKey {
 
 /// Where the streams of `sources` stand that [`three`] has made.
 fn known(sources: &[u32]) -> Vec<(StreamKey, StreamPosition)> {
-    let position = StreamPosition { epoch: 42, next: [0, 3] };
+    let position = StreamPosition { epoch: 42, next: Lanes::new(0, 3) };
     sources.iter().map(|source| (stream(*source), position)).collect()
 }
 
@@ -62,7 +62,7 @@ async fn it_holds_over_rotations_and_starts() {
         assert_eq!(forget(&running, &[stream(3)]).await, Some(Ok(())));
         running.commit(vec![routine(&origin(3, 42), sequence)]).await;
         running = crash(running, &storage).await;
-        let next = |next| StreamPosition { epoch: 42, next: [0, next] };
+        let next = |next| StreamPosition { epoch: 42, next: Lanes::new(0, next) };
         let expected = vec![(stream(2), next(sequence + 1)), (stream(3), next(sequence + 1))];
         assert_eq!(running.recovery.positions, expected);
         assert_eq!(running.recovery.segments_scanned, 1);
@@ -77,7 +77,7 @@ async fn a_forgotten_stream_comes_back_with_what_it_sends_alone() {
     assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
     running.commit(vec![emergency(&origin(1, 7), 4)]).await;
     let running = crash(running, &storage).await;
-    let older = (stream(1), StreamPosition { epoch: 7, next: [5, 0] });
+    let older = (stream(1), StreamPosition { epoch: 7, next: Lanes::new(5, 0) });
     assert_eq!(running.recovery.positions, [vec![older], known(&[2, 3])].concat());
     running.finish().await;
 }

@@ -5,6 +5,7 @@ use super::recover::{archive, blocks, found, frame_blocks};
 use super::support::*;
 use crate::format::{BlockKind, HoleRecord};
 use crate::storage::mem::MemStorage;
+use frame::Lanes;
 
 #[tokio::test]
 async fn damage_in_acknowledged_data_becomes_a_hole_once() {
@@ -25,7 +26,7 @@ async fn damage_in_acknowledged_data_becomes_a_hole_once() {
     assert_eq!(holes[0].bytes, headers[3].end() - headers[2].position);
     assert_eq!(running.recovery.torn_bytes, 0);
     assert_eq!(running.recovery.next_offset, 6);
-    assert_eq!(running.recovery.positions[0].1.next, [0, 6]);
+    assert_eq!(running.recovery.positions[0].1.next, Lanes::new(0, 6));
     running.commit(vec![routine(&origin(1, 1), 6)]).await;
     running.finish().await;
 

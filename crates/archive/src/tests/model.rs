@@ -18,7 +18,7 @@ use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
 use crate::upkeep::{self, SystemClock, Upkeep};
 use crate::{Config, OpenError, Retention, StreamPosition, open_with};
-use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, StreamKey};
+use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, Lanes, StreamKey};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -353,7 +353,9 @@ impl Model {
         for index in 0..=self.acknowledged.len() {
             while let Some((_, stream, epoch)) = edits.next_if(|(behind, ..)| *behind == index) {
                 match *epoch {
-                    Some(epoch) => positions.insert(stream.clone(), StreamPosition { epoch, next: [0, 0] }),
+                    Some(epoch) => {
+                        positions.insert(stream.clone(), StreamPosition { epoch, next: Lanes::new(0, 0) })
+                    }
                     None => positions.remove(stream),
                 };
             }
@@ -364,10 +366,10 @@ impl Model {
             let epoch = frame.origin.epoch;
             let entry = positions.entry(frame.origin.stream.clone()).or_default();
             if epoch > entry.epoch {
-                *entry = StreamPosition { epoch, next: [0, 0] };
+                *entry = StreamPosition { epoch, next: Lanes::new(0, 0) };
             }
             if epoch == entry.epoch {
-                let next = &mut entry.next[frame.priority.lane()];
+                let next = &mut entry.next[frame.priority];
                 *next = (*next).max(frame.sequence + 1);
             }
         }

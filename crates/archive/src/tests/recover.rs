@@ -9,7 +9,7 @@ use crate::reader::Damage;
 use crate::scan::{Scanner, Step};
 use crate::storage::mem::{MemStorage, Op};
 use crate::{Filter, Item, Storage, StoredFrame};
-use frame::Frame;
+use frame::{Frame, Lanes};
 
 /// The segments of a disk, and the headers of their blocks.
 pub(super) fn blocks(storage: &MemStorage) -> Vec<(PathBuf, Vec<BlockHeader>)> {
@@ -69,7 +69,7 @@ async fn a_last_block_torn_at_any_byte_is_cut_off_and_kept() {
             let mut running = start(&disk);
             let recovery = running.recovery.clone();
             assert_eq!(recovery.next_offset, 3, "cut at {cut}");
-            assert_eq!(recovery.positions[0].1.next, [0, 3]);
+            assert_eq!(recovery.positions[0].1.next, Lanes::new(0, 3));
             assert!(recovery.holes.is_empty());
             let torn = &content[last.position as usize..cut as usize];
             let torn_len = torn.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);

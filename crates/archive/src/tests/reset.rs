@@ -9,7 +9,7 @@ use super::support::*;
 use crate::dir::Dir;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{Filter, Item, Reader, ResetError, StreamPosition};
-use frame::StreamKey;
+use frame::{Lanes, StreamKey};
 
 const MISTAKEN: u64 = 1 << 40;
 
@@ -17,7 +17,7 @@ fn stream() -> StreamKey {
     origin(1, 1).stream.clone()
 }
 
-fn at(epoch: u64, next: [u64; 2]) -> Vec<(StreamKey, StreamPosition)> {
+fn at(epoch: u64, next: Lanes<u64>) -> Vec<(StreamKey, StreamPosition)> {
     vec![(stream(), StreamPosition { epoch, next })]
 }
 
@@ -39,7 +39,7 @@ async fn what_was_told_survives_the_power() {
     _ = running.archive.finish().await;
     storage.crash(None);
     let running = start_untended(&storage);
-    assert_eq!(running.recovery.positions, at(42, [0, 0]));
+    assert_eq!(running.recovery.positions, at(42, Lanes::new(0, 0)));
     assert_eq!(running.recovery.next_offset, 4, "no frame is lost by it");
     running.finish().await;
     assert_eq!(sequences(&frames(&storage)), [0, 1, 2, 0]);
@@ -59,7 +59,7 @@ async fn frames_of_the_lowered_epoch_count_again() {
     for _ in 0..2 {
         // The second start goes on from what the first has written.
         let running = start_untended(&storage);
-        assert_eq!(running.recovery.positions, at(41, [0, 8]));
+        assert_eq!(running.recovery.positions, at(41, Lanes::new(0, 8)));
         running.finish().await;
     }
 }
@@ -82,7 +82,7 @@ async fn a_segment_without_frames_is_replaced_and_readers_follow() {
     assert_eq!(read(&mut reader), [true]);
     running.finish().await;
     let running = start_untended(&storage);
-    assert_eq!(running.recovery.positions, at(20, [0, 6]));
+    assert_eq!(running.recovery.positions, at(20, Lanes::new(0, 6)));
     assert_eq!(running.recovery.segments_scanned, 1);
     running.finish().await;
 }
@@ -99,12 +99,16 @@ async fn records_of_holes_go_with_the_segment_replaced() {
     let running = start_untended(&storage);
     let known = hole_records(&storage);
     assert_eq!(known.len(), 1);
-    assert_eq!(running.recovery.positions, at(MISTAKEN, [1, 0]), "the reset lay in what cannot be read");
+    assert_eq!(
+        running.recovery.positions,
+        at(MISTAKEN, Lanes::new(1, 0)),
+        "the reset lay in what cannot be read"
+    );
     assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
     assert_eq!(hole_records(&storage), known);
     running.finish().await;
     let running = start_untended(&storage);
-    assert_eq!(running.recovery.positions, at(42, [0, 0]));
+    assert_eq!(running.recovery.positions, at(42, Lanes::new(0, 0)));
     running.finish().await;
 }
 
@@ -135,7 +139,7 @@ async fn without_space_nothing_changes() {
     storage.clear_hook();
     running.finish().await;
     let running = start_untended(&storage);
-    assert_eq!(running.recovery.positions, at(MISTAKEN, [1, 0]));
+    assert_eq!(running.recovery.positions, at(MISTAKEN, Lanes::new(1, 0)));
     running.finish().await;
 }
 
@@ -151,7 +155,7 @@ async fn the_power_may_fail_at_any_operation_of_a_reset() {
             if is_again {
                 assert_eq!(reset(&running, &stream(), 50).await, Some(Ok(())));
             }
-            let before = if is_again { at(50, [0, 0]) } else { at(MISTAKEN, [1, 0]) };
+            let before = if is_again { at(50, Lanes::new(0, 0)) } else { at(MISTAKEN, Lanes::new(1, 0)) };
             storage.cut_power_after(after);
             let told = reset(&running, &stream(), 42).await;
             drop(running.appender);
@@ -159,7 +163,7 @@ async fn the_power_may_fail_at_any_operation_of_a_reset() {
             storage.crash(seed);
             let running = start_untended(&storage);
             let positions = &running.recovery.positions;
-            let is_reset = *positions == at(42, [0, 0]);
+            let is_reset = *positions == at(42, Lanes::new(0, 0));
             assert!(is_reset || *positions == before, "{positions:?}");
             assert!(is_reset || told != Some(Ok(())), "told and lost: {after} {seed:?}");
             outcomes[usize::from(is_reset)] = true;

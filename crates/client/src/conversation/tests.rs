@@ -1,7 +1,7 @@
 //! Heartbeats and draining, on a clock of their own: no socket, no waiting.
 
 use super::*;
-use frame::{FrameFlags, FramePriority};
+use frame::{FrameFlags, FramePriority, Lanes};
 use wire::{Ack, ClientMessage, FrameMessage, GoAway, next_body};
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ fn begin(script: &mut Fake, now: Instant) -> Conversation<'_, Fake> {
         max_message_bytes: 4096,
         session_id: 0,
         epoch: 1,
-        resume_next: [0; 2],
+        resume_next: Lanes::default(),
         server_time_ns: 0,
     };
     Conversation::new(script, &welcome, now).unwrap()
@@ -157,5 +157,5 @@ async fn draining_stops_frames_and_is_given_its_time() {
     // A feed that ends now is finished with BYE all the same.
     conversation.script().is_over = true;
     conversation.fill(&mut out, now).unwrap();
-    assert_eq!(messages(&mut out), [ClientMessage::Bye(Bye { next: [0; 2] })]);
+    assert_eq!(messages(&mut out), [ClientMessage::Bye(Bye { next: Lanes::default() })]);
 }

@@ -1,5 +1,6 @@
 //! The books against a model of the server, and the layout of what they write.
 
+use frame::Lanes;
 use proptest::prelude::*;
 
 use super::*;
@@ -36,7 +37,7 @@ fn decode(out: &mut BytesMut) -> Vec<FrameMessage> {
 
 fn with_credit(limit: u64) -> Ledger {
     let mut ledger = ledger(limit, Mode::Acked);
-    ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     for lane in FramePriority::ALL {
         ledger.acknowledge(&ack(lane, 0, PLENTY), |_, _| {}).unwrap();
     }
@@ -72,7 +73,7 @@ fn a_frame_is_what_its_sequence_says_and_stays_so_when_written_again() {
         assert_eq!(frame.priority, priority(SEED, 1, frame.sequence, RATIO));
         assert_eq!(frame.ert_ns, if frame.sequence == 0 { 1_040 } else { 1_050 });
     }
-    ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     for lane in FramePriority::ALL {
         ledger.acknowledge(&ack(lane, 0, PLENTY), |_, _| {}).unwrap();
     }
@@ -90,7 +91,7 @@ fn a_frame_is_what_its_sequence_says_and_stays_so_when_written_again() {
 fn a_lane_keeps_no_more_than_its_limit_and_an_ack_makes_room() {
     let content = Content::generated(SEED, 1, 0.0, 0);
     let mut ledger = Ledger::new(content, u64::MAX, Mode::Acked);
-    ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     ledger.acknowledge(&ack(Routine, 0, PLENTY), |_, _| {}).unwrap();
     let mut out = BytesMut::new();
     let mut sent = 0;
@@ -110,7 +111,7 @@ fn a_lane_keeps_no_more_than_its_limit_and_an_ack_makes_room() {
 #[test]
 fn without_a_rate_a_lane_leads_by_its_limit_and_no_more() {
     let mut ledger = ledger(u64::MAX, Mode::Acked);
-    ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     ledger.acknowledge(&ack(Emergency, 0, PLENTY), |_, _| {}).unwrap();
     let first_routine = (0..).find(|&sequence| priority(SEED, 1, sequence, RATIO) == Routine).unwrap();
     let mut out = BytesMut::new();
@@ -118,7 +119,7 @@ fn without_a_rate_a_lane_leads_by_its_limit_and_no_more() {
         ledger.fill(&mut out, Due::FlatOut, 0, None);
         out.clear();
     }
-    let [emergency, routine] = ledger.sent_next();
+    let Lanes { emergency, routine } = ledger.sent_next();
     assert_eq!(routine, 0);
     assert!(emergency <= first_routine + LANE_LEAD_MAX && emergency > LANE_LEAD_MAX - 100, "{emergency}");
 }
@@ -130,7 +131,7 @@ fn latencies_come_in_runs_of_one_write() {
     ledger.fill(&mut out, Due::Below(10), 7, None);
     ledger.fill(&mut out, Due::Below(20), 9, None);
     let mut runs = Vec::new();
-    let [_, routine_next] = ledger.sent_next();
+    let routine_next = ledger.sent_next().routine;
     let (settled, _) =
         ledger.acknowledge(&ack(Routine, routine_next, PLENTY), |at, count| runs.push((at, count))).unwrap();
     let routine = |range: std::ops::Range<u64>| {
@@ -146,17 +147,17 @@ fn positions_that_cannot_be_are_refused() {
     let mut ledger = with_credit(10);
     let mut out = BytesMut::new();
     ledger.fill(&mut out, Due::FlatOut, 0, None);
-    let [_, routine] = ledger.sent_next();
+    let routine = ledger.sent_next().routine;
     let beyond = ledger.acknowledge(&ack(Routine, routine + 1, PLENTY), |_, _| {});
     assert!(matches!(beyond, Err(SourceError::AckedUnsent { .. })));
     ledger.acknowledge(&ack(Routine, routine, PLENTY), |_, _| {}).unwrap();
-    let lost = ledger.open([0, routine - 1], BODY_BYTES_MAX);
+    let lost = ledger.open(Lanes::new(0, routine - 1), BODY_BYTES_MAX);
     assert!(matches!(lost, Err(SourceError::PromiseBroken { .. })));
-    let ahead = ledger.open([0, routine + 1], BODY_BYTES_MAX);
+    let ahead = ledger.open(Lanes::new(0, routine + 1), BODY_BYTES_MAX);
     assert!(matches!(ahead, Err(SourceError::StateLost { .. })));
-    let small = ledger.open([0, routine], 319);
+    let small = ledger.open(Lanes::new(0, routine), 319);
     assert!(matches!(small, Err(SourceError::FrameTooLarge { body_bytes: 320, .. })));
-    ledger.open([0, routine], 320).unwrap();
+    ledger.open(Lanes::new(0, routine), 320).unwrap();
 }
 
 /// What a server knows of one lane.
@@ -213,7 +214,7 @@ proptest! {
         let limit = 400;
         let mut ledger = ledger(limit, Mode::Acked);
         let mut models = [Model::default(), Model::default()];
-        ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+        ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
         let mut due = 0;
         let fill = |ledger: &mut Ledger, models: &mut [Model; 2], due| {
             let mut out = BytesMut::new();
@@ -242,7 +243,7 @@ proptest! {
                         (model.cost, model.credit, model.last_here) = (0, 0, None);
                     }
                     let resume_next = models.each_ref().map(|model| model.next(model.accepted.len()));
-                    ledger.open(resume_next, BODY_BYTES_MAX).unwrap();
+                    ledger.open(resume_next.into(), BODY_BYTES_MAX).unwrap();
                 }
             }
             let durable: usize = models.iter().map(|model| model.durable).sum();
@@ -273,13 +274,13 @@ proptest! {
 fn without_acks_nothing_is_kept_and_bye_settles_this_connection_alone() {
     let mut ledger = ledger(100, Mode::Unacked);
     let mut out = BytesMut::new();
-    ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     assert_eq!(ledger.fill(&mut out, Due::Below(40), 0, None).sent, 40);
-    assert!(ledger.lanes.iter().all(|lane| lane.books.kept_frames() == 0));
-    ledger.open([0; 2], BODY_BYTES_MAX).unwrap();
+    assert!(ledger.lanes.values().all(|lane| lane.books.kept_frames() == 0));
+    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     assert_eq!(ledger.fill(&mut out, Due::Below(100), 0, None), Filled { sent: 60, resent: 0 });
     let next = ledger.sent_next();
-    let emergencies = ledger.finish(Emergency, next[0], |_, _| {}).unwrap();
+    let emergencies = ledger.finish(Emergency, next.emergency, |_, _| {}).unwrap();
     let routine = ledger.finish(Routine, 70, |_, _| {}).unwrap();
     let of = |lane, range: std::ops::Range<u64>| {
         range.filter(|&sequence| priority(SEED, 1, sequence, RATIO) == lane).count() as u64

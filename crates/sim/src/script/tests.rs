@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Plan;
+use frame::Lanes;
 
 fn lines(now: Instant) -> Lines {
     let plan = Plan { frames: Some(1000), emergency_ratio: 0.0, ..Plan::default() };
@@ -21,14 +22,14 @@ fn lines(now: Instant) -> Lines {
 async fn latency_runs_from_the_first_write_to_the_ack() {
     let now = Instant::now();
     let mut lines = lines(now);
-    lines.ledger.open([0; 2], 4096).unwrap();
+    lines.ledger.open(Lanes::default(), 4096).unwrap();
     let mut ack =
         Ack { priority: FramePriority::Routine, duplicates: 0, durable_next: 0, credit_limit: 10 * 276 };
     assert_eq!(lines.acknowledge(&ack, now), Ok(false));
     lines.fill(&mut BytesMut::new(), now).unwrap();
     (ack.durable_next, ack.duplicates) = (9, 4);
     assert_eq!(lines.acknowledge(&ack, now + Duration::from_secs(20)), Ok(true));
-    let [emergency, routine] = lines.shared.latency.quantiles();
+    let Lanes { emergency, routine } = lines.shared.latency.quantiles();
     assert_eq!(emergency.max, 0);
     for quantile in [routine.p50, routine.max] {
         assert!((19_980_000..=20_020_000).contains(&quantile), "{quantile}");

@@ -95,7 +95,7 @@ impl Server {
             max_message_bytes: 128 << 10,
             session_id: 1,
             epoch: peer.hello.epoch,
-            resume_next,
+            resume_next: resume_next.into(),
             server_time_ns: 0,
         }))
         .await;
@@ -196,7 +196,7 @@ impl Peer {
         loop {
             match self.next().await {
                 Some(ClientMessage::Frame(frame)) => lanes[frame.priority.lane()].push(frame.sequence),
-                Some(ClientMessage::Bye(bye)) => return (lanes, bye.next),
+                Some(ClientMessage::Bye(bye)) => return (lanes, bye.next.into()),
                 other => panic!("{other:?} where a frame or BYE is due"),
             }
         }
@@ -209,7 +209,7 @@ impl Peer {
     }
 
     pub(super) async fn bye(&mut self, next: [u64; 2]) {
-        self.send(ServerMessage::Bye(Bye { next })).await;
+        self.send(ServerMessage::Bye(Bye { next: next.into() })).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::*;
-use crate::frame::{FrameFlags, SourceKind, Station, StreamKey, weight_max};
+use crate::frame::{FrameFlags, Lanes, SourceKind, Station, StreamKey, weight_max};
 use crate::wire::FrameMessage;
 use FramePriority::{Emergency, Routine};
 
@@ -15,7 +15,7 @@ fn origin() -> Arc<Origin> {
 }
 
 fn intake(accepted_next: [u64; 2], no_ack: bool) -> Intake {
-    let mut intake = Intake::new(accepted_next, [WINDOW; 2], WINDOW, no_ack);
+    let mut intake = Intake::new(accepted_next.into(), Lanes::both(WINDOW), WINDOW, no_ack);
     for priority in FramePriority::ALL {
         let credit = intake.credit(priority);
         credit.grant(credit.grantable(0));
@@ -69,14 +69,14 @@ fn a_frame_keeps_what_it_came_with() {
     let mut reading = Reading::new([0; 2], false);
     take(&mut reading, frame(Emergency, 0)).unwrap();
     let batch = reading.batch().unwrap();
-    let frame = batch.lanes[0].as_ref().unwrap().iter().next().unwrap();
+    let frame = batch.lanes.emergency.as_ref().unwrap().iter().next().unwrap();
     assert_eq!(
         (frame.origin.stream.source_id, frame.sequence, frame.ert_ns, frame.received_ns),
         (7, 0, -5, 99)
     );
     assert_eq!((frame.flags, frame.payload), (FrameFlags(2), &b"payload"[..]));
     assert_eq!((batch.received, batch.duplicates, batch.rejected), (1, 0, None));
-    assert_eq!(reading.intake.accepted_next(), [1, 0]);
+    assert_eq!(reading.intake.accepted_next(), Lanes::new(1, 0));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn sequences_rise_within_a_lane_and_gaps_are_legal() {
     take(&mut reading, frame(Routine, 9)).unwrap();
     let error = reading.take(frame(Routine, 9)).unwrap_err();
     assert_eq!((error.code, error.detail), (ErrorCode::SequenceRegression, 9));
-    assert_eq!(reading.intake.accepted_next(), [4, 10], "the offender changed nothing");
+    assert_eq!(reading.intake.accepted_next(), Lanes::new(4, 10), "the offender changed nothing");
     assert_eq!(reading.batch().unwrap().rejected, Some(ErrorCode::SequenceRegression));
 }
 
@@ -98,7 +98,10 @@ fn a_duplicate_is_dropped_counted_and_costs_credit() {
         take(&mut reading, frame(Routine, sequence)).unwrap();
     }
     let batch = reading.batch().unwrap();
-    assert_eq!((batch.received, batch.duplicates, batch.lanes[1].as_ref().map(Run::len)), (4, 2, Some(2)));
+    assert_eq!(
+        (batch.received, batch.duplicates, batch.lanes.routine.as_ref().map(Run::len)),
+        (4, 2, Some(2))
+    );
     assert_eq!(reading.intake.duplicates(Routine), 2);
     assert_eq!(reading.intake.credit(Routine).grantable(2 * 256), WINDOW + 2 * 256, "credited at once");
     assert_eq!(take(&mut reading, frame(Routine, 7)), Err(ErrorCode::SequenceRegression), "not a duplicate");
@@ -113,7 +116,7 @@ fn credit_is_judged_after_the_sequence_and_per_lane() {
     assert_eq!(take(&mut reading, frame(Routine, 9)), Err(ErrorCode::SequenceRegression));
     assert_eq!(take(&mut reading, frame(Routine, 10)), Err(ErrorCode::FlowControl));
     take(&mut reading, frame(Emergency, 10)).unwrap();
-    assert_eq!(reading.intake.accepted_next(), [11, 10]);
+    assert_eq!(reading.intake.accepted_next(), Lanes::new(11, 10));
 }
 
 #[test]
@@ -122,18 +125,22 @@ fn without_acks_there_is_no_credit_but_the_windows_bound_reading() {
     for sequence in 0..100 {
         take(&mut reading, frame(Routine, sequence)).unwrap();
     }
-    assert_eq!(reading.intake.read_bytes_max([WINDOW - 1, WINDOW - 1]), 4 << 10);
-    assert_eq!(reading.intake.read_bytes_max([0, WINDOW]), 0);
-    assert_eq!(reading.intake.read_bytes_max([WINDOW, 0]), 0);
-    let large = Intake::new([0; 2], [256 << 10, 1 << 20], 1 << 17, true);
-    assert_eq!(large.read_bytes_max([100 << 10, 0]), 52 << 10);
-    assert_eq!(intake([0; 2], false).read_bytes_max([WINDOW, WINDOW]), usize::MAX, "credit bounds it");
+    assert_eq!(reading.intake.read_bytes_max(Lanes::new(WINDOW - 1, WINDOW - 1)), 4 << 10);
+    assert_eq!(reading.intake.read_bytes_max(Lanes::new(0, WINDOW)), 0);
+    assert_eq!(reading.intake.read_bytes_max(Lanes::new(WINDOW, 0)), 0);
+    let large = Intake::new(Lanes::default(), Lanes::new(256 << 10, 1 << 20), 1 << 17, true);
+    assert_eq!(large.read_bytes_max(Lanes::new(100 << 10, 0)), 52 << 10);
+    assert_eq!(
+        intake([0; 2], false).read_bytes_max(Lanes::new(WINDOW, WINDOW)),
+        usize::MAX,
+        "credit bounds it"
+    );
 }
 
 #[test]
 fn after_bye_no_frame_comes_and_no_second_bye() {
     let mut reading = Reading::new([0; 2], false);
-    let bye = ClientMessage::Bye(Bye { next: [0, 1] });
+    let bye = ClientMessage::Bye(Bye { next: Lanes::new(0, 1) });
     assert_eq!(take(&mut reading, body(&bye)), Ok(Taken::Other(bye.clone())));
     assert_eq!(take(&mut reading, frame(Routine, 0)), Err(ErrorCode::Protocol));
     assert_eq!(take(&mut reading, body(&bye)), Err(ErrorCode::Protocol));
@@ -163,7 +170,9 @@ fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
     }
     read.bytes.put_bytes(0xEE, 50_000);
     let batch = intake.take_batch(read, &pool, &origin(), 99).unwrap();
-    let [Some(emergencies), Some(routine)] = &batch.lanes else { panic!("two lanes") };
+    let Lanes { emergency: Some(emergencies), routine: Some(routine) } = &batch.lanes else {
+        panic!("two lanes")
+    };
     assert_eq!(routine.iter().next().unwrap().payload, b"payload");
     assert_eq!(emergencies.iter().next().unwrap().payload, [1; 2_000]);
     assert!(routine.weight() <= weight_max(routine.cost()) + 10 && emergencies.weight() < 2_500);
@@ -177,7 +186,7 @@ fn a_header_of_a_later_version_costs_what_it_takes() {
     longer[2] = 255;
     take(&mut reading, longer.into()).unwrap();
     let batch = reading.batch().unwrap();
-    let run = batch.lanes[1].as_ref().unwrap();
+    let run = batch.lanes.routine.as_ref().unwrap();
     assert_eq!((run.cost(), run.iter().next().unwrap().payload.len()), (520, 265));
     assert_eq!(reading.intake.credit(Routine).grantable(run.cost()), WINDOW, "credit and queue agree");
 }

@@ -1,5 +1,6 @@
 //! What is told when, and that newer values replace older ones.
 
+use crate::frame::Lanes;
 use std::sync::Arc;
 
 use super::*;
@@ -16,13 +17,13 @@ fn outbox() -> Outbox {
         max_message_bytes: 1 << 17,
         session_id: 1,
         epoch: 1,
-        resume_next: [0; 2],
+        resume_next: Lanes::default(),
         server_time_ns: 0,
     })
 }
 
 fn intake(no_ack: bool) -> Intake {
-    Intake::new([0; 2], [WINDOW; 2], MESSAGE_MAX, no_ack)
+    Intake::new(Lanes::default(), Lanes::both(WINDOW), MESSAGE_MAX, no_ack)
 }
 
 /// Takes everything that was encoded, as a socket that takes all.
@@ -45,7 +46,7 @@ fn ack(message: &ServerMessage) -> Ack {
 fn one_ack_per_lane_follows_welcome_before_anything_else() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     outbox.pong(7);
-    outbox.refresh([3, 4], [0, 100], &mut intake, Instant::now());
+    outbox.refresh(Lanes::new(3, 4), Lanes::new(0, 100), &mut intake, Instant::now());
     let messages = drain(&mut outbox);
     assert!(matches!(messages[0], ServerMessage::Welcome(_)));
     let (emergency, routine) = (ack(&messages[1]), ack(&messages[2]));
@@ -57,9 +58,9 @@ fn one_ack_per_lane_follows_welcome_before_anything_else() {
 #[test]
 fn without_acks_there_are_none() {
     let (mut outbox, mut intake) = (outbox(), intake(true));
-    outbox.refresh([0; 2], [0; 2], &mut intake, Instant::now());
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, Instant::now());
     outbox.bytes.clear();
-    outbox.refresh([9, 9], [0; 2], &mut intake, Instant::now());
+    outbox.refresh(Lanes::new(9, 9), Lanes::default(), &mut intake, Instant::now());
     assert!(outbox.is_empty());
 }
 
@@ -67,20 +68,20 @@ fn without_acks_there_are_none() {
 fn the_newest_values_replace_those_that_were_not_written() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     let unwritten = outbox.bytes.len();
     for next in 1..1000 {
         outbox.ping(next);
         outbox.pong(next);
-        outbox.refresh([next, 0], [0; 2], &mut intake, now);
+        outbox.refresh(Lanes::new(next, 0), Lanes::default(), &mut intake, now);
     }
     assert_eq!(outbox.bytes.len(), unwritten, "a client that does not read costs nothing more");
     drain(&mut outbox);
-    outbox.refresh([1000, 0], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::new(1000, 0), Lanes::default(), &mut intake, now);
     let messages = drain(&mut outbox);
     assert_eq!(ack(&messages[0]).durable_next, 1000);
     assert_eq!(messages[1..], [ServerMessage::Pong(999), ServerMessage::Ping(999)]);
-    outbox.refresh([1000, 0], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::new(1000, 0), Lanes::default(), &mut intake, now);
     assert!(outbox.is_empty(), "nothing is told twice");
 }
 
@@ -88,15 +89,15 @@ fn the_newest_values_replace_those_that_were_not_written() {
 fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let start = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start);
     drain(&mut outbox);
     intake.credit(FramePriority::Routine).consume(300).unwrap();
-    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start);
     assert!(outbox.is_empty());
     assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
-    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY / 2);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start + CREDIT_DELAY / 2);
     assert!(outbox.is_empty());
-    outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start + CREDIT_DELAY);
     let messages = drain(&mut outbox);
     assert_eq!((messages.len(), ack(&messages[0]).credit_limit), (1, WINDOW + 300));
     assert_eq!(outbox.credit_due(), None);
@@ -104,11 +105,12 @@ fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable(
 
 /// The lanes' next sequences are `next`, nothing of them is durable, and the first ACKs have said so.
 fn accepted(next: [u64; 2], now: Instant) -> (Outbox, Intake) {
-    let (mut outbox, mut intake) = (outbox(), Intake::new(next, [WINDOW; 2], MESSAGE_MAX, false));
+    let (mut outbox, mut intake) =
+        (outbox(), Intake::new(next.into(), Lanes::both(WINDOW), MESSAGE_MAX, false));
     for priority in FramePriority::ALL {
         intake.credit(priority).grant(WINDOW);
     }
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     drain(&mut outbox);
     (outbox, intake)
 }
@@ -117,13 +119,13 @@ fn accepted(next: [u64; 2], now: Instant) -> (Outbox, Intake) {
 fn routine_that_became_durable_waits_until_its_ack_is_due() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
-    assert!(!outbox.refresh([0, 100], [0; 2], &mut intake, start));
+    assert!(!outbox.refresh(Lanes::new(0, 100), Lanes::default(), &mut intake, start));
     assert!(outbox.is_empty());
     assert_eq!(outbox.credit_due(), None, "the session is woken when it is due");
     outbox.set_routine_due();
-    assert!(outbox.refresh([0, 300], [0; 2], &mut intake, start));
+    assert!(outbox.refresh(Lanes::new(0, 300), Lanes::default(), &mut intake, start));
     assert_eq!(ack(&drain(&mut outbox)[0]).durable_next, 300);
-    assert!(!outbox.refresh([0, 1000], [0; 2], &mut intake, start), "it was due once");
+    assert!(!outbox.refresh(Lanes::new(0, 1000), Lanes::default(), &mut intake, start), "it was due once");
 }
 
 #[test]
@@ -131,15 +133,15 @@ fn an_ack_that_was_due_for_what_another_has_said_does_not_make_the_next_due() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
     outbox.set_routine_due();
-    assert!(!outbox.refresh([0; 2], [0; 2], &mut intake, start));
-    assert!(!outbox.refresh([0, 100], [0; 2], &mut intake, start));
+    assert!(!outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start));
+    assert!(!outbox.refresh(Lanes::new(0, 100), Lanes::default(), &mut intake, start));
 }
 
 #[test]
 fn routine_goes_along_with_the_ack_of_an_emergency() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([1000, 1000], start);
-    assert!(outbox.refresh([1, 100], [0; 2], &mut intake, start));
+    assert!(outbox.refresh(Lanes::new(1, 100), Lanes::default(), &mut intake, start));
     let messages = drain(&mut outbox);
     assert_eq!((ack(&messages[0]).durable_next, ack(&messages[1]).durable_next), (1, 100));
 }
@@ -150,7 +152,7 @@ fn credit_is_told_in_time_although_frames_are_in_flight() {
     let (mut outbox, mut intake) = accepted([0, 1000], start);
     let mut use_up = |outbox: &mut Outbox, cost| {
         intake.credit(FramePriority::Routine).consume(cost).unwrap();
-        outbox.refresh([0; 2], [0; 2], &mut intake, start)
+        outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start)
     };
     assert!(!use_up(&mut outbox, WINDOW / 8));
     let due = Some(start + STALLED_CREDIT_DELAY);
@@ -164,13 +166,13 @@ fn credit_is_told_although_no_commit_follows() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
     intake.credit(FramePriority::Routine).consume(300).unwrap();
-    assert!(!outbox.refresh([0; 2], [0, 300], &mut intake, start));
+    assert!(!outbox.refresh(Lanes::default(), Lanes::new(0, 300), &mut intake, start));
     let due = start + STALLED_CREDIT_DELAY;
     assert_eq!(outbox.credit_due(), Some(due), "it grows when the queue runs empty");
-    assert!(!outbox.refresh([0; 2], [0, 300], &mut intake, due));
+    assert!(!outbox.refresh(Lanes::default(), Lanes::new(0, 300), &mut intake, due));
     let due = due + STALLED_CREDIT_DELAY;
     assert_eq!(outbox.credit_due(), Some(due), "the queue has not run empty");
-    assert!(outbox.refresh([0; 2], [0; 2], &mut intake, due));
+    assert!(outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, due));
     assert_eq!(ack(&drain(&mut outbox)[0]).credit_limit, WINDOW + 300);
     assert_eq!(outbox.credit_due(), None);
 }
@@ -179,14 +181,14 @@ fn credit_is_told_although_no_commit_follows() {
 fn a_client_without_credit_for_any_message_is_not_kept_waiting_for_a_commit() {
     let start = Instant::now();
     let mut outbox = outbox();
-    let mut intake = Intake::new([0, 1000], [WINDOW; 2], WINDOW, false);
-    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    let mut intake = Intake::new(Lanes::new(0, 1000), Lanes::both(WINDOW), WINDOW, false);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start);
     drain(&mut outbox);
     intake.credit(FramePriority::Routine).consume(300).unwrap();
-    assert_eq!(intake.awaits_empty(), [false, true]);
-    assert!(!outbox.refresh([0; 2], [0; 2], &mut intake, start));
+    assert_eq!(intake.awaits_empty(), Lanes::new(false, true));
+    assert!(!outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start));
     assert_eq!(outbox.credit_due(), Some(start + CREDIT_DELAY));
-    assert!(outbox.refresh([0; 2], [0; 2], &mut intake, start + CREDIT_DELAY));
+    assert!(outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start + CREDIT_DELAY));
     assert_eq!(ack(&drain(&mut outbox)[0]).credit_limit, WINDOW + 300);
 }
 
@@ -194,7 +196,7 @@ fn a_client_without_credit_for_any_message_is_not_kept_waiting_for_a_commit() {
 fn an_emergency_that_became_durable_is_told_at_once() {
     let now = Instant::now();
     let (mut outbox, mut intake) = accepted([1000, 0], now);
-    outbox.refresh([1, 0], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::new(1, 0), Lanes::default(), &mut intake, now);
     assert_eq!(ack(&drain(&mut outbox)[0]).durable_next, 1);
 }
 
@@ -202,7 +204,7 @@ fn an_emergency_that_became_durable_is_told_at_once() {
 fn last_words_wait_for_no_company() {
     let now = Instant::now();
     let (outbox, mut intake) = accepted([0, 1000], now);
-    let mut rest = outbox.finish([0, 100], [0; 2], &mut intake, now);
+    let mut rest = outbox.finish(Lanes::new(0, 100), Lanes::default(), &mut intake, now);
     let body = next_body(&mut rest, 1 << 17).unwrap().unwrap();
     assert_eq!(ack(&ServerMessage::decode(body).unwrap()).durable_next, 100);
 }
@@ -212,11 +214,11 @@ fn last_words_wait_for_no_company() {
 fn credit_is_not_due_while_older_bytes_wait_to_be_written() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let start = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start);
     drain(&mut outbox);
     intake.credit(FramePriority::Routine).consume(300).unwrap();
     outbox.pong(1);
-    outbox.refresh([0; 2], [0; 2], &mut intake, start);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start);
     assert!(!outbox.is_empty(), "a PONG is on its way");
     assert_eq!(outbox.credit_due(), None);
     drain(&mut outbox);
@@ -227,10 +229,10 @@ fn credit_is_not_due_while_older_bytes_wait_to_be_written() {
 fn large_growth_of_credit_is_told_at_once() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     drain(&mut outbox);
     intake.credit(FramePriority::Emergency).consume(WINDOW / 4).unwrap();
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     assert_eq!(ack(&drain(&mut outbox)[0]).credit_limit, WINDOW + WINDOW / 4);
 }
 
@@ -238,11 +240,11 @@ fn large_growth_of_credit_is_told_at_once() {
 fn what_is_known_is_written_before_the_last_words_behind_what_was_begun() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     outbox.bytes.advance(10);
     let half_written = outbox.bytes.clone();
     outbox.ping(1);
-    let rest = outbox.finish([5, 0], [0; 2], &mut intake, now);
+    let rest = outbox.finish(Lanes::new(5, 0), Lanes::default(), &mut intake, now);
     assert_eq!(rest[..half_written.len()], half_written[..]);
     let mut news = BytesMut::from(&rest[half_written.len()..]);
     let body = next_body(&mut news, 1 << 17).unwrap().unwrap();
@@ -258,7 +260,7 @@ fn one_part_of_the_catalog_at_a_time_goes_behind_what_is_short() {
     let (_tx, current) = tokio::sync::watch::channel(catalog);
     let mut owed = CatalogOwed::new(current, 1 << 17);
     outbox.pong(7);
-    outbox.refresh([0; 2], [0; 2], &mut intake, now);
+    outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     outbox.append_catalog(&mut owed);
     let unwritten = outbox.bytes.len();
     outbox.append_catalog(&mut owed);

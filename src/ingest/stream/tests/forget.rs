@@ -1,7 +1,7 @@
 //! Which streams are forgotten, which are not, and what happens to those meanwhile.
 
 use super::*;
-use crate::frame::Frames;
+use crate::frame::{Frames, Lanes};
 use crate::pipeline::fan_in::{FanIn, FanInConfig};
 use crate::pipeline::{Gate, Output, OutputGone};
 
@@ -16,7 +16,7 @@ impl Output for Nowhere {
 /// Takes what waits in `queue` on to the processor.
 async fn empty(queue: &SourceQueue, sources: &Arc<Sources>) {
     let mut fan_in = FanIn::new(Arc::clone(sources), Gate::open(), FanInConfig::default(), Arc::default());
-    while queue.queued_frames() != [0, 0] {
+    while queue.queued_frames() != Lanes::new(0, 0) {
         fan_in.next_batch(&Nowhere).await.unwrap();
     }
 }
@@ -68,7 +68,7 @@ fn all_of_a_selector_must_hold() {
     let table = roomy();
     let replay = StreamKey { source_kind: SourceKind::ArchivedReplay, ..at(1, "kiruna") };
     for key in [at(1, "kiruna"), at(1, "kiel"), at(2, "kiruna"), at(3, ""), replay.clone()] {
-        table.restore(key, 7, [1, 2], queue());
+        table.restore(key, 7, Lanes::new(1, 2), queue());
     }
     let station = |name: &str| Selector { station: Some(name.to_owned()), ..Selector::default() };
     let pattern = |name: &str| Selector { station_glob: Some(name.to_owned()), ..of(1) };
@@ -91,12 +91,13 @@ fn all_of_a_selector_must_hold() {
 #[tokio::test]
 async fn what_is_connected_queued_or_unsynced_is_refused() {
     let (table, now, sources) = (roomy(), Instant::now(), Sources::new());
-    let stream = table.named(&key(1), || SourceQueue::new(Arc::clone(&sources), [1 << 18; 2])).unwrap();
+    let stream =
+        table.named(&key(1), || SourceQueue::new(Arc::clone(&sources), Lanes::both(1 << 18))).unwrap();
     let refused = |why| assert_eq!(forget(&table, &of(1)), [(key(1), why)]);
     let (speaker, _mailbox) = speaker(8);
     let (origin, _) = stream.open(speaker, 5, 10, now).unwrap();
     refused(ForgetRefused::Connected(8));
-    stream.accept(8, [0, 3], batch(&origin, Routine, 0..3)).unwrap();
+    stream.accept(8, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
     stream.release(8, Some(StreamState::Ended));
     refused(ForgetRefused::Queued(3));
     // Taken by the fan-in, and not yet synced.
@@ -114,7 +115,7 @@ async fn what_is_connected_queued_or_unsynced_is_refused() {
 #[test]
 fn nobody_speaks_for_a_stream_that_is_being_forgotten() {
     let (table, now) = (roomy(), Instant::now());
-    table.restore(key(1), 7, [1, 2], queue());
+    table.restore(key(1), 7, Lanes::new(1, 2), queue());
     let open = |stream: &Arc<Stream>| {
         let (speaker, _mailbox) = speaker(1);
         stream
@@ -129,11 +130,11 @@ fn nobody_speaks_for_a_stream_that_is_being_forgotten() {
     assert_eq!(forget(&table, &of(1)), [(key(1), ForgetRefused::UnderWay)]);
     // The archive had no space for it.
     drop(selected);
-    assert_eq!(open(&held), Ok([1, 2]));
+    assert_eq!(open(&held), Ok(Lanes::new(1, 2)));
     held.release(1, Some(StreamState::Ended));
     assert_eq!(forget(&table, &of(1)), []);
     assert_eq!(open(&held), Err(ErrorCode::Busy), "whoever had found it before asks for it anew");
-    assert_eq!(open(&table.named(&key(1), queue).unwrap()), Ok([0, 0]));
+    assert_eq!(open(&table.named(&key(1), queue).unwrap()), Ok(Lanes::default()));
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn a_blank_stream_that_is_being_forgotten_makes_no_room_meanwhile() {
 fn a_forgotten_stream_gives_its_place_back() {
     let table = StreamTable::new(StreamLimits { total: 3, per_source: 2 });
     for key in [at(1, "a"), at(1, "b"), at(2, "a")] {
-        table.restore(key, 5, [0, 1], queue());
+        table.restore(key, 5, Lanes::new(0, 1), queue());
     }
     assert!(used(&table, &at(1, "c")).is_err() && used(&table, &at(3, "a")).is_err());
     assert_eq!(forget(&table, &Selector { station: Some("a".into()), ..of(1) }), []);
@@ -161,8 +162,8 @@ fn a_forgotten_stream_gives_its_place_back() {
 #[tokio::test(start_paused = true)]
 async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
     let table = roomy();
-    table.restore(key(1), 7, [1, 2], queue());
-    table.restore(key(2), 7, [1, 2], queue());
+    table.restore(key(1), 7, Lanes::new(1, 2), queue());
+    table.restore(key(2), 7, Lanes::new(1, 2), queue());
     let hour = Duration::from_secs(3600);
     tokio::time::advance(hour).await;
     let stream = table.named(&key(2), queue).unwrap();
@@ -186,7 +187,7 @@ async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
 fn so_many_are_forgotten_at_a_time() {
     let table = StreamTable::new(StreamLimits { total: usize::MAX, per_source: usize::MAX });
     for source_id in 0..FORGET_MAX as u32 + 5 {
-        table.restore(key(source_id), 7, [1, 2], queue());
+        table.restore(key(source_id), 7, Lanes::new(1, 2), queue());
     }
     let everything = Selector { offline_for: Some(Duration::ZERO), ..Selector::default() };
     let selected = table.begin_forget(&everything, false);

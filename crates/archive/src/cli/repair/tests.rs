@@ -1,3 +1,4 @@
+use frame::Lanes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -354,7 +355,7 @@ async fn a_lowered_epoch_stays_lowered() {
     copy(&from, &to).unwrap();
     let running = start_with(out(), storage.clone(), None);
     let (stream, position) = &running.recovery.positions[0];
-    assert_eq!((stream, position.epoch, position.next), (&right.stream, 42, [0, 1]));
+    assert_eq!((stream, position.epoch, position.next), (&right.stream, 42, Lanes::new(0, 1)));
     running.finish().await;
 }
 

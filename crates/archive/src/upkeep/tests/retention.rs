@@ -5,6 +5,7 @@ use crate::dir::SIDE_FILES;
 use crate::storage::mem::Op;
 use crate::tests::support::{frames, routine, sequences, start, start_on};
 use crate::{Config, DiskStorage, OpenError, open};
+use frame::Lanes;
 
 fn by_age(seconds: u64) -> Retention {
     Retention { age: Some(Duration::from_secs(seconds)), bytes: None }
@@ -236,7 +237,7 @@ async fn the_newest_stays_and_every_stream_resumes_where_it_stood() {
     kept.written += 1;
     kept.trust_clock();
     kept.fill(4, 0).await;
-    let positions = || [(2, 9, [0, 78]), (1, 1, [0, kept.written])];
+    let positions = || [(2, 9, Lanes::new(0, 78)), (1, 1, Lanes::new(0, kept.written))];
     let expected = positions();
     kept.clock.pass(Duration::from_secs(1_000));
     kept.tick_for(3);
@@ -338,7 +339,7 @@ async fn the_thread_lets_segments_expire_by_itself() {
     running.finish().await;
     let running = start_on(config, DiskStorage);
     assert_eq!(running.recovery.next_offset, sequence);
-    assert_eq!(running.recovery.positions[0].1.next, [0, sequence]);
+    assert_eq!(running.recovery.positions[0].1.next, Lanes::new(0, sequence));
     running.finish().await;
 }
 
