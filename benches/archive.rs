@@ -20,7 +20,7 @@ use telemetry_aggregator::archive::{
     self, Access, Commit, Config, DiskStorage, Filter, Item, Reader, Storage, StorageFile,
 };
 use telemetry_aggregator::frame::{
-    Frame, FrameFlags, FramePriority, Origin, Selection, SourceKind, Station, StreamKey,
+    Frame, FrameFlags, FramePriority, Origin, Selection, SourceKind, Station, StreamKey, batch_of,
 };
 use tokio::runtime::Runtime;
 
@@ -97,7 +97,7 @@ fn write(dir: &Path, bytes: u64) {
                 })
                 .collect();
             written += batch.iter().map(|frame| 32 + frame.payload.len() as u64).sum::<u64>();
-            appender.append(batch.into()).await.unwrap();
+            appender.append(batch_of(batch)).await.unwrap();
             if written >= bytes {
                 break;
             }

@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng};
 use telemetry_aggregator::archive::export::{ExportConfig, ExportFormat, Exporter};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, Filter, open};
 use telemetry_aggregator::frame::{
-    Frame, FrameFlags, FramePriority, Frames, Origin, SourceKind, Station, StreamKey, unix_now_ns,
+    Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
 };
 
 const SATELLITES: u32 = 48;
@@ -84,7 +84,7 @@ fn fill(dir: &Path, payload_bytes: usize) {
         for _ in 0..batches {
             let of = (random.next_u32() % SATELLITES) as usize;
             let received_ns = unix_now_ns();
-            let batch: Frames = (0..BATCH_FRAMES)
+            let batch: Vec<Frame> = (0..BATCH_FRAMES)
                 .map(|_| {
                     let mut payload = vec![0; payload_bytes];
                     random.fill_bytes(&mut payload[payload_bytes / 2..]);
@@ -102,7 +102,7 @@ fn fill(dir: &Path, payload_bytes: usize) {
                     }
                 })
                 .collect();
-            appender.append(batch).await.unwrap();
+            appender.append(batch_of(batch)).await.unwrap();
         }
         drop(appender);
         archive.finish().await.unwrap();

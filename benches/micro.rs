@@ -17,7 +17,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use telemetry_aggregator::archive::{Access, Commit, Config, Storage, StorageFile, open};
 use telemetry_aggregator::frame::{
-    BufferPool, FrameFlags, FramePriority, Frames, Head, Lanes, Origin, ReadBuffer, Run, SourceKind, Station,
+    Batch, BufferPool, FrameFlags, FramePriority, Head, Lanes, Origin, ReadBuffer, Run, SourceKind, Station,
     StreamKey,
 };
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
@@ -137,7 +137,7 @@ fn fan_in(bencher: Bencher, payload_bytes: usize) {
 struct Everything;
 
 impl Output for Everything {
-    async fn append(&mut self, _batch: Frames) -> Result<(), OutputGone> {
+    async fn append(&mut self, _batch: Batch) -> Result<(), OutputGone> {
         Ok(())
     }
 }
@@ -149,7 +149,7 @@ fn archive_append(bencher: Bencher, payload_bytes: usize) {
     let config = Config { dir: "/archive".into(), ..Config::default() };
     let (appender, archive, _) = open(config, Nowhere::default(), |_: &Commit<'_>| {}).unwrap();
     let mut run = run(1, payload_bytes);
-    let batch = Frames::from(vec![run.split_to(BATCH_FRAMES.min(run.len()))]);
+    let batch = Batch::new(run.priority(), vec![run.split_to(BATCH_FRAMES.min(run.len()))]);
     bencher.counter(ItemsCount::new(BATCHES * batch.len())).bench_local(|| {
         runtime.block_on(async {
             for _ in 0..BATCHES {

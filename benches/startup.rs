@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use telemetry_aggregator::archive::{self, Commit, Config, DiskStorage};
 use telemetry_aggregator::frame::{
-    Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, unix_now_ns,
+    Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
 };
 
 const PAYLOAD_BYTES: usize = 1_115;
@@ -153,7 +153,7 @@ fn write(dir: PathBuf, gib: f64) {
                 let number = batch * BATCH_FRAMES as u64 + index;
                 frame(&origins[(number % u64::from(STREAMS)) as usize], number, &payload)
             });
-            appender.append(frames.collect::<Vec<_>>().into()).await.unwrap();
+            appender.append(batch_of(frames)).await.unwrap();
             if !said && batch.is_multiple_of(256) && written() >= enough {
                 said = is_full(&dir, newest_full);
             }

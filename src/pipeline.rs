@@ -23,7 +23,7 @@
 
 use std::future::Future;
 
-use crate::frame::Frames;
+use crate::frame::Batch;
 
 pub mod fan_in;
 pub mod fanout;
@@ -36,7 +36,7 @@ pub mod stats;
 mod tests;
 
 pub use fan_in::FanIn;
-pub use fanout::{Batch, Consumer, Fanout};
+pub use fanout::{Consumer, Fanout, Processed};
 pub use gate::{Charge, Gate};
 pub use processor::Processor;
 pub use queue::{SourceQueue, Sources};
@@ -54,7 +54,7 @@ pub trait Output: Send {
     ///
     /// # Errors
     /// [`OutputGone`] when nothing will ever be taken again.
-    fn append(&mut self, batch: Frames) -> impl Future<Output = Result<(), OutputGone>> + Send;
+    fn append(&mut self, batch: Batch) -> impl Future<Output = Result<(), OutputGone>> + Send;
 
     /// Whether routine frames are taken without waiting. While they are not, they stay in their queues, so that none is
     /// in hand when an emergency comes.

@@ -55,7 +55,9 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         while next < FRAMES {
             // Small commits first: a segment is full the sooner.
             let count = if next < 800 { 8 } else { 64 }.min(FRAMES - next);
-            appender.append((next..next + count).map(frame).collect()).await.unwrap();
+            for batch in frame::batches_of((next..next + count).map(frame)) {
+                appender.append(batch).await.unwrap();
+            }
             next += count;
             watermark.wait_for(|offset| *offset == next).await.unwrap();
         }

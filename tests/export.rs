@@ -189,8 +189,11 @@ fn noise(dir: &Path, bytes: usize) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         for batch in 0..bytes / PAYLOAD_BYTES / 16 {
-            let batch = (0..16).map(|index| frame((batch * 16 + index) as u64)).collect();
-            appender.append(batch).await.unwrap();
+            for batch in telemetry_aggregator::frame::batches_of(
+                (0..16).map(|index| frame((batch * 16 + index) as u64)),
+            ) {
+                appender.append(batch).await.unwrap();
+            }
         }
         drop(appender);
         archive.finish().await.unwrap();

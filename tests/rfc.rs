@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use support::inside::{Held, Inside};
 use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code};
 use telemetry_aggregator::archive::{Filter, Item, Reader};
-use telemetry_aggregator::frame::{FramePriority, FrameView, Frames, Lanes};
+use telemetry_aggregator::frame::{Batch, FramePriority, FrameView, Lanes};
 use telemetry_aggregator::ingest::IngestConfig;
 use telemetry_aggregator::pipeline::stats::snapshot;
 use telemetry_aggregator::pipeline::{Counters, PipelineStats};
@@ -33,7 +33,7 @@ fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
     client.settle(1);
     held.release(1);
 
-    let order = |batch: Frames| batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>();
+    let order = |batch: Batch| batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>();
     assert_eq!(order(held.next_batch()), [101, 102]);
     held.release(1);
     assert_eq!(
@@ -117,10 +117,10 @@ fn criterion_4_processor_archive_and_lossless_consumers_count_the_same() {
     let mut consumer = inside.view.fanout.subscribe("test");
     let consumed = inside.runtime.spawn(async move {
         let (mut frames, mut emergencies) = (0, 0);
-        while let Some(batch) = consumer.recv().await {
-            frames += batch.frames.len() as u64;
+        while let Some(processed) = consumer.recv().await {
+            frames += processed.batch.len() as u64;
             let is_emergency = |frame: &FrameView<'_>| frame.priority == FramePriority::Emergency;
-            emergencies += batch.frames.iter().filter(is_emergency).count() as u64;
+            emergencies += processed.batch.iter().filter(is_emergency).count() as u64;
         }
         (frames, emergencies, consumer.missed())
     });

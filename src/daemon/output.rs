@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::archive::{self, Appender};
-use crate::frame::{FramePriority, Frames, Origin, Run, SourceKind};
+use crate::frame::{Batch, Origin, Run, SourceKind};
 use crate::ingest::{Books, StreamTable};
 use crate::pipeline::{Charge, Output, OutputGone};
 
@@ -51,7 +51,7 @@ fn is_replay(origin: &Origin) -> bool {
 }
 
 impl Output for DaemonOutput {
-    async fn append(&mut self, batch: Frames) -> Result<(), OutputGone> {
+    async fn append(&mut self, batch: Batch) -> Result<(), OutputGone> {
         match self {
             Self::All(appender) => archive(appender, batch).await,
             Self::LiveOnly { appender, .. } if !batch.runs().iter().any(|run| is_replay(run.origin())) => {
@@ -61,12 +61,12 @@ impl Output for DaemonOutput {
                 let live: Vec<Run> =
                     batch.runs().iter().filter(|run| !is_replay(run.origin())).cloned().collect();
                 if !live.is_empty() {
-                    archive(appender, live.into()).await?;
+                    archive(appender, Batch::new(batch.priority(), live)).await?;
                 }
                 // They lie in the archive they come from: that they have passed is all their sender waits for.
                 for passed in passed(&batch) {
                     books.add_not_stored(passed.frames);
-                    table.advance_not_stored(passed.origin, passed.priority, passed.next, passed.frames);
+                    table.advance_not_stored(passed.origin, batch.priority(), passed.next, passed.frames);
                 }
                 Ok(())
             }
@@ -90,36 +90,34 @@ impl DaemonOutput {
     }
 }
 
-async fn archive(appender: &Appender, batch: Frames) -> Result<(), OutputGone> {
+async fn archive(appender: &Appender, batch: Batch) -> Result<(), OutputGone> {
     appender.append(batch).await.map_err(|error| {
         tracing::error!(%error, "a batch was not archived");
         OutputGone
     })
 }
 
-/// What a batch held of one origin and lane.
+/// What a batch held of one origin.
 #[derive(Debug, PartialEq, Eq)]
 struct Passed<'a> {
     origin: &'a Arc<Origin>,
-    priority: FramePriority,
     /// One past the highest sequence.
     next: u64,
     frames: u64,
 }
 
-/// The replays of `batch` by origin and lane; a batch is small.
-fn passed(batch: &Frames) -> Vec<Passed<'_>> {
+/// The replays of `batch` by origin; a batch is small.
+fn passed(batch: &Batch) -> Vec<Passed<'_>> {
     let mut all: Vec<Passed<'_>> = Vec::new();
     for run in batch.runs().iter().filter(|run| is_replay(run.origin())) {
-        let (origin, priority, frames) = (run.origin(), run.priority(), run.len() as u64);
+        let (origin, frames) = (run.origin(), run.len() as u64);
         let next = run.heads().last().map_or(0, |head| head.sequence + 1);
-        let is_same = |passed: &&mut Passed<'_>| passed.origin == origin && passed.priority == priority;
-        match all.iter_mut().rev().find(is_same) {
+        match all.iter_mut().rev().find(|passed| passed.origin == origin) {
             Some(passed) => {
                 passed.next = passed.next.max(next);
                 passed.frames += frames;
             }
-            None => all.push(Passed { origin, priority, next, frames }),
+            None => all.push(Passed { origin, next, frames }),
         }
     }
     all
@@ -128,8 +126,7 @@ fn passed(batch: &Frames) -> Vec<Passed<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Frame, FrameFlags, Station, StreamKey};
-    use FramePriority::{Emergency, Routine};
+    use crate::frame::{Frame, FrameFlags, FramePriority, Station, StreamKey, batch_of};
     use SourceKind::{ArchivedReplay, LiveUplink};
 
     fn origin(source_id: u32, source_kind: SourceKind) -> Arc<Origin> {
@@ -137,11 +134,11 @@ mod tests {
         Arc::new(Origin { stream, epoch: 1 })
     }
 
-    fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64) -> Frame {
+    fn frame(origin: &Arc<Origin>, sequence: u64) -> Frame {
         Frame {
             source_id: origin.stream.source_id,
             source_kind: origin.stream.source_kind,
-            priority,
+            priority: FramePriority::Routine,
             flags: FrameFlags::default(),
             sequence,
             ert_ns: 0,
@@ -152,20 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn replays_are_summed_up_by_origin_and_lane() {
+    fn replays_are_summed_up_by_origin() {
         let (a, b, live) = (origin(1, ArchivedReplay), origin(2, ArchivedReplay), origin(1, LiveUplink));
-        let batch = Frames::from(vec![
-            frame(&a, Emergency, 3),
-            frame(&live, Emergency, 9),
-            frame(&a, Routine, 7),
-            frame(&b, Routine, 2),
-            frame(&a, Routine, 8),
-        ]);
+        let batch = batch_of([frame(&a, 7), frame(&live, 9), frame(&b, 2), frame(&a, 8)]);
         let sums: Vec<_> = passed(&batch)
             .iter()
-            .map(|passed| (passed.origin.stream.source_id, passed.priority, passed.next, passed.frames))
+            .map(|passed| (passed.origin.stream.source_id, passed.next, passed.frames))
             .collect();
-        assert_eq!(sums, [(1, Emergency, 4, 1), (1, Routine, 9, 2), (2, Routine, 3, 1)]);
+        assert_eq!(sums, [(1, 9, 2), (2, 3, 1)]);
     }
 
     #[test]

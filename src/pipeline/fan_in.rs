@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::queue::{Sources, Turn, WaitingSource};
 use super::stats::Counters;
 use super::{BATCH_BYTES_MAX, Output, PROCESSOR_FRAMES_MAX};
-use crate::frame::{FramePriority, Frames, Run};
+use crate::frame::{Batch, FramePriority, Run};
 
 /// Most frames of one source before the next source of the lane has its turn.
 pub const TURN_FRAMES_MAX: usize = 16;
@@ -60,11 +60,10 @@ impl FanIn {
     ///
     /// # Cancel safety
     /// Cancel safe: frames leave their queues in the very poll that returns them.
-    pub async fn next_batch(&mut self, output: &impl Output) -> Option<Frames> {
+    pub async fn next_batch(&mut self, output: &impl Output) -> Option<Batch> {
         loop {
             let has_room = output.has_room();
-            let batch = Frames::from(self.take(Instant::now(), has_room));
-            if !batch.is_empty() {
+            if let Some(batch) = self.take(Instant::now(), has_room) {
                 self.counters.add_routed(batch.len());
                 return Some(batch);
             }
@@ -79,23 +78,21 @@ impl FanIn {
         }
     }
 
-    /// Takes what goes next; empty when nothing may go now.
-    fn take(&mut self, now: Instant, has_room: bool) -> Vec<Run> {
+    /// Takes what goes next; `None` when nothing may go now.
+    fn take(&mut self, now: Instant, has_room: bool) -> Option<Batch> {
         if has_room && self.emergency_batches >= EMERGENCY_BATCHES_MAX {
             // The age of routine is looked at once in so many batches: there may be many sources.
             self.emergency_batches = 0;
             if self.sources.has_routine_waited(self.config.routine_max_delay, now) {
-                let runs = self.take_routine_ahead();
-                if !runs.is_empty() {
-                    return runs;
+                let batch = self.take_routine_ahead();
+                if batch.is_some() {
+                    return batch;
                 }
             }
         }
-        let mut batch = PartialBatch::new(self.config.batch_frames_max);
-        let Some((priority, mut waiting)) = self.sources.first(has_room) else {
-            return batch.runs;
-        };
-        while self.take_turn(priority, false, waiting, &mut batch)
+        let (priority, mut waiting) = self.sources.first(has_room)?;
+        let mut batch = PartialBatch::new(priority, self.config.batch_frames_max);
+        while self.take_turn(false, waiting, &mut batch)
             && !batch.is_full()
             && let Some(next) = self.sources.next_of(priority)
         {
@@ -105,27 +102,22 @@ impl FanIn {
             FramePriority::Emergency => self.emergency_batches = self.emergency_batches.saturating_add(1),
             FramePriority::Routine => self.emergency_batches = 0,
         }
-        batch.runs
+        batch.finish()
     }
 
-    /// Takes a batch of routine, whatever emergencies wait; empty when the gate holds it.
-    fn take_routine_ahead(&mut self) -> Vec<Run> {
-        let mut batch = PartialBatch::new(self.config.batch_frames_max);
+    /// Takes a batch of routine, whatever emergencies wait; `None` when the gate holds it.
+    fn take_routine_ahead(&mut self) -> Option<Batch> {
+        let mut batch = PartialBatch::new(FramePriority::Routine, self.config.batch_frames_max);
         while !batch.is_full()
             && let Some(waiting) = self.sources.first_routine()
-            && self.take_turn(FramePriority::Routine, true, waiting, &mut batch)
+            && self.take_turn(true, waiting, &mut batch)
         {}
-        batch.runs
+        batch.finish()
     }
 
     /// Gives one source its turn; false when the gate holds its next frame.
-    fn take_turn(
-        &mut self,
-        priority: FramePriority,
-        ahead: bool,
-        waiting: WaitingSource,
-        batch: &mut PartialBatch,
-    ) -> bool {
+    fn take_turn(&mut self, ahead: bool, waiting: WaitingSource, batch: &mut PartialBatch) -> bool {
+        let priority = batch.priority;
         let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
         let (mut frames, mut bytes, mut held) = (batch.frames, batch.bytes, false);
         let admit = |run: &Run| {
@@ -159,6 +151,7 @@ impl FanIn {
 
 /// A batch being filled.
 struct PartialBatch {
+    priority: FramePriority,
     runs: Vec<Run>,
     frames: usize,
     frames_max: usize,
@@ -166,11 +159,16 @@ struct PartialBatch {
 }
 
 impl PartialBatch {
-    fn new(frames_max: usize) -> Self {
-        Self { runs: Vec::new(), frames: 0, frames_max, bytes: 0 }
+    fn new(priority: FramePriority, frames_max: usize) -> Self {
+        Self { priority, runs: Vec::new(), frames: 0, frames_max, bytes: 0 }
     }
 
     fn is_full(&self) -> bool {
         self.frames >= self.frames_max || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// The batch; `None` without a frame.
+    fn finish(self) -> Option<Batch> {
+        (self.frames > 0).then(|| Batch::new(self.priority, self.runs))
     }
 }

@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::frame::Frames;
+use crate::frame::Batch;
 
-/// Processed frames, shared by all who see them.
+/// A processed batch, shared by all consumers.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct Processed {
     /// How many frames were processed before this batch, since start.
     pub first: u64,
-    /// At most 64 frames or 256 KiB, all of one lane.
-    pub frames: Frames,
+    /// At most 64 frames or 256 KiB.
+    pub batch: Batch,
 }
 
 /// The sending side of the broadcast, and the place to subscribe.
 #[derive(Clone, Debug)]
 pub struct Fanout {
-    batches_tx: broadcast::Sender<Batch>,
+    batches_tx: broadcast::Sender<Processed>,
     /// One past the last frame sent, also while nobody listens.
     sent_next: Arc<AtomicU64>,
 }
@@ -42,13 +42,13 @@ impl Fanout {
         Consumer { name: name.into(), batches_rx, next, missed: 0 }
     }
 
-    /// Gives `batch` to all consumers; never waits.
-    pub(super) fn send(&self, batch: Batch) {
-        self.sent_next.store(batch.first + batch.frames.len() as u64, Ordering::Release);
+    /// Gives `processed` to all consumers; never waits.
+    pub(super) fn send(&self, processed: Processed) {
+        self.sent_next.store(processed.first + processed.batch.len() as u64, Ordering::Release);
         if self.batches_tx.receiver_count() > 0 {
             // Consumers may keep it for long: it must not keep all that its frames were read with. An error means that
             // the last of them left meanwhile.
-            let _ = self.batches_tx.send(Batch { first: batch.first, frames: batch.frames.compact() });
+            let _ = self.batches_tx.send(Processed { batch: processed.batch.compact(), ..processed });
         }
     }
 }
@@ -57,20 +57,20 @@ impl Fanout {
 #[derive(Debug)]
 pub struct Consumer {
     name: String,
-    batches_rx: broadcast::Receiver<Batch>,
+    batches_rx: broadcast::Receiver<Processed>,
     next: u64,
     missed: u64,
 }
 
 impl Consumer {
     /// The next batch; `None` when the pipeline has ended. Cancel safe.
-    pub async fn recv(&mut self) -> Option<Batch> {
+    pub async fn recv(&mut self) -> Option<Processed> {
         loop {
             match self.batches_rx.recv().await {
-                Ok(batch) => {
-                    self.note_missed(batch.first);
-                    self.next = batch.first + batch.frames.len() as u64;
-                    return Some(batch);
+                Ok(processed) => {
+                    self.note_missed(processed.first);
+                    self.next = processed.first + processed.batch.len() as u64;
+                    return Some(processed);
                 }
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,

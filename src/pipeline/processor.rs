@@ -6,10 +6,10 @@ use tokio::sync::watch;
 use tokio::task::coop;
 
 use super::fan_in::FanIn;
-use super::fanout::{Batch, Fanout};
+use super::fanout::{Fanout, Processed};
 use super::stats::{Counters, PipelineStats, snapshot};
 use super::{Output, OutputGone};
-use crate::frame::{FramePriority, Frames, Run};
+use crate::frame::Batch;
 
 /// The one stage that every frame passes. It holds one batch at a time: its input is bounded at 64 frames.
 #[derive(Debug)]
@@ -43,15 +43,13 @@ impl<O: Output> Processor<O> {
     /// Not cancel safe: a batch in hand would be lost.
     pub async fn run(mut self) -> Result<(), OutputGone> {
         let mut first = 0;
-        while let Some(frames) = self.fan_in.next_batch(&self.output).await {
-            log(&frames);
-            self.fanout.send(Batch { first, frames: frames.clone() });
-            first += frames.len() as u64;
-            let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
-            let emergencies = frames.runs().iter().filter(is_emergency).map(Run::len).sum();
-            let count = frames.len();
-            self.output.append(frames).await?;
-            self.counters.add_processed(count, emergencies);
+        while let Some(batch) = self.fan_in.next_batch(&self.output).await {
+            log(&batch);
+            self.fanout.send(Processed { first, batch: batch.clone() });
+            let (priority, count) = (batch.priority(), batch.len());
+            first += count as u64;
+            self.output.append(batch).await?;
+            self.counters.add_processed(priority, count);
             if self.stats_tx.receiver_count() > 0 {
                 self.stats_tx.send_replace(snapshot(&self.counters));
             }
@@ -63,11 +61,11 @@ impl<O: Output> Processor<O> {
 }
 
 /// One line per frame at debug; asks once per batch whether anyone listens.
-fn log(frames: &Frames) {
+fn log(batch: &Batch) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    for frame in frames.iter() {
+    for frame in batch.iter() {
         tracing::debug!(
             source = frame.origin.stream.source_id,
             seq = frame.sequence,

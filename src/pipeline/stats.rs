@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::frame::FramePriority;
+
 /// What the pipeline counts. Writers count in the order routed, processed, emergency.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -26,9 +28,11 @@ impl Counters {
         self.frames_routed.fetch_add(frames as u64, Ordering::Release);
     }
 
-    pub(super) fn add_processed(&self, frames: usize, emergencies: usize) {
+    pub(super) fn add_processed(&self, priority: FramePriority, frames: usize) {
         self.frames_processed.fetch_add(frames as u64, Ordering::Release);
-        self.emergency_count.fetch_add(emergencies as u64, Ordering::Release);
+        if priority == FramePriority::Emergency {
+            self.emergency_count.fetch_add(frames as u64, Ordering::Release);
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
 use crate::frame::{
-    Frame, FrameFlags, FramePriority, Frames, Lanes, Origin, Run, SourceKind, Station, StreamKey, joined,
-    weight_max,
+    Batch, Frame, FrameFlags, FramePriority, Lanes, Origin, Run, SourceKind, Station, StreamKey, batch_of,
+    joined, weight_max,
 };
 use FramePriority::{Emergency, Routine};
 
@@ -53,8 +53,9 @@ impl Front {
     }
 
     async fn next(&mut self) -> Vec<(u32, FramePriority, u64)> {
-        let batch = self.fan_in.next_batch(&Takes(true)).await.unwrap_or_default();
-        batch.iter().map(|frame| (frame.origin.stream.source_id, frame.priority, frame.sequence)).collect()
+        let batch = self.fan_in.next_batch(&Takes(true)).await;
+        let frames = batch.iter().flat_map(Batch::iter);
+        frames.map(|frame| (frame.origin.stream.source_id, frame.priority, frame.sequence)).collect()
     }
 }
 
@@ -62,7 +63,7 @@ impl Front {
 struct Takes(bool);
 
 impl Output for Takes {
-    async fn append(&mut self, _batch: Frames) -> Result<(), OutputGone> {
+    async fn append(&mut self, _batch: Batch) -> Result<(), OutputGone> {
         Ok(())
     }
 
@@ -123,7 +124,7 @@ async fn an_output_without_room_for_routine_is_given_emergencies() {
     assert!(waiting.is_err(), "routine stays in its queue");
     for sequence in 100..200 {
         push(&queue, [frame(0, Emergency, sequence)]);
-        let batch = front.fan_in.next_batch(&Takes(false)).await.unwrap_or_default();
+        let batch = front.fan_in.next_batch(&Takes(false)).await.expect("an emergency waits");
         assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [sequence]);
         // Longer than routine is ever kept out by emergencies alone: it is the room that is missing.
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -376,12 +377,12 @@ fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
 
 /// An output that takes a batch only when the test lets it.
 struct Slow {
-    seen_tx: mpsc::UnboundedSender<Frames>,
+    seen_tx: mpsc::UnboundedSender<Batch>,
     go_rx: mpsc::UnboundedReceiver<()>,
 }
 
 impl Output for Slow {
-    async fn append(&mut self, batch: Frames) -> Result<(), OutputGone> {
+    async fn append(&mut self, batch: Batch) -> Result<(), OutputGone> {
         self.seen_tx.send(batch).map_err(|_| OutputGone)?;
         self.go_rx.recv().await.ok_or(OutputGone)
     }
@@ -433,13 +434,13 @@ async fn a_lagging_consumer_is_told_how_many_frames_it_missed() {
     let mut consumer = fanout.subscribe("slow");
     let mut first = 0;
     for length in [1u64, 2, 3, 4, 5] {
-        let frames = routine(0, first..first + length).collect::<Vec<_>>().into();
-        fanout.send(Batch { first, frames });
+        let batch = batch_of(routine(0, first..first + length));
+        fanout.send(Processed { first, batch });
         first += length;
     }
-    assert_eq!(consumer.recv().await.map(|batch| batch.first), Some(6));
+    assert_eq!(consumer.recv().await.map(|processed| processed.first), Some(6));
     assert_eq!(consumer.missed(), 6);
-    assert_eq!(consumer.recv().await.map(|batch| batch.first), Some(10));
+    assert_eq!(consumer.recv().await.map(|processed| processed.first), Some(10));
     drop(fanout);
     assert!(consumer.recv().await.is_none());
     assert_eq!(consumer.missed(), 6);
@@ -453,7 +454,8 @@ fn a_snapshot_is_in_order_while_others_count() {
             scope.spawn(|| {
                 for _ in 0..20_000 {
                     counters.add_routed(3);
-                    counters.add_processed(3, 2);
+                    counters.add_processed(FramePriority::Routine, 1);
+                    counters.add_processed(FramePriority::Emergency, 2);
                 }
             });
         }

@@ -9,7 +9,7 @@ use telemetry_aggregator::catalog::CatalogStore;
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, Entrance, Listener, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
-use telemetry_aggregator::frame::Frames;
+use telemetry_aggregator::frame::Batch;
 use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable, Terms};
 use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{
@@ -69,7 +69,7 @@ pub struct Held {
     pub address: SocketAddr,
     pub counters: Arc<Counters>,
     pub books: Arc<Books>,
-    seen_rx: mpsc::UnboundedReceiver<Frames>,
+    seen_rx: mpsc::UnboundedReceiver<Batch>,
     go: Arc<Semaphore>,
     _shutdown_tx: watch::Sender<bool>,
     _owned: Vec<telemetry_aggregator::actor::ActorHandle>,
@@ -77,14 +77,14 @@ pub struct Held {
 }
 
 struct HeldOutput {
-    seen_tx: mpsc::UnboundedSender<Frames>,
+    seen_tx: mpsc::UnboundedSender<Batch>,
     go: Arc<Semaphore>,
     table: Arc<StreamTable>,
     books: Arc<Books>,
 }
 
 impl Output for HeldOutput {
-    async fn append(&mut self, batch: Frames) -> Result<(), OutputGone> {
+    async fn append(&mut self, batch: Batch) -> Result<(), OutputGone> {
         self.seen_tx.send(batch.clone()).map_err(|_| OutputGone)?;
         self.go.acquire().await.map_err(|_| OutputGone)?.forget();
         for frame in batch.iter() {
@@ -141,7 +141,7 @@ impl Held {
     }
 
     /// The next batch at the output, which still waits there.
-    pub fn next_batch(&mut self) -> Frames {
+    pub fn next_batch(&mut self) -> Batch {
         let next = async { tokio::time::timeout(super::LIMIT, self.seen_rx.recv()).await };
         self.runtime.block_on(next).expect("a batch in time").expect("a running processor")
     }

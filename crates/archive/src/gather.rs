@@ -13,7 +13,7 @@ use super::edit::Request;
 use super::format::{BlockEncoder, encoded_len, run_charge};
 use super::{AppendError, ResetError};
 use frame::pulse::Pulse;
-use frame::{FramePriority, Frames, Lanes, Run};
+use frame::{Batch, FramePriority, Lanes};
 
 /// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
 ///
@@ -70,9 +70,9 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn push(&mut self, batch: &Frames, size: u64) {
+    fn push(&mut self, batch: &Batch, size: u64) {
         self.encoder.reserve(size);
-        self.encoder.push(batch);
+        self.encoder.push(batch.runs());
         self.bytes += size;
         self.since.get_or_insert_with(Instant::now);
     }
@@ -125,26 +125,16 @@ impl Gather {
         &self.pulse
     }
 
-    /// Waits for room and adds `batch`. Cancel safe for a batch of one lane: it is added in the last step or not at all.
-    pub(super) async fn push(&self, batch: Frames) -> Result<(), AppendError> {
-        let lanes = by_lane(batch);
-        let sizes = self.check(&lanes)?;
-        for (priority, batch) in lanes {
-            if !batch.is_empty() {
-                self.push_lane(priority, batch, sizes[priority]).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn push_lane(&self, priority: FramePriority, batch: Frames, size: u64) -> Result<(), AppendError> {
+    /// Waits for room and adds `batch`. Cancel safe: the batch is added in the last step or not at all.
+    pub(super) async fn push(&self, batch: &Batch) -> Result<(), AppendError> {
+        let size = self.check(batch)?;
         // Mostly there is room, and no wait to register for.
-        while !self.try_push(priority, &batch, size)? {
+        while !self.try_push(batch, size)? {
             let room = self.room.notified();
             tokio::pin!(room);
             // Registered before the look, so that room made in between is not missed.
             room.as_mut().enable();
-            if self.try_push(priority, &batch, size)? {
+            if self.try_push(batch, size)? {
                 break;
             }
             room.await;
@@ -171,21 +161,19 @@ impl Gather {
         }
     }
 
-    /// Bytes that the frames of each lane take in a block at most.
-    fn check(&self, lanes: &Lanes<Frames>) -> Result<Lanes<u64>, AppendError> {
-        let (mut charge, mut sizes) = (0, Lanes::default());
-        for (priority, batch) in lanes.iter() {
-            for run in batch.runs() {
-                let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
-                charge += run_charge(run, payload_bytes);
-                sizes[priority] += encoded_len(run, payload_bytes);
-            }
+    /// Bytes that `batch` takes in a block at most.
+    fn check(&self, batch: &Batch) -> Result<u64, AppendError> {
+        let (mut charge, mut size) = (0, 0);
+        for run in batch.runs() {
+            let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
+            charge += run_charge(run, payload_bytes);
+            size += encoded_len(run, payload_bytes);
         }
-        let frames = lanes.values().map(Frames::len).sum();
+        let frames = batch.len();
         if frames > BATCH_FRAMES_MAX || charge > self.block_bytes_max {
             return Err(AppendError::Oversized { frames, bytes: charge, bytes_max: self.block_bytes_max });
         }
-        Ok(sizes)
+        Ok(size)
     }
 
     /// A block takes batches until it is full, the last of them as a whole.
@@ -195,7 +183,8 @@ impl Gather {
         state.blocks[priority].bytes < full_bytes
     }
 
-    fn try_push(&self, priority: FramePriority, batch: &Frames, size: u64) -> Result<bool, AppendError> {
+    fn try_push(&self, batch: &Batch, size: u64) -> Result<bool, AppendError> {
+        let priority = batch.priority();
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             return Err(AppendError::Failed(Arc::clone(error)));
@@ -371,20 +360,6 @@ fn rest_until(taken_at: Option<Instant>, delay: Duration) -> Option<Instant> {
 /// taken, so no frame waits for longer. After a silence it is a part of the delay after the batch came.
 fn routine_due_at(since: Instant, rest_until: Option<Instant>, delay: Duration) -> Instant {
     rest_until.filter(|until| since < *until).unwrap_or(since + delay / QUIET_SHARE)
-}
-
-/// `batch` by lanes; mostly it is of one, and goes there as it is.
-fn by_lane(batch: Frames) -> Lanes<Frames> {
-    let is_emergency = |run: &&Run| run.priority() == FramePriority::Emergency;
-    match batch.runs().iter().filter(is_emergency).count() {
-        0 => Lanes::new(Frames::default(), batch),
-        all if all == batch.runs().len() => Lanes::new(batch, Frames::default()),
-        _ => {
-            let (emergencies, routine): (Vec<Run>, Vec<Run>) =
-                batch.runs().iter().cloned().partition(|run| is_emergency(&run));
-            Lanes::new(emergencies.into(), routine.into())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ use config::Limits;
 use dir::Dir;
 use frame::histogram::Histogram;
 use frame::pulse::Pulse;
-use frame::{FramePriority, Frames, Origin};
+use frame::{Batch, FramePriority, Origin};
 use gather::Gather;
 use published::Published;
 use space::Space;
@@ -367,9 +367,9 @@ impl Appender {
     /// [`AppendError::Failed`] once storage has failed, [`AppendError::Oversized`] for a batch over the limits.
     ///
     /// # Cancel safety
-    /// Cancel safe for a batch of one lane: if it is dropped before it returned, the batch was not handed over.
-    pub async fn append(&self, batch: Frames) -> Result<(), AppendError> {
-        self.0.0.push(batch).await
+    /// Cancel safe: if it is dropped before it returned, the batch was not handed over.
+    pub async fn append(&self, batch: Batch) -> Result<(), AppendError> {
+        self.0.0.push(&batch).await
     }
 
     /// Whether routine frames are taken without waiting; also when they would be refused.

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `lib.rs` | [`Frame`], its lane ([`FramePriority`]), its stream ([`StreamKey`]) and where it came from ([`Origin`]) |
 //! | `lanes.rs` | [`Lanes`]: a value for each lane |
-//! | `run.rs` | [`Run`] and [`Frames`]: frames that travel together and share their origin and their memory |
+//! | `run.rs` | [`Run`]: frames of one read that share their origin and their memory |
+//! | `batch.rs` | [`Batch`]: runs of one lane that go on together |
 //! | `read.rs` | [`ReadBuffer`] and [`BufferPool`]: the memory that sockets are read into |
 //! | `view.rs` | [`FrameView`]: a frame that borrows its payload |
 //! | `cost.rs` | [`frame_cost`]: what a frame counts against credit and memory bounds |
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod batch;
 mod cost;
 pub mod histogram;
 mod lanes;
@@ -28,12 +30,15 @@ mod run;
 mod selection;
 mod view;
 
+pub use batch::Batch;
+#[cfg(any(test, feature = "test-support"))]
+pub use batch::{batch_of, batches_of};
 pub use cost::{FRAME_COST_MIN, cost_of_weight, frame_cost, weight_max};
 pub use lanes::Lanes;
 pub use read::{BufferPool, ReadBuffer};
 #[cfg(any(test, feature = "test-support"))]
 pub use run::joined;
-pub use run::{Frames, Head, Run};
+pub use run::{Head, Run};
 pub use selection::Selection;
 pub use view::FrameView;
 

@@ -274,66 +274,6 @@ impl From<Frame> for Run {
     }
 }
 
-/// A batch: runs that go on together, shared by all who see them. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Frames {
-    runs: Arc<[Run]>,
-    len: usize,
-}
-
-impl Frames {
-    /// How many frames there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The same frames, run by run in memory of exactly their size.
-    #[must_use]
-    pub fn compact(&self) -> Self {
-        self.runs.iter().map(Run::compact).collect::<Vec<_>>().into()
-    }
-
-    /// The runs, in order.
-    #[must_use]
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// The frames, one after the other.
-    pub fn iter(&self) -> impl Iterator<Item = FrameView<'_>> {
-        self.runs.iter().flat_map(Run::iter)
-    }
-}
-
-impl From<Vec<Run>> for Frames {
-    fn from(runs: Vec<Run>) -> Self {
-        let len = runs.iter().map(Run::len).sum();
-        Self { runs: runs.into(), len }
-    }
-}
-
-impl From<Vec<Frame>> for Frames {
-    /// Each frame as a run of its own.
-    fn from(frames: Vec<Frame>) -> Self {
-        frames.into_iter().map(Run::from).collect::<Vec<_>>().into()
-    }
-}
-
-impl FromIterator<Frame> for Frames {
-    /// Each frame as a run of its own.
-    fn from_iter<I: IntoIterator<Item = Frame>>(frames: I) -> Self {
-        frames.into_iter().collect::<Vec<Frame>>().into()
-    }
-}
-
-/// One run of all `frames`, which must be of one origin, lane and time; `None` if there are none.
 #[cfg(any(test, feature = "test-support"))]
 /// `frames` as one run; `None` when `frames` is empty.
 ///
@@ -560,13 +500,5 @@ mod tests {
         assert_eq!(format!("{frame:?}"), format!("{again:?}"));
         assert_eq!((again.source_id, again.sequence, &again.payload[..]), (7, 9, &b"cde"[..]));
         assert_eq!((again.ert_ns, again.received_ns, again.flags), (-1, 11, FrameFlags(2)));
-    }
-
-    #[test]
-    fn a_batch_counts_the_frames_of_its_runs() {
-        let batch = Frames::from(vec![run(), run()]);
-        assert_eq!(batch.len(), 6);
-        assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [3, 4, 9, 3, 4, 9]);
-        assert!(Frames::default().is_empty());
     }
 }

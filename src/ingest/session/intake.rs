@@ -40,7 +40,7 @@ struct Gathered {
 
 /// What was read, to be handed over.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct HandOver {
     pub(super) lanes: Lanes<Option<Run>>,
     /// FRAMEs read, whatever became of them.
     pub(super) received: u64,
@@ -152,10 +152,10 @@ impl Intake {
         pool: &Arc<BufferPool>,
         origin: &Arc<Origin>,
         received_ns: i64,
-    ) -> Option<Batch> {
+    ) -> Option<HandOver> {
         let Gathered { received, duplicates, rejected } = std::mem::take(&mut self.gathered);
         let lanes = Run::of_read(origin, received_ns, buffer, !self.no_ack, pool);
-        (received > 0).then_some(Batch { lanes, received, duplicates, rejected })
+        (received > 0).then_some(HandOver { lanes, received, duplicates, rejected })
     }
 
     /// How many bytes to read at most while frames of cost `queued` wait; 0: none. Credit bounds the sources that have

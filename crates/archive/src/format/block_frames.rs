@@ -83,11 +83,11 @@ impl FrameHeader {
 
 /// `frames` as a commit has them.
 #[cfg(any(test, feature = "test-support"))]
-/// `frames` as they stand in a block.
 #[must_use]
 pub fn encoded(frames: &[frame::Frame]) -> KeptFrames {
     let mut block = super::BlockEncoder::default();
-    block.push(&frames.to_vec().into());
+    let runs: Vec<frame::Run> = frames.iter().cloned().map(frame::Run::from).collect();
+    block.push(&runs);
     block.finish();
     block.frames().to_kept()
 }

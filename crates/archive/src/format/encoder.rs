@@ -14,7 +14,7 @@ use super::{
 };
 use crate::Durable;
 use crate::storage::GrowingBuffer;
-use frame::{Frames, Lanes, Origin, Run};
+use frame::{Lanes, Origin, Run};
 
 /// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
 /// not counted.
@@ -59,14 +59,14 @@ impl BlockEncoder {
         self.buffer.reserve(FRAMES_AT + bytes as usize);
     }
 
-    /// Adds the frames of `batch` to the block.
-    pub(crate) fn push(&mut self, batch: &Frames) {
+    /// Adds the frames of `runs` to the block.
+    pub(crate) fn push(&mut self, runs: &[Run]) {
         if self.buffer.is_empty() {
             self.buffer.resize(FRAMES_AT);
             self.frames_crc = RunningCrc { crc: 0, at: FRAMES_AT };
             self.received_max_ns = i64::MIN;
         }
-        for run in batch.runs() {
+        for run in runs {
             self.push_run(run);
             // The last stretch may still grow. It is left out while it can have a checksum of its own.
             let open_bytes = self.stretches.last().map_or(0, |last| last.bytes as usize);

@@ -2,7 +2,7 @@ use super::*;
 use crate::StreamPosition;
 use crate::scan::{Head, Scanner, Step};
 use crate::storage::DiskStorage;
-use crate::tests::support::{emergency, fields, frame, origin, routine};
+use crate::tests::support::{emergency, fields, frame, origin, routine, runs};
 use frame::{Frame, FramePriority, Lanes};
 
 /// A segment with a block of each kind, every value fixed.
@@ -38,7 +38,7 @@ fn golden() -> Vec<u8> {
     }
     push(&mut bytes, BlockKind::Hole, base, &hole().encode());
     let mut encoder = BlockEncoder::default();
-    encoder.push(&golden_frames().into());
+    encoder.push(&runs(golden_frames()));
     encoder.finish();
     let at = bytes.len() as u64;
     bytes.extend_from_slice(encoder.seal(segment_id, at, base, base));
@@ -113,7 +113,7 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
     for len in [0, 1, 7, 8, 64, 255] {
         let frame = frame(&origin(1, 1), FramePriority::Routine, 1, len);
         encoder.clear();
-        encoder.push(&vec![frame.clone()].into());
+        encoder.push(&runs([frame.clone()]));
         encoder.finish();
         let taken = encoder.len() + BLOCK_HEADER_BYTES;
         let charge = charge(&frame.origin, len);
@@ -133,9 +133,8 @@ fn checksums_of_stretches_and_of_the_block_are_those_of_their_bytes() {
         for batch in 0..40_u64 {
             // The first source has two batches in a row here and there, which make one stretch.
             let origin = &origins[usize::from(batch % 3 == 0)];
-            let frames: Vec<_> =
-                (0..16).map(|n| frame(origin, FramePriority::Routine, batch * 16 + n, len)).collect();
-            encoder.push(&frames.into());
+            let frames = (0..16).map(|n| frame(origin, FramePriority::Routine, batch * 16 + n, len));
+            encoder.push(&runs(frames));
         }
         encoder.finish();
         let block = encoder.seal(1, 0, 0, 0).to_vec();
@@ -160,7 +159,7 @@ fn origins_are_written_once_by_value() {
     // Other addresses, the same origin; and more origins than the address cache has places.
     let frames: Vec<_> =
         (0..2_000).map(|index| routine(&origin(index % 1_000, 1), u64::from(index))).collect();
-    encoder.push(&frames.clone().into());
+    encoder.push(&runs(frames.clone()));
     encoder.finish();
     let block = ::bytes::Bytes::copy_from_slice(encoder.seal(1, 0, 0, 0));
     let header = BlockHeader::decode(&block, 0, Some(1)).unwrap();
@@ -178,7 +177,7 @@ fn origins_are_written_once_by_value() {
 #[test]
 fn a_body_with_sound_checksums_and_senseless_fields_is_refused() {
     let mut encoder = BlockEncoder::default();
-    encoder.push(&golden_frames().into());
+    encoder.push(&runs(golden_frames()));
     encoder.finish();
     let block = encoder.seal(1, 0, 0, 0).to_vec();
     let header = BlockHeader::decode(&block, 0, Some(1)).unwrap();

@@ -10,7 +10,7 @@ use crate::format::{
     BlockEncoder, BlockHeader, Cursor, FRAMES_PREFIX_BYTES, FrameHeader, Stretch, Stretches,
 };
 use crate::storage::mem::MemStorage;
-use crate::tests::support::{frame, origin};
+use crate::tests::support::{frame, origin, runs};
 use frame::{Frame, FramePriority};
 
 fn golden_path() -> PathBuf {
@@ -122,7 +122,7 @@ fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<Stretch
                     frame(origin, priority, sequence, rng.random_range(0..payload_max))
                 })
                 .collect();
-            encoder.push(&turn.into());
+            encoder.push(&runs(turn));
         }
         encoder.finish();
         let offset = builder.next_offset();

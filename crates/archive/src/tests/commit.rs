@@ -8,7 +8,7 @@ use super::support::*;
 use crate::storage::mem::Op;
 use crate::{AppendError, Durable, Filter, Item, OpenError, Status, open};
 use frame::FramePriority::{Emergency, Routine};
-use frame::{Lanes, Origin, Selection};
+use frame::{Lanes, Origin, Selection, batch_of};
 
 #[tokio::test]
 async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
@@ -174,7 +174,7 @@ async fn a_failed_sync_is_final_and_announces_nothing() {
     let Status::Failed { error } = failed.unwrap().clone() else { unreachable!() };
     assert!(error.contains("cannot sync /archive/00000000000000000000.seg"), "{error}");
     assert!(running.commits.recv().await.is_none());
-    let refused = running.appender.append(vec![routine(&a, 2)].into()).await;
+    let refused = running.appender.append(batch_of([routine(&a, 2)])).await;
     assert!(matches!(refused, Err(AppendError::Failed(_))));
     assert_eq!(syncs.load(std::sync::atomic::Ordering::SeqCst), 1, "a sync was retried");
     assert!(running.archive.finish().await.is_err());

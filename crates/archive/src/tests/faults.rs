@@ -10,7 +10,7 @@ use super::new_storage;
 use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{AppendError, Status};
-use frame::FramePriority;
+use frame::{FramePriority, batch_of};
 
 const COMMIT_FRAMES: u64 = 40;
 
@@ -45,7 +45,7 @@ async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
     for first in (0..60).map(|commit| commit * COMMIT_FRAMES) {
         let frames = (first..first + COMMIT_FRAMES)
             .map(|sequence| frame(&origin, FramePriority::Routine, sequence, 200));
-        match running.appender.append(frames.collect()).await {
+        match running.appender.append(batch_of(frames)).await {
             Err(AppendError::Failed(_)) => break,
             result => result.unwrap(),
         }

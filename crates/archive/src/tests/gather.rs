@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{AppendError, ArchiveError, Commit, Config, Status, open};
-use frame::{FramePriority, Origin};
+use frame::{FramePriority, Origin, batch_of};
 
 /// A delay that never passes in a test.
 fn patient() -> Config {
@@ -198,7 +198,7 @@ async fn an_append_waits_while_the_block_is_full_and_is_cancel_safe() {
     let mut sequence = 1;
     loop {
         let batch = vec![frame(&a, FramePriority::Routine, sequence, 256)];
-        let append = running.appender.append(batch.into());
+        let append = running.appender.append(batch_of(batch));
         tokio::pin!(append);
         if let Poll::Ready(result) = poll(append.as_mut()).await {
             result.unwrap();
@@ -211,7 +211,7 @@ async fn an_append_waits_while_the_block_is_full_and_is_cancel_safe() {
     assert!(sequence > 10);
     let batch = vec![frame(&a, FramePriority::Routine, 1_000_000, 256)];
     {
-        let append = running.appender.append(batch.into());
+        let append = running.appender.append(batch_of(batch));
         tokio::pin!(append);
         assert!(poll(append.as_mut()).await.is_pending());
         drop(go);
@@ -229,10 +229,10 @@ async fn a_batch_over_the_limits_is_refused() {
     let running = start(&storage);
     let a = origin(1, 1);
     let many: Vec<_> = (0..65).map(|sequence| routine(&a, sequence)).collect();
-    let refused = running.appender.append(many.into()).await;
+    let refused = running.appender.append(batch_of(many)).await;
     assert!(matches!(refused, Err(AppendError::Oversized { frames: 65, .. })));
     let large = vec![frame(&a, FramePriority::Routine, 0, 64 << 10)];
-    assert!(running.appender.append(large.into()).await.is_err());
+    assert!(running.appender.append(batch_of(large)).await.is_err());
     assert_eq!(running.finish().await.frames, 0);
 }
 
@@ -243,10 +243,10 @@ async fn a_panic_on_the_thread_is_seen() {
     let (appender, archive, _) = open(config(), storage.clone(), observer).unwrap();
     let mut status = archive.status();
     let batch = vec![routine(&origin(1, 1), 0)];
-    appender.append(batch.clone().into()).await.unwrap();
+    appender.append(batch_of(batch.clone())).await.unwrap();
     let failed = |status: &Status| matches!(status, Status::Failed { error } if error.contains("panicked"));
     status.wait_for(failed).await.unwrap();
-    assert!(appender.append(batch.into()).await.is_err());
+    assert!(appender.append(batch_of(batch)).await.is_err());
     drop(appender);
     let error = archive.finish().await.unwrap_err();
     assert!(matches!(error, ArchiveError::Panicked(text) if text == "the observer broke"));

@@ -18,7 +18,7 @@ use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
 use crate::upkeep::{self, SystemClock, Upkeep};
 use crate::{Config, OpenError, Retention, StreamPosition, open_with};
-use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, Lanes, StreamKey};
+use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, Lanes, StreamKey, batches_of};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -239,12 +239,14 @@ impl Model {
     async fn append(&mut self, sizes: Vec<usize>) {
         let batches: Vec<Vec<Frame>> = sizes.into_iter().map(|size| self.batch(size)).collect();
         let running = self.running.as_mut().unwrap();
-        for batch in batches {
+        'all: for batch in batches {
             for frame in &batch {
                 self.pending[frame.priority.lane()].push_back(frame.clone());
             }
-            if running.appender.append(batch.into()).await.is_err() {
-                break;
+            for batch in batches_of(batch) {
+                if running.appender.append(batch).await.is_err() {
+                    break 'all;
+                }
             }
         }
         while self.pending.iter().any(|lane| !lane.is_empty()) {

@@ -282,7 +282,7 @@ fn append_blocks(image: &mut [u8], offsets: std::ops::Range<u64>) {
     let first = at;
     for offset in offsets {
         let mut encoder = BlockEncoder::default();
-        encoder.push(&vec![routine(&origin(1, 1), offset)].into());
+        encoder.push(&runs([routine(&origin(1, 1), offset)]));
         encoder.finish();
         let block = encoder.seal(segment_id, at as u64, offset, offset).to_vec();
         image[at..at + block.len()].copy_from_slice(&block);
@@ -353,7 +353,7 @@ async fn large_blocks_are_read_once() {
     for block in 0..4 {
         let batch: Vec<_> = (0..frames).map(|sequence| routine(&origin(1, 1), sequence)).collect();
         let mut encoder = BlockEncoder::default();
-        encoder.push(&batch.into());
+        encoder.push(&runs(batch));
         encoder.finish();
         let position = image.len() as u64;
         image.extend_from_slice(encoder.seal(segment_id, position, block * frames, block * frames));

@@ -9,7 +9,7 @@ use crate::reader::Damage;
 use crate::scan::{Scanner, Step};
 use crate::storage::mem::{MemStorage, Op};
 use crate::{Filter, Item, Storage, StoredFrame};
-use frame::{Frame, Lanes};
+use frame::{Frame, Lanes, batch_of};
 
 /// The segments of a disk, and the headers of their blocks.
 pub(super) fn blocks(storage: &MemStorage) -> Vec<(PathBuf, Vec<BlockHeader>)> {
@@ -200,7 +200,7 @@ async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_ackn
     let origin = origin(1, 1);
     loop {
         let frames: Vec<_> = (0..40).map(|index| routine(&origin, sequence + index)).collect();
-        let appended = running.appender.append(frames.into()).await;
+        let appended = running.appender.append(batch_of(frames)).await;
         if appended.is_err() || running.commits.recv().await.is_none() {
             break;
         }

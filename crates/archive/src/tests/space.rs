@@ -8,7 +8,7 @@ use super::new_storage;
 use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{Status, charge};
-use frame::{Frame, FramePriority, Origin};
+use frame::{Frame, FramePriority, Origin, batch_of};
 
 /// What the fan-in does: sums charges, and takes routine frames only while the sum stays within the limit.
 pub(in crate::tests) struct FanIn {
@@ -188,7 +188,7 @@ async fn emergencies_beyond_the_reserve_are_kept_until_there_is_space() {
     let mut sent = 0;
     loop {
         let frame = frame(&fan_in.origin, FramePriority::Emergency, fan_in.passed + sent, 256);
-        let append = appender.append(vec![frame].into());
+        let append = appender.append(batch_of([frame]));
         match tokio::time::timeout(tokio::time::Duration::from_millis(500), append).await {
             Ok(result) => result.unwrap(),
             Err(_) => break,

@@ -14,7 +14,7 @@ use crate::{
     Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, Reader, Recovery, ResetError,
     Retention, Storage, StoredFrame, open_with,
 };
-use frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey};
+use frame::{Frame, FrameFlags, FramePriority, Origin, Run, SourceKind, Station, StreamKey, batches_of};
 
 /// Says on stderr, past the capture of passed tests' output, what could not be tested here.
 pub(crate) fn not_tested(what: std::fmt::Arguments<'_>) {
@@ -164,12 +164,20 @@ pub(crate) fn upkeep_of(
     })
 }
 
+/// `frames`, each a run of its own.
+pub(crate) fn runs(frames: impl IntoIterator<Item = Frame>) -> Vec<Run> {
+    frames.into_iter().map(Run::from).collect()
+}
+
 impl Running {
+    /// Appends a batch for each lane that `frames` have, emergencies first.
     pub(crate) async fn append(&self, frames: Vec<Frame>) {
-        self.appender.append(frames.into()).await.unwrap();
+        for batch in batches_of(frames) {
+            self.appender.append(batch).await.unwrap();
+        }
     }
 
-    /// Appends one batch and waits until it is durable, which takes a commit for each lane.
+    /// Appends frames and waits until they are durable, which takes a commit for each lane.
     pub(crate) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
         let count = frames.len();
         self.append(frames).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{AppendError, Config, DirectIo, Status};
-use frame::FramePriority;
+use frame::{FramePriority, batch_of};
 
 /// Writes over several segments, and says whether all of them were written past the cache, or none.
 async fn write(storage: &MemStorage, direct_io: DirectIo) -> bool {
@@ -58,7 +58,7 @@ async fn a_direct_write_that_is_refused_later_is_final() {
         let mut status = running.archive.status();
         let failed = status.wait_for(|status| matches!(status, Status::Failed { .. })).await.unwrap().clone();
         assert!(matches!(failed, Status::Failed { error } if error.contains("cannot write")), "{refused}");
-        let after = running.appender.append(vec![routine(&origin(1, 1), 2)].into()).await;
+        let after = running.appender.append(batch_of([routine(&origin(1, 1), 2)])).await;
         assert!(matches!(after, Err(AppendError::Failed(_))), "{refused}");
     }
 }

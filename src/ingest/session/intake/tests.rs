@@ -54,7 +54,7 @@ impl Reading {
         self.intake.take(at, &body, &mut self.read.heads)
     }
 
-    fn batch(&mut self) -> Option<Batch> {
+    fn batch(&mut self) -> Option<HandOver> {
         let read = std::mem::take(&mut self.read);
         self.intake.take_batch(read, &BufferPool::new(1, 0), &origin(), 99)
     }

@@ -1,14 +1,14 @@
 //! Which streams are forgotten, which are not, and what happens to those meanwhile.
 
 use super::*;
-use crate::frame::{Frames, Lanes};
+use crate::frame::{Batch, Lanes};
 use crate::pipeline::fan_in::{FanIn, FanInConfig};
 use crate::pipeline::{Gate, Output, OutputGone};
 
 struct Nowhere;
 
 impl Output for Nowhere {
-    async fn append(&mut self, _batch: Frames) -> Result<(), OutputGone> {
+    async fn append(&mut self, _batch: Batch) -> Result<(), OutputGone> {
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::index::Check;
 use crate::storage::mem::Op;
 use crate::upkeep::{Link, Parts, SystemClock, Upkeep, steps};
 use crate::{Access, Retention};
-use frame::{Frames, Run, joined};
+use frame::{Batch, Lanes, Run, joined};
 
 /// What is written to a log.
 struct Writing {
@@ -28,7 +28,7 @@ impl Writing {
     }
 
     /// Frames of both lanes, read one by one or many together.
-    fn batch(&mut self, rng: &mut StdRng) -> Frames {
+    fn batch(&mut self, rng: &mut StdRng) -> Vec<Batch> {
         let mut batch: Vec<Run> = Vec::new();
         let (mut left, mut bytes) = (rng.random_range(1..=64), 200 << 10);
         while left > 0 && bytes > 0 {
@@ -51,7 +51,10 @@ impl Writing {
                 false => batch.extend(turn.into_iter().map(Run::from)),
             }
         }
-        batch.into()
+        let (emergencies, routine): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|run| run.priority() == FramePriority::Emergency);
+        let lanes = Lanes::new(emergencies, routine).into_iter().filter(|(_, runs)| !runs.is_empty());
+        lanes.map(|(priority, runs)| Batch::new(priority, runs)).collect()
     }
 
     /// Writes until there are `segments`.
@@ -60,9 +63,10 @@ impl Writing {
         let mut watermark = running.archive.watermark();
         while segment_count(storage) < segments {
             for _ in 0..rng.random_range(1..6) {
-                let batch = self.batch(rng);
-                written += batch.len() as u64;
-                running.appender.append(batch).await.unwrap();
+                for batch in self.batch(rng) {
+                    written += batch.len() as u64;
+                    running.appender.append(batch).await.unwrap();
+                }
             }
             watermark.wait_for(|offset| *offset >= written).await.unwrap();
         }
@@ -134,8 +138,9 @@ async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_a
         let link = Arc::clone(&running.archive.link);
         let went_on = *dir_of(&storage).segments().unwrap().last().unwrap();
         writing.write(&mut rng, &running, &storage, 3 * start).await;
-        let batch = writing.batch(&mut rng);
-        running.appender.append(batch).await.unwrap();
+        for batch in writing.batch(&mut rng) {
+            running.appender.append(batch).await.unwrap();
+        }
         running.finish().await;
         if start > 1 {
             all_left.push(went_on);

@@ -7,6 +7,7 @@ use super::*;
 use crate::storage::mem::Op;
 use crate::tests::support::{frames, routine, sequences, start, start_on};
 use crate::{AppendError, ArchiveError, Config, DiskStorage, Status, Storage};
+use frame::batch_of;
 
 /// The text with which the archive failed.
 async fn failure(running: &Running) -> String {
@@ -20,7 +21,7 @@ async fn failure(running: &Running) -> String {
 }
 
 async fn ends_failed(running: Running) {
-    let refused = running.appender.append(vec![routine(&origin(1, 1), 9_999_999)].into()).await;
+    let refused = running.appender.append(batch_of([routine(&origin(1, 1), 9_999_999)])).await;
     assert!(matches!(refused, Err(AppendError::Failed(_))));
     let ended = running.archive.finish().await;
     assert!(matches!(ended, Err(ArchiveError::Storage(_))), "{ended:?}");

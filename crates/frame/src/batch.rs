@@ -1,0 +1,118 @@
+//! A batch: runs of one lane that go on together.
+
+use std::sync::Arc;
+
+use super::{FramePriority, FrameView, Run};
+
+/// Runs of one lane that go on together, shared by all that read them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    priority: FramePriority,
+    runs: Arc<[Run]>,
+    len: usize,
+}
+
+impl Batch {
+    /// A batch of `runs`, all of the lane `priority`.
+    ///
+    /// # Panics
+    /// When a run is of the other lane.
+    #[must_use]
+    pub fn new(priority: FramePriority, runs: Vec<Run>) -> Self {
+        assert!(runs.iter().all(|run| run.priority() == priority), "a batch is of one lane");
+        let len = runs.iter().map(Run::len).sum();
+        Self { priority, runs: runs.into(), len }
+    }
+
+    /// The lane of all frames.
+    #[must_use]
+    pub const fn priority(&self) -> FramePriority {
+        self.priority
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no frame.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The same frames, run by run in memory of exactly their size.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        let runs = self.runs.iter().map(Run::compact).collect();
+        Self { priority: self.priority, runs, len: self.len }
+    }
+
+    /// The runs, in order.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The frames, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = FrameView<'_>> {
+        self.runs.iter().flat_map(Run::iter)
+    }
+}
+
+/// `frames` as a batch, each frame a run of its own.
+///
+/// # Panics
+/// When `frames` is empty or its frames are of both lanes.
+#[cfg(any(test, feature = "test-support"))]
+#[must_use]
+pub fn batch_of(frames: impl IntoIterator<Item = super::Frame>) -> Batch {
+    let runs: Vec<Run> = frames.into_iter().map(Run::from).collect();
+    Batch::new(runs.first().expect("a batch has frames").priority(), runs)
+}
+
+/// `frames` as a batch for each lane that they have, emergencies first.
+#[cfg(any(test, feature = "test-support"))]
+pub fn batches_of(frames: impl IntoIterator<Item = super::Frame>) -> impl Iterator<Item = Batch> {
+    let is_emergency = |frame: &super::Frame| frame.priority == FramePriority::Emergency;
+    let (emergencies, routine): (Vec<_>, Vec<_>) = frames.into_iter().partition(is_emergency);
+    [emergencies, routine].into_iter().filter(|frames| !frames.is_empty()).map(batch_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Frame, FrameFlags, Origin, SourceKind, Station, StreamKey};
+
+    fn frame(priority: FramePriority, sequence: u64) -> Frame {
+        let stream =
+            StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
+        Frame {
+            source_id: stream.source_id,
+            source_kind: stream.source_kind,
+            priority,
+            flags: FrameFlags::default(),
+            sequence,
+            ert_ns: 0,
+            received_ns: 0,
+            origin: Arc::new(Origin { stream, epoch: 1 }),
+            payload: bytes::Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_batch_counts_the_frames_of_its_runs_and_knows_their_lane() {
+        let batch = batch_of([3, 4, 9].map(|sequence| frame(FramePriority::Emergency, sequence)));
+        assert_eq!((batch.len(), batch.priority()), (3, FramePriority::Emergency));
+        assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [3, 4, 9]);
+        assert_eq!(batch.compact().len(), 3);
+        assert!(Batch::new(FramePriority::Routine, Vec::new()).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch is of one lane")]
+    fn a_batch_of_both_lanes_is_refused() {
+        let _ = batch_of(FramePriority::ALL.map(|priority| frame(priority, 1)));
+    }
+}
