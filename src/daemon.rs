@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
-use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, Storage};
+use crate::archive::export::Exporter;
+use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, SegmentStep, Storage};
 use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Entrance, Listener, Refusals, listener};
@@ -174,7 +175,11 @@ impl Daemon {
             latencies: Arc::clone(&latencies),
             emergencies: Arc::clone(&emergencies),
         };
-        let (appender, archive, recovery) = archive::open(config.archive_config(), storage, observer)?;
+        let export =
+            config.export_config().map(|export| -> Box<dyn SegmentStep> { Box::new(Exporter::new(export)) });
+        let steps = export.into_iter().collect();
+        let (appender, archive, recovery) =
+            archive::open_with_steps(config.archive_config(), storage, observer, steps)?;
         for (key, position) in recovery.positions {
             let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
             table.restore(key, position.epoch, position.next, queue);

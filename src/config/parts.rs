@@ -39,7 +39,6 @@ impl Config {
                 bytes: self.archive.retention_size,
             },
             direct_io: self.archive.direct_io,
-            export: self.export_config(),
         }
     }
 

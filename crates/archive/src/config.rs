@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::DirectIo;
-use super::export::ExportConfig;
 use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_bytes_max};
 
 /// Frames in a batch given to [`Appender::append`](super::Appender::append) at most.
@@ -43,8 +42,6 @@ pub struct Config {
     pub retention: Retention,
     /// Whether blocks are written past the page cache.
     pub direct_io: DirectIo,
-    /// Where sealed segments are exported to, in the background.
-    pub export: Option<ExportConfig>,
 }
 
 /// When sealed segments are deleted, oldest first. The default keeps all of them.
@@ -74,7 +71,6 @@ impl Default for Config {
             payload_bytes_max: 128 << 10,
             retention: Retention::default(),
             direct_io: DirectIo::default(),
-            export: None,
         }
     }
 }

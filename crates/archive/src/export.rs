@@ -47,9 +47,9 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use super::dir::{list_own_segments, list_segments, segment_name};
-use super::scan::{Head, Scanner, Step};
-use super::{DiskStorage, Filter};
+use super::Filter;
+use super::segments::{self, list_own_segments, list_segments, segment_name};
+use super::{SealedSegment, SegmentStep, SegmentStepError};
 use file::{Draft, OutDir};
 use manifest::Manifest;
 use pace::Pace;
@@ -252,7 +252,7 @@ impl Exporter {
         if overlap(out, dir) {
             return Err(ExportError::Overlap { out: out.clone(), dir: dir.clone() });
         }
-        let log_id = log_id(dir)?;
+        let log_id = segments::log_id(dir)?;
         let opened = OutDir::open(out)?;
         Manifest::new(log_id, *format, filter).claim(out)?;
         opened.sweep()?;
@@ -280,18 +280,17 @@ impl Exporter {
     /// The segments that may hold frames that `filter` takes: base, and the offsets to look at.
     fn segments(&self, filter: &Filter) -> Result<Vec<(u64, Range<u64>)>, ExportError> {
         let dir = &self.config.dir;
-        let mut bases = list_own_segments(&DiskStorage, dir)?;
+        let mut bases = list_own_segments(dir)?;
         let Some(newest) = bases.last().copied() else {
             return Ok(Vec::new());
         };
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
         // A segment begun since then ends it where that begins.
-        let begun = list_own_segments(&DiskStorage, dir)?.into_iter().find(|base| *base > newest);
+        let begun = list_own_segments(dir)?.into_iter().find(|base| *base > newest);
         bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
         // Where the oldest segments bear wrong names, the first part is to report what is missing before it.
-        let oldest =
-            list_segments(&DiskStorage, dir)?.first().map_or(bases[0], |oldest| bases[0].min(*oldest));
+        let oldest = list_segments(dir)?.first().map_or(bases[0], |oldest| bases[0].min(*oldest));
         let begin = |base: u64| if base == bases[0] { oldest } else { base };
         let parts =
             bases.windows(2).map(|pair| (pair[0], begin(pair[0]).max(asked.start)..pair[1].min(asked.end)));
@@ -307,6 +306,29 @@ impl Exporter {
         let json = serde_json::to_vec(&self.mark()).map_err(io::Error::from);
         json.and_then(|json| draft.write_all(&json)).map_err(|error| draft.error("write", error))?;
         draft.commit().map(|_| ())
+    }
+}
+
+impl SegmentStep for Exporter {
+    fn run(&mut self, segment: &SealedSegment<'_>, stop: &Arc<AtomicBool>) -> Result<(), SegmentStepError> {
+        if self.is_exported(segment.base) {
+            return Ok(());
+        }
+        let exporter = self.clone().stopped_by(Arc::clone(stop));
+        let exported = exporter.export_segment(segment.base, segment.end)?;
+        tracing::info!(
+            from_offset = segment.base,
+            to_offset = segment.end,
+            files = exported.files,
+            rows = exported.rows,
+            bytes = exported.bytes,
+            "segment exported"
+        );
+        Ok(())
+    }
+
+    fn consequence(&self) -> &'static str {
+        "this segment is not exported"
     }
 }
 
@@ -330,34 +352,11 @@ fn bounded(filter: &Filter, offsets: Range<u64>) -> Filter {
     Filter { from_offset: offsets.start, to_offset: Some(offsets.end), ..filter.clone() }
 }
 
-/// The log's id, by the first segment that tells.
-fn log_id(dir: &Path) -> Result<Option<u64>, ExportError> {
-    for base in list_segments(&DiskStorage, dir)? {
-        match Scanner::open(&DiskStorage, &dir.join(segment_name(base))) {
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
-            scanner => {
-                if let Head::Sound(header) = scanner?.head() {
-                    return Ok(Some(header.log_id));
-                }
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Offset behind the last whole block of the segment `path`.
+/// Offset behind the last whole block of the segment `path`; `base` where retention has removed it.
 fn end_of(path: &Path, base: u64) -> Result<u64, ExportError> {
-    let mut scanner = match Scanner::open(&DiskStorage, path) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound && is_gone(path) => return Ok(base),
-        scanner => scanner?,
-    };
-    let mut end = base;
-    loop {
-        match scanner.next()? {
-            Step::Block(header, _) => end = end.max(header.next_offset()),
-            Step::Damage(_) => {}
-            Step::End(_) => return Ok(end),
-        }
+    match segments::end_offset(path, base) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound && is_gone(path) => Ok(base),
+        end => Ok(end?),
     }
 }
 

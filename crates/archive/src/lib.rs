@@ -22,6 +22,7 @@
 //! | `space.rs` | allocation ahead of need, the reserve, the gate for routine frames |
 //! | `positions.rs` | the positions of all streams, as of one offset |
 //! | `published.rs` | the state of the archive that other parts can read |
+//! | `segments.rs` | [`segments`]: the segments of a directory, for programs that go through them |
 //! | `scan.rs` | walks the blocks of one segment, over damage |
 //! | `reader.rs` | [`Reader`]: reads an archive, also while a daemon writes it |
 //! | `history.rs` | [`History`]: reads a running archive from within the daemon |
@@ -54,6 +55,7 @@ mod recover;
 mod reset;
 mod scan;
 mod segment;
+pub mod segments;
 mod space;
 mod storage;
 #[cfg(test)]
@@ -93,7 +95,7 @@ pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame,
 pub use recover::{Hole, Recovery};
 pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
-pub use upkeep::AgeHold;
+pub use upkeep::{AgeHold, SealedSegment, SegmentStep, SegmentStepError};
 pub use writing::DirectIo;
 
 /// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
@@ -216,14 +218,28 @@ pub fn open(
     storage: impl Storage,
     observer: impl CommitObserver,
 ) -> Result<(Appender, Archive, Recovery), OpenError> {
-    open_with(config, storage, observer, Some(Arc::new(SystemClock)))
+    open_with_steps(config, storage, observer, Vec::new())
 }
 
-/// [`open`] with another clock; without one there is no upkeep.
+/// [`open`], with `steps` that are done to each sealed segment, in their order.
+///
+/// # Errors
+/// [`OpenError`]; nothing was started then.
+pub fn open_with_steps(
+    config: Config,
+    storage: impl Storage,
+    observer: impl CommitObserver,
+    steps: Vec<Box<dyn SegmentStep>>,
+) -> Result<(Appender, Archive, Recovery), OpenError> {
+    open_with(config, storage, observer, steps, Some(Arc::new(SystemClock)))
+}
+
+/// [`open_with_steps`] with another clock; without one there is no upkeep.
 fn open_with(
     config: Config,
     storage: impl Storage,
     observer: impl CommitObserver,
+    steps: Vec<Box<dyn SegmentStep>>,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<(Appender, Archive, Recovery), OpenError> {
     config.validate()?;
@@ -259,8 +275,7 @@ fn open_with(
     let (mut archive, appender) = start(log, &link, published, history, observer, Arc::clone(&lock))?;
     if let Some(clock) = clock {
         let published = Arc::clone(&archive.published);
-        let spare_bytes = config.spare_bytes();
-        let (retention, steps) = (config.retention, upkeep::steps(config.export, spare_bytes, &link));
+        let (retention, steps) = (config.retention, upkeep::steps(steps, config.spare_bytes()));
         let log_id = report.log_id;
         let parts = upkeep::Parts { dir, id, log_id, retention, clock, steps, link, published };
         archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);

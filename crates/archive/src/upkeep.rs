@@ -37,6 +37,7 @@ use trust::Trust;
 
 pub(super) use clock::{Clock, SystemClock};
 pub(super) use link::Link;
+pub use steps::{SealedSegment, SegmentStep, SegmentStepError};
 pub(super) use steps::{Step, StepError, steps};
 pub use trust::AgeHold;
 pub(super) use trust::check_word;

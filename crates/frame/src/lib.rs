@@ -13,6 +13,7 @@
 //! | `cost.rs` | [`frame_cost`]: what a frame counts against credit and memory bounds |
 //! | `selection.rs` | [`Selection`]: a choice of frames by source, lane and kind |
 //! | `histogram.rs` | [`histogram`]: counts of durations without a lock |
+//! | `sample.rs` | frames for tests |
 //! | `pulse.rs` | [`pulse`]: whether the loop of a stage still turns |
 
 use std::fmt;
@@ -27,6 +28,8 @@ mod lanes;
 pub mod pulse;
 mod read;
 mod run;
+#[cfg(any(test, feature = "test-support"))]
+pub mod sample;
 mod selection;
 mod view;
 

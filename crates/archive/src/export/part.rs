@@ -9,7 +9,7 @@ use super::ExportFormat;
 use super::day::Day;
 use super::error::ExportError;
 use super::pace::Pace;
-use crate::dir::segment_name;
+use crate::segments::segment_name;
 use crate::{DiskStorage, Filter, Item, Reader, StoredFrame};
 
 /// The frames of a segment that are to be exported.

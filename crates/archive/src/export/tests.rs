@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -8,9 +9,9 @@ use tempfile::TempDir;
 
 use super::error::MANIFEST_NAME;
 use super::*;
-use crate::tests::support::{config, emergency, frame, origin, start_on};
-use crate::{Config, Item, Reader};
-use frame::{Frame, FramePriority, Selection};
+use crate::{Commit, Config, DiskStorage, Item, Reader, open};
+use frame::sample::{emergency, frame, origin};
+use frame::{Frame, FramePriority, Selection, batches_of};
 
 mod days;
 mod directory;
@@ -44,11 +45,27 @@ impl Home {
     }
 
     async fn append(&self, commits: Vec<Vec<Frame>>) {
-        let mut running = start_on(Config { dir: self.archive(), ..config() }, DiskStorage);
+        // Many rotations with little data.
+        let config = Config {
+            dir: self.archive(),
+            commit_delay: Duration::ZERO,
+            segment_bytes: 192 << 10,
+            reserve_bytes: 128 << 10,
+            max_streams: 16,
+            payload_bytes_max: 256,
+            ..Config::default()
+        };
+        let (appender, archive, recovery) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
+        let (mut durable, mut next) = (archive.watermark(), recovery.next_offset);
         for commit in commits {
-            running.commit(commit).await;
+            next += commit.len() as u64;
+            for batch in batches_of(commit) {
+                appender.append(batch).await.unwrap();
+            }
+            durable.wait_for(|offset| *offset == next).await.unwrap();
         }
-        running.finish().await;
+        drop(appender);
+        archive.finish().await.unwrap();
     }
 
     fn archive(&self) -> PathBuf {
@@ -60,7 +77,7 @@ impl Home {
     }
 
     fn bases(&self) -> Vec<u64> {
-        list_segments(&DiskStorage, &self.archive()).unwrap()
+        list_segments(&self.archive()).unwrap()
     }
 
     fn exporter(&self, format: ExportFormat) -> Exporter {

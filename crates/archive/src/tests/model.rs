@@ -97,13 +97,7 @@ struct Model {
 
 fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
     let retention = Retention { age: None, bytes: Some(RETENTION_BYTES) };
-    upkeep_of(
-        running,
-        storage,
-        retention,
-        Arc::new(SystemClock),
-        upkeep::steps(None, 0, &running.archive.link),
-    )
+    upkeep_of(running, storage, retention, Arc::new(SystemClock), upkeep::steps(Vec::new(), 0))
 }
 
 impl Model {
@@ -139,7 +133,13 @@ impl Model {
                 self.storage.crash(seed);
                 for after in start_after {
                     self.storage.cut_power_after(after);
-                    match open_with(small(), self.storage.clone(), |_: &crate::Commit<'_>| {}, None) {
+                    match open_with(
+                        small(),
+                        self.storage.clone(),
+                        |_: &crate::Commit<'_>| {},
+                        Vec::new(),
+                        None,
+                    ) {
                         Ok((appender, archive, _)) => {
                             drop(appender);
                             _ = archive.finish().await;

@@ -14,7 +14,9 @@ use crate::{
     Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, Reader, Recovery, ResetError,
     Retention, Storage, StoredFrame, open_with,
 };
-use frame::{Frame, FrameFlags, FramePriority, Origin, Run, SourceKind, Station, StreamKey, batches_of};
+use frame::{Frame, FrameFlags, FramePriority, Origin, Run, StreamKey, batches_of};
+
+pub(crate) use frame::sample::{emergency, frame, origin, routine};
 
 /// Says on stderr, past the capture of passed tests' output, what could not be tested here.
 pub(crate) fn not_tested(what: std::fmt::Arguments<'_>) {
@@ -33,46 +35,11 @@ pub(crate) fn config() -> Config {
         payload_bytes_max: 256,
         retention: Retention::default(),
         direct_io: DirectIo::Auto,
-        export: None,
     }
 }
 
 pub(crate) fn dir() -> &'static Path {
     Path::new("/archive")
-}
-
-pub(crate) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
-    Arc::new(Origin {
-        stream: StreamKey {
-            source_id,
-            source_kind: SourceKind::LiveUplink,
-            station: Station::new("Svalbard").unwrap(),
-        },
-        epoch,
-    })
-}
-
-pub(crate) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
-    let fill = |index| (sequence as usize * 31 + index) as u8;
-    Frame {
-        source_id: origin.stream.source_id,
-        source_kind: origin.stream.source_kind,
-        priority,
-        flags: FrameFlags(sequence as u8 & 3),
-        sequence,
-        ert_ns: sequence as i64 * 1_000,
-        received_ns: sequence as i64 * 1_000 + 7,
-        origin: Arc::clone(origin),
-        payload: (0..len).map(fill).collect::<Bytes>(),
-    }
-}
-
-pub(crate) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
-    frame(origin, FramePriority::Routine, sequence, 64)
-}
-
-pub(crate) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
-    frame(origin, FramePriority::Emergency, sequence, 64)
 }
 
 /// All fields of a frame, so that frames can be compared.
@@ -139,7 +106,7 @@ pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Ar
             positions: commit.positions.to_vec(),
         });
     };
-    let (appender, archive, recovery) = open_with(config, storage, observer, clock).unwrap();
+    let (appender, archive, recovery) = open_with(config, storage, observer, Vec::new(), clock).unwrap();
     Running { appender, archive, recovery, commits }
 }
 

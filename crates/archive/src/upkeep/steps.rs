@@ -1,8 +1,11 @@
 //! What is done to each sealed segment.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use super::Link;
 use crate::dir::Dir;
-use crate::export::{ExportConfig, Exporter};
 use crate::index::{self, Built, Manners};
 use crate::storage::StorageError;
 
@@ -32,14 +35,41 @@ pub(crate) enum StepError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The steps of each segment: its index, which leaves `spare_bytes` of the disk to the log, then its export where one is
-/// configured.
-pub(crate) fn steps(export: Option<ExportConfig>, spare_bytes: u64, link: &Link) -> Vec<Box<dyn Step>> {
-    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(BuildIndex { spare_bytes })];
-    if let Some(config) = export {
-        steps.push(Box::new(Export(Exporter::new(config).stopped_by(link.stop_flag()))));
-    }
-    steps
+/// A segment that no frame is added to any more.
+#[derive(Clone, Copy, Debug)]
+pub struct SealedSegment<'a> {
+    /// The archive's directory.
+    pub dir: &'a Path,
+    /// Offset of its first frame, by which it is named.
+    pub base: u64,
+    /// Offset behind its last frame.
+    pub end: u64,
+}
+
+/// What another crate does once to each sealed segment, an export for example.
+///
+/// The archive calls it on its maintenance thread, after the step that builds the index, and logs what fails.
+pub trait SegmentStep: Send {
+    /// Does it for `segment`, or nothing where it is done already: after a start every segment comes by.
+    ///
+    /// It may block for as long as it takes, and ends early with any error once `stop` is true.
+    ///
+    /// # Errors
+    /// Any; the step is tried again, after pauses that grow, until the segment expires.
+    fn run(&mut self, segment: &SealedSegment<'_>, stop: &Arc<AtomicBool>) -> Result<(), SegmentStepError>;
+
+    /// What it means for people when it fails, as a clause for the log: "this segment is not exported".
+    fn consequence(&self) -> &'static str;
+}
+
+/// Why a [`SegmentStep`] failed.
+pub type SegmentStepError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The steps of each segment: its index, which leaves `spare_bytes` of the disk to the log, then those of others.
+pub(crate) fn steps(others: Vec<Box<dyn SegmentStep>>, spare_bytes: u64) -> Vec<Box<dyn Step>> {
+    let index: Box<dyn Step> = Box::new(BuildIndex { spare_bytes });
+    let others = others.into_iter().map(|step| -> Box<dyn Step> { Box::new(OfOthers(step)) });
+    std::iter::once(index).chain(others).collect()
 }
 
 struct BuildIndex {
@@ -65,39 +95,23 @@ impl Step for BuildIndex {
     }
 }
 
-struct Export(Exporter);
+/// A step of another crate.
+struct OfOthers(Box<dyn SegmentStep>);
 
-impl Step for Export {
+impl Step for OfOthers {
     fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError> {
-        // It may lie on another disk, however slow or gone: that keeps upkeep, and is no reason to restart a daemon.
-        link.pulse().wait();
-        let exported = self.export(dir, base);
-        link.pulse().work();
-        exported
-    }
-
-    fn consequence(&self) -> &'static str {
-        "this segment is not exported"
-    }
-}
-
-impl Export {
-    fn export(&mut self, dir: &Dir, base: u64) -> Result<(), StepError> {
-        if self.0.is_exported(base) {
-            return Ok(());
-        }
         let Some(end) = dir.next_segment(base)? else {
             return Ok(());
         };
-        let exported = self.0.export_segment(base, end).map_err(|error| StepError::Other(error.into()))?;
-        tracing::info!(
-            from_offset = base,
-            to_offset = end,
-            files = exported.files,
-            rows = exported.rows,
-            bytes = exported.bytes,
-            "segment exported"
-        );
-        Ok(())
+        let segment = SealedSegment { dir: &dir.path, base, end };
+        // It may write to another disk, however slow or gone: that keeps upkeep, and is no reason to restart a daemon.
+        link.pulse().wait();
+        let done = self.0.run(&segment, &link.stop_flag());
+        link.pulse().work();
+        done.map_err(StepError::Other)
+    }
+
+    fn consequence(&self) -> &'static str {
+        self.0.consequence()
     }
 }

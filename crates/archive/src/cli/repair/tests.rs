@@ -388,7 +388,7 @@ async fn a_copy_that_is_cut_short_anywhere_is_refused_by_name() {
             is_copied &= copy_marked(&from, &to).is_ok();
             disk.crash(seed);
             let segments = to.segments().unwrap().len();
-            match open_with(out(), disk.clone(), |_: &Commit<'_>| {}, None) {
+            match open_with(out(), disk.clone(), |_: &Commit<'_>| {}, Vec::new(), None) {
                 Err(OpenError::Incomplete(dir)) => assert!(!is_copied && dir == out().dir),
                 Ok((_, _, recovery)) if segments > 0 => {
                     assert_eq!(recovery.next_offset, before.next_offset, "a part, after {after} operations");

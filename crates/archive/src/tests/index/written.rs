@@ -227,7 +227,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
         dir: dir.clone(),
         retention: Retention::default(),
         clock: Arc::new(SystemClock),
-        steps: steps(None, 0, &fresh),
+        steps: steps(Vec::new(), 0),
         link: fresh,
         published,
     });

@@ -191,7 +191,7 @@ async fn a_stop_calls_off_the_index_in_hand() {
     kept.fill(3, 0).await;
     // The segments are measured, so that nobody opens one but who builds an index.
     kept.tick();
-    kept.upkeep.steps = super::super::steps(None, 0, &kept.upkeep.link);
+    kept.upkeep.steps = super::super::steps(Vec::new(), 0);
     let link = Arc::clone(&kept.upkeep.link);
     kept.storage.set_hook(move |op, path| {
         let is_segment = path.extension().is_some_and(|extension| extension == "seg");
@@ -213,7 +213,7 @@ async fn an_index_leaves_the_space_that_the_log_needs() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.fill(3, 0).await;
     let spare_bytes = config().spare_bytes();
-    kept.upkeep.steps = super::super::steps(None, spare_bytes, &kept.upkeep.link);
+    kept.upkeep.steps = super::super::steps(Vec::new(), spare_bytes);
     let indexes = |storage: &MemStorage| {
         storage.paths().iter().filter(|path| path.extension().is_some_and(|it| it == "idx")).count()
     };
