@@ -6,31 +6,22 @@
 //!    +------ shutdown --------+        commits: positions, books <---+
 //! ```
 //!
-//! This is the one place that knows all parts. [`Daemon::start`] builds, [`Daemon::run`] waits for a reason to end,
-//! `drain` ends. [`Settings`] is what may change in between.
+//! This is the one place that knows all parts. `start` builds, [`Daemon::run`] waits for a reason to end, `drain` ends. [`Settings`] is what may change in between.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
-use crate::archive::export::Exporter;
-use crate::archive::{self, Archive, Commit, CommitObserver, DiskStorage, Durable, SegmentStep, Storage};
+use crate::actor::{ActorHandle, Tasks};
+use crate::archive::{self, Archive, DiskStorage, Storage};
 use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::{Config, ConfigError};
-use crate::connection::{Entrance, Listener, Refusals, listener};
-use crate::feed::Tail;
-use crate::frame::unix_now_ns;
 use crate::http::Http;
-use crate::ingest::{self, Books, Context, Registry, StreamTable};
-use crate::observe::sampler::{Sampled, Sampler};
-use crate::observe::{self, Emergencies, Latencies};
-use crate::pipeline::{
-    Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
-};
+use crate::ingest::{Books, Registry};
+use crate::pipeline::{Counters, Fanout, PipelineStats, Router, Sources};
 use crate::pulse::Pulse;
 use crate::systemd::{Manager, Notifier, Watchdog};
 
@@ -41,6 +32,7 @@ mod output;
 pub mod ready_file;
 mod settings;
 pub mod signals;
+mod start;
 mod status;
 pub mod summary;
 
@@ -48,9 +40,6 @@ use feed_side::Feed;
 
 pub use drain::Outcome;
 pub use settings::Settings;
-
-use listeners::Listeners;
-use output::DaemonOutput;
 
 /// The listeners' bound addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,132 +144,7 @@ impl Daemon {
         config: Config,
         storage: impl Storage,
     ) -> Result<Self, StartError> {
-        let Manager { sockets, notifier, watchdog } = manager;
-        let Listeners { ingest: listener, feed: feed_listener, http: http_listener } =
-            Listeners::bind(&config, sockets).await?;
-        let address = listener.local_addr();
-        let ingest_address =
-            address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
-
-        let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
-        let (books, sources) = (Arc::new(Books::default()), Sources::new());
-        let ingest_config = config.ingest_config();
-        let table = Arc::new(StreamTable::new(ingest_config.stream_limits()));
-        let tail = Tail::new(config.tail_bytes());
-        let (latencies, emergencies) = (Arc::<Latencies>::default(), Arc::<Emergencies>::default());
-        let observer = Bookkeeper {
-            table: Arc::clone(&table),
-            books: Arc::clone(&books),
-            tail: Arc::clone(&tail),
-            latencies: Arc::clone(&latencies),
-            emergencies: Arc::clone(&emergencies),
-        };
-        let export =
-            config.export_config().map(|export| -> Box<dyn SegmentStep> { Box::new(Exporter::new(export)) });
-        let steps = export.into_iter().collect();
-        let (appender, archive, recovery) =
-            archive::open_with_steps(config.archive_config(), storage, observer, steps)?;
-        for (key, position) in recovery.positions {
-            let queue = SourceQueue::new(Arc::clone(&sources), ingest_config.windows());
-            table.restore(key, position.epoch, position.next, queue);
-        }
-
-        let counters = Arc::new(Counters::default());
-        let store_replays = config.archive.store_replays;
-        let gate = Gate::new(archive.routine_limit(), output::charge(store_replays));
-        let fan_in = FanIn::new(Arc::clone(&sources), gate, config.fan_in_config(), Arc::clone(&counters));
-        let fanout = Fanout::new(config.pipeline.broadcast_capacity.get());
-        let output = DaemonOutput::new(store_replays, appender, Arc::clone(&table), Arc::clone(&books));
-        let processor = Processor::new(fan_in, output, fanout.clone(), Arc::clone(&counters));
-        let stats_changed = processor.stats_changed();
-
-        let (shutdown_tx, shutdown) = watch::channel(false);
-        let (router, router_handle) = Router::start(Arc::clone(&sources));
-        let parts = settings::Parts { table: Arc::clone(&table), archive: archive.tuning() };
-        let settings = Settings::new(config, parts);
-        let draining = shutdown.clone();
-        let refusals = Arc::<Refusals>::default();
-        let context = Arc::new(Context {
-            entrance: Entrance::new(Listener::Ingest, Arc::clone(&refusals)),
-            terms: settings.ingest_terms(),
-            router: router.clone(),
-            books: Arc::clone(&books),
-            catalog: catalog.subscribe(),
-            buffers: ingest::buffers(),
-            shutdown: shutdown.clone(),
-        });
-        let (registry, registry_handle) = Registry::start(context, Arc::clone(&table), Arc::clone(&sources));
-        let listener_handle = listener::start("ingest listener", listener, registry.clone(), shutdown);
-        let (_, processor_handle) =
-            spawn_stage(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
-
-        let mut pulses = Vec::from(archive.pulses().map(|(name, pulse)| (name.into(), pulse)));
-        let feed = Feed::start(&settings, feed_listener, &archive, tail, Arc::clone(&refusals), &mut pulses)?;
-        let mut restarts = vec![("ingest listener".into(), listener_handle.restarts_counter())];
-        restarts.push(("feed listener".into(), feed.restarts()));
-        let mut stages = Tasks::new();
-        for handle in [listener_handle, registry_handle, router_handle, processor_handle] {
-            own(handle, &mut stages, &mut pulses);
-        }
-        let view = View {
-            books,
-            counters,
-            stats_changed,
-            fanout,
-            router: router.clone(),
-            archive_stats: archive.stats(),
-            archive_status: archive.status(),
-        };
-        let sampled = Sampled {
-            books: Arc::clone(&view.books),
-            table: Arc::clone(&table),
-            latencies: Arc::clone(&latencies),
-            archive_stats: archive.stats(),
-            dir: settings.live().at_start().archive_dir(),
-        };
-        let (rates_tx, rates) = watch::channel(Arc::default());
-        let observed = observe::View {
-            live: settings.live().clone(),
-            started_ns: unix_now_ns(),
-            books: Arc::clone(&view.books),
-            table,
-            router: Mutex::new(Some(router.clone())),
-            archive_stats: archive.stats(),
-            archive_status: archive.status(),
-            archive_tuning: archive.tuning(),
-            history: archive.history(),
-            resets: archive.resets(),
-            subscribers: feed.subscribers(),
-            catalog: Arc::clone(&catalog),
-            latencies,
-            emergencies,
-            refusals,
-            restarts: Mutex::new(restarts),
-            draining,
-            rates,
-        };
-        let sampler = Sampler { sampled: Arc::new(sampled), rates_tx };
-        let http = Http::start(http_listener, observed, sampler)
-            .map_err(|source| listen_error("http.listen", settings.live().at_start().http.listen, source))?;
-        let addresses =
-            Addresses { ingest: ingest_address, feed: Some(feed.address), http: Some(http.address()) };
-        Ok(Self {
-            settings,
-            addresses,
-            shutdown_tx,
-            sources,
-            router,
-            registry,
-            archive,
-            feed,
-            catalog,
-            http,
-            stages,
-            pulses,
-            view,
-            notifier,
-            watchdog,
-        })
+        start::start(manager, config, storage).await
     }
 
     /// Where the listeners are.
@@ -381,29 +245,4 @@ async fn archive_failure(status: &mut watch::Receiver<archive::Status>) -> Arc<s
 
 fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> StartError {
     StartError::Listen { key, address, source }
-}
-
-/// Tells streams, books and subscribers what each commit made durable.
-struct Bookkeeper {
-    table: Arc<StreamTable>,
-    books: Arc<Books>,
-    tail: Arc<Tail>,
-    latencies: Arc<Latencies>,
-    emergencies: Arc<Emergencies>,
-}
-
-impl CommitObserver for Bookkeeper {
-    fn committed(&mut self, commit: &Commit<'_>) {
-        let now_ns = unix_now_ns();
-        self.latencies.note(commit.received, now_ns);
-        for durable in commit.positions {
-            self.books.add_archived(durable.frames);
-            let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;
-            let latency = observe::elapsed(received_min_ns, now_ns);
-            self.table.advance_in_commit(origin, priority, next, frames, latency);
-        }
-        self.table.end_commit();
-        self.emergencies.note(commit);
-        self.tail.publish(commit);
-    }
 }

@@ -1,0 +1,293 @@
+//! How the daemon starts: storage, pipeline, source side, subscriber side, operator side, in this order.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::feed_side::Feed;
+use super::listeners::Listeners;
+use super::output::{self, DaemonOutput};
+use super::settings::{self, Settings};
+use super::{Addresses, Daemon, PROCESSOR, StartError, View, listen_error, own};
+use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
+use crate::archive::export::Exporter;
+use crate::archive::{self, Appender, Archive, Commit, CommitObserver, Durable, SegmentStep, Storage};
+use crate::catalog::CatalogStore;
+use crate::config::Config;
+use crate::connection::{Entrance, Listener, Refusals, listener};
+use crate::feed::Tail;
+use crate::frame::unix_now_ns;
+use crate::http::Http;
+use crate::ingest::{self, Books, Context, Registry, StreamTable};
+use crate::observe::sampler::{Sampled, Sampler};
+use crate::observe::{self, Emergencies, Latencies};
+use crate::pipeline::{
+    Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
+};
+use crate::pulse::Pulse;
+use crate::systemd::Manager;
+
+/// Starts all parts; see [`Daemon::start_under`].
+pub(super) async fn start(
+    manager: Manager,
+    config: Config,
+    storage: impl Storage,
+) -> Result<Daemon, StartError> {
+    let Manager { sockets, notifier, watchdog } = manager;
+    let listeners = Listeners::bind(&config, sockets).await?;
+    let ingest_address = listeners.ingest.local_addr();
+    let ingest_address =
+        ingest_address.map_err(|source| listen_error("ingest.listen", config.ingest.listen, source))?;
+    let catalog = Arc::new(CatalogStore::open(&config.data_dir, config.catalog.file.as_deref())?);
+
+    let state = Shared::new(&config);
+    let (appender, archive) = open_archive(&config, storage, &state)?;
+    let pipeline = start_pipeline(&config, appender, &archive, &state);
+    let parts = settings::Parts { table: Arc::clone(&state.table), archive: archive.tuning() };
+    let settings = Settings::new(config, parts);
+
+    let mut stages = Stages::of(&archive);
+    let (shutdown_tx, shutdown) = watch::channel(false);
+    let (router, registry) =
+        start_ingest(&settings, listeners.ingest, &catalog, &state, shutdown.clone(), &mut stages);
+    stages.own(pipeline.processor);
+    let (tail, refusals) = (Arc::clone(&state.tail), Arc::clone(&state.refusals));
+    let feed = Feed::start(&settings, listeners.feed, &archive, tail, refusals, &mut stages.pulses)?;
+    stages.restarts.push(("feed listener".into(), feed.restarts()));
+
+    let operator = Operator { archive: &archive, catalog: &catalog, router: &router, feed: &feed };
+    let restarts = std::mem::take(&mut stages.restarts);
+    let http = start_http(&settings, listeners.http, operator, &state, restarts, shutdown)?;
+    let view = View {
+        books: Arc::clone(&state.books),
+        counters: pipeline.counters,
+        stats_changed: pipeline.stats_changed,
+        fanout: pipeline.fanout,
+        router: router.clone(),
+        archive_stats: archive.stats(),
+        archive_status: archive.status(),
+    };
+    let addresses =
+        Addresses { ingest: ingest_address, feed: Some(feed.address), http: Some(http.address()) };
+    Ok(Daemon {
+        settings,
+        addresses,
+        shutdown_tx,
+        sources: state.sources,
+        router,
+        registry,
+        archive,
+        feed,
+        catalog,
+        http,
+        stages: stages.tasks,
+        pulses: stages.pulses,
+        view,
+        notifier,
+        watchdog,
+    })
+}
+
+/// What several parts share: commits write it, sessions and the operator side read it.
+struct Shared {
+    sources: Arc<Sources>,
+    table: Arc<StreamTable>,
+    books: Arc<Books>,
+    tail: Arc<Tail>,
+    latencies: Arc<Latencies>,
+    emergencies: Arc<Emergencies>,
+    refusals: Arc<Refusals>,
+}
+
+impl Shared {
+    fn new(config: &Config) -> Self {
+        Self {
+            sources: Sources::new(),
+            table: Arc::new(StreamTable::new(config.ingest_config().stream_limits())),
+            books: Arc::default(),
+            tail: Tail::new(config.tail_bytes()),
+            latencies: Arc::default(),
+            emergencies: Arc::default(),
+            refusals: Arc::default(),
+        }
+    }
+}
+
+/// The stages that must not end before the drain, with what the watchdog and the operator learn of them.
+struct Stages {
+    tasks: Tasks,
+    /// Whether each stage turns, by name.
+    pulses: Vec<(Arc<str>, Pulse)>,
+    /// How often each listener was begun anew, by name.
+    restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
+}
+
+impl Stages {
+    /// Of the archive's threads alone.
+    fn of(archive: &Archive) -> Self {
+        let pulses = archive.pulses().map(|(name, pulse)| (name.into(), pulse)).into();
+        Self { tasks: Tasks::new(), pulses, restarts: Vec::new() }
+    }
+
+    fn own(&mut self, handle: ActorHandle) {
+        own(handle, &mut self.tasks, &mut self.pulses);
+    }
+}
+
+/// Recovers the archive and restores where each stream stands.
+fn open_archive(
+    config: &Config,
+    storage: impl Storage,
+    state: &Shared,
+) -> Result<(Appender, Archive), StartError> {
+    let observer = Bookkeeper {
+        table: Arc::clone(&state.table),
+        books: Arc::clone(&state.books),
+        tail: Arc::clone(&state.tail),
+        latencies: Arc::clone(&state.latencies),
+        emergencies: Arc::clone(&state.emergencies),
+    };
+    let export =
+        config.export_config().map(|export| -> Box<dyn SegmentStep> { Box::new(Exporter::new(export)) });
+    let steps = export.into_iter().collect();
+    let (appender, archive, recovery) =
+        archive::open_with_steps(config.archive_config(), storage, observer, steps)?;
+    let windows = config.ingest_config().windows();
+    for (key, position) in recovery.positions {
+        let queue = SourceQueue::new(Arc::clone(&state.sources), windows);
+        state.table.restore(key, position.epoch, position.next, queue);
+    }
+    Ok((appender, archive))
+}
+
+/// The running pipeline.
+struct Pipeline {
+    processor: ActorHandle,
+    counters: Arc<Counters>,
+    fanout: Fanout,
+    stats_changed: watch::Receiver<PipelineStats>,
+}
+
+fn start_pipeline(config: &Config, appender: Appender, archive: &Archive, state: &Shared) -> Pipeline {
+    let counters = Arc::new(Counters::default());
+    let store_replays = config.archive.store_replays;
+    let gate = Gate::new(archive.routine_limit(), output::charge(store_replays));
+    let sources = Arc::clone(&state.sources);
+    let fan_in = FanIn::new(sources, gate, config.fan_in_config(), Arc::clone(&counters));
+    let fanout = Fanout::new(config.pipeline.broadcast_capacity.get());
+    let (table, books) = (Arc::clone(&state.table), Arc::clone(&state.books));
+    let output = DaemonOutput::new(store_replays, appender, table, books);
+    let processor = Processor::new(fan_in, output, fanout.clone(), Arc::clone(&counters));
+    let stats_changed = processor.stats_changed();
+    let (_, processor) =
+        spawn_stage(PROCESSOR, Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| processor.run());
+    Pipeline { processor, counters, fanout, stats_changed }
+}
+
+/// Starts the source side: router, registry, listener. The listener takes nobody in once `shutdown` is true.
+fn start_ingest(
+    settings: &Settings,
+    listener: TcpListener,
+    catalog: &CatalogStore,
+    state: &Shared,
+    shutdown: watch::Receiver<bool>,
+    stages: &mut Stages,
+) -> (Router, Registry) {
+    let (router, router_handle) = Router::start(Arc::clone(&state.sources));
+    let context = Arc::new(Context {
+        entrance: Entrance::new(Listener::Ingest, Arc::clone(&state.refusals)),
+        terms: settings.ingest_terms(),
+        router: router.clone(),
+        books: Arc::clone(&state.books),
+        catalog: catalog.subscribe(),
+        buffers: ingest::buffers(),
+        shutdown: shutdown.clone(),
+    });
+    let (table, sources) = (Arc::clone(&state.table), Arc::clone(&state.sources));
+    let (registry, registry_handle) = Registry::start(context, table, sources);
+    let listener = listener::start("ingest listener", listener, registry.clone(), shutdown);
+    stages.restarts.push(("ingest listener".into(), listener.restarts_counter()));
+    for handle in [listener, registry_handle, router_handle] {
+        stages.own(handle);
+    }
+    (router, registry)
+}
+
+/// The parts that an operator sees.
+struct Operator<'a> {
+    archive: &'a Archive,
+    catalog: &'a Arc<CatalogStore>,
+    router: &'a Router,
+    feed: &'a Feed,
+}
+
+/// Starts the operator side: the sampler of rates, and HTTP.
+fn start_http(
+    settings: &Settings,
+    listener: TcpListener,
+    operator: Operator<'_>,
+    state: &Shared,
+    restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
+    draining: watch::Receiver<bool>,
+) -> Result<Http, StartError> {
+    let Operator { archive, catalog, router, feed } = operator;
+    let at_start = settings.live().at_start();
+    let sampled = Sampled {
+        books: Arc::clone(&state.books),
+        table: Arc::clone(&state.table),
+        latencies: Arc::clone(&state.latencies),
+        archive_stats: archive.stats(),
+        dir: at_start.archive_dir(),
+    };
+    let (rates_tx, rates) = watch::channel(Arc::default());
+    let sampler = Sampler { sampled: Arc::new(sampled), rates_tx };
+    let observed = observe::View {
+        live: settings.live().clone(),
+        started_ns: unix_now_ns(),
+        books: Arc::clone(&state.books),
+        table: Arc::clone(&state.table),
+        router: Mutex::new(Some(router.clone())),
+        archive_stats: archive.stats(),
+        archive_status: archive.status(),
+        archive_tuning: archive.tuning(),
+        history: archive.history(),
+        resets: archive.resets(),
+        subscribers: feed.subscribers(),
+        catalog: Arc::clone(catalog),
+        latencies: Arc::clone(&state.latencies),
+        emergencies: Arc::clone(&state.emergencies),
+        refusals: Arc::clone(&state.refusals),
+        restarts: Mutex::new(restarts),
+        draining,
+        rates,
+    };
+    Http::start(listener, observed, sampler)
+        .map_err(|source| listen_error("http.listen", at_start.http.listen, source))
+}
+
+/// Tells streams, books and subscribers what each commit made durable.
+struct Bookkeeper {
+    table: Arc<StreamTable>,
+    books: Arc<Books>,
+    tail: Arc<Tail>,
+    latencies: Arc<Latencies>,
+    emergencies: Arc<Emergencies>,
+}
+
+impl CommitObserver for Bookkeeper {
+    fn committed(&mut self, commit: &Commit<'_>) {
+        let now_ns = unix_now_ns();
+        self.latencies.note(commit.received, now_ns);
+        for durable in commit.positions {
+            self.books.add_archived(durable.frames);
+            let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;
+            let latency = observe::elapsed(received_min_ns, now_ns);
+            self.table.advance_in_commit(origin, priority, next, frames, latency);
+        }
+        self.table.end_commit();
+        self.emergencies.note(commit);
+        self.tail.publish(commit);
+    }
+}
