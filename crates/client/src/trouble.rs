@@ -10,6 +10,11 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// The newest reason; `None` without any.
+    pub fn newest(&self) -> Option<&str> {
+        (self.count > 0).then_some(&*self.newest)
+    }
+
     /// Keeps `trouble` as the newest and counts it.
     pub fn note(&mut self, trouble: String) {
         self.newest = trouble;
@@ -34,10 +39,13 @@ mod tests {
     #[test]
     fn the_newest_is_told_with_their_number() {
         let mut trouble = Trouble::default();
-        assert_eq!(trouble.to_string(), "no attempt");
+        assert_eq!((trouble.newest(), trouble.to_string()), (None, "no attempt".to_owned()));
         trouble.note("busy".to_owned());
         assert_eq!(trouble.to_string(), "busy");
         trouble.note("refused".to_owned());
-        assert_eq!(trouble.to_string(), "refused; 2 times in all");
+        assert_eq!(
+            (trouble.newest(), trouble.to_string()),
+            (Some("refused"), "refused; 2 times in all".to_owned())
+        );
     }
 }

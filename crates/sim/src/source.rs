@@ -125,7 +125,12 @@ impl Source {
         };
         self.was_cut_off |= !was_over && self.lines.feed.is_over();
         let Some(opened) = opened else {
-            return Ok(End::lost(format!("{hanging} {address} for {:.1?}", began.elapsed())));
+            let waited = began.elapsed();
+            // An attempt that was cut short tells less than the one before.
+            let before = self.trouble.newest().filter(|_| waited < BACKOFF_MAX);
+            return Ok(End::lost(
+                before.map_or_else(|| format!("{hanging} {address} for {waited:.1?}"), str::to_owned),
+            ));
         };
         let (socket, welcome, incoming) = match opened {
             Ok(opened) => opened,
