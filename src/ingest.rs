@@ -9,7 +9,7 @@
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and whose turn it is to speak,
 //! * `acks`: when a session hears that routine frames are durable,
 //! * `sequences`: which sequences of a stream have not come,
-//! * [`books`]: received = archived + duplicates + rejected + in flight.
+//! * [`books`]: received = archived + not stored + duplicates + rejected + in flight.
 //!
 //! A session never waits for the pipeline: a client that keeps to its credit is always read. It learns through
 //! its stream that frames left the queue (credit) or reached the disk (ACK).
@@ -155,8 +155,6 @@ pub struct Context {
     pub terms: watch::Receiver<Arc<Terms>>,
     /// Where sources are registered.
     pub router: crate::pipeline::Router,
-    /// The books of all streams together.
-    pub books: Arc<Books>,
     /// What sessions that want the catalog get, at once and whenever it changes.
     pub catalog: tokio::sync::watch::Receiver<Arc<crate::catalog::Catalog>>,
     /// What sessions read into.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::archive::{self, Appender};
 use crate::frame::{Batch, Origin, Run, SourceKind};
-use crate::ingest::{Books, StreamTable};
+use crate::ingest::StreamTable;
 use crate::pipeline::{Charge, Output, OutputGone};
 
 /// What leaves the fan-in in one batch must be what the archive takes as one.
@@ -22,18 +22,12 @@ pub(super) enum DaemonOutput {
         appender: Appender,
         /// Who is told that a replayed frame has passed.
         table: Arc<StreamTable>,
-        books: Arc<Books>,
     },
 }
 
 impl DaemonOutput {
-    pub(super) fn new(
-        store_replays: bool,
-        appender: Appender,
-        table: Arc<StreamTable>,
-        books: Arc<Books>,
-    ) -> Self {
-        if store_replays { Self::All(appender) } else { Self::LiveOnly { appender, table, books } }
+    pub(super) fn new(store_replays: bool, appender: Appender, table: Arc<StreamTable>) -> Self {
+        if store_replays { Self::All(appender) } else { Self::LiveOnly { appender, table } }
     }
 }
 
@@ -57,7 +51,7 @@ impl Output for DaemonOutput {
             Self::LiveOnly { appender, .. } if !batch.runs().iter().any(|run| is_replay(run.origin())) => {
                 archive(appender, batch).await
             }
-            Self::LiveOnly { appender, table, books } => {
+            Self::LiveOnly { appender, table } => {
                 let live: Vec<Run> =
                     batch.runs().iter().filter(|run| !is_replay(run.origin())).cloned().collect();
                 if !live.is_empty() {
@@ -65,7 +59,6 @@ impl Output for DaemonOutput {
                 }
                 // They lie in the archive they come from: that they have passed is all their sender waits for.
                 for passed in passed(&batch) {
-                    books.add_not_stored(passed.frames);
                     table.advance_not_stored(passed.origin, batch.priority(), passed.next, passed.frames);
                 }
                 Ok(())

@@ -20,7 +20,7 @@ use crate::connection::{Entrance, Listener, Refusals, listener};
 use crate::feed::Tail;
 use crate::frame::unix_now_ns;
 use crate::http::Http;
-use crate::ingest::{self, Books, Context, Registry, StreamTable};
+use crate::ingest::{self, Context, Registry, StreamTable};
 use crate::observe::sampler::{Sampled, Sampler};
 use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
@@ -61,7 +61,7 @@ pub(super) async fn start(
     let restarts = std::mem::take(&mut stages.restarts);
     let http = start_http(&settings, listeners.http, operator, &state, restarts, shutdown)?;
     let view = View {
-        books: Arc::clone(&state.books),
+        books: state.table.books(),
         counters: pipeline.counters,
         stats_changed: pipeline.stats_changed,
         fanout: pipeline.fanout,
@@ -94,7 +94,6 @@ pub(super) async fn start(
 struct Shared {
     sources: Arc<Sources>,
     table: Arc<StreamTable>,
-    books: Arc<Books>,
     tail: Arc<Tail>,
     latencies: Arc<Latencies>,
     emergencies: Arc<Emergencies>,
@@ -106,7 +105,6 @@ impl Shared {
         Self {
             sources: Sources::new(),
             table: Arc::new(StreamTable::new(config.ingest_config().stream_limits())),
-            books: Arc::default(),
             tail: Tail::new(config.tail_bytes()),
             latencies: Arc::default(),
             emergencies: Arc::default(),
@@ -144,7 +142,6 @@ fn open_archive(
 ) -> Result<(Appender, Archive), StartError> {
     let observer = Bookkeeper {
         table: Arc::clone(&state.table),
-        books: Arc::clone(&state.books),
         tail: Arc::clone(&state.tail),
         latencies: Arc::clone(&state.latencies),
         emergencies: Arc::clone(&state.emergencies),
@@ -177,8 +174,7 @@ fn start_pipeline(config: &Config, appender: Appender, archive: &Archive, state:
     let sources = Arc::clone(&state.sources);
     let fan_in = FanIn::new(sources, gate, config.fan_in_config(), Arc::clone(&counters));
     let fanout = Fanout::new(config.pipeline.broadcast_capacity.get());
-    let (table, books) = (Arc::clone(&state.table), Arc::clone(&state.books));
-    let output = DaemonOutput::new(store_replays, appender, table, books);
+    let output = DaemonOutput::new(store_replays, appender, Arc::clone(&state.table));
     let processor = Processor::new(fan_in, output, fanout.clone(), Arc::clone(&counters));
     let stats_changed = processor.stats_changed();
     let (_, processor) =
@@ -200,7 +196,6 @@ fn start_ingest(
         entrance: Entrance::new(Listener::Ingest, Arc::clone(&state.refusals)),
         terms: settings.ingest_terms(),
         router: router.clone(),
-        books: Arc::clone(&state.books),
         catalog: catalog.subscribe(),
         buffers: ingest::buffers(),
         shutdown: shutdown.clone(),
@@ -235,7 +230,7 @@ fn start_http(
     let Operator { archive, catalog, router, feed } = operator;
     let at_start = settings.live().at_start();
     let sampled = Sampled {
-        books: Arc::clone(&state.books),
+        books: state.table.books(),
         table: Arc::clone(&state.table),
         latencies: Arc::clone(&state.latencies),
         archive_stats: archive.stats(),
@@ -246,7 +241,7 @@ fn start_http(
     let observed = observe::View {
         live: settings.live().clone(),
         started_ns: unix_now_ns(),
-        books: Arc::clone(&state.books),
+        books: state.table.books(),
         table: Arc::clone(&state.table),
         router: Mutex::new(Some(router.clone())),
         archive_stats: archive.stats(),
@@ -267,10 +262,9 @@ fn start_http(
         .map_err(|source| listen_error("http.listen", at_start.http.listen, source))
 }
 
-/// Tells streams, books and subscribers what each commit made durable.
+/// Tells streams and subscribers what each commit made durable.
 struct Bookkeeper {
     table: Arc<StreamTable>,
-    books: Arc<Books>,
     tail: Arc<Tail>,
     latencies: Arc<Latencies>,
     emergencies: Arc<Emergencies>,
@@ -281,7 +275,6 @@ impl CommitObserver for Bookkeeper {
         let now_ns = unix_now_ns();
         self.latencies.note(commit.received, now_ns);
         for durable in commit.positions {
-            self.books.add_archived(durable.frames);
             let Durable { ref origin, priority, next, frames, received_min_ns } = *durable;
             let latency = observe::elapsed(received_min_ns, now_ns);
             self.table.advance_in_commit(origin, priority, next, frames, latency);

@@ -1,5 +1,7 @@
 //! The books: received = archived + not stored + duplicates + rejected + in flight, in frames.
 
+use std::iter::once;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::frame::{Lanes, Run};
@@ -22,8 +24,12 @@ impl LaneCount {
 }
 
 /// Counters of one stream, or of all. Each is counted at its own stage, none is derived from another.
+///
+/// What a stream counts goes into the books of all streams as well, by the same call.
 #[derive(Debug, Default)]
 pub struct Books {
+    /// The books of all streams; `None` in those.
+    all: Option<Arc<Books>>,
     /// FRAME messages read, whatever became of them.
     received: AtomicU64,
     /// Dropped because they had been accepted before.
@@ -62,16 +68,35 @@ pub struct Totals {
 }
 
 impl Books {
-    pub(super) fn add_received(&self, frames: u64, duplicates: u64) {
-        self.received.fetch_add(frames, Relaxed);
-        self.duplicates.fetch_add(duplicates, Relaxed);
+    /// The books of a stream, which count for `all` as well.
+    pub(super) fn of_stream(all: &Arc<Self>) -> Self {
+        Self { all: Some(Arc::clone(all)), ..Self::default() }
     }
 
+    /// These books, and those of all streams.
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        once(self).chain(self.all.as_deref())
+    }
+
+    /// Counts FRAME messages read, the duplicates among them, and the one that was refused with `rejected`.
+    pub(super) fn add_received(&self, frames: u64, duplicates: u64, rejected: Option<ErrorCode>) {
+        for books in self.each() {
+            books.received.fetch_add(frames, Relaxed);
+            books.duplicates.fetch_add(duplicates, Relaxed);
+        }
+        if let Some(code) = rejected {
+            self.add_rejected(code, 1);
+        }
+    }
+
+    /// Counts frames handed to the pipeline.
     pub(super) fn add_accepted(&self, counts: &Lanes<LaneCount>) {
-        for (priority, count) in counts.iter().filter(|(_, count)| count.frames > 0) {
-            let lane = &self.accepted[priority];
-            lane.frames.fetch_add(count.frames, Relaxed);
-            lane.payload_bytes.fetch_add(count.payload_bytes, Relaxed);
+        for books in self.each() {
+            for (priority, count) in counts.iter().filter(|(_, count)| count.frames > 0) {
+                let lane = &books.accepted[priority];
+                lane.frames.fetch_add(count.frames, Relaxed);
+                lane.payload_bytes.fetch_add(count.payload_bytes, Relaxed);
+            }
         }
     }
 
@@ -85,17 +110,18 @@ impl Books {
     }
 
     /// Counts frames that are synced to disk.
-    pub fn add_archived(&self, frames: u64) {
-        self.archived.fetch_add(frames, Relaxed);
+    pub(super) fn add_archived(&self, frames: u64) {
+        self.each().for_each(|books| _ = books.archived.fetch_add(frames, Relaxed));
     }
 
     /// Counts frames that have passed and are not archived.
-    pub fn add_not_stored(&self, frames: u64) {
-        self.not_stored.fetch_add(frames, Relaxed);
+    pub(super) fn add_not_stored(&self, frames: u64) {
+        self.each().for_each(|books| _ = books.not_stored.fetch_add(frames, Relaxed));
     }
 
+    /// Counts frames refused with `code`.
     pub(super) fn add_rejected(&self, code: ErrorCode, frames: u64) {
-        self.rejected[code as usize - 1].fetch_add(frames, Relaxed);
+        self.each().for_each(|books| _ = books.rejected[code as usize - 1].fetch_add(frames, Relaxed));
     }
 
     /// Frames refused with `code`.
@@ -143,5 +169,32 @@ impl Totals {
     #[must_use]
     pub const fn undelivered(&self) -> u64 {
         self.accepted.saturating_sub(self.archived + self.not_stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_streams_count_is_in_the_books_of_all() {
+        let all = Arc::new(Books::default());
+        let streams = [Books::of_stream(&all), Books::of_stream(&all)];
+        for stream in &streams {
+            stream.add_received(10, 2, Some(ErrorCode::Protocol));
+            stream.add_accepted(&Lanes::both(LaneCount { frames: 3, payload_bytes: 30 }));
+            stream.add_rejected(ErrorCode::TakenOver, 1);
+            stream.add_archived(4);
+            stream.add_not_stored(1);
+        }
+        let of_one =
+            Totals { received: 10, accepted: 6, archived: 4, not_stored: 1, duplicates: 2, rejected: 2 };
+        assert_eq!(streams.map(|stream| stream.totals()), [of_one; 2]);
+        assert_eq!((of_one.in_flight(), of_one.undelivered()), (1, 1));
+        let sums =
+            Totals { received: 20, accepted: 12, archived: 8, not_stored: 2, duplicates: 4, rejected: 4 };
+        assert_eq!(all.totals(), sums);
+        assert_eq!(all.lanes(), Lanes::both(LaneCount { frames: 6, payload_bytes: 60 }));
+        assert_eq!((all.rejected(ErrorCode::Protocol), all.rejected(ErrorCode::TakenOver)), (2, 2));
     }
 }

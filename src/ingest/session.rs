@@ -386,20 +386,14 @@ impl Session {
             return Ok(());
         };
         let stream = &self.opened.stream;
-        for books in [&*self.context.books, &stream.books] {
-            books.add_received(batch.received, batch.duplicates);
-            if let Some(code) = batch.rejected {
-                books.add_rejected(code, 1);
-            }
-        }
+        stream.books.add_received(batch.received, batch.duplicates, batch.rejected);
         let frames = batch.lanes.values().flatten().map(Run::len).sum::<usize>() as u64;
         let accepted = stream.accept(self.session_id, self.intake.accepted_next(), batch.lanes);
         let accepted = accepted.map_err(|_| self.displaced());
-        for books in [&*self.context.books, &self.opened.stream.books] {
-            match &accepted {
-                Ok(counts) => books.add_accepted(counts),
-                Err(error) => books.add_rejected(error.code, frames),
-            }
+        let books = &self.opened.stream.books;
+        match &accepted {
+            Ok(counts) => books.add_accepted(counts),
+            Err(error) => books.add_rejected(error.code, frames),
         }
         accepted.map(|_| ()).map_err(Ended::Error)
     }

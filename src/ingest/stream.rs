@@ -87,7 +87,7 @@ pub(super) struct Speaker {
 pub(super) struct Displaced;
 
 impl Stream {
-    fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>) -> Arc<Self> {
+    fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>, all: &Arc<Books>) -> Arc<Self> {
         let Position { epoch, accepted_next, durable_next } = position;
         // Also of a stream that was recovered just after its epoch was reset.
         let has_history = epoch != 0;
@@ -108,7 +108,7 @@ impl Stream {
             offline: Some(Offline::now()),
             takeovers,
         };
-        Arc::new(Self { queue, books: Books::default(), state: Mutex::new(state) })
+        Arc::new(Self { queue, books: Books::of_stream(all), state: Mutex::new(state) })
     }
 
     /// Makes `speaker` the one who speaks, in `epoch`, and orders its predecessor to end.
@@ -312,6 +312,8 @@ impl State {
 pub struct StreamTable {
     tables: RwLock<Tables>,
     pub(super) acks: Acks,
+    /// Of all streams together, those included that are gone.
+    books: Arc<Books>,
 }
 
 /// How many named streams there may be.
@@ -336,7 +338,14 @@ impl StreamTable {
     /// An empty table with room for as many named streams as `limits` say.
     #[must_use]
     pub fn new(limits: StreamLimits) -> Self {
-        Self { tables: RwLock::new(Tables { limits, ..Tables::default() }), acks: Acks::default() }
+        let tables = RwLock::new(Tables { limits, ..Tables::default() });
+        Self { tables, acks: Acks::default(), books: Arc::default() }
+    }
+
+    /// The books of all streams together.
+    #[must_use]
+    pub fn books(&self) -> Arc<Books> {
+        Arc::clone(&self.books)
     }
 
     /// From now on there is room for as many named streams as `limits` say; those there are stay all the same.
@@ -349,7 +358,7 @@ impl StreamTable {
     /// Everything recovered is durable, so that is how far each stream is accepted.
     pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: Lanes<u64>, queue: Arc<SourceQueue>) {
         let position = Position { epoch, accepted_next: durable_next, durable_next };
-        self.write().insert(key.clone(), Stream::new(key, position, queue));
+        self.write().insert(key.clone(), Stream::new(key, position, queue, &self.books));
     }
 
     /// The stream of `key`, made with `queue` when it is new.
@@ -368,14 +377,14 @@ impl StreamTable {
             return Ok(Arc::clone(stream));
         }
         tables.make_room(key)?;
-        let stream = Stream::new(key.clone(), Position::default(), queue());
+        let stream = Stream::new(key.clone(), Position::default(), queue(), &self.books);
         tables.insert(key.clone(), Arc::clone(&stream));
         Ok(stream)
     }
 
     /// A stream for one connection alone, under an epoch that must be unique.
     pub(super) fn anonymous(&self, key: StreamKey, epoch: u64, queue: Arc<SourceQueue>) -> Arc<Stream> {
-        let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue);
+        let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue, &self.books);
         self.write().anonymous.insert(epoch, Arc::clone(&stream));
         stream
     }
@@ -408,9 +417,13 @@ impl StreamTable {
         frames: u64,
         latency: Duration,
     ) {
-        if let Some(stream) = self.of_origin(origin) {
-            stream.books.add_archived(frames);
-            stream.advance_durable(&self.acks, origin, priority, next, frames, latency);
+        match self.of_origin(origin) {
+            Some(stream) => {
+                stream.books.add_archived(frames);
+                stream.advance_durable(&self.acks, origin, priority, next, frames, latency);
+            }
+            // The connection without an epoch of its own has gone.
+            None => self.books.add_archived(frames),
         }
     }
 
@@ -422,9 +435,12 @@ impl StreamTable {
     /// Tells the stream of `origin` that `frames` of it, up to below `next`, have passed and are not archived: a replay's
     /// are on stable storage where they come from. The position is kept in memory alone.
     pub fn advance_not_stored(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
-        if let Some(stream) = self.of_origin(origin) {
-            stream.books.add_not_stored(frames);
-            stream.advance_durable(&self.acks, origin, priority, next, frames, Duration::ZERO);
+        match self.of_origin(origin) {
+            Some(stream) => {
+                stream.books.add_not_stored(frames);
+                stream.advance_durable(&self.acks, origin, priority, next, frames, Duration::ZERO);
+            }
+            None => self.books.add_not_stored(frames),
         }
         self.end_commit();
     }

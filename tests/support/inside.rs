@@ -80,7 +80,6 @@ struct HeldOutput {
     seen_tx: mpsc::UnboundedSender<Batch>,
     go: Arc<Semaphore>,
     table: Arc<StreamTable>,
-    books: Arc<Books>,
 }
 
 impl Output for HeldOutput {
@@ -88,7 +87,6 @@ impl Output for HeldOutput {
         self.seen_tx.send(batch.clone()).map_err(|_| OutputGone)?;
         self.go.acquire().await.map_err(|_| OutputGone)?.forget();
         for frame in batch.iter() {
-            self.books.add_archived(1);
             self.table.advance_durable(frame.origin, frame.priority, frame.sequence + 1, 1, Duration::ZERO);
         }
         Ok(())
@@ -101,13 +99,12 @@ impl Held {
         let entered = runtime.enter();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let (sources, counters, books) =
-            (Sources::new(), Arc::new(Counters::default()), Arc::new(Books::default()));
+        let (sources, counters) = (Sources::new(), Arc::new(Counters::default()));
         let table = Arc::new(StreamTable::new(config.stream_limits()));
         let (seen_tx, seen_rx) = mpsc::unbounded_channel();
         let go = Arc::new(Semaphore::new(0));
-        let output =
-            HeldOutput { seen_tx, go: Arc::clone(&go), table: Arc::clone(&table), books: Arc::clone(&books) };
+        let books = table.books();
+        let output = HeldOutput { seen_tx, go: Arc::clone(&go), table: Arc::clone(&table) };
         let fan_in =
             FanIn::new(Arc::clone(&sources), Gate::open(), FanInConfig::default(), Arc::clone(&counters));
         let processor = Processor::new(fan_in, output, Fanout::new(4), Arc::clone(&counters));
@@ -118,7 +115,6 @@ impl Held {
             // Nothing changes: the last value outlives its sender.
             terms: watch::channel(Terms::new(config, Credentials::default())).1,
             router,
-            books: Arc::clone(&books),
             catalog: watch::channel(Arc::default()).1,
             buffers: telemetry_aggregator::ingest::buffers(),
             shutdown: shutdown.clone(),
