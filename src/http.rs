@@ -25,6 +25,7 @@ use crate::catalog::TEXT_BYTES_MAX;
 use crate::config::HTTP_BYTES;
 use crate::connection::refusals::Reason;
 use crate::connection::{Listener, listener};
+use crate::ingest::StreamEdits;
 use crate::observe::View;
 use crate::observe::sampler::Sampler;
 use answer::{Answers, ApiError};
@@ -68,6 +69,8 @@ const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
 /// What every request may look at.
 pub(crate) struct State {
     view: Arc<View>,
+    /// Changes streams.
+    edits: StreamEdits,
     events: events::Events,
     answers: Answers,
     /// Held while a catalog that has come takes the place of the one before.
@@ -114,16 +117,22 @@ pub struct Http {
 }
 
 impl Http {
-    /// Serves on `listener` what `view` shows, whose rates `sampler` makes.
+    /// Serves on `listener` what `view` shows, whose rates `sampler` makes. Operators change streams through `edits`.
     ///
     /// # Errors
     /// When the listener has no address.
-    pub fn start(listener: TcpListener, view: View, sampler: Sampler) -> std::io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        view: View,
+        edits: StreamEdits,
+        sampler: Sampler,
+    ) -> std::io::Result<Self> {
         let view = Arc::new(view);
         let address = listener.local_addr()?;
         let (events, maker) = events::Events::new(Arc::clone(&view));
         let state = Arc::new(State {
             view: Arc::clone(&view),
+            edits,
             events,
             answers: Answers::default(),
             putting: Arc::default(),

@@ -51,8 +51,6 @@ pub struct View {
     pub archive_tuning: archive::Tuning,
     /// What is durable.
     pub history: History,
-    /// Lowers epochs and forgets streams.
-    pub resets: archive::Resets,
     /// Who is subscribed.
     pub subscribers: Arc<Subscribers>,
     /// The orbital elements.

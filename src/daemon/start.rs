@@ -20,7 +20,7 @@ use crate::connection::{Entrance, Listener, Refusals, listener};
 use crate::feed::Tail;
 use crate::frame::unix_now_ns;
 use crate::http::Http;
-use crate::ingest::{self, Context, Registry, StreamTable};
+use crate::ingest::{self, Context, Registry, StreamEdits, StreamTable};
 use crate::observe::sampler::{Sampled, Sampler};
 use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
@@ -248,7 +248,6 @@ fn start_http(
         archive_status: archive.status(),
         archive_tuning: archive.tuning(),
         history: archive.history(),
-        resets: archive.resets(),
         subscribers: feed.subscribers(),
         catalog: Arc::clone(catalog),
         latencies: Arc::clone(&state.latencies),
@@ -258,7 +257,8 @@ fn start_http(
         draining,
         rates,
     };
-    Http::start(listener, observed, sampler)
+    let edits = StreamEdits::new(Arc::clone(&state.table), archive.resets());
+    Http::start(listener, observed, edits, sampler)
         .map_err(|source| listen_error("http.listen", at_start.http.listen, source))
 }
 

@@ -7,15 +7,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::sync::oneshot;
 
 use super::State;
 use super::answer::{ApiError, body, json};
 use super::server::Peer;
-use crate::archive::ResetError;
 use crate::frame::{ANONYMOUS_EPOCH_MIN, Lanes, SourceKind, Station, StreamKey};
-use crate::ingest::{Position, ResetRefused};
-use crate::observe::View;
+use crate::ingest::{EditError, Position, ResetRefused};
 
 /// The smallest number that is too large for a u64.
 const U64_BOUND: f64 = 18_446_744_073_709_551_616.0;
@@ -103,7 +100,7 @@ pub(super) async fn reset(
     state.check(peer, request.headers())?;
     let asked: Asked = body(request).await?;
     let (stream, epoch) = asked.stream()?;
-    let [old, new] = lower(&state.view, &stream, epoch, peer).await?;
+    let [old, new] = lower(&state, &stream, epoch, peer).await?;
     Ok(json(&EpochAnswer {
         source_id: stream.source_id,
         kind: stream.source_kind.name().to_owned(),
@@ -127,42 +124,19 @@ impl Asked {
     }
 }
 
-/// Lowers the epoch in the archive first, then where sessions ask for it. Returns where the stream stood and stands.
-///
-/// Whoever asked may go away meanwhile: what was begun is brought to its end by the commit thread.
-async fn lower(view: &View, stream: &StreamKey, epoch: u64, peer: Peer) -> Result<[Position; 2], ApiError> {
-    let unready = view.unready();
+/// Lowers the epoch. Returns where the stream stood and where it stands.
+async fn lower(state: &State, stream: &StreamKey, epoch: u64, peer: Peer) -> Result<[Position; 2], ApiError> {
+    let unready = state.view.unready();
     if !unready.is_empty() {
         return Err(ApiError::unavailable(format!("no epoch is reset now: {}", unready.join("; "))));
     }
-    let reset = view.table.begin_reset(stream, epoch).map_err(|why| refused(stream, epoch, why))?;
-    let (done_tx, done) = oneshot::channel();
-    let name = stream.clone();
-    let finish = move |result: Result<(), ResetError>| {
-        let result = result.map(|()| {
-            let old = reset.old();
-            let new = reset.finish();
-            tracing::warn!(
-                stream = %name,
-                old_epoch = old.epoch,
-                epoch = new.epoch,
-                old_durable_next = ?old.durable_next,
-                peer = %peer.0,
-                "a stream's epoch was reset over HTTP; it begins anew"
-            );
-            [old, new]
-        });
-        // Whoever asked may be gone.
-        let _ = done_tx.send(result);
-    };
-    let failed = |error: ResetError| ApiError::unavailable(error.to_string());
-    view.resets.request(stream.clone(), epoch, finish).map_err(failed)?;
-    match done.await {
-        Ok(result) => result.map_err(failed),
-        Err(_) => Err(ApiError::unavailable(
+    state.edits.lower_epoch(stream, epoch, peer.0).await.map_err(|error| match error {
+        EditError::Refused(why) => refused(stream, epoch, why),
+        EditError::Archive(error) => ApiError::unavailable(error.to_string()),
+        EditError::ArchiveFailed => ApiError::unavailable(
             "the archive failed meanwhile; /api/v1/sources tells after the restart whether the epoch was reset",
-        )),
-    }
+        ),
+    })
 }
 
 fn refused(stream: &StreamKey, epoch: u64, why: ResetRefused) -> ApiError {

@@ -7,16 +7,13 @@ use axum::extract::{self, Extension};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::sync::oneshot;
 
 use super::State;
 use super::answer::{ApiError, Content, body};
 use super::epoch::{Kind, whole};
 use super::server::Peer;
-use crate::archive::ResetError;
 use crate::frame::StreamKey;
-use crate::ingest::{ForgetRefused, Forgetting, Selected, Selector};
-use crate::observe::View;
+use crate::ingest::{EditError, ForgetRefused, Selected, Selector};
 
 /// Streams named in an answer, of those forgotten and of those refused.
 const NAMED_MAX: usize = 1_000;
@@ -26,8 +23,6 @@ const SOURCE_IDS_MAX: usize = 512;
 const STATION_CHARS_MAX: usize = 256;
 /// Some thirty years.
 const OFFLINE_FOR_S_MAX: u64 = 1_000_000_000;
-/// Streams named in the line of the log.
-const LOGGED_MAX: usize = 8;
 
 /// Which streams; all of what is said must hold, and something must be said.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -125,9 +120,9 @@ pub(super) async fn forget(
     if !is_rehearsal && !unready.is_empty() {
         return Err(ApiError::unavailable(format!("no stream is forgotten now: {}", unready.join("; "))));
     }
-    let (turn, view) = (state.answers.to_tell().await?, Arc::clone(&state.view));
+    let (turn, edits) = (state.answers.to_tell().await?, state.edits.clone());
     let chosen = selector.clone();
-    let selected = turn.run(move || view.table.begin_forget(&chosen, is_rehearsal)).await?;
+    let selected = turn.run(move || edits.select(&chosen, is_rehearsal)).await?;
     let Selected { forgetting, refused, remaining } = selected;
     let answer = ForgetAnswer {
         dry_run: is_rehearsal,
@@ -138,7 +133,7 @@ pub(super) async fn forget(
         remaining,
     };
     if !is_rehearsal && answer.forgotten > 0 {
-        finish(&state.view, forgetting, selector, peer).await?;
+        state.edits.forget(forgetting, selector, peer.0).await.map_err(|error| failed(&error))?;
     }
     state.answers.to_tell().await?.answer(move || Content::json(&answer)).await
 }
@@ -179,41 +174,12 @@ impl ForgetRequest {
     }
 }
 
-/// Has the archive forget the streams first, then the table that sessions ask.
-///
-/// Whoever asked may go away meanwhile: what was begun is brought to its end by the commit thread.
-async fn finish(
-    view: &Arc<View>,
-    forgetting: Forgetting,
-    selector: Selector,
-    peer: Peer,
-) -> Result<(), ApiError> {
-    let keys: Vec<StreamKey> = forgetting.streams().map(|(key, _)| key.clone()).collect();
-    let (done_tx, done) = oneshot::channel();
-    let table = Arc::clone(&view.table);
-    let names = keys.iter().take(LOGGED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let count = keys.len();
-    let told = move |result: Result<(), ResetError>| {
-        let result = result.map(|()| {
-            table.finish_forget(forgetting);
-            tracing::warn!(
-                count,
-                first = names,
-                ?selector,
-                peer = %peer.0,
-                "streams were forgotten over HTTP; their old epochs and frames are accepted again"
-            );
-        });
-        // Whoever asked may be gone.
-        let _ = done_tx.send(result);
-    };
-    let failed = |error: ResetError| ApiError::unavailable(error.to_string());
-    view.resets.forget(keys, told).map_err(failed)?;
-    match done.await {
-        Ok(result) => result.map_err(failed),
-        Err(_) => Err(ApiError::unavailable(
+fn failed(error: &EditError) -> ApiError {
+    match error {
+        EditError::ArchiveFailed => ApiError::unavailable(
             "the archive failed meanwhile; /api/v1/sources tells after the restart whether the streams were forgotten",
-        )),
+        ),
+        error => ApiError::unavailable(error.to_string()),
     }
 }
 

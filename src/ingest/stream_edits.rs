@@ -1,0 +1,128 @@
+//! Edits of streams that an operator asks for: lowering an epoch, forgetting streams.
+//!
+//! The archive makes each edit durable first. Then the table changes, which sessions ask. An edit that was begun is brought
+//! to its end by the commit thread, also when the operator's connection is gone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Forgetting, Position, ResetRefused, Selected, Selector, StreamTable};
+use crate::archive::{ResetError, Resets};
+use crate::frame::StreamKey;
+
+/// Streams named in the line of the log.
+const LOGGED_MAX: usize = 8;
+
+/// Makes the edits.
+#[derive(Clone)]
+pub struct StreamEdits {
+    table: Arc<StreamTable>,
+    resets: Resets,
+}
+
+/// Why an edit was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The stream is not in a state for it.
+    #[error("the stream's epoch cannot be reset: {0:?}")]
+    Refused(ResetRefused),
+    /// The archive refused it.
+    #[error(transparent)]
+    Archive(#[from] ResetError),
+    /// The archive failed meanwhile: whether the edit was made is known after the restart.
+    #[error("the archive failed meanwhile")]
+    ArchiveFailed,
+}
+
+impl StreamEdits {
+    /// Edits of the streams in `table`, made durable through `resets`.
+    #[must_use]
+    pub const fn new(table: Arc<StreamTable>, resets: Resets) -> Self {
+        Self { table, resets }
+    }
+
+    /// Begins `stream` anew in `epoch`, which is lower than its own. Returns where the stream stood and where it stands.
+    ///
+    /// `peer`, who asked for it, is for the log.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it leaves the edit to the commit thread, which brings it to its end.
+    pub async fn lower_epoch(
+        &self,
+        stream: &StreamKey,
+        epoch: u64,
+        peer: SocketAddr,
+    ) -> Result<[Position; 2], EditError> {
+        let reset = self.table.begin_reset(stream, epoch).map_err(EditError::Refused)?;
+        let (done_tx, done) = oneshot::channel();
+        let name = stream.clone();
+        let finish = move |result: Result<(), ResetError>| {
+            let result = result.map(|()| {
+                let old = reset.old();
+                let new = reset.finish();
+                tracing::warn!(
+                    stream = %name,
+                    old_epoch = old.epoch,
+                    epoch = new.epoch,
+                    old_durable_next = ?old.durable_next,
+                    %peer,
+                    "a stream's epoch was reset over HTTP; it begins anew"
+                );
+                [old, new]
+            });
+            // The operator may be gone.
+            let _ = done_tx.send(result);
+        };
+        self.resets.request(stream.clone(), epoch, finish)?;
+        Ok(done.await.map_err(|_| EditError::ArchiveFailed)??)
+    }
+
+    /// Holds the streams that `selector` means, to forget them; a rehearsal holds none and finds the same.
+    #[must_use]
+    pub fn select(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
+        self.table.begin_forget(selector, is_rehearsal)
+    }
+
+    /// Forgets the streams of `forgetting`, which `selector` meant.
+    ///
+    /// `peer`, who asked for it, is for the log.
+    ///
+    /// # Errors
+    /// [`EditError::Archive`], [`EditError::ArchiveFailed`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it leaves the edit to the commit thread, which brings it to its end.
+    pub async fn forget(
+        &self,
+        forgetting: Forgetting,
+        selector: Selector,
+        peer: SocketAddr,
+    ) -> Result<(), EditError> {
+        let keys: Vec<StreamKey> = forgetting.streams().map(|(key, _)| key.clone()).collect();
+        let (done_tx, done) = oneshot::channel();
+        let table = Arc::clone(&self.table);
+        let names = keys.iter().take(LOGGED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let count = keys.len();
+        let finish = move |result: Result<(), ResetError>| {
+            let result = result.map(|()| {
+                table.finish_forget(forgetting);
+                tracing::warn!(
+                    count,
+                    first = names,
+                    ?selector,
+                    %peer,
+                    "streams were forgotten over HTTP; their old epochs and frames are accepted again"
+                );
+            });
+            // The operator may be gone.
+            let _ = done_tx.send(result);
+        };
+        self.resets.forget(keys, finish)?;
+        Ok(done.await.map_err(|_| EditError::ArchiveFailed)??)
+    }
+}
