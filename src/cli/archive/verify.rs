@@ -2,18 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::{CommandError, misnamed, resolve};
-use crate::dir::{Dir, list_own_segments};
-use crate::index::{self, Check, index_name};
-use crate::{Damage, DiskStorage, Filter, Item, Reader};
+use super::CommandError;
+use crate::archive::inspect::{self, IndexState};
+use crate::archive::{Damage, Filter, Item, Reader};
+use crate::cli::directory::resolve;
 
 /// Arguments of `archive verify`.
 #[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
+pub(in crate::cli) struct VerifyArgs {
     /// The archive directory, or a data directory that holds it
-    pub dir: PathBuf,
+    dir: PathBuf,
 }
 
 /// Reads the whole archive and reports each damage with file, position and the offsets lost; `false` if there was any.
@@ -25,7 +24,7 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// [`CommandError`].
-pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandError> {
+pub(super) fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandError> {
     let dir = resolve(&args.dir)?;
     let mut reader = Reader::open(&dir, Filter::default())?;
     let mut frames = 0_u64;
@@ -100,11 +99,11 @@ fn report(damage: &Damage, out: &mut impl Write) -> Result<(), CommandError> {
 
 /// Names the segments under wrong names and returns how many there are.
 fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandError> {
-    let found = misnamed::all(dir)?;
+    let found = inspect::misnamed_segments(dir)?;
     let mut hidden = 0;
     for one in &found {
-        writeln!(out, "{}", misnamed::told(one))?;
-        hidden += misnamed::hidden_offsets(one)?;
+        writeln!(out, "{}", one.explain())?;
+        hidden += one.hidden_offsets()?;
     }
     if hidden > 0 {
         writeln!(
@@ -116,20 +115,17 @@ fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandErr
 }
 
 /// Compares every index with its segment and returns how many differ.
-fn check_indexes(path: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
-    let dir = Dir::new(Arc::new(DiskStorage), path.to_owned());
-    let bases = list_own_segments(&*dir.storage, path)?;
+fn check_indexes(dir: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
     let (mut bad, mut missing) = (0, 0_u64);
-    // The newest is still written.
-    for base in &bases[..bases.len().saturating_sub(1)] {
-        match index::check(&dir, *base)? {
-            Check::Matches | Check::NoneNeeded => {}
-            Check::Missing => missing += 1,
-            Check::Differs => {
+    for index in inspect::check_indexes(dir)? {
+        let index = index?;
+        match index.state {
+            IndexState::Matches | IndexState::NotNeeded => {}
+            IndexState::Missing => missing += 1,
+            IndexState::Differs => {
                 bad += 1;
-                let index = path.join(index_name(*base));
-                let index = index.display();
-                writeln!(out, "index {index} does not match its segment; delete it to have it built anew")?;
+                let path = index.path.display();
+                writeln!(out, "index {path} does not match its segment; delete it to have it built anew")?;
             }
         }
     }
