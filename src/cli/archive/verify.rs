@@ -1,6 +1,7 @@
 //! `archive verify`: reads every byte and says what cannot be trusted.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
@@ -26,24 +27,44 @@ pub(in crate::cli) struct VerifyArgs {
 /// [`CommandError`].
 pub(super) fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, CommandError> {
     let dir = resolve(&args.dir)?;
-    let mut reader = Reader::open(&dir, Filter::default())?;
-    let mut frames = 0_u64;
-    let (mut fresh, mut known) = (Losses::default(), Losses::default());
+    let found = read(&dir, out)?;
+    let misnamed = report_misnamed(&dir, out)?;
+    let bad_indexes = check_indexes(&dir, out)?;
+    summarize(&found, misnamed, out)?;
+    Ok(found.fresh.places == 0 && bad_indexes == 0 && misnamed == 0)
+}
+
+/// What reading the whole archive found.
+#[derive(Default)]
+struct Found {
+    frames: u64,
+    next_offset: u64,
+    /// Damage that the log does not record.
+    fresh: Losses,
+    /// Holes that recovery or a repair has recorded.
+    known: Losses,
+}
+
+/// What cannot be read, summed up.
+#[derive(Default)]
+struct Losses {
+    places: u64,
+    offsets: u64,
+}
+
+/// Reads the whole archive and reports what is not there.
+fn read(dir: &Path, out: &mut impl Write) -> Result<Found, CommandError> {
+    let mut found = Found::default();
+    let mut reader = Reader::open(dir, Filter::default())?;
     for item in &mut reader {
         match item? {
-            Item::Frame(_) => frames += 1,
+            Item::Frame(_) => found.frames += 1,
             Item::Expired(offsets) if offsets.start == 0 => {}
-            Item::Expired(offsets) => {
-                writeln!(
-                    out,
-                    "offsets {}..{} were removed by retention meanwhile",
-                    offsets.start, offsets.end
-                )?;
+            Item::Expired(Range { start: from, end: to }) => {
+                writeln!(out, "offsets {from}..{to} were removed by retention meanwhile")?;
             }
             Item::Damage(damage) => {
-                let losses = if damage.recorded { &mut known } else { &mut fresh };
-                losses.places += 1;
-                losses.offsets += damage.offsets.end - damage.offsets.start;
+                found.add(&damage);
                 report(&damage, out)?;
             }
         }
@@ -55,50 +76,50 @@ pub(super) fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, Co
             "{torn} bytes behind the last whole block: being written, or torn by a crash and never acknowledged"
         )?;
     }
-    let misnamed = report_misnamed(&dir, out)?;
-    let bad_indexes = check_indexes(&dir, out)?;
-    let next = reader.next_offset();
+    found.next_offset = reader.next_offset();
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, damage: &Damage) {
+        let losses = if damage.recorded { &mut self.known } else { &mut self.fresh };
+        losses.places += 1;
+        losses.offsets += damage.offsets.end - damage.offsets.start;
+    }
+}
+
+/// Writes the last lines: the recorded holes, and whether the archive is sound.
+fn summarize(found: &Found, misnamed: u64, out: &mut impl Write) -> io::Result<()> {
+    let Found { frames, next_offset: next, fresh, known } = found;
     if known.places > 0 {
         writeln!(out, "{} offsets are lost in {} recorded holes", known.offsets, known.places)?;
     }
     if fresh.places == 0 && misnamed == 0 {
-        writeln!(out, "ok: {frames} frames, next offset {next}")?;
-    } else {
-        writeln!(
-            out,
-            "damaged: {} places, {} frames lost, {frames} frames read, next offset {next}",
-            fresh.places + misnamed as u64,
-            fresh.offsets
-        )?;
+        return writeln!(out, "ok: {frames} frames, next offset {next}");
     }
-    Ok(fresh.places == 0 && bad_indexes == 0 && misnamed == 0)
+    let places = fresh.places + misnamed;
+    writeln!(
+        out,
+        "damaged: {places} places, {} frames lost, {frames} frames read, next offset {next}",
+        fresh.offsets
+    )
 }
 
-/// What cannot be read, summed up.
-#[derive(Default)]
-struct Losses {
-    places: u64,
-    offsets: u64,
-}
-
-fn report(damage: &Damage, out: &mut impl Write) -> Result<(), CommandError> {
+fn report(damage: &Damage, out: &mut impl Write) -> io::Result<()> {
+    let Range { start: from, end: to } = damage.offsets;
     if damage.recorded {
-        let (from, to) = (damage.offsets.start, damage.offsets.end);
-        writeln!(out, "hole: offsets {from}..{to} lost, recorded by recovery or repair")?;
-        return Ok(());
+        return writeln!(out, "hole: offsets {from}..{to} lost, recorded by recovery or repair");
     }
-    let what = if damage.offsets.is_empty() {
-        "no frames lost".to_owned()
-    } else {
-        format!("offsets {}..{} lost", damage.offsets.start, damage.offsets.end)
+    let what = match damage.offsets.is_empty() {
+        true => "no frames lost".to_owned(),
+        false => format!("offsets {from}..{to} lost"),
     };
     let (segment, bytes) = (damage.segment.display(), &damage.bytes);
-    writeln!(out, "damage: {segment} bytes {}..{}: {what}", bytes.start, bytes.end)?;
-    Ok(())
+    writeln!(out, "damage: {segment} bytes {}..{}: {what}", bytes.start, bytes.end)
 }
 
 /// Names the segments under wrong names and returns how many there are.
-fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandError> {
+fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<u64, CommandError> {
     let found = inspect::misnamed_segments(dir)?;
     let mut hidden = 0;
     for one in &found {
@@ -111,7 +132,7 @@ fn report_misnamed(dir: &Path, out: &mut impl Write) -> Result<usize, CommandErr
             "{hidden} offsets are there under wrong names, and count as lost here: archive repair recovers them"
         )?;
     }
-    Ok(found.len())
+    Ok(found.len() as u64)
 }
 
 /// Compares every index with its segment and returns how many differ.
