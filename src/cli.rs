@@ -13,6 +13,8 @@ use crate::config::{Config, ConfigError, Loaded, environment};
 mod archive;
 mod check;
 mod demo;
+mod directory;
+mod filter;
 mod health;
 mod log;
 mod preflight;
@@ -50,7 +52,7 @@ enum Command {
     Demo,
     /// Look into an archive directory, also while a daemon writes it.
     #[command(subcommand)]
-    Archive(crate::archive::cli::Command),
+    Archive(archive::Command),
     // Explained where its arguments are, signals and exit codes included.
     Replay(Box<replay::ReplayArgs>),
     /// Follow the durable frames of a running daemon.

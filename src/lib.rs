@@ -28,10 +28,11 @@
 //! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
-//! and for subscribers share, [`cli`] is the command line. [`observe`] is everything there is to see of a running daemon,
-//! [`http`] serves it: health, metrics, an API with events, the dashboard. [`systemd`] is how a service manager and the
-//! daemon talk, its watchdog over the [`pulse`] of each stage. [`replay`] sends what an archive holds, [`tail`] is a
-//! subscriber, [`top`] shows a running daemon over [`http`]. [`demo`] is the RFC's scenario.
+//! and for subscribers share, [`cli`] is the command line, with the commands on archive directories. [`observe`] is
+//! everything there is to see of a running daemon, [`http`] serves it: health, metrics, an API with events, the dashboard.
+//! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`pulse`] of each stage. [`replay`] sends
+//! what an archive holds, [`tail`] is a subscriber, [`top`] shows a running daemon over [`http`]. [`demo`] is the RFC's
+//! scenario.
 //!
 //! # Crates
 //!
@@ -44,7 +45,7 @@
 //! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
 //! | [`actor`] | what router, registry and sessions are built on | [`frame`] |
 //! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
-//! | [`archive`] | the segment log; exports and the archive's commands | [`frame`], `support` |
+//! | [`archive`] | the segment log; repair, inspection and exports | [`frame`], `support` |
 //! | [`catalog`] | orbital elements | `support` |
 //! | [`client`] | the client side of the protocol | [`frame`], [`wire`] |
 //! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], `support` |

@@ -1,11 +1,40 @@
-//! `archive`: what is in an archive directory.
+//! The commands `archive ls`, `verify`, `cat`, `export` and `repair`. All but `repair` take no lock and work while the
+//! daemon runs.
 
-use std::io::{BufWriter, stdout};
+mod cat;
+mod error;
+mod export;
+mod ls;
+mod misnamed;
+mod repair;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::io::{self, BufWriter, Write, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::{BAD_USAGE, FAILED, fail};
-use crate::archive::cli::{Command, CommandError, run};
 
+use error::CommandError;
+
+/// What can be asked of an archive directory.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the segments
+    Ls(ls::LsArgs),
+    /// Read everything and report damage; exit code 1 if there is any
+    Verify(verify::VerifyArgs),
+    /// Write frames to standard output
+    Cat(cat::CatArgs),
+    /// Copy all that can be read into a new directory that the daemon starts on
+    Repair(repair::RepairArgs),
+    /// Write frames to files for other tools: Parquet, CSV or JSON lines
+    Export(export::ExportArgs),
+}
+
+/// Runs `command` with its output on stdout.
 pub(super) fn execute(command: &Command) -> ExitCode {
     match run(command, &mut BufWriter::new(stdout().lock())) {
         Ok(true) => ExitCode::SUCCESS,
@@ -13,4 +42,36 @@ pub(super) fn execute(command: &Command) -> ExitCode {
         Err(error @ CommandError::Filter(_)) => fail(BAD_USAGE, error),
         Err(error) => fail(FAILED, error),
     }
+}
+
+/// Runs `command` and writes its output to `out`; `false` if damage was found.
+///
+/// A reader that closes the output early (`| head`) has the frames it wanted, so `cat` ends without an error. For the other
+/// commands a part of the result is then missing, which is an error.
+///
+/// # Errors
+/// [`CommandError`].
+fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError> {
+    let result = match command {
+        Command::Ls(args) => ls::ls(args, out).map(|()| true),
+        Command::Verify(args) => verify::verify(args, out),
+        Command::Cat(args) => cat::cat(args, out).map(|()| true),
+        Command::Repair(args) => repair::repair(args, out).map(|()| true),
+        Command::Export(args) => export::export(args, out).map(|()| true),
+    };
+    let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
+    match flushed {
+        Err(CommandError::Output(error))
+            if error.kind() == io::ErrorKind::BrokenPipe && matches!(command, Command::Cat(_)) =>
+        {
+            Ok(true)
+        }
+        result => result,
+    }
+}
+
+/// Says on stderr that the output is empty because no frame in `dir` matches the filter.
+#[allow(clippy::print_stderr, reason = "command output")]
+fn note_no_match(dir: &Path) {
+    eprintln!("telemetry-aggregator: no frame in {} matches", dir.display());
 }

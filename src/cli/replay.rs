@@ -10,9 +10,11 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::directory::resolve;
+use super::filter::FilterArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use crate::archive::Filter;
-use crate::archive::cli::{FilterArgs, oldest_offset, resolve};
+use crate::archive::inspect::oldest_offset;
 use crate::causes::told;
 use crate::config::{Secret, raise_open_file_limit};
 use crate::number::number;

@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use super::filter::{Kind, Priority};
 use super::{BAD_USAGE, FAILED, fail};
-use crate::archive::cli::{Kind, Priority};
 use crate::causes::told;
 use crate::config::Secret;
 use crate::frame::{FramePriority, Selection, SourceKind};

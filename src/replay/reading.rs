@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Progress;
-use crate::archive::cli::misnamed;
 use crate::archive::{Filter, Item, ReadError, Reader, StoredFrame};
 
 /// Batches that wait for the conductor.
@@ -121,8 +120,8 @@ fn read(mut reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
     if !batch.send(read_tx) {
         return;
     }
-    for found in reader.misnamed().iter().filter(|found| !misnamed::is_duplicate(found)) {
-        if read_tx.blocking_send(Read::Problem(misnamed::told(found))).is_err() {
+    for found in reader.misnamed().iter().filter(|found| !found.is_duplicate()) {
+        if read_tx.blocking_send(Read::Problem(found.explain())).is_err() {
             return;
         }
     }

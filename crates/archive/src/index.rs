@@ -230,31 +230,31 @@ pub(super) fn is_sound(dir: &Dir, base: u64) -> Result<bool, StorageError> {
 
 /// How an index compares with its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub enum IndexState {
     /// It is what a new one would be.
     Matches,
     /// There is none.
     Missing,
     /// It is not what a new one would be.
     Differs,
-    /// The segment can have none, or is gone: see [`Built`].
-    NoneNeeded,
+    /// The segment can have none, as it is damaged or has too many origins, or the segment is gone.
+    NotNeeded,
 }
 
 /// Reads the segment `base` and compares its index with what a new one would be, byte by byte.
-pub(super) fn check(dir: &Dir, base: u64) -> Result<Check, StorageError> {
+pub(super) fn check(dir: &Dir, base: u64) -> Result<IndexState, StorageError> {
     let path = dir.path.join(index_name(base));
     let file = match dir.open(&path, Access::Read) {
-        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(Check::Missing),
+        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(IndexState::Missing),
         result => result?,
     };
     let content = match walk(dir, base, &Manners::NONE)? {
         Walk::Content(content) => content,
-        Walk::Without(_) => return Ok(Check::NoneNeeded),
+        Walk::Without(_) => return Ok(IndexState::NotNeeded),
     };
     let same = file.size().context("measure", &path)? == content.len()
         && open::is_content(&*file, content.parts()).context("read", &path)?;
-    Ok(if same { Check::Matches } else { Check::Differs })
+    Ok(if same { IndexState::Matches } else { IndexState::Differs })
 }
 
 /// Writes the missing indexes of the archive in `dir`, which no daemon may have open; a running daemon does so by itself.

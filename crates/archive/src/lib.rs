@@ -5,7 +5,8 @@
 //! [`CommitObserver`] which positions became durable. [`open`] recovers whatever a crash left. A [`Reader`] follows the same
 //! files from any process.
 //!
-//! This crate never depends on the protocol, on actors or on the daemon. All file access goes through [`Storage`].
+//! This crate never depends on the protocol, on actors, on a command line or on the daemon. All file access goes through
+//! [`Storage`].
 //!
 //! | file | purpose |
 //! |---|---|
@@ -27,15 +28,15 @@
 //! | `reader.rs` | [`Reader`]: reads an archive, also while a daemon writes it |
 //! | `history.rs` | [`History`]: reads a running archive from within the daemon |
 //! | `index.rs` | the index of a sealed segment |
-//! | `recover.rs` | recovery after a crash, and `archive repair` |
+//! | `inspect.rs` | [`inspect`]: what a directory holds, its segments and indexes |
+//! | `recover.rs` | recovery after a crash |
+//! | `recover/repair.rs` | [`repair`]: copies what can be read of a damaged archive |
 //! | `reset.rs` | [`Resets`]: lowers the epoch of a stream, forgets streams |
 //! | `upkeep.rs` | the thread that indexes, exports and expires sealed segments |
 //! | `export.rs` | [`export`]: Parquet, CSV and JSON lines |
 //! | `line.rs` | [`mod@line`]: a frame as a line of text |
-//! | `cli.rs` | [`cli`]: the commands `archive ls`, `verify`, `cat`, `export` and `repair` |
 //! | `error.rs` | what can go wrong |
 
-pub mod cli;
 mod commit;
 mod config;
 mod dir;
@@ -46,6 +47,7 @@ mod format;
 mod gather;
 mod history;
 mod index;
+pub mod inspect;
 pub mod line;
 mod log_file;
 mod positions;
@@ -92,7 +94,7 @@ pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_B
 pub use log_file::COPY_BYTES;
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame, Visited};
-pub use recover::{Hole, Recovery};
+pub use recover::{Hole, LostFrames, Recovery, RepairError, RepairReport, repair};
 pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
 pub use upkeep::{AgeHold, SealedSegment, SegmentStep, SegmentStepError};

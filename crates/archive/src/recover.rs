@@ -9,6 +9,7 @@
 
 mod mixed;
 mod older;
+mod repair;
 mod survey;
 mod unreadable;
 
@@ -25,13 +26,12 @@ use super::scan::{Scanner, Step};
 use super::segment::{BlockContent, Segment};
 use super::storage::{Access, Context, StorageError, read_full_at};
 use frame::StreamKey;
-use older::{apply_segment, older_log_id, positions_below};
+use older::{apply_block, apply_segment, older_log_id, positions_below};
 use survey::Survey;
 use unreadable::SetAside;
 
-pub(super) use older::apply_block;
-pub(super) use survey::{PositionsCollector, proof_behind};
-pub(super) use unreadable::offset_bound;
+pub use repair::{LostFrames, RepairError, RepairReport, repair};
+pub(super) use survey::proof_behind;
 
 /// Most bytes in memory while a tail is synced in place.
 const IN_PLACE_CHUNK_BYTES: usize = if cfg!(test) { 8 << 10 } else { 2 << 20 };

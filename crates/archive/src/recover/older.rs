@@ -66,7 +66,7 @@ pub(super) fn apply_segment(
 }
 
 /// Applies the frames of one block.
-pub(crate) fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut PositionTable) {
+pub(super) fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut PositionTable) {
     if header.kind == BlockKind::Frames {
         let frames = FrameIter::new(header, body).into_iter().flatten();
         for frame in frames.flatten() {

@@ -262,14 +262,14 @@ impl Walk {
 
 /// Puts the positions blocks of one segment together.
 #[derive(Default)]
-pub(crate) struct PositionsCollector {
+pub(super) struct PositionsCollector {
     total: Option<u32>,
     entries: Vec<(StreamKey, StreamPosition)>,
     broken: bool,
 }
 
 impl PositionsCollector {
-    pub(crate) fn take(&mut self, body: &[u8]) {
+    pub(super) fn take(&mut self, body: &[u8]) {
         match PositionsPart::decode(body) {
             Some(part)
                 if part.first as usize == self.entries.len()
@@ -282,7 +282,7 @@ impl PositionsCollector {
         }
     }
 
-    pub(crate) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
+    pub(super) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
         let complete = !self.broken && self.total == u32::try_from(self.entries.len()).ok();
         complete.then_some(self.entries)
     }

@@ -74,7 +74,7 @@ pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(
 }
 
 /// No frame in a segment of `bytes` at `base` can have this offset or a higher one; `None` beyond all offsets.
-pub(crate) fn offset_bound(base: u64, bytes: u64) -> Option<u64> {
+pub(super) fn offset_bound(base: u64, bytes: u64) -> Option<u64> {
     let bound = base.checked_add(bytes / FRAME_HEADER_BYTES as u64)?.checked_add(1)?;
     (bound <= OFFSET_MAX).then_some(bound)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::support::{config, frame, origin, start_with};
 use super::watched::Watched;
 use crate::dir::{list_segments, segment_name};
-use crate::index::{Check, check};
+use crate::index::{IndexState, check};
 use crate::recover::proof_behind;
 use crate::{Config, DiskStorage, Filter, Item, Reader, dir::Dir};
 use frame::FramePriority::Routine;
@@ -48,7 +48,7 @@ async fn a_hole_of_a_tebibyte_is_passed_over_by_reader_check_and_recovery() {
     assert_eq!((frames, reader.torn_bytes().unwrap()), (1_600, 0));
     let dir = Dir::new(Arc::new(watched.clone()), home.path().to_owned());
     for base in &dir.segments().unwrap()[..2] {
-        assert_eq!(check(&dir, *base).unwrap(), Check::Missing);
+        assert_eq!(check(&dir, *base).unwrap(), IndexState::Missing);
     }
     let config = Config { dir: home.path().to_owned(), ..config() };
     let running = start_with(config, watched.clone(), None);

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
-use crate::index::Check;
+use crate::index::IndexState;
 use crate::storage::mem::Op;
 use crate::upkeep::{Link, Parts, SystemClock, Upkeep, steps};
 use crate::{Access, Retention};
@@ -84,7 +84,7 @@ fn install(storage: &MemStorage, link: &Link) -> Vec<u64> {
         let built = index::build_from(&dir, *base, &Manners::NONE, || Some(ready)).unwrap();
         assert!(matches!(built, Built::Written { .. }));
         assert!(index::is_sound(&dir, *base).unwrap());
-        assert_eq!(index::check(&dir, *base).unwrap(), Check::Matches);
+        assert_eq!(index::check(&dir, *base).unwrap(), IndexState::Matches);
         false
     });
     bases
@@ -235,7 +235,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let read_bytes = watched.take_read_bytes();
     assert!(read_bytes < 4 * 1_024, "{read_bytes} bytes read of {sealed_bytes}");
     for base in &bases[..4] {
-        assert_eq!(index::check(&dir, *base).unwrap(), Check::Matches);
+        assert_eq!(index::check(&dir, *base).unwrap(), IndexState::Matches);
     }
 }
 
@@ -252,5 +252,5 @@ async fn an_index_that_does_not_fit_the_file_is_made_anew() {
     image.extend([0; 8]);
     storage.put(&dir.segment(0), image);
     index::build_from(&dir, 0, &Manners::NONE, || link.take_index(0)).unwrap();
-    assert_eq!(index::check(&dir, 0).unwrap(), Check::Matches);
+    assert_eq!(index::check(&dir, 0).unwrap(), IndexState::Matches);
 }

@@ -6,26 +6,29 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, FilterArgs, misnamed, note_no_match, resolve};
-use crate::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
+use super::{CommandError, misnamed, note_no_match};
+use crate::archive::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
+use crate::archive::inspect::misnamed_segments;
+use crate::cli::directory::resolve;
+use crate::cli::filter::FilterArgs;
 
 /// How often the terminal is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
 
 /// Arguments of `archive export`.
 #[derive(Debug, clap::Args)]
-pub struct ExportArgs {
+pub(in crate::cli) struct ExportArgs {
     /// The archive directory, or a data directory that holds it
-    pub dir: PathBuf,
+    dir: PathBuf,
     /// Which frames
     #[command(flatten)]
-    pub filter: FilterArgs,
+    filter: FilterArgs,
     /// How files are written
     #[arg(long, value_enum, default_value_t = ExportFormat::Parquet)]
-    pub format: ExportFormat,
+    format: ExportFormat,
     /// The directory of the export; it holds one export, and what it holds of the same is written anew
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    out: PathBuf,
 }
 
 /// Writes the frames asked for to files and says what it came to. Damage is passed over, and reported as an error at
@@ -33,7 +36,7 @@ pub struct ExportArgs {
 ///
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
-pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
+pub(super) fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
     args.filter.check()?;
     let dir = resolve(&args.dir)?;
     let config = ExportConfig { dir: dir.clone(), out: args.out.clone(), format: args.format };
@@ -48,7 +51,7 @@ pub fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandErro
     if exported.rows == 0 {
         note_no_match(&args.dir);
     }
-    let named = misnamed::note(&misnamed::all(&dir)?);
+    let named = misnamed::note(&misnamed_segments(&dir)?);
     match exported.first_lost {
         None => named,
         Some(first) => Err(CommandError::Damaged { offsets: exported.lost, first }),

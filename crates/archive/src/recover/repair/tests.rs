@@ -2,6 +2,7 @@ use frame::Lanes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::super::unreadable::offset_bound;
 use super::copy::copy;
 use super::*;
 use crate::format::{BlockKind, HoleRecord};
@@ -99,7 +100,7 @@ fn recorded(storage: &MemStorage) -> Vec<Range<u64>> {
 }
 
 /// Repairs, and checks all that must hold whatever was damaged. Returns the report and what the daemon finds.
-async fn repaired(storage: &MemStorage, before: &Recovery, lost: &[Range<u64>]) -> (Report, Recovery) {
+async fn repaired(storage: &MemStorage, before: &Recovery, lost: &[Range<u64>]) -> (RepairReport, Recovery) {
     let original: Vec<_> = storage.paths().iter().map(|path| (path.clone(), storage.content(path))).collect();
     let (readable, _) = read(storage, dir());
     let [from, to] = dirs(storage);
@@ -140,7 +141,7 @@ async fn a_sound_archive_is_copied_as_it_is() {
     let (report, recovery) = repaired(&storage, &before, &[]).await;
     same(&recovery, &before);
     assert_eq!((report.segments as usize, report.streams, report.torn_bytes), (segment_count, 2, 0));
-    assert!(!report.is_renamed && report.foreign.is_empty());
+    assert!(!report.has_new_log_id && report.foreign.is_empty());
 }
 
 #[tokio::test]
@@ -196,7 +197,7 @@ async fn without_any_head_the_log_gets_a_new_id() {
         edit(&storage, &path, |content| content[..64].fill(0));
     }
     let (report, recovery) = repaired(&storage, &before, &[]).await;
-    assert!(report.is_renamed && recovery.log_id != before.log_id);
+    assert!(report.has_new_log_id && recovery.log_id != before.log_id);
     assert_eq!(recovery.positions, before.positions);
 }
 
@@ -211,7 +212,7 @@ async fn of_an_unreadable_newest_segment_no_offset_is_used_again() {
 }
 
 fn offset_bound_of_a_segment(base: u64) -> u64 {
-    crate::recover::offset_bound(base, Config::default().segment_bytes).unwrap()
+    offset_bound(base, Config::default().segment_bytes).unwrap()
 }
 
 #[tokio::test]
@@ -273,73 +274,6 @@ async fn damage_beside_a_hole_of_the_copy_is_news() {
     // The positions lie before the hole.
     edit(&storage, &to.segment(bases(&storage)[1]), |content| content[64 + 64 + 8] ^= 1);
     assert_eq!(recorded(), [false]);
-}
-
-/// `archive repair` on the real disk.
-fn run(dir: &Path, out: &Path) -> (Result<(), CommandError>, String) {
-    let mut text = Vec::new();
-    let args = RepairArgs { dir: dir.to_owned(), out: out.to_owned() };
-    let result = repair(&args, &mut text);
-    (result, String::from_utf8(text).unwrap())
-}
-
-/// `archive verify`: whether it found no damage, and what it said.
-fn verify(dir: &Path) -> (bool, String) {
-    let mut text = Vec::new();
-    let args = crate::cli::VerifyArgs { dir: dir.to_owned() };
-    let is_sound = crate::cli::verify::verify(&args, &mut text).unwrap();
-    (is_sound, String::from_utf8(text).unwrap())
-}
-
-#[tokio::test]
-async fn the_command_says_what_it_did_and_refuses_what_it_must() {
-    let temp = tempfile::tempdir().unwrap();
-    let data = temp.path().join("data");
-    let config = Config { dir: data.join("archive"), ..config() };
-    let mut running = start_on(config.clone(), DiskStorage);
-    for sequence in 0..3 {
-        running.commit(vec![routine(&origin(1, 1), sequence)]).await;
-    }
-    let out = temp.path().join("new/archive");
-    let (result, _) = run(&data, &out);
-    assert!(matches!(&result, Err(CommandError::Repair(RepairError::Locked(_)))), "{result:?}");
-    assert!(result.unwrap_err().to_string().contains("stop the daemon first"));
-    assert!(!out.exists());
-    let before = running.recovery.clone();
-    running.finish().await;
-
-    let inside = config.dir.join("repaired/archive");
-    assert!(matches!(run(&data, &inside).0, Err(CommandError::Repair(RepairError::Inside(_)))));
-    assert!(!inside.exists());
-    let full = temp.path().join("full");
-    std::fs::create_dir(&full).unwrap();
-    std::fs::write(full.join("mine"), "x").unwrap();
-    let (result, _) = run(&data, &full);
-    assert!(result.unwrap_err().to_string().contains("full is not empty"));
-
-    let segment = config.dir.join("00000000000000000000.seg");
-    let mut content = std::fs::read(&segment).unwrap();
-    let payload = routine(&origin(1, 1), 1).payload;
-    let at = content.windows(payload.len()).position(|bytes| bytes == payload).unwrap();
-    content[at] ^= 1;
-    std::fs::write(&segment, content).unwrap();
-    let (result, text) = run(&data, &out);
-    result.unwrap();
-    let (sound, verified) = verify(&data);
-    assert!(!sound && verified.contains("offsets 1..2 lost") && !verified.contains("hole"), "{verified}");
-    let (sound, verified) = verify(&out);
-    assert!(sound, "{verified}");
-    assert!(verified.starts_with("hole: offsets 1..2 lost, recorded by recovery or repair\n"), "{verified}");
-    assert!(
-        verified.ends_with("1 offsets are lost in 1 recorded holes\nok: 2 frames, next offset 3\n"),
-        "{verified}"
-    );
-    assert!(text.starts_with(&format!("lost: offsets 1..2: {} bytes ", segment.display())), "{text}");
-    assert!(text.contains("copied: 2 frames of 1 streams in 1 segments"), "{text}");
-    assert!(text.ends_with("offsets 0..3; 1 offsets lost in 1 places\n"), "{text}");
-    let running = start_on(Config { dir: out, ..config }, DiskStorage);
-    assert_eq!((running.recovery.log_id, running.recovery.next_offset), (before.log_id, 3));
-    running.finish().await;
 }
 
 #[tokio::test]

@@ -1,39 +1,18 @@
+mod repair;
+mod support;
+
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
 use clap::Parser;
 
-use super::{Command, CommandError, run};
-use crate::dir::segment_name;
-use crate::index::index_name;
-use crate::tests::support::{config, emergency, frame, origin, routine, start_on, start_with};
-use crate::{Config, DiskStorage};
-use frame::FramePriority::Routine;
+use self::support::{Line, archive, three_frames, three_segments};
+use super::{CommandError, run};
+use crate::archive::{DiskStorage, build_indexes};
 
-#[derive(Parser)]
-struct Line {
-    #[command(subcommand)]
-    command: Command,
-}
-
-/// Runs `archive <line>` and returns its result and output.
-fn archive(line: &str, dir: &Path) -> (Result<bool, CommandError>, String) {
-    let mut words: Vec<_> = ["archive"].into_iter().chain(line.split(' ')).collect();
-    let dir = dir.to_str().unwrap();
-    words.insert(2, dir);
-    let mut out = Vec::new();
-    let result = run(&Line::try_parse_from(words).unwrap().command, &mut out);
-    (result, String::from_utf8(out).unwrap())
-}
-
-/// A data directory with an archive of three frames, still running.
-async fn three_frames(data_dir: &Path) -> crate::tests::support::Running {
-    let config = Config { dir: data_dir.join("archive"), ..config() };
-    let mut running = start_on(config, DiskStorage);
-    running.commit(vec![routine(&origin(1, 7), 1), frame(&origin(2, 8), Routine, 2, 3)]).await;
-    running.commit(vec![emergency(&origin(1, 7), 3)]).await;
-    running
-}
+/// The oldest segment and its index.
+const SEGMENT: &str = "00000000000000000000.seg";
+const INDEX: &str = "00000000000000000000.idx";
 
 #[tokio::test]
 async fn cat_writes_frames_of_a_running_archive() {
@@ -68,7 +47,7 @@ async fn ls_lists_segments() {
     let running = three_frames(data.path()).await;
     let (_, text) = archive("ls", data.path());
     let columns: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(columns[..4], [&segment_name(0), "0", "3", "3"]);
+    assert_eq!(columns[..4], [SEGMENT, "0", "3", "3"]);
     running.finish().await;
 }
 
@@ -80,7 +59,7 @@ async fn verify_names_file_and_offsets_of_damage() {
     assert!(result.unwrap());
     assert_eq!(text, "ok: 3 frames, next offset 3\n");
 
-    let path = data.path().join("archive").join(segment_name(0));
+    let path = data.path().join("archive").join(SEGMENT);
     let mut content = std::fs::read(&path).unwrap();
     let at = content.windows(3).position(|bytes| bytes == b">?@").unwrap();
     content[at] ^= 1;
@@ -129,19 +108,6 @@ async fn a_reader_that_goes_away_is_an_error_for_all_but_cat() {
     }
 }
 
-/// A closed archive of three segments, the first two of them sealed.
-async fn three_segments(data_dir: &Path) {
-    let config = Config { dir: data_dir.join("archive"), ..config() };
-    let mut running = start_with(config, DiskStorage, None);
-    let mut sequence = 0;
-    while running.archive.stats().rotations.load(std::sync::atomic::Ordering::Relaxed) < 2 {
-        let batch = (sequence..sequence + 60).map(|sequence| routine(&origin(1, 7), sequence));
-        running.commit(batch.collect()).await;
-        sequence += 60;
-    }
-    running.finish().await;
-}
-
 #[tokio::test]
 async fn verify_compares_indexes_with_their_segments() {
     let data = tempfile::tempdir().unwrap();
@@ -151,13 +117,13 @@ async fn verify_compares_indexes_with_their_segments() {
     assert!(result.unwrap());
     assert!(text.starts_with("2 sealed segments have no index yet"), "{text}");
 
-    let storage = std::sync::Arc::new(DiskStorage);
-    assert_eq!(crate::build_indexes(storage.clone(), &dir).unwrap(), 2);
-    assert_eq!(crate::build_indexes(storage, &dir).unwrap(), 0);
+    let storage = Arc::new(DiskStorage);
+    assert_eq!(build_indexes(storage.clone(), &dir).unwrap(), 2);
+    assert_eq!(build_indexes(storage, &dir).unwrap(), 0);
     let (result, text) = archive("verify", data.path());
     assert!(result.unwrap() && text.starts_with("ok: "), "{text}");
 
-    let path = dir.join(index_name(0));
+    let path = dir.join(INDEX);
     let mut content = std::fs::read(&path).unwrap();
     let last = content.len() - 1;
     content[last] ^= 1;
@@ -176,7 +142,7 @@ async fn ls_tells_what_an_index_knows() {
     };
     assert_eq!(row(&archive("ls", data.path()).1), ["no", "-", "-"]);
     let dir = data.path().join("archive");
-    crate::build_indexes(std::sync::Arc::new(DiskStorage), &dir).unwrap();
+    build_indexes(Arc::new(DiskStorage), &dir).unwrap();
     // The frames were received within a millisecond of 1970.
     let time = "1970-01-01T00:00:00Z";
     assert_eq!(row(&archive("ls", data.path()).1), ["yes", time, time]);

@@ -4,26 +4,28 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{CommandError, FilterArgs, misnamed, note_no_match, resolve};
-use crate::line::Line;
-use crate::{Item, Reader, StoredFrame};
+use super::{CommandError, misnamed, note_no_match};
+use crate::archive::line::Line;
+use crate::archive::{Item, Reader, StoredFrame};
+use crate::cli::directory::resolve;
+use crate::cli::filter::FilterArgs;
 
 /// Arguments of `archive cat`.
 #[derive(Debug, clap::Args)]
-pub struct CatArgs {
+pub(in crate::cli) struct CatArgs {
     /// The archive directory, or a data directory that holds it
-    pub dir: PathBuf,
+    dir: PathBuf,
     /// Which frames
     #[command(flatten)]
-    pub filter: FilterArgs,
+    filter: FilterArgs,
     /// How frames are written
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    pub format: Format,
+    format: Format,
 }
 
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// One JSON object a line, the payload in base64
     Jsonl,
     /// The bare payloads back to back
@@ -35,7 +37,7 @@ pub enum Format {
 ///
 /// # Errors
 /// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
-pub fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
+pub(super) fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     args.filter.check()?;
     let dir = resolve(&args.dir)?;
     let mut out = io::BufWriter::with_capacity(64 << 10, out);

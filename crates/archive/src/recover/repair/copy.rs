@@ -4,23 +4,28 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::super::CommandError;
+use super::super::older::apply_block;
+use super::super::proof_behind;
+use super::super::survey::PositionsCollector;
+use super::super::unreadable::offset_bound;
 use super::source::{Source, sources};
-use super::{Lost, Report};
-use crate::Config;
+use super::{LostFrames, RepairReport};
 use crate::dir::{Dir, beyond_offsets};
 use crate::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
 use crate::positions::PositionTable;
-use crate::recover::{PositionsCollector, apply_block, offset_bound, proof_behind};
 use crate::scan::{Scanner, Step};
 use crate::segment::{BlockContent, Segment};
 use crate::storage::{Access, StorageError};
+use crate::{Config, ReadError};
 
 /// Copies the log in `from` to the empty directory `to`.
-pub(super) fn copy(from: &Dir, to: &Dir) -> Result<Report, CommandError> {
+pub(super) fn copy(from: &Dir, to: &Dir) -> Result<RepairReport, ReadError> {
     let sources = sources(from)?;
-    let mut report =
-        Report { is_renamed: sources.log_id.is_none(), foreign: sources.foreign, ..Report::default() };
+    let mut report = RepairReport {
+        has_new_log_id: sources.log_id.is_none(),
+        foreign: sources.foreign,
+        ..RepairReport::default()
+    };
     let first = sources.segments.first().map_or(0, |segment| segment.base);
     (report.first_offset, report.next_offset) = (first, first);
     let mut copier = Copier {
@@ -55,7 +60,7 @@ struct Copier<'a> {
     target: Option<Segment>,
     /// No segment was larger, as far as anyone knows now.
     segment_bytes_max: u64,
-    report: Report,
+    report: RepairReport,
 }
 
 /// What was seen of a segment so far.
@@ -71,7 +76,7 @@ struct Seen {
 }
 
 impl Copier<'_> {
-    fn segment(&mut self, source: &Source) -> Result<(), CommandError> {
+    fn segment(&mut self, source: &Source) -> Result<(), ReadError> {
         let mut scanner = Scanner::open(&*self.from.storage, &source.path)?;
         self.seal(false)?;
         let mut seen = Seen::default();
@@ -139,7 +144,7 @@ impl Copier<'_> {
         scanner: &Scanner,
         seen: &mut Seen,
         position: u64,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ReadError> {
         if let Some(entries) = std::mem::take(&mut seen.positions).complete() {
             self.table.restore(entries);
         }
@@ -177,7 +182,7 @@ impl Copier<'_> {
         };
         self.target()?.push(&BlockContent::plain(BlockKind::Hole, to_offset, &record.encode()))?;
         self.report.next_offset = to_offset;
-        let lost = Lost { offsets: from_offset..to_offset, segment: source.path.clone(), bytes };
+        let lost = LostFrames { offsets: from_offset..to_offset, segment: source.path.clone(), bytes };
         self.report.lost.push(lost);
         Ok(())
     }

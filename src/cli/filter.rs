@@ -1,44 +1,44 @@
 //! Which frames a command is about: the same flags wherever an archive is read.
 
-use crate::Filter;
-use frame::{FramePriority, Selection, SourceKind};
-use support::moment::{parse_moment, time};
-use support::number::number;
+use crate::archive::Filter;
+use crate::frame::{FramePriority, Selection, SourceKind};
+use crate::moment::{parse_moment, time};
+use crate::number::number;
 
 /// Choice of frames; all conditions must hold. To be flattened into a command's own arguments.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct FilterArgs {
+pub(super) struct FilterArgs {
     /// Only frames of this source; may be repeated
     #[arg(long = "source", value_name = "ID", value_parser = number(0..=u32::MAX))]
-    pub sources: Vec<u32>,
+    pub(super) sources: Vec<u32>,
     /// Only this lane
     #[arg(long, value_enum)]
-    pub priority: Option<Priority>,
+    pub(super) priority: Option<Priority>,
     /// Only this kind of source
     #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
+    pub(super) kind: Option<Kind>,
     /// From this offset of the log on [default: the oldest there is]
     #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
-    pub from_offset: Option<u64>,
+    pub(super) from_offset: Option<u64>,
     /// Below this offset of the log
     #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
-    pub to_offset: Option<u64>,
+    pub(super) to_offset: Option<u64>,
     /// Received at this time or later: RFC 3339 (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01,
     /// midnight UTC), a time before now (-1h, -2d), unix seconds (1785585600.5), or unix nanoseconds with their unit
     /// (1785585600500000000ns)
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
-    pub from: Option<i64>,
+    pub(super) from: Option<i64>,
     /// Received before this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
-    pub to: Option<i64>,
+    pub(super) to: Option<i64>,
     /// At most this many frames
     #[arg(long, value_name = "COUNT", value_parser = number(1..=u64::MAX))]
-    pub limit: Option<u64>,
+    pub(super) limit: Option<u64>,
 }
 
 /// Why no frame can be what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FilterError {
+pub(super) enum FilterError {
     /// The times are the wrong way round, or the same.
     #[error("--from {} is not before --to {}: expected an earlier time, as frames received at --to are not in the range",
         humantime::format_rfc3339_nanos(time(*from)), humantime::format_rfc3339_nanos(time(*to)))]
@@ -65,7 +65,7 @@ impl FilterArgs {
     ///
     /// # Errors
     /// [`FilterError`].
-    pub fn check(&self) -> Result<(), FilterError> {
+    pub(super) fn check(&self) -> Result<(), FilterError> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
@@ -79,7 +79,7 @@ impl FilterArgs {
 
     /// The filter these flags describe.
     #[must_use]
-    pub fn filter(&self) -> Filter {
+    pub(super) fn filter(&self) -> Filter {
         let selection = Selection::of_sources(self.sources.iter().copied())
             .with_priority(self.priority.map(FramePriority::from))
             .with_kind(self.kind.map(SourceKind::from));
@@ -96,7 +96,7 @@ impl FilterArgs {
 
 /// A lane on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Priority {
+pub(super) enum Priority {
     /// Emergencies
     Emergency,
     /// Ordinary telemetry
@@ -105,7 +105,7 @@ pub enum Priority {
 
 /// A kind of source on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Satellites seen by a ground station
     Live,
     /// Recordings played back

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::CommandError;
-use super::version;
+use crate::ReadError;
 use crate::dir::Dir;
 use crate::scan::{Head, Scanner};
 
@@ -24,14 +23,14 @@ pub(super) struct Sources {
 }
 
 /// Looks at the head of each segment of `dir`. The newest that can be read says which log it is.
-pub(super) fn sources(dir: &Dir) -> Result<Sources, CommandError> {
+pub(super) fn sources(dir: &Dir) -> Result<Sources, ReadError> {
     let mut found = Vec::new();
     for name in dir.segments()? {
         let path = dir.segment(name);
         match Scanner::open(&*dir.storage, &path)?.head() {
             Head::Sound(header) => found.push((header.base_offset, path, Some(header.log_id))),
             Head::Damaged => found.push((name, path, None)),
-            Head::Version(version_found) => return Err(version(path, version_found)),
+            Head::Version(version_found) => return Err(ReadError::Version { path, found: version_found }),
         }
     }
     // Of two with the same offset the one behind counts: that is the one whose name says so as well.

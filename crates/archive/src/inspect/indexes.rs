@@ -1,0 +1,37 @@
+//! Compares the indexes of a directory with their segments.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::dir::{Dir, list_own_segments};
+use crate::index::{self, IndexState, index_name};
+use crate::{DiskStorage, StorageError};
+
+/// An index and how it compares with its segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedIndex {
+    /// The file of the index, which may be missing.
+    pub path: PathBuf,
+    /// How it compares.
+    pub state: IndexState,
+}
+
+/// Compares the index of each sealed segment in `dir` with the index that the segment would get, oldest first.
+///
+/// Each step of the iterator reads one segment in full. The newest segment has no index while it is written, and is passed
+/// over. So are segments whose headers contradict their names.
+///
+/// # Errors
+/// [`StorageError`] when the directory cannot be listed. Items: [`StorageError`] when a segment or an index cannot be read.
+pub fn check_indexes(
+    dir: &Path,
+) -> Result<impl Iterator<Item = Result<CheckedIndex, StorageError>> + use<>, StorageError> {
+    let mut bases = list_own_segments(&DiskStorage, dir)?;
+    bases.pop();
+    let dir = Dir::new(Arc::new(DiskStorage), dir.to_owned());
+    let check = move |base: u64| {
+        let state = index::check(&dir, base)?;
+        Ok(CheckedIndex { path: dir.path.join(index_name(base)), state })
+    };
+    Ok(bases.into_iter().map(check))
+}

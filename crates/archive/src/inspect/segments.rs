@@ -1,0 +1,133 @@
+//! The segments of a directory, each described without reading its frames.
+
+use std::io::ErrorKind;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::dir::{list_segments, segment_name};
+use crate::scan::{Head, Scanner, Step};
+use crate::{DiskStorage, ReadError, StorageError, index};
+
+/// What a segment's name, header and index say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Name of the file.
+    pub name: String,
+    /// Offset of the first frame, by the name of the file.
+    pub base_offset: u64,
+    /// Offset behind the last frame: where the next segment begins by its name. The newest segment is read for it.
+    pub next_offset: u64,
+    /// Length of the file in bytes, with the space that is allocated ahead.
+    pub bytes: u64,
+    /// What the header says; `None` where it is damaged.
+    pub header: Option<HeaderInfo>,
+    /// The earliest and the latest time at which a frame was received, in unix nanoseconds, by the index; `None` where
+    /// there is no index that readers take.
+    pub received_ns: Option<RangeInclusive<i64>>,
+}
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderInfo {
+    /// Offset of the first frame. The name of the file should say the same.
+    pub base_offset: u64,
+    /// When the segment was created, unix nanoseconds.
+    pub created_ns: i64,
+}
+
+/// The segments that a directory held when it was listed, oldest first. See [`segments`].
+#[derive(Debug)]
+pub struct Segments {
+    dir: PathBuf,
+    bases: Vec<u64>,
+    /// Index into `bases` of the segment to describe next.
+    at: usize,
+}
+
+/// Lists the segments of the archive directory `dir`; the iterator then describes one after the other.
+///
+/// It reads the newest segment in full, and the headers alone of the others. It passes over segments that retention
+/// removes meanwhile. After an error it goes on with the next segment.
+///
+/// # Errors
+/// [`StorageError`] when the directory cannot be listed. Items: [`ReadError`] when a segment cannot be read or has another
+/// version of the format.
+pub fn segments(dir: &Path) -> Result<Segments, StorageError> {
+    Ok(Segments { dir: dir.to_owned(), bases: list_segments(&DiskStorage, dir)?, at: 0 })
+}
+
+impl Iterator for Segments {
+    type Item = Result<SegmentInfo, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let base = *self.bases.get(self.at)?;
+            self.at += 1;
+            if let Some(described) = self.describe(base, self.bases.get(self.at).copied()).transpose() {
+                return Some(described);
+            }
+        }
+    }
+}
+
+impl Segments {
+    /// Describes the segment `base`, which `next` follows; `None` if retention has removed it.
+    fn describe(&self, base: u64, next: Option<u64>) -> Result<Option<SegmentInfo>, ReadError> {
+        let Some(scanner) = self.open(base)? else {
+            return Ok(None);
+        };
+        let header = header(&scanner)?;
+        let bytes = scanner.size()?;
+        let received_ns = self.received_ns(&scanner, bytes);
+        let next_offset = match next {
+            Some(next) => next,
+            None => end_of(scanner, base)?,
+        };
+        let name = segment_name(base);
+        Ok(Some(SegmentInfo { name, base_offset: base, next_offset, bytes, header, received_ns }))
+    }
+
+    /// Opens the segment `base`; `None` if retention has removed it.
+    fn open(&self, base: u64) -> Result<Option<Scanner>, StorageError> {
+        match Scanner::open(&DiskStorage, &self.dir.join(segment_name(base))) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound && self.is_expired(base)? => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    /// Whether all segments that are there lie behind `base`. Retention removes the oldest first.
+    fn is_expired(&self, base: u64) -> Result<bool, StorageError> {
+        Ok(list_segments(&DiskStorage, &self.dir)?.first().is_some_and(|oldest| *oldest > base))
+    }
+
+    /// The times that the index of the segment says.
+    fn received_ns(&self, scanner: &Scanner, segment_len: u64) -> Option<RangeInclusive<i64>> {
+        let Head::Sound(segment) = scanner.head() else {
+            return None;
+        };
+        let times = index::header(&DiskStorage, &self.dir, &segment, segment_len)?.times;
+        Some(times.min_ns..=times.max_ns)
+    }
+}
+
+fn header(scanner: &Scanner) -> Result<Option<HeaderInfo>, ReadError> {
+    match scanner.head() {
+        Head::Sound(header) => {
+            Ok(Some(HeaderInfo { base_offset: header.base_offset, created_ns: header.created_ns }))
+        }
+        Head::Damaged => Ok(None),
+        Head::Version(found) => Err(ReadError::Version { path: scanner.path().to_owned(), found }),
+    }
+}
+
+/// Offset behind the last whole block, or `base` without any.
+pub(super) fn end_of(mut scanner: Scanner, base: u64) -> Result<u64, StorageError> {
+    let mut next = base;
+    loop {
+        match scanner.next()? {
+            Step::Block(header, _) => next = next.max(header.next_offset()),
+            Step::Damage(_) => {}
+            Step::End(_) => return Ok(next),
+        }
+    }
+}

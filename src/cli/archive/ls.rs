@@ -1,0 +1,65 @@
+//! `archive ls`: the segments at a glance.
+
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::CommandError;
+use crate::archive::inspect::{self, SegmentInfo};
+use crate::cli::directory::resolve;
+
+/// Arguments of `archive ls`.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct LsArgs {
+    /// The archive directory, or a data directory that holds it
+    dir: PathBuf,
+}
+
+/// Lists the segments: file, offsets, frames, bytes, time of creation, and what their indexes say: the earliest and the
+/// latest time at which a frame was received.
+///
+/// # Errors
+/// [`CommandError`].
+pub(super) fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let segments = inspect::segments(&resolve(&args.dir)?)?;
+    writeln!(
+        out,
+        "{:24} {:>12} {:>12} {:>10} {:>12}  {:20}  {:5}  {:20}  RECEIVED TO",
+        "SEGMENT", "FROM", "TO", "FRAMES", "BYTES", "CREATED", "INDEX", "RECEIVED FROM"
+    )?;
+    for segment in segments {
+        let segment = segment?;
+        let (created, received) = (created(&segment), received(segment.received_ns.as_ref()));
+        let SegmentInfo { name, base_offset: base, next_offset: next, bytes, .. } = segment;
+        let frames = next - base;
+        writeln!(out, "{name:24} {base:>12} {next:>12} {frames:>10} {bytes:>12}  {created:20}  {received}")?;
+    }
+    Ok(())
+}
+
+fn created(segment: &SegmentInfo) -> String {
+    match segment.header {
+        Some(header) if header.base_offset != segment.base_offset => {
+            format!("(header: {})", header.base_offset)
+        }
+        Some(header) => time(header.created_ns),
+        None => "(header damaged)".to_owned(),
+    }
+}
+
+/// Whether there is an index, and the times it says.
+fn received(received_ns: Option<&RangeInclusive<i64>>) -> String {
+    match received_ns {
+        Some(times) => {
+            let (from, to) = (time(*times.start()), time(*times.end()));
+            format!("{:5}  {from:20}  {to}", "yes")
+        }
+        None => format!("{:5}  {:20}  -", "no", "-"),
+    }
+}
+
+fn time(unix_ns: i64) -> String {
+    let since = Duration::from_nanos(unix_ns.max(0).unsigned_abs());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,126 @@
+//! Archives for the tests of the commands, written by the library as the daemon does.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser;
+
+use super::super::{Command, CommandError, run};
+use crate::archive::{Appender, Archive, Commit, Config, DiskStorage, Recovery, open};
+use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batches_of};
+
+/// A command line `archive ...`.
+#[derive(Parser)]
+pub(super) struct Line {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Runs `archive <line>` on `dir` and returns its result and output.
+pub(super) fn archive(line: &str, dir: &Path) -> (Result<bool, CommandError>, String) {
+    let mut words: Vec<_> = ["archive"].into_iter().chain(line.split(' ')).collect();
+    let dir = dir.to_str().unwrap();
+    words.insert(2, dir);
+    let mut out = Vec::new();
+    let result = run(&Line::try_parse_from(words).unwrap().command, &mut out);
+    (result, String::from_utf8(out).unwrap())
+}
+
+pub(super) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
+    let station = Station::new("Svalbard").unwrap();
+    let stream = StreamKey { source_id, source_kind: SourceKind::LiveUplink, station };
+    Arc::new(Origin { stream, epoch })
+}
+
+/// A frame whose payload of `len` bytes, times and flags follow from `sequence`.
+pub(super) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
+    let fill = |index| (sequence as usize * 31 + index) as u8;
+    Frame {
+        source_id: origin.stream.source_id,
+        source_kind: origin.stream.source_kind,
+        priority,
+        flags: FrameFlags(sequence as u8 & 3),
+        sequence,
+        ert_ns: sequence as i64 * 1_000,
+        received_ns: sequence as i64 * 1_000 + 7,
+        origin: Arc::clone(origin),
+        payload: (0..len).map(fill).collect::<Bytes>(),
+    }
+}
+
+pub(super) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
+    frame(origin, FramePriority::Routine, sequence, 64)
+}
+
+pub(super) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
+    frame(origin, FramePriority::Emergency, sequence, 64)
+}
+
+/// A running archive.
+pub(super) struct Running {
+    appender: Appender,
+    archive: Archive,
+    pub(super) recovery: Recovery,
+}
+
+/// Opens the archive directory `dir` with small segments: many rotations with little data.
+pub(super) fn start(dir: &Path) -> Running {
+    let config = Config {
+        dir: dir.to_owned(),
+        commit_delay: Duration::ZERO,
+        segment_bytes: 192 << 10,
+        reserve_bytes: 128 << 10,
+        max_streams: 16,
+        payload_bytes_max: 256,
+        ..Config::default()
+    };
+    let (appender, archive, recovery) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
+    Running { appender, archive, recovery }
+}
+
+impl Running {
+    /// Appends `frames` and waits until they are durable.
+    pub(super) async fn commit(&mut self, frames: Vec<Frame>) {
+        let mut watermark = self.archive.watermark();
+        let next = *watermark.borrow() + frames.len() as u64;
+        for batch in batches_of(frames) {
+            self.appender.append(batch).await.unwrap();
+        }
+        watermark.wait_for(|offset| *offset >= next).await.unwrap();
+    }
+
+    pub(super) async fn finish(self) {
+        drop(self.appender);
+        self.archive.finish().await.unwrap();
+    }
+}
+
+/// A data directory with an archive of three frames, still running.
+pub(super) async fn three_frames(data_dir: &Path) -> Running {
+    let mut running = start(&data_dir.join("archive"));
+    running.commit(vec![routine(&origin(1, 7), 1), frame(&origin(2, 8), FramePriority::Routine, 2, 3)]).await;
+    running.commit(vec![emergency(&origin(1, 7), 3)]).await;
+    running
+}
+
+/// A closed archive of three segments, the first two of them sealed, without any index.
+pub(super) async fn three_segments(data_dir: &Path) {
+    let dir = data_dir.join("archive");
+    let mut running = start(&dir);
+    let mut sequence = 0;
+    while running.archive.stats().rotations.load(Relaxed) < 2 {
+        let batch = (sequence..sequence + 60).map(|sequence| routine(&origin(1, 7), sequence));
+        running.commit(batch.collect()).await;
+        sequence += 60;
+    }
+    running.finish().await;
+    // The archive may have written some.
+    for path in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}
