@@ -15,8 +15,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use telemetry_aggregator::archive::export::{ExportConfig, ExportFormat, Exporter};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, Filter, open};
+use telemetry_aggregator::export::{ExportConfig, ExportFormat, Exporter};
 use telemetry_aggregator::frame::{
     Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
 };

@@ -23,7 +23,7 @@
 //!    which it reads as an [`archive::History`].
 //!
 //! What becomes of a segment once it is full: the archive's `upkeep` writes its `index`, which saves readers most of the
-//! reading and was made with the segment where that is possible, exports it ([`archive::export`]), and removes it when it is due.
+//! reading and was made with the segment where that is possible, exports it ([`export`]), and removes it when it is due.
 //!
 //! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
 //!
@@ -45,7 +45,8 @@
 //! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
 //! | [`actor`] | what router, registry and sessions are built on | [`frame`] |
 //! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
-//! | [`archive`] | the segment log; repair, inspection and exports | [`frame`], `support` |
+//! | [`archive`] | the segment log: writing, reading, recovery, maintenance | [`frame`], `support` |
+//! | [`export`] | Parquet, CSV and JSON lines, a step of sealed segments | [`archive`], [`frame`], `support` |
 //! | [`catalog`] | orbital elements | `support` |
 //! | [`client`] | the client side of the protocol | [`frame`], [`wire`] |
 //! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], `support` |
@@ -63,7 +64,7 @@
 //! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`top`] knows the shapes of [`observe`] and the
 //!   client of [`http`].
 
-pub use ::{actor, archive, catalog, client, frame, sim, wire};
+pub use ::{actor, archive, catalog, client, export, frame, sim, wire};
 pub use frame::{histogram, pulse};
 pub use support::{causes, logging, moment, number, plain_file};
 

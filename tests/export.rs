@@ -16,8 +16,8 @@ use support::mount::Tmpfs;
 use support::python::Python;
 use support::recording::{Recording, send};
 use support::{Archived, Client, Daemon, EMERGENCY, Frame, Hello, ROUTINE, archived, not_tested};
-use telemetry_aggregator::archive::export::{ExportConfig, ExportError, ExportFormat, Exporter};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
+use telemetry_aggregator::export::{ExportConfig, ExportError, ExportFormat, Exporter};
 use telemetry_aggregator::frame;
 
 /// As large as the protocol allows.

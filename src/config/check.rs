@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use super::draft::Draft;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
 use super::units::{MIB, RoundedMib, Size};
-use crate::archive;
 
 /// What the positions of one stream take at most at the head of a segment, in bytes.
 const POSITION_BYTES_MAX: u64 = 128;
@@ -136,7 +135,7 @@ fn check_segments(draft: &mut Draft) {
 fn check_export(draft: &mut Draft) {
     let archive = draft.config.archive_dir();
     if let Some(export) = draft.config.archive.export.clone()
-        && archive::export::overlap(&export, &archive)
+        && crate::export::overlap(&export, &archive)
     {
         let what = format!(
             "{:?} overlaps the archive in {archive:?}: expected a directory beside it, such as {:?}",

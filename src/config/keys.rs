@@ -13,8 +13,8 @@ use super::codecs::{
 use super::sections::{LogFormat, LogLevel};
 use super::setting::{Optional, Required, Setting};
 use super::units::{GIB, KIB, MIB, TIB};
-use crate::archive::export::ExportFormat;
 use crate::archive::{DirectIo, PAYLOAD_BYTES_MAX};
+use crate::export::ExportFormat;
 
 /// One key of the file.
 pub(super) struct Key<'a> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::units::{KIB, MIB};
 use crate::archive::DirectIo;
-use crate::archive::export::ExportFormat;
+use crate::export::ExportFormat;
 use crate::frame::Station;
 
 /// `[log]`: what is written to stderr.

@@ -33,7 +33,6 @@
 //! | `recover/repair.rs` | [`repair`]: copies what can be read of a damaged archive |
 //! | `reset.rs` | [`Resets`]: lowers the epoch of a stream, forgets streams |
 //! | `upkeep.rs` | the thread that indexes, exports and expires sealed segments |
-//! | `export.rs` | [`export`]: Parquet, CSV and JSON lines |
 //! | `line.rs` | [`mod@line`]: a frame as a line of text |
 //! | `error.rs` | what can go wrong |
 
@@ -42,7 +41,6 @@ mod config;
 mod dir;
 mod edit;
 mod error;
-pub mod export;
 mod format;
 mod gather;
 mod history;
@@ -96,7 +94,7 @@ pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, LostFrames, Recovery, RepairError, RepairReport, repair};
 pub use reset::Resets;
-pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile};
+pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile, is_no_space};
 pub use upkeep::{AgeHold, SealedSegment, SegmentStep, SegmentStepError};
 pub use writing::DirectIo;
 

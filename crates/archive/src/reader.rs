@@ -66,7 +66,10 @@ impl Reader {
     }
 
     /// As [`Self::open_on`], for segments of the log `log_id` alone; without one, of the log of the first segment read.
-    pub(super) fn open_log(
+    ///
+    /// # Errors
+    /// [`ReadError`] when the directory or the first segment cannot be read.
+    pub fn open_log(
         storage: Arc<dyn Storage>,
         dir: &Path,
         filter: Filter,

@@ -208,7 +208,9 @@ impl<T> Context<T> for io::Result<T> {
     }
 }
 
-pub(super) fn is_no_space(error: &io::Error) -> bool {
+/// Whether `error` says that a disk or a quota is full.
+#[must_use]
+pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CommandError, misnamed, note_no_match};
-use crate::archive::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
 use crate::archive::inspect::misnamed_segments;
 use crate::cli::directory::resolve;
 use crate::cli::filter::FilterArgs;
+use crate::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
 
 /// How often the terminal is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -24,11 +24,32 @@ pub(in crate::cli) struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// How files are written
-    #[arg(long, value_enum, default_value_t = ExportFormat::Parquet)]
-    format: ExportFormat,
+    #[arg(long, value_enum, default_value_t = Format::Parquet)]
+    format: Format,
     /// The directory of the export; it holds one export, and what it holds of the same is written anew
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+/// How files are written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    /// Apache Parquet: typed columns, zstd
+    Parquet,
+    /// Comma-separated values with a header, the payload in base64
+    Csv,
+    /// The lines of `archive cat`
+    Jsonl,
+}
+
+impl From<Format> for ExportFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Parquet => Self::Parquet,
+            Format::Csv => Self::Csv,
+            Format::Jsonl => Self::Jsonl,
+        }
+    }
 }
 
 /// Writes the frames asked for to files and says what it came to. Damage is passed over, and reported as an error at
@@ -39,7 +60,7 @@ pub(in crate::cli) struct ExportArgs {
 pub(super) fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
     args.filter.check()?;
     let dir = resolve(&args.dir)?;
-    let config = ExportConfig { dir: dir.clone(), out: args.out.clone(), format: args.format };
+    let config = ExportConfig { dir: dir.clone(), out: args.out.clone(), format: args.format.into() };
     let started = Instant::now();
     let bar = io::stderr().is_terminal().then(new_bar);
     let exported = Exporter::new(config).export_all(&args.filter.filter(), &|progress| show(&bar, progress));

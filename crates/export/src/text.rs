@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, Write as _};
 
 use super::error::ExportError;
 use super::file::Draft;
-use crate::StoredFrame;
-use crate::line::Line;
+use archive::StoredFrame;
+use archive::line::Line;
 
 /// Bytes gathered for one write.
 const BUFFER_BYTES: usize = 256 << 10;

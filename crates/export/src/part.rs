@@ -9,8 +9,8 @@ use super::ExportFormat;
 use super::day::Day;
 use super::error::ExportError;
 use super::pace::Pace;
-use crate::segments::segment_name;
-use crate::{DiskStorage, Filter, Item, Reader, StoredFrame};
+use archive::segments::segment_name;
+use archive::{DiskStorage, Filter, Item, Reader, StoredFrame};
 
 /// The frames of a segment that are to be exported.
 pub(super) struct Part<'a> {

@@ -12,7 +12,7 @@ use super::day::Day;
 use super::error::ExportError;
 use super::file::Draft;
 use super::part::{Part, Span};
-use crate::StoredFrame;
+use archive::StoredFrame;
 
 /// Payloads are copied together up to this size, so that not each of them holds on to the block it lies in.
 const PAYLOADS_BYTES: usize = 1 << 20;

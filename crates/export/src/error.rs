@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
-use crate::storage::is_no_space;
-use crate::{ReadError, StorageError};
+use archive::{ReadError, StorageError};
 
 /// The file that says what the directory of an export holds. The underscore keeps readers of data sets from taking it for
 /// data.
@@ -133,7 +132,7 @@ impl ExportError {
     /// `source` of an operation on `path`, told apart by whether space would help.
     pub(super) fn of_file(op: &'static str, path: &Path, need: u64, source: io::Error) -> Self {
         let path = path.to_owned();
-        if is_no_space(&source) {
+        if archive::is_no_space(&source) {
             let free = free_bytes(&path);
             return Self::NoSpace { path, need, free };
         }

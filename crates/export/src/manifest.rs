@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ExportError, MANIFEST_NAME};
 use super::{ExportFormat, file};
-use crate::Filter;
+use archive::Filter;
 use support::plain_file;
 
 /// Most bytes of it that are read.

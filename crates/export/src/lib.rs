@@ -1,5 +1,22 @@
 //! Exports of the archive that other tools read: Parquet, CSV and JSON lines (docs/export.md).
 //!
+//! This crate reads the archive through its public interface, and the archive does not know it: the daemon gives an
+//! [`Exporter`] to the archive as a [`SegmentStep`]. It never depends on the protocol or on the daemon.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `lib.rs` | [`Exporter`]: an archive, or one sealed segment of it |
+//! | `segment.rs` | the frames of one segment, day by day |
+//! | `part.rs` | which frames of a segment, and how they are read |
+//! | `day.rs` | days in UTC |
+//! | `columns.rs` | the columns of a Parquet file |
+//! | `row_group.rs` | puts columns together into one row group |
+//! | `text.rs` | CSV and JSON lines |
+//! | `file.rs` | files that appear whole under their names, and the lock of the directory |
+//! | `manifest.rs` | `_export.json`: what a directory holds |
+//! | `pace.rs` | how much of the time an export works |
+//! | `error.rs` | [`ExportError`] |
+//!
 //! # Layout
 //!
 //! `OUT/date=YYYY-MM-DD/<base offset, 20 digits>.<format>`: the frames of one segment that were received on one day,
@@ -47,9 +64,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use super::Filter;
-use super::segments::{self, list_own_segments, list_segments, segment_name};
-use super::{SealedSegment, SegmentStep, SegmentStepError};
+use archive::segments::{self, list_own_segments, list_segments, segment_name};
+use archive::{Filter, SealedSegment, SegmentStep, SegmentStepError};
 use file::{Draft, OutDir};
 use manifest::Manifest;
 use pace::Pace;
@@ -70,7 +86,7 @@ pub struct ExportConfig {
 }
 
 /// How files are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
     /// Apache Parquet: typed columns, zstd

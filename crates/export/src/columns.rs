@@ -19,7 +19,7 @@ use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, TypePtr};
 
-use crate::StoredFrame;
+use archive::StoredFrame;
 
 /// The columns, in the order and with the names of `archive cat`; times are typed as such.
 const SCHEMA: &str = "

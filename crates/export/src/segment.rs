@@ -10,7 +10,7 @@ use super::part::{Part, Span};
 use super::row_group::ParquetFile;
 use super::text::TextFile;
 use super::{ExportFormat, Exported};
-use crate::{Item, StoredFrame};
+use archive::{Item, StoredFrame};
 
 /// Frames between two reports of progress.
 const REPORT_ROWS: u64 = 16_384;

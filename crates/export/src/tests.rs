@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::error::MANIFEST_NAME;
 use super::*;
-use crate::{Commit, Config, DiskStorage, Item, Reader, open};
+use archive::{Commit, Config, DiskStorage, Item, Reader, open};
 use frame::sample::{emergency, frame, origin};
 use frame::{Frame, FramePriority, Selection, batches_of};
 
