@@ -16,7 +16,7 @@ use bytes::Bytes;
 use support::command::{aggregator, expect_exit, output};
 use support::mount::Tmpfs;
 use support::{Daemon, not_tested};
-use telemetry_aggregator::archive::{Commit, Config, DiskStorage, Retention, open};
+use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::frame;
 
 const FRAMES: u64 = 4_000;
@@ -41,13 +41,9 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         payload: Bytes::from(vec![sequence as u8; 200]),
     };
     let config = Config {
-        dir: dir.to_owned(),
         segment_bytes: 192 << 10,
         reserve_bytes: 128 << 10,
-        max_streams: 16,
-        payload_bytes_max: 256,
-        retention: Retention::default(),
-        ..Config::default()
+        ..Config::new(dir.to_owned(), 16, 256)
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();

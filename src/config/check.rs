@@ -24,7 +24,7 @@ pub(super) fn check(draft: &mut Draft) {
 /// A stream whose window is smaller than one message could never send it.
 fn check_windows(draft: &mut Draft) {
     let ingest = draft.config.ingest.clone();
-    let message = u64::from(ingest.max_message);
+    let message = ingest.max_message;
     for (key, window) in [
         ("ingest.routine_window", ingest.routine_window),
         ("ingest.emergency_window", ingest.emergency_window),
@@ -84,7 +84,7 @@ fn check_reserve(draft: &mut Draft) {
             "{reserve} may not hold what is on its way when the disk fills: expected at least {needed} \
              for ingest.max_message = {message} and ingest.max_streams = {streams}",
             needed = Size(needed.next_multiple_of(MIB)),
-            message = Size(u64::from(draft.config.ingest.max_message)),
+            message = Size(draft.config.ingest.max_message),
             streams = draft.config.ingest.max_streams,
         );
         draft.conflict(&["archive.reserve", "ingest.max_message", "ingest.max_streams"], what);
@@ -103,7 +103,7 @@ fn check_segments(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;
     let positions = ingest.max_streams.get() as u64 * POSITION_BYTES_MAX;
-    let commit = COMMIT_BYTES + BATCH_BYTES + u64::from(ingest.max_message);
+    let commit = COMMIT_BYTES + BATCH_BYTES + ingest.max_message;
     let needed = positions.saturating_mul(2).saturating_add(commit);
     let segment = Size(archive.segment_size);
     if archive.segment_size < needed {

@@ -93,7 +93,7 @@ impl Config {
 
     /// For the subscriber side, with who may be told of which source. No message is longer than `message_bytes_max`.
     #[must_use]
-    pub fn feed_terms(&self, message_bytes_max: u32) -> Arc<feed::Terms> {
+    pub fn feed_terms(&self, message_bytes_max: u64) -> Arc<feed::Terms> {
         let config = FeedConfig { message_bytes_max: message_bytes_max as usize, ..self.feed_config() };
         Arc::new(feed::Terms { config, credentials: credentials(&self.feed.tokens) })
     }

@@ -1,126 +1,159 @@
-//! From TOML text to a [`Draft`], with the line and column of all that is wrong.
+//! From TOML text and environment variables to a [`Draft`].
+//!
+//! A value that is wrong is reported with its location and removed, and the rest is read without it. So one error does
+//! not hide the next.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue, Deserializer, Error};
 
 use super::Config;
-use super::document::{Document, printable, raw, unknown_key};
 use super::draft::{Draft, PROBLEMS_MAX};
-use super::keys::{TABLE_LISTS, keys, path};
+use super::error::Location;
+use super::keys::{KEYS, Key, names_in, path, sections};
+use super::origins::Origins;
+use super::overrides::{self, Override};
 use super::suggest::similar;
-use super::tokens;
+use super::token_list;
 
-/// Reads all of `document` into `draft`.
-///
-/// Text that is no TOML is reported as such and nothing of it is taken: what the parser makes of the
-/// rest would only mislead.
-pub(super) fn read(document: Document<'_>, draft: &mut Draft) {
-    let (root, errors) = DeTable::parse_recoverable(document.text);
-    for error in errors.iter().take(PROBLEMS_MAX) {
-        let place = document.place(&error.span().unwrap_or_default());
-        let message = error.message().trim().replace('\n', ", ");
-        draft.problem(place, "", format!("not valid TOML: {message}"));
-    }
-    if !errors.is_empty() {
-        return;
-    }
-
-    let names = Names::collect();
-    for (key, value) in root.get_ref() {
-        if draft.is_full() {
-            return;
-        }
-        let name = key.get_ref().as_ref();
-        if names.in_section("").contains(&name) {
-            draft.set(name, &raw(value.get_ref()), document.place(&value.span()));
-        } else if names.sections().contains(&name) {
-            read_section(document, draft, &names, name, value);
-        } else {
-            unknown(document, draft, &names, "", key);
-        }
-    }
+/// Reads `file`, a path and its text, and `overrides` over it. Without a file, both parts are empty.
+pub(super) fn read(file: (&Path, &str), overrides: &[Override]) -> Draft {
+    let variables = overrides.iter().map(|variable| variable.name.clone()).collect();
+    let mut reader = Reader { origins: Origins { file, variables }, draft: Draft::default() };
+    let mut root = reader.parse(file.1);
+    reader.keep_known(&mut root);
+    reader.draft.ingest_tokens = token_list::take(&mut reader, &mut root, "ingest");
+    reader.draft.feed_tokens = token_list::take(&mut reader, &mut root, "feed");
+    // A wrong value in the file is an error also where a variable overrides it.
+    let _: Config = reader.keep_sound("", &mut root);
+    overrides::apply(&mut reader, &mut root, overrides);
+    reader.draft.config = reader.keep_sound("", &mut root);
+    reader.draft.locations = reader.locations(&root);
+    reader.draft
 }
 
-fn read_section(
-    document: Document<'_>,
-    draft: &mut Draft,
-    names: &Names,
-    section: &str,
-    value: &Spanned<DeValue<'_>>,
-) {
-    let DeValue::Table(table) = value.get_ref() else {
-        let what = format!("expected a section, written [{section}]");
-        return draft.problem(document.place(&value.span()), section, what);
-    };
-    for (key, value) in table {
-        if draft.is_full() {
-            return;
+/// Reads tables and notes what is wrong with them.
+pub(super) struct Reader<'a> {
+    pub(super) origins: Origins<'a>,
+    pub(super) draft: Draft,
+}
+
+impl Reader<'_> {
+    /// Notes a problem at `span`.
+    pub(super) fn problem(&mut self, span: &Range<usize>, key: &str, what: impl Into<String>) {
+        self.draft.problem(self.origins.location(span), key, what);
+    }
+
+    /// The tables of `text`. Text that is not TOML is reported and nothing of it is taken: the parser's guess at the
+    /// rest would mislead.
+    fn parse<'t>(&mut self, text: &'t str) -> DeTable<'t> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors.iter().take(PROBLEMS_MAX) {
+            let message = error.message().trim().replace('\n', ", ");
+            self.problem(&error.span().unwrap_or_default(), "", format!("not valid TOML: {message}"));
         }
-        let name = key.get_ref().as_ref();
-        if TABLE_LISTS.contains(&(section, name)) {
-            let list = tokens::read(document, draft, section, value);
-            match section {
-                "ingest" => draft.ingest_tokens = list,
-                _ => draft.feed_tokens = list,
+        if errors.is_empty() { root.into_inner() } else { DeTable::new() }
+    }
+
+    /// Reports and removes unknown keys, and values in place of sections.
+    fn keep_known(&mut self, root: &mut DeTable<'_>) {
+        self.keep_names("", root, &names_in(""));
+        for section in sections() {
+            let Some(value) = root.get_mut(section) else { continue };
+            let span = value.span();
+            if let DeValue::Table(table) = value.get_mut() {
+                self.keep_names(section, table, &names_in(section));
+            } else {
+                self.problem(&span, section, format!("expected a section, written [{section}]"));
+                root.remove(section);
             }
-        } else if names.in_section(section).contains(&name) {
-            let place = document.place(&value.span());
-            draft.set(&path(section, name), &raw(value.get_ref()), place);
-        } else {
-            unknown(document, draft, names, section, key);
         }
+    }
+
+    /// Reports and removes each key of the table `at` that is not `allowed` there.
+    pub(super) fn keep_names(&mut self, at: &str, table: &mut DeTable<'_>, allowed: &[&str]) {
+        let entries = std::mem::take(table).into_iter();
+        let is_allowed = |name: &Spanned<DeString<'_>>| allowed.contains(&name.get_ref().as_ref());
+        let (known, unknown): (DeTable<'_>, DeTable<'_>) = entries.partition(|(name, _)| is_allowed(name));
+        *table = known;
+        for name in unknown.keys() {
+            if self.draft.is_full() {
+                return;
+            }
+            let key = path(at, &printable(name.get_ref()));
+            self.problem(&name.span(), &key, unknown_key(name.get_ref(), allowed));
+        }
+    }
+
+    /// Reads `table`, whose keys begin with `at`. Reports and removes each wrong value.
+    pub(super) fn keep_sound<T>(&mut self, at: &str, table: &mut DeTable<'_>) -> T
+    where
+        T: DeserializeOwned + Default,
+    {
+        loop {
+            let error = match deserialize(table) {
+                Ok(value) => return value,
+                Err(error) => error,
+            };
+            if self.draft.is_full() {
+                return T::default();
+            }
+            let span = error.span().unwrap_or_default();
+            let culprit = remove(table, &span);
+            let key = culprit.as_deref().map(|name| path(at, name)).unwrap_or_default();
+            self.problem(&span, &key, error.message());
+            if culprit.is_none() {
+                return T::default();
+            }
+        }
+    }
+
+    /// Where each key of `root` was set, by its path.
+    fn locations(&self, root: &DeTable<'_>) -> BTreeMap<String, Location> {
+        let keys = KEYS.iter().filter_map(|key| {
+            let table = match key.section {
+                "" => root,
+                section => root.get(section)?.get_ref().as_table()?,
+            };
+            Some((key.path(), self.origins.location(&table.get(key.name)?.span())))
+        });
+        keys.collect()
     }
 }
 
-fn unknown(
-    document: Document<'_>,
-    draft: &mut Draft,
-    names: &Names,
-    section: &str,
-    key: &Spanned<DeString<'_>>,
-) {
-    let name = key.get_ref().as_ref();
-    let allowed = names.in_section_all(section);
-    let elsewhere = || {
-        let (section, name) = names.0.iter().find(|(_, other)| *other == name)?;
-        Some(path(section, name))
-    };
-    let suggestion = similar(name, &allowed).map(str::to_owned).or_else(elsewhere);
-    let what = unknown_key(suggestion.as_deref(), &allowed);
-    draft.problem(document.place(&key.span()), &path(section, &printable(name)), what);
+fn deserialize<T: DeserializeOwned>(table: &DeTable<'_>) -> Result<T, Error> {
+    T::deserialize(Deserializer::from(Spanned::new(0..0, table.clone())))
 }
 
-/// All names that may stand in a file, as section and name.
-struct Names(Vec<(&'static str, &'static str)>);
+/// Removes the value at `span`, in `table` or in a table within, and returns its path.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    // An inner value first: a table that is made for one value may have the span of that value.
+    let inner = table.iter_mut().find_map(|(name, value)| match value.get_mut() {
+        DeValue::Table(inner) => remove(inner, span).map(|inner| path(name.get_ref(), &inner)),
+        _ => None,
+    });
+    inner.or_else(|| {
+        let (name, _) = table.iter().find(|(_, value)| value.span() == *span)?;
+        let name = name.get_ref().to_string();
+        table.remove(name.as_str());
+        Some(name)
+    })
+}
 
-impl Names {
-    fn collect() -> Self {
-        let mut defaults = Config::default();
-        let keys = keys(&mut defaults);
-        Self(keys.iter().map(|key| (key.section, key.name)).collect())
-    }
+/// The text for a key that is not `allowed` where it stands.
+fn unknown_key(name: &str, allowed: &[&str]) -> String {
+    let elsewhere = || KEYS.iter().find(|key| key.name == name).map(Key::path);
+    let meant = similar(name, allowed).map(str::to_owned).or_else(elsewhere);
+    let meant = meant.map_or(String::new(), |meant| format!(", did you mean {meant}?"));
+    format!("unknown key{meant} (allowed here: {})", allowed.join(", "))
+}
 
-    /// Keys of `section` that hold one value.
-    fn in_section(&self, section: &str) -> Vec<&'static str> {
-        let of_section = self.0.iter().filter(|(of, _)| *of == section);
-        of_section.map(|(_, name)| *name).collect()
-    }
-
-    /// All that may stand in `section`, or above all sections.
-    fn in_section_all(&self, section: &str) -> Vec<&'static str> {
-        let mut names = self.in_section(section);
-        if section.is_empty() {
-            names.extend(self.sections());
-        }
-        let lists = TABLE_LISTS.iter().filter(|(of, _)| *of == section);
-        names.extend(lists.map(|(_, name)| *name));
-        names
-    }
-
-    fn sections(&self) -> Vec<&'static str> {
-        let mut sections: Vec<_> = self.0.iter().map(|(section, _)| *section).collect();
-        sections.retain(|section| !section.is_empty());
-        sections.dedup();
-        sections
-    }
+/// A key for a message: cut when long, control characters escaped.
+fn printable(name: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    name.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect()
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
 use subtle::ConstantTimeEq;
+
+use super::found::Found;
 
 /// What stands in place of a secret wherever one would be printed.
 pub const MASK: &str = "***";
@@ -99,6 +102,18 @@ impl fmt::Display for Secret {
 impl serde::Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    /// An error never contains the value: a credential may stand where it does not belong.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = Found::read(deserializer);
+        let secret = found.text().ok_or_else(|| "is no text".to_owned());
+        let secret = secret.and_then(|text| Self::new(text).map_err(|error| error.to_string()));
+        let max = Self::BYTES_MAX;
+        secret
+            .map_err(|why| D::Error::custom(format!("the token {why}; expected a text of 1 to {max} bytes")))
     }
 }
 

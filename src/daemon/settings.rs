@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::archive::Tuning;
-use crate::config::{Config, Live};
+use crate::config::{Config, ConfigHandle};
 use crate::ingest::StreamTable;
 use crate::{feed, ingest};
 
@@ -14,7 +14,7 @@ use crate::{feed, ingest};
 /// Parts above the configuration read [`Settings::live`]. Those below it, which do not know it, are told here in their own
 /// terms: sources and subscribers read theirs when somebody connects, the archive has its own copy.
 pub struct Settings {
-    live: Live,
+    live: ConfigHandle,
     ingest_tx: watch::Sender<Arc<ingest::Terms>>,
     feed_tx: watch::Sender<Arc<feed::Terms>>,
     parts: Parts,
@@ -31,12 +31,12 @@ impl Settings {
     pub(super) fn new(config: Config, parts: Parts) -> Arc<Self> {
         let ingest_tx = watch::Sender::new(config.ingest_terms());
         let feed_tx = watch::Sender::new(config.feed_terms(config.ingest.max_message));
-        Arc::new(Self { live: Live::new(config), ingest_tx, feed_tx, parts })
+        Arc::new(Self { live: ConfigHandle::new(config), ingest_tx, feed_tx, parts })
     }
 
     /// What is in force.
     #[must_use]
-    pub const fn live(&self) -> &Live {
+    pub const fn live(&self) -> &ConfigHandle {
         &self.live
     }
 

@@ -63,15 +63,25 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// Default of [`Config::commit_delay`].
+    pub const COMMIT_DELAY: Duration = Duration::from_millis(8);
+    /// Default of [`Config::segment_bytes`].
+    pub const SEGMENT_BYTES: u64 = 256 << 20;
+    /// Default of [`Config::reserve_bytes`].
+    pub const RESERVE_BYTES: u64 = 64 << 20;
+
+    /// The defaults for an archive in `dir` with at most `max_streams` streams and payloads of at most
+    /// `payload_bytes_max` bytes.
+    #[must_use]
+    pub fn new(dir: PathBuf, max_streams: usize, payload_bytes_max: usize) -> Self {
         Self {
-            dir: PathBuf::from("data/archive"),
-            commit_delay: Duration::from_millis(8),
-            segment_bytes: 256 << 20,
-            reserve_bytes: 64 << 20,
-            max_streams: 10_000,
-            payload_bytes_max: 128 << 10,
+            dir,
+            commit_delay: Self::COMMIT_DELAY,
+            segment_bytes: Self::SEGMENT_BYTES,
+            reserve_bytes: Self::RESERVE_BYTES,
+            max_streams,
+            payload_bytes_max,
             retention: Retention::default(),
             direct_io: DirectIo::default(),
             export: None,
