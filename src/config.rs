@@ -1,7 +1,7 @@
 //! Configuration: one TOML file, overridden by environment variables, checked as a whole.
 //!
 //! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `overrides`)
-//! into the sections (`sections`, `values`), takes credentials from their files (`token_list`, `token_files`) and
+//! into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`) and
 //! checks how the values fit together (`check`). All problems are reported at once, each with its location, key, value,
 //! and what is allowed. `keys` lists the keys and when a change of each takes effect.
 //!
@@ -13,7 +13,6 @@ mod check;
 mod draft;
 mod error;
 mod files;
-mod found;
 mod handle;
 mod keys;
 mod memory;
@@ -27,7 +26,7 @@ mod sections;
 mod source;
 mod suggest;
 mod token_files;
-mod token_list;
+mod tokens;
 mod units;
 mod values;
 
@@ -40,7 +39,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use draft::Draft;
-use overrides::Override;
 use source::Source;
 use token_files::Purpose;
 
@@ -157,7 +155,7 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<SocketAddr, ConfigError> {
-        let draft = read_source(Source::find(path)?.as_ref(), &overrides::collect(env));
+        let draft = read::read(Source::find(path)?.as_ref(), &overrides::collect(env), Purpose::FindListener);
         draft.finish_for("http.listen").map(|config| config.http.listen)
     }
 
@@ -179,17 +177,12 @@ impl Config {
         purpose: Purpose,
     ) -> Result<Loaded, ConfigError> {
         let overrides = overrides::collect(env);
-        let mut draft = read_source(source.as_ref(), &overrides);
-        let notes = token_files::resolve(&mut draft, purpose);
+        let mut draft = read::read(source.as_ref(), &overrides, purpose);
         check::check(&mut draft);
+        let notes = std::mem::take(&mut draft.notes);
         let (config, mut warnings) = draft.finish()?;
         warnings.extend(source.as_ref().and_then(|source| source.warning(&config)));
         let overrides = overrides.into_iter().map(|variable| variable.name).collect();
         Ok(Loaded { config, file: source.map(|source| source.path), overrides, warnings, notes })
     }
-}
-
-fn read_source(source: Option<&Source>, overrides: &[Override]) -> Draft {
-    let file = source.map_or((Path::new(""), ""), |source| (source.path.as_path(), source.text.as_str()));
-    read::read(file, overrides)
 }

@@ -40,11 +40,8 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         origin: Arc::clone(&origin),
         payload: Bytes::from(vec![sequence as u8; 200]),
     };
-    let config = Config {
-        segment_bytes: 192 << 10,
-        reserve_bytes: 128 << 10,
-        ..Config::new(dir.to_owned(), 16, 256)
-    };
+    let config =
+        Config { segment_bytes: 192 << 10, reserve_bytes: 128 << 10, ..Config::new(dir.to_owned(), 16, 256) };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         let (mut watermark, mut next) = (archive.watermark(), 0);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
 use super::error::{ConfigError, Location, Problem};
-use super::token_list::TokenDraft;
+use super::token_files::Purpose;
 
 /// Most problems that are reported. A file with more is not a configuration.
 pub(super) const PROBLEMS_MAX: usize = 100;
@@ -14,14 +14,14 @@ pub(super) const PROBLEMS_MAX: usize = 100;
 pub(super) struct Draft {
     /// Defaults, overwritten by the values of the file and of the variables.
     pub(super) config: Config,
-    /// `[[ingest.tokens]]` before their files are read.
-    pub(super) ingest_tokens: Vec<TokenDraft>,
-    /// `[[feed.tokens]]` before their files are read.
-    pub(super) feed_tokens: Vec<TokenDraft>,
     /// Where each key was set, by its path. A key that is missing here has its default.
     pub(super) locations: BTreeMap<String, Location>,
     /// What works but deserves a look.
     pub(super) warnings: Vec<String>,
+    /// What is missing and comes with the start.
+    pub(super) notes: Vec<String>,
+    /// What the configuration is loaded for.
+    pub(super) purpose: Purpose,
     problems: Vec<Problem>,
     failed: BTreeSet<String>,
 }

@@ -8,11 +8,11 @@ use toml::de::{DeString, DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::Config;
-use super::found::quote;
 use super::keys::{KEYS, Key};
 use super::print::{value_of, values};
 use super::read::Reader;
 use super::suggest::nearest;
+use super::values::quote;
 
 /// What the name of every overriding variable begins with.
 pub const PREFIX: &str = "TELEMETRY_AGGREGATOR__";

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 use super::Config;
-use super::found::quote;
 use super::keys::{KEYS, Key};
 use super::secret::MASK;
 use super::sections::Token;
+use super::values::quote;
 
 impl Config {
     /// All keys with their values as TOML, secrets masked; absent keys and the memory sum as comments.

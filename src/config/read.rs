@@ -17,22 +17,33 @@ use super::error::Location;
 use super::keys::{KEYS, Key, names_in, path, sections};
 use super::origins::Origins;
 use super::overrides::{self, Override};
+use super::source::Source;
 use super::suggest::similar;
-use super::token_list;
+use super::token_files::{self, Purpose};
+use super::tokens;
 
-/// Reads `file`, a path and its text, and `overrides` over it. Without a file, both parts are empty.
-pub(super) fn read(file: (&Path, &str), overrides: &[Override]) -> Draft {
+/// Reads the file `source`, if there is one, and `overrides` over it.
+pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Purpose) -> Draft {
+    let file = source.map_or((Path::new(""), ""), |source| (source.path.as_path(), source.text.as_str()));
     let variables = overrides.iter().map(|variable| variable.name.clone()).collect();
     let mut reader = Reader { origins: Origins { file, variables }, draft: Draft::default() };
+    reader.draft.purpose = purpose;
     let mut root = reader.parse(file.1);
     reader.keep_known(&mut root);
-    reader.draft.ingest_tokens = token_list::take(&mut reader, &mut root, "ingest");
-    reader.draft.feed_tokens = token_list::take(&mut reader, &mut root, "feed");
+    let lists = ["ingest", "feed"].map(|section| (section, tokens::take_list(&mut root, section)));
     // A wrong value in the file is an error also where a variable overrides it.
     let _: Config = reader.keep_sound("", &mut root);
     overrides::apply(&mut reader, &mut root, overrides);
     reader.draft.config = reader.keep_sound("", &mut root);
     reader.draft.locations = reader.locations(&root);
+    if purpose != Purpose::FindListener {
+        let [ingest, feed] = lists.map(|(section, list)| {
+            list.map(|list| tokens::read(&mut reader, section, list)).unwrap_or_default()
+        });
+        reader.draft.config.ingest.tokens = ingest;
+        reader.draft.config.feed.tokens = feed;
+        token_files::resolve_http(&mut reader.draft);
+    }
     reader.draft
 }
 

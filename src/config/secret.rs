@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Error as _;
 use subtle::ConstantTimeEq;
 
-use super::found::Found;
+use super::values::read_any;
 
 /// What stands in place of a secret wherever one would be printed.
 pub const MASK: &str = "***";
@@ -108,8 +108,8 @@ impl serde::Serialize for Secret {
 impl<'de> serde::Deserialize<'de> for Secret {
     /// An error never contains the value: a credential may stand where it does not belong.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let found = Found::read(deserializer);
-        let secret = found.text().ok_or_else(|| "is no text".to_owned());
+        let found = read_any(deserializer);
+        let secret = found.as_str().ok_or_else(|| "is no text".to_owned());
         let secret = secret.and_then(|text| Self::new(text).map_err(|error| error.to_string()));
         let max = Self::BYTES_MAX;
         secret

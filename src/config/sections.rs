@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 use super::units::{GIB, KIB, MIB, TIB};
-use super::values::{
-    Choice, DurationIn, SizeIn, WholeSecondsIn, address, choice, count, flag, path, path_or_empty,
-};
+use super::values::{DurationIn, SizeIn, WholeSecondsIn, address, choice, count, flag, path, path_or_empty};
 use crate::archive::export::ExportFormat;
 use crate::archive::{self, DirectIo, PAYLOAD_BYTES_MAX};
 use crate::frame::Station;
@@ -33,7 +31,7 @@ pub struct Log {
 }
 
 /// Least severe level that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
     /// Failures alone.
     Error,
@@ -47,54 +45,13 @@ pub enum LogLevel {
     Trace,
 }
 
-impl Choice for LogLevel {
-    const ALL: &'static [Self] = &[Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 /// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object per line.
     Json,
-}
-
-impl Choice for LogFormat {
-    const ALL: &'static [Self] = &[Self::Text, Self::Json];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl Choice for DirectIo {
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        self.name()
-    }
-}
-
-impl Choice for ExportFormat {
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        self.name()
-    }
 }
 
 /// `[ingest]`: the listener for sources (protocol.md, "Source connections").

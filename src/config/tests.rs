@@ -69,7 +69,7 @@ fn the_file_given_equals_the_defaults_and_names_every_key() {
         assert!(named.contains(&key.path()), "{} is missing", key.path());
     }
     for list in KEYS.iter().filter(|key| key.is_list()) {
-        for name in token_list::table_keys(list.section) {
+        for name in tokens::table_keys(list.section) {
             let path = format!("{}.{name}", list.path());
             assert!(named.contains(&path), "{path} is missing");
         }

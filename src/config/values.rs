@@ -1,40 +1,35 @@
 //! The kinds of values: how each is read, limited and written.
 //!
-//! The fields of the sections name these in their `serde` attributes. Each kind reads with
-//! [`Found`], so that an error says what was found and what is allowed.
+//! The fields of the sections name these in their `serde` attributes. An error says what was found and what is allowed.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserializer, Serialize as _, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+use toml::Value;
 
-use super::found::{Found, quote};
-use super::suggest::similar;
 use super::units::{Size, parse_duration, parse_size, print_duration};
 
 /// A size from `MIN` to `MAX` bytes, written like `"64 MiB"`.
 pub(super) struct SizeIn<const MIN: u64, const MAX: u64>;
 
 impl<const MIN: u64, const MAX: u64> SizeIn<MIN, MAX> {
-    pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: From<u64>,
-    {
-        let found = Found::read(deserializer);
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: From<u64>>(d: D) -> Result<T, D::Error> {
+        let expected = format!("a size such as \"64 MiB\", from {} to {}", Size(MIN), Size(MAX));
         let is_allowed = |bytes: &u64| (MIN..=MAX).contains(bytes);
-        found.text().and_then(parse_size).filter(is_allowed).map(T::from).ok_or_else(|| {
-            let expected = format!("a size such as \"64 MiB\", from {} to {}", Size(MIN), Size(MAX));
-            let bytes = found.integer().and_then(|integer| u64::try_from(integer).ok()).filter(is_allowed);
-            found.refuse(&expected, bytes.map(|bytes| quote(&Size(bytes).to_string())))
+        let parse = |found: &Value| parse_size(found.as_str()?).filter(is_allowed).map(T::from);
+        read_or_suggest(d, &expected, parse, |found| {
+            let bytes = u64::try_from(found.as_integer()?).ok().filter(is_allowed)?;
+            Some(quote(&Size(bytes).to_string()))
         })
     }
 
-    pub(super) fn serialize<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    pub(super) fn serialize<S: Serializer, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
     where
-        S: Serializer,
         T: Copy + Into<Option<u64>>,
     {
         let bytes: Option<u64> = (*value).into();
@@ -42,61 +37,42 @@ impl<const MIN: u64, const MAX: u64> SizeIn<MIN, MAX> {
     }
 }
 
-/// A duration from `MIN_MS` to `MAX_MS` milliseconds, written like `"5s"`.
-pub(super) struct DurationIn<const MIN_MS: u64, const MAX_MS: u64>;
+/// A duration from `MIN_MS` to `MAX_MS` milliseconds, written like `"5s"`; perhaps of whole seconds only.
+pub(super) struct Time<const MIN_MS: u64, const MAX_MS: u64, const WHOLE_SECONDS: bool>;
 
-impl<const MIN_MS: u64, const MAX_MS: u64> DurationIn<MIN_MS, MAX_MS> {
-    pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: From<Duration>,
-    {
-        read_duration::<MIN_MS, MAX_MS, D>(deserializer, "a duration", |_| true).map(T::from)
+/// Any duration in the range.
+pub(super) type DurationIn<const MIN_MS: u64, const MAX_MS: u64> = Time<MIN_MS, MAX_MS, false>;
+
+/// A duration of whole seconds in the range.
+pub(super) type WholeSecondsIn<const MIN_MS: u64, const MAX_MS: u64> = Time<MIN_MS, MAX_MS, true>;
+
+impl<const MIN_MS: u64, const MAX_MS: u64, const WHOLE_SECONDS: bool> Time<MIN_MS, MAX_MS, WHOLE_SECONDS> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: From<Duration>>(d: D) -> Result<T, D::Error> {
+        let (min, max) = (Duration::from_millis(MIN_MS), Duration::from_millis(MAX_MS));
+        let whole = if WHOLE_SECONDS { "of whole seconds " } else { "" };
+        let (from, to) = (print_duration(min), print_duration(max));
+        let expected = format!("a duration {whole}such as \"5s\", from {from} to {to}");
+        let is_allowed = |duration: &Duration| {
+            (min..=max).contains(duration) && (!WHOLE_SECONDS || duration.subsec_nanos() == 0)
+        };
+        let parse = |found: &Value| parse_duration(found.as_str()?).filter(is_allowed).map(T::from);
+        read_or_suggest(d, &expected, parse, |found| {
+            let seconds = match found.as_str() {
+                Some(text) => text.trim().parse().ok()?,
+                None => u64::try_from(found.as_integer()?).ok()?,
+            };
+            let seconds = Some(seconds).filter(|seconds| is_allowed(&Duration::from_secs(*seconds)))?;
+            Some(format!("\"{seconds}s\" if seconds are meant"))
+        })
     }
 
-    pub(super) fn serialize<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    pub(super) fn serialize<S: Serializer, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
     where
-        S: Serializer,
         T: Copy + Into<Option<Duration>>,
     {
         let duration: Option<Duration> = (*value).into();
         duration.map(print_duration).serialize(serializer)
     }
-}
-
-/// A duration as [`DurationIn`], of whole seconds.
-pub(super) struct WholeSecondsIn<const MIN_MS: u64, const MAX_MS: u64>;
-
-impl<const MIN_MS: u64, const MAX_MS: u64> WholeSecondsIn<MIN_MS, MAX_MS> {
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let is_whole = |duration: &Duration| duration.subsec_nanos() == 0;
-        read_duration::<MIN_MS, MAX_MS, D>(deserializer, "a duration of whole seconds", is_whole)
-    }
-
-    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        DurationIn::<MIN_MS, MAX_MS>::serialize(value, serializer)
-    }
-}
-
-fn read_duration<'de, const MIN_MS: u64, const MAX_MS: u64, D: Deserializer<'de>>(
-    deserializer: D,
-    kind: &str,
-    is_kind: fn(&Duration) -> bool,
-) -> Result<Duration, D::Error> {
-    let found = Found::read(deserializer);
-    let (min, max) = (Duration::from_millis(MIN_MS), Duration::from_millis(MAX_MS));
-    let is_allowed = |duration: &Duration| (min..=max).contains(duration);
-    let duration = found.text().and_then(parse_duration).filter(is_allowed).filter(is_kind);
-    duration.ok_or_else(|| {
-        let (from, to) = (print_duration(min), print_duration(max));
-        let seconds = match found.text() {
-            Some(text) => text.trim().parse().ok(),
-            None => found.integer().and_then(|integer| u64::try_from(integer).ok()),
-        };
-        let seconds = seconds.filter(|seconds| is_allowed(&Duration::from_secs(*seconds)));
-        let spelling = seconds.map(|seconds| format!("\"{seconds}s\" if seconds are meant"));
-        found.refuse(&format!("{kind} such as \"5s\", from {from} to {to}"), spelling)
-    })
 }
 
 /// Reads a count from 1 to `MAX`.
@@ -105,46 +81,33 @@ where
     D: Deserializer<'de>,
     T: TryFrom<NonZeroU32>,
 {
-    let found = Found::read(deserializer);
-    let count = found.integer().and_then(|integer| u32::try_from(integer).ok()).filter(|count| *count <= MAX);
-    let count = count.and_then(NonZeroU32::new).and_then(|count| T::try_from(count).ok());
-    count.ok_or_else(|| found.refuse(&format!("an integer from 1 to {MAX}"), None))
+    read(deserializer, &format!("an integer from 1 to {MAX}"), |found| {
+        let count = u32::try_from(found.as_integer()?).ok().filter(|count| *count <= MAX)?;
+        T::try_from(NonZeroU32::new(count)?).ok()
+    })
 }
 
 /// Reads `true` or `false`.
 pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let found = Found::read(deserializer);
-    found.boolean().ok_or_else(|| found.refuse("true or false", None))
+    read(deserializer, "true or false", Value::as_bool)
 }
 
 /// Reads an address with its port. Names are not resolved, so that the file shows what is listened on.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let found = Found::read(deserializer);
-    found.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        found.refuse("an IP address and a port such as \"127.0.0.1:7480\" or \"[::1]:7480\"", None)
-    })
+    let expected = "an IP address and a port such as \"127.0.0.1:7480\" or \"[::1]:7480\"";
+    read(deserializer, expected, |found| found.as_str()?.parse().ok())
 }
 
 /// A path, relative to the working directory.
 pub(super) mod path {
-    use std::path::PathBuf;
+    use super::*;
 
-    use serde::{Deserializer, Serialize as _, Serializer};
-
-    use super::{Found, parse_path};
-
-    pub(crate) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: From<PathBuf>,
-    {
-        let found = Found::read(deserializer);
-        found.text().and_then(parse_path).map(T::from).ok_or_else(|| found.refuse("a path", None))
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<PathBuf>>(d: D) -> Result<T, D::Error> {
+        read(d, "a path", |found| parse_path(found.as_str()?).map(T::from))
     }
 
-    pub(crate) fn serialize<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    pub(crate) fn serialize<S: Serializer, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
     where
-        S: Serializer,
         T: Clone + Into<Option<PathBuf>>,
     {
         let path: Option<PathBuf> = value.clone().into();
@@ -154,19 +117,13 @@ pub(super) mod path {
 
 /// A path; the empty text stands for none.
 pub(super) mod path_or_empty {
-    use std::path::PathBuf;
-
-    use serde::{Deserializer, Serializer};
-
-    use super::{Found, parse_path, path};
+    use super::*;
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<PathBuf>, D::Error> {
-        let found = Found::read(d);
-        if found.text() == Some("") {
-            return Ok(None);
-        }
-        let path = found.text().and_then(parse_path).map(Some);
-        path.ok_or_else(|| found.refuse("a path, or \"\" for none", None))
+        read(d, "a path, or \"\" for none", |found| match found.as_str()? {
+            "" => Some(None),
+            text => parse_path(text).map(Some),
+        })
     }
 
     pub(crate) fn serialize<S: Serializer>(
@@ -181,33 +138,85 @@ fn parse_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| text.into())
 }
 
-/// A type with a few values, each with a name.
-pub(super) trait Choice: Copy + 'static {
-    /// All values.
-    const ALL: &'static [Self];
-
-    /// The name as the file writes it.
-    fn name(self) -> &'static str;
-}
-
-/// One name of a [`Choice`].
+/// One of a few names.
 pub(super) mod choice {
-    use serde::{Deserializer, Serializer};
+    use clap::ValueEnum;
 
-    use super::{Choice, Found, quote, similar};
+    use super::*;
+    use crate::config::suggest::similar;
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: Choice>(deserializer: D) -> Result<T, D::Error> {
-        let found = Found::read(deserializer);
-        let chosen = T::ALL.iter().find(|choice| Some(choice.name()) == found.text());
-        chosen.copied().ok_or_else(|| {
-            let names: Vec<_> = T::ALL.iter().map(|choice| choice.name()).collect();
-            let quoted: Vec<_> = names.iter().map(|name| quote(name)).collect();
-            let spelling = found.text().and_then(|text| similar(text, &names)).map(quote);
-            found.refuse(&format!("one of {}", quoted.join(", ")), spelling)
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: ValueEnum>(d: D) -> Result<T, D::Error> {
+        let names: Vec<_> = T::value_variants().iter().map(name).collect();
+        let quoted: Vec<_> = names.iter().map(|name| quote(name)).collect();
+        let expected = format!("one of {}", quoted.join(", "));
+        let parse = |found: &Value| T::from_str(found.as_str()?, false).ok();
+        read_or_suggest(d, &expected, parse, |found| {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            similar(found.as_str()?, &names).map(quote)
         })
     }
 
-    pub(crate) fn serialize<S: Serializer, T: Choice>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(value.name())
+    pub(crate) fn serialize<S: Serializer, T: ValueEnum>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&name(value))
     }
+
+    fn name<T: ValueEnum>(value: &T) -> String {
+        value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Reads a value of any type. A number outside the range of 64 bits becomes infinite, which no key allows.
+pub(super) fn read_any<'de, D: Deserializer<'de>>(deserializer: D) -> Value {
+    Value::deserialize(deserializer).unwrap_or(Value::Float(f64::INFINITY))
+}
+
+/// Reads a value with `parse`. The error says what was found and what is `expected`.
+fn read<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &str,
+    parse: impl FnOnce(&Value) -> Option<T>,
+) -> Result<T, D::Error> {
+    read_or_suggest(deserializer, expected, parse, |_| None)
+}
+
+/// [`read`], with a better `spelling` of the value in the error, if there is one.
+fn read_or_suggest<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &str,
+    parse: impl FnOnce(&Value) -> Option<T>,
+    spelling: impl FnOnce(&Value) -> Option<String>,
+) -> Result<T, D::Error> {
+    let found = read_any(deserializer);
+    parse(&found).ok_or_else(|| {
+        let mut what = format!("found {}, expected {expected}", describe(&found));
+        if let Some(spelling) = spelling(&found) {
+            let _ = write!(what, "; write {spelling}");
+        }
+        D::Error::custom(what)
+    })
+}
+
+/// The value for a message. Long texts are cut, control characters are escaped.
+fn describe(found: &Value) -> String {
+    const CHARS_MAX: usize = 60;
+    match found {
+        Value::String(text) if text.chars().count() > CHARS_MAX => {
+            let cut: String = text.chars().take(CHARS_MAX).collect();
+            format!("{:?}", cut + "..")
+        }
+        Value::String(text) => format!("{text:?}"),
+        Value::Integer(integer) => format!("the integer {integer}"),
+        Value::Float(float) if float.is_infinite() => "a number out of all bounds".to_owned(),
+        Value::Boolean(boolean) => boolean.to_string(),
+        Value::Array(_) => "an array".to_owned(),
+        other => format!("a {}", other.type_str()),
+    }
+}
+
+/// `text` as a TOML string.
+pub(super) fn quote(text: &str) -> String {
+    Value::from(text).to_string()
 }

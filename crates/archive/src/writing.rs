@@ -12,27 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::storage::{Context, Storage, StorageError, is_not_direct};
 
 /// Whether blocks pass by the page cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum DirectIo {
     /// Where the file system can do that, and is neither one of the network nor of a process of its own (FUSE).
     #[default]
     Auto,
     /// Never.
     Off,
-}
-
-impl DirectIo {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Auto, Self::Off];
-
-    /// As the configuration writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Off => "off",
-        }
-    }
 }
 
 /// How the files of one log are written. Clones share it. The default is by way of the page cache.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
+
 use super::direct::space::{FanIn, full_and_back};
 use super::support::*;
 use crate::{Config, DirectIo, DiskStorage, Filter, Item, Reader};
@@ -33,7 +35,7 @@ impl Drop for Tmpfs {
 
 #[tokio::test]
 async fn a_full_tmpfs_closes_the_gate_and_space_opens_it_again() {
-    for direct_io in DirectIo::ALL {
+    for direct_io in DirectIo::value_variants().iter().copied() {
         let Some(tmpfs) = Tmpfs::mount() else {
             return not_tested(format_args!("a full tmpfs, for none can be mounted"));
         };
