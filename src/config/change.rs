@@ -15,7 +15,7 @@ use super::{Config, Problem};
 pub struct Changed {
     /// The key as `section.name`.
     pub key: String,
-    /// From what to what; never a credential.
+    /// The old and the new value; never a credential.
     pub what: String,
 }
 
@@ -54,7 +54,7 @@ pub struct Change {
     pub changed: Vec<Changed>,
     /// What waits for a restart, in the order of the file.
     pub waiting: Vec<Waiting>,
-    /// What of `config` as a whole works but deserves a look, for the log.
+    /// Warnings about `config` as a whole, for the log.
     pub warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the limits come to: memory and open files.
+//! The upper bound of the memory that the limits allow.
 
 use std::fmt;
 
@@ -12,45 +12,46 @@ use crate::feed::READERS_MAX;
 use crate::frame::weight_max;
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
+use crate::pipeline::BATCH_BYTES_MAX;
 
-/// Connections that were taken over and have not let go of their buffers yet. Each does when its task runs next.
+/// Connections that were taken over and still hold their buffers. Each frees them when its task runs next.
 pub(super) const DISPLACED_AT_ONCE: usize = 16;
 
-/// What a known stream takes while nobody is connected, in bytes: its names, positions, counters and empty queue, its takeovers
-/// of the last minute, its places in the tables of sessions and of the archive.
+/// Memory of a known stream without a connection, in bytes: its names, positions, counters and empty queue, its takeovers
+/// of the last minute, its entries in the tables of sessions and of the archive.
 pub const STREAM_BYTES: u64 = 2 * KIB;
 
-/// From this size on a batch of the broadcast is cut, in bytes; the frame that reaches it still goes in.
-pub const BATCH_BYTES: u64 = 256 * KIB;
+/// Size at which a batch of the broadcast ends, in bytes. The frame that reaches it still belongs to the batch.
+pub const BATCH_BYTES: u64 = BATCH_BYTES_MAX as u64;
 
-/// From this size on a commit of the archive is cut, in bytes.
+/// Size at which a commit of the archive ends, in bytes.
 pub const COMMIT_BYTES: u64 = MIB;
 
-/// What is in the making of a full segment, in bytes. An export was measured to take less than an index may.
-pub const UPKEEP_BYTES: u64 = archive::INDEX_BUILD_BYTES;
+/// Memory to build the index or the export of a full segment, in bytes. An export takes less than an index, as measured.
+const MAINTENANCE_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
-/// What HTTP takes however it is configured, in bytes: connections, answers made of what is in memory, answers that wait
-/// to be taken, events, a catalog that is put. It is built to keep to that.
+/// Memory of HTTP under every configuration, in bytes: connections, responses made from memory, responses that wait for the
+/// client, events, a catalog that is uploaded. The HTTP side enforces it.
 pub const HTTP_BYTES: u64 = 92 * MIB;
 
 /// HTTP requests that read the archive at a time.
 pub const HTTP_READERS: usize = 2;
 
-/// What a known stream takes in the eyes of those who look on, in bytes: who makes rates once a second, and who tells.
-pub const LOOK_BYTES: u64 = KIB + 256;
+/// Memory of a known stream in the reports, in bytes: the rates of each second, and the answers made from them.
+const REPORT_BYTES: u64 = KIB + 256;
 
 /// The process itself: code, stacks, allocator, runtime, in bytes.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
 
-/// Upper bound of the memory the daemon takes, whatever clients and consumers do.
+/// Upper bound of the memory of the daemon, for every behaviour of clients and consumers.
 ///
-/// It holds because every place where frames wait has a limit. A connection's share covers the queues of
-/// its stream, which may outlive the connection: so its place must stay taken until they are empty.
+/// It holds because every queue of frames has a limit. A connection's share covers the queues of its stream, which may
+/// outlive the connection. So the connection counts until they are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// What adds up.
+    /// The items of the sum.
     pub items: Vec<MemoryItem>,
-    /// What it may come to in bytes, `ingest.memory_limit`.
+    /// The largest sum that is allowed, in bytes: `ingest.memory_limit`.
     pub limit: u64,
 }
 
@@ -59,9 +60,9 @@ pub struct MemoryBound {
 pub struct MemoryItem {
     /// What takes the memory, and the keys that say how much.
     pub what: &'static str,
-    /// How many of them there are at most.
+    /// The largest count.
     pub count: u64,
-    /// What each takes at most, in bytes.
+    /// The largest size of each, in bytes.
     pub bytes_each: u64,
 }
 
@@ -101,7 +102,7 @@ impl fmt::Display for MemoryBound {
 }
 
 impl Config {
-    /// What all limits together come to. [`Config::load`] refuses more than `ingest.memory_limit`.
+    /// The sum of all limits. [`Config::load`] refuses more than `ingest.memory_limit`.
     #[must_use]
     pub fn memory_bound(&self) -> MemoryBound {
         let message = self.ingest.max_message;
@@ -154,7 +155,7 @@ impl Config {
                 "indexes of the archive: of the segment being written, of sealed ones, and one that upkeep has in \
                  hand, or an export",
                 3,
-                UPKEEP_BYTES,
+                MAINTENANCE_BYTES,
             ),
             item(
                 "connections of sources and of subscribers that have not said HELLO or SUBSCRIBE, or are refused",
@@ -176,7 +177,7 @@ impl Config {
             item(
                 "known streams (ingest.max_streams), as they are looked at",
                 self.ingest.max_streams.get(),
-                LOOK_BYTES,
+                REPORT_BYTES,
             ),
             item("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
             item("lines that wait for stderr and stdout", 1, LOG_BYTES),
@@ -185,8 +186,8 @@ impl Config {
         MemoryBound { items, limit: self.ingest.memory_limit }
     }
 
-    /// What one connection may hold in bytes: what frames may keep that fill both windows ([`weight_max`]), the read
-    /// buffer and [`CONNECTION_BYTES`].
+    /// Upper bound of one connection in bytes: the frames that fill both windows ([`weight_max`]), the read buffer and
+    /// [`CONNECTION_BYTES`].
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         self.ingest_config().connection_bytes()
@@ -201,7 +202,7 @@ mod tests {
     fn the_defaults_fit() {
         let bound = Config::default().memory_bound();
         assert!(bound.fits(), "{bound}");
-        // Room for nothing else would make every change of a limit an error.
+        // Without room to spare, every change of a limit would be an error.
         let left_mib = (bound.limit - bound.total()) / MIB;
         assert!(left_mib >= 8, "{left_mib} MiB are left:\n{bound}");
     }

@@ -17,9 +17,10 @@ use super::values::{DurationIn, SizeIn, WholeSecondsIn, address, choice, count, 
 use crate::archive::export::ExportFormat;
 use crate::archive::{self, DirectIo, PAYLOAD_BYTES_MAX};
 use crate::frame::Station;
+use crate::pipeline::PROCESSOR_FRAMES_MAX;
 
 /// `[log]`: what is written to stderr.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Least severe level that is written.
@@ -31,24 +32,26 @@ pub struct Log {
 }
 
 /// Least severe level that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
     /// Failures alone.
     Error,
-    /// And what needs a look.
+    /// Also what needs attention.
     Warn,
-    /// And the course of events.
+    /// Also the course of events.
+    #[default]
     Info,
-    /// And one line per frame.
+    /// Also one line per frame.
     Debug,
-    /// And the inner steps.
+    /// Also the inner steps.
     Trace,
 }
 
 /// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object per line.
     Json,
@@ -70,7 +73,7 @@ pub struct Ingest {
     /// Time for a HELLO to be complete; then `idle`.
     #[serde(with = "DurationIn::<10, 300_000>")]
     pub hello_timeout: Duration,
-    /// Heartbeat for clients that wish for none; whole seconds, see [`Ingest::heartbeat_s`].
+    /// Heartbeat for clients that ask for none; whole seconds, see [`Ingest::heartbeat_s`].
     #[serde(with = "WholeSecondsIn::<1_000, 300_000>")]
     pub heartbeat: Duration,
     /// Longest message body in bytes; a longer one is answered with `too_large`.
@@ -82,7 +85,7 @@ pub struct Ingest {
     /// Credit of a stream's emergency lane in bytes; senders wait when it is used up.
     #[serde(with = "SizeIn::<{ 4 * KIB }, GIB>")]
     pub emergency_window: u64,
-    /// What all limits together may come to in bytes, see [`MemoryBound`](super::MemoryBound).
+    /// Upper bound of the memory of all limits in bytes, see [`MemoryBound`](super::MemoryBound).
     #[serde(with = "SizeIn::<MIB, TIB>")]
     pub memory_limit: u64,
     /// Streams whose positions are kept; a new one beyond is answered with `limit`.
@@ -94,7 +97,7 @@ pub struct Ingest {
     /// Takeovers of one stream within a minute; one more is answered with `busy`.
     #[serde(deserialize_with = "count::<60_000, _, _>")]
     pub max_takeovers_per_minute: NonZeroU32,
-    /// Credentials; none at all lets everyone in, which only a loopback address may.
+    /// Credentials. Without any, every client may connect, which is allowed on a loopback address only.
     #[serde(skip)]
     pub tokens: Vec<Token>,
 }
@@ -110,18 +113,18 @@ impl Ingest {
 /// A credential of `[[ingest.tokens]]` or `[[feed.tokens]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The credential itself, out of the file or out of `token_file`.
+    /// The credential itself, from the configuration or from `token_file`.
     pub token: Secret,
     /// Where it was read from, if not from the configuration itself.
     pub token_file: Option<PathBuf>,
-    /// Sources it may speak for (ingest) or be told of (feed); an empty set means all.
+    /// Sources that its client may send for (ingest) or read (feed); an empty set means all.
     pub sources: BTreeSet<u32>,
-    /// Stations it may speak from (ingest alone); an empty set means any.
+    /// Stations that its client may send from (ingest alone); an empty set means any.
     pub stations: BTreeSet<Station>,
 }
 
 impl Token {
-    /// Whether this credential reaches `source_id`.
+    /// Whether this credential is good for `source_id`.
     #[must_use]
     pub fn allows(&self, source_id: u32) -> bool {
         self.sources.is_empty() || self.sources.contains(&source_id)
@@ -133,9 +136,9 @@ impl Token {
 #[serde(default, deny_unknown_fields)]
 pub struct Pipeline {
     /// Frames the processor's input holds; the fan-in waits when it is full.
-    #[serde(deserialize_with = "count::<64, _, _>")]
+    #[serde(deserialize_with = "count::<{ PROCESSOR_FRAMES_MAX as u32 }, _, _>")]
     pub processor_capacity: NonZeroUsize,
-    /// Batches the broadcast keeps for slow consumers; who lags further misses frames and is told.
+    /// Batches the broadcast keeps for slow consumers. A consumer that lags further misses frames and gets a report.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub broadcast_capacity: NonZeroUsize,
     /// How long a routine frame waits before one batch of routine follows every 8 batches of emergencies.
@@ -189,7 +192,7 @@ pub struct Feed {
     /// Subscribers at a time; one more is answered with `busy`.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_subscribers: NonZeroUsize,
-    /// Credentials; none at all lets everyone in, which only a loopback address may.
+    /// Credentials. Without any, every client may connect, which is allowed on a loopback address only.
     #[serde(skip)]
     pub tokens: Vec<Token>,
 }
@@ -221,15 +224,9 @@ pub struct Catalog {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// From the signal to the exit; past it the stragglers are named and left behind.
+    /// From the signal to the exit. Past it, the daemon logs which parts still run, and ends.
     #[serde(with = "DurationIn::<100, 600_000>")]
     pub deadline: Duration,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Text }
-    }
 }
 
 impl Default for Ingest {
@@ -255,7 +252,7 @@ impl Default for Ingest {
 impl Default for Pipeline {
     fn default() -> Self {
         Self {
-            processor_capacity: at_most(64),
+            processor_capacity: at_most(PROCESSOR_FRAMES_MAX),
             broadcast_capacity: at_most(64),
             routine_max_delay: Duration::from_secs(1),
         }
