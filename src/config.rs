@@ -1,7 +1,7 @@
 //! Configuration: one TOML file, overridden by environment variables, checked as a whole.
 //!
-//! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `overrides`)
-//! into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`) and
+//! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `reader`,
+//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`) and
 //! checks how the values fit together (`check`). All problems are reported at once, each with its location, key, value,
 //! and what is allowed. `keys` lists the keys and when a change of each takes effect.
 //!
@@ -21,6 +21,7 @@ mod overrides;
 mod parts;
 mod print;
 mod read;
+mod reader;
 mod secret;
 mod sections;
 mod source;

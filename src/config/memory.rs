@@ -25,7 +25,7 @@ pub const STREAM_BYTES: u64 = 2 * KIB;
 pub const BATCH_BYTES: u64 = BATCH_BYTES_MAX as u64;
 
 /// Size at which a commit of the archive ends, in bytes.
-pub const COMMIT_BYTES: u64 = MIB;
+pub const COMMIT_BYTES: u64 = archive::BLOCK_BYTES;
 
 /// Memory to build the index or the export of a full segment, in bytes. An export takes less than an index, as measured.
 const MAINTENANCE_BYTES: u64 = archive::INDEX_BUILD_BYTES;

@@ -10,7 +10,7 @@ use toml::{Spanned, Value};
 use super::Config;
 use super::keys::{KEYS, Key};
 use super::print::{value_of, values};
-use super::read::Reader;
+use super::reader::Reader;
 use super::suggest::nearest;
 use super::values::quote;
 

@@ -1,24 +1,13 @@
 //! From TOML text and environment variables to a [`Draft`].
-//!
-//! A value that is wrong is reported with its location and removed, and the rest is read without it. So one error does
-//! not hide the next.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue, Deserializer, Error};
-
 use super::Config;
-use super::draft::{Draft, PROBLEMS_MAX};
-use super::error::Location;
-use super::keys::{KEYS, Key, names_in, path, sections};
+use super::draft::Draft;
 use super::origins::Origins;
 use super::overrides::{self, Override};
+use super::reader::Reader;
 use super::source::Source;
-use super::suggest::similar;
 use super::token_files::{self, Purpose};
 use super::tokens;
 
@@ -29,12 +18,12 @@ pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Pur
     let mut reader = Reader { origins: Origins { file, variables }, draft: Draft::default() };
     reader.draft.purpose = purpose;
     let mut root = reader.parse(file.1);
-    reader.keep_known(&mut root);
+    reader.drop_unknown(&mut root);
     let lists = ["ingest", "feed"].map(|section| (section, tokens::take_list(&mut root, section)));
     // A wrong value in the file is an error also where a variable overrides it.
-    let _: Config = reader.keep_sound("", &mut root);
+    let _: Config = reader.read_values("", &mut root);
     overrides::apply(&mut reader, &mut root, overrides);
-    reader.draft.config = reader.keep_sound("", &mut root);
+    reader.draft.config = reader.read_values("", &mut root);
     reader.draft.locations = reader.locations(&root);
     if purpose != Purpose::FindListener {
         let [ingest, feed] = lists.map(|(section, list)| {
@@ -45,126 +34,4 @@ pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Pur
         token_files::resolve_http(&mut reader.draft);
     }
     reader.draft
-}
-
-/// Reads tables and notes what is wrong with them.
-pub(super) struct Reader<'a> {
-    pub(super) origins: Origins<'a>,
-    pub(super) draft: Draft,
-}
-
-impl Reader<'_> {
-    /// Notes a problem at `span`.
-    pub(super) fn problem(&mut self, span: &Range<usize>, key: &str, what: impl Into<String>) {
-        self.draft.problem(self.origins.location(span), key, what);
-    }
-
-    /// The tables of `text`. Text that is not TOML is reported and nothing of it is taken: the parser's guess at the
-    /// rest would mislead.
-    fn parse<'t>(&mut self, text: &'t str) -> DeTable<'t> {
-        let (root, errors) = DeTable::parse_recoverable(text);
-        for error in errors.iter().take(PROBLEMS_MAX) {
-            let message = error.message().trim().replace('\n', ", ");
-            self.problem(&error.span().unwrap_or_default(), "", format!("not valid TOML: {message}"));
-        }
-        if errors.is_empty() { root.into_inner() } else { DeTable::new() }
-    }
-
-    /// Reports and removes unknown keys, and values in place of sections.
-    fn keep_known(&mut self, root: &mut DeTable<'_>) {
-        self.keep_names("", root, &names_in(""));
-        for section in sections() {
-            let Some(value) = root.get_mut(section) else { continue };
-            let span = value.span();
-            if let DeValue::Table(table) = value.get_mut() {
-                self.keep_names(section, table, &names_in(section));
-            } else {
-                self.problem(&span, section, format!("expected a section, written [{section}]"));
-                root.remove(section);
-            }
-        }
-    }
-
-    /// Reports and removes each key of the table `at` that is not `allowed` there.
-    pub(super) fn keep_names(&mut self, at: &str, table: &mut DeTable<'_>, allowed: &[&str]) {
-        let entries = std::mem::take(table).into_iter();
-        let is_allowed = |name: &Spanned<DeString<'_>>| allowed.contains(&name.get_ref().as_ref());
-        let (known, unknown): (DeTable<'_>, DeTable<'_>) = entries.partition(|(name, _)| is_allowed(name));
-        *table = known;
-        for name in unknown.keys() {
-            if self.draft.is_full() {
-                return;
-            }
-            let key = path(at, &printable(name.get_ref()));
-            self.problem(&name.span(), &key, unknown_key(name.get_ref(), allowed));
-        }
-    }
-
-    /// Reads `table`, whose keys begin with `at`. Reports and removes each wrong value.
-    pub(super) fn keep_sound<T>(&mut self, at: &str, table: &mut DeTable<'_>) -> T
-    where
-        T: DeserializeOwned + Default,
-    {
-        loop {
-            let error = match deserialize(table) {
-                Ok(value) => return value,
-                Err(error) => error,
-            };
-            if self.draft.is_full() {
-                return T::default();
-            }
-            let span = error.span().unwrap_or_default();
-            let culprit = remove(table, &span);
-            let key = culprit.as_deref().map(|name| path(at, name)).unwrap_or_default();
-            self.problem(&span, &key, error.message());
-            if culprit.is_none() {
-                return T::default();
-            }
-        }
-    }
-
-    /// Where each key of `root` was set, by its path.
-    fn locations(&self, root: &DeTable<'_>) -> BTreeMap<String, Location> {
-        let keys = KEYS.iter().filter_map(|key| {
-            let table = match key.section {
-                "" => root,
-                section => root.get(section)?.get_ref().as_table()?,
-            };
-            Some((key.path(), self.origins.location(&table.get(key.name)?.span())))
-        });
-        keys.collect()
-    }
-}
-
-fn deserialize<T: DeserializeOwned>(table: &DeTable<'_>) -> Result<T, Error> {
-    T::deserialize(Deserializer::from(Spanned::new(0..0, table.clone())))
-}
-
-/// Removes the value at `span`, in `table` or in a table within, and returns its path.
-fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    // An inner value first: a table that is made for one value may have the span of that value.
-    let inner = table.iter_mut().find_map(|(name, value)| match value.get_mut() {
-        DeValue::Table(inner) => remove(inner, span).map(|inner| path(name.get_ref(), &inner)),
-        _ => None,
-    });
-    inner.or_else(|| {
-        let (name, _) = table.iter().find(|(_, value)| value.span() == *span)?;
-        let name = name.get_ref().to_string();
-        table.remove(name.as_str());
-        Some(name)
-    })
-}
-
-/// The text for a key that is not `allowed` where it stands.
-fn unknown_key(name: &str, allowed: &[&str]) -> String {
-    let elsewhere = || KEYS.iter().find(|key| key.name == name).map(Key::path);
-    let meant = similar(name, allowed).map(str::to_owned).or_else(elsewhere);
-    let meant = meant.map_or(String::new(), |meant| format!(", did you mean {meant}?"));
-    format!("unknown key{meant} (allowed here: {})", allowed.join(", "))
-}
-
-/// A key for a message: cut when long, control characters escaped.
-fn printable(name: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    name.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect()
 }

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::keys::LIST;
-use super::read::Reader;
+use super::reader::Reader;
 use super::secret::Secret;
 use super::sections::Token;
 use super::token_files::read_or_report;
@@ -93,8 +93,8 @@ fn read_token(
         return None;
     };
     let problems = reader.draft.problem_count();
-    reader.keep_names(key, &mut table, table_keys(section));
-    let table: TokenTable = reader.keep_sound(key, &mut table);
+    reader.drop_unknown_keys(key, &mut table, table_keys(section));
+    let table: TokenTable = reader.read_values(key, &mut table);
     if reader.draft.problem_count() > problems || reader.draft.is_full() {
         return None;
     }

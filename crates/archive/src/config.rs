@@ -14,7 +14,7 @@ pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
 /// Largest payload of a frame that can be configured: a batch that ends with one fits into half a block.
 pub const PAYLOAD_BYTES_MAX: usize = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
 /// A block is gathered up to this size; a single larger batch is a block of its own.
-const BLOCK_BYTES: u64 = 1 << 20;
+pub const BLOCK_BYTES: u64 = 1 << 20;
 /// Space is allocated in steps of this size.
 const GROW_BYTES: u64 = 32 << 20;
 /// Space kept allocated ahead of what is written, so that the gate stays open between two steps.
