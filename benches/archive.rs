@@ -72,15 +72,7 @@ fn remove_indexes(dir: &Path) {
 
 /// Writes an archive of about `bytes`, every source in its turn.
 fn write(dir: &Path, bytes: u64) {
-    let config = Config {
-        dir: dir.to_owned(),
-        commit_delay: Duration::from_millis(8),
-        segment_bytes: 256 << 20,
-        reserve_bytes: 64 << 20,
-        max_streams: 64,
-        payload_bytes_max: PAYLOAD_BYTES.end,
-        ..Config::default()
-    };
+    let config = Config::new(dir.to_owned(), 64, PAYLOAD_BYTES.end);
     let (appender, log, _) = archive::open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
     let origins: Vec<Arc<Origin>> = (0..SOURCES).map(origin).collect();
     let payload = Bytes::from((0..PAYLOAD_BYTES.end).map(|at| at as u8).collect::<Vec<_>>());

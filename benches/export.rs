@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, Filter, open};
+use telemetry_aggregator::config;
 use telemetry_aggregator::export::{ExportConfig, ExportFormat, Exporter};
 use telemetry_aggregator::frame::{
     Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
@@ -77,7 +78,11 @@ fn fill(dir: &Path, payload_bytes: usize) {
     let mut random = StdRng::seed_from_u64(7);
     let mut sequences = vec![0; SATELLITES as usize];
     let batches = (SEGMENT_BYTES - MARGIN_BYTES) / (payload_bytes as u64 + FRAME_HEADER_BYTES) / BATCH_FRAMES;
-    let config = Config { dir: dir.to_owned(), segment_bytes: SEGMENT_BYTES, ..Config::default() };
+    let config = Config {
+        dir: dir.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        ..config::Config::default().archive_config()
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();

@@ -16,11 +16,11 @@ use bytes::{Bytes, BytesMut};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use telemetry_aggregator::archive::{Access, Commit, Config, Storage, StorageFile, open};
+use telemetry_aggregator::config;
 use telemetry_aggregator::frame::{
     Batch, BufferPool, FrameFlags, FramePriority, Head, Lanes, Origin, ReadBuffer, Run, SourceKind, Station,
     StreamKey,
 };
-use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{Counters, FanIn, Gate, Output, OutputGone, SourceQueue, Sources};
 use telemetry_aggregator::wire::{Deliver, FrameHeader, FrameMessage, cut};
 use tokio::runtime::{Builder, Runtime};
@@ -115,8 +115,12 @@ fn wire_deliver(bencher: Bencher, payload_bytes: usize) {
 fn fan_in(bencher: Bencher, payload_bytes: usize) {
     let runtime = runtime();
     let sources = Sources::new();
-    let mut fan_in =
-        FanIn::new(Arc::clone(&sources), Gate::open(), FanInConfig::default(), Arc::new(Counters::default()));
+    let mut fan_in = FanIn::new(
+        Arc::clone(&sources),
+        Gate::open(),
+        config::Config::default().fan_in_config(),
+        Arc::new(Counters::default()),
+    );
     let runs: Vec<Run> = (0..SOURCES).map(|source_id| run(source_id, payload_bytes)).collect();
     let queues: Vec<_> =
         runs.iter().map(|_| SourceQueue::new(Arc::clone(&sources), Lanes::both(1 << 20))).collect();
@@ -146,7 +150,7 @@ impl Output for Everything {
 #[divan::bench(args = PAYLOADS)]
 fn archive_append(bencher: Bencher, payload_bytes: usize) {
     let runtime = runtime();
-    let config = Config { dir: "/archive".into(), ..Config::default() };
+    let config = Config { dir: "/archive".into(), ..config::Config::default().archive_config() };
     let (appender, archive, _) = open(config, Nowhere::default(), |_: &Commit<'_>| {}).unwrap();
     let mut run = run(1, payload_bytes);
     let batch = Batch::new(run.priority(), vec![run.split_to(BATCH_FRAMES.min(run.len()))]);

@@ -16,6 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use telemetry_aggregator::archive::{self, Commit, Config, DiskStorage};
+use telemetry_aggregator::config;
 use telemetry_aggregator::frame::{
     Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
 };
@@ -107,7 +108,7 @@ fn opened(dir: &Path) -> String {
 }
 
 fn config(dir: PathBuf) -> Config {
-    Config { dir, ..Config::default() }
+    Config { dir, ..config::Config::default().archive_config() }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -65,23 +65,6 @@ pub struct IngestConfig {
     pub max_takeovers_per_minute: usize,
 }
 
-impl Default for IngestConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 256,
-            max_connections_per_address: 128,
-            hello_timeout: Duration::from_secs(5),
-            heartbeat: Duration::from_secs(15),
-            message_bytes_max: 128 << 10,
-            windows: Lanes::new(256 << 10, 1 << 20),
-            max_streams: 4096,
-            max_streams_per_source: 32,
-            drain_read_max: Duration::from_secs(2),
-            max_takeovers_per_minute: 30,
-        }
-    }
-}
-
 impl IngestConfig {
     /// How many streams there may be.
     #[must_use]

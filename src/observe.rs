@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::actor::ActorHandle;
 use crate::archive::{self, History};
 use crate::catalog::CatalogStore;
-use crate::config::Live;
+use crate::config::ConfigHandle;
 use crate::connection::Refusals;
 use crate::feed::Subscribers;
 use crate::ingest::{Books, StreamTable};
@@ -34,7 +34,7 @@ pub use sampler::Rates;
 /// Everything there is to see of a running daemon.
 pub struct View {
     /// What is in force.
-    pub live: Live,
+    pub live: ConfigHandle,
     /// When it started, unix nanoseconds.
     pub started_ns: i64,
     /// The books of all streams together.

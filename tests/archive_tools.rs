@@ -16,7 +16,7 @@ use bytes::Bytes;
 use support::command::{aggregator, expect_exit, output};
 use support::mount::Tmpfs;
 use support::{Daemon, not_tested};
-use telemetry_aggregator::archive::{Commit, Config, DiskStorage, Retention, open};
+use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::frame;
 
 const FRAMES: u64 = 4_000;
@@ -40,15 +40,8 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         origin: Arc::clone(&origin),
         payload: Bytes::from(vec![sequence as u8; 200]),
     };
-    let config = Config {
-        dir: dir.to_owned(),
-        segment_bytes: 192 << 10,
-        reserve_bytes: 128 << 10,
-        max_streams: 16,
-        payload_bytes_max: 256,
-        retention: Retention::default(),
-        ..Config::default()
-    };
+    let config =
+        Config { segment_bytes: 192 << 10, reserve_bytes: 128 << 10, ..Config::new(dir.to_owned(), 16, 256) };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         let (mut watermark, mut next) = (archive.watermark(), 0);

@@ -185,7 +185,7 @@ fn noise(dir: &Path, bytes: usize) {
         origin: Arc::clone(&origin),
         payload: (0..PAYLOAD_BYTES).map(|_| byte()).collect::<Bytes>(),
     };
-    let config = Config { dir: dir.to_owned(), ..Config::default() };
+    let config = Config::new(dir.to_owned(), 16, PAYLOAD_BYTES);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         for batch in 0..bytes / PAYLOAD_BYTES / 16 {

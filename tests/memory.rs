@@ -82,7 +82,7 @@ fn ingest_bytes(config: &Config) -> u64 {
     let of_ingest =
         ["connections (", "buffers that wait", "frames in the processor", "blocks of the archive"];
     let parts = of_ingest.map(|what| {
-        let part = bound.addends.iter().find(|addend| addend.what.starts_with(what));
+        let part = bound.items.iter().find(|item| item.what.starts_with(what));
         part.unwrap_or_else(|| panic!("{what} is not in the sum: {bound}")).bytes()
     });
     parts.into_iter().sum()

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use support::inside::{Held, Inside};
 use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code};
 use telemetry_aggregator::archive::{Filter, Item, Reader};
+use telemetry_aggregator::config::Config;
 use telemetry_aggregator::frame::{Batch, FramePriority, FrameView, Lanes};
 use telemetry_aggregator::ingest::IngestConfig;
 use telemetry_aggregator::pipeline::stats::snapshot;
@@ -19,7 +20,7 @@ use telemetry_aggregator::sim::{self, Plan, Progress};
 /// The emergencies are the last of all that waits, so only the pipeline can have put them first.
 #[test]
 fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
-    let mut held = Held::start(IngestConfig::default());
+    let mut held = Held::start(Config::default().ingest_config());
     let (mut client, _) = Client::open(held.address, &Hello::new(1));
     client.frame(ROUTINE, 0, b"occupies the processor");
     assert_eq!(held.next_batch().len(), 1);
@@ -73,9 +74,9 @@ fn criterion_2_sources_are_registered_and_removed_mid_run() {
 fn criterion_3_a_slow_processor_makes_senders_wait_and_drops_nothing() {
     let window = 256 * 256;
     let config = IngestConfig {
-        windows: Lanes::new(window, window),
+        windows: Lanes::both(window),
         message_bytes_max: 4096,
-        ..IngestConfig::default()
+        ..Config::default().ingest_config()
     };
     let mut held = Held::start(config);
     let (mut client, _) = Client::open(held.address, &Hello::new(1));
@@ -158,7 +159,7 @@ fn criterion_5_the_snapshot_read_path_takes_no_lock() {
     assert!(!std::mem::needs_drop::<Counters>(), "nothing behind a pointer either");
 
     // It answers while the one stage that counts stands still in the middle of a batch.
-    let mut held = Held::start(IngestConfig::default());
+    let mut held = Held::start(Config::default().ingest_config());
     let (mut client, _) = Client::open(held.address, &Hello::new(1));
     client.frame(EMERGENCY, 0, b"x");
     held.next_batch();

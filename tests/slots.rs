@@ -19,10 +19,11 @@ use support::{
     Client, Daemon, EMERGENCY, Feed, Heard, Hello, LIMIT, ROUTINE, Received, Subscribe, Subscriber, code,
     connect_from,
 };
+use telemetry_aggregator::config::Config;
 use telemetry_aggregator::ingest::IngestConfig;
 
 fn held() -> Held {
-    Held::start(IngestConfig { max_connections: 3, ..IngestConfig::default() })
+    Held::start(IngestConfig { max_connections: 3, ..Config::default().ingest_config() })
 }
 
 /// Connects as soon as there is a slot: the daemon may not have noticed yet that the client before is gone.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::ConfigArgs;
 use super::log::LevelSwitch;
 use crate::catalog::CatalogStore;
-use crate::config::{Change, Changed, ConfigError, Loaded, Misfit, raise_open_file_limit};
+use crate::config::{Change, Changed, ConfigError, Loaded, Mismatch, raise_open_file_limit};
 use crate::daemon::Settings;
 
 /// What came of a reload.
@@ -98,7 +98,7 @@ impl Reload {
             )]);
         }
         let live = self.settings.live();
-        let change = Change::new(live.at_start(), &live.current(), &loaded.config).map_err(misfit)?;
+        let change = Change::new(live.at_start(), &live.current(), &loaded.config).map_err(mismatch)?;
         raise_open_file_limit(change.config.open_files_needed()).map_err(|error| vec![error.to_string()])?;
         let Loaded { file, overrides, mut warnings, .. } = loaded;
         let Change { config, changed, waiting, warnings: more } = change;
@@ -138,7 +138,7 @@ fn problems(error: &ConfigError) -> Vec<String> {
     }
 }
 
-fn misfit(Misfit { problems, waiting }: Misfit) -> Vec<String> {
+fn mismatch(Mismatch { problems, waiting }: Mismatch) -> Vec<String> {
     let keys: Vec<_> = waiting.iter().map(|waiting| waiting.key.as_str()).collect();
     let keys = keys.join(", ");
     let say = |problem: &crate::config::Problem| {

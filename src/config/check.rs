@@ -9,7 +9,7 @@ use super::units::{MIB, RoundedMib, Size};
 /// What the positions of one stream take at most at the head of a segment, in bytes.
 const POSITION_BYTES_MAX: u64 = 128;
 
-/// Notes in `draft` all that does not fit together.
+/// Notes in `draft` all conflicts between values.
 pub(super) fn check(draft: &mut Draft) {
     check_windows(draft);
     check_memory(draft);
@@ -23,7 +23,7 @@ pub(super) fn check(draft: &mut Draft) {
 /// A stream whose window is smaller than one message could never send it.
 fn check_windows(draft: &mut Draft) {
     let ingest = draft.config.ingest.clone();
-    let message = u64::from(ingest.max_message);
+    let message = ingest.max_message;
     for (key, window) in [
         ("ingest.routine_window", ingest.routine_window),
         ("ingest.emergency_window", ingest.emergency_window),
@@ -73,7 +73,7 @@ fn check_memory(draft: &mut Draft) {
     draft.conflict(&keys, what.replace('\n', "\n    "));
 }
 
-/// What is past the gate when it closes must fit, and the reserve into a segment.
+/// The reserve must hold the frames that are past the gate when it closes, and must fit into a segment.
 fn check_reserve(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let needed = draft.config.archive_config().reserve_bytes_min();
@@ -83,7 +83,7 @@ fn check_reserve(draft: &mut Draft) {
             "{reserve} may not hold what is on its way when the disk fills: expected at least {needed} \
              for ingest.max_message = {message} and ingest.max_streams = {streams}",
             needed = Size(needed.next_multiple_of(MIB)),
-            message = Size(u64::from(draft.config.ingest.max_message)),
+            message = Size(draft.config.ingest.max_message),
             streams = draft.config.ingest.max_streams,
         );
         draft.conflict(&["archive.reserve", "ingest.max_message", "ingest.max_streams"], what);
@@ -97,12 +97,13 @@ fn check_reserve(draft: &mut Draft) {
     }
 }
 
-/// A segment must hold the positions of all streams and a commit, and retention more than the open one and the reserve.
+/// A segment must hold the positions of all streams and a commit. Retention must hold more than the open segment and the
+/// reserve.
 fn check_segments(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;
     let positions = ingest.max_streams.get() as u64 * POSITION_BYTES_MAX;
-    let commit = COMMIT_BYTES + BATCH_BYTES + u64::from(ingest.max_message);
+    let commit = COMMIT_BYTES + BATCH_BYTES + ingest.max_message;
     let needed = positions.saturating_mul(2).saturating_add(commit);
     let segment = Size(archive.segment_size);
     if archive.segment_size < needed {
@@ -131,7 +132,8 @@ fn check_segments(draft: &mut Draft) {
     }
 }
 
-/// Neither may segments be taken for exports, nor exports be swept away with the archive.
+/// The directory of the exports and that of the archive must not overlap: else the export would take segments for its own
+/// files, and retention would delete exports.
 fn check_export(draft: &mut Draft) {
     let archive = draft.config.archive_dir();
     if let Some(export) = draft.config.archive.export.clone()
@@ -146,7 +148,7 @@ fn check_export(draft: &mut Draft) {
     }
 }
 
-/// Whoever reaches the listener may use it, unless there are tokens.
+/// Without tokens, every client that reaches a listener may use it. So the listener must be on loopback then.
 fn check_exposure(draft: &mut Draft) {
     let config = draft.config.clone();
     for (section, listen, tokens) in [
@@ -159,7 +161,7 @@ fn check_exposure(draft: &mut Draft) {
                  [[{section}.tokens]] with a token_file, or listen on 127.0.0.1:{port}",
                 port = listen.port()
             );
-            // With a token that could not be read there is one all the same.
+            // A token that cannot be read still counts as one: `conflict` leaves out a list with problems.
             let (listen, tokens) = (format!("{section}.listen"), format!("{section}.tokens"));
             draft.conflict(&[&listen, &tokens], what);
         }
@@ -179,7 +181,7 @@ fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Two listeners cannot have one port, unless their addresses are apart.
+/// Two listeners cannot share a port, unless their addresses differ.
 fn check_listeners(draft: &mut Draft) {
     let config = &draft.config;
     let listeners = [
@@ -204,7 +206,7 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     same_port && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
 }
 
-/// Whether who listens on `a` hears what is sent to `b`. `::` hears IPv4 as well.
+/// Whether a listener on `a` accepts connections to `b`. A listener on `::` accepts IPv4 too.
 fn covers(a: IpAddr, b: IpAddr) -> bool {
     let (a, b) = (a.to_canonical(), b.to_canonical());
     a == b || (a.is_unspecified() && (a.is_ipv6() || b.is_ipv4()))

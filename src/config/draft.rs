@@ -1,84 +1,69 @@
-//! A configuration in the making: values so far, where each was set, and all that is wrong.
+//! A configuration under construction: the values, where each was set, and all problems.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
-use super::error::{ConfigError, Place, Problem};
-use super::keys::keys;
-use super::setting::Raw;
-use super::token_draft::TokenDraft;
+use super::error::{ConfigError, Location, Problem};
+use super::token_files::Purpose;
 
-/// Most problems that are reported; beyond it the file is something else than a configuration.
+/// Most problems that are reported. A file with more is not a configuration.
 pub(super) const PROBLEMS_MAX: usize = 100;
 
-/// Values, their origins and the problems found so far.
+/// Values, their locations and the problems found so far.
 #[derive(Default)]
 pub(super) struct Draft {
-    /// Defaults, overwritten by what was read.
+    /// Defaults, overwritten by the values of the file and of the variables.
     pub(super) config: Config,
-    /// `[[ingest.tokens]]` before their files are read.
-    pub(super) ingest_tokens: Vec<TokenDraft>,
-    /// `[[feed.tokens]]` before their files are read.
-    pub(super) feed_tokens: Vec<TokenDraft>,
+    /// Where each key was set, by its path. A key that is missing here has its default.
+    pub(super) locations: BTreeMap<String, Location>,
     /// What works but deserves a look.
     pub(super) warnings: Vec<String>,
-    /// What is not there yet and comes with the start.
+    /// What is missing and comes with the start.
     pub(super) notes: Vec<String>,
-    /// Whether what comes with the start may be missing.
-    pub(super) is_before_start: bool,
+    /// What the configuration is loaded for.
+    pub(super) purpose: Purpose,
     problems: Vec<Problem>,
-    places: BTreeMap<String, Place>,
     failed: BTreeSet<String>,
 }
 
 impl Draft {
-    /// Sets the key `path`, which must be one of [`keys`], or notes why that is not possible.
-    pub(super) fn set(&mut self, path: &str, raw: &Raw<'_>, place: Place) {
-        let set =
-            keys(&mut self.config).iter_mut().find(|key| key.path() == path).map(|key| key.setting.set(raw));
-        match set {
-            Some(Ok(())) => {
-                self.places.insert(path.to_owned(), place);
-            }
-            Some(Err(what)) => self.problem(place, path, what),
-            None => self.problem(place, path, "unknown key"),
-        }
+    /// A draft of a configuration that was not read from a text.
+    pub(super) fn of(config: Config) -> Self {
+        Self { config, ..Self::default() }
     }
 
-    /// Notes a problem. Checks across keys leave out `key` from here on, and the list if it lies in one.
-    pub(super) fn problem(&mut self, place: Place, key: &str, what: impl Into<String>) {
+    /// Notes a problem. Checks across keys leave out `key` from here on, and the list that `key` is in.
+    pub(super) fn problem(&mut self, location: Location, key: &str, what: impl Into<String>) {
         let outermost = key.split('[').next().unwrap_or(key);
         self.failed.insert(outermost.to_owned());
-        self.problems.push(Problem { place, key: key.to_owned(), what: what.into() });
+        self.problems.push(Problem { location, key: key.to_owned(), what: what.into() });
     }
 
-    /// Whether so much is wrong that no more is looked for.
+    /// How many problems there are.
+    pub(super) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Whether there are so many problems that the search for more ends.
     pub(super) fn is_full(&self) -> bool {
         self.problems.len() >= PROBLEMS_MAX
     }
 
-    /// Notes a conflict between `keys`, the likeliest culprit first: it is blamed on the first one that
-    /// was set. Nothing is noted when one of them is wrong by itself, since then its value is not known.
+    /// Notes a conflict between `keys`, the likeliest culprit first: the problem names the first of them that was set.
+    /// Notes nothing when one of them has a problem of its own, because its value is not known then.
     pub(super) fn conflict(&mut self, keys: &[&str], what: impl Into<String>) {
         if keys.iter().any(|key| self.failed.contains(*key)) {
             return;
         }
-        let culprit = keys
-            .iter()
-            .find(|key| self.places.contains_key(**key))
-            .or(keys.first())
-            .copied()
-            .unwrap_or_default();
-        self.problems.push(Problem {
-            place: self.place(culprit),
-            key: culprit.to_owned(),
-            what: what.into(),
-        });
+        let set = keys.iter().find(|key| self.locations.contains_key(**key));
+        let culprit = set.or(keys.first()).copied().unwrap_or_default();
+        let (location, key) = (self.location(culprit), culprit.to_owned());
+        self.problems.push(Problem { location, key, what: what.into() });
     }
 
     /// Where `key` was set.
-    pub(super) fn place(&self, key: &str) -> Place {
-        self.places.get(key).cloned().unwrap_or(Place::Default)
+    pub(super) fn location(&self, key: &str) -> Location {
+        self.locations.get(key).cloned().unwrap_or(Location::Default)
     }
 
     /// The configuration and its warnings, or all problems in order.
@@ -90,9 +75,9 @@ impl Draft {
         Err(ConfigError::Invalid(self.problems))
     }
 
-    /// The configuration for who looks at `key` alone: what is wrong with another key does not matter.
+    /// The configuration for a caller that needs `key` alone. Problems with other keys do not matter.
     pub(super) fn finish_for(self, key: &str) -> Result<Config, ConfigError> {
-        // What is wrong without a key is wrong with the file as a whole.
+        // A problem without a key is one of the file as a whole.
         if ["", key].iter().any(|key| self.failed.contains(*key)) {
             return self.finish().map(|(config, _)| config);
         }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Problems of a configuration and their locations.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Why no configuration could be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is there or was asked for, but cannot be read.
+    /// The file exists or was named, but cannot be read.
     #[error("{}: cannot read the configuration: {source}", path.display())]
     Read {
         /// The file.
@@ -14,14 +14,14 @@ pub enum ConfigError {
         /// Why not.
         source: std::io::Error,
     },
-    /// One line per problem, in the order of the file; then those of the environment. After about a
-    /// hundred no more are looked for.
+    /// One line per problem, in the order of the file; then those of the environment. After about a hundred the search
+    /// for more ends.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
 }
 
 impl ConfigError {
-    /// All problems; none when the file could not be read at all.
+    /// All problems; none when the file could not be read.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         match self {
@@ -36,11 +36,11 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// One thing that is wrong: where, with which key, and what is allowed.
+/// One problem: its location, its key, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// Where it was written.
-    pub place: Place,
+    pub location: Location,
     /// The key as `section.name`; empty when the text is no TOML there.
     pub key: String,
     /// What was found, what is allowed, and the way out. Never contains a credential.
@@ -49,7 +49,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.location)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
@@ -59,7 +59,7 @@ impl fmt::Display for Problem {
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// In a file; line and column count from 1, columns in characters.
     File {
         /// The file.
@@ -71,11 +71,11 @@ pub enum Place {
     },
     /// In this environment variable.
     Variable(String),
-    /// Nowhere: it is the default.
+    /// The value is the default.
     Default,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line, column } => {

@@ -7,21 +7,21 @@ use super::memory::{DISPLACED_AT_ONCE, HTTP_READERS};
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 
-/// Connections of a listener that have not yet said who they are, one that waits for a place among them, and refused ones
-/// that are being closed.
+/// Connections of a listener before HELLO or SUBSCRIBE, one that waits to be among them, and refused ones that are being
+/// closed.
 const UNAUTHENTICATED: u64 = (UNAUTHENTICATED_MAX + 1 + PARTING_MAX) as u64;
 /// Listeners for sources and for subscribers.
 const LISTENERS: u64 = 2;
-/// Connections of sources that were taken over a moment ago. Those that are being closed count as refused ones.
+/// Connections of sources that were taken over and still have their socket. Those that are being closed count as refused.
 const DISPLACED: u64 = DISPLACED_AT_ONCE as u64;
 /// Files of one reader of the archive: the segment, its index, the segment behind, and the directory while it is listed.
 const READER_FILES: u64 = 4;
-/// Upkeep: the segment, its index, the directory, and an export with a file for each column.
-const UPKEEP_FILES: u64 = 32;
-/// The archive's lock and directory, the segment being written, the reserve, and both while one becomes the other.
+/// Maintenance: the segment, its index, the directory, and an export with a file for each column.
+const MAINTENANCE_FILES: u64 = 32;
+/// The archive's lock and directory, the segment being written, the reserve, and both while the reserve becomes the segment.
 const ARCHIVE_FILES: u64 = 8;
-/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the figures of the
-/// process, the catalog and the configuration while they are read or written.
+/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process metrics,
+/// and the catalog and the configuration while they are read or written.
 const PROCESS_FILES: u64 = 32;
 /// The sockets of `run --simulate`.
 const SIMULATED: u64 = 64;
@@ -31,11 +31,11 @@ pub const FILES_FIXED: u64 = LISTENERS * UNAUTHENTICATED
     + DISPLACED
     + HTTP_CONNECTIONS
     + (FEED_READERS + HTTP_READERS as u64) * READER_FILES
-    + UPKEEP_FILES
+    + MAINTENANCE_FILES
     + ARCHIVE_FILES
     + PROCESS_FILES
     + SIMULATED;
-/// HTTP connections at a time, event streams among them, and one that is only closed.
+/// HTTP connections at a time, event streams included, and one that is closed at once.
 const HTTP_CONNECTIONS: u64 = 512 + 1;
 /// Subscribers that read the archive at a time.
 const FEED_READERS: u64 = READERS_MAX as u64;
@@ -55,7 +55,7 @@ pub enum OpenFilesError {
         /// What this process may have.
         hard: u64,
     },
-    /// The system refused what it should allow.
+    /// The system refused a limit that it should allow.
     #[error(
         "cannot raise the limit of open files from {soft} to {needed}: {source}; ulimit -n {needed} may help"
     )]
@@ -70,7 +70,7 @@ pub enum OpenFilesError {
 }
 
 impl Config {
-    /// Files the daemon may have open at a time: one per connection, one per subscriber, and [`FILES_FIXED`].
+    /// Upper bound of the open files of the daemon: one per connection, one per subscriber, and [`FILES_FIXED`].
     #[must_use]
     pub fn open_files_needed(&self) -> u64 {
         let connections = self.ingest.max_connections.get() as u64;
@@ -79,10 +79,10 @@ impl Config {
     }
 }
 
-/// Raises this process' soft limit of open files to `needed`, unless it is there already.
+/// Raises the soft limit of open files of this process to `needed`, if it is lower.
 ///
 /// # Errors
-/// [`OpenFilesError`] with what is there, what is needed and how to raise it.
+/// [`OpenFilesError`] with the limit, the need and how to raise the limit.
 pub fn raise_open_file_limit(needed: u64) -> Result<(), OpenFilesError> {
     let limit = getrlimit(Resource::Nofile);
     let Some(raised) = raise(limit, needed)? else {
@@ -92,7 +92,7 @@ pub fn raise_open_file_limit(needed: u64) -> Result<(), OpenFilesError> {
     setrlimit(Resource::Nofile, raised).map_err(|source| OpenFilesError::Refused { needed, soft, source })
 }
 
-/// The limit to set, `None` if `limit` suffices. An absent limit is none at all.
+/// The limit to set, `None` if `limit` suffices. An absent limit means unlimited.
 fn raise(limit: Rlimit, needed: u64) -> Result<Option<Rlimit>, OpenFilesError> {
     if limit.current.is_none_or(|soft| soft >= needed) {
         return Ok(None);

@@ -1,133 +1,143 @@
-//! The list of all keys: name, place in the [`Config`], kind of value and limits.
+//! The list of all keys in the order of the file, and when a change of each takes effect.
 //!
-//! Reading, overriding, suggesting and printing go by this list, so that a key is added here (and
-//! explained in `config/aggregator.toml`) and nowhere else. The lists of tokens are apart, see
-//! [`super::tokens`].
-
-use std::time::Duration;
+//! Names in messages, environment variables, the output of `check` and reloads go by this list. The values and
+//! their limits are in [`super::sections`]. A new key is added in both places, and explained in
+//! `config/aggregator.toml`.
 
 use super::Config;
-use super::codecs::{
-    Address, Choice, Credential, FilePath, Flag, PathOrNone, count, size, time, whole_seconds,
-};
-use super::sections::{LogFormat, LogLevel};
-use super::setting::{Optional, Required, Setting};
-use super::units::{GIB, KIB, MIB, TIB};
-use crate::archive::{DirectIo, PAYLOAD_BYTES_MAX};
-use crate::export::ExportFormat;
 
 /// One key of the file.
-pub(super) struct Key<'a> {
+pub(super) struct Key {
     /// The section, empty for a key above all sections.
     pub(super) section: &'static str,
     /// The name within its section.
     pub(super) name: &'static str,
-    /// Where the value lives.
-    pub(super) setting: Box<dyn Setting + 'a>,
+    /// When a change takes effect.
+    pub(super) effect: Effect,
+    /// Whether two configurations have the same value.
+    pub(super) is_same: fn(&Config, &Config) -> bool,
+    /// Copies the value to the first configuration from the second.
+    pub(super) copy: fn(&mut Config, &Config),
 }
 
-impl Key<'_> {
+/// When a change of a key takes effect.
+#[derive(Clone, Copy)]
+pub(super) enum Effect {
+    /// At once.
+    Live,
+    /// At once up to the value at the start, beyond that with the next start. With the value and the reason.
+    LiveUpToStart(fn(&Config) -> u64, &'static str),
+    /// With the next start, for this reason.
+    Restart(&'static str),
+}
+
+use Effect::{Live, LiveUpToStart, Restart};
+
+impl Key {
     /// `section.name`, as messages write it.
     pub(super) fn path(&self) -> String {
         path(self.section, self.name)
     }
+
+    /// Whether this is a list of tables. Such a list has no environment variable.
+    pub(super) fn is_list(&self) -> bool {
+        self.name == LIST
+    }
 }
+
+/// The name of the lists of credentials.
+pub(super) const LIST: &str = "tokens";
 
 /// `section.name`, or the name alone above all sections.
 pub(super) fn path(section: &str, name: &str) -> String {
     if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }
 
-/// The lists of tables, as section and name.
-pub(super) const TABLE_LISTS: [(&str, &str); 2] = [("ingest", "tokens"), ("feed", "tokens")];
-
-/// All keys in the order in which they are printed.
-pub(super) fn keys(config: &mut Config) -> Vec<Key<'_>> {
-    let Config { data_dir, log, ingest, pipeline, archive, feed, http, catalog, shutdown } = config;
-    let mut list = KeyList { section: "", keys: Vec::new() };
-
-    list.add("data_dir", Required(data_dir, FilePath));
-
-    list.section = "log";
-    let (all, name) = (&LOG_LEVELS, LogLevel::name);
-    list.add("level", Required(&mut log.level, Choice { all, name }));
-    let (all, name) = (&LOG_FORMATS, LogFormat::name);
-    list.add("format", Required(&mut log.format, Choice { all, name }));
-
-    list.section = "ingest";
-    list.add("listen", Required(&mut ingest.listen, Address));
-    list.add("max_connections", Required(&mut ingest.max_connections, count(65_536)));
-    list.add("max_connections_per_address", Required(&mut ingest.max_connections_per_address, count(65_536)));
-    list.add("hello_timeout", Required(&mut ingest.hello_timeout, time(millis(10)..=secs(300))));
-    list.add("heartbeat", Required(&mut ingest.heartbeat, whole_seconds(secs(1)..=secs(300))));
-    list.add("max_message", Required(&mut ingest.max_message, size(4 * KIB..=PAYLOAD_BYTES_MAX as u64)));
-    list.add("routine_window", Required(&mut ingest.routine_window, size(4 * KIB..=GIB)));
-    list.add("emergency_window", Required(&mut ingest.emergency_window, size(4 * KIB..=GIB)));
-    list.add("memory_limit", Required(&mut ingest.memory_limit, size(MIB..=TIB)));
-    list.add("max_streams", Required(&mut ingest.max_streams, count(1 << 20)));
-    list.add("max_streams_per_source", Required(&mut ingest.max_streams_per_source, count(1 << 20)));
-    list.add("max_takeovers_per_minute", Required(&mut ingest.max_takeovers_per_minute, count(60_000)));
-
-    list.section = "pipeline";
-    list.add("processor_capacity", Required(&mut pipeline.processor_capacity, count(64)));
-    list.add("broadcast_capacity", Required(&mut pipeline.broadcast_capacity, count(65_536)));
-    list.add("routine_max_delay", Required(&mut pipeline.routine_max_delay, time(millis(1)..=secs(60))));
-
-    list.section = "archive";
-    list.add("commit_delay", Required(&mut archive.commit_delay, time(Duration::ZERO..=secs(1))));
-    list.add("segment_size", Required(&mut archive.segment_size, size(8 * MIB..=64 * GIB)));
-    list.add("reserve", Required(&mut archive.reserve, size(MIB..=64 * GIB)));
-    list.add("retention_age", Optional(&mut archive.retention_age, time(secs(1)..=secs(CENTURY_S))));
-    list.add("retention_size", Optional(&mut archive.retention_size, size(16 * MIB..=1024 * 1024 * TIB)));
-    let (all, name) = (&DirectIo::ALL, DirectIo::name);
-    list.add("direct_io", Required(&mut archive.direct_io, Choice { all, name }));
-    list.add("store_replays", Required(&mut archive.store_replays, Flag));
-    list.add("export", Required(&mut archive.export, PathOrNone));
-    let (all, name) = (&ExportFormat::ALL, ExportFormat::name);
-    list.add("export_format", Required(&mut archive.export_format, Choice { all, name }));
-
-    list.section = "feed";
-    list.add("listen", Required(&mut feed.listen, Address));
-    list.add("max_subscribers", Required(&mut feed.max_subscribers, count(65_536)));
-
-    list.section = "http";
-    list.add("listen", Required(&mut http.listen, Address));
-    list.add("token", Optional(&mut http.token, Credential));
-    list.add("token_file", Optional(&mut http.token_file, FilePath));
-
-    list.section = "catalog";
-    list.add("file", Optional(&mut catalog.file, FilePath));
-
-    list.section = "shutdown";
-    list.add("deadline", Required(&mut shutdown.deadline, time(millis(100)..=secs(600))));
-
-    list.keys
+/// The sections of the file, in its order.
+pub(super) fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = KEYS.iter().map(|key| key.section).collect();
+    sections.retain(|section| !section.is_empty());
+    sections.dedup();
+    sections
 }
 
-/// A hundred years of 365 days; beyond lies a slip of the pen.
-const CENTURY_S: u64 = 100 * 365 * 86_400;
-
-static LOG_LEVELS: [LogLevel; 5] =
-    [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
-
-static LOG_FORMATS: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
-
-/// The keys gathered so far and the section the next ones belong to.
-struct KeyList<'a> {
-    section: &'static str,
-    keys: Vec<Key<'a>>,
-}
-
-impl<'a> KeyList<'a> {
-    fn add(&mut self, name: &'static str, setting: impl Setting + 'a) {
-        self.keys.push(Key { section: self.section, name, setting: Box::new(setting) });
+/// All names that may stand in `section`, or above all sections if it is empty.
+pub(super) fn names_in(section: &str) -> Vec<&'static str> {
+    let keys = KEYS.iter().filter(|key| key.section == section);
+    let mut names: Vec<_> = keys.map(|key| key.name).collect();
+    if section.is_empty() {
+        names.extend(sections());
     }
+    names
 }
 
-const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
+/// The entry of one key: its field in the [`Config`] and its effect.
+macro_rules! key {
+    ($name:ident, $effect:expr) => {
+        key!("", $name, $effect, $name)
+    };
+    ($section:ident.$name:ident, $effect:expr) => {
+        key!(stringify!($section), $name, $effect, $section.$name)
+    };
+    ($section:expr, $name:ident, $effect:expr, $($field:ident).+) => {
+        Key {
+            section: $section,
+            name: stringify!($name),
+            effect: $effect,
+            is_same: |a, b| a.$($field).+ == b.$($field).+,
+            copy: |to, from| to.$($field).+.clone_from(&from.$($field).+),
+        }
+    };
 }
 
-const fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+const DATA_DIR: &str = "the archive in it is open and locked";
+const LOG_FORMAT: &str = "whoever reads the log reads one format";
+const BOUND: &str = "the listener is bound before anything else starts";
+const MESSAGE: &str = "the archive's blocks and reserve are measured for the largest message at the start";
+const STREAMS: &str =
+    "the archive keeps room in each segment for the positions of as many streams as at the start";
+const BUILT: &str = "the queues between the stages are built with it";
+const LAID_OUT: &str = "the log that is being written is laid out by it";
+const OPENED: &str = "each file of the archive is written in one way from its begin to its end";
+const REPLAYS: &str = "replays on their way would be both stored and not";
+const EXPORTS: &str = "what is exported already was written by it";
+
+/// Every key of the file, in its order.
+pub(super) static KEYS: [Key; 36] = [
+    key!(data_dir, Restart(DATA_DIR)),
+    key!(log.level, Live),
+    key!(log.format, Restart(LOG_FORMAT)),
+    key!(ingest.listen, Restart(BOUND)),
+    key!(ingest.max_connections, Live),
+    key!(ingest.max_connections_per_address, Live),
+    key!(ingest.hello_timeout, Live),
+    key!(ingest.heartbeat, Live),
+    key!(ingest.max_message, LiveUpToStart(|config| config.ingest.max_message, MESSAGE)),
+    key!(ingest.routine_window, Live),
+    key!(ingest.emergency_window, Live),
+    key!(ingest.memory_limit, Live),
+    key!(ingest.max_streams, LiveUpToStart(|config| config.ingest.max_streams.get() as u64, STREAMS)),
+    key!(ingest.max_streams_per_source, Live),
+    key!(ingest.max_takeovers_per_minute, Live),
+    key!(ingest.tokens, Live),
+    key!(pipeline.processor_capacity, Restart(BUILT)),
+    key!(pipeline.broadcast_capacity, Restart(BUILT)),
+    key!(pipeline.routine_max_delay, Restart(BUILT)),
+    key!(archive.commit_delay, Live),
+    key!(archive.segment_size, Restart(LAID_OUT)),
+    key!(archive.reserve, Restart(LAID_OUT)),
+    key!(archive.retention_age, Live),
+    key!(archive.retention_size, Live),
+    key!(archive.direct_io, Restart(OPENED)),
+    key!(archive.store_replays, Restart(REPLAYS)),
+    key!(archive.export, Restart(EXPORTS)),
+    key!(archive.export_format, Restart(EXPORTS)),
+    key!(feed.listen, Restart(BOUND)),
+    key!(feed.max_subscribers, Live),
+    key!(feed.tokens, Live),
+    key!(http.listen, Restart(BOUND)),
+    key!(http.token, Live),
+    key!(http.token_file, Live),
+    key!(catalog.file, Live),
+    key!(shutdown.deadline, Live),
+];

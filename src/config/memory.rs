@@ -1,4 +1,4 @@
-//! What the limits come to: memory and open files.
+//! The upper bound of the memory that the limits allow.
 
 use std::fmt;
 
@@ -12,60 +12,61 @@ use crate::feed::READERS_MAX;
 use crate::frame::weight_max;
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
+use crate::pipeline::BATCH_BYTES_MAX;
 
-/// Connections that were taken over and have not let go of their buffers yet. Each does when its task runs next.
+/// Connections that were taken over and still hold their buffers. Each frees them when its task runs next.
 pub(super) const DISPLACED_AT_ONCE: usize = 16;
 
-/// What a known stream takes while nobody is connected, in bytes: its names, positions, counters and empty queue, its takeovers
-/// of the last minute, its places in the tables of sessions and of the archive.
+/// Memory of a known stream without a connection, in bytes: its names, positions, counters and empty queue, its takeovers
+/// of the last minute, its entries in the tables of sessions and of the archive.
 pub const STREAM_BYTES: u64 = 2 * KIB;
 
-/// From this size on a batch of the broadcast is cut, in bytes; the frame that reaches it still goes in.
-pub const BATCH_BYTES: u64 = 256 * KIB;
+/// Size at which a batch of the broadcast ends, in bytes. The frame that reaches it still belongs to the batch.
+pub const BATCH_BYTES: u64 = BATCH_BYTES_MAX as u64;
 
-/// From this size on a commit of the archive is cut, in bytes.
-pub const COMMIT_BYTES: u64 = MIB;
+/// Size at which a commit of the archive ends, in bytes.
+pub const COMMIT_BYTES: u64 = archive::BLOCK_BYTES;
 
-/// What is in the making of a full segment, in bytes. An export was measured to take less than an index may.
-pub const UPKEEP_BYTES: u64 = archive::INDEX_BUILD_BYTES;
+/// Memory to build the index or the export of a full segment, in bytes. An export takes less than an index, as measured.
+const MAINTENANCE_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
-/// What HTTP takes however it is configured, in bytes: connections, answers made of what is in memory, answers that wait
-/// to be taken, events, a catalog that is put. It is built to keep to that.
+/// Memory of HTTP under every configuration, in bytes: connections, responses made from memory, responses that wait for the
+/// client, events, a catalog that is uploaded. The HTTP side enforces it.
 pub const HTTP_BYTES: u64 = 92 * MIB;
 
 /// HTTP requests that read the archive at a time.
 pub const HTTP_READERS: usize = 2;
 
-/// What a known stream takes in the eyes of those who look on, in bytes: who makes rates once a second, and who tells.
-pub const LOOK_BYTES: u64 = KIB + 256;
+/// Memory of a known stream in the reports, in bytes: the rates of each second, and the answers made from them.
+const REPORT_BYTES: u64 = KIB + 256;
 
 /// The process itself: code, stacks, allocator, runtime, in bytes.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
 
-/// Upper bound of the memory the daemon takes, whatever clients and consumers do.
+/// Upper bound of the memory of the daemon, for every behaviour of clients and consumers.
 ///
-/// It holds because every place where frames wait has a limit. A connection's share covers the queues of
-/// its stream, which may outlive the connection: so its place must stay taken until they are empty.
+/// It holds because every queue of frames has a limit. A connection's share covers the queues of its stream, which may
+/// outlive the connection. So the connection counts until they are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// What adds up.
-    pub addends: Vec<MemoryAddend>,
-    /// What it may come to in bytes, `ingest.memory_limit`.
+    /// The items of the sum.
+    pub items: Vec<MemoryItem>,
+    /// The largest sum that is allowed, in bytes: `ingest.memory_limit`.
     pub limit: u64,
 }
 
 /// One line of the sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemoryAddend {
+pub struct MemoryItem {
     /// What takes the memory, and the keys that say how much.
     pub what: &'static str,
-    /// How many of them there are at most.
+    /// The largest count.
     pub count: u64,
-    /// What each takes at most, in bytes.
+    /// The largest size of each, in bytes.
     pub bytes_each: u64,
 }
 
-impl MemoryAddend {
+impl MemoryItem {
     /// Count times size in bytes; `u64::MAX` beyond that.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
@@ -77,7 +78,7 @@ impl MemoryBound {
     /// The sum in bytes; `u64::MAX` beyond that.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.addends.iter().fold(0, |sum, addend| sum.saturating_add(addend.bytes()))
+        self.items.iter().fold(0, |sum, item| sum.saturating_add(item.bytes()))
     }
 
     /// Whether the sum keeps to the limit.
@@ -88,11 +89,11 @@ impl MemoryBound {
 }
 
 impl fmt::Display for MemoryBound {
-    /// One line per addend and one with the sum.
+    /// One line per item and one with the sum.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for addend in &self.addends {
-            let (sum, count) = (RoundedMib(addend.bytes()).to_string(), addend.count);
-            let (each, what) = (Size(addend.bytes_each), addend.what);
+        for item in &self.items {
+            let (sum, count) = (RoundedMib(item.bytes()).to_string(), item.count);
+            let (each, what) = (Size(item.bytes_each), item.what);
             writeln!(f, "{sum:>14} = {count} x {each}: {what}")?;
         }
         let (sum, limit) = (RoundedMib(self.total()).to_string(), Size(self.limit));
@@ -101,92 +102,92 @@ impl fmt::Display for MemoryBound {
 }
 
 impl Config {
-    /// What all limits together come to. [`Config::load`] refuses more than `ingest.memory_limit`.
+    /// The sum of all limits. [`Config::load`] refuses more than `ingest.memory_limit`.
     #[must_use]
     pub fn memory_bound(&self) -> MemoryBound {
-        let message = u64::from(self.ingest.max_message);
+        let message = self.ingest.max_message;
         let batch = BATCH_BYTES + message;
         // A broadcast ring has a power of two of slots.
         let ring = self.pipeline.broadcast_capacity.get().next_power_of_two();
-        let addend = |what, count: usize, bytes_each| MemoryAddend { what, count: count as u64, bytes_each };
-        let addends = vec![
-            addend(
+        let item = |what, count: usize, bytes_each| MemoryItem { what, count: count as u64, bytes_each };
+        let items = vec![
+            item(
                 "connections (ingest.max_connections), each with 1.25 times routine_window and \
                  emergency_window, a read buffer (max_message and at least 64 KiB; 16 KiB up to that) and 32 KiB",
                 self.ingest.max_connections.get(),
                 self.connection_bytes(),
             ),
-            addend("buffers that wait to be read into", FREE_BUFFERS_MAX, BUFFER_BYTES_MAX as u64),
-            addend("known streams (ingest.max_streams)", self.ingest.max_streams.get(), STREAM_BYTES),
-            addend(
+            item("buffers that wait to be read into", FREE_BUFFERS_MAX, BUFFER_BYTES_MAX as u64),
+            item("known streams (ingest.max_streams)", self.ingest.max_streams.get(), STREAM_BYTES),
+            item(
                 "frames in the processor (pipeline.processor_capacity), each with all that was read with it",
                 self.pipeline.processor_capacity.get(),
                 weight_max(message).max(BUFFER_BYTES_MAX as u64),
             ),
-            addend(
+            item(
                 "batches in the broadcast and in the tail kept for subscribers \
                  (pipeline.broadcast_capacity, twice), each of 1.25 times 256 KiB and a message",
                 2 * ring,
                 weight_max(batch),
             ),
-            addend(
+            item(
                 "blocks of the archive, two gathered and one running, each of 1 MiB and a batch: as bytes, as notes of \
                  what lies where, and as half as much of what came when, all in buffers that double",
                 3 * 5,
                 COMMIT_BYTES + batch,
             ),
-            addend(
+            item(
                 "pages that small blocks are copied to for the disk, of the segment being written and of the reserve",
                 2,
                 (archive::COPY_BYTES + 8_192) as u64,
             ),
-            addend(
+            item(
                 "subscribers (feed.max_subscribers), each with two batches and 32 KiB",
                 self.feed.max_subscribers.get(),
                 2 * batch + CONNECTION_BYTES,
             ),
-            addend(
+            item(
                 "subscribers that read the archive at a time, each with two blocks and an index of it",
                 READERS_MAX,
                 2 * (COMMIT_BYTES + batch) + archive::INDEX_READER_BYTES,
             ),
-            addend(
+            item(
                 "indexes of the archive: of the segment being written, of sealed ones, and one that upkeep has in \
                  hand, or an export",
                 3,
-                UPKEEP_BYTES,
+                MAINTENANCE_BYTES,
             ),
-            addend(
+            item(
                 "connections of sources and of subscribers that have not said HELLO or SUBSCRIBE, or are refused",
                 2 * (UNAUTHENTICATED_MAX + PARTING_MAX),
                 UNAUTHENTICATED_BYTES,
             ),
-            addend(
+            item(
                 "connections that were taken over a moment ago, each with max_message and 32 KiB",
                 DISPLACED_AT_ONCE,
                 CONNECTION_BYTES + message,
             ),
-            addend("HTTP: connections, answers, events, and twice a message", 1, HTTP_BYTES + 2 * message),
-            addend(
+            item("HTTP: connections, answers, events, and twice a message", 1, HTTP_BYTES + 2 * message),
+            item(
                 "HTTP requests that read the archive at a time, each with two blocks, an index of it and a page, which \
                  grows by doubling",
                 HTTP_READERS,
                 2 * (COMMIT_BYTES + batch) + archive::INDEX_READER_BYTES + 4 * (MIB + message),
             ),
-            addend(
+            item(
                 "known streams (ingest.max_streams), as they are looked at",
                 self.ingest.max_streams.get(),
-                LOOK_BYTES,
+                REPORT_BYTES,
             ),
-            addend("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
-            addend("lines that wait for stderr and stdout", 1, LOG_BYTES),
-            addend("the process itself", 1, PROCESS_BYTES),
+            item("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
+            item("lines that wait for stderr and stdout", 1, LOG_BYTES),
+            item("the process itself", 1, PROCESS_BYTES),
         ];
-        MemoryBound { addends, limit: self.ingest.memory_limit }
+        MemoryBound { items, limit: self.ingest.memory_limit }
     }
 
-    /// What one connection may hold in bytes: what frames may keep that fill both windows ([`weight_max`]), the read
-    /// buffer and [`CONNECTION_BYTES`].
+    /// Upper bound of one connection in bytes: the frames that fill both windows ([`weight_max`]), the read buffer and
+    /// [`CONNECTION_BYTES`].
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         self.ingest_config().connection_bytes()
@@ -201,26 +202,26 @@ mod tests {
     fn the_defaults_fit() {
         let bound = Config::default().memory_bound();
         assert!(bound.fits(), "{bound}");
-        // Room for nothing else would make every change of a limit an error.
+        // Without room to spare, every change of a limit would be an error.
         let left_mib = (bound.limit - bound.total()) / MIB;
         assert!(left_mib >= 8, "{left_mib} MiB are left:\n{bound}");
     }
 
     #[test]
-    fn every_addend_is_in_the_sum() {
+    fn every_item_is_in_the_sum() {
         let bound = Config::default().memory_bound();
-        let sum: u64 = bound.addends.iter().map(MemoryAddend::bytes).sum();
+        let sum: u64 = bound.items.iter().map(MemoryItem::bytes).sum();
         assert_eq!(bound.total(), sum);
-        assert_eq!(bound.addends[0].bytes(), 256 * (1280 + 320 + 128 + 32) * KIB, "connections");
+        assert_eq!(bound.items[0].bytes(), 256 * (1280 + 320 + 128 + 32) * KIB, "connections");
     }
 
     #[test]
     fn both_rings_count_with_the_slots_they_really_have() {
         let mut config = Config::default();
         let rings = |config: &Config| {
-            let addends = config.memory_bound().addends;
-            let rings = addends.iter().find(|a| a.what.contains("broadcast"));
-            rings.map(MemoryAddend::bytes)
+            let items = config.memory_bound().items;
+            let rings = items.iter().find(|a| a.what.contains("broadcast"));
+            rings.map(MemoryItem::bytes)
         };
         assert_eq!(rings(&config), Some(2 * 64 * (320 + 160) * KIB));
         config.pipeline.broadcast_capacity = config.pipeline.broadcast_capacity.saturating_add(1);

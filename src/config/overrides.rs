@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::Range;
+
+use toml::de::{DeString, DeTable, DeValue};
+use toml::{Spanned, Value};
 
 use super::Config;
-use super::draft::Draft;
-use super::error::Place;
-use super::keys::{TABLE_LISTS, keys};
-use super::setting::Written;
+use super::keys::{KEYS, Key};
+use super::print::{value_of, values};
+use super::reader::Reader;
 use super::suggest::nearest;
+use super::values::quote;
 
 /// What the name of every overriding variable begins with.
 pub const PREFIX: &str = "TELEMETRY_AGGREGATOR__";
 
 /// The overriding variables of this process, for [`Config::load`].
 ///
-/// What is no UTF-8 in a value is replaced, and then refused by most keys; `std::env::vars` would
-/// panic on such a value, and on that of any other variable.
+/// A value that is not UTF-8 has its wrong bytes replaced, and most keys refuse it then. `std::env::vars` would panic
+/// on such a value, also on that of an unrelated variable.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value): (OsString, OsString)| {
         let name = name.into_string().ok()?;
@@ -24,62 +28,79 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Applies the overrides among `variables` to `draft` and returns their names.
-pub(super) fn apply(draft: &mut Draft, variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
+/// A variable that begins with [`PREFIX`].
+pub(super) struct Override {
+    /// Its name.
+    pub(super) name: String,
+    /// The key it overrides, if there is one.
+    key: Option<&'static Key>,
+    /// The value as TOML text.
+    toml: String,
+}
+
+/// The overrides among `variables`, in the order of their names.
+pub(super) fn collect(variables: impl Iterator<Item = (String, String)>) -> Vec<Override> {
     let ours = variables.filter(|(name, _)| name.starts_with(PREFIX));
     let ours: BTreeMap<String, String> = ours.collect();
-    let known = known();
-    for (name, value) in &ours {
-        match known.iter().find(|known| known.variable == *name) {
-            Some(known) => {
-                let raw = known.written.read_variable(value);
-                draft.set(&known.path, &raw, Place::Variable(name.clone()));
-            }
-            None => refuse(draft, &known, name),
+    let defaults = values(&Config::default());
+    let overrides = ours.into_iter().map(|(name, text)| {
+        let key = KEYS.iter().find(|key| !key.is_list() && variable(key) == name);
+        let default = key.and_then(|key| value_of(&defaults, key));
+        Override { name, key, toml: as_toml(&text, default) }
+    });
+    overrides.collect()
+}
+
+/// `text` as TOML of the type of `default`. Keys without a default are texts.
+fn as_toml(text: &str, default: Option<&Value>) -> String {
+    let value = match default {
+        Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
+        Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
+        _ => None,
+    };
+    value.map_or_else(|| quote(text), |value| value.to_string())
+}
+
+/// Puts `overrides` in place of the values in `root`.
+pub(super) fn apply<'t>(reader: &mut Reader<'_>, root: &mut DeTable<'t>, overrides: &'t [Override]) {
+    for (index, Override { name, key, toml }) in overrides.iter().enumerate() {
+        let span = reader.origins.variable_span(index);
+        match (key, DeValue::parse(toml)) {
+            (Some(key), Ok(value)) => set(root, key, span, value.into_inner()),
+            _ => reader.problem(&span, "", refusal(name)),
         }
     }
-    ours.into_keys().collect()
 }
 
-/// A key that can be overridden.
-struct Known {
-    variable: String,
-    path: String,
-    written: Written,
+fn set<'t>(root: &mut DeTable<'t>, key: &Key, span: Range<usize>, value: DeValue<'t>) {
+    let name = |name: &'static str| Spanned::new(span.clone(), DeString::from(name));
+    let value = Spanned::new(span.clone(), value);
+    if key.section.is_empty() {
+        root.insert(name(key.name), value);
+        return;
+    }
+    let empty = || Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
+    let section = root.entry(name(key.section)).or_insert_with(empty);
+    if let DeValue::Table(table) = section.get_mut() {
+        table.insert(name(key.name), value);
+    }
 }
 
-fn known() -> Vec<Known> {
-    let mut defaults = Config::default();
-    let keys = keys(&mut defaults);
-    let known = keys.iter().map(|key| Known {
-        variable: variable(key.section, key.name),
-        path: key.path(),
-        written: key.setting.written(),
-    });
-    known.collect()
+/// The variable that overrides `key`.
+fn variable(key: &Key) -> String {
+    format!("{PREFIX}{}", key.path().replace('.', "__").to_ascii_uppercase())
 }
 
-/// The variable that overrides `name` in `section`.
-fn variable(section: &str, name: &str) -> String {
-    let path = match section {
-        "" => name.to_owned(),
-        section => format!("{section}__{name}"),
-    };
-    format!("{PREFIX}{}", path.to_ascii_uppercase())
-}
-
-fn refuse(draft: &mut Draft, known: &[Known], name: &str) {
-    let list = TABLE_LISTS.iter().find(|(section, list)| name.starts_with(&variable(section, list)));
-    let what = match list {
-        Some((section, list)) => format!(
-            "{section}.{list} is a list of tables and cannot be overridden: write \
-             [[{section}.{list}]] in the file, with token_file for what must not stand there"
-        ),
-        None => {
-            let names: Vec<_> = known.iter().map(|known| known.variable.as_str()).collect();
-            let nearest = nearest(name, &names).unwrap_or_default();
-            format!("overrides no key, did you mean {nearest}?")
-        }
-    };
-    draft.problem(Place::Variable(name.to_owned()), "", what);
+/// Why the variable `name` overrides nothing.
+fn refusal(name: &str) -> String {
+    let list = KEYS.iter().find(|key| key.is_list() && name.starts_with(&variable(key)));
+    if let Some(list) = list.map(Key::path) {
+        return format!(
+            "{list} is a list of tables and cannot be overridden: write [[{list}]] in the file, with token_file for \
+             what must not stand there"
+        );
+    }
+    let known: Vec<_> = KEYS.iter().filter(|key| !key.is_list()).map(variable).collect();
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    format!("overrides no key, did you mean {}?", nearest(name, &known).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! The configuration as each part takes it.
+//! The configuration in the terms of each part of the daemon.
 
 use crate::frame::Lanes;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::pipeline::fan_in::FanInConfig;
 const DRAIN_READ_MAX: Duration = Duration::from_secs(2);
 
 impl Config {
-    /// Where the segments are kept.
+    /// The directory of the segments.
     #[must_use]
     pub fn archive_dir(&self) -> PathBuf {
         self.data_dir.join("archive")
@@ -42,7 +42,7 @@ impl Config {
         }
     }
 
-    /// For the export of sealed segments, if there is to be one.
+    /// For the export of sealed segments, if one is configured.
     #[must_use]
     pub fn export_config(&self) -> Option<ExportConfig> {
         let out = self.archive.export.clone()?;
@@ -62,13 +62,13 @@ impl Config {
             windows: Lanes::new(ingest.emergency_window, ingest.routine_window),
             max_streams: ingest.max_streams.get(),
             max_streams_per_source: ingest.max_streams_per_source.get(),
-            // What is read must still be archived and acknowledged within the deadline.
+            // Frames that are read must still be archived and acknowledged within the deadline.
             drain_read_max: DRAIN_READ_MAX.min(self.shutdown.deadline * 2 / 5),
             max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
         }
     }
 
-    /// For the source side, with who may speak for which source.
+    /// For the source side, with the sources that each credential may send for.
     #[must_use]
     pub fn ingest_terms(&self) -> Arc<ingest::Terms> {
         ingest::Terms::new(self.ingest_config(), credentials(&self.ingest.tokens))
@@ -85,15 +85,16 @@ impl Config {
         }
     }
 
-    /// What the newest durable frames, kept for subscribers, may take in bytes.
+    /// Upper bound of the newest durable frames that are kept for subscribers, in bytes.
     #[must_use]
     pub fn tail_bytes(&self) -> usize {
         self.pipeline.broadcast_capacity.get().saturating_mul(BATCH_BYTES as usize)
     }
 
-    /// For the subscriber side, with who may be told of which source. No message is longer than `message_bytes_max`.
+    /// For the subscriber side, with the sources that each credential may read. No message is longer than
+    /// `message_bytes_max`.
     #[must_use]
-    pub fn feed_terms(&self, message_bytes_max: u32) -> Arc<feed::Terms> {
+    pub fn feed_terms(&self, message_bytes_max: u64) -> Arc<feed::Terms> {
         let config = FeedConfig { message_bytes_max: message_bytes_max as usize, ..self.feed_config() };
         Arc::new(feed::Terms { config, credentials: credentials(&self.feed.tokens) })
     }

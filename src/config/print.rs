@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
+use toml::{Table, Value};
+
 use super::Config;
-use super::keys::keys;
+use super::keys::{KEYS, Key};
 use super::secret::MASK;
 use super::sections::Token;
-use super::setting::quote;
+use super::values::quote;
 
 impl Config {
-    /// All keys with their values as TOML, secrets masked; absent ones and the memory sum as comments.
+    /// All keys with their values as TOML, secrets masked; absent keys and the memory sum as comments.
     ///
     /// What contains no secrets reads back as the same configuration; a masked token is refused.
     #[must_use]
@@ -20,31 +22,33 @@ impl Config {
         }
         push(&mut out, &format!("# open files: {}", self.open_files_needed()));
 
-        let mut config = self.clone();
+        let values = values(self);
         let mut section = "";
-        for key in keys(&mut config) {
+        for key in &KEYS {
             if key.section != section {
-                self.push_tokens(&mut out, section);
                 section = key.section;
                 push(&mut out, &format!("\n[{section}]"));
             }
-            let from_file = key.path() == "http.token" && self.http.token_file.is_some();
-            match key.setting.print() {
-                _ if from_file => push(&mut out, "# token is in token_file"),
-                Some(value) => push(&mut out, &format!("{} = {value}", key.name)),
-                None => push(&mut out, &format!("# {} is not set", key.name)),
+            if key.is_list() {
+                self.push_tokens(&mut out, section);
+            } else {
+                push(&mut out, &self.line(key, value_of(&values, key)));
             }
         }
-        self.push_tokens(&mut out, section);
         out
     }
 
+    fn line(&self, key: &Key, value: Option<&Value>) -> String {
+        let is_in_file = key.path() == "http.token" && self.http.token_file.is_some();
+        match value {
+            _ if is_in_file => "# token is in token_file".to_owned(),
+            Some(value) => format!("{} = {value}", key.name),
+            None => format!("# {} is not set", key.name),
+        }
+    }
+
     fn push_tokens(&self, out: &mut String, section: &str) {
-        let tokens: &[Token] = match section {
-            "ingest" => &self.ingest.tokens,
-            "feed" => &self.feed.tokens,
-            _ => return,
-        };
+        let tokens: &[Token] = if section == "ingest" { &self.ingest.tokens } else { &self.feed.tokens };
         if tokens.is_empty() {
             push(out, "# tokens is empty: no credential is asked for");
         }
@@ -60,6 +64,19 @@ impl Config {
                 push(out, &format!("stations = {}", list(stations)));
             }
         }
+    }
+}
+
+/// All values as the file writes them, by section. Absent ones and the lists of tokens are missing.
+pub(super) fn values(config: &Config) -> Table {
+    Table::try_from(config).expect("every value of a configuration has a form in TOML")
+}
+
+/// The value of `key` among `values`.
+pub(super) fn value_of<'a>(values: &'a Table, key: &Key) -> Option<&'a Value> {
+    match key.section {
+        "" => values.get(key.name),
+        section => values.get(section)?.get(key.name),
     }
 }
 

@@ -1,10 +1,13 @@
-//! Credentials that do not show.
+//! Credentials, which are never printed.
 
 use std::fmt;
 
+use serde::de::Error as _;
 use subtle::ConstantTimeEq;
 
-/// What stands in place of a secret wherever one would be printed.
+use super::values::read_any;
+
+/// The text that is printed in place of a secret.
 pub const MASK: &str = "***";
 
 /// A credential. `Debug`, `Display` and `Serialize` write [`MASK`]; comparing takes the same time
@@ -12,13 +15,13 @@ pub const MASK: &str = "***";
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
-/// Why a text is no secret. The text itself is never named.
+/// Why a text is no secret. The text itself is never part of the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Nothing, or blanks alone: it would let everyone in.
+    /// Empty, or blanks alone: every client would know it.
     #[error("is empty")]
     Empty,
-    /// No HELLO could carry it.
+    /// Too long for a HELLO.
     #[error("has {0} bytes, at most {max} are allowed", max = Secret::BYTES_MAX)]
     TooLong(usize),
     /// Blanks at an end or control characters: most likely a slip in copying.
@@ -53,7 +56,7 @@ impl Secret {
         Ok(Self(text.into()))
     }
 
-    /// Stands for a credential that is not there yet.
+    /// Stands for a credential that comes with the start.
     pub(super) fn awaited() -> Self {
         Self(MASK.into())
     }
@@ -69,7 +72,7 @@ impl Secret {
         self.0.as_bytes().ct_eq(candidate).into()
     }
 
-    /// The credential itself, for whoever has to send it.
+    /// The credential itself, to send it to a server.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -99,6 +102,18 @@ impl fmt::Display for Secret {
 impl serde::Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    /// An error never contains the value: a credential may stand where it does not belong.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = read_any(deserializer);
+        let secret = found.as_str().ok_or_else(|| "is no text".to_owned());
+        let secret = secret.and_then(|text| Self::new(text).map_err(|error| error.to_string()));
+        let max = Self::BYTES_MAX;
+        secret
+            .map_err(|why| D::Error::custom(format!("the token {why}; expected a text of 1 to {max} bytes")))
     }
 }
 

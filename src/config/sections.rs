@@ -1,7 +1,7 @@
-//! The sections of the file as plain data, with their defaults.
+//! The sections of the file as plain data, with the limits of each value and the defaults.
 //!
-//! Sizes are bytes. What each value may be is said in [`super::keys`], how values must fit together
-//! in [`super::check`]; a [`Config`](super::Config) from [`load`](super::Config::load) keeps to both.
+//! Sizes are bytes. [`super::values`] reads and writes the values, [`super::check`] tests how they fit together; a
+//! [`Config`](super::Config) from [`load`](super::Config::load) keeps to both.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,98 +9,121 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::secret::Secret;
-use super::units::{KIB, MIB};
-use crate::archive::DirectIo;
+use super::units::{GIB, KIB, MIB, TIB};
+use super::values::{
+    Choice, DurationIn, SizeIn, WholeSecondsIn, address, choice, count, flag, path, path_or_empty,
+};
+use crate::archive::{self, DirectIo, PAYLOAD_BYTES_MAX};
 use crate::export::ExportFormat;
 use crate::frame::Station;
+use crate::pipeline::PROCESSOR_FRAMES_MAX;
 
 /// `[log]`: what is written to stderr.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Least severe level that is written.
+    #[serde(with = "choice")]
     pub level: LogLevel,
     /// Text for people or JSON for machines.
+    #[serde(with = "choice")]
     pub format: LogFormat,
 }
 
 /// Least severe level that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     /// Failures alone.
     Error,
-    /// And what needs a look.
+    /// Also what needs attention.
     Warn,
-    /// And the course of events.
+    /// Also the course of events.
+    #[default]
     Info,
-    /// And one line per frame.
+    /// Also one line per frame.
     Debug,
-    /// And the inner steps.
+    /// Also the inner steps.
     Trace,
 }
 
-impl LogLevel {
-    /// The level as the file and `tracing` write it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 /// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object per line.
     Json,
 }
 
-impl LogFormat {
-    /// The format as the file writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
+impl Choice for LogLevel {
+    const NAMED: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl Choice for LogFormat {
+    const NAMED: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Choice for DirectIo {
+    const NAMED: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
+}
+
+impl Choice for ExportFormat {
+    const NAMED: &'static [(&'static str, Self)] =
+        &[("parquet", Self::Parquet), ("csv", Self::Csv), ("jsonl", Self::Jsonl)];
 }
 
 /// `[ingest]`: the listener for sources (protocol.md, "Source connections").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Ingest {
     /// Where sources connect; port 0 lets the system choose.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Connections with a valid HELLO at a time; one more is answered with `busy`.
+    #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_connections: NonZeroUsize,
     /// Of these at a time from one IP address; one more is answered with `busy`.
+    #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_connections_per_address: NonZeroUsize,
     /// Time for a HELLO to be complete; then `idle`.
+    #[serde(with = "DurationIn::<10, 300_000>")]
     pub hello_timeout: Duration,
-    /// Heartbeat for clients that wish for none; whole seconds, see [`Ingest::heartbeat_s`].
+    /// Heartbeat for clients that ask for none; whole seconds, see [`Ingest::heartbeat_s`].
+    #[serde(with = "WholeSecondsIn::<1_000, 300_000>")]
     pub heartbeat: Duration,
     /// Longest message body in bytes; a longer one is answered with `too_large`.
-    pub max_message: u32,
+    #[serde(with = "SizeIn::<{ 4 * KIB }, { PAYLOAD_BYTES_MAX as u64 }>")]
+    pub max_message: u64,
     /// Credit of a stream's routine lane in bytes; senders wait when it is used up.
+    #[serde(with = "SizeIn::<{ 4 * KIB }, GIB>")]
     pub routine_window: u64,
     /// Credit of a stream's emergency lane in bytes; senders wait when it is used up.
+    #[serde(with = "SizeIn::<{ 4 * KIB }, GIB>")]
     pub emergency_window: u64,
-    /// What all limits together may come to in bytes, see [`MemoryBound`](super::MemoryBound).
+    /// Upper bound of the memory of all limits in bytes, see [`MemoryBound`](super::MemoryBound).
+    #[serde(with = "SizeIn::<MIB, TIB>")]
     pub memory_limit: u64,
     /// Streams whose positions are kept; a new one beyond is answered with `limit`.
+    #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
     pub max_streams: NonZeroUsize,
     /// Streams of one source id; a new one beyond is answered with `limit`.
+    #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
     pub max_streams_per_source: NonZeroUsize,
     /// Takeovers of one stream within a minute; one more is answered with `busy`.
+    #[serde(deserialize_with = "count::<60_000, _, _>")]
     pub max_takeovers_per_minute: NonZeroU32,
-    /// Credentials; none at all lets everyone in, which only a loopback address may.
+    /// Credentials. Without any, every client may connect, which is allowed on a loopback address only.
+    #[serde(skip)]
     pub tokens: Vec<Token>,
 }
 
@@ -115,18 +138,18 @@ impl Ingest {
 /// A credential of `[[ingest.tokens]]` or `[[feed.tokens]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The credential itself, out of the file or out of `token_file`.
+    /// The credential itself, from the configuration or from `token_file`.
     pub token: Secret,
     /// Where it was read from, if not from the configuration itself.
     pub token_file: Option<PathBuf>,
-    /// Sources it may speak for (ingest) or be told of (feed); an empty set means all.
+    /// Sources that its client may send for (ingest) or read (feed); an empty set means all.
     pub sources: BTreeSet<u32>,
-    /// Stations it may speak from (ingest alone); an empty set means any.
+    /// Stations that its client may send from (ingest alone); an empty set means any.
     pub stations: BTreeSet<Station>,
 }
 
 impl Token {
-    /// Whether this credential reaches `source_id`.
+    /// Whether this credential is good for `source_id`.
     #[must_use]
     pub fn allows(&self, source_id: u32) -> bool {
         self.sources.is_empty() || self.sources.contains(&source_id)
@@ -134,95 +157,117 @@ impl Token {
 }
 
 /// `[pipeline]`: the way from the sessions to the archive and the consumers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Pipeline {
     /// Frames the processor's input holds; the fan-in waits when it is full.
+    #[serde(deserialize_with = "count::<{ PROCESSOR_FRAMES_MAX as u32 }, _, _>")]
     pub processor_capacity: NonZeroUsize,
-    /// Batches the broadcast keeps for slow consumers; who lags further misses frames and is told.
+    /// Batches the broadcast keeps for slow consumers. A consumer that lags further misses frames and gets a report.
+    #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub broadcast_capacity: NonZeroUsize,
     /// How long a routine frame waits before one batch of routine follows every 8 batches of emergencies.
+    #[serde(with = "DurationIn::<1, 60_000>")]
     pub routine_max_delay: Duration,
 }
 
+/// A hundred years of 365 days. A longer time is a slip of the pen.
+const CENTURY_MS: u64 = 100 * 365 * 86_400 * 1_000;
+
 /// `[archive]`: the segment log in `data_dir/archive`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Archive {
     /// How long a commit gathers routine frames; zero commits at once.
+    #[serde(with = "DurationIn::<0, 1_000>")]
     pub commit_delay: Duration,
     /// Size of a segment file in bytes.
+    #[serde(with = "SizeIn::<{ 8 * MIB }, { 64 * GIB }>")]
     pub segment_size: u64,
     /// Bytes kept free for emergencies when the disk fills; routine waits from there on.
+    #[serde(with = "SizeIn::<MIB, { 64 * GIB }>")]
     pub reserve: u64,
     /// Age from which segments are deleted; absent keeps them.
+    #[serde(with = "DurationIn::<1_000, CENTURY_MS>")]
     pub retention_age: Option<Duration>,
     /// Total size in bytes from which the oldest segments are deleted; absent keeps them.
+    #[serde(with = "SizeIn::<{ 16 * MIB }, { 1024 * 1024 * TIB }>")]
     pub retention_size: Option<u64>,
     /// Whether blocks are written past the page cache.
+    #[serde(with = "choice")]
     pub direct_io: DirectIo,
     /// Whether replayed frames are kept as well.
+    #[serde(deserialize_with = "flag")]
     pub store_replays: bool,
     /// Directory to which each sealed segment is exported; `None` exports nothing.
+    #[serde(with = "path_or_empty")]
     pub export: Option<PathBuf>,
     /// How the files of that export are written.
+    #[serde(with = "choice")]
     pub export_format: ExportFormat,
 }
 
 /// `[feed]`: the listener for subscribers (protocol.md, "Feed connections").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Feed {
     /// Where subscribers connect; port 0 lets the system choose.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Subscribers at a time; one more is answered with `busy`.
+    #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_subscribers: NonZeroUsize,
-    /// Credentials; none at all lets everyone in, which only a loopback address may.
+    /// Credentials. Without any, every client may connect, which is allowed on a loopback address only.
+    #[serde(skip)]
     pub tokens: Vec<Token>,
 }
 
 /// `[http]`: health, metrics, API and dashboard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Where to listen; port 0 lets the system choose.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Credential for requests; absent asks for none.
     pub token: Option<Secret>,
     /// Where [`Http::token`] was read from, if not from the configuration itself.
+    #[serde(with = "path")]
     pub token_file: Option<PathBuf>,
 }
 
 /// `[catalog]`: the orbital elements sent to sessions that want them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Catalog {
     /// TLE text; absent starts with an empty catalog.
+    #[serde(with = "path")]
     pub file: Option<PathBuf>,
 }
 
 /// `[shutdown]`: the drain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// From the signal to the exit; past it the stragglers are named and left behind.
+    /// From the signal to the exit. Past it, the daemon logs which parts still run, and ends.
+    #[serde(with = "DurationIn::<100, 600_000>")]
     pub deadline: Duration,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Text }
-    }
 }
 
 impl Default for Ingest {
     fn default() -> Self {
         Self {
             listen: loopback(7480),
-            max_connections: count(256),
-            max_connections_per_address: count(128),
+            max_connections: at_most(256),
+            max_connections_per_address: at_most(128),
             hello_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(15),
-            max_message: 128 << 10,
+            max_message: 128 * KIB,
             routine_window: MIB,
             emergency_window: 256 * KIB,
             memory_limit: 1024 * MIB,
-            max_streams: count(4_096),
-            max_streams_per_source: count(32),
+            max_streams: at_most(4_096),
+            max_streams_per_source: at_most(32),
             max_takeovers_per_minute: NonZeroU32::MIN.saturating_add(29),
             tokens: Vec::new(),
         }
@@ -232,8 +277,8 @@ impl Default for Ingest {
 impl Default for Pipeline {
     fn default() -> Self {
         Self {
-            processor_capacity: count(64),
-            broadcast_capacity: count(64),
+            processor_capacity: at_most(PROCESSOR_FRAMES_MAX),
+            broadcast_capacity: at_most(64),
             routine_max_delay: Duration::from_secs(1),
         }
     }
@@ -242,22 +287,22 @@ impl Default for Pipeline {
 impl Default for Archive {
     fn default() -> Self {
         Self {
-            commit_delay: Duration::from_millis(8),
-            segment_size: 256 * MIB,
-            reserve: 64 * MIB,
+            commit_delay: archive::Config::COMMIT_DELAY,
+            segment_size: archive::Config::SEGMENT_BYTES,
+            reserve: archive::Config::RESERVE_BYTES,
             retention_age: None,
             retention_size: None,
-            direct_io: DirectIo::Auto,
+            direct_io: DirectIo::default(),
             store_replays: true,
             export: None,
-            export_format: ExportFormat::Parquet,
+            export_format: ExportFormat::default(),
         }
     }
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { listen: loopback(7481), max_subscribers: count(16), tokens: Vec::new() }
+        Self { listen: loopback(7481), max_subscribers: at_most(16), tokens: Vec::new() }
     }
 }
 
@@ -277,8 +322,8 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// `n` as a non-zero count; 1 for 0, which no default is.
-const fn count(n: usize) -> NonZeroUsize {
+/// `n` as a non-zero count. No default is 0, which would become 1.
+const fn at_most(n: usize) -> NonZeroUsize {
     match NonZeroUsize::new(n) {
         Some(n) => n,
         None => NonZeroUsize::MIN,

@@ -1,4 +1,4 @@
-//! "did you mean ..?"
+//! Close spellings: "did you mean ..?"
 
 /// The candidate nearest to `name`, if it is near enough to be a slip of the pen.
 pub(super) fn similar<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
@@ -6,30 +6,18 @@ pub(super) fn similar<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str>
     nearest(name, candidates).filter(|candidate| distance(name, candidate) <= near_enough)
 }
 
-/// The candidate nearest to `name`, however far.
+/// The candidate nearest to `name`, at any distance.
 pub(super) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates.iter().copied().min_by_key(|candidate| distance(name, candidate))
 }
 
-/// Longest name that is compared in full; a longer one is cut, which is far from everything anyway.
+/// Longest name that is compared in full, in characters. A longer one is cut: it is far from every candidate.
 const CHARS_MAX: usize = 128;
 
-/// Edits (insert, delete, replace) from one text to the other, case aside.
+/// Edits (insert, delete, replace) from one text to the other. Upper and lower case are equal.
 fn distance(a: &str, b: &str) -> usize {
-    let fold =
-        |text: &str| -> Vec<char> { text.chars().take(CHARS_MAX).map(|c| c.to_ascii_lowercase()).collect() };
-    let (a, b) = (fold(a), fold(b));
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a_char) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b_char) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(a_char != b_char);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let fold = |text: &str| text.chars().take(CHARS_MAX).collect::<String>().to_ascii_lowercase();
+    strsim::levenshtein(&fold(a), &fold(b))
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::keys::{TABLE_LISTS, keys};
+use super::keys::{KEYS, Key};
+use super::print::{value_of, values};
+use super::source::FILE_BYTES_MAX;
 use super::*;
 
 mod any_text;
@@ -25,7 +27,7 @@ fn load(text: &str) -> Result<Loaded, ConfigError> {
 fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let source = Source { path: PathBuf::from("c.toml"), text: text.to_owned(), mode: 0o600 };
     let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    Config::load_source(Some(source), env, false)
+    Config::load_source(Some(source), env, Purpose::Run)
 }
 
 /// The configuration in `text`.
@@ -63,12 +65,12 @@ fn the_file_given_equals_the_defaults_and_names_every_key() {
             named.push(super::keys::path(&section, name));
         }
     }
-    for key in keys(&mut Config::default()) {
+    for key in KEYS.iter().filter(|key| !key.is_list()) {
         assert!(named.contains(&key.path()), "{} is missing", key.path());
     }
-    for (section, list) in TABLE_LISTS {
-        for name in tokens::entry_keys(section) {
-            let path = format!("{section}.{list}.{name}");
+    for list in KEYS.iter().filter(|key| key.is_list()) {
+        for name in tokens::table_keys(list.section) {
+            let path = format!("{}.{name}", list.path());
             assert!(named.contains(&path), "{path} is missing");
         }
     }
@@ -153,15 +155,39 @@ fn every_key_is_taken() {
     assert_eq!(export.out, Path::new("/e"));
 
     // No value is the default, so a key that went to the wrong place would show as a default.
-    let printed = |mut config: Config| -> Vec<_> {
-        let keys = keys(&mut config);
-        keys.iter().map(|key| (key.path(), key.setting.print())).collect()
+    let printed = |config: &Config| -> Vec<_> {
+        let values = values(config);
+        KEYS.iter().map(|key| (key.path(), value_of(&values, key).cloned())).collect()
     };
-    for (ours, default) in printed(config).iter().zip(printed(Config::default())) {
-        if ours.0 != "http.token_file" {
+    for (ours, default) in printed(&config).iter().zip(printed(&Config::default())) {
+        if !["http.token_file", "ingest.tokens", "feed.tokens"].contains(&ours.0.as_str()) {
             assert_ne!(*ours, default);
         }
     }
+}
+
+/// Every field of the sections that is read from the file is in the list of keys, once.
+#[test]
+fn the_list_of_keys_is_the_list_of_fields() {
+    let mut full = Config::default();
+    full.archive.retention_age = Some(Duration::from_secs(1));
+    full.archive.retention_size = Some(1);
+    full.http.token = Secret::new("t").ok();
+    full.http.token_file = Some("t".into());
+    full.catalog.file = Some("c".into());
+    let mut fields = Vec::new();
+    for (name, value) in values(&full) {
+        match value.as_table() {
+            Some(section) => fields.extend(section.keys().map(|field| keys::path(&name, field))),
+            None => fields.push(name),
+        }
+    }
+    let mut listed: Vec<_> = KEYS.iter().filter(|key| !key.is_list()).map(Key::path).collect();
+    fields.sort();
+    listed.sort();
+    assert_eq!(fields, listed);
+    let lists: Vec<_> = KEYS.iter().filter(|key| key.is_list()).map(Key::path).collect();
+    assert_eq!(lists, ["ingest.tokens", "feed.tokens"]);
 }
 
 #[test]
@@ -178,13 +204,13 @@ fn the_first_file_found_is_taken() {
     fs::write(&b, "data_dir = \"b\"").unwrap();
     fs::write(&c, "data_dir = \"c\"").unwrap();
     let found = Source::first_of(&[&a, &b, &c]).unwrap();
-    let loaded = Config::load_source(found, no_env(), false).unwrap();
+    let loaded = Config::load_source(found, no_env(), Purpose::Run).unwrap();
     assert_eq!(loaded.file.as_ref(), Some(&b));
     assert_eq!(loaded.config.data_dir, Path::new("b"));
 
     let b_is_a_file = b.join("c.toml");
     let found = Source::first_of(&[&a, &b_is_a_file]).unwrap();
-    let loaded = Config::load_source(found, no_env(), false).unwrap();
+    let loaded = Config::load_source(found, no_env(), Purpose::Run).unwrap();
     assert_eq!(loaded.file, None);
     assert_eq!(loaded.config, Config::default());
 }

@@ -1,26 +1,26 @@
-//! What is in force while the daemon runs, and the one place that changes it.
+//! The configuration in force while the daemon runs, and the one place that changes it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::archive::Tuning;
-use crate::config::{Config, Live};
+use crate::config::{Config, ConfigHandle};
 use crate::ingest::StreamTable;
 use crate::{feed, ingest};
 
-/// Brings a configuration into force, and tells what is.
+/// Brings a configuration into force and hands it to the parts of the daemon.
 ///
-/// Parts above the configuration read [`Settings::live`]. Those below it, which do not know it, are told here in their own
-/// terms: sources and subscribers read theirs when somebody connects, the archive has its own copy.
+/// Parts above the configuration read [`Settings::live`]. Parts below it do not know its types, so each gets its own: the
+/// sides of sources and of subscribers read theirs when a client connects, the archive has a copy.
 pub struct Settings {
-    live: Live,
+    live: ConfigHandle,
     ingest_tx: watch::Sender<Arc<ingest::Terms>>,
     feed_tx: watch::Sender<Arc<feed::Terms>>,
     parts: Parts,
 }
 
-/// The parts that are told what has changed.
+/// The parts that are informed of a change.
 pub(super) struct Parts {
     pub(super) table: Arc<StreamTable>,
     pub(super) archive: Tuning,
@@ -31,12 +31,12 @@ impl Settings {
     pub(super) fn new(config: Config, parts: Parts) -> Arc<Self> {
         let ingest_tx = watch::Sender::new(config.ingest_terms());
         let feed_tx = watch::Sender::new(config.feed_terms(config.ingest.max_message));
-        Arc::new(Self { live: Live::new(config), ingest_tx, feed_tx, parts })
+        Arc::new(Self { live: ConfigHandle::new(config), ingest_tx, feed_tx, parts })
     }
 
-    /// What is in force.
+    /// The handle of the configuration in force.
     #[must_use]
-    pub const fn live(&self) -> &Live {
+    pub const fn live(&self) -> &ConfigHandle {
         &self.live
     }
 
@@ -48,9 +48,9 @@ impl Settings {
         self.feed_tx.subscribe()
     }
 
-    /// Brings `config` into force; when this returns, whoever connects is taken on its terms.
+    /// Brings `config` into force. A client that connects after this returns is served on its terms.
     ///
-    /// It may differ from what is in force in what [`Change`](crate::config::Change) lets through, and must fit together.
+    /// `config` must come from a [`Change`](crate::config::Change) of the configuration in force.
     pub fn apply(&self, config: Config) {
         let before = self.live.current();
         let archive = config.archive_config();
@@ -59,7 +59,7 @@ impl Settings {
         }
         self.parts.table.set_limits(config.ingest_config().stream_limits());
         self.ingest_tx.send_replace(config.ingest_terms());
-        // Frames of the size at the start lie in the archive and come again, whatever is the limit for new ones.
+        // The archive has frames of up to the size at the start, and subscribers read them.
         self.feed_tx.send_replace(config.feed_terms(self.live.at_start().ingest.max_message));
         self.live.replace(Arc::new(config));
     }

@@ -25,12 +25,6 @@ pub struct FanInConfig {
     pub routine_max_delay: Duration,
 }
 
-impl Default for FanInConfig {
-    fn default() -> Self {
-        Self { batch_frames_max: PROCESSOR_FRAMES_MAX, routine_max_delay: Duration::from_secs(1) }
-    }
-}
-
 /// Merges all sources: emergency before routine, equal turns within a lane, order kept within a source's lane.
 ///
 /// Once a routine frame has waited for [`FanInConfig::routine_max_delay`], a routine batch goes ahead of the emergencies

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
+use crate::config::Config;
 use crate::frame::{
     Batch, Frame, FrameFlags, FramePriority, Lanes, Origin, Run, SourceKind, Station, StreamKey, batch_of,
     joined, weight_max,
@@ -44,7 +45,8 @@ struct Front {
 impl Front {
     fn new(gate: Gate) -> Self {
         let (sources, counters) = (Sources::new(), Arc::new(Counters::default()));
-        let fan_in = FanIn::new(Arc::clone(&sources), gate, FanInConfig::default(), Arc::clone(&counters));
+        let fan_in =
+            FanIn::new(Arc::clone(&sources), gate, Config::default().fan_in_config(), Arc::clone(&counters));
         Self { sources, fan_in, counters }
     }
 
@@ -292,7 +294,7 @@ async fn the_rest_of_a_read_costs_what_it_keeps() {
     front.fan_in = FanIn::new(
         Arc::clone(&front.sources),
         Gate::open(),
-        FanInConfig { batch_frames_max: 15, ..FanInConfig::default() },
+        FanInConfig { batch_frames_max: 15, ..Config::default().fan_in_config() },
         Arc::clone(&front.counters),
     );
     assert_eq!(front.next().await.len(), 15);

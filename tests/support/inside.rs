@@ -11,7 +11,6 @@ use telemetry_aggregator::connection::{Credentials, Entrance, Listener, listener
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
 use telemetry_aggregator::frame::Batch;
 use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable, Terms};
-use telemetry_aggregator::pipeline::fan_in::FanInConfig;
 use telemetry_aggregator::pipeline::{
     Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Router, Sources,
 };
@@ -105,8 +104,12 @@ impl Held {
         let go = Arc::new(Semaphore::new(0));
         let books = table.books();
         let output = HeldOutput { seen_tx, go: Arc::clone(&go), table: Arc::clone(&table) };
-        let fan_in =
-            FanIn::new(Arc::clone(&sources), Gate::open(), FanInConfig::default(), Arc::clone(&counters));
+        let fan_in = FanIn::new(
+            Arc::clone(&sources),
+            Gate::open(),
+            Config::default().fan_in_config(),
+            Arc::clone(&counters),
+        );
         let processor = Processor::new(fan_in, output, Fanout::new(4), Arc::clone(&counters));
         let (shutdown_tx, shutdown) = watch::channel(false);
         let (router, router_handle) = Router::start(Arc::clone(&sources));

@@ -13,7 +13,7 @@ pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
 /// Largest payload of a frame that can be configured: a batch that ends with one fits into half a block.
 pub const PAYLOAD_BYTES_MAX: usize = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
 /// A block is gathered up to this size; a single larger batch is a block of its own.
-const BLOCK_BYTES: u64 = 1 << 20;
+pub const BLOCK_BYTES: u64 = 1 << 20;
 /// Space is allocated in steps of this size.
 const GROW_BYTES: u64 = 32 << 20;
 /// Space kept allocated ahead of what is written, so that the gate stays open between two steps.
@@ -60,15 +60,25 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// Default of [`Config::commit_delay`].
+    pub const COMMIT_DELAY: Duration = Duration::from_millis(8);
+    /// Default of [`Config::segment_bytes`].
+    pub const SEGMENT_BYTES: u64 = 256 << 20;
+    /// Default of [`Config::reserve_bytes`].
+    pub const RESERVE_BYTES: u64 = 64 << 20;
+
+    /// The defaults for an archive in `dir` with at most `max_streams` streams and payloads of at most
+    /// `payload_bytes_max` bytes.
+    #[must_use]
+    pub fn new(dir: PathBuf, max_streams: usize, payload_bytes_max: usize) -> Self {
         Self {
-            dir: PathBuf::from("data/archive"),
-            commit_delay: Duration::from_millis(8),
-            segment_bytes: 256 << 20,
-            reserve_bytes: 64 << 20,
-            max_streams: 10_000,
-            payload_bytes_max: 128 << 10,
+            dir,
+            commit_delay: Self::COMMIT_DELAY,
+            segment_bytes: Self::SEGMENT_BYTES,
+            reserve_bytes: Self::RESERVE_BYTES,
+            max_streams,
+            payload_bytes_max,
             retention: Retention::default(),
             direct_io: DirectIo::default(),
         }

@@ -82,7 +82,9 @@ use storage::Context;
 use upkeep::{Clock, Link, SystemClock, Upkeep};
 use writing::Writing;
 
-pub use config::{BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, Config, ConfigError, PAYLOAD_BYTES_MAX, Retention};
+pub use config::{
+    BATCH_FRAMES_MAX, BATCH_PAYLOAD_BYTES, BLOCK_BYTES, Config, ConfigError, PAYLOAD_BYTES_MAX, Retention,
+};
 pub use error::{AppendError, ArchiveError, OpenError, ResetError};
 #[cfg(any(test, feature = "test-support"))]
 pub use format::encoded;

@@ -21,20 +21,6 @@ pub enum DirectIo {
     Off,
 }
 
-impl DirectIo {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Auto, Self::Off];
-
-    /// As the configuration writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Off => "off",
-        }
-    }
-}
-
 /// How the files of one log are written. Clones share it. The default is by way of the page cache.
 #[derive(Clone, Default)]
 pub(super) struct Writing {

@@ -47,13 +47,10 @@ impl Home {
     async fn append(&self, commits: Vec<Vec<Frame>>) {
         // Many rotations with little data.
         let config = Config {
-            dir: self.archive(),
             commit_delay: Duration::ZERO,
             segment_bytes: 192 << 10,
             reserve_bytes: 128 << 10,
-            max_streams: 16,
-            payload_bytes_max: 256,
-            ..Config::default()
+            ..Config::new(self.archive(), 16, 256)
         };
         let (appender, archive, recovery) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         let (mut durable, mut next) = (archive.watermark(), recovery.next_offset);

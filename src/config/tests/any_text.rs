@@ -25,7 +25,7 @@ proptest! {
     fn any_configuration_printed_reads_back(
         data_dir in "\\PC{1,20}",
         catalog in proptest::option::of("[a-z \"'\\\\#\n\t]{1,10}"),
-        message in 4096u32..1 << 16,
+        message in 4096u64..1 << 16,
         delay_us in 0u64..1_000_000,
         retention in proptest::option::of(1u64 << 30..1 << 50),
         age in proptest::option::of(1u64..1 << 31),
@@ -58,9 +58,7 @@ proptest! {
             0..8,
         ),
     ) {
-        let mut defaults = Config::default();
-        let keys = keys(&mut defaults);
-        let lines = entries.iter().map(|(index, value)| match keys.get(*index) {
+        let lines = entries.iter().map(|(index, value)| match KEYS.get(*index) {
             Some(key) => format!("{} = {value}\n", key.path()),
             None => format!("ingest.tokens = {value}\n"),
         });

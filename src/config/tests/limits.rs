@@ -161,5 +161,5 @@ fn a_configuration_changed_after_loading_can_be_checked_again() {
     let error = config.validate().unwrap_err();
     let [problem] = error.problems() else { panic!("{error}") };
     assert_eq!(problem.key, "archive.reserve");
-    assert_eq!(problem.place, Place::Default);
+    assert_eq!(problem.location, Location::Default);
 }

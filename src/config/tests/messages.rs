@@ -84,9 +84,31 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
             "c.toml:1:13: log.level: found \"loud\", expected one of \"error\", \"warn\", \"info\", \
              \"debug\", \"trace\"",
         ),
+        (
+            "log.level = \"wran\"",
+            "c.toml:1:13: log.level: found \"wran\", expected one of \"error\", \"warn\", \"info\", \
+             \"debug\", \"trace\"",
+        ),
+        (
+            "archive.export_format = \"parket\"",
+            "c.toml:1:25: archive.export_format: found \"parket\", expected one of \"parquet\", \"csv\", \
+             \"jsonl\"; write \"parquet\"",
+        ),
+        (
+            "log.format = \"JSON\"",
+            "c.toml:1:14: log.format: found \"JSON\", expected one of \"text\", \"json\"; write \"json\"",
+        ),
+        (
+            "ingest.max_streams = 99999999999999999999",
+            "c.toml:1:22: ingest.max_streams: found a number out of all bounds, expected an integer from 1 \
+             to 1048576",
+        ),
+        ("data_dir = 1979-05-27", "c.toml:1:12: data_dir: found a datetime, expected a path"),
+        ("data_dir.x = 1", "c.toml:1:1: data_dir: found a table, expected a path"),
         ("data_dir = \"\"", "c.toml:1:12: data_dir: found \"\", expected a path"),
         ("data_dir = [1.5]", "c.toml:1:12: data_dir: found an array, expected a path"),
         ("ingest = 5", "c.toml:1:10: ingest: expected a section, written [ingest]"),
+        ("ingest = []", "c.toml:1:10: ingest: expected a section, written [ingest]"),
     ] {
         assert_eq!(errors(text), expected);
     }

@@ -32,11 +32,11 @@ fn a_variable_wins_over_the_file_and_is_taken_as_the_key_expects() {
 
 #[test]
 fn every_key_can_be_overridden() {
-    let mut defaults = Config::default();
-    for key in keys(&mut defaults) {
+    let defaults = values(&Config::default());
+    for key in KEYS.iter().filter(|key| !key.is_list()) {
         let path = key.path().to_ascii_uppercase().replace('.', "__");
         let name = format!("{PREFIX}{path}");
-        let value = key.setting.print().unwrap_or_else(|| "\"x\"".to_owned());
+        let value = value_of(&defaults, key).map_or_else(|| "\"x\"".to_owned(), ToString::to_string);
         let value = value.trim_matches('"');
         let text = match load_with("", &[(&name, value)]) {
             Ok(loaded) => {
@@ -99,4 +99,29 @@ fn a_conflict_is_blamed_on_the_variable() {
         text.starts_with("TELEMETRY_AGGREGATOR__FEED__LISTEN: feed.listen: 0.0.0.0:7481 can be"),
         "{text}"
     );
+}
+
+#[test]
+fn a_wrong_value_in_the_file_is_an_error_under_a_variable_too() {
+    let text = "[ingest]\nlisten = \"x\"";
+    let fine = [("TELEMETRY_AGGREGATOR__INGEST__LISTEN", "127.0.0.1:2")];
+    let error = load_with(text, &fine).unwrap_err().to_string();
+    assert!(error.starts_with("c.toml:2:10: ingest.listen: found \"x\""), "{error}");
+    let wrong = [("TELEMETRY_AGGREGATOR__INGEST__LISTEN", "y")];
+    let errors = load_with(text, &wrong).unwrap_err();
+    let [file, variable] = errors.problems() else { panic!("{errors}") };
+    assert_eq!((file.key.as_str(), variable.key.as_str()), ("ingest.listen", "ingest.listen"));
+    assert_eq!(variable.location, Location::Variable("TELEMETRY_AGGREGATOR__INGEST__LISTEN".to_owned()));
+    // A section that is none is reported once, and the variable is still read.
+    let errors = load_with("ingest = 5", &wrong).unwrap_err();
+    let keys: Vec<_> = errors.problems().iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["ingest", "ingest.listen"]);
+}
+
+#[test]
+fn an_integer_is_read_as_rust_reads_it() {
+    for (text, count) in [("007", 7), ("+3", 3)] {
+        let loaded = overridden(&[("TELEMETRY_AGGREGATOR__INGEST__MAX_CONNECTIONS", text)]);
+        assert_eq!(loaded.config.ingest.max_connections.get(), count);
+    }
 }

@@ -78,7 +78,7 @@ fn a_token_file_everyone_can_read_is_a_warning() {
 
 #[test]
 fn a_secret_of_a_container_may_have_the_mode_it_was_mounted_with() {
-    let warning = |path| tokens::readable_warning(Path::new(path), 0o644, "a token");
+    let warning = |path| token_files::readable_warning(Path::new(path), 0o644, "a token");
     assert_eq!(warning("/run/secrets/http.token"), None);
     assert!(warning("/run/secrets.d/http.token").is_some());
 }

@@ -69,13 +69,10 @@ pub(super) struct Running {
 /// Opens the archive directory `dir` with small segments: many rotations with little data.
 pub(super) fn start(dir: &Path) -> Running {
     let config = Config {
-        dir: dir.to_owned(),
         commit_delay: Duration::ZERO,
         segment_bytes: 192 << 10,
         reserve_bytes: 128 << 10,
-        max_streams: 16,
-        payload_bytes_max: 256,
-        ..Config::default()
+        ..Config::new(dir.to_owned(), 16, 256)
     };
     let (appender, archive, recovery) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
     Running { appender, archive, recovery }

@@ -1,8 +1,9 @@
 //! Which streams are forgotten, which are not, and what happens to those meanwhile.
 
 use super::*;
+use crate::config::Config;
 use crate::frame::{Batch, Lanes};
-use crate::pipeline::fan_in::{FanIn, FanInConfig};
+use crate::pipeline::fan_in::FanIn;
 use crate::pipeline::{Gate, Output, OutputGone};
 
 struct Nowhere;
@@ -15,8 +16,9 @@ impl Output for Nowhere {
 
 /// Takes what waits in `queue` on to the processor.
 async fn empty(queue: &SourceQueue, sources: &Arc<Sources>) {
-    let mut fan_in = FanIn::new(Arc::clone(sources), Gate::open(), FanInConfig::default(), Arc::default());
-    while queue.queued_frames() != Lanes::new(0, 0) {
+    let mut fan_in =
+        FanIn::new(Arc::clone(sources), Gate::open(), Config::default().fan_in_config(), Arc::default());
+    while queue.queued_frames() != Lanes::default() {
         fan_in.next_batch(&Nowhere).await.unwrap();
     }
 }

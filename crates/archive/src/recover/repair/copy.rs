@@ -46,9 +46,7 @@ pub(super) fn copy(from: &Dir, to: &Dir) -> Result<RepairReport, ReadError> {
 }
 
 fn bytes_max(from: &Dir, segments: &[Source]) -> Result<u64, StorageError> {
-    segments
-        .iter()
-        .try_fold(Config::default().segment_bytes, |max, source| Ok(max.max(from.size(&source.path)?)))
+    segments.iter().try_fold(Config::SEGMENT_BYTES, |max, source| Ok(max.max(from.size(&source.path)?)))
 }
 
 struct Copier<'a> {

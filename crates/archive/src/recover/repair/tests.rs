@@ -212,7 +212,7 @@ async fn of_an_unreadable_newest_segment_no_offset_is_used_again() {
 }
 
 fn offset_bound_of_a_segment(base: u64) -> u64 {
-    offset_bound(base, Config::default().segment_bytes).unwrap()
+    offset_bound(base, Config::SEGMENT_BYTES).unwrap()
 }
 
 #[tokio::test]

@@ -6,43 +6,43 @@ use tokio::sync::watch;
 
 use super::Config;
 
-/// What is in force, for everybody who has to know. Cheap to clone; all clones are the same.
+/// The configuration in force. Clones are cheap and share one value.
 ///
-/// [`Live::current`] takes a lock for a moment: it is read where it is needed, once for a connection or a request, and
-/// never for a frame.
+/// [`ConfigHandle::current`] takes a lock for a moment. A part reads it once for a connection or a request, and never
+/// for a frame.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct ConfigHandle {
     at_start: Arc<Config>,
     in_force: watch::Sender<Arc<Config>>,
 }
 
-impl Live {
-    /// `config` is in force.
+impl ConfigHandle {
+    /// A handle with `config` in force.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let at_start = Arc::new(config);
         Self { in_force: watch::Sender::new(Arc::clone(&at_start)), at_start }
     }
 
-    /// What is in force now.
+    /// The configuration in force.
     #[must_use]
     pub fn current(&self) -> Arc<Config> {
         Arc::clone(&self.in_force.borrow())
     }
 
-    /// What was in force at the start: what was laid out then has this size to the end.
+    /// The configuration at the start. Parts that are laid out at the start keep its sizes until the daemon ends.
     #[must_use]
     pub fn at_start(&self) -> &Config {
         &self.at_start
     }
 
-    /// Tells of each change, for whoever cannot read at use.
+    /// Reports each change, for a part that cannot call [`ConfigHandle::current`] when it needs a value.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
         self.in_force.subscribe()
     }
 
-    /// From now on `config` is in force.
+    /// Brings `config` into force.
     pub fn replace(&self, config: Arc<Config>) {
         self.in_force.send_replace(config);
     }

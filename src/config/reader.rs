@@ -1,0 +1,139 @@
+//! Reads tables of TOML into types, and reports what is wrong with them.
+//!
+//! A key or a value that is wrong is reported with its location and removed, and the rest is read without it. So one error
+//! does not hide the next.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue, Deserializer, Error};
+
+use super::draft::{Draft, PROBLEMS_MAX};
+use super::error::Location;
+use super::keys::{KEYS, Key, names_in, path, sections};
+use super::origins::Origins;
+use super::suggest::similar;
+
+/// The texts that are read, and the draft that collects the problems.
+pub(super) struct Reader<'a> {
+    pub(super) origins: Origins<'a>,
+    pub(super) draft: Draft,
+}
+
+impl Reader<'_> {
+    /// Notes a problem at `span`.
+    pub(super) fn problem(&mut self, span: &Range<usize>, key: &str, what: impl Into<String>) {
+        self.draft.problem(self.origins.location(span), key, what);
+    }
+
+    /// The tables of `text`. Text that is not TOML is reported and nothing of it is taken: the parser's guess at the
+    /// rest would mislead.
+    pub(super) fn parse<'t>(&mut self, text: &'t str) -> DeTable<'t> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors.iter().take(PROBLEMS_MAX) {
+            let message = error.message().trim().replace('\n', ", ");
+            self.problem(&error.span().unwrap_or_default(), "", format!("not valid TOML: {message}"));
+        }
+        if errors.is_empty() { root.into_inner() } else { DeTable::new() }
+    }
+
+    /// Reports and removes unknown keys, and values in place of sections.
+    pub(super) fn drop_unknown(&mut self, root: &mut DeTable<'_>) {
+        self.drop_unknown_keys("", root, &names_in(""));
+        for section in sections() {
+            let Some(value) = root.get_mut(section) else { continue };
+            let span = value.span();
+            if let DeValue::Table(table) = value.get_mut() {
+                self.drop_unknown_keys(section, table, &names_in(section));
+            } else {
+                self.problem(&span, section, format!("expected a section, written [{section}]"));
+                root.remove(section);
+            }
+        }
+    }
+
+    /// Reports and removes each key of the table `at` that is not `allowed` there.
+    pub(super) fn drop_unknown_keys(&mut self, at: &str, table: &mut DeTable<'_>, allowed: &[&str]) {
+        let entries = std::mem::take(table).into_iter();
+        let is_allowed = |name: &Spanned<DeString<'_>>| allowed.contains(&name.get_ref().as_ref());
+        let (known, unknown): (DeTable<'_>, DeTable<'_>) = entries.partition(|(name, _)| is_allowed(name));
+        *table = known;
+        for name in unknown.keys() {
+            if self.draft.is_full() {
+                return;
+            }
+            let key = path(at, &printable(name.get_ref()));
+            self.problem(&name.span(), &key, unknown_key(name.get_ref(), allowed));
+        }
+    }
+
+    /// Reads `table`, whose keys begin with `at`. Reports and removes each wrong value.
+    pub(super) fn read_values<T>(&mut self, at: &str, table: &mut DeTable<'_>) -> T
+    where
+        T: DeserializeOwned + Default,
+    {
+        loop {
+            let error = match deserialize(table) {
+                Ok(value) => return value,
+                Err(error) => error,
+            };
+            if self.draft.is_full() {
+                return T::default();
+            }
+            let span = error.span().unwrap_or_default();
+            let culprit = remove(table, &span);
+            let key = culprit.as_deref().map(|name| path(at, name)).unwrap_or_default();
+            self.problem(&span, &key, error.message());
+            if culprit.is_none() {
+                return T::default();
+            }
+        }
+    }
+
+    /// Where each key of `root` was set, by its path.
+    pub(super) fn locations(&self, root: &DeTable<'_>) -> BTreeMap<String, Location> {
+        let keys = KEYS.iter().filter_map(|key| {
+            let table = match key.section {
+                "" => root,
+                section => root.get(section)?.get_ref().as_table()?,
+            };
+            Some((key.path(), self.origins.location(&table.get(key.name)?.span())))
+        });
+        keys.collect()
+    }
+}
+
+fn deserialize<T: DeserializeOwned>(table: &DeTable<'_>) -> Result<T, Error> {
+    T::deserialize(Deserializer::from(Spanned::new(0..0, table.clone())))
+}
+
+/// Removes the value at `span`, in `table` or in a table within, and returns its path.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    // An inner value first: a table that is made for one value may have the span of that value.
+    let inner = table.iter_mut().find_map(|(name, value)| match value.get_mut() {
+        DeValue::Table(inner) => remove(inner, span).map(|inner| path(name.get_ref(), &inner)),
+        _ => None,
+    });
+    inner.or_else(|| {
+        let (name, _) = table.iter().find(|(_, value)| value.span() == *span)?;
+        let name = name.get_ref().to_string();
+        table.remove(name.as_str());
+        Some(name)
+    })
+}
+
+/// The text for a key that is not `allowed` where it stands.
+fn unknown_key(name: &str, allowed: &[&str]) -> String {
+    let elsewhere = || KEYS.iter().find(|key| key.name == name).map(Key::path);
+    let meant = similar(name, allowed).map(str::to_owned).or_else(elsewhere);
+    let meant = meant.map_or(String::new(), |meant| format!(", did you mean {meant}?"));
+    format!("unknown key{meant} (allowed here: {})", allowed.join(", "))
+}
+
+/// A key for a message: cut when long, control characters escaped.
+fn printable(name: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    name.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect()
+}
