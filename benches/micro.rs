@@ -18,8 +18,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use telemetry_aggregator::archive::{Access, Commit, Config, Storage, StorageFile, open};
 use telemetry_aggregator::config;
 use telemetry_aggregator::frame::{
-    Batch, BufferPool, FrameFlags, FramePriority, Head, Lanes, Origin, ReadBuffer, Run, SourceKind, Station,
-    StreamKey,
+    Batch, BufferPool, FrameFlags, FrameMeta, FramePriority, FrameRun, Lanes, Origin, ReadBuffer, SourceKind,
+    Station, StreamKey,
 };
 use telemetry_aggregator::pipeline::{Counters, FanIn, Gate, Output, OutputGone, SourceQueue, Sources};
 use telemetry_aggregator::wire::{Deliver, FrameHeader, FrameMessage, cut};
@@ -61,26 +61,26 @@ fn messages(payload_bytes: usize) -> Bytes {
 }
 
 /// The run that a session makes of [`messages`].
-fn run(source_id: u32, payload_bytes: usize) -> Run {
+fn run(source_id: u32, payload_bytes: usize) -> FrameRun {
     let mut buffer = ReadBuffer { bytes: messages(payload_bytes).into(), ..ReadBuffer::default() };
-    let ReadBuffer { bytes, heads } = &mut buffer;
+    let ReadBuffer { bytes, metas } = &mut buffer;
     for (at, body) in cut(bytes, 128 << 10) {
-        heads.routine.push(head(at, body));
+        metas.routine.push(meta(at, body));
     }
     let pool = BufferPool::new(0, 0);
-    Run::of_read(&origin(source_id), 0, buffer, true, &pool).into_values().flatten().next().unwrap()
+    FrameRun::of_read(&origin(source_id), 0, buffer, true, &pool).into_values().flatten().next().unwrap()
 }
 
-fn head(at: usize, body: &[u8]) -> Head {
+fn meta(at: usize, body: &[u8]) -> FrameMeta {
     let header = FrameHeader::decode(body).unwrap();
-    Head {
+    FrameMeta {
         sequence: header.sequence,
         ert_ns: header.ert_ns,
         payload_at: (at + header.header_len) as u32,
         payload_len: (body.len() - header.header_len) as u32,
         header_len: header.header_len as u8,
         flags: header.flags,
-        ..Head::default()
+        ..FrameMeta::default()
     }
 }
 
@@ -88,11 +88,11 @@ fn head(at: usize, body: &[u8]) -> Head {
 #[divan::bench(args = PAYLOADS)]
 fn wire_decode(bencher: Bencher, payload_bytes: usize) {
     let read = messages(payload_bytes);
-    let mut heads = Vec::with_capacity(READ_BYTES / 24);
+    let mut metas = Vec::with_capacity(READ_BYTES / 24);
     bencher.counter(BytesCount::of_slice(&read[..])).bench_local(|| {
-        heads.clear();
-        heads.extend(cut(&read, 128 << 10).map(|(at, body)| head(at, body)));
-        heads.len()
+        metas.clear();
+        metas.extend(cut(&read, 128 << 10).map(|(at, body)| meta(at, body)));
+        metas.len()
     });
 }
 
@@ -121,10 +121,10 @@ fn fan_in(bencher: Bencher, payload_bytes: usize) {
         config::Config::default().fan_in_config(),
         Arc::new(Counters::default()),
     );
-    let runs: Vec<Run> = (0..SOURCES).map(|source_id| run(source_id, payload_bytes)).collect();
+    let runs: Vec<FrameRun> = (0..SOURCES).map(|source_id| run(source_id, payload_bytes)).collect();
     let queues: Vec<_> =
         runs.iter().map(|_| SourceQueue::new(Arc::clone(&sources), Lanes::both(1 << 20))).collect();
-    let frames: usize = runs.iter().map(Run::len).sum();
+    let frames: usize = runs.iter().map(FrameRun::len).sum();
     bencher.counter(ItemsCount::new(frames)).bench_local(|| {
         for (queue, run) in queues.iter().zip(&runs) {
             queue.push(Lanes::new(None, Some(run.clone())));

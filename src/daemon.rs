@@ -21,8 +21,8 @@ use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::{Config, ConfigError};
 use crate::http::Http;
 use crate::ingest::{Books, Registry};
+use crate::liveness::Liveness;
 use crate::pipeline::{Counters, Fanout, PipelineStats, Router, Sources};
-use crate::pulse::Pulse;
 use crate::systemd::{Manager, Notifier, Watchdog};
 
 mod drain;
@@ -91,7 +91,7 @@ pub struct Daemon {
     /// Everything that must not end before the drain, by name.
     stages: Tasks,
     /// Whether each stage turns, by name.
-    pulses: Vec<(Arc<str>, Pulse)>,
+    liveness: Vec<(Arc<str>, Liveness)>,
     view: View,
     notifier: Notifier,
     watchdog: Option<Duration>,
@@ -212,16 +212,16 @@ impl Daemon {
     /// Starts the watchdog, if somebody waits for it.
     fn watch(&mut self) -> Option<Watchdog> {
         let interval = self.watchdog.filter(|_| self.notifier.is_heard())?;
-        let pulses = std::mem::take(&mut self.pulses);
-        let started = Watchdog::start(interval, self.notifier.clone(), pulses);
+        let liveness = std::mem::take(&mut self.liveness);
+        let started = Watchdog::start(interval, self.notifier.clone(), liveness);
         started.inspect_err(|error| tracing::error!(%error, "the watchdog cannot be started")).ok()
     }
 }
 
-/// Keeps a stage, and its pulse to be looked at.
-fn own(handle: ActorHandle, stages: &mut Tasks, pulses: &mut Vec<(Arc<str>, Pulse)>) {
+/// Keeps a stage, and its liveness to be looked at.
+fn own(handle: ActorHandle, stages: &mut Tasks, liveness: &mut Vec<(Arc<str>, Liveness)>) {
     let name: Arc<str> = handle.name().into();
-    pulses.extend(handle.pulse().map(|pulse| (name, pulse)));
+    liveness.extend(handle.liveness().map(|liveness| (name, liveness)));
     stages.own(handle);
 }
 

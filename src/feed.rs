@@ -52,7 +52,7 @@ pub struct FeedConfig {
 
 /// What a subscriber is taken on, as long as it is in force.
 #[derive(Debug)]
-pub struct Terms {
+pub struct SessionPolicy {
     /// Limits and defaults. A subscriber keeps those that were in force when it said SUBSCRIBE.
     pub config: FeedConfig,
     /// Who may be told of which source; asked once, when SUBSCRIBE is there.
@@ -62,7 +62,7 @@ pub struct Terms {
 /// What every session shares.
 pub struct Context {
     /// What is in force now. To read it takes a lock: once for a connection.
-    terms: watch::Receiver<Arc<Terms>>,
+    policy: watch::Receiver<Arc<SessionPolicy>>,
     /// Where connections are before they are let in.
     entrance: Arc<Entrance>,
     history: History,
@@ -89,7 +89,7 @@ impl Context {
     /// What sessions need, over the archive `history` reads.
     #[must_use]
     pub fn new(
-        terms: watch::Receiver<Arc<Terms>>,
+        policy: watch::Receiver<Arc<SessionPolicy>>,
         entrance: Arc<Entrance>,
         history: History,
         tail: Arc<Tail>,
@@ -97,7 +97,7 @@ impl Context {
     ) -> Arc<Self> {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
         Arc::new(Self {
-            terms,
+            policy,
             entrance,
             history,
             tail,
@@ -115,17 +115,17 @@ impl Context {
     }
 
     /// What is in force now.
-    fn terms(&self) -> Arc<Terms> {
-        Arc::clone(&self.terms.borrow())
+    fn policy(&self) -> Arc<SessionPolicy> {
+        Arc::clone(&self.policy.borrow())
     }
 
     /// Takes one of `max` places for subscribers, if there is one.
-    fn take_place(self: &Arc<Self>, max: usize) -> Result<Place, WireError> {
+    fn take_place(self: &Arc<Self>, max: usize) -> Result<Permit, WireError> {
         let taken = self
             .places_taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
         match taken {
-            Ok(_) => Ok(Place(Arc::clone(self))),
+            Ok(_) => Ok(Permit(Arc::clone(self))),
             Err(_) => Err(WireError::new(
                 ErrorCode::Busy,
                 format!("all {max} places for subscribers are taken (feed.max_subscribers)"),
@@ -135,9 +135,9 @@ impl Context {
 }
 
 /// One of the places for subscribers, free again when it is dropped.
-struct Place(Arc<Context>);
+struct Permit(Arc<Context>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.places_taken.fetch_sub(1, Ordering::AcqRel);
     }

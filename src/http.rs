@@ -28,7 +28,7 @@ use crate::connection::{Listener, listener};
 use crate::ingest::StreamEdits;
 use crate::observe::View;
 use crate::observe::sampler::Sampler;
-use answer::{Answers, ApiError};
+use answer::{ApiError, ResponseLimiter};
 use server::Peer;
 
 mod answer;
@@ -72,7 +72,7 @@ pub(crate) struct State {
     /// Changes streams.
     edits: StreamEdits,
     events: events::Events,
-    answers: Answers,
+    answers: ResponseLimiter,
     /// Held while a catalog that has come takes the place of the one before.
     putting: Arc<Mutex<()>>,
     /// Bytes of catalogs that may still come.
@@ -134,7 +134,7 @@ impl Http {
             view: Arc::clone(&view),
             edits,
             events,
-            answers: Answers::default(),
+            answers: ResponseLimiter::default(),
             putting: Arc::default(),
             put_room: Arc::new(Semaphore::new(PUT_BYTES)),
         });

@@ -116,14 +116,14 @@ pub fn buffers() -> Arc<BufferPool> {
 
 /// What a connection is taken on, as long as it is in force.
 #[derive(Debug)]
-pub struct Terms {
+pub struct SessionPolicy {
     /// Limits and defaults. A connection keeps those that were in force when it came.
     pub config: Arc<IngestConfig>,
     /// Who may speak for which source; asked once, when HELLO is there.
     pub credentials: Credentials,
 }
 
-impl Terms {
+impl SessionPolicy {
     /// What is to be in force.
     #[must_use]
     pub fn new(config: IngestConfig, credentials: Credentials) -> Arc<Self> {
@@ -137,7 +137,7 @@ pub struct Context {
     /// Where connections are before they are let in.
     pub entrance: Arc<Entrance>,
     /// What is in force now. To read it takes a lock: once for a connection, never for a frame.
-    pub terms: watch::Receiver<Arc<Terms>>,
+    pub policy: watch::Receiver<Arc<SessionPolicy>>,
     /// Where sources are registered.
     pub router: crate::pipeline::Router,
     /// What sessions that want the catalog get, at once and whenever it changes.
@@ -150,7 +150,7 @@ pub struct Context {
 
 impl Context {
     /// What is in force now.
-    fn terms(&self) -> Arc<Terms> {
-        Arc::clone(&self.terms.borrow())
+    fn policy(&self) -> Arc<SessionPolicy> {
+        Arc::clone(&self.policy.borrow())
     }
 }

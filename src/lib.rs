@@ -14,7 +14,7 @@
 //! ```
 //!
 //! 1. [`wire`] cuts bytes into messages, `ingest::session` judges them and hands frames over, a whole read at a time, which
-//!    stays together from here on ([`frame::Run`]);
+//!    stays together from here on ([`frame::FrameRun`]);
 //! 2. [`pipeline::queue`] keeps them in two lanes, [`pipeline::fan_in`] picks what goes next, emergencies first;
 //! 3. [`pipeline::processor`] counts, logs, broadcasts ([`pipeline::fanout`]) and hands on;
 //! 4. [`archive`] encodes them into a block of their lane, writes and syncs it, then tells which positions became durable;
@@ -30,7 +30,7 @@
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
 //! and for subscribers share, [`cli`] is the command line, with the commands on archive directories. [`observe`] is
 //! everything there is to see of a running daemon, [`http`] serves it: health, metrics, an API with events, the dashboard.
-//! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`pulse`] of each stage. [`replay`] sends
+//! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`liveness`] of each stage. [`replay`] sends
 //! what an archive holds, [`tail`] is a subscriber, [`top`] shows a running daemon over [`http`]. [`demo`] is the RFC's
 //! scenario.
 //!
@@ -41,7 +41,7 @@
 //!
 //! | crate | holds | depends on |
 //! |---|---|---|
-//! | [`frame`] | the types that every part shares, [`histogram`], [`pulse`] | |
+//! | [`frame`] | the types that every part shares, [`histogram`], [`liveness`] | |
 //! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
 //! | [`actor`] | what router, registry and sessions are built on | [`frame`] |
 //! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
@@ -65,7 +65,7 @@
 //!   client of [`http`].
 
 pub use ::{actor, archive, catalog, client, export, frame, sim, wire};
-pub use frame::{histogram, pulse};
+pub use frame::{histogram, liveness};
 pub use support::{causes, logging, moment, number, plain_file};
 
 pub mod cli;

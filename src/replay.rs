@@ -1,13 +1,13 @@
 //! Replays a range of an archive into a daemon, as archived replays over the wire.
 //!
 //! ```text
-//! reading ---> conductor ---> stream (one per source and station) ---> the daemon
+//! reading ---> scheduler ---> stream (one per source and station) ---> the daemon
 //! archive      clock, pause   unacknowledged frames, connection
 //! ```
 //!
 //! * `reading` reads the log on a blocking thread,
-//! * `conductor` hands each frame to its stream when it is due, by `clock`, and says when an epoch ends,
-//! * `stream` holds at most one connection, connects again and resumes, `lines` is what it says there,
+//! * `scheduler` hands each frame to its stream when it is due, by `clock`, and says when an epoch ends,
+//! * `stream` holds at most one connection, connects again and resumes, `sender` is what it says there,
 //! * `control` stops and pauses a run, `tally` counts ([`Progress`]), `report` sums up ([`Report`]).
 //!
 //! # Epochs
@@ -36,11 +36,11 @@ use crate::archive::{Filter, ReadError};
 use crate::frame::{ANONYMOUS_EPOCH_MIN, unix_now_ns};
 
 mod clock;
-mod conductor;
 mod control;
-mod lines;
 mod reading;
 mod report;
+mod scheduler;
+mod sender;
 mod stream;
 mod tally;
 
@@ -50,7 +50,7 @@ pub use reading::end_of;
 pub use report::{Report, StreamReport};
 pub use tally::{Counts, Progress};
 
-use conductor::Conductor;
+use scheduler::Scheduler;
 
 /// Bytes of frames that were read and are not acknowledged, each counted with [`FRAME_OVERHEAD_BYTES`].
 pub const UNACKED_BYTES_MAX: usize = 64 << 20;
@@ -143,8 +143,8 @@ pub async fn run(plan: Plan, control: Arc<Control>, progress: Arc<Progress>) -> 
     let (items, reading) =
         reading::start(plan.dir, plan.filter, plan.goes_on, Arc::clone(&shared.progress)).await?;
     let clock = clock::Clock::new(plan.speed, plan.gap_max);
-    let conductor = Conductor::new(Arc::clone(&shared), clock, items, plan.connections.max(1));
-    let ended = conductor.skipping_to(plan.skip_to).run().await;
+    let scheduler = Scheduler::new(Arc::clone(&shared), clock, items, plan.connections.max(1));
+    let ended = scheduler.skipping_to(plan.skip_to).run().await;
     if let Err(error) = reading.await
         && let Ok(panic) = error.try_into_panic()
     {

@@ -70,8 +70,8 @@ impl Config {
 
     /// For the source side, with the sources that each credential may send for.
     #[must_use]
-    pub fn ingest_terms(&self) -> Arc<ingest::Terms> {
-        ingest::Terms::new(self.ingest_config(), credentials(&self.ingest.tokens))
+    pub fn ingest_policy(&self) -> Arc<ingest::SessionPolicy> {
+        ingest::SessionPolicy::new(self.ingest_config(), credentials(&self.ingest.tokens))
     }
 
     /// For the subscriber side.
@@ -94,9 +94,9 @@ impl Config {
     /// For the subscriber side, with the sources that each credential may read. No message is longer than
     /// `message_bytes_max`.
     #[must_use]
-    pub fn feed_terms(&self, message_bytes_max: u64) -> Arc<feed::Terms> {
+    pub fn feed_policy(&self, message_bytes_max: u64) -> Arc<feed::SessionPolicy> {
         let config = FeedConfig { message_bytes_max: message_bytes_max as usize, ..self.feed_config() };
-        Arc::new(feed::Terms { config, credentials: credentials(&self.feed.tokens) })
+        Arc::new(feed::SessionPolicy { config, credentials: credentials(&self.feed.tokens) })
     }
 
     /// For the fan-in.

@@ -38,14 +38,14 @@ pub struct Entrance {
     refusals: Arc<Refusals>,
 }
 
-/// A connection's place among [`UNAUTHENTICATED_MAX`]. It is free when this is dropped.
+/// A connection among [`UNAUTHENTICATED_MAX`]. It is free when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Permit {
     entrance: Arc<Entrance>,
     peer: SocketAddr,
     id: u64,
     evict: Arc<Notify>,
-    _permit: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// What a peer said first.
@@ -79,15 +79,15 @@ impl Entrance {
         })
     }
 
-    /// Gives a connection from `peer` a place. While all are taken another connection is evicted and waited for, which
+    /// Gives a connection from `peer` a permit. While all are taken another connection is evicted and waited for, which
     /// takes moments: it reads nothing that has not come yet.
     ///
     /// `None` when the daemon ends. Cancel safe.
-    pub(crate) async fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+    pub(crate) async fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Permit> {
         let group = Group::of(peer.ip());
         let places = Arc::clone(&self.places);
-        let permit = match Arc::clone(&places).try_acquire_owned() {
-            Ok(permit) => permit,
+        let slot = match Arc::clone(&places).try_acquire_owned() {
+            Ok(slot) => slot,
             Err(_) => {
                 self.lock().evict_for(group);
                 places.acquire_owned().await.ok()?
@@ -95,7 +95,7 @@ impl Entrance {
         };
         let evict = Arc::<Notify>::default();
         let id = self.lock().add(group, Arc::clone(&evict));
-        Some(Place { entrance: Arc::clone(self), peer, id, evict, _permit: permit })
+        Some(Permit { entrance: Arc::clone(self), peer, id, evict, _slot: slot })
     }
 
     /// Notes that a connection from `peer` is refused, or ends for what the peer did.
@@ -124,7 +124,7 @@ impl Entrance {
     }
 }
 
-impl Place {
+impl Permit {
     /// Reads the first message, which must be complete within `limit`. The place is not evicted from then on.
     ///
     /// A connection whose time is up, or that is evicted, is judged by what has come by then: a busy daemon may not have
@@ -163,7 +163,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.keep();
     }
@@ -258,9 +258,9 @@ mod tests {
     async fn a_first_message_is_taken_and_what_lies_behind_it_stays() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (mut peer, socket, from) = pair(&listener).await;
-        let place = entrance().enter(from).await.unwrap();
+        let permit = entrance().enter(from).await.unwrap();
         peer.write_all(&[message(b"hello"), message(b"more")].concat()).await.unwrap();
-        let First { body, rest } = place.first_message(&socket, LIMIT, "HELLO").await.unwrap();
+        let First { body, rest } = permit.first_message(&socket, LIMIT, "HELLO").await.unwrap();
         assert_eq!(body, b"hello");
         assert!(message(b"more").starts_with(&rest));
     }
@@ -269,9 +269,9 @@ mod tests {
     async fn a_first_message_that_claims_too_much_is_refused_by_its_prefix() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (mut peer, socket, from) = pair(&listener).await;
-        let place = entrance().enter(from).await.unwrap();
+        let permit = entrance().enter(from).await.unwrap();
         peer.write_all(&4097u32.to_be_bytes()).await.unwrap();
-        let heard = place.first_message(&socket, LIMIT, "HELLO").await;
+        let heard = permit.first_message(&socket, LIMIT, "HELLO").await;
         assert!(matches!(heard, Err(Unheard::Error(error)) if error.code == ErrorCode::TooLarge));
     }
 

@@ -14,7 +14,7 @@ use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::Archive;
 use crate::connection::{Entrance, Listener, Refusals, listener};
 use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
-use crate::pulse::Pulse;
+use crate::liveness::Liveness;
 use crate::wire::{ErrorCode, WireError};
 
 /// Of the deadline this is kept for subscribers that must be told to go on later.
@@ -41,7 +41,7 @@ impl Feed {
         archive: &Archive,
         tail: Arc<Tail>,
         refusals: Arc<Refusals>,
-        pulses: &mut Vec<(Arc<str>, Pulse)>,
+        liveness: &mut Vec<(Arc<str>, Liveness)>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
         let address = address
@@ -50,7 +50,7 @@ impl Feed {
         let (no_more_tx, no_more) = watch::channel(false);
         let entrance = Entrance::new(Listener::Feed, refusals);
         let context =
-            Context::new(settings.feed_terms(), entrance, archive.history(), Arc::clone(&tail), ending);
+            Context::new(settings.feed_policy(), entrance, archive.history(), Arc::clone(&tail), ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
@@ -62,7 +62,7 @@ impl Feed {
             });
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, tail_handle] {
-            own(handle, &mut stages, pulses);
+            own(handle, &mut stages, liveness);
         }
         Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
     }

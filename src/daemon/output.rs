@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::archive::{self, Appender};
-use crate::frame::{Batch, Origin, Run, SourceKind};
+use crate::frame::{Batch, FrameRun, Origin, SourceKind};
 use crate::ingest::StreamTable;
 use crate::pipeline::{Charge, Output, OutputGone};
 
@@ -52,7 +52,7 @@ impl Output for DaemonOutput {
                 archive(appender, batch).await
             }
             Self::LiveOnly { appender, table } => {
-                let live: Vec<Run> =
+                let live: Vec<FrameRun> =
                     batch.runs().iter().filter(|run| !is_replay(run.origin())).cloned().collect();
                 if !live.is_empty() {
                     archive(appender, Batch::new(batch.priority(), live)).await?;
@@ -104,7 +104,7 @@ fn passed(batch: &Batch) -> Vec<Passed<'_>> {
     let mut all: Vec<Passed<'_>> = Vec::new();
     for run in batch.runs().iter().filter(|run| is_replay(run.origin())) {
         let (origin, frames) = (run.origin(), run.len() as u64);
-        let next = run.heads().last().map_or(0, |head| head.sequence + 1);
+        let next = run.metas().last().map_or(0, |meta| meta.sequence + 1);
         match all.iter_mut().rev().find(|passed| passed.origin == origin) {
             Some(passed) => {
                 passed.next = passed.next.max(next);

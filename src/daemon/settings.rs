@@ -15,8 +15,8 @@ use crate::{feed, ingest};
 /// sides of sources and of subscribers read theirs when a client connects, the archive has a copy.
 pub struct Settings {
     live: ConfigHandle,
-    ingest_tx: watch::Sender<Arc<ingest::Terms>>,
-    feed_tx: watch::Sender<Arc<feed::Terms>>,
+    ingest_tx: watch::Sender<Arc<ingest::SessionPolicy>>,
+    feed_tx: watch::Sender<Arc<feed::SessionPolicy>>,
     parts: Parts,
 }
 
@@ -29,8 +29,8 @@ pub(super) struct Parts {
 impl Settings {
     /// `config` is in force and `parts` were built with it.
     pub(super) fn new(config: Config, parts: Parts) -> Arc<Self> {
-        let ingest_tx = watch::Sender::new(config.ingest_terms());
-        let feed_tx = watch::Sender::new(config.feed_terms(config.ingest.max_message));
+        let ingest_tx = watch::Sender::new(config.ingest_policy());
+        let feed_tx = watch::Sender::new(config.feed_policy(config.ingest.max_message));
         Arc::new(Self { live: ConfigHandle::new(config), ingest_tx, feed_tx, parts })
     }
 
@@ -40,15 +40,15 @@ impl Settings {
         &self.live
     }
 
-    pub(super) fn ingest_terms(&self) -> watch::Receiver<Arc<ingest::Terms>> {
+    pub(super) fn ingest_policy(&self) -> watch::Receiver<Arc<ingest::SessionPolicy>> {
         self.ingest_tx.subscribe()
     }
 
-    pub(super) fn feed_terms(&self) -> watch::Receiver<Arc<feed::Terms>> {
+    pub(super) fn feed_policy(&self) -> watch::Receiver<Arc<feed::SessionPolicy>> {
         self.feed_tx.subscribe()
     }
 
-    /// Brings `config` into force. A client that connects after this returns is served on its terms.
+    /// Brings `config` into force. A client that connects after this returns is served on its policy.
     ///
     /// `config` must come from a [`Change`](crate::config::Change) of the configuration in force.
     pub fn apply(&self, config: Config) {
@@ -58,9 +58,9 @@ impl Settings {
             self.parts.archive.set(&archive);
         }
         self.parts.table.set_limits(config.ingest_config().stream_limits());
-        self.ingest_tx.send_replace(config.ingest_terms());
+        self.ingest_tx.send_replace(config.ingest_policy());
         // The archive has frames of up to the size at the start, and subscribers read them.
-        self.feed_tx.send_replace(config.feed_terms(self.live.at_start().ingest.max_message));
+        self.feed_tx.send_replace(config.feed_policy(self.live.at_start().ingest.max_message));
         self.live.replace(Arc::new(config));
     }
 }

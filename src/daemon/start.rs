@@ -21,12 +21,12 @@ use crate::feed::Tail;
 use crate::frame::unix_now_ns;
 use crate::http::Http;
 use crate::ingest::{self, Context, Registry, StreamEdits, StreamTable};
+use crate::liveness::Liveness;
 use crate::observe::sampler::{Sampled, Sampler};
 use crate::observe::{self, Emergencies, Latencies};
 use crate::pipeline::{
     Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
 };
-use crate::pulse::Pulse;
 use crate::systemd::Manager;
 
 /// Starts all parts; see [`Daemon::start_under`].
@@ -54,7 +54,7 @@ pub(super) async fn start(
         start_ingest(&settings, listeners.ingest, &catalog, &state, shutdown.clone(), &mut stages);
     stages.own(pipeline.processor);
     let (tail, refusals) = (Arc::clone(&state.tail), Arc::clone(&state.refusals));
-    let feed = Feed::start(&settings, listeners.feed, &archive, tail, refusals, &mut stages.pulses)?;
+    let feed = Feed::start(&settings, listeners.feed, &archive, tail, refusals, &mut stages.liveness)?;
     stages.restarts.push(("feed listener".into(), feed.restarts()));
 
     let operator = Operator { archive: &archive, catalog: &catalog, router: &router, feed: &feed };
@@ -83,7 +83,7 @@ pub(super) async fn start(
         catalog,
         http,
         stages: stages.tasks,
-        pulses: stages.pulses,
+        liveness: stages.liveness,
         view,
         notifier,
         watchdog,
@@ -117,7 +117,7 @@ impl Shared {
 struct Stages {
     tasks: Tasks,
     /// Whether each stage turns, by name.
-    pulses: Vec<(Arc<str>, Pulse)>,
+    liveness: Vec<(Arc<str>, Liveness)>,
     /// How often each listener was begun anew, by name.
     restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
 }
@@ -125,12 +125,12 @@ struct Stages {
 impl Stages {
     /// Of the archive's threads alone.
     fn of(archive: &Archive) -> Self {
-        let pulses = archive.pulses().map(|(name, pulse)| (name.into(), pulse)).into();
-        Self { tasks: Tasks::new(), pulses, restarts: Vec::new() }
+        let liveness = archive.liveness().map(|(name, liveness)| (name.into(), liveness)).into();
+        Self { tasks: Tasks::new(), liveness, restarts: Vec::new() }
     }
 
     fn own(&mut self, handle: ActorHandle) {
-        own(handle, &mut self.tasks, &mut self.pulses);
+        own(handle, &mut self.tasks, &mut self.liveness);
     }
 }
 
@@ -194,7 +194,7 @@ fn start_ingest(
     let (router, router_handle) = Router::start(Arc::clone(&state.sources));
     let context = Arc::new(Context {
         entrance: Entrance::new(Listener::Ingest, Arc::clone(&state.refusals)),
-        terms: settings.ingest_terms(),
+        policy: settings.ingest_policy(),
         router: router.clone(),
         catalog: catalog.subscribe(),
         buffers: ingest::buffers(),

@@ -11,7 +11,7 @@ use super::{Context, session};
 use crate::actor::{
     ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
 };
-use crate::connection::entrance::{Entrance, Place};
+use crate::connection::entrance::{Entrance, Permit};
 use crate::connection::listener::Acceptor;
 use crate::pipeline::Stop;
 use crate::wire::WireError;
@@ -22,7 +22,7 @@ const CAPACITY: Capacity = Capacity { urgent: 16, routine: 256 };
 const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 
 enum Message {
-    Accepted { socket: TcpStream, peer: SocketAddr, place: Place },
+    Accepted { socket: TcpStream, peer: SocketAddr, permit: Permit },
     StopAll(WireError),
     Drain { reply: Reply<()> },
     Count { reply: Reply<usize> },
@@ -72,8 +72,8 @@ impl Registry {
 
 impl Acceptor for Registry {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
-        let Some(place) = self.entrance.enter(peer).await else { return false };
-        self.address.send(Message::Accepted { socket, peer, place }).await.is_ok()
+        let Some(permit) = self.entrance.enter(peer).await else { return false };
+        self.address.send(Message::Accepted { socket, peer, permit }).await.is_ok()
     }
 }
 
@@ -105,7 +105,7 @@ impl State {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Accepted { socket, peer, place } => self.accept(socket, peer, place),
+            Message::Accepted { socket, peer, permit } => self.accept(socket, peer, permit),
             Message::StopAll(error) => {
                 for (_, session) in self.sessions.values() {
                     // A full or closed mailbox means that the session is being stopped already.
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, place: Place) {
+    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
         if self.drained.is_some() {
             return;
         }
@@ -128,7 +128,7 @@ impl State {
         let context = Arc::clone(&self.context);
         let name = format!("subscriber {session_id} from {peer}");
         let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
-            session::run(session::Arrival { session_id, socket, peer, place }, mailbox, context)
+            session::run(session::Arrival { session_id, socket, peer, permit }, mailbox, context)
         });
         let monitor = self.mailbox.monitor(&session);
         self.sessions.insert(monitor, (handle, session));

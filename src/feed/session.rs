@@ -16,7 +16,7 @@ use super::catch_up::{CatchUp, Chunk};
 use super::outbox::Outbox;
 use super::subscribers::Entered;
 use super::tail::{Follower, Found};
-use super::{Context, Ending, Place};
+use super::{Context, Ending, Permit};
 use crate::actor::{Mailbox, Received};
 use crate::archive::ReadError;
 use crate::connection::closing;
@@ -42,7 +42,7 @@ pub(super) struct Arrival {
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
     /// Its place until it is let in.
-    pub(super) place: entrance::Place,
+    pub(super) permit: entrance::Permit,
 }
 
 /// Why a session ended.
@@ -77,13 +77,13 @@ pub(super) async fn run(
     mut mailbox: Mailbox<Stop>,
     context: Arc<Context>,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, mut socket, peer, place } = arrival;
+    let Arrival { session_id, mut socket, peer, permit } = arrival;
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
-    let (ended, rest, subscribed) = match handshake::greet(&socket, place, &mut mailbox, &context).await {
+    let (ended, rest, subscribed) = match handshake::greet(&socket, permit, &mut mailbox, &context).await {
         Ok((mut subscription, input)) => {
             // It keeps its place among the subscribers to its last word.
-            let subscribed = subscription.place.take();
+            let subscribed = subscription.permit.take();
             by_peer!(
                 Kind::Subscribed, INFO,
                 session = session_id, %peer, from_offset = subscription.next_offset,
@@ -135,7 +135,7 @@ pub(super) struct Subscription {
     /// SUBSCRIBED, and a GAP where it begins with one.
     greeting: BytesMut,
     /// Taken by the session's end, which outlives the subscription.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 struct Session<'a> {

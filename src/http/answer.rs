@@ -1,4 +1,4 @@
-//! Answers: long ones in turn and off the runtime's threads, and errors as JSON with a reason.
+//! ResponseLimiter: long ones in turn and off the runtime's threads, and errors as JSON with a reason.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::gzip;
 use crate::wire::ErrorCode;
 
-/// Answers that read the archive are made so many at a time; the next waits.
+/// ResponseLimiter that read the archive are made so many at a time; the next waits.
 const READERS_MAX: usize = crate::config::HTTP_READERS;
 /// What an answer made of what is in memory takes in the making, at most; one is made at a time.
 pub(super) const TELLING_BYTES: usize = 12 << 20;
@@ -123,7 +123,7 @@ pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
 }
 
 /// Makes long answers: few at a time, and those not yet taken by their readers have a limit together.
-pub(super) struct Answers {
+pub(super) struct ResponseLimiter {
     telling: Arc<Semaphore>,
     scraping: Arc<Semaphore>,
     reading: Arc<Semaphore>,
@@ -131,7 +131,7 @@ pub(super) struct Answers {
     waiting: Arc<Waiting>,
 }
 
-/// Answers that wait to be taken.
+/// ResponseLimiter that wait to be taken.
 struct Waiting {
     /// Bytes that may still wait.
     room: Arc<Semaphore>,
@@ -148,7 +148,7 @@ pub(super) struct Tagged {
     pub(super) zipped: Option<Bytes>,
 }
 
-impl Default for Answers {
+impl Default for ResponseLimiter {
     fn default() -> Self {
         let permits = |count| Arc::new(Semaphore::new(count));
         Self {
@@ -162,24 +162,24 @@ impl Default for Answers {
 }
 
 /// The right to make one long answer now.
-pub(super) struct Turn {
+pub(super) struct Permit {
     permit: OwnedSemaphorePermit,
     waiting: Arc<Waiting>,
 }
 
-impl Answers {
+impl ResponseLimiter {
     /// Waits for the turn of an answer that is made of what is in memory.
-    pub(super) async fn to_tell(&self) -> Result<Turn, ApiError> {
+    pub(super) async fn to_tell(&self) -> Result<Permit, ApiError> {
         self.turn(&self.telling).await
     }
 
     /// Waits for the turn of metrics, which wait for nothing else.
-    pub(super) async fn to_scrape(&self) -> Result<Turn, ApiError> {
+    pub(super) async fn to_scrape(&self) -> Result<Permit, ApiError> {
         self.turn(&self.scraping).await
     }
 
     /// Waits for the turn of an answer that reads the archive.
-    pub(super) async fn to_read(&self) -> Result<Turn, ApiError> {
+    pub(super) async fn to_read(&self) -> Result<Permit, ApiError> {
         self.turn(&self.reading).await
     }
 
@@ -210,10 +210,10 @@ impl Answers {
         Ok(Bytes::from_owner(Untaken { text: text.into(), _permit: permit }))
     }
 
-    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<Turn, ApiError> {
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<Permit, ApiError> {
         let permit = Arc::clone(turns).acquire_owned().await;
         let permit = permit.map_err(|_| ApiError::unavailable("the daemon is ending"))?;
-        Ok(Turn { permit, waiting: Arc::clone(&self.waiting) })
+        Ok(Permit { permit, waiting: Arc::clone(&self.waiting) })
     }
 }
 
@@ -232,7 +232,7 @@ impl Waiting {
     }
 }
 
-impl Turn {
+impl Permit {
     /// Runs `work` where it holds up no source. The turn ends with the work, also when whoever asked is gone by then.
     pub(super) async fn run<T: Send + 'static>(
         self,
@@ -245,7 +245,7 @@ impl Turn {
         .await
     }
 
-    /// Answers with what `make` makes, the content type first.
+    /// ResponseLimiter with what `make` makes, the content type first.
     pub(super) async fn answer(
         self,
         make: impl FnOnce() -> Result<Content, ApiError> + Send + 'static,

@@ -17,7 +17,7 @@ use super::State;
 
 /// Shorter answers are not worth it.
 const BYTES_MIN: usize = 4 << 10;
-/// Answers that are compressed at a time; the next waits.
+/// ResponseLimiter that are compressed at a time; the next waits.
 pub(super) const AT_A_TIME: usize = 2;
 /// What the compression of one takes beside what comes of it.
 pub(super) const STATE_BYTES: usize = 512 << 10;

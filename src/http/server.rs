@@ -114,7 +114,7 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(Unstalled::new(socket)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(WriteTimeout::new(socket)), TowerToHyperService::new(router));
     if let Err(error) = connection.await {
         // What peers do wrong is theirs.
         tracing::debug!(%peer, %error, "HTTP connection ended");
@@ -124,14 +124,14 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
 /// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] for what is written until it is flushed.
 ///
 /// Nothing is read meanwhile: whoever asks on and on and takes no answer would have all of them kept.
-struct Unstalled {
+struct WriteTimeout {
     socket: TcpStream,
     stall: Pin<Box<Sleep>>,
     is_waiting: bool,
     is_read_put_off: bool,
 }
 
-impl Unstalled {
+impl WriteTimeout {
     fn new(socket: TcpStream) -> Self {
         Self { socket, stall: Box::pin(sleep(STALL_MAX)), is_waiting: false, is_read_put_off: false }
     }
@@ -151,7 +151,7 @@ impl Unstalled {
     }
 }
 
-impl AsyncRead for Unstalled {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -165,7 +165,7 @@ impl AsyncRead for Unstalled {
     }
 }
 
-impl AsyncWrite for Unstalled {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.judge(cx, poll)
@@ -205,11 +205,11 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (Unstalled, TcpStream) {
+    async fn pair() -> (WriteTimeout, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (Unstalled::new(accepted.unwrap().0), peer.unwrap())
+        (WriteTimeout::new(accepted.unwrap().0), peer.unwrap())
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::iter::once;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::frame::{Lanes, Run};
+use crate::frame::{FrameRun, Lanes};
 use crate::wire::ErrorCode;
 
 /// Frames accepted in one lane. Duplicates and refused frames do not count.
@@ -17,8 +17,8 @@ pub struct LaneCount {
 }
 
 impl LaneCount {
-    pub(super) fn of(run: &Run) -> Self {
-        let payload_bytes = run.heads().iter().map(|head| u64::from(head.payload_len)).sum();
+    pub(super) fn of(run: &FrameRun) -> Self {
+        let payload_bytes = run.metas().iter().map(|meta| u64::from(meta.payload_len)).sum();
         Self { frames: run.len() as u64, payload_bytes }
     }
 }

@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 
 use super::IngestConfig;
 use super::flow::{Position, StreamState};
-use super::stream::{Speaker, Stream, StreamTable};
+use super::stream::{Stream, StreamOwner, StreamTable};
 use crate::actor::{Address, CallError, Reply};
-use crate::connection::entrance::{Entrance, Place};
+use crate::connection::entrance::{Entrance, Permit};
 use crate::connection::listener::Acceptor;
 use crate::frame::Origin;
 use crate::pipeline::SessionId;
@@ -23,11 +23,11 @@ pub(super) enum Message {
     Accepted {
         socket: TcpStream,
         peer: SocketAddr,
-        place: Place,
+        permit: Permit,
     },
     Open {
         hello: Box<Hello>,
-        speaker: Speaker,
+        speaker: StreamOwner,
         config: Arc<IngestConfig>,
         reply: Reply<Result<Opened, WireError>>,
     },
@@ -78,7 +78,7 @@ impl Registry {
     pub(super) async fn open(
         &self,
         hello: Hello,
-        speaker: Speaker,
+        speaker: StreamOwner,
         config: Arc<IngestConfig>,
     ) -> Result<Opened, WireError> {
         let hello = Box::new(hello);
@@ -114,7 +114,7 @@ impl Registry {
 
 impl Acceptor for Registry {
     async fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> bool {
-        let Some(place) = self.entrance.enter(peer).await else { return false };
-        self.address.send(Message::Accepted { socket, peer, place }).await.is_ok()
+        let Some(permit) = self.entrance.enter(peer).await else { return false };
+        self.address.send(Message::Accepted { socket, peer, permit }).await.is_ok()
     }
 }

@@ -9,7 +9,7 @@
 //! and a shared counter at the higher of the two: below that the other lane may have had any of the sequences, so they
 //! count neither as missing nor as there.
 
-use crate::frame::{Lanes, Run};
+use crate::frame::{FrameRun, Lanes};
 
 /// A span of sequences, and the frames that came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +27,9 @@ impl Span {
         Self { first: (next > 0).then_some(next), next, frames: 0, is_resumed: next > 0 }
     }
 
-    fn add(&mut self, run: &Run) {
-        let heads = run.heads();
-        let (Some(first), Some(last)) = (heads.first(), heads.last()) else { return };
+    fn add(&mut self, run: &FrameRun) {
+        let metas = run.metas();
+        let (Some(first), Some(last)) = (metas.first(), metas.last()) else { return };
         let base = match self.first {
             Some(base) if self.is_resumed => base,
             Some(base) => base.min(first.sequence),
@@ -38,8 +38,8 @@ impl Span {
         self.first = Some(base);
         self.next = self.next.max(last.sequence + 1);
         let below =
-            if first.sequence < base { heads.partition_point(|head| head.sequence < base) } else { 0 };
-        self.frames = self.frames.saturating_add((heads.len() - below) as u64);
+            if first.sequence < base { metas.partition_point(|meta| meta.sequence < base) } else { 0 };
+        self.frames = self.frames.saturating_add((metas.len() - below) as u64);
     }
 
     fn len(&self) -> u64 {
@@ -82,7 +82,7 @@ impl Sequences {
     }
 
     /// Takes in accepted frames.
-    pub(super) fn add(&mut self, run: &Run) {
+    pub(super) fn add(&mut self, run: &FrameRun) {
         self.lanes[run.priority()].add(run);
         self.both.add(run);
     }
@@ -136,7 +136,7 @@ mod tests {
     use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, joined};
     use FramePriority::{Emergency, Routine};
 
-    fn run(priority: FramePriority, sequences: impl IntoIterator<Item = u64>) -> Run {
+    fn run(priority: FramePriority, sequences: impl IntoIterator<Item = u64>) -> FrameRun {
         let stream =
             StreamKey { source_id: 1, source_kind: SourceKind::LiveUplink, station: Station::default() };
         let origin = Arc::new(Origin { stream, epoch: 1 });

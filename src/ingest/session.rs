@@ -18,8 +18,8 @@ use super::acks::AckSignal;
 use super::registry::{Opened, Registry};
 use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
-use crate::connection::entrance::{Place, Unheard};
-use crate::frame::{Lanes, ReadBuffer, Run, unix_now_ns};
+use crate::connection::entrance::{Permit, Unheard};
+use crate::frame::{FrameRun, Lanes, ReadBuffer, unix_now_ns};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
@@ -33,7 +33,7 @@ pub(super) mod input;
 mod intake;
 mod outbox;
 
-use catalog::CatalogOwed;
+use catalog::CatalogCursor;
 use input::{Input, READ_BYTES_MIN};
 use intake::{Intake, Taken};
 use outbox::Outbox;
@@ -54,7 +54,7 @@ pub(super) struct Arrival {
     /// The limits in force when it came; they are its own to the end.
     pub(super) config: Arc<IngestConfig>,
     /// Its place until it is let in.
-    pub(super) place: Place,
+    pub(super) permit: Permit,
 }
 
 /// Runs a session to its end.
@@ -67,7 +67,7 @@ pub(super) async fn run(
     context: Arc<Context>,
     registry: Registry,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, clock_origin, mut socket, peer, config, place } = arrival;
+    let Arrival { session_id, clock_origin, mut socket, peer, config, permit } = arrival;
     // A socket that refuses is dead, and the first read says so.
     let _ = socket.set_nodelay(true);
     let signal = AckSignal::new(Arc::default(), Instant::now());
@@ -78,14 +78,14 @@ pub(super) async fn run(
         signal: &signal,
         context: &context,
         registry: &registry,
-        place: &place,
+        permit: &permit,
     };
     let handshake::Greeted { mut opened, outbox, intake, catalog, rest } =
         match greeting.greet(&socket, &mut mailbox).await {
             Ok(greeted) => greeted,
             Err(Ended::Error(error)) => {
                 log_error(peer, &error);
-                drop(place);
+                drop(permit);
                 context.entrance.refuse(&mut socket, peer, &error).await;
                 return Err(Ended::Error(error));
             }
@@ -94,7 +94,7 @@ pub(super) async fn run(
     // However it ends without a word.
     opened.ended = Some(StreamState::Lost);
     // It has a slot.
-    drop(place);
+    drop(permit);
     let input = Input::new(Arc::clone(&context.buffers), rest, config.message_bytes_max);
     let clock = Clock::grouped(outbox.heartbeat(), clock_origin, Instant::now());
     let durable_next = opened.position.durable_next;
@@ -189,7 +189,7 @@ struct Session {
     outbox: Outbox,
     intake: Intake,
     /// `None` for who does not want it, and once the connection ends.
-    catalog: Option<CatalogOwed>,
+    catalog: Option<CatalogCursor>,
     clock: Clock,
     phase: Phase,
     /// The peer has shut down its writing side.
@@ -234,7 +234,7 @@ impl Session {
             if timer.is_elapsed() || due < timer.deadline() {
                 timer.as_mut().reset(due);
             }
-            let writes = !self.outbox.is_empty() || self.catalog.as_ref().is_some_and(CatalogOwed::is_due);
+            let writes = !self.outbox.is_empty() || self.catalog.as_ref().is_some_and(CatalogCursor::is_due);
             // The socket comes behind all that is rare: one that is always ready keeps nothing else waiting.
             tokio::select! {
                 biased;
@@ -291,7 +291,7 @@ impl Session {
 
     /// Whether the client has all that it waits for: who says BYE still gets the catalog whole.
     fn is_settled(&self) -> bool {
-        let is_catalog_owed = self.catalog.as_ref().is_some_and(CatalogOwed::is_due);
+        let is_catalog_owed = self.catalog.as_ref().is_some_and(CatalogCursor::is_due);
         !is_catalog_owed && self.is_durable()
     }
 
@@ -352,11 +352,11 @@ impl Session {
     ///
     /// What came before an offending message is accepted.
     fn take_in(&mut self, mut buffer: ReadBuffer) -> Result<(), Ended> {
-        let ReadBuffer { bytes, heads } = &mut buffer;
+        let ReadBuffer { bytes, metas } = &mut buffer;
         let mut bodies = cut(bytes, self.config.message_bytes_max);
         let mut refused = Ok(());
         for (at, body) in &mut bodies {
-            match self.intake.take(at, body, heads) {
+            match self.intake.take(at, body, metas) {
                 Ok(Taken::Frame) => {}
                 Ok(Taken::Other(message)) => self.answer(&message),
                 Err(error) => {
@@ -387,7 +387,7 @@ impl Session {
         };
         let stream = &self.opened.stream;
         stream.books.add_received(batch.received, batch.duplicates, batch.rejected);
-        let frames = batch.lanes.values().flatten().map(Run::len).sum::<usize>() as u64;
+        let frames = batch.lanes.values().flatten().map(FrameRun::len).sum::<usize>() as u64;
         let accepted = stream.accept(self.session_id, self.intake.accepted_next(), batch.lanes);
         let accepted = accepted.map_err(|_| self.displaced());
         let books = &self.opened.stream.books;
@@ -419,7 +419,7 @@ impl Session {
         }
         let now = Instant::now();
         // It follows from the deadline that the drain itself keeps to.
-        let read_max = self.context.terms.borrow().config.drain_read_max;
+        let read_max = self.context.policy.borrow().config.drain_read_max;
         self.outbox.goaway(read_max);
         self.signal.end();
         self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + read_max };
@@ -463,7 +463,7 @@ async fn begins(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-async fn catalog_changed(catalog: &mut Option<CatalogOwed>) {
+async fn catalog_changed(catalog: &mut Option<CatalogCursor>) {
     match catalog {
         Some(catalog) => catalog.changed().await,
         None => std::future::pending().await,

@@ -11,10 +11,10 @@ use super::acks::AckPacer;
 use super::registry::{Message, Opened, Registry};
 use super::session;
 use super::slots::{Candidate, Slots};
-use super::stream::{Speaker, StreamTable};
+use super::stream::{StreamOwner, StreamTable};
 use super::{Context, IngestConfig};
 use crate::actor::{ActorHandle, Address, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage};
-use crate::connection::entrance::Place;
+use crate::connection::entrance::Permit;
 use crate::frame::ANONYMOUS_EPOCH_MIN;
 use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
 use crate::wire::{ErrorCode, Hello, WireError};
@@ -109,7 +109,7 @@ impl State {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Accepted { socket, peer, place } => self.accept(socket, peer, place),
+            Message::Accepted { socket, peer, permit } => self.accept(socket, peer, permit),
             Message::Open { hello, speaker, config, reply } => {
                 let _ = reply.send(self.open(&hello, speaker, &config));
             }
@@ -127,11 +127,11 @@ impl State {
         }
     }
 
-    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, place: Place) {
+    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
         if self.drained.is_some() {
             return;
         }
-        let config = Arc::clone(&self.context.terms.borrow().config);
+        let config = Arc::clone(&self.context.policy.borrow().config);
         let session_id = self.session_id_next;
         self.session_id_next += 1;
         let (context, registry) = (Arc::clone(&self.context), self.registry.clone());
@@ -139,7 +139,7 @@ impl State {
         let name = format!("session {session_id} from {peer}");
         let (session, handle) = spawn(name, SESSION_CAPACITY, move |mailbox| {
             session::run(
-                session::Arrival { session_id, clock_origin, socket, peer, config, place },
+                session::Arrival { session_id, clock_origin, socket, peer, config, permit },
                 mailbox,
                 context,
                 registry,
@@ -150,7 +150,12 @@ impl State {
         self.sessions.insert(session_id, Live { handle, session, peer });
     }
 
-    fn open(&mut self, hello: &Hello, speaker: Speaker, config: &IngestConfig) -> Result<Opened, WireError> {
+    fn open(
+        &mut self,
+        hello: &Hello,
+        speaker: StreamOwner,
+        config: &IngestConfig,
+    ) -> Result<Opened, WireError> {
         if self.drained.is_some() {
             return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
         }
@@ -168,7 +173,7 @@ impl State {
             stream: heir,
             bytes: config.connection_bytes(),
         };
-        self.slots.judge(&candidate, &self.context.terms().config)?;
+        self.slots.judge(&candidate, &self.context.policy().config)?;
         let (stream, epoch) = if hello.epoch == 0 {
             let epoch = self.anonymous_next;
             self.anonymous_next += 1;

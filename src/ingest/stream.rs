@@ -12,7 +12,7 @@ use super::books::{Books, LaneCount};
 use super::flow::{LaneTimes, Position, StreamState, StreamView};
 use super::sequences::Sequences;
 use crate::actor::Address;
-use crate::frame::{FramePriority, Lanes, Origin, Run, StreamKey, unix_now_ns};
+use crate::frame::{FramePriority, FrameRun, Lanes, Origin, StreamKey, unix_now_ns};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SessionId, SourceQueue, Stop};
 use crate::wire::{ErrorCode, WireError};
@@ -47,7 +47,7 @@ struct State {
     times: Lanes<LaneTimes>,
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
-    owner: Option<Speaker>,
+    owner: Option<StreamOwner>,
     /// What it is without an owner, and since when; 0 when it never had one.
     ended: (StreamState, i64),
     /// `None` while somebody speaks.
@@ -72,7 +72,7 @@ impl Offline {
 
 /// The session that speaks for a stream.
 #[derive(Clone, Debug)]
-pub(super) struct Speaker {
+pub(super) struct StreamOwner {
     pub(super) session_id: SessionId,
     /// Takes the order to end.
     pub(super) session: Address<Stop>,
@@ -119,7 +119,7 @@ impl Stream {
     /// `busy` when the stream changes hands too often or an operator is at it, `fenced` when `epoch` is older than the current one.
     pub(super) fn open(
         &self,
-        speaker: Speaker,
+        speaker: StreamOwner,
         epoch: u64,
         takeovers_max: usize,
         now: Instant,
@@ -164,7 +164,7 @@ impl Stream {
         &self,
         session_id: SessionId,
         accepted_next: Lanes<u64>,
-        lanes: Lanes<Option<Run>>,
+        lanes: Lanes<Option<FrameRun>>,
     ) -> Result<Lanes<LaneCount>, Displaced> {
         let mut state = self.lock();
         if !state.is_owned_by(session_id) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use super::queue::{Sources, Turn, WaitingSource};
+use super::queue::{Sources, TurnOutcome, WaitingSource};
 use super::stats::Counters;
 use super::{BATCH_BYTES_MAX, Output, PROCESSOR_FRAMES_MAX};
-use crate::frame::{Batch, FramePriority, Run};
+use crate::frame::{Batch, FramePriority, FrameRun};
 
 /// Most frames of one source before the next source of the lane has its turn.
 pub const TURN_FRAMES_MAX: usize = 16;
@@ -114,30 +114,32 @@ impl FanIn {
         let priority = batch.priority;
         let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
         let (mut frames, mut bytes, mut held) = (batch.frames, batch.bytes, false);
-        let admit = |run: &Run| {
+        let admit = |run: &FrameRun| {
             let before = frames;
-            for head in run.heads() {
+            for meta in run.metas() {
                 if frames == frames_end || bytes >= BATCH_BYTES_MAX {
                     break;
                 }
-                held = !self.gate.admit(run, head.payload_len as usize);
+                held = !self.gate.admit(run, meta.payload_len as usize);
                 if held {
                     break;
                 }
                 frames += 1;
-                bytes += head.payload_len as usize;
+                bytes += meta.payload_len as usize;
             }
             frames - before
         };
         let turn = waiting.queue.take(priority, ahead, admit, &mut batch.runs);
         (batch.frames, batch.bytes) = (frames, bytes);
         match turn {
-            Turn::Dry => {}
-            Turn::SomeLeft { since } if !held => {
+            TurnOutcome::Dry => {}
+            TurnOutcome::SomeLeft { since } if !held => {
                 self.sources.to_back(priority, WaitingSource { since, ..waiting });
             }
-            Turn::SomeLeft { since } => self.sources.to_front(priority, WaitingSource { since, ..waiting }),
-            Turn::Overtaken => self.sources.to_front(priority, waiting),
+            TurnOutcome::SomeLeft { since } => {
+                self.sources.to_front(priority, WaitingSource { since, ..waiting })
+            }
+            TurnOutcome::Overtaken => self.sources.to_front(priority, waiting),
         }
         !held
     }
@@ -146,7 +148,7 @@ impl FanIn {
 /// A batch being filled.
 struct PartialBatch {
     priority: FramePriority,
-    runs: Vec<Run>,
+    runs: Vec<FrameRun>,
     frames: usize,
     frames_max: usize,
     bytes: usize,

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::frame::{FramePriority, Origin, Run};
+use crate::frame::{FramePriority, FrameRun, Origin};
 
 /// What a frame of an origin with so many bytes of payload counts as.
 pub type Charge = fn(&Origin, usize) -> u64;
@@ -35,7 +35,7 @@ impl Gate {
 
     /// Lets a frame of `run` with `payload_bytes` pass, and counts it, if it may.
     #[inline]
-    pub fn admit(&mut self, run: &Run, payload_bytes: usize) -> bool {
+    pub fn admit(&mut self, run: &FrameRun, payload_bytes: usize) -> bool {
         let passed = self.passed.saturating_add((self.charge)(run.origin(), payload_bytes));
         if passed > self.limit && run.priority() == FramePriority::Routine {
             self.limit = *self.limit_rx.borrow();

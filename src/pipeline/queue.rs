@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::frame::{FramePriority, Lanes, Run, cost_of_weight};
+use crate::frame::{FramePriority, FrameRun, Lanes, cost_of_weight};
 
 /// Frames of one stream that wait for the fan-in, in two lanes.
 ///
@@ -46,7 +46,7 @@ struct Lane {
 /// A run in a lane.
 #[derive(Debug)]
 struct WaitingRun {
-    run: Run,
+    run: FrameRun,
     since: Instant,
 }
 
@@ -55,7 +55,7 @@ const ROOM_MIN: usize = 64;
 
 /// How a source's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum TurnOutcome {
     /// The lane is empty.
     Dry,
     /// Frames of the lane are left, the first of which waits since then.
@@ -72,7 +72,7 @@ impl WaitingRun {
 }
 
 impl Lane {
-    fn push(&mut self, run: Run, since: Instant) {
+    fn push(&mut self, run: FrameRun, since: Instant) {
         self.frames += run.len();
         if let Some(last) = self.runs.back_mut() {
             let before = last.cost();
@@ -87,7 +87,7 @@ impl Lane {
     }
 
     /// Takes the first frames, as many of a run as `admit` says, until it says fewer than there are.
-    fn take(&mut self, mut admit: impl FnMut(&Run) -> usize, out: &mut Vec<Run>) {
+    fn take(&mut self, mut admit: impl FnMut(&FrameRun) -> usize, out: &mut Vec<FrameRun>) {
         while let Some(waiting) = self.runs.front_mut() {
             let count = admit(&waiting.run);
             if count == 0 {
@@ -141,7 +141,7 @@ impl SourceQueue {
 
     /// Moves `read`, a run for each lane, into the lanes at once, so that no emergency of it is taken after a routine
     /// frame of it.
-    pub fn push(self: &Arc<Self>, read: Lanes<Option<Run>>) {
+    pub fn push(self: &Arc<Self>, read: Lanes<Option<FrameRun>>) {
         let since = Instant::now();
         let mut state = self.lock();
         let mut newly_listed = Lanes::both(false);
@@ -187,24 +187,25 @@ impl SourceQueue {
         &self,
         priority: FramePriority,
         ahead: bool,
-        admit: impl FnMut(&Run) -> usize,
-        out: &mut Vec<Run>,
-    ) -> Turn {
+        admit: impl FnMut(&FrameRun) -> usize,
+        out: &mut Vec<FrameRun>,
+    ) -> TurnOutcome {
         let mut state = self.lock();
         let State { lanes: Lanes { emergency, routine }, windows, listener } = &mut *state;
         let lane = match priority {
             FramePriority::Emergency => emergency,
-            FramePriority::Routine if !ahead && !emergency.runs.is_empty() => return Turn::Overtaken,
+            FramePriority::Routine if !ahead && !emergency.runs.is_empty() => return TurnOutcome::Overtaken,
             FramePriority::Routine => routine,
         };
         lane.take(admit, out);
-        let turn = lane.runs.front().map_or(Turn::Dry, |first| Turn::SomeLeft { since: first.since });
-        lane.listed = turn != Turn::Dry;
-        if turn == Turn::Dry && listener.is_none() {
+        let turn =
+            lane.runs.front().map_or(TurnOutcome::Dry, |first| TurnOutcome::SomeLeft { since: first.since });
+        lane.listed = turn != TurnOutcome::Dry;
+        if turn == TurnOutcome::Dry && listener.is_none() {
             // Whoever filled it has gone.
             lane.runs.shrink_to_fit();
         }
-        let is_awaited = turn == Turn::Dry && !lane.ignores_empty;
+        let is_awaited = turn == TurnOutcome::Dry && !lane.ignores_empty;
         if lane.left_untold > 0 && (is_awaited || lane.left_untold >= windows[priority] / 4) {
             lane.left_untold = 0;
             if let Some(listener) = listener {

@@ -11,8 +11,8 @@ use super::fan_in::{FanInConfig, TURN_FRAMES_MAX};
 use super::*;
 use crate::config::Config;
 use crate::frame::{
-    Batch, Frame, FrameFlags, FramePriority, Lanes, Origin, Run, SourceKind, Station, StreamKey, batch_of,
-    joined, weight_max,
+    Batch, Frame, FrameFlags, FramePriority, FrameRun, Lanes, Origin, SourceKind, Station, StreamKey,
+    batch_of, joined, weight_max,
 };
 use FramePriority::{Emergency, Routine};
 
@@ -278,7 +278,7 @@ async fn what_is_queued_leaves_before_the_end() {
 }
 
 /// Sixteen routine frames of `payload_len` bytes that were read together, and stay where they were read.
-fn read_together(first: u64, payload_len: usize) -> Lanes<Option<Run>> {
+fn read_together(first: u64, payload_len: usize) -> Lanes<Option<FrameRun>> {
     let payload = Bytes::from(vec![1; payload_len]);
     let frames: Vec<_> =
         routine(0, first..first + 16).map(|frame| Frame { payload: payload.clone(), ..frame }).collect();

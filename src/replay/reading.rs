@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::Progress;
 use crate::archive::{Filter, Item, ReadError, Reader, StoredFrame};
 
-/// Batches that wait for the conductor.
+/// Batches that wait for the scheduler.
 const BATCHES_MAX: usize = 4;
 /// Frames of a batch.
 const BATCH_FRAMES_MAX: usize = 256;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::conductor::Performance;
+use super::scheduler::Performance;
 use super::stream::Ended;
 use super::{Counts, Shared};
 

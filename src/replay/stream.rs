@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
-use super::lines::{Books, Lines, Order};
+use super::sender::{Books, Order, ReplaySender};
 use crate::client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError};
 use crate::frame::StreamKey;
 use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION};
@@ -16,7 +16,7 @@ use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION};
 pub(super) struct Stream {
     shared: Arc<Shared>,
     stream: StreamKey,
-    lines: Lines,
+    sender: ReplaySender,
     backoff: Backoff,
     was_welcome: bool,
     trouble: String,
@@ -36,7 +36,7 @@ pub(super) struct Ended {
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>, stream: StreamKey, orders: mpsc::Receiver<Order>) -> Self {
         Self {
-            lines: Lines::new(Arc::clone(&shared), orders),
+            sender: ReplaySender::new(Arc::clone(&shared), orders),
             shared,
             stream,
             backoff: Backoff::new(BACKOFF_MAX),
@@ -48,7 +48,7 @@ impl Stream {
     /// Runs the stream until its orders end.
     pub(super) async fn run(mut self) -> Ended {
         let error = self.play().await.err();
-        self.lines.take_back();
+        self.sender.take_back();
         if let Some(error) = &error {
             tracing::debug!(stream = %self.stream, %error, "the stream is refused");
             self.shared.progress.set_trouble(&format!("{}: {error}", self.stream));
@@ -57,15 +57,15 @@ impl Stream {
                 self.shared.control.stop();
             }
         }
-        self.lines.discard().await;
-        Ended { stream: self.stream, books: self.lines.books, error, trouble: self.trouble }
+        self.sender.discard().await;
+        Ended { stream: self.stream, books: self.sender.books, error, trouble: self.trouble }
     }
 
     async fn play(&mut self) -> Result<(), SourceError> {
-        while self.lines.wanted().await {
+        while self.sender.wanted().await {
             self.connections().await?;
         }
-        match self.lines.behind() {
+        match self.sender.behind() {
             Some(epoch) => {
                 let text = format!(
                     "the daemon is in epoch {epoch} of this stream, to which a replay of this range with --epoch {} does not \
@@ -84,7 +84,7 @@ impl Stream {
             let retry_after = match self.connection().await {
                 Ok(End::Complete) => {
                     self.trouble.clear();
-                    self.lines.go_on();
+                    self.sender.go_on();
                     return Ok(());
                 }
                 Ok(End::Lost { trouble, retry_after }) => {
@@ -95,13 +95,13 @@ impl Stream {
                 }
                 Err(error) => return self.catch_up(error),
             };
-            if self.lines.kept() == 0 || self.lines.has_given_up(Instant::now()) {
+            if self.sender.kept() == 0 || self.sender.has_given_up(Instant::now()) {
                 return Ok(());
             }
             let wait = sleep(self.backoff.next(retry_after));
             tokio::select! {
                 () = wait => {}
-                () = self.lines.given_up() => return Ok(()),
+                () = self.sender.given_up() => return Ok(()),
             }
         }
     }
@@ -116,7 +116,7 @@ impl Stream {
         };
         let (_slot, opened) = tokio::select! {
             opened = opening => opened,
-            () = self.lines.given_up() => return Ok(End::lost(self.trouble.clone())),
+            () = self.sender.given_up() => return Ok(End::lost(self.trouble.clone())),
         };
         let (socket, welcome, incoming) = match opened {
             Ok(opened) => opened,
@@ -128,7 +128,7 @@ impl Stream {
         }
         let began = Instant::now();
         let _connected = shared.progress.connected();
-        let mut conversation = Conversation::new(&mut self.lines, &welcome, began)?;
+        let mut conversation = Conversation::new(&mut self.sender, &welcome, began)?;
         let ended = client::converse(socket, incoming, &mut conversation).await;
         if conversation.made_progress() || began.elapsed() >= BACKOFF_MAX {
             self.backoff.reset();
@@ -140,9 +140,11 @@ impl Stream {
     fn catch_up(&mut self, error: SourceError) -> Result<(), SourceError> {
         match error {
             SourceError::Refused { code, detail, .. }
-                if code == ErrorCode::Fenced as u16 && self.shared.goes_on && self.lines.is_fresh(detail) =>
+                if code == ErrorCode::Fenced as u16
+                    && self.shared.goes_on
+                    && self.sender.is_fresh(detail) =>
             {
-                self.lines.catch_up(detail);
+                self.sender.catch_up(detail);
                 Ok(())
             }
             other => Err(other),
@@ -160,7 +162,7 @@ impl Stream {
                 HelloFlags::default()
             },
             heartbeat_s: 0,
-            epoch: self.lines.epoch(),
+            epoch: self.sender.epoch(),
             token: self.shared.token.clone(),
         }
     }

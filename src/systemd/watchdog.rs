@@ -1,6 +1,6 @@
 //! The watchdog: the service manager hears that all is well only as long as every stage turns.
 //!
-//! A thread of its own looks at each [`Pulse`] several times an interval, so that it can name who hangs also when all workers
+//! A thread of its own looks at each [`Liveness`] several times an interval, so that it can name who hangs also when all workers
 //! of the runtime do. A stage that waits, for input, for the archive (a full disk) or for room, is well. One that hangs in a
 //! step for an interval, in a system call just as in a loop, is not: it is logged, the manager hears nothing any more, and an
 //! interval later restarts the daemon. Should the stage go on before, so does everything.
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Notifier;
-use crate::pulse::{Look, Pulse};
+use crate::liveness::{Liveness, Probe};
 
 /// Looks at the stages per interval; one that has not turned for so many is late.
 const LOOKS: u32 = 4;
@@ -51,7 +51,7 @@ impl Watchdog {
     pub fn start(
         interval: Duration,
         notifier: Notifier,
-        stages: Vec<(Arc<str>, Pulse)>,
+        stages: Vec<(Arc<str>, Liveness)>,
     ) -> std::io::Result<Self> {
         let names: Vec<&str> = stages.iter().map(|(name, _)| &**name).collect();
         tracing::info!(?interval, stages = ?names, "the watchdog watches");
@@ -124,20 +124,20 @@ impl Watch {
 #[derive(Debug)]
 struct Stage {
     name: Arc<str>,
-    pulse: Pulse,
-    last: Look,
+    liveness: Liveness,
+    last: Probe,
     /// Looks that showed no turn, one after the other. Counted rather than timed: a machine that stood still, with all that
     /// is on it, is no stage that hangs.
     still: u32,
 }
 
 impl Stage {
-    fn new((name, pulse): (Arc<str>, Pulse)) -> Self {
-        Self { last: pulse.look(), name, pulse, still: 0 }
+    fn new((name, liveness): (Arc<str>, Liveness)) -> Self {
+        Self { last: liveness.look(), name, liveness, still: 0 }
     }
 
     fn look(&mut self) {
-        let look = self.pulse.look();
+        let look = self.liveness.look();
         let is_still = look == self.last && !look.is_at_rest;
         self.still = if is_still { self.still.saturating_add(1) } else { 0 };
         self.last = look;
@@ -165,26 +165,27 @@ mod tests {
 
     #[test]
     fn a_stage_is_late_after_an_interval_without_a_turn_and_well_again_with_the_next() {
-        let pulses = [Pulse::of_thread(), Pulse::of_thread()];
-        let named = |(index, pulse): (usize, &Pulse)| Stage::new((index.to_string().into(), pulse.clone()));
-        let stages = pulses.iter().enumerate().map(named).collect();
+        let liveness = [Liveness::of_thread(), Liveness::of_thread()];
+        let named =
+            |(index, liveness): (usize, &Liveness)| Stage::new((index.to_string().into(), liveness.clone()));
+        let stages = liveness.iter().enumerate().map(named).collect();
         let mut watch = Watch { interval: Duration::from_secs(1), notifier: Notifier::default(), stages };
         for _ in 0..3 * LOOKS {
             assert!(watch.is_well(), "who waits is well");
         }
         for _ in 0..3 * LOOKS {
-            pulses.iter().for_each(Pulse::work);
+            liveness.iter().for_each(Liveness::work);
             assert!(watch.is_well(), "who turns is well");
         }
         for _ in 1..LOOKS {
-            pulses[0].work();
+            liveness[0].work();
             assert!(watch.is_well(), "it still has time");
         }
-        pulses[0].work();
+        liveness[0].work();
         assert!(!watch.is_well(), "it is late");
         assert!(watch.stages[1].is_late() && !watch.stages[0].is_late());
         assert!(!watch.is_well());
-        pulses.iter().for_each(Pulse::work);
+        liveness.iter().for_each(Liveness::work);
         assert!(watch.is_well(), "it goes on");
     }
 }

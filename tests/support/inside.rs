@@ -10,7 +10,7 @@ use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, Entrance, Listener, listener};
 use telemetry_aggregator::daemon::{Daemon, Outcome, View};
 use telemetry_aggregator::frame::Batch;
-use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, StreamTable, Terms};
+use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, SessionPolicy, StreamTable};
 use telemetry_aggregator::pipeline::{
     Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Router, Sources,
 };
@@ -116,7 +116,7 @@ impl Held {
         let context = Arc::new(Context {
             entrance: Entrance::new(Listener::Ingest, Arc::default()),
             // Nothing changes: the last value outlives its sender.
-            terms: watch::channel(Terms::new(config, Credentials::default())).1,
+            policy: watch::channel(SessionPolicy::new(config, Credentials::default())).1,
             router,
             catalog: watch::channel(Arc::default()).1,
             buffers: telemetry_aggregator::ingest::buffers(),

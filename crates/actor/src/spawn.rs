@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::core::Core;
 use super::mailbox::OnDrop;
 use super::{ActorId, Address, Capacity, ExitReason, Mailbox};
-use frame::pulse::Pulse;
+use frame::liveness::Liveness;
 
 /// What a body may return: nothing, or a result whose error becomes [`ExitReason::Error`].
 pub trait Outcome {
@@ -45,7 +45,7 @@ pub struct ActorHandle {
     restarts: Arc<AtomicU64>,
     task: JoinHandle<ExitReason>,
     /// Of stages alone.
-    pub(super) pulse: Option<Pulse>,
+    pub(super) liveness: Option<Liveness>,
 }
 
 /// Starts an actor that runs `body` on a mailbox of its own.
@@ -71,7 +71,7 @@ where
     (address, handle)
 }
 
-/// [`spawn`] for an actor that is a stage: its handle has a [`Pulse`].
+/// [`spawn`] for an actor that is a stage: its handle has a [`Liveness`].
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -85,12 +85,12 @@ where
     B: FnOnce(Mailbox<M>) -> F + Send + 'static,
     F: Future<Output: Outcome> + Send + 'static,
 {
-    let pulse = Pulse::of_task();
+    let liveness = Liveness::of_task();
     let (address, mut handle) = spawn(name, capacity, {
-        let pulse = pulse.clone();
-        |mailbox| pulse.watch(body(mailbox))
+        let liveness = liveness.clone();
+        |mailbox| liveness.watch(body(mailbox))
     });
-    handle.pulse = Some(pulse);
+    handle.liveness = Some(liveness);
     (address, handle)
 }
 
@@ -116,7 +116,7 @@ pub(super) fn start<M: Send + 'static>(
     };
     #[allow(clippy::disallowed_methods, reason = "this is the owner: the handle joins or aborts it")]
     let task = tokio::spawn(task);
-    ActorHandle { id, name, restarts, task, pulse: None }
+    ActorHandle { id, name, restarts, task, liveness: None }
 }
 
 /// Runs a body to its end and says how it ended; a panic is logged.
@@ -183,8 +183,8 @@ impl ActorHandle {
 
     /// Shows whether its loop turns, if it is a stage.
     #[must_use]
-    pub fn pulse(&self) -> Option<Pulse> {
-        self.pulse.clone()
+    pub fn liveness(&self) -> Option<Liveness> {
+        self.liveness.clone()
     }
 
     /// The counter behind [`ActorHandle::restarts`], for who looks on.

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::mailbox::OnDrop;
 use super::spawn::{caught, start};
 use super::{ActorHandle, Address, Capacity, ExitReason, Mailbox, Outcome};
-use frame::pulse::Pulse;
+use frame::liveness::Liveness;
 
 /// How many restarts are borne: at most `max` in any span of `within`. One more failure escalates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +70,12 @@ where
     F: Future<Output: Outcome> + Send + 'static,
 {
     let capacity = Capacity { urgent: 1, routine: 1 };
-    let pulse = Pulse::of_task();
+    let liveness = Liveness::of_task();
     let (_address, mut handle) = supervise(name, restart, capacity, {
-        let pulse = pulse.clone();
-        move |_: Mailbox<Infallible>| pulse.clone().watch(factory())
+        let liveness = liveness.clone();
+        move |_: Mailbox<Infallible>| liveness.clone().watch(factory())
     });
-    handle.pulse = Some(pulse);
+    handle.liveness = Some(liveness);
     handle
 }
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::commit_queue::{Block, CommitQueue, Next};
 use super::dir::beyond_offsets;
 use super::edit::{Edit, Request};
 use super::format::{BlockEncoder, BlockKind, OFFSET_MAX};
-use super::gather::{Block, Gather, Next};
+use super::maintenance::MaintenanceControl;
 use super::positions::PositionTable;
 use super::published::Published;
 use super::segment::BlockContent;
 use super::space::{Shortage, Space};
 use super::storage::StorageError;
-use super::upkeep::Link;
 use super::{Commit, CommitObserver, Durable, ResetError, Status, Summary};
 
 /// After this long without a commit the last one is attested.
@@ -25,8 +25,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// All state of the commit thread.
 pub(super) struct Committer<O> {
-    pub(super) gather: Arc<Gather>,
-    pub(super) link: Arc<Link>,
+    pub(super) queue: Arc<CommitQueue>,
+    pub(super) control: Arc<MaintenanceControl>,
     pub(super) published: Arc<Published>,
     pub(super) observer: O,
     pub(super) log: Log,
@@ -59,7 +59,7 @@ impl<O: CommitObserver> Committer<O> {
         let mut block = Block::default();
         loop {
             let deadline = self.log.deadline();
-            match self.gather.next(&mut block, self.link.commit_delay(), deadline) {
+            match self.queue.next(&mut block, self.control.commit_delay(), deadline) {
                 Next::Commit => {
                     if !self.commit(&mut block)? {
                         break;
@@ -70,12 +70,12 @@ impl<O: CommitObserver> Committer<O> {
                 Next::Timeout => self.log.idle()?,
                 Next::End => break,
             }
-            self.gather.pulse().work();
+            self.queue.liveness().work();
             self.log.tend()?;
             self.publish();
         }
-        self.gather.pulse().work();
-        self.link.check()?;
+        self.queue.liveness().work();
+        self.control.check()?;
         self.log.close()?;
         self.log.summary.next_offset = self.log.next_offset;
         Ok(self.log.summary)
@@ -89,20 +89,20 @@ impl<O: CommitObserver> Committer<O> {
             // What is in hand is kept, and the senders wait, until there is space again.
             self.publish();
             self.published.stats.space_waits.fetch_add(1, Relaxed);
-            if self.gather.pause(RETRY_AFTER) {
+            if self.queue.pause(RETRY_AFTER) {
                 return Ok(false);
             }
-            if let Some(request) = self.gather.take_request() {
+            if let Some(request) = self.queue.take_request() {
                 request.done(Err(ResetError::NoSpace));
             }
             self.log.tend()?;
         }
         let written = Instant::now();
         // Each step has the watchdog's time for itself: a sync that does not end within it is a hang.
-        self.gather.pulse().work();
+        self.queue.liveness().work();
         self.log.space.current.sync()?;
-        self.gather.pulse().work();
-        self.link.check()?;
+        self.queue.liveness().work();
+        self.control.check()?;
         let first_offset = self.log.next_offset;
         self.log.committed(encoder);
         self.count(encoder, written - started, written.elapsed());
@@ -122,7 +122,7 @@ impl<O: CommitObserver> Committer<O> {
     /// Edits positions and tells who asked, between two commits.
     fn edit(&mut self, request: Request) -> Result<(), StorageError> {
         let is_done = self.log.edit(&request.edit)?;
-        self.link.check()?;
+        self.control.check()?;
         request.done(if is_done { Ok(()) } else { Err(ResetError::NoSpace) });
         Ok(())
     }
@@ -141,7 +141,7 @@ impl<O: CommitObserver> Committer<O> {
         let limit = self.log.raise_limit();
         let published = &self.published;
         let current = &self.log.space.current;
-        self.link.writing(current.base, current.allocated.max(current.position));
+        self.control.writing(current.base, current.allocated.max(current.position));
         published.stats.rotations.store(self.log.space.rotations, Relaxed);
         published.routine_limit.send_if_modified(|known| std::mem::replace(known, limit) != limit);
         let shortage = self.log.space.shortage();

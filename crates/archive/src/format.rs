@@ -107,10 +107,10 @@ mod block_frames;
 mod bytes;
 mod crc;
 mod encoder;
+mod frame_range;
 mod frames;
 mod headers;
 mod positions;
-mod stretch;
 #[cfg(test)]
 mod tests;
 
@@ -119,12 +119,12 @@ pub use block_frames::encoded;
 pub use block_frames::{BlockFrames, KeptFrames, Received};
 pub(super) use bytes::Cursor;
 pub(super) use encoder::{BlockEncoder, encoded_len};
+pub(super) use frame_range::{FrameRange, FrameRanges, RUN_BYTES_MAX};
 pub(super) use frames::{FrameHeader, FrameIter, OriginHeader, push_origin};
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
 pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
-pub(super) use stretch::{RUN_BYTES_MAX, Stretch, Stretches};
 
-use frame::{Origin, Run, Station};
+use frame::{FrameRun, Origin, Station};
 
 /// Version this build writes, and the only one it reads.
 pub(super) const VERSION: u16 = 1;
@@ -160,7 +160,7 @@ pub fn charge(origin: &Origin, payload_bytes: usize) -> u64 {
 }
 
 /// The [`charge`] of all frames of `run`, of which `payload_bytes` are payload.
-pub(super) fn run_charge(run: &Run, payload_bytes: usize) -> u64 {
+pub(super) fn run_charge(run: &FrameRun, payload_bytes: usize) -> u64 {
     run.len() as u64 * charge(run.origin(), 0) + payload_bytes as u64
 }
 

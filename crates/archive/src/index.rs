@@ -26,7 +26,7 @@
 //! | 84 | reserved, 8 bytes | |
 //! | 92 | crc u32 | of bytes 0..92 |
 //!
-//! A *chunk* is a stretch of whole blocks of about 1 MiB. It reaches to the next chunk, the last one to `covered`.
+//! A *chunk* is a range of whole blocks of about 1 MiB. It reaches to the next chunk, the last one to `covered`.
 //!
 //! | at | chunk, 32 bytes | |
 //! |---|---|---|
@@ -122,21 +122,21 @@ pub(super) enum Built {
 }
 
 /// What an index has to give way to.
-pub(super) struct Manners<'a> {
+pub(super) struct BuildLimits<'a> {
     /// Space on the disk that it must leave to the log.
     pub(super) spare_bytes: u64,
     /// Whether to stop; asked before each block.
     pub(super) is_stopped: &'a dyn Fn() -> bool,
 }
 
-impl Manners<'_> {
+impl BuildLimits<'_> {
     /// Where nobody waits for anything.
     pub(super) const NONE: Self = Self { spare_bytes: 0, is_stopped: &|| false };
 }
 
 /// [`build_from`] a walk alone.
-pub(super) fn build(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Built, StorageError> {
-    build_from(dir, base, manners, || None)
+pub(super) fn build(dir: &Dir, base: u64, limits: &BuildLimits<'_>) -> Result<Built, StorageError> {
+    build_from(dir, base, limits, || None)
 }
 
 /// Writes the index of the sealed segment `base`, in place of one that may be there: the one that `ready` returns, or what
@@ -148,20 +148,20 @@ pub(super) fn build(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Built
 pub(super) fn build_from(
     dir: &Dir,
     base: u64,
-    manners: &Manners<'_>,
+    limits: &BuildLimits<'_>,
     ready: impl FnOnce() -> Option<Ready>,
 ) -> Result<Built, StorageError> {
-    let is_short = |bytes: u64| Ok(dir.free_bytes()? < bytes.saturating_add(manners.spare_bytes));
+    let is_short = |bytes: u64| Ok(dir.free_bytes()? < bytes.saturating_add(limits.spare_bytes));
     if is_short(0)? {
         return Ok(Built::NoSpace);
     }
-    if (manners.is_stopped)() {
+    if (limits.is_stopped)() {
         return Ok(Built::Stopped);
     }
     let len = dir.size(&dir.segment(base))?;
     let content = match ready().filter(|ready| ready.covered() == len) {
         Some(ready) => ready.content(),
-        None => match walk(dir, base, manners)? {
+        None => match walk(dir, base, limits)? {
             Walk::Content(content) => content,
             Walk::Without(why) => return Ok(why),
         },
@@ -186,7 +186,7 @@ enum Walk {
     Without(Built),
 }
 
-fn walk(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Walk, StorageError> {
+fn walk(dir: &Dir, base: u64, limits: &BuildLimits<'_>) -> Result<Walk, StorageError> {
     let Some(next) = dir.next_segment(base)? else {
         return Ok(Walk::Without(Built::NotSealed));
     };
@@ -196,7 +196,7 @@ fn walk(dir: &Dir, base: u64, manners: &Manners<'_>) -> Result<Walk, StorageErro
         }
         result => result?,
     };
-    Ok(match walk::walk(&mut scanner, base, next, manners.is_stopped)? {
+    Ok(match walk::walk(&mut scanner, base, next, limits.is_stopped)? {
         Walked::Content(content) => Walk::Content(content),
         Walked::Damaged => Walk::Without(Built::Damaged),
         Walked::TooManyOrigins => Walk::Without(Built::TooManyOrigins),
@@ -248,7 +248,7 @@ pub(super) fn check(dir: &Dir, base: u64) -> Result<IndexState, StorageError> {
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(IndexState::Missing),
         result => result?,
     };
-    let content = match walk(dir, base, &Manners::NONE)? {
+    let content = match walk(dir, base, &BuildLimits::NONE)? {
         Walk::Content(content) => content,
         Walk::Without(_) => return Ok(IndexState::NotNeeded),
     };
@@ -274,7 +274,7 @@ pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, Op
     dir.remove_stale(&dir.list()?)?;
     let mut written = 0;
     for base in dir.segments()? {
-        if !is_sound(&dir, base)? && matches!(build(&dir, base, &Manners::NONE)?, Built::Written { .. }) {
+        if !is_sound(&dir, base)? && matches!(build(&dir, base, &BuildLimits::NONE)?, Built::Written { .. }) {
             written += 1;
         }
     }

@@ -14,7 +14,7 @@
 //! | `config.rs` | [`Config`] and the limits that follow from it |
 //! | `storage.rs` | [`Storage`]: the file system behind a trait |
 //! | `dir.rs` | the archive's directory: names, listing, torn tails that are kept |
-//! | `gather.rs` | the blocks that are being filled |
+//! | `commit_queue.rs` | the blocks that are being filled |
 //! | `commit.rs` | the commit thread: take a block, write, sync, publish |
 //! | `edit.rs` | edits of positions between two commits |
 //! | `writing.rs` | direct or cached writes: which, and why |
@@ -32,22 +32,23 @@
 //! | `recover.rs` | recovery after a crash |
 //! | `recover/repair.rs` | [`repair`]: copies what can be read of a damaged archive |
 //! | `reset.rs` | [`Resets`]: lowers the epoch of a stream, forgets streams |
-//! | `upkeep.rs` | the thread that indexes, exports and expires sealed segments |
+//! | `maintenance.rs` | the thread that indexes, exports and expires sealed segments |
 //! | `line.rs` | [`mod@line`]: a frame as a line of text |
 //! | `error.rs` | what can go wrong |
 
 mod commit;
+mod commit_queue;
 mod config;
 mod dir;
 mod edit;
 mod error;
 mod format;
-mod gather;
 mod history;
 mod index;
 pub mod inspect;
 pub mod line;
 mod log_file;
+mod maintenance;
 mod positions;
 mod published;
 mod reader;
@@ -60,7 +61,6 @@ mod space;
 mod storage;
 #[cfg(test)]
 mod tests;
-mod upkeep;
 mod writing;
 
 use std::sync::Arc;
@@ -70,16 +70,16 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 use commit::{Committer, Log};
+use commit_queue::CommitQueue;
 use config::Limits;
 use dir::Dir;
 use frame::histogram::Histogram;
-use frame::pulse::Pulse;
+use frame::liveness::Liveness;
 use frame::{Batch, FramePriority, Origin};
-use gather::Gather;
+use maintenance::{Clock, Maintenance, MaintenanceControl, SystemClock};
 use published::Published;
 use space::Space;
 use storage::Context;
-use upkeep::{Clock, Link, SystemClock, Upkeep};
 use writing::Writing;
 
 pub use config::{
@@ -92,12 +92,12 @@ pub use format::{BlockFrames, KeptFrames, Received, charge};
 pub use history::History;
 pub use index::{BUILD_BYTES as INDEX_BUILD_BYTES, READER_BYTES as INDEX_READER_BYTES, build_indexes};
 pub use log_file::COPY_BYTES;
+pub use maintenance::{AgeHold, SealedSegment, SegmentStep, SegmentStepError};
 pub use positions::StreamPosition;
 pub use reader::{Damage, Filter, Item, Misnamed, ReadError, Reader, StoredFrame, Visited};
 pub use recover::{Hole, LostFrames, Recovery, RepairError, RepairReport, repair};
 pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile, is_no_space};
-pub use upkeep::{AgeHold, SealedSegment, SegmentStep, SegmentStepError};
 pub use writing::DirectIo;
 
 /// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
@@ -178,7 +178,7 @@ pub struct ArchiveStats {
     pub rotations: AtomicU64,
     /// Times a commit had to wait because even the reserve was used up.
     pub space_waits: AtomicU64,
-    /// Times that no file could be opened for want of files: by the commit thread, or by upkeep.
+    /// Times that no file could be opened for want of files: by the commit thread, or by maintenance.
     pub file_shortages: AtomicU64,
     /// Segments of another archive that lie set aside in `lost/`.
     pub foreign_segments: AtomicU64,
@@ -192,9 +192,9 @@ pub struct ArchiveStats {
     pub expired_frames: AtomicU64,
     /// Bytes of the segments removed and their side files.
     pub expired_bytes: AtomicU64,
-    /// Errors of upkeep. None of them stops the archive; each is tried again.
+    /// Errors of maintenance. None of them stops the archive; each is tried again.
     pub upkeep_errors: AtomicU64,
-    /// Segments whose upkeep failed last time and waits for the next.
+    /// Segments whose maintenance failed last time and waits for the next.
     pub upkeep_failing: AtomicU64,
 }
 
@@ -236,7 +236,7 @@ pub fn open_with_steps(
     open_with(config, storage, observer, steps, Some(Arc::new(SystemClock)))
 }
 
-/// [`open_with_steps`] with another clock; without one there is no upkeep.
+/// [`open_with_steps`] with another clock; without one there is no maintenance.
 fn open_with(
     config: Config,
     storage: impl Storage,
@@ -261,11 +261,11 @@ fn open_with(
     dir.writing = Writing::choose(config.direct_io, &*dir.storage, &dir.path)?;
     let recovered = recover::recover(&dir, &config)?;
     let report = recovered.report;
-    let gather = Arc::new(Gather::new(&Limits::new(&config)));
-    let link = Arc::new(Link::new(Arc::clone(&gather)));
-    link.set_commit_delay(config.commit_delay);
+    let queue = Arc::new(CommitQueue::new(&Limits::new(&config)));
+    let control = Arc::new(MaintenanceControl::new(Arc::clone(&queue)));
+    control.set_commit_delay(config.commit_delay);
     let published = Arc::new(Published::new(&report));
-    let space = Space::new(dir.clone(), &config, report.log_id, recovered.current, Arc::clone(&link));
+    let space = Space::new(dir.clone(), &config, report.log_id, recovered.current, Arc::clone(&control));
     let log = Log::new(space, recovered.table, report.next_offset, recovered.attested)?;
     let history = History {
         storage: Arc::clone(&dir.storage),
@@ -274,13 +274,14 @@ fn open_with(
         first_offset: published.first_offset.subscribe(),
         watermark: published.watermark.subscribe(),
     };
-    let (mut archive, appender) = start(log, &link, published, history, observer, Arc::clone(&lock))?;
+    let (mut archive, appender) = start(log, &control, published, history, observer, Arc::clone(&lock))?;
     if let Some(clock) = clock {
         let published = Arc::clone(&archive.published);
-        let (retention, steps) = (config.retention, upkeep::steps(steps, config.spare_bytes()));
+        let (retention, steps) = (config.retention, maintenance::steps(steps, config.spare_bytes()));
         let log_id = report.log_id;
-        let parts = upkeep::Parts { dir, id, log_id, retention, clock, steps, link, published };
-        archive.upkeep = Some(upkeep::start(Upkeep::new(parts), lock).map_err(OpenError::Thread)?);
+        let parts = maintenance::Parts { dir, id, log_id, retention, clock, steps, control, published };
+        archive.maintenance =
+            Some(maintenance::start(Maintenance::new(parts), lock).map_err(OpenError::Thread)?);
     }
     Ok((appender, archive, report))
 }
@@ -293,16 +294,16 @@ type Lock = Arc<dyn std::any::Any + Send + Sync>;
 
 fn start(
     log: Log,
-    link: &Arc<Link>,
+    control: &Arc<MaintenanceControl>,
     published: Arc<Published>,
     history: History,
     observer: impl CommitObserver,
     lock: Lock,
 ) -> Result<(Archive, Appender), OpenError> {
-    let gather = Arc::clone(link.gather());
+    let queue = Arc::clone(control.queue());
     let mut committer = Committer {
-        gather: Arc::clone(&gather),
-        link: Arc::clone(link),
+        queue: Arc::clone(&queue),
+        control: Arc::clone(control),
         published: Arc::clone(&published),
         observer,
         log,
@@ -312,9 +313,9 @@ fn start(
     committer.publish();
     let (ended_tx, ended_rx) = oneshot::channel();
     let end = EndGuard {
-        gather: Arc::clone(&gather),
+        queue: Arc::clone(&queue),
         published: Arc::clone(&published),
-        link: Arc::clone(link),
+        control: Arc::clone(control),
         error: Some("the commit thread could not be started".into()),
         _ended_tx: ended_tx,
     };
@@ -330,33 +331,33 @@ fn start(
             result
         })
         .map_err(OpenError::Thread)?;
-    let (gather_handle, link) = (Arc::clone(&gather), Arc::clone(link));
+    let (gather_handle, control) = (Arc::clone(&queue), Arc::clone(control));
     let thread = Some((ended_rx, thread));
-    let archive = Archive { gather: gather_handle, published, history, link, thread, upkeep: None };
-    let appender = Appender(Arc::new(AppenderGuard(gather)));
+    let archive = Archive { queue: gather_handle, published, history, control, thread, maintenance: None };
+    let appender = Appender(Arc::new(AppenderGuard(queue)));
     Ok((archive, appender))
 }
 
 /// Tells everyone when the commit thread ends, however it ends.
 struct EndGuard {
-    gather: Arc<Gather>,
+    queue: Arc<CommitQueue>,
     published: Arc<Published>,
-    link: Arc<Link>,
+    control: Arc<MaintenanceControl>,
     error: Option<Arc<str>>,
     _ended_tx: oneshot::Sender<()>,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.gather.pulse().end();
-        self.link.stop();
+        self.queue.liveness().end();
+        self.control.stop();
         let Some(error) = self.error.take() else {
-            self.gather.fail("the archive has ended".into());
+            self.queue.fail("the archive has ended".into());
             return;
         };
         tracing::error!(%error, "archive failed");
         // In this order: who knows of the failure can no longer hand over anything.
-        self.gather.fail(Arc::clone(&error));
+        self.queue.fail(Arc::clone(&error));
         self.published.status.send_replace(Status::Failed { error });
     }
 }
@@ -365,7 +366,7 @@ impl Drop for EndGuard {
 #[derive(Clone)]
 pub struct Appender(Arc<AppenderGuard>);
 
-struct AppenderGuard(Arc<Gather>);
+struct AppenderGuard(Arc<CommitQueue>);
 
 impl Drop for AppenderGuard {
     fn drop(&mut self) {
@@ -401,20 +402,20 @@ impl Appender {
     }
 }
 
-/// The running archive. Dropped without [`Archive::finish`], its threads end after the commit and the step of upkeep in
+/// The running archive. Dropped without [`Archive::finish`], its threads end after the commit and the step of maintenance in
 /// hand; the directory stays locked until then.
 pub struct Archive {
-    gather: Arc<Gather>,
+    queue: Arc<CommitQueue>,
     published: Arc<Published>,
     history: History,
-    link: Arc<Link>,
+    control: Arc<MaintenanceControl>,
     thread: Option<(oneshot::Receiver<()>, CommitThread)>,
-    upkeep: Option<upkeep::Handle>,
+    maintenance: Option<maintenance::Handle>,
 }
 
 /// Changes what can be changed of a running archive. Cheap to clone; it keeps nothing running.
 #[derive(Clone)]
-pub struct Tuning(Arc<Link>);
+pub struct Tuning(Arc<MaintenanceControl>);
 
 impl Tuning {
     /// Takes [`Config::commit_delay`] and [`Config::retention`] over; all else stays as the archive was opened.
@@ -434,7 +435,7 @@ impl Tuning {
     /// # Errors
     /// [`AgeHold`] for a clock that nobody has set.
     pub fn trust_clock(&self) -> Result<(), AgeHold> {
-        upkeep::check_word(frame::unix_now_ns())?;
+        maintenance::check_word(frame::unix_now_ns())?;
         self.0.give_word();
         Ok(())
     }
@@ -470,7 +471,7 @@ impl Archive {
     /// Lowers epochs and forgets streams, as long as the archive runs.
     #[must_use]
     pub fn resets(&self) -> Resets {
-        Resets(Arc::clone(&self.gather))
+        Resets(Arc::clone(&self.queue))
     }
 
     /// Offset of the oldest frame that is kept. Only grows.
@@ -482,7 +483,7 @@ impl Archive {
     /// For what can be changed while the archive runs.
     #[must_use]
     pub fn tuning(&self) -> Tuning {
-        Tuning(Arc::clone(&self.link))
+        Tuning(Arc::clone(&self.control))
     }
 
     /// The counters.
@@ -493,13 +494,13 @@ impl Archive {
 
     /// Whether its threads turn, by their names.
     #[must_use]
-    pub fn pulses(&self) -> [(&'static str, Pulse); 2] {
-        [(COMMIT, self.gather.pulse().clone()), (upkeep::NAME, self.link.pulse().clone())]
+    pub fn liveness(&self) -> [(&'static str, Liveness); 2] {
+        [(COMMIT, self.queue.liveness().clone()), (maintenance::NAME, self.control.liveness().clone())]
     }
 
     /// Waits until every [`Appender`] is dropped, the rest is durable and the threads have ended.
     ///
-    /// Upkeep ends at once, or after the step in hand.
+    /// Maintenance ends at once, or after the step in hand.
     ///
     /// # Errors
     /// [`ArchiveError`] when storage failed or the thread panicked, now or earlier.
@@ -507,7 +508,7 @@ impl Archive {
     /// # Cancel safety
     /// Dropping it abandons the archive: what is not yet durable is let go.
     pub async fn finish(mut self) -> Result<Summary, ArchiveError> {
-        self.link.stop();
+        self.control.stop();
         if let Some((ended_rx, _)) = &mut self.thread {
             // The sender is never used: its drop is the signal.
             _ = ended_rx.await;
@@ -516,8 +517,8 @@ impl Archive {
             unreachable!("only `finish` takes the thread, and it consumes the archive");
         };
         let joined = thread.join();
-        if let Some(upkeep) = self.upkeep.take() {
-            upkeep.join().await;
+        if let Some(maintenance) = self.maintenance.take() {
+            maintenance.join().await;
         }
         match joined {
             Ok(result) => Ok(result?),
@@ -528,9 +529,9 @@ impl Archive {
 
 impl Drop for Archive {
     fn drop(&mut self) {
-        self.link.stop();
+        self.control.stop();
         if self.thread.is_some() {
-            self.gather.abandon();
+            self.queue.abandon();
         }
     }
 }

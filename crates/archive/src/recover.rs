@@ -10,7 +10,7 @@
 mod mixed;
 mod older;
 mod repair;
-mod survey;
+mod tail_scan;
 mod unreadable;
 
 use std::ops::Range;
@@ -27,11 +27,11 @@ use super::segment::{BlockContent, Segment};
 use super::storage::{Access, Context, StorageError, read_full_at};
 use frame::StreamKey;
 use older::{apply_block, apply_segment, older_log_id, positions_below};
-use survey::Survey;
+use tail_scan::TailScan;
 use unreadable::SetAside;
 
 pub use repair::{LostFrames, RepairError, RepairReport, repair};
-pub(super) use survey::proof_behind;
+pub(super) use tail_scan::proof_behind;
 
 /// Most bytes in memory while a tail is synced in place.
 const IN_PLACE_CHUNK_BYTES: usize = if cfg!(test) { 8 << 10 } else { 2 << 20 };
@@ -99,11 +99,11 @@ pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError
         let Some(last) = bases.last().copied() else {
             break pass_over(dir, fresh(dir, aside.as_ref())?, aside)?;
         };
-        let survey = survey::survey(dir, last, durable)?;
-        if !survey.is_void() {
-            break pass_over(dir, go_on(dir, &bases, survey)?, aside)?;
+        let tail_scan = tail_scan::tail_scan(dir, last, durable)?;
+        if !tail_scan.is_void() {
+            break pass_over(dir, go_on(dir, &bases, tail_scan)?, aside)?;
         }
-        unreadable::set_aside(dir, config, &survey)?;
+        unreadable::set_aside(dir, config, &tail_scan)?;
         bases.pop();
     };
     recovered.table.set_limit(config.max_streams);
@@ -181,40 +181,45 @@ fn pass_over(dir: &Dir, mut recovered: Recovered, aside: Option<SetAside>) -> Re
     Ok(recovered)
 }
 
-fn go_on(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
-    let (base, in_place) = (survey.base, survey.can_be_synced_in_place());
-    let tail = survey.kept_end..survey.end;
-    let attested = survey.attested;
-    match go_on_from(dir, bases, survey) {
+fn go_on(dir: &Dir, bases: &[u64], tail_scan: TailScan) -> Result<Recovered, OpenError> {
+    let (base, in_place) = (tail_scan.base, tail_scan.can_be_synced_in_place());
+    let tail = tail_scan.kept_end..tail_scan.end;
+    let attested = tail_scan.attested;
+    match go_on_from(dir, bases, tail_scan) {
         Err(OpenError::NoSpace { .. }) if in_place => {
             dir.remove(&dir.recovery())?;
             sync_in_place(dir, base, tail)?;
-            let survey = survey::survey(dir, base, attested)?;
-            let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
-            let mut report = report_on(dir, &survey, survey.log_id.unwrap_or_default(), segments_scanned);
-            report.rewritten_frames = survey.next_offset - survey.attested;
-            reopen(dir, survey, table, report)
+            let tail_scan = tail_scan::tail_scan(dir, base, attested)?;
+            let (table, segments_scanned) = positions_below(dir, bases, &tail_scan)?;
+            let mut report =
+                report_on(dir, &tail_scan, tail_scan.log_id.unwrap_or_default(), segments_scanned);
+            report.rewritten_frames = tail_scan.next_offset - tail_scan.attested;
+            reopen(dir, tail_scan, table, report)
         }
         result => result,
     }
 }
 
-fn go_on_from(dir: &Dir, bases: &[u64], survey: Survey) -> Result<Recovered, OpenError> {
-    let (table, segments_scanned) = positions_below(dir, bases, &survey)?;
-    let log_id = match survey.log_id {
+fn go_on_from(dir: &Dir, bases: &[u64], tail_scan: TailScan) -> Result<Recovered, OpenError> {
+    let (table, segments_scanned) = positions_below(dir, bases, &tail_scan)?;
+    let log_id = match tail_scan.log_id {
         Some(log_id) => log_id,
         None => older_log_id(dir, bases)?,
     };
-    let report = report_on(dir, &survey, log_id, segments_scanned);
-    if survey.is_clean() { reopen(dir, survey, table, report) } else { rewrite(dir, survey, table, report) }
+    let report = report_on(dir, &tail_scan, log_id, segments_scanned);
+    if tail_scan.is_clean() {
+        reopen(dir, tail_scan, table, report)
+    } else {
+        rewrite(dir, tail_scan, table, report)
+    }
 }
 
-fn report_on(dir: &Dir, survey: &Survey, log_id: u64, segments_scanned: usize) -> Recovery {
+fn report_on(dir: &Dir, tail_scan: &TailScan, log_id: u64, segments_scanned: usize) -> Recovery {
     Recovery {
-        next_offset: survey.next_offset,
+        next_offset: tail_scan.next_offset,
         log_id,
-        torn_bytes: survey.torn.end - survey.torn.start,
-        holes: survey.holes.iter().map(|hole| hole_of(dir, hole)).collect(),
+        torn_bytes: tail_scan.torn.end - tail_scan.torn.start,
+        holes: tail_scan.holes.iter().map(|hole| hole_of(dir, hole)).collect(),
         segments_scanned,
         ..Recovery::default()
     }
@@ -256,21 +261,21 @@ fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {
 /// Nothing to repair: goes on in the last segment.
 fn reopen(
     dir: &Dir,
-    survey: Survey,
+    tail_scan: TailScan,
     mut table: PositionTable,
     report: Recovery,
 ) -> Result<Recovered, OpenError> {
-    apply_segment(dir, survey.base, u64::MAX, &mut table)?;
-    let file = dir.open_log(&survey.path, Access::ReadWrite, survey.end)?;
+    apply_segment(dir, tail_scan.base, u64::MAX, &mut table)?;
+    let file = dir.open_log(&tail_scan.path, Access::ReadWrite, tail_scan.end)?;
     let current = Segment {
         file,
-        base: survey.base,
-        segment_id: survey.segment_id,
-        position: survey.end,
+        base: tail_scan.base,
+        segment_id: tail_scan.segment_id,
+        position: tail_scan.end,
         // What the file's length says need not be backed by space; it is asked for anew.
-        allocated: survey.end,
+        allocated: tail_scan.end,
         index: None,
-        path: survey.path,
+        path: tail_scan.path,
     };
     Ok(Recovered {
         current,
@@ -284,52 +289,52 @@ fn reopen(
 /// Writes what is kept of the unattested tail into a new segment, and cuts it off the old one.
 fn rewrite(
     dir: &Dir,
-    survey: Survey,
+    tail_scan: TailScan,
     mut table: PositionTable,
     mut report: Recovery,
 ) -> Result<Recovered, OpenError> {
-    let mut scanner = dir.scan(survey.base)?;
+    let mut scanner = dir.scan(tail_scan.base)?;
     // The space allocated ahead of a segment that is done with is what a full disk has to offer for the next one.
-    let old = dir.open(&survey.path, Access::ReadWrite)?;
-    full(dir, old.set_len(survey.torn.end).context("trim", &survey.path))?;
+    let old = dir.open(&tail_scan.path, Access::ReadWrite)?;
+    full(dir, old.set_len(tail_scan.torn.end).context("trim", &tail_scan.path))?;
     // Two walks: the positions of the new segment are those below the first frame it holds.
-    apply_segment(dir, survey.base, survey.attested, &mut table)?;
-    let mut current = new_segment(dir, report.log_id, survey.attested, &table)?;
-    let result = copy(&mut scanner, &survey, &mut current, &mut table);
+    apply_segment(dir, tail_scan.base, tail_scan.attested, &mut table)?;
+    let mut current = new_segment(dir, report.log_id, tail_scan.attested, &table)?;
+    let result = copy(&mut scanner, &tail_scan, &mut current, &mut table);
     report.rewritten_frames = full(dir, result)?;
     // Only now, so that bytes nobody was promised take no space from those that somebody was.
-    if !survey.torn.is_empty() {
-        dir.keep_lost(survey.base, &scanner, survey.torn.clone())?;
+    if !tail_scan.torn.is_empty() {
+        dir.keep_lost(tail_scan.base, &scanner, tail_scan.torn.clone())?;
     }
     install(dir, &mut current)?;
-    if survey.attested > survey.base {
-        old.set_len(survey.kept_end).context("trim", &survey.path)?;
+    if tail_scan.attested > tail_scan.base {
+        old.set_len(tail_scan.kept_end).context("trim", &tail_scan.path)?;
     }
-    Ok(Recovered { attested: survey.attested == survey.next_offset, current, table, report })
+    Ok(Recovered { attested: tail_scan.attested == tail_scan.next_offset, current, table, report })
 }
 
 fn copy(
     scanner: &mut Scanner,
-    survey: &Survey,
+    tail_scan: &TailScan,
     to: &mut Segment,
     table: &mut PositionTable,
 ) -> Result<u64, StorageError> {
     // A segment of the same base takes the place of the old one, and of the records in that.
-    let replaced = if to.base == survey.base { &survey.hole_records[..] } else { &[] };
+    let replaced = if to.base == tail_scan.base { &tail_scan.hole_records[..] } else { &[] };
     for record in replaced {
-        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, record))?;
+        to.push(&BlockContent::plain(BlockKind::Hole, tail_scan.attested, record))?;
     }
-    for hole in &survey.holes {
-        to.push(&BlockContent::plain(BlockKind::Hole, survey.attested, &hole.encode()))?;
+    for hole in &tail_scan.holes {
+        to.push(&BlockContent::plain(BlockKind::Hole, tail_scan.attested, &hole.encode()))?;
     }
-    let mut next = survey.attested;
+    let mut next = tail_scan.attested;
     loop {
         match scanner.next()? {
-            Step::Block(header, body) if survey.is_tail(&header) && header.first_offset == next => {
+            Step::Block(header, body) if tail_scan.is_tail(&header) && header.first_offset == next => {
                 to.push(&BlockContent {
                     kind: BlockKind::Frames,
                     first_offset: header.first_offset,
-                    synced_offset: survey.attested,
+                    synced_offset: tail_scan.attested,
                     body: &body,
                     origin_count: header.origin_count,
                     frame_count: header.frame_count,
@@ -342,7 +347,7 @@ fn copy(
             Step::End(_) => break,
         }
     }
-    Ok(next - survey.attested)
+    Ok(next - tail_scan.attested)
 }
 
 /// Begins a segment under a passing name, in the space of the reserve where there is one.

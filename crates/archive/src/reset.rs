@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use super::ResetError;
+use super::commit_queue::CommitQueue;
 use super::edit::{Edit, Request};
-use super::gather::Gather;
 use frame::StreamKey;
 
 /// Asks the commit thread to edit positions, one edit after the other. Cheap to clone; does not keep the log open.
 #[derive(Clone)]
-pub struct Resets(pub(super) Arc<Gather>);
+pub struct Resets(pub(super) Arc<CommitQueue>);
 
 impl Resets {
     /// Begins `stream` anew in `epoch`, unless its durable epoch is lower anyway.

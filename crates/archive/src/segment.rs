@@ -113,10 +113,10 @@ impl Segment {
     pub(super) fn index(&mut self, block: &BlockEncoder) {
         let Some(index) = &mut self.index else { return };
         let position = self.position - block.len();
-        let stretches = block.stretches().iter().copied().map(Some);
-        let result = index.block(position, block.body(), block.origins(), stretches);
+        let ranges = block.ranges().iter().copied().map(Some);
+        let result = index.block(position, block.body(), block.origins(), ranges);
         if result.is_err() || index.is_too_large() {
-            // Upkeep walks over the segment when it is sealed, and has its own idea of what is too much.
+            // Maintenance walks over the segment when it is sealed, and has its own idea of what is too much.
             tracing::debug!(segment = %self.path.display(), "too much for an index while writing");
             self.index = None;
         }

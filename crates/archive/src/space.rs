@@ -16,11 +16,11 @@ use super::config::{Config, HOLES_MAX, Limits};
 use super::dir::Dir;
 use super::format::{BLOCK_HEADER_BYTES, BlockEncoder, BlockKind};
 use super::log_file::LogFile;
+use super::maintenance::MaintenanceControl;
 use super::positions::PositionTable;
 use super::scan::Step;
 use super::segment::{BlockContent, Segment};
 use super::storage::{Access, StorageError};
-use super::upkeep::Link;
 
 /// The smallest step of growth that is tried when the disk refuses larger ones.
 const GROW_BYTES_MIN: u64 = 64 << 10;
@@ -61,7 +61,7 @@ pub(super) struct Space {
     pub(super) current: Segment,
     reserve: Option<LogFile>,
     /// Where indexes of sealed segments go.
-    link: Arc<Link>,
+    control: Arc<MaintenanceControl>,
     /// Whether the file system cannot allocate, so that its free space has to do.
     estimating: bool,
     /// Whether the file system refused space when last asked.
@@ -73,7 +73,13 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn new(dir: Dir, config: &Config, log_id: u64, current: Segment, link: Arc<Link>) -> Self {
+    pub(super) fn new(
+        dir: Dir,
+        config: &Config,
+        log_id: u64,
+        current: Segment,
+        control: Arc<MaintenanceControl>,
+    ) -> Self {
         Self {
             dir,
             limits: Limits::new(config),
@@ -82,7 +88,7 @@ impl Space {
             log_id,
             current,
             reserve: None,
-            link,
+            control,
             estimating: false,
             refused: false,
             no_files: None,
@@ -331,7 +337,7 @@ impl Space {
         );
         let sealed = std::mem::replace(&mut self.current, next);
         if let Some(index) = sealed.into_index() {
-            self.link.hand_over(index);
+            self.control.hand_over(index);
         }
         self.rotations += 1;
         Ok(true)

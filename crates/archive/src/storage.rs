@@ -15,7 +15,7 @@ pub(super) use aligned::{AlignedBuffer, GrowingBuffer, PAGE_BYTES};
 pub use disk::DiskStorage;
 
 /// A file system as the archive uses it. All methods block; whoever opens the archive calls them, then the commit thread
-/// and upkeep, and readers on threads of their own choice.
+/// and maintenance, and readers on threads of their own choice.
 pub trait Storage: Send + Sync + 'static {
     /// Creates `dir` and its parents where missing and makes their entries durable.
     ///

@@ -4,11 +4,11 @@
 
 mod cached;
 mod coherence;
+mod commit_queue;
 #[allow(clippy::duplicate_mod, reason = "the same tests on another disk")]
 mod direct;
 mod disk;
 mod foreign;
-mod gather;
 mod index;
 mod reader;
 mod sparse;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{FramePriority, FrameView, Run};
+use super::{FramePriority, FrameRun, FrameView};
 
 /// Runs of one lane that go on together, shared by all that read them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Batch {
     priority: FramePriority,
-    runs: Arc<[Run]>,
+    runs: Arc<[FrameRun]>,
     len: usize,
 }
 
@@ -18,9 +18,9 @@ impl Batch {
     /// # Panics
     /// When a run is of the other lane.
     #[must_use]
-    pub fn new(priority: FramePriority, runs: Vec<Run>) -> Self {
+    pub fn new(priority: FramePriority, runs: Vec<FrameRun>) -> Self {
         assert!(runs.iter().all(|run| run.priority() == priority), "a batch is of one lane");
-        let len = runs.iter().map(Run::len).sum();
+        let len = runs.iter().map(FrameRun::len).sum();
         Self { priority, runs: runs.into(), len }
     }
 
@@ -45,19 +45,19 @@ impl Batch {
     /// The same frames, run by run in memory of exactly their size.
     #[must_use]
     pub fn compact(&self) -> Self {
-        let runs = self.runs.iter().map(Run::compact).collect();
+        let runs = self.runs.iter().map(FrameRun::compact).collect();
         Self { priority: self.priority, runs, len: self.len }
     }
 
     /// The runs, in order.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
+    pub fn runs(&self) -> &[FrameRun] {
         &self.runs
     }
 
     /// The frames, one after the other.
     pub fn iter(&self) -> impl Iterator<Item = FrameView<'_>> {
-        self.runs.iter().flat_map(Run::iter)
+        self.runs.iter().flat_map(FrameRun::iter)
     }
 }
 
@@ -68,7 +68,7 @@ impl Batch {
 #[cfg(any(test, feature = "test-support"))]
 #[must_use]
 pub fn batch_of(frames: impl IntoIterator<Item = super::Frame>) -> Batch {
-    let runs: Vec<Run> = frames.into_iter().map(Run::from).collect();
+    let runs: Vec<FrameRun> = frames.into_iter().map(FrameRun::from).collect();
     Batch::new(runs.first().expect("a batch has frames").priority(), runs)
 }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `lib.rs` | [`Frame`], its lane ([`FramePriority`]), its stream ([`StreamKey`]) and where it came from ([`Origin`]) |
 //! | `lanes.rs` | [`Lanes`]: a value for each lane |
-//! | `run.rs` | [`Run`]: frames of one read that share their origin and their memory |
+//! | `run.rs` | [`FrameRun`]: frames of one read that share their origin and their memory |
 //! | `batch.rs` | [`Batch`]: runs of one lane that go on together |
 //! | `read.rs` | [`ReadBuffer`] and [`BufferPool`]: the memory that sockets are read into |
 //! | `view.rs` | [`FrameView`]: a frame that borrows its payload |
@@ -14,7 +14,7 @@
 //! | `selection.rs` | [`Selection`]: a choice of frames by source, lane and kind |
 //! | `histogram.rs` | [`histogram`]: counts of durations without a lock |
 //! | `sample.rs` | frames for tests |
-//! | `pulse.rs` | [`pulse`]: whether the loop of a stage still turns |
+//! | `liveness.rs` | [`liveness`]: whether the loop of a stage still turns |
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ mod batch;
 mod cost;
 pub mod histogram;
 mod lanes;
-pub mod pulse;
+pub mod liveness;
 mod read;
 mod run;
 #[cfg(any(test, feature = "test-support"))]
@@ -41,7 +41,7 @@ pub use lanes::Lanes;
 pub use read::{BufferPool, ReadBuffer};
 #[cfg(any(test, feature = "test-support"))]
 pub use run::joined;
-pub use run::{Head, Run};
+pub use run::{FrameMeta, FrameRun};
 pub use selection::Selection;
 pub use view::FrameView;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{FramePriority, Head, Lanes};
+use super::{FrameMeta, FramePriority, Lanes};
 
 /// Bytes that were read in one go, and the frames found in them.
 #[derive(Debug, Default)]
@@ -10,79 +10,85 @@ pub struct ReadBuffer {
     /// As they were read.
     pub bytes: Vec<u8>,
     /// Whose payloads lie in `bytes`.
-    pub heads: Lanes<Vec<Head>>,
+    pub metas: Lanes<Vec<FrameMeta>>,
 }
 
 impl ReadBuffer {
     /// What it takes in memory, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let heads: usize = self.heads.values().map(Vec::capacity).sum();
-        self.bytes.capacity() + heads * size_of::<Head>()
+        let metas: usize = self.metas.values().map(Vec::capacity).sum();
+        self.bytes.capacity() + metas * size_of::<FrameMeta>()
     }
 
     /// The frames of `priority` in no more memory than they need.
     #[must_use]
     pub fn compact(&self, priority: FramePriority) -> Self {
-        self.compact_part(priority, &self.heads[priority])
+        self.compact_part(priority, &self.metas[priority])
     }
 
-    /// The frames with `heads`, of `priority`, in no more memory than they need.
-    pub(super) fn compact_part(&self, priority: FramePriority, heads: &[Head]) -> Self {
-        let mut copy = Self { bytes: Vec::with_capacity(payload_bytes(heads)), ..Self::default() };
-        copy.heads[priority].reserve_exact(heads.len());
-        copy.extend(priority, heads, self, 0);
+    /// The frames with `metas`, of `priority`, in no more memory than they need.
+    pub(super) fn compact_part(&self, priority: FramePriority, metas: &[FrameMeta]) -> Self {
+        let mut copy = Self { bytes: Vec::with_capacity(payload_bytes(metas)), ..Self::default() };
+        copy.metas[priority].reserve_exact(metas.len());
+        copy.extend(priority, metas, self, 0);
         copy
     }
 
-    /// Adds the frames with `heads`, of `priority`, from `other`, which was read `after_us` later. The room made for
+    /// Adds the frames with `metas`, of `priority`, from `other`, which was read `after_us` later. The room made for
     /// them exceeds what is there by an eighth at most.
-    pub(super) fn append(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
-        reserve(&mut self.bytes, payload_bytes(heads));
-        reserve(&mut self.heads[priority], heads.len());
-        self.extend(priority, heads, other, after_us);
+    pub(super) fn append(
+        &mut self,
+        priority: FramePriority,
+        metas: &[FrameMeta],
+        other: &Self,
+        after_us: u32,
+    ) {
+        reserve(&mut self.bytes, payload_bytes(metas));
+        reserve(&mut self.metas[priority], metas.len());
+        self.extend(priority, metas, other, after_us);
     }
 
-    fn extend(&mut self, priority: FramePriority, heads: &[Head], other: &Self, after_us: u32) {
-        let Self { bytes, heads: own } = self;
-        own[priority].extend(heads.iter().map(|head| {
+    fn extend(&mut self, priority: FramePriority, metas: &[FrameMeta], other: &Self, after_us: u32) {
+        let Self { bytes, metas: own } = self;
+        own[priority].extend(metas.iter().map(|meta| {
             let payload_at = bytes.len() as u32;
-            bytes.extend_from_slice(other.payload(head));
-            Head { payload_at, received_after_us: head.received_after_us + after_us, ..*head }
+            bytes.extend_from_slice(other.payload(meta));
+            FrameMeta { payload_at, received_after_us: meta.received_after_us + after_us, ..*meta }
         }));
     }
 
     /// What the frames of `priority` would take alone, in bytes.
     pub(super) fn compact_weight(&self, priority: FramePriority) -> usize {
-        let heads = &self.heads[priority];
-        payload_bytes(heads) + size_of_val(heads.as_slice())
+        let metas = &self.metas[priority];
+        payload_bytes(metas) + size_of_val(metas.as_slice())
     }
 
     /// What it takes once it is trimmed.
     pub(super) fn trimmed_weight(&self) -> usize {
-        self.bytes.capacity() + self.heads.values().map(|heads| size_of_val(heads.as_slice())).sum::<usize>()
+        self.bytes.capacity() + self.metas.values().map(|metas| size_of_val(metas.as_slice())).sum::<usize>()
     }
 
-    /// Gives back the room for heads that is not used.
+    /// Gives back the room for metas that is not used.
     pub(super) fn trim(&mut self) {
-        self.heads.values_mut().for_each(Vec::shrink_to_fit);
+        self.metas.values_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// The payload of the frame with `head`.
     #[must_use]
     #[inline]
-    pub fn payload(&self, head: &Head) -> &[u8] {
-        &self.bytes[head.payload_at as usize..][..head.payload_len as usize]
+    pub fn payload(&self, meta: &FrameMeta) -> &[u8] {
+        &self.bytes[meta.payload_at as usize..][..meta.payload_len as usize]
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
-        self.heads.values_mut().for_each(Vec::clear);
+        self.metas.values_mut().for_each(Vec::clear);
     }
 }
 
-fn payload_bytes(heads: &[Head]) -> usize {
-    heads.iter().map(|head| head.payload_len as usize).sum()
+fn payload_bytes(metas: &[FrameMeta]) -> usize {
+    metas.iter().map(|meta| meta.payload_len as usize).sum()
 }
 
 /// Makes room for `more`, and for little besides.
@@ -116,7 +122,7 @@ impl BufferPool {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         kept.unwrap_or_else(|| ReadBuffer {
             bytes: Vec::with_capacity(self.buffer_bytes),
-            heads: Default::default(),
+            metas: Default::default(),
         })
     }
 
@@ -143,12 +149,12 @@ mod tests {
         let mut buffer = pool.take();
         assert_eq!(buffer.bytes.capacity(), 100);
         buffer.bytes.extend_from_slice(b"abc");
-        let head = Head { sequence: 1, payload_at: 1, payload_len: 2, ..Head::default() };
-        buffer.heads.routine.push(head);
+        let meta = FrameMeta { sequence: 1, payload_at: 1, payload_len: 2, ..FrameMeta::default() };
+        buffer.metas.routine.push(meta);
         let at = buffer.bytes.as_ptr();
         pool.give(buffer);
         let again = pool.take();
-        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), again.heads.routine.len()), (at, 0, 0));
+        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), again.metas.routine.len()), (at, 0, 0));
     }
 
     #[test]

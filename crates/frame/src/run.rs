@@ -1,6 +1,6 @@
 //! Frames on their way through the daemon: runs of them, that share what they have in common.
 //!
-//! What a session reads in one go has one origin and one time, and its payloads lie in one buffer. A [`Run`] keeps that
+//! What a session reads in one go has one origin and one time, and its payloads lie in one buffer. A [`FrameRun`] keeps that
 //! once for all of them, and 32 bytes for each: no frame is counted or freed alone until the archive writes it.
 //!
 //! A run keeps its buffer in memory for as long as one frame of it waits. So the buffer of a read stays with the frames of a
@@ -21,7 +21,7 @@ const HEADER_LEN: u8 = 20;
 
 /// What a frame has for itself: its header, and where in the run's buffer its payload lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct FrameMeta {
     /// Strictly increasing within (epoch, lane).
     pub sequence: u64,
     /// Earth reception time, unix nanoseconds, 0 = unknown.
@@ -39,9 +39,9 @@ pub struct Head {
 }
 
 /// Many of them wait.
-const _: () = assert!(size_of::<Head>() == 32);
+const _: () = assert!(size_of::<FrameMeta>() == 32);
 
-impl Head {
+impl FrameMeta {
     /// What the frame takes from a window.
     #[must_use]
     #[inline]
@@ -55,7 +55,7 @@ impl Head {
 ///
 /// A clone, also of a part, keeps the buffer of all of them in memory.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct FrameRun {
     read: Arc<Read>,
     priority: FramePriority,
     from: u32,
@@ -80,7 +80,7 @@ impl Drop for Read {
     }
 }
 
-impl Run {
+impl FrameRun {
     /// The frames of `origin` that were found in `buffer`, a run for each lane that has some.
     ///
     /// Each lane is judged alone: it keeps `buffer` if what its frames cost allows for that ([`weight_max`]). Otherwise they
@@ -97,8 +97,8 @@ impl Run {
         has_credit: bool,
         pool: &Arc<BufferPool>,
     ) -> Lanes<Option<Self>> {
-        let costs = buffer.heads.each_ref().map(|heads| heads.iter().map(Head::cost).sum::<u64>());
-        let counts = buffer.heads.each_ref().map(Vec::len);
+        let costs = buffer.metas.each_ref().map(|metas| metas.iter().map(FrameMeta::cost).sum::<u64>());
+        let counts = buffer.metas.each_ref().map(Vec::len);
         let allowed = Lanes::from_fn(|priority| {
             let cost = costs[priority];
             let bytes = if has_credit { u64::MAX } else { buffer.compact_weight(priority) as u64 };
@@ -143,14 +143,14 @@ impl Run {
     /// When the daemon read the first of them from the socket, unix nanoseconds.
     #[must_use]
     pub fn received_ns(&self) -> i64 {
-        self.heads().first().map_or(self.read.received_ns, |head| self.received_ns_of(head))
+        self.metas().first().map_or(self.read.received_ns, |meta| self.received_ns_of(meta))
     }
 
     /// When the daemon read the frame with `head` from the socket, unix nanoseconds.
     #[must_use]
     #[inline]
-    pub fn received_ns_of(&self, head: &Head) -> i64 {
-        self.read.received_ns + i64::from(head.received_after_us) * 1_000
+    pub fn received_ns_of(&self, meta: &FrameMeta) -> i64 {
+        self.read.received_ns + i64::from(meta.received_after_us) * 1_000
     }
 
     /// What the frames take from a window.
@@ -180,20 +180,20 @@ impl Run {
     /// What the frames have for themselves.
     #[must_use]
     #[inline]
-    pub fn heads(&self) -> &[Head] {
-        &self.read.buffer.heads[self.priority][self.from as usize..self.to as usize]
+    pub fn metas(&self) -> &[FrameMeta] {
+        &self.read.buffer.metas[self.priority][self.from as usize..self.to as usize]
     }
 
     /// The payload of the frame with `head`.
     #[must_use]
     #[inline]
-    pub fn payload(&self, head: &Head) -> &[u8] {
-        self.read.buffer.payload(head)
+    pub fn payload(&self, meta: &FrameMeta) -> &[u8] {
+        self.read.buffer.payload(meta)
     }
 
     /// The frames, one after the other.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FrameView<'_>> {
-        self.heads().iter().map(|head| self.view(head))
+        self.metas().iter().map(|meta| self.view(meta))
     }
 
     /// Takes the first `count` frames off.
@@ -204,7 +204,8 @@ impl Run {
     pub fn split_to(&mut self, count: usize) -> Self {
         assert!(count <= self.len(), "{count} frames of a run of {}", self.len());
         let (from, to) = (self.from, self.from + count as u32);
-        let cost = if to == self.to { self.cost } else { self.heads()[..count].iter().map(Head::cost).sum() };
+        let cost =
+            if to == self.to { self.cost } else { self.metas()[..count].iter().map(FrameMeta::cost).sum() };
         self.from = to;
         self.cost -= cost;
         Self { read: Arc::clone(&self.read), priority: self.priority, from, to, cost }
@@ -232,7 +233,7 @@ impl Run {
         if read.pool.is_some() || after_ns < 0 {
             return false;
         }
-        read.buffer.append(self.priority, next.heads(), &next.read.buffer, after_us);
+        read.buffer.append(self.priority, next.metas(), &next.read.buffer, after_us);
         self.to += next.len() as u32;
         self.cost += next.cost;
         true
@@ -242,7 +243,7 @@ impl Run {
     #[must_use]
     pub fn compact(&self) -> Self {
         let read = &*self.read;
-        let buffer = read.buffer.compact_part(self.priority, self.heads());
+        let buffer = read.buffer.compact_part(self.priority, self.metas());
         let read =
             Read { origin: Arc::clone(&read.origin), received_ns: read.received_ns, buffer, pool: None };
         Self {
@@ -254,23 +255,30 @@ impl Run {
         }
     }
 
-    fn view(&self, head: &Head) -> FrameView<'_> {
-        let Head { sequence, ert_ns, flags, .. } = *head;
-        let (origin, received_ns) = (&self.read.origin, self.received_ns_of(head));
-        let (priority, payload) = (self.priority, self.payload(head));
+    fn view(&self, meta: &FrameMeta) -> FrameView<'_> {
+        let FrameMeta { sequence, ert_ns, flags, .. } = *meta;
+        let (origin, received_ns) = (&self.read.origin, self.received_ns_of(meta));
+        let (priority, payload) = (self.priority, self.payload(meta));
         FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }
     }
 }
 
-impl From<Frame> for Run {
+impl From<Frame> for FrameRun {
     fn from(frame: Frame) -> Self {
         let Frame { priority, flags, sequence, ert_ns, received_ns, origin, payload, .. } = frame;
         let payload_len = payload.len() as u32;
         let mut buffer = ReadBuffer { bytes: payload.into(), ..ReadBuffer::default() };
-        let head = Head { sequence, ert_ns, payload_len, flags, header_len: HEADER_LEN, ..Head::default() };
-        buffer.heads[priority].push(head);
+        let meta = FrameMeta {
+            sequence,
+            ert_ns,
+            payload_len,
+            flags,
+            header_len: HEADER_LEN,
+            ..FrameMeta::default()
+        };
+        buffer.metas[priority].push(meta);
         let read = Arc::new(Read { origin, received_ns, buffer, pool: None });
-        Self { read, priority, from: 0, to: 1, cost: head.cost() }
+        Self { read, priority, from: 0, to: 1, cost: meta.cost() }
     }
 }
 
@@ -280,7 +288,7 @@ impl From<Frame> for Run {
 /// # Panics
 /// When the frames differ in origin, lane or time of receipt.
 #[must_use]
-pub fn joined(frames: &[Frame]) -> Option<Run> {
+pub fn joined(frames: &[Frame]) -> Option<FrameRun> {
     let first = frames.first()?;
     let mut buffer = ReadBuffer::default();
     for frame in frames {
@@ -290,11 +298,12 @@ pub fn joined(frames: &[Frame]) -> Option<Run> {
         buffer.bytes.extend_from_slice(&frame.payload);
         let Frame { sequence, ert_ns, flags, .. } = *frame;
         let (received_after_us, header_len) = (0, HEADER_LEN);
-        let head = Head { sequence, ert_ns, payload_at, payload_len, received_after_us, header_len, flags };
-        buffer.heads[first.priority].push(head);
+        let meta =
+            FrameMeta { sequence, ert_ns, payload_at, payload_len, received_after_us, header_len, flags };
+        buffer.metas[first.priority].push(meta);
     }
     let pool = BufferPool::new(0, 0);
-    Run::of_read(&first.origin, first.received_ns, buffer, true, &pool).into_values().flatten().next()
+    FrameRun::of_read(&first.origin, first.received_ns, buffer, true, &pool).into_values().flatten().next()
 }
 
 #[cfg(test)]
@@ -308,27 +317,27 @@ mod tests {
         Arc::new(Origin { stream, epoch: 5 })
     }
 
-    fn run() -> Run {
+    fn run() -> FrameRun {
         run_in(&BufferPool::new(9, 1))
     }
 
-    fn run_in(pool: &Arc<BufferPool>) -> Run {
-        let head = |sequence, payload_at, payload_len| Head {
+    fn run_in(pool: &Arc<BufferPool>) -> FrameRun {
+        let meta = |sequence, payload_at, payload_len| FrameMeta {
             sequence,
             ert_ns: -1,
             payload_at,
             payload_len,
             flags: FrameFlags(2),
-            ..Head::default()
+            ..FrameMeta::default()
         };
-        let heads = Lanes::new(vec![head(3, 1, 2), head(4, 5, 0), head(9, 5, 3)], vec![]);
-        let buffer = ReadBuffer { bytes: b"_ab__cde_".to_vec(), heads };
-        let Lanes { emergency, routine } = Run::of_read(&origin(), 11, buffer, true, pool);
+        let metas = Lanes::new(vec![meta(3, 1, 2), meta(4, 5, 0), meta(9, 5, 3)], vec![]);
+        let buffer = ReadBuffer { bytes: b"_ab__cde_".to_vec(), metas };
+        let Lanes { emergency, routine } = FrameRun::of_read(&origin(), 11, buffer, true, pool);
         assert!(routine.is_none());
         emergency.expect("three frames")
     }
 
-    fn seen(run: &Run) -> Vec<(u64, &[u8])> {
+    fn seen(run: &FrameRun) -> Vec<(u64, &[u8])> {
         run.iter().map(|frame| (frame.sequence, frame.payload)).collect()
     }
 
@@ -372,16 +381,22 @@ mod tests {
             buffer.bytes.extend_from_slice(&[0; 4 + HEADER_LEN as usize]);
             let (payload_at, payload_len) = (buffer.bytes.len() as u32, *payload_len as u32);
             buffer.bytes.resize(buffer.bytes.len() + payload_len as usize, sequence as u8);
-            let head = Head { sequence, payload_at, payload_len, header_len: HEADER_LEN, ..Head::default() };
-            buffer.heads[*priority].push(head);
+            let meta = FrameMeta {
+                sequence,
+                payload_at,
+                payload_len,
+                header_len: HEADER_LEN,
+                ..FrameMeta::default()
+            };
+            buffer.metas[*priority].push(meta);
         }
         buffer
     }
 
     /// What `run` would weigh, were it made for its frames alone.
-    fn exact_weight(run: &Run) -> u64 {
+    fn exact_weight(run: &FrameRun) -> u64 {
         let payloads: usize = run.iter().map(|frame| frame.payload.len()).sum();
-        (payloads + run.len() * size_of::<Head>() + RUN_BYTES) as u64
+        (payloads + run.len() * size_of::<FrameMeta>() + RUN_BYTES) as u64
     }
 
     use FramePriority::{Emergency, Routine};
@@ -394,7 +409,7 @@ mod tests {
                 .chain([(Routine, 0)])
                 .collect();
             let Lanes { emergency, routine } =
-                Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+                FrameRun::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
             (emergency.unwrap(), routine.unwrap())
         };
         let (emergencies, routine) = read(60 << 10, true);
@@ -413,7 +428,7 @@ mod tests {
     fn both_lanes_keep_one_buffer_if_each_costs_enough() {
         let pool = BufferPool::new(READ_BYTES, 4);
         let frames: Vec<_> = [(Emergency, 0), (Routine, 0)].into_iter().cycle().take(2_000).collect();
-        let lanes = |has_credit| Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+        let lanes = |has_credit| FrameRun::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
         let Lanes { emergency: Some(emergencies), routine: Some(routine) } = lanes(true) else {
             panic!("two lanes")
         };
@@ -428,8 +443,8 @@ mod tests {
         let pool = BufferPool::new(READ_BYTES, 4);
         let frames = vec![(Routine, 1_115); 57];
         let mut read = read_of(&frames);
-        read.heads.values_mut().for_each(|heads| heads.reserve(2_000));
-        let Lanes { routine: run, .. } = Run::of_read(&origin(), 1, read, true, &pool);
+        read.metas.values_mut().for_each(|metas| metas.reserve(2_000));
+        let Lanes { routine: run, .. } = FrameRun::of_read(&origin(), 1, read, true, &pool);
         let run = run.unwrap();
         assert!(run.read.pool.is_some() && run.weight() <= weight_max(run.cost()), "{}", run.weight());
     }
@@ -439,14 +454,14 @@ mod tests {
         let pool = BufferPool::new(READ_BYTES, 4);
         let small = |sequence: u64, received_ns: i64, payload_len| {
             let mut read = read_of(&[(Routine, payload_len)]);
-            read.heads.routine[0].sequence = sequence;
+            read.metas.routine[0].sequence = sequence;
             let Lanes { routine: run, .. } =
-                Run::of_read(ORIGIN.get_or_init(origin), received_ns, read, true, &pool);
+                FrameRun::of_read(ORIGIN.get_or_init(origin), received_ns, read, true, &pool);
             run.unwrap()
         };
         static ORIGIN: std::sync::OnceLock<Arc<Origin>> = std::sync::OnceLock::new();
         for payload_len in [0, 1, 100, 236, 500, 1_115, 5_000] {
-            let mut runs: Vec<Run> = Vec::new();
+            let mut runs: Vec<FrameRun> = Vec::new();
             for sequence in 0..500 {
                 let next = small(sequence, 5_000 * sequence as i64, payload_len);
                 if !runs.last_mut().is_some_and(|last| last.join(&next)) {
@@ -454,11 +469,12 @@ mod tests {
                 }
             }
             let (weight, cost) =
-                (runs.iter().map(Run::weight).sum::<u64>(), runs.iter().map(Run::cost).sum());
+                (runs.iter().map(FrameRun::weight).sum::<u64>(), runs.iter().map(FrameRun::cost).sum());
             assert!(weight <= weight_max(cost) + RUN_BYTES as u64, "{payload_len}: {weight} for {cost}");
-            let times: Vec<i64> = runs.iter().flat_map(Run::iter).map(|frame| frame.received_ns).collect();
+            let times: Vec<i64> =
+                runs.iter().flat_map(FrameRun::iter).map(|frame| frame.received_ns).collect();
             assert_eq!(times, (0..500).map(|sequence| 5_000 * sequence).collect::<Vec<_>>());
-            assert_eq!(runs.iter().map(Run::len).sum::<usize>(), 500);
+            assert_eq!(runs.iter().map(FrameRun::len).sum::<usize>(), 500);
         }
         let mut first = small(1, 10, 236);
         assert!(!first.join(&small(2, 9, 236)), "the clock went back");
@@ -481,7 +497,7 @@ mod tests {
             let pool = BufferPool::new(READ_BYTES, 4);
             let lanes = |(is_emergency, len): &(bool, usize)| (if *is_emergency { Emergency } else { Routine }, *len);
             let frames: Vec<_> = frames.iter().map(lanes).cycle().take(frames.len() * many).collect();
-            let lanes = Run::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
+            let lanes = FrameRun::of_read(&origin(), 1, read_of(&frames), has_credit, &pool);
             for run in lanes.values().flatten() {
                 let allowed = if has_credit { run.cost() } else { run.cost().min(exact_weight(run)) };
                 assert!(run.weight() <= weight_max(allowed).max(exact_weight(run)));
@@ -495,7 +511,7 @@ mod tests {
     #[test]
     fn a_frame_taken_out_is_the_frame_put_in() {
         let frame = run().iter().last().expect("three frames").to_frame();
-        let back = Run::from(frame.clone());
+        let back = FrameRun::from(frame.clone());
         let again = back.iter().next().expect("one frame").to_frame();
         assert_eq!(format!("{frame:?}"), format!("{again:?}"));
         assert_eq!((again.source_id, again.sequence, &again.payload[..]), (7, 9, &b"cde"[..]));

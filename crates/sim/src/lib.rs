@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `content.rs` | what a frame holds: [`payload`], [`priority`] |
 //! | `ccsds.rs` | [`read_packets`]: recordings of CCSDS packets as payloads |
-//! | `ledger.rs` | the books of one source: credit, frames without an acknowledgement, what goes next |
+//! | `resend_buffer.rs` | the books of one source: credit, frames without an acknowledgement, what goes next |
 //! | `script.rs` | what a source says on a connection |
 //! | `source.rs` | one source: its connections one after the other |
 //! | `pace.rs` | when frames are due, and when the feed ends |
@@ -38,10 +38,10 @@ mod catalogs;
 mod ccsds;
 pub mod cli;
 mod content;
-mod ledger;
 pub mod orbits;
 mod pace;
 mod report;
+mod resend_buffer;
 mod script;
 mod source;
 mod stations;
@@ -57,7 +57,7 @@ pub use stations::station_name;
 pub use tally::{Counts, Progress, Quantiles};
 
 use self::content::Content;
-use self::ledger::Mode;
+use self::resend_buffer::Mode;
 use self::source::Source;
 use self::tally::Latency;
 use frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey, unix_now_ns};

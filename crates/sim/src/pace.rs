@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::ledger::Due;
+use super::resend_buffer::Due;
 
 /// Frame `k` is due at `start + k / rate`: absolute, so that nothing drifts and a late one is caught up.
 #[derive(Clone, Copy, Debug)]

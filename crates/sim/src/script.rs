@@ -1,4 +1,4 @@
-//! What a simulated source says: its ledger, by its schedule, until its feed is over.
+//! What a simulated source says: its resend, by its schedule, until its feed is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::catalogs::Assembly;
-use super::ledger::{Due, Ledger, Mode, Settled};
 use super::pace::{Feed, Schedule};
+use super::resend_buffer::{Due, Mode, ResendBuffer, Settled};
 use client::{Script, SourceError};
 use frame::FramePriority;
 use wire::{Ack, Bye, CatalogPart, Welcome};
@@ -17,7 +17,7 @@ use wire::{Ack, Bye, CatalogPart, Welcome};
 /// See the module. Lives through all connections of a source.
 pub(super) struct Lines {
     pub(super) shared: Arc<Shared>,
-    pub(super) ledger: Ledger,
+    pub(super) resend: ResendBuffer,
     pub(super) schedule: Schedule,
     pub(super) feed: Feed,
     /// Distinct frames that were written.
@@ -44,11 +44,11 @@ impl Lines {
         &mut self,
         priority: FramePriority,
         now: Instant,
-        settle: impl FnOnce(&mut Ledger, &mut dyn FnMut(u64, u64)) -> Result<Settled, SourceError>,
+        settle: impl FnOnce(&mut ResendBuffer, &mut dyn FnMut(u64, u64)) -> Result<Settled, SourceError>,
     ) -> Result<bool, SourceError> {
         let now_ns = self.shared.since_start_ns(now);
         let settled = self.shared.latency.record(priority, |record| {
-            settle(&mut self.ledger, &mut |first_written_ns, count| {
+            settle(&mut self.resend, &mut |first_written_ns, count| {
                 record(Duration::from_nanos(now_ns.saturating_sub(first_written_ns)), count);
             })
         })?;
@@ -60,29 +60,29 @@ impl Lines {
 impl Script for Lines {
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError> {
         self.catalog = Assembly::default();
-        self.ledger.open(welcome.resume_next, welcome.max_message_bytes)
+        self.resend.open(welcome.resume_next, welcome.max_message_bytes)
     }
 
     fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError> {
         let due = if self.feed.is_over() { Due::Nothing } else { self.schedule.due(now) };
-        let filled = self.ledger.fill(out, due, self.shared.since_start_ns(now), self.ert_base_ns);
+        let filled = self.resend.fill(out, due, self.shared.since_start_ns(now), self.ert_base_ns);
         self.sent += filled.sent;
         self.shared.progress.add_filled(filled);
-        if self.ledger.is_exhausted() {
+        if self.resend.is_exhausted() {
             self.feed.end(now);
         }
         Ok(())
     }
 
     fn bye(&self) -> Option<Bye> {
-        let is_over = self.feed.is_over() && self.ledger.is_written();
-        is_over.then(|| Bye { next: self.ledger.sent_next() })
+        let is_over = self.feed.is_over() && self.resend.is_written();
+        is_over.then(|| Bye { next: self.resend.sent_next() })
     }
 
     fn acknowledge(&mut self, ack: &Ack, now: Instant) -> Result<bool, SourceError> {
         let mut duplicates = 0;
-        let progress = self.settle(ack.priority, now, |ledger, record| {
-            let (settled, reported) = ledger.acknowledge(ack, record)?;
+        let progress = self.settle(ack.priority, now, |resend, record| {
+            let (settled, reported) = resend.acknowledge(ack, record)?;
             duplicates = reported;
             Ok(settled)
         })?;
@@ -94,7 +94,7 @@ impl Script for Lines {
         let mut progress = false;
         for (priority, durable_next) in bye.next {
             progress |=
-                self.settle(priority, now, |ledger, record| ledger.finish(priority, durable_next, record))?;
+                self.settle(priority, now, |resend, record| resend.finish(priority, durable_next, record))?;
         }
         Ok(progress)
     }
@@ -106,7 +106,7 @@ impl Script for Lines {
     }
 
     fn is_settled(&self) -> bool {
-        self.ledger.unacked() == 0 || self.ledger.mode() == Mode::Unacked
+        self.resend.unacked() == 0 || self.resend.mode() == Mode::Unacked
     }
 
     fn next_due(&self, now: Instant) -> Option<Instant> {

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use super::catalogs::{Assembly, CatalogWish};
-use super::ledger::{Ledger, Mode};
 use super::pace::{Feed, Schedule};
+use super::resend_buffer::{Mode, ResendBuffer};
 use super::script::Lines;
 use client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError, Trouble};
 use frame::{SourceKind, StreamKey};
@@ -35,7 +35,7 @@ impl Source {
         let is_live = stream.source_kind == SourceKind::LiveUplink;
         Self {
             lines: Lines {
-                ledger: Ledger::new(plan.content(index), plan.frames_per_source(), shared.mode()),
+                resend: ResendBuffer::new(plan.content(index), plan.frames_per_source(), shared.mode()),
                 schedule: Schedule::new(shared.started + plan.phase(index), plan.rate),
                 feed: Feed::new(stop, until, plan.linger),
                 sent: 0,
@@ -80,7 +80,7 @@ impl Source {
             let was_over = self.lines.feed.is_over();
             let given_up = tokio::select! {
                 () = wait => false,
-                () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => true,
+                () = self.lines.feed.given_up(self.lines.resend.unacked() == 0) => true,
             };
             self.was_cut_off |= !was_over && self.lines.feed.is_over();
             if given_up {
@@ -91,7 +91,7 @@ impl Source {
 
     /// Whether another connection could change nothing: the time is up, or what is missing is beyond knowing.
     fn is_hopeless(&self) -> bool {
-        let nobody_tells = self.lines.ledger.mode() == Mode::Unacked && self.lines.feed.is_over();
+        let nobody_tells = self.lines.resend.mode() == Mode::Unacked && self.lines.feed.is_over();
         nobody_tells || self.lines.feed.gives_up_at().is_some_and(|at| at <= Instant::now())
     }
 
@@ -99,7 +99,7 @@ impl Source {
     fn conclude(&mut self) -> Result<(), SourceError> {
         let trouble = self.trouble.to_string();
         let (sent, due) = (self.lines.sent, self.lines.due());
-        match self.lines.ledger.unacked() {
+        match self.lines.resend.unacked() {
             _ if !self.was_welcome => Err(SourceError::NeverConnected { trouble }),
             0 if self.was_cut_off && sent < due => Err(SourceError::ShutOut { sent, due, trouble }),
             0 => Ok(()),
@@ -121,7 +121,7 @@ impl Source {
         let was_over = self.lines.feed.is_over();
         let opened = tokio::select! {
             opened = opening => Some(opened),
-            () = self.lines.feed.given_up(self.lines.ledger.unacked() == 0) => None,
+            () = self.lines.feed.given_up(self.lines.resend.unacked() == 0) => None,
         };
         self.was_cut_off |= !was_over && self.lines.feed.is_over();
         let Some(opened) = opened else {
@@ -152,8 +152,8 @@ impl Source {
     }
 
     fn hello(&self) -> Hello {
-        // Both lanes of the ledger draw from one counter.
-        let mut flags = match self.lines.ledger.mode() {
+        // Both lanes of the resend draw from one counter.
+        let mut flags = match self.lines.resend.mode() {
             Mode::Acked => HelloFlags::SHARED_SEQUENCE,
             Mode::Unacked => HelloFlags::SHARED_SEQUENCE.and(HelloFlags::NO_ACK),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::catalogs::{CatalogCounts, Catalogs, Complete};
-use super::ledger::{Filled, Settled};
+use super::resend_buffer::{Filled, Settled};
 use frame::{FramePriority, Lanes};
 
 /// Longest latency told apart from longer ones: an hour.

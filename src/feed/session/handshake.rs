@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::archive::{Filter, History, Item};
-use crate::feed::Terms;
+use crate::feed::SessionPolicy;
 use crate::feed::catch_up::NO_FILES_PAUSE;
 use crate::logging::{Kind, by_peer};
 use crate::wire::{Start, Subscribe, Subscribed, VERSION};
@@ -24,13 +24,13 @@ const SEARCH_OFFSETS: u64 = 1 << 10;
 /// Reads SUBSCRIBE and answers it, unless the session is to end, or the subscriber goes, before that is done.
 pub(super) async fn greet(
     socket: &TcpStream,
-    place: entrance::Place,
+    permit: entrance::Permit,
     mailbox: &mut Mailbox<Stop>,
     context: &Arc<Context>,
 ) -> Result<(Subscription, BytesMut), Ended> {
     let mut ending = context.ending.clone();
     tokio::select! {
-        subscription = subscribe(socket, place, context) => subscription,
+        subscription = subscribe(socket, permit, context) => subscription,
         order = mailbox.recv() => match order {
             Some(Received::Message(Stop(error))) => Err(error.into()),
             _ => Err(draining().into()),
@@ -42,18 +42,18 @@ pub(super) async fn greet(
 /// Judges SUBSCRIBE in the order version, token, sources, limits, position.
 async fn subscribe(
     socket: &TcpStream,
-    place: entrance::Place,
+    permit: entrance::Permit,
     context: &Arc<Context>,
 ) -> Result<(Subscription, BytesMut), Ended> {
-    let limit = context.terms().config.subscribe_timeout;
-    let entrance::First { body, rest } = place.first_message(socket, limit, "SUBSCRIBE").await?;
+    let limit = context.policy().config.subscribe_timeout;
+    let entrance::First { body, rest } = permit.first_message(socket, limit, "SUBSCRIBE").await?;
     let subscribe = Subscribe::decode(&body)?;
     // What is in force when it is all said: a token that has been withdrawn meanwhile opens nothing.
-    let Terms { config, credentials } = &*context.terms();
+    let SessionPolicy { config, credentials } = &*context.policy();
     let selection = credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
     let subscribed = context.take_place(config.max_subscribers)?;
     // The search for the start may take a while.
-    drop(place);
+    drop(permit);
     let (follower, head_offset) = context.tail.subscribe(|| context.history.watermark());
     let start_offset = tokio::select! {
         // Whoever has said all it has to say may still hear why it is refused.
@@ -82,7 +82,7 @@ async fn subscribe(
         heartbeat,
         message_bytes_max: config.message_bytes_max,
         greeting,
-        place: Some(subscribed),
+        permit: Some(subscribed),
     };
     Ok((subscription, BytesMut::from(&rest[..])))
 }

@@ -21,7 +21,7 @@ const TLE_TEXT: u8 = 0;
 /// keeps no old version in memory, and gets the newest as soon as it reads. A part of a newer version may follow any part
 /// of an older one; what was begun is then never completed.
 #[derive(Debug)]
-pub(super) struct CatalogOwed {
+pub(super) struct CatalogCursor {
     current: watch::Receiver<Arc<Catalog>>,
     part_bytes_max: usize,
     /// Of the part sent last.
@@ -30,7 +30,7 @@ pub(super) struct CatalogOwed {
     is_due: bool,
 }
 
-impl CatalogOwed {
+impl CatalogCursor {
     /// Owes the current version, and each that follows, in messages of at most `message_bytes_max`.
     pub(super) fn new(current: watch::Receiver<Arc<Catalog>>, message_bytes_max: usize) -> Self {
         let part_bytes_max = message_bytes_max.saturating_sub(HEADER_BYTES).clamp(1, PART_BYTES_MAX);

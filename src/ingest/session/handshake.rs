@@ -6,15 +6,15 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Ended;
-use super::catalog::CatalogOwed;
+use super::catalog::CatalogCursor;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
-use crate::connection::entrance::{First, Place};
+use crate::connection::entrance::{First, Permit};
 use crate::frame::unix_now_ns;
 use crate::ingest::acks::AckSignal;
 use crate::ingest::registry::{Opened, Registry};
-use crate::ingest::stream::Speaker;
+use crate::ingest::stream::StreamOwner;
 use crate::ingest::{Context, IngestConfig};
 use crate::pipeline::router::RouterError;
 use crate::pipeline::{SessionId, SourceInfo, Stop};
@@ -28,7 +28,7 @@ pub(super) struct Greeting<'a> {
     pub(super) signal: &'a Arc<AckSignal>,
     pub(super) context: &'a Context,
     pub(super) registry: &'a Registry,
-    pub(super) place: &'a Place,
+    pub(super) permit: &'a Permit,
 }
 
 /// What a session starts with.
@@ -36,7 +36,7 @@ pub(super) struct Greeted {
     pub(super) opened: Opened,
     pub(super) outbox: Outbox,
     pub(super) intake: Intake,
-    pub(super) catalog: Option<CatalogOwed>,
+    pub(super) catalog: Option<CatalogCursor>,
     /// What came behind HELLO.
     pub(super) rest: Vec<u8>,
 }
@@ -51,8 +51,8 @@ impl Greeting<'_> {
         let First { body, rest } = self.await_hello(socket, mailbox).await?;
         let hello = Hello::decode(&body)?;
         // Those in force by now: a token that has been withdrawn since the connection came opens nothing.
-        self.context.terms().credentials.check(&hello.token, &hello.stream)?;
-        let speaker = Speaker {
+        self.context.policy().credentials.check(&hello.token, &hello.stream)?;
+        let speaker = StreamOwner {
             session_id: self.session_id,
             session: mailbox.address(),
             signal: Arc::clone(self.signal),
@@ -75,14 +75,14 @@ impl Greeting<'_> {
         let intake = Intake::new(opened.position.accepted_next, config.windows(), message_max, no_ack);
         let wants_catalog = hello.flags.contains(HelloFlags::WANT_CATALOG);
         let catalog =
-            wants_catalog.then(|| CatalogOwed::new(self.context.catalog.clone(), config.message_bytes_max));
+            wants_catalog.then(|| CatalogCursor::new(self.context.catalog.clone(), config.message_bytes_max));
         Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog, rest })
     }
 
     async fn await_hello(&self, socket: &TcpStream, mailbox: &mut Mailbox<Stop>) -> Result<First, Ended> {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
-            first = self.place.first_message(socket, self.config.hello_timeout, "HELLO") => Ok(first?),
+            first = self.permit.first_message(socket, self.config.hello_timeout, "HELLO") => Ok(first?),
             order = mailbox.recv() => match order {
                 Some(Received::Message(Stop(error))) => Err(error.into()),
                 _ => Err(draining().into()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::credit::Credit;
 use super::input::READ_BYTES_MIN;
-use crate::frame::{BufferPool, FramePriority, Head, Lanes, Origin, ReadBuffer, Run};
+use crate::frame::{BufferPool, FrameMeta, FramePriority, FrameRun, Lanes, Origin, ReadBuffer};
 use crate::wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
 
 /// Part of the room in the windows that is read at a time where there is no credit: what the smallest frames take in
@@ -41,7 +41,7 @@ struct Gathered {
 /// What was read, to be handed over.
 #[derive(Debug)]
 pub(super) struct HandOver {
-    pub(super) lanes: Lanes<Option<Run>>,
+    pub(super) lanes: Lanes<Option<FrameRun>>,
     /// FRAMEs read, whatever became of them.
     pub(super) received: u64,
     /// Those dropped because they had been accepted before.
@@ -76,7 +76,7 @@ impl Intake {
         Self { lanes, windows, no_ack, said_bye: None, gathered: Gathered::default() }
     }
 
-    /// Takes one message body, which lies at `at` in what was read. An accepted frame is noted in `heads`.
+    /// Takes one message body, which lies at `at` in what was read. An accepted frame is noted in `metas`.
     ///
     /// # Errors
     /// What to answer; the message had no effect.
@@ -84,13 +84,13 @@ impl Intake {
         &mut self,
         at: usize,
         body: &[u8],
-        heads: &mut Lanes<Vec<Head>>,
+        metas: &mut Lanes<Vec<FrameMeta>>,
     ) -> Result<Taken, WireError> {
         if body.first() != Some(&kind::FRAME) {
             return self.take_control(ClientMessage::decode_control(body)?);
         }
         self.gathered.received += 1;
-        match self.take_frame(at, body, heads) {
+        match self.take_frame(at, body, metas) {
             Ok(()) => Ok(Taken::Frame),
             Err(error) => {
                 self.gathered.rejected = Some(error.code);
@@ -109,7 +109,12 @@ impl Intake {
         Ok(Taken::Other(message))
     }
 
-    fn take_frame(&mut self, at: usize, body: &[u8], heads: &mut Lanes<Vec<Head>>) -> Result<(), WireError> {
+    fn take_frame(
+        &mut self,
+        at: usize,
+        body: &[u8],
+        metas: &mut Lanes<Vec<FrameMeta>>,
+    ) -> Result<(), WireError> {
         let FrameHeader { priority, flags, header_len, sequence, ert_ns } = FrameHeader::decode(body)?;
         let cost = frame_cost(body.len());
         if self.said_bye.is_some() {
@@ -133,7 +138,7 @@ impl Intake {
         let payload_at = (at + header_len) as u32;
         let payload_len = (body.len() - header_len) as u32;
         let (received_after_us, header_len) = (0, header_len as u8);
-        heads[priority].push(Head {
+        metas[priority].push(FrameMeta {
             sequence,
             ert_ns,
             payload_at,
@@ -154,7 +159,7 @@ impl Intake {
         received_ns: i64,
     ) -> Option<HandOver> {
         let Gathered { received, duplicates, rejected } = std::mem::take(&mut self.gathered);
-        let lanes = Run::of_read(origin, received_ns, buffer, !self.no_ack, pool);
+        let lanes = FrameRun::of_read(origin, received_ns, buffer, !self.no_ack, pool);
         (received > 0).then_some(HandOver { lanes, received, duplicates, rejected })
     }
 

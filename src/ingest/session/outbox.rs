@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::catalog::CatalogOwed;
+use super::catalog::CatalogCursor;
 use super::intake::Intake;
 use crate::frame::{FramePriority, Lanes};
 use crate::ingest::acks::ACK_DELAY;
@@ -122,7 +122,7 @@ impl Outbox {
 
     /// Encodes the next part of the catalog, unless one still waits to be written. Behind [`Outbox::refresh`], so that what
     /// is short goes first.
-    pub(super) fn append_catalog(&mut self, catalog: &mut CatalogOwed) {
+    pub(super) fn append_catalog(&mut self, catalog: &mut CatalogCursor) {
         if !self.has_part {
             self.has_part = catalog.encode_next(&mut self.bytes);
         }

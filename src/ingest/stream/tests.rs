@@ -16,10 +16,10 @@ fn queue() -> Arc<SourceQueue> {
     SourceQueue::new(Sources::new(), Lanes::new(1 << 18, 1 << 20))
 }
 
-fn speaker(session_id: SessionId) -> (Speaker, Mailbox<Stop>) {
+fn speaker(session_id: SessionId) -> (StreamOwner, Mailbox<Stop>) {
     let (session, mailbox) = mailbox(Capacity { urgent: 4, routine: 1 });
     (
-        Speaker {
+        StreamOwner {
             session_id,
             session,
             signal: AckSignal::new(Arc::default(), Instant::now()),
@@ -40,7 +40,7 @@ fn batch(
     origin: &Arc<Origin>,
     priority: FramePriority,
     sequences: std::ops::Range<u64>,
-) -> Lanes<Option<Run>> {
+) -> Lanes<Option<FrameRun>> {
     let frames = sequences.map(|sequence| Frame {
         source_id: origin.stream.source_id,
         source_kind: origin.stream.source_kind,

@@ -86,7 +86,7 @@ impl FrameHeader {
 #[must_use]
 pub fn encoded(frames: &[frame::Frame]) -> KeptFrames {
     let mut block = super::BlockEncoder::default();
-    let runs: Vec<frame::Run> = frames.iter().cloned().map(frame::Run::from).collect();
+    let runs: Vec<frame::FrameRun> = frames.iter().cloned().map(frame::FrameRun::from).collect();
     block.push(&runs);
     block.finish();
     block.frames().to_kept()

@@ -7,7 +7,7 @@ const ONE: u32 = 1 << 31;
 /// x^(2^k) modulo the polynomial, for each k.
 const POWERS: [u32; 32] = powers();
 
-/// The checksum of a stretch that consists of two, from the checksum of each and the length of the second.
+/// The checksum of a range that consists of two, from the checksum of each and the length of the second.
 ///
 /// As zlib does it: the first is multiplied by x^(8 * length). The `crc32c` crate squares matrices for the same, which
 /// takes as long as the checksum of a hundred kilobytes.

@@ -10,15 +10,15 @@ use super::crc::combine;
 use super::frames::push_origin;
 use super::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
-    ORIGIN_HEADER_BYTES, RUN_BYTES_MAX, Stretch, run_charge,
+    FrameRange, ORIGIN_HEADER_BYTES, RUN_BYTES_MAX, run_charge,
 };
 use crate::Durable;
 use crate::storage::GrowingBuffer;
-use frame::{Lanes, Origin, Run};
+use frame::{FrameRun, Lanes, Origin};
 
 /// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
 /// not counted.
-pub(crate) fn encoded_len(run: &Run, payload_bytes: usize) -> u64 {
+pub(crate) fn encoded_len(run: &FrameRun, payload_bytes: usize) -> u64 {
     let station = run.origin().stream.station.as_str().len();
     (run.len() * FRAME_HEADER_BYTES + payload_bytes + ORIGIN_HEADER_BYTES + station) as u64
 }
@@ -30,7 +30,7 @@ pub(crate) struct BlockEncoder {
     /// Header, body; empty before the first frame. It starts at a page, so that it can be written from where it lies.
     buffer: GrowingBuffer,
     origins: OriginTable,
-    stretches: Vec<Stretch>,
+    ranges: Vec<FrameRange>,
     received: Vec<Received>,
     /// Where the frames end; set once the block is finished.
     frames_end: usize,
@@ -46,8 +46,8 @@ pub(crate) struct BlockEncoder {
 
 /// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
 const CRC_BYTES: usize = 32 << 10;
-/// Stretches of so many bytes get a checksum of their own, which the index uses. The checksum of the block is combined
-/// from these. For a shorter stretch that takes longer than to read its bytes twice.
+/// FrameRanges of so many bytes get a checksum of their own, which the index uses. The checksum of the block is combined
+/// from these. For a shorter range that takes longer than to read its bytes twice.
 const STRETCH_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
 /// Where the first frame lies in a block.
 const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
@@ -60,7 +60,7 @@ impl BlockEncoder {
     }
 
     /// Adds the frames of `runs` to the block.
-    pub(crate) fn push(&mut self, runs: &[Run]) {
+    pub(crate) fn push(&mut self, runs: &[FrameRun]) {
         if self.buffer.is_empty() {
             self.buffer.resize(FRAMES_AT);
             self.frames_crc = RunningCrc { crc: 0, at: FRAMES_AT };
@@ -68,8 +68,8 @@ impl BlockEncoder {
         }
         for run in runs {
             self.push_run(run);
-            // The last stretch may still grow. It is left out while it can have a checksum of its own.
-            let open_bytes = self.stretches.last().map_or(0, |last| last.bytes as usize);
+            // The last range may still grow. It is left out while it can have a checksum of its own.
+            let open_bytes = self.ranges.last().map_or(0, |last| last.bytes as usize);
             let open_bytes = if open_bytes > RUN_BYTES_MAX { 0 } else { open_bytes };
             self.frames_crc.follow(&self.buffer[..self.buffer.len() - open_bytes], CRC_BYTES);
         }
@@ -78,7 +78,7 @@ impl BlockEncoder {
     /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
     pub(crate) fn finish(&mut self) {
         self.frames_end = self.buffer.len();
-        self.end_stretch(self.frames_end);
+        self.end_range(self.frames_end);
         let frames_len = (self.frames_end - FRAMES_AT) as u32;
         self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
             .copy_from_slice(&frames_len.to_le_bytes());
@@ -112,14 +112,14 @@ impl BlockEncoder {
     pub(crate) fn clear(&mut self) {
         self.buffer.resize(0);
         self.origins.clear();
-        self.stretches.clear();
+        self.ranges.clear();
         self.received.clear();
         self.frame_count = 0;
         self.charged = 0;
     }
 
-    fn push_run(&mut self, run: &Run) {
-        let Some(last) = run.heads().last() else { return };
+    fn push_run(&mut self, run: &FrameRun) {
+        let Some(last) = run.metas().last() else { return };
         let origin = self.origins.index(run.origin());
         let lane = &mut self.origins.lanes[usize::from(origin)][run.priority()];
         lane.frames += run.len() as u64;
@@ -129,19 +129,19 @@ impl BlockEncoder {
         header[4..6].copy_from_slice(&origin.to_le_bytes());
         header[6] = run.priority() as u8;
         let before = self.buffer.len();
-        for head in run.heads() {
-            header[0..4].copy_from_slice(&head.payload_len.to_le_bytes());
-            header[7] = head.flags.0;
-            header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
-            header[16..24].copy_from_slice(&head.ert_ns.to_le_bytes());
-            header[24..32].copy_from_slice(&run.received_ns_of(head).to_le_bytes());
+        for meta in run.metas() {
+            header[0..4].copy_from_slice(&meta.payload_len.to_le_bytes());
+            header[7] = meta.flags.0;
+            header[8..16].copy_from_slice(&meta.sequence.to_le_bytes());
+            header[16..24].copy_from_slice(&meta.ert_ns.to_le_bytes());
+            header[24..32].copy_from_slice(&run.received_ns_of(meta).to_le_bytes());
             self.buffer.push(&header);
-            self.buffer.push(run.payload(head));
+            self.buffer.push(run.payload(meta));
         }
         let bytes = self.buffer.len() - before;
         let (received_ns, received_max_ns) = (run.received_ns(), run.received_ns_of(last));
         self.received.push(Received { received_ns, frames: run.len() as u32, priority: run.priority() });
-        self.note_stretch(Stretch {
+        self.note_range(FrameRange {
             origin,
             priority: run.priority(),
             frames: run.len() as u32,
@@ -156,17 +156,17 @@ impl BlockEncoder {
         self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
 
-    /// Takes note of `stretch`, whose frames are the last in the buffer.
-    fn note_stretch(&mut self, stretch: Stretch) {
-        if !self.stretches.last_mut().is_some_and(|last| last.join(&stretch)) {
-            self.end_stretch(self.buffer.len() - stretch.bytes as usize);
-            self.stretches.push(stretch);
+    /// Takes note of `range`, whose frames are the last in the buffer.
+    fn note_range(&mut self, range: FrameRange) {
+        if !self.ranges.last_mut().is_some_and(|last| last.join(&range)) {
+            self.end_range(self.buffer.len() - range.bytes as usize);
+            self.ranges.push(range);
         }
     }
 
-    /// Takes the checksum of the last stretch, which ends at `end`.
-    fn end_stretch(&mut self, end: usize) {
-        let Some(last) = self.stretches.last_mut() else { return };
+    /// Takes the checksum of the last range, which ends at `end`.
+    fn end_range(&mut self, end: usize) {
+        let Some(last) = self.ranges.last_mut() else { return };
         let at = end - last.bytes as usize;
         if STRETCH_CRC_BYTES.contains(&(end - at)) {
             self.frames_crc.follow(&self.buffer[..at], 0);
@@ -195,8 +195,8 @@ impl BlockEncoder {
     }
 
     /// What the body consists of.
-    pub(crate) fn stretches(&self) -> &[Stretch] {
-        &self.stretches
+    pub(crate) fn ranges(&self) -> &[FrameRange] {
+        &self.ranges
     }
 
     /// Sum of what the frames in the block were charged at the gate.

@@ -126,12 +126,12 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
 }
 
 #[test]
-fn checksums_of_stretches_and_of_the_block_are_those_of_their_bytes() {
+fn checksums_of_ranges_and_of_the_block_are_those_of_their_bytes() {
     let origins = [origin(1, 1), origin(2, 1)];
     for len in [0, 100, 1_000, 3_000, 10_000] {
         let mut encoder = BlockEncoder::default();
         for batch in 0..40_u64 {
-            // The first source has two batches in a row here and there, which make one stretch.
+            // The first source has two batches in a row here and there, which make one range.
             let origin = &origins[usize::from(batch % 3 == 0)];
             let frames = (0..16).map(|n| frame(origin, FramePriority::Routine, batch * 16 + n, len));
             encoder.push(&runs(frames));
@@ -141,9 +141,9 @@ fn checksums_of_stretches_and_of_the_block_are_those_of_their_bytes() {
         let header = BlockHeader::decode(&block, 0, Some(1)).unwrap();
         assert_eq!(header.body_crc, crc32c::crc32c(encoder.body()), "{len}");
         let (mut at, mut taken) = (FRAMES_PREFIX_BYTES, 0);
-        for stretch in encoder.stretches() {
-            let bytes = &encoder.body()[at..at + stretch.bytes as usize];
-            if let Some(crc) = stretch.crc {
+        for range in encoder.ranges() {
+            let bytes = &encoder.body()[at..at + range.bytes as usize];
+            if let Some(crc) = range.crc {
                 assert_eq!(crc.get(), crc32c::crc32c(bytes), "{len}");
                 taken += 1;
             }

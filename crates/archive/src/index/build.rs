@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, Run, RunEncoder, Times};
-use crate::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, RUN_BYTES_MAX, Stretch};
+use crate::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, FrameRange, RUN_BYTES_MAX};
 use frame::{FramePriority, Origin};
 
 /// A chunk ends with the first block that makes it this long. Tests have small segments.
@@ -47,7 +47,7 @@ impl Content {
 }
 
 /// An index in the making, block by block. What it becomes follows from the frames alone, however they are told in
-/// stretches.
+/// ranges.
 pub(crate) struct Builder {
     base: u64,
     segment_id: u64,
@@ -172,7 +172,7 @@ impl Builder {
         self.next_offset
     }
 
-    /// Takes the next block of frames. `stretches` are those of `body`; `None` among them says that it is malformed.
+    /// Takes the next block of frames. `ranges` are those of `body`; `None` among them says that it is malformed.
     ///
     /// # Errors
     /// [`Unfit`]; there is no use in going on then.
@@ -181,18 +181,18 @@ impl Builder {
         position: u64,
         body: &[u8],
         origins: &[Arc<Origin>],
-        stretches: impl Iterator<Item = Option<Stretch>>,
+        ranges: impl Iterator<Item = Option<FrameRange>>,
     ) -> Result<(), Unfit> {
         self.enter_chunk(position);
         self.slots.open.clear();
         self.slots.open.resize(origins.len() * FramePriority::ALL.len(), None);
         let block = Block { position, body, origins };
         let mut at = FRAMES_PREFIX_BYTES;
-        for stretch in stretches {
-            let stretch = stretch.ok_or(Unfit::Damaged)?;
-            self.stretch(&block, at, &stretch)?;
-            self.next_offset += u64::from(stretch.frames);
-            at += stretch.bytes as usize;
+        for range in ranges {
+            let range = range.ok_or(Unfit::Damaged)?;
+            self.range(&block, at, &range)?;
+            self.next_offset += u64::from(range.frames);
+            at += range.bytes as usize;
         }
         self.close_runs(&block);
         Ok(())
@@ -205,17 +205,17 @@ impl Builder {
         }
     }
 
-    fn stretch(&mut self, block: &Block<'_>, start: usize, stretch: &Stretch) -> Result<(), Unfit> {
-        let slot = usize::from(stretch.origin) * FramePriority::ALL.len() + stretch.priority.lane();
+    fn range(&mut self, block: &Block<'_>, start: usize, range: &FrameRange) -> Result<(), Unfit> {
+        let slot = usize::from(range.origin) * FramePriority::ALL.len() + range.priority.lane();
         let mut open = self.slots.open[slot].take();
         let list = match &open {
             Some(run) => run.list,
             None => {
                 self.slots.touched.push(slot);
-                self.list_in_block(block, stretch)?
+                self.list_in_block(block, range)?
             }
         };
-        let end = start + stretch.bytes as usize;
+        let end = start + range.bytes as usize;
         let (mut at, mut offset) = (start, self.next_offset);
         while at < end {
             if let Some(run) = &mut open {
@@ -223,10 +223,10 @@ impl Builder {
                 if at == end {
                     break;
                 }
-                self.close(block, stretch.origin, *run);
+                self.close(block, range.origin, *run);
             }
             if at == start && end - at <= RUN_BYTES_MAX {
-                open = Some(OpenRun { list, start: at, end, first_offset: offset, crc: stretch.crc });
+                open = Some(OpenRun { list, start: at, end, first_offset: offset, crc: range.crc });
                 break;
             }
             // The first frame of a run may be of any length.
@@ -235,19 +235,19 @@ impl Builder {
             (at, offset) = (run_end, offset + 1);
         }
         self.slots.open[slot] = open;
-        let times = Times { min_ns: stretch.received_min_ns, max_ns: stretch.received_max_ns };
+        let times = Times { min_ns: range.received_min_ns, max_ns: range.received_max_ns };
         if let Some(chunk) = self.chunks.last_mut() {
             chunk.times.take_all(times);
         }
         let list = &mut self.lists[list];
-        list.frames += u64::from(stretch.frames);
+        list.frames += u64::from(range.frames);
         list.times.take_all(times);
         Ok(())
     }
 
-    /// The list that `stretch` goes to, the first of its origin and lane in the block.
-    fn list_in_block(&mut self, block: &Block<'_>, stretch: &Stretch) -> Result<usize, Unfit> {
-        let index = self.list_of(&block.origins[usize::from(stretch.origin)], stretch.priority)?;
+    /// The list that `range` goes to, the first of its origin and lane in the block.
+    fn list_in_block(&mut self, block: &Block<'_>, range: &FrameRange) -> Result<usize, Unfit> {
+        let index = self.list_of(&block.origins[usize::from(range.origin)], range.priority)?;
         let before = std::mem::replace(&mut self.lists[index].block, block.position);
         // An origin twice in the table of one block would mix up its runs. No writer of this version does that.
         if before == block.position { Err(Unfit::Damaged) } else { Ok(index) }

@@ -113,7 +113,7 @@ impl Header {
     }
 }
 
-/// A stretch of blocks.
+/// A range of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
     pub(super) position: u64,

@@ -16,7 +16,7 @@ use crate::format::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::storage::{StorageFile, read_full_at};
 use frame::{FramePriority, Origin};
 
-/// A stretch of chunks that may hold what is asked for.
+/// A range of chunks that may hold what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) positions: Range<u64>,

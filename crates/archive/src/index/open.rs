@@ -19,7 +19,7 @@ const RUNS_SHARE: u64 = 2;
 
 /// How to read a segment.
 pub(crate) enum Plan {
-    /// Walk these stretches; with none there is nothing to find.
+    /// Walk these ranges; with none there is nothing to find.
     Walk(Vec<Span>),
     /// Read these runs alone.
     Runs(Merge),

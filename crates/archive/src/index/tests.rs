@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use super::layout::{Chunk, Entry, HEADER_BYTES, Header, Run, RunDecoder, RunEncoder};
 use super::*;
 use crate::format::{
-    BlockEncoder, BlockHeader, Cursor, FRAMES_PREFIX_BYTES, FrameHeader, Stretch, Stretches,
+    BlockEncoder, BlockHeader, Cursor, FRAMES_PREFIX_BYTES, FrameHeader, FrameRange, FrameRanges,
 };
 use crate::storage::mem::MemStorage;
 use crate::tests::support::{frame, origin, runs};
@@ -24,7 +24,7 @@ fn golden() -> Vec<u8> {
     let dir = Dir::new(Arc::new(storage.clone()), PathBuf::from("/archive"));
     storage.put(&dir.segment(5), std::fs::read(segment).unwrap());
     storage.put(&dir.segment(8), Vec::new());
-    assert!(matches!(build(&dir, 5, &Manners::NONE).unwrap(), Built::Written { .. }));
+    assert!(matches!(build(&dir, 5, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
     storage.content(&dir.path.join(index_name(5)))
 }
 
@@ -105,8 +105,8 @@ fn senseless_bytes_are_refused_without_a_panic() {
     assert!(Chunk::read(&mut Cursor(&bytes[96..127])).is_none());
 }
 
-/// The index of blocks in which frames of several sources alternate, told in the stretches that `tell` makes of them.
-fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<Stretch>) -> Vec<u8> {
+/// The index of blocks in which frames of several sources alternate, told in the ranges that `tell` makes of them.
+fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<FrameRange>) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
     let origins: Vec<_> = (1..5).map(|source| origin(source, 1)).collect();
     let payload_max = [1, 300, 4_000, 80 << 10][seed as usize % 4];
@@ -128,9 +128,9 @@ fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<Stretch
         let offset = builder.next_offset();
         let block = encoder.seal(99, position, offset, offset).to_vec();
         let header = BlockHeader::decode(&block[..64], position, Some(99)).unwrap();
-        let stretches = tell(&encoder, &header);
-        assert_eq!(stretches.iter().map(|it| u64::from(it.frames)).sum::<u64>(), encoder.frame_count());
-        let told = stretches.into_iter().map(Some);
+        let ranges = tell(&encoder, &header);
+        assert_eq!(ranges.iter().map(|it| u64::from(it.frames)).sum::<u64>(), encoder.frame_count());
+        let told = ranges.into_iter().map(Some);
         builder.block(position, encoder.body(), encoder.origins(), told).unwrap();
         position += encoder.len();
         encoder.clear();
@@ -142,26 +142,26 @@ fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<Stretch
 #[test]
 fn an_index_does_not_depend_on_how_its_frames_are_told() {
     for seed in 0..16 {
-        let as_written = index_of(seed, |encoder, _| encoder.stretches().to_vec());
+        let as_written = index_of(seed, |encoder, _| encoder.ranges().to_vec());
         let as_read = index_of(seed, |encoder, header| {
-            let (origins, stretches) = Stretches::new(header, encoder.body()).unwrap();
+            let (origins, ranges) = FrameRanges::new(header, encoder.body()).unwrap();
             assert_eq!(origins, encoder.origins());
-            stretches.map(Option::unwrap).collect()
+            ranges.map(Option::unwrap).collect()
         });
         let one_by_one = index_of(seed, |encoder, _| {
             let mut at = FRAMES_PREFIX_BYTES;
-            let single = |stretch: &Stretch| {
-                let (stretch, start) = (*stretch, at);
-                at += stretch.bytes as usize;
+            let single = |range: &FrameRange| {
+                let (range, start) = (*range, at);
+                at += range.bytes as usize;
                 let mut at = start;
-                (0..stretch.frames).map(move |_| {
+                (0..range.frames).map(move |_| {
                     let bytes = FrameHeader::read(&encoder.body()[at..]).unwrap().frame_len();
                     at += bytes;
                     // The times of all the frames say of each what they say of all.
-                    Stretch { frames: 1, bytes: bytes as u32, crc: None, ..stretch }
+                    FrameRange { frames: 1, bytes: bytes as u32, crc: None, ..range }
                 })
             };
-            encoder.stretches().iter().flat_map(single).collect()
+            encoder.ranges().iter().flat_map(single).collect()
         });
         assert!(as_written == as_read, "seed {seed}");
         assert!(as_written == one_by_one, "seed {seed}");

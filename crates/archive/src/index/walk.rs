@@ -1,7 +1,7 @@
 //! One walk over a sealed segment, and what comes of it.
 
 use super::build::{Builder, Content, Unfit};
-use crate::format::{BlockHeader, BlockKind, Stretches};
+use crate::format::{BlockHeader, BlockKind, FrameRanges};
 use crate::scan::{Head, Scanner, Step};
 use crate::storage::StorageError;
 
@@ -64,6 +64,6 @@ fn block(builder: &mut Builder, end: u64, header: &BlockHeader, body: &[u8]) -> 
     if header.kind != BlockKind::Frames {
         return Ok(());
     }
-    let (origins, stretches) = Stretches::new(header, body).ok_or(Unfit::Damaged)?;
-    builder.block(header.position, body, &origins, stretches)
+    let (origins, ranges) = FrameRanges::new(header, body).ok_or(Unfit::Damaged)?;
+    builder.block(header.position, body, &origins, ranges)
 }

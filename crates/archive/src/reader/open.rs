@@ -32,17 +32,17 @@ pub(super) struct Open {
 pub(super) enum Way {
     /// Block after block.
     Whole,
-    /// Stretch after stretch, as its index has them.
+    /// Range after range, as its index has them.
     Spans(Spans),
     /// Run after run, as its index has them; `covered` is where the segment ends.
     Runs { merge: Merge, covered: u64 },
 }
 
-/// Stretches still to read.
+/// Ranges still to read.
 pub(super) struct Spans {
     left: IntoIter<Span>,
     at: Option<Span>,
-    /// First offset of the stretch just entered, until its first block is seen.
+    /// First offset of the range just entered, until its first block is seen.
     entered: Option<u64>,
     /// Everything asked for below this offset has been yielded.
     reached: u64,
@@ -153,7 +153,7 @@ impl Open {
 }
 
 impl Spans {
-    /// Goes to the next stretch where one is done with; `false` behind the last.
+    /// Goes to the next range where one is done with; `false` behind the last.
     fn enter(
         &mut self,
         scanner: &mut Scanner,

@@ -1,7 +1,7 @@
 //! Segments of another archive that were put into the directory.
 //!
 //! The start looks at the newest, at the one before, and at the oldest: a copy lies at an end in most cases, and then
-//! positions and offsets of the other log would be announced. Upkeep looks at all others.
+//! positions and offsets of the other log would be announced. Maintenance looks at all others.
 
 use crate::OpenError;
 use crate::dir::Dir;

@@ -1,6 +1,6 @@
 //! What the older segments tell where the newest cannot: positions and the log's id.
 
-use super::survey::{PositionsCollector, Survey, checked_scan};
+use super::tail_scan::{PositionsCollector, TailScan, checked_scan};
 use crate::OpenError;
 use crate::dir::Dir;
 use crate::format::{BlockHeader, BlockKind, FrameIter};
@@ -12,7 +12,7 @@ use frame::StreamKey;
 pub(super) fn positions_below(
     dir: &Dir,
     bases: &[u64],
-    last: &Survey,
+    last: &TailScan,
 ) -> Result<(PositionTable, usize), OpenError> {
     let mut table = PositionTable::unlimited();
     let last_index = bases.len() - 1;

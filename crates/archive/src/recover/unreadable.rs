@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::full;
-use super::survey::Survey;
+use super::tail_scan::TailScan;
 use crate::OpenError;
 use crate::config::Config;
 use crate::dir::{Dir, beyond_offsets};
@@ -52,20 +52,20 @@ impl SetAside {
 }
 
 /// Moves a segment to `lost/`.
-pub(super) fn set_aside(dir: &Dir, config: &Config, survey: &Survey) -> Result<(), OpenError> {
-    let file = dir.open(&survey.path, Access::Read)?;
-    let bytes = file.size().context("measure", &survey.path)?;
+pub(super) fn set_aside(dir: &Dir, config: &Config, tail_scan: &TailScan) -> Result<(), OpenError> {
+    let file = dir.open(&tail_scan.path, Access::Read)?;
+    let bytes = file.size().context("measure", &tail_scan.path)?;
     // It may have been longer than it is now.
-    let bound = offset_bound(survey.base, bytes.max(config.segment_bytes));
-    let bound = bound.ok_or_else(|| beyond_offsets(&survey.path))?;
-    let aside = SetAside::new(dir, survey.base, bound);
+    let bound = offset_bound(tail_scan.base, bytes.max(config.segment_bytes));
+    let bound = bound.ok_or_else(|| beyond_offsets(&tail_scan.path))?;
+    let aside = SetAside::new(dir, tail_scan.base, bound);
     let lost = dir.lost();
     full(dir, dir.storage.create_dir(&lost).context("create", &lost))?;
-    full(dir, dir.rename(&survey.path, &aside.path))?;
+    full(dir, dir.rename(&tail_scan.path, &aside.path))?;
     dir.storage.sync_dir(&lost).context("sync", &lost)?;
     dir.sync()?;
     tracing::error!(
-        segment = %survey.path.display(),
+        segment = %tail_scan.path.display(),
         kept_as = %aside.path.display(),
         bytes,
         "the newest segment holds nothing readable; what it held was acknowledged, and is lost unless it can be repaired"

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::support::*;
+use crate::maintenance::SystemClock;
 use crate::storage::mem::{MemStorage, Op};
-use crate::upkeep::SystemClock;
 use crate::{Commit, Filter, Item, OpenError, ReadError, Reader, Retention, Storage as _, open};
 use frame::FramePriority;
 
@@ -93,7 +93,7 @@ async fn upkeep_sets_aside_what_is_of_another_archive_and_says_so_until_it_is_go
     storage.put(&middle, other.content(&segments(&other)[2]));
     let running = start_untended(&storage);
     let clock = Arc::new(SystemClock);
-    let mut upkeep = upkeep_of(&running, &storage, Retention::default(), clock, Vec::new());
+    let mut maintenance = maintenance_of(&running, &storage, Retention::default(), clock, Vec::new());
     // One that comes while the archive runs, and one at an offset that no frame can have.
     let late = segments(&other)[8].clone();
     storage.put(&late, other.content(&late));
@@ -102,7 +102,7 @@ async fn upkeep_sets_aside_what_is_of_another_archive_and_says_so_until_it_is_go
     let error = read_error(&storage);
     assert!(matches!(&error, ReadError::Mixed { path, .. } if *path == middle), "{error}");
 
-    upkeep.tick(true);
+    maintenance.tick(true);
     let foreign = |storage: &MemStorage| {
         let paths = storage.paths().into_iter();
         paths.filter(|path| path.extension().is_some_and(|it| it == "foreign")).collect::<Vec<_>>()
@@ -121,7 +121,7 @@ async fn upkeep_sets_aside_what_is_of_another_archive_and_says_so_until_it_is_go
     assert_eq!(damaged.count(), 1, "the frames whose place was taken");
 
     foreign(&storage).iter().for_each(|path| storage.unlink(path).unwrap());
-    upkeep.tick(true);
+    maintenance.tick(true);
     assert_eq!(stats.foreign_segments.load(Relaxed), 0);
     running.finish().await;
 }

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use super::support::*;
 use super::watched::Watched;
 use crate::dir::Dir;
-use crate::index::{self, Built, Manners, index_name};
+use crate::index::{self, BuildLimits, Built, index_name};
 use crate::storage::mem::MemStorage;
 use crate::{Config, Filter, Item, Reader, Storage, StoredFrame};
 use frame::{Frame, FramePriority, Origin, Selection, SourceKind, Station, StreamKey};
@@ -25,7 +25,7 @@ fn index_all(storage: &MemStorage) -> usize {
     let dir = dir_of(storage);
     let bases = dir.segments().unwrap();
     for base in &bases[..bases.len() - 1] {
-        assert!(matches!(index::build(&dir, *base, &Manners::NONE).unwrap(), Built::Written { .. }));
+        assert!(matches!(index::build(&dir, *base, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
         assert!(index::is_sound(&dir, *base).unwrap());
     }
     bases.len() - 1
@@ -328,16 +328,16 @@ async fn a_full_disk_leaves_no_part_of_an_index() {
     let before = storage.paths();
     storage.set_capacity(Some(storage.used() + 100));
     let dir = dir_of(&storage);
-    assert_eq!(index::build(&dir, 0, &Manners::NONE).unwrap(), Built::NoSpace);
+    assert_eq!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::NoSpace);
     assert_eq!(storage.paths(), before);
     assert!(!index::is_sound(&dir, 0).unwrap());
     // What there is room for may still be needed by the log.
     storage.set_capacity(Some(storage.used() + 200_000));
-    let polite = Manners { spare_bytes: 200_000, ..Manners::NONE };
+    let polite = BuildLimits { spare_bytes: 200_000, ..BuildLimits::NONE };
     assert_eq!(index::build(&dir, 0, &polite).unwrap(), Built::NoSpace);
     assert_eq!(storage.paths(), before);
     storage.set_capacity(None);
-    assert!(matches!(index::build(&dir, 0, &Manners::NONE).unwrap(), Built::Written { .. }));
+    assert!(matches!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
 }
 
 #[tokio::test]
@@ -346,13 +346,17 @@ async fn damaged_and_unsealed_segments_get_no_index() {
     let storage = random_log(&mut rng).await;
     let dir = dir_of(&storage);
     let bases = dir.segments().unwrap();
-    assert_eq!(index::build(&dir, *bases.last().unwrap(), &Manners::NONE).unwrap(), Built::NotSealed);
-    assert_eq!(index::build(&dir, 3, &Manners::NONE).unwrap(), Built::NotSealed, "there is no such segment");
+    assert_eq!(index::build(&dir, *bases.last().unwrap(), &BuildLimits::NONE).unwrap(), Built::NotSealed);
+    assert_eq!(
+        index::build(&dir, 3, &BuildLimits::NONE).unwrap(),
+        Built::NotSealed,
+        "there is no such segment"
+    );
     let mut image = storage.content(&dir.segment(0));
     let middle = image.len() / 2;
     image[middle] ^= 1;
     storage.put(&dir.segment(0), image);
-    assert_eq!(index::build(&dir, 0, &Manners::NONE).unwrap(), Built::Damaged);
+    assert_eq!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::Damaged);
 }
 
 #[tokio::test]
@@ -376,8 +380,8 @@ async fn an_index_is_called_off_between_two_blocks() {
     let dir = dir_of(&storage);
     let asked = std::cell::Cell::new(0);
     let is_stopped = || asked.replace(asked.get() + 1) == 5;
-    let manners = Manners { is_stopped: &is_stopped, ..Manners::NONE };
-    assert_eq!(index::build(&dir, 0, &manners).unwrap(), Built::Stopped);
+    let limits = BuildLimits { is_stopped: &is_stopped, ..BuildLimits::NONE };
+    assert_eq!(index::build(&dir, 0, &limits).unwrap(), Built::Stopped);
     assert_eq!(asked.get(), 6, "nothing was read after that");
     assert_eq!(storage.paths(), before);
 }

@@ -15,8 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::new_storage;
 use super::support::*;
+use crate::maintenance::{self, Maintenance, SystemClock};
 use crate::storage::mem::{MemStorage, Op};
-use crate::upkeep::{self, SystemClock, Upkeep};
 use crate::{Config, OpenError, Retention, StreamPosition, open_with};
 use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, Lanes, StreamKey, batches_of};
 
@@ -35,8 +35,8 @@ enum Step {
     /// Lowers the epoch of a source's stream by so much, or forgets the stream; with `cut`, the power fails after so many
     /// operations of it.
     Edit { source: u32, by: Option<u64>, cut: Option<(u64, Option<u64>)> },
-    /// Upkeep goes over everything; with `cut`, the power fails after so many of its operations.
-    Upkeep { cut: Option<(u64, Option<u64>)> },
+    /// Maintenance goes over everything; with `cut`, the power fails after so many of its operations.
+    Maintenance { cut: Option<(u64, Option<u64>)> },
     /// From here on writes come back short, or whole again.
     ShortWrites(bool),
     /// The disk refuses space so many times, and then has some again.
@@ -62,7 +62,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0_u64..60).prop_map(|after| Step::Kill { after }),
         1 => Just(Step::FailSync),
         3 => edit,
-        2 => proptest::option::of((0_u64..8, proptest::option::of(any::<u64>()))).prop_map(|cut| Step::Upkeep { cut }),
+        2 => proptest::option::of((0_u64..8, proptest::option::of(any::<u64>()))).prop_map(|cut| Step::Maintenance { cut }),
         1 => any::<bool>().prop_map(Step::ShortWrites),
         1 => (1_u64..6).prop_map(Step::RefuseSpace),
     ];
@@ -79,7 +79,7 @@ const RETENTION_BYTES: u64 = 168 << 10;
 struct Model {
     storage: MemStorage,
     running: Option<Running>,
-    upkeep: Option<Upkeep>,
+    maintenance: Option<Maintenance>,
     log_id: u64,
     /// What must be in the log from the first offset on, by offset.
     acknowledged: Vec<Frame>,
@@ -95,9 +95,9 @@ struct Model {
     first_offset: u64,
 }
 
-fn upkeep(running: &Running, storage: &MemStorage) -> Upkeep {
+fn maintenance(running: &Running, storage: &MemStorage) -> Maintenance {
     let retention = Retention { age: None, bytes: Some(RETENTION_BYTES) };
-    upkeep_of(running, storage, retention, Arc::new(SystemClock), upkeep::steps(Vec::new(), 0))
+    maintenance_of(running, storage, retention, Arc::new(SystemClock), maintenance::steps(Vec::new(), 0))
 }
 
 impl Model {
@@ -106,7 +106,7 @@ impl Model {
         let running = start_with(small(), storage.clone(), None);
         Self {
             log_id: running.recovery.log_id,
-            upkeep: Some(upkeep(&running, &storage)),
+            maintenance: Some(maintenance(&running, &storage)),
             running: Some(running),
             storage,
             acknowledged: Vec::new(),
@@ -181,10 +181,10 @@ impl Model {
                     self.start();
                 }
             }
-            Step::Upkeep { cut: None } => self.tick(),
-            Step::Upkeep { cut: Some((after, seed)) } => {
+            Step::Maintenance { cut: None } => self.tick(),
+            Step::Maintenance { cut: Some((after, seed)) } => {
                 self.storage.cut_power_after(after);
-                self.upkeep.as_mut().unwrap().tick(true);
+                self.maintenance.as_mut().unwrap().tick(true);
                 self.stop().await;
                 self.storage.crash(seed);
                 self.start();
@@ -204,7 +204,7 @@ impl Model {
         }
     }
 
-    /// Upkeep without trouble: what is left is what the size allows, and no less.
+    /// Maintenance without trouble: what is left is what the size allows, and no less.
     fn tick(&mut self) {
         // What the commit thread still does, it does before it is told that a segment is sealed.
         let sizes = || -> Vec<(u64, u64)> {
@@ -220,7 +220,7 @@ impl Model {
             segments.map(size).collect()
         };
         let before = sizes();
-        self.upkeep.as_mut().unwrap().tick(true);
+        self.maintenance.as_mut().unwrap().tick(true);
         let first = *self.running.as_ref().unwrap().archive.first_offset().borrow();
         let total_from =
             |base: u64| before.iter().filter(|(it, _)| *it >= base).map(|(_, size)| size).sum::<u64>();
@@ -306,7 +306,7 @@ impl Model {
     /// Ends the thread; what it still wrote may be found later.
     async fn stop(&mut self) {
         let mut running = self.running.take().unwrap();
-        self.upkeep = None;
+        self.maintenance = None;
         self.first_offset = *running.archive.first_offset().borrow();
         drop(running.appender);
         _ = running.archive.finish().await;
@@ -345,7 +345,7 @@ impl Model {
             self.edits.pop();
         }
         assert_eq!(found, self.positions());
-        self.upkeep = Some(upkeep(&running, &self.storage));
+        self.maintenance = Some(maintenance(&running, &self.storage));
         self.running = Some(running);
     }
 
@@ -430,8 +430,8 @@ fn power_may_fail_at_any_operation_of_upkeep() {
                 for _ in 0..3 {
                     model.run(Step::Append(vec![20; 160])).await;
                 }
-                model.run(Step::Upkeep { cut: Some((after, seed)) }).await;
-                model.run(Step::Upkeep { cut: None }).await;
+                model.run(Step::Maintenance { cut: Some((after, seed)) }).await;
+                model.run(Step::Maintenance { cut: None }).await;
                 model.stop().await;
                 assert!(model.first_offset > 0, "nothing expired");
                 model.start();

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::dir::Dir;
+use crate::maintenance::{Clock, Maintenance, Parts, Step, SystemClock};
 use crate::storage::mem::MemStorage;
-use crate::upkeep::{Clock, Parts, Step, SystemClock, Upkeep};
 use crate::{
     Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, Reader, Recovery, ResetError,
     Retention, Storage, StoredFrame, open_with,
 };
-use frame::{Frame, FrameFlags, FramePriority, Origin, Run, StreamKey, batches_of};
+use frame::{Frame, FrameFlags, FramePriority, FrameRun, Origin, StreamKey, batches_of};
 
 pub(crate) use frame::sample::{emergency, frame, origin, routine};
 
@@ -94,7 +94,7 @@ pub(crate) fn overwrite(storage: &MemStorage, path: &Path, content: &[u8]) {
     storage.overwrite(path, content);
 }
 
-/// An archive whose upkeep goes by `clock`; without one there is no upkeep.
+/// An archive whose maintenance goes by `clock`; without one there is no maintenance.
 pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Arc<dyn Clock>>) -> Running {
     let (commits_tx, commits) = mpsc::unbounded_channel();
     let observer = move |commit: &Commit<'_>| {
@@ -110,30 +110,30 @@ pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Ar
     Running { appender, archive, recovery, commits }
 }
 
-/// The upkeep of an archive that was started without, to be driven by hand.
-pub(crate) fn upkeep_of(
+/// The maintenance of an archive that was started without, to be driven by hand.
+pub(crate) fn maintenance_of(
     running: &Running,
     storage: &MemStorage,
     retention: Retention,
     clock: Arc<dyn Clock>,
     steps: Vec<Box<dyn Step>>,
-) -> Upkeep {
+) -> Maintenance {
     let dir = Dir::new(Arc::new(storage.clone()), dir().to_owned());
-    Upkeep::new(Parts {
+    Maintenance::new(Parts {
         id: dir.id().unwrap(),
         log_id: running.recovery.log_id,
         dir,
         retention,
         clock,
         steps,
-        link: Arc::clone(&running.archive.link),
+        control: Arc::clone(&running.archive.control),
         published: Arc::clone(&running.archive.published),
     })
 }
 
 /// `frames`, each a run of its own.
-pub(crate) fn runs(frames: impl IntoIterator<Item = Frame>) -> Vec<Run> {
-    frames.into_iter().map(Run::from).collect()
+pub(crate) fn runs(frames: impl IntoIterator<Item = Frame>) -> Vec<FrameRun> {
+    frames.into_iter().map(FrameRun::from).collect()
 }
 
 impl Running {

@@ -8,7 +8,7 @@ fn lines(now: Instant) -> Lines {
     let plan = Plan { frames: Some(1000), emergency_ratio: 0.0, ..Plan::default() };
     let shared = Arc::new(Shared::new(plan, Arc::default()));
     Lines {
-        ledger: Ledger::new(shared.plan.content(0), 1000, Mode::Acked),
+        resend: ResendBuffer::new(shared.plan.content(0), 1000, Mode::Acked),
         schedule: Schedule::new(now, 0.0),
         feed: Feed::new(tokio::sync::watch::channel(false).1, None, Duration::ZERO),
         sent: 0,
@@ -22,7 +22,7 @@ fn lines(now: Instant) -> Lines {
 async fn latency_runs_from_the_first_write_to_the_ack() {
     let now = Instant::now();
     let mut lines = lines(now);
-    lines.ledger.open(Lanes::default(), 4096).unwrap();
+    lines.resend.open(Lanes::default(), 4096).unwrap();
     let mut ack =
         Ack { priority: FramePriority::Routine, duplicates: 0, durable_next: 0, credit_limit: 10 * 276 };
     assert_eq!(lines.acknowledge(&ack, now), Ok(false));

@@ -10,7 +10,7 @@ fn catalog(version: u64, satellites: usize) -> Arc<Catalog> {
     Arc::new(Catalog::new(version, text_of(satellites).into()).unwrap())
 }
 
-fn next(owed: &mut CatalogOwed) -> Option<CatalogPart> {
+fn next(owed: &mut CatalogCursor) -> Option<CatalogPart> {
     let mut out = BytesMut::new();
     owed.encode_next(&mut out).then(|| {
         let body = next_body(&mut out, MESSAGE_BYTES_MAX).unwrap().unwrap();
@@ -23,7 +23,7 @@ fn next(owed: &mut CatalogOwed) -> Option<CatalogPart> {
 }
 
 /// What is owed of one version, as text.
-fn rest(owed: &mut CatalogOwed) -> (u64, Vec<u8>) {
+fn rest(owed: &mut CatalogCursor) -> (u64, Vec<u8>) {
     let parts: Vec<_> = std::iter::from_fn(|| next(owed)).collect();
     for (at, part) in parts.iter().enumerate() {
         assert_eq!((part.format, usize::from(part.part)), (0, at));
@@ -36,7 +36,7 @@ fn rest(owed: &mut CatalogOwed) -> (u64, Vec<u8>) {
 fn a_catalog_goes_out_whole_in_parts_that_keep_to_the_limit() {
     let large = catalog(7, 100);
     let (_tx, current) = watch::channel(Arc::clone(&large));
-    let mut owed = CatalogOwed::new(current, MESSAGE_BYTES_MAX);
+    let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);
     assert_eq!(rest(&mut owed), (7, large.text().to_vec()));
     assert!(!owed.is_due());
     assert_eq!(next(&mut owed), None, "nothing is sent twice");
@@ -45,7 +45,7 @@ fn a_catalog_goes_out_whole_in_parts_that_keep_to_the_limit() {
 #[test]
 fn version_0_is_not_sent() {
     let (_tx, current) = watch::channel(Arc::default());
-    let mut owed = CatalogOwed::new(current, MESSAGE_BYTES_MAX);
+    let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);
     assert_eq!(next(&mut owed), None);
     assert!(!owed.is_due());
 }
@@ -53,7 +53,7 @@ fn version_0_is_not_sent() {
 #[tokio::test]
 async fn what_was_begun_is_given_up_for_a_newer_version() {
     let (tx, current) = watch::channel(catalog(1, 100));
-    let mut owed = CatalogOwed::new(current, MESSAGE_BYTES_MAX);
+    let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);
     let begun = next(&mut owed).unwrap();
     assert!(begun.parts > 2, "{begun:?}");
     let newest = catalog(3, 90);
@@ -70,7 +70,7 @@ async fn what_was_begun_is_given_up_for_a_newer_version() {
 async fn no_version_is_kept_for_a_client_that_takes_nothing() {
     let old = catalog(1, 100);
     let (tx, current) = watch::channel(Arc::clone(&old));
-    let mut owed = CatalogOwed::new(current, MESSAGE_BYTES_MAX);
+    let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);
     next(&mut owed).unwrap();
     tx.send_replace(catalog(2, 1));
     assert_eq!(Arc::strong_count(&old), 1);

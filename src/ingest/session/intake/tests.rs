@@ -51,7 +51,7 @@ impl Reading {
     fn take(&mut self, body: Bytes) -> Result<Taken, WireError> {
         let at = self.read.bytes.len();
         self.read.bytes.extend_from_slice(&body);
-        self.intake.take(at, &body, &mut self.read.heads)
+        self.intake.take(at, &body, &mut self.read.metas)
     }
 
     fn batch(&mut self) -> Option<HandOver> {
@@ -99,7 +99,7 @@ fn a_duplicate_is_dropped_counted_and_costs_credit() {
     }
     let batch = reading.batch().unwrap();
     assert_eq!(
-        (batch.received, batch.duplicates, batch.lanes.routine.as_ref().map(Run::len)),
+        (batch.received, batch.duplicates, batch.lanes.routine.as_ref().map(FrameRun::len)),
         (4, 2, Some(2))
     );
     assert_eq!(reading.intake.duplicates(Routine), 2);
@@ -166,7 +166,7 @@ fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
     for body in [frame_of(Emergency, 0, Bytes::from(vec![1; 2_000])), frame(Routine, 0)] {
         let from = read.bytes.len();
         read.bytes.put_slice(&body);
-        intake.take(from, &body, &mut read.heads).unwrap();
+        intake.take(from, &body, &mut read.metas).unwrap();
     }
     read.bytes.put_bytes(0xEE, 50_000);
     let batch = intake.take_batch(read, &pool, &origin(), 99).unwrap();

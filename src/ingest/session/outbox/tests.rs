@@ -258,7 +258,7 @@ fn one_part_of_the_catalog_at_a_time_goes_behind_what_is_short() {
     let now = Instant::now();
     let catalog = Arc::new(Catalog::new(3, text_of(200).into()).unwrap());
     let (_tx, current) = tokio::sync::watch::channel(catalog);
-    let mut owed = CatalogOwed::new(current, 1 << 17);
+    let mut owed = CatalogCursor::new(current, 1 << 17);
     outbox.pong(7);
     outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
     outbox.append_catalog(&mut owed);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::older::apply_block;
 use super::super::proof_behind;
-use super::super::survey::PositionsCollector;
+use super::super::tail_scan::PositionsCollector;
 use super::super::unreadable::offset_bound;
 use super::source::{Source, sources};
 use super::{LostFrames, RepairReport};

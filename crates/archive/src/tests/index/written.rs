@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
 use crate::index::IndexState;
+use crate::maintenance::{Maintenance, MaintenanceControl, Parts, SystemClock, steps};
 use crate::storage::mem::Op;
-use crate::upkeep::{Link, Parts, SystemClock, Upkeep, steps};
 use crate::{Access, Retention};
-use frame::{Batch, Lanes, Run, joined};
+use frame::{Batch, FrameRun, Lanes, joined};
 
 /// What is written to a log.
 struct Writing {
@@ -29,7 +29,7 @@ impl Writing {
 
     /// Frames of both lanes, read one by one or many together.
     fn batch(&mut self, rng: &mut StdRng) -> Vec<Batch> {
-        let mut batch: Vec<Run> = Vec::new();
+        let mut batch: Vec<FrameRun> = Vec::new();
         let (mut left, mut bytes) = (rng.random_range(1..=64), 200 << 10);
         while left > 0 && bytes > 0 {
             let origin = &self.origins[rng.random_range(0..self.origins.len())];
@@ -48,7 +48,7 @@ impl Writing {
             left -= turn.len();
             match rng.random_bool(0.5) {
                 true => batch.extend(joined(&turn)),
-                false => batch.extend(turn.into_iter().map(Run::from)),
+                false => batch.extend(turn.into_iter().map(FrameRun::from)),
             }
         }
         let (emergencies, routine): (Vec<_>, Vec<_>) =
@@ -75,13 +75,13 @@ impl Writing {
 
 /// Puts in place what was handed over, which must be what a walk makes, and returns the bases of the sealed segments of
 /// which nothing was.
-fn install(storage: &MemStorage, link: &Link) -> Vec<u64> {
+fn install(storage: &MemStorage, control: &MaintenanceControl) -> Vec<u64> {
     let dir = dir_of(storage);
     let mut bases = dir.segments().unwrap();
     bases.pop();
     bases.retain(|base| {
-        let Some(ready) = link.take_index(*base) else { return true };
-        let built = index::build_from(&dir, *base, &Manners::NONE, || Some(ready)).unwrap();
+        let Some(ready) = control.take_index(*base) else { return true };
+        let built = index::build_from(&dir, *base, &BuildLimits::NONE, || Some(ready)).unwrap();
         assert!(matches!(built, Built::Written { .. }));
         assert!(index::is_sound(&dir, *base).unwrap());
         assert_eq!(index::check(&dir, *base).unwrap(), IndexState::Matches);
@@ -113,11 +113,11 @@ async fn a_filter_takes_what_it_says_by_an_index_made_while_writing() {
         let mut rng = StdRng::seed_from_u64(seed as u64);
         let plain = MemStorage::default();
         let running = start_with(config, plain.clone(), None);
-        let link = Arc::clone(&running.archive.link);
+        let control = Arc::clone(&running.archive.control);
         Writing::new(&mut rng, origins, payload_max).write(&mut rng, &running, &plain, 4).await;
         running.finish().await;
         let indexed = plain.clone_disk();
-        assert!(install(&indexed, &link).is_empty(), "seed {seed}: a walk is needed");
+        assert!(install(&indexed, &control).is_empty(), "seed {seed}: a walk is needed");
         let all = frames(&plain);
         for _ in 0..8 {
             let filter = random_filter(&mut rng, &all);
@@ -135,7 +135,7 @@ async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_a
     let mut all_left = Vec::new();
     for (start, crash) in [(1, false), (2, true), (3, false)] {
         let running = start_untended(&storage);
-        let link = Arc::clone(&running.archive.link);
+        let control = Arc::clone(&running.archive.control);
         let went_on = *dir_of(&storage).segments().unwrap().last().unwrap();
         writing.write(&mut rng, &running, &storage, 3 * start).await;
         for batch in writing.batch(&mut rng) {
@@ -145,7 +145,7 @@ async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_a
         if start > 1 {
             all_left.push(went_on);
         }
-        assert_eq!(install(&storage, &link).last(), all_left.last(), "run {start}");
+        assert_eq!(install(&storage, &control).last(), all_left.last(), "run {start}");
         if crash {
             // Whatever was written last is not attested, as after a kill.
             let last = *dir_of(&storage).segments().unwrap().last().unwrap();
@@ -170,12 +170,12 @@ async fn with_too_little_space(
     let mut rng = StdRng::seed_from_u64(seed);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let link = Arc::clone(&running.archive.link);
+    let control = Arc::clone(&running.archive.control);
     storage.set_hook(move |op, path| hook(op, path).then(|| std::io::ErrorKind::StorageFull.into()));
     Writing::new(&mut rng, 4, 256).write(&mut rng, &running, &storage, 3).await;
     running.finish().await;
     storage.clear_hook();
-    assert!(install(&storage, &link).is_empty(), "seed {seed}");
+    assert!(install(&storage, &control).is_empty(), "seed {seed}");
     let all = frames(&storage);
     let filter = Filter { selection: Selection::of_sources([1, 2]), ..Filter::default() };
     assert!(read(Arc::new(storage.clone()), &filter) == naive(&all, &filter), "seed {seed}");
@@ -207,31 +207,31 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let mut rng = StdRng::seed_from_u64(21);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let (link, published) = (Arc::clone(&running.archive.link), Arc::clone(&running.archive.published));
+    let (control, published) = (Arc::clone(&running.archive.control), Arc::clone(&running.archive.published));
     Writing::new(&mut rng, 4, 200).write(&mut rng, &running, &storage, 5).await;
     // All that is sealed is told of when the thread has ended.
     let log_id = running.recovery.log_id;
     running.finish().await;
     let bases = dir_of(&storage).segments().unwrap();
-    link.writing(bases[4], 0);
+    control.writing(bases[4], 0);
     let watched = Watched::new(storage.clone());
     let dir = Dir::new(Arc::new(watched.clone()), dir().to_owned());
     let sealed_bytes: u64 = bases[..4].iter().map(|base| dir.size(&dir.segment(*base)).unwrap()).sum();
-    // Upkeep was stopped with the archive.
-    let fresh = Arc::new(Link::new(Arc::clone(link.gather())));
-    bases[..4].iter().filter_map(|base| link.take_index(*base)).for_each(|index| fresh.hand_over(index));
+    // Maintenance was stopped with the archive.
+    let fresh = Arc::new(MaintenanceControl::new(Arc::clone(control.queue())));
+    bases[..4].iter().filter_map(|base| control.take_index(*base)).for_each(|index| fresh.hand_over(index));
     fresh.writing(bases[4], 0);
-    let mut upkeep = Upkeep::new(Parts {
+    let mut maintenance = Maintenance::new(Parts {
         id: dir.id().unwrap(),
         log_id,
         dir: dir.clone(),
         retention: Retention::default(),
         clock: Arc::new(SystemClock),
         steps: steps(Vec::new(), 0),
-        link: fresh,
+        control: fresh,
         published,
     });
-    upkeep.tick(true);
+    maintenance.tick(true);
     let read_bytes = watched.take_read_bytes();
     assert!(read_bytes < 4 * 1_024, "{read_bytes} bytes read of {sealed_bytes}");
     for base in &bases[..4] {
@@ -244,13 +244,13 @@ async fn an_index_that_does_not_fit_the_file_is_made_anew() {
     let mut rng = StdRng::seed_from_u64(22);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let link = Arc::clone(&running.archive.link);
+    let control = Arc::clone(&running.archive.control);
     Writing::new(&mut rng, 3, 100).write(&mut rng, &running, &storage, 2).await;
     running.finish().await;
     let dir = dir_of(&storage);
     let mut image = storage.content(&dir.segment(0));
     image.extend([0; 8]);
     storage.put(&dir.segment(0), image);
-    index::build_from(&dir, 0, &Manners::NONE, || link.take_index(0)).unwrap();
+    index::build_from(&dir, 0, &BuildLimits::NONE, || control.take_index(0)).unwrap();
     assert_eq!(index::check(&dir, 0).unwrap(), IndexState::Matches);
 }

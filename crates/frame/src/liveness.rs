@@ -5,7 +5,7 @@
 //!
 //! * A **task** waits by returning from its poll, for input, for the archive or for room: there is nothing else that
 //!   these loops await. So it is enough to wake it and to see it polled: a loop that is stuck in a poll, or that the runtime
-//!   does not come to, is not. Stages are watched from outside ([`Pulse::watch`]) and know nothing of it.
+//!   does not come to, is not. Stages are watched from outside ([`Liveness::watch`]) and know nothing of it.
 //! * A **thread** marks where it waits; there it may stay for as long as it likes. Elsewhere it must come by a mark in time.
 
 use std::future::{Future, poll_fn};
@@ -17,9 +17,9 @@ use std::task::Waker;
 /// State of a stage that has ended.
 const ENDED: u64 = u64::MAX;
 
-/// The pulse of one stage. Cheap to clone; only the stage itself moves it.
+/// The liveness of one stage. Cheap to clone; only the stage itself moves it.
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<Inner>);
+pub struct Liveness(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -36,16 +36,16 @@ enum Kind {
     Thread,
 }
 
-/// What one look at a pulse shows. Two looks that are equal, and not at rest, show no turn in between.
+/// What one look at a liveness shows. Two looks that are equal, and not at rest, show no turn in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Probe {
     turns: u64,
     /// The stage has ended, or waits where it may wait for ever.
     pub is_at_rest: bool,
 }
 
-impl Pulse {
-    /// For a stage that is a task and is run under [`Pulse::watch`].
+impl Liveness {
+    /// For a stage that is a task and is run under [`Liveness::watch`].
     #[must_use]
     pub fn of_task() -> Self {
         Self::new(Kind::Task)
@@ -78,42 +78,42 @@ impl Pulse {
 
     /// Shows where the stage is, and wakes it if it is a task: it has been polled by the next look, or it hangs.
     #[must_use]
-    pub fn look(&self) -> Look {
+    pub fn look(&self) -> Probe {
         let turns = self.0.turns.load(Ordering::Acquire);
         if turns == ENDED {
-            return Look { turns, is_at_rest: true };
+            return Probe { turns, is_at_rest: true };
         }
         match self.0.kind {
-            Kind::Thread => Look { turns, is_at_rest: turns.is_multiple_of(2) },
+            Kind::Thread => Probe { turns, is_at_rest: turns.is_multiple_of(2) },
             Kind::Task => {
                 let waker = self.0.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(waker) = waker {
                     waker.wake();
                 }
-                Look { turns, is_at_rest: false }
+                Probe { turns, is_at_rest: false }
             }
         }
     }
 
-    /// Runs `stage` with this pulse, which ends with it, and begins anew with the next.
+    /// Runs `stage` with this liveness, which ends with it, and begins anew with the next.
     ///
     /// # Cancel safety
     /// As `stage`.
     pub async fn watch<F: Future>(self, stage: F) -> F::Output {
         let ending = Ending(self);
-        let pulse = &ending.0;
+        let liveness = &ending.0;
         // Under supervision it begins again after its end.
-        pulse.0.turns.store(0, Ordering::Release);
+        liveness.0.turns.store(0, Ordering::Release);
         let mut stage = pin!(stage);
         let mut known: Option<Waker> = None;
         poll_fn(|cx| {
             if !known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 known = Some(cx.waker().clone());
-                pulse.0.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&known);
+                liveness.0.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&known);
             }
-            pulse.work();
+            liveness.work();
             let polled = stage.as_mut().poll(cx);
-            pulse.wait();
+            liveness.wait();
             polled
         })
         .await
@@ -128,8 +128,8 @@ impl Pulse {
     }
 }
 
-/// Ends the pulse however the stage ends, and lets go of its task.
-struct Ending(Pulse);
+/// Ends the liveness however the stage ends, and lets go of its task.
+struct Ending(Liveness);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -145,44 +145,44 @@ mod tests {
     use std::time::Duration;
 
     /// Whether the stage turns within some looks; a runtime needs its time to poll.
-    fn turns(pulse: &Pulse) -> bool {
-        let first = pulse.look();
+    fn turns(liveness: &Liveness) -> bool {
+        let first = liveness.look();
         let mut looks = std::iter::repeat_with(|| {
             std::thread::sleep(Duration::from_millis(1));
-            pulse.look()
+            liveness.look()
         });
         looks.by_ref().take(5_000).any(|look| look.is_at_rest || look != first)
     }
 
     /// Whether it stays where it is.
-    fn hangs(pulse: &Pulse) -> bool {
-        let first = pulse.look();
+    fn hangs(liveness: &Liveness) -> bool {
+        let first = liveness.look();
         (0..20).all(|_| {
             std::thread::sleep(Duration::from_millis(1));
-            pulse.look() == first
+            liveness.look() == first
         }) && !first.is_at_rest
     }
 
     #[test]
     fn a_thread_may_wait_for_ever_but_not_work_for_ever() {
-        let pulse = Pulse::of_thread();
-        assert!(pulse.look().is_at_rest, "it has not begun");
-        pulse.work();
-        let first = pulse.look();
+        let liveness = Liveness::of_thread();
+        assert!(liveness.look().is_at_rest, "it has not begun");
+        liveness.work();
+        let first = liveness.look();
         assert!(!first.is_at_rest);
-        assert_eq!(pulse.look(), first, "no turn");
-        pulse.work();
-        let second = pulse.look();
+        assert_eq!(liveness.look(), first, "no turn");
+        liveness.work();
+        let second = liveness.look();
         assert!(second != first && !second.is_at_rest, "the next step");
-        pulse.wait();
-        assert!(pulse.look().is_at_rest);
-        pulse.wait();
-        assert!(pulse.look().is_at_rest, "waiting twice is waiting");
-        pulse.work();
-        pulse.end();
-        assert!(pulse.look().is_at_rest, "it has ended");
-        pulse.work();
-        assert!(pulse.look().is_at_rest, "the end is the end");
+        liveness.wait();
+        assert!(liveness.look().is_at_rest);
+        liveness.wait();
+        assert!(liveness.look().is_at_rest, "waiting twice is waiting");
+        liveness.work();
+        liveness.end();
+        assert!(liveness.look().is_at_rest, "it has ended");
+        liveness.work();
+        assert!(liveness.look().is_at_rest, "the end is the end");
     }
 
     #[test]
@@ -191,24 +191,24 @@ mod tests {
         let (stuck_tx, stuck) = mpsc::channel();
         let (go_tx, go) = mpsc::channel::<()>();
         let (input_tx, input) = tokio::sync::oneshot::channel::<()>();
-        let pulse = Pulse::of_task();
-        assert!(hangs(&pulse), "it has never been polled");
-        let task = runtime.spawn(pulse.clone().watch(async move {
+        let liveness = Liveness::of_task();
+        assert!(hangs(&liveness), "it has never been polled");
+        let task = runtime.spawn(liveness.clone().watch(async move {
             input.await.unwrap();
             stuck_tx.send(()).unwrap();
             go.recv().unwrap();
             std::future::pending::<()>().await;
         }));
         for _ in 0..3 {
-            assert!(turns(&pulse), "it waits for input");
+            assert!(turns(&liveness), "it waits for input");
         }
         input_tx.send(()).unwrap();
         stuck.recv().unwrap();
-        assert!(hangs(&pulse), "it blocks in its poll");
+        assert!(hangs(&liveness), "it blocks in its poll");
         go_tx.send(()).unwrap();
-        assert!(turns(&pulse), "it goes on");
+        assert!(turns(&liveness), "it goes on");
         task.abort();
         assert!(runtime.block_on(task).unwrap_err().is_cancelled());
-        assert!(pulse.look().is_at_rest, "it has ended");
+        assert!(liveness.look().is_at_rest, "it has ended");
     }
 }

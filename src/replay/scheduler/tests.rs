@@ -11,13 +11,13 @@ use SourceKind::{ArchivedReplay, LiveUplink};
 const MS: i64 = 1_000_000;
 
 struct Bench {
-    conductor: Conductor,
+    scheduler: Scheduler,
     control: Arc<Control>,
     items_tx: mpsc::Sender<Read>,
     orders: Vec<mpsc::Receiver<Order>>,
 }
 
-/// A conductor whose streams, of the sources 0 and up, are played by the test.
+/// A scheduler whose streams, of the sources 0 and up, are played by the test.
 fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
     let control = Arc::new(Control::default());
     let shared = Arc::new(Shared {
@@ -32,17 +32,17 @@ fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
         slots: Semaphore::new(connections_max),
     });
     let (items_tx, items) = mpsc::channel(4);
-    let mut conductor = Conductor::new(shared, Clock::new(speed, None), items, connections_max);
+    let mut scheduler = Scheduler::new(shared, Clock::new(speed, None), items, connections_max);
     let mut orders = Vec::new();
     for source_id in 0..sources {
         let (orders_tx, orders_rx) = mpsc::channel(ORDERS_MAX);
-        conductor.parts.push(Part::new(orders_tx));
+        scheduler.parts.push(Part::new(orders_tx));
         for source_kind in [LiveUplink, ArchivedReplay] {
-            conductor.by_stream.insert(key(source_id, source_kind), source_id as usize);
+            scheduler.by_stream.insert(key(source_id, source_kind), source_id as usize);
         }
         orders.push(orders_rx);
     }
-    Bench { conductor, control, items_tx, orders }
+    Bench { scheduler, control, items_tx, orders }
 }
 
 fn key(source_id: u32, source_kind: SourceKind) -> StreamKey {
@@ -90,14 +90,14 @@ fn told(orders: &mut mpsc::Receiver<Order>) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn frames_keep_their_distance_at_the_speed_asked_for() {
     for (speed, expected_ms) in [(1.0, [0, 250, 250, 60_000]), (2.0, [0, 125, 125, 30_000])] {
-        let Bench { conductor, items_tx, mut orders, .. } = bench(Speed::Times(speed), 1, 1);
+        let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Times(speed), 1, 1);
         let start = Instant::now();
         // The third is older than the one before: it follows at once.
         let frames = [1_000, 1_250, 1_100, 61_000];
         let frames = frames.iter().enumerate().map(|(at, ms)| stored(at as u64, *ms)).collect();
         items_tx.send(Read::Frames(frames)).await.unwrap();
         drop(items_tx);
-        let play = conductor.run();
+        let play = scheduler.run();
         let watch = async {
             let mut seen_ms = Vec::new();
             while orders[0].recv().await.is_some() {
@@ -113,7 +113,7 @@ async fn frames_keep_their_distance_at_the_speed_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_moves_everything_behind_it_by_its_length() {
-    let Bench { conductor, control, items_tx, mut orders } = bench(Speed::Times(1.0), 1, 1);
+    let Bench { scheduler, control, items_tx, mut orders } = bench(Speed::Times(1.0), 1, 1);
     let start = Instant::now();
     let frames = (0..4).map(|at| stored(at, at as i64 * 1_000)).collect();
     items_tx.send(Read::Frames(frames)).await.unwrap();
@@ -131,14 +131,14 @@ async fn a_pause_moves_everything_behind_it_by_its_length() {
         }
         seen_ms
     };
-    let (_, (), seen_ms) = tokio::join!(conductor.run(), user, watch);
+    let (_, (), seen_ms) = tokio::join!(scheduler.run(), user, watch);
     assert_eq!(seen_ms, [0, 1_000, 17_000, 18_000]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_names_the_first_frame_that_no_stream_was_given() {
     for paused in [false, true] {
-        let Bench { conductor, control, items_tx, mut orders } = bench(Speed::Times(1.0), 1, 1);
+        let Bench { scheduler, control, items_tx, mut orders } = bench(Speed::Times(1.0), 1, 1);
         let frames = (0..4).map(|at| stored(at + 40, at as i64 * 1_000)).collect();
         items_tx.send(Read::Frames(frames)).await.unwrap();
         let user = async {
@@ -148,7 +148,7 @@ async fn a_stop_names_the_first_frame_that_no_stream_was_given() {
             }
             control.stop();
         };
-        let (ended, ()) = tokio::join!(conductor.run(), user);
+        let (ended, ()) = tokio::join!(scheduler.run(), user);
         assert_eq!(ended.stopped_at, Some(42));
         assert_eq!(told(&mut orders[0]), ["40", "41"]);
     }
@@ -156,7 +156,7 @@ async fn a_stop_names_the_first_frame_that_no_stream_was_given() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_said_in_one_epoch_is_said_in_the_next() {
-    let Bench { conductor, items_tx, mut orders, .. } = bench(Speed::Max, 2, 2);
+    let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Max, 2, 2);
     let live = || key(0, LiveUplink);
     let frames = vec![
         of(0, 0, live(), 7, Routine, 5),
@@ -174,7 +174,7 @@ async fn what_cannot_be_said_in_one_epoch_is_said_in_the_next() {
     ];
     items_tx.send(Read::Frames(frames)).await.unwrap();
     drop(items_tx);
-    conductor.run().await;
+    scheduler.run().await;
     let next = "next epoch";
     assert_eq!(told(&mut orders[0]), ["5", "1", "6", next, "7", "0", next, "7", next, "90"]);
     assert_eq!(told(&mut orders[1]), ["0", next, "0"]);
@@ -182,13 +182,13 @@ async fn what_cannot_be_said_in_one_epoch_is_said_in_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn the_stream_idle_longest_makes_room() {
-    let Bench { conductor, items_tx, mut orders, .. } = bench(Speed::Max, 3, 2);
+    let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Max, 3, 2);
     let sources = [0, 1, 0, 2, 1];
     let frames = sources.iter().enumerate();
     let frames = frames.map(|(at, id)| of(at as u64, 0, key(*id, LiveUplink), 7, Routine, at as u64));
     items_tx.send(Read::Frames(frames.collect())).await.unwrap();
     drop(items_tx);
-    conductor.run().await;
+    scheduler.run().await;
     assert_eq!(told(&mut orders[0]), ["0", "2", "rest"]);
     assert_eq!(told(&mut orders[1]), ["1", "rest", "4"]);
     assert_eq!(told(&mut orders[2]), ["3"]);
@@ -196,8 +196,8 @@ async fn the_stream_idle_longest_makes_room() {
 
 #[tokio::test(start_paused = true)]
 async fn reading_stops_while_the_memory_for_frames_is_used_up() {
-    let Bench { mut conductor, items_tx, mut orders, .. } = bench(Speed::Max, 1, 1);
-    conductor.budget = Arc::new(Semaphore::new(2 * FRAME_OVERHEAD_BYTES));
+    let Bench { mut scheduler, items_tx, mut orders, .. } = bench(Speed::Max, 1, 1);
+    scheduler.budget = Arc::new(Semaphore::new(2 * FRAME_OVERHEAD_BYTES));
     items_tx.send(Read::Frames((0..3).map(|at| stored(at, 0)).collect())).await.unwrap();
     drop(items_tx);
     let watch = async {
@@ -208,7 +208,7 @@ async fn reading_stops_while_the_memory_for_frames_is_used_up() {
         assert!(matches!(orders[0].recv().await, Some(Order::Frame(_))));
         drop(second);
     };
-    tokio::join!(conductor.run(), watch);
+    tokio::join!(scheduler.run(), watch);
 }
 
 #[tokio::test(start_paused = true)]
@@ -227,11 +227,11 @@ async fn what_an_earlier_run_was_acknowledged_counts_for_epochs_and_takes_no_tim
         (13, vec!["skip 2", "0"], 0),
         (14, vec![], 0),
     ] {
-        let Bench { conductor, items_tx, mut orders, .. } = bench(Speed::Times(1.0), 1, 1);
+        let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Times(1.0), 1, 1);
         let start = Instant::now();
         items_tx.send(Read::Frames(frames())).await.unwrap();
         drop(items_tx);
-        conductor.skipping_to(skip_to).run().await;
+        scheduler.skipping_to(skip_to).run().await;
         assert_eq!(
             (told(&mut orders[0]), start.elapsed().as_secs()),
             (expected.iter().map(ToString::to_string).collect(), elapsed_s)
@@ -241,9 +241,9 @@ async fn what_an_earlier_run_was_acknowledged_counts_for_epochs_and_takes_no_tim
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_while_frames_are_skipped_takes_nothing_back() {
-    let Bench { conductor, control, items_tx, mut orders } = bench(Speed::Max, 1, 1);
+    let Bench { scheduler, control, items_tx, mut orders } = bench(Speed::Max, 1, 1);
     items_tx.send(Read::Frames((0..4).map(|at| stored(at, 0)).collect())).await.unwrap();
     control.stop();
-    let ended = conductor.skipping_to(9).run().await;
+    let ended = scheduler.skipping_to(9).run().await;
     assert_eq!((ended.stopped_at, told(&mut orders[0]).len()), (Some(9), 0));
 }

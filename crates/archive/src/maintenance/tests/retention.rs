@@ -32,8 +32,8 @@ async fn beyond_the_size_the_oldest_go_with_their_side_files() {
     kept.fill(6, 0).await;
     let bases = kept.bases();
     for base in &bases {
-        kept.storage.put(&kept.upkeep.dir.side_file(*base, ".idx"), vec![1; 100]);
-        kept.storage.put(&kept.upkeep.dir.side_file(*base, ".exported"), vec![]);
+        kept.storage.put(&kept.maintenance.dir.side_file(*base, ".idx"), vec![1; 100]);
+        kept.storage.put(&kept.maintenance.dir.side_file(*base, ".exported"), vec![]);
     }
     kept.tick();
     let left = kept.bases();
@@ -57,7 +57,7 @@ async fn beyond_the_size_the_oldest_go_with_their_side_files() {
     assert_eq!(stats.expired_frames.load(Relaxed), left[0]);
     assert_eq!(kept.first_offset(), left[0]);
     for base in bases.iter().filter(|base| **base < left[0]) {
-        let side_file = |ending: &&str| kept.upkeep.dir.side_file(*base, ending);
+        let side_file = |ending: &&str| kept.maintenance.dir.side_file(*base, ending);
         assert!(SIDE_FILES.iter().map(side_file).all(|path| !kept.storage.paths().contains(&path)));
     }
     assert_eq!(sequences(&frames(&kept.storage)), (left[0]..kept.written).collect::<Vec<_>>());
@@ -73,8 +73,8 @@ async fn the_size_holds_while_the_newest_segment_grows() {
     for _ in 0..100 {
         kept.commit(0).await;
         // No segment needs to be sealed for it.
-        let is_sealed = kept.upkeep.link.wait(Duration::ZERO);
-        kept.upkeep.tick(is_sealed);
+        let is_sealed = kept.maintenance.control.wait(Duration::ZERO);
+        kept.maintenance.tick(is_sealed);
         let total: u64 = kept.segments().iter().map(|path| kept.storage.content(path).len() as u64).sum();
         assert!(total <= limit + SEGMENT_BYTES / 4, "{total} bytes");
     }
@@ -198,10 +198,10 @@ async fn a_word_of_an_operator_ends_the_hold_at_once() {
     kept.clock.pass(Duration::from_secs(1_000));
     kept.tick();
     assert_eq!(kept.bases(), bases, "the daemon has just started");
-    kept.upkeep.link.wait(Duration::ZERO);
+    kept.maintenance.control.wait(Duration::ZERO);
     kept.running.archive.tuning().trust_clock().unwrap();
-    let has_news = kept.upkeep.link.wait(Duration::from_secs(86_400));
-    kept.upkeep.tick(has_news);
+    let has_news = kept.maintenance.control.wait(Duration::from_secs(86_400));
+    kept.maintenance.tick(has_news);
     assert_eq!(kept.bases(), bases[1..]);
     kept.running.finish().await;
 }
@@ -293,12 +293,12 @@ async fn damage_hides_the_age_of_a_block_but_not_that_of_a_segment() {
     kept.fill(3, 2_000).await;
     let bases = kept.bases();
     // With a header the way to the next one is lost.
-    let image = kept.storage.content(&kept.upkeep.dir.segment(bases[0]));
+    let image = kept.storage.content(&kept.maintenance.dir.segment(bases[0]));
     let mut headers = (0..image.len()).filter(|at| image[*at..].starts_with(b"TMAB"));
     let header = headers.nth(2).unwrap();
     // The first loses a block; of the second nothing can be read, so it goes with the third.
     for (base, damage) in [(bases[0], header..header + 64), (bases[1], 0..usize::MAX)] {
-        let path = kept.upkeep.dir.segment(base);
+        let path = kept.maintenance.dir.segment(base);
         let mut image = kept.storage.content(&path);
         let end = damage.end.min(image.len());
         image[damage.start..end].fill(0xA5);
@@ -361,18 +361,18 @@ async fn a_limit_that_is_set_later_is_seen_at_once() {
     kept.fill(4, 0).await;
     kept.tick();
     // What was sealed so far is no news any more.
-    kept.upkeep.link.wait(Duration::ZERO);
+    kept.maintenance.control.wait(Duration::ZERO);
     kept.running.archive.tuning().set(&Config { retention: by_age(100), ..config() });
     kept.clock.pass(Duration::from_secs(101));
-    // Upkeep would sleep for a day.
-    let has_news = kept.upkeep.link.wait(Duration::from_secs(86_400));
+    // Maintenance would sleep for a day.
+    let has_news = kept.maintenance.control.wait(Duration::from_secs(86_400));
     assert!(has_news);
-    kept.upkeep.tick(has_news);
+    kept.maintenance.tick(has_news);
     assert_eq!(kept.segments().len(), 3, "the oldest goes at once");
     kept.clock.pass(Duration::from_secs(59));
     kept.tick_for(2);
     assert_eq!(kept.segments().len(), 1, "only the one being written stays");
-    assert!(!kept.upkeep.link.wait(Duration::ZERO), "it was seen");
+    assert!(!kept.maintenance.control.wait(Duration::ZERO), "it was seen");
 
     kept.running.archive.tuning().set(&Config { retention: Retention::default(), ..config() });
     kept.fill(3, 0).await;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::Link;
+use super::MaintenanceControl;
 use crate::dir::Dir;
-use crate::index::{self, Built, Manners};
+use crate::index::{self, BuildLimits, Built};
 use crate::storage::StorageError;
 
 /// Something that is done once to each sealed segment; the steps of a segment follow one another, whether or not the
@@ -14,11 +14,11 @@ use crate::storage::StorageError;
 pub(crate) trait Step: Send {
     /// Does it for the segment `base`, or nothing where it is done already: after a start every segment comes by.
     ///
-    /// What takes long looks at [`Link::is_stopped`] and ends early with any error, which then counts as none.
+    /// What takes long looks at [`MaintenanceControl::is_stopped`] and ends early with any error, which then counts as none.
     ///
     /// # Errors
     /// [`StepError`]; the step is tried again, after pauses that grow.
-    fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError>;
+    fn run(&mut self, dir: &Dir, base: u64, control: &MaintenanceControl) -> Result<(), StepError>;
 
     /// What it means for people when it fails, as a clause for the log.
     fn consequence(&self) -> &'static str;
@@ -77,12 +77,12 @@ struct BuildIndex {
 }
 
 impl Step for BuildIndex {
-    fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError> {
+    fn run(&mut self, dir: &Dir, base: u64, control: &MaintenanceControl) -> Result<(), StepError> {
         if index::is_sound(dir, base)? {
             return Ok(());
         }
-        let manners = Manners { spare_bytes: self.spare_bytes, is_stopped: &|| link.is_stopped() };
-        match index::build_from(dir, base, &manners, || link.take_index(base))? {
+        let limits = BuildLimits { spare_bytes: self.spare_bytes, is_stopped: &|| control.is_stopped() };
+        match index::build_from(dir, base, &limits, || control.take_index(base))? {
             Built::NoSpace => Err(StepError::Other("no space for an index beside what the log needs".into())),
             Built::Stopped => Err(StepError::Other("upkeep was stopped".into())),
             // Without an index readers look through the segment, which damage asks for anyway.
@@ -99,15 +99,15 @@ impl Step for BuildIndex {
 struct OfOthers(Box<dyn SegmentStep>);
 
 impl Step for OfOthers {
-    fn run(&mut self, dir: &Dir, base: u64, link: &Link) -> Result<(), StepError> {
+    fn run(&mut self, dir: &Dir, base: u64, control: &MaintenanceControl) -> Result<(), StepError> {
         let Some(end) = dir.next_segment(base)? else {
             return Ok(());
         };
         let segment = SealedSegment { dir: &dir.path, base, end };
-        // It may write to another disk, however slow or gone: that keeps upkeep, and is no reason to restart a daemon.
-        link.pulse().wait();
-        let done = self.0.run(&segment, &link.stop_flag());
-        link.pulse().work();
+        // It may write to another disk, however slow or gone: that keeps maintenance, and is no reason to restart a daemon.
+        control.liveness().wait();
+        let done = self.0.run(&segment, &control.stop_flag());
+        control.liveness().work();
         done.map_err(StepError::Other)
     }
 

@@ -1,9 +1,9 @@
-//! What upkeep knows of the sealed segments.
+//! What maintenance knows of the sealed segments.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Link, PASS_EVERY, Retry, age};
+use super::{MaintenanceControl, PASS_EVERY, Retry, age};
 use crate::dir::{Dir, SIDE_FILES};
 use crate::storage::StorageError;
 
@@ -145,12 +145,18 @@ impl Segments {
 
     /// When the youngest frame of `base` was received, by times that are plausible at `now_ns`. A segment without a
     /// readable frame or a plausible time is as young as the next one.
-    pub(super) fn received_max_ns(&mut self, dir: &Dir, base: u64, now_ns: i64, link: &Link) -> Option<i64> {
+    pub(super) fn received_max_ns(
+        &mut self,
+        dir: &Dir,
+        base: u64,
+        now_ns: i64,
+        control: &MaintenanceControl,
+    ) -> Option<i64> {
         self.0.range_mut(base..).find_map(|(base, sealed)| {
             if let Some(known) = sealed.received_max_ns {
                 return known;
             }
-            match age::received_max_ns(dir, *base, u64::MAX, now_ns, link) {
+            match age::received_max_ns(dir, *base, u64::MAX, now_ns, control) {
                 Ok(received_ns) => *sealed.received_max_ns.insert(received_ns),
                 // It can be looked at later.
                 Err(error) if error.is_no_files() => None,

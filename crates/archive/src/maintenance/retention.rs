@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clock::Reading;
 use super::trust::{UNREADABLE, is_plausible};
-use super::{Upkeep, age};
+use super::{Maintenance, age};
 use crate::dir::SIDE_FILES;
 use crate::storage::StorageError;
 
@@ -49,32 +49,32 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Removes what has expired.
     pub(super) fn expire(&mut self) -> Result<(), StorageError> {
         self.note_retention();
         while let Some((base, reason)) = self.expired()? {
             self.work(base);
-            if self.link.is_stopped() {
+            if self.control.is_stopped() {
                 break;
             }
             self.remove(base, reason)?;
         }
-        let bytes = self.segments.known_bytes() + self.link.current_bytes();
+        let bytes = self.segments.known_bytes() + self.control.current_bytes();
         self.published.stats.segment_bytes.store(bytes, Relaxed);
         Ok(())
     }
 
     /// Goes by what was set while the archive runs.
     pub(super) fn note_retention(&mut self) {
-        if let Some(retention) = self.link.take_retention() {
+        if let Some(retention) = self.control.take_retention() {
             self.retention = retention;
         }
     }
 
     /// Whether the segment being written has grown beyond what the size allows.
     pub(super) fn is_over_size(&self) -> bool {
-        let bytes = self.segments.known_bytes() + self.link.current_bytes();
+        let bytes = self.segments.known_bytes() + self.control.current_bytes();
         self.segments.len() > 0 && self.retention.bytes.is_some_and(|limit| bytes > limit)
     }
 
@@ -82,7 +82,7 @@ impl Upkeep {
         let Some(base) = self.segments.first() else {
             return Ok(None);
         };
-        let bytes = self.segments.total_bytes(&self.dir)? + self.link.current_bytes();
+        let bytes = self.segments.total_bytes(&self.dir)? + self.control.current_bytes();
         if self.retention.bytes.is_some_and(|limit| bytes > limit) {
             return Ok(Some((base, Reason::Size(bytes))));
         }
@@ -98,7 +98,7 @@ impl Upkeep {
         if self.trust.hold(now).is_some() || self.aging.expired_at.is_some_and(is_early) {
             return None;
         }
-        let own_ns = self.segments.received_max_ns(&self.dir, base, now.wall_ns, &self.link)?;
+        let own_ns = self.segments.received_max_ns(&self.dir, base, now.wall_ns, &self.control)?;
         let received_ns = self.aging.removed_max_ns.map_or(own_ns, |before_ns| own_ns.max(before_ns));
         let age = u64::try_from(i128::from(now.wall_ns) - i128::from(received_ns)).ok()?;
         let age = Duration::from_nanos(age);
@@ -109,7 +109,7 @@ impl Upkeep {
     pub(super) fn note_clock(&mut self) -> Reading {
         let now = Reading::of(&*self.clock);
         let step_ns = self.trust.look(now);
-        if self.link.take_word() {
+        if self.control.take_word() {
             self.trust.take_word(now);
         }
         if step_ns.is_some() {
@@ -127,7 +127,7 @@ impl Upkeep {
             _ => {}
         }
         self.aging.is_held = hold.is_some();
-        self.link.set_age_hold(hold);
+        self.control.set_age_hold(hold);
         now
     }
 
@@ -137,7 +137,7 @@ impl Upkeep {
         if self.aging.has_newest || self.retention.age.is_none() || !is_plausible(now.wall_ns, now.wall_ns) {
             return;
         }
-        let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.link);
+        let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.control);
         if newest.as_ref().is_err_and(StorageError::is_no_files) {
             // It can be looked at later, long before ages are told.
             return;
@@ -151,7 +151,7 @@ impl Upkeep {
 
     fn remove(&mut self, base: u64, reason: Reason) -> Result<(), StorageError> {
         let bytes = self.segments.bytes(&self.dir, base)?;
-        let next = self.segments.after(base).unwrap_or_else(|| self.link.current_base());
+        let next = self.segments.after(base).unwrap_or_else(|| self.control.current_base());
         let is_settled = self.segments.is_settled(base, self.steps.len());
         self.dir.remove(&self.dir.segment(base))?;
         self.dir.sync()?;

@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::clock::Clock;
 use super::control::{Pause, stopped};
-use super::lines::{Frame, Order};
 use super::reading::Read;
+use super::sender::{Frame, Order};
 use super::stream::{Ended, Stream};
 use super::{FRAME_OVERHEAD_BYTES, STREAMS_MAX, Shared, UNACKED_BYTES_MAX};
 use crate::archive::StoredFrame;
@@ -35,7 +35,7 @@ pub(super) struct Performance {
 }
 
 /// See the module.
-pub(super) struct Conductor {
+pub(super) struct Scheduler {
     shared: Arc<Shared>,
     clock: Clock,
     items: mpsc::Receiver<Read>,
@@ -81,7 +81,7 @@ impl Part {
     }
 }
 
-impl Conductor {
+impl Scheduler {
     pub(super) fn new(
         shared: Arc<Shared>,
         clock: Clock,

@@ -1,4 +1,4 @@
-//! Upkeep by hand, tick by tick, with a clock that the test sets; and as the thread it is.
+//! Maintenance by hand, tick by tick, with a clock that the test sets; and as the thread it is.
 
 mod faults;
 mod retention;
@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::trust::EPOCH_NS;
-use super::{Clock, Step, StepError, Upkeep};
+use super::{Clock, Maintenance, Step, StepError};
 use crate::Retention;
 use crate::dir::Dir;
 use crate::storage::mem::MemStorage;
-use crate::tests::support::{Running, config, frame, origin, start_with, upkeep_of};
+use crate::tests::support::{Running, config, frame, maintenance_of, origin, start_with};
 use frame::FramePriority::Routine;
 
 const COMMIT_FRAMES: u64 = 40;
@@ -53,11 +53,11 @@ impl Clock for FakeClock {
     }
 }
 
-/// An archive without an upkeep thread, and its upkeep.
+/// An archive without a maintenance thread, and its maintenance.
 struct Kept {
     storage: MemStorage,
     running: Running,
-    upkeep: Upkeep,
+    maintenance: Maintenance,
     clock: Arc<FakeClock>,
     written: u64,
 }
@@ -83,15 +83,16 @@ impl Kept {
         clock: Arc<FakeClock>,
     ) -> Self {
         let running = start_with(config(), storage.clone(), None);
-        let upkeep = upkeep_of(&running, &storage, retention, Arc::clone(&clock) as Arc<dyn Clock>, steps);
+        let maintenance =
+            maintenance_of(&running, &storage, retention, Arc::clone(&clock) as Arc<dyn Clock>, steps);
         let written = running.recovery.next_offset;
-        Self { storage, running, upkeep, clock, written }
+        Self { storage, running, maintenance, clock, written }
     }
 
     /// An operator says that the clock is right.
     fn trust_clock(&mut self) {
-        self.upkeep.link.give_word();
-        self.upkeep.note_clock();
+        self.maintenance.control.give_word();
+        self.maintenance.note_clock();
     }
 
     /// Writes until there are `count` segments, the one being written included; frames are received at `received_s`, as
@@ -119,11 +120,11 @@ impl Kept {
 
     /// Waits until the commit thread has published which segment it writes.
     async fn settle(&self) {
-        // A rotation follows the commit. The thread rests only when that is done, and upkeep was told of it.
-        let [(_, commit_thread), _] = self.running.archive.pulses();
+        // A rotation follows the commit. The thread rests only when that is done, and maintenance was told of it.
+        let [(_, commit_thread), _] = self.running.archive.liveness();
         loop {
             let newest = self.segments().pop().unwrap();
-            let path = self.upkeep.dir.segment(self.upkeep.link.current_base());
+            let path = self.maintenance.dir.segment(self.maintenance.control.current_base());
             if commit_thread.look().is_at_rest && newest == path {
                 return;
             }
@@ -141,10 +142,10 @@ impl Kept {
         self.segments().iter().map(stem).collect()
     }
 
-    /// A second passes, and upkeep looks through everything.
+    /// A second passes, and maintenance looks through everything.
     fn tick(&mut self) {
         self.clock.pass(Duration::from_secs(1));
-        self.upkeep.tick(true);
+        self.maintenance.tick(true);
     }
 
     /// The same, and then as often as the pace of what expires by age lets `segments` go.

@@ -15,8 +15,8 @@ const COST: u64 = 320;
 const BODY_BYTES_MAX: u32 = 1 << 17;
 const PLENTY: u64 = 1 << 40;
 
-fn ledger(limit: u64, mode: Mode) -> Ledger {
-    Ledger::new(Content::generated(SEED, 1, RATIO, PAYLOAD_BYTES), limit, mode)
+fn resend(limit: u64, mode: Mode) -> ResendBuffer {
+    ResendBuffer::new(Content::generated(SEED, 1, RATIO, PAYLOAD_BYTES), limit, mode)
 }
 
 fn ack(priority: FramePriority, durable_next: u64, credit_limit: u64) -> Ack {
@@ -35,26 +35,26 @@ fn decode(out: &mut BytesMut) -> Vec<FrameMessage> {
     frames
 }
 
-fn with_credit(limit: u64) -> Ledger {
-    let mut ledger = ledger(limit, Mode::Acked);
-    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+fn with_credit(limit: u64) -> ResendBuffer {
+    let mut resend = resend(limit, Mode::Acked);
+    resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     for lane in FramePriority::ALL {
-        ledger.acknowledge(&ack(lane, 0, PLENTY), |_, _| {}).unwrap();
+        resend.acknowledge(&ack(lane, 0, PLENTY), |_, _| {}).unwrap();
     }
-    ledger
+    resend
 }
 
 #[test]
 fn a_write_begins_with_the_emergencies_and_is_bounded() {
-    let mut ledger = with_credit(u64::MAX);
+    let mut resend = with_credit(u64::MAX);
     let mut out = BytesMut::new();
-    ledger.fill(&mut out, Due::FlatOut, 0, None);
+    resend.fill(&mut out, Due::FlatOut, 0, None);
     assert!((WRITE_BYTES..WRITE_BYTES + 400).contains(&out.len()), "{}", out.len());
     // Flat out, a lane leads by so much that the first write is all emergencies.
     assert!(decode(&mut out).iter().all(|frame| frame.priority == Emergency));
 
-    let mut ledger = with_credit(u64::MAX);
-    ledger.fill(&mut out, Due::Below(100), 0, None);
+    let mut resend = with_credit(u64::MAX);
+    resend.fill(&mut out, Due::Below(100), 0, None);
     let frames = decode(&mut out);
     assert_eq!(frames.len(), 100);
     assert!(frames.is_sorted_by_key(|frame| frame.priority));
@@ -63,22 +63,22 @@ fn a_write_begins_with_the_emergencies_and_is_bounded() {
 
 #[test]
 fn a_frame_is_what_its_sequence_says_and_stays_so_when_written_again() {
-    let mut ledger = with_credit(3);
+    let mut resend = with_credit(3);
     let mut out = BytesMut::new();
-    ledger.fill(&mut out, Due::Below(1), 40, Some(1_000));
-    ledger.fill(&mut out, Due::Below(3), 50, Some(1_000));
+    resend.fill(&mut out, Due::Below(1), 40, Some(1_000));
+    resend.fill(&mut out, Due::Below(3), 50, Some(1_000));
     let first = decode(&mut out);
     for frame in &first {
         assert_eq!(frame.payload, payload(SEED, 1, frame.sequence, frame.priority, PAYLOAD_BYTES));
         assert_eq!(frame.priority, priority(SEED, 1, frame.sequence, RATIO));
         assert_eq!(frame.ert_ns, if frame.sequence == 0 { 1_040 } else { 1_050 });
     }
-    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+    resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     for lane in FramePriority::ALL {
-        ledger.acknowledge(&ack(lane, 0, PLENTY), |_, _| {}).unwrap();
+        resend.acknowledge(&ack(lane, 0, PLENTY), |_, _| {}).unwrap();
     }
-    assert!(!ledger.is_written());
-    let filled = ledger.fill(&mut out, Due::Nothing, 99, Some(1_000));
+    assert!(!resend.is_written());
+    let filled = resend.fill(&mut out, Due::Nothing, 99, Some(1_000));
     assert_eq!(filled, Filled { sent: 0, resent: 3 });
     let mut again = decode(&mut out);
     again.sort_by_key(|frame| frame.sequence);
@@ -90,13 +90,13 @@ fn a_frame_is_what_its_sequence_says_and_stays_so_when_written_again() {
 #[test]
 fn a_lane_keeps_no_more_than_its_limit_and_an_ack_makes_room() {
     let content = Content::generated(SEED, 1, 0.0, 0);
-    let mut ledger = Ledger::new(content, u64::MAX, Mode::Acked);
-    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
-    ledger.acknowledge(&ack(Routine, 0, PLENTY), |_, _| {}).unwrap();
+    let mut resend = ResendBuffer::new(content, u64::MAX, Mode::Acked);
+    resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+    resend.acknowledge(&ack(Routine, 0, PLENTY), |_, _| {}).unwrap();
     let mut out = BytesMut::new();
     let mut sent = 0;
     loop {
-        let filled = ledger.fill(&mut out, Due::FlatOut, 0, None);
+        let filled = resend.fill(&mut out, Due::FlatOut, 0, None);
         sent += filled.sent;
         out.clear();
         if filled.sent == 0 {
@@ -104,36 +104,36 @@ fn a_lane_keeps_no_more_than_its_limit_and_an_ack_makes_room() {
         }
     }
     assert_eq!(sent, UNACKED_FRAMES_MAX as u64);
-    ledger.acknowledge(&ack(Routine, 10, PLENTY), |_, _| {}).unwrap();
-    assert_eq!(ledger.fill(&mut out, Due::FlatOut, 0, None).sent, 10);
+    resend.acknowledge(&ack(Routine, 10, PLENTY), |_, _| {}).unwrap();
+    assert_eq!(resend.fill(&mut out, Due::FlatOut, 0, None).sent, 10);
 }
 
 #[test]
 fn without_a_rate_a_lane_leads_by_its_limit_and_no_more() {
-    let mut ledger = ledger(u64::MAX, Mode::Acked);
-    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
-    ledger.acknowledge(&ack(Emergency, 0, PLENTY), |_, _| {}).unwrap();
+    let mut resend = resend(u64::MAX, Mode::Acked);
+    resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+    resend.acknowledge(&ack(Emergency, 0, PLENTY), |_, _| {}).unwrap();
     let first_routine = (0..).find(|&sequence| priority(SEED, 1, sequence, RATIO) == Routine).unwrap();
     let mut out = BytesMut::new();
     for _ in 0..20 {
-        ledger.fill(&mut out, Due::FlatOut, 0, None);
+        resend.fill(&mut out, Due::FlatOut, 0, None);
         out.clear();
     }
-    let Lanes { emergency, routine } = ledger.sent_next();
+    let Lanes { emergency, routine } = resend.sent_next();
     assert_eq!(routine, 0);
     assert!(emergency <= first_routine + LANE_LEAD_MAX && emergency > LANE_LEAD_MAX - 100, "{emergency}");
 }
 
 #[test]
 fn latencies_come_in_runs_of_one_write() {
-    let mut ledger = with_credit(20);
+    let mut resend = with_credit(20);
     let mut out = BytesMut::new();
-    ledger.fill(&mut out, Due::Below(10), 7, None);
-    ledger.fill(&mut out, Due::Below(20), 9, None);
+    resend.fill(&mut out, Due::Below(10), 7, None);
+    resend.fill(&mut out, Due::Below(20), 9, None);
     let mut runs = Vec::new();
-    let routine_next = ledger.sent_next().routine;
+    let routine_next = resend.sent_next().routine;
     let (settled, _) =
-        ledger.acknowledge(&ack(Routine, routine_next, PLENTY), |at, count| runs.push((at, count))).unwrap();
+        resend.acknowledge(&ack(Routine, routine_next, PLENTY), |at, count| runs.push((at, count))).unwrap();
     let routine = |range: std::ops::Range<u64>| {
         range.filter(|&sequence| priority(SEED, 1, sequence, RATIO) == Routine).count() as u64
     };
@@ -144,20 +144,20 @@ fn latencies_come_in_runs_of_one_write() {
 
 #[test]
 fn positions_that_cannot_be_are_refused() {
-    let mut ledger = with_credit(10);
+    let mut resend = with_credit(10);
     let mut out = BytesMut::new();
-    ledger.fill(&mut out, Due::FlatOut, 0, None);
-    let routine = ledger.sent_next().routine;
-    let beyond = ledger.acknowledge(&ack(Routine, routine + 1, PLENTY), |_, _| {});
+    resend.fill(&mut out, Due::FlatOut, 0, None);
+    let routine = resend.sent_next().routine;
+    let beyond = resend.acknowledge(&ack(Routine, routine + 1, PLENTY), |_, _| {});
     assert!(matches!(beyond, Err(SourceError::AckedUnsent { .. })));
-    ledger.acknowledge(&ack(Routine, routine, PLENTY), |_, _| {}).unwrap();
-    let lost = ledger.open(Lanes::new(0, routine - 1), BODY_BYTES_MAX);
+    resend.acknowledge(&ack(Routine, routine, PLENTY), |_, _| {}).unwrap();
+    let lost = resend.open(Lanes::new(0, routine - 1), BODY_BYTES_MAX);
     assert!(matches!(lost, Err(SourceError::PromiseBroken { .. })));
-    let ahead = ledger.open(Lanes::new(0, routine + 1), BODY_BYTES_MAX);
+    let ahead = resend.open(Lanes::new(0, routine + 1), BODY_BYTES_MAX);
     assert!(matches!(ahead, Err(SourceError::StateLost { .. })));
-    let small = ledger.open(Lanes::new(0, routine), 319);
+    let small = resend.open(Lanes::new(0, routine), 319);
     assert!(matches!(small, Err(SourceError::FrameTooLarge { body_bytes: 320, .. })));
-    ledger.open(Lanes::new(0, routine), 320).unwrap();
+    resend.open(Lanes::new(0, routine), 320).unwrap();
 }
 
 /// What a server knows of one lane.
@@ -212,13 +212,13 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let limit = 400;
-        let mut ledger = ledger(limit, Mode::Acked);
+        let mut resend = resend(limit, Mode::Acked);
         let mut models = [Model::default(), Model::default()];
-        ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+        resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
         let mut due = 0;
-        let fill = |ledger: &mut Ledger, models: &mut [Model; 2], due| {
+        let fill = |resend: &mut ResendBuffer, models: &mut [Model; 2], due| {
             let mut out = BytesMut::new();
-            let filled = ledger.fill(&mut out, Due::Below(due), 0, None);
+            let filled = resend.fill(&mut out, Due::Below(due), 0, None);
             let frames = decode(&mut out);
             assert_eq!(frames.len() as u64, filled.sent + filled.resent);
             frames.iter().for_each(|frame| models[frame.priority.lane()].take(frame));
@@ -227,14 +227,14 @@ proptest! {
             match step {
                 Step::Fill(more) => {
                     due += more;
-                    fill(&mut ledger, &mut models, due);
+                    fill(&mut resend, &mut models, due);
                 }
                 Step::Ack(lane, at, credit) => {
                     let model = &mut models[lane];
                     model.credit += credit * COST;
                     model.durable = model.durable.max(at.index(model.accepted.len() + 1));
                     let ack = ack(FramePriority::ALL[lane], model.next(model.durable), model.credit);
-                    ledger.acknowledge(&ack, |_, _| {}).unwrap();
+                    resend.acknowledge(&ack, |_, _| {}).unwrap();
                 }
                 Step::Reconnect(shares) => {
                     for (model, share) in models.iter_mut().zip(shares) {
@@ -243,50 +243,50 @@ proptest! {
                         (model.cost, model.credit, model.last_here) = (0, 0, None);
                     }
                     let resume_next = models.each_ref().map(|model| model.next(model.accepted.len()));
-                    ledger.open(resume_next.into(), BODY_BYTES_MAX).unwrap();
+                    resend.open(resume_next.into(), BODY_BYTES_MAX).unwrap();
                 }
             }
             let durable: usize = models.iter().map(|model| model.durable).sum();
-            prop_assert_eq!(ledger.acked, durable as u64);
+            prop_assert_eq!(resend.acked, durable as u64);
         }
         // With credit and time for all the rest, nothing is missing and nothing hangs.
         for (lane, model) in models.iter_mut().enumerate() {
             model.credit += PLENTY;
             let ack = ack(FramePriority::ALL[lane], 0, model.credit);
-            ledger.acknowledge(&ack, |_, _| {}).unwrap();
+            resend.acknowledge(&ack, |_, _| {}).unwrap();
         }
         for _ in 0..20 {
-            fill(&mut ledger, &mut models, limit);
+            fill(&mut resend, &mut models, limit);
         }
-        prop_assert!(ledger.is_exhausted() && ledger.is_written());
+        prop_assert!(resend.is_exhausted() && resend.is_written());
         let mut all: Vec<_> = models.iter().flat_map(|model| model.accepted.clone()).collect();
         all.sort_unstable();
         prop_assert_eq!(all, (0..limit).collect::<Vec<_>>());
         for lane in FramePriority::ALL {
             let next = models[lane.lane()].next(models[lane.lane()].accepted.len());
-            ledger.finish(lane, next, |_, _| {}).unwrap();
+            resend.finish(lane, next, |_, _| {}).unwrap();
         }
-        prop_assert_eq!((ledger.unacked(), ledger.sent), (0, limit));
+        prop_assert_eq!((resend.unacked(), resend.sent), (0, limit));
     }
 }
 
 #[test]
 fn without_acks_nothing_is_kept_and_bye_settles_this_connection_alone() {
-    let mut ledger = ledger(100, Mode::Unacked);
+    let mut resend = resend(100, Mode::Unacked);
     let mut out = BytesMut::new();
-    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
-    assert_eq!(ledger.fill(&mut out, Due::Below(40), 0, None).sent, 40);
-    assert!(ledger.lanes.values().all(|lane| lane.books.kept_frames() == 0));
-    ledger.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
-    assert_eq!(ledger.fill(&mut out, Due::Below(100), 0, None), Filled { sent: 60, resent: 0 });
-    let next = ledger.sent_next();
-    let emergencies = ledger.finish(Emergency, next.emergency, |_, _| {}).unwrap();
-    let routine = ledger.finish(Routine, 70, |_, _| {}).unwrap();
+    resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+    assert_eq!(resend.fill(&mut out, Due::Below(40), 0, None).sent, 40);
+    assert!(resend.lanes.values().all(|lane| lane.books.kept_frames() == 0));
+    resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
+    assert_eq!(resend.fill(&mut out, Due::Below(100), 0, None), Filled { sent: 60, resent: 0 });
+    let next = resend.sent_next();
+    let emergencies = resend.finish(Emergency, next.emergency, |_, _| {}).unwrap();
+    let routine = resend.finish(Routine, 70, |_, _| {}).unwrap();
     let of = |lane, range: std::ops::Range<u64>| {
         range.filter(|&sequence| priority(SEED, 1, sequence, RATIO) == lane).count() as u64
     };
     assert_eq!(emergencies.frames, of(Emergency, 40..100));
     assert_eq!(routine.frames, of(Routine, 40..70));
     assert_eq!(routine.bytes, routine.frames * PAYLOAD_BYTES as u64);
-    assert_eq!(ledger.unacked(), 40 + of(Routine, 70..100));
+    assert_eq!(resend.unacked(), 40 + of(Routine, 70..100));
 }

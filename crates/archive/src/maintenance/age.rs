@@ -1,6 +1,6 @@
 //! How old a segment is.
 
-use super::Link;
+use super::MaintenanceControl;
 use super::trust::is_plausible;
 use crate::dir::Dir;
 use crate::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SEGMENT_HEADER_BYTES};
@@ -12,10 +12,10 @@ pub(super) fn newest_ns(
     dir: &Dir,
     end_offset: u64,
     now_ns: i64,
-    link: &Link,
+    control: &MaintenanceControl,
 ) -> Result<Option<i64>, StorageError> {
     for base in dir.segments()?.into_iter().rev().filter(|base| *base < end_offset) {
-        let newest = received_max_ns(dir, base, end_offset, now_ns, link)?;
+        let newest = received_max_ns(dir, base, end_offset, now_ns, control)?;
         if newest.is_some() {
             return Ok(newest);
         }
@@ -32,7 +32,7 @@ pub(super) fn received_max_ns(
     base: u64,
     end_offset: u64,
     now_ns: i64,
-    link: &Link,
+    control: &MaintenanceControl,
 ) -> Result<Option<i64>, StorageError> {
     let of_block = |header: &BlockHeader| {
         let is_asked = header.kind == BlockKind::Frames && header.first_offset < end_offset;
@@ -41,17 +41,17 @@ pub(super) fn received_max_ns(
     };
     let scanner = dir.scan(base)?;
     let Head::Sound(head) = scanner.head() else {
-        return by_scan(dir, base, link, of_block);
+        return by_scan(dir, base, control, of_block);
     };
     let path = dir.segment(base);
     let file = dir.open(&path, Access::Read)?;
     let end = file.size().context("measure", &path)?;
     let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
     let (mut position, mut youngest) = (SEGMENT_HEADER_BYTES, None);
-    while position < end && !link.is_stopped() {
+    while position < end && !control.is_stopped() {
         let count = read_full_at(&*file, &mut bytes, position).context("read", &path)?;
         let Ok(header) = BlockHeader::decode(&bytes[..count], position, Some(head.segment_id)) else {
-            return by_scan(dir, base, link, of_block);
+            return by_scan(dir, base, control, of_block);
         };
         youngest = youngest.max(of_block(&header));
         position = header.end();
@@ -62,13 +62,13 @@ pub(super) fn received_max_ns(
 fn by_scan(
     dir: &Dir,
     base: u64,
-    link: &Link,
+    control: &MaintenanceControl,
     of_block: impl Fn(&BlockHeader) -> Option<i64>,
 ) -> Result<Option<i64>, StorageError> {
     let mut scanner = dir.scan(base)?;
     let mut youngest = None;
     loop {
-        if link.is_stopped() {
+        if control.is_stopped() {
             return Ok(youngest);
         }
         match scanner.next()? {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 const PLENTY: u64 = 1 << 40;
 
 struct Bench {
-    lines: Lines,
+    sender: ReplaySender,
     shared: Arc<Shared>,
     orders_tx: mpsc::Sender<Order>,
     room: Arc<Semaphore>,
@@ -30,8 +30,8 @@ fn bench(goes_on: bool) -> Bench {
         slots: Semaphore::new(1),
     });
     let (orders_tx, orders) = mpsc::channel(1_000);
-    let lines = Lines::new(Arc::clone(&shared), orders);
-    Bench { lines, shared, orders_tx, room: Arc::new(Semaphore::new(1_000)) }
+    let sender = ReplaySender::new(Arc::clone(&shared), orders);
+    Bench { sender, shared, orders_tx, room: Arc::new(Semaphore::new(1_000)) }
 }
 
 impl Bench {
@@ -58,11 +58,11 @@ impl Bench {
 
     async fn order(&mut self, order: Order) {
         self.orders_tx.send(order).await.unwrap();
-        self.lines.changed().await;
+        self.sender.changed().await;
     }
 
     fn welcome(&mut self, resume_next: [u64; 2]) -> Result<(), SourceError> {
-        self.lines.welcome(&Welcome {
+        self.sender.welcome(&Welcome {
             version: 1,
             heartbeat_s: 15,
             max_message_bytes: 4096,
@@ -75,13 +75,13 @@ impl Bench {
 
     fn ack(&mut self, priority: FramePriority, durable_next: u64, credit_limit: u64) {
         let ack = Ack { priority, duplicates: 0, durable_next, credit_limit };
-        self.lines.acknowledge(&ack, Instant::now()).unwrap();
+        self.sender.acknowledge(&ack, Instant::now()).unwrap();
     }
 
     /// The frames it writes now.
     fn written(&mut self) -> Vec<(FramePriority, u64)> {
         let mut out = BytesMut::new();
-        self.lines.fill(&mut out, Instant::now()).unwrap();
+        self.sender.fill(&mut out, Instant::now()).unwrap();
         let bodies = std::iter::from_fn(|| next_body(&mut out, 4096).unwrap());
         bodies
             .map(|body| match ClientMessage::decode(body).unwrap() {
@@ -116,12 +116,12 @@ async fn frames_are_kept_until_durable_and_sent_again_from_where_the_daemon_is()
     bench.ack(Routine, 0, PLENTY);
     assert_eq!(bench.written().len(), 6);
     bench.ack(Routine, 2, PLENTY);
-    assert_eq!((bench.lines.kept(), bench.room.available_permits()), (4, 996));
+    assert_eq!((bench.sender.kept(), bench.room.available_permits()), (4, 996));
     bench.welcome([0, 4]).unwrap();
     bench.ack(Routine, 2, PLENTY);
     assert_eq!(bench.written(), [(Routine, 4), (Routine, 5)]);
     bench.ack(Routine, 6, PLENTY);
-    assert_eq!((bench.lines.kept(), bench.room.available_permits()), (0, 1_000));
+    assert_eq!((bench.sender.kept(), bench.room.available_permits()), (0, 1_000));
     let counts = bench.shared.progress.counts();
     assert_eq!((counts.sent, counts.resent, counts.acked, counts.already), (6, 2, 6, 0));
 }
@@ -137,7 +137,7 @@ async fn a_daemon_that_forgot_gets_what_is_still_kept() {
     bench.welcome([0; 2]).unwrap();
     bench.ack(Routine, 0, PLENTY);
     assert_eq!(bench.written(), [(Routine, 4), (Routine, 5)]);
-    assert!(bench.lines.books.forgot);
+    assert!(bench.sender.books.forgot);
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,13 +161,13 @@ async fn only_a_run_that_goes_on_finds_frames_it_did_not_send() {
 async fn epochs_before_the_daemons_are_passed_over() {
     let mut bench = bench(true);
     bench.frames(Routine, 0..3).await;
-    assert!(bench.lines.is_fresh(102) && !bench.lines.is_fresh(100));
-    bench.lines.catch_up(102);
+    assert!(bench.sender.is_fresh(102) && !bench.sender.is_fresh(100));
+    bench.sender.catch_up(102);
     bench.frames(Routine, 3..5).await;
     bench.order(Order::NextEpoch).await;
     let wanted = async {
-        assert!(bench.lines.wanted().await);
-        bench.lines.epoch()
+        assert!(bench.sender.wanted().await);
+        bench.sender.epoch()
     };
     let tx = bench.orders_tx.clone();
     let room = Arc::clone(&bench.room);
@@ -190,10 +190,10 @@ async fn epochs_before_the_daemons_are_passed_over() {
         tx.send(Order::Frame(Frame::new(StoredFrame { offset: 9, frame }, room))).await.unwrap();
     };
     let (epoch, ()) = tokio::join!(wanted, orders);
-    assert_eq!((epoch, bench.lines.behind(), bench.lines.kept()), (102, None, 1));
-    assert_eq!(bench.lines.books.acked, 5);
-    bench.lines.take_back();
-    assert_eq!(bench.lines.books.acked, 5, "it has come there");
+    assert_eq!((epoch, bench.sender.behind(), bench.sender.kept()), (102, None, 1));
+    assert_eq!(bench.sender.books.acked, 5);
+    bench.sender.take_back();
+    assert_eq!(bench.sender.books.acked, 5, "it has come there");
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,13 +201,13 @@ async fn what_was_passed_over_for_an_epoch_that_never_comes_is_missing() {
     let mut bench = bench(true);
     bench.frames(Emergency, 7..9).await;
     bench.frames(Routine, 2..3).await;
-    bench.lines.catch_up(102);
+    bench.sender.catch_up(102);
     bench.order(Order::NextEpoch).await;
-    bench.lines.go_on();
+    bench.sender.go_on();
     bench.frames(Routine, 11..12).await;
-    assert_eq!((bench.lines.behind(), bench.lines.books.acked), (Some(102), 4));
-    bench.lines.take_back();
-    assert_eq!((bench.lines.books.acked, bench.lines.books.missing), (0, Some(2)));
+    assert_eq!((bench.sender.behind(), bench.sender.books.acked), (Some(102), 4));
+    bench.sender.take_back();
+    assert_eq!((bench.sender.books.acked, bench.sender.books.missing), (0, Some(2)));
     let counts = bench.shared.progress.counts();
     assert_eq!((counts.acked, counts.already), (0, 0));
 }
@@ -221,7 +221,7 @@ async fn paused_it_writes_nothing_not_even_again() {
     bench.shared.control.toggle_pause();
     assert_eq!(bench.written(), []);
     bench.shared.control.toggle_pause();
-    bench.lines.changed().await;
+    bench.sender.changed().await;
     assert_eq!(bench.written().len(), 3);
     bench.welcome([0; 2]).unwrap();
     bench.ack(Routine, 0, PLENTY);
@@ -229,8 +229,8 @@ async fn paused_it_writes_nothing_not_even_again() {
     assert_eq!(bench.written(), []);
     // A stop ends the pause: what was sent is to be acknowledged.
     bench.shared.control.stop();
-    while bench.lines.gives_up_at().is_none() {
-        bench.lines.changed().await;
+    while bench.sender.gives_up_at().is_none() {
+        bench.sender.changed().await;
     }
     assert_eq!(bench.written().len(), 3);
 }
@@ -242,13 +242,13 @@ async fn a_stop_lets_go_of_what_was_not_sent_and_names_it() {
     bench.welcome([0; 2]).unwrap();
     bench.ack(Routine, 0, 2 * 256);
     assert_eq!(bench.written().len(), 2);
-    assert_eq!(bench.lines.bye(), None);
+    assert_eq!(bench.sender.bye(), None);
     bench.shared.control.stop();
-    bench.lines.given_up().await;
-    assert_eq!((bench.lines.kept(), bench.lines.books.missing), (2, Some(2)));
-    assert_eq!(bench.lines.bye(), Some(Bye { next: Lanes::new(0, 2) }));
-    bench.lines.finish(Bye { next: Lanes::new(0, 2) }, Instant::now()).unwrap();
-    assert!(bench.lines.is_settled() && bench.room.available_permits() == 1_000);
+    bench.sender.given_up().await;
+    assert_eq!((bench.sender.kept(), bench.sender.books.missing), (2, Some(2)));
+    assert_eq!(bench.sender.bye(), Some(Bye { next: Lanes::new(0, 2) }));
+    bench.sender.finish(Bye { next: Lanes::new(0, 2) }, Instant::now()).unwrap();
+    assert!(bench.sender.is_settled() && bench.room.available_permits() == 1_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,22 +257,22 @@ async fn rest_says_bye_and_what_follows_waits_for_another_connection() {
     bench.frames(Routine, 0..2).await;
     bench.order(Order::Rest).await;
     bench.welcome([0; 2]).unwrap();
-    assert_eq!(bench.lines.bye(), None, "there are frames to write");
+    assert_eq!(bench.sender.bye(), None, "there are frames to write");
     bench.ack(Routine, 0, PLENTY);
     bench.written();
-    assert_eq!(bench.lines.bye(), Some(Bye { next: Lanes::new(0, 2) }));
-    bench.lines.finish(Bye { next: Lanes::new(0, 2) }, Instant::now()).unwrap();
-    bench.lines.go_on();
-    assert_eq!((bench.lines.epoch(), bench.lines.bye()), (100, None));
+    assert_eq!(bench.sender.bye(), Some(Bye { next: Lanes::new(0, 2) }));
+    bench.sender.finish(Bye { next: Lanes::new(0, 2) }, Instant::now()).unwrap();
+    bench.sender.go_on();
+    assert_eq!((bench.sender.epoch(), bench.sender.bye()), (100, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_the_daemon_never_takes_ends_the_stream() {
     let mut bench = bench(false);
     bench.frames(Routine, 0..1).await;
-    bench.lines.message_bytes_max = 26;
+    bench.sender.message_bytes_max = 26;
     assert!(matches!(
-        bench.lines.fill(&mut BytesMut::new(), Instant::now()),
+        bench.sender.fill(&mut BytesMut::new(), Instant::now()),
         Err(SourceError::FrameTooLarge { body_bytes: 27, max_message_bytes: 26 })
     ));
 }

@@ -1,4 +1,4 @@
-//! Between the commit thread and upkeep: what is being written, when to stop, and what must stop both.
+//! Between the commit thread and maintenance: what is being written, when to stop, and what must stop both.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::AgeHold;
 use crate::Retention;
-use crate::gather::Gather;
+use crate::commit_queue::CommitQueue;
 use crate::index;
 use crate::storage::StorageError;
-use frame::pulse::Pulse;
+use frame::liveness::Liveness;
 
-/// Shared by the commit thread, upkeep and the archive's handle.
-pub(crate) struct Link {
-    gather: Arc<Gather>,
+/// Shared by the commit thread, maintenance and the archive's handle.
+pub(crate) struct MaintenanceControl {
+    queue: Arc<CommitQueue>,
     /// Base of the segment being written: only what lies below it is sealed.
     current_base: AtomicU64,
     /// Bytes of that segment, space allocated ahead included.
@@ -27,20 +27,20 @@ pub(crate) struct Link {
     commit_delay_ns: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
-    /// Of the upkeep thread.
-    pulse: Pulse,
+    /// Of the maintenance thread.
+    liveness: Liveness,
 }
 
 #[derive(Default)]
 struct State {
     is_sealed: bool,
-    /// Set while the archive runs, and not seen by upkeep yet.
+    /// Set while the archive runs, and not seen by maintenance yet.
     retention: Option<Retention>,
-    /// Whether an operator said that the clock is right, and upkeep has not seen it yet.
+    /// Whether an operator said that the clock is right, and maintenance has not seen it yet.
     has_word: bool,
-    /// Why nothing expires by age, as upkeep found it last.
+    /// Why nothing expires by age, as maintenance found it last.
     age_hold: Option<AgeHold>,
-    /// Of sealed segments that upkeep has not come to, in the order of the log.
+    /// Of sealed segments that maintenance has not come to, in the order of the log.
     indexes: VecDeque<index::Ready>,
     fault: Option<StorageError>,
 }
@@ -51,10 +51,10 @@ impl State {
     }
 }
 
-impl Link {
-    pub(crate) fn new(gather: Arc<Gather>) -> Self {
+impl MaintenanceControl {
+    pub(crate) fn new(queue: Arc<CommitQueue>) -> Self {
         Self {
-            gather,
+            queue,
             current_base: AtomicU64::new(0),
             current_bytes: AtomicU64::new(0),
             has_fault: AtomicBool::new(false),
@@ -62,20 +62,20 @@ impl Link {
             commit_delay_ns: AtomicU64::new(0),
             state: Mutex::default(),
             wake: Condvar::new(),
-            pulse: Pulse::of_thread(),
+            liveness: Liveness::of_thread(),
         }
     }
 
-    pub(crate) fn gather(&self) -> &Arc<Gather> {
-        &self.gather
+    pub(crate) fn queue(&self) -> &Arc<CommitQueue> {
+        &self.queue
     }
 
-    /// Of the upkeep thread.
-    pub(crate) const fn pulse(&self) -> &Pulse {
-        &self.pulse
+    /// Of the maintenance thread.
+    pub(crate) const fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
-    /// Tells what is being written. All segments below `base` are sealed, which wakes upkeep where it is news.
+    /// Tells what is being written. All segments below `base` are sealed, which wakes maintenance where it is news.
     pub(crate) fn writing(&self, base: u64, bytes: u64) {
         self.current_bytes.store(bytes, Relaxed);
         if self.current_base.swap(base, AcqRel) != base {
@@ -86,7 +86,7 @@ impl Link {
 
     /// Takes the index of a segment that was just sealed, to be told of by [`Self::writing`].
     ///
-    /// All of them together may take [`index::READY_BYTES_MAX`]; for the newest the oldest are let go, and upkeep walks
+    /// All of them together may take [`index::READY_BYTES_MAX`]; for the newest the oldest are let go, and maintenance walks
     /// over their segments.
     pub(crate) fn hand_over(&self, index: index::Ready) {
         let mut state = self.lock();
@@ -114,7 +114,7 @@ impl Link {
         self.commit_delay_ns.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// In force from now on; upkeep looks through everything.
+    /// In force from now on; maintenance looks through everything.
     pub(crate) fn set_retention(&self, retention: Retention) {
         self.lock().retention = Some(retention);
         self.wake.notify_one();
@@ -125,7 +125,7 @@ impl Link {
         self.lock().retention.take()
     }
 
-    /// Takes an operator's word that the wall clock is right; upkeep looks through everything.
+    /// Takes an operator's word that the wall clock is right; maintenance looks through everything.
     pub(crate) fn give_word(&self) {
         self.lock().has_word = true;
         self.wake.notify_one();
@@ -154,7 +154,7 @@ impl Link {
         self.current_bytes.load(Relaxed)
     }
 
-    /// Ends upkeep after the step in hand.
+    /// Ends maintenance after the step in hand.
     pub(crate) fn stop(&self) {
         // Under the lock, so that nobody goes to sleep in between.
         let state = self.lock();
@@ -163,18 +163,18 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Whether upkeep is to end. Long steps look from time to time, which also shows that they go on.
+    /// Whether maintenance is to end. Long steps look from time to time, which also shows that they go on.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.pulse.work();
+        self.liveness.work();
         self.is_stopped.load(Acquire)
     }
 
-    /// [`Self::is_stopped`], for steps that do not know of upkeep.
+    /// [`Self::is_stopped`], for steps that do not know of maintenance.
     pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_stopped)
     }
 
-    /// Sleeps for `pause`, or until there is something to look at or upkeep is to end; whether there is: a segment was
+    /// Sleeps for `pause`, or until there is something to look at or maintenance is to end; whether there is: a segment was
     /// sealed, retention was set, or an operator gave a word.
     pub(super) fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
@@ -184,9 +184,9 @@ impl Link {
             if left.is_zero() {
                 break;
             }
-            self.pulse.wait();
+            self.liveness.wait();
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            self.pulse.work();
+            self.liveness.work();
         }
         let has_news = state.has_news();
         state.is_sealed = false;
@@ -201,10 +201,10 @@ impl Link {
         state.fault.get_or_insert(error);
         self.has_fault.store(true, Release);
         drop(state);
-        self.gather.fail(text.into());
+        self.queue.fail(text.into());
     }
 
-    /// Whether upkeep found that the archive cannot go on; asked by the commit thread before it acknowledges.
+    /// Whether maintenance found that the archive cannot go on; asked by the commit thread before it acknowledges.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         if !self.has_fault.load(Acquire) {
             return Ok(());

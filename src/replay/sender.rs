@@ -18,7 +18,7 @@ use crate::wire::{Ack, Bye, FrameMessage, Welcome, frame_cost};
 /// Orders taken at a time.
 const ORDERS_AT_ONCE: usize = 256;
 
-/// What the conductor tells a stream, in this order.
+/// What the scheduler tells a stream, in this order.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Send this.
@@ -67,7 +67,7 @@ enum Finish {
 }
 
 /// See the module. Lives through all connections of a stream.
-pub(super) struct Lines {
+pub(super) struct ReplaySender {
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
     stops: watch::Receiver<bool>,
@@ -117,7 +117,7 @@ impl Books {
     }
 }
 
-impl Lines {
+impl ReplaySender {
     pub(super) fn new(shared: Arc<Shared>, orders: mpsc::Receiver<Order>) -> Self {
         Self {
             stops: shared.control.stops(),
@@ -334,7 +334,7 @@ impl Lines {
     }
 }
 
-impl Script for Lines {
+impl Script for ReplaySender {
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError> {
         self.message_bytes_max = welcome.max_message_bytes;
         for priority in FramePriority::ALL {

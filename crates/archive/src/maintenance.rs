@@ -1,4 +1,4 @@
-//! The upkeep of sealed segments, on a thread of its own that gives way to all others.
+//! The maintenance of sealed segments, on a thread of its own that gives way to all others.
 //!
 //! For each sealed segment, oldest first: its steps (the index, then whatever else is configured), then retention.
 //! Files that belong to a segment which is gone are removed. Nothing here can stop the archive but two things: the
@@ -7,8 +7,8 @@
 
 mod age;
 mod clock;
+mod control;
 mod foreign;
-mod link;
 mod retention;
 mod segments;
 mod steps;
@@ -36,7 +36,7 @@ use segments::Segments;
 use trust::Trust;
 
 pub(super) use clock::{Clock, SystemClock};
-pub(super) use link::Link;
+pub(super) use control::MaintenanceControl;
 pub use steps::{SealedSegment, SegmentStep, SegmentStepError};
 pub(super) use steps::{Step, StepError, steps};
 pub use trust::AgeHold;
@@ -55,7 +55,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// How much the thread yields to others.
 const NICENESS: i32 = 10;
 
-/// What upkeep is given.
+/// What maintenance is given.
 pub(super) struct Parts {
     pub(super) dir: Dir,
     pub(super) id: DirId,
@@ -63,12 +63,12 @@ pub(super) struct Parts {
     pub(super) retention: Retention,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) steps: Vec<Box<dyn Step>>,
-    pub(super) link: Arc<Link>,
+    pub(super) control: Arc<MaintenanceControl>,
     pub(super) published: Arc<Published>,
 }
 
-/// All state of the upkeep thread.
-pub(super) struct Upkeep {
+/// All state of the maintenance thread.
+pub(super) struct Maintenance {
     dir: Dir,
     id: DirId,
     log_id: u64,
@@ -83,13 +83,13 @@ pub(super) struct Upkeep {
     retry: Retry,
     /// By [`Clock::monotonic`].
     next_pass: Duration,
-    link: Arc<Link>,
+    control: Arc<MaintenanceControl>,
     published: Arc<Published>,
 }
 
-impl Upkeep {
+impl Maintenance {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { dir, id, log_id, retention, clock, steps, link, published } = parts;
+        let Parts { dir, id, log_id, retention, clock, steps, control, published } = parts;
         let start_offset = *published.watermark.borrow();
         Self {
             trust: Trust::new(Reading::of(&*clock)),
@@ -104,18 +104,18 @@ impl Upkeep {
             retention,
             clock,
             steps,
-            link,
+            control,
             published,
         }
     }
 
-    /// Runs until [`Link::stop`].
+    /// Runs until [`MaintenanceControl::stop`].
     fn run(mut self) {
         lower_priority();
         let mut has_news = true;
-        while !self.link.is_stopped() {
+        while !self.control.is_stopped() {
             self.tick(has_news);
-            has_news = self.link.wait(CHECK_EVERY);
+            has_news = self.control.wait(CHECK_EVERY);
         }
     }
 
@@ -162,7 +162,7 @@ impl Upkeep {
         self.expire()?;
         for base in self.segments.bases() {
             // A backlog may take hours, and what is acknowledged meanwhile must be found by the next start.
-            if self.link.is_stopped() || !self.is_in_place() {
+            if self.control.is_stopped() || !self.is_in_place() {
                 return Ok(());
             }
             if self.work(base) {
@@ -175,10 +175,10 @@ impl Upkeep {
 
     /// Takes note of what is in the directory, and removes what has lost its segment.
     fn list(&mut self) -> Result<(), StorageError> {
-        let current = self.link.current_base();
+        let current = self.control.current_base();
         let listing = self.dir.list()?;
-        if !listing.segments.contains(&current) && current == self.link.current_base() {
-            self.link.fail(gone(&self.dir.segment(current), "the segment being written is"));
+        if !listing.segments.contains(&current) && current == self.control.current_base() {
+            self.control.fail(gone(&self.dir.segment(current), "the segment being written is"));
             return Ok(());
         }
         self.dir.remove_stale(&listing)?;
@@ -213,7 +213,7 @@ impl Upkeep {
 
     /// Publishes what is kept.
     fn publish(&self) {
-        let oldest = self.segments.first().unwrap_or_else(|| self.link.current_base());
+        let oldest = self.segments.first().unwrap_or_else(|| self.control.current_base());
         self.published.first_offset.send_if_modified(|known| {
             let later = oldest > *known;
             *known = oldest.max(*known);
@@ -233,19 +233,19 @@ impl Upkeep {
             return worked;
         }
         for index in 0..self.steps.len() {
-            if self.link.is_stopped() {
+            if self.control.is_stopped() {
                 return worked;
             }
             if self.segments.is_done(base, index) {
                 continue;
             }
             let step = &mut self.steps[index];
-            match step.run(&self.dir, base, &self.link) {
+            match step.run(&self.dir, base, &self.control) {
                 Ok(()) => {
                     self.segments.step_done(base, index);
                     worked = true;
                 }
-                Err(_) if self.link.is_stopped() => return worked,
+                Err(_) if self.control.is_stopped() => return worked,
                 Err(error) => {
                     let consequence = step.consequence();
                     let now = self.clock.monotonic();
@@ -295,14 +295,14 @@ impl Upkeep {
         if error.op == "sync" && error.path == self.dir.path && !error.is_no_files() {
             // The kernel tells of it once. Were it passed over here, the commit thread would never hear.
             let source = io::Error::new(error.source.kind(), error.source.to_string());
-            self.link.fail(StorageError { op: error.op, path: error.path.clone(), source });
+            self.control.fail(StorageError { op: error.op, path: error.path.clone(), source });
         }
     }
 
     /// Looks for the directory; the archive fails if it is gone.
     fn is_in_place(&self) -> bool {
         let found = self.check_directory();
-        found.map_err(|error| self.link.fail(error)).is_ok()
+        found.map_err(|error| self.control.fail(error)).is_ok()
     }
 
     /// Whether the path still leads to the directory that was locked.
@@ -352,7 +352,7 @@ fn lower_priority() {
     }
 }
 
-/// The running thread. It stops by [`Link::stop`], after the step in hand.
+/// The running thread. It stops by [`MaintenanceControl::stop`], after the step in hand.
 pub(super) struct Handle {
     ended_rx: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
@@ -368,20 +368,20 @@ impl Handle {
 }
 
 /// Starts the thread. `lock` is held until it ends.
-pub(super) fn start(upkeep: Upkeep, lock: Arc<dyn Any + Send + Sync>) -> io::Result<Handle> {
+pub(super) fn start(maintenance: Maintenance, lock: Arc<dyn Any + Send + Sync>) -> io::Result<Handle> {
     let (ended_tx, ended_rx) = oneshot::channel::<()>();
-    let stats = Arc::clone(&upkeep.published.stats);
-    let pulse = upkeep.link.pulse().clone();
+    let stats = Arc::clone(&maintenance.published.stats);
+    let liveness = maintenance.control.liveness().clone();
     let thread = std::thread::Builder::new().name(NAME.into()).spawn(move || {
         let _ended_tx = ended_tx;
         let _lock = lock;
-        let run = std::panic::AssertUnwindSafe(|| upkeep.run());
+        let run = std::panic::AssertUnwindSafe(|| maintenance.run());
         if let Err(panic) = std::panic::catch_unwind(run) {
             stats.upkeep_errors.fetch_add(1, Relaxed);
             let panic = super::panic_text(&*panic);
             tracing::error!(%panic, "archive-upkeep panicked: nothing expires, is indexed or exported until a restart");
         }
-        pulse.end();
+        liveness.end();
     })?;
     Ok(Handle { ended_rx, thread })
 }

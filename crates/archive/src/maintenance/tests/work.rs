@@ -11,11 +11,16 @@ struct Noting {
 }
 
 impl Step for Noting {
-    fn run(&mut self, dir: &Dir, base: u64, link: &super::super::Link) -> Result<(), StepError> {
+    fn run(
+        &mut self,
+        dir: &Dir,
+        base: u64,
+        control: &super::super::MaintenanceControl,
+    ) -> Result<(), StepError> {
         assert!(dir.size(&dir.segment(base)).unwrap() > 0);
         self.seen.lock().unwrap().push((self.name, base));
         if self.stops {
-            link.stop();
+            control.stop();
         }
         if self.failures > 0 {
             self.failures -= 1;
@@ -108,7 +113,7 @@ async fn a_failing_step_is_due_again_without_a_new_segment() {
     for _ in 0..5 {
         assert_eq!(seen.lock().unwrap().len(), 2, "the export does not wait for the index");
         kept.clock.pass(Duration::from_secs(1));
-        kept.upkeep.tick(false);
+        kept.maintenance.tick(false);
     }
     assert_eq!(seen.lock().unwrap().len(), 3);
     kept.running.finish().await;
@@ -146,7 +151,7 @@ async fn files_without_their_segment_go() {
 struct Meddling<F>(Arc<Mutex<Vec<u64>>>, Option<F>);
 
 impl<F: FnOnce() + Send> Step for Meddling<F> {
-    fn run(&mut self, _: &Dir, base: u64, _: &super::super::Link) -> Result<(), StepError> {
+    fn run(&mut self, _: &Dir, base: u64, _: &super::super::MaintenanceControl) -> Result<(), StepError> {
         self.0.lock().unwrap().push(base);
         if let Some(meddle) = self.1.take() {
             meddle();
@@ -166,7 +171,8 @@ async fn a_clock_that_is_set_during_a_long_step_lets_nothing_expire() {
     kept.trust_clock();
     kept.fill(4, 0).await;
     let (clock, worked_on) = (Arc::clone(&kept.clock), Arc::default());
-    kept.upkeep.steps = vec![Box::new(Meddling(Arc::clone(&worked_on), Some(move || clock.step(10_000))))];
+    kept.maintenance.steps =
+        vec![Box::new(Meddling(Arc::clone(&worked_on), Some(move || clock.step(10_000))))];
     let bases = kept.bases();
     kept.tick();
     assert_eq!(worked_on.lock().unwrap().len(), 3);
@@ -179,10 +185,11 @@ async fn a_directory_that_is_replaced_is_noticed_between_two_segments() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.fill(4, 0).await;
     let (storage, worked_on) = (kept.storage.clone(), Arc::default());
-    kept.upkeep.steps = vec![Box::new(Meddling(Arc::clone(&worked_on), Some(move || storage.replace_dir())))];
+    kept.maintenance.steps =
+        vec![Box::new(Meddling(Arc::clone(&worked_on), Some(move || storage.replace_dir())))];
     kept.tick();
     assert_eq!(worked_on.lock().unwrap().len(), 1);
-    assert!(kept.upkeep.link.is_stopped());
+    assert!(kept.maintenance.control.is_stopped());
 }
 
 #[tokio::test]
@@ -191,18 +198,18 @@ async fn a_stop_calls_off_the_index_in_hand() {
     kept.fill(3, 0).await;
     // The segments are measured, so that nobody opens one but who builds an index.
     kept.tick();
-    kept.upkeep.steps = super::super::steps(Vec::new(), 0);
-    let link = Arc::clone(&kept.upkeep.link);
+    kept.maintenance.steps = super::super::steps(Vec::new(), 0);
+    let control = Arc::clone(&kept.maintenance.control);
     kept.storage.set_hook(move |op, path| {
         let is_segment = path.extension().is_some_and(|extension| extension == "seg");
         if op == crate::storage::mem::Op::Open && is_segment {
-            link.stop();
+            control.stop();
         }
         None
     });
     kept.tick();
     kept.storage.clear_hook();
-    assert!(kept.upkeep.link.is_stopped());
+    assert!(kept.maintenance.control.is_stopped());
     assert!(kept.storage.paths().iter().all(|path| !path.to_string_lossy().contains(".idx")));
     assert_eq!(kept.running.archive.stats().upkeep_errors.load(Relaxed), 0);
     kept.running.finish().await;
@@ -213,7 +220,7 @@ async fn an_index_leaves_the_space_that_the_log_needs() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.fill(3, 0).await;
     let spare_bytes = config().spare_bytes();
-    kept.upkeep.steps = super::super::steps(Vec::new(), spare_bytes);
+    kept.maintenance.steps = super::super::steps(Vec::new(), spare_bytes);
     let indexes = |storage: &MemStorage| {
         storage.paths().iter().filter(|path| path.extension().is_some_and(|it| it == "idx")).count()
     };

@@ -21,7 +21,7 @@ use frame::StreamKey;
 const PIECE_BYTES: u64 = 256 << 10;
 
 /// What a segment holds.
-pub(super) struct Survey {
+pub(super) struct TailScan {
     pub(super) path: PathBuf,
     pub(super) base: u64,
     /// Unknown when the header is damaged.
@@ -46,7 +46,7 @@ pub(super) struct Survey {
     block_count: u64,
 }
 
-impl Survey {
+impl TailScan {
     /// Whether there is nothing in it that could be read.
     pub(super) fn is_void(&self) -> bool {
         self.block_count == 0
@@ -84,7 +84,7 @@ pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
 }
 
 /// Walks the segment `base` once. What lies below the offset `durable` is known to have been acknowledged.
-pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenError> {
+pub(super) fn tail_scan(dir: &Dir, base: u64, durable: u64) -> Result<TailScan, OpenError> {
     let mut scanner = checked_scan(dir, base)?;
     let mut walk = Walk::new(base);
     let mut end = loop {
@@ -114,7 +114,7 @@ pub(super) fn survey(dir: &Dir, base: u64, durable: u64) -> Result<Survey, OpenE
         Head::Sound(header) => (Some(header.log_id), header.segment_id),
         _ => (None, 0),
     };
-    Ok(Survey {
+    Ok(TailScan {
         path: scanner.path().to_owned(),
         base,
         log_id,

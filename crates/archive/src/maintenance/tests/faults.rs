@@ -1,4 +1,4 @@
-//! What goes wrong below upkeep, and what is taken away from under the archive.
+//! What goes wrong below maintenance, and what is taken away from under the archive.
 
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ use frame::batch_of;
 async fn failure(running: &Running) -> String {
     let mut status = running.archive.status();
     let failed = status.wait_for(|status| matches!(status, Status::Failed { .. }));
-    // Upkeep looks every second; a failure that never comes must not keep the tests waiting.
+    // Maintenance looks every second; a failure that never comes must not keep the tests waiting.
     let failed =
         tokio::time::timeout(Duration::from_secs(30), failed).await.expect("the archive fails").unwrap();
     let Status::Failed { error } = failed.clone() else { unreachable!() };
@@ -72,7 +72,7 @@ async fn a_directory_that_was_replaced_is_the_end() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.commit(0).await;
     kept.storage.replace_dir();
-    kept.upkeep.tick(false);
+    kept.maintenance.tick(false);
     let error = failure(&kept.running).await;
     assert!(error.contains("/archive") && error.contains("moved, replaced or removed"), "{error}");
     assert!(error.contains("start again"), "{error}");

@@ -12,7 +12,7 @@ use super::config::{BATCH_FRAMES_MAX, Limits};
 use super::edit::Request;
 use super::format::{BlockEncoder, encoded_len, run_charge};
 use super::{AppendError, ResetError};
-use frame::pulse::Pulse;
+use frame::liveness::Liveness;
 use frame::{Batch, FramePriority, Lanes};
 
 /// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
@@ -29,14 +29,14 @@ const ALERT_SHARE: u64 = 4;
 const QUIET_SHARE: u32 = 4;
 
 /// Blocks on their way to the commit thread.
-pub(super) struct Gather {
+pub(super) struct CommitQueue {
     state: Mutex<State>,
     /// Wakes the commit thread.
     work: Condvar,
     /// Wakes appenders that wait for room.
     room: Notify,
     /// Of the commit thread, which sleeps here and nowhere else.
-    pulse: Pulse,
+    liveness: Liveness,
     block_bytes: u64,
     block_bytes_max: u64,
 }
@@ -108,21 +108,21 @@ pub(super) enum Next {
     End,
 }
 
-impl Gather {
+impl CommitQueue {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Notify::new(),
-            pulse: Pulse::of_thread(),
+            liveness: Liveness::of_thread(),
             block_bytes: limits.block_bytes,
             block_bytes_max: limits.block_bytes_max,
         }
     }
 
     /// Of the commit thread.
-    pub(super) const fn pulse(&self) -> &Pulse {
-        &self.pulse
+    pub(super) const fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// Waits for room and adds `batch`. Cancel safe: the batch is added in the last step or not at all.
@@ -165,7 +165,7 @@ impl Gather {
     fn check(&self, batch: &Batch) -> Result<u64, AppendError> {
         let (mut charge, mut size) = (0, 0);
         for run in batch.runs() {
-            let payload_bytes = run.heads().iter().map(|head| head.payload_len as usize).sum();
+            let payload_bytes = run.metas().iter().map(|meta| meta.payload_len as usize).sum();
             charge += run_charge(run, payload_bytes);
             size += encoded_len(run, payload_bytes);
         }
@@ -231,7 +231,7 @@ impl Gather {
 
     /// Waits until a block is due and exchanges it for `spare`, which must be clear.
     pub(super) fn next(&self, spare: &mut Block, delay: Duration, deadline: Option<Instant>) -> Next {
-        self.pulse.work();
+        self.liveness.work();
         let mut state = self.lock();
         loop {
             if state.abandoned || state.failed.is_some() {
@@ -308,7 +308,7 @@ impl Gather {
     }
 
     fn sleep<'a>(&self, state: MutexGuard<'a, State>, pause: Option<Duration>) -> MutexGuard<'a, State> {
-        self.pulse.wait();
+        self.liveness.wait();
         let state = match pause {
             None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(pause) => {
@@ -316,7 +316,7 @@ impl Gather {
                 result.unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        self.pulse.work();
+        self.liveness.work();
         state
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Upkeep;
+use super::Maintenance;
 use crate::dir::Listing;
 use crate::scan::{Head, Scanner};
 use crate::storage::{Context, StorageError};
@@ -12,7 +12,7 @@ use crate::storage::{Context, StorageError};
 /// Ending of what is set aside.
 const ENDING: &str = ".foreign";
 
-impl Upkeep {
+impl Maintenance {
     /// Moves the segments of other logs to `lost/`, and returns their bases.
     ///
     /// A segment is looked at once. One with a damaged header is damage, and stays.

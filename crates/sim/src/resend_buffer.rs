@@ -1,6 +1,6 @@
 //! The books of one source: what it has sent, what the server may still forget, what it may send next.
 //!
-//! Pure: [`Ledger::fill`] decides what is written next, [`Ledger::acknowledge`] and [`Ledger::open`] take in
+//! Pure: [`ResendBuffer::fill`] decides what is written next, [`ResendBuffer::acknowledge`] and [`ResendBuffer::open`] take in
 //! what the server says. Both lanes draw from one sequence counter: a sequence belongs to the lane that
 //! [`Content::priority`] gives it, and each lane walks the sequences at its own pace, so that a lane
 //! without credit does not hold the other up. A frame comes into being when it is written; of a kept one
@@ -20,7 +20,7 @@ pub(super) const UNACKED_FRAMES_MAX: usize = 16_384;
 /// Without a rate, one lane runs at most so many sequences ahead of the other.
 pub(super) const LANE_LEAD_MAX: u64 = 4_096;
 
-/// What one [`Ledger::fill`] put into the buffer.
+/// What one [`ResendBuffer::fill`] put into the buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filled {
     /// Frames never written before.
@@ -83,7 +83,7 @@ struct Lane {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct ResendBuffer {
     content: Content,
     /// No sequence from here on comes into being.
     limit: u64,
@@ -93,7 +93,7 @@ pub(super) struct Ledger {
     acked: u64,
 }
 
-impl Ledger {
+impl ResendBuffer {
     /// The books of a feed of `limit` frames.
     pub(super) fn new(content: Content, limit: u64, mode: Mode) -> Self {
         Self { content, limit, mode, lanes: Lanes::default(), sent: 0, acked: 0 }

@@ -1,4 +1,4 @@
-//! Stretches: what a block consists of, for who need not see single frames.
+//! FrameRanges: what a block consists of, for who need not see single frames.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use frame::{FramePriority, Origin};
 /// Bytes of frames that an index has one checksum for at most, unless a single frame is longer.
 pub(crate) const RUN_BYTES_MAX: usize = 64 << 10;
 
-/// Frames of one origin and lane that follow one another in a block. The stretches of a block cover its frames without
+/// Frames of one origin and lane that follow one another in a block. The ranges of a block cover its frames without
 /// gaps, in their order; neighbours may be of the same origin and lane.
 ///
 /// It takes no more memory than the header of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub(crate) struct FrameRange {
     /// Number of the origin in the table of the block.
     pub(crate) origin: u16,
     pub(crate) priority: FramePriority,
@@ -29,9 +29,9 @@ pub(crate) struct Stretch {
     pub(crate) crc: Option<NonZeroU32>,
 }
 
-const _: () = assert!(size_of::<Stretch>() <= super::FRAME_HEADER_BYTES);
+const _: () = assert!(size_of::<FrameRange>() <= super::FRAME_HEADER_BYTES);
 
-impl Stretch {
+impl FrameRange {
     /// Takes `next` in, which lies right behind it; `false` if it is of another origin or lane.
     pub(crate) fn join(&mut self, next: &Self) -> bool {
         let is_same = self.origin == next.origin && self.priority == next.priority;
@@ -46,29 +46,29 @@ impl Stretch {
     }
 }
 
-/// The stretches of a block that was read, as long as they can be.
-pub(crate) struct Stretches<'a> {
+/// The ranges of a block that was read, as long as they can be.
+pub(crate) struct FrameRanges<'a> {
     /// From the next frame to the last.
     frames: &'a [u8],
     left: u32,
     origin_count: usize,
-    /// The first frame behind the stretch at hand.
-    ahead: Option<Stretch>,
+    /// The first frame behind the range at hand.
+    ahead: Option<FrameRange>,
 }
 
-impl<'a> Stretches<'a> {
+impl<'a> FrameRanges<'a> {
     /// Of a block whose checksums were right, and its origins; `None` if its tables make no sense all the same.
     pub(crate) fn new(header: &BlockHeader, body: &'a [u8]) -> Option<(Vec<Arc<Origin>>, Self)> {
         let (frames_end, origins) = tables(header, body)?;
         let frames = &body[FRAMES_PREFIX_BYTES..frames_end];
-        let stretches = Self { frames, left: header.frame_count, origin_count: origins.len(), ahead: None };
-        Some((origins, stretches))
+        let ranges = Self { frames, left: header.frame_count, origin_count: origins.len(), ahead: None };
+        Some((origins, ranges))
     }
 
-    fn frame(&mut self) -> Option<Stretch> {
+    fn frame(&mut self) -> Option<FrameRange> {
         let header = FrameHeader::read(self.frames)?;
         self.frames = &self.frames[header.frame_len()..];
-        (usize::from(header.origin) < self.origin_count).then_some(Stretch {
+        (usize::from(header.origin) < self.origin_count).then_some(FrameRange {
             origin: header.origin,
             priority: header.priority,
             frames: 1,
@@ -80,20 +80,20 @@ impl<'a> Stretches<'a> {
     }
 }
 
-impl Iterator for Stretches<'_> {
+impl Iterator for FrameRanges<'_> {
     /// `None` inside: the block is malformed from here on.
-    type Item = Option<Stretch>;
+    type Item = Option<FrameRange>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut stretch = self.ahead.take();
+        let mut range = self.ahead.take();
         while self.left > 0 {
             self.left -= 1;
             let Some(frame) = self.frame() else {
                 self.left = 0;
                 return Some(None);
             };
-            let Some(known) = &mut stretch else {
-                stretch = Some(frame);
+            let Some(known) = &mut range else {
+                range = Some(frame);
                 continue;
             };
             if !known.join(&frame) {
@@ -101,6 +101,6 @@ impl Iterator for Stretches<'_> {
                 break;
             }
         }
-        stretch.map(Some)
+        range.map(Some)
     }
 }
