@@ -8,9 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::http::Uri;
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use axum::http::{Method, Request, Uri, request};
+use bytes::Bytes;
+use http_body_util::Full;
 use thiserror::Error;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -22,6 +24,8 @@ mod tests;
 
 pub use answer::Answer;
 
+/// What our API takes and gives.
+const JSON: &str = "application/json";
 /// Port of a URL that names none.
 const PORT_DEFAULT: u16 = 80;
 
@@ -64,6 +68,9 @@ pub struct Limits {
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum ClientError {
+    /// The path or the token cannot be sent.
+    #[error("this cannot be sent over HTTP: {0}")]
+    Request(String),
     /// Nobody is there.
     #[error("cannot connect: {}", plain(.0))]
     Connect(#[source] io::Error),
@@ -78,7 +85,7 @@ pub enum ClientError {
     Truncated,
     /// Whoever answered does not speak HTTP/1.
     #[error("this is not HTTP: {0}")]
-    Malformed(&'static str),
+    Malformed(String),
     /// More than [`Limits::body_bytes`], or a head beyond all measure.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
@@ -124,7 +131,7 @@ impl Url {
     /// # Cancel safety
     /// Dropping it closes the connection.
     pub async fn get(&self, path: &str, limits: Limits) -> Result<Answer, ClientError> {
-        self.exchange("GET", path, "", b"", limits).await
+        self.exchange(self.request(Method::GET, path), Bytes::new(), limits).await
     }
 
     /// The answer to POST of `body`, which is JSON, by whoever has `token`, as [`Self::get`] has it.
@@ -138,33 +145,37 @@ impl Url {
         token: Option<&Secret>,
         limits: Limits,
     ) -> Result<Answer, ClientError> {
-        let mut headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let mut request = self.request(Method::POST, path).header(CONTENT_TYPE, JSON);
         if let Some(token) = token {
-            headers += &format!("Authorization: Bearer {}\r\n", token.expose());
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
-        self.exchange("POST", path, &headers, body, limits).await
+        self.exchange(request, Bytes::copy_from_slice(body), limits).await
+    }
+
+    /// A request that closes the connection behind its answer.
+    fn request(&self, method: Method, path: &str) -> request::Builder {
+        const AGENT: &str = concat!("telemetry-aggregator/", env!("CARGO_PKG_VERSION"));
+        let Self { authority, prefix, .. } = self;
+        Request::builder()
+            .method(method)
+            .uri(format!("{prefix}{path}"))
+            .header(HOST, authority)
+            .header(ACCEPT, JSON)
+            .header(USER_AGENT, AGENT)
+            .header(CONNECTION, "close")
     }
 
     async fn exchange(
         &self,
-        method: &str,
-        path: &str,
-        headers: &str,
-        body: &[u8],
+        request: request::Builder,
+        body: Bytes,
         limits: Limits,
     ) -> Result<Answer, ClientError> {
+        let request = request.body(Full::new(body));
+        let request = request.map_err(|error| ClientError::Request(error.to_string()))?;
         let exchange = async {
-            let mut socket = self.connect().await.map_err(ClientError::Connect)?;
-            let Self { authority, prefix, .. } = self;
-            let mut request = format!(
-                "{method} {prefix}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\
-                 User-Agent: telemetry-aggregator/{}\r\nConnection: close\r\n{headers}\r\n",
-                env!("CARGO_PKG_VERSION")
-            )
-            .into_bytes();
-            request.extend_from_slice(body);
-            socket.write_all(&request).await?;
-            Answer::read(socket, limits.body_bytes).await
+            let socket = self.connect().await.map_err(ClientError::Connect)?;
+            Answer::read(socket, request, limits.body_bytes).await
         };
         timeout(limits.time, exchange).await.unwrap_or(Err(ClientError::Timeout(limits.time)))
     }

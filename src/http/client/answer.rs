@@ -1,16 +1,21 @@
-//! What comes back: status and body, of an answer with a length, in chunks, or up to the end of the connection.
+//! The answer to one request: its status and its body, of bounded size.
 
-use axum::http::StatusCode;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use std::error::Error as _;
+use std::io;
+
+use axum::http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ClientError;
 use crate::http::answer::Problem;
 
-/// Largest head of an answer, and largest sum of all that is neither head nor body.
-const HEAD_BYTES_MAX: u64 = 16 << 10;
-/// Longest line that begins a chunk.
-const CHUNK_LINE_BYTES_MAX: u64 = 1 << 10;
-/// Of an answer that explains nothing, so much is shown.
+/// Largest head of an answer, in bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Characters shown of an answer that is not one of ours.
 const EXCERPT_CHARS_MAX: usize = 200;
 
 /// An answer.
@@ -22,41 +27,41 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// How a body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    Length(u64),
-    Chunks,
-    Connection,
-}
-
 impl Answer {
-    /// Reads one answer to GET.
+    /// Sends `request` over `socket` and reads the answer, whose body has at most `body_bytes_max`.
     ///
     /// # Errors
     /// What [`ClientError`] has for broken, malformed and oversized answers.
-    pub(super) async fn read(from: impl AsyncRead + Unpin, body_bytes_max: u64) -> Result<Self, ClientError> {
-        let mut reader = BufReader::new(from);
-        let (status, extent) = loop {
-            let head = read_head(&mut reader).await?;
-            // Interim answers may come before the one that counts.
-            if !head.0.is_informational() {
-                break head;
+    pub(super) async fn read(
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        request: Request<Full<Bytes>>,
+        body_bytes_max: u64,
+    ) -> Result<Self, ClientError> {
+        let mut builder = http1::Builder::new();
+        let builder = builder.max_buf_size(HEAD_BYTES_MAX).title_case_headers(true);
+        let handshake = builder.handshake(TokioIo::new(socket));
+        let (mut sender, connection) = handshake.await.map_err(|error| failed(&error))?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+            let (status, body) = (response.status(), response.into_body());
+            if body.size_hint().lower() > body_bytes_max {
+                return Err(ClientError::TooLarge(body_bytes_max));
             }
-        };
-        let mut body = Vec::new();
-        match extent {
-            _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => {}
-            Extent::Length(length) => take(&mut reader, &mut body, length, body_bytes_max).await?,
-            Extent::Chunks => read_chunks(&mut reader, &mut body, body_bytes_max).await?,
-            Extent::Connection => {
-                (&mut reader).take(body_bytes_max + 1).read_to_end(&mut body).await?;
-                if body.len() as u64 > body_bytes_max {
-                    return Err(ClientError::TooLarge(body_bytes_max));
+            let limit = usize::try_from(body_bytes_max).unwrap_or(usize::MAX);
+            let body = Limited::new(body, limit).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    return ClientError::TooLarge(body_bytes_max);
                 }
-            }
+                error.downcast_ref().map_or(ClientError::Truncated, failed)
+            })?;
+            Ok(Self { status, body: body.to_bytes().into() })
+        };
+        let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
+        tokio::select! {
+            answer = &mut exchange => answer,
+            // The connection has read all there is. What it failed for is told by the exchange.
+            _ = &mut connection => exchange.await,
         }
-        Ok(Self { status, body })
     }
 
     /// Why the answer is not what was asked for: the reason it gives, else the status and how it begins.
@@ -78,91 +83,20 @@ impl Answer {
     }
 }
 
-async fn read_head<R: AsyncRead + Unpin>(
-    reader: &mut BufReader<R>,
-) -> Result<(StatusCode, Extent), ClientError> {
-    let mut left = HEAD_BYTES_MAX;
-    let first = line(reader, &mut left, HEAD_BYTES_MAX).await?;
-    let status = first
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.split(' ').nth(1))
-        .and_then(|code| StatusCode::from_bytes(code.as_bytes()).ok())
-        .ok_or(ClientError::Malformed("the first line is no status line"))?;
-    let mut extent = Extent::Connection;
-    loop {
-        let line = line(reader, &mut left, HEAD_BYTES_MAX).await?;
-        if line.is_empty() {
-            return Ok((status, extent));
+/// What `error` of the connection means for the caller.
+fn failed(error: &hyper::Error) -> ClientError {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match source {
+        _ if error.is_parse_too_large() => ClientError::TooLarge(HEAD_BYTES_MAX as u64),
+        _ if error.is_incomplete_message() => ClientError::Truncated,
+        Some(source) if source.kind() == io::ErrorKind::UnexpectedEof => ClientError::Truncated,
+        Some(source)
+            if source.kind() == io::ErrorKind::InvalidData
+                || source.kind() == io::ErrorKind::InvalidInput =>
+        {
+            ClientError::Malformed(source.to_string())
         }
-        let (name, value) = line.split_once(':').ok_or(ClientError::Malformed("a header has no colon"))?;
-        let value = value.trim();
-        if name.eq_ignore_ascii_case("transfer-encoding") {
-            if !value.eq_ignore_ascii_case("chunked") {
-                return Err(ClientError::Malformed("an unknown Transfer-Encoding"));
-            }
-            extent = Extent::Chunks;
-        } else if name.eq_ignore_ascii_case("content-length") && extent != Extent::Chunks {
-            let length = number(value, 10).ok_or(ClientError::Malformed("Content-Length is no number"))?;
-            extent = Extent::Length(length);
-        }
+        Some(source) => ClientError::Broken(io::Error::new(source.kind(), source.to_string())),
+        None => ClientError::Malformed(error.to_string()),
     }
-}
-
-async fn read_chunks<R: AsyncRead + Unpin>(
-    reader: &mut BufReader<R>,
-    body: &mut Vec<u8>,
-    body_bytes_max: u64,
-) -> Result<(), ClientError> {
-    loop {
-        let size = line(reader, &mut CHUNK_LINE_BYTES_MAX.clone(), CHUNK_LINE_BYTES_MAX).await?;
-        let size = size.split(';').next().unwrap_or_default().trim();
-        let size = number(size, 16).ok_or(ClientError::Malformed("a chunk has no size"))?;
-        if size == 0 {
-            let mut left = HEAD_BYTES_MAX;
-            while !line(reader, &mut left, HEAD_BYTES_MAX).await?.is_empty() {}
-            return Ok(());
-        }
-        take(reader, body, size, body_bytes_max).await?;
-        if !line(reader, &mut CHUNK_LINE_BYTES_MAX.clone(), CHUNK_LINE_BYTES_MAX).await?.is_empty() {
-            return Err(ClientError::Malformed("a chunk is longer than its size"));
-        }
-    }
-}
-
-/// Appends exactly `length` bytes.
-async fn take<R: AsyncRead + Unpin>(
-    reader: &mut BufReader<R>,
-    body: &mut Vec<u8>,
-    length: u64,
-    body_bytes_max: u64,
-) -> Result<(), ClientError> {
-    if length > body_bytes_max - body.len() as u64 {
-        return Err(ClientError::TooLarge(body_bytes_max));
-    }
-    let read = reader.take(length).read_to_end(body).await?;
-    if (read as u64) < length { Err(ClientError::Truncated) } else { Ok(()) }
-}
-
-/// The next line without its end, which counts against `left` of `max`.
-async fn line<R: AsyncRead + Unpin>(
-    reader: &mut BufReader<R>,
-    left: &mut u64,
-    max: u64,
-) -> Result<String, ClientError> {
-    let mut line = Vec::new();
-    let read = reader.take(*left).read_until(b'\n', &mut line).await?;
-    *left -= read as u64;
-    if line.pop() != Some(b'\n') {
-        return Err(if *left == 0 { ClientError::TooLarge(max) } else { ClientError::Truncated });
-    }
-    if line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
-}
-
-/// Digits alone: no sign, no blanks.
-fn number(text: &str, radix: u32) -> Option<u64> {
-    let is_digits = !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
-    is_digits.then(|| u64::from_str_radix(text, radix).ok()).flatten()
 }

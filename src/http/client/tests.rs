@@ -1,4 +1,4 @@
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use axum::http::StatusCode;
@@ -7,8 +7,21 @@ use super::*;
 
 const MAX: u64 = 100;
 
+/// The answer that the client makes of `text`, which a server writes behind the request.
 async fn read(text: &str) -> Result<(u16, String), String> {
-    let answer = Answer::read(text.as_bytes(), MAX).await.map_err(|error| error.to_string())?;
+    let (near, mut far) = tokio::io::duplex(64 << 10);
+    let request = Request::get("/").header(HOST, "test").body(Full::default()).unwrap();
+    let serve = async {
+        let mut sent = Vec::new();
+        while !sent.ends_with(b"\r\n\r\n") {
+            far.read_buf(&mut sent).await.unwrap();
+        }
+        // The client may have read enough.
+        let _ = far.write_all(text.as_bytes()).await;
+        drop(far);
+    };
+    let (answer, ()) = tokio::join!(Answer::read(near, request, MAX), serve);
+    let answer = answer.map_err(|error| error.to_string())?;
     Ok((answer.status.as_u16(), String::from_utf8(answer.body).unwrap()))
 }
 
@@ -44,22 +57,21 @@ async fn what_is_broken_too_large_or_no_http_is_said() {
         (&format!("{chunked}5\r\nhell"), ended),
         (&format!("{chunked}4\r\nhell\r\n"), ended),
         ("HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", large),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n", large),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n",
+            "the answer is larger than 16384 bytes",
+        ),
         (&format!("HTTP/1.1 200 OK\r\n\r\n{long}"), large),
-        (&format!("{chunked}33\r\n{}\r\n33\r\n", &long[..51]), large),
+        (&format!("{chunked}33\r\n{half}\r\n33\r\n{half}\r\n", half = &long[..51]), large),
         (&header, "the answer is larger than 16384 bytes"),
-        ("SSH-2.0-OpenSSH_9.2\r\n", "this is not HTTP: the first line is no status line"),
-        ("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n", "this is not HTTP: a header has no colon"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "this is not HTTP: invalid HTTP version parsed"),
+        ("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n", "this is not HTTP: invalid HTTP header parsed"),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
-            "this is not HTTP: Content-Length is no number",
+            "this is not HTTP: invalid content-length parsed",
         ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-            "this is not HTTP: an unknown Transfer-Encoding",
-        ),
-        (&format!("{chunked}-1\r\n"), "this is not HTTP: a chunk has no size"),
-        (&format!("{chunked}2\r\nhell\r\n0\r\n\r\n"), "this is not HTTP: a chunk is longer than its size"),
+        (&format!("{chunked}-1\r\n"), "this is not HTTP: Invalid chunk size line: missing size digit"),
+        (&format!("{chunked}2\r\nhell\r\n0\r\n\r\n"), "this is not HTTP: Invalid chunk body CR"),
     ] {
         assert_eq!(read(text).await, Err(error.to_owned()), "{text:?}");
     }
