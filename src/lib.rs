@@ -22,8 +22,8 @@
 //! 6. [`feed::tail`] keeps the newest durable frames for subscribers, and [`feed`] serves who is behind from the log,
 //!    which it reads as an [`archive::History`].
 //!
-//! What becomes of a segment once it is full: the archive's `upkeep` writes its `index`, which saves readers most of the
-//! reading and was made with the segment where that is possible, exports it ([`export`]), and removes it when it is due.
+//! The archive's maintenance thread works on each full segment: it writes the index, which saves readers most of the
+//! reading, then runs the steps that the daemon gave ([`export`]). It removes a segment when retention says so.
 //!
 //! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
 //!
