@@ -16,7 +16,7 @@ const AGE_PACE: Duration = Duration::from_secs(60);
 
 /// State of the expiry by age, apart from the clock.
 pub(super) struct Aging {
-    /// Frames below were there at the start.
+    /// Frames below this offset were in the archive at the start.
     start_offset: u64,
     has_newest: bool,
     /// Newest plausible time of the segments removed since the start, or since the last clock step.

@@ -17,7 +17,7 @@ pub(super) enum Cause {
         /// Whether the log records the loss.
         recorded: bool,
     },
-    /// Retention has removed them.
+    /// Retention has removed the frames.
     Expired,
 }
 

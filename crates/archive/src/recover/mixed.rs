@@ -1,5 +1,5 @@
 //! Detects segments of another archive in the directory.
-//! |
+//!
 //! The start checks the newest segment, the one before it, and the oldest. A copied segment usually lies at one end of
 //! the log, and the start would then announce positions and offsets of the other log. Maintenance checks all other
 //! segments.

@@ -29,7 +29,7 @@ pub(super) struct TailScan {
     pub(super) segment_id: u64,
     /// The positions at the base, if all of them are readable.
     pub(super) positions: Option<Vec<(StreamKey, StreamPosition)>>,
-    /// Everything below was durable when the segment was last written.
+    /// All frames below this offset were durable when the segment was last written.
     pub(super) attested: u64,
     /// Offset behind the last frame that is kept or was acknowledged.
     pub(super) next_offset: u64,

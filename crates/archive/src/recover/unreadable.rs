@@ -1,5 +1,5 @@
 //! Handles a newest segment without a readable block.
-//! |
+//!
 //! A segment gets its name only after its content is synced. So this is damage, and the segment held acknowledged
 //! frames. Recovery moves the segment to `lost/` by a rename, which needs no space, and never reuses its offsets. The
 //! new name holds the bound of these offsets, so that the next start can finish a start that was interrupted.
