@@ -307,8 +307,8 @@ impl Builder {
         }
     }
 
-    /// Whether the builder uses too much memory to run beside the writer. The number of entries has no limit that is
-    /// small enough for that, and the limit on the run lists removes lists.
+    /// Whether the index is too large to be built while the segment is written: run lists were left out, which costs
+    /// time, or run lists and entries together take more than [`LISTS_BYTES_MAX`].
     pub(crate) fn is_too_large(&self) -> bool {
         self.has_left_out || self.lists_bytes + self.lists.len() * ENTRY_BYTES > LISTS_BYTES_MAX
     }

@@ -111,7 +111,7 @@ impl MaintenanceControl {
         Duration::from_nanos(self.commit_delay_ns.load(Relaxed))
     }
 
-    /// Sets the commit delay. The new delay applies after the block being collected.
+    /// Sets the commit delay. The new delay applies after the block that is being collected or waited for.
     pub(crate) fn set_commit_delay(&self, delay: Duration) {
         self.commit_delay_ns.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }

@@ -199,7 +199,7 @@ impl Copier<'_> {
         Ok(self.target.as_mut().expect("it was begun above"))
     }
 
-    /// Makes the segment being written durable under its name. Does nothing if the segment holds no frame.
+    /// Makes the segment being written durable under its name. Does nothing while it is empty.
     ///
     /// The last segment also gets an attestation that all of it is durable. It is created even if nothing was readable.
     fn seal(&mut self, is_last: bool) -> Result<(), StorageError> {
