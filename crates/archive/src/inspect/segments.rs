@@ -50,7 +50,7 @@ pub struct Segments {
 /// meanwhile. After an error the iterator continues with the next segment.
 ///
 /// # Errors
-/// [`StorageError`] when the directory cannot be listed. Items: [`ReadError`] when a segment cannot be read or has another
+/// [`StorageError`] if the directory cannot be listed. Items: [`ReadError`] if a segment cannot be read or has another
 /// version of the format.
 pub fn segments(dir: &Path) -> Result<Segments, StorageError> {
     Ok(Segments { dir: dir.to_owned(), bases: list_segments(&DiskStorage, dir)?, at: 0 })

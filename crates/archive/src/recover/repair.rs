@@ -1,8 +1,9 @@
 //! Repair: copies what can be read of a damaged archive into a new directory, as a sound log.
 //!
-//! The copy is the same log: same id, same offsets, same positions. Clients resume and subscribers go on. The copy records
-//! a hole in the place of the frames that cannot be read. The repair locks both directories: a daemon that wrote the
-//! archive meanwhile would accept frames that the copy lacks. The repair reads the damaged directory and never writes it.
+//! The copy is the same log: same id, same offsets, same positions. Clients resume and subscribers continue. The copy
+//! records a hole in the place of the frames that cannot be read. The repair locks both directories: a daemon that
+//! wrote the archive meanwhile would accept frames that the copy lacks. The repair reads the damaged directory and
+//! never writes to it.
 
 mod copy;
 mod source;

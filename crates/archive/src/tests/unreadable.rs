@@ -72,7 +72,7 @@ async fn an_unreadable_newest_segment_is_kept_and_none_of_its_offsets_is_used_ag
     }
 }
 
-/// Checks that a reader returns all frames below `base`, one damage up to `next`, and the frames of one commit behind it.
+/// Checks that a reader returns all frames below `base`, one damage up to `next`, and the frames of the next commit.
 fn check(storage: &MemStorage, base: u64, next: u64) {
     let (mut offsets, mut damages) = (Vec::new(), Vec::new());
     for item in items(storage, Filter::default()) {
