@@ -132,15 +132,15 @@ impl fmt::Display for ExportFormat {
 /// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// Files put in place.
+    /// Number of finished files.
     pub files: u64,
-    /// Frames in them.
+    /// Frames in these files.
     pub rows: u64,
-    /// Bytes of them.
+    /// Bytes of these files.
     pub bytes: u64,
     /// Offsets that are damaged in the archive and missing from the export.
     pub lost: u64,
-    /// The lowest of them.
+    /// The lowest of these damaged offsets.
     pub first_lost: Option<u64>,
     /// Segments that retention removed before they were exported.
     pub expired: u64,

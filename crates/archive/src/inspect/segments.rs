@@ -8,7 +8,7 @@ use crate::dir::{list_segments, segment_name};
 use crate::scan::{Head, Scanner, Step};
 use crate::{DiskStorage, ReadError, StorageError, index};
 
-/// What a segment's name, header and index say.
+/// Information about a segment from its name, header and index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
     /// Name of the file.
