@@ -189,8 +189,8 @@ impl Exporter {
         Self { config, stop: Arc::default() }
     }
 
-    /// Uses `stop` as the stop flag. Once `stop` is true, a running export ends within a few frames with [`ExportError::Stopped`].
-    /// Later exports end at once.
+    /// Uses `stop` as the stop flag. Once `stop` is true, a running export ends within a few frames with
+    /// [`ExportError::Stopped`]. Later exports end at once.
     #[must_use]
     pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
         Self { stop, ..self }

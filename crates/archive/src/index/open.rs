@@ -27,7 +27,7 @@ pub(crate) enum Plan {
     Runs(Merge),
 }
 
-/// An open index that matches its segment.
+/// An open index whose header matches its segment.
 pub(crate) struct Index {
     file: Box<dyn StorageFile>,
     pub(crate) header: Header,

@@ -8,7 +8,7 @@ use frame::unix_now_ns;
 
 /// A source of wall-clock and monotonic time.
 pub(crate) trait Clock: Send + Sync + 'static {
-    /// Unix time in nanoseconds. An operator or NTP may set this clock forward or back.
+    /// Unix time in nanoseconds. This clock may be set forward and back.
     fn wall_ns(&self) -> i64;
 
     /// Time since an arbitrary moment. Never steps, and advances while the host sleeps.

@@ -92,7 +92,7 @@ impl Maintenance {
     }
 
     /// Returns the age of the oldest segment, `base`, if it exceeds the limit. Returns `None` while the clock is not
-    /// trusted or [`AGE_PACE`] has not passed.
+    /// trusted, or while [`AGE_PACE`] has not passed since the last expiry by age.
     fn outlived(&mut self, base: u64) -> Option<Duration> {
         let limit = self.retention.age?;
         // The age below is computed from the same reading as the clock check.

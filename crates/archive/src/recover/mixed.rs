@@ -1,8 +1,8 @@
 //! Detects segments of another archive in the directory.
 //!
 //! The start checks the newest segment, the one before it, and the oldest. A copied segment usually lies at one end of
-//! the log, and the start would then announce positions and offsets of the other log. Maintenance checks all other
-//! segments.
+//! the log. Without this check the start would then announce positions and offsets of the other log. Maintenance checks
+//! all other segments.
 
 use crate::OpenError;
 use crate::dir::Dir;
