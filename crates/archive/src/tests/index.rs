@@ -182,7 +182,7 @@ async fn an_index_with_any_byte_wrong_changes_no_result() {
     index_all(&storage);
     let path = dir().join(index_name(0));
     let sound = storage.content(&path);
-    // The filters end before the second segment, because the test damages only the first index.
+    // The test damages only the index of the first segment, so the filters leave out later segments.
     let to_offset = Some(900);
     let times = Filter { from_received_ns: Some(all[300].frame.received_ns), to_offset, ..Filter::default() };
     let source = Filter { selection: Selection::of_sources([1]), to_offset, ..Filter::default() };
