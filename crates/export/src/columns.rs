@@ -1,4 +1,4 @@
-//! The columns of a Parquet file: what they are, how they are encoded, and all but the payload being filled.
+//! The columns of a Parquet file: their schema, their encoding, and the writers of all columns except the payload.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,7 +21,7 @@ use parquet::schema::types::{ColumnPath, SchemaDescriptor, TypePtr};
 
 use archive::StoredFrame;
 
-/// The columns, in the order and with the names of `archive cat`; times are typed as such.
+/// The columns, with the order and names of `archive cat`. Times have a time type.
 const SCHEMA: &str = "
 message frames {
     required int64 offset (INTEGER(64,false));
@@ -37,19 +37,19 @@ message frames {
     required binary payload;
 }";
 
-/// Columns whose neighbours differ by little: the differences are stored.
+/// Columns in which neighbouring values differ little. Their differences are stored.
 const DELTAS: [&str; 4] = ["offset", "sequence", "ert", "received"];
-/// Kept as it is: payloads hardly repeat, and their order means nothing.
+/// The payload column is stored as it is: payloads rarely repeat, and their order means nothing.
 pub(super) const PAYLOAD: &str = "payload";
 
-/// Frames gathered before they are encoded together.
+/// Number of frames that are collected and then encoded together.
 const CHUNK_ROWS: usize = 8_192;
 
 pub(super) fn schema() -> Result<TypePtr, ParquetError> {
     parse_message_type(SCHEMA).map(Arc::new)
 }
 
-/// How columns are written, and what the file says about itself.
+/// Returns how columns are written, and the metadata of the file.
 pub(super) fn properties(log_id: Option<u64>, base: u64) -> Result<WriterPropertiesPtr, ParquetError> {
     let version = env!("CARGO_PKG_VERSION");
     let mut about = vec![
@@ -74,7 +74,7 @@ pub(super) fn properties(log_id: Option<u64>, base: u64) -> Result<WriterPropert
     Ok(Arc::new(builder.build()))
 }
 
-/// Values of some frames, column by column.
+/// Values of a group of frames, column by column.
 #[derive(Default)]
 struct Chunk {
     offset: Vec<i64>,
@@ -86,13 +86,13 @@ struct Chunk {
     sequence: Vec<i64>,
     flags: Vec<i32>,
     ert: Vec<i64>,
-    /// 1 where there is an `ert`.
+    /// 1 if the frame has an `ert`, else 0.
     ert_levels: Vec<i16>,
     received: Vec<i64>,
 }
 
 impl Chunk {
-    /// Takes a frame in. Unsigned numbers keep their bits: the schema says that they are unsigned.
+    /// Adds a frame. Unsigned numbers keep their bits, because the schema declares them as unsigned.
     fn push(&mut self, stored: &StoredFrame, names: &mut Names) {
         let frame = &stored.frame;
         self.offset.push(stored.offset.cast_signed());
@@ -125,7 +125,7 @@ impl Chunk {
     }
 }
 
-/// Names seen in this chunk, so that frames share them.
+/// Names in this chunk. Frames with the same name share one value.
 #[derive(Default)]
 struct Names(HashMap<Box<str>, ByteArray>);
 
@@ -140,16 +140,16 @@ impl Names {
     }
 }
 
-/// The columns but the payload, each growing in a file without a name.
+/// All columns except the payload. Each one grows in an unnamed file.
 pub(super) struct Columns {
     chunk: Chunk,
     names: Names,
-    /// In the order of the schema.
+    /// The column writers, in the order of the schema.
     writers: Vec<(ColumnWriter<'static>, File)>,
 }
 
 impl Columns {
-    /// Begins the columns; their files lie on the file system of `dir`.
+    /// Creates the columns. Their files lie on the file system of `dir`.
     pub(super) fn begin(
         dir: &Path,
         schema: &TypePtr,
@@ -171,7 +171,7 @@ impl Columns {
         if self.chunk.offset.len() == CHUNK_ROWS { self.encode() } else { Ok(()) }
     }
 
-    /// Ends the columns: each as a file and what there is to say about it.
+    /// Finishes the columns. Returns the file and the metadata of each one.
     pub(super) fn close(mut self) -> Result<Vec<(File, ColumnCloseResult)>, ParquetError> {
         self.encode()?;
         let closed = self.writers.into_iter().map(|(writer, file)| Ok((file, writer.close()?)));
@@ -206,7 +206,7 @@ fn write<T: DataType>(
     get_typed_column_writer_mut::<T>(writer).write_batch(values, levels, None).map(|_| ())
 }
 
-/// The pages of a column, one behind the other in a file of its own.
+/// The pages of a column, one behind the other in a separate file.
 struct Pages(TrackedWrite<File>);
 
 impl PageWriter for Pages {

@@ -1,10 +1,10 @@
-//! Days, by which exports are partitioned.
+//! Days in UTC. Exports are partitioned by day.
 
 use std::fmt;
 
 const DAY_NS: i64 = 86_400_000_000_000;
 
-/// A day in UTC, counted from 1970-01-01; written `YYYY-MM-DD`.
+/// A day in UTC, counted from 1970-01-01. Displays as `YYYY-MM-DD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Day(i64);
 
@@ -17,7 +17,8 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Howard Hinnant, "chrono-compatible low-level date algorithms": years that begin in March have the leap day last.
+        // Howard Hinnant, "chrono-compatible low-level date algorithms": a year begins in March, so that the leap day
+        // comes last.
         let since_march_0000 = self.0 + 719_468;
         let era = since_march_0000.div_euclid(146_097);
         let day_of_era = since_march_0000.rem_euclid(146_097);

@@ -1,4 +1,4 @@
-//! What can go wrong with an export.
+//! The errors of an export.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use parquet::errors::ParquetError;
 
 use archive::{ReadError, StorageError};
 
-/// The file that says what the directory of an export holds. The underscore keeps readers of data sets from taking it for
-/// data.
+/// Name of the file that describes the content of an export directory. The underscore keeps readers of data sets from
+/// reading the file as data.
 pub(super) const MANIFEST_NAME: &str = "_export.json";
 
-/// Why an export ended early. No part of the file in hand is left; files finished before it stay.
+/// Why an export ended early. The unfinished file is removed. Files that were finished before stay.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The archive cannot be read.
@@ -20,11 +20,11 @@ pub enum ExportError {
     /// A file operation in the directory of the export failed.
     #[error("cannot {op} {path}: {source}; {way_out}", path = path.display(), way_out = way_out(source))]
     Io {
-        /// What was tried, as a verb.
+        /// The failed operation, as a verb.
         op: &'static str,
-        /// On which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: io::Error,
     },
     /// The file system of the export is full.
@@ -36,9 +36,10 @@ pub enum ExportError {
     NoSpace {
         /// The file.
         path: PathBuf,
-        /// What one segment may take in this format, in bytes; an estimate on the safe side.
+        /// Upper estimate of the bytes that one segment needs in this format.
+        /// ordinary size.
         need: u64,
-        /// What is free there, in bytes.
+        /// Free bytes on the file system.
         free: u64,
     },
     /// The directory holds an export of something else.
@@ -50,14 +51,14 @@ pub enum ExportError {
     Mixed {
         /// The directory.
         out: PathBuf,
-        /// In what they differ: `log`, `format` or `filter`.
+        /// The property that differs: `log`, `format` or `filter`.
         what: &'static str,
-        /// What the directory holds.
+        /// The value in the directory.
         found: String,
-        /// What it would hold.
+        /// The value of the new export.
         wanted: String,
     },
-    /// The directory holds partitions that nothing is known about.
+    /// The directory holds partitions, but no manifest describes them.
     #[error(
         "{out} holds partitions (date=..) but no readable {name}: what they are of is not known; choose another \
          directory or empty this one",
@@ -68,7 +69,7 @@ pub enum ExportError {
         /// The directory.
         out: PathBuf,
     },
-    /// Another export writes there now.
+    /// Another export is writing to the directory.
     #[error(
         "{out} is in use: another export is writing there; wait for it or choose another directory",
         out = out.display()
@@ -77,7 +78,7 @@ pub enum ExportError {
         /// The directory.
         out: PathBuf,
     },
-    /// Export and archive would lie in one another.
+    /// The directory of the export and the archive contain one another.
     #[error(
         "the export directory {out} and the archive {dir} overlap; choose a directory beside the archive",
         out = out.display(),
@@ -89,7 +90,7 @@ pub enum ExportError {
         /// The archive's directory.
         dir: PathBuf,
     },
-    /// The segment is not there, or not any more.
+    /// The segment does not exist or was removed.
     #[error("the archive {dir} has no segment that begins at offset {base}", dir = dir.display())]
     Gone {
         /// The archive's directory.
@@ -97,21 +98,21 @@ pub enum ExportError {
         /// Offset of the first frame.
         base: u64,
     },
-    /// Recovery or retention touched the segment meanwhile.
+    /// Recovery or retention changed the segment during the export.
     #[error("the segment that begins at offset {base} changed while it was exported; export it again")]
     Changed {
         /// Offset of its first frame.
         base: u64,
     },
-    /// It was asked to stop.
+    /// The caller stopped the export.
     #[error("the export was stopped")]
     Stopped,
-    /// The Parquet library refused what it was given.
+    /// The Parquet library refused the data.
     #[error("cannot write {path} as Parquet: {source}", path = path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// The error of the library.
         source: ParquetError,
     },
 }
@@ -123,13 +124,13 @@ impl From<StorageError> for ExportError {
 }
 
 impl ExportError {
-    /// Whether the disk or a quota is full, which passes.
+    /// Whether the disk or a quota is full. The condition is temporary.
     #[must_use]
     pub const fn is_no_space(&self) -> bool {
         matches!(self, Self::NoSpace { .. })
     }
 
-    /// `source` of an operation on `path`, told apart by whether space would help.
+    /// Makes the error of an operation on `path`: [`Self::NoSpace`] if more space would help, else [`Self::Io`].
     pub(super) fn of_file(op: &'static str, path: &Path, need: u64, source: io::Error) -> Self {
         let path = path.to_owned();
         if archive::is_no_space(&source) {
@@ -139,7 +140,7 @@ impl ExportError {
         Self::Io { op, path, source }
     }
 
-    /// The library's error, or the file's below it.
+    /// Makes the error of a Parquet operation. Uses the I/O error inside `source` if there is one.
     pub(super) fn of_parquet(path: &Path, need: u64, source: ParquetError) -> Self {
         match source {
             ParquetError::External(error) => match error.downcast::<io::Error>() {
@@ -151,14 +152,14 @@ impl ExportError {
     }
 }
 
-/// What is free where `path` lies or would lie; 0 if that cannot be told.
+/// Returns the free bytes of the file system of `path`, which may not exist. Returns 0 if that is unknown.
 pub(super) fn free_bytes(path: &Path) -> u64 {
     let existing = path.ancestors().find(|path| path.exists());
     let stats = existing.and_then(|path| rustix::fs::statvfs(path).ok());
     stats.map_or(0, |stats| stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
-/// What to do about `error`.
+/// Says what the operator can do about `error`.
 fn way_out(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "create the directory it lies in first",

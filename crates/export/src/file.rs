@@ -1,4 +1,5 @@
-//! Files of an export: written under a temporary name, synced, renamed; or not there at all.
+//! Writes the files of an export: under a temporary name, then synced and renamed. A failed export leaves no partial
+//! file.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,20 +10,20 @@ use rustix::fs::{FlockOperation, flock};
 use super::error::{ExportError, MANIFEST_NAME};
 use support::plain_file;
 
-/// Bytes written between two syncs. What waits for the disk stays small, so that a sync of the archive beside it does
-/// not wait for all of it.
+/// Bytes written between two syncs. Limits the data that waits for the disk, so that a sync of the archive does not
+/// have to wait long.
 const SYNC_BYTES: u64 = 8 << 20;
 
-/// What the directories of the partitions begin with.
+/// Prefix of the directory names of partitions.
 const PARTITION: &str = "date=";
 
-/// A file in the making: gone when dropped before [`Draft::commit`].
+/// An unfinished file. Dropping it before [`Draft::commit`] removes the file.
 pub(super) struct Draft {
     file: File,
     dir: PathBuf,
     tmp: PathBuf,
     path: PathBuf,
-    /// What the whole export may need, for the message when there is no space.
+    /// Estimate of the bytes that the whole export needs, for the error message if there is no space.
     need: u64,
     written: u64,
     synced: u64,
@@ -30,7 +31,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Begins the file `name` in `dir`, which exists.
+    /// Creates the file `name` in `dir`, which must exist.
     pub(super) fn create(dir: &Path, name: &str, need: u64) -> Result<Self, ExportError> {
         let (tmp, path) = (dir.join(tmp_name(name)), dir.join(name));
         let file = plain_file::open_with(File::options().write(true).create(true).truncate(true), &tmp)
@@ -39,17 +40,17 @@ impl Draft {
         Ok(Self { file, dir, tmp, path, need, written: 0, synced: 0, committed: false })
     }
 
-    /// The name it will have.
+    /// The final path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `source` as the error of an operation on this file.
+    /// Converts `source` into the error of an operation on this file.
     pub(super) fn error(&self, op: &'static str, source: io::Error) -> ExportError {
         ExportError::of_file(op, &self.path, self.need, source)
     }
 
-    /// Makes it durable under its own name, in place of an older one, and returns its bytes.
+    /// Makes the file durable under its final name. Replaces an older file of that name. Returns the bytes written.
     pub(super) fn commit(mut self) -> Result<u64, ExportError> {
         self.file.sync_all().map_err(|error| self.error("sync", error))?;
         fs::rename(&self.tmp, &self.path).map_err(|error| self.error("rename", error))?;
@@ -90,7 +91,7 @@ fn tmp_name(name: &str) -> String {
     format!(".{name}.tmp")
 }
 
-/// Whether `name` is a temporary name of an export, and of nothing else that may lie there.
+/// Whether `name` is a temporary name of an export. Other files in the directory do not match.
 fn is_tmp(name: &str) -> bool {
     let named = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
     let of_segment = |name: &str| name.split_once('.').is_some_and(|(base, _)| is_base(base));
@@ -101,7 +102,7 @@ fn is_base(digits: &str) -> bool {
     digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The directory an export goes to, held against other exports until it is dropped.
+/// The directory of an export, locked against other exports until it is dropped.
 #[derive(Debug)]
 pub(super) struct OutDir {
     path: PathBuf,
@@ -109,7 +110,7 @@ pub(super) struct OutDir {
 }
 
 impl OutDir {
-    /// Creates `path` where missing, but not what it lies in: that may be a disk that is not mounted.
+    /// Creates `path` if it is missing, but not its parent: the parent may be a disk that is not mounted.
     pub(super) fn open(path: &Path) -> Result<Self, ExportError> {
         create_dir(path)?;
         let io = |op, error| ExportError::of_file(op, path, 0, error);
@@ -127,14 +128,14 @@ impl OutDir {
         &self.path
     }
 
-    /// The directory of a partition, created where missing.
+    /// Returns the directory of a partition. Creates it if it is missing.
     pub(super) fn partition(&self, date: impl std::fmt::Display) -> Result<PathBuf, ExportError> {
         let path = self.path.join(format!("{PARTITION}{date}"));
         create_dir(&path)?;
         Ok(path)
     }
 
-    /// Removes what interrupted exports left. Nobody else writes here while the lock is held.
+    /// Removes the temporary files of interrupted exports. The lock ensures that no other export writes here.
     pub(super) fn sweep(&self) -> Result<(), ExportError> {
         let mut dirs = partitions(&self.path)?;
         dirs.push(self.path.clone());
@@ -146,8 +147,8 @@ impl OutDir {
         Ok(())
     }
 
-    /// Removes the files `name` of all partitions but those in `keep`: of an earlier export, of frames that are not
-    /// in the archive any more.
+    /// Removes the files `name` of all partitions except those in `keep`. They come from an earlier export of frames
+    /// that are no longer in the archive.
     pub(super) fn remove_others(&self, name: &str, keep: &[PathBuf]) -> Result<(), ExportError> {
         for dir in partitions(&self.path)? {
             let path = dir.join(name);
@@ -160,7 +161,7 @@ impl OutDir {
     }
 }
 
-/// Whether `out` has directories of partitions.
+/// Whether `out` contains directories of partitions.
 pub(super) fn has_partitions(out: &Path) -> Result<bool, ExportError> {
     Ok(!partitions(out)?.is_empty())
 }

@@ -1,7 +1,7 @@
-//! Exports of the archive that other tools read: Parquet, CSV and JSON lines (docs/export.md).
+//! Exports the archive for other tools: Parquet, CSV and JSON lines (docs/export.md).
 //!
-//! This crate reads the archive through its public interface, and the archive does not know it: the daemon gives an
-//! [`Exporter`] to the archive as a [`SegmentStep`]. It never depends on the protocol or on the daemon.
+//! This crate reads the archive through its public interface. The archive does not know this crate: the daemon gives an
+//! [`Exporter`] to the archive as a [`SegmentStep`]. This crate never depends on the protocol or on the daemon.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -19,27 +19,28 @@
 //!
 //! # Layout
 //!
-//! `OUT/date=YYYY-MM-DD/<base offset, 20 digits>.<format>`: the frames of one segment that were received on one day,
-//! UTC, in the order of their offsets. A segment that spans midnight gives a file for each day. A file is written under
-//! a temporary name, synced and renamed, so that under its own name it is whole; exporting again writes the same files
-//! again. `OUT/_export.json` says which log, format and filter the directory holds, and nothing else is let in.
+//! `OUT/date=YYYY-MM-DD/<base offset, 20 digits>.<format>` holds the frames of one segment that were received on one
+//! day in UTC, in the order of their offsets. A segment that spans midnight gives one file per day. A file is written
+//! under a temporary name, synced and renamed. So a file under its final name is complete. A second export writes the
+//! same files with the same content. `OUT/_export.json` names the log, format and filter of the directory. An export
+//! with another log, format or filter is refused.
 //!
 //! # Memory
 //!
-//! A Parquet file holds one row group, column after column, while the segment holds frame after frame. So the
-//! segment is read twice: the first time all columns but the payload are encoded, each into an unnamed file of its own
-//! beside the export; the second time the payloads, the last and by far the largest column, go straight to their place
-//! behind the others. Each column holds one page, and a dictionary column what its small numbers take (up to 2 bytes a
-//! row); no column is in memory as a whole, and payloads are written once. One pass per column would decode each frame
-//! eleven times, and one pass for all would write the payloads twice.
+//! A Parquet file holds one row group, column after column. The segment holds frame after frame. So an export reads the
+//! segment twice. The first pass encodes all columns except the payload, each into an unnamed file beside the export.
+//! The second pass writes the payloads, the last and by far the largest column, directly behind the other columns.
+//! Memory holds one page per column, and for a dictionary column also its small numbers (up to 2 bytes per row). No
+//! column is in memory as a whole, and each payload is written once. One pass per column would decode each frame eleven
+//! times. A single pass would write the payloads twice.
 //!
-//! Frames of a further day take further passes, over the offsets between their first and their last alone.
+//! Each further day of a segment takes further passes, only over the offsets from its first to its last frame.
 //!
 //! # Beside a running daemon
 //!
-//! Nothing here locks the archive. What was written is synced every few MiB, so that the disk's queue stays short for
-//! the archive's own commits. [`Exporter::export_segment`], which the daemon calls, works a quarter of the time and
-//! rests for the others; at a command's own speed an export takes one core.
+//! An export never locks the archive. It syncs its files every few MiB, so that the disk queue stays short for the
+//! commits of the archive. [`Exporter::export_segment`], which the daemon calls, works a quarter of the time and rests
+//! for the remaining time. [`Exporter::export_all`], which the command calls, uses one core.
 
 mod columns;
 mod day;
@@ -74,18 +75,18 @@ use support::plain_file;
 
 pub use error::ExportError;
 
-/// What is exported where, and how.
+/// What to export, to which directory, and in which format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportConfig {
     /// The archive's directory.
     pub dir: PathBuf,
-    /// The directory of the export; created where missing, what it lies in is not.
+    /// The directory of the export. It is created if it is missing. Its parent must exist.
     pub out: PathBuf,
-    /// How files are written.
+    /// Format of the files.
     pub format: ExportFormat,
 }
 
-/// How files are written.
+/// Format of the files of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
@@ -102,7 +103,7 @@ impl ExportFormat {
     /// All formats.
     pub const ALL: [Self; 3] = [Self::Parquet, Self::Csv, Self::Jsonl];
 
-    /// The name, which is the files' extension as well.
+    /// The name of the format, which is also the file extension.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -112,9 +113,9 @@ impl ExportFormat {
         }
     }
 
-    /// What a segment of `bytes` may take at most with frames of ordinary size; an estimate on the safe side.
+    /// Upper estimate of the bytes that the export of a segment of `bytes` needs, for frames of ordinary size.
     const fn need(self, bytes: u64) -> u64 {
-        // Parquet needs room for the small columns twice while a file is put together.
+        // Parquet needs the space of the small columns twice while a file is assembled.
         bytes.saturating_mul(match self {
             Self::Parquet | Self::Csv => 2,
             Self::Jsonl => 3,
@@ -128,18 +129,18 @@ impl fmt::Display for ExportFormat {
     }
 }
 
-/// What an export came to.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// Files put in place.
+    /// Number of finished files.
     pub files: u64,
-    /// Frames in them.
+    /// Frames in these files.
     pub rows: u64,
-    /// Bytes of them.
+    /// Bytes of these files.
     pub bytes: u64,
     /// Offsets that are damaged in the archive and missing from the export.
     pub lost: u64,
-    /// The lowest of them.
+    /// The lowest of these damaged offsets.
     pub first_lost: Option<u64>,
     /// Segments that retention removed before they were exported.
     pub expired: u64,
@@ -167,49 +168,50 @@ pub struct Exporter {
     stop: Arc<AtomicBool>,
 }
 
-/// What the mark of an exported segment says: an export to another place is due all the same.
+/// Content of the mark of an exported segment. An export to another directory or format ignores the mark.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     out: PathBuf,
     format: ExportFormat,
 }
 
-/// Name of the mark beside the segment of the first offset `base`, to be removed with the segment.
+/// Returns the file name of the mark beside the segment with the first offset `base`. The mark is removed with the
+/// segment.
 #[must_use]
 pub fn mark_name(base: u64) -> String {
     format!("{base:020}.exported")
 }
 
 impl Exporter {
-    /// Exports as `config` says. Touches no file yet.
+    /// Creates an exporter for `config`. Does not access any file.
     #[must_use]
     pub fn new(config: ExportConfig) -> Self {
         Self { config, stop: Arc::default() }
     }
 
-    /// Set to true, `stop` ends a running export within a few frames with [`ExportError::Stopped`], and later ones at
-    /// once.
+    /// Uses `stop` as the stop flag. Once `stop` is true, a running export ends within a few frames with
+    /// [`ExportError::Stopped`]. Later exports end at once.
     #[must_use]
     pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
         Self { stop, ..self }
     }
 
-    /// Whether the sealed segment that begins at `base` was exported to where this exporter exports.
+    /// Whether the mark says that the sealed segment at `base` was exported with this exporter's directory and format.
     #[must_use]
     pub fn is_exported(&self, base: u64) -> bool {
         let mark = plain_file::open(&self.config.dir.join(mark_name(base)));
         mark.is_ok_and(|mark| serde_json::from_reader(mark).is_ok_and(|mark: Mark| mark == self.mark()))
     }
 
-    /// Exports the sealed segment with the offsets `base..end` and then marks it as exported.
+    /// Exports the sealed segment with the offsets `base..end`, then marks it as exported. Blocks.
     ///
-    /// Damage is passed over: it is logged and in the result, and the segment counts as exported, since a second export
-    /// would find no more. It takes its time, so as not to slow the daemon down: about four times as long as
-    /// [`Self::export_all`].
+    /// Skips damage, logs it and counts it in the result. The segment still counts as exported, because a second export
+    /// would find the same frames. Rests between frames to leave the machine to the daemon, and so takes about four
+    /// times as long as [`Self::export_all`].
     ///
     /// # Errors
-    /// [`ExportError`]; the segment is not marked then, and may be tried again. [`ExportError::NoSpace`] before
-    /// anything is written where the segment might not fit: the space may be the archive's own.
+    /// [`ExportError`]. The segment is then not marked, and the caller may repeat the export. [`ExportError::NoSpace`]
+    /// if the segment might not fit. In this case nothing is written, because the archive itself may need the space.
     pub fn export_segment(&self, base: u64, end: u64) -> Result<Exported, ExportError> {
         let segment = self.config.dir.join(segment_name(base));
         if is_gone(&segment) {
@@ -229,13 +231,12 @@ impl Exporter {
         Ok(exported)
     }
 
-    /// Exports all frames that `filter` takes, of all segments there are now, marks or not.
+    /// Exports all frames that `filter` takes, from all existing segments, with or without a mark. Blocks.
     ///
-    /// `progress` is told how many offsets were passed, of how many that will be, time and again; see
-    /// [`Progress`].
+    /// Calls `progress` repeatedly with the offsets passed so far and the total; see [`Progress`].
     ///
     /// # Errors
-    /// [`ExportError`]; files finished before it stay.
+    /// [`ExportError`]. Files that were finished before the error stay.
     pub fn export_all(&self, filter: &Filter, progress: &dyn Fn(Progress)) -> Result<Exported, ExportError> {
         let segments = self.segments(filter)?;
         let (out, log_id) = self.open_out(filter)?;
@@ -252,7 +253,7 @@ impl Exporter {
             let tell = |here| progress(Progress { passed: passed + here, total, rows: rows + here });
             tell(0);
             match self.export_part(&out, log_id, base, &part, &Pace::Full, &tell) {
-                // Retention was quicker.
+                // Retention removed the segment first.
                 Err(ExportError::Gone { .. }) => exported.expired += 1,
                 result => exported.add(&result?),
             }
@@ -262,7 +263,7 @@ impl Exporter {
         Ok(exported)
     }
 
-    /// Takes the export's directory, if it holds nothing else.
+    /// Opens and locks the export directory. Fails if it holds another export.
     fn open_out(&self, filter: &Filter) -> Result<(OutDir, Option<u64>), ExportError> {
         let ExportConfig { dir, out, format } = &self.config;
         if overlap(out, dir) {
@@ -293,7 +294,7 @@ impl Exporter {
         Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, pace, rows }.export(out)
     }
 
-    /// The segments that may hold frames that `filter` takes: base, and the offsets to look at.
+    /// Returns the segments that may hold frames that `filter` takes: the base, and the offsets to read.
     fn segments(&self, filter: &Filter) -> Result<Vec<(u64, Range<u64>)>, ExportError> {
         let dir = &self.config.dir;
         let mut bases = list_own_segments(dir)?;
@@ -301,11 +302,11 @@ impl Exporter {
             return Ok(Vec::new());
         };
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
-        // A segment begun since then ends it where that begins.
+        // If a segment was begun meanwhile, the newest segment of the list ends at its base.
         let begun = list_own_segments(dir)?.into_iter().find(|base| *base > newest);
         bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
-        // Where the oldest segments bear wrong names, the first part is to report what is missing before it.
+        // If the oldest segments are misnamed, the first part must report the frames that are missing before it.
         let oldest = list_segments(dir)?.first().map_or(bases[0], |oldest| bases[0].min(*oldest));
         let begin = |base: u64| if base == bases[0] { oldest } else { base };
         let parts =
@@ -348,17 +349,18 @@ impl SegmentStep for Exporter {
     }
 }
 
-/// Whether retention has removed the segment. A link to a disk that is not mounted is there, and cannot be read.
+/// Whether retention has removed the segment. A link to a disk that is not mounted exists but is unreadable, so it does
+/// not count as removed.
 fn is_gone(segment: &Path) -> bool {
     fs::symlink_metadata(segment).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// How far an export is.
+/// The progress of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Offsets of the segments that are done, and the frames of the one in hand.
+    /// Offsets of the finished segments, plus the exported frames of the current segment.
     pub passed: u64,
-    /// Offsets of all segments to be exported.
+    /// Offsets of all segments of the export.
     pub total: u64,
     /// Frames exported so far.
     pub rows: u64,
@@ -368,7 +370,8 @@ fn bounded(filter: &Filter, offsets: Range<u64>) -> Filter {
     Filter { from_offset: offsets.start, to_offset: Some(offsets.end), ..filter.clone() }
 }
 
-/// Offset behind the last whole block of the segment `path`; `base` where retention has removed it.
+/// Returns the offset behind the last whole block of the segment `path`, or `base` if retention has removed the
+/// segment.
 fn end_of(path: &Path, base: u64) -> Result<u64, ExportError> {
     match segments::end_offset(path, base) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound && is_gone(path) => Ok(base),
@@ -376,14 +379,14 @@ fn end_of(path: &Path, base: u64) -> Result<u64, ExportError> {
     }
 }
 
-/// Whether one of the directories lies in the other, or is it.
+/// Whether one directory lies in the other or both are the same.
 #[must_use]
 pub fn overlap(out: &Path, dir: &Path) -> bool {
     let (out, dir) = (absolute(out), absolute(dir));
     out.starts_with(&dir) || dir.starts_with(&out)
 }
 
-/// `path` from the root on, without links as far as it exists.
+/// Returns the absolute form of `path`. Resolves links in the part that exists.
 fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for existing in path.ancestors() {

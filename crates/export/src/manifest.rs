@@ -1,4 +1,4 @@
-//! `_export.json`: what the directory of an export holds, so that nothing else is mixed into it.
+//! `_export.json`: describes what an export directory holds, so that exports are never mixed in one directory.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -11,20 +11,20 @@ use super::{ExportFormat, file};
 use archive::Filter;
 use support::plain_file;
 
-/// Most bytes of it that are read.
+/// Maximum bytes that are read of the manifest.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// What a directory holds.
+/// Describes what an export directory holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
-    /// The id of the log, in hexadecimal; absent when no segment has a sound header.
+    /// The id of the log in hexadecimal. `None` if no segment has a sound header.
     log_id: Option<String>,
     format: ExportFormat,
     filter: Choice,
 }
 
-/// The filter as it is written down.
+/// The filter in the form of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Choice {
@@ -54,20 +54,20 @@ impl From<&Filter> for Choice {
 }
 
 impl Manifest {
-    /// Of an export of the log `log_id`.
+    /// Describes an export of the log `log_id`.
     pub(super) fn new(log_id: Option<u64>, format: ExportFormat, filter: &Filter) -> Self {
         Self { log_id: log_id.map(|id| format!("{id:016x}")), format, filter: filter.into() }
     }
 
-    /// The log's id as it is written, or that it is not known.
+    /// The log's id as written in the manifest, or `unknown`.
     pub(super) fn log_id(&self) -> &str {
         self.log_id.as_deref().unwrap_or("unknown")
     }
 
-    /// Holds `self` against the manifest in `out`, and writes it where there is none yet.
+    /// Compares `self` with the manifest in `out`. Writes the manifest if `out` holds no export.
     ///
     /// # Errors
-    /// [`ExportError::Mixed`] or [`ExportError::Foreign`] when `out` holds something else.
+    /// [`ExportError::Mixed`] or [`ExportError::Foreign`] if `out` holds another export.
     pub(super) fn claim(&self, out: &Path) -> Result<(), ExportError> {
         match read(&out.join(MANIFEST_NAME))? {
             Found::Manifest(found) => self.compare(&found, out),

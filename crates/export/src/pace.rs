@@ -1,26 +1,26 @@
-//! How much of the time an export works: all of it, or a share that leaves the machine to the daemon.
+//! Controls how much of the time an export works: all of it, or a share that leaves the machine to the daemon.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Frames, or bytes of payloads, between two looks at the clock.
+/// Number of frames, or bytes of payloads, between two readings of the clock.
 const LOOK_ROWS: u64 = 1_024;
 const LOOK_BYTES: u64 = 256 << 10;
-/// An export in the background rests this many times as long as it worked: it takes a quarter of one core at most.
+/// A background export rests this many times as long as it works. So it takes at most a quarter of one core.
 const REST_PER_WORK: u32 = 3;
-/// The longest rest, so that a stop is noticed soon, also after the disk was slow.
+/// The longest rest. It is short, so that the export notices a stop soon, even after a slow disk access.
 const REST_MAX: Duration = Duration::from_millis(100);
 
-/// When to rest.
+/// When the export rests.
 #[derive(Debug)]
 pub(super) enum Pace {
-    /// Never.
+    /// Never rests.
     Full,
-    /// Three quarters of the time.
+    /// Rests three quarters of the time.
     Background(Cell<Work>),
 }
 
-/// What was done since the last look at the clock.
+/// Work since the last reading of the clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     since: Instant,
@@ -35,12 +35,12 @@ impl Work {
 }
 
 impl Pace {
-    /// That of an export beside a running daemon.
+    /// The pace of an export beside a running daemon.
     pub(super) fn background() -> Self {
         Self::Background(Cell::new(Work::begin()))
     }
 
-    /// Takes note of a frame, and rests when it is time to.
+    /// Counts a frame, and rests if a rest is due.
     pub(super) fn frame(&self, payload_bytes: usize) {
         let Self::Background(cell) = self else { return };
         let mut work = cell.get();
@@ -54,7 +54,7 @@ impl Pace {
     }
 }
 
-/// How long to rest after `worked`.
+/// Returns how long to rest after `worked`.
 fn rest(worked: Duration) -> Duration {
     worked.saturating_mul(REST_PER_WORK).min(REST_MAX)
 }

@@ -1,4 +1,4 @@
-//! The frames of one segment that are to be exported, and how they are read.
+//! Selects and reads the frames of one segment that are exported.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,31 +12,31 @@ use super::pace::Pace;
 use archive::segments::segment_name;
 use archive::{DiskStorage, Filter, Item, Reader, StoredFrame};
 
-/// The frames of a segment that are to be exported.
+/// The frames of one segment that are exported.
 pub(super) struct Part<'a> {
     /// The archive's directory.
     pub(super) dir: &'a Path,
-    /// The segment's first offset, by which its files are named.
+    /// The segment's first offset. The files are named after it.
     pub(super) base: u64,
-    /// Which frames; its offsets end where the segment ends at the latest.
+    /// The filter of the frames. Its offsets end at the end of the segment or before.
     pub(super) filter: &'a Filter,
     pub(super) format: ExportFormat,
     pub(super) log_id: Option<u64>,
-    /// Bytes the files may take.
+    /// Estimate of the bytes of the files.
     pub(super) need: u64,
     pub(super) stop: &'a AtomicBool,
     pub(super) pace: &'a Pace,
-    /// Told of the frames exported so far.
+    /// Receives the number of frames exported so far.
     pub(super) rows: &'a dyn Fn(u64),
 }
 
 /// The frames of one day within a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
-    /// From the first to behind the last; frames of other days may lie between.
+    /// From the first frame of the day to behind its last frame. Frames of other days may lie between them.
     offsets: Range<u64>,
     pub(super) rows: u64,
-    /// Over what tells frames apart, so that two passes can be compared.
+    /// Checksum of the fields that identify each frame. It is used to compare two passes.
     digest: u64,
 }
 
@@ -49,15 +49,17 @@ impl Span {
         self.rows += 1;
         let frame = &stored.frame;
         for part in [stored.offset, frame.sequence, frame.received_ns as u64, frame.payload.len() as u64] {
-            // FNV-1a, a word at a time.
+            // FNV-1a over words.
             self.digest = (self.digest ^ part).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(29);
         }
     }
 }
 
 impl Part<'_> {
+    /// Checks that the segment still exists.
+    ///
     /// # Errors
-    /// [`ExportError::Gone`] when retention has taken the segment.
+    /// [`ExportError::Gone`] if retention has removed the segment.
     pub(super) fn is_there(&self) -> Result<(), ExportError> {
         if self.dir.join(segment_name(self.base)).exists() {
             return Ok(());
@@ -65,10 +67,10 @@ impl Part<'_> {
         Err(ExportError::Gone { dir: self.dir.to_owned(), base: self.base })
     }
 
-    /// Reads the frames of `day` once more; they must be those of `span`.
+    /// Reads the frames of `day` a second time. They must be the frames of `span`.
     ///
     /// # Errors
-    /// [`ExportError::Changed`] or [`ExportError::Gone`] when they are not.
+    /// [`ExportError::Changed`] or [`ExportError::Gone`] if they are not.
     pub(super) fn again(
         &self,
         day: Day,

@@ -1,4 +1,4 @@
-//! A Parquet file of one row group: the columns of the first pass, then the payloads of the second.
+//! Writes a Parquet file of one row group: the columns of the first pass, then the payloads of the second pass.
 
 use bytes::{Bytes, BytesMut};
 use parquet::data_type::{ByteArray, ByteArrayType};
@@ -14,12 +14,13 @@ use super::file::Draft;
 use super::part::{Part, Span};
 use archive::StoredFrame;
 
-/// Payloads are copied together up to this size, so that not each of them holds on to the block it lies in.
+/// Payloads are copied together up to this many bytes. Without the copy, each payload would keep its whole block in
+/// memory.
 const PAYLOADS_BYTES: usize = 1 << 20;
-/// Payloads encoded together at most.
+/// Maximum number of payloads that are encoded together.
 const PAYLOADS_MAX: usize = 8_192;
 
-/// A Parquet file in the making.
+/// A Parquet file that is being written.
 pub(super) struct ParquetFile {
     draft: Draft,
     need: u64,
@@ -44,13 +45,13 @@ impl ParquetFile {
         }
     }
 
-    /// Takes in all of a frame but the payload.
+    /// Adds all fields of a frame except the payload.
     pub(super) fn push(&mut self, stored: &StoredFrame) -> Result<(), ExportError> {
         let pushed = self.columns.push(stored);
         pushed.map_err(|error| ExportError::of_parquet(self.draft.path(), self.need, error))
     }
 
-    /// Puts the file together, with the payloads of a second pass over `span`; it is not yet in place.
+    /// Assembles the file, with the payloads of a second pass over `span`. The file still has its temporary name.
     pub(super) fn finish(self, part: &Part<'_>, day: Day, span: &Span) -> Result<Draft, ExportError> {
         let Self { mut draft, need, schema, properties, columns } = self;
         let path = draft.path().to_owned();
@@ -73,7 +74,7 @@ impl ParquetFile {
     }
 }
 
-/// The column of payloads.
+/// The payload column.
 struct Payloads<'a> {
     column: SerializedColumnWriter<'a>,
     bytes: BytesMut,

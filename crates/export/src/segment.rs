@@ -1,4 +1,4 @@
-//! One segment into one file per day.
+//! Exports one segment into one file per day.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use super::text::TextFile;
 use super::{ExportFormat, Exported};
 use archive::{Item, StoredFrame};
 
-/// Frames between two reports of progress.
+/// Number of frames between two progress reports.
 const REPORT_ROWS: u64 = 16_384;
 
 /// The days of a segment.
 type Days = BTreeMap<Day, Span>;
 
 impl Part<'_> {
-    /// Writes the files of this segment and removes those that an earlier export had of days that are not there now.
+    /// Writes the files of this segment. Removes files of an earlier export for days that the segment no longer has.
     pub(super) fn export(&self, out: &OutDir) -> Result<Exported, ExportError> {
         let mut exported = Exported::default();
         let mut paths = Vec::new();
@@ -33,14 +33,14 @@ impl Part<'_> {
             }
         }
         if exported.lost == 0 {
-            // An earlier export may hold what is damaged now.
+            // If frames are damaged, the files of an earlier export stay: they may hold these frames.
             self.is_there()?;
             out.remove_others(&self.file_name(), &paths)?;
         }
         Ok(exported)
     }
 
-    /// Finds out which days there are, and writes the file of the first one meanwhile.
+    /// Finds the days of the segment, and writes the file of the first day in the same pass.
     fn first_pass(
         &self,
         out: &OutDir,
@@ -113,7 +113,7 @@ impl Part<'_> {
     }
 }
 
-/// A file in the making.
+/// A file that is being written.
 enum DayFile {
     Parquet(Box<ParquetFile>),
     Text(TextFile),

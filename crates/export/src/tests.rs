@@ -20,20 +20,20 @@ mod parts;
 /// 2026-08-01T00:00:00Z.
 const MIDNIGHT: i64 = 1_785_542_400_000_000_000;
 
-/// An archive on the disk and room for exports beside it.
+/// An archive on the disk, and a directory for exports beside it.
 struct Home {
     dir: TempDir,
 }
 
 impl Home {
-    /// An archive of `commits`, one after the other.
+    /// Creates an archive of `commits`, in their order.
     async fn with(commits: Vec<Vec<Frame>>) -> Self {
         let home = Self { dir: TempDir::new().unwrap() };
         home.append(commits).await;
         home
     }
 
-    /// An archive of `frames` frames in several segments.
+    /// Creates an archive of `frames` frames in several segments.
     async fn of_segments(frames: u64) -> Self {
         let origins = [origin(1, 7), origin(2, 8)];
         let of =
@@ -45,7 +45,7 @@ impl Home {
     }
 
     async fn append(&self, commits: Vec<Vec<Frame>>) {
-        // Many rotations with little data.
+        // The archive rotates after little data.
         let config = Config {
             commit_delay: Duration::ZERO,
             segment_bytes: 192 << 10,
@@ -89,7 +89,7 @@ impl Home {
         self.exporter(ExportFormat::Jsonl).export_all(filter, &|_| {})
     }
 
-    /// The files of the export but its manifest, by their paths within it.
+    /// Returns the files of the export except its manifest, by their paths in the export.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         for dir in fs::read_dir(self.out()).unwrap().map(|entry| entry.unwrap().path()) {
@@ -107,7 +107,7 @@ impl Home {
         self.files().into_keys().collect()
     }
 
-    /// The `what` of all lines of an export to JSON lines, file after file.
+    /// Returns the field `what` of all lines of a JSON lines export, file after file.
     fn values(&self, what: &str) -> Vec<u64> {
         let files = self.files();
         let lines = files.values().flat_map(|text| std::str::from_utf8(text).unwrap().lines());
@@ -117,12 +117,12 @@ impl Home {
     }
 }
 
-/// `frame` received at `received_ns`.
+/// Returns a frame that is received at `received_ns`.
 fn received(sequence: u64, received_ns: i64) -> Frame {
     Frame { received_ns, ..emergency(&origin(1, 7), sequence) }
 }
 
-/// All rows of a Parquet file.
+/// Returns all rows of a Parquet file.
 fn rows(path: &Path) -> Vec<Vec<(String, Field)>> {
     let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let rows = reader.get_row_iter(None).unwrap();
@@ -132,7 +132,7 @@ fn rows(path: &Path) -> Vec<Vec<(String, Field)>> {
     .collect()
 }
 
-/// What `row` has under `name`.
+/// Returns the value of the column `name` in `row`.
 fn field<'a>(row: &'a [(String, Field)], name: &str) -> &'a Field {
     &row.iter().find(|(column, _)| column == name).unwrap().1
 }

@@ -1,4 +1,4 @@
-//! CSV and JSON lines.
+//! Writes CSV and JSON lines.
 
 use std::io::{self, BufWriter, Write as _};
 
@@ -7,12 +7,12 @@ use super::file::Draft;
 use archive::StoredFrame;
 use archive::line::Line;
 
-/// Bytes gathered for one write.
+/// Bytes collected for one write.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A file of lines in the making.
+/// A text file that is being written.
 pub(super) enum TextFile {
-    /// With a header.
+    /// CSV with a header line.
     Csv(Box<csv::Writer<Draft>>),
     /// The lines of `archive cat`.
     Jsonl(BufWriter<Draft>),
@@ -20,7 +20,7 @@ pub(super) enum TextFile {
 
 impl TextFile {
     pub(super) fn csv(draft: Draft) -> Self {
-        // One way to end a line everywhere: the same as in JSON lines.
+        // The line ending is the same as in JSON lines on every platform.
         let mut builder = csv::WriterBuilder::new();
         builder.buffer_capacity(BUFFER_BYTES).terminator(csv::Terminator::Any(b'\n'));
         Self::Csv(Box::new(builder.from_writer(draft)))
@@ -39,7 +39,7 @@ impl TextFile {
         written.map_err(|error| self.draft().error("write", error))
     }
 
-    /// The file with all lines in it, not yet in place.
+    /// Finishes the file with all its lines. The file still has its temporary name.
     pub(super) fn finish(mut self) -> Result<Draft, ExportError> {
         let flushed = match &mut self {
             Self::Csv(out) => out.flush(),
@@ -66,7 +66,7 @@ impl TextFile {
     }
 }
 
-/// The file's own error where there is one below the library's, so that a full disk is known as such.
+/// Returns the I/O error inside a CSV error, if there is one, so that a full disk is recognised.
 fn of_csv(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,

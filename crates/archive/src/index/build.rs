@@ -1,4 +1,4 @@
-//! An index in the making: of blocks as they are written, or as they are read again.
+//! Builds an index from blocks, either as they are written or as they are read later.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -8,19 +8,20 @@ use super::layout::{CHUNK_BYTES, Chunk, Entry, HEADER_BYTES, Header, Run, RunEnc
 use crate::format::{BLOCK_HEADER_BYTES, FRAMES_PREFIX_BYTES, FrameHeader, FrameRange, RUN_BYTES_MAX};
 use frame::{FramePriority, Origin};
 
-/// A chunk ends with the first block that makes it this long. Tests have small segments.
+/// Minimum length of a chunk in bytes, except the last one. A chunk ends with the first block that reaches it. Small in
+/// tests, because their segments are small.
 const CHUNK_SPAN_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 1 << 20 };
-/// Frames that lie up to this far apart share a run: one read is cheaper than two.
+/// Maximum gap between frames of one run, in bytes. Across a small gap one read is cheaper than two.
 const JOIN_BYTES_MAX: usize = 1 << 10;
-/// Origins and lanes in one index at most. A segment with more has no index.
+/// Maximum number of entries (pairs of origin and lane) in one index. A segment with more gets no index.
 const ENTRIES_MAX: usize = 1 << 16;
-/// Bytes of the run lists of one index at most, as much again while they grow. The longest lists are left out when there
-/// are more: it takes millions of frames of mixed origins in one segment, about every third byte of which would be read
-/// anyway.
+/// Maximum bytes of all run lists of one index. They take up to twice as much memory while they grow. Above this limit
+/// the longest lists are left out. This takes millions of frames of mixed origins in one segment, and a query would
+/// then read about every third byte in any case.
 pub(super) const LISTS_BYTES_MAX: usize = 16 << 20;
 
-/// What an entry takes in memory besides its run list: itself, its place in the table, as much again while both grow, and
-/// its origin.
+/// Memory of an entry in bytes, without its run list: the entry, its slot in the table, the origin, and spare capacity
+/// while the entries and the table grow.
 const ENTRY_BYTES: usize = 512;
 
 /// Why a segment gets no index.
@@ -30,7 +31,7 @@ pub(crate) enum Unfit {
     TooManyOrigins,
 }
 
-/// An index, to be written part by part.
+/// A finished index, ready to be written part by part.
 pub(crate) struct Content {
     tables: Vec<u8>,
     lists: Vec<Vec<u8>>,
@@ -46,7 +47,7 @@ impl Content {
     }
 }
 
-/// An index in the making, block by block. What it becomes follows from the frames alone, however they are told in
+/// Builds an index block by block. The result depends only on the frames, not on how the caller divides them into
 /// ranges.
 pub(crate) struct Builder {
     base: u64,
@@ -60,7 +61,7 @@ pub(crate) struct Builder {
     slots: Slots,
 }
 
-/// The index of a segment that is sealed.
+/// The index of a sealed segment.
 pub(crate) struct Ready {
     builder: Builder,
     covered: u64,
@@ -73,12 +74,12 @@ impl Ready {
         self.builder.base
     }
 
-    /// Length of its file.
+    /// Length of the segment file in bytes.
     pub(crate) fn covered(&self) -> u64 {
         self.covered
     }
 
-    /// Bytes of memory that this takes.
+    /// Memory of this value in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -88,20 +89,20 @@ impl Ready {
     }
 }
 
-/// An entry of the directory in the making.
+/// A directory entry that is being built.
 struct List {
     origin: Arc<Origin>,
     priority: FramePriority,
     frames: u64,
     times: Times,
     runs_len: u64,
-    /// Position of the last block with frames of it.
+    /// Position of the last block that has frames of this origin and lane.
     block: u64,
-    /// `None` when it was left out.
+    /// `None` if the list was left out.
     runs: Option<RunEncoder>,
 }
 
-/// The runs of the block at hand, by number of origin and lane.
+/// The runs of the current block, by origin number and lane.
 #[derive(Default)]
 struct Slots {
     open: Vec<Option<OpenRun>>,
@@ -114,12 +115,13 @@ struct OpenRun {
     start: usize,
     end: usize,
     first_offset: u64,
-    /// Of its bytes, if that is known.
+    /// Checksum of the run's bytes, if known.
     crc: Option<NonZeroU32>,
 }
 
 impl OpenRun {
-    /// Takes as many of the frames in `body[at..end]` as it may, and returns where the next one lies.
+    /// Extends the run by frames of `body[at..end]`. Returns the position of the first frame that does not fit, or
+    /// `end`. Returns `None` if the body is malformed.
     fn take(&mut self, body: &[u8], mut at: usize, end: usize, offset: &mut u64) -> Option<usize> {
         if at - self.end > JOIN_BYTES_MAX {
             return Some(at);
@@ -144,7 +146,7 @@ fn frame_len(body: &[u8], at: usize) -> Option<usize> {
     Some(FrameHeader::read(body.get(at..)?)?.frame_len())
 }
 
-/// The block at hand.
+/// The current block.
 struct Block<'a> {
     position: u64,
     body: &'a [u8],
@@ -152,7 +154,7 @@ struct Block<'a> {
 }
 
 impl Builder {
-    /// Of the segment that begins at the offset `base`.
+    /// Creates a builder for the segment that begins at the offset `base`.
     pub(crate) fn new(base: u64, segment_id: u64) -> Self {
         Self {
             base,
@@ -172,10 +174,11 @@ impl Builder {
         self.next_offset
     }
 
-    /// Takes the next block of frames. `ranges` are those of `body`; `None` among them says that it is malformed.
+    /// Adds the next block of frames. `ranges` are the frame ranges of `body`. A `None` among them means that the block
+    /// is malformed.
     ///
     /// # Errors
-    /// [`Unfit`]; there is no use in going on then.
+    /// [`Unfit`]. The segment then gets no index, and the builder is of no further use.
     pub(crate) fn block(
         &mut self,
         position: u64,
@@ -229,7 +232,7 @@ impl Builder {
                 open = Some(OpenRun { list, start: at, end, first_offset: offset, crc: range.crc });
                 break;
             }
-            // The first frame of a run may be of any length.
+            // The first frame of a run may have any length.
             let run_end = at + frame_len(block.body, at).ok_or(Unfit::Damaged)?;
             open = Some(OpenRun { list, start: at, end: run_end, first_offset: offset, crc: None });
             (at, offset) = (run_end, offset + 1);
@@ -245,11 +248,12 @@ impl Builder {
         Ok(())
     }
 
-    /// The list that `range` goes to, the first of its origin and lane in the block.
+    /// The list for the first range of an origin and lane in the block.
     fn list_in_block(&mut self, block: &Block<'_>, range: &FrameRange) -> Result<usize, Unfit> {
         let index = self.list_of(&block.origins[usize::from(range.origin)], range.priority)?;
         let before = std::mem::replace(&mut self.lists[index].block, block.position);
-        // An origin twice in the table of one block would mix up its runs. No writer of this version does that.
+        // An origin that is twice in a block's table would mix up its runs. No writer of this version writes such a
+        // table.
         if before == block.position { Err(Unfit::Damaged) } else { Ok(index) }
     }
 
@@ -303,13 +307,13 @@ impl Builder {
         }
     }
 
-    /// Whether this is more than can be made beside other work: the run lists are bounded, but at a cost, and the
-    /// entries are not.
+    /// Whether the index is too large to be built while the segment is written: run lists were left out, which costs
+    /// time, or run lists and entries together take more than [`LISTS_BYTES_MAX`].
     pub(crate) fn is_too_large(&self) -> bool {
         self.has_left_out || self.lists_bytes + self.lists.len() * ENTRY_BYTES > LISTS_BYTES_MAX
     }
 
-    /// Of a segment whose file is `covered` bytes long; nothing more is added.
+    /// Finishes the builder. The segment file is `covered` bytes long.
     pub(crate) fn ready(self, covered: u64) -> Ready {
         let lists = self.lists.iter().filter_map(|list| list.runs.as_ref());
         let lists: usize = lists.map(|runs| runs.bytes.capacity()).sum();
@@ -326,7 +330,7 @@ impl Builder {
         }
     }
 
-    /// The index, of a segment whose file is `covered` bytes long.
+    /// Encodes the index. The segment file is `covered` bytes long.
     pub(crate) fn finish(self, covered: u64) -> Content {
         let mut times = Times::NONE;
         let mut tables = Vec::new();
@@ -360,7 +364,7 @@ impl Builder {
     }
 }
 
-/// The entries in the order of the directory and their lists, with `list_at` counted from the first list.
+/// Returns the entries in directory order with their lists. `list_at` counts from the first list.
 fn entries(lists: Vec<List>) -> (Vec<Entry>, Vec<Vec<u8>>) {
     let mut pairs: Vec<(Entry, Vec<u8>)> = lists.into_iter().map(List::finish).collect();
     pairs.sort_by(|(one, _), (other, _)| one.order(other));

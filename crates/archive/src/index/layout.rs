@@ -1,4 +1,4 @@
-//! The parts of an index, as bytes and back. What is read is not trusted.
+//! Encodes and decodes the parts of an index. Decoding does not trust its input.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const VERSION: u16 = 1;
 pub(super) const HEADER_BYTES: usize = 96;
 pub(super) const CHUNK_BYTES: usize = 32;
 
-/// The earliest and the latest time of some frames, unix nanoseconds.
+/// Earliest and latest receive time of a set of frames, in unix nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) min_ns: i64,
@@ -20,10 +20,10 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Of no frame.
+    /// The times of an empty set.
     pub(super) const NONE: Self = Self { min_ns: i64::MAX, max_ns: i64::MIN };
 
-    /// Those of other frames too.
+    /// Extends the range by the times of other frames.
     pub(super) fn take_all(&mut self, others: Self) {
         self.min_ns = self.min_ns.min(others.min_ns);
         self.max_ns = self.max_ns.max(others.max_ns);
@@ -41,7 +41,7 @@ impl Times {
     }
 }
 
-/// The first bytes of an index.
+/// The header of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(super) chunk_count: u32,
@@ -76,7 +76,7 @@ impl Header {
         bytes
     }
 
-    /// `None` for anything but a sound header of this version.
+    /// Decodes a header. Returns `None` unless it is a sound header of this version.
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
         let (content, crc) = bytes.split_at(HEADER_BYTES - 4);
         if crc32c::crc32c(content).to_le_bytes() != crc {
@@ -135,7 +135,7 @@ impl Chunk {
     }
 }
 
-/// What a segment has of one origin and lane.
+/// The directory entry of one origin and lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) origin: Arc<Origin>,
@@ -149,7 +149,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Bytes of an entry without its station.
+    /// Size of an encoded entry without its station, in bytes.
     pub(super) const BYTES: usize = 80;
 
     pub(super) fn push(&self, into: &mut Vec<u8>) {
@@ -211,7 +211,7 @@ impl RunEncoder {
         Self { bytes: Vec::new(), end: 0, first_offset: base_offset }
     }
 
-    /// Appends `run`, which lies behind the last one.
+    /// Appends `run`, which must lie behind the previous run.
     pub(super) fn push(&mut self, run: &Run) {
         push_number(&mut self.bytes, run.position - self.end);
         push_number(&mut self.bytes, u64::from(run.length));
@@ -223,11 +223,11 @@ impl RunEncoder {
     }
 }
 
-/// A run list that contradicts itself.
+/// Error: a run list is inconsistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Reads a run list front to back.
+/// Reads a run list from front to back.
 pub(super) struct RunDecoder {
     bytes: Vec<u8>,
     at: usize,
@@ -237,12 +237,12 @@ pub(super) struct RunDecoder {
 }
 
 impl RunDecoder {
-    /// Of a segment of `covered` bytes that begins at `base_offset`.
+    /// Creates a decoder for a segment of `covered` bytes that begins at `base_offset`.
     pub(super) fn new(bytes: Vec<u8>, base_offset: u64, covered: u64) -> Self {
         Self { bytes, at: 0, end: 0, first_offset: base_offset, covered }
     }
 
-    /// The next run; `None` at the end of the list.
+    /// Returns the next run, or `None` at the end of the list.
     pub(super) fn next(&mut self) -> Result<Option<Run>, Malformed> {
         if self.at == self.bytes.len() {
             return Ok(None);

@@ -1,7 +1,7 @@
-//! Frames of several run lists in the order of the log.
+//! Merges several run lists and returns their frames in log order.
 //!
-//! In memory are the lists as they were read and the runs that reach over the frame at hand. Those lie in one block,
-//! and since a run goes on only while its own frames lie close together, they are a few MiB at the worst.
+//! Memory holds the encoded lists and the runs around the current frame. These runs lie in one block. A run ends where
+//! its frames lie far apart, so the runs take a few MiB at most.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,22 +16,22 @@ use crate::format::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::storage::{StorageFile, read_full_at};
 use frame::{FramePriority, Origin};
 
-/// A range of chunks that may hold what is asked for.
+/// A range of chunks that may hold requested frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) positions: Range<u64>,
     pub(crate) offsets: Range<u64>,
 }
 
-/// Run lists on their way through a segment.
+/// The state of a merge of run lists over one segment.
 pub(crate) struct Merge {
     lists: Vec<List>,
-    /// Offset of the next frame of each list; `None` before the first.
+    /// Offset of the next frame of each list. `None` before the first call of [`Self::next`].
     heap: Option<BinaryHeap<Reverse<(u64, usize)>>>,
     wanted: Wanted,
 }
 
-/// Where runs are of interest.
+/// Selects the runs to read.
 struct Wanted {
     spans: Vec<Span>,
     from: u64,
@@ -46,16 +46,16 @@ impl Wanted {
 }
 
 impl Merge {
-    /// Of `lists`, the runs that lie in `spans` and hold something from the offset `from` on.
+    /// Merges the runs of `lists` that lie in `spans` and may hold frames from the offset `from` on.
     pub(super) fn new(lists: Vec<List>, spans: Vec<Span>, from: u64) -> Self {
         Self { lists, heap: None, wanted: Wanted { spans, from } }
     }
 
-    /// The next frame of the segment `file` below the offset `below`; `None` when there is no further one.
+    /// Returns the next frame of the segment `file` below the offset `below`, or `None` if there is none.
     ///
     /// # Errors
-    /// [`Malformed`] when lists and segment do not go together, or the segment cannot be read there. All frames below
-    /// have been returned then.
+    /// [`Malformed`] if the lists do not match the segment, or the segment cannot be read at that place. All requested
+    /// frames before that place have already been returned.
     pub(crate) fn next(
         &mut self,
         file: &dyn StorageFile,
@@ -97,7 +97,7 @@ impl Merge {
         let list = &mut self.lists[index];
         let frame = list.take(file)?;
         match list.advance(&self.wanted)? {
-            // The order of the log, or the same frame would be found twice.
+            // The offsets of a list must rise. Otherwise the same frame could be returned twice.
             Some(next) if next <= offset => return Err(Malformed),
             Some(next) => *head = Reverse((next, index)),
             None => _ = std::collections::binary_heap::PeekMut::pop(head),
@@ -106,17 +106,17 @@ impl Merge {
     }
 }
 
-/// One origin and lane.
+/// The run list of one origin and lane.
 pub(super) struct List {
     origin: Arc<Origin>,
     priority: FramePriority,
     runs: RunDecoder,
-    /// The run behind the one at hand.
+    /// The run behind the current run.
     ahead: Option<Run>,
     run: Option<Run>,
-    /// The bytes of the run at hand, once they are read.
+    /// Bytes of the current run, once they are read.
     bytes: Option<Bytes>,
-    /// The next frame in them.
+    /// Position of the next frame in `bytes`.
     at: usize,
     offset: u64,
 }
@@ -135,7 +135,7 @@ impl List {
         }
     }
 
-    /// Goes to the next run that is wanted and returns the offset of its first frame.
+    /// Moves to the next wanted run. Returns the offset of its first frame.
     fn next_run(&mut self, wanted: &Wanted) -> Result<Option<u64>, Malformed> {
         self.bytes = None;
         loop {
@@ -151,7 +151,7 @@ impl List {
         }
     }
 
-    /// The frame at hand.
+    /// Returns the current frame.
     fn take(&mut self, file: &dyn StorageFile) -> Result<frame::Frame, Malformed> {
         let run = self.run.ok_or(Malformed)?;
         let bytes = match &self.bytes {
@@ -169,7 +169,7 @@ impl List {
         Ok(header.frame(Arc::clone(&self.origin), payload))
     }
 
-    /// Goes to the next frame of this list and returns its offset.
+    /// Moves to the next frame of this list. Returns its offset.
     fn advance(&mut self, wanted: &Wanted) -> Result<Option<u64>, Malformed> {
         let (Some(run), Some(bytes)) = (&self.run, &self.bytes) else {
             return Err(Malformed);
@@ -187,7 +187,7 @@ impl List {
 }
 
 fn read_run(file: &dyn StorageFile, run: &Run) -> Result<Bytes, Malformed> {
-    // The length was held against that of the segment.
+    // The decoder has checked the length against the length of the segment.
     let mut bytes = vec![0; run.length as usize];
     let count = read_full_at(file, &mut bytes, run.position).map_err(|_| Malformed)?;
     if count < bytes.len() || crc32c::crc32c(&bytes) != run.crc {

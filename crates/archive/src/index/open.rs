@@ -1,4 +1,4 @@
-//! An index as a reader takes it: checked piece by piece, and a plan for what a filter asks.
+//! Opens an index for a reader, checks each part, and plans how to read the segment for a filter.
 
 use std::io;
 use std::path::Path;
@@ -10,29 +10,32 @@ use crate::Filter;
 use crate::format::{Cursor, SegmentHeader};
 use crate::storage::{Access, Storage, StorageFile, read_full_at};
 
-/// Bytes of chunk table and directory that a reader takes at most; the largest index has less.
+/// Maximum bytes of chunk table and directory that a reader accepts. The largest index stays below it.
 pub(super) const TABLES_BYTES_MAX: u64 = 16 << 20;
-/// Bytes of run lists that a reader holds at most; for more it walks the segment. Enough for some hundred thousand runs.
+/// Maximum bytes of run lists that a reader holds. Above this limit the reader walks the segment. Enough for some
+/// hundred thousand runs.
 pub(super) const LISTS_BYTES_MAX: u64 = 4 << 20;
-/// Runs are read when they are less than one part in so many of what a walk would read: a walk reads in larger pieces.
+/// A reader reads single runs only if they are less than one part in `RUNS_SHARE` of the bytes of a walk. A walk reads
+/// in larger pieces, so each byte costs less.
 const RUNS_SHARE: u64 = 2;
 
 /// How to read a segment.
 pub(crate) enum Plan {
-    /// Walk these ranges; with none there is nothing to find.
+    /// Walk these ranges. If there are none, the segment holds no requested frame.
     Walk(Vec<Span>),
-    /// Read these runs alone.
+    /// Read only these runs.
     Runs(Merge),
 }
 
-/// An index whose header belongs to its segment.
+/// An open index whose header matches its segment.
 pub(crate) struct Index {
     file: Box<dyn StorageFile>,
     pub(crate) header: Header,
 }
 
 impl Index {
-    /// Opens the index of `segment`, which is `segment_len` bytes long; `None` if there is none that matches.
+    /// Opens the index of `segment`. `segment_len` is the length of the segment in bytes. Returns `None` if no index
+    /// matches.
     pub(crate) fn open(
         storage: &dyn Storage,
         dir: &Path,
@@ -54,14 +57,15 @@ impl Index {
         matches.then_some(Self { file, header })
     }
 
-    /// Bytes of the segment it speaks of.
+    /// Length in bytes of the segment that the index describes.
     pub(crate) fn covered(&self) -> u64 {
         self.header.covered
     }
 
-    /// How to find what `filter` takes from the offset `from` on; `None` if the index does not check out.
+    /// Plans how to find the frames that `filter` takes from the offset `from` on. Returns `None` if the index is not
+    /// valid.
     ///
-    /// The end of the filter's offsets may move later: the plan knows nothing of it but what it is worth.
+    /// The upper offset of the filter may change later. The plan uses it only to estimate the cost.
     pub(crate) fn plan(&self, filter: &Filter, from: u64) -> Option<Plan> {
         if !overlaps(filter, &self.header.times) {
             return Some(Plan::Walk(Vec::new()));
@@ -82,7 +86,7 @@ impl Index {
         Some(Plan::Runs(Merge::new(lists?, spans, from)))
     }
 
-    /// The chunk table and the directory.
+    /// Reads the chunk table and the directory.
     fn tables(&self) -> Option<(Vec<Chunk>, Vec<Entry>)> {
         if self.header.tables_len() > TABLES_BYTES_MAX {
             return None;
@@ -112,7 +116,7 @@ impl Index {
         (entries.len() == self.header.entry_count as usize).then_some((chunks, entries))
     }
 
-    /// The chunks that may hold what is asked for, neighbours as one.
+    /// Returns the chunks that may hold requested frames. Adjacent chunks are joined.
     fn spans(&self, chunks: &[Chunk], filter: &Filter, from: u64) -> Vec<Span> {
         let ends = chunks.iter().skip(1).map(|chunk| (chunk.position, chunk.first_offset));
         let ends = ends.chain([(self.header.covered, self.header.next_offset)]);
@@ -133,14 +137,14 @@ impl Index {
         spans
     }
 
-    /// Whether reading the runs of `entries` reads much less than a walk over `spans`.
+    /// Whether reading the runs of `entries` costs much less than a walk over `spans`.
     fn is_worthwhile(&self, entries: &[Entry], spans: &[Span], filter: &Filter) -> bool {
         let to = filter.to_offset.unwrap_or(u64::MAX);
         let wanted = spans.iter().filter(|span| span.offsets.start < to);
         let walk: u128 = wanted.map(|span| u128::from(span.positions.end - span.positions.start)).sum();
         let lists: u128 = entries.iter().map(|entry| u128::from(entry.list_len)).sum();
         let runs: u128 = entries.iter().map(|entry| u128::from(entry.runs_len)).sum();
-        // The runs are taken to be spread evenly over the segment.
+        // The estimate assumes that the runs are spread evenly over the segment.
         let runs = runs * walk / u128::from(self.header.covered.max(1));
         entries.iter().all(|entry| entry.list_len > 0)
             && lists <= u128::from(LISTS_BYTES_MAX)
@@ -156,7 +160,7 @@ impl Index {
         Some(List::new(entry, runs))
     }
 
-    /// Bytes of the index, if the file has them; their number was held against a limit before.
+    /// Reads `len` bytes of the index at `at`. Returns `None` if the file is too short. The caller has limited `len`.
     fn read(&self, at: u64, len: u64) -> Option<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(len).ok()?];
         let count = read_full_at(&*self.file, &mut bytes, at).ok()?;
@@ -175,7 +179,7 @@ fn is_asked_for(filter: &Filter, entry: &Entry) -> bool {
         && overlaps(filter, &entry.times)
 }
 
-/// Whether `file` consists of `parts`.
+/// Whether `file` starts with `parts`, one behind the other.
 pub(super) fn is_content<'a>(
     file: &dyn StorageFile,
     parts: impl Iterator<Item = &'a [u8]>,

@@ -17,7 +17,7 @@ fn golden_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/index/golden-v1.idx")
 }
 
-/// The index of the segment that is the golden file of the segments.
+/// Builds the index of the golden segment file.
 fn golden() -> Vec<u8> {
     let storage = MemStorage::default();
     let segment = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format/golden-v1.seg");
@@ -34,7 +34,7 @@ fn the_bytes_written_are_those_of_the_golden_file() {
     assert_eq!(golden(), golden_file, "the format changed: it needs a new version");
 }
 
-/// Every field at the place that the documentation gives it.
+/// Checks that every field lies at its documented position.
 #[test]
 fn the_golden_file_is_as_documented() {
     let bytes = std::fs::read(golden_path()).unwrap();
@@ -44,7 +44,7 @@ fn the_golden_file_is_as_documented() {
     assert_eq!(bytes[8..12], [1, 0, 0, 0]);
     assert_eq!((u32_at(12), u32_at(72)), (1, 3), "a chunk and three entries");
     assert_eq!((u64_at(16), u64_at(24), u64_at(32)), (0x1122_3344_5566_7788, 5, 8));
-    // Sequences 4, 0 and 1 << 40, received at a thousand times that and 7.
+    // Sequences 4, 0 and 1 << 40. Each receive time is a thousand times the sequence, plus 7.
     assert_eq!((u64_at(56), u64_at(64)), (7, (1 << 40) * 1_000 + 7));
     assert_eq!(u32_at(92), crc32c::crc32c(&bytes[..92]));
     let directory = 96 + 32;
@@ -76,7 +76,7 @@ fn runs_come_back_as_they_were() {
     let mut decoder = RunDecoder::new(encoder.bytes.clone(), 40, u64::MAX);
     let read: Vec<_> = std::iter::from_fn(|| decoder.next().unwrap()).collect();
     assert_eq!(read, runs);
-    // Beyond the end of the segment.
+    // The second run ends behind the end of the segment.
     let mut decoder = RunDecoder::new(encoder.bytes, 40, 168 + 65_535);
     assert!(decoder.next().is_ok());
     assert!(decoder.next().is_err());
@@ -105,7 +105,7 @@ fn senseless_bytes_are_refused_without_a_panic() {
     assert!(Chunk::read(&mut Cursor(&bytes[96..127])).is_none());
 }
 
-/// The index of blocks in which frames of several sources alternate, told in the ranges that `tell` makes of them.
+/// Builds the index of blocks in which frames of several sources alternate. `tell` divides each block into ranges.
 fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<FrameRange>) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
     let origins: Vec<_> = (1..5).map(|source| origin(source, 1)).collect();
@@ -157,7 +157,7 @@ fn an_index_does_not_depend_on_how_its_frames_are_told() {
                 (0..range.frames).map(move |_| {
                     let bytes = FrameHeader::read(&encoder.body()[at..]).unwrap().frame_len();
                     at += bytes;
-                    // The times of all the frames say of each what they say of all.
+                    // Each single frame gets the times of its whole range.
                     FrameRange { frames: 1, bytes: bytes as u32, crc: None, ..range }
                 })
             };

@@ -1,11 +1,11 @@
-//! One walk over a sealed segment, and what comes of it.
+//! Walks a sealed segment once to build its index.
 
 use super::build::{Builder, Content, Unfit};
 use crate::format::{BlockHeader, BlockKind, FrameRanges};
 use crate::scan::{Head, Scanner, Step};
 use crate::storage::StorageError;
 
-/// What a segment is worth to an index.
+/// The result of a walk.
 pub(super) enum Walked {
     Content(Content),
     Damaged,
@@ -22,7 +22,8 @@ impl From<Unfit> for Walked {
     }
 }
 
-/// Walks the segment from `base` up to the base of the next one. A reader would report what makes it `Damaged` here.
+/// Walks the segment from `base` up to the base of the next one. Returns `Damaged` for anything that a reader would
+/// report.
 pub(super) fn walk(
     scanner: &mut Scanner,
     base: u64,
@@ -53,7 +54,7 @@ pub(super) fn walk(
     Ok(Walked::Content(builder.finish(covered)))
 }
 
-/// Takes the next block of a segment that ends at the offset `end`; frames from there on are superseded.
+/// Adds the next block. The segment ends at the offset `end`: the next segment supersedes the frames from there on.
 fn block(builder: &mut Builder, end: u64, header: &BlockHeader, body: &[u8]) -> Result<(), Unfit> {
     if header.kind == BlockKind::Frames && header.first_offset >= end {
         return Ok(());

@@ -10,19 +10,19 @@ use crate::{DiskStorage, StorageError};
 /// An index and how it compares with its segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedIndex {
-    /// The file of the index, which may be missing.
+    /// The index file. It may be missing.
     pub path: PathBuf,
-    /// How it compares.
+    /// The result of the comparison.
     pub state: IndexState,
 }
 
-/// Compares the index of each sealed segment in `dir` with the index that the segment would get, oldest first.
+/// Compares the index of each sealed segment in `dir` with the index that the segment should have, oldest first.
 ///
-/// Each step of the iterator reads one segment in full. The newest segment has no index while it is written, and is passed
-/// over. So are segments whose headers contradict their names.
+/// Each step of the iterator reads one segment in full. Skips the newest segment, which has no index while it is
+/// written. Skips segments whose headers contradict their names.
 ///
 /// # Errors
-/// [`StorageError`] when the directory cannot be listed. Items: [`StorageError`] when a segment or an index cannot be read.
+/// [`StorageError`] if the directory cannot be listed. Items: [`StorageError`] if a segment or an index cannot be read.
 pub fn check_indexes(
     dir: &Path,
 ) -> Result<impl Iterator<Item = Result<CheckedIndex, StorageError>> + use<>, StorageError> {

@@ -1,4 +1,4 @@
-//! Segments whose headers contradict their names.
+//! Finds segments whose headers contradict their names.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub fn misnamed_segments(dir: &Path) -> Result<Vec<Misnamed>, StorageError> {
 }
 
 impl Misnamed {
-    /// A line for operators: the file, both offsets, and the way out. Looks into the directory of the segment.
+    /// A line for operators: the file, both offsets, and what to do. Reads the directory of the segment.
     #[must_use]
     pub fn explain(&self) -> String {
         let Self { segment, name_offset, header_offset } = self;
@@ -36,7 +36,7 @@ impl Misnamed {
         )
     }
 
-    /// Whether another segment has the name that this one should have, and is read. Looks into the directory of the
+    /// Whether another, readable segment has the name that this segment should have. Reads the directory of the
     /// segment.
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
@@ -45,7 +45,7 @@ impl Misnamed {
         name.exists() && misnamed(&DiskStorage, dir, self.header_offset).is_none()
     }
 
-    /// How many offsets this segment holds that no other segment holds. Reads the segment; its damage is passed over.
+    /// Returns how many offsets only this segment holds. Reads the segment and skips damage.
     ///
     /// # Errors
     /// [`StorageError`] when the segment cannot be read.

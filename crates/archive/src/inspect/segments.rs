@@ -1,4 +1,4 @@
-//! The segments of a directory, each described without reading its frames.
+//! Describes the segments of a directory. Reads frames only of the newest segment.
 
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
@@ -8,25 +8,25 @@ use crate::dir::{list_segments, segment_name};
 use crate::scan::{Head, Scanner, Step};
 use crate::{DiskStorage, ReadError, StorageError, index};
 
-/// What a segment's name, header and index say.
+/// Information about a segment from its name, header and index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
     /// Name of the file.
     pub name: String,
     /// Offset of the first frame, by the name of the file.
     pub base_offset: u64,
-    /// Offset behind the last frame: where the next segment begins by its name. The newest segment is read for it.
+    /// Offset behind the last frame. Older segments: the base of the next segment by its name. Newest segment: read
+    /// from the file.
     pub next_offset: u64,
-    /// Length of the file in bytes, with the space that is allocated ahead.
+    /// Length of the file in bytes, including space allocated ahead.
     pub bytes: u64,
-    /// What the header says; `None` where it is damaged.
+    /// Content of the header, or `None` if the header is damaged.
     pub header: Option<HeaderInfo>,
-    /// The earliest and the latest time at which a frame was received, in unix nanoseconds, by the index; `None` where
-    /// there is no index that readers take.
+    /// Earliest and latest receive time in unix nanoseconds, from the index. `None` if no valid index exists.
     pub received_ns: Option<RangeInclusive<i64>>,
 }
 
-/// What the header of a segment says.
+/// The content of a segment header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderInfo {
     /// Offset of the first frame. The name of the file should say the same.
@@ -44,13 +44,13 @@ pub struct Segments {
     at: usize,
 }
 
-/// Lists the segments of the archive directory `dir`; the iterator then describes one after the other.
+/// Lists the segments of the archive directory `dir`. The iterator then describes them one by one.
 ///
-/// It reads the newest segment in full, and the headers alone of the others. It passes over segments that retention
-/// removes meanwhile. After an error it goes on with the next segment.
+/// Reads the newest segment in full, and only the headers of the others. Skips segments that retention removes
+/// meanwhile. After an error the iterator continues with the next segment.
 ///
 /// # Errors
-/// [`StorageError`] when the directory cannot be listed. Items: [`ReadError`] when a segment cannot be read or has another
+/// [`StorageError`] if the directory cannot be listed. Items: [`ReadError`] if a segment cannot be read or has another
 /// version of the format.
 pub fn segments(dir: &Path) -> Result<Segments, StorageError> {
     Ok(Segments { dir: dir.to_owned(), bases: list_segments(&DiskStorage, dir)?, at: 0 })
@@ -71,7 +71,8 @@ impl Iterator for Segments {
 }
 
 impl Segments {
-    /// Describes the segment `base`, which `next` follows; `None` if retention has removed it.
+    /// Describes the segment `base`. `next` is the base of the following segment. Returns `None` if retention has
+    /// removed `base`.
     fn describe(&self, base: u64, next: Option<u64>) -> Result<Option<SegmentInfo>, ReadError> {
         let Some(scanner) = self.open(base)? else {
             return Ok(None);
@@ -87,7 +88,7 @@ impl Segments {
         Ok(Some(SegmentInfo { name, base_offset: base, next_offset, bytes, header, received_ns }))
     }
 
-    /// Opens the segment `base`; `None` if retention has removed it.
+    /// Opens the segment `base`. Returns `None` if retention has removed it.
     fn open(&self, base: u64) -> Result<Option<Scanner>, StorageError> {
         match Scanner::open(&DiskStorage, &self.dir.join(segment_name(base))) {
             Err(error) if error.source.kind() == ErrorKind::NotFound && self.is_expired(base)? => Ok(None),
@@ -95,12 +96,12 @@ impl Segments {
         }
     }
 
-    /// Whether all segments that are there lie behind `base`. Retention removes the oldest first.
+    /// Whether every existing segment lies behind `base`. Retention removes the oldest segments first.
     fn is_expired(&self, base: u64) -> Result<bool, StorageError> {
         Ok(list_segments(&DiskStorage, &self.dir)?.first().is_some_and(|oldest| *oldest > base))
     }
 
-    /// The times that the index of the segment says.
+    /// Returns the receive times from the index of the segment.
     fn received_ns(&self, scanner: &Scanner, segment_len: u64) -> Option<RangeInclusive<i64>> {
         let Head::Sound(segment) = scanner.head() else {
             return None;
@@ -120,7 +121,7 @@ fn header(scanner: &Scanner) -> Result<Option<HeaderInfo>, ReadError> {
     }
 }
 
-/// Offset behind the last whole block, or `base` without any.
+/// Returns the offset behind the last whole block, or `base` if there is no block.
 pub(super) fn end_of(mut scanner: Scanner, base: u64) -> Result<u64, StorageError> {
     let mut next = base;
     loop {

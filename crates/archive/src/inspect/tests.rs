@@ -7,7 +7,7 @@ use crate::dir::segment_name;
 use crate::tests::support::{config, origin, routine, start_with};
 use crate::{Config, build_indexes};
 
-/// Writes an archive of four segments without indexes to `dir`; returns the offsets at which they begin, and the end.
+/// Writes an archive of four segments without indexes to `dir`. Returns the base of each segment and the end offset.
 async fn four_segments(dir: &Path) -> Vec<u64> {
     let mut running = start_with(Config { dir: dir.to_owned(), ..config() }, DiskStorage, None);
     let mut next = 0;
@@ -66,7 +66,7 @@ async fn a_misnamed_segment_hides_its_frames_unless_another_has_them() {
     std::fs::remove_file(path).unwrap();
     assert!(!found.is_duplicate() && found.explain().ends_with("archive repair recovers its frames"));
     assert_eq!(found.hidden_offsets().unwrap(), offsets[2] - offsets[1]);
-    // The misnamed segment is not compared with an index.
+    // The misnamed segment is skipped.
     let states: Vec<_> = check_indexes(dir).unwrap().map(|index| index.unwrap().state).collect();
     assert_eq!(states, [IndexState::Missing; 2]);
 }

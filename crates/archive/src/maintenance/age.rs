@@ -1,4 +1,4 @@
-//! How old a segment is.
+//! Finds the age of a segment.
 
 use super::MaintenanceControl;
 use super::trust::is_plausible;
@@ -7,7 +7,8 @@ use crate::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SEGMENT_HEADER_B
 use crate::scan::{Head, Step};
 use crate::storage::{Access, Context, StorageError, read_full_at};
 
-/// The newest plausible time of the frames below `end_offset`; `None` if there is none.
+/// Returns the newest plausible receive time of the frames below `end_offset`, in unix nanoseconds. Returns `None` if
+/// there is none.
 pub(super) fn newest_ns(
     dir: &Dir,
     end_offset: u64,
@@ -23,10 +24,11 @@ pub(super) fn newest_ns(
     Ok(None)
 }
 
-/// When the youngest frame of the segment `base` was received, unix nanoseconds, of the blocks below `end_offset` whose
-/// times are plausible at `now_ns`; `None` without any.
+/// Returns when the youngest frame of the segment `base` was received, in unix nanoseconds.
 ///
-/// Reads the headers of the blocks alone, unless one of them is damaged. Ends early, with anything, when `link` says so.
+/// Considers only blocks below `end_offset` with a time that is plausible at `now_ns`. Returns `None` if there is no
+/// such block. Reads only the block headers. If a header is damaged, scans the whole segment. When `control` is
+/// stopped, the function returns early and its result is meaningless.
 pub(super) fn received_max_ns(
     dir: &Dir,
     base: u64,

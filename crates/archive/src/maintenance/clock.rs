@@ -6,12 +6,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use frame::unix_now_ns;
 
-/// What tells the time.
+/// A source of wall-clock and monotonic time.
 pub(crate) trait Clock: Send + Sync + 'static {
-    /// Unix time in nanoseconds; may be set back and forth.
+    /// Unix time in nanoseconds. This clock may be set forward and back.
     fn wall_ns(&self) -> i64;
 
-    /// Time since some moment; never steps, and goes on while the host sleeps.
+    /// Time since an arbitrary moment. Never steps, and advances while the host sleeps.
     fn monotonic(&self) -> Duration;
 }
 
@@ -20,7 +20,7 @@ pub(crate) trait Clock: Send + Sync + 'static {
 pub(super) struct Reading {
     /// Unix time in nanoseconds.
     pub(super) wall_ns: i64,
-    /// By [`Clock::monotonic`].
+    /// Value of [`Clock::monotonic`].
     pub(super) boot: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! Between the commit thread and maintenance: what is being written, when to stop, and what must stop both.
+//! Shared state of the commit thread and maintenance: the segment being written, the stop flag, and a fault that stops
+//! both.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -14,33 +15,33 @@ use crate::index;
 use crate::storage::StorageError;
 use frame::liveness::Liveness;
 
-/// Shared by the commit thread, maintenance and the archive's handle.
+/// State that the commit thread, maintenance and the archive's handle share.
 pub(crate) struct MaintenanceControl {
     queue: Arc<CommitQueue>,
-    /// Base of the segment being written: only what lies below it is sealed.
+    /// Base of the segment being written. Only segments below this offset are sealed.
     current_base: AtomicU64,
-    /// Bytes of that segment, space allocated ahead included.
+    /// Bytes of the segment being written, including space allocated ahead.
     current_bytes: AtomicU64,
     has_fault: AtomicBool,
     is_stopped: Arc<AtomicBool>,
-    /// How long routine frames are gathered for one commit, in nanoseconds.
+    /// How long the commit thread collects routine frames for one commit, in nanoseconds.
     commit_delay_ns: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
-    /// Of the maintenance thread.
+    /// Liveness of the maintenance thread.
     liveness: Liveness,
 }
 
 #[derive(Default)]
 struct State {
     is_sealed: bool,
-    /// Set while the archive runs, and not seen by maintenance yet.
+    /// A new retention that maintenance has not taken yet.
     retention: Option<Retention>,
-    /// Whether an operator said that the clock is right, and maintenance has not seen it yet.
+    /// Whether an operator confirmed the clock and maintenance has not taken the confirmation yet.
     has_word: bool,
-    /// Why nothing expires by age, as maintenance found it last.
+    /// The last reason maintenance found why no segment expires by age.
     age_hold: Option<AgeHold>,
-    /// Of sealed segments that maintenance has not come to, in the order of the log.
+    /// Indexes of sealed segments that maintenance has not processed, in log order.
     indexes: VecDeque<index::Ready>,
     fault: Option<StorageError>,
 }
@@ -70,12 +71,13 @@ impl MaintenanceControl {
         &self.queue
     }
 
-    /// Of the maintenance thread.
+    /// Liveness of the maintenance thread.
     pub(crate) const fn liveness(&self) -> &Liveness {
         &self.liveness
     }
 
-    /// Tells what is being written. All segments below `base` are sealed, which wakes maintenance where it is news.
+    /// Records which segment is being written: its base, and its bytes. All segments below `base` are sealed. Wakes
+    /// maintenance if `base` is new.
     pub(crate) fn writing(&self, base: u64, bytes: u64) {
         self.current_bytes.store(bytes, Relaxed);
         if self.current_base.swap(base, AcqRel) != base {
@@ -84,10 +86,10 @@ impl MaintenanceControl {
         }
     }
 
-    /// Takes the index of a segment that was just sealed, to be told of by [`Self::writing`].
+    /// Stores the index of a segment that the commit thread has just sealed. The caller then calls [`Self::writing`].
     ///
-    /// All of them together may take [`index::READY_BYTES_MAX`]; for the newest the oldest are let go, and maintenance walks
-    /// over their segments.
+    /// All stored indexes together take at most [`index::READY_BYTES_MAX`] bytes. Above this limit the oldest ones are
+    /// dropped, and maintenance builds their indexes from the segments.
     pub(crate) fn hand_over(&self, index: index::Ready) {
         let mut state = self.lock();
         state.indexes.push_back(index);
@@ -96,7 +98,7 @@ impl MaintenanceControl {
         }
     }
 
-    /// The index of the segment `base`, if it was handed over; those of segments before it are let go.
+    /// Takes the index of the segment `base`, if the commit thread stored one. Drops the indexes of older segments.
     pub(crate) fn take_index(&self, base: u64) -> Option<index::Ready> {
         let mut state = self.lock();
         while state.indexes.front()?.base() < base {
@@ -109,39 +111,39 @@ impl MaintenanceControl {
         Duration::from_nanos(self.commit_delay_ns.load(Relaxed))
     }
 
-    /// In force after the block that is being gathered, or waited for.
+    /// Sets the commit delay. The new delay applies after the block that is being collected or waited for.
     pub(crate) fn set_commit_delay(&self, delay: Duration) {
         self.commit_delay_ns.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// In force from now on; maintenance looks through everything.
+    /// Sets the retention. It applies at once, and maintenance checks all segments.
     pub(crate) fn set_retention(&self, retention: Retention) {
         self.lock().retention = Some(retention);
         self.wake.notify_one();
     }
 
-    /// What retention was set to since it was last asked, if it was.
+    /// Takes the new retention, if one was set since the last call.
     pub(super) fn take_retention(&self) -> Option<Retention> {
         self.lock().retention.take()
     }
 
-    /// Takes an operator's word that the wall clock is right; maintenance looks through everything.
+    /// Records that an operator confirms the wall clock. Maintenance then checks all segments.
     pub(crate) fn give_word(&self) {
         self.lock().has_word = true;
         self.wake.notify_one();
     }
 
-    /// Whether an operator gave a word since this was last asked.
+    /// Takes the operator's confirmation: whether there was one since the last call.
     pub(super) fn take_word(&self) -> bool {
         std::mem::take(&mut self.lock().has_word)
     }
 
-    /// Publishes why nothing expires by age.
+    /// Publishes why no segment expires by age.
     pub(super) fn set_age_hold(&self, hold: Option<AgeHold>) {
         self.lock().age_hold = hold;
     }
 
-    /// Why nothing expires by age.
+    /// Returns why no segment expires by age.
     pub(crate) fn age_hold(&self) -> Option<AgeHold> {
         self.lock().age_hold.clone()
     }
@@ -154,28 +156,29 @@ impl MaintenanceControl {
         self.current_bytes.load(Relaxed)
     }
 
-    /// Ends maintenance after the step in hand.
+    /// Ends maintenance after the current step.
     pub(crate) fn stop(&self) {
-        // Under the lock, so that nobody goes to sleep in between.
+        // The lock is held here, so that `wait` cannot miss the stop between its check and its sleep.
         let state = self.lock();
         self.is_stopped.store(true, Release);
         drop(state);
         self.wake.notify_one();
     }
 
-    /// Whether maintenance is to end. Long steps look from time to time, which also shows that they go on.
+    /// Whether maintenance must end. Long steps call this from time to time, which also updates the liveness.
     pub(crate) fn is_stopped(&self) -> bool {
         self.liveness.work();
         self.is_stopped.load(Acquire)
     }
 
-    /// [`Self::is_stopped`], for steps that do not know of maintenance.
+    /// The flag behind [`Self::is_stopped`], for steps that do not know maintenance.
     pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_stopped)
     }
 
-    /// Sleeps for `pause`, or until there is something to look at or maintenance is to end; whether there is: a segment was
-    /// sealed, retention was set, or an operator gave a word.
+    /// Sleeps for at most `pause`. Wakes early when there is work or when maintenance must end.
+    ///
+    /// Returns whether there is work: a segment was sealed, retention was set, or an operator confirmed the clock.
     pub(super) fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
@@ -193,7 +196,7 @@ impl MaintenanceControl {
         has_news
     }
 
-    /// Makes the archive fail with `error`: nothing is acknowledged any more.
+    /// Makes the archive fail with `error`. From then on the archive acknowledges nothing.
     pub(super) fn fail(&self, error: StorageError) {
         let text = error.to_string();
         let mut state = self.lock();
@@ -204,7 +207,7 @@ impl MaintenanceControl {
         self.queue.fail(text.into());
     }
 
-    /// Whether maintenance found that the archive cannot go on; asked by the commit thread before it acknowledges.
+    /// Returns the fault that maintenance found, if any. The commit thread calls this before it acknowledges a commit.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         if !self.has_fault.load(Acquire) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Segments of another archive that were put into the directory: set aside, and told of until somebody takes them away.
+//! Handles segments of another archive in the directory: maintenance moves them to `lost/` and counts them there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::dir::Listing;
 use crate::scan::{Head, Scanner};
 use crate::storage::{Context, StorageError};
 
-/// Ending of what is set aside.
+/// File name ending of a segment that was set aside.
 const ENDING: &str = ".foreign";
 
 impl Maintenance {
     /// Moves the segments of other logs to `lost/`, and returns their bases.
     ///
-    /// A segment is looked at once. One with a damaged header is damage, and stays.
+    /// Checks each segment once. A segment with a damaged header counts as damage and stays.
     pub(super) fn set_foreign_aside(&mut self, listing: &Listing) -> Result<BTreeSet<u64>, StorageError> {
         let mut foreign = BTreeSet::new();
         for base in listing.segments.iter().copied().filter(|base| !self.segments.is_checked(*base)) {
@@ -26,7 +26,7 @@ impl Maintenance {
                     foreign.insert(base);
                 }
                 Err(error) if error.is_no_files() => return Err(error),
-                // What cannot be read is found by those who read it.
+                // The reader of an unreadable segment reports the damage.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -53,7 +53,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Counts what was set aside and not taken away.
+    /// Counts the files that were set aside and are still in `lost/`.
     fn count_foreign(&self) -> Result<(), StorageError> {
         let lost = self.dir.lost();
         let names = match self.dir.storage.list(&lost) {

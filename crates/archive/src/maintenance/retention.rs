@@ -1,4 +1,4 @@
-//! What expires: whole sealed segments, oldest first, never one before an older one.
+//! Removes expired segments: only whole sealed segments, oldest first.
 
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,17 +10,18 @@ use super::{Maintenance, age};
 use crate::dir::SIDE_FILES;
 use crate::storage::StorageError;
 
-/// Between two segments that expire by age at least this much time passes: whoever sees that too much goes can stop it.
+/// Minimum time between two segments that expire by age. An operator who sees that too much is removed has time to stop
+/// it.
 const AGE_PACE: Duration = Duration::from_secs(60);
 
-/// What is known of ages beside the clock.
+/// State of the expiry by age, apart from the clock.
 pub(super) struct Aging {
-    /// Frames below were there at the start.
+    /// Frames below this offset were in the archive at the start.
     start_offset: u64,
     has_newest: bool,
-    /// The newest plausible time of the segments removed since the start, or since the clock was stepped.
+    /// Newest plausible time of the segments removed since the start, or since the last clock step.
     removed_max_ns: Option<i64>,
-    /// When the last segment expired by age, by [`super::Clock::monotonic`].
+    /// When the last segment expired by age, in time of [`super::Clock::monotonic`].
     expired_at: Option<Duration>,
     is_held: bool,
 }
@@ -34,9 +35,9 @@ impl Aging {
 /// Why a segment expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    /// Its youngest frame is this old.
+    /// The age of its youngest frame.
     Age(Duration),
-    /// All segments together have this many bytes.
+    /// Size of all segments together in bytes.
     Size(u64),
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Reason {
 }
 
 impl Maintenance {
-    /// Removes what has expired.
+    /// Removes all expired segments.
     pub(super) fn expire(&mut self) -> Result<(), StorageError> {
         self.note_retention();
         while let Some((base, reason)) = self.expired()? {
@@ -65,14 +66,15 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Goes by what was set while the archive runs.
+    /// Takes a retention that was set while the archive runs.
     pub(super) fn note_retention(&mut self) {
         if let Some(retention) = self.control.take_retention() {
             self.retention = retention;
         }
     }
 
-    /// Whether the segment being written has grown beyond what the size allows.
+    /// Whether all segments, including the one being written, exceed the size limit and there is a sealed segment to
+    /// remove.
     pub(super) fn is_over_size(&self) -> bool {
         let bytes = self.segments.known_bytes() + self.control.current_bytes();
         self.segments.len() > 0 && self.retention.bytes.is_some_and(|limit| bytes > limit)
@@ -89,10 +91,11 @@ impl Maintenance {
         Ok(self.outlived(base).map(|age| (base, Reason::Age(age))))
     }
 
-    /// The age of the oldest segment, `base`, if it is beyond the limit, ages can be told and the pace allows it.
+    /// Returns the age of the oldest segment, `base`, if it exceeds the limit. Returns `None` while the clock is not
+    /// trusted, or while [`AGE_PACE`] has not passed since the last expiry by age.
     fn outlived(&mut self, base: u64) -> Option<Duration> {
         let limit = self.retention.age?;
-        // The clocks are compared at this very reading.
+        // The age below is computed from the same reading as the clock check.
         let now = self.note_clock();
         let is_early = |at: Duration| now.boot < at + AGE_PACE;
         if self.trust.hold(now).is_some() || self.aging.expired_at.is_some_and(is_early) {
@@ -105,7 +108,7 @@ impl Maintenance {
         (age > limit).then_some(age)
     }
 
-    /// Looks at the clocks, and says what comes of it for ages: in the log, and for the status.
+    /// Compares the clocks. Logs and publishes whether segments can expire by age.
     pub(super) fn note_clock(&mut self) -> Reading {
         let now = Reading::of(&*self.clock);
         let step_ns = self.trust.look(now);
@@ -113,7 +116,7 @@ impl Maintenance {
             self.trust.take_word(now);
         }
         if step_ns.is_some() {
-            // What was found implausible may not have been.
+            // Times that were implausible before the step may be plausible after it.
             self.aging.removed_max_ns = None;
             self.segments.forget_times();
         }
@@ -131,15 +134,15 @@ impl Maintenance {
         now
     }
 
-    /// Looks once for the newest time of what the archive held at the start.
+    /// Looks once for the newest time that the archive held at the start.
     fn find_newest(&mut self, now: Reading) {
-        // By a clock that was never set no time is plausible.
+        // No time is plausible by a clock that was never set.
         if self.aging.has_newest || self.retention.age.is_none() || !is_plausible(now.wall_ns, now.wall_ns) {
             return;
         }
         let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.control);
         if newest.as_ref().is_err_and(StorageError::is_no_files) {
-            // It can be looked at later, long before ages are told.
+            // A later call can look for the time. Segments expire by age only long after the start.
             return;
         }
         self.aging.has_newest = true;
@@ -161,7 +164,7 @@ impl Maintenance {
             self.aging.expired_at = Some(self.clock.monotonic());
         }
         self.publish();
-        // After a crash in between, they are found without their segment.
+        // After a crash at this point, maintenance finds the side files without their segment and removes them.
         for ending in SIDE_FILES {
             self.dir.remove(&self.dir.side_file(base, ending))?;
         }

@@ -1,4 +1,4 @@
-//! What maintenance knows of the sealed segments.
+//! Keeps what maintenance knows about the sealed segments.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,35 +13,36 @@ pub(super) struct Segments(BTreeMap<u64, Sealed>);
 
 #[derive(Default)]
 struct Sealed {
-    /// One bit for each step that is done.
+    /// One bit for each completed step.
     done: u32,
-    /// Whether it was found to be of this log, or unreadable.
+    /// Whether maintenance found that the segment belongs to this log or is unreadable.
     is_checked: bool,
     retry: Retry,
-    /// Of the segment and its side files.
+    /// Size of the segment and its side files.
     bytes: Option<u64>,
-    /// When its youngest frame was received; `None` inside: no frame in it can be read, or no time in it be true.
+    /// When its youngest frame was received, in unix nanoseconds. The outer `None` means not known yet. The inner
+    /// `None` means that the segment has no readable frame with a plausible time.
     received_max_ns: Option<Option<i64>>,
 }
 
 impl Segments {
-    /// Takes the bases there are; what is known of those that stay is kept.
+    /// Replaces the set of bases. Keeps what is known about segments that stay.
     pub(super) fn set(&mut self, bases: impl Iterator<Item = u64>) {
         let mut known = std::mem::take(&mut self.0);
         self.0 = bases.map(|base| (base, known.remove(&base).unwrap_or_default())).collect();
     }
 
-    /// Whether it need not be looked at to know that it is of this log, and where its name says.
+    /// Whether the segment needs no check that it belongs to this log and lies at the offset of its name.
     pub(super) fn is_checked(&self, base: u64) -> bool {
         self.0.get(&base).is_some_and(|sealed| sealed.is_checked)
     }
 
-    /// Notes that all of them were looked at.
+    /// Records that all segments were checked.
     pub(super) fn all_checked(&mut self) {
         self.0.values_mut().for_each(|sealed| sealed.is_checked = true);
     }
 
-    /// Forgets `base`; returns when its youngest frame was received, if that is known.
+    /// Removes `base`. Returns when its youngest frame was received, if that is known.
     pub(super) fn remove(&mut self, base: u64) -> Option<i64> {
         self.0.remove(&base)?.received_max_ns.flatten()
     }
@@ -62,7 +63,7 @@ impl Segments {
         self.0.keys().copied().collect()
     }
 
-    /// Whether some of the `count` steps of `base` are not done, and the last failure is not too fresh to try.
+    /// Whether `base` has an open step among its `count` steps, and the pause after its last failure has passed.
     pub(super) fn is_due(&self, base: u64, count: usize, now: Duration) -> bool {
         let is_due = self.0.get(&base).is_some_and(|sealed| sealed.retry.is_due(now));
         is_due && !self.is_settled(base, count)
@@ -79,35 +80,35 @@ impl Segments {
     pub(super) fn step_done(&mut self, base: u64, step: usize) {
         if let Some(sealed) = self.0.get_mut(&base) {
             sealed.done |= 1 << step;
-            // Steps leave side files.
+            // A step may have written side files, so the size must be measured again.
             sealed.bytes = None;
         }
     }
 
-    /// Forgets the failures of `base`.
+    /// Clears the failures of `base`.
     pub(super) fn none_failed(&mut self, base: u64) {
         if let Some(sealed) = self.0.get_mut(&base) {
             sealed.retry = Retry::default();
         }
     }
 
-    /// Takes note of a failure and returns the pause after it.
+    /// Records a failure of `base`. Returns the pause before the next attempt.
     pub(super) fn step_failed(&mut self, base: u64, now: Duration) -> Duration {
         self.0.get_mut(&base).map_or(PASS_EVERY, |sealed| sealed.retry.failed(now))
     }
 
-    /// How many have a step that failed last time.
+    /// Number of segments with a step that failed at its last attempt.
     pub(super) fn failing(&self) -> u64 {
         self.0.values().filter(|sealed| sealed.retry.failures > 0).count() as u64
     }
 
-    /// Until the first step that failed is due again.
+    /// Time until the first failed step is due again.
     pub(super) fn retry_pause(&self, now: Duration) -> Duration {
         let failing = self.0.values().filter(|sealed| sealed.retry.failures > 0);
         failing.map(|sealed| sealed.retry.pause(now)).min().unwrap_or(Duration::MAX)
     }
 
-    /// Bytes of `base` and its side files.
+    /// Bytes of the segment `base` and its side files.
     pub(super) fn bytes(&mut self, dir: &Dir, base: u64) -> Result<u64, StorageError> {
         let Some(sealed) = self.0.get_mut(&base) else {
             return Ok(0);
@@ -123,7 +124,7 @@ impl Segments {
         Ok(bytes)
     }
 
-    /// Bytes of all.
+    /// Bytes of all segments and their side files. Measures those that are not known yet.
     pub(super) fn total_bytes(&mut self, dir: &Dir) -> Result<u64, StorageError> {
         let unknown: Vec<u64> =
             self.0.iter().filter(|(_, it)| it.bytes.is_none()).map(|(base, _)| *base).collect();
@@ -133,18 +134,18 @@ impl Segments {
         Ok(self.known_bytes())
     }
 
-    /// The same, as far as it was measured before.
+    /// Bytes of all segments that were measured before.
     pub(super) fn known_bytes(&self) -> u64 {
         self.0.values().filter_map(|sealed| sealed.bytes).sum()
     }
 
-    /// Forgets all times: they were judged by a clock that was set since.
+    /// Drops all cached times, because they were judged by a clock that was set since.
     pub(super) fn forget_times(&mut self) {
         self.0.values_mut().for_each(|sealed| sealed.received_max_ns = None);
     }
 
-    /// When the youngest frame of `base` was received, by times that are plausible at `now_ns`. A segment without a
-    /// readable frame or a plausible time is as young as the next one.
+    /// Returns when the youngest frame of `base` was received, in unix nanoseconds. Ignores times that are not
+    /// plausible at `now_ns`. A segment without a readable frame or plausible time counts as young as the next segment.
     pub(super) fn received_max_ns(
         &mut self,
         dir: &Dir,
@@ -158,7 +159,7 @@ impl Segments {
             }
             match age::received_max_ns(dir, *base, u64::MAX, now_ns, control) {
                 Ok(received_ns) => *sealed.received_max_ns.insert(received_ns),
-                // It can be looked at later.
+                // A later call can read the segment.
                 Err(error) if error.is_no_files() => None,
                 Err(error) => {
                     tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");

@@ -1,4 +1,4 @@
-//! What is done to each sealed segment.
+//! The steps that maintenance runs on each sealed segment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,63 +9,67 @@ use crate::dir::Dir;
 use crate::index::{self, BuildLimits, Built};
 use crate::storage::StorageError;
 
-/// Something that is done once to each sealed segment; the steps of a segment follow one another, whether or not the
-/// ones before succeeded.
+/// A step that maintenance runs once on each sealed segment. Maintenance runs all steps of a segment in order, even if
+/// an earlier one fails.
 pub(crate) trait Step: Send {
-    /// Does it for the segment `base`, or nothing where it is done already: after a start every segment comes by.
+    /// Runs the step on the segment `base`. Does nothing if the step is already done: after a start maintenance runs
+    /// the steps on every segment.
     ///
-    /// What takes long looks at [`MaintenanceControl::is_stopped`] and ends early with any error, which then counts as none.
+    /// A long step checks [`MaintenanceControl::is_stopped`] and then returns early with any error. Such an error does
+    /// not count as a failure.
     ///
     /// # Errors
-    /// [`StepError`]; the step is tried again, after pauses that grow.
+    /// [`StepError`]. Maintenance repeats the step after growing pauses.
     fn run(&mut self, dir: &Dir, base: u64, control: &MaintenanceControl) -> Result<(), StepError>;
 
-    /// What it means for people when it fails, as a clause for the log.
+    /// Describes for the log what the failure means for operators, as a clause.
     fn consequence(&self) -> &'static str;
 }
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
-    /// A file operation.
+    /// A file operation failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Anything else.
+    /// Any other failure.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A segment that no frame is added to any more.
+/// A sealed segment: the archive adds no frame to it.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedSegment<'a> {
     /// The archive's directory.
     pub dir: &'a Path,
-    /// Offset of its first frame, by which it is named.
+    /// Offset of the first frame, which is also the name of the segment.
     pub base: u64,
-    /// Offset behind its last frame.
+    /// Offset behind the last frame.
     pub end: u64,
 }
 
-/// What another crate does once to each sealed segment, an export for example.
+/// A step of another crate that maintenance runs once on each sealed segment, for example an export.
 ///
-/// The archive calls it on its maintenance thread, after the step that builds the index, and logs what fails.
+/// The maintenance thread runs it after the step that builds the index, and logs failures.
 pub trait SegmentStep: Send {
-    /// Does it for `segment`, or nothing where it is done already: after a start every segment comes by.
+    /// Runs the step on `segment`. Does nothing if the step is already done: after a start maintenance runs the steps
+    /// on every segment.
     ///
-    /// It may block for as long as it takes, and ends early with any error once `stop` is true.
+    /// The step may block for any time. It must return early with any error once `stop` is true.
     ///
     /// # Errors
-    /// Any; the step is tried again, after pauses that grow, until the segment expires.
+    /// Any error. Maintenance repeats the step after growing pauses, until the segment expires.
     fn run(&mut self, segment: &SealedSegment<'_>, stop: &Arc<AtomicBool>) -> Result<(), SegmentStepError>;
 
-    /// What it means for people when it fails, as a clause for the log: "this segment is not exported".
+    /// Describes for the log what the failure means for operators, as a clause: "this segment is not exported".
     fn consequence(&self) -> &'static str;
 }
 
 /// Why a [`SegmentStep`] failed.
 pub type SegmentStepError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The steps of each segment: its index, which leaves `spare_bytes` of the disk to the log, then those of others.
+/// Returns the steps of each segment: first the index, then `others`. The index leaves `spare_bytes` of the disk to the
+/// log.
 pub(crate) fn steps(others: Vec<Box<dyn SegmentStep>>, spare_bytes: u64) -> Vec<Box<dyn Step>> {
     let index: Box<dyn Step> = Box::new(BuildIndex { spare_bytes });
     let others = others.into_iter().map(|step| -> Box<dyn Step> { Box::new(OfOthers(step)) });
@@ -85,7 +89,7 @@ impl Step for BuildIndex {
         match index::build_from(dir, base, &limits, || control.take_index(base))? {
             Built::NoSpace => Err(StepError::Other("no space for an index beside what the log needs".into())),
             Built::Stopped => Err(StepError::Other("upkeep was stopped".into())),
-            // Without an index readers look through the segment, which damage asks for anyway.
+            // Without an index, readers read the whole segment. A damaged segment needs that in any case.
             Built::Written { .. } | Built::Damaged | Built::TooManyOrigins | Built::NotSealed => Ok(()),
         }
     }
@@ -95,7 +99,7 @@ impl Step for BuildIndex {
     }
 }
 
-/// A step of another crate.
+/// Adapts a step of another crate.
 struct OfOthers(Box<dyn SegmentStep>);
 
 impl Step for OfOthers {
@@ -104,7 +108,8 @@ impl Step for OfOthers {
             return Ok(());
         };
         let segment = SealedSegment { dir: &dir.path, base, end };
-        // It may write to another disk, however slow or gone: that keeps maintenance, and is no reason to restart a daemon.
+        // The step may write to another disk, which can be slow or gone. This delays maintenance but must not restart
+        // the daemon.
         control.liveness().wait();
         let done = self.0.run(&segment, &control.stop_flag());
         control.liveness().work();

@@ -1,4 +1,4 @@
-//! Maintenance by hand, tick by tick, with a clock that the test sets; and as the thread it is.
+//! Tests that call maintenance tick by tick with a fake clock, and tests that run its thread.
 
 mod faults;
 mod retention;
@@ -19,25 +19,25 @@ use crate::tests::support::{Running, config, frame, maintenance_of, origin, star
 use frame::FramePriority::Routine;
 
 const COMMIT_FRAMES: u64 = 40;
-/// No segment of the tests is larger, side files aside.
+/// Maximum size of a segment in these tests, without side files.
 const SEGMENT_BYTES: u64 = 192 << 10;
 
-/// Clocks that stand still until the test moves them; the wall clock begins at [`EPOCH_NS`].
+/// Clocks that advance only when the test moves them. The wall clock starts at [`EPOCH_NS`].
 #[derive(Default)]
 pub(super) struct FakeClock {
-    /// Since [`EPOCH_NS`].
+    /// Nanoseconds since [`EPOCH_NS`].
     wall_ns: AtomicI64,
     monotonic: Mutex<Duration>,
 }
 
 impl FakeClock {
-    /// Time passes.
+    /// Advances both clocks by `time`.
     fn pass(&self, time: Duration) {
         *self.monotonic.lock().unwrap() += time;
         self.wall_ns.fetch_add(time.as_nanos() as i64, Relaxed);
     }
 
-    /// Somebody sets the clock.
+    /// Sets the wall clock forward or back by `by_s` seconds.
     fn step(&self, by_s: i64) {
         self.wall_ns.fetch_add(by_s * 1_000_000_000, Relaxed);
     }
@@ -53,7 +53,7 @@ impl Clock for FakeClock {
     }
 }
 
-/// An archive without a maintenance thread, and its maintenance.
+/// An archive without a maintenance thread, and a `Maintenance` that the test calls.
 struct Kept {
     storage: MemStorage,
     running: Running,
@@ -75,7 +75,7 @@ impl Kept {
         Self::at(storage, retention, steps, Arc::default())
     }
 
-    /// A start at the time that `clock` has by then.
+    /// Starts the archive with the given clock.
     fn at(
         storage: MemStorage,
         retention: Retention,
@@ -89,14 +89,14 @@ impl Kept {
         Self { storage, running, maintenance, clock, written }
     }
 
-    /// An operator says that the clock is right.
+    /// Records that an operator confirms the clock.
     fn trust_clock(&mut self) {
         self.maintenance.control.give_word();
         self.maintenance.note_clock();
     }
 
-    /// Writes until there are `count` segments, the one being written included; frames are received at `received_s`, as
-    /// seconds since [`EPOCH_NS`].
+    /// Writes until there are `count` segments, including the one being written. The frames are received at
+    /// `received_s` seconds after [`EPOCH_NS`].
     async fn fill(&mut self, count: usize, received_s: i64) {
         while self.segments().len() < count {
             self.commit(received_s).await;
@@ -120,7 +120,7 @@ impl Kept {
 
     /// Waits until the commit thread has published which segment it writes.
     async fn settle(&self) {
-        // A rotation follows the commit. The thread rests only when that is done, and maintenance was told of it.
+        // A rotation follows the commit. The commit thread rests only after it has rotated and notified maintenance.
         let [(_, commit_thread), _] = self.running.archive.liveness();
         loop {
             let newest = self.segments().pop().unwrap();
@@ -142,13 +142,13 @@ impl Kept {
         self.segments().iter().map(stem).collect()
     }
 
-    /// A second passes, and maintenance looks through everything.
+    /// Advances the clock by a second, then lets maintenance check everything.
     fn tick(&mut self) {
         self.clock.pass(Duration::from_secs(1));
         self.maintenance.tick(true);
     }
 
-    /// The same, and then as often as the pace of what expires by age lets `segments` go.
+    /// Ticks often enough that `segments` segments can expire by age at the allowed pace.
     fn tick_for(&mut self, segments: usize) {
         self.tick();
         for _ in 1..segments {

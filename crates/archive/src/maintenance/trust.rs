@@ -1,48 +1,50 @@
-//! Whether the wall clock can be trusted with removing data by age: a state machine that is given the time.
+//! Decides whether the wall clock is safe for removing data by age. A state machine; the caller passes in the time.
 //!
-//! The boot-time clock never steps. While the wall clock agrees with it, the wall clock was not set. Where the wall clock
-//! leads what the archive knows of the time, an outage and a wrong clock look the same, and agreement must last longer.
+//! The boot-time clock never steps. While the wall clock agrees with it, the wall clock was not set. If the wall clock
+//! is ahead of the newest time in the archive, an outage and a wrong clock look the same. Then agreement must last
+//! longer.
 
 use std::time::Duration;
 
 use super::clock::Reading;
 
-/// Before this moment (2025-01-01T00:00:00Z) there was no archive: a time below was told by a clock that was not set.
+/// 2025-01-01T00:00:00Z. No archive existed before this moment. An earlier time comes from a clock that was not set.
 pub(crate) const EPOCH_NS: i64 = 1_735_689_600 * NS_PER_S;
-/// A frame received this much later than now was received under a wrong clock.
+/// Maximum time in the future of a plausible receive time. A frame received later than that has the time of a wrong
+/// clock.
 const AHEAD_MAX_NS: i64 = 3_600 * NS_PER_S;
-/// The clocks disagree when they have moved apart by more than this.
+/// A difference above this limit counts as a step of the wall clock.
 const STEP_MAX_NS: i128 = 60 * NS_PER_S as i128;
-/// The wall clock leads the archive when it is ahead of its newest time by more than this.
+/// The wall clock leads the archive if it is ahead of the newest time by more than this limit.
 const LEAD_MAX_NS: i128 = 3_600 * NS_PER_S as i128;
-/// How long the clocks must agree.
+/// How long the clocks must agree before segments expire by age.
 const AGREE_FOR: Duration = Duration::from_secs(3_600);
-/// How long they must agree where the wall clock leads the archive.
+/// How long the clocks must agree if the wall clock leads the archive.
 const AGREE_FOR_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 const NS_PER_S: i64 = 1_000_000_000;
-/// Stands for the newest time of an archive that does not tell it.
+/// Placeholder for the newest time of an archive whose newest time cannot be read.
 pub(super) const UNREADABLE: i64 = i64::MIN;
 
-/// Why nothing expires by age.
+/// Why no segment expires by age.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgeHold {
-    /// For people, with the way out.
+    /// Reason for operators, including what to do.
     pub reason: String,
-    /// Until when, unix nanoseconds by the wall clock; `None` until somebody sets the clock.
+    /// End of the hold in unix nanoseconds by the wall clock. `None` if it ends only when an operator sets the clock.
     pub until_ns: Option<i64>,
 }
 
-/// What is known of the wall clock.
+/// What maintenance knows about the wall clock.
 pub(super) struct Trust {
-    /// Wall clock minus boot-time clock since [`Self::since`].
+    /// Wall clock minus boot-time clock since [`Self::since`], in nanoseconds.
     ahead_ns: i128,
-    /// Since when the clocks agree, by the boot-time clock.
+    /// When the agreement of the clocks began, in boot-time clock time.
     since: Duration,
-    /// The newest time of the archive as it was found at the start, once it was looked for.
+    /// Newest time of the archive at the start, in unix nanoseconds. `None` until it is found.
     newest_ns: Option<i64>,
-    /// What the time should have been when the clock was last stepped, and by how much it was.
+    /// The last clock step: the expected wall time in unix nanoseconds, and the size of the step in nanoseconds.
     step: Option<(i64, i128)>,
-    /// Whether an operator said that the clock is right.
+    /// Whether an operator confirmed the clock.
     has_word: bool,
 }
 
@@ -51,12 +53,12 @@ impl Trust {
         Self { ahead_ns: ahead_ns(now), since: now.boot, newest_ns: None, step: None, has_word: false }
     }
 
-    /// Takes the newest time of what the archive held at the start.
+    /// Sets the newest time that the archive held at the start.
     pub(super) fn set_newest(&mut self, newest_ns: Option<i64>) {
         self.newest_ns = newest_ns;
     }
 
-    /// Compares the clocks. Where the wall clock was stepped, agreement begins anew: returns by how many nanoseconds.
+    /// Compares the clocks. If the wall clock was stepped, restarts the agreement and returns the step in nanoseconds.
     pub(super) fn look(&mut self, now: Reading) -> Option<i128> {
         let step_ns = ahead_ns(now) - self.ahead_ns;
         if step_ns.abs() <= STEP_MAX_NS {
@@ -68,13 +70,13 @@ impl Trust {
         Some(step_ns)
     }
 
-    /// An operator says that the clock is right, which holds until it is stepped.
+    /// Records that an operator confirms the clock. This holds until the next clock step.
     pub(super) fn take_word(&mut self, now: Reading) {
         self.look(now);
         self.has_word = true;
     }
 
-    /// Why ages cannot be told from the wall clock; `None` when they can.
+    /// Returns why the wall clock cannot be trusted for ages, or `None` if it can.
     pub(super) fn hold(&self, now: Reading) -> Option<AgeHold> {
         if let Err(hold) = check_word(now.wall_ns) {
             return Some(hold);
@@ -89,7 +91,7 @@ impl Trust {
         Some(AgeHold { reason: self.reason(lead_ns), until_ns })
     }
 
-    /// How far the wall clock led what was known of the time when agreement began.
+    /// Returns how far the wall clock was ahead of the newest known time when the agreement began, in nanoseconds.
     fn lead_ns(&self) -> i128 {
         let expected_ns = self.step.map(|(expected_ns, _)| expected_ns).filter(|time| *time >= EPOCH_NS);
         let known_ns = expected_ns.max(self.newest_ns);
@@ -122,10 +124,10 @@ impl Trust {
     }
 }
 
-/// Whether somebody may say that a clock is right that says `wall_ns`.
+/// Checks whether an operator may confirm a clock that reads `wall_ns`.
 ///
 /// # Errors
-/// [`AgeHold`] for a clock that was never set.
+/// [`AgeHold`] if the clock was never set.
 pub(crate) fn check_word(wall_ns: i64) -> Result<(), AgeHold> {
     if wall_ns >= EPOCH_NS {
         return Ok(());
@@ -134,13 +136,13 @@ pub(crate) fn check_word(wall_ns: i64) -> Result<(), AgeHold> {
     Err(AgeHold { reason, until_ns: None })
 }
 
-/// Whether a frame can have been received at `received_ns`, by a clock that says `now_ns`.
+/// Whether `received_ns` is a possible receive time for a clock that reads `now_ns`.
 pub(super) fn is_plausible(received_ns: i64, now_ns: i64) -> bool {
     (EPOCH_NS..=now_ns.saturating_add(AHEAD_MAX_NS)).contains(&received_ns)
 }
 
 fn ahead_ns(now: Reading) -> i128 {
-    // Durations of a running host are far from the end of an i128.
+    // The uptime of a host is far below the range of `i128`.
     i128::from(now.wall_ns) - now.boot.as_nanos() as i128
 }
 
@@ -150,13 +152,13 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    /// A reading `boot` after the start, on a wall clock that is `off_s` from a right one.
+    /// A reading `boot` after the start, with a wall clock that is off by `off_s` seconds.
     fn at(boot: Duration, off_s: i64) -> Reading {
         let right_ns = EPOCH_NS + 10_000_000 * NS_PER_S + boot.as_nanos() as i64;
         Reading { wall_ns: right_ns + off_s * NS_PER_S, boot: boot + HOUR }
     }
 
-    /// The first whole hour in which nothing holds.
+    /// Returns the first whole hour at which there is no hold.
     fn hours(trust: &mut Trust, from: u32, off_s: i64) -> u32 {
         let is_free = |hour: &u32| {
             let now = at(HOUR * *hour, off_s);

@@ -1,26 +1,26 @@
-//! What is asked of a reader.
+//! Selects the frames that a reader returns.
 
 use frame::{FrameView, Selection};
 
-/// Which frames to read. The default is all of them.
+/// Which frames to read. The default is all frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// From this offset on.
+    /// First offset to read.
     pub from_offset: u64,
-    /// Below this offset.
+    /// Offset behind the last frame to read. `None` means no limit.
     pub to_offset: Option<u64>,
-    /// Received at this time or later, unix nanoseconds.
+    /// Earliest receive time, in unix nanoseconds.
     pub from_received_ns: Option<i64>,
-    /// Received before this time, unix nanoseconds.
+    /// Receive time below which frames must lie, in unix nanoseconds.
     pub to_received_ns: Option<i64>,
-    /// Of these sources, lanes and kinds.
+    /// Selected sources, lanes and kinds.
     pub selection: Selection,
-    /// At most this many frames.
+    /// Maximum number of frames.
     pub limit: Option<u64>,
 }
 
 impl Filter {
-    /// Whether `frame` is taken, wherever it lies in the log.
+    /// Whether the filter takes `frame` by its time and selection. Does not check the offset.
     pub(super) fn takes(&self, frame: &FrameView<'_>) -> bool {
         self.from_received_ns.is_none_or(|from| frame.received_ns >= from)
             && self.to_received_ns.is_none_or(|to| frame.received_ns < to)

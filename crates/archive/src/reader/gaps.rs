@@ -1,4 +1,4 @@
-//! What a reader has to report before it goes on: each gap once, and only as far as it was asked for.
+//! The gaps that a reader has found and must report: each gap once, and only the requested part of it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,26 +8,27 @@ use super::{Damage, Item};
 
 /// Why frames are missing.
 pub(super) enum Cause {
-    /// They cannot be read.
+    /// The frames cannot be read.
     Damage {
         /// The file.
         segment: PathBuf,
-        /// Where in the file.
+        /// Where in the file, in bytes.
         bytes: Range<u64>,
-        /// Whether the log says so.
+        /// Whether the log records the loss.
         recorded: bool,
     },
-    /// Retention has removed them.
+    /// Retention has removed the frames.
     Expired,
 }
 
-/// Gaps come upon and not yet reported, in the order of the log. A few at most: reading goes on when they are told.
+/// Gaps that were found and not yet reported, in log order. There are only a few: the reader reports them before it
+/// reads on.
 #[derive(Default)]
 pub(super) struct Gaps(VecDeque<(Cause, Range<u64>)>);
 
 impl Gaps {
-    /// Notes that `offsets` are missing, of which those from `from` on were asked for. Without any, bytes are damaged
-    /// between two frames; they belong to the one behind them.
+    /// Adds a gap: `offsets` are missing, and those from `from` on were requested. If `offsets` is empty, bytes between
+    /// two frames are damaged, and the damage counts as part of the frame behind it.
     pub(super) fn push(&mut self, cause: Cause, offsets: Range<u64>, from: u64) {
         let is_damage = matches!(cause, Cause::Damage { .. });
         let told = offsets.start.max(from)..offsets.end;
@@ -36,7 +37,7 @@ impl Gaps {
         }
     }
 
-    /// The next gap below `to`. What lies behind it is kept, for it may be asked for later.
+    /// Takes the next gap below `to`. Keeps the part of the gap from `to` on, because the caller may request it later.
     pub(super) fn take(&mut self, to: u64) -> Option<Item> {
         let (_, offsets) = self.0.front()?;
         if offsets.start >= to {
@@ -51,7 +52,7 @@ impl Gaps {
         })
     }
 
-    /// Removes what the first gap has below `end`.
+    /// Removes the part of the first gap below `end`.
     fn cut(&mut self, end: u64) -> Option<Cause> {
         let (cause, offsets) = self.0.front_mut()?;
         if offsets.end <= end {

@@ -1,4 +1,4 @@
-//! What recovery says about the segment before.
+//! Reads the holes that recovery records in the next segment.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,7 +16,7 @@ impl Reader {
         if offsets.is_empty() {
             return false;
         }
-        // It matters for what people are told alone: what cannot be read now was recorded by nobody.
+        // The result only changes what is reported to operators. So an unreadable record counts as no record.
         let bases = self.list().unwrap_or_default();
         let Some(base) = self.segment.as_ref().map(|open| open.base) else {
             return false;
@@ -33,7 +33,8 @@ impl Reader {
     }
 }
 
-/// The holes that the segment `path` records before its first frame: recovery puts them there, one start at a time.
+/// Returns the holes that the segment `path` records before its first frame. Each start of the daemon adds its own
+/// records.
 fn recorded_in(storage: &dyn Storage, path: &Path) -> Result<Vec<HoleRecord>, StorageError> {
     let mut scanner = Scanner::open(storage, path)?;
     let mut records = Vec::new();

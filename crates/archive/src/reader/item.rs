@@ -1,4 +1,4 @@
-//! What a reader comes upon.
+//! The items that a reader returns.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use frame::Frame;
 /// A frame of the log.
 #[derive(Clone, Debug)]
 pub struct StoredFrame {
-    /// Its place in the log.
+    /// Offset in the log.
     pub offset: u64,
     /// The frame; its payload is a slice of the block.
     pub frame: Frame,
@@ -21,46 +21,46 @@ pub struct StoredFrame {
 pub struct Damage {
     /// The file.
     pub segment: PathBuf,
-    /// Where in the file.
+    /// Where in the file, in bytes.
     pub bytes: Range<u64>,
-    /// Offsets of the frames lost; empty when the damage hit none.
+    /// Offsets of the lost frames. Empty if the damage hit no frame.
     pub offsets: Range<u64>,
-    /// Whether the log itself says that they are lost, so that this is no news: recovery or a repair has recorded it.
+    /// Whether the log already records the loss. Recovery and repair write these records.
     pub recorded: bool,
 }
 
-/// A segment whose header says another offset than its name. It is not read, so that what is read does not depend on what
-/// the names of copies happen to be.
+/// A segment whose header has another offset than its name. Readers skip it, so that the names of copied files cannot
+/// change what is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misnamed {
     /// The file.
     pub segment: PathBuf,
-    /// Where it begins by its name.
+    /// Offset of the first frame by the file name.
     pub name_offset: u64,
-    /// Where it begins by its header.
+    /// Offset of the first frame by the header.
     pub header_offset: u64,
 }
 
-/// What a [`Reader`](super::Reader) comes upon.
+/// What a [`Reader`](super::Reader) returns.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A frame.
     Frame(StoredFrame),
-    /// Damage; reading goes on behind it.
+    /// Damage. Reading continues behind it.
     Damage(Damage),
-    /// Offsets that were asked for and that retention has removed; reading goes on behind them. Also for who asks from
-    /// offset 0 on: whether that was meant as "the oldest there is" only the caller knows.
+    /// Requested offsets that retention has removed. Reading continues behind them. Readers return this item also for a
+    /// request from offset 0 on: only the caller knows whether that means "from the oldest frame".
     Expired(Range<u64>),
 }
 
 /// Why a [`Reader`](super::Reader) shows no more frames.
 #[derive(Clone, Debug)]
 pub enum Visited {
-    /// The visitor has enough, or the limit is reached.
+    /// The visitor asked to stop, or the limit is reached.
     Enough,
-    /// Frames are missing: anything but a frame.
+    /// Frames are missing. The item is never [`Item::Frame`].
     Gap(Item),
-    /// There are no more, by now.
+    /// The log has no more frames at this time.
     End,
 }
 
@@ -87,15 +87,15 @@ pub enum ReadError {
     Mixed {
         /// The segment.
         path: PathBuf,
-        /// Its log.
+        /// The log of this segment.
         found: u64,
-        /// The log of the segments before it, or of the daemon.
+        /// The log of the segments before this one, or of the daemon.
         expected: u64,
     },
 }
 
 impl ReadError {
-    /// Whether no file could be opened because the process or the host has too many open. It passes when others close.
+    /// Whether the process or the host has too many open files. The error is temporary.
     #[must_use]
     pub fn is_no_files(&self) -> bool {
         matches!(self, Self::Storage(error) if error.is_no_files())

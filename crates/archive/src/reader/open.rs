@@ -1,4 +1,4 @@
-//! The segment a reader is in, and how it goes through it.
+//! The segment that a reader has open, and the strategy to read it.
 
 use std::path::Path;
 use std::vec::IntoIter;
@@ -13,45 +13,47 @@ use crate::storage::{Storage, StorageError};
 pub(super) struct Open {
     pub(super) base: u64,
     pub(super) scanner: Scanner,
-    /// Base of the segment behind, once there is one: from there on this one is superseded.
+    /// Base of the next segment, if there is one. The next segment supersedes the frames of this one from that offset
+    /// on.
     pub(super) end_offset: Option<u64>,
-    /// Whether that segment follows this one without others in between that retention took.
+    /// Whether `end_offset` belongs to the segment directly behind this one. If not, retention may have removed
+    /// segments between.
     end_is_sure: bool,
-    /// Whether its end was reached after the segment behind was seen.
+    /// Whether the reader reached the end of this segment after the next segment appeared.
     pub(super) ended: bool,
-    /// Whether its header is damaged and nobody was told yet.
+    /// Whether the header is damaged and the reader has not reported that yet.
     pub(super) head_damaged: bool,
     pub(super) way: Way,
-    /// The holes that the segment behind records, once it was asked for them.
+    /// The holes that the next segment records. `None` until they are read.
     pub(super) holes: Option<Vec<HoleRecord>>,
-    /// Whether everything behind the last block was searched once.
+    /// Whether the reader has searched all bytes behind the last block once.
     searched: bool,
 }
 
 /// How a segment is read.
 pub(super) enum Way {
-    /// Block after block.
+    /// Reads every block.
     Whole,
-    /// Range after range, as its index has them.
+    /// Reads only the byte ranges that the index selects.
     Spans(Spans),
-    /// Run after run, as its index has them; `covered` is where the segment ends.
+    /// Reads only the runs that the index selects. `covered` is the end of the segment in bytes.
     Runs { merge: Merge, covered: u64 },
 }
 
-/// Ranges still to read.
+/// The ranges that are still to be read.
 pub(super) struct Spans {
     left: IntoIter<Span>,
     at: Option<Span>,
-    /// First offset of the range just entered, until its first block is seen.
+    /// First offset of the current range, until the reader has seen the first block of the range.
     entered: Option<u64>,
-    /// Everything asked for below this offset has been yielded.
+    /// The reader has returned every requested frame below this offset.
     reached: u64,
     covered: u64,
 }
 
-/// The index and the segment do not go together.
+/// The index does not match the segment.
 pub(super) struct Distrust {
-    /// Everything asked for below this offset has been yielded.
+    /// The reader has returned every requested frame below this offset.
     pub(super) reached: u64,
 }
 
@@ -71,9 +73,11 @@ impl Open {
         }
     }
 
-    /// Notes the base of the segment behind, as the directory was listed, with this segment in it or without.
+    /// Records the base of the next segment from a listing of the directory. `is_listed` says whether the listing
+    /// contains this segment.
     ///
-    /// Retention takes the oldest first: while this one is listed, so are those behind it.
+    /// Retention removes the oldest segments first. So while this segment is listed, all segments behind it are listed
+    /// too.
     pub(super) fn see_next(&mut self, next: u64, is_listed: bool) {
         if is_listed || self.end_offset.is_none() {
             self.end_offset = Some(next);
@@ -81,12 +85,12 @@ impl Open {
         }
     }
 
-    /// Offset behind its last frame, if that is known.
+    /// Offset behind the last frame, if that is known.
     pub(super) fn sure_end(&self) -> Option<u64> {
         self.end_offset.filter(|_| self.end_is_sure)
     }
 
-    /// Looks for an index where it can save reading: in a sealed segment of which not everything is asked for.
+    /// Looks for an index if it can save reads: the segment is sealed and the filter does not ask for all of it.
     pub(super) fn choose_way(&mut self, storage: &dyn Storage, dir: &Path, filter: &Filter, from: u64) {
         let narrow = !filter.selection.is_all()
             || filter.from_received_ns.is_some()
@@ -113,8 +117,8 @@ impl Open {
         }
     }
 
-    /// What comes next on the chosen way, when everything below `next_offset` is done with, which moves on where the
-    /// index says that nothing asked for lies in between.
+    /// Returns the next step of the chosen strategy. All frames below `next_offset` are already returned. Moves
+    /// `next_offset` forward over frames that the index excludes.
     pub(super) fn step(
         &mut self,
         next_offset: &mut u64,
@@ -128,8 +132,8 @@ impl Open {
                 Ok(false) => self.way = Way::Whole,
             }
         }
-        // Space allocated ahead is searched once, in case a block's header was wiped out; a later look at the live end
-        // must not cost that again. When the next segment is there, everything is searched.
+        // The space allocated ahead is searched once, in case a block header was overwritten with zeros. Later reads at
+        // the live end skip that search. When the next segment exists, everything is searched.
         let live = self.end_offset.is_none() && !more && self.searched;
         if live && self.scanner.is_at_zeros()? {
             return Ok(Ok(Step::End(self.scanner.position())));
@@ -145,7 +149,7 @@ impl Open {
         })
     }
 
-    /// Goes through the whole segment after all.
+    /// Reads the whole segment from its beginning.
     pub(super) fn start_over(&mut self) {
         self.way = Way::Whole;
         self.scanner.seek(SEGMENT_HEADER_BYTES);
@@ -153,7 +157,7 @@ impl Open {
 }
 
 impl Spans {
-    /// Goes to the next range where one is done with; `false` behind the last.
+    /// Enters the next range if the current one is finished. Returns `false` behind the last range.
     fn enter(
         &mut self,
         scanner: &mut Scanner,

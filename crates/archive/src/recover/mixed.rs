@@ -1,16 +1,17 @@
-//! Segments of another archive that were put into the directory.
+//! Detects segments of another archive in the directory.
 //!
-//! The start looks at the newest, at the one before, and at the oldest: a copy lies at an end in most cases, and then
-//! positions and offsets of the other log would be announced. Maintenance looks at all others.
+//! The start checks the newest segment, the one before it, and the oldest. A copied segment usually lies at one end of
+//! the log. Without this check the start would then announce positions and offsets of the other log. Maintenance checks
+//! all other segments.
 
 use crate::OpenError;
 use crate::dir::Dir;
 use crate::scan::Head;
 
-/// Refuses a directory whose newest segment is of another log than the one before, or than the oldest.
+/// Refuses a directory whose newest segment belongs to another log than the segment before it or the oldest segment.
 ///
-/// A segment whose header is damaged, or that cannot be opened, tells nothing: then the next one is looked at. So a copy
-/// that broke off in its last file is found out as well.
+/// Skips a segment with a damaged header or one that cannot be opened, and checks the next one instead. This also
+/// detects a copy that was cut short in its last file.
 pub(super) fn refuse(dir: &Dir, bases: &[u64]) -> Result<(), OpenError> {
     let mut known = bases.iter();
     let Some((newest, log_id)) = first_known(dir, known.by_ref().rev()) else {
@@ -33,7 +34,7 @@ fn first_known<'a>(dir: &Dir, mut bases: impl Iterator<Item = &'a u64>) -> Optio
     bases.find_map(|base| Some((*base, log_id(dir, *base)?)))
 }
 
-/// The log of the segment `base`, if its header tells it.
+/// The id of the log that the segment `base` belongs to, if its header is sound.
 fn log_id(dir: &Dir, base: u64) -> Option<u64> {
     match dir.scan(base).ok()?.head() {
         Head::Sound(header) => Some(header.log_id),

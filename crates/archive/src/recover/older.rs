@@ -1,4 +1,4 @@
-//! What the older segments tell where the newest cannot: positions and the log's id.
+//! Reads the positions and the log's id from older segments if the newest segment does not have them.
 
 use super::tail_scan::{PositionsCollector, TailScan, checked_scan};
 use crate::OpenError;
@@ -8,7 +8,7 @@ use crate::positions::{PositionTable, StreamPosition};
 use crate::scan::{Head, Step};
 use frame::StreamKey;
 
-/// The positions as of the base of the last segment, and how many segments had to be read for them.
+/// Returns the positions at the base of the last segment, and how many segments were read for them.
 pub(super) fn positions_below(
     dir: &Dir,
     bases: &[u64],
@@ -46,7 +46,7 @@ fn leading_positions(dir: &Dir, base: u64) -> Result<Option<Vec<(StreamKey, Stre
     }
 }
 
-/// Applies the frames of an older segment below `end`, the base of the next.
+/// Applies the frames of an older segment below `end`, the base of the next segment.
 pub(super) fn apply_segment(
     dir: &Dir,
     base: u64,
@@ -75,7 +75,7 @@ pub(super) fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut 
     }
 }
 
-/// The log's id, from the newest segment that still tells it.
+/// Returns the log's id from the newest segment with a sound header. Returns a new random id if there is none.
 pub(super) fn older_log_id(dir: &Dir, bases: &[u64]) -> Result<u64, OpenError> {
     for base in bases.iter().rev() {
         if let Head::Sound(header) = checked_scan(dir, *base)?.head() {

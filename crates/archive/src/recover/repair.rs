@@ -1,8 +1,9 @@
 //! Repair: copies what can be read of a damaged archive into a new directory, as a sound log.
 //!
-//! The copy is the same log: same id, same offsets, same positions. Clients resume and subscribers go on. The copy records
-//! a hole in the place of the frames that cannot be read. The repair locks both directories: a daemon that wrote the
-//! archive meanwhile would accept frames that the copy lacks. The repair reads the damaged directory and never writes it.
+//! The copy is the same log: same id, same offsets, same positions. Clients resume and subscribers continue. The copy
+//! records a hole in the place of the frames that cannot be read. The repair locks both directories: a daemon that
+//! wrote the archive meanwhile would accept frames that the copy lacks. The repair reads the damaged directory and
+//! never writes to it.
 
 mod copy;
 mod source;
@@ -23,7 +24,7 @@ use crate::{Access, DiskStorage, ReadError, Storage, StorageError};
 /// Why an archive cannot be repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// Another process holds the lock of a directory: a daemon would go on writing what the copy then lacks.
+    /// Another process holds the lock of a directory. A daemon could write frames that the copy then lacks.
     #[error("archive {} is in use: stop the daemon first, or what it takes meanwhile is missing from the copy", .0.display())]
     Locked(PathBuf),
     /// The directory of the copy holds files.
@@ -32,7 +33,7 @@ pub enum RepairError {
     /// The directory of the copy holds what an interrupted repair left.
     #[error("{}", incomplete(.0))]
     Incomplete(PathBuf),
-    /// The directory of the copy lies in the archive, so that the copy would be part of what is copied.
+    /// The directory of the copy lies in the archive, so the copy would include itself.
     #[error("{} lies in the archive itself, which is never written: name a directory outside of it", .0.display())]
     Inside(PathBuf),
     /// A file operation failed before the copy began.
@@ -63,9 +64,9 @@ pub struct RepairReport {
     pub next_offset: u64,
     /// Offsets that the copy lacks, ascending. Each is recorded in the copy as a hole.
     pub lost: Vec<LostFrames>,
-    /// Bytes behind the last whole block that no block attests: nobody was told that they are durable.
+    /// Bytes behind the last whole block that no block attests. No frame in them was acknowledged.
     pub torn_bytes: u64,
-    /// Whether no segment header told the log's id, so that the copy has a new one.
+    /// Whether the copy has a new log id, because no segment header was sound.
     pub has_new_log_id: bool,
     /// Segments of another log. The copy leaves them out.
     pub foreign: Vec<PathBuf>,
@@ -82,13 +83,13 @@ pub struct LostFrames {
     pub bytes: Range<u64>,
 }
 
-/// Copies everything readable of the archive directory `dir` into the directory `out`, and reports what is lost.
+/// Copies everything readable of the archive directory `dir` into the directory `out`. Reports which frames are lost.
 ///
-/// `out` must be empty or missing. The whole copy is on stable storage when the function returns. Until then `out` holds a
-/// mark, by which [`open`](fn@crate::open) and every command refuse it. Blocks on the file system.
+/// `out` must be empty or missing. The whole copy is on stable storage when the function returns. Until then `out`
+/// holds a mark file, and [`open`](fn@crate::open) and every command refuse the directory. Blocks on the file system.
 ///
 /// # Errors
-/// [`RepairError`]. After [`RepairError::Stopped`] the copy is incomplete; any other error leaves no copy.
+/// [`RepairError`]. After [`RepairError::Stopped`] the copy is incomplete. Any other error leaves no copy.
 pub fn repair(dir: &Path, out: &Path) -> Result<RepairReport, RepairError> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let _source_lock = lock(&*storage, dir)?;
@@ -99,7 +100,7 @@ pub fn repair(dir: &Path, out: &Path) -> Result<RepairReport, RepairError> {
     copy_marked(&source, &target).map_err(|source| RepairError::Stopped { dir: target.path.clone(), source })
 }
 
-/// Copies `source` to `target`, which carries a mark from before the first byte until after the last is durable.
+/// Copies `source` to `target`. `target` holds the mark from before the first write until the whole copy is durable.
 fn copy_marked(source: &Dir, target: &Dir) -> Result<RepairReport, ReadError> {
     let mark = target.repair_mark();
     target.open(&mark, Access::Create)?.sync_data().context("sync", &mark)?;
@@ -119,7 +120,7 @@ fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Any + Send + Sync>,
     })
 }
 
-/// Creates `out`, which must be empty and not a part of `dir`.
+/// Creates `out`. `out` must be empty and must not lie in `dir`.
 fn prepare(storage: &dyn Storage, dir: &Path, out: &Path) -> Result<(), RepairError> {
     if is_inside(out, dir)? {
         return Err(RepairError::Inside(out.to_owned()));

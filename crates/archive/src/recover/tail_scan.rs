@@ -1,4 +1,4 @@
-//! The first walk over the last segment: what is attested, what is torn, what is damaged.
+//! Scans the last segment at the start: finds the attested, torn and damaged parts.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,52 +17,52 @@ use crate::scan::{Head, Scanner, Step};
 use crate::storage::StorageError;
 use frame::StreamKey;
 
-/// Bytes looked through at once for headers.
+/// Bytes read at once in the search for headers.
 const PIECE_BYTES: u64 = 256 << 10;
 
-/// What a segment holds.
+/// The result of a scan of the last segment.
 pub(super) struct TailScan {
     pub(super) path: PathBuf,
     pub(super) base: u64,
-    /// Unknown when the header is damaged.
+    /// `None` if the segment header is damaged.
     pub(super) log_id: Option<u64>,
     pub(super) segment_id: u64,
-    /// The positions at its base, if they can be read in full.
+    /// The positions at the base, if all of them are readable.
     pub(super) positions: Option<Vec<(StreamKey, StreamPosition)>>,
-    /// Everything below was durable when the segment was last written.
+    /// All frames below this offset were durable when the segment was last written.
     pub(super) attested: u64,
     /// Offset behind the last frame that is kept or was acknowledged.
     pub(super) next_offset: u64,
-    /// Damage below `attested`.
+    /// Damaged ranges below `attested`.
     pub(super) holes: Vec<HoleRecord>,
-    /// Bytes to cut off; empty at the end of the last block when there are none.
+    /// Bytes to cut off. Empty, at the end of the last block, if there is nothing to cut off.
     pub(super) torn: Range<u64>,
-    /// Position behind the last block that is no attestation: where writing goes on in a clean segment.
+    /// Position behind the last block that is not an attestation. In a clean segment writing continues here.
     pub(super) end: u64,
-    /// Position behind what stays in this segment when its tail is rewritten.
+    /// Position behind the blocks that stay in this segment when its tail is rewritten.
     pub(super) kept_end: u64,
-    /// Bodies of the records of older holes.
+    /// Bodies of the hole records of earlier starts.
     pub(super) hole_records: Vec<Bytes>,
     block_count: u64,
 }
 
 impl TailScan {
-    /// Whether there is nothing in it that could be read.
+    /// Whether the segment has no readable block.
     pub(super) fn is_void(&self) -> bool {
         self.block_count == 0
     }
 
-    /// Whether it can be written on as it is.
+    /// Whether writing can continue in the segment as it is.
     pub(super) fn is_clean(&self) -> bool {
         self.can_be_synced_in_place() && self.attested == self.next_offset
     }
 
-    /// Whether nothing is wrong with it but that its tail may be in the page cache alone.
+    /// Whether the segment is sound, except that its tail may be only in the page cache.
     pub(super) fn can_be_synced_in_place(&self) -> bool {
         self.log_id.is_some() && self.positions.is_some() && self.holes.is_empty() && self.torn.is_empty()
     }
 
-    /// Whether this block is part of the tail that must be written anew.
+    /// Whether the block is part of the tail that must be rewritten.
     pub(super) fn is_tail(&self, header: &BlockHeader) -> bool {
         header.kind == BlockKind::Frames
             && header.first_offset >= self.attested
@@ -70,7 +70,7 @@ impl TailScan {
     }
 }
 
-/// Opens a segment and makes sure that it is what its name says, of a version this build knows.
+/// Opens a segment. Checks that its header matches its name and that this build knows its version.
 pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
     let scanner = dir.scan(base)?;
     let path = scanner.path().to_owned();
@@ -83,7 +83,7 @@ pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
     }
 }
 
-/// Walks the segment `base` once. What lies below the offset `durable` is known to have been acknowledged.
+/// Scans the segment `base` once. The frames below the offset `durable` are known to be acknowledged.
 pub(super) fn tail_scan(dir: &Dir, base: u64, durable: u64) -> Result<TailScan, OpenError> {
     let mut scanner = checked_scan(dir, base)?;
     let mut walk = Walk::new(base);
@@ -131,10 +131,10 @@ pub(super) fn tail_scan(dir: &Dir, base: u64, durable: u64) -> Result<TailScan, 
     })
 }
 
-/// The sound header behind `end` that attests most, although its body is torn.
+/// Returns the sound block header behind `end` that attests the highest offset. The body of that block may be torn.
 ///
-/// It was written only after all below its `synced_offset` was synced. So what lies between `end` and it is no torn
-/// commit but damage in acknowledged data.
+/// The writer wrote that header only after everything below its `synced_offset` was synced. So the bytes between `end`
+/// and the header are not a torn commit but damage to acknowledged data.
 pub(crate) fn proof_behind(
     scanner: &Scanner,
     segment_id: Option<u64>,
@@ -148,7 +148,7 @@ pub(crate) fn proof_behind(
             Some(data) if data < content_end => at = data,
             _ => break,
         }
-        // A header may begin in one piece and end in the next.
+        // A header may begin in one piece and end in the next one.
         let piece = scanner.raw(at..content_end.min(at + PIECE_BYTES) + BLOCK_HEADER_BYTES)?;
         let starts = (0..PIECE_BYTES.min(piece.len() as u64)).step_by(ALIGNMENT as usize);
         for start in starts {
@@ -167,16 +167,16 @@ pub(crate) fn proof_behind(
 
 struct Walk {
     base: u64,
-    /// Of the first sound block, which tells it where the segment's header does not.
+    /// Segment id of the first sound block. Stands in for a damaged segment header.
     segment_id: Option<u64>,
     attested: u64,
     next_offset: u64,
     damage: Option<Range<u64>>,
     holes: Vec<HoleRecord>,
     positions: PositionsCollector,
-    /// Offset and position of the frames blocks that nothing has attested yet.
+    /// Offset and position of each frames block that no later block attests.
     tail: Vec<(u64, u64)>,
-    /// Position behind the last block that is no attestation.
+    /// Position behind the last block that is not an attestation.
     end: u64,
     hole_records: Vec<Bytes>,
     block_count: u64,
@@ -228,7 +228,8 @@ impl Walk {
         if self.holes.len() == HOLES_MAX
             && let Some(last) = self.holes.last_mut()
         {
-            // One record then spans several holes and what is sound between them: readers look for themselves.
+            // From here on one record spans several holes and the sound blocks between them. Readers search that range
+            // themselves.
             last.to_offset = to_offset;
             last.bytes = damage.end - last.position;
             return;
@@ -242,14 +243,14 @@ impl Walk {
         });
     }
 
-    /// Position of the first block that must be written anew; `cut` without one.
+    /// Position of the first block that must be rewritten, or `cut` if there is none.
     fn kept_end(&self, cut: u64) -> u64 {
         let unattested = |(offset, _): &&(u64, u64)| *offset >= self.attested;
         let first = self.tail.iter().find(unattested);
         first.map_or(cut, |(_, position)| cut.min(*position))
     }
 
-    /// Where the tail is to be cut off: at the first gap that nothing behind it calls acknowledged.
+    /// Position at which the tail is cut off: the first gap that no later block attests.
     fn cut(&mut self) -> Option<u64> {
         let attested = self.attested;
         let index = self.holes.iter().position(|hole| hole.from_offset >= attested)?;
@@ -260,7 +261,7 @@ impl Walk {
     }
 }
 
-/// Puts the positions blocks of one segment together.
+/// Collects the positions blocks of one segment.
 #[derive(Default)]
 pub(super) struct PositionsCollector {
     total: Option<u32>,

@@ -1,8 +1,8 @@
-//! A newest segment without one readable block.
+//! Handles a newest segment without a readable block.
 //!
-//! A segment has its name only since its content was synced, so this is damage, and what it held was acknowledged. It
-//! is set aside, by a rename that takes no space, and its offsets are passed over: none is handed out again. The
-//! name it gets says how far they may reach, so that a start cut short is finished by the next.
+//! A segment gets its name only after its content is synced. So this is damage, and the segment held acknowledged
+//! frames. Recovery moves the segment to `lost/` by a rename, which needs no space, and never reuses its offsets. The
+//! new name holds the bound of these offsets, so that the next start can finish a start that was interrupted.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ impl SetAside {
         Some(Self::new(dir, base.parse().ok()?, bound.parse().ok()?))
     }
 
-    /// The id of its log, if its header still tells it.
+    /// The id of its log, if its header is sound.
     pub(super) fn log_id(&self, dir: &Dir) -> Result<Option<u64>, StorageError> {
         Ok(match Scanner::open(&*dir.storage, &self.path)?.head() {
             Head::Sound(header) => Some(header.log_id),
@@ -43,7 +43,7 @@ impl SetAside {
         })
     }
 
-    /// What the log lacks, from `from_offset` on.
+    /// Returns the hole record for the frames of this segment from `from_offset` on.
     pub(super) fn hole(&self, dir: &Dir, from_offset: u64) -> Result<HoleRecord, StorageError> {
         let file = dir.open(&self.path, Access::Read)?;
         let bytes = file.size().context("measure", &self.path)?;
@@ -55,7 +55,7 @@ impl SetAside {
 pub(super) fn set_aside(dir: &Dir, config: &Config, tail_scan: &TailScan) -> Result<(), OpenError> {
     let file = dir.open(&tail_scan.path, Access::Read)?;
     let bytes = file.size().context("measure", &tail_scan.path)?;
-    // It may have been longer than it is now.
+    // The file may have been longer before it was damaged.
     let bound = offset_bound(tail_scan.base, bytes.max(config.segment_bytes));
     let bound = bound.ok_or_else(|| beyond_offsets(&tail_scan.path))?;
     let aside = SetAside::new(dir, tail_scan.base, bound);
@@ -73,13 +73,14 @@ pub(super) fn set_aside(dir: &Dir, config: &Config, tail_scan: &TailScan) -> Res
     Ok(())
 }
 
-/// No frame in a segment of `bytes` at `base` can have this offset or a higher one; `None` beyond all offsets.
+/// Returns a bound that is above the offset of every frame in a segment of `bytes` at `base`. Returns `None` if the
+/// bound is above [`OFFSET_MAX`].
 pub(super) fn offset_bound(base: u64, bytes: u64) -> Option<u64> {
     let bound = base.checked_add(bytes / FRAME_HEADER_BYTES as u64)?.checked_add(1)?;
     (bound <= OFFSET_MAX).then_some(bound)
 }
 
-/// The segment set aside last.
+/// Returns the segment in `lost/` with the highest bound.
 pub(super) fn latest(dir: &Dir) -> Result<Option<SetAside>, StorageError> {
     let lost = dir.lost();
     let names = match dir.storage.list(&lost) {
@@ -92,7 +93,7 @@ pub(super) fn latest(dir: &Dir) -> Result<Option<SetAside>, StorageError> {
         if latest.bound > OFFSET_MAX || latest.base > latest.bound {
             return Err(beyond_offsets(&latest.path));
         }
-        // The start that renamed it may have been killed before it could sync.
+        // The start that renamed the file may have been killed before it synced the directory.
         dir.storage.sync_dir(&lost).context("sync", &lost)?;
     }
     Ok(latest)

@@ -1,16 +1,16 @@
-//! Reading over bad sectors: what the medium cannot give back reads as zeros, which no checksum takes for data.
+//! Reads over bad sectors: unreadable pages read as zeros, which never pass a checksum.
 
 use std::io;
 use std::ops::Range;
 
 use crate::storage::{StorageFile, read_full_at};
 
-/// Around a bad sector the file is read in pieces of this size.
+/// Size of the pieces in which the file is read around a bad sector.
 const PAGE_BYTES: u64 = 4_096;
-/// Reads of bad pages before a scan gives up: no bad sector, then, but a disk that fails.
+/// Reads of bad pages before a scan gives up. More bad reads mean a failing disk, not a bad sector.
 const BAD_READS_MAX: u32 = 16_384;
 
-/// Whether the medium itself failed (EIO), for here and not for the whole file.
+/// Whether the medium failed to read this place (EIO).
 fn is_bad_sector(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
@@ -27,7 +27,8 @@ impl Pages {
         Self { file, bad_reads: 0, good: false }
     }
 
-    /// Fills `buffer` from `at` and returns how many bytes there were: fewer only at the end of the file.
+    /// Fills `buffer` from position `at`. Returns the number of bytes read, which is smaller only at the end of the
+    /// file.
     pub(super) fn read(&mut self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let (bad_reads, mut bad_bytes) = (&mut self.bad_reads, 0);
         let count = read_over(&*self.file, buffer, at, |bytes, error| {
@@ -39,7 +40,7 @@ impl Pages {
         Ok(count)
     }
 
-    /// Fails if nothing at all could be read: that tells of the disk, not of the data on it.
+    /// Fails if no page was readable. In that case the disk has failed, and nothing is known about the data on it.
     pub(super) fn confirm(&self) -> io::Result<()> {
         if self.bad_reads > 0 && !self.good {
             return Err(rustix::io::Errno::IO.into());
@@ -48,7 +49,8 @@ impl Pages {
     }
 }
 
-/// As [`read_full_at`], with zeros in place of pages that cannot be read; `bad` hears of each and may give up.
+/// Like [`read_full_at`], but reads unreadable pages as zeros. Calls `bad` for each of these pages; its error ends the
+/// read.
 pub(super) fn read_over(
     file: &dyn StorageFile,
     buffer: &mut [u8],
@@ -67,7 +69,7 @@ fn read_by_page(
     at: u64,
     mut bad: impl FnMut(Range<u64>, io::Error) -> io::Result<()>,
 ) -> io::Result<usize> {
-    // A page that cannot be read does not tell where the file ends.
+    // A failed read does not show where the file ends.
     let end = file.size()?.min(at + buffer.len() as u64);
     let mut position = at;
     while position < end {
@@ -87,7 +89,7 @@ fn read_by_page(
     Ok(position.saturating_sub(at) as usize)
 }
 
-/// Gives up on a disk that fails, for walks that keep no count of their own.
+/// Returns a counter that gives up on a failing disk, for scans that do not count bad reads themselves.
 pub(super) fn patience() -> impl FnMut(io::Error) -> io::Result<()> {
     let mut bad_reads = 0;
     move |error| {

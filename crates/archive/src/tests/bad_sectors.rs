@@ -1,4 +1,4 @@
-//! Media that cannot be read in places, or at all.
+//! Tests with media that are unreadable in places or as a whole.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn batch(first: u64) -> Vec<Frame> {
     (first..first + COMMIT_FRAMES).map(frame).collect()
 }
 
-/// One segment of some commits, each of which takes more than two pages.
+/// Creates one segment of some commits. Each commit takes more than two pages.
 async fn archive() -> (MemStorage, PathBuf) {
     let storage = new_storage();
     let mut running = start_untended(&storage);
@@ -31,7 +31,7 @@ async fn archive() -> (MemStorage, PathBuf) {
     (storage, path)
 }
 
-/// Offsets read, and offsets reported as lost.
+/// Returns the offsets that a reader returns and the offsets that it reports as lost.
 fn read(storage: &Watched) -> (Vec<u64>, Vec<u64>) {
     let reader = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap();
     let (mut found, mut lost) = (Vec::new(), Vec::new());
@@ -56,7 +56,7 @@ async fn a_bad_sector_costs_the_blocks_it_lies_in_and_no_other() {
         assert!(lost.len() as u64 <= 2 * COMMIT_FRAMES, "page {page}: {} lost", lost.len());
         let mut all = [found, lost].concat();
         all.sort_unstable();
-        // Nothing stands behind the last block to say that there was one.
+        // No later block attests the last block, so a reader may miss it.
         let told = all.len() as u64;
         assert!(told >= (COMMITS - 1) * COMMIT_FRAMES, "page {page}: {told}");
         assert_eq!(all, (0..told).collect::<Vec<_>>(), "page {page}");
@@ -94,7 +94,7 @@ async fn a_disk_that_gives_nothing_back_is_an_error_and_nothing_is_changed() {
     assert!(reader.any(|item| item.is_err()));
 }
 
-/// Or recovery would take the place for free, and write over what may have been acknowledged.
+/// If unreadable bytes counted as free space, recovery could overwrite acknowledged frames.
 #[tokio::test]
 async fn what_cannot_be_read_counts_as_content() {
     let (storage, path) = archive().await;

@@ -1,4 +1,4 @@
-//! The tests of writing and recovery on a disk that is written by way of the page cache.
+//! Runs the tests of writing and recovery on a disk that is written through the page cache.
 
 use super::{support, watched};
 use crate::storage::mem::MemStorage;

@@ -1,4 +1,4 @@
-//! Files of the log on the real file system are written in both ways. A reader beside the writer finds what was written.
+//! Tests that write log files on the real file system, direct and through the page cache, while a reader reads them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -16,7 +16,7 @@ use crate::log_file::LogFile;
 use crate::storage::is_not_direct;
 use crate::{Access, DiskStorage, Storage as _};
 
-/// A file of the log at `path`; `None` where it cannot be written in this way.
+/// Opens a log file at `path`. Returns `None` if the file system does not support this way of writing.
 fn open(path: &Path, access: Access, end: u64, is_direct: bool) -> Option<LogFile> {
     let file = DiskStorage.open(path, access).unwrap();
     if !is_direct {
@@ -31,7 +31,7 @@ fn open(path: &Path, access: Access, end: u64, is_direct: bool) -> Option<LogFil
     }
 }
 
-/// What the byte at `at` is; no range of pages is like another.
+/// The test byte at position `at`. The pages differ from each other.
 fn byte_at(at: u64) -> u8 {
     ((at ^ (at >> 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 | 1
 }
@@ -45,7 +45,7 @@ fn holds(path: &Path, end: u64) -> bool {
     read.len() as u64 >= end && read.iter().zip(0..end).all(|(byte, at)| *byte == byte_at(at))
 }
 
-/// Whatever is written where, in whichever way, is what is read.
+/// A reader finds exactly what was written, at any position and with either way of writing.
 #[test]
 fn what_is_appended_in_pieces_lies_there_in_one() {
     for is_direct in [false, true] {
@@ -57,7 +57,7 @@ fn what_is_appended_in_pieces_lies_there_in_one() {
         let lens = [5_000, 1, 8, 4_095, 4_096, 4_097, 100_000, 64, 12_288, 500_001, 3];
         for (round, len) in lens.into_iter().enumerate() {
             if round == 5 {
-                // What the page held before is not remembered any more.
+                // A file that is opened again has no copy of its last page in memory.
                 log = open(&path, Access::ReadWrite, end, is_direct).unwrap();
             }
             log.append(&bytes_from(end, len), end).unwrap();
@@ -71,8 +71,9 @@ fn what_is_appended_in_pieces_lies_there_in_one() {
     }
 }
 
-/// Reads `path` over and over. Every other time it opens the file again, else it uses a descriptor that stays open. It also
-/// reads beyond what is synced, so that pages get into the cache while they are written. Returns how many bytes it has seen.
+/// Reads `path` repeatedly until `synced` is `u64::MAX`. Every other time it opens the file again; otherwise it uses a
+/// descriptor that stays open. It also reads beyond `synced`, so that pages enter the cache while they are written.
+/// Returns how many bytes it has seen.
 fn watch(path: &Path, synced: &AtomicU64) -> u64 {
     let stays = File::open(path).unwrap();
     let (mut seen, mut round) = (0, 0u64);
@@ -102,14 +103,15 @@ fn watch(path: &Path, synced: &AtomicU64) -> u64 {
     }
 }
 
-/// Appends 400 pieces; meanwhile the file is lengthened, cut and renamed.
+/// Appends 400 pieces. Allocates, cuts and renames the file meanwhile.
 fn grow(mut log: LogFile, path: &Path, synced: &AtomicU64) -> u64 {
     let mut rng = StdRng::seed_from_u64(1);
     let (mut end, mut allocated) = (0, 0);
     for round in 0..400 {
         let len = rng.random_range(1..[200, 5_000, 60_000][round % 3]);
         if round % 50 == 10 {
-            // Not always there, as on a full disk, and never a multiple of a page.
+            // Space is not always allocated ahead, as on a full disk. The allocated length is never a multiple of a
+            // page.
             log.file().allocate(allocated, end + 300_001).unwrap();
             allocated = end + 300_001;
         }

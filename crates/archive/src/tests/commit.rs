@@ -1,4 +1,4 @@
-//! Write, group commit and reading.
+//! Tests of writing, group commit and reading.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -179,7 +179,7 @@ async fn a_failed_sync_is_final_and_announces_nothing() {
     assert_eq!(syncs.load(std::sync::atomic::Ordering::SeqCst), 1, "a sync was retried");
     assert!(running.archive.finish().await.is_err());
 
-    // The kernel calls the pages clean now. A restart that trusted the cache would lose frame 1 here.
+    // The kernel marks the failed pages as clean. A restart that trusted the cache would lose frame 1 here.
     storage.clear_hook();
     storage.kill();
     let running = start(&storage);

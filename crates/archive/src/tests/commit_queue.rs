@@ -1,4 +1,4 @@
-//! When a block goes, who waits, and what happens when the thread dies.
+//! Tests of the commit queue: when a block is due, when an appender waits, and what happens when the thread dies.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use crate::storage::mem::{MemStorage, Op};
 use crate::{AppendError, ArchiveError, Commit, Config, Status, open};
 use frame::{FramePriority, Origin, batch_of};
 
-/// A delay that never passes in a test.
+/// A configuration with a commit delay that never ends during a test.
 fn patient() -> Config {
     Config { commit_delay: Duration::from_secs(3_600), ..config() }
 }
@@ -35,7 +35,7 @@ async fn an_emergency_skips_the_delay_and_goes_ahead_of_what_waits() {
     assert_eq!(sequences(&frames(&storage)), [2, 0, 1]);
 }
 
-/// Each sync tells that it has begun, and waits for a word, or until nobody can say one.
+/// Makes each sync report its begin on the receiver. The sync then waits for a message, or until the sender is dropped.
 fn hold_syncs(storage: &MemStorage) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (entered_tx, entered) = mpsc::channel();
     let (go, go_rx) = mpsc::channel::<()>();
@@ -50,7 +50,7 @@ fn hold_syncs(storage: &MemStorage) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
     (entered, go)
 }
 
-/// Stands still in the first commit while `fill` hands over; returns the sequences of the commits that follow.
+/// Calls `fill` while the first commit is held in its sync. Returns the sequences of the commits that follow.
 async fn commits_behind_one_that_stands(fill: impl AsyncFnOnce(&Running)) -> Vec<Vec<u64>> {
     let storage = MemStorage::default();
     let mut running = start_on(Config { commit_delay: Duration::ZERO, ..config() }, storage.clone());
@@ -82,7 +82,7 @@ async fn an_emergency_waits_for_the_commit_that_runs_and_no_other() {
     assert_eq!(commits, [vec![3, 5], vec![1, 2, 4]]);
 }
 
-/// Emergencies without end, each handed over while the one before is on its way, do not keep routine from the disk.
+/// An endless series of emergencies, each appended while the previous one is being committed, does not block routine.
 #[tokio::test]
 async fn routine_that_is_due_goes_after_one_block_of_emergencies() {
     let storage = MemStorage::default();
@@ -117,7 +117,7 @@ async fn a_batch_of_both_lanes_goes_as_two_and_keeps_the_order_of_each() {
     assert_eq!(commits, [vec![2, 4], vec![1, 3]]);
 }
 
-/// Hands over routine while there is room; returns how much there was.
+/// Appends routine frames while there is room. Returns the next sequence.
 async fn fill_up(running: &Running, a: &Arc<Origin>) -> u64 {
     let mut sequence = 1;
     while running.appender.has_room() {
@@ -138,11 +138,11 @@ async fn after_an_emergency_blocks_of_routine_are_a_quarter_as_large() {
     let calm = fill_up(&running, &a).await;
     running.append(vec![emergency(&a, 0)]).await;
     go.send(()).unwrap();
-    // That of the emergency.
+    // The sync of the emergency block.
     entered.recv().unwrap();
     assert!(!running.appender.has_room(), "what was full before is still full");
     go.send(()).unwrap();
-    // That of the full block.
+    // The sync of the full block.
     entered.recv().unwrap();
     let alert = fill_up(&running, &a).await;
     assert!(alert.abs_diff(calm / 4) <= 2, "{alert} frames beside {calm}");
@@ -169,7 +169,7 @@ async fn a_full_block_does_not_wait_for_the_delay() {
     let storage = MemStorage::default();
     let mut running = start_on(patient(), storage.clone());
     let a = origin(1, 1);
-    // A block is 16 KiB here.
+    // A block has 16 KiB here.
     for sequence in 0..200 {
         running.append(vec![frame(&a, FramePriority::Routine, sequence, 256)]).await;
     }
@@ -194,7 +194,7 @@ async fn an_append_waits_while_the_block_is_full_and_is_cancel_safe() {
     let a = origin(1, 1);
     running.append(vec![routine(&a, 0)]).await;
     entered.recv().unwrap();
-    // The commit stands still; the next block fills up.
+    // The commit is held in its sync while the next block fills up.
     let mut sequence = 1;
     loop {
         let batch = vec![frame(&a, FramePriority::Routine, sequence, 256)];
@@ -204,7 +204,7 @@ async fn an_append_waits_while_the_block_is_full_and_is_cancel_safe() {
             result.unwrap();
             sequence += 1;
         } else {
-            // Dropped while it waits: the batch was not handed over.
+            // The append is dropped while it waits, so the batch was not handed over.
             break;
         }
     }
@@ -261,7 +261,7 @@ async fn the_number_of_streams_is_limited_and_known_ones_are_never_dropped() {
     }
     running.finish().await;
     assert_eq!(frames(&storage).len(), 20, "every frame is stored");
-    // The log has more streams than the limit allows to be added, and all of them count.
+    // The log has more streams than `max_streams`. All of them are kept.
     let running = start_on(Config { max_streams: 1, ..config() }, storage.clone());
     assert_eq!(running.recovery.positions.len(), 20);
     running.finish().await;

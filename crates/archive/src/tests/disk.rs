@@ -1,4 +1,4 @@
-//! On the real file system: the gate on a small tmpfs, the lock, and a reader beside the writer.
+//! Tests on the real file system: the gate on a small tmpfs, the lock, and a reader beside the writer.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::direct::space::{FanIn, full_and_back};
 use super::support::*;
 use crate::{Config, DirectIo, DiskStorage, Filter, Item, Reader};
 
-/// A tmpfs of 1 MiB, if this process may mount one.
+/// A mounted tmpfs of 1 MiB. Requires the right to mount.
 pub(super) struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
@@ -88,7 +88,7 @@ async fn a_reader_beside_the_writer_sees_a_growing_log_and_no_damage() {
         let mut following = Reader::open(&dir, Filter::default()).unwrap();
         let mut next = 0;
         while next < 20_000 {
-            // One reader follows the end; each time at the end another reads from the start.
+            // One reader follows the end of the log. Each time it reaches the end, another reader reads from the start.
             for item in &mut following {
                 match item.unwrap() {
                     Item::Frame(stored) => {

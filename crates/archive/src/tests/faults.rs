@@ -1,4 +1,4 @@
-//! Errors of the disk, at each operation and at each moment: what was announced is there after the restart.
+//! Tests with disk errors at each operation and at each moment. After the restart every announced frame is there.
 
 use std::io;
 use std::path::Path;
@@ -18,18 +18,18 @@ fn input_output_error() -> io::Error {
     io::Error::other("input/output error")
 }
 
-/// What a run with a fault came to.
+/// The result of a run with a fault.
 struct Run {
     storage: MemStorage,
     /// Frames announced as durable.
     announced: u64,
-    /// As the status had it; `None` if the fault was never reached.
+    /// The error of the archive's status. `None` if the run never reached the fault.
     error: Option<String>,
-    /// What was still done to the disk after the fault.
+    /// Operations on the disk after the fault.
     after: Vec<Op>,
 }
 
-/// Writes over several segments; the `nth` operation `op` fails with `error`, and only that.
+/// Writes several segments. Only the `nth` operation `op` fails, with `error`.
 async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
     let storage = new_storage();
     let mut running = start_with(config(), storage.clone(), None);
@@ -67,7 +67,7 @@ async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
     Run { storage, announced, error, after }
 }
 
-/// Starts on what is left, on the disk as it was and after a power cut, and looks for what was announced.
+/// Starts on the remaining data, once on the disk as it is and once after a power cut. Checks the announced frames.
 async fn recovers(storage: &MemStorage, announced: u64) {
     let killed = storage.clone_disk();
     let crashed = storage.clone_disk();
@@ -80,7 +80,7 @@ async fn recovers(storage: &MemStorage, announced: u64) {
         assert_eq!(sequences(&frames(&disk)), (0..next).collect::<Vec<_>>());
         assert_eq!(running.recovery.positions.first().map_or(0, |(_, at)| at.next.routine), next);
         running.finish().await;
-        // What the start announced is durable, whatever the kernel has forgotten.
+        // The frames that the start announced are durable, even if the kernel has dropped its cached pages.
         disk.crash(None);
         assert_eq!(frames(&disk).len() as u64, next);
     }
@@ -182,7 +182,8 @@ async fn without_files_emergencies_go_on_and_the_status_names_the_way_out() {
         let mut status = running.archive.status();
         storage.set_hook(move |op, _| matches!(op, Op::Open | Op::Create).then(|| errno.into()));
         let (origin, sent) = (origin(1, 1), 60 * COMMIT_FRAMES);
-        // Over the end of the segment, into the reserve, and beyond its size, since no further reserve can be made.
+        // Writes beyond the end of the segment into the reserve, and beyond the size of the reserve: no further reserve
+        // can be made.
         for first in (0..60).map(|commit| commit * COMMIT_FRAMES) {
             let frames = (first..first + COMMIT_FRAMES)
                 .map(|sequence| frame(&origin, FramePriority::Emergency, sequence, 200));

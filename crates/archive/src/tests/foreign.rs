@@ -1,4 +1,4 @@
-//! Segments of another archive, and segments that are listed and cannot be opened.
+//! Tests with segments of another archive, and with segments that are listed but cannot be opened.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use frame::FramePriority;
 
 const COMMIT_FRAMES: u64 = 40;
 
-/// An archive of at least `segment_count` segments; those of two such archives have the same names.
+/// Creates an archive of at least `segment_count` segments. The segments of two such archives have the same names.
 async fn archive(segment_count: usize) -> MemStorage {
     let storage = MemStorage::default();
     let mut running = start_untended(&storage);
@@ -40,7 +40,7 @@ fn refused(storage: &MemStorage) -> OpenError {
     opened.map(|_| ()).expect_err("the archive was opened")
 }
 
-/// The error that a reader of everything comes to.
+/// Returns the error of a reader that reads everything.
 fn read_error(storage: &MemStorage) -> ReadError {
     let reader = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default());
     let found = reader.and_then(|mut reader| reader.find_map(Result::err).map_or(Ok(()), Err));
@@ -51,7 +51,7 @@ fn read_error(storage: &MemStorage) -> ReadError {
 async fn a_start_whose_newest_segment_is_of_another_archive_is_refused() {
     let (storage, other) = (archive(3).await, archive(5).await);
     let before = frames(&storage);
-    // As the newest, and as the two newest, which agree.
+    // Copy the newest segment, then the two newest segments, which belong to the same log.
     for copied in [&segments(&other)[4..], &segments(&other)[3..]] {
         copied.iter().for_each(|path| storage.put(path, other.content(path)));
         let error = refused(&storage).to_string();
@@ -61,7 +61,7 @@ async fn a_start_whose_newest_segment_is_of_another_archive_is_refused() {
         assert!(matches!(read_error(&storage), ReadError::Mixed { .. }));
         copied.iter().for_each(|path| storage.unlink(path).unwrap());
     }
-    // A copy that broke off in its last file.
+    // A copy that was cut short in its last file.
     let copied = &segments(&other)[3..];
     storage.put(&copied[0], other.content(&copied[0]));
     storage.put(&copied[1], Vec::new());
@@ -94,7 +94,7 @@ async fn upkeep_sets_aside_what_is_of_another_archive_and_says_so_until_it_is_go
     let running = start_untended(&storage);
     let clock = Arc::new(SystemClock);
     let mut maintenance = maintenance_of(&running, &storage, Retention::default(), clock, Vec::new());
-    // One that comes while the archive runs, and one at an offset that no frame can have.
+    // One segment appears while the archive runs, and one has an offset that no frame can have.
     let late = segments(&other)[8].clone();
     storage.put(&late, other.content(&late));
     let absurd = dir().join("18446744073709551615.seg");
@@ -142,7 +142,7 @@ async fn a_listed_segment_that_cannot_be_opened_is_an_error_and_has_not_expired(
         assert!(matches!(error, ReadError::Storage(_)) && error.to_string().contains(&name), "{error}");
         storage.clear_hook();
     }
-    // Retention is what it was: the oldest are gone, and nobody lists them.
+    // Retention works as usual: the oldest segments are gone from the listing.
     let oldest = segments(&storage)[0].clone();
     storage.unlink(&oldest).unwrap();
     assert!(matches!(items(&storage, Filter::default())[0], Item::Expired(_)));

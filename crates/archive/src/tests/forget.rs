@@ -1,4 +1,4 @@
-//! Streams forgotten: durable when it is told, whatever happens then, and kept by all that reads or copies the log.
+//! Tests of forgetting streams: the edit is durable when it is reported, and readers, recovery and repair keep it.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ fn stream(source: u32) -> StreamKey {
     origin(source, 1).stream.clone()
 }
 
-/// Where the streams of `sources` stand that [`three`] has made.
+/// The positions of the streams of `sources`, as [`three`] creates them.
 fn known(sources: &[u32]) -> Vec<(StreamKey, StreamPosition)> {
     let position = StreamPosition { epoch: 42, next: Lanes::new(0, 3) };
     sources.iter().map(|source| (stream(*source), position)).collect()
 }
 
-/// Three streams with three frames each.
+/// Creates three streams with three frames each.
 async fn three(storage: &MemStorage) -> Running {
     let mut running = start_untended(storage);
     for source in 1..=3 {
@@ -29,7 +29,7 @@ async fn three(storage: &MemStorage) -> Running {
     running
 }
 
-/// Ends by a power failure that leaves what is on stable storage, and starts again.
+/// Ends by a power failure that keeps only what is on stable storage, then starts again.
 async fn crash(running: Running, storage: &MemStorage) -> Running {
     storage.cut_power_after(0);
     drop(running.appender);
@@ -58,7 +58,7 @@ async fn it_holds_over_rotations_and_starts() {
     assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
     for sequence in 3..6 {
         running.commit(vec![routine(&origin(2, 42), sequence)]).await;
-        // Begins a segment of its own.
+        // Each forget begins a new segment.
         assert_eq!(forget(&running, &[stream(3)]).await, Some(Ok(())));
         running.commit(vec![routine(&origin(3, 42), sequence)]).await;
         running = crash(running, &storage).await;

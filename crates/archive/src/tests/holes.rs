@@ -1,4 +1,4 @@
-//! Damage in acknowledged data: recorded once, and told from what was damaged since.
+//! Tests of damage in acknowledged data: it is recorded once, and it is distinguished from later damage.
 
 use super::new_storage;
 use super::recover::{archive, blocks, found, frame_blocks};
@@ -65,7 +65,7 @@ async fn a_torn_block_attests_what_lies_below_by_its_header() {
     let (path, headers) = frame_blocks(&storage);
     let content = storage.content(&path);
     let (hit, torn) = (headers[3], headers[4]);
-    // Block 3 is damaged at every byte in turn, and of block 4 behind it the header and some of the body is there.
+    // Block 3 is damaged at each of its bytes in turn. Of block 4 only the header and part of the body are left.
     for at in hit.position..hit.end() {
         for kept in [64, 72] {
             let cut = (torn.position + kept) as usize;
@@ -109,7 +109,7 @@ async fn without_a_sound_header_behind_it_a_damaged_last_block_is_torn() {
     running.finish().await;
 }
 
-/// The records of holes in all segments.
+/// Returns the hole records of all segments.
 pub(super) fn hole_records(storage: &MemStorage) -> Vec<(u64, u64)> {
     let mut records = Vec::new();
     for (path, headers) in blocks(storage) {
@@ -132,7 +132,7 @@ async fn the_record_of_a_hole_survives_further_rewrites() {
     storage.put(&path, image);
     start(&storage).finish().await;
     assert_eq!(hole_records(&storage), [(2, 3)]);
-    // Commits that nothing attests, and a torn tail behind them: the newest segment is rewritten in its place.
+    // Each round adds a commit that no block attests, and a torn tail. The start rewrites the newest segment in place.
     for round in 0..3 {
         let mut running = start(&storage);
         running.commit(vec![routine(&origin(1, 1), 10 + round)]).await;

@@ -1,4 +1,4 @@
-//! Readers with an index find what readers without one find, and read less.
+//! Tests that readers with an index find the same as readers without one, and read less.
 
 mod written;
 
@@ -20,7 +20,7 @@ fn dir_of(storage: &MemStorage) -> Dir {
     Dir::new(Arc::new(storage.clone()), dir().to_owned())
 }
 
-/// Builds the index of every sealed segment, and says how many.
+/// Builds the index of every sealed segment. Returns how many there are.
 fn index_all(storage: &MemStorage) -> usize {
     let dir = dir_of(storage);
     let bases = dir.segments().unwrap();
@@ -31,7 +31,7 @@ fn index_all(storage: &MemStorage) -> usize {
     bases.len() - 1
 }
 
-/// A random log: turns of any length, several streams of the same sources, times that jump, runs large and small.
+/// Creates a random log: turns of any length, several streams of the same sources, jumping times, small and large runs.
 async fn random_log(rng: &mut StdRng) -> MemStorage {
     let storage = MemStorage::default();
     let mut running = start_untended(&storage);
@@ -55,7 +55,7 @@ async fn random_log(rng: &mut StdRng) -> MemStorage {
                 }
             }
             running.append(batch).await;
-            // A clock that is set, forth and back.
+            // A clock that is set forward and back.
             if rng.random_bool(0.05) {
                 now_ns += rng.random_range(-50_000..50_000);
             }
@@ -104,7 +104,7 @@ fn random_filter(rng: &mut StdRng, frames: &[StoredFrame]) -> Filter {
     }
 }
 
-/// What a filter takes, by the letter.
+/// Applies a filter frame by frame.
 fn naive(frames: &[StoredFrame], filter: &Filter) -> Vec<(u64, Fields)> {
     let taken = frames.iter().filter(|stored| {
         stored.offset >= filter.from_offset
@@ -182,7 +182,7 @@ async fn an_index_with_any_byte_wrong_changes_no_result() {
     index_all(&storage);
     let path = dir().join(index_name(0));
     let sound = storage.content(&path);
-    // The frames of the other segments are no business of this index.
+    // The test damages only the index of the first segment, so the filters leave out later segments.
     let to_offset = Some(900);
     let times = Filter { from_received_ns: Some(all[300].frame.received_ns), to_offset, ..Filter::default() };
     let source = Filter { selection: Selection::of_sources([1]), to_offset, ..Filter::default() };
@@ -220,7 +220,7 @@ async fn the_index_of_another_segment_is_not_taken() {
     }
 }
 
-/// Offsets of the frames found, which are as they were written, and of those reported as lost.
+/// Returns the offsets of the frames found and the offsets reported as lost. Checks each frame against `all`.
 fn told(storage: &MemStorage, filter: &Filter, all: &[StoredFrame]) -> (Vec<u64>, Vec<u64>) {
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     for item in items(storage, filter.clone()) {
@@ -245,7 +245,7 @@ async fn damage_behind_an_index_is_never_passed_over_in_silence() {
     let indexed = plain.clone_disk();
     index_all(&indexed);
     let path = dir_of(&plain).segment(0);
-    // The damage is in the first segment; where the next begins, everything must have been told.
+    // The damage is in the first segment. Where the next one begins, all of it must have been reported.
     let to_offset = Some(dir_of(&plain).segments().unwrap()[1]);
     let sound = plain.content(&path);
     let mut fell_back = 0;
@@ -262,7 +262,7 @@ async fn damage_behind_an_index_is_never_passed_over_in_silence() {
             let filter = Filter { selection, to_offset, ..Filter::default() };
             let expected: Vec<u64> = naive(&all, &filter).into_iter().map(|(offset, _)| offset).collect();
             let (found, lost) = told(&indexed, &filter, &all);
-            // A run may be sound in a block that is not: then more is found, and nothing twice.
+            // A run may be sound in a damaged block. Then the index finds more frames than a walk, but none twice.
             let (found_by_walk, _) = told(&plain, &filter, &all);
             assert!(found.is_sorted_by(|one, other| one < other), "at {at}, source {source}");
             assert!(found_by_walk.iter().all(|offset| found.binary_search(offset).is_ok()));
@@ -272,7 +272,7 @@ async fn damage_behind_an_index_is_never_passed_over_in_silence() {
             }
             fell_back += u32::from(!lost.is_empty());
         }
-        // Who asks for everything hears of everything.
+        // A reader that asks for everything gets every report.
         let everything = Filter { from_offset: 1, to_offset, ..Filter::default() };
         assert_eq!(told(&indexed, &everything, &all), told(&plain, &everything, &all), "at {at}");
     }
@@ -311,7 +311,7 @@ async fn one_source_of_many_costs_little_more_than_what_it_returns() {
     let found = read(Arc::new(watched.clone()), &filter);
     let returned: u64 = found.iter().map(|(_, fields)| 32 + fields.6.len() as u64).sum();
     assert!(returned > 100_000, "{returned}");
-    // Chunk table and directory of two indexes: tests have 64 times as many chunks.
+    // Size of chunk table and directory of two indexes. Tests have 64 times as many chunks.
     let tables = 2 * (8 << 20) / (16 << 10) * 32 + 2 * 48 * 88;
     let read = watched.take_read_bytes();
     assert!(read < returned * 3 / 2 + tables, "{read} bytes read for {returned}, tables {tables}");
@@ -331,7 +331,7 @@ async fn a_full_disk_leaves_no_part_of_an_index() {
     assert_eq!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::NoSpace);
     assert_eq!(storage.paths(), before);
     assert!(!index::is_sound(&dir, 0).unwrap());
-    // What there is room for may still be needed by the log.
+    // The index must leave the space that the log needs.
     storage.set_capacity(Some(storage.used() + 200_000));
     let polite = BuildLimits { spare_bytes: 200_000, ..BuildLimits::NONE };
     assert_eq!(index::build(&dir, 0, &polite).unwrap(), Built::NoSpace);

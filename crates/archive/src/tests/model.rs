@@ -1,8 +1,8 @@
-//! A model of the log, run against the fake storage with crashes everywhere.
+//! Compares the log with a model. The log runs on the fake storage, with crashes at any operation.
 //!
-//! The model is a list: what was acknowledged must be there, in order, exactly once; behind it there may be what was
-//! handed over and not acknowledged, in order and without a gap; and nothing else. Of what was acknowledged the beginning
-//! may have expired, but no position is lost by that.
+//! The model is a list. Acknowledged frames must be in the log, in order, exactly once. Behind them there may be frames
+//! that were handed over but not acknowledged, in order and without a gap. The log holds nothing else. The oldest
+//! acknowledged frames may have expired, but no position is lost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -22,24 +22,25 @@ use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, Lanes, StreamKey, batches
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Hands over batches of these sizes and waits until all are acknowledged or the archive has failed.
+    /// Appends batches of these sizes. Waits until all frames are acknowledged or the archive has failed.
     Append(Vec<usize>),
-    /// Ends in good order and starts again.
+    /// Stops in good order and starts again.
     Restart,
-    /// Loses power after so many operations from now on, and starts again; the start is cut short as well.
+    /// Loses power after `after` operations and starts again. Power also fails during the starts, as `start_after`
+    /// says.
     Crash { after: u64, start_after: Vec<u64>, seed: Option<u64> },
-    /// Is killed after so many operations from now on.
+    /// Kills the process after `after` operations.
     Kill { after: u64 },
-    /// A sync fails, the process starts again, and later the power fails.
+    /// A sync fails, the process restarts, and later the power fails.
     FailSync,
-    /// Lowers the epoch of a source's stream by so much, or forgets the stream; with `cut`, the power fails after so many
-    /// operations of it.
+    /// Lowers the epoch of a source's stream by `by`, or forgets the stream if `by` is `None`. With `cut`, the power
+    /// fails after that many operations of the edit.
     Edit { source: u32, by: Option<u64>, cut: Option<(u64, Option<u64>)> },
-    /// Maintenance goes over everything; with `cut`, the power fails after so many of its operations.
+    /// Runs maintenance over everything. With `cut`, the power fails after that many operations of maintenance.
     Maintenance { cut: Option<(u64, Option<u64>)> },
-    /// From here on writes come back short, or whole again.
+    /// Turns short writes on or off.
     ShortWrites(bool),
-    /// The disk refuses space so many times, and then has some again.
+    /// The disk refuses space this many times.
     RefuseSpace(u64),
 }
 
@@ -73,7 +74,7 @@ fn small() -> Config {
     Config { segment_bytes: 56 << 10, reserve_bytes: 56 << 10, payload_bytes_max: 64, ..config() }
 }
 
-/// Room for about two sealed segments.
+/// Space for about two sealed segments.
 const RETENTION_BYTES: u64 = 168 << 10;
 
 struct Model {
@@ -81,17 +82,18 @@ struct Model {
     running: Option<Running>,
     maintenance: Option<Maintenance>,
     log_id: u64,
-    /// What must be in the log from the first offset on, by offset.
+    /// Frames that must be in the log, by offset, starting at the first offset.
     acknowledged: Vec<Frame>,
-    /// What may follow it, by lane: within one the order is kept.
+    /// Frames that may follow, by lane. The order within a lane is kept.
     pending: [VecDeque<Frame>; 2],
     made: u64,
-    /// Streams edited: behind so many frames of the log, which, and to what epoch it was lowered unless it was forgotten.
+    /// Edited streams: the number of frames in the log before the edit, the stream, and its new epoch. `None` if it was
+    /// forgotten.
     edits: Vec<(usize, StreamKey, Option<u64>)>,
     is_last_edit_sure: bool,
-    /// By how much the epochs of each source are lower than they would be.
+    /// For each source, how far its epochs are lowered in total.
     lowered: [u64; 3],
-    /// As published last.
+    /// The last published value.
     first_offset: u64,
 }
 
@@ -165,7 +167,8 @@ impl Model {
                 self.storage.clear_hook();
                 self.storage.kill();
                 self.start();
-                // What the start announced must survive, although the kernel has forgotten to write it.
+                // Everything that the start announced must survive, even if the kernel has not written its cached
+                // pages.
                 self.stop().await;
                 self.storage.crash(None);
                 self.start();
@@ -204,9 +207,9 @@ impl Model {
         }
     }
 
-    /// Maintenance without trouble: what is left is what the size allows, and no less.
+    /// Runs maintenance without faults. It must remove what exceeds the size limit, and nothing more.
     fn tick(&mut self) {
-        // What the commit thread still does, it does before it is told that a segment is sealed.
+        // The commit thread completes its work on a segment before maintenance learns that the segment is sealed.
         let sizes = || -> Vec<(u64, u64)> {
             let segments = self
                 .storage
@@ -263,7 +266,7 @@ impl Model {
         }
     }
 
-    /// What was not told may have been done or not: the next start tells.
+    /// If the edit was not confirmed, it may or may not be done. The next start shows which.
     async fn edit(&mut self, source: u32, by: Option<u64>) {
         let stream = origin(source, 1).stream.clone();
         let Some(position) = self.positions().get(&stream).copied() else {
@@ -279,7 +282,7 @@ impl Model {
         self.lowered[source as usize] += by.unwrap_or(0);
         match told {
             Some(Ok(())) => {}
-            // The storage refused it, or is gone.
+            // The storage refused the edit or is gone.
             Some(Err(_)) => _ = self.edits.pop(),
             None => self.is_last_edit_sure = false,
         }
@@ -292,7 +295,7 @@ impl Model {
             let epoch = match sequence % 11 {
                 0 => ANONYMOUS_EPOCH_MIN + sequence,
                 1 => 1,
-                // Lowered by all steps there can be it is still above that.
+                // The epoch stays above 1 even if all steps lower it.
                 _ => 200 + sequence / 500 - lowered,
             };
             let priority = FramePriority::ALL[usize::from(!sequence.is_multiple_of(7))];
@@ -303,7 +306,7 @@ impl Model {
         frames
     }
 
-    /// Ends the thread; what it still wrote may be found later.
+    /// Ends the thread. Frames that it wrote last may be found later.
     async fn stop(&mut self) {
         let mut running = self.running.take().unwrap();
         self.maintenance = None;
@@ -336,7 +339,7 @@ impl Model {
             assert_eq!(stored.offset, offset);
             assert_eq!(fields(&stored.frame), fields(&expected));
         }
-        // What recovery announces is acknowledged from now on.
+        // Frames that recovery announces count as acknowledged.
         self.acknowledged.truncate(first as usize);
         self.acknowledged.extend(read.into_iter().map(|stored| stored.frame));
         self.pending = Default::default();
@@ -395,7 +398,7 @@ fn run(steps: Vec<Step>) {
     });
 }
 
-/// Few by default, since every case starts archives; `PROPTEST_CASES` asks for more.
+/// Few cases by default, because every case starts archives. `PROPTEST_CASES` sets another number.
 fn cases() -> u32 {
     let asked = std::env::var("PROPTEST_CASES").ok();
     asked.and_then(|cases| cases.parse().ok()).unwrap_or(64)
@@ -412,7 +415,7 @@ proptest! {
 
 #[test]
 fn power_may_fail_at_any_operation() {
-    // Enough frames to begin several segments: 20 commits of 5 frames ahead of each cut.
+    // 20 batches of 20 frames before each cut begin several segments.
     for after in 0..60 {
         for seed in [None, Some(after), Some(after + 1_000)] {
             let crash = |after| Step::Crash { after, start_after: vec![after % 7, after % 13], seed };

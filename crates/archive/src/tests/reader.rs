@@ -1,4 +1,4 @@
-//! Readers beside restarts and damage.
+//! Tests of readers during restarts and damage.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn reader(storage: &MemStorage) -> Reader {
     Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap()
 }
 
-/// The offsets of what there is to read now; the reader stays usable.
+/// Reads until the end of the log and returns the offsets. The reader can continue later.
 fn offsets(reader: &mut Reader) -> Vec<u64> {
     let offset = |item| match item {
         Ok(Item::Frame(stored)) => stored.offset,
@@ -22,7 +22,7 @@ fn offsets(reader: &mut Reader) -> Vec<u64> {
     reader.map(offset).collect()
 }
 
-/// A disk as a power cut right after `commits` commits leaves it.
+/// Returns the disk that a power cut right after `commits` commits leaves.
 async fn cut_after(commits: u64) -> MemStorage {
     let live = MemStorage::default();
     let mut running = start_untended(&live);
@@ -88,7 +88,7 @@ async fn a_reader_of_an_empty_directory_finds_the_first_segment_later() {
     running.finish().await;
 }
 
-/// First and last offset of each damage that a reader of `from_offset..to_offset` reports.
+/// Returns the first and last offset of each damage that a reader of `from_offset..to_offset` reports.
 fn damage(storage: &MemStorage, from_offset: u64, to_offset: u64) -> Vec<(u64, u64)> {
     let filter = Filter { from_offset, to_offset: Some(to_offset), ..Filter::default() };
     let offsets = |item| match item {
@@ -109,7 +109,7 @@ async fn damage_is_reported_as_far_as_it_was_asked_for() {
     let path = storage.paths().into_iter().find(|path| path.extension().is_some()).unwrap();
     let mut image = storage.content(&path);
     let blocks: Vec<_> = (0..image.len() - 4).filter(|at| image[*at..].starts_with(b"TMAB")).collect();
-    // Behind the positions, and one for each commit.
+    // The first block holds the positions. Then there is one block for each commit.
     for block in &blocks[2..4] {
         image[block + 70] ^= 1;
     }
@@ -121,7 +121,7 @@ async fn damage_is_reported_as_far_as_it_was_asked_for() {
     assert!(damage(&storage, 0, 1).is_empty());
 }
 
-/// An archive of several segments with 60 frames to a commit.
+/// Creates an archive of several segments with 60 frames per commit.
 async fn segments(count: usize) -> (MemStorage, Running, Vec<u64>) {
     let storage = MemStorage::default();
     let mut running = start_untended(&storage);
@@ -139,7 +139,7 @@ fn remove(storage: &MemStorage, base: u64) {
     storage.unlink(&dir().join(crate::dir::segment_name(base))).unwrap();
 }
 
-/// Offsets of frames, and from where to where offsets are reported as expired; anything else is a failure.
+/// Returns the offsets of frames and the expired ranges. Panics on anything else.
 fn frames_and_expired(reader: &mut Reader) -> (Vec<u64>, Vec<(u64, u64)>) {
     let (mut frames, mut expired) = (Vec::new(), Vec::new());
     for item in reader {
@@ -181,7 +181,7 @@ async fn what_retention_takes_from_under_a_reader_is_named() {
     for base in &bases[..3] {
         remove(&storage, *base);
     }
-    // The segment that is open is read to its end.
+    // The reader reads its open segment to the end.
     let (frames, expired) = frames_and_expired(&mut following);
     assert_eq!(frames, (1..bases[1]).chain(bases[3]..end).collect::<Vec<_>>());
     assert_eq!(expired, [(bases[1], bases[3])]);
@@ -227,7 +227,7 @@ async fn a_look_at_the_live_end_is_cheap() {
     running.finish().await;
 }
 
-/// Zeros where a block's header was, in a segment that is still written.
+/// Overwrites the header of a block with zeros, in a segment that is still written.
 fn wipe_header(storage: &MemStorage, first_offset: u64) {
     let path = dir().join(crate::dir::segment_name(0));
     let mut image = storage.content(&path);
@@ -249,7 +249,7 @@ async fn a_header_wiped_out_is_no_live_end() {
         running.commit(vec![routine(&origin(1, 1), sequence)]).await;
     }
     wipe_header(&storage, 1);
-    // Who reads it for the first time searches.
+    // A new reader searches the zeros.
     assert_eq!(damage(&storage, 0, u64::MAX), [(1, 1)]);
     let everything = items(&storage, Filter::default());
     assert!(everything.iter().any(|item| matches!(item, Item::Damage(_))));
@@ -261,7 +261,7 @@ async fn a_follower_finds_a_wiped_header_when_it_is_told_of_more() {
     let disk = cut_after(1).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0]);
-    // The same file grows under the reader.
+    // The file grows under the reader.
     let path = dir().join(crate::dir::segment_name(0));
     let mut image = disk.content(&path);
     append_blocks(&mut image, 1..3);
@@ -274,7 +274,7 @@ async fn a_follower_finds_a_wiped_header_when_it_is_told_of_more() {
     assert_eq!(found.len(), 2);
 }
 
-/// Writes a block for each of `offsets` behind the last, the first of them with its header wiped out.
+/// Appends a block for each of `offsets`. The header of the first one is zeros.
 fn append_blocks(image: &mut [u8], offsets: std::ops::Range<u64>) {
     use crate::format::{BlockEncoder, SegmentHeader};
     let segment_id = SegmentHeader::decode(image).unwrap().segment_id;
@@ -335,7 +335,7 @@ async fn a_damaged_segment_header_matters_to_who_asks_for_the_segment() {
     assert_eq!(reports(bases[1] + 7, None), 1);
     assert_eq!(reports(bases[2], None), 0);
     assert_eq!(reports(0, Some(bases[1])), 0);
-    // In the newest segment, but beyond what there is of it.
+    // This offset is in the newest segment, but behind its last frame.
     let newest = dir().join(crate::dir::segment_name(bases[2]));
     let mut image = storage.content(&newest);
     image[20] ^= 1;

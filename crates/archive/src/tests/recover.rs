@@ -1,4 +1,4 @@
-//! Recovery from single, chosen damages.
+//! Tests of recovery from single, selected damages.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::storage::mem::{MemStorage, Op};
 use crate::{Filter, Item, Storage, StoredFrame};
 use frame::{Frame, Lanes, batch_of};
 
-/// The segments of a disk, and the headers of their blocks.
+/// Returns the segments of a disk and the headers of their blocks.
 pub(super) fn blocks(storage: &MemStorage) -> Vec<(PathBuf, Vec<BlockHeader>)> {
     let segment = |path: PathBuf| {
         let mut scanner = Scanner::open(storage, &path).unwrap();
@@ -31,7 +31,7 @@ pub(super) fn frame_blocks(storage: &MemStorage) -> (PathBuf, Vec<BlockHeader>) 
     (path, headers)
 }
 
-/// An archive with one commit for each of `commits` sequences.
+/// Creates an archive with one commit per sequence, `commits` in total.
 pub(super) async fn archive(commits: u64) -> MemStorage {
     let storage = new_storage();
     let mut running = start(&storage);
@@ -111,7 +111,7 @@ async fn no_flipped_bit_makes_a_frame_that_was_not_appended() {
     }
 }
 
-/// All frames but that of the block hit, with their offsets and content.
+/// Checks offsets and content: all frames are there except those of block `hit`.
 fn check(read: &[StoredFrame], originals: &[Fields], hit: Option<usize>, at: usize) {
     let expected = (0..originals.len()).filter(|index| Some(*index) != hit);
     let offsets: Vec<_> = read.iter().map(|stored| stored.offset as usize).collect();
@@ -194,7 +194,7 @@ async fn a_segment_of_another_version_is_left_alone() {
 async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_acknowledged() {
     let storage = new_storage();
     let mut running = start(&storage);
-    // The next segment gets its name, and the process dies before the directory is synced.
+    // The next segment gets its name. Then the process dies before it syncs the directory.
     storage.set_hook(|op, _| (op == Op::SyncDir).then(|| std::io::Error::other("killed")));
     let mut sequence = 0;
     let origin = origin(1, 1);
@@ -220,7 +220,8 @@ async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_ackn
     running.finish().await;
 }
 
-/// A disk after a power cut: one attested commit, one that is not, and behind it a torn block of `torn` bytes.
+/// Returns a disk after a power cut: an attested commit, a commit without attestation, and a torn block of `torn`
+/// bytes.
 async fn cut_short(torn: usize) -> MemStorage {
     let live = new_storage();
     let mut running = start(&live);
@@ -258,7 +259,7 @@ async fn a_torn_tail_takes_no_space_from_acknowledged_frames() {
     let mut image = disk.content(&path);
     image.truncate(headers[1].end() as usize + 20_000);
     disk.put(&path, image);
-    // Room for the torn tail, but not for it and the new segment.
+    // There is space for the torn tail, but not for the tail and the new segment.
     disk.set_capacity(Some(disk.used() + 20_100));
     let running = start(&disk);
     assert_eq!((running.recovery.rewritten_frames, running.recovery.torn_bytes), (1, 20_000));

@@ -1,4 +1,4 @@
-//! An epoch lowered: durable when it is told, whatever happens then, and kept by all that reads or copies the log.
+//! Tests of lowering an epoch: the edit is durable when it is reported, and readers, recovery and repair keep it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn at(epoch: u64, next: Lanes<u64>) -> Vec<(StreamKey, StreamPosition)> {
     vec![(stream(), StreamPosition { epoch, next })]
 }
 
-/// Frames of the right epoch, then one of a mistaken one.
+/// Creates an archive with frames of the right epoch, then one frame of a mistaken epoch.
 async fn mistaken(storage: &MemStorage) -> Running {
     let mut running = start_untended(storage);
     running.commit((0..3).map(|sequence| routine(&origin(1, 42), sequence)).collect()).await;
@@ -57,7 +57,7 @@ async fn frames_of_the_lowered_epoch_count_again() {
     _ = running.archive.finish().await;
     storage.crash(None);
     for _ in 0..2 {
-        // The second start goes on from what the first has written.
+        // The second start continues from the result of the first one.
         let running = start_untended(&storage);
         assert_eq!(running.recovery.positions, at(41, Lanes::new(0, 8)));
         running.finish().await;

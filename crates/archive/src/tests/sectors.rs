@@ -1,4 +1,4 @@
-//! A power cut between the sectors of one write, and a sector that is lost.
+//! Tests of a power cut between the sectors of one write, and of a lost sector.
 
 use super::new_storage;
 use super::recover::frame_blocks;
@@ -7,7 +7,7 @@ use frame::FramePriority;
 
 const SECTOR: u64 = 512;
 
-/// The last page is written again with each block: whatever part of that reaches the disk, what was acknowledged stays.
+/// Each block rewrites the last page. Acknowledged frames stay, whichever part of that write reaches the disk.
 #[tokio::test]
 async fn what_shares_a_page_with_a_torn_block_stays() {
     for seed in 0..200 {

@@ -1,4 +1,4 @@
-//! The reserve and the gate for routine frames, on the fake disk.
+//! Tests of the reserve and the gate for routine frames, on the fake disk.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::storage::mem::{MemStorage, Op};
 use crate::{Status, charge};
 use frame::{Frame, FramePriority, Origin, batch_of};
 
-/// What the fan-in does: sums charges, and takes routine frames only while the sum stays within the limit.
+/// Imitates the fan-in: sums the charges, and accepts routine frames only while the sum stays within the limit.
 pub(in crate::tests) struct FanIn {
     running: Running,
     limit: watch::Receiver<u64>,
@@ -56,7 +56,7 @@ impl FanIn {
         watermark.wait_for(|offset| *offset == self.passed).await.unwrap();
     }
 
-    /// Passes routine frames, some in flight at a time, until the gate stays closed with nothing in flight.
+    /// Passes routine frames, several in flight at a time, until the gate stays closed with nothing in flight.
     async fn fill(&mut self) {
         loop {
             while self.gate_is_open() {
@@ -64,7 +64,7 @@ impl FanIn {
                 self.pass(frame).await;
             }
             self.settle().await;
-            // The limit follows the watermark of the last commit: the commit behind it tells that it is there.
+            // The limit that follows from a commit may arrive after its watermark, so the test waits for it.
             let waits = tokio::time::Duration::from_millis(300);
             let open = self.limit.clone();
             let charged = self.charged + self.charge_of_next();
@@ -94,7 +94,7 @@ impl FanIn {
     }
 }
 
-/// Fills `disk`, sends emergencies through the closed gate, makes space, goes on, and counts.
+/// Fills the disk, sends emergencies through the closed gate, makes space, continues, and counts the frames.
 pub(in crate::tests) async fn full_and_back(
     mut fan_in: FanIn,
     emergencies: u64,
@@ -112,7 +112,7 @@ pub(in crate::tests) async fn full_and_back(
         assert!(!fan_in.gate_is_open(), "emergencies do not open the gate for routine");
     }
     make_space();
-    // Nothing is appended here: the gate opens on an idle log.
+    // Nothing is appended here: the gate must open on an idle log.
     fan_in.opened().await;
     fan_in.healthy().await;
     for _ in 0..10 {
@@ -138,7 +138,8 @@ async fn a_full_disk_closes_the_gate_and_space_opens_it_again() {
 
 #[tokio::test]
 async fn batches_in_flight_fit_however_they_are_cut() {
-    // Whole batches in flight, and emergencies in between, on disks of many sizes: whatever passed must be written.
+    // Whole batches in flight and emergencies between them, on disks of many sizes. Every frame that passed must be
+    // written.
     for capacity in (300 << 10..700 << 10).step_by(37_123) {
         let storage = new_storage();
         storage.set_capacity(Some(capacity));
@@ -165,7 +166,7 @@ async fn batches_in_flight_fit_however_they_are_cut() {
                 fan_in.running.append(batch).await;
             }
         }
-        // Everything that passed is durable although the disk is full.
+        // Every frame that passed is durable although the disk is full.
         fan_in.settle().await;
         assert_eq!(fan_in.running.archive.stats().space_waits.load(std::sync::atomic::Ordering::Relaxed), 0);
         assert!(storage.used() <= capacity);
@@ -181,7 +182,7 @@ async fn emergencies_beyond_the_reserve_are_kept_until_there_is_space() {
     storage.set_capacity(Some(400 << 10));
     let mut fan_in = FanIn::new(start(&storage));
     fan_in.fill().await;
-    // Hands over emergencies until the archive cannot write them; then the appender waits.
+    // Hand over emergencies until the archive cannot write them. Then the appender waits.
     let stats = fan_in.running.archive.stats();
     let waits = || stats.space_waits.load(std::sync::atomic::Ordering::Relaxed);
     let appender = fan_in.running.appender.clone();
@@ -256,7 +257,7 @@ async fn an_archive_opens_on_a_full_disk() {
     let mut running = start(&storage);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
     running.finish().await;
-    // The reserve is still there, and no byte more.
+    // The disk has space for the reserve, but not one byte more.
     storage.set_capacity(Some(storage.used()));
     let mut running = start(&storage);
     assert!(matches!(*running.archive.status().borrow(), Status::Degraded { .. }));
@@ -265,9 +266,9 @@ async fn an_archive_opens_on_a_full_disk() {
     assert_eq!(sequences(&frames(&storage)), [0, 1]);
 }
 
-/// Commits `count` emergencies, more than a segment holds, on a disk that fits them only with the reserve's space.
+/// Commits `count` emergencies, more than a segment holds, on a disk that fits them only with the space of the reserve.
 ///
-/// `refused` is what fails with the reserve.
+/// `refused` is the operation that fails on the reserve.
 async fn emergencies_beyond_a_segment(storage: &MemStorage, count: u64, refused: Op) {
     storage.set_capacity(Some(config().segment_bytes + config().reserve_bytes + (16 << 10)));
     let mut running = start(storage);

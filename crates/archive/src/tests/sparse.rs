@@ -1,4 +1,4 @@
-//! Segments that are mostly holes: what nobody wrote is not read either.
+//! Tests of segments that consist mostly of file holes: readers do not read bytes that were never written.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -14,10 +14,10 @@ use crate::{Config, DiskStorage, Filter, Item, Reader, dir::Dir};
 use frame::FramePriority::Routine;
 
 const TIB: u64 = 1 << 40;
-/// Far more than the archive has, and far less than a hole.
+/// Far more than the archive holds, and far less than a file hole.
 const READ_BYTES_MAX: u64 = 64 << 20;
 
-/// An archive of a few segments on the disk, and its segments.
+/// Creates an archive of a few segments on the disk. Returns its segments.
 async fn archive(dir: &Path) -> Vec<PathBuf> {
     let config = Config { dir: dir.to_owned(), ..config() };
     let mut running = start_with(config, DiskStorage, None);

@@ -1,4 +1,4 @@
-//! Frames, archives and comparisons for the tests.
+//! Helpers for the tests: frames, archives and comparisons.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use frame::{Frame, FrameFlags, FramePriority, FrameRun, Origin, StreamKey, batch
 
 pub(crate) use frame::sample::{emergency, frame, origin, routine};
 
-/// Says on stderr, past the capture of passed tests' output, what could not be tested here.
+/// Writes to stderr what could not be tested on this host. Bypasses the output capture of passed tests.
 pub(crate) fn not_tested(what: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     writeln!(std::io::stderr(), "NOT TESTED HERE: {what}").unwrap();
 }
 
-/// A small archive: many rotations with little data.
+/// A small archive that rotates after little data.
 pub(crate) fn config() -> Config {
     Config {
         dir: PathBuf::from("/archive"),
@@ -59,7 +59,7 @@ pub(crate) fn fields(frame: &Frame) -> Fields {
     )
 }
 
-/// A commit as the observer saw it.
+/// A commit as the observer received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) first_offset: u64,
@@ -68,7 +68,7 @@ pub(crate) struct Seen {
     pub(crate) positions: Vec<Durable>,
 }
 
-/// A running archive whose commits can be awaited.
+/// A running archive. The test can wait for its commits.
 pub(crate) struct Running {
     pub(crate) appender: Appender,
     pub(crate) archive: Archive,
@@ -84,17 +84,17 @@ pub(crate) fn start_on(config: Config, storage: impl Storage) -> Running {
     start_with(config, storage, Some(Arc::new(SystemClock)))
 }
 
-/// As [`start`], but nobody tends sealed segments: what a test does to them stays.
+/// Like [`start`], but without maintenance: nothing changes what the test does to sealed segments.
 pub(crate) fn start_untended(storage: &MemStorage) -> Running {
     start_with(config(), storage.clone(), None)
 }
 
-/// Changes what a file holds; it stays the same file for those who have it open.
+/// Replaces the content of a file. Open handles stay valid and see the new content.
 pub(crate) fn overwrite(storage: &MemStorage, path: &Path, content: &[u8]) {
     storage.overwrite(path, content);
 }
 
-/// An archive whose maintenance goes by `clock`; without one there is no maintenance.
+/// Starts an archive whose maintenance uses `clock`. Without a clock there is no maintenance.
 pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Arc<dyn Clock>>) -> Running {
     let (commits_tx, commits) = mpsc::unbounded_channel();
     let observer = move |commit: &Commit<'_>| {
@@ -110,7 +110,7 @@ pub(crate) fn start_with(config: Config, storage: impl Storage, clock: Option<Ar
     Running { appender, archive, recovery, commits }
 }
 
-/// The maintenance of an archive that was started without, to be driven by hand.
+/// Creates the maintenance of an archive that was started without one. The test calls it directly.
 pub(crate) fn maintenance_of(
     running: &Running,
     storage: &MemStorage,
@@ -131,20 +131,20 @@ pub(crate) fn maintenance_of(
     })
 }
 
-/// `frames`, each a run of its own.
+/// Makes a run of each frame.
 pub(crate) fn runs(frames: impl IntoIterator<Item = Frame>) -> Vec<FrameRun> {
     frames.into_iter().map(FrameRun::from).collect()
 }
 
 impl Running {
-    /// Appends a batch for each lane that `frames` have, emergencies first.
+    /// Appends one batch per lane of `frames`, emergencies first.
     pub(crate) async fn append(&self, frames: Vec<Frame>) {
         for batch in batches_of(frames) {
             self.appender.append(batch).await.unwrap();
         }
     }
 
-    /// Appends frames and waits until they are durable, which takes a commit for each lane.
+    /// Appends frames and waits until they are durable. This takes one commit per lane.
     pub(crate) async fn commit(&mut self, frames: Vec<Frame>) -> Seen {
         let count = frames.len();
         self.append(frames).await;
@@ -165,7 +165,7 @@ impl Running {
     }
 }
 
-/// Lowers an epoch and waits for what comes of it; `None` when the archive fails over it.
+/// Lowers an epoch and waits for the result. Returns `None` if the archive fails.
 pub(crate) async fn reset(
     running: &Running,
     stream: &StreamKey,
@@ -179,7 +179,7 @@ pub(crate) async fn reset(
     }
 }
 
-/// Forgets streams and waits for what comes of it; `None` when the archive fails over it.
+/// Forgets streams and waits for the result. Returns `None` if the archive fails.
 pub(crate) async fn forget(running: &Running, streams: &[StreamKey]) -> Option<Result<(), ResetError>> {
     let (done_tx, done) = tokio::sync::oneshot::channel();
     let asked = running.archive.resets().forget(streams.to_vec(), |result| _ = done_tx.send(result));
@@ -189,13 +189,13 @@ pub(crate) async fn forget(running: &Running, streams: &[StreamKey]) -> Option<R
     }
 }
 
-/// Everything a reader finds.
+/// Returns all items of a reader.
 pub(crate) fn items(storage: &MemStorage, filter: Filter) -> Vec<Item> {
     let reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();
     reader.map(Result::unwrap).collect()
 }
 
-/// All frames a reader finds in an archive without damage.
+/// Returns all frames of an archive without damage.
 pub(crate) fn frames(storage: &MemStorage) -> Vec<StoredFrame> {
     let frame = |item| match item {
         Item::Frame(frame) => Some(frame),

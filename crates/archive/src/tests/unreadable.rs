@@ -1,4 +1,4 @@
-//! Recovery from a newest segment in which nothing can be read.
+//! Tests of recovery from a newest segment that is fully unreadable.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn batch(first: u64) -> Vec<Frame> {
     (first..first + COMMIT_FRAMES).map(frame).collect()
 }
 
-/// An archive of `segment_count` segments with some frames in the last, and the number of frames.
+/// Creates an archive of `segment_count` segments with some frames in the last one. Returns the number of frames.
 async fn archive(segment_count: usize) -> (MemStorage, u64) {
     let storage = new_storage();
     let mut running = start(&storage);
@@ -34,7 +34,7 @@ async fn archive(segment_count: usize) -> (MemStorage, u64) {
     (storage, frames)
 }
 
-/// Replaces the newest segment and tells its base.
+/// Replaces the content of the newest segment. Returns its base and the new content.
 fn overwrite_newest(storage: &MemStorage, content: impl Fn(usize) -> Vec<u8>) -> (u64, Vec<u8>) {
     let path = segments(storage).pop().unwrap();
     let content = content(storage.content(&path).len());
@@ -72,7 +72,7 @@ async fn an_unreadable_newest_segment_is_kept_and_none_of_its_offsets_is_used_ag
     }
 }
 
-/// All frames below `base`, one damage up to `next`, and a commit from there on.
+/// Checks that a reader returns all frames below `base`, one damage up to `next`, and the frames of the next commit.
 fn check(storage: &MemStorage, base: u64, next: u64) {
     let (mut offsets, mut damages) = (Vec::new(), Vec::new());
     for item in items(storage, Filter::default()) {
@@ -97,7 +97,7 @@ async fn setting_aside_is_finished_by_the_next_start_wherever_it_was_cut_short()
         let opened = match open(config(), disk.clone(), |_: &Commit<'_>| {}) {
             Ok((appender, archive, _)) => {
                 drop(appender);
-                // Its thread must be gone before the next start, however it ends.
+                // The archive's thread must end before the next start, with or without an error.
                 _ = archive.finish().await;
                 true
             }
@@ -159,7 +159,7 @@ async fn a_file_at_an_offset_that_no_frame_can_have_is_refused_by_name() {
         "18446744073709551615.seg",
         "99999999999999999999.seg",
         "00009007199254740993.seg",
-        // Its name is possible, the offsets behind it are not.
+        // The name is valid, but no offset is left for frames behind it.
         "00009007199254740991.seg",
         "lost/00000000000000000080-18446744073709551615.damaged",
     ] {

@@ -1,4 +1,5 @@
-//! Frames shown where they lie: the same as those that are handed out, and blocks below what is asked for passed over.
+//! Tests that visiting frames in place shows the same frames as the iterator, and skips blocks below the requested
+//! offset.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::storage::mem::MemStorage;
 use crate::{Filter, Item, Reader, Storage, Visited};
 use frame::{FramePriority, Selection};
 
-/// Offset, sequence and payload of a frame, or that there is a gap.
+/// Offset, sequence and payload of a frame, or `None` for a gap.
 type Shown = Option<(u64, u64, Vec<u8>)>;
 
 fn handed_out(storage: &MemStorage, filter: &Filter) -> Vec<Shown> {
@@ -20,7 +21,7 @@ fn handed_out(storage: &MemStorage, filter: &Filter) -> Vec<Shown> {
     items(storage, filter.clone()).into_iter().map(shown).collect()
 }
 
-/// What a visitor sees who has enough after each `step` frames.
+/// Returns what a visitor sees that stops after each `step` frames.
 fn visited(storage: &MemStorage, filter: &Filter, step: usize) -> Vec<Shown> {
     let mut reader = Reader::open_on(Arc::new(storage.clone()), dir(), filter.clone()).unwrap();
     let mut shown = Vec::new();
@@ -39,7 +40,8 @@ fn visited(storage: &MemStorage, filter: &Filter, step: usize) -> Vec<Shown> {
     }
 }
 
-/// Ten commits of 20 frames in one segment, both lanes of two sources; a byte of the third commit is wrong.
+/// Creates one segment of ten commits of 20 frames, with both lanes of two sources. A byte of the third commit is
+/// wrong.
 async fn damaged() -> MemStorage {
     let storage = MemStorage::default();
     let mut running = start_untended(&storage);

@@ -1,4 +1,4 @@
-//! A storage that counts what is read and has bad sectors.
+//! A storage that counts the bytes read and has bad sectors.
 
 use std::any::Any;
 use std::io;
@@ -11,7 +11,7 @@ use crate::{Access, Storage, StorageFile};
 
 type Sectors = Arc<Mutex<Vec<(PathBuf, Range<u64>)>>>;
 
-/// Another storage, watched; clones share it.
+/// Wraps another storage. Clones share the counter and the bad sectors.
 #[derive(Clone)]
 pub(crate) struct Watched {
     inner: Arc<dyn Storage>,
@@ -24,12 +24,12 @@ impl Watched {
         Self { inner: Arc::new(inner), read_bytes: Arc::default(), bad: Arc::default() }
     }
 
-    /// Bytes read since this was asked last.
+    /// Returns the bytes read since the last call.
     pub(crate) fn take_read_bytes(&self) -> u64 {
         self.read_bytes.swap(0, Ordering::Relaxed)
     }
 
-    /// From now on these bytes of a file cannot be read.
+    /// Makes these bytes of a file unreadable from now on.
     pub(crate) fn spoil(&self, path: &Path, bytes: Range<u64>) {
         self.bad.lock().unwrap().push((path.to_owned(), bytes));
     }
@@ -99,7 +99,7 @@ impl StorageFile for WatchedFile {
         let hit = |(path, bytes): &&(PathBuf, Range<u64>)| {
             *path == self.path && bytes.start < end && at < bytes.end
         };
-        // As a disk does: what lies before the bad sector is read.
+        // Like a disk, returns the bytes before the bad sector.
         let sound = bad.iter().filter(hit).map(|(_, bytes)| bytes.start.saturating_sub(at)).min();
         if sound == Some(0) {
             return Err(rustix::io::Errno::IO.into());

@@ -1,4 +1,4 @@
-//! Which way blocks take to the disk, and when that is decided.
+//! Tests of the way in which blocks are written, direct or through the page cache, and of the choice between them.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -8,7 +8,7 @@ use crate::storage::mem::{MemStorage, Op};
 use crate::{AppendError, Config, DirectIo, Status};
 use frame::{FramePriority, batch_of};
 
-/// Writes over several segments, and says whether all of them were written past the cache, or none.
+/// Writes several segments. Returns whether all writes were direct. Panics if only some were.
 async fn write(storage: &MemStorage, direct_io: DirectIo) -> bool {
     let mut running = start_on(Config { direct_io, ..config() }, storage.clone());
     let next = running.recovery.next_offset;
@@ -63,7 +63,7 @@ async fn a_direct_write_that_is_refused_later_is_final() {
     }
 }
 
-/// A start may write in the other way than the start before. It then goes on behind what that one has written.
+/// A start may write in another way than the start before. It then continues behind the earlier blocks.
 #[tokio::test]
 async fn one_way_goes_on_behind_the_other() {
     let storage = MemStorage::direct(4_096);

@@ -1,4 +1,4 @@
-//! Days, times and what stands in the files.
+//! Tests of days, times and the content of the files.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use frame::{Origin, SourceKind, Station, StreamKey};
 
 #[tokio::test]
 async fn a_segment_that_spans_midnight_gives_a_file_for_each_day() {
-    // The clock is set back and on again: days do not have to be in order.
+    // The clock is set back and forward: days need not be in order.
     let times = [MIDNIGHT - 1, MIDNIGHT, MIDNIGHT - 2, MIDNIGHT + 1];
     let frames = times.iter().zip(0..).map(|(time, sequence)| received(sequence, *time)).collect();
     let home = Home::with(vec![frames]).await;
@@ -144,10 +144,10 @@ async fn a_station_that_looks_like_a_formula_runs_in_no_spreadsheet() {
             ""
         ]
     );
-    // One apostrophe less gives the name back.
+    // Removing one apostrophe gives the name back.
     let read: Vec<&str> = cells.iter().map(|cell| cell.strip_prefix('\'').unwrap_or(cell)).collect();
     assert_eq!(read, names);
-    // Neither JSON lines nor Parquet are for spreadsheets.
+    // JSON lines and Parquet are not read by spreadsheets, so they contain the names unchanged.
     std::fs::remove_dir_all(home.out()).unwrap();
     home.export(ExportFormat::Jsonl).unwrap();
     assert!(

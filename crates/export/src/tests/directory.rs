@@ -1,4 +1,4 @@
-//! What may lie in the directory of an export.
+//! Tests of the content of an export directory.
 
 use super::*;
 

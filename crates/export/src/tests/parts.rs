@@ -1,4 +1,4 @@
-//! Filters, damage, single segments, and exports that were cut short.
+//! Tests of filters, damage, single segments and interrupted exports.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ async fn a_filter_chooses_among_all_segments() {
     assert_eq!(home.values("offset"), (501..1_999).step_by(2).collect::<Vec<_>>());
     fs::remove_dir_all(home.out()).unwrap();
 
-    // Times are `sequence * 1000 + 7`; the limit reaches over the first segment.
+    // Times are `sequence * 1000 + 7`. The limit reaches beyond the first segment.
     let filter = Filter { from_received_ns: Some(100_007), limit: Some(1_200), ..Filter::default() };
     assert!(home.bases()[1] < 1_000);
     assert_eq!(home.export_some(&filter).unwrap().rows, 1_200);
@@ -36,7 +36,7 @@ async fn an_empty_selection_gives_no_files_and_takes_away_what_was_there() {
     let nothing = Filter { selection: Selection::of_sources([99]), ..Filter::default() };
     assert_eq!(home.export_some(&nothing).unwrap(), Exported::default());
     assert!(home.names().is_empty());
-    // As if the segment had held more when it was exported before.
+    // Imitates an earlier export of a segment that held more frames.
     let partition = home.out().join("date=2026-01-01");
     fs::create_dir(&partition).unwrap();
     fs::write(partition.join(format!("{:020}.jsonl", 0)), "{}\n").unwrap();
@@ -57,9 +57,9 @@ async fn an_export_that_was_cut_short_leaves_no_part_of_a_file_and_can_be_done_a
         assert!(matches!(result, Err(ExportError::Stopped)), "{result:?}");
         assert_eq!(home.names().len(), 1, "the first segment, and nothing of the second: {:?}", home.names());
 
-        // A process that was killed leaves its temporary files.
+        // A killed process leaves its temporary files.
         let partition = home.out().join("date=1970-01-01");
-        // One of a segment that is there, and one of a segment that retention has taken.
+        // One temporary file belongs to an existing segment, and one to a segment that retention has removed.
         for base in [second, second + 1] {
             fs::write(partition.join(format!(".{base:020}.{format}.tmp")), "half").unwrap();
         }

@@ -1,4 +1,4 @@
-//! What goes wrong below maintenance, and what is taken away from under the archive.
+//! Tests of storage faults, and of files and directories that are removed while the archive runs.
 
 use std::io;
 use std::path::Path;
@@ -9,11 +9,11 @@ use crate::tests::support::{frames, routine, sequences, start, start_on};
 use crate::{AppendError, ArchiveError, Config, DiskStorage, Status, Storage};
 use frame::batch_of;
 
-/// The text with which the archive failed.
+/// Waits until the archive fails, and returns the error text.
 async fn failure(running: &Running) -> String {
     let mut status = running.archive.status();
     let failed = status.wait_for(|status| matches!(status, Status::Failed { .. }));
-    // Maintenance looks every second; a failure that never comes must not keep the tests waiting.
+    // Maintenance checks every second. The timeout ends the test if no failure comes.
     let failed =
         tokio::time::timeout(Duration::from_secs(30), failed).await.expect("the archive fails").unwrap();
     let Status::Failed { error } = failed.clone() else { unreachable!() };
@@ -132,14 +132,14 @@ async fn a_sealed_segment_that_vanishes_is_no_reason_to_stop() {
     kept.running.finish().await;
 }
 
-/// On the real disk, with the thread.
+/// Breaks an archive on the real disk, with the maintenance thread running. Returns the error text.
 async fn real(break_it: impl FnOnce(&Path)) -> (tempfile::TempDir, String) {
     let temp = tempfile::tempdir().unwrap();
     let config = Config { dir: temp.path().join("archive"), ..config() };
     let mut running = start_on(config.clone(), DiskStorage);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
     break_it(&config.dir);
-    // Nothing is appended: the thread looks by itself.
+    // Nothing is appended: the thread must notice the fault itself.
     let error = failure(&running).await;
     ends_failed(running).await;
     (temp, error)
@@ -149,7 +149,7 @@ async fn real(break_it: impl FnOnce(&Path)) -> (tempfile::TempDir, String) {
 async fn a_real_directory_that_is_moved_or_removed_is_noticed_on_an_idle_archive() {
     let (temp, error) = real(|dir| std::fs::rename(dir, dir.with_extension("moved")).unwrap()).await;
     assert!(error.contains("archive: the directory that was locked is no longer there"), "{error}");
-    // Put back, it is as good as before.
+    // After the directory is moved back, the archive works.
     let dir = temp.path().join("archive");
     std::fs::rename(dir.with_extension("moved"), &dir).unwrap();
     let running = start_on(Config { dir, ..config() }, DiskStorage);

@@ -1,4 +1,4 @@
-//! What expires, what stays, and what is known of it.
+//! Tests of expiry: which segments expire, which stay, and what is published.
 
 use super::*;
 use crate::dir::SIDE_FILES;
@@ -72,7 +72,7 @@ async fn the_size_holds_while_the_newest_segment_grows() {
     kept.tick();
     for _ in 0..100 {
         kept.commit(0).await;
-        // No segment needs to be sealed for it.
+        // The size limit applies even if no segment was sealed.
         let is_sealed = kept.maintenance.control.wait(Duration::ZERO);
         kept.maintenance.tick(is_sealed);
         let total: u64 = kept.segments().iter().map(|path| kept.storage.content(path).len() as u64).sum();
@@ -87,7 +87,7 @@ async fn a_segment_expires_when_its_youngest_frame_does() {
     let mut kept = Kept::new(by_age(100), steps_none());
     kept.trust_clock();
     kept.fill(2, 1_000).await;
-    // One young frame among old ones keeps a segment.
+    // One young frame among old ones keeps the segment.
     kept.commit(900).await;
     kept.commit(1_500).await;
     kept.fill(3, 900).await;
@@ -108,7 +108,7 @@ async fn a_segment_expires_when_its_youngest_frame_does() {
 async fn none_goes_before_an_older_one() {
     let mut kept = Kept::new(by_age(100), steps_none());
     kept.trust_clock();
-    // The clock went backwards while this was received.
+    // The clock went backwards before the next fill.
     kept.fill(2, 5_000).await;
     kept.fill(4, 1_000).await;
     let bases = kept.bases();
@@ -166,7 +166,7 @@ async fn a_start_with_the_clock_far_ahead_removes_nothing_for_a_day_and_then_one
     let mut kept = Kept::at(storage, by_age(30 * DAY_S), steps_none(), clock);
     assert_eq!(kept.written, written);
     let bases = kept.bases();
-    // What comes meanwhile has the time of the wrong clock, and is no evidence for it.
+    // Frames of this time come from the wrong clock. They are no evidence that the clock is right.
     kept.commit(60 * DAY_S as i64 + 60).await;
     for _ in 0..24 {
         kept.tick();
@@ -211,11 +211,11 @@ async fn frames_received_while_the_clock_was_not_set_are_as_young_as_those_behin
     let mut kept = Kept::new(by_age(100), steps_none());
     kept.trust_clock();
     kept.fill(2, 1_000).await;
-    // In 1970, then a century ahead.
+    // One segment of the year 1970, and one a century ahead.
     kept.fill(3, -(EPOCH_NS / 1_000_000_000)).await;
     kept.fill(4, 100 * 365 * DAY_S as i64).await;
     kept.fill(5, 2_000).await;
-    // Behind them the clock went backwards: no segment is younger than one before it.
+    // Then the clock went backwards: no segment is younger than an earlier one.
     kept.fill(6, 1_500).await;
     let bases = kept.bases();
     kept.clock.pass(Duration::from_secs(1_110));
@@ -230,7 +230,7 @@ async fn frames_received_while_the_clock_was_not_set_are_as_young_as_those_behin
 #[tokio::test]
 async fn the_newest_stays_and_every_stream_resumes_where_it_stood() {
     let mut kept = Kept::new(by_age(100), steps_none());
-    // Stream 2 sends once, and never again.
+    // Stream 2 sends only once.
     let once = vec![routine(&origin(2, 9), 77)];
     kept.running.append(once).await;
     kept.running.commits.recv().await.unwrap();
@@ -292,11 +292,11 @@ async fn damage_hides_the_age_of_a_block_but_not_that_of_a_segment() {
     kept.fill(2, 1_000).await;
     kept.fill(3, 2_000).await;
     let bases = kept.bases();
-    // With a header the way to the next one is lost.
+    // Damage to a header hides where the next block begins.
     let image = kept.storage.content(&kept.maintenance.dir.segment(bases[0]));
     let mut headers = (0..image.len()).filter(|at| image[*at..].starts_with(b"TMAB"));
     let header = headers.nth(2).unwrap();
-    // The first loses a block; of the second nothing can be read, so it goes with the third.
+    // The first segment loses a block. The second is fully unreadable, so it expires with the third.
     for (base, damage) in [(bases[0], header..header + 64), (bases[1], 0..usize::MAX)] {
         let path = kept.maintenance.dir.segment(base);
         let mut image = kept.storage.content(&path);
@@ -360,11 +360,11 @@ async fn a_limit_that_is_set_later_is_seen_at_once() {
     kept.trust_clock();
     kept.fill(4, 0).await;
     kept.tick();
-    // What was sealed so far is no news any more.
+    // Consume the notice about the segments sealed so far.
     kept.maintenance.control.wait(Duration::ZERO);
     kept.running.archive.tuning().set(&Config { retention: by_age(100), ..config() });
     kept.clock.pass(Duration::from_secs(101));
-    // Maintenance would sleep for a day.
+    // Without the new limit, maintenance would sleep for a day.
     let has_news = kept.maintenance.control.wait(Duration::from_secs(86_400));
     assert!(has_news);
     kept.maintenance.tick(has_news);

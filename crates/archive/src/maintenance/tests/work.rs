@@ -1,8 +1,8 @@
-//! The steps: their order, their failures, and how they end.
+//! Tests of the steps: their order, their failures, and how they end.
 
 use super::*;
 
-/// Notes what it is asked to do, and fails as often as told.
+/// Records each call, and fails the given number of times.
 struct Noting {
     name: &'static str,
     seen: Arc<Mutex<Vec<(&'static str, u64)>>>,
@@ -147,7 +147,7 @@ async fn files_without_their_segment_go() {
     kept.running.finish().await;
 }
 
-/// Does something to the world while it runs, the first time.
+/// Runs the given closure at its first call.
 struct Meddling<F>(Arc<Mutex<Vec<u64>>>, Option<F>);
 
 impl<F: FnOnce() + Send> Step for Meddling<F> {
@@ -196,7 +196,7 @@ async fn a_directory_that_is_replaced_is_noticed_between_two_segments() {
 async fn a_stop_calls_off_the_index_in_hand() {
     let mut kept = Kept::new(Retention::default(), steps_none());
     kept.fill(3, 0).await;
-    // The segments are measured, so that nobody opens one but who builds an index.
+    // Measure the segments first, so that later only the index build opens one.
     kept.tick();
     kept.maintenance.steps = super::super::steps(Vec::new(), 0);
     let control = Arc::clone(&kept.maintenance.control);

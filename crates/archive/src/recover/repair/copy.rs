@@ -1,4 +1,5 @@
-//! The copy: one segment for each readable one, without a gap between them, each hole recorded where it is.
+//! Copies the log: one new segment for each readable segment. The segments are contiguous, and each hole is recorded in
+//! place.
 
 use std::ops::Range;
 
@@ -53,22 +54,22 @@ struct Copier<'a> {
     from: &'a Dir,
     to: &'a Dir,
     log_id: u64,
-    /// As of the next offset.
+    /// Positions at the next offset.
     table: PositionTable,
     target: Option<Segment>,
-    /// No segment was larger, as far as anyone knows now.
+    /// Size of the largest segment, as far as known.
     segment_bytes_max: u64,
     report: RepairReport,
 }
 
-/// What was seen of a segment so far.
+/// What the copier has read of the current segment.
 #[derive(Default)]
 struct Seen {
     positions: PositionsCollector,
-    /// Bytes that are no block, before the next block.
+    /// Damaged bytes before the next block.
     damage: Option<Range<u64>>,
     segment_id: Option<u64>,
-    /// Everything below was on stable storage.
+    /// All frames below this offset were on stable storage.
     synced_offset: u64,
     blocks: u64,
 }
@@ -135,7 +136,8 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// What lies behind the last whole block: lost up to where the next segment begins, or to what is proven.
+    /// Handles the bytes behind the last whole block. Frames are lost up to the base of the next segment. In the newest
+    /// segment they are lost up to the highest attested offset.
     fn end(
         &mut self,
         source: &Source,
@@ -153,7 +155,7 @@ impl Copier<'_> {
         let known = match source.end {
             Some(end) => end,
             None if seen.blocks > 0 => proven,
-            // As recovery does: none of the offsets it may have held is given out again.
+            // As in recovery: the log never reuses an offset that the unreadable segment may have held.
             None => offset_bound(source.base, self.segment_bytes_max)
                 .ok_or_else(|| beyond_offsets(&source.path))?,
         };
@@ -165,7 +167,7 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Records that the offsets up to `to_offset` are lost, unless none is.
+    /// Records that the offsets up to `to_offset` are lost. Does nothing if the copy already reaches `to_offset`.
     fn lose(&mut self, to_offset: u64, source: &Source, bytes: Range<u64>) -> Result<(), StorageError> {
         let from_offset = self.report.next_offset;
         if to_offset <= from_offset {
@@ -185,7 +187,7 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// The segment being written; begun where there is none.
+    /// Returns the segment being written. Creates one if there is none.
     fn target(&mut self) -> Result<&mut Segment, StorageError> {
         if self.target.is_none() {
             let path = self.to.recovery();
@@ -197,9 +199,9 @@ impl Copier<'_> {
         Ok(self.target.as_mut().expect("it was begun above"))
     }
 
-    /// Makes the segment being written durable under its name, unless it holds nothing yet.
+    /// Makes the segment being written durable under its name. Does nothing while it is empty.
     ///
-    /// The last one also says that all of it is durable, and there is one even if nothing could be read.
+    /// The last segment also gets an attestation that all of it is durable. It is created even if nothing was readable.
     fn seal(&mut self, is_last: bool) -> Result<(), StorageError> {
         if is_last {
             self.target()?;

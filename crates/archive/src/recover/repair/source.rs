@@ -9,20 +9,20 @@ use crate::scan::{Head, Scanner};
 /// A segment to copy from.
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    /// Of the first frame, by its header, or by its name where the header is damaged.
+    /// Offset of the first frame: from the header, or from the name if the header is damaged.
     pub(super) base: u64,
-    /// Frames from here on are superseded by the segment behind.
+    /// The next segment supersedes the frames from this offset on.
     pub(super) end: Option<u64>,
 }
 
-/// The segments, the id of their log, and those of another log.
+/// The segments to copy, the id of their log, and the segments of another log.
 pub(super) struct Sources {
     pub(super) segments: Vec<Source>,
     pub(super) log_id: Option<u64>,
     pub(super) foreign: Vec<PathBuf>,
 }
 
-/// Looks at the head of each segment of `dir`. The newest that can be read says which log it is.
+/// Reads the header of each segment of `dir`. The newest sound header determines the id of the log.
 pub(super) fn sources(dir: &Dir) -> Result<Sources, ReadError> {
     let mut found = Vec::new();
     for name in dir.segments()? {
@@ -33,7 +33,7 @@ pub(super) fn sources(dir: &Dir) -> Result<Sources, ReadError> {
             Head::Version(version_found) => return Err(ReadError::Version { path, found: version_found }),
         }
     }
-    // Of two with the same offset the one behind counts: that is the one whose name says so as well.
+    // If two segments have the same offset, the one whose name matches the offset comes last and supersedes the other.
     found.sort_by_key(|(base, path, _)| (*base, *path == dir.segment(*base)));
     let log_id = found.iter().rev().find_map(|(_, _, log_id)| *log_id);
     let is_foreign = |id: &Option<u64>| id.is_some() && *id != log_id;

@@ -22,7 +22,7 @@ fn dirs(storage: &MemStorage) -> [Dir; 2] {
     [config().dir, out().dir].map(|path| Dir::new(Arc::new(storage.clone()), path))
 }
 
-/// An archive of a few segments, as the last start found it.
+/// Creates an archive of a few segments. Returns the result of its last start too.
 async fn archive() -> (MemStorage, Recovery) {
     let storage = MemStorage::default();
     let mut running = start_with(config(), storage.clone(), None);
@@ -56,14 +56,14 @@ fn bases(storage: &MemStorage) -> Vec<u64> {
     segments(storage).iter().map(base).collect()
 }
 
-/// The frames a reader finds in `dir`, and the ranges it misses.
+/// Returns the frames that a reader finds in `dir`, and the offset ranges that are missing.
 fn read(storage: &MemStorage, dir: &Path) -> (Vec<(u64, Fields)>, Vec<Range<u64>>) {
     let (mut frames, mut missing) = (Vec::new(), Vec::new());
     for item in Reader::open_on(Arc::new(storage.clone()), dir, Filter::default()).unwrap() {
         match item.unwrap() {
             Item::Frame(stored) => frames.push((stored.offset, fields(&stored.frame))),
             Item::Damage(damage) => {
-                // The copy tells of all it lacks, the damaged archive of nothing.
+                // The copy records all that it lacks. The damaged archive records nothing.
                 assert_eq!(damage.recorded, dir == out().dir, "{damage:?}");
                 missing.push(damage.offsets);
             }
@@ -73,7 +73,7 @@ fn read(storage: &MemStorage, dir: &Path) -> (Vec<(u64, Fields)>, Vec<Range<u64>
     (frames, missing)
 }
 
-/// The records of holes in the copy, each in the place of what it lacks.
+/// Returns the hole records of the copy. Checks that each one lies where the frames are missing.
 fn recorded(storage: &MemStorage) -> Vec<Range<u64>> {
     let mut records = Vec::new();
     let [_, to] = dirs(storage);
@@ -99,7 +99,7 @@ fn recorded(storage: &MemStorage) -> Vec<Range<u64>> {
     records
 }
 
-/// Repairs, and checks all that must hold whatever was damaged. Returns the report and what the daemon finds.
+/// Repairs, and checks everything that must hold for any damage. Returns the report and what the daemon recovers.
 async fn repaired(storage: &MemStorage, before: &Recovery, lost: &[Range<u64>]) -> (RepairReport, Recovery) {
     let original: Vec<_> = storage.paths().iter().map(|path| (path.clone(), storage.content(path))).collect();
     let (readable, _) = read(storage, dir());
@@ -108,7 +108,7 @@ async fn repaired(storage: &MemStorage, before: &Recovery, lost: &[Range<u64>]) 
     for (path, content) in original {
         assert_eq!(storage.content(&path), content, "{} was written", path.display());
     }
-    // All of it is durable already.
+    // The whole copy must already be durable.
     storage.crash(None);
     let (copied, missing) = read(storage, &out().dir);
     assert_eq!(copied, readable);
@@ -271,7 +271,7 @@ async fn damage_beside_a_hole_of_the_copy_is_news() {
         items.map(Result::unwrap).filter_map(recorded).collect()
     };
     assert_eq!(recorded(), [true]);
-    // The positions lie before the hole.
+    // This damages the positions block, which lies before the hole.
     edit(&storage, &to.segment(bases(&storage)[1]), |content| content[64 + 64 + 8] ^= 1);
     assert_eq!(recorded(), [false]);
 }

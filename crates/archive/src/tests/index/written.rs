@@ -1,4 +1,4 @@
-//! What is indexed while it is written is indexed as by a walk.
+//! Tests that an index built while a segment is written equals one built by a walk.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -10,7 +10,7 @@ use crate::storage::mem::Op;
 use crate::{Access, Retention};
 use frame::{Batch, FrameRun, Lanes, joined};
 
-/// What is written to a log.
+/// Generates the frames of a random log.
 struct Writing {
     origins: Vec<Arc<Origin>>,
     payload_max: usize,
@@ -27,7 +27,7 @@ impl Writing {
         Self { origins: origins.collect(), payload_max, now_ns: 1_000_000, sequence: 0 }
     }
 
-    /// Frames of both lanes, read one by one or many together.
+    /// Returns frames of both lanes, in runs of one or many frames.
     fn batch(&mut self, rng: &mut StdRng) -> Vec<Batch> {
         let mut batch: Vec<FrameRun> = Vec::new();
         let (mut left, mut bytes) = (rng.random_range(1..=64), 200 << 10);
@@ -57,7 +57,7 @@ impl Writing {
         lanes.map(|(priority, runs)| Batch::new(priority, runs)).collect()
     }
 
-    /// Writes until there are `segments`.
+    /// Writes until there are `segments` segments.
     async fn write(&mut self, rng: &mut StdRng, running: &Running, storage: &MemStorage, segments: usize) {
         let mut written = *running.archive.watermark().borrow();
         let mut watermark = running.archive.watermark();
@@ -73,8 +73,8 @@ impl Writing {
     }
 }
 
-/// Puts in place what was handed over, which must be what a walk makes, and returns the bases of the sealed segments of
-/// which nothing was.
+/// Installs the indexes that the commit thread handed over, and checks them against a walk. Returns the bases of the
+/// sealed segments without such an index.
 fn install(storage: &MemStorage, control: &MaintenanceControl) -> Vec<u64> {
     let dir = dir_of(storage);
     let mut bases = dir.segments().unwrap();
@@ -147,7 +147,7 @@ async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_a
         }
         assert_eq!(install(&storage, &control).last(), all_left.last(), "run {start}");
         if crash {
-            // Whatever was written last is not attested, as after a kill.
+            // Remove the last attestation, as if the process was killed before it wrote one.
             let last = *dir_of(&storage).segments().unwrap().last().unwrap();
             let path = dir_of(&storage).segment(last);
             let len = storage.content(&path).len() as u64 - crate::format::BLOCK_HEADER_BYTES;
@@ -162,7 +162,7 @@ async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_a
     }
 }
 
-/// Writes while `hook` refuses space now and then, and holds each index against a walk.
+/// Writes while `hook` refuses space from time to time. Compares each index with a walk.
 async fn with_too_little_space(
     seed: u64,
     hook: impl Fn(Op, &std::path::Path) -> bool + Send + Sync + 'static,
@@ -184,13 +184,13 @@ async fn with_too_little_space(
 #[tokio::test]
 async fn a_block_that_finds_no_space_is_indexed_where_it_comes_to_lie() {
     for nth in 0..16 {
-        // A single refusal: the block goes to the same place, or to the next segment when this one is nearly full.
+        // A single refusal: the block goes to the same place, or to the next segment if this one is nearly full.
         let count = AtomicU64::new(0);
         let once = move |op, _: &std::path::Path| op == Op::Write && count.fetch_add(1, SeqCst) == nth;
         with_too_little_space(nth, once).await;
     }
     for after in [1, 4, 7] {
-        // The first segment takes nothing more from some moment on: the block in hand moves to the next.
+        // From some moment on the first segment accepts no more bytes. The current block moves to the next segment.
         let first = dir().join("00000000000000000000.seg");
         let count = AtomicU64::new(0);
         let full = move |op, path: &std::path::Path| {
@@ -209,7 +209,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let running = start_untended(&storage);
     let (control, published) = (Arc::clone(&running.archive.control), Arc::clone(&running.archive.published));
     Writing::new(&mut rng, 4, 200).write(&mut rng, &running, &storage, 5).await;
-    // All that is sealed is told of when the thread has ended.
+    // When the thread has ended, all sealed segments are reported to maintenance.
     let log_id = running.recovery.log_id;
     running.finish().await;
     let bases = dir_of(&storage).segments().unwrap();
@@ -217,7 +217,7 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
     let watched = Watched::new(storage.clone());
     let dir = Dir::new(Arc::new(watched.clone()), dir().to_owned());
     let sealed_bytes: u64 = bases[..4].iter().map(|base| dir.size(&dir.segment(*base)).unwrap()).sum();
-    // Maintenance was stopped with the archive.
+    // The archive's own maintenance was stopped with the archive.
     let fresh = Arc::new(MaintenanceControl::new(Arc::clone(control.queue())));
     bases[..4].iter().filter_map(|base| control.take_index(*base)).for_each(|index| fresh.hand_over(index));
     fresh.writing(bases[4], 0);
