@@ -1,4 +1,4 @@
-//! The checks of FRAME, one after the other, and what they leave behind.
+//! The checks of FRAME, one after the other, and their effects.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
