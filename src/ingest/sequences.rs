@@ -62,7 +62,7 @@ pub(super) struct Sequences {
     both: Span,
     /// The newest client said that its lanes share a counter.
     is_shared: bool,
-    /// The newest client did not say so, and yet one lane had all that the other lacked.
+    /// The newest client did not say so, but one lane had every sequence that the other lane lacked.
     looks_shared: bool,
 }
 

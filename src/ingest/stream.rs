@@ -400,8 +400,8 @@ impl StreamTable {
         self.write().anonymous.remove(&epoch);
     }
 
-    /// Tells the stream of `origin` that `frames` of it, up to below `next`, are on stable storage, the one that waited
-    /// longest after `latency`.
+    /// Notes that `frames` frames of `origin`, everything below `next`, are on stable storage. The frame that waited
+    /// longest took `latency`.
     pub fn advance_durable(
         &self,
         origin: &Origin,

@@ -52,7 +52,7 @@ impl CatalogCursor {
         self.is_due = true;
     }
 
-    /// Appends the next part of the newest version to `out`; false when none is missing.
+    /// Appends the next part of the newest version to `out`. Returns false when the client lacks none.
     pub(super) fn encode_next(&mut self, out: &mut BytesMut) -> bool {
         if !self.is_due {
             return false;

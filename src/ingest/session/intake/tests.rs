@@ -157,7 +157,7 @@ fn a_frame_that_cannot_be_read_is_received_and_rejected() {
     assert!(reading.batch().is_none(), "only FRAMEs are counted");
 }
 
-/// A frame among much that is skipped, or that goes, must not keep all of it in memory while it waits.
+/// A queued frame must not keep the memory of many frames that were skipped or have already left.
 #[test]
 fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
     let pool = BufferPool::new(60_000, 1);
