@@ -52,7 +52,7 @@ pub struct FeedConfig {
     pub message_bytes_max: usize,
 }
 
-/// The limits and credentials that a new subscriber gets while they are in force.
+/// The limits and credentials that are in force for new subscribers.
 #[derive(Debug)]
 pub struct SessionPolicy {
     /// Limits and defaults. A subscriber keeps those that were in force when it sent SUBSCRIBE.
@@ -61,7 +61,7 @@ pub struct SessionPolicy {
     pub credentials: Credentials,
 }
 
-/// What every session shares.
+/// The state that all sessions share.
 pub struct Context {
     /// The policy in force. Reading it takes a lock: sessions read it once per connection.
     policy: watch::Receiver<Arc<SessionPolicy>>,

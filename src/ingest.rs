@@ -47,7 +47,7 @@ pub use stream_edits::{EditError, StreamEdits};
 pub struct IngestConfig {
     /// At most this many connections with a valid HELLO. One more gets `busy`, unless it takes a stream over.
     pub max_connections: usize,
-    /// At most this many of these connections per address. One more gets `busy`.
+    /// At most this many connections with a valid HELLO per address. One more gets `busy`.
     pub max_connections_per_address: usize,
     /// Longest time from connecting to a complete HELLO; then `idle`.
     pub hello_timeout: Duration,
@@ -55,7 +55,7 @@ pub struct IngestConfig {
     pub heartbeat: Duration,
     /// Longest body in bytes after WELCOME.
     pub message_bytes_max: usize,
-    /// Cost that may wait per stream, at least the cost of one maximal message.
+    /// Cost that may wait per stream. A value below the cost of one maximal message is raised to this cost.
     pub windows: Lanes<u64>,
     /// At most this many streams whose position is kept. One more new stream gets `limit`.
     pub max_streams: usize,
@@ -119,7 +119,7 @@ pub fn buffers() -> Arc<BufferPool> {
     BufferPool::new(session::input::READ_BYTES, FREE_BUFFERS_MAX)
 }
 
-/// The limits and credentials that a new connection gets while they are in force.
+/// The limits and credentials that are in force for new connections.
 #[derive(Debug)]
 pub struct SessionPolicy {
     /// Limits and defaults. A connection keeps those that were in force when it came.
@@ -136,7 +136,7 @@ impl SessionPolicy {
     }
 }
 
-/// What every session shares.
+/// The state that all sessions share.
 #[derive(Debug)]
 pub struct Context {
     /// Holds connections before they are let in.

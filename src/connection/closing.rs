@@ -18,7 +18,7 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(1);
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Most bytes of input to discard.
 const DISCARD_BYTES_MAX: usize = 1 << 20;
-/// Size in bytes of the reads that discard input without waiting. The next constant limits their number.
+/// Size in bytes, and greatest number, of the reads that discard input without waiting.
 const AT_ONCE_READ_BYTES: usize = 512;
 const AT_ONCE_READS_MAX: usize = 64;
 /// When a client may come back. Retryable errors carry this time.

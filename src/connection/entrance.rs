@@ -50,7 +50,7 @@ pub(crate) struct Permit {
     _slot: OwnedSemaphorePermit,
 }
 
-/// The first bytes of a peer.
+/// The first message of a peer, and the bytes behind it.
 #[derive(Debug)]
 pub(crate) struct First {
     /// The body of the first message.
@@ -82,7 +82,7 @@ impl Entrance {
     }
 
     /// Gives a connection from `peer` a permit. While all permits are taken, another connection is evicted.
-    /// Waiting for its end takes moments, because it reads nothing that has not come yet.
+    /// The wait for its end is short, because an evicted connection reads only input that has already come.
     ///
     /// `None` when the daemon ends. Cancel safe.
     pub(crate) async fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Permit> {
@@ -105,8 +105,8 @@ impl Entrance {
         self.refusals.note(self.listener, peer, Reason::Code(error.code), &error.text);
     }
 
-    /// Notes why a connection from `peer` is refused, and informs the peer. Drop the permit of the connection
-    /// before.
+    /// Notes why a connection from `peer` is refused, and informs the peer. The caller must drop the permit
+    /// of the connection first.
     pub(crate) async fn refuse(&self, socket: &mut TcpStream, peer: SocketAddr, error: &WireError) {
         self.note(peer, error);
         self.part(socket, BytesMut::new(), error).await;
@@ -128,7 +128,7 @@ impl Entrance {
 }
 
 impl Permit {
-    /// Reads the first message, which must be complete within `limit`. From then on, the permit is not
+    /// Reads the first message, which must be complete within `limit`. From then on, the connection is not
     /// evicted.
     ///
     /// A connection that is evicted, or whose time is up, is judged by the bytes that have come by then: a
@@ -161,7 +161,7 @@ impl Permit {
         Err(Unheard::Lost(io::ErrorKind::ConnectionAborted.into()))
     }
 
-    /// From now on, another connection is evicted in place of this one.
+    /// Protects this connection from eviction: from then on, another one is evicted.
     fn keep(&self) {
         self.entrance.lock().remove(Group::of(self.peer.ip()), self.id);
     }

@@ -133,7 +133,7 @@ async fn settle_sessions(registry: &Registry, status: &mut watch::Receiver<Statu
     if !is_flowing {
         registry.stop_all(storage_failed()).await;
     }
-    // The registry answers when the last session is gone; a registry that is gone has none.
+    // The registry answers when the last session is gone. A registry that is gone has no sessions.
     let drained = registry.drain(Duration::MAX);
     tokio::pin!(drained);
     tokio::select! {

@@ -22,10 +22,10 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNK_OFFSETS: u64 = 1 << 16;
 /// Most chunks of a turn that are on the way to the subscriber: one in its outbox, one ahead.
 const BUFFERS_MAX: usize = 2;
-/// While others wait, a turn ends after this many chunks, whether scanned or sent.
+/// While others wait, a turn ends after this many chunks, whether they are scanned or sent.
 const TURN_CHUNKS: u32 = 32;
 /// While others wait, a turn ends after this time. So a subscriber that takes little at a time does not hold
-/// the turn.
+/// the turn longer.
 const TURN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pause before a reader that could open no file tries again.

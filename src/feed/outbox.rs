@@ -43,7 +43,7 @@ impl Outbox {
         self.bytes >= FULL_BYTES
     }
 
-    /// Writes as much as the socket takes, and returns how many bytes that was.
+    /// Writes as many bytes as the socket takes, and returns their number.
     pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
         let mut written = 0;
         while !self.is_empty() {

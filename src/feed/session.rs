@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
                         self.take_chunk(chunk)?;
                     }
                 }
-                // A subscriber that has not taken what it has needs no signal of new frames.
+                // A subscriber with a full outbox needs no signal of new frames.
                 () = self.subscription.follower.changed(), if !self.outbox.is_full() => {}
                 order = self.mailbox.recv() => {
                     if let Some(Received::Message(Stop(error))) = order {

@@ -47,7 +47,7 @@ impl AckSignal {
         })
     }
 
-    /// What wakes the session.
+    /// Wakes the session.
     pub(super) const fn changed(&self) -> &Arc<Notify> {
         &self.changed
     }

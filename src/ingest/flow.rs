@@ -79,7 +79,7 @@ pub struct StreamView {
     pub position: Position,
     /// Its books.
     pub totals: Totals,
-    /// What was accepted.
+    /// Frames and payload bytes that were accepted.
     pub lanes: Lanes<LaneCount>,
     /// Frames refused, by code. Codes that did not occur are left out.
     pub rejected: Vec<(ErrorCode, u64)>,

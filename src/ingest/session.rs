@@ -254,8 +254,8 @@ impl Session {
                 is_readable = ready(&self.socket, willing, writes) => {
                     if is_readable? {
                         self.read()?;
-                        // A socket that stays ready never suspends its task, and a source without credit
-                        // never stops. One peer would keep the thread, and the runtime would not poll the
+                        // A socket that stays ready never suspends its task, and messages that need no credit
+                        // never stop. One peer would keep the thread, and the runtime would not poll the
                         // other sockets.
                         if self.has_read_much {
                             tokio::task::yield_now().await;
@@ -402,8 +402,8 @@ impl Session {
         accepted.map(|_| ()).map_err(Ended::Error)
     }
 
-    /// Returns why another session speaks for the stream. The order to end, which came with the change, says
-    /// why.
+    /// Returns why this session does not speak for the stream. The order to end came with the change and
+    /// gives the reason.
     fn displaced(&mut self) -> WireError {
         match self.mailbox.try_recv() {
             Some(Received::Message(Stop(error))) => error,

@@ -48,7 +48,7 @@ struct State {
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
     owner: Option<StreamOwner>,
-    /// The state without an owner, and since when; 0 when the stream never had an owner.
+    /// The state without an owner, and since when in unix nanoseconds; 0 when the stream never had an owner.
     ended: (StreamState, i64),
     /// `None` while a session speaks for the stream.
     offline: Option<Offline>,

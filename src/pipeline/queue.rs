@@ -123,7 +123,7 @@ impl SourceQueue {
         Arc::new(Self { state: Mutex::new(state), sources })
     }
 
-    /// Changes the windows. The session that fills the queue keeps to `windows` from now on.
+    /// Changes the windows. From then on, the session that fills the queue keeps to `windows`.
     pub fn set_windows(&self, windows: Lanes<u64>) {
         self.lock().windows = windows;
     }

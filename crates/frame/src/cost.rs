@@ -1,4 +1,4 @@
-//! What a frame costs while it waits, and how much memory it may keep for that cost.
+//! The cost of a frame while it waits, and the memory that it may keep for that cost.
 //!
 //! Credit, queues and the bound of all memory use only these functions.
 

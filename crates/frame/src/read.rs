@@ -35,8 +35,8 @@ impl ReadBuffer {
         copy
     }
 
-    /// Appends the frames with `metas`, of `priority`, from `other`, which was read `after_us` later. The
-    /// reserved room exceeds the existing content by at most an eighth.
+    /// Appends the frames with `metas`, of `priority`, from `other`, which was read `after_us` later.
+    /// Reserves room for these frames, or for an eighth of the existing content if that is more.
     pub(super) fn append(
         &mut self,
         priority: FramePriority,
@@ -91,7 +91,7 @@ fn payload_bytes(metas: &[FrameMeta]) -> usize {
     metas.iter().map(|meta| meta.payload_len as usize).sum()
 }
 
-/// Makes room for `more` elements, and for few others.
+/// Makes room for `more` elements, or for an eighth of `list` if that is more.
 fn reserve<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more {
         list.reserve_exact(more.max(list.len() / 8));

@@ -26,7 +26,7 @@ pub enum CatalogWish {
     Keep,
 }
 
-/// What all sources of a run have received of the catalog.
+/// Counts of the catalogs that all sources of a run have received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CatalogCounts {
     /// Different versions that at least one connection received complete.
@@ -83,7 +83,7 @@ impl Assembly {
     }
 }
 
-/// What all sources received.
+/// The catalogs that all sources have received.
 #[derive(Debug, Default)]
 pub(super) struct Catalogs(Mutex<Received>);
 

@@ -62,7 +62,7 @@ use self::source::Source;
 use self::tally::Latency;
 use frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey, unix_now_ns};
 
-/// What to simulate.
+/// The parameters of a simulation.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `host:port` of the daemon's ingest listener; resolved again for each connection.
@@ -171,7 +171,7 @@ impl Plan {
     }
 }
 
-/// What all sources of a run share.
+/// The state that all sources of a run share.
 struct Shared {
     plan: Plan,
     epoch: u64,

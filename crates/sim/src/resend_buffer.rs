@@ -32,7 +32,7 @@ pub(super) struct Filled {
 /// The frames that an ACK or BYE settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
-    /// Frames now known to be on stable storage.
+    /// Frames that this ACK or BYE shows to be on stable storage.
     pub(super) frames: u64,
     /// Sum of their payload lengths.
     pub(super) bytes: u64,

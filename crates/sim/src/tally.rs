@@ -10,7 +10,7 @@ use super::catalogs::{CatalogCounts, Catalogs, Complete};
 use super::resend_buffer::{Filled, Settled};
 use frame::{FramePriority, Lanes};
 
-/// Longest latency that is recorded exactly: an hour.
+/// Latencies of more than an hour count as an hour.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
 /// Counters of a run, updated while it runs. Share them with [`run`](super::run) and read

@@ -31,7 +31,7 @@ pub(super) struct Greeting<'a> {
     pub(super) permit: &'a Permit,
 }
 
-/// What a session starts with.
+/// The result of a handshake: the initial state of a session.
 pub(super) struct Greeted {
     pub(super) opened: Opened,
     pub(super) outbox: Outbox,

@@ -12,7 +12,7 @@ use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 
 /// Most bytes read before they are decoded, unless a message is longer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-/// Fewest bytes to read at a time, however little room is left.
+/// The limit of one read is at least this many bytes, however little room is left.
 pub(super) const READ_BYTES_MIN: usize = 4 << 10;
 /// Longest first part of an incomplete message that is moved into the next buffer. A longer first part stays
 /// in its buffer, and the next read appends to it.

@@ -101,7 +101,7 @@ impl Outbox {
         self.credit_due.filter(|_| self.bytes.is_empty())
     }
 
-    /// Sends the next ACK of routine as soon as there is something to say.
+    /// Marks the ACK of routine as due: it is sent as soon as there is something to say.
     pub(super) const fn set_routine_due(&mut self) {
         self.is_routine_due = true;
     }
@@ -229,7 +229,7 @@ impl Outbox {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes as many bytes as the socket takes.
     pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<()> {
         while !self.bytes.is_empty() {
             match socket.try_write(&self.bytes) {

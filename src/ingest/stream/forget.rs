@@ -76,7 +76,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
     pattern[at..].iter().all(|sign| *sign == '*')
 }
 
-/// Why a stream cannot be forgotten now.
+/// Why a stream cannot be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetRefused {
     /// This connection speaks for the stream.

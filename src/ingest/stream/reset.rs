@@ -11,7 +11,7 @@ use crate::frame::{Lanes, Origin, StreamKey};
 use crate::ingest::flow::Position;
 use crate::pipeline::SessionId;
 
-/// Why a stream's epoch cannot be reset now.
+/// Why a stream's epoch cannot be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetRefused {
     /// No such stream is known.

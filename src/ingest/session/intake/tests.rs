@@ -37,7 +37,7 @@ fn frame_of(priority: FramePriority, sequence: u64, payload: Bytes) -> Bytes {
     body(&ClientMessage::Frame(FrameMessage::new(priority, FrameFlags(2), sequence, -5, payload)))
 }
 
-/// What is read, body by body.
+/// Collects the bytes of a read, body by body.
 struct Reading {
     intake: Intake,
     read: ReadBuffer,
