@@ -143,7 +143,7 @@ pub struct Context {
     pub entrance: Arc<Entrance>,
     /// The policy in force. Reading it takes a lock: sessions read it once per connection, never per frame.
     pub policy: watch::Receiver<Arc<SessionPolicy>>,
-    /// Where sources are registered.
+    /// The router, which registers sources.
     pub router: crate::pipeline::Router,
     /// The catalog. Sessions that want it get it at once and at each change.
     pub catalog: tokio::sync::watch::Receiver<Arc<crate::catalog::Catalog>>,

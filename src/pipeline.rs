@@ -69,7 +69,7 @@ pub trait Output: Send {
     }
 }
 
-/// The archive takes no more frames; its own error says why.
+/// The archive takes no more frames. Its own error gives the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the archive takes no more frames")]
 pub struct OutputGone;

@@ -73,8 +73,8 @@ impl Reason {
         }
     }
 
-    /// Whether the reason is the peer's doing. Orders of the daemon, and takeovers by a stream's successor,
-    /// are not.
+    /// Whether the peer caused the refusal. Orders of the daemon, and takeovers by a stream's successor, do
+    /// not count.
     const fn is_the_peers(self) -> bool {
         !matches!(
             self,
@@ -88,13 +88,13 @@ impl Reason {
 /// One peer that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// When, unix nanoseconds.
+    /// Time of the refusal, unix nanoseconds.
     pub time_ns: i64,
     /// The listener to which the peer connected.
     pub listener: Listener,
     /// The address of the peer.
     pub peer: SocketAddr,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The text that the peer got; never its token.
     pub text: String,

@@ -15,7 +15,7 @@ const _: () = {
 
 /// Takes the batches that the processor has processed and broadcast.
 pub(super) enum DaemonOutput {
-    /// Everything is archived.
+    /// All frames are archived.
     All(Appender),
     /// Replays are not archived (`archive.store_replays = false`).
     LiveOnly {

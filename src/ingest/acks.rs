@@ -52,7 +52,7 @@ impl AckSignal {
         &self.changed
     }
 
-    /// The session has sent an ACK of routine.
+    /// Notes that the session has sent an ACK of routine.
     pub(super) fn sent(&self, now: Instant) {
         let us = now.duration_since(self.created).as_micros();
         self.sent_at_us.store(u64::try_from(us).unwrap_or(u64::MAX), Relaxed);

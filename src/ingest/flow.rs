@@ -12,19 +12,19 @@ use crate::wire::ErrorCode;
 pub enum StreamState {
     /// A connection speaks for the stream.
     Connected,
-    /// Its last connection said BYE.
+    /// The last connection of the stream said BYE.
     Ended,
-    /// Its last connection vanished without BYE, or was ended for an error.
+    /// The last connection vanished without BYE, or an error ended it.
     Lost,
-    /// An operator ended its last connection.
+    /// An operator ended the last connection.
     Removed,
-    /// It has not connected since the daemon started.
+    /// The stream has had no connection since the daemon started.
     #[default]
     Offline,
 }
 
 impl StreamState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Connected, Self::Ended, Self::Lost, Self::Removed, Self::Offline];
 
     /// The name that the API uses.

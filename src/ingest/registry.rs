@@ -61,7 +61,7 @@ impl Drop for Opened {
     }
 }
 
-/// Talks to the registry. Cheap to clone.
+/// A handle to the registry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(super) address: Address<Message>,

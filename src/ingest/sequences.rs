@@ -14,7 +14,7 @@
 
 use crate::frame::{FrameRun, Lanes};
 
-/// A span of sequences, and the frames that came of it.
+/// A span of sequences, and the number of frames that came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Span {
     first: Option<u64>,
@@ -73,12 +73,12 @@ impl Sequences {
         Self { lanes: next.map(Span::from), both: Span::from(emergency.max(routine)), ..Self::default() }
     }
 
-    /// A new epoch begins.
+    /// Starts a new epoch.
     pub(super) fn begin_epoch(&mut self) {
         *self = Self { is_shared: self.is_shared, looks_shared: self.looks_shared, ..Self::default() };
     }
 
-    /// A client connects and says whether its lanes share a counter.
+    /// Notes that a client connects, and whether its lanes share a counter.
     pub(super) fn connected(&mut self, is_shared: bool) {
         self.is_shared = is_shared;
         self.looks_shared &= !is_shared;

@@ -28,8 +28,9 @@ pub struct FanInConfig {
 
 /// Merges all sources: emergency before routine, equal turns within a lane, order kept within a source's lane.
 ///
-/// Once a routine frame has waited for [`FanInConfig::routine_max_delay`], one routine batch goes after every
-/// [`EMERGENCY_BATCHES_MAX`] emergency batches. This ends when all waiting routine is younger than that.
+/// Once a routine frame has waited for [`FanInConfig::routine_max_delay`], one routine batch goes ahead of
+/// waiting emergencies after every [`EMERGENCY_BATCHES_MAX`] emergency batches. This ends when all waiting
+/// routine is younger than that.
 #[derive(Debug)]
 pub struct FanIn {
     sources: Arc<Sources>,

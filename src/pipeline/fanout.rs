@@ -32,7 +32,7 @@ impl Fanout {
         Self { batches_tx: broadcast::Sender::new(capacity.max(1)), sent_next: Arc::default() }
     }
 
-    /// Creates a consumer of every batch processed from now on. `name` is for the log.
+    /// Creates a consumer of every batch that is processed after this call. `name` is for the log.
     ///
     /// The consumer sees the end only when every [`Fanout`] is dropped.
     #[must_use]

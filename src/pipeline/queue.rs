@@ -51,7 +51,7 @@ struct WaitingRun {
     since: Instant,
 }
 
-/// A lane always keeps room for this many runs.
+/// A lane in use keeps room for this many runs, even if it has fewer.
 const ROOM_MIN: usize = 64;
 
 /// How a source's turn ended.
@@ -159,9 +159,9 @@ impl SourceQueue {
         self.sources.list(self, newly_listed, since);
     }
 
-    /// Returns the part of the windows that waiting frames use, per lane. From now on, an empty lane notifies
-    /// the listener only where `tells_empty` is true, because a notification per frame costs more than the
-    /// frame.
+    /// Returns the part of the windows that waiting frames use, per lane. From this call on, an empty lane
+    /// notifies the listener only where `tells_empty` is true, because a notification per frame costs more
+    /// than the frame.
     #[must_use]
     pub fn look(&self, tells_empty: Lanes<bool>) -> Lanes<u64> {
         let mut state = self.lock();

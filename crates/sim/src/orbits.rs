@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// Satellites of one plane.
 const PLANE: u32 = 8;
 const INCLINATION_DEG: f64 = 53.0;
-/// An altitude of about 550 km.
+/// About 550 km of altitude.
 const REVOLUTIONS_PER_DAY: f64 = 15.05;
 
 /// Elements of `satellites` satellites, numbered from 0, at `now_ns` (unix nanoseconds).

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Heartbeats of silence after which a connection is idle.
+/// After this many silent heartbeats a connection is idle.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
 /// The PINGs of one heartbeat go out at no more than this many times. So a PING is late by at most 2/256 of
 /// the heartbeat.

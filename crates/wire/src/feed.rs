@@ -46,7 +46,7 @@ impl GapReason {
     }
 }
 
-/// GAP: these offsets are not delivered, whatever the filter.
+/// GAP: these offsets are not delivered, for any filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The reason.
@@ -138,7 +138,7 @@ pub enum FeedMessage {
     Deliver(Deliver),
     /// Offsets that are not delivered.
     Gap(Gap),
-    /// Everything below this offset was delivered, filtered out or named in a GAP.
+    /// Every frame below this offset was delivered, filtered out or named in a GAP.
     Progress(u64),
     /// Asks the subscriber for a PONG with this nonce.
     Ping(u64),

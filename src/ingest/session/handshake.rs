@@ -42,7 +42,7 @@ pub(super) struct Greeted {
 }
 
 impl Greeting<'_> {
-    /// Reads HELLO and judges it in the order version, token, source, limits, epoch.
+    /// Reads HELLO and checks it in the order version, token, source, limits, epoch.
     pub(super) async fn greet(
         self,
         socket: &TcpStream,

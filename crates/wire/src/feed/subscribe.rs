@@ -71,7 +71,7 @@ impl fmt::Debug for Subscribe {
 }
 
 impl Subscribe {
-    /// A subscription in the version spoken here, without a token.
+    /// A SUBSCRIBE in the only version that this crate speaks, without a token.
     #[must_use]
     pub fn new(policy: Policy, start: Start, selection: Selection) -> Self {
         Self { version_min: VERSION, version_max: VERSION, policy, start, selection, token: String::new() }
