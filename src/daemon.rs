@@ -1,4 +1,4 @@
-//! The daemon: wires the parts together, and takes them down again in the order the data flows.
+//! The daemon: wires the parts together, and takes them down in the order in which the data flows.
 //!
 //! ```text
 //! listener -> registry -> sessions -> router, fan-in, processor -> archive
@@ -6,7 +6,8 @@
 //!    +------ shutdown --------+        commits: positions, books <---+
 //! ```
 //!
-//! This is the one place that knows all parts. `start` builds, [`Daemon::run`] waits for a reason to end, `drain` ends. [`Settings`] is what may change in between.
+//! Only this module knows all parts. `start` builds them, [`Daemon::run`] waits for a reason to end, `drain`
+//! ends them. [`Settings`] holds what may change in between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,20 +56,20 @@ pub struct Addresses {
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// The daemon cannot listen on the address.
     #[error("cannot listen on {address} ({key})")]
     Listen {
         /// The key that names the address.
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
-    /// `catalog.file` is none.
+    /// `catalog.file` is not a catalog.
     #[error("{0} (catalog.file)")]
     Catalog(#[from] CatalogError),
-    /// The configuration does not go with the addresses of the sockets that were handed over.
+    /// The configuration does not fit the addresses of the sockets that were handed over.
     #[error("the sockets that were handed over do not go with the configuration")]
     Sockets(#[source] ConfigError),
     /// The archive cannot be opened.
@@ -88,31 +89,31 @@ pub struct Daemon {
     feed: Feed,
     catalog: Arc<CatalogStore>,
     http: Http,
-    /// Everything that must not end before the drain, by name.
+    /// Every stage that must not end before the drain, by name.
     stages: Tasks,
-    /// Whether each stage turns, by name.
+    /// Liveness of each stage, by name.
     liveness: Vec<(Arc<str>, Liveness)>,
     view: View,
     notifier: Notifier,
     watchdog: Option<Duration>,
 }
 
-/// What there is to see of a running daemon; cheap to clone.
+/// Handles to read a running daemon. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The books of all streams together.
     pub books: Arc<Books>,
     /// The pipeline's counters, see [`crate::pipeline::stats::snapshot`].
     pub counters: Arc<Counters>,
-    /// Tells that the counters changed.
+    /// Signals that the counters changed.
     pub stats_changed: watch::Receiver<PipelineStats>,
-    /// Where to subscribe to processed frames.
+    /// The broadcast of processed frames.
     pub fanout: Fanout,
     /// The registered sources.
     pub router: Router,
     /// The archive's counters.
     pub archive_stats: Arc<archive::ArchiveStats>,
-    /// How the archive is.
+    /// The status of the archive.
     pub archive_status: watch::Receiver<archive::Status>,
 }
 
@@ -122,7 +123,7 @@ impl Daemon {
     /// Blocks while the archive recovers.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
+    /// [`StartError`]; then nothing is left running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         Self::start_on(config, DiskStorage).await
     }
@@ -135,7 +136,7 @@ impl Daemon {
         Self::start_under(Manager::default(), config, storage).await
     }
 
-    /// [`Daemon::start_on`] with what `manager` gives: sockets it holds, and its wish to be told.
+    /// [`Daemon::start_on`] under `manager`, which may hold sockets and may want notifications.
     ///
     /// # Errors
     /// As [`Daemon::start`].
@@ -147,25 +148,25 @@ impl Daemon {
         start::start(manager, config, storage).await
     }
 
-    /// Where the listeners are.
+    /// The bound addresses of the listeners.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// What is in force, and the way to change it.
+    /// The configuration in force, and the way to change it.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings)
     }
 
-    /// What there is to see.
+    /// Handles to read the daemon.
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
     }
 
-    /// Where the catalog is, and can be replaced.
+    /// The store that holds the catalog and can replace it.
     #[must_use]
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
@@ -174,7 +175,7 @@ impl Daemon {
     /// Runs until `stop` resolves or a part fails, then drains. `stop_at_once` cuts the drain short.
     ///
     /// # Cancel safety
-    /// Not cancel safe: dropping it stops all parts where they are.
+    /// Not cancel safe: dropping the future stops all parts at once.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
@@ -209,7 +210,7 @@ impl Daemon {
         drain::drain(self, failure, stop_at_once).await
     }
 
-    /// Starts the watchdog, if somebody waits for it.
+    /// Starts the watchdog, if the service manager waits for it.
     fn watch(&mut self) -> Option<Watchdog> {
         let interval = self.watchdog.filter(|_| self.notifier.is_heard())?;
         let liveness = std::mem::take(&mut self.liveness);
@@ -218,24 +219,24 @@ impl Daemon {
     }
 }
 
-/// Keeps a stage, and its liveness to be looked at.
+/// Owns a stage, and keeps its liveness for the watchdog.
 fn own(handle: ActorHandle, stages: &mut Tasks, liveness: &mut Vec<(Arc<str>, Liveness)>) {
     let name: Arc<str> = handle.name().into();
     liveness.extend(handle.liveness().map(|liveness| (name, liveness)));
     stages.own(handle);
 }
 
-/// Name of the stage without which nothing is archived.
+/// Name of the stage without which no frame is archived.
 const PROCESSOR: &str = "processor";
 
-/// A part that ended before its time.
+/// A part that ended too early.
 struct Failure {
     what: String,
     /// Whether accepted frames still reach the archive.
     is_flowing: bool,
 }
 
-/// Waits until the archive has failed, and says why.
+/// Waits until the archive has failed, and returns the reason.
 async fn archive_failure(status: &mut watch::Receiver<archive::Status>) -> Arc<str> {
     match status.wait_for(|status| matches!(status, archive::Status::Failed { .. })).await.as_deref() {
         Ok(archive::Status::Failed { error }) => Arc::clone(error),

@@ -1,15 +1,17 @@
-//! The subscriber side: durable frames over TCP, from any point of history on into live.
+//! The subscriber side: durable frames over TCP, from any point of history into live.
 //!
-//! In the order a frame takes:
+//! Modules, in the order in which a frame meets them:
 //!
-//! * [`tail`]: the newest durable frames, encoded once for all,
-//! * [`crate::connection::entrance`]: where a connection is until it has said a valid SUBSCRIBE,
-//! * `session`: one subscriber, from SUBSCRIBE to its last byte: takes from the tail, or from the log where it is behind,
+//! * [`tail`]: the newest durable frames, encoded once for all subscribers,
+//! * [`crate::connection::entrance`]: holds a connection until the client has sent a valid SUBSCRIBE,
+//! * `session`: one subscriber, from SUBSCRIBE to its last byte: takes frames from the tail, or from the log
+//!   when it is behind,
 //! * `catch_up`: reads the log in turns, a few subscribers at a time,
-//! * [`registry`]: the actor that owns the sessions and keeps the limits.
+//! * [`registry`]: the actor that owns the sessions and enforces the limits.
 //!
-//! A subscription is one number, the next offset, and whoever has the frames from there on serves it. So history runs
-//! into live without a hole or a repeat, and a subscriber that does not read costs its own buffer and nothing else.
+//! A subscription is one number, the next offset. The tail or the log, whichever has the frames from this
+//! offset on, serves it. So history continues into live without a hole or a repeat. A subscriber that does
+//! not read costs only its own buffer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,59 +36,59 @@ pub use registry::Registry;
 pub use subscribers::{SubscriberView, Subscribers};
 pub use tail::Tail;
 
-/// Subscribers that may read the log at the same time; the others wait for their turn.
+/// Most subscribers that read the log at the same time; the others wait for their turn.
 pub const READERS_MAX: usize = 4;
 
 /// Limits and defaults of the subscriber side.
 #[derive(Clone, Debug)]
 pub struct FeedConfig {
-    /// Subscribers at a time; one more gets `busy`.
+    /// Most subscribers at a time. One more gets `busy`.
     pub max_subscribers: usize,
-    /// From connecting to a complete SUBSCRIBE, else `idle`.
+    /// Longest time from connecting to a complete SUBSCRIBE; then `idle`.
     pub subscribe_timeout: Duration,
-    /// In force for both sides; whole seconds.
+    /// Heartbeat of both sides; whole seconds.
     pub heartbeat: Duration,
-    /// Longest body of the source side in bytes.
+    /// Longest body on the source side, in bytes.
     pub message_bytes_max: usize,
 }
 
-/// What a subscriber is taken on, as long as it is in force.
+/// The limits and credentials that are in force for new subscribers.
 #[derive(Debug)]
 pub struct SessionPolicy {
-    /// Limits and defaults. A subscriber keeps those that were in force when it said SUBSCRIBE.
+    /// Limits and defaults. A subscriber keeps those that were in force when it sent SUBSCRIBE.
     pub config: FeedConfig,
-    /// Who may be told of which source; asked once, when SUBSCRIBE is there.
+    /// Which client may read which source. The handshake checks this once, when SUBSCRIBE has come.
     pub credentials: Credentials,
 }
 
-/// What every session shares.
+/// The state that all sessions share.
 pub struct Context {
-    /// What is in force now. To read it takes a lock: once for a connection.
+    /// The policy in force. Reading it takes a lock: sessions read it once per connection.
     policy: watch::Receiver<Arc<SessionPolicy>>,
-    /// Where connections are before they are let in.
+    /// Holds connections before they are let in.
     entrance: Arc<Entrance>,
     history: History,
     tail: Arc<Tail>,
     readers: Arc<Semaphore>,
     places_taken: AtomicUsize,
     subscribers: Arc<Subscribers>,
-    /// How far the daemon has come in ending.
+    /// How far the shutdown of the daemon has come.
     ending: watch::Receiver<Ending>,
 }
 
-/// How far the daemon has come in ending.
+/// How far the shutdown of the daemon has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It goes on.
+    /// The daemon runs.
     NotYet,
-    /// It drains: nobody new is let in.
+    /// The daemon drains: no new subscriber is let in.
     Draining,
-    /// Nothing is committed any more: subscribers get what lies below this offset, then `draining`.
+    /// No more frames are committed. Subscribers get the frames below this offset, then `draining`.
     Final(u64),
 }
 
 impl Context {
-    /// What sessions need, over the archive `history` reads.
+    /// The shared state of the sessions, over the archive that `history` reads.
     #[must_use]
     pub fn new(
         policy: watch::Receiver<Arc<SessionPolicy>>,
@@ -108,18 +110,18 @@ impl Context {
         })
     }
 
-    /// Who is subscribed.
+    /// The current subscribers.
     #[must_use]
     pub fn subscribers(&self) -> Arc<Subscribers> {
         Arc::clone(&self.subscribers)
     }
 
-    /// What is in force now.
+    /// The policy in force.
     fn policy(&self) -> Arc<SessionPolicy> {
         Arc::clone(&self.policy.borrow())
     }
 
-    /// Takes one of `max` places for subscribers, if there is one.
+    /// Takes one of `max` places for subscribers.
     fn take_place(self: &Arc<Self>, max: usize) -> Result<Permit, WireError> {
         let taken = self
             .places_taken
@@ -134,7 +136,7 @@ impl Context {
     }
 }
 
-/// One of the places for subscribers, free again when it is dropped.
+/// One of the places for subscribers. Dropping it frees the place.
 struct Permit(Arc<Context>);
 
 impl Drop for Permit {

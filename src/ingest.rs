@@ -1,18 +1,20 @@
-//! The source side: a listener, and a session per connection that speaks protocol v1 to the letter.
+//! The source side: a listener, and one session per connection. Sessions follow protocol v1 exactly.
 //!
-//! In the order a connection takes:
+//! Modules, in the order in which a connection meets them:
 //!
 //! * [`crate::connection::listener`]: accepts, and hands sockets to the registry,
-//! * [`crate::connection::entrance`]: where a connection is until it has said a valid HELLO,
-//! * [`registry`]: the actor that owns every session, keeps the limits and decides who speaks for a stream,
+//! * [`crate::connection::entrance`]: holds a connection until the client has sent a valid HELLO,
+//! * [`registry`]: the actor that owns every session, enforces the limits and decides which session speaks
+//!   for a stream,
 //! * `session`: HELLO to BYE on one connection,
-//! * [`stream`]: what outlives a connection: epoch, positions, queue, and whose turn it is to speak,
-//! * `acks`: when a session hears that routine frames are durable,
-//! * `sequences`: which sequences of a stream have not come,
+//! * [`stream`]: what outlives a connection: epoch, positions, queue, and which session speaks for the
+//!   stream,
+//! * `acks`: when a session learns that routine frames are durable,
+//! * `sequences`: counts the sequences of a stream that have not come,
 //! * [`books`]: received = archived + not stored + duplicates + rejected + in flight.
 //!
-//! A session never waits for the pipeline: a client that keeps to its credit is always read. It learns through
-//! its stream that frames left the queue (credit) or reached the disk (ACK).
+//! A session never waits for the pipeline: it always reads a client that keeps to its credit. The stream
+//! signals to the session that frames left the queue (credit) or reached the disk (ACK).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,25 +45,26 @@ pub use stream_edits::{EditError, StreamEdits};
 /// Limits and defaults of the source side.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
-    /// Connections with a valid HELLO at a time; one more gets `busy`, unless it takes a stream over.
+    /// At most this many connections with a valid HELLO. One more gets `busy`, unless it takes a stream over.
     pub max_connections: usize,
-    /// Of these at a time from one address; one more gets `busy`.
+    /// At most this many connections with a valid HELLO per address. One more gets `busy`.
     pub max_connections_per_address: usize,
-    /// From connecting to a complete HELLO, else `idle`.
+    /// Longest time from connecting to a complete HELLO; then `idle`.
     pub hello_timeout: Duration,
-    /// For clients that ask for none; whole seconds, 1 to 300.
+    /// Heartbeat of clients that ask for none; whole seconds, 1 to 300.
     pub heartbeat: Duration,
     /// Longest body in bytes after WELCOME.
     pub message_bytes_max: usize,
-    /// Cost that may wait per stream; raised to one maximal message.
+    /// Cost that may wait per stream. A value below the cost of one maximal message is raised to this cost.
     pub windows: Lanes<u64>,
-    /// Streams whose position is kept; a new one beyond gets `limit`.
+    /// At most this many streams whose position is kept. One more new stream gets `limit`.
     pub max_streams: usize,
-    /// Streams of one source id; a new one beyond gets `limit`.
+    /// At most this many streams per source id. One more new stream gets `limit`.
     pub max_streams_per_source: usize,
-    /// In a drain nothing is read after this long.
+    /// In a drain, sessions stop reading after this long.
     pub drain_read_max: Duration,
-    /// How often per minute a stream may change its connection while one is open; then `busy`.
+    /// How often per minute a stream may change its connection while one is open. One more takeover gets
+    /// `busy`.
     pub max_takeovers_per_minute: usize,
 }
 
@@ -72,14 +75,14 @@ impl IngestConfig {
         StreamLimits { total: self.max_streams, per_source: self.max_streams_per_source }
     }
 
-    /// The windows in force: never smaller than one maximal message.
+    /// The windows in force: at least the cost of one maximal message.
     #[must_use]
     pub fn windows(&self) -> Lanes<u64> {
         self.windows.map(|window| window.max(self.message_bytes_max as u64))
     }
 
-    /// What one connection may hold in bytes: what frames may keep that fill both windows, the read buffer and
-    /// [`CONNECTION_BYTES`].
+    /// Upper bound of the memory of one connection, in bytes: the frames that fill both windows, the read
+    /// buffer and [`CONNECTION_BYTES`].
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         let Lanes { emergency, routine } = self.windows().map(weight_max);
@@ -89,7 +92,7 @@ impl IngestConfig {
             .saturating_add(CONNECTION_BYTES)
     }
 
-    /// What the beginning of a message may hold whose rest has not come, in bytes.
+    /// Upper bound of the memory for the first part of an incomplete message, in bytes.
     fn read_buffer_bytes(&self) -> u64 {
         if self.message_bytes_max <= READ_BUFFER_BYTES_MIN {
             READ_BUFFER_BYTES_MIN as u64
@@ -99,57 +102,59 @@ impl IngestConfig {
     }
 }
 
-/// Room for the beginning of a message, however short the messages are, in bytes. A longer one stays where it was read.
+/// Room for the first part of an incomplete message, in bytes, however short the messages are. A longer first
+/// part stays in the buffer into which it was read.
 const READ_BUFFER_BYTES_MIN: usize = 16 << 10;
 const _: () = assert!(READ_BUFFER_BYTES_MIN <= session::input::MOVED_BYTES_MAX);
 
-/// Buffers that wait to be read into, at most.
+/// Most free buffers that the pool keeps.
 pub const FREE_BUFFERS_MAX: usize = 64;
-/// What each of them takes at most, in bytes, with what was noted of the smallest frames in each lane, in lists that double.
+/// Upper bound of one free buffer, in bytes. It includes the metas of the smallest frames in each lane, in
+/// lists that double.
 pub const BUFFER_BYTES_MAX: usize = session::input::READ_BYTES * (1 + 2 * 2);
 
-/// A pool of the buffers that sessions read into.
+/// Creates the pool of buffers that sessions read into.
 #[must_use]
 pub fn buffers() -> Arc<BufferPool> {
     BufferPool::new(session::input::READ_BYTES, FREE_BUFFERS_MAX)
 }
 
-/// What a connection is taken on, as long as it is in force.
+/// The limits and credentials that are in force for new connections.
 #[derive(Debug)]
 pub struct SessionPolicy {
     /// Limits and defaults. A connection keeps those that were in force when it came.
     pub config: Arc<IngestConfig>,
-    /// Who may speak for which source; asked once, when HELLO is there.
+    /// Which client may speak for which source. The handshake checks this once, when HELLO has come.
     pub credentials: Credentials,
 }
 
 impl SessionPolicy {
-    /// What is to be in force.
+    /// A policy of `config` and `credentials`.
     #[must_use]
     pub fn new(config: IngestConfig, credentials: Credentials) -> Arc<Self> {
         Arc::new(Self { config: Arc::new(config), credentials })
     }
 }
 
-/// What every session shares.
+/// The state that all sessions share.
 #[derive(Debug)]
 pub struct Context {
-    /// Where connections are before they are let in.
+    /// Holds connections before they are let in.
     pub entrance: Arc<Entrance>,
-    /// What is in force now. To read it takes a lock: once for a connection, never for a frame.
+    /// The policy in force. Reading it takes a lock: sessions read it once per connection, never per frame.
     pub policy: watch::Receiver<Arc<SessionPolicy>>,
-    /// Where sources are registered.
+    /// The router, which registers sources.
     pub router: crate::pipeline::Router,
-    /// What sessions that want the catalog get, at once and whenever it changes.
+    /// The catalog. Sessions that want it get it at once and at each change.
     pub catalog: tokio::sync::watch::Receiver<Arc<crate::catalog::Catalog>>,
-    /// What sessions read into.
+    /// The pool of buffers that sessions read into.
     pub buffers: Arc<BufferPool>,
     /// Turns true when the daemon drains.
     pub shutdown: watch::Receiver<bool>,
 }
 
 impl Context {
-    /// What is in force now.
+    /// The policy in force.
     fn policy(&self) -> Arc<SessionPolicy> {
         Arc::clone(&self.policy.borrow())
     }

@@ -7,19 +7,20 @@
 //!                                       Gate         +-> Fanout (broadcast), Counters, watch
 //! ```
 //!
-//! In the order a frame takes:
+//! Modules, in the order in which a frame meets them:
 //!
 //! * [`queue`]: a session hands a batch to its stream's [`SourceQueue`], bounded by the stream's windows,
-//! * [`router`]: the actor that knows which sources exist and tells the fan-in when there will be no more,
+//! * [`router`]: the actor that knows which sources exist and tells the fan-in when no more will come,
 //! * [`fan_in`]: picks the next frames, emergencies first, sources of a lane in equal turns,
 //! * [`gate`]: holds back routine while the archive has no room for it,
-//! * [`processor`]: counts, logs, broadcasts and hands to the archive, at most 64 frames of one lane at a time,
-//! * [`fanout`]: consumers that may lag, and are told by how much,
+//! * [`processor`]: counts, logs, broadcasts and hands frames to the archive, at most 64 frames of one lane
+//!   at a time,
+//! * [`fanout`]: consumers that may lag, and learn how many frames they missed,
 //! * [`stats`]: counters that are read without a lock.
 //!
 //! The processor pulls from the fan-in and the fan-in pulls from the queues. Nothing is pushed into a shared
-//! channel, so no routine frame can stand in an emergency's way, and a slow processor leaves frames where
-//! credit accounts for them: in the queues of their streams.
+//! channel, so no routine frame can delay an emergency. A slow processor leaves frames where credit accounts
+//! for them: in the queues of their streams.
 
 use std::future::Future;
 
@@ -43,21 +44,21 @@ pub use queue::{SourceQueue, Sources};
 pub use router::{Router, SessionId, SourceInfo, Stop};
 pub use stats::{Counters, PipelineStats};
 
-/// Most frames between fan-in and the archive: what can lie ahead of an emergency (RFC-0047).
+/// Most frames between fan-in and archive: this many frames can be ahead of an emergency (RFC-0047).
 pub const PROCESSOR_FRAMES_MAX: usize = 64;
 /// A batch is cut when its payloads reach this many bytes.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// Where processed frames go without loss: the archive. The processor waits for it.
+/// Takes the processed frames without loss: the archive. The processor waits for it.
 pub trait Output: Send {
     /// Takes `batch`, waiting while there is no room.
     ///
     /// # Errors
-    /// [`OutputGone`] when nothing will ever be taken again.
+    /// [`OutputGone`] when the output will take no more batches.
     fn append(&mut self, batch: Batch) -> impl Future<Output = Result<(), OutputGone>> + Send;
 
-    /// Whether routine frames are taken without waiting. While they are not, they stay in their queues, so that none is
-    /// in hand when an emergency comes.
+    /// Whether the output takes routine frames without waiting. While it does not, routine frames stay in
+    /// their queues, so that the processor holds none when an emergency comes.
     fn has_room(&self) -> bool {
         true
     }
@@ -68,7 +69,7 @@ pub trait Output: Send {
     }
 }
 
-/// The archive takes no more frames; its own error says why.
+/// The archive takes no more frames. Its own error gives the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the archive takes no more frames")]
 pub struct OutputGone;

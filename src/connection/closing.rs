@@ -1,4 +1,4 @@
-//! The last words on a connection, and an end that does not destroy them.
+//! The last message on a connection, and an orderly close that does not destroy this message.
 
 use std::io;
 use std::time::Duration;
@@ -11,16 +11,17 @@ use tokio::time::timeout;
 
 use crate::wire::{ErrorMessage, WireError};
 
-/// How long a peer may take to receive the last words.
+/// Longest time for the peer to receive the last message.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long input is discarded afterwards: closing with unread input sends a reset that destroys them.
+/// Longest time to discard input afterwards. Closing with unread input sends a reset, which destroys the
+/// message.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
-/// How much input is discarded.
+/// Most bytes of input to discard.
 const DISCARD_BYTES_MAX: usize = 1 << 20;
-/// Reads that discard input where nothing is waited for, and their size in bytes.
+/// Size in bytes, and greatest number, of the reads that discard input without waiting.
 const AT_ONCE_READ_BYTES: usize = 512;
 const AT_ONCE_READS_MAX: usize = 64;
-/// When a client may come back, told with retryable errors.
+/// When a client may come back. Retryable errors carry this time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes `known`, then ERROR, and closes.
@@ -35,9 +36,9 @@ pub(crate) fn say_at_once(socket: &TcpStream, mut known: BytesMut, error: &WireE
     write_at_once(socket, &known);
 }
 
-/// Writes `last` as far as the socket takes it, and waits for nothing. The socket is to be closed by the caller.
+/// Writes as much of `last` as the socket takes, and does not wait. The caller must close the socket.
 pub(crate) fn write_at_once(socket: &TcpStream, last: &[u8]) {
-    // What has come is discarded first: closing with unread input sends a reset that destroys the words.
+    // Input is discarded first: closing with unread input sends a reset, which destroys the message.
     let mut sink = [0; AT_ONCE_READ_BYTES];
     for _ in 0..AT_ONCE_READS_MAX {
         match recv(socket, &mut sink, RecvFlags::DONTWAIT) {
@@ -45,13 +46,13 @@ pub(crate) fn write_at_once(socket: &TcpStream, last: &[u8]) {
             _ => break,
         }
     }
-    // A peer whose socket takes nothing goes without.
+    // A peer whose socket takes nothing gets no message.
     let _ = send(socket, last, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
 /// Writes `last`, shuts down the writing side, and discards input until end of file or a limit.
 ///
-/// A peer that does not take the words in time goes without: it has stopped reading.
+/// A peer that does not take the message in time does not get it: such a peer has stopped reading.
 pub(crate) async fn say(socket: &mut TcpStream, last: BytesMut) {
     let written = timeout(WRITE_TIME_MAX, async {
         socket.write_all(&last).await?;
@@ -64,7 +65,7 @@ pub(crate) async fn say(socket: &mut TcpStream, last: BytesMut) {
 }
 
 async fn discard(socket: &mut TcpStream) -> io::Result<()> {
-    // On the heap: an array would be a part of every connection's task, for all of its life.
+    // On the heap: an array would enlarge the task of every connection for its whole life.
     let mut sink = vec![0; 4096];
     let mut left = DISCARD_BYTES_MAX;
     while left > 0 {

@@ -1,4 +1,4 @@
-//! Who may speak for which source, and who may be told of it.
+//! Which client may speak for which source, and which client may read it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,14 +8,14 @@ use subtle::ConstantTimeEq;
 use crate::frame::{Selection, Station, StreamKey};
 use crate::wire::{ErrorCode, WireError};
 
-/// A token and what it reaches; an empty set means all.
+/// A token and its rights; an empty set means all.
 #[derive(Clone)]
 pub struct Credential {
     /// The secret.
     pub token: String,
-    /// The sources.
+    /// The sources that it may speak for and read.
     pub sources: BTreeSet<u32>,
-    /// The stations that it may speak from.
+    /// The stations that it may speak for.
     pub stations: BTreeSet<Station>,
 }
 
@@ -39,21 +39,22 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// All credentials; none at all lets everyone in.
+/// All credentials. An empty list lets every client in.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials(Vec<Credential>);
 
 impl Credentials {
-    /// Lets in who has one of these.
+    /// Lets in the clients that have one of these credentials.
     #[must_use]
     pub const fn new(credentials: Vec<Credential>) -> Self {
         Self(credentials)
     }
 
-    /// What is left of `selection` for `token`: without named sources, those that it may be told of.
+    /// Returns the part of `selection` that `token` may read. Without named sources, that is all sources it
+    /// may read.
     ///
     /// # Errors
-    /// `unauthorized` for an unknown token, `forbidden` for a named source it may not be told of.
+    /// `unauthorized` for an unknown token, `forbidden` for a named source that the token may not read.
     pub fn narrow(&self, token: &str, selection: Selection) -> Result<Selection, WireError> {
         let allowed = self.known(token)?;
         if allowed.iter().any(|known| known.sources.is_empty()) || allowed.is_empty() {
@@ -71,10 +72,11 @@ impl Credentials {
         Ok(sources.with_priority(selection.priority).with_kind(selection.kind))
     }
 
-    /// Judges `token` speaking for `stream`. Every token is compared, each in constant time.
+    /// Checks whether `token` may speak for `stream`. Compares every token, each in constant time.
     ///
     /// # Errors
-    /// `unauthorized` for an unknown token, `forbidden` for a source or a station it may not speak for.
+    /// `unauthorized` for an unknown token, `forbidden` for a source or a station that the token may not
+    /// speak for.
     pub fn check(&self, token: &str, stream: &StreamKey) -> Result<(), WireError> {
         let StreamKey { source_id, station, .. } = stream;
         let known = self.known(token)?;
@@ -91,7 +93,7 @@ impl Credentials {
         Err(WireError::new(ErrorCode::Forbidden, text))
     }
 
-    /// The entries with this token; none at all where everyone is let in.
+    /// The entries with this token; none where every client is let in.
     fn known(&self, token: &str) -> Result<Vec<&Credential>, WireError> {
         let same = |known: &&Credential| bool::from(known.token.as_bytes().ct_eq(token.as_bytes()));
         let allowed: Vec<_> = self.0.iter().filter(same).collect();

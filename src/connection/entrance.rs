@@ -1,5 +1,5 @@
-//! The way in: connections that have not yet said who they are have places of their own, apart from those of sources and
-//! subscribers.
+//! The entrance: connections that have not yet identified themselves have permits of their own, apart from
+//! those of sources and subscribers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,17 +18,19 @@ use super::unauthenticated::{Group, Unauthenticated};
 use crate::wire::framing::PREFIX_BYTES;
 use crate::wire::{ErrorCode, HANDSHAKE_BODY_BYTES_MAX, WireError, cut};
 
-/// Connections of a listener that have not yet sent a valid HELLO or SUBSCRIBE. One more evicts another.
+/// Most connections of a listener that have not yet sent a valid HELLO or SUBSCRIBE. One more evicts another.
 pub const UNAUTHENTICATED_MAX: usize = 256;
-/// Refused connections of a listener that hear why and are waited for, at a time. Others get what the socket takes at once.
+/// Most refused connections of a listener that get the reason and time to read it. Others get what the socket
+/// takes at once.
 pub const PARTING_MAX: usize = 64;
-/// What each of these takes at most: its task, a handshake of at most 4 KiB, and what is discarded at the end, in bytes.
+/// Upper bound of each of these in bytes: its task, a handshake of at most 4 KiB, and the buffer that
+/// discards input at the end.
 pub const UNAUTHENTICATED_BYTES: u64 = 24 << 10;
 
-/// What is read at a time of a first message.
+/// Bytes to read at a time of a first message.
 const READ_BYTES: usize = 512;
 
-/// The way in of one listener.
+/// The entrance of one listener.
 #[derive(Debug)]
 pub struct Entrance {
     listener: Listener,
@@ -38,7 +40,7 @@ pub struct Entrance {
     refusals: Arc<Refusals>,
 }
 
-/// A connection among [`UNAUTHENTICATED_MAX`]. It is free when this is dropped.
+/// The permit of one of [`UNAUTHENTICATED_MAX`] connections. Dropping it frees the permit.
 #[derive(Debug)]
 pub(crate) struct Permit {
     entrance: Arc<Entrance>,
@@ -48,26 +50,26 @@ pub(crate) struct Permit {
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a peer said first.
+/// The first message of a peer, and the bytes behind it.
 #[derive(Debug)]
 pub(crate) struct First {
     /// The body of the first message.
     pub(crate) body: Vec<u8>,
-    /// What came behind it.
+    /// The bytes that came behind the message.
     pub(crate) rest: Vec<u8>,
 }
 
-/// Why a peer did not say anything that could be judged.
+/// Why a peer sent no message that could be checked.
 #[derive(Debug)]
 pub(crate) enum Unheard {
-    /// It is to be refused with this.
+    /// The peer is to be refused with this error.
     Error(WireError),
-    /// It has gone, or was evicted, which it was told.
+    /// The peer has gone, or was evicted and has been informed.
     Lost(io::Error),
 }
 
 impl Entrance {
-    /// The way in of `listener`, which notes refused connections in `refusals`.
+    /// The entrance of `listener`. It notes refused connections in `refusals`.
     #[must_use]
     pub fn new(listener: Listener, refusals: Arc<Refusals>) -> Arc<Self> {
         Arc::new(Self {
@@ -79,8 +81,8 @@ impl Entrance {
         })
     }
 
-    /// Gives a connection from `peer` a permit. While all are taken another connection is evicted and waited for, which
-    /// takes moments: it reads nothing that has not come yet.
+    /// Gives a connection from `peer` a permit. While all permits are taken, another connection is evicted.
+    /// The wait for its end is short, because an evicted connection reads only input that has already come.
     ///
     /// `None` when the daemon ends. Cancel safe.
     pub(crate) async fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Permit> {
@@ -98,19 +100,20 @@ impl Entrance {
         Some(Permit { entrance: Arc::clone(self), peer, id, evict, _slot: slot })
     }
 
-    /// Notes that a connection from `peer` is refused, or ends for what the peer did.
+    /// Notes that a connection from `peer` is refused, or ends because of what the peer did.
     pub(crate) fn note(&self, peer: SocketAddr, error: &WireError) {
         self.refusals.note(self.listener, peer, Reason::Code(error.code), &error.text);
     }
 
-    /// Notes why a connection from `peer` is refused, and tells the peer. Its place is to be dropped before.
+    /// Notes why a connection from `peer` is refused, and informs the peer. The caller must drop the permit
+    /// of the connection first.
     pub(crate) async fn refuse(&self, socket: &mut TcpStream, peer: SocketAddr, error: &WireError) {
         self.note(peer, error);
         self.part(socket, BytesMut::new(), error).await;
     }
 
-    /// Writes `known`, then `error`, and closes. While many connections are being closed the peer gets no time to read
-    /// them.
+    /// Writes `known`, then `error`, and closes. While many connections are being closed, the peer gets no
+    /// time to read these messages.
     pub(crate) async fn part(&self, socket: &mut TcpStream, known: BytesMut, error: &WireError) {
         match self.parting.try_acquire() {
             Ok(_parting) => say_error(socket, known, error).await,
@@ -119,16 +122,17 @@ impl Entrance {
     }
 
     fn lock(&self) -> MutexGuard<'_, Unauthenticated> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        // No critical section panics half-way, so a poisoned lock still guards a consistent state.
         self.unauthenticated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit {
-    /// Reads the first message, which must be complete within `limit`. The place is not evicted from then on.
+    /// Reads the first message, which must be complete within `limit`. From then on, the connection is not
+    /// evicted.
     ///
-    /// A connection whose time is up, or that is evicted, is judged by what has come by then: a busy daemon may not have
-    /// read it yet.
+    /// A connection that is evicted, or whose time is up, is judged by the bytes that have come by then: a
+    /// busy daemon may not have read them yet.
     pub(crate) async fn first_message(
         &self,
         socket: &TcpStream,
@@ -157,7 +161,7 @@ impl Permit {
         Err(Unheard::Lost(io::ErrorKind::ConnectionAborted.into()))
     }
 
-    /// From now on another connection must go.
+    /// Protects this connection from eviction: from then on, another one is evicted.
     fn keep(&self) {
         self.entrance.lock().remove(Group::of(self.peer.ip()), self.id);
     }
@@ -169,7 +173,7 @@ impl Drop for Permit {
     }
 }
 
-/// Reads until the first message is complete. Cancel safe: what was read is in `unread`.
+/// Reads until the first message is complete. Cancel safe: `unread` holds the bytes read.
 async fn read_first(socket: &TcpStream, unread: &mut Vec<u8>) -> Result<First, Unheard> {
     loop {
         if let Some(first) = take_first(unread)? {
@@ -186,7 +190,8 @@ async fn read_first(socket: &TcpStream, unread: &mut Vec<u8>) -> Result<First, U
     }
 }
 
-/// The first message, if it has come. Asks the socket itself: the runtime may not have heard yet that there is something.
+/// Returns the first message, if it has come. Reads the socket directly, because the runtime may not know yet
+/// that there is input.
 fn look(socket: &TcpStream, mut unread: Vec<u8>) -> Result<Option<First>, Unheard> {
     loop {
         if let Some(first) = take_first(&mut unread)? {
@@ -236,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test: nobody's time is up.
+    /// Longer than any test, so that no time limit passes.
     const LIMIT: Duration = Duration::from_secs(600);
 
     async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream, SocketAddr) {
@@ -275,7 +280,7 @@ mod tests {
         assert!(matches!(heard, Err(Unheard::Error(error)) if error.code == ErrorCode::TooLarge));
     }
 
-    /// The runtime has not seen what came; the socket has it.
+    /// The runtime has not seen the input; the socket has it.
     #[tokio::test]
     async fn who_is_evicted_is_judged_by_what_has_come() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -11,21 +11,23 @@ use tokio::sync::watch;
 
 use crate::actor::{ActorHandle, Restart, supervise_task};
 
-/// A listener that fails more often than this ends, and its end is the daemon's to judge.
+/// A listener that fails more often than this ends. The daemon decides what follows.
 const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
-/// Pause after an accept that failed for want of something, such as file descriptors.
+/// Pause after an accept that failed for lack of resources, such as file descriptors.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How often the log is told that accepting fails, at most.
+/// Shortest time between two log lines about failed accepts.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Whoever takes accepted connections.
+/// Takes accepted connections.
 pub trait Acceptor: Clone + Send + Sync + 'static {
-    /// Takes a connection; waits while it is busy, which leaves further ones in the backlog. `false` once it is gone.
+    /// Takes a connection. Waits while the acceptor is busy; further connections stay in the backlog. Returns
+    /// `false` once the acceptor is gone.
     fn accepted(&self, socket: TcpStream, peer: SocketAddr) -> impl Future<Output = bool> + Send;
 }
 
-/// Accepts connections for `acceptor` until `shutdown` turns true or the acceptor is gone. Supervised as `name`.
+/// Accepts connections for `acceptor` until `shutdown` turns true or the acceptor is gone. Supervised as
+/// `name`.
 pub fn start(
     name: &'static str,
     listener: TcpListener,
@@ -71,7 +73,7 @@ async fn accept(name: &'static str, listener: &TcpListener, acceptor: &impl Acce
     }
 }
 
-/// A connection that was gone before it was accepted says nothing about the listener.
+/// Whether the peer caused `error`: a connection that was gone before the accept is no fault of the listener.
 fn is_the_peers(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

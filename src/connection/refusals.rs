@@ -1,4 +1,5 @@
-//! Connections that were refused, or ended for what their peers did: counted by reason, and the newest of them.
+//! Connections that were refused, or that ended because of what their peers did: counts by reason, and the
+//! newest ones.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -9,19 +10,19 @@ use super::unauthenticated::Group;
 use crate::frame::unix_now_ns;
 use crate::wire::ErrorCode;
 
-/// The newest refusals are kept up to so many.
+/// Most refusals that are kept.
 pub const NEWEST_MAX: usize = 64;
-/// Of the text of each so many bytes are kept.
+/// Most bytes that are kept of the text of each refusal.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// Where a peer connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
-    /// Sources.
+    /// The listener for sources.
     Ingest,
-    /// Subscribers.
+    /// The listener for subscribers.
     Feed,
-    /// Operators.
+    /// The listener for operators.
     Http,
 }
 
@@ -42,16 +43,16 @@ impl Listener {
 /// Why a peer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The peer got this ERROR, or the status of HTTP that means the same.
+    /// The peer got this ERROR, or the HTTP status with the same meaning.
     Code(ErrorCode),
-    /// It made room for others before it had said who it is.
+    /// The connection was evicted for another one before it had identified itself.
     Evicted,
 }
 
 const REASONS: usize = ErrorCode::ALL.len() + 1;
 
 impl Reason {
-    /// All of them, in the order of their places.
+    /// All reasons, in the order of their places.
     fn all() -> impl Iterator<Item = Self> {
         ErrorCode::ALL.into_iter().map(Self::Code).chain([Self::Evicted])
     }
@@ -72,8 +73,8 @@ impl Reason {
         }
     }
 
-    /// Whether it says something about the peer. What the daemon orders, and what a stream's successor brings about, does
-    /// not.
+    /// Whether the peer caused the refusal. Orders of the daemon, and takeovers by a stream's successor, do
+    /// not count.
     const fn is_the_peers(self) -> bool {
         !matches!(
             self,
@@ -87,19 +88,19 @@ impl Reason {
 /// One peer that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// When, unix nanoseconds.
+    /// Time of the refusal, unix nanoseconds.
     pub time_ns: i64,
-    /// Where it connected.
+    /// The listener to which the peer connected.
     pub listener: Listener,
-    /// Who it is.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// What it was told; never its token.
+    /// The text that the peer got; never its token.
     pub text: String,
 }
 
-/// All refusals since the start. Bounded, whoever is refused however often.
+/// All refusals since the start. Bounded, however often peers are refused.
 #[derive(Debug, Default)]
 pub struct Refusals {
     counts: [[AtomicU64; REASONS]; Listener::ALL.len()],
@@ -123,7 +124,7 @@ impl Refusals {
         newest.push_back(refusal);
     }
 
-    /// How often each listener refused for each reason, those alone that occurred.
+    /// How often each listener refused for each reason. Pairs that did not occur are left out.
     #[must_use]
     pub fn counts(&self) -> Vec<(Listener, Reason, u64)> {
         let count =
@@ -136,20 +137,20 @@ impl Refusals {
             .collect()
     }
 
-    /// The newest, oldest first.
+    /// The newest refusals, oldest first.
     #[must_use]
     pub fn newest(&self) -> Vec<Refusal> {
         self.lock().iter().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Refusal>> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        // No critical section panics half-way, so a poisoned lock still guards a consistent state.
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The place of the oldest refusal of that peer and reason of which `newest` has the most. A peer that is refused a hundred
-/// times a second does not push out the one that comes every few seconds.
+/// Returns the place of the oldest refusal of the most frequent pair of peer and reason in `newest`. So a
+/// peer that is refused a hundred times a second does not push out a peer that comes every few seconds.
 fn oldest_of_most(newest: &VecDeque<Refusal>) -> usize {
     let key = |refusal: &Refusal| (Group::of(refusal.peer.ip()), refusal.reason.place());
     let mut counts = HashMap::new();

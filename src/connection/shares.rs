@@ -1,4 +1,4 @@
-//! Places of which no one address can have all.
+//! Places that one address alone can never use up.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::unauthenticated::Group;
 
-/// So many places an address may have as long as any is free.
+/// An address may have this many places as long as any is free.
 const FLOOR: usize = 4;
 
-/// Places that are shared by addresses.
+/// Places that addresses share.
 ///
-/// An address may have as many as are still free. So one alone gets half of them, a second half of the rest, and each
-/// newcomer finds some.
+/// An address may have as many places as are still free. So one address alone gets half of them, a second one
+/// half of the rest, and each new address finds some.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     taken: Mutex<Taken>,
@@ -24,17 +24,17 @@ struct Taken {
     by_group: HashMap<Group, usize>,
 }
 
-/// One place. It is free again when this is dropped.
+/// One place. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Share {
     shares: Arc<Shares>,
     group: Group,
 }
 
-/// All places are taken, or all that the address may have.
+/// All places are taken, or as many as the address may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoPlace {
-    /// How many the address has.
+    /// How many places the address has.
     pub(crate) has: usize,
 }
 
@@ -53,13 +53,13 @@ impl Shares {
         Ok(Share { shares: Arc::clone(self), group })
     }
 
-    /// Whether nobody has a place.
+    /// Whether no place is taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().all == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        // No critical section panics half-way, so a poisoned lock still guards a consistent state.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

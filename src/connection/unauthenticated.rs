@@ -1,4 +1,4 @@
-//! Connections that have not yet said who they are, and which of them goes when there are too many.
+//! Connections that have not yet identified themselves, and which of them is evicted when there are too many.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// What one peer has at its disposal: an IPv4 address, or an IPv6 network of 64 bits.
+/// The addresses that one peer controls: an IPv4 address, or an IPv6 network of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Group(IpAddr);
 
@@ -37,7 +37,7 @@ struct Connection {
 }
 
 impl Unauthenticated {
-    /// Adds the newest connection of `group`. `evict` is notified when it must go.
+    /// Adds the newest connection of `group`. `evict` is notified when the connection must go.
     pub(super) fn add(&mut self, group: Group, evict: Arc<Notify>) -> u64 {
         let id = self.id_next;
         self.id_next += 1;
@@ -45,7 +45,7 @@ impl Unauthenticated {
         id
     }
 
-    /// Removes a connection: it cannot be evicted any more.
+    /// Removes a connection, so that it is never evicted.
     pub(super) fn remove(&mut self, group: Group, id: u64) {
         let Some(connections) = self.groups.get_mut(&group) else { return };
         connections.retain(|connection| connection.id != id);
@@ -54,10 +54,11 @@ impl Unauthenticated {
         }
     }
 
-    /// Notifies and removes the oldest connection of the group that holds the most once `newcomer` has one more.
+    /// Notifies and removes the oldest connection of the largest group. The size of the newcomer's group
+    /// includes the newcomer.
     ///
-    /// Groups that hold equally many are chosen from at random. A peer that renews its connections quickly therefore
-    /// evicts its own.
+    /// Among groups of equal size the choice is random. So a peer that renews its connections quickly evicts
+    /// its own.
     pub(super) fn evict_for(&mut self, newcomer: Group) {
         let size = |group: &Group, count: usize| count + usize::from(*group == newcomer);
         let sizes =
@@ -111,7 +112,7 @@ mod tests {
         unauthenticated.evict_for(group(4));
         assert_eq!(unauthenticated.groups[&group(2)][0].id, ids[2]);
         assert_eq!(counts(&unauthenticated), [1, 1, 1]);
-        // The newcomer counts: its group holds the most now.
+        // The newcomer counts, so its group is the largest.
         unauthenticated.evict_for(group(3));
         assert_eq!(counts(&unauthenticated), [1, 1]);
         assert!(!unauthenticated.groups.contains_key(&group(3)));
@@ -121,7 +122,7 @@ mod tests {
         assert!(counts(&unauthenticated).is_empty());
     }
 
-    /// Two peers that renew as fast as they can never evict a third that has one connection.
+    /// Two peers that renew as fast as they can never evict a third peer that has one connection.
     #[test]
     fn renewing_evicts_nobody_else() {
         let mut unauthenticated = Unauthenticated::default();

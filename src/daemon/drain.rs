@@ -1,4 +1,4 @@
-//! The drain: every stage ends when the one before it has, and all of it within the deadline.
+//! The drain: each stage ends after the stage before it, and all stages end within the deadline.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::ingest::{Registry, Totals};
 use crate::logging::SUMMARY;
 use crate::wire::{ErrorCode, WireError};
 
-/// Share of the deadline kept for the report and the exit itself.
+/// This fraction (1/n) of the deadline is kept for the report and the exit itself.
 const MARGIN_DIVISOR: u32 = 10;
-/// The most that is kept.
+/// Most time that is kept.
 const MARGIN_MAX: Duration = Duration::from_millis(250);
 
-/// Sessions that are named when the drain is cut short.
+/// Most sessions that the log names when the drain is cut short.
 const STRAGGLERS_MAX: usize = 20;
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The books at the end.
@@ -31,12 +31,12 @@ pub struct Outcome {
     pub failed: bool,
     /// Every task had ended and was joined within the deadline.
     pub complete: bool,
-    /// When the process is to be gone, `shutdown.deadline` after the drain began.
+    /// When the process must be gone: `shutdown.deadline` after the drain began.
     pub exit_by: std::time::Instant,
 }
 
 impl Outcome {
-    /// 0 done, 1 failed, 3 accepted frames did not reach the archive before the deadline.
+    /// The exit code: 0 done, 1 failed, 3 accepted frames did not reach the archive before the deadline.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -47,7 +47,8 @@ impl Outcome {
     }
 }
 
-/// Takes the daemon down: no new connections, sessions finish, fan-in and processor run dry, the archive syncs.
+/// Takes the daemon down: no new connections, sessions finish, fan-in and processor become empty, the archive
+/// syncs.
 pub(super) async fn drain(
     daemon: Daemon,
     failure: Option<Failure>,
@@ -79,7 +80,8 @@ pub(super) async fn drain(
     let mut ended = Ended { archive_status: archive.status(), archive: None };
     let stages_end = async {
         settle_sessions(&registry, &mut ended.archive_status, is_flowing).await;
-        // Nobody is left who could push: the router says so, or it is gone and it is said for it.
+        // No session is left that could push. The router says so, or it is gone and the drain says so
+        // instead.
         if router.drain(time).await.is_err() {
             sources.finish();
         }
@@ -96,11 +98,11 @@ pub(super) async fn drain(
         () = stop_at_once => Some("stopped at once by a second signal"),
     };
     if let Some(why) = cut_short {
-        // Those that have ended and were not joined yet are no stragglers.
+        // Stages that have ended and are not joined yet are no stragglers.
         while let Ok(Some(_)) = timeout(Duration::ZERO, stages.join_next()).await {}
         name_stragglers(why, &registry, &stages.names()).await;
     }
-    // Until here it says that the daemon drains, and how far it has come.
+    // Up to here, HTTP reports that the daemon drains, and how far it has come.
     http.finish().await;
     let archived = matches!(ended.archive, Some(Ok(())));
     let archive_failed = matches!(*ended.archive_status.borrow(), Status::Failed { .. });
@@ -123,14 +125,15 @@ struct Ended {
     archive: Option<Result<(), ArchiveError>>,
 }
 
-/// Waits until every session has ended. Where their frames can never become durable, they are told to end.
+/// Waits until every session has ended. When their frames can never become durable, orders the sessions to
+/// end.
 async fn settle_sessions(registry: &Registry, status: &mut watch::Receiver<Status>, is_flowing: bool) {
     let storage_failed =
         || WireError::new(ErrorCode::StorageFailed, "the daemon failed and ends, resume when it is back");
     if !is_flowing {
         registry.stop_all(storage_failed()).await;
     }
-    // The registry answers when the last session is gone; a registry that is gone has none.
+    // The registry answers when the last session is gone. A registry that is gone has no sessions.
     let drained = registry.drain(Duration::MAX);
     tokio::pin!(drained);
     tokio::select! {
@@ -172,12 +175,12 @@ async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {
 fn report(outcome: &Outcome) {
     let Totals { received, archived, duplicates, rejected, not_stored, .. } = outcome.totals;
     let undelivered = outcome.totals.undelivered();
-    // Named only where there are any.
+    // Logged only if there are any.
     let not_stored = (not_stored > 0).then_some(not_stored);
     if undelivered == 0 {
         tracing::info!(target: SUMMARY, received, archived, duplicates, rejected, undelivered, not_stored, "drained");
     } else {
-        // Their senders have no acknowledgement for these, and send them again.
+        // The senders have no acknowledgement for these frames, and send them again.
         tracing::error!(target: SUMMARY, received, archived, duplicates, rejected, undelivered, not_stored, "drained");
     }
 }

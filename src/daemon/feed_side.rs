@@ -1,4 +1,4 @@
-//! The subscriber side of the daemon: started beside the rest, and taken down after it.
+//! The subscriber side of the daemon: started with the other parts, and taken down after them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
 use crate::liveness::Liveness;
 use crate::wire::{ErrorCode, WireError};
 
-/// Of the deadline this is kept for subscribers that must be told to go on later.
+/// Part of the deadline that is kept to tell subscribers where to continue later.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Of the deadline this is kept for those that must be cut off.
+/// Part of the deadline that is kept to cut subscribers off.
 const CUT_OFF: Duration = Duration::from_millis(200);
 
 /// Listener, registry and tail of the feed.
@@ -67,26 +67,27 @@ impl Feed {
         Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
     }
 
-    /// Who is subscribed.
+    /// The current subscribers.
     pub(super) fn subscribers(&self) -> Arc<Subscribers> {
         Arc::clone(&self.subscribers)
     }
 
-    /// How often the listener was begun anew after a failure.
+    /// How often the listener was restarted after a failure.
     pub(super) fn restarts(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.restarts)
     }
 
-    /// Lets nobody new in; those who are go on.
+    /// Lets no new subscriber in. Existing subscribers continue.
     pub(super) fn begin_drain(&self) {
         self.no_more_tx.send_replace(true);
         self.ending_tx.send_replace(Ending::Draining);
     }
 
-    /// Serves the subscribers up to `head`, behind which nothing is committed any more, and ends them.
+    /// Serves the subscribers up to `head`, the end of the log, and ends them.
     ///
-    /// Who has not taken everything shortly before `deadline` is told where to go on, and cut off if it does not take
-    /// even that. It loses nothing: the log has it.
+    /// A subscriber that has not taken everything shortly before `deadline` gets the position to continue
+    /// from. If the subscriber does not take even that, it is cut off. It loses nothing, because the log has
+    /// the frames.
     pub(super) async fn finish(mut self, head: Option<u64>, deadline: Instant) {
         match head {
             Some(head) => drop(self.ending_tx.send_replace(Ending::Final(head))),

@@ -1,4 +1,4 @@
-//! The listening sockets: those that the service manager hands over, and bound ones for the others.
+//! The listening sockets: the service manager hands some over, the daemon binds the others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,10 +20,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Takes `sockets` and binds what is not among them.
+    /// Takes `sockets` and binds the missing ones.
     ///
-    /// What the configuration must keep to for its addresses, it must for those of the sockets: who reaches a listener may
-    /// use it, unless it asks for tokens.
+    /// The rules of the configuration for its addresses also hold for the addresses of the sockets: every
+    /// client that reaches a listener may use it, unless the listener asks for tokens.
     pub(super) async fn bind(config: &Config, sockets: Sockets) -> Result<Self, StartError> {
         let mut real = config.clone();
         let ingest = activated("ingest.listen", sockets.ingest, &mut real.ingest.listen)?;
@@ -42,7 +42,7 @@ impl Listeners {
     }
 }
 
-/// Takes a socket that was handed over. Its address holds, whatever `listen` says.
+/// Takes a socket that was handed over. Its own address replaces `listen`.
 fn activated(
     key: &'static str,
     socket: Option<std::net::TcpListener>,

@@ -1,4 +1,4 @@
-//! Where processed frames go: to the archive, or, for replays that are not to be stored, no further.
+//! The output of the processor: the archive. Replays that are not stored end here.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use crate::frame::{Batch, FrameRun, Origin, SourceKind};
 use crate::ingest::StreamTable;
 use crate::pipeline::{Charge, Output, OutputGone};
 
-/// What leaves the fan-in in one batch must be what the archive takes as one.
+/// The archive must take each batch of the fan-in as one batch.
 const _: () = {
     assert!(crate::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
     assert!(crate::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
 };
 
-/// Takes what the processor has processed and broadcast.
+/// Takes the batches that the processor has processed and broadcast.
 pub(super) enum DaemonOutput {
-    /// Everything is archived.
+    /// All frames are archived.
     All(Appender),
-    /// Replays are not (`archive.store_replays = false`).
+    /// Replays are not archived (`archive.store_replays = false`).
     LiveOnly {
         appender: Appender,
-        /// Who is told that a replayed frame has passed.
+        /// Learns that a replayed frame has passed.
         table: Arc<StreamTable>,
     },
 }
@@ -31,7 +31,7 @@ impl DaemonOutput {
     }
 }
 
-/// What a frame takes of the archive's space.
+/// The archive space that a frame uses.
 pub(super) fn charge(store_replays: bool) -> Charge {
     if store_replays {
         archive::charge
@@ -57,7 +57,8 @@ impl Output for DaemonOutput {
                 if !live.is_empty() {
                     archive(appender, Batch::new(batch.priority(), live)).await?;
                 }
-                // They lie in the archive they come from: that they have passed is all their sender waits for.
+                // The frames are in the archive that they come from. Their sender waits only until they have
+                // passed.
                 for passed in passed(&batch) {
                     table.advance_not_stored(passed.origin, batch.priority(), passed.next, passed.frames);
                 }
@@ -90,7 +91,7 @@ async fn archive(appender: &Appender, batch: Batch) -> Result<(), OutputGone> {
     })
 }
 
-/// What a batch held of one origin.
+/// The frames of one origin in a batch.
 #[derive(Debug, PartialEq, Eq)]
 struct Passed<'a> {
     origin: &'a Arc<Origin>,
@@ -99,7 +100,7 @@ struct Passed<'a> {
     frames: u64,
 }
 
-/// The replays of `batch` by origin; a batch is small.
+/// The replays of `batch` by origin. A linear search is enough, because a batch is small.
 fn passed(batch: &Batch) -> Vec<Passed<'_>> {
     let mut all: Vec<Passed<'_>> = Vec::new();
     for run in batch.runs().iter().filter(|run| is_replay(run.origin())) {

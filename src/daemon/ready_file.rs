@@ -7,10 +7,10 @@ use super::Addresses;
 
 /// Writes `{"ingest":"127.0.0.1:40001","feed":"127.0.0.1:40002","http":null}` to `path`.
 ///
-/// The file appears whole: it is written beside its place and renamed.
+/// The file appears whole: it is written to a temporary file in the same directory and renamed.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn write(path: &Path, addresses: Addresses) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let json = serde_json::json!({

@@ -11,8 +11,9 @@ use crate::{feed, ingest};
 
 /// Brings a configuration into force and hands it to the parts of the daemon.
 ///
-/// Parts above the configuration read [`Settings::live`]. Parts below it do not know its types, so each gets its own: the
-/// sides of sources and of subscribers read theirs when a client connects, the archive has a copy.
+/// Parts above the configuration read [`Settings::live`]. Parts below it do not know its types, so each part
+/// gets its own: the source side and the subscriber side read theirs when a client connects, and the archive
+/// has a copy.
 pub struct Settings {
     live: ConfigHandle,
     ingest_tx: watch::Sender<Arc<ingest::SessionPolicy>>,
@@ -20,14 +21,14 @@ pub struct Settings {
     parts: Parts,
 }
 
-/// The parts that are informed of a change.
+/// The parts that must learn of a change.
 pub(super) struct Parts {
     pub(super) table: Arc<StreamTable>,
     pub(super) archive: Tuning,
 }
 
 impl Settings {
-    /// `config` is in force and `parts` were built with it.
+    /// `config` is in force, and `parts` were built with it.
     pub(super) fn new(config: Config, parts: Parts) -> Arc<Self> {
         let ingest_tx = watch::Sender::new(config.ingest_policy());
         let feed_tx = watch::Sender::new(config.feed_policy(config.ingest.max_message));
@@ -48,7 +49,7 @@ impl Settings {
         self.feed_tx.subscribe()
     }
 
-    /// Brings `config` into force. A client that connects after this returns is served on its policy.
+    /// Brings `config` into force. A client that connects after this call gets its policy.
     ///
     /// `config` must come from a [`Change`](crate::config::Change) of the configuration in force.
     pub fn apply(&self, config: Config) {
@@ -59,7 +60,7 @@ impl Settings {
         }
         self.parts.table.set_limits(config.ingest_config().stream_limits());
         self.ingest_tx.send_replace(config.ingest_policy());
-        // The archive has frames of up to the size at the start, and subscribers read them.
+        // The archive holds frames up to the size that was allowed at the start, and subscribers read them.
         self.feed_tx.send_replace(config.feed_policy(self.live.at_start().ingest.max_message));
         self.live.replace(Arc::new(config));
     }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT end the daemon, SIGHUP has it read its configuration again.
+//! SIGTERM and SIGINT end the daemon, SIGHUP reloads its configuration.
 
 use std::io;
 
@@ -12,12 +12,12 @@ pub struct Signals {
     hangup: Signal,
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// To end: the first drains, the second stops at once. With the name of the signal.
+    /// End: the first request drains, the second stops at once. Holds the name of the signal.
     Stop(&'static str),
-    /// To read the configuration again. Those that come while none is waited for are one.
+    /// Reload the configuration. Several requests that nothing waits for count as one.
     Reload,
 }
 
@@ -34,7 +34,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one. Cancel safe.
+    /// Waits for the next request. Cancel safe.
     pub async fn next(&mut self) -> Request {
         tokio::select! {
             Some(()) = self.terminate.recv() => Request::Stop("SIGTERM"),
@@ -44,7 +44,8 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one that asks to end, and names it; others are left for [`Signals::next`]. Cancel safe.
+    /// Waits for the next request to end, and returns the name of its signal. Other requests are left for
+    /// [`Signals::next`]. Cancel safe.
     pub async fn stop(&mut self) -> &'static str {
         tokio::select! {
             Some(()) = self.terminate.recv() => "SIGTERM",

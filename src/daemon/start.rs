@@ -90,7 +90,7 @@ pub(super) async fn start(
     })
 }
 
-/// What several parts share: commits write it, sessions and the operator side read it.
+/// The state that several parts share: commits write it, sessions and the operator side read it.
 struct Shared {
     sources: Arc<Sources>,
     table: Arc<StreamTable>,
@@ -113,17 +113,17 @@ impl Shared {
     }
 }
 
-/// The stages that must not end before the drain, with what the watchdog and the operator learn of them.
+/// The stages that must not end before the drain, and what the watchdog and the operator see of them.
 struct Stages {
     tasks: Tasks,
-    /// Whether each stage turns, by name.
+    /// Liveness of each stage, by name.
     liveness: Vec<(Arc<str>, Liveness)>,
-    /// How often each listener was begun anew, by name.
+    /// How often each listener was restarted, by name.
     restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
 }
 
 impl Stages {
-    /// Of the archive's threads alone.
+    /// The threads of the archive only.
     fn of(archive: &Archive) -> Self {
         let liveness = archive.liveness().map(|(name, liveness)| (name.into(), liveness)).into();
         Self { tasks: Tasks::new(), liveness, restarts: Vec::new() }
@@ -134,7 +134,7 @@ impl Stages {
     }
 }
 
-/// Recovers the archive and restores where each stream stands.
+/// Recovers the archive and restores the position of each stream.
 fn open_archive(
     config: &Config,
     storage: impl Storage,
@@ -182,7 +182,8 @@ fn start_pipeline(config: &Config, appender: Appender, archive: &Archive, state:
     Pipeline { processor, counters, fanout, stats_changed }
 }
 
-/// Starts the source side: router, registry, listener. The listener takes nobody in once `shutdown` is true.
+/// Starts the source side: router, registry, listener. The listener accepts no connection once `shutdown` is
+/// true.
 fn start_ingest(
     settings: &Settings,
     listener: TcpListener,
@@ -262,7 +263,7 @@ fn start_http(
         .map_err(|source| listen_error("http.listen", at_start.http.listen, source))
 }
 
-/// Tells streams and subscribers what each commit made durable.
+/// Reports to streams and subscribers what each commit made durable.
 struct Bookkeeper {
     table: Arc<StreamTable>,
     tail: Arc<Tail>,

@@ -8,10 +8,11 @@ use super::View;
 use crate::archive::Status;
 use crate::systemd::Notifier;
 
-/// How often the figures are taken.
+/// How often the figures are read.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Tells `notifier` how the daemon is, whenever there is news: at once of the archive, of the rest now and then.
+/// Reports the state of the daemon to `notifier` when it changes: changes of the archive at once, other
+/// figures every [`EVERY`].
 pub(super) async fn report(view: View, notifier: Notifier) {
     if !notifier.is_heard() {
         std::future::pending::<()>().await;
@@ -30,7 +31,7 @@ pub(super) async fn report(view: View, notifier: Notifier) {
                 (archived, then) = (total, now);
                 figures = (view.router.list().await.map_or(0, |sources| sources.len()), rate);
             }
-            // When nothing comes from the archive any more, the daemon is about to end.
+            // An error means that the archive is gone and the daemon is about to end.
             Ok(()) = archive_status.changed() => {}
         }
         let text = line(figures, &archive_status.borrow_and_update());

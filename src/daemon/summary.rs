@@ -1,4 +1,4 @@
-//! One line a second on what the daemon does, for `run --simulate`.
+//! One line per second about the daemon's work, for `run --simulate`.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use super::View;
 use crate::archive::Status;
 use crate::pipeline::stats::snapshot;
 
-/// Writes a line to `out` every second until it is dropped or `out` is gone.
+/// Writes a line to `out` every second until the future is dropped or `out` is gone.
 ///
 /// # Errors
-/// What `out` says.
+/// Errors of `out`.
 pub async fn every_second(view: View, mut out: impl Write) -> io::Result<()> {
     let started = Instant::now();
     let mut ticks = interval(Duration::from_secs(1));

@@ -1,4 +1,5 @@
-//! Reading the log for a subscriber that is behind, in turns: few readers at a time, none held by one who does not take.
+//! Reads the log for subscribers that are behind, in turns: few readers at a time, and no slow subscriber
+//! keeps one.
 
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
@@ -15,35 +16,36 @@ use crate::frame::Selection;
 use crate::logging::{Kind, by_peer};
 use crate::wire::{Deliver, Gap, GapReason};
 
-/// Read at once, encoded.
+/// Encoded bytes of one read.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Offsets looked at in one go: bounds the time that a sparse selection keeps a thread.
+/// Most offsets of one read. Bounds the time that a sparse selection keeps a thread.
 const CHUNK_OFFSETS: u64 = 1 << 16;
-/// Chunks of a turn that may be under way to the subscriber: one in its outbox, one ahead.
+/// Most chunks of a turn that are on the way to the subscriber: one in its outbox, one ahead.
 const BUFFERS_MAX: usize = 2;
-/// A turn ends after so many bytes, looked at or sent, when others wait.
+/// While others wait, a turn ends after this many chunks, whether they are scanned or sent.
 const TURN_CHUNKS: u32 = 32;
-/// A turn ends after so long, when others wait: one who takes little at a time holds it no longer.
+/// While others wait, a turn ends after this time. So a subscriber that takes little at a time does not hold
+/// the turn longer.
 const TURN_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// After this long a reader tries again that could open no file.
+/// Pause before a reader that could open no file tries again.
 pub(super) const NO_FILES_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a subscriber stands with reading the log.
+/// The state of a subscriber's reading of the log.
 #[derive(Default)]
 pub(super) enum CatchUp {
-    /// It has no turn, and waits for none.
+    /// The subscriber has no turn, and waits for none.
     #[default]
     Idle,
-    /// It waits for its turn.
+    /// The subscriber waits for its turn.
     Waiting(std::pin::Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>),
     /// A chunk is being read.
     Reading(JoinHandle<(Box<Turn>, Result<Chunk, ReadError>)>),
-    /// It has the turn and does nothing at the moment.
+    /// The subscriber has the turn; nothing is being read.
     Paused(Box<Turn>),
 }
 
-/// The right to read, and the reader. Given up when dropped.
+/// The right to read, and the reader. Dropping it gives the right up.
 pub(super) struct Turn {
     reader: Option<Reader>,
     buffers: Buffers,
@@ -52,21 +54,21 @@ pub(super) struct Turn {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The chunks of a turn, to be used again once the subscriber has taken them: new memory costs more than what is done
-/// with it.
+/// The chunks of a turn, reused once the subscriber has taken them. Allocating new memory costs more than
+/// filling it.
 #[derive(Default)]
 struct Buffers(VecDeque<Bytes>);
 
-/// What was read of the log.
+/// The result of one read of the log.
 pub(super) struct Chunk {
-    /// DELIVERs and GAPs.
+    /// Encoded DELIVER and GAP messages.
     pub(super) messages: Bytes,
-    /// Everything below is in them, or was filtered out.
+    /// Every frame below this offset is in the messages, or was filtered out.
     pub(super) next_offset: u64,
 }
 
 impl CatchUp {
-    /// Begins to wait, or to read from `next_offset` on, if neither is under way.
+    /// Starts to wait for a turn, or to read from `next_offset` on, unless one of them is under way.
     pub(super) fn go_on(
         &mut self,
         next_offset: u64,
@@ -102,7 +104,7 @@ impl CatchUp {
         }))
     }
 
-    /// Waits for what is under way; `Some` when a chunk was read. Cancel safe.
+    /// Waits for the turn or the read; `Some` when a chunk was read. Cancel safe.
     pub(super) async fn progress(&mut self) -> Option<Result<Chunk, ReadError>> {
         match self {
             Self::Idle | Self::Paused(_) => std::future::pending().await,
@@ -126,26 +128,26 @@ impl CatchUp {
                 }
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime is ending.
+                    // The runtime shuts down.
                     Err(_) => std::future::pending().await,
                 },
             },
         }
     }
 
-    /// Whether it may read at once.
+    /// Whether a read may start at once.
     pub(super) fn has_turn(&self) -> bool {
         matches!(self, Self::Paused(_))
     }
 
-    /// Gives the turn to others while nothing is read.
+    /// Gives up the turn, unless a read is under way.
     pub(super) fn give_up(&mut self) {
         if !matches!(self, Self::Reading(_)) {
             *self = Self::Idle;
         }
     }
 
-    /// When the turn ends that is held while nothing is read.
+    /// When the turn ends, if it is held and nothing is read.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         match self {
             Self::Paused(turn) => Some(turn.ends_at),
@@ -155,7 +157,7 @@ impl CatchUp {
 }
 
 impl Buffers {
-    /// An empty buffer.
+    /// Returns an empty buffer, reused if possible.
     fn take(&mut self) -> BytesMut {
         let oldest = if self.0.len() < BUFFERS_MAX { None } else { self.0.pop_front() };
         match oldest.map(Bytes::try_into_mut) {
@@ -163,7 +165,7 @@ impl Buffers {
                 buffer.clear();
                 buffer
             }
-            // A chunk ends behind the message that fills it.
+            // A chunk ends after the message that fills it.
             Some(Err(_)) | None => BytesMut::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 16),
         }
     }
@@ -191,10 +193,11 @@ impl Turn {
         self.chunks_left == 0 || Instant::now() >= self.ends_at
     }
 
-    /// Begins anew with the reader it has, if nobody waits: a new reader would have to find its place.
+    /// Renews the turn with the same reader, if no other subscriber waits. A new reader would have to find
+    /// its position.
     fn renew(&mut self) -> bool {
         let readers = self.permit.take().map(|permit| Arc::clone(permit.semaphore()));
-        // What is given back goes to those who wait, in their order.
+        // The returned permit goes to the waiting subscribers first, in their order.
         self.permit = readers.and_then(|readers| readers.try_acquire_owned().ok());
         (self.chunks_left, self.ends_at) = (TURN_CHUNKS, Instant::now() + TURN_TIME_MAX);
         self.permit.is_some()
@@ -252,7 +255,7 @@ fn read_chunk(reader: &mut Reader, offsets: Range<u64>, mut messages: BytesMut) 
                     next_offset = offsets.end;
                     break;
                 }
-                // All of it was synced once: what does not show up now is lost.
+                // All of these frames were synced once, so an unreadable frame is lost.
                 by_peer!(
                     Kind::Unread,
                     ERROR,

@@ -1,4 +1,5 @@
-//! What a subscriber has not taken yet: whole messages, in order, without copying what others are sent as well.
+//! What a subscriber has not taken yet: whole messages, in order. Messages shared with other subscribers are
+//! not copied.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -6,9 +7,9 @@ use std::io::{self, IoSlice};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
-/// From here on nothing more is put in.
+/// An outbox with this many bytes is full: nothing more is added.
 pub(super) const FULL_BYTES: usize = 256 << 10;
-/// Pieces written at once.
+/// Most pieces per write.
 const SLICES_MAX: usize = 16;
 
 /// Messages on their way to the socket.
@@ -27,7 +28,7 @@ impl Outbox {
         }
     }
 
-    /// All that has not been written, which may begin within a message.
+    /// Returns all bytes that are not written. They may begin within a message.
     pub(super) fn into_rest(self) -> BytesMut {
         let mut rest = BytesMut::with_capacity(self.bytes);
         self.pieces.iter().for_each(|piece| rest.extend_from_slice(piece));
@@ -42,7 +43,7 @@ impl Outbox {
         self.bytes >= FULL_BYTES
     }
 
-    /// Writes as much as the socket takes, and says how much that was.
+    /// Writes as many bytes as the socket takes, and returns their number.
     pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
         let mut written = 0;
         while !self.is_empty() {

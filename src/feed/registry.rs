@@ -1,4 +1,4 @@
-//! The registry: owns every session of a subscriber, and ends them.
+//! The registry: owns the session of every subscriber, and ends the sessions.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ use crate::connection::listener::Acceptor;
 use crate::pipeline::Stop;
 use crate::wire::WireError;
 
-/// Room in the registry's mailbox; a full lane makes the listener wait.
+/// Room in the registry's mailbox. While a lane is full, the listener waits.
 const CAPACITY: Capacity = Capacity { urgent: 16, routine: 256 };
-/// Room in a session's mailbox: its orders all say "end", so one that finds no room is not missed.
+/// Room in a session's mailbox. Every order means "end", so an order that finds no room is not needed.
 const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 
 enum Message {
@@ -28,7 +28,7 @@ enum Message {
     Count { reply: Reply<usize> },
 }
 
-/// Talks to the registry. Cheap to clone.
+/// A handle to the registry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
     address: Address<Message>,
@@ -61,7 +61,7 @@ impl Registry {
         self.address.call_urgent(timeout, |reply| Message::Drain { reply }).await
     }
 
-    /// How many sessions there are, those included that are in the handshake or at their end.
+    /// The number of sessions, including those in the handshake or at their end.
     ///
     /// # Errors
     /// When the registry is gone.
@@ -80,7 +80,7 @@ impl Acceptor for Registry {
 struct State {
     mailbox: Mailbox<Message>,
     context: Arc<Context>,
-    /// By monitor. Dropping a handle would abort its session.
+    /// By monitor. Dropping a handle aborts its session.
     sessions: HashMap<MonitorId, (ActorHandle, Address<Stop>)>,
     session_id_next: u64,
     drained: Option<Reply<()>>,

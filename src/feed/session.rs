@@ -29,19 +29,19 @@ use wire::clock::{Clock, Due};
 
 mod handshake;
 
-/// How long a subscriber may hold its turn at the log while it takes nothing.
+/// Longest time that a subscriber may hold its turn at the log while it takes nothing.
 const IDLE_TURN_MAX: Duration = Duration::from_millis(100);
-/// In a drain a subscriber that has taken nothing for so long is given up.
+/// In a drain, a subscriber that takes nothing for this long is given up.
 const DRAIN_STALL_MAX: Duration = Duration::from_millis(500);
-/// Bytes read at once: subscribers say little.
+/// Bytes per read; subscribers send little.
 const READ_BYTES: usize = 4 << 10;
 
-/// A connection as the listener found it.
+/// A new connection from the listener.
 pub(super) struct Arrival {
     pub(super) session_id: u64,
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
-    /// Its place until it is let in.
+    /// The permit that the connection holds until it is let in.
     pub(super) permit: entrance::Permit,
 }
 
@@ -71,18 +71,18 @@ impl From<Unheard> for Ended {
 /// Runs a session to its end.
 ///
 /// # Errors
-/// Why it ended: a subscription has no end of its own.
+/// Why the session ended: a subscription has no end of its own.
 pub(super) async fn run(
     arrival: Arrival,
     mut mailbox: Mailbox<Stop>,
     context: Arc<Context>,
 ) -> Result<(), Ended> {
     let Arrival { session_id, mut socket, peer, permit } = arrival;
-    // A socket that refuses is dead, and the first read says so.
+    // A socket that refuses this option is dead. The first read reports the error.
     let _ = socket.set_nodelay(true);
     let (ended, rest, subscribed) = match handshake::greet(&socket, permit, &mut mailbox, &context).await {
         Ok((mut subscription, input)) => {
-            // It keeps its place among the subscribers to its last word.
+            // The session keeps its place among the subscribers until its last byte is written.
             let subscribed = subscription.permit.take();
             by_peer!(
                 Kind::Subscribed, INFO,
@@ -93,7 +93,7 @@ pub(super) async fn run(
             let entered = context.subscribers.enter(session_id, peer, policy, next_offset);
             let mut session = Session::new(&mut socket, mailbox, &context, input, subscription, entered);
             let Err(ended) = session.serve().await;
-            // The ERROR must not come in the middle of a message.
+            // The ERROR must not come within a message.
             (ended, session.outbox.into_rest(), subscribed)
         }
         Err(ended) => {
@@ -120,21 +120,21 @@ fn log_error(session_id: u64, peer: SocketAddr, error: &WireError) {
     );
 }
 
-/// What a subscriber gets, and how far it has come.
+/// What a subscriber gets, and its position.
 pub(super) struct Subscription {
     policy: Policy,
     selection: Selection,
-    /// Everything below is in the outbox or was sent, filtered out, or named in a GAP.
+    /// Every frame below this offset is in the outbox, was sent or filtered out, or is named in a GAP.
     next_offset: u64,
-    /// Whether it has reached the newest frame once: from there on a timely subscriber skips.
+    /// Whether the subscriber has reached the newest frame once. From then on, a timely subscriber skips.
     has_caught_up: bool,
     follower: Follower,
     heartbeat: Duration,
-    /// Longest body that SUBSCRIBED allows.
+    /// Longest body that SUBSCRIBED announces.
     message_bytes_max: usize,
-    /// SUBSCRIBED, and a GAP where it begins with one.
+    /// SUBSCRIBED, and a GAP if the subscription begins with one.
     greeting: BytesMut,
-    /// Taken by the session's end, which outlives the subscription.
+    /// Taken at the end of the session, which outlives the subscription.
     permit: Option<Permit>,
 }
 
@@ -147,20 +147,20 @@ struct Session<'a> {
     subscription: Subscription,
     entered: Entered,
     outbox: Outbox,
-    /// Read while the outbox was full, and next to go into it.
+    /// A chunk that was read while the outbox was full. It goes into the outbox next.
     ahead: Option<Chunk>,
     catch_up: CatchUp,
     clock: Clock,
     /// When PROGRESS is due next.
     progress_at: Instant,
-    /// When the subscriber last took something, or nothing was there to take.
+    /// When the subscriber last took something, or had nothing to take.
     taken_at: Instant,
     /// The newest nonce to answer.
     pong: Option<u64>,
     ping: Option<u64>,
 }
 
-/// There is no end in order: a subscription ends by an error or by the subscriber's going away.
+/// A subscription has no regular end: it ends by an error or when the subscriber leaves.
 type Endless = std::convert::Infallible;
 
 impl<'a> Session<'a> {
@@ -196,14 +196,14 @@ impl<'a> Session<'a> {
 
     async fn serve(&mut self) -> Result<Endless, Ended> {
         let mut timer = std::pin::pin!(sleep_until(self.next_due()));
-        // SUBSCRIBE may have come with more behind it.
+        // More bytes may have come behind SUBSCRIBE.
         self.take_in()?;
         loop {
             self.fill()?;
             self.entered.has_come_to(self.subscription.next_offset);
             let was_full = self.outbox.is_full();
             self.write()?;
-            // A socket that took all at once does not say so again: there may be more to put in.
+            // A socket that took everything at once does not signal again, and there may be more to add.
             let has_more =
                 (was_full && !self.outbox.is_full()) || (self.ahead.is_some() && self.outbox.is_empty());
             self.judge_end()?;
@@ -220,8 +220,8 @@ impl<'a> Session<'a> {
                 ready = self.socket.ready(interest) => {
                     if ready?.is_readable() {
                         self.read()?;
-                        // A socket that stays ready never makes its task wait: one subscriber that does not stop
-                        // talking would keep the thread, and with it the runtime's look at all other sockets.
+                        // A socket that stays ready never suspends its task. One subscriber that keeps
+                        // sending would keep the thread, and the runtime would not poll the other sockets.
                         yield_now().await;
                     }
                 }
@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
                         self.take_chunk(chunk)?;
                     }
                 }
-                // Whoever has not taken what it has need not hear of more.
+                // A subscriber with a full outbox needs no signal of new frames.
                 () = self.subscription.follower.changed(), if !self.outbox.is_full() => {}
                 order = self.mailbox.recv() => {
                     if let Some(Received::Message(Stop(error))) = order {
@@ -245,12 +245,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Puts what is due into the outbox, up to its limit.
+    /// Adds the messages that are due to the outbox, up to its limit.
     fn fill(&mut self) -> Result<(), Ended> {
         while !self.outbox.is_full() {
             self.fill_answers();
             if self.ahead.is_some() && !self.outbox.is_empty() {
-                // Two chunks are what a subscriber may hold.
+                // A subscriber may hold at most two chunks.
                 break;
             }
             if let Some(chunk) = self.ahead.take() {
@@ -288,7 +288,7 @@ impl<'a> Session<'a> {
         self.catch_up.go_on(from, &self.subscription.selection, history, readers);
     }
 
-    /// Has the log read while the socket takes what is in the outbox: one chunk, and only by who holds the turn.
+    /// Reads the log while the socket takes the outbox: one chunk, and only if this session holds the turn.
     fn read_ahead(&mut self) {
         let from = self.subscription.next_offset;
         if self.ahead.is_none()
@@ -300,15 +300,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether what lies far behind is not sent any more.
+    /// Whether frames far behind are skipped.
     fn skips(&self) -> bool {
         self.subscription.policy == Policy::Timely && self.subscription.has_caught_up
     }
 
-    /// Whether a timely subscriber has so much before it that it is to skip.
+    /// Whether a timely subscriber is so far behind that it skips.
     ///
-    /// One that has taken all it was given is not to blame, however far the log went on meanwhile: most of that may be
-    /// filtered out, and a message larger than what counts as late would never get through.
+    /// A subscriber that has taken everything it was given is not late, however far the log has grown. Most
+    /// new frames may be filtered out. A message larger than the limit for late subscribers would otherwise
+    /// never be sent.
     fn is_late(&self) -> bool {
         self.skips()
             && !self.outbox.is_empty()
@@ -360,7 +361,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Reads once; the socket stays ready while there is more.
+    /// Reads once. The socket stays ready while there is more.
     fn read(&mut self) -> Result<(), Ended> {
         self.input.reserve(READ_BYTES);
         match self.socket.try_read_buf(&mut self.input) {
@@ -384,7 +385,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// In a drain: whether the subscriber has everything, or takes nothing any more.
+    /// In a drain, ends the session when the subscriber has everything, or has stopped taking.
     fn judge_end(&mut self) -> Result<(), Ended> {
         let Ending::Final(head) = *self.ending.borrow() else {
             return Ok(());
@@ -399,7 +400,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Where the subscriber is to go on, for errors that say so.
+    /// Adds the position to continue from to errors that carry it.
     fn with_position(&self, error: WireError) -> Ended {
         match error.code {
             ErrorCode::Draining => Ended::Error(error.with_detail(self.subscription.next_offset)),

@@ -1,4 +1,4 @@
-//! Who is subscribed, and how far each has come: for those who look on.
+//! The current subscribers and their positions, for readers such as the HTTP API.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::frame::unix_now_ns;
 use crate::wire::Policy;
 
-/// The subscribers there are, by session.
+/// The current subscribers, by session.
 #[derive(Debug, Default)]
 pub struct Subscribers(Mutex<BTreeMap<u64, Arc<Entry>>>);
 
@@ -20,23 +20,23 @@ struct Entry {
     next_offset: AtomicU64,
 }
 
-/// A moment's view of one subscriber.
+/// A snapshot of one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriberView {
     /// The connection; unique while the daemon runs.
     pub session_id: u64,
-    /// Where it comes from.
+    /// The address of the subscriber.
     pub peer: SocketAddr,
-    /// What becomes of frames it is too slow for.
+    /// What happens to frames for which the subscriber is too slow.
     pub policy: Policy,
     /// When it subscribed, unix nanoseconds.
     pub since_ns: i64,
-    /// Everything below was sent, is being sent, was filtered out, or named in a GAP.
+    /// Every frame below this offset was sent, is being sent, was filtered out, or is named in a GAP.
     pub next_offset: u64,
 }
 
 impl Subscribers {
-    /// All of them, ordered by session.
+    /// All subscribers, ordered by session.
     #[must_use]
     pub fn views(&self) -> Vec<SubscriberView> {
         let view = |(session_id, entry): (&u64, &Arc<Entry>)| SubscriberView {
@@ -49,13 +49,13 @@ impl Subscribers {
         self.lock().iter().map(view).collect()
     }
 
-    /// How many there are.
+    /// The number of subscribers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 
-    /// Adds one, which is there until what is returned is dropped.
+    /// Adds a subscriber. Dropping the returned value removes it.
     pub(super) fn enter(
         self: &Arc<Self>,
         session_id: u64,

@@ -1,8 +1,8 @@
 //! The newest durable frames, encoded once for all subscribers.
 //!
-//! The commit thread only leaves a copy of its frames here ([`Tail::publish`]); a task encodes them into a ring of bounded size
-//! ([`Tail::run`]). A subscriber asks by offset: what is not in the ring any more it reads from the log, so there is no
-//! seam between the two that could lose or repeat a frame.
+//! The commit thread only leaves a copy of its frames here ([`Tail::publish`]). A task encodes the copies
+//! into a ring of bounded size ([`Tail::run`]). A subscriber asks by offset, and reads frames that the ring
+//! does not have from the log. So nothing can be lost or repeated between tail and log.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +16,15 @@ use crate::frame::{FramePriority, FrameView, Selection, SourceKind};
 use crate::wire::Deliver;
 use crate::wire::feed::deliver_bytes;
 
-/// A piece of the ring has at most so much, unless one message alone is longer: a slice of it pins little.
+/// Most bytes in a piece of the ring, unless a single message is longer. So a slice of a piece keeps little
+/// memory.
 const PIECE_BYTES: usize = 128 << 10;
-/// What a piece takes besides its messages and marks, about: a log that trickles has a piece for each frame.
+/// Approximate bytes of a piece besides its messages and marks. A slow log has a piece for each frame.
 const PIECE_OVERHEAD_BYTES: usize = 256;
-/// Of the room for the tail, this part may be waiting to be encoded.
+/// This fraction (1/n) of the tail's room may wait to be encoded.
 const PENDING_DIVISOR: usize = 4;
 
-/// The ring, and what waits to get into it.
+/// The ring, and the commits that wait to be encoded into it.
 pub struct Tail {
     bytes_max: usize,
     pending: Mutex<Pending>,
@@ -38,19 +39,19 @@ pub struct Tail {
 struct Pending {
     commits: VecDeque<Run>,
     bytes: usize,
-    /// Commits were let go up to this offset, for want of room.
+    /// Commits were discarded up to this offset, for lack of room.
     skipped_to: Option<u64>,
     closed: bool,
 }
 
-/// Frames with offsets that follow each other.
+/// Frames with consecutive offsets.
 struct Run {
     first_offset: u64,
-    /// Counted in [`Pending::bytes`] until it is encoded.
+    /// Counted in [`Pending::bytes`] until they are encoded.
     frames: KeptFrames,
 }
 
-/// Encoded frames with offsets that follow each other. Cheap to clone.
+/// Encoded frames with consecutive offsets. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Piece(Arc<PieceData>);
 
@@ -58,11 +59,11 @@ struct PieceData {
     first_offset: u64,
     messages: Bytes,
     marks: Box<[Mark]>,
-    /// What all of it takes in memory.
+    /// Memory of the whole piece in bytes.
     weight: usize,
 }
 
-/// Of one message: where it ends, and what a selection looks at.
+/// Where a message ends, and the values that a selection checks.
 struct Mark {
     end: u32,
     source_id: u32,
@@ -70,25 +71,25 @@ struct Mark {
     priority: FramePriority,
 }
 
-/// Pieces that follow each other.
+/// Consecutive pieces.
 struct Ring {
     pieces: VecDeque<Piece>,
     bytes: usize,
     next_offset: u64,
 }
 
-/// What the ring has at an offset.
+/// The content of the ring at an offset.
 pub(super) enum Found {
-    /// Frames from that offset on.
+    /// Frames from this offset on.
     Piece(Piece),
-    /// Nothing yet: it is the next to come.
+    /// Nothing yet: the offset is the next to come.
     AtEnd,
-    /// The ring begins later: here.
+    /// The ring begins at this later offset.
     Behind(u64),
 }
 
 impl Tail {
-    /// Keeps up to `bytes_max` bytes, what waits to be encoded included.
+    /// Keeps up to `bytes_max` bytes, including commits that wait to be encoded.
     #[must_use]
     pub fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -101,10 +102,10 @@ impl Tail {
         })
     }
 
-    /// Takes note of a commit. Never blocks for long: it is called on the commit thread.
+    /// Copies a commit. Never blocks for long, because the commit thread calls it.
     ///
-    /// Without subscribers nothing is kept. With too much waiting to be encoded all of it is let go: subscribers then
-    /// read it from the log.
+    /// Without subscribers nothing is kept. When too many bytes wait to be encoded, all of them are
+    /// discarded. Subscribers then read them from the log.
     pub fn publish(&self, commit: &Commit<'_>) {
         if self.subscribers.load(Ordering::Acquire) == 0 {
             return;
@@ -124,7 +125,7 @@ impl Tail {
         self.work.notify_one();
     }
 
-    /// Encodes what is published until [`Tail::close`].
+    /// Encodes published commits until [`Tail::close`].
     pub async fn run(&self) {
         loop {
             let taken = {
@@ -145,14 +146,14 @@ impl Tail {
                         self.encode(&run);
                     }
                     self.announce();
-                    // Encoding is work: others get their turn in between.
+                    // Encoding takes time, so other tasks get their turn in between.
                     tokio::task::yield_now().await;
                 }
             }
         }
     }
 
-    /// Lets [`Tail::run`] end when all that was published is encoded.
+    /// Lets [`Tail::run`] end when every published commit is encoded.
     pub fn close(&self) {
         lock(&self.pending).closed = true;
         self.work.notify_one();
@@ -171,7 +172,7 @@ impl Tail {
         lock(&self.pending).bytes -= run.frames.weight();
     }
 
-    /// Wakes the subscribers if the ring goes on where it did not before.
+    /// Wakes the subscribers if the end of the ring has moved.
     fn announce(&self) {
         let next_offset = lock(&self.ring).next_offset;
         self.next.send_if_modified(|next| std::mem::replace(next, next_offset) != next_offset);
@@ -182,7 +183,7 @@ impl Tail {
         lock(&self.ring).push(piece, bytes_max);
     }
 
-    /// Counts a subscriber, which begins with what is committed from `head` on at the latest.
+    /// Counts a subscriber, which begins at `head` at the latest.
     ///
     /// `head` is read after the count went up, so that no commit falls between the two.
     pub(super) fn subscribe(self: &Arc<Self>, head: impl FnOnce() -> u64) -> (Follower, u64) {
@@ -203,14 +204,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Ring {
-    /// Forgets everything and goes on at `offset`.
+    /// Clears the ring, which continues at `offset`.
     fn restart(&mut self, offset: u64) {
         self.pieces.clear();
         self.bytes = 0;
         self.next_offset = offset;
     }
 
-    /// Goes on at `offset`, unless it has come further: it may have begun anew since commits were let go.
+    /// Continues at `offset`, unless the ring is already further: it may have restarted since commits were
+    /// discarded.
     fn skip_to(&mut self, offset: u64) {
         if offset > self.next_offset {
             self.restart(offset);
@@ -219,7 +221,7 @@ impl Ring {
 
     fn push(&mut self, piece: Piece, bytes_max: usize) {
         if piece.next_offset() <= self.next_offset {
-            // It was committed before the ring began anew.
+            // The piece was committed before the ring restarted.
             return;
         }
         if piece.first_offset() != self.next_offset {
@@ -247,14 +249,14 @@ impl Ring {
         self.pieces.get(index).map_or(Found::AtEnd, |piece| Found::Piece(piece.clone()))
     }
 
-    /// Bytes of the ring from `offset` on, to a piece.
+    /// Bytes of the ring from `offset` on, rounded to a piece.
     fn bytes_from(&self, offset: u64) -> usize {
         let index = self.pieces.partition_point(|piece| piece.next_offset() <= offset);
         self.pieces.range(index..).map(|piece| piece.0.messages.len()).sum()
     }
 }
 
-/// A subscriber's hold on the tail.
+/// A subscriber's handle to the tail.
 pub(super) struct Follower {
     tail: Arc<Tail>,
     changed: watch::Receiver<u64>,
@@ -265,7 +267,7 @@ impl Follower {
         lock(&self.tail.ring).find(offset)
     }
 
-    /// Whether so much lies between `offset` and the newest frame that a timely subscriber skips it.
+    /// Whether so many bytes lie between `offset` and the newest frame that a timely subscriber skips them.
     pub(super) fn is_late(&self, offset: u64) -> bool {
         lock(&self.tail.ring).bytes_from(offset) > self.tail.bytes_max / PENDING_DIVISOR
     }
@@ -275,10 +277,10 @@ impl Follower {
         lock(&self.tail.ring).next_offset
     }
 
-    /// Waits until there is something new in the ring. Cancel safe.
+    /// Waits until the ring has something new. Cancel safe.
     pub(super) async fn changed(&mut self) {
         if self.changed.changed().await.is_err() {
-            // The tail outlives its followers, who hold it.
+            // The tail outlives its followers, because they hold it.
             std::future::pending::<()>().await;
         }
     }
@@ -292,7 +294,7 @@ impl Drop for Follower {
 
 struct Encoder {
     first_offset: u64,
-    /// Of the run, not encoded yet.
+    /// Bytes of the run that are not encoded yet.
     left_bytes: usize,
     messages: BytesMut,
     marks: Vec<Mark>,
@@ -304,7 +306,7 @@ impl Encoder {
         Self { first_offset: run.first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
     }
 
-    /// Whether a message of `bytes` belongs to the piece at hand.
+    /// Whether a message of `bytes` bytes belongs to the current piece.
     fn has_room(&self, bytes: usize) -> bool {
         self.messages.is_empty() || self.messages.len() + bytes <= PIECE_BYTES
     }
@@ -312,7 +314,7 @@ impl Encoder {
     fn push(&mut self, frame: FrameView<'_>, bytes: usize) {
         let offset = self.first_offset + self.marks.len() as u64;
         if self.messages.capacity() == 0 {
-            // No more than will be used: a piece keeps all of it.
+            // No more than will be used: a piece keeps the whole capacity.
             self.messages.reserve(self.left_bytes.min(PIECE_BYTES).max(bytes));
         }
         self.left_bytes -= bytes;
@@ -325,7 +327,7 @@ impl Encoder {
         });
     }
 
-    /// What was pushed so far; goes on behind it.
+    /// Returns what was pushed so far. The encoder continues behind it.
     fn finish(&mut self) -> Piece {
         let first_offset = self.first_offset;
         self.first_offset += self.marks.len() as u64;
@@ -349,7 +351,7 @@ impl Piece {
         self.0.weight
     }
 
-    /// The messages of the frames that `selection` takes, from `offset` on.
+    /// The messages, from `offset` on, of the frames that `selection` matches.
     pub(super) fn select(&self, offset: u64, selection: &Selection) -> Bytes {
         let skipped = usize::try_from(offset.saturating_sub(self.0.first_offset)).unwrap_or(usize::MAX);
         let skipped = skipped.min(self.0.marks.len());

@@ -1,4 +1,4 @@
-//! The tail: what it keeps, what it lets go, and that tail and log together have every frame once.
+//! The tail: what it keeps, what it discards, and that tail and log together have every frame once.
 
 use std::sync::Arc;
 
@@ -39,12 +39,12 @@ fn publish(tail: &Tail, first_offset: u64, count: u64, payload_len: usize) {
     tail.publish(&commit);
 }
 
-/// Encodes all that was published.
+/// Encodes everything that was published.
 fn encode(tail: &Tail) {
     let run = tail.run();
     let mut run = std::pin::pin!(run);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    // It gives way between two commits, and is pending only when nothing is left to do.
+    // The task yields between two commits, and is pending only when there is nothing left to do.
     for _ in 0..1_000 {
         assert!(run.as_mut().poll(&mut context).is_pending());
     }
@@ -63,7 +63,7 @@ fn offsets(mut messages: BytesMut) -> Vec<u64> {
     offsets
 }
 
-/// What the ring has from `offset` on, up to a selection.
+/// The offsets that the ring has from `offset` on, limited to a selection.
 fn take(follower: &Follower, offset: u64, selection: &Selection) -> Vec<u64> {
     let (mut offset, mut taken) = (offset, Vec::new());
     while let Found::Piece(piece) = follower.find(offset) {
@@ -160,7 +160,7 @@ fn a_ring_that_began_anew_does_not_fall_back_to_what_was_let_go_before() {
     publish(&tail, 0, 10, 1_000);
     publish(&tail, 10, 10, 1_000);
     drop(follower);
-    // Commits nobody was there for; then someone comes before the encoder has had its turn.
+    // These commits have no subscriber. Then one subscribes before the encoder has had its turn.
     let (follower, _) = tail.subscribe(|| 50);
     encode(&tail);
     assert!(matches!(follower.find(30), Found::Behind(50)));
@@ -214,9 +214,9 @@ enum Step {
     Commit { count: u64, payload_len: usize },
     /// The encoder gets its turn.
     Encode,
-    /// The subscriber takes what is there, from the ring or from the log.
+    /// The subscriber takes what is available, from the ring or from the log.
     Take,
-    /// The subscriber goes away, and comes back where it was.
+    /// The subscriber leaves, and returns at the same position.
     Reconnect,
 }
 

@@ -1,10 +1,12 @@
-//! When sessions hear that routine frames of theirs are durable.
+//! Decides when a session is woken to acknowledge routine frames that are durable.
 //!
-//! A commit holds a few frames of each of many streams. To wake a session for each of them and to write an ACK costs more
-//! than to take the frames in. So a session that has just sent an ACK of routine is not woken by the next commit. What it
-//! has to say waits for a later commit, or for [`ACK_DELAY`] at most. Emergencies never wait here.
+//! A commit holds a few frames of each of many streams. Waking a session for each of them and writing an ACK
+//! would cost more than receiving the frames. So the next commit does not wake a session that has just sent
+//! an ACK of routine. The ACK of that session waits for a later commit, but at most for [`ACK_DELAY`].
+//! Emergencies never wait here.
 //!
-//! The commit thread lists the sessions. The registry, which owns them, wakes all that are due in one go.
+//! The commit thread lists the sessions. The registry, which owns the sessions, wakes all sessions that are
+//! due at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +15,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// For so long a routine frame that is durable waits for its ACK at most. The ACKs of a lane are about as far apart.
+/// Longest time that the ACK of a durable routine frame waits. The ACKs of a lane are about this far apart.
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(10);
 
-/// How a session hears of its stream.
+/// Signals to a session that its stream has changed.
 #[derive(Debug)]
 pub(super) struct AckSignal {
     /// Wakes the session.
@@ -26,9 +28,9 @@ pub(super) struct AckSignal {
     sent_at_us: AtomicU64,
     /// The session is in the list of [`Acks`], or waits in [`AckPacer`].
     is_listed: AtomicBool,
-    /// The ACK of routine goes now.
+    /// The ACK of routine is due.
     is_due: AtomicBool,
-    /// The session ends: it hears of each commit at once.
+    /// The session ends: each commit wakes the session at once.
     is_ending: AtomicBool,
 }
 
@@ -45,41 +47,41 @@ impl AckSignal {
         })
     }
 
-    /// What wakes the session.
+    /// Wakes the session.
     pub(super) const fn changed(&self) -> &Arc<Notify> {
         &self.changed
     }
 
-    /// The session has sent an ACK of routine.
+    /// Notes that the session has sent an ACK of routine.
     pub(super) fn sent(&self, now: Instant) {
         let us = now.duration_since(self.created).as_micros();
         self.sent_at_us.store(u64::try_from(us).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// From now on the session hears of each commit at once.
+    /// From this call on, each commit wakes the session at once.
     pub(super) fn end(&self) {
         self.is_ending.store(true, Relaxed);
     }
 
-    /// Whether the ACK of routine goes now; true once for each time it became due.
+    /// Whether the ACK of routine is due. Returns true once for each time it became due.
     pub(super) fn take_due(&self) -> bool {
         self.is_due.load(Relaxed) && self.is_due.swap(false, Relaxed)
     }
 
-    /// Whether the last ACK of routine was sent long enough ago.
+    /// Whether at least [`ACK_DELAY`] has passed since the last ACK of routine.
     fn has_rested(&self, now: Instant) -> bool {
         now >= self.created + Duration::from_micros(self.sent_at_us.load(Relaxed)) + ACK_DELAY
     }
 
     fn wake(&self) {
-        // First: what becomes durable from here on lists the session again.
+        // Cleared first, so that frames that become durable after this line list the session again.
         self.is_listed.store(false, Relaxed);
         self.is_due.store(true, Relaxed);
         self.changed.notify_one();
     }
 }
 
-/// The sessions for which the commit in hand holds routine.
+/// The sessions for which the current commit holds routine frames.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     /// At most one entry for each session.
@@ -88,7 +90,8 @@ pub(super) struct Acks {
 }
 
 impl Acks {
-    /// Routine of the session is durable. [`Acks::flush`] is to follow.
+    /// Lists a session that has durable routine frames. The caller calls [`Acks::flush`] after the last
+    /// session of a commit.
     pub(super) fn list(&self, signal: &Arc<AckSignal>) {
         if signal.is_ending.load(Relaxed) {
             signal.wake();
@@ -97,7 +100,7 @@ impl Acks {
         }
     }
 
-    /// Nothing more of the commit is to be listed.
+    /// Ends the commit: no more sessions of it are listed.
     pub(super) fn flush(&self) {
         self.committed.notify_one();
     }
@@ -110,12 +113,12 @@ impl Acks {
 /// Wakes the sessions whose ACK is due.
 #[derive(Debug, Default)]
 pub(super) struct AckPacer {
-    /// Since when they wait, in ascending order.
+    /// The sessions that wait, and since when, in ascending order of time.
     waiting: Vec<(Arc<AckSignal>, Instant)>,
 }
 
 impl AckPacer {
-    /// Waits for the next commit, or for the time of those that wait, and wakes the sessions that are due.
+    /// Waits for the next commit or until a waiting session is due. Then wakes the sessions that are due.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -138,14 +141,14 @@ impl AckPacer {
         self.waiting.first().map(|(_, since)| *since + ACK_DELAY)
     }
 
-    /// A commit holds routine of the sessions in `listed`. Those that have not just sent an ACK are due, also of those
-    /// that have waited since an earlier commit.
+    /// Handles a commit that holds routine frames of the sessions in `listed`. Wakes the sessions that have
+    /// not just sent an ACK, including sessions that have waited since an earlier commit.
     fn commit(&mut self, listed: Vec<Arc<AckSignal>>, now: Instant) {
         self.waiting.extend(listed.into_iter().map(|signal| (signal, now)));
         self.wake(|signal, since| signal.has_rested(now) || now >= since + ACK_DELAY);
     }
 
-    /// Those are due that have waited for [`ACK_DELAY`].
+    /// Wakes the sessions that have waited for [`ACK_DELAY`].
     fn tick(&mut self, now: Instant) {
         self.wake(|_, since| now >= since + ACK_DELAY);
     }

@@ -10,9 +10,9 @@ use crate::wire::ErrorCode;
 /// Frames accepted in one lane. Duplicates and refused frames do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneCount {
-    /// How many.
+    /// Number of frames.
     pub frames: u64,
-    /// Their payloads.
+    /// Sum of their payload lengths.
     pub payload_bytes: u64,
 }
 
@@ -23,14 +23,15 @@ impl LaneCount {
     }
 }
 
-/// Counters of one stream, or of all. Each is counted at its own stage, none is derived from another.
+/// Counters of one stream, or of all streams. Each counter counts at its own stage. No counter is derived
+/// from another.
 ///
-/// What a stream counts goes into the books of all streams as well, by the same call.
+/// One call counts an event in the books of the stream and in the books of all streams.
 #[derive(Debug, Default)]
 pub struct Books {
-    /// The books of all streams; `None` in those.
+    /// The books of all streams. `None` in the books of all streams themselves.
     all: Option<Arc<Books>>,
-    /// FRAME messages read, whatever became of them.
+    /// FRAME messages read, including duplicates and refused ones.
     received: AtomicU64,
     /// Dropped because they had been accepted before.
     duplicates: AtomicU64,
@@ -40,7 +41,7 @@ pub struct Books {
     archived: AtomicU64,
     /// Processed and, as configured, not archived.
     not_stored: AtomicU64,
-    /// Refused, by the code the peer got.
+    /// Refused, by the error code that the peer got.
     rejected: [AtomicU64; ErrorCode::ALL.len()],
 }
 
@@ -50,7 +51,7 @@ struct Lane {
     payload_bytes: AtomicU64,
 }
 
-/// A moment's view of [`Books`].
+/// A snapshot of [`Books`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// FRAME messages read.
@@ -68,7 +69,7 @@ pub struct Totals {
 }
 
 impl Books {
-    /// The books of a stream, which count for `all` as well.
+    /// The books of one stream. They count for `all` as well.
     pub(super) fn of_stream(all: &Arc<Self>) -> Self {
         Self { all: Some(Arc::clone(all)), ..Self::default() }
     }
@@ -78,7 +79,8 @@ impl Books {
         once(self).chain(self.all.as_deref())
     }
 
-    /// Counts FRAME messages read, the duplicates among them, and the one that was refused with `rejected`.
+    /// Counts FRAME messages read, the duplicates among them, and the one message that was refused with
+    /// `rejected`.
     pub(super) fn add_received(&self, frames: u64, duplicates: u64, rejected: Option<ErrorCode>) {
         for books in self.each() {
             books.received.fetch_add(frames, Relaxed);
@@ -100,7 +102,7 @@ impl Books {
         }
     }
 
-    /// What was handed to the pipeline.
+    /// Frames handed to the pipeline.
     #[must_use]
     pub fn lanes(&self) -> Lanes<LaneCount> {
         self.accepted.each_ref().map(|lane| LaneCount {
@@ -114,7 +116,7 @@ impl Books {
         self.each().for_each(|books| _ = books.archived.fetch_add(frames, Relaxed));
     }
 
-    /// Counts frames that have passed and are not archived.
+    /// Counts frames that have passed the pipeline and are not archived.
     pub(super) fn add_not_stored(&self, frames: u64) {
         self.each().for_each(|books| _ = books.not_stored.fetch_add(frames, Relaxed));
     }
@@ -135,16 +137,17 @@ impl Books {
         all.filter(|(_, frames)| *frames > 0).collect()
     }
 
-    /// The counters now, and the refused ones by code, which add up to all that are refused.
+    /// Returns the counters, and the refused frames by code. The codes add up to `rejected`.
     #[must_use]
     pub fn observed(&self) -> (Totals, Vec<(ErrorCode, u64)>) {
-        // First, as all that is settled is read before what was received.
+        // Read first: everything that is settled must be read before `received`.
         let by_code = self.rejected_by_code();
         let rejected = by_code.iter().map(|(_, frames)| frames).sum();
         (Totals { rejected, ..self.totals() }, by_code)
     }
 
-    /// The counters now. While frames move they are read one after the other and may not balance.
+    /// Returns the counters. While frames move, the counters are read one after the other and may not
+    /// balance.
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals {
@@ -159,13 +162,14 @@ impl Books {
 }
 
 impl Totals {
-    /// Received and not yet settled one way or the other.
+    /// Frames received and not yet settled.
     #[must_use]
     pub const fn in_flight(&self) -> u64 {
         self.received.saturating_sub(self.archived + self.not_stored + self.duplicates + self.rejected)
     }
 
-    /// Handed to the pipeline and not through it: lost, when the pipeline has ended.
+    /// Frames handed to the pipeline that have not passed it. When the pipeline has ended, these frames are
+    /// lost.
     #[must_use]
     pub const fn undelivered(&self) -> u64 {
         self.accepted.saturating_sub(self.archived + self.not_stored)

@@ -1,4 +1,4 @@
-//! What came in of a stream, lane by lane, for those who look on.
+//! What a stream has received, lane by lane, for readers such as the HTTP API.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use crate::frame::{Lanes, StreamKey};
 use crate::pipeline::SessionId;
 use crate::wire::ErrorCode;
 
-/// Whether somebody speaks for a stream, and if not, how that came about.
+/// Whether a connection speaks for a stream, and if not, why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamState {
-    /// A connection speaks for it.
+    /// A connection speaks for the stream.
     Connected,
-    /// Its last connection said BYE.
+    /// The last connection of the stream said BYE.
     Ended,
-    /// Its last connection vanished without BYE, or was ended for an error.
+    /// The last connection vanished without BYE, or an error ended it.
     Lost,
-    /// An operator ended its last connection.
+    /// An operator ended the last connection.
     Removed,
-    /// It has not connected since the daemon started.
+    /// The stream has had no connection since the daemon started.
     #[default]
     Offline,
 }
 
 impl StreamState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Connected, Self::Ended, Self::Lost, Self::Removed, Self::Offline];
 
-    /// As the API names it.
+    /// The name that the API uses.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,9 +45,9 @@ impl StreamState {
 pub struct Position {
     /// The sequence space.
     pub epoch: u64,
-    /// Everything below was accepted.
+    /// One above the highest accepted sequence.
     pub accepted_next: Lanes<u64>,
-    /// Everything below that was accepted is on stable storage.
+    /// Every accepted frame below this sequence is on stable storage.
     pub durable_next: Lanes<u64>,
 }
 
@@ -56,41 +56,44 @@ pub struct Position {
 pub struct LaneTimes {
     /// When the newest frame was read from the socket, unix nanoseconds; 0 without any.
     pub received_ns: i64,
-    /// From the socket to stable storage: of the frame that waited longest for the newest commit with this lane.
+    /// Time from the socket to stable storage of the frame that waited longest for the newest commit with
+    /// this lane.
     pub ack_latency: Duration,
 }
 
-/// A moment's view of a stream.
+/// A snapshot of a stream.
 #[derive(Clone, Debug)]
 pub struct StreamView {
     /// Which stream.
     pub key: StreamKey,
-    /// The connection that speaks for it, if there is one.
+    /// The connection that speaks for the stream, if there is one.
     pub session_id: Option<SessionId>,
-    /// Whether there is one, and if not, how that came about.
+    /// Whether a connection speaks for the stream, and if not, why.
     pub state: StreamState,
-    /// When the last connection ended, unix nanoseconds; 0 when none has.
+    /// When the last connection ended, unix nanoseconds; 0 when none has ended.
     pub ended_ns: i64,
-    /// When its last connection ended, unix nanoseconds; since the start at the latest. `None` while there is one.
+    /// Since when the stream has no connection, unix nanoseconds: the end of its last connection, or the
+    /// start of the daemon. `None` while there is a connection.
     pub offline_since_ns: Option<i64>,
     /// Epoch and sequences.
     pub position: Position,
     /// Its books.
     pub totals: Totals,
-    /// What was accepted.
+    /// Frames and payload bytes that were accepted.
     pub lanes: Lanes<LaneCount>,
-    /// Frames refused, by code, those codes alone that occurred.
+    /// Frames refused, by code. Codes that did not occur are left out.
     pub rejected: Vec<(ErrorCode, u64)>,
-    /// Sequences of its epoch that have not come, since the daemon started: lost before they came here, or on their way.
+    /// Sequences of the epoch that have not come since the daemon started. They were lost before they reached
+    /// the daemon, or are on their way.
     pub missing: u64,
-    /// Its newest client said that both lanes share a counter.
+    /// The newest client said that both lanes share one sequence counter.
     pub shared_sequence: bool,
-    /// Its newest client did not say so, and looks as if they did.
+    /// The newest client did not say that both lanes share a counter, but its sequences look as if they did.
     pub looks_shared: bool,
     /// When something last happened.
     pub times: Lanes<LaneTimes>,
     /// Frames that wait for the processor.
     pub queued_frames: Lanes<usize>,
-    /// Credit that those frames use.
+    /// The credit that those frames use.
     pub queued_cost: Lanes<u64>,
 }

@@ -1,4 +1,4 @@
-//! How the listener and the sessions talk to the registry, the actor in `sessions`.
+//! The messages from the listener and the sessions to the registry, the actor in `sessions`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::frame::Origin;
 use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, Hello, WireError};
 
-/// How long a request may take. The registry only looks into tables; longer means that it hangs.
+/// Longest time of a request. The registry only reads tables, so a longer time means that the registry hangs.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) enum Message {
@@ -40,13 +40,13 @@ pub(super) enum Message {
     },
 }
 
-/// A stream that a session may speak for from now on. Dropping it lets go of the stream.
+/// A stream that a session may speak for. Dropping this value releases the stream.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) stream: Arc<Stream>,
     pub(super) origin: Arc<Origin>,
     pub(super) position: Position,
-    /// What the stream is once this is dropped; `None` while the session is not served yet.
+    /// The state of the stream after this value is dropped. `None` while the session is not served yet.
     pub(super) ended: Option<StreamState>,
     pub(super) session_id: SessionId,
     pub(super) table: Arc<StreamTable>,
@@ -61,7 +61,7 @@ impl Drop for Opened {
     }
 }
 
-/// Talks to the registry. Cheap to clone.
+/// A handle to the registry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(super) address: Address<Message>,
@@ -74,7 +74,7 @@ pub struct Registry {
 pub struct RegistryError(#[from] CallError);
 
 impl Registry {
-    /// Asks to speak for the stream of `hello`.
+    /// Asks the registry to let `speaker` speak for the stream of `hello`.
     pub(super) async fn open(
         &self,
         hello: Hello,
@@ -98,12 +98,12 @@ impl Registry {
     /// Refuses new connections and waits until every session has ended by itself.
     ///
     /// # Errors
-    /// When `timeout` passes first: see [`Registry::names`] for those left.
+    /// When `timeout` passes first. [`Registry::names`] returns the sessions that are left.
     pub async fn drain(&self, timeout: Duration) -> Result<(), RegistryError> {
         Ok(self.address.call_urgent(timeout, |reply| Message::Drain { reply }).await?)
     }
 
-    /// The sessions that have not ended, by the names the log has for them.
+    /// The names, as in the log, of the sessions that have not ended.
     ///
     /// # Errors
     /// When the registry is gone.

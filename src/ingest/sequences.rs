@@ -1,17 +1,20 @@
-//! Which sequences of a stream's epoch have not come, as far as this daemon has seen the epoch.
+//! Counts the sequences of a stream's epoch that have not come, as far as this daemon has seen the epoch.
 //!
-//! * A client that set SHARED_SEQUENCE draws the sequences of both lanes from one counter. What is missing is the span of
-//!   both lanes less the frames of both. Emergencies overtake, so the figure falls while routine catches up.
-//! * Every other client counts each lane by itself, and so does the daemon: a gap in one lane is never filled by the other.
+//! * A client that sets SHARED_SEQUENCE takes the sequences of both lanes from one counter. The missing count
+//!   is the span of both lanes minus the frames of both lanes. Emergencies overtake routine, so the count
+//!   falls while routine catches up.
+//! * Every other client counts each lane by itself, and so does the daemon: frames of one lane never fill a
+//!   gap in the other.
 //!
-//! Counting begins at the first sequence that comes in an epoch: what lies below is not known to be a loss. A client that
-//! connects again in the same epoch changes nothing. After a restart of the daemon each lane goes on at its resume position,
-//! and a shared counter at the higher of the two: below that the other lane may have had any of the sequences, so they
-//! count neither as missing nor as there.
+//! Counting begins at the first sequence that comes in an epoch. Lower sequences are not known to be lost. A
+//! client that connects again in the same epoch changes nothing. After a restart of the daemon, each lane
+//! continues at its resume position. A shared counter continues at the higher of the two positions. Below
+//! that position the other lane may have had any of the sequences, so they count neither as missing nor as
+//! present.
 
 use crate::frame::{FrameRun, Lanes};
 
-/// A span of sequences, and the frames that came of it.
+/// A span of sequences, and the number of frames that came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Span {
     first: Option<u64>,
@@ -22,7 +25,7 @@ struct Span {
 }
 
 impl Span {
-    /// Goes on at `next`, as recovered; 0 is a new epoch.
+    /// A span that continues at the recovered `next`; 0 means a new epoch.
     fn from(next: u64) -> Self {
         Self { first: (next > 0).then_some(next), next, frames: 0, is_resumed: next > 0 }
     }
@@ -51,44 +54,44 @@ impl Span {
     }
 }
 
-/// See the module.
+/// The sequences of one stream; see the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sequences {
     lanes: Lanes<Span>,
-    /// The same frames as of one counter.
+    /// The same frames, counted as one lane.
     both: Span,
     /// The newest client said that its lanes share a counter.
     is_shared: bool,
-    /// The newest client did not say so, and yet one lane had all that the other lacked.
+    /// The newest client did not say so, but one lane had every sequence that the other lane lacked.
     looks_shared: bool,
 }
 
 impl Sequences {
-    /// Goes on at the resume positions; 0 is a new epoch.
+    /// Continues at the resume positions; 0 means a new epoch.
     pub(super) fn from(next: Lanes<u64>) -> Self {
         let Lanes { emergency, routine } = next;
         Self { lanes: next.map(Span::from), both: Span::from(emergency.max(routine)), ..Self::default() }
     }
 
-    /// A new epoch begins.
+    /// Starts a new epoch.
     pub(super) fn begin_epoch(&mut self) {
         *self = Self { is_shared: self.is_shared, looks_shared: self.looks_shared, ..Self::default() };
     }
 
-    /// A client connects and says whether its lanes share a counter.
+    /// Notes that a client connects, and whether its lanes share a counter.
     pub(super) fn connected(&mut self, is_shared: bool) {
         self.is_shared = is_shared;
         self.looks_shared &= !is_shared;
     }
 
-    /// Takes in accepted frames.
+    /// Counts accepted frames.
     pub(super) fn add(&mut self, run: &FrameRun) {
         self.lanes[run.priority()].add(run);
         self.both.add(run);
     }
 
-    /// Whether the client begins to look as if its lanes shared a counter, which it did not say. True once for a stream,
-    /// until a client says so.
+    /// Whether the lanes of the client begin to look as if they share a counter, although HELLO did not say
+    /// so. Returns true once per stream, until a client sets SHARED_SEQUENCE.
     pub(super) fn begins_to_look_shared(&mut self) -> bool {
         if self.is_shared || self.looks_shared {
             return false;
@@ -97,13 +100,13 @@ impl Sequences {
         self.looks_shared
     }
 
-    /// Whether the lanes together have every sequence once, and each alone has not.
+    /// Whether the lanes together have every sequence exactly once, while each lane alone has gaps.
     fn fill_each_other(&self) -> bool {
         let Lanes { emergency, routine } = &self.lanes;
         self.apart() > 0
             && emergency.frames > 0
             && routine.frames > 0
-            // Lanes of one counter have no sequence in common.
+            // Lanes that share a counter have no sequence in common.
             && emergency.first != routine.first
             && emergency.next != routine.next
             && self.both.frames == self.both.len()
@@ -177,10 +180,10 @@ mod tests {
         let mut shared = sequences(true, [0, 0]);
         let is_emergency = |at: &u64| at.is_multiple_of(10);
         assert_eq!(add(&mut shared, Emergency, (0..100).filter(is_emergency)), 81);
-        // It falls while routine catches up.
+        // The count falls while routine catches up.
         assert_eq!(add(&mut shared, Routine, (0..50).filter(|at| !is_emergency(at))), 36);
         assert_eq!(add(&mut shared, Routine, (50..100).filter(|at| !is_emergency(at) && *at != 77)), 2 - 1);
-        // It is never below 0, whatever the client counts.
+        // The count is never below 0, whatever the client counts.
         assert_eq!(add(&mut shared, Emergency, 100..101), 1);
         assert_eq!(add(&mut shared, Routine, 100..101), 0);
         assert_eq!(add(&mut shared, Emergency, 101..102), 0);
@@ -229,7 +232,7 @@ mod tests {
     fn lanes_that_count_apart_do_not_look_shared() {
         let mut apart = sequences(false, [0, 0]);
         add(&mut apart, Emergency, 0..5);
-        // As many are lost as there are emergencies.
+        // The number of lost frames equals the number of emergencies.
         add(&mut apart, Routine, (0..100).filter(|at| !(40..45).contains(at)));
         assert_eq!(apart.both.frames, apart.both.len());
         assert!(!apart.begins_to_look_shared());

@@ -1,7 +1,8 @@
 //! One connection, from HELLO to its last byte.
 //!
-//! The decisions are made in code without I/O: `handshake` (what HELLO gets), `intake` (what a message does),
-//! `credit`, `outbox` (what is written next). This file, `input` and `closing` carry them out.
+//! The decisions are in code without I/O: `handshake` (the answer to HELLO), `intake` (the effect of a
+//! message), `credit`, `outbox` (what is written next). This file, `input` and `closing` carry the decisions
+//! out.
 
 use std::future::poll_fn;
 use std::io;
@@ -38,29 +39,29 @@ use input::{Input, READ_BYTES_MIN};
 use intake::{Intake, Taken};
 use outbox::Outbox;
 
-/// In a drain a socket that has been empty for so long has nothing more.
+/// In a drain, a socket that stays empty for this long has no more data.
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
 
-/// After a read of so many bytes other sessions have their turn.
+/// After a read of this many bytes, other sessions get a turn.
 const TURN_BYTES: usize = 16 << 10;
 
-/// A connection as the listener found it.
+/// A new connection from the listener.
 pub(super) struct Arrival {
     pub(super) session_id: SessionId,
-    /// Where the heartbeats of all sessions are counted from.
+    /// The instant from which the heartbeats of all sessions are counted.
     pub(super) clock_origin: Instant,
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
-    /// The limits in force when it came; they are its own to the end.
+    /// The limits that were in force when the connection came. The connection keeps them to the end.
     pub(super) config: Arc<IngestConfig>,
-    /// Its place until it is let in.
+    /// The permit that the connection holds until it is let in.
     pub(super) permit: Permit,
 }
 
 /// Runs a session to its end.
 ///
 /// # Errors
-/// Why the peer was not served to a BYE, for the log and whoever monitors the session.
+/// Why the peer was not served to a BYE. The log and the monitors of the session use it.
 pub(super) async fn run(
     arrival: Arrival,
     mut mailbox: Mailbox<Stop>,
@@ -68,7 +69,7 @@ pub(super) async fn run(
     registry: Registry,
 ) -> Result<(), Ended> {
     let Arrival { session_id, clock_origin, mut socket, peer, config, permit } = arrival;
-    // A socket that refuses is dead, and the first read says so.
+    // A socket that refuses this option is dead. The first read reports the error.
     let _ = socket.set_nodelay(true);
     let signal = AckSignal::new(Arc::default(), Instant::now());
     let greeting = handshake::Greeting {
@@ -91,9 +92,9 @@ pub(super) async fn run(
             }
             Err(lost) => return Err(lost),
         };
-    // However it ends without a word.
+    // From here on, a session that ends without BYE leaves the stream lost.
     opened.ended = Some(StreamState::Lost);
-    // It has a slot.
+    // The session has a slot from here on.
     drop(permit);
     let input = Input::new(Arc::clone(&context.buffers), rest, config.message_bytes_max);
     let clock = Clock::grouped(outbox.heartbeat(), clock_origin, Instant::now());
@@ -120,7 +121,7 @@ pub(super) async fn run(
     let served = session.serve().await;
     if let Err(Ended::Error(error)) = &served {
         log_error(peer, error);
-        // This is an order: its successor has come.
+        // `Fenced` is an order, not a mistake of the peer: a successor has come.
         if error.code != ErrorCode::Fenced {
             session.context.entrance.note(peer, error);
         }
@@ -128,7 +129,7 @@ pub(super) async fn run(
     session.close(served).await
 }
 
-/// Notes for the log that `peer` got ERROR. What peers do wrong is theirs, not an error of the daemon.
+/// Logs that `peer` got ERROR. A mistake of a peer is not an error of the daemon.
 fn log_error(peer: SocketAddr, error: &WireError) {
     by_peer!(Kind::Refused, INFO, %peer, code = error.code.name(), detail = error.detail, "{}", error.text);
 }
@@ -139,10 +140,10 @@ pub(super) enum Ended {
     /// The peer got this ERROR.
     #[error("{0}")]
     Error(#[from] WireError),
-    /// The peer closed without BYE; everything accepted was settled.
+    /// The peer closed without BYE; everything that was accepted is settled.
     #[error("the peer closed without BYE")]
     Eof,
-    /// The connection broke; what was accepted is settled all the same.
+    /// The connection broke; everything that was accepted is settled nevertheless.
     #[error("connection lost: {0}")]
     Lost(#[from] io::Error),
 }
@@ -156,14 +157,14 @@ impl From<Unheard> for Ended {
     }
 }
 
-/// How far a connection has come.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Frames come in.
     Open,
     /// The daemon drains: what is in the socket is still read.
     Draining { quiet_at: Instant, read_until: Instant },
-    /// No more frames come; what was accepted becomes durable.
+    /// No more frames come; the session waits until accepted frames are durable.
     Settling(Settling),
 }
 
@@ -183,20 +184,20 @@ struct Session {
     context: Arc<Context>,
     config: Arc<IngestConfig>,
     input: Input,
-    /// How it hears that the stream's durable position or its queue has moved.
+    /// Signals that the stream's durable position or its queue has moved.
     signal: Arc<AckSignal>,
     opened: Opened,
     outbox: Outbox,
     intake: Intake,
-    /// `None` for who does not want it, and once the connection ends.
+    /// `None` for a client that does not want the catalog, and once the connection ends.
     catalog: Option<CatalogCursor>,
     clock: Clock,
     phase: Phase,
     /// The peer has shut down its writing side.
     read_closed: bool,
-    /// The last read took so much that others are to have their turn.
+    /// The last read was so large that other sessions get a turn.
     has_read_much: bool,
-    /// What is durable of this session's own epoch, as far as it was seen.
+    /// The durable positions of this session's own epoch, as last seen.
     durable_next: Lanes<u64>,
 }
 
@@ -204,12 +205,12 @@ impl Session {
     /// Reads, writes and waits until everything that was accepted is settled.
     async fn serve(&mut self) -> Result<Settling, Ended> {
         let mut timer = std::pin::pin!(sleep_until(self.clock.next_due()));
-        // Made once: each turn would have to register them with what they wait for.
+        // Created once: a new future in each turn of the loop would have to register again.
         let changed = Arc::clone(self.signal.changed());
         let mut news = std::pin::pin!(changed.notified());
         let mut shutdown = std::pin::pin!(begins(self.shutdown.clone()));
         let mut is_shut_down = false;
-        // HELLO may have come with more behind it.
+        // More bytes may have come behind HELLO.
         let rest = self.input.buffer();
         self.take_in(rest)?;
         let mut now = Instant::now();
@@ -223,7 +224,7 @@ impl Session {
             }
             self.outbox.write_to(&self.socket)?;
             if was_behind && self.outbox.is_empty() {
-                // What came up meanwhile had to wait until the older bytes were written.
+                // New values had to wait until the older bytes were written.
                 continue;
             }
             let willing = self.is_willing_to_read();
@@ -235,7 +236,7 @@ impl Session {
                 timer.as_mut().reset(due);
             }
             let writes = !self.outbox.is_empty() || self.catalog.as_ref().is_some_and(CatalogCursor::is_due);
-            // The socket comes behind all that is rare: one that is always ready keeps nothing else waiting.
+            // The socket comes last, so that a socket that is always ready does not delay the rare events.
             tokio::select! {
                 biased;
                 Some(received) = self.mailbox.recv() => {
@@ -253,8 +254,9 @@ impl Session {
                 is_readable = ready(&self.socket, willing, writes) => {
                     if is_readable? {
                         self.read()?;
-                        // A socket that stays ready never makes its task wait, and what needs no credit never ends: one
-                        // peer would keep the thread, and with it the runtime's look at all other sockets.
+                        // A socket that stays ready never suspends its task, and messages that need no credit
+                        // never stop. One peer would keep the thread, and the runtime would not poll the
+                        // other sockets.
                         if self.has_read_much {
                             tokio::task::yield_now().await;
                         }
@@ -266,7 +268,7 @@ impl Session {
         }
     }
 
-    /// Puts what is worth telling into the outbox, once what is in it has gone.
+    /// Encodes new values into the outbox, once the older bytes are written.
     fn refresh(&mut self, now: Instant) {
         if self.signal.take_due() {
             self.outbox.set_routine_due();
@@ -281,7 +283,7 @@ impl Session {
         }
     }
 
-    /// Takes note of what is durable; what is durable of a newer epoch is none of this session's.
+    /// Notes the durable positions. Positions of a newer epoch do not belong to this session.
     fn note_durable(&mut self) {
         let position = self.opened.stream.position();
         if position.epoch == self.opened.origin.epoch {
@@ -289,7 +291,8 @@ impl Session {
         }
     }
 
-    /// Whether the client has all that it waits for: who says BYE still gets the catalog whole.
+    /// Whether the client has everything that it waits for. A client that says BYE still gets the whole
+    /// catalog.
     fn is_settled(&self) -> bool {
         let is_catalog_owed = self.catalog.as_ref().is_some_and(CatalogCursor::is_due);
         !is_catalog_owed && self.is_durable()
@@ -311,9 +314,9 @@ impl Session {
         self.intake.read_bytes_max(self.opened.stream.queue.queued_cost())
     }
 
-    /// Reads what is there, then hands it all over at once. True if there was anything.
+    /// Reads what the socket has, then hands over all of it at once. Returns true if there was anything.
     fn read(&mut self) -> Result<bool, Ended> {
-        // Also without room: after BYE, or when the clock asks for a last look.
+        // Reads a minimum even without room: after BYE, or when the clock asks for a last read.
         let read = self.input.read_from(&self.socket, self.read_bytes_max().max(READ_BYTES_MIN));
         self.has_read_much = read.bytes >= TURN_BYTES;
         if read.bytes > 0 {
@@ -326,7 +329,7 @@ impl Session {
             Some(Ok(())) => {
                 self.read_closed = true;
                 self.clock.stop(Instant::now());
-                // Perhaps nobody is there any more to take the catalog.
+                // The peer may be gone and may never take the catalog.
                 self.catalog = None;
                 if !matches!(self.phase, Phase::Settling(_)) {
                     self.settle(Settling::Eof);
@@ -341,16 +344,17 @@ impl Session {
         self.put_off_quiet(now);
     }
 
-    /// In a drain, starts the wait for an empty socket anew.
+    /// In a drain, restarts the wait for an empty socket.
     fn put_off_quiet(&mut self, now: Instant) {
         if let Phase::Draining { quiet_at, .. } = &mut self.phase {
             *quiet_at = now + DRAIN_QUIET;
         }
     }
 
-    /// Decodes every whole message in `buffer` and hands the frames over, emergencies in a lane of their own.
+    /// Decodes every complete message in `buffer` and hands the frames over. Emergencies have a lane of their
+    /// own.
     ///
-    /// What came before an offending message is accepted.
+    /// Messages before an offending message are accepted.
     fn take_in(&mut self, mut buffer: ReadBuffer) -> Result<(), Ended> {
         let ReadBuffer { bytes, metas } = &mut buffer;
         let mut bodies = cut(bytes, self.config.message_bytes_max);
@@ -398,7 +402,8 @@ impl Session {
         accepted.map(|_| ()).map_err(Ended::Error)
     }
 
-    /// Why this session does not speak for the stream any more: the order that says so came with the change.
+    /// Returns why this session does not speak for the stream. The order to end came with the change and
+    /// gives the reason.
     fn displaced(&mut self) -> WireError {
         match self.mailbox.try_recv() {
             Some(Received::Message(Stop(error))) => error,
@@ -406,7 +411,7 @@ impl Session {
         }
     }
 
-    /// Takes no more frames: from here on each commit may be the last that is waited for.
+    /// Takes no more frames. From here on, any commit may be the last one that the session waits for.
     fn settle(&mut self, why: Settling) {
         self.signal.end();
         self.phase = Phase::Settling(why);
@@ -418,7 +423,7 @@ impl Session {
             return;
         }
         let now = Instant::now();
-        // It follows from the deadline that the drain itself keeps to.
+        // This limit follows from the deadline of the drain itself.
         let read_max = self.context.policy.borrow().config.drain_read_max;
         self.outbox.goaway(read_max);
         self.signal.end();
@@ -439,7 +444,7 @@ impl Session {
                 self.outbox.ping(nonce);
                 self.input.shrink();
             }
-            // After a pause of the whole process bytes may wait that nobody has looked at yet.
+            // After a pause of the whole process, the socket may hold unread bytes.
             Some(Due::Idle(_)) if self.read()? => {}
             Some(Due::Idle(silence)) => {
                 let text = format!("nothing heard for {silence:?}");
@@ -457,9 +462,9 @@ impl Session {
     }
 }
 
-/// Ends when the drain begins.
+/// Completes when the drain begins.
 async fn begins(mut shutdown: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
+    // A dropped sender means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
@@ -470,7 +475,7 @@ async fn catalog_changed(catalog: &mut Option<CatalogCursor>) {
     }
 }
 
-/// Waits until `socket` can be read, if it is to be, or written, if it is to be; true when it can be read.
+/// Waits until `socket` is readable, if `reads`, or writable, if `writes`. Returns true when it is readable.
 ///
 /// # Cancel safety
 /// Cancel safe.

@@ -1,4 +1,5 @@
-//! The registry: the actor that owns every session, keeps the limits, and decides which session speaks for a stream.
+//! The registry: the actor that owns every session, enforces the limits, and decides which session speaks for
+//! a stream.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,9 +20,9 @@ use crate::frame::ANONYMOUS_EPOCH_MIN;
 use crate::pipeline::{SessionId, SourceQueue, Sources, Stop};
 use crate::wire::{ErrorCode, Hello, WireError};
 
-/// Room in the registry's mailbox; a full lane makes the listener and new sessions wait.
+/// Room in the registry's mailbox. While a lane is full, the listener and new sessions wait.
 const CAPACITY: Capacity = Capacity { urgent: 16, routine: 1024 };
-/// Room in a session's mailbox: its orders all say "end", so one that finds no room is not missed.
+/// Room in a session's mailbox. Every order means "end", so an order that finds no room is not needed.
 const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 
 impl Registry {
@@ -55,7 +56,8 @@ impl Registry {
     }
 }
 
-/// Unique over restarts too, as far as the clock grows: archived frames keep their epochs apart.
+/// The first epoch of anonymous streams. Epochs stay unique across restarts, as long as the clock moves
+/// forward, so archived frames of different connections have different epochs.
 fn first_anonymous_epoch() -> u64 {
     ANONYMOUS_EPOCH_MIN | crate::frame::unix_now_ns().unsigned_abs()
 }
@@ -71,14 +73,14 @@ struct State {
     slots: Slots,
     session_id_next: SessionId,
     anonymous_next: u64,
-    /// Where the heartbeats of all sessions are counted from.
+    /// The instant from which the heartbeats of all sessions are counted.
     clock_origin: Instant,
     /// Wakes the sessions whose ACK is due.
     acks: AckPacer,
     drained: Option<Reply<()>>,
 }
 
-/// A session task this actor owns; dropping the handle would abort it.
+/// A session task that this actor owns. Dropping the handle aborts the task.
 struct Live {
     handle: ActorHandle,
     session: Address<Stop>,
@@ -165,7 +167,7 @@ impl State {
         };
         let key = (hello.epoch != 0).then_some(&hello.stream);
         let known = key.and_then(|key| self.table.find(key));
-        // An older epoch takes nothing over.
+        // An older epoch takes no stream over.
         let heir = known.as_ref().filter(|stream| hello.epoch >= stream.position().epoch);
         let candidate = Candidate {
             address: peer.ip(),

@@ -1,4 +1,5 @@
-//! Who holds the slots of `ingest.max_connections`: connections that were let in, and queues they left behind.
+//! The slots of `ingest.max_connections`: connections that were let in, and queues that ended connections
+//! left behind.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,20 +11,20 @@ use crate::frame::{Lanes, StreamKey};
 use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, WireError};
 
-/// The slots in use. A slot is in use until its connection has ended and the stream's queue is empty: queues are what
-/// windows bound.
+/// The slots in use. A slot is in use until its connection has ended and the stream's queue is empty, because
+/// the windows bound queues.
 ///
-/// Connections that came when windows were larger may hold more than one that comes now: they count with what they may
-/// hold, so that all together keep to what the limits in force come to, or shrink to it.
+/// A connection that came under larger windows may hold more than a new connection. Each connection counts
+/// with the bytes that it may hold. So the total stays within the limits in force, or shrinks to them.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     held: HashMap<SessionId, Slot>,
     /// Which connection holds the slot of a stream that has an epoch.
     holders: HashMap<StreamKey, SessionId>,
-    /// Streams whose connection has ended before their queue, and the bytes that each might hold.
+    /// Streams whose connection ended before the queue was empty, and the bytes that each may hold.
     unfinished: Vec<(Arc<Stream>, u64)>,
     per_address: HashMap<IpAddr, usize>,
-    /// What the connections in `held` may hold together.
+    /// Sum of the bytes that the connections in `held` may hold.
     held_bytes: u64,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Slots {
 struct Slot {
     address: IpAddr,
     stream: Arc<Stream>,
-    /// `None` of a connection without an epoch, which has no successor.
+    /// `None` for a connection without an epoch: such a connection has no successor.
     key: Option<StreamKey>,
     bytes: u64,
 }
@@ -39,10 +40,10 @@ struct Slot {
 /// A connection that asks for a slot.
 pub(super) struct Candidate<'a> {
     pub(super) address: IpAddr,
-    /// The stream it would take over, or whose queue a predecessor left behind.
+    /// The stream that the candidate takes over, or whose queue a predecessor left behind.
     pub(super) key: Option<&'a StreamKey>,
     pub(super) stream: Option<&'a Arc<Stream>>,
-    /// What it may hold.
+    /// The bytes that the connection may hold.
     pub(super) bytes: u64,
 }
 
@@ -105,9 +106,9 @@ impl Slots {
         self.per_address.get(&candidate.address).copied().unwrap_or(0) - usize::from(is_predecessor)
     }
 
-    /// Gives `session_id` a slot for `stream`: that of its predecessor where there is one.
+    /// Gives `session_id` a slot for `stream`. If there is a predecessor, its slot is taken over.
     pub(super) fn take(&mut self, session_id: SessionId, candidate: &Candidate<'_>, stream: &Arc<Stream>) {
-        // The queue may still hold what an earlier connection was allowed.
+        // The queue may still hold frames that an earlier connection was allowed to send.
         let queue_is_empty = stream.queue.queued_frames() == Lanes::default();
         let inherited = self.inherited(candidate).filter(|_| !queue_is_empty).unwrap_or(0);
         let bytes = inherited.max(candidate.bytes);
@@ -124,7 +125,7 @@ impl Slots {
         self.held.insert(session_id, Slot { address, stream: Arc::clone(stream), key, bytes });
     }
 
-    /// The connection has ended.
+    /// Releases the slot of a connection that has ended.
     pub(super) fn release(&mut self, session_id: SessionId) {
         let Some(Slot { stream, key, bytes, .. }) = self.let_go(session_id) else { return };
         if let Some(key) = &key {

@@ -23,10 +23,10 @@ mod reset;
 pub use forget::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 pub use reset::{EpochReset, ResetRefused};
 
-/// Takeovers are counted over this span.
+/// The time span over which takeovers are counted.
 const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
 
-/// A stream. Shared by its session, the registry and the archive's commits; locks are held for moments only.
+/// A stream. The session, the registry and the commits of the archive share it. Locks are held only briefly.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) queue: Arc<SourceQueue>,
@@ -39,18 +39,18 @@ struct State {
     origin: Arc<Origin>,
     accepted_next: Lanes<u64>,
     durable_next: Lanes<u64>,
-    /// Frames accepted that are neither on stable storage nor have passed as not to be stored.
+    /// Accepted frames that are not on stable storage and have not passed as frames that are not archived.
     in_flight: u64,
-    /// Why nobody may speak for now: an operator changes what is known of the stream.
+    /// Why no session may speak for the stream: an operator edits it.
     held_because: Option<&'static str>,
     sequences: Sequences,
     times: Lanes<LaneTimes>,
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
     owner: Option<StreamOwner>,
-    /// What it is without an owner, and since when; 0 when it never had one.
+    /// The state without an owner, and since when in unix nanoseconds; 0 when the stream never had an owner.
     ended: (StreamState, i64),
-    /// `None` while somebody speaks.
+    /// `None` while a session speaks for the stream.
     offline: Option<Offline>,
     takeovers: VecDeque<Instant>,
 }
@@ -58,9 +58,9 @@ struct State {
 /// When a stream lost its last connection, or became known without one.
 #[derive(Clone, Copy, Debug)]
 struct Offline {
-    /// By the clock that nobody sets, to measure how long.
+    /// Monotonic time, to measure the duration.
     since: Instant,
-    /// Unix nanoseconds, to tell when.
+    /// Unix nanoseconds, to report the time.
     since_ns: i64,
 }
 
@@ -74,22 +74,22 @@ impl Offline {
 #[derive(Clone, Debug)]
 pub(super) struct StreamOwner {
     pub(super) session_id: SessionId,
-    /// Takes the order to end.
+    /// The address for the order to end.
     pub(super) session: Address<Stop>,
-    /// How the session hears that the stream's durable position or its queue has moved.
+    /// Signals that the stream's durable position or its queue has moved.
     pub(super) signal: Arc<AckSignal>,
     /// HELLO said that both lanes share one sequence counter.
     pub(super) shares_sequence: bool,
 }
 
-/// The session does not speak for the stream any more; nothing was accepted.
+/// The session does not speak for the stream; nothing was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Displaced;
 
 impl Stream {
     fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>, all: &Arc<Books>) -> Arc<Self> {
         let Position { epoch, accepted_next, durable_next } = position;
-        // Also of a stream that was recovered just after its epoch was reset.
+        // This also covers a stream that was recovered just after a reset of its epoch.
         let has_history = epoch != 0;
         let origin = Arc::new(Origin { stream: key, epoch });
         let (owner, takeovers) = (None, VecDeque::new());
@@ -111,12 +111,14 @@ impl Stream {
         Arc::new(Self { queue, books: Books::of_stream(all), state: Mutex::new(state) })
     }
 
-    /// Makes `speaker` the one who speaks, in `epoch`, and orders its predecessor to end.
+    /// Makes `speaker` the owner of the stream in `epoch`, and orders the predecessor to end.
     ///
-    /// From here on nothing the predecessor reads is accepted. It is not waited for.
+    /// From here on, nothing that the predecessor reads is accepted. The call does not wait for the
+    /// predecessor.
     ///
     /// # Errors
-    /// `busy` when the stream changes hands too often or an operator is at it, `fenced` when `epoch` is older than the current one.
+    /// `busy` when the stream changes its owner too often or an operator edits it, `fenced` when `epoch` is
+    /// older than the current one.
     pub(super) fn open(
         &self,
         speaker: StreamOwner,
@@ -158,8 +160,8 @@ impl Stream {
         Ok((Arc::clone(&state.origin), state.position()))
     }
 
-    /// Accepts `lanes` from `session_id` and says what they hold: everything below `accepted_next` is now the daemon's to
-    /// keep.
+    /// Accepts `lanes` from `session_id` and returns their counts. From here on, the daemon must keep
+    /// everything below `accepted_next`.
     pub(super) fn accept(
         &self,
         session_id: SessionId,
@@ -181,7 +183,7 @@ impl Stream {
             state.times[priority].received_ns = run.received_ns();
         }
         let begins_to_look_shared = state.sequences.begins_to_look_shared();
-        // Under the lock, so that a successor's frames cannot come before these.
+        // Pushed under the lock, so that a successor's frames cannot come before these.
         self.queue.push(lanes);
         let stream = begins_to_look_shared.then(|| Arc::clone(&state.origin));
         drop(state);
@@ -195,8 +197,9 @@ impl Stream {
         Ok(counts)
     }
 
-    /// Notes that `frames` of `origin`, everything below `next` in this lane, are on stable storage, the slowest after
-    /// `latency`. The session hears of emergencies at once, and of routine by way of `acks`.
+    /// Notes that `frames` frames of `origin` in this lane, everything below `next`, are on stable storage.
+    /// The slowest frame took `latency`. Emergencies wake the session at once. Routine wakes the session
+    /// through `acks`.
     pub(super) fn advance_durable(
         &self,
         acks: &Acks,
@@ -222,9 +225,10 @@ impl Stream {
         }
     }
 
-    /// The session has ended, as `ended` says; another may speak without it being a takeover.
+    /// Releases the stream of a session that has ended as `ended` says. The next session to speak is not a
+    /// takeover.
     ///
-    /// `None` is a session that was never served.
+    /// `None` stands for a session that was never served.
     pub(super) fn release(&self, session_id: SessionId, ended: Option<StreamState>) {
         let mut state = self.lock();
         if state.is_owned_by(session_id) {
@@ -264,19 +268,20 @@ impl Stream {
         }
     }
 
-    /// Whether frames wait although nobody speaks for the stream any more.
+    /// Whether frames wait although no session speaks for the stream.
     pub(super) fn is_unfinished(&self) -> bool {
         self.lock().owner.is_none() && self.queue.queued_frames() != Lanes::default()
     }
 
-    /// Whether forgetting this stream loses nothing: nobody speaks for it and nothing of it was ever accepted.
+    /// Whether forgetting this stream loses nothing: no session speaks for it, and no frame of it was ever
+    /// accepted.
     fn is_blank(&self) -> bool {
         let state = self.lock();
         state.owner.is_none() && !state.has_history && state.held_because.is_none()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards a whole state.
+        // No critical section panics half-way, so a poisoned lock still guards a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -307,12 +312,13 @@ impl State {
     }
 }
 
-/// All streams, by key; and those of connections without an epoch, by the epoch they were given.
+/// All named streams by key, and the streams of connections without an epoch by the epoch that they were
+/// given.
 #[derive(Debug)]
 pub struct StreamTable {
     tables: RwLock<Tables>,
     pub(super) acks: Acks,
-    /// Of all streams together, those included that are gone.
+    /// The books of all streams together, including streams that are gone.
     books: Arc<Books>,
 }
 
@@ -335,7 +341,7 @@ struct Tables {
 }
 
 impl StreamTable {
-    /// An empty table with room for as many named streams as `limits` say.
+    /// An empty table with room for `limits` named streams.
     #[must_use]
     pub fn new(limits: StreamLimits) -> Self {
         let tables = RwLock::new(Tables { limits, ..Tables::default() });
@@ -348,25 +354,25 @@ impl StreamTable {
         Arc::clone(&self.books)
     }
 
-    /// From now on there is room for as many named streams as `limits` say; those there are stay all the same.
+    /// Changes the room for named streams to `limits`. Existing streams stay.
     pub fn set_limits(&self, limits: StreamLimits) {
         self.write().limits = limits;
     }
 
-    /// Adds what was recovered, also beyond the table's room, for positions are never dropped.
+    /// Adds a recovered stream, also beyond the limits, because positions are never dropped.
     ///
-    /// Everything recovered is durable, so that is how far each stream is accepted.
+    /// Everything recovered is durable, so the accepted positions are the durable positions.
     pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: Lanes<u64>, queue: Arc<SourceQueue>) {
         let position = Position { epoch, accepted_next: durable_next, durable_next };
         self.write().insert(key.clone(), Stream::new(key, position, queue, &self.books));
     }
 
-    /// The stream of `key`, made with `queue` when it is new.
+    /// Returns the stream of `key`. Creates it with `queue` when it is new.
     ///
-    /// Where a limit is reached, a stream that never had a frame is forgotten first.
+    /// When a limit is reached, a stream that never had a frame is forgotten first.
     ///
     /// # Errors
-    /// `limit` when the table is full, or the source has all the streams that one may have.
+    /// `limit` when the table is full, or the source id has as many streams as one may have.
     pub(super) fn named(
         &self,
         key: &StreamKey,
@@ -382,7 +388,7 @@ impl StreamTable {
         Ok(stream)
     }
 
-    /// A stream for one connection alone, under an epoch that must be unique.
+    /// Creates a stream for one connection only. `epoch` must be unique.
     pub(super) fn anonymous(&self, key: StreamKey, epoch: u64, queue: Arc<SourceQueue>) -> Arc<Stream> {
         let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue, &self.books);
         self.write().anonymous.insert(epoch, Arc::clone(&stream));
@@ -394,8 +400,8 @@ impl StreamTable {
         self.write().anonymous.remove(&epoch);
     }
 
-    /// Tells the stream of `origin` that `frames` of it, up to below `next`, are on stable storage, the one that waited
-    /// longest after `latency`.
+    /// Notes that `frames` frames of `origin`, everything below `next`, are on stable storage. The frame that waited
+    /// longest took `latency`.
     pub fn advance_durable(
         &self,
         origin: &Origin,
@@ -408,7 +414,8 @@ impl StreamTable {
         self.end_commit();
     }
 
-    /// [`StreamTable::advance_durable`] for one of many streams of a commit: [`StreamTable::end_commit`] is to follow.
+    /// Like [`StreamTable::advance_durable`], for one of many streams of a commit.
+    /// [`StreamTable::end_commit`] must follow.
     pub fn advance_in_commit(
         &self,
         origin: &Origin,
@@ -422,18 +429,18 @@ impl StreamTable {
                 stream.books.add_archived(frames);
                 stream.advance_durable(&self.acks, origin, priority, next, frames, latency);
             }
-            // The connection without an epoch of its own has gone.
+            // The connection without an epoch of its own is gone.
             None => self.books.add_archived(frames),
         }
     }
 
-    /// Everything that a commit made durable is noted: sessions whose ACK of routine is due are woken.
+    /// Ends a commit after everything durable is noted. Sessions whose ACK of routine is due are woken.
     pub fn end_commit(&self) {
         self.acks.flush();
     }
 
-    /// Tells the stream of `origin` that `frames` of it, up to below `next`, have passed and are not archived: a replay's
-    /// are on stable storage where they come from. The position is kept in memory alone.
+    /// Notes that `frames` frames of `origin`, everything below `next`, have passed and are not archived. The
+    /// frames of a replay are on stable storage at their origin. The position is kept in memory only.
     pub fn advance_not_stored(&self, origin: &Origin, priority: FramePriority, next: u64, frames: u64) {
         match self.of_origin(origin) {
             Some(stream) => {
@@ -485,7 +492,7 @@ impl StreamTable {
 }
 
 impl Tables {
-    /// Makes room for one more stream, that of `key`.
+    /// Makes room for the new stream of `key`.
     fn make_room(&mut self, key: &StreamKey) -> Result<(), WireError> {
         const WAY_OUT: &str = "an operator can forget streams or raise the limit";
         let StreamLimits { total, per_source } = self.limits;
@@ -505,7 +512,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Forgets one stream of which nothing is known, among those that `choose` takes; says whether there was one.
+    /// Forgets one blank stream among those that `choose` accepts. Returns whether there was one.
     fn forget_blank(&mut self, choose: impl Fn(&StreamKey) -> bool) -> bool {
         let blank = self.named.iter().find(|(key, stream)| choose(key) && stream.is_blank());
         let blank = blank.map(|(key, _)| key.clone());

@@ -1,7 +1,7 @@
 //! Edits of streams that an operator asks for: lowering an epoch, forgetting streams.
 //!
-//! The archive makes each edit durable first. Then the table changes, which sessions ask. An edit that was begun is brought
-//! to its end by the commit thread, also when the operator's connection is gone.
+//! The archive makes each edit durable first. Then the table, which the sessions read, changes. The commit
+//! thread completes every edit that has begun, also when the operator's connection is gone.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::{Forgetting, Position, ResetRefused, Selected, Selector, StreamTable}
 use crate::archive::{ResetError, Resets};
 use crate::frame::StreamKey;
 
-/// Streams named in the line of the log.
+/// Most streams that one log line names.
 const LOGGED_MAX: usize = 8;
 
-/// Makes the edits.
+/// Edits streams for an operator.
 #[derive(Clone)]
 pub struct StreamEdits {
     table: Arc<StreamTable>,
@@ -25,13 +25,13 @@ pub struct StreamEdits {
 /// Why an edit was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The stream is not in a state for it.
+    /// The state of the stream does not allow the edit.
     #[error("the stream's epoch cannot be reset: {0:?}")]
     Refused(ResetRefused),
-    /// The archive refused it.
+    /// The archive refused the edit.
     #[error(transparent)]
     Archive(#[from] ResetError),
-    /// The archive failed meanwhile: whether the edit was made is known after the restart.
+    /// The archive failed during the edit. Only the next start shows whether the edit was made.
     #[error("the archive failed meanwhile")]
     ArchiveFailed,
 }
@@ -43,15 +43,16 @@ impl StreamEdits {
         Self { table, resets }
     }
 
-    /// Begins `stream` anew in `epoch`, which is lower than its own. Returns where the stream stood and where it stands.
+    /// Restarts `stream` in `epoch`, which is lower than its current epoch. Returns the position before and
+    /// the position after the edit.
     ///
-    /// `peer`, who asked for it, is for the log.
+    /// `peer` is the address of the operator, for the log.
     ///
     /// # Errors
     /// [`EditError`].
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it leaves the edit to the commit thread, which brings it to its end.
+    /// When the future is dropped while it waits, the commit thread still completes the edit.
     pub async fn lower_epoch(
         &self,
         stream: &StreamKey,
@@ -82,21 +83,22 @@ impl StreamEdits {
         Ok(done.await.map_err(|_| EditError::ArchiveFailed)??)
     }
 
-    /// Holds the streams that `selector` means, to forget them; a rehearsal holds none and finds the same.
+    /// Selects the streams that match `selector` and holds them to be forgotten. A rehearsal finds the same
+    /// streams and holds none.
     #[must_use]
     pub fn select(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
         self.table.begin_forget(selector, is_rehearsal)
     }
 
-    /// Forgets the streams of `forgetting`, which `selector` meant.
+    /// Forgets the streams of `forgetting`, which matched `selector`.
     ///
-    /// `peer`, who asked for it, is for the log.
+    /// `peer` is the address of the operator, for the log.
     ///
     /// # Errors
     /// [`EditError::Archive`], [`EditError::ArchiveFailed`].
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it leaves the edit to the commit thread, which brings it to its end.
+    /// When the future is dropped while it waits, the commit thread still completes the edit.
     pub async fn forget(
         &self,
         forgetting: Forgetting,

@@ -13,7 +13,7 @@ use crate::frame::{Batch, FramePriority, FrameRun};
 
 /// Most frames of one source before the next source of the lane has its turn.
 pub const TURN_FRAMES_MAX: usize = 16;
-/// Emergency batches in a row after which a routine batch goes, if routine has waited for too long.
+/// After this many emergency batches in a row, one routine batch goes, if routine has waited for too long.
 pub const EMERGENCY_BATCHES_MAX: u32 = 8;
 
 /// How the fan-in cuts batches.
@@ -21,26 +21,28 @@ pub const EMERGENCY_BATCHES_MAX: u32 = 8;
 pub struct FanInConfig {
     /// Most frames in a batch, 1 to [`PROCESSOR_FRAMES_MAX`].
     pub batch_frames_max: usize,
-    /// Once routine has waited so long, one batch of it follows every [`EMERGENCY_BATCHES_MAX`] emergency batches.
+    /// Once routine has waited this long, one routine batch follows every [`EMERGENCY_BATCHES_MAX`] emergency
+    /// batches.
     pub routine_max_delay: Duration,
 }
 
 /// Merges all sources: emergency before routine, equal turns within a lane, order kept within a source's lane.
 ///
-/// Once a routine frame has waited for [`FanInConfig::routine_max_delay`], a routine batch goes ahead of the emergencies
-/// after every [`EMERGENCY_BATCHES_MAX`] batches of them, until all routine that waits is younger than that.
+/// Once a routine frame has waited for [`FanInConfig::routine_max_delay`], one routine batch goes ahead of
+/// waiting emergencies after every [`EMERGENCY_BATCHES_MAX`] emergency batches. This ends when all waiting
+/// routine is younger than that.
 #[derive(Debug)]
 pub struct FanIn {
     sources: Arc<Sources>,
     gate: Gate,
     config: FanInConfig,
-    /// Emergency batches since the last routine batch, or since the age of routine was last looked at.
+    /// Emergency batches since the last routine batch, or since the last check of the age of routine.
     emergency_batches: u32,
     counters: Arc<Counters>,
 }
 
 impl FanIn {
-    /// A fan-in over `sources` that counts what it lets through as routed.
+    /// A fan-in over `sources`. It counts the frames that it lets through as routed.
     #[must_use]
     pub fn new(sources: Arc<Sources>, gate: Gate, config: FanInConfig, counters: Arc<Counters>) -> Self {
         let batch_frames_max = config.batch_frames_max.clamp(1, PROCESSOR_FRAMES_MAX);
@@ -48,12 +50,13 @@ impl FanIn {
         Self { sources, gate, config, emergency_batches: 0, counters }
     }
 
-    /// Waits for frames and takes the next batch, all of one lane; `None` when the sources are finished and dry.
+    /// Waits for frames and takes the next batch, all of one lane. Returns `None` when the sources are
+    /// finished and empty.
     ///
     /// Routine is taken only while `output` has room for it.
     ///
     /// # Cancel safety
-    /// Cancel safe: frames leave their queues in the very poll that returns them.
+    /// Cancel safe: frames leave their queues in the same poll that returns them.
     pub async fn next_batch(&mut self, output: &impl Output) -> Option<Batch> {
         loop {
             let has_room = output.has_room();
@@ -72,10 +75,10 @@ impl FanIn {
         }
     }
 
-    /// Takes what goes next; `None` when nothing may go now.
+    /// Takes the next batch; `None` when no frame may go at `now`.
     fn take(&mut self, now: Instant, has_room: bool) -> Option<Batch> {
         if has_room && self.emergency_batches >= EMERGENCY_BATCHES_MAX {
-            // The age of routine is looked at once in so many batches: there may be many sources.
+            // The age of routine is checked once per this many batches, because there may be many sources.
             self.emergency_batches = 0;
             if self.sources.has_routine_waited(self.config.routine_max_delay, now) {
                 let batch = self.take_routine_ahead();
@@ -99,7 +102,7 @@ impl FanIn {
         batch.finish()
     }
 
-    /// Takes a batch of routine, whatever emergencies wait; `None` when the gate holds it.
+    /// Takes a batch of routine even while emergencies wait; `None` when the gate holds it back.
     fn take_routine_ahead(&mut self) -> Option<Batch> {
         let mut batch = PartialBatch::new(FramePriority::Routine, self.config.batch_frames_max);
         while !batch.is_full()
@@ -109,7 +112,7 @@ impl FanIn {
         batch.finish()
     }
 
-    /// Gives one source its turn; false when the gate holds its next frame.
+    /// Gives one source its turn. Returns false when the gate holds back its next frame.
     fn take_turn(&mut self, ahead: bool, waiting: WaitingSource, batch: &mut PartialBatch) -> bool {
         let priority = batch.priority;
         let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
@@ -163,7 +166,7 @@ impl PartialBatch {
         self.frames >= self.frames_max || self.bytes >= BATCH_BYTES_MAX
     }
 
-    /// The batch; `None` without a frame.
+    /// Returns the batch; `None` when it has no frame.
     fn finish(self) -> Option<Batch> {
         (self.frames > 0).then(|| Batch::new(self.priority, self.runs))
     }

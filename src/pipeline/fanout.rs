@@ -11,30 +11,30 @@ use crate::frame::Batch;
 /// A processed batch, shared by all consumers.
 #[derive(Clone, Debug)]
 pub struct Processed {
-    /// How many frames were processed before this batch, since start.
+    /// Number of frames processed since the start, before this batch.
     pub first: u64,
     /// At most 64 frames or 256 KiB.
     pub batch: Batch,
 }
 
-/// The sending side of the broadcast, and the place to subscribe.
+/// The sending side of the broadcast. Consumers subscribe here.
 #[derive(Clone, Debug)]
 pub struct Fanout {
     batches_tx: broadcast::Sender<Processed>,
-    /// One past the last frame sent, also while nobody listens.
+    /// One past the last frame sent, also while there is no consumer.
     sent_next: Arc<AtomicU64>,
 }
 
 impl Fanout {
-    /// Keeps up to `capacity` batches for consumers that are behind; older ones are lost to them.
+    /// Keeps up to `capacity` batches for consumers that are behind. Those consumers lose older batches.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self { batches_tx: broadcast::Sender::new(capacity.max(1)), sent_next: Arc::default() }
     }
 
-    /// A consumer of everything processed from now on; `name` is for the log.
+    /// Creates a consumer of every batch that is processed after this call. `name` is for the log.
     ///
-    /// It sees the end only when every [`Fanout`] is gone.
+    /// The consumer sees the end only when every [`Fanout`] is dropped.
     #[must_use]
     pub fn subscribe(&self, name: impl Into<String>) -> Consumer {
         let batches_rx = self.batches_tx.subscribe();
@@ -42,18 +42,19 @@ impl Fanout {
         Consumer { name: name.into(), batches_rx, next, missed: 0 }
     }
 
-    /// Gives `processed` to all consumers; never waits.
+    /// Sends `processed` to all consumers. Never waits.
     pub(super) fn send(&self, processed: Processed) {
         self.sent_next.store(processed.first + processed.batch.len() as u64, Ordering::Release);
         if self.batches_tx.receiver_count() > 0 {
-            // Consumers may keep it for long: it must not keep all that its frames were read with. An error means that
-            // the last of them left meanwhile.
+            // Consumers may keep the batch for long, so the batch must not keep the memory of whole reads. An
+            // error means that the last consumer has left meanwhile.
             let _ = self.batches_tx.send(Processed { batch: processed.batch.compact(), ..processed });
         }
     }
 }
 
-/// A consumer of the broadcast. One that lags is warned with the number of frames it missed, and goes on.
+/// A consumer of the broadcast. A consumer that lags logs a warning with the number of missed frames and
+/// continues.
 #[derive(Debug)]
 pub struct Consumer {
     name: String,

@@ -4,24 +4,24 @@ use tokio::sync::watch;
 
 use crate::frame::{FramePriority, FrameRun, Origin};
 
-/// What a frame of an origin with so many bytes of payload counts as.
+/// Returns the charge of a frame of an origin with this many bytes of payload.
 pub type Charge = fn(&Origin, usize) -> u64;
 
-/// Counts what passes, in the archive's own measure, against a limit the archive raises.
+/// Counts the frames that pass, in the archive's own unit, against a limit that the archive raises.
 ///
-/// The limit is absolute, like credit on the wire: the sum of charges since start up to which routine may pass.
-/// Emergencies always pass and are counted too. So what is past the gate always fits.
+/// The limit is absolute, like credit on the wire: routine may pass up to this sum of charges since the
+/// start. Emergencies always pass and are counted too. So everything that has passed the gate always fits.
 #[derive(Debug)]
 pub struct Gate {
     limit_rx: watch::Receiver<u64>,
-    /// As last looked at: the receiver has a lock, and the limit only grows.
+    /// The limit as last read. The receiver has a lock, and the limit only grows.
     limit: u64,
     charge: Charge,
     passed: u64,
 }
 
 impl Gate {
-    /// A gate whose limit is what `limit_rx` says and where a frame counts as `charge` of it.
+    /// A gate with the limit of `limit_rx`. `charge` computes the charge of a frame.
     #[must_use]
     pub fn new(limit_rx: watch::Receiver<u64>, charge: Charge) -> Self {
         Self { limit_rx, limit: 0, charge, passed: 0 }
@@ -33,7 +33,7 @@ impl Gate {
         Self::new(watch::channel(u64::MAX).1, |_, _| 0)
     }
 
-    /// Lets a frame of `run` with `payload_bytes` pass, and counts it, if it may.
+    /// Lets a frame of `run` with `payload_bytes` pass, and counts it, if the limit allows.
     #[inline]
     pub fn admit(&mut self, run: &FrameRun, payload_bytes: usize) -> bool {
         let passed = self.passed.saturating_add((self.charge)(run.origin(), payload_bytes));
@@ -47,7 +47,7 @@ impl Gate {
         true
     }
 
-    /// Waits until the limit is another one. Cancel safe. Never returns when the archive is gone.
+    /// Waits until the limit changes. Cancel safe. Never returns when the archive is gone.
     pub async fn changed(&mut self) {
         if self.limit_rx.changed().await.is_err() {
             std::future::pending::<()>().await;

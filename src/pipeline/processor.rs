@@ -11,7 +11,7 @@ use super::stats::{Counters, PipelineStats, snapshot};
 use super::{Output, OutputGone};
 use crate::frame::Batch;
 
-/// The one stage that every frame passes. It holds one batch at a time: its input is bounded at 64 frames.
+/// The one stage that every frame passes. It holds one batch at a time, so at most 64 frames.
 #[derive(Debug)]
 pub struct Processor<O> {
     fan_in: FanIn,
@@ -22,25 +22,26 @@ pub struct Processor<O> {
 }
 
 impl<O: Output> Processor<O> {
-    /// A processor that takes from `fan_in`, gives to `fanout` and waits for `output`.
+    /// A processor that takes from `fan_in`, broadcasts through `fanout` and waits for `output`.
     #[must_use]
     pub fn new(fan_in: FanIn, output: O, fanout: Fanout, counters: Arc<Counters>) -> Self {
         Self { fan_in, output, fanout, counters, stats_tx: watch::Sender::default() }
     }
 
-    /// Tells that the stats changed. To read them at any time, take [`snapshot`] of the counters instead.
+    /// Signals that the stats changed. To read the stats at any time, take [`snapshot`] of the counters
+    /// instead.
     #[must_use]
     pub fn stats_changed(&self) -> watch::Receiver<PipelineStats> {
         self.stats_tx.subscribe()
     }
 
-    /// Processes until the sources are finished and dry, then drops its output and its [`Fanout`].
+    /// Processes until the sources are finished and empty, then drops its output and its [`Fanout`].
     ///
     /// # Errors
-    /// [`OutputGone`] when the archive failed; the batch in hand was not archived.
+    /// [`OutputGone`] when the archive has failed. The current batch is not archived then.
     ///
     /// # Cancel safety
-    /// Not cancel safe: a batch in hand would be lost.
+    /// Not cancel safe: the current batch is lost.
     pub async fn run(mut self) -> Result<(), OutputGone> {
         let mut first = 0;
         while let Some(batch) = self.fan_in.next_batch(&self.output).await {
@@ -53,14 +54,14 @@ impl<O: Output> Processor<O> {
             if self.stats_tx.receiver_count() > 0 {
                 self.stats_tx.send_replace(snapshot(&self.counters));
             }
-            // Where input and room never end it would keep its worker for good, and look as if it hung.
+            // With endless input and room, this task would otherwise keep its worker and look hung.
             coop::consume_budget().await;
         }
         Ok(())
     }
 }
 
-/// One line per frame at debug; asks once per batch whether anyone listens.
+/// Writes one line per frame at debug. Checks once per batch whether the level is enabled.
 fn log(batch: &Batch) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;

@@ -1,6 +1,6 @@
 //! A stream's frames between its session and the fan-in: the forwarder of a source.
 //!
-//! It is passive: the session pushes, the fan-in pulls. A task between them would only add a wake-up.
+//! The queue is passive: the session pushes, the fan-in pulls. A task between them would only add a wake-up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,10 @@ use crate::frame::{FramePriority, FrameRun, Lanes, cost_of_weight};
 
 /// Frames of one stream that wait for the fan-in, in two lanes.
 ///
-/// Its bound is kept by whoever pushes: sessions grant credit for what [`SourceQueue::queued_cost`] leaves of
-/// the window, or stop reading where there is no credit. So its frames keep no more memory than the windows allow for
-/// ([`crate::frame::weight_max`]), also while the last frame of a read keeps the memory of them all.
+/// The sessions keep the bound of the queue: they grant credit for what [`SourceQueue::queued_cost`] leaves
+/// of the window, or stop reading where there is no credit. So the queued frames keep no more memory than the
+/// windows allow ([`crate::frame::weight_max`]), even while the last frame of a read keeps the memory of the
+/// whole read.
 #[derive(Debug)]
 pub struct SourceQueue {
     state: Mutex<State>,
@@ -33,13 +34,13 @@ struct State {
 struct Lane {
     runs: VecDeque<WaitingRun>,
     frames: usize,
-    /// Of all runs, see [`WaitingRun::cost`].
+    /// Sum over all runs, see [`WaitingRun::cost`].
     cost: u64,
-    /// Cost that has left since the listener was last told or looked.
+    /// Cost that has left since the listener was last notified or last looked.
     left_untold: u64,
-    /// The listener does not wait for the lane to run empty.
+    /// The listener does not wait for the lane to become empty.
     ignores_empty: bool,
-    /// Whether the lane stands in the fan-in's list of lanes that have frames.
+    /// Whether the lane is in the fan-in's list of lanes that have frames.
     listed: bool,
 }
 
@@ -50,7 +51,7 @@ struct WaitingRun {
     since: Instant,
 }
 
-/// Room for runs that a lane keeps, however few there are.
+/// A lane in use keeps room for this many runs, even if it has fewer.
 const ROOM_MIN: usize = 64;
 
 /// How a source's turn ended.
@@ -58,14 +59,15 @@ const ROOM_MIN: usize = 64;
 pub(super) enum TurnOutcome {
     /// The lane is empty.
     Dry,
-    /// Frames of the lane are left, the first of which waits since then.
+    /// The lane has frames left. The first of them waits since `since`.
     SomeLeft { since: Instant },
-    /// An emergency has come meanwhile and goes first; nothing was taken.
+    /// An emergency has come meanwhile and goes first. Nothing was taken.
     Overtaken,
 }
 
 impl WaitingRun {
-    /// What the run takes from the window: what its frames cost, or more while they keep memory that costs more.
+    /// The part of the window that the run uses: the cost of its frames, or more while they keep memory that
+    /// costs more.
     fn cost(&self) -> u64 {
         self.run.cost().max(cost_of_weight(self.run.weight()))
     }
@@ -86,7 +88,8 @@ impl Lane {
         self.runs.push_back(waiting);
     }
 
-    /// Takes the first frames, as many of a run as `admit` says, until it says fewer than there are.
+    /// Takes the first frames, from each run as many as `admit` says. Stops at the first run that is not
+    /// taken whole.
     fn take(&mut self, mut admit: impl FnMut(&FrameRun) -> usize, out: &mut Vec<FrameRun>) {
         while let Some(waiting) = self.runs.front_mut() {
             let count = admit(&waiting.run);
@@ -112,35 +115,36 @@ impl Lane {
 }
 
 impl SourceQueue {
-    /// An empty queue that reports to `sources`; `windows` (cost, per lane) set how often leaving frames are told.
+    /// An empty queue that reports to `sources`. `windows` (cost, per lane) set how often leaving frames
+    /// notify the listener.
     #[must_use]
     pub fn new(sources: Arc<Sources>, windows: Lanes<u64>) -> Arc<Self> {
         let state = State { windows, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), sources })
     }
 
-    /// Whoever fills the queue from now on keeps to `windows`.
+    /// Changes the windows. From then on, the session that fills the queue keeps to `windows`.
     pub fn set_windows(&self, windows: Lanes<u64>) {
         self.lock().windows = windows;
     }
 
-    /// From now on `listener` is told when a lane has run empty or a quarter of its window has left, until it says
-    /// otherwise by [`SourceQueue::look`].
+    /// Sets the listener. The queue notifies `listener` when a lane becomes empty or a quarter of its window
+    /// has left, until [`SourceQueue::look`] changes that.
     pub fn listen(&self, listener: Arc<Notify>) {
         let mut state = self.lock();
         state.listener = Some(listener);
         state.lanes.values_mut().for_each(|lane| lane.ignores_empty = false);
     }
 
-    /// Nobody listens any more. What waits still leaves; memory that is not needed is given back.
+    /// Removes the listener. Waiting frames still leave the queue. Memory that is not needed is freed.
     pub fn detach(&self) {
         let mut state = self.lock();
         state.listener = None;
         state.lanes.values_mut().for_each(|lane| lane.runs.shrink_to_fit());
     }
 
-    /// Moves `read`, a run for each lane, into the lanes at once, so that no emergency of it is taken after a routine
-    /// frame of it.
+    /// Moves `read`, a run for each lane, into the lanes in one step. So no emergency of `read` is taken
+    /// after a routine frame of `read`.
     pub fn push(self: &Arc<Self>, read: Lanes<Option<FrameRun>>) {
         let since = Instant::now();
         let mut state = self.lock();
@@ -151,12 +155,13 @@ impl SourceQueue {
             lane.push(run, since);
             newly_listed[priority] = !std::mem::replace(&mut lane.listed, true);
         }
-        // Under the lock: who sees an emergency in the lane can rely on finding it in the list.
+        // Under the lock: a reader that sees an emergency in the lane also finds the lane in the list.
         self.sources.list(self, newly_listed, since);
     }
 
-    /// What the frames that wait take from the windows, per lane. From now on the listener is told when a lane has run
-    /// empty where `tells_empty` says so, and only there: to be told after each frame costs more than the frame.
+    /// Returns the part of the windows that waiting frames use, per lane. From this call on, an empty lane
+    /// notifies the listener only where `tells_empty` is true, because a notification per frame costs more
+    /// than the frame.
     #[must_use]
     pub fn look(&self, tells_empty: Lanes<bool>) -> Lanes<u64> {
         let mut state = self.lock();
@@ -167,7 +172,7 @@ impl SourceQueue {
         state.lanes.each_ref().map(|lane| lane.cost)
     }
 
-    /// What the frames that wait take from the windows, per lane.
+    /// The part of the windows that waiting frames use, per lane.
     #[must_use]
     pub fn queued_cost(&self) -> Lanes<u64> {
         self.lock().lanes.each_ref().map(|lane| lane.cost)
@@ -179,10 +184,11 @@ impl SourceQueue {
         self.lock().lanes.each_ref().map(|lane| lane.frames)
     }
 
-    /// Takes frames of one lane in order: of each run as many as `admit` says, until that is not all of it.
+    /// Takes frames of one lane in order, from each run as many as `admit` says. Stops at the first run that
+    /// is not taken whole.
     ///
-    /// Unless `ahead`, routine frames stay while emergencies of this source wait. The caller owns the lane's place in
-    /// the list of [`Sources`]: it lists the lane again if some are left.
+    /// Unless `ahead`, routine frames stay while emergencies of this source wait. The caller owns the lane's
+    /// entry in the list of [`Sources`]. The caller lists the lane again if frames are left.
     pub(super) fn take(
         &self,
         priority: FramePriority,
@@ -202,7 +208,7 @@ impl SourceQueue {
             lane.runs.front().map_or(TurnOutcome::Dry, |first| TurnOutcome::SomeLeft { since: first.since });
         lane.listed = turn != TurnOutcome::Dry;
         if turn == TurnOutcome::Dry && listener.is_none() {
-            // Whoever filled it has gone.
+            // The session that filled the lane is gone.
             lane.runs.shrink_to_fit();
         }
         let is_awaited = turn == TurnOutcome::Dry && !lane.ignores_empty;
@@ -216,7 +222,7 @@ impl SourceQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards whole lanes.
+        // No critical section panics half-way, so a poisoned lock still guards consistent lanes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -249,7 +255,7 @@ impl Sources {
         Arc::default()
     }
 
-    /// Says that nothing will be pushed any more: the fan-in ends when the queues have run dry.
+    /// Notes that no more frames will be pushed. The fan-in ends when the queues are empty.
     pub fn finish(&self) {
         self.lock().finished = true;
         self.wake.notify_one();
@@ -270,7 +276,8 @@ impl Sources {
         self.wake.notify_one();
     }
 
-    /// Whose turn it is: routine only while no emergency waits anywhere, and if `routine` goes at all.
+    /// Takes the source whose turn it is. Routine has a turn only if `routine` and while no emergency waits
+    /// anywhere.
     pub(super) fn first(&self, routine: bool) -> Option<(FramePriority, WaitingSource)> {
         let mut lists = self.lock();
         let lanes = if routine { &FramePriority::ALL[..] } else { &[FramePriority::Emergency] };
@@ -280,7 +287,8 @@ impl Sources {
             .find_map(|priority| lists.lanes[priority].pop_front().map(|waiting| (priority, waiting)))
     }
 
-    /// Whose turn it is in a batch of `priority`; nobody's when there is none left or an emergency overtakes.
+    /// Takes the next source for a batch of `priority`; `None` when no source is left or an emergency
+    /// overtakes.
     pub(super) fn next_of(&self, priority: FramePriority) -> Option<WaitingSource> {
         let mut lists = self.lock();
         let is_overtaken = priority == FramePriority::Routine && !lists.lanes.emergency.is_empty();
@@ -311,7 +319,7 @@ impl Sources {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lists> {
-        // Nothing in the critical sections panics half-way, so a poisoned lock still guards whole lists.
+        // No critical section panics half-way, so a poisoned lock still guards consistent lists.
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The router: which sources there are, and when there will be no more (RFC-0047, "Router actor").
+//! The router: knows which sources exist, and when no more will come (RFC-0047, "Router actor").
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -13,11 +13,12 @@ use crate::frame::Origin;
 use crate::logging::{Kind, by_peer};
 use crate::wire::{ErrorCode, WireError};
 
-/// How long a request to the router may take. It only looks into a table; longer means that it hangs.
+/// Longest time of a request to the router. The router only reads a table, so a longer time means that it
+/// hangs.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Room in the router's mailbox; a full lane makes callers wait.
+/// Room in the router's mailbox. While a lane is full, callers wait.
 const CAPACITY: Capacity = Capacity { urgent: 16, routine: 1024 };
-/// Names a session; unique while the daemon runs.
+/// Identifies a session; unique while the daemon runs.
 pub type SessionId = u64;
 
 /// The order to a session to end, with the ERROR its peer gets.
@@ -44,7 +45,7 @@ enum Control {
     Drain { reply: Reply<()> },
 }
 
-/// Talks to the router. Cheap to clone.
+/// A handle to the router. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Router {
     control: Address<Control>,
@@ -61,19 +62,19 @@ impl std::fmt::Debug for Control {
     }
 }
 
-/// The router did not do what it was asked.
+/// Why a request to the router failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// It has ended, or hangs.
+    /// The router has ended, or hangs.
     #[error("the router does not answer: {0}")]
     Call(#[from] CallError),
-    /// It takes no more sources; the error is for the peer.
+    /// The router takes no more sources. The error is for the peer.
     #[error(transparent)]
     Refused(WireError),
 }
 
 impl Router {
-    /// Starts the router. It ends when every [`Router`] is gone, or after [`Router::drain`] when the last one is.
+    /// Starts the router. It ends when the last [`Router`] is dropped, also after [`Router::drain`].
     pub fn start(sources: Arc<Sources>) -> (Self, ActorHandle) {
         let (control, handle) = spawn_stage("router", CAPACITY, |mailbox| {
             State { mailbox, sources, table: BTreeMap::new(), by_monitor: HashMap::new(), draining: false }
@@ -82,7 +83,7 @@ impl Router {
         (Self { control }, handle)
     }
 
-    /// Registers `source`; it stays until `session` has ended or is told to.
+    /// Registers `source`. The source stays registered until `session` has ended.
     ///
     /// # Errors
     /// [`RouterError::Refused`] with `draining` once a drain has begun.
@@ -91,9 +92,10 @@ impl Router {
         added.map_err(RouterError::Refused)
     }
 
-    /// Tells the session of a source to end with ERROR `removed`; false when there is no such source.
+    /// Orders the session of a source to end with ERROR `removed`. Returns false when there is no such
+    /// source.
     ///
-    /// What it had handed over stays queued and is archived.
+    /// Frames that the session has handed over stay queued and are archived.
     ///
     /// # Errors
     /// [`RouterError::Call`] when the router is gone.
@@ -136,7 +138,7 @@ impl State {
         while let Some(received) = self.mailbox.recv().await {
             self.handle(received).await;
         }
-        // Whoever could push has gone with the addresses.
+        // All addresses are dropped, so no session is left that could push.
         self.sources.finish();
     }
 
@@ -196,14 +198,14 @@ impl State {
         }
     }
 
-    /// Takes the `Down`s of the sessions first; what else comes keeps its order and is served afterwards.
+    /// Handles the `Down`s of the sessions first. Other messages keep their order and are handled afterwards.
     async fn await_sessions(&mut self) {
         while !self.table.is_empty() {
             let received =
                 match self.mailbox.recv_match(|received| matches!(received, Received::Down(_))).await {
                     Ok(Some(received)) => received,
                     Ok(None) => return,
-                    // So many have asked meanwhile that the oldest are answered now.
+                    // Too many other messages have come meanwhile, so the oldest ones are answered first.
                     Err(_) => match self.mailbox.try_recv() {
                         Some(received) => received,
                         None => continue,

@@ -1,10 +1,10 @@
-//! Counters of the pipeline, and their snapshot without a lock (RFC-0047, "Stats").
+//! Counters of the pipeline, and a snapshot of them without a lock (RFC-0047, "Stats").
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::frame::FramePriority;
 
-/// What the pipeline counts. Writers count in the order routed, processed, emergency.
+/// The counters of the pipeline. Writers count in the order routed, processed, emergency.
 #[derive(Debug, Default)]
 pub struct Counters {
     frames_routed: AtomicU64,
@@ -12,14 +12,14 @@ pub struct Counters {
     emergency_count: AtomicU64,
 }
 
-/// A moment's view of [`Counters`], where routed >= processed >= emergency.
+/// A snapshot of [`Counters`], where routed >= processed >= emergency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PipelineStats {
     /// Frames that left the fan-in.
     pub frames_routed: u64,
-    /// Frames the processor is done with: broadcast, and taken by the archive.
+    /// Frames that the processor has finished: broadcast, and taken by the archive.
     pub frames_processed: u64,
-    /// Those of the processed ones that were emergencies.
+    /// Processed frames that were emergencies.
     pub emergency_count: u64,
 }
 
@@ -36,10 +36,10 @@ impl Counters {
     }
 }
 
-/// Reads the counters with atomic loads alone: no lock, no allocation, never waits.
+/// Reads the counters with atomic loads only: no lock, no allocation, never waits.
 ///
-/// They are read in the opposite order of counting, so that routed >= processed >= emergency holds in every
-/// snapshot, however writers interleave.
+/// The counters are read in the opposite order of counting. So routed >= processed >= emergency holds in
+/// every snapshot, however writers interleave.
 #[must_use]
 pub fn snapshot(counters: &Counters) -> PipelineStats {
     let emergency_count = counters.emergency_count.load(Ordering::Acquire);

@@ -35,7 +35,7 @@ fn frame(source_id: u32, priority: FramePriority, sequence: u64) -> Frame {
     }
 }
 
-/// A pipeline's front without actors: queues and a fan-in.
+/// The front of a pipeline without actors: queues and a fan-in.
 struct Front {
     sources: Arc<Sources>,
     fan_in: FanIn,
@@ -61,7 +61,7 @@ impl Front {
     }
 }
 
-/// An output that has room for routine, or never any.
+/// An output that always has room for routine, or never.
 struct Takes(bool);
 
 impl Output for Takes {
@@ -104,7 +104,8 @@ async fn emergencies_that_came_last_leave_first() {
     assert_eq!(sequences(front.next().await), [0, 1, 2, 3, 4, 5, 6, 7], "a batch is of one lane");
 }
 
-/// The trap of one shared channel: a routine frame that waits must not hold back what comes behind it.
+/// Guards against the flaw of one shared channel: a waiting routine frame must not delay the frames behind
+/// it.
 #[tokio::test]
 async fn an_emergency_overtakes_all_routine_that_waits_at_every_source() {
     let mut front = Front::new(Gate::open());
@@ -128,7 +129,7 @@ async fn an_output_without_room_for_routine_is_given_emergencies() {
         push(&queue, [frame(0, Emergency, sequence)]);
         let batch = front.fan_in.next_batch(&Takes(false)).await.expect("an emergency waits");
         assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [sequence]);
-        // Longer than routine is ever kept out by emergencies alone: it is the room that is missing.
+        // Longer than emergencies alone can delay routine: here the room is missing.
         tokio::time::advance(Duration::from_secs(1)).await;
     }
     assert_eq!(front.next().await[0], (0, Routine, 0));
@@ -158,8 +159,8 @@ async fn a_batch_is_cut_at_its_bytes() {
     assert_eq!(front.next().await.len(), 3);
 }
 
-/// Takes `batches` batches while `queue` never runs out of emergencies, `step` after each, and returns for each batch of
-/// routine its number and its frames.
+/// Takes `batches` batches while `queue` never runs out of emergencies, and advances time by `step` after
+/// each. Returns the number and the frame count of each routine batch.
 async fn routine_in_a_flood(
     front: &mut Front,
     queue: &Arc<SourceQueue>,
@@ -203,7 +204,7 @@ async fn routine_younger_than_the_delay_waits_for_the_flood_to_end() {
     tokio::time::advance(Duration::from_secs(1)).await;
     push(&young, routine(2, 0..640));
     let seen = routine_in_a_flood(&mut front, &old, 90, Duration::from_millis(10)).await;
-    // The sources have equal turns, so some of the young goes with the old.
+    // The sources have equal turns, so some young frames go with the old ones.
     assert_eq!(seen, [(8, 64), (17, 64)]);
     assert_eq!(young.queued_frames().routine, 576);
     tokio::time::advance(Duration::from_millis(100)).await;
@@ -277,7 +278,7 @@ async fn what_is_queued_leaves_before_the_end() {
     assert!(front.fan_in.next_batch(&Takes(true)).await.is_none());
 }
 
-/// Sixteen routine frames of `payload_len` bytes that were read together, and stay where they were read.
+/// Sixteen routine frames of `payload_len` bytes that one read brought and that share its memory.
 fn read_together(first: u64, payload_len: usize) -> Lanes<Option<FrameRun>> {
     let payload = Bytes::from(vec![1; payload_len]);
     let frames: Vec<_> =
@@ -377,7 +378,7 @@ fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
     });
 }
 
-/// An output that takes a batch only when the test lets it.
+/// An output that takes a batch only when the test allows it.
 struct Slow {
     seen_tx: mpsc::UnboundedSender<Batch>,
     go_rx: mpsc::UnboundedReceiver<()>,
@@ -471,8 +472,8 @@ fn a_snapshot_is_in_order_while_others_count() {
 }
 
 proptest! {
-    /// Whatever is pushed when: nothing is lost or doubled, lanes keep their order, and no routine frame leaves in
-    /// a batch ahead of an emergency that was there when the batch was taken.
+    /// For any order of pushes: no frame is lost or doubled, lanes keep their order, and no routine frame
+    /// leaves in a batch ahead of an emergency that was there when the batch was taken.
     #[test]
     fn every_frame_leaves_once_in_order_and_emergencies_first(
         pushes in prop::collection::vec((0..5u32, prop::collection::vec(any::<bool>(), 1..120), any::<bool>()), 1..30)

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// First wait before a reconnect.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
-/// Exponential, with jitter, so that clients that were cut off together do not come back together.
+/// Exponential, with jitter, so that clients that lost their connections together do not return together.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     ceiling: Duration,
@@ -14,19 +14,20 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins with `BACKOFF_MIN` and grows to `max`, unless the server asks for more.
+    /// Starts with `BACKOFF_MIN` and grows to `max`, unless the server asks for more.
     pub const fn new(max: Duration) -> Self {
         Self { ceiling: BACKOFF_MIN, max }
     }
 
-    /// The next wait: between half the ceiling and the ceiling, which then doubles; never less than `at_least`.
+    /// Returns the next wait: between half the ceiling and the ceiling, but at least `at_least`. Then the
+    /// ceiling doubles.
     pub fn next(&mut self, at_least: Duration) -> Duration {
         let wait = rand::random_range(self.ceiling / 2..=self.ceiling);
         self.ceiling = (self.ceiling * 2).min(self.max);
         if at_least > wait { at_least + wait / 4 } else { wait }
     }
 
-    /// The connection was good for something.
+    /// Resets the wait after a useful connection.
     pub const fn reset(&mut self) {
         self.ceiling = BACKOFF_MIN;
     }

@@ -1,4 +1,4 @@
-//! Opens a connection and carries its bytes.
+//! Opens a connection and transfers its bytes.
 
 use std::io;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::conversation::{Conversation, End};
 use super::{Script, SourceError};
 use wire::{HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage, Welcome, WireError, next_body, take_bodies};
 
-/// Time for a connection to come up.
+/// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for the server to answer HELLO.
+/// Longest time for the server to answer HELLO.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed write: time for what the server said before it closed.
+/// Longest time, after a failed write, to read what the server sent before it closed.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
-/// Unsent bytes the socket holds at most: what was written earlier goes earlier, so an emergency waits for them.
+/// Most unsent bytes in the socket. An emergency waits for these bytes, because they are sent first.
 const NOTSENT_LOWAT_BYTES: u32 = 32 << 10;
-/// What a read has room for at least.
+/// Least room for a read.
 const READ_BYTES: usize = 4 << 10;
 
-/// How an attempt to connect failed.
+/// Why an attempt to connect failed.
 pub enum Refusal {
-    /// Worth another attempt.
+    /// Another attempt may succeed.
     Lost(End),
-    /// The end of the source.
+    /// The source ends.
     Final(SourceError),
 }
 
@@ -49,8 +49,8 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Connects and shakes hands; what came behind WELCOME is handed on. Cancel safe: a connection cut here sent
-/// no frame.
+/// Connects and shakes hands. Returns the bytes that came behind WELCOME. Cancel safe: a connection that is
+/// dropped here has sent no frame.
 pub async fn open(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
     greet(connect(address).await?, hello).await
 }
@@ -94,7 +94,7 @@ async fn read_welcome(socket: &mut TcpStream, incoming: &mut BytesMut) -> Result
     }
 }
 
-/// Where the system has no such limit, small writes have to do.
+/// Systems without such a limit rely on small writes.
 fn hold_little_unsent(socket: &TcpStream) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES) {
@@ -102,7 +102,7 @@ fn hold_little_unsent(socket: &TcpStream) {
     }
 }
 
-/// Carries bytes between the socket and `conversation` until one of them ends it. Reading and writing do not
+/// Transfers bytes between the socket and `conversation` until one of them ends. Reading and writing do not
 /// wait for one another.
 pub async fn converse<S: Script>(
     mut socket: TcpStream,
@@ -118,7 +118,8 @@ pub async fn converse<S: Script>(
     loop {
         let now = Instant::now();
         if out.is_empty() && broken.is_none() {
-            // What was written lies before the buffer's start: this moves the start back, and allocates nothing.
+            // Written bytes are before the start of the buffer. This moves the start back and allocates
+            // nothing.
             let _ = out.try_reclaim(out.capacity() + 1);
             conversation.fill(&mut out, now)?;
         }
@@ -140,7 +141,7 @@ pub async fn converse<S: Script>(
             wrote = writer.write_buf(&mut out), if !out.is_empty() => {
                 let now = Instant::now();
                 if let Err(error) = wrote {
-                    // An ERROR that says why may still lie in the receive buffer.
+                    // The receive buffer may still hold an ERROR with the reason.
                     out.clear();
                     broken = Some((now + LAST_WORDS_TIMEOUT, End::lost(error.to_string())));
                 }
@@ -168,7 +169,7 @@ async fn wake_up(at: Option<Instant>) {
     }
 }
 
-/// Hands over every whole message.
+/// Hands every complete message to `conversation`.
 fn receive_all<S: Script>(
     incoming: &mut BytesMut,
     conversation: &mut Conversation<'_, S>,

@@ -1,4 +1,5 @@
-//! One connection after WELCOME, as decisions without I/O: what to write, what a message means, when to wake.
+//! One connection after WELCOME, as decisions without I/O: what to write, what a message means, when to wake
+//! up.
 
 use std::time::Duration;
 
@@ -9,35 +10,35 @@ use super::Script;
 use super::error::{SourceError, code_name};
 use wire::{Bye, ClientMessage, ErrorMessage, ServerMessage, Welcome, WireError};
 
-/// How much longer than announced a draining server may take before the connection is given up.
+/// A draining server may take this much longer than announced. Then the client gives the connection up.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
-/// Heartbeats of silence after which the server is taken for dead.
+/// After this many silent heartbeats the client takes the server for dead.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
 
-/// How a connection ended, if not by an error that ends the source.
+/// How a connection ended, if no error ended the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// Both sides said BYE and nothing is missing.
     Complete,
-    /// Worth another connection, not before `retry_after`.
+    /// Another connection may help, but not before `retry_after`.
     Lost {
-        /// For people.
+        /// Text for people.
         trouble: String,
-        /// What the server asked for.
+        /// The wait that the server asked for.
         retry_after: Duration,
     },
 }
 
 impl End {
-    /// The connection broke, or never came about; the next attempt may follow at once.
+    /// The connection broke, or was never open. The next attempt may follow at once.
     pub fn lost(trouble: impl Into<String>) -> Self {
         Self::Lost { trouble: trouble.into(), retry_after: Duration::ZERO }
     }
 
-    /// The server said ERROR.
+    /// The server sent ERROR.
     ///
     /// # Errors
-    /// It is not retryable.
+    /// When the error is not retryable.
     pub(super) fn refused(error: ErrorMessage) -> Result<Self, SourceError> {
         if !error.retryable {
             return Err(SourceError::Refused { code: error.code, detail: error.detail, text: error.text });
@@ -49,7 +50,7 @@ impl End {
     }
 }
 
-/// See the module.
+/// One connection after WELCOME; see the module.
 pub struct Conversation<'a, S> {
     script: &'a mut S,
     silence: Silence,
@@ -61,10 +62,10 @@ pub struct Conversation<'a, S> {
 }
 
 impl<'a, S: Script> Conversation<'a, S> {
-    /// Begins after `welcome`.
+    /// Starts after `welcome`.
     ///
     /// # Errors
-    /// [`Script::welcome`].
+    /// The error of [`Script::welcome`].
     pub fn new(script: &'a mut S, welcome: &Welcome, now: Instant) -> Result<Self, SourceError> {
         script.welcome(welcome)?;
         let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s.max(1)));
@@ -79,7 +80,7 @@ impl<'a, S: Script> Conversation<'a, S> {
         })
     }
 
-    /// What is said here.
+    /// The script of the connection.
     pub(super) fn script(&mut self) -> &mut S {
         self.script
     }
@@ -94,10 +95,10 @@ impl<'a, S: Script> Conversation<'a, S> {
         self.made_progress
     }
 
-    /// Puts the next write into the empty `out`: answers, then frames, then BYE when there are no more.
+    /// Adds the next bytes to the empty `out`: answers, then frames, then BYE when no frames are left.
     ///
     /// # Errors
-    /// [`Script::fill`].
+    /// The error of [`Script::fill`].
     pub(super) fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError> {
         if let Some(nonce) = self.pong.take() {
             ClientMessage::Pong(nonce).encode(out);
@@ -117,20 +118,20 @@ impl<'a, S: Script> Conversation<'a, S> {
         Ok(())
     }
 
-    /// The socket took bytes; `out_is_empty` tells whether it took all.
+    /// Notes that the socket took bytes; `out_is_empty` says whether it took all.
     pub(super) fn wrote(&mut self, out_is_empty: bool, now: Instant) {
         self.silence.write_moved(out_is_empty, now);
     }
 
-    /// Bytes came in.
+    /// Notes that bytes came in.
     pub(super) fn heard(&mut self, now: Instant) {
         self.silence.heard(now);
     }
 
-    /// Takes in one message; `Some` ends the connection.
+    /// Handles one message. `Some` ends the connection.
     ///
     /// # Errors
-    /// What ends the source.
+    /// The error that ends the source.
     pub(super) fn receive(
         &mut self,
         message: ServerMessage,
@@ -159,7 +160,7 @@ impl<'a, S: Script> Conversation<'a, S> {
         Ok(End::lost("the server said BYE before everything was durable"))
     }
 
-    /// When [`Conversation::wake`] is due; `out_is_empty` tells whether no write is pending.
+    /// When [`Conversation::wake`] is due; `out_is_empty` says whether no write is pending.
     pub(super) fn wake_at(&self, out_is_empty: bool, now: Instant) -> Option<Instant> {
         let may_send = out_is_empty && self.drained_at.is_none();
         let next_frame = may_send.then(|| self.script.next_due(now)).flatten();
@@ -167,7 +168,7 @@ impl<'a, S: Script> Conversation<'a, S> {
         times.into_iter().flatten().min()
     }
 
-    /// Does what time asks for: a PING into `out`, or the end of a dead or hopeless connection.
+    /// Acts on time: adds a PING to `out`, or ends a dead or hopeless connection.
     pub(super) fn wake(&mut self, out: &mut BytesMut, now: Instant) -> Option<End> {
         if self.script.gives_up_at().is_some_and(|at| at <= now) {
             return Some(End::lost("the time to linger is over"));
@@ -190,12 +191,12 @@ impl<'a, S: Script> Conversation<'a, S> {
     }
 }
 
-/// How long nothing was heard; the clock stands still while a write is pending.
+/// How long the server has been silent. The clock stops while a write is pending.
 #[derive(Debug)]
 struct Silence {
     heartbeat: Duration,
     heard_at: Instant,
-    /// PINGs sent since then.
+    /// PINGs sent since `heard_at`.
     pings: u32,
     writing_since: Option<Instant>,
 }
@@ -226,12 +227,12 @@ impl Silence {
         }
     }
 
-    /// When the next heartbeat of silence is full; `None` while a write is pending.
+    /// When the next silent heartbeat ends; `None` while a write is pending.
     fn due_at(&self) -> Option<Instant> {
         self.writing_since.is_none().then(|| self.heard_at + self.heartbeat * (self.pings + 1))
     }
 
-    /// Whether the next full heartbeat is one too many.
+    /// Whether the next silent heartbeat reaches the limit.
     fn is_last(&self) -> bool {
         self.pings + 1 >= SILENT_HEARTBEATS_MAX
     }

@@ -1,4 +1,4 @@
-//! The books of one lane: what may be sent, what was sent, and what the server may still forget.
+//! The books of one lane: what may be sent, what was sent, and what the server may still lose.
 
 use std::collections::VecDeque;
 
@@ -6,29 +6,29 @@ use super::SourceError;
 use frame::FramePriority;
 use wire::Ack;
 
-/// A frame that is kept until it is known to be durable.
+/// A frame that is kept until the server calls it durable.
 pub trait Kept {
-    /// Its sequence.
+    /// The sequence of the frame.
     fn sequence(&self) -> u64;
 }
 
-/// See the module. Lives through all connections of one epoch.
+/// The books of one lane; see the module. They live through all connections of one epoch.
 #[derive(Debug)]
 pub struct Lane<K> {
     /// One past the highest sequence ever written.
     sent_next: u64,
     /// Highest position the server called durable.
     durable_next: u64,
-    /// What the server said at the start of this connection.
+    /// The resume position at the start of this connection.
     resume_next: u64,
-    /// Ascending.
+    /// The kept frames, ascending by sequence.
     kept: VecDeque<K>,
-    /// How many of `kept`, from the front, need no write on this connection.
+    /// How many frames at the front of `kept` need no write on this connection.
     kept_written: usize,
     /// Cost written on this connection, and its bound.
     cost_sent: u64,
     credit_limit: u64,
-    /// As last reported on this connection.
+    /// Duplicates as last reported on this connection.
     duplicates: u32,
 }
 
@@ -48,8 +48,8 @@ impl<K> Default for Lane<K> {
 }
 
 impl<K: Kept> Lane<K> {
-    /// A new connection begins: what lies below `resume_next` need not be written on it. Returns how many of the frames
-    /// kept turn out to be known to the server although it was never sent them.
+    /// Starts a new connection, which need not write the frames below `resume_next`. Returns the number of
+    /// kept frames that the server knows although they were never sent to it.
     pub fn open(&mut self, resume_next: u64) -> u64 {
         let known = self.count_below(self.known_next());
         self.kept_written = self.count_below(resume_next);
@@ -72,22 +72,22 @@ impl<K: Kept> Lane<K> {
         self.durable_next
     }
 
-    /// What the server has, or was at least sent: below this nothing is new to it.
+    /// One past the highest sequence that the server has or was sent. No lower sequence is new to the server.
     pub fn known_next(&self) -> u64 {
         self.sent_next.max(self.resume_next)
     }
 
-    /// Frames kept, written or not.
+    /// Number of kept frames, written or not.
     pub fn kept_frames(&self) -> usize {
         self.kept.len()
     }
 
-    /// Whether nothing kept waits to be written on this connection.
+    /// Whether no kept frame waits to be written on this connection.
     pub fn is_written(&self) -> bool {
         self.kept_written == self.kept.len()
     }
 
-    /// The kept frame that is next to be written on this connection.
+    /// The kept frame to write next on this connection.
     pub fn next(&self) -> Option<&K> {
         self.kept.get(self.kept_written)
     }
@@ -97,8 +97,8 @@ impl<K: Kept> Lane<K> {
         self.cost_sent + cost <= self.credit_limit
     }
 
-    /// Keeps `kept`, which is above all before it, to be written in its turn; says whether the server knows it already,
-    /// so that it need not be.
+    /// Keeps `kept`, whose sequence is above all earlier ones, to be written in its turn. Returns whether the
+    /// server knows the frame already, so that no write is needed.
     pub fn keep(&mut self, kept: K) -> bool {
         let is_known = self.is_written() && kept.sequence() < self.resume_next;
         self.kept_written += usize::from(is_known);
@@ -106,7 +106,7 @@ impl<K: Kept> Lane<K> {
         is_known
     }
 
-    /// A frame of `cost` and this `sequence` is written, kept or not.
+    /// Notes that a frame of `cost` and `sequence` is written, kept or not.
     pub fn write(&mut self, sequence: u64, cost: u64) {
         self.cost_sent += cost;
         self.sent_next = self.sent_next.max(sequence + 1);
@@ -115,7 +115,8 @@ impl<K: Kept> Lane<K> {
         }
     }
 
-    /// Takes in the credit and duplicates of `ack`, and returns how many duplicates it reports anew.
+    /// Takes the credit and duplicates of `ack`. Returns the number of duplicates that were not reported
+    /// before.
     pub fn credit(&mut self, ack: &Ack) -> u32 {
         self.credit_limit = self.credit_limit.max(ack.credit_limit);
         let duplicates = ack.duplicates.saturating_sub(self.duplicates);
@@ -123,10 +124,10 @@ impl<K: Kept> Lane<K> {
         duplicates
     }
 
-    /// Forgets what lies below `durable_next` and hands it to `settled`, oldest first.
+    /// Removes the kept frames below `durable_next` and hands them to `settled`, oldest first.
     ///
     /// # Errors
-    /// It covers frames that the server cannot have.
+    /// When `durable_next` covers frames that the server cannot have.
     pub fn settle(
         &mut self,
         priority: FramePriority,
@@ -144,14 +145,14 @@ impl<K: Kept> Lane<K> {
         Ok(())
     }
 
-    /// Lets go of the frames the server was never sent, and hands them to `dropped`.
+    /// Removes the kept frames that were never sent to the server, and hands them to `dropped`.
     pub fn drop_unsent(&mut self, dropped: impl FnMut(K)) {
         let known = self.count_below(self.known_next());
         self.kept.drain(known..).for_each(dropped);
         self.kept_written = self.kept_written.min(known);
     }
 
-    /// Lets go of everything kept, and hands it to `dropped`.
+    /// Removes all kept frames, and hands them to `dropped`.
     pub fn drain(&mut self, dropped: impl FnMut(K)) {
         self.kept.drain(..).for_each(dropped);
         self.kept_written = 0;

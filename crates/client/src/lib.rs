@@ -1,8 +1,10 @@
 //! The client side of the wire protocol: a source with credit, resume and reconnect.
 //!
-//! A [`Script`] decides what is sent, and when. The simulated fleet has one, the replay of an archive another.
+//! A [`Script`] decides what is sent, and when. The simulated fleet and the replay of an archive have one
+//! each.
 //!
-//! This crate depends on `frame` and `wire` alone, never on the daemon: clients find out what the daemon gets wrong.
+//! This crate depends on `frame` and `wire` only, never on the daemon, so that clients find errors of the
+//! daemon.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -37,50 +39,50 @@ use wire::{Ack, Bye, CatalogPart, Welcome};
 
 /// Longest wait of a source before a reconnect, unless the server asks for more.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// A write takes no further frame once it holds this much.
+/// A write with this many bytes takes no further frame.
 pub const WRITE_BYTES: usize = 64 << 10;
 
-/// What a source has to say on its connections, and what it makes of the answers.
+/// Decides what a source sends on its connections, and handles the answers.
 pub trait Script: Send {
-    /// A new connection begins.
+    /// Starts a new connection.
     ///
     /// # Errors
-    /// What the server knows cannot be reconciled with what was sent.
+    /// When the positions of the server do not fit what was sent.
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError>;
 
     /// Appends the next frames, emergencies first, until `out` holds [`WRITE_BYTES`] or nothing may go.
     ///
     /// # Errors
-    /// A frame can never be sent here.
+    /// When a frame can never be sent on this connection.
     fn fill(&mut self, out: &mut BytesMut, now: Instant) -> Result<(), SourceError>;
 
-    /// The BYE to say, once no frame will be written any more.
+    /// The BYE to send, once no more frames will be written.
     fn bye(&self) -> Option<Bye>;
 
-    /// Takes in an ACK; says whether frames became durable.
+    /// Handles an ACK. Returns whether frames became durable.
     ///
     /// # Errors
-    /// It covers frames that were never sent.
+    /// When the ACK covers frames that were never sent.
     fn acknowledge(&mut self, ack: &Ack, now: Instant) -> Result<bool, SourceError>;
 
-    /// Takes in the server's BYE; says whether frames became durable.
+    /// Handles the server's BYE. Returns whether frames became durable.
     ///
     /// # Errors
-    /// It covers frames that were never sent.
+    /// When the BYE covers frames that were never sent.
     fn finish(&mut self, bye: Bye, now: Instant) -> Result<bool, SourceError>;
 
-    /// Takes in a part of the catalog, which comes to who asked for it in HELLO.
+    /// Handles a part of the catalog. The server sends it to clients that asked for it in HELLO.
     fn catalog(&mut self, _part: &CatalogPart) {}
 
-    /// Whether after both BYEs nothing is missing, or nothing more can be learnt.
+    /// Whether, after both BYEs, no frame is missing, or nothing more can be learnt.
     fn is_settled(&self) -> bool;
 
-    /// When more may be written than at `now`, if time alone brings it.
+    /// When more may be written than at `now`, if time alone allows it.
     fn next_due(&self, now: Instant) -> Option<Instant>;
 
     /// When to give up waiting for the server.
     fn gives_up_at(&self) -> Option<Instant>;
 
-    /// Waits until there may be more to write for another reason than time and the server. Cancel safe.
+    /// Waits until more may be written, for a reason other than time or the server. Cancel safe.
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -1,8 +1,8 @@
-//! What was in a source's way.
+//! Why a source has no connection.
 
 use std::fmt;
 
-/// The newest reason why a source lost its connection or got none, and how often there was one.
+/// The newest reason why a source lost its connection or got none, and the number of such events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
     newest: String,

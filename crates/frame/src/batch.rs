@@ -1,10 +1,10 @@
-//! A batch: runs of one lane that go on together.
+//! A batch: runs of one lane that move together.
 
 use std::sync::Arc;
 
 use super::{FramePriority, FrameRun, FrameView};
 
-/// Runs of one lane that go on together, shared by all that read them. Cheap to clone.
+/// Runs of one lane that move together. All readers share them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Batch {
     priority: FramePriority,
@@ -16,7 +16,7 @@ impl Batch {
     /// A batch of `runs`, all of the lane `priority`.
     ///
     /// # Panics
-    /// When a run is of the other lane.
+    /// When a run belongs to the other lane.
     #[must_use]
     pub fn new(priority: FramePriority, runs: Vec<FrameRun>) -> Self {
         assert!(runs.iter().all(|run| run.priority() == priority), "a batch is of one lane");
@@ -30,7 +30,7 @@ impl Batch {
         self.priority
     }
 
-    /// How many frames there are.
+    /// The number of frames.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
@@ -61,7 +61,7 @@ impl Batch {
     }
 }
 
-/// `frames` as a batch, each frame a run of its own.
+/// Returns `frames` as a batch, each frame as a run of its own.
 ///
 /// # Panics
 /// When `frames` is empty or its frames are of both lanes.
@@ -72,7 +72,7 @@ pub fn batch_of(frames: impl IntoIterator<Item = super::Frame>) -> Batch {
     Batch::new(runs.first().expect("a batch has frames").priority(), runs)
 }
 
-/// `frames` as a batch for each lane that they have, emergencies first.
+/// Returns `frames` as one batch per lane that has frames, emergencies first.
 #[cfg(any(test, feature = "test-support"))]
 pub fn batches_of(frames: impl IntoIterator<Item = super::Frame>) -> impl Iterator<Item = Batch> {
     let is_emergency = |frame: &super::Frame| frame.priority == FramePriority::Emergency;

@@ -1,11 +1,11 @@
-//! What a frame costs while it waits, and how much memory it may keep for that cost.
+//! The cost of a frame while it waits, and the memory that it may keep for that cost.
 //!
-//! Credit, queues and the bound of all memory go by these functions alone.
+//! Credit, queues and the bound of all memory use only these functions.
 
-/// The least a FRAME costs, so that tiny ones cannot flood a window.
+/// The lowest cost of a FRAME, so that tiny frames cannot flood a window.
 pub const FRAME_COST_MIN: u64 = 256;
 
-/// What a FRAME with a body of `body_bytes` takes from its lane's credit.
+/// The part of its lane's credit that a FRAME with a body of `body_bytes` uses.
 #[must_use]
 #[inline]
 pub const fn frame_cost(body_bytes: usize) -> u64 {

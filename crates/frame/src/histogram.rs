@@ -1,16 +1,16 @@
-//! Counts of durations, in buckets that are a quarter of an octave wide; written and read without a lock.
+//! Counts of durations, in buckets that are a quarter of an octave wide. Writing and reading need no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The shift that makes nanoseconds the unit of the buckets: 1,024 ns, about a microsecond.
+/// This shift turns nanoseconds into the unit of the buckets: 1,024 ns, about a microsecond.
 const UNIT_SHIFT: u32 = 10;
-/// Durations from 2^27 units, 137 s, on are counted in the last bucket.
+/// The last bucket counts all durations from 2^27 units (137 s) on.
 const EXPONENT_MAX: u32 = 27;
-/// Four buckets below the first octave that is divided, then four for each.
+/// Four buckets for the durations of 0 to 3 units, then four buckets per octave.
 const BUCKETS: usize = 4 * EXPONENT_MAX as usize;
 
-/// How often durations were seen.
+/// Counts of durations.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -30,7 +30,7 @@ impl Histogram {
         self.sum_ns.fetch_add(ns.saturating_mul(times), Relaxed);
     }
 
-    /// The counts now.
+    /// Returns a snapshot of the counts.
     #[must_use]
     pub fn snapshot(&self) -> Counts {
         let buckets = self.buckets.iter().map(|count| count.load(Relaxed)).collect();
@@ -38,7 +38,7 @@ impl Histogram {
     }
 }
 
-/// The bucket of a duration: its highest three bits, and how many follow.
+/// The bucket of a duration. The highest three bits, and the number of bits below them, select the bucket.
 fn bucket(ns: u64) -> usize {
     let units = ns >> UNIT_SHIFT;
     if units < 4 {
@@ -49,14 +49,14 @@ fn bucket(ns: u64) -> usize {
     ((exponent - 1) as usize * 4 + quarter as usize).min(BUCKETS - 1)
 }
 
-/// Where a bucket ends: every duration in it is shorter. In nanoseconds.
+/// The end of a bucket in nanoseconds: every duration in the bucket is shorter.
 fn end_ns(bucket: usize) -> u64 {
     let next = bucket as u64 + 1;
     let units = if next < 4 { next } else { (4 + next % 4) << (next / 4 - 1) };
     units << UNIT_SHIFT
 }
 
-/// A moment's view of a [`Histogram`].
+/// A snapshot of a [`Histogram`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     buckets: Vec<u64>,
@@ -71,7 +71,7 @@ impl Counts {
         self.buckets.iter().sum()
     }
 
-    /// What was counted since `before`.
+    /// The counts since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let earlier = |index: usize| before.buckets.get(index).copied().unwrap_or(0);
@@ -80,7 +80,8 @@ impl Counts {
         Self { buckets: buckets.collect(), sum_ns: self.sum_ns.saturating_sub(before.sum_ns) }
     }
 
-    /// An upper bound, a quarter too high at most, of what `share` (0 to 1) of the durations take; `None` without any.
+    /// An upper bound, at most a quarter too high, of the duration that `share` (0 to 1) of the durations do
+    /// not exceed; `None` if there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let count = self.count();
@@ -94,7 +95,8 @@ impl Counts {
         Some(Duration::from_nanos(end_ns(bucket)))
     }
 
-    /// Octaves from a quarter of a millisecond to 34 s: their ends, and how many durations are shorter.
+    /// The ends of the octaves from a quarter of a millisecond to 34 s, each with the number of shorter
+    /// durations.
     pub fn octaves(&self) -> impl Iterator<Item = (Duration, u64)> {
         let mut seen = 0;
         let cumulated = self.buckets.iter().enumerate().map(move |(bucket, count)| {

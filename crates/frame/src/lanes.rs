@@ -22,13 +22,13 @@ impl<T> Lanes<T> {
         Self { emergency, routine }
     }
 
-    /// The value that `make` gives for each lane, the emergency lane's first.
+    /// Calls `make` for each lane, the emergency lane first, and keeps the values.
     #[must_use]
     pub fn from_fn(mut make: impl FnMut(FramePriority) -> T) -> Self {
         Self { emergency: make(FramePriority::Emergency), routine: make(FramePriority::Routine) }
     }
 
-    /// What `convert` makes of each value.
+    /// Applies `convert` to each value.
     #[must_use]
     pub fn map<U>(self, mut convert: impl FnMut(T) -> U) -> Lanes<U> {
         Lanes { emergency: convert(self.emergency), routine: convert(self.routine) }

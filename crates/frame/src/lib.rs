@@ -56,7 +56,7 @@ pub enum FramePriority {
 }
 
 impl FramePriority {
-    /// Both lanes, in the order of precedence and of every `[2]` array.
+    /// Both lanes, in order of precedence. Every `[2]` array has this order.
     pub const ALL: [Self; 2] = [Self::Emergency, Self::Routine];
 
     /// Position of this lane in a `[Emergency, Routine]` array.
@@ -65,7 +65,7 @@ impl FramePriority {
         self as usize
     }
 
-    /// Reads the wire value; anything but 0 and 1 is `None`, never a silent demotion.
+    /// Reads the wire value. Any value but 0 and 1 is `None`, never silently routine.
     #[must_use]
     pub const fn from_wire(value: u8) -> Option<Self> {
         match value {
@@ -86,7 +86,7 @@ impl FramePriority {
 }
 
 impl fmt::Display for FramePriority {
-    /// Emergencies are written in capitals, so that they stand out in a log.
+    /// Writes emergencies in capitals, so that they stand out in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Emergency => "EMERGENCY",
@@ -95,13 +95,13 @@ impl fmt::Display for FramePriority {
     }
 }
 
-/// Where a source's frames come from.
+/// The origin of a source's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum SourceKind {
-    /// A satellite seen by a ground station now.
+    /// A satellite that a ground station sees at this moment.
     LiveUplink = 0,
-    /// A recording played back.
+    /// A recording that is played back.
     ArchivedReplay = 1,
 }
 
@@ -136,13 +136,13 @@ impl fmt::Display for SourceKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Station(Box<str>);
 
-/// Why a text is no station name.
+/// Why a text is not a station name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StationError {
     /// More bytes than a name may have.
     #[error("station name of {0} bytes, at most {max} are allowed", max = Station::BYTES_MAX)]
     TooLong(usize),
-    /// A control character would forge log lines.
+    /// A control character, which could forge log lines.
     #[error("station name {0:?} contains a control character")]
     Control(String),
 }
@@ -151,7 +151,7 @@ impl Station {
     /// Longest name in bytes (protocol.md, HELLO).
     pub const BYTES_MAX: usize = 64;
 
-    /// Takes `name` if it keeps to the limits.
+    /// Takes `name` if it is within the limits.
     ///
     /// # Errors
     /// [`StationError`] with the length or the name.
@@ -178,7 +178,8 @@ impl fmt::Display for Station {
     }
 }
 
-/// What names a stream: positions, queues and takeover belong to it (protocol.md, "Source connections").
+/// Identifies a stream. Positions, queues and takeover belong to a stream (protocol.md, "Source
+/// connections").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamKey {
     /// The satellite or recording.
@@ -199,17 +200,17 @@ impl fmt::Display for StreamKey {
     }
 }
 
-/// Epochs from here on are given by the daemon to connections that asked for none (epoch 0).
+/// The daemon gives epochs from here on to connections that ask for none (epoch 0).
 ///
-/// Such an epoch belongs to one connection alone and no position is kept for it.
+/// Such an epoch belongs to one connection only, and no position is kept for it.
 pub const ANONYMOUS_EPOCH_MIN: u64 = 1 << 63;
 
-/// A stream in one of its sequence spaces. Shared by all frames of it, so that a frame stays small.
+/// A stream in one of its sequence spaces. All frames of the stream share it, so that a frame stays small.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The stream.
     pub stream: StreamKey,
-    /// The sequence space; from [`ANONYMOUS_EPOCH_MIN`] on it is one connection's own.
+    /// The sequence space. From [`ANONYMOUS_EPOCH_MIN`] on, it belongs to one connection only.
     pub epoch: u64,
 }
 
@@ -221,13 +222,13 @@ impl Origin {
     }
 }
 
-/// Whether `epoch` is one connection's own, see [`ANONYMOUS_EPOCH_MIN`].
+/// Whether `epoch` belongs to one connection only, see [`ANONYMOUS_EPOCH_MIN`].
 #[must_use]
 pub const fn is_anonymous(epoch: u64) -> bool {
     epoch >= ANONYMOUS_EPOCH_MIN
 }
 
-/// Marks a sender set on a frame; unknown bits are kept as they came.
+/// Marks that the sender sets on a frame. Unknown bits are kept as they came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FrameFlags(pub u8);
 
@@ -246,7 +247,7 @@ impl FrameFlags {
 
 /// One telemetry frame.
 ///
-/// The first five fields are the RFC's; the rest is what an operator needs later.
+/// The first five fields come from the RFC. Operators need the others.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The satellite or recording.
@@ -261,7 +262,7 @@ pub struct Frame {
     pub sequence: u64,
     /// Earth reception time, unix nanoseconds, 0 = unknown.
     pub ert_ns: i64,
-    /// When the daemon read it from the socket, unix nanoseconds.
+    /// When the daemon read the frame from the socket, unix nanoseconds.
     pub received_ns: i64,
     /// Station and epoch, shared with the stream's other frames.
     pub origin: Arc<Origin>,
@@ -269,7 +270,7 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-/// Unix time in nanoseconds by this host's clock; 0 for a clock set before 1970.
+/// Unix time in nanoseconds by the clock of this host; 0 if the clock is set before 1970.
 #[must_use]
 pub fn unix_now_ns() -> i64 {
     std::time::SystemTime::now()

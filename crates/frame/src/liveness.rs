@@ -1,12 +1,15 @@
-//! Whether the loop of a stage turns: what the watchdog looks at.
+//! Whether the loop of a stage makes progress. The watchdog checks this.
 //!
-//! A stage either works or waits. It notes each change in a counter of its own, two stores to memory that nobody else writes,
-//! and reads no clock. Who looks from time to time sees from the counter whether it moved.
+//! A stage either works or waits. It counts each change in a counter of its own: two stores to memory that
+//! only the stage writes, and no read of a clock. A watcher that probes from time to time sees from the
+//! counter whether the stage moved.
 //!
-//! * A **task** waits by returning from its poll, for input, for the archive or for room: there is nothing else that
-//!   these loops await. So it is enough to wake it and to see it polled: a loop that is stuck in a poll, or that the runtime
-//!   does not come to, is not. Stages are watched from outside ([`Liveness::watch`]) and know nothing of it.
-//! * A **thread** marks where it waits; there it may stay for as long as it likes. Elsewhere it must come by a mark in time.
+//! * A **task** waits when it returns from its poll: for input, for the archive or for room. These loops
+//!   await nothing else. So a watcher wakes the task and checks that it is polled. A loop that is stuck in a
+//!   poll, or that the runtime does not reach, is not polled. [`Liveness::watch`] watches a stage from
+//!   outside; the stage needs no code for it.
+//! * A **thread** marks where it waits. There it may stay for any time. Elsewhere it must reach a mark in
+//!   time.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -17,13 +20,13 @@ use std::task::Waker;
 /// State of a stage that has ended.
 const ENDED: u64 = u64::MAX;
 
-/// The liveness of one stage. Cheap to clone; only the stage itself moves it.
+/// The liveness of one stage. Cheap to clone. Only the stage itself changes it.
 #[derive(Clone, Debug)]
 pub struct Liveness(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Counts the changes: odd while the stage works, even while it waits.
+    /// Number of changes: odd while the stage works, even while it waits.
     turns: AtomicU64,
     /// Wakes the stage if it is a task.
     waker: Mutex<Option<Waker>>,
@@ -36,22 +39,23 @@ enum Kind {
     Thread,
 }
 
-/// What one look at a liveness shows. Two looks that are equal, and not at rest, show no turn in between.
+/// The result of one look at a liveness. If two probes are equal and not at rest, the stage has not moved in
+/// between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     turns: u64,
-    /// The stage has ended, or waits where it may wait for ever.
+    /// The stage has ended, or waits at a point where it may wait for ever.
     pub is_at_rest: bool,
 }
 
 impl Liveness {
-    /// For a stage that is a task and is run under [`Liveness::watch`].
+    /// For a stage that is a task and runs under [`Liveness::watch`].
     #[must_use]
     pub fn of_task() -> Self {
         Self::new(Kind::Task)
     }
 
-    /// For a stage that is a thread. It waits until it says that it works.
+    /// For a stage that is a thread. It counts as waiting until it calls [`Liveness::work`].
     #[must_use]
     pub fn of_thread() -> Self {
         Self::new(Kind::Thread)
@@ -61,22 +65,22 @@ impl Liveness {
         Self(Arc::new(Inner { turns: AtomicU64::new(0), waker: Mutex::default(), kind }))
     }
 
-    /// The stage works, or has come to its next step.
+    /// Notes that the stage works, or has reached its next step.
     pub fn work(&self) {
         self.change(|turns| (turns + 1) | 1);
     }
 
-    /// The stage waits, for as long as it takes.
+    /// Notes that the stage waits, for any time.
     pub fn wait(&self) {
         self.change(|turns| (turns | 1) + 1);
     }
 
-    /// The stage has ended.
+    /// Notes that the stage has ended.
     pub fn end(&self) {
         self.change(|_| ENDED);
     }
 
-    /// Shows where the stage is, and wakes it if it is a task: it has been polled by the next look, or it hangs.
+    /// Probes the stage, and wakes it if it is a task: the task is polled before the next look, or it hangs.
     #[must_use]
     pub fn look(&self) -> Probe {
         let turns = self.0.turns.load(Ordering::Acquire);
@@ -95,14 +99,14 @@ impl Liveness {
         }
     }
 
-    /// Runs `stage` with this liveness, which ends with it, and begins anew with the next.
+    /// Runs `stage` with this liveness. The liveness ends with the stage and restarts with the next stage.
     ///
     /// # Cancel safety
-    /// As `stage`.
+    /// The same as `stage`.
     pub async fn watch<F: Future>(self, stage: F) -> F::Output {
         let ending = Ending(self);
         let liveness = &ending.0;
-        // Under supervision it begins again after its end.
+        // A supervised stage starts again after its end.
         liveness.0.turns.store(0, Ordering::Release);
         let mut stage = pin!(stage);
         let mut known: Option<Waker> = None;
@@ -119,7 +123,7 @@ impl Liveness {
         .await
     }
 
-    /// Only the stage itself writes, so a look at the old value and a store are one step.
+    /// Only the stage itself writes, so a load and a store are enough.
     fn change(&self, next: impl FnOnce(u64) -> u64) {
         let turns = self.0.turns.load(Ordering::Relaxed);
         if turns != ENDED {
@@ -128,7 +132,7 @@ impl Liveness {
     }
 }
 
-/// Ends the liveness however the stage ends, and lets go of its task.
+/// Ends the liveness however the stage ends, and drops the waker of its task.
 struct Ending(Liveness);
 
 impl Drop for Ending {
@@ -144,7 +148,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// Whether the stage turns within some looks; a runtime needs its time to poll.
+    /// Whether the stage moves within some looks. A runtime needs time to poll.
     fn turns(liveness: &Liveness) -> bool {
         let first = liveness.look();
         let mut looks = std::iter::repeat_with(|| {
@@ -154,7 +158,7 @@ mod tests {
         looks.by_ref().take(5_000).any(|look| look.is_at_rest || look != first)
     }
 
-    /// Whether it stays where it is.
+    /// Whether the stage does not move.
     fn hangs(liveness: &Liveness) -> bool {
         let first = liveness.look();
         (0..20).all(|_| {

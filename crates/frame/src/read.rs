@@ -1,33 +1,33 @@
-//! The memory that frames are read into, and used again when they are done with.
+//! The memory that sockets are read into, and its reuse.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{FrameMeta, FramePriority, Lanes};
 
-/// Bytes that were read in one go, and the frames found in them.
+/// The bytes of one read, and the frames found in them.
 #[derive(Debug, Default)]
 pub struct ReadBuffer {
-    /// As they were read.
+    /// The bytes as they were read.
     pub bytes: Vec<u8>,
-    /// Whose payloads lie in `bytes`.
+    /// The frames whose payloads are in `bytes`.
     pub metas: Lanes<Vec<FrameMeta>>,
 }
 
 impl ReadBuffer {
-    /// What it takes in memory, in bytes.
+    /// Memory of the buffer, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let metas: usize = self.metas.values().map(Vec::capacity).sum();
         self.bytes.capacity() + metas * size_of::<FrameMeta>()
     }
 
-    /// The frames of `priority` in no more memory than they need.
+    /// Copies the frames of `priority` into memory of exactly their size.
     #[must_use]
     pub fn compact(&self, priority: FramePriority) -> Self {
         self.compact_part(priority, &self.metas[priority])
     }
 
-    /// The frames with `metas`, of `priority`, in no more memory than they need.
+    /// Copies the frames with `metas`, of `priority`, into memory of exactly their size.
     pub(super) fn compact_part(&self, priority: FramePriority, metas: &[FrameMeta]) -> Self {
         let mut copy = Self { bytes: Vec::with_capacity(payload_bytes(metas)), ..Self::default() };
         copy.metas[priority].reserve_exact(metas.len());
@@ -35,8 +35,8 @@ impl ReadBuffer {
         copy
     }
 
-    /// Adds the frames with `metas`, of `priority`, from `other`, which was read `after_us` later. The room made for
-    /// them exceeds what is there by an eighth at most.
+    /// Appends the frames with `metas`, of `priority`, from `other`, which was read `after_us` later.
+    /// Reserves room for these frames, or for an eighth of the existing content if that is more.
     pub(super) fn append(
         &mut self,
         priority: FramePriority,
@@ -58,23 +58,23 @@ impl ReadBuffer {
         }));
     }
 
-    /// What the frames of `priority` would take alone, in bytes.
+    /// Memory that the frames of `priority` would take alone, in bytes.
     pub(super) fn compact_weight(&self, priority: FramePriority) -> usize {
         let metas = &self.metas[priority];
         payload_bytes(metas) + size_of_val(metas.as_slice())
     }
 
-    /// What it takes once it is trimmed.
+    /// Memory of the buffer after [`ReadBuffer::trim`], in bytes.
     pub(super) fn trimmed_weight(&self) -> usize {
         self.bytes.capacity() + self.metas.values().map(|metas| size_of_val(metas.as_slice())).sum::<usize>()
     }
 
-    /// Gives back the room for metas that is not used.
+    /// Frees the unused room for metas.
     pub(super) fn trim(&mut self) {
         self.metas.values_mut().for_each(Vec::shrink_to_fit);
     }
 
-    /// The payload of the frame with `head`.
+    /// The payload of the frame with `meta`.
     #[must_use]
     #[inline]
     pub fn payload(&self, meta: &FrameMeta) -> &[u8] {
@@ -91,17 +91,17 @@ fn payload_bytes(metas: &[FrameMeta]) -> usize {
     metas.iter().map(|meta| meta.payload_len as usize).sum()
 }
 
-/// Makes room for `more`, and for little besides.
+/// Makes room for `more` elements, or for an eighth of `list` if that is more.
 fn reserve<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more {
         list.reserve_exact(more.max(list.len() / 8));
     }
 }
 
-/// Buffers of one size that nobody uses now.
+/// Free buffers of one size.
 ///
-/// Under load a buffer comes back as fast as one is asked for: without the pool all of that memory would go back to the
-/// system and be asked of it again, which costs more than reading into it. An idle connection has none.
+/// Under load, buffers return as fast as they are taken. Without the pool, the system would free and allocate
+/// that memory each time, which costs more than reading into it. An idle connection has no buffer.
 #[derive(Debug)]
 pub struct BufferPool {
     free: Mutex<Vec<ReadBuffer>>,
@@ -110,13 +110,13 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// A pool of buffers of `buffer_bytes`, of which it keeps up to `free_max` while nobody uses them.
+    /// A pool of buffers of `buffer_bytes`. It keeps up to `free_max` free buffers.
     #[must_use]
     pub fn new(buffer_bytes: usize, free_max: usize) -> Arc<Self> {
         Arc::new(Self { free: Mutex::default(), buffer_bytes, free_max })
     }
 
-    /// An empty buffer, with room for so many bytes as the pool was made for.
+    /// Takes an empty buffer with room for the pool's `buffer_bytes`.
     #[must_use]
     pub fn take(&self) -> ReadBuffer {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -126,7 +126,7 @@ impl BufferPool {
         })
     }
 
-    /// Takes `buffer` back, to be used again; one of another size is let go.
+    /// Takes `buffer` back for reuse. A buffer of another size is freed.
     pub fn give(&self, mut buffer: ReadBuffer) {
         if buffer.bytes.capacity() != self.buffer_bytes {
             return;

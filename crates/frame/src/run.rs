@@ -1,10 +1,12 @@
-//! Frames on their way through the daemon: runs of them, that share what they have in common.
+//! Frames on their way through the daemon: runs of frames that share common data.
 //!
-//! What a session reads in one go has one origin and one time, and its payloads lie in one buffer. A [`FrameRun`] keeps that
-//! once for all of them, and 32 bytes for each: no frame is counted or freed alone until the archive writes it.
+//! The frames of one read have one origin and one time, and their payloads are in one buffer. A [`FrameRun`]
+//! keeps this common data once, and 32 bytes per frame. No frame is counted or freed alone until the archive
+//! writes it.
 //!
-//! A run keeps its buffer in memory for as long as one frame of it waits. So the buffer of a read stays with the frames of a
-//! lane only if they cost enough for it ([`weight_max`]); others are copied out of it, and small runs in a row are joined.
+//! A run keeps its buffer in memory as long as one of its frames waits. So the frames of a lane keep the
+//! buffer of the read only if they cost enough for it ([`weight_max`]). Other frames are copied out of the
+//! buffer, and consecutive small runs are joined.
 
 use std::sync::Arc;
 
@@ -13,13 +15,13 @@ use super::{
     weight_max,
 };
 
-/// What a run takes besides its buffer, in bytes: its counted part, its place in a queue that doubles, and what the
-/// allocator adds.
+/// Memory of a run besides its buffer, in bytes: its reference-counted part, its slot in a queue that
+/// doubles, and the overhead of the allocator.
 const RUN_BYTES: usize = 288;
-/// What precedes the payload of a frame that no client sent.
+/// Header length of a frame that no client sent, in bytes.
 const HEADER_LEN: u8 = 20;
 
-/// What a frame has for itself: its header, and where in the run's buffer its payload lies.
+/// The data of one frame: its header, and the place of its payload in the buffer of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameMeta {
     /// Strictly increasing within (epoch, lane).
@@ -30,19 +32,19 @@ pub struct FrameMeta {
     pub payload_at: u32,
     /// Bytes of payload.
     pub payload_len: u32,
-    /// How long after the run's first frame it was read, in microseconds.
+    /// Time from the receipt of the run's first frame to that of this frame, in microseconds.
     pub received_after_us: u32,
-    /// Bytes of the body before the payload, which cost as the payload does.
+    /// Bytes of the body before the payload. They cost as much as payload bytes.
     pub header_len: u8,
     /// Marks of the sender.
     pub flags: FrameFlags,
 }
 
-/// Many of them wait.
+/// Many metas wait in memory.
 const _: () = assert!(size_of::<FrameMeta>() == 32);
 
 impl FrameMeta {
-    /// What the frame takes from a window.
+    /// The part of a window that the frame uses.
     #[must_use]
     #[inline]
     pub const fn cost(&self) -> u64 {
@@ -50,10 +52,10 @@ impl FrameMeta {
     }
 }
 
-/// Frames of one origin and lane that were read together, or soon after one another, in their order. Cheap to clone and
-/// to cut.
+/// Frames of one origin and lane that were read together, or soon after one another, in order. Cheap to clone
+/// and to split.
 ///
-/// A clone, also of a part, keeps the buffer of all of them in memory.
+/// A clone, even of a part, keeps the whole buffer in memory.
 #[derive(Clone, Debug)]
 pub struct FrameRun {
     read: Arc<Read>,
@@ -68,7 +70,7 @@ struct Read {
     origin: Arc<Origin>,
     received_ns: i64,
     buffer: ReadBuffer,
-    /// Where the buffer goes in the end, unless the frames were copied into one of their own.
+    /// The pool that gets the buffer back, unless the frames were copied into a buffer of their own.
     pool: Option<Arc<BufferPool>>,
 }
 
@@ -81,14 +83,15 @@ impl Drop for Read {
 }
 
 impl FrameRun {
-    /// The frames of `origin` that were found in `buffer`, a run for each lane that has some.
+    /// The frames of `origin` that were found in `buffer`, one run per lane that has frames.
     ///
-    /// Each lane is judged alone: it keeps `buffer` if what its frames cost allows for that ([`weight_max`]). Otherwise they
-    /// are copied into memory of exactly their size. Without credit (`has_credit`), their size counts in place of a higher
-    /// cost. With the last frame that needs it, or at once, the buffer goes to `pool`.
+    /// Each lane is decided alone. A lane keeps `buffer` if the cost of its frames allows that
+    /// ([`weight_max`]). Otherwise its frames are copied into memory of exactly their size. Without credit
+    /// (`has_credit`), the size of the frames counts in place of a higher cost. The buffer returns to `pool`
+    /// when the last frame that needs it is gone, or at once.
     ///
     /// # Panics
-    /// With more than 2^32 frames, and later when a head does not lie in the buffer.
+    /// With more than 2^32 frames, and later when the payload of a meta is not within the buffer.
     #[must_use]
     pub fn of_read(
         origin: &Arc<Origin>,
@@ -140,51 +143,51 @@ impl FrameRun {
         self.priority
     }
 
-    /// When the daemon read the first of them from the socket, unix nanoseconds.
+    /// When the daemon read the first frame from the socket, unix nanoseconds.
     #[must_use]
     pub fn received_ns(&self) -> i64 {
         self.metas().first().map_or(self.read.received_ns, |meta| self.received_ns_of(meta))
     }
 
-    /// When the daemon read the frame with `head` from the socket, unix nanoseconds.
+    /// When the daemon read the frame with `meta` from the socket, unix nanoseconds.
     #[must_use]
     #[inline]
     pub fn received_ns_of(&self, meta: &FrameMeta) -> i64 {
         self.read.received_ns + i64::from(meta.received_after_us) * 1_000
     }
 
-    /// What the frames take from a window.
+    /// The part of a window that the frames use.
     #[must_use]
     pub const fn cost(&self) -> u64 {
         self.cost
     }
 
-    /// The memory in bytes that is kept until the last frame has left.
+    /// The memory in bytes that stays in use until the last frame has left.
     #[must_use]
     pub fn weight(&self) -> u64 {
         (self.read.buffer.weight() + RUN_BYTES) as u64
     }
 
-    /// How many frames there are.
+    /// The number of frames.
     #[must_use]
     pub const fn len(&self) -> usize {
         (self.to - self.from) as usize
     }
 
-    /// Whether there is none.
+    /// Whether there are no frames.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.from == self.to
     }
 
-    /// What the frames have for themselves.
+    /// The metas of the frames.
     #[must_use]
     #[inline]
     pub fn metas(&self) -> &[FrameMeta] {
         &self.read.buffer.metas[self.priority][self.from as usize..self.to as usize]
     }
 
-    /// The payload of the frame with `head`.
+    /// The payload of the frame with `meta`.
     #[must_use]
     #[inline]
     pub fn payload(&self, meta: &FrameMeta) -> &[u8] {
@@ -196,10 +199,10 @@ impl FrameRun {
         self.metas().iter().map(|meta| self.view(meta))
     }
 
-    /// Takes the first `count` frames off.
+    /// Splits off the first `count` frames.
     ///
     /// # Panics
-    /// With more frames than there are.
+    /// When the run has fewer frames.
     #[must_use]
     pub fn split_to(&mut self, count: usize) -> Self {
         assert!(count <= self.len(), "{count} frames of a run of {}", self.len());
@@ -211,10 +214,11 @@ impl FrameRun {
         Self { read: Arc::clone(&self.read), priority: self.priority, from, to, cost }
     }
 
-    /// Takes the frames of `next`, which was read later, in behind its own; `false` if that may not be.
+    /// Appends the frames of `next`, which was read later. Returns `false` if the runs cannot be joined.
     ///
-    /// It may while this run is small: while it keeps more memory than its frames allow for. Both must be of one origin,
-    /// both copied out of what they were read into, and this one whole and not shared.
+    /// Runs can be joined while this run is small, that is, while it keeps more memory than its frames allow.
+    /// Both runs must have one origin and must be copied out of their read buffers. This run must be whole
+    /// and not shared.
     pub fn join(&mut self, next: &Self) -> bool {
         let is_small = self.weight() > weight_max(self.cost);
         if !is_small
@@ -283,7 +287,7 @@ impl From<Frame> for FrameRun {
 }
 
 #[cfg(any(test, feature = "test-support"))]
-/// `frames` as one run; `None` when `frames` is empty.
+/// Returns `frames` as one run; `None` when `frames` is empty.
 ///
 /// # Panics
 /// When the frames differ in origin, lane or time of receipt.
@@ -374,7 +378,7 @@ mod tests {
 
     const READ_BYTES: usize = 64 << 10;
 
-    /// What was read: frames of these lanes and payload lengths, one behind the other, in a buffer of 64 KiB.
+    /// A read buffer of 64 KiB with frames of these lanes and payload lengths, one after the other.
     fn read_of(frames: &[(FramePriority, usize)]) -> ReadBuffer {
         let mut buffer = ReadBuffer { bytes: Vec::with_capacity(READ_BYTES), ..ReadBuffer::default() };
         for (sequence, (priority, payload_len)) in (0..).zip(frames) {
@@ -393,7 +397,7 @@ mod tests {
         buffer
     }
 
-    /// What `run` would weigh, were it made for its frames alone.
+    /// The weight of a run made for the frames of `run` alone.
     fn exact_weight(run: &FrameRun) -> u64 {
         let payloads: usize = run.iter().map(|frame| frame.payload.len()).sum();
         (payloads + run.len() * size_of::<FrameMeta>() + RUN_BYTES) as u64
@@ -487,7 +491,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever was read: a lane keeps no more memory than its cost allows for, or than its frames need alone.
+        /// For any read: a lane keeps no more memory than its cost allows, or than its frames need alone.
         #[test]
         fn no_lane_keeps_more_than_its_frames_allow_for(
             frames in proptest::collection::vec((proptest::bool::ANY, 0_usize..3_000), 1..20),

@@ -1,20 +1,21 @@
-//! Which frames somebody wants: by source, lane and kind.
+//! A choice of frames by source, lane and kind.
 
 use super::{FramePriority, FrameView, SourceKind};
 
-/// A choice among frames. The default takes all of them.
+/// A choice of frames. The default selects all frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Of these sources, ascending and without repetition; empty: of all. See [`Selection::of_sources`].
+    /// The selected sources, ascending and without repetition; empty means all. See
+    /// [`Selection::of_sources`].
     sources: Vec<u32>,
-    /// Of this lane; `None`: of both.
+    /// The selected lane; `None` means both.
     pub priority: Option<FramePriority>,
-    /// Of this kind of source; `None`: of both.
+    /// The selected kind of source; `None` means both.
     pub kind: Option<SourceKind>,
 }
 
 impl Selection {
-    /// The frames of `sources`; of all sources if it is empty.
+    /// Selects the frames of `sources`; of all sources if `sources` is empty.
     #[must_use]
     pub fn of_sources(sources: impl IntoIterator<Item = u32>) -> Self {
         let mut sources: Vec<u32> = sources.into_iter().collect();
@@ -23,31 +24,31 @@ impl Selection {
         Self { sources, priority: None, kind: None }
     }
 
-    /// The same, of this lane only.
+    /// Restricts the selection to this lane; `None` means both.
     #[must_use]
     pub fn with_priority(self, priority: Option<FramePriority>) -> Self {
         Self { priority, ..self }
     }
 
-    /// The same, of this kind only.
+    /// Restricts the selection to this kind; `None` means both.
     #[must_use]
     pub fn with_kind(self, kind: Option<SourceKind>) -> Self {
         Self { kind, ..self }
     }
 
-    /// The sources chosen, ascending; empty: all.
+    /// The selected sources, ascending; empty means all.
     #[must_use]
     pub fn sources(&self) -> &[u32] {
         &self.sources
     }
 
-    /// Whether every frame is taken.
+    /// Whether every frame is selected.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.sources.is_empty() && self.priority.is_none() && self.kind.is_none()
     }
 
-    /// Whether frames of this source, kind and lane are taken.
+    /// Whether frames of this source, kind and lane are selected.
     #[must_use]
     pub fn takes_stream(&self, source_id: u32, kind: SourceKind, priority: FramePriority) -> bool {
         self.priority.is_none_or(|lane| lane == priority)
@@ -55,7 +56,7 @@ impl Selection {
             && (self.sources.is_empty() || self.sources.binary_search(&source_id).is_ok())
     }
 
-    /// Whether `frame` is taken.
+    /// Whether `frame` is selected.
     #[must_use]
     pub fn takes<'a>(&self, frame: impl Into<FrameView<'a>>) -> bool {
         let FrameView { origin, priority, .. } = frame.into();

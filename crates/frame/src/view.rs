@@ -1,4 +1,4 @@
-//! A frame as it lies in somebody else's memory.
+//! A frame that borrows its payload.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Frame, FrameFlags, FramePriority, Origin};
 
-/// A frame that is borrowed: who only passes its bytes on needs no more, and pays for no counted reference.
+/// A borrowed frame. A reader that only passes the bytes on needs no counted reference.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameView<'a> {
     /// The lane.
@@ -17,7 +17,7 @@ pub struct FrameView<'a> {
     pub sequence: u64,
     /// Earth reception time, unix nanoseconds, 0 = unknown.
     pub ert_ns: i64,
-    /// When the daemon read it from the socket, unix nanoseconds.
+    /// When the daemon read the frame from the socket, unix nanoseconds.
     pub received_ns: i64,
     /// Source, station and epoch.
     pub origin: &'a Arc<Origin>,
@@ -26,7 +26,7 @@ pub struct FrameView<'a> {
 }
 
 impl FrameView<'_> {
-    /// A frame that can be kept; its payload is copied.
+    /// Copies the payload and returns an owned frame.
     #[must_use]
     pub fn to_frame(&self) -> Frame {
         let Self { priority, flags, sequence, ert_ns, received_ns, .. } = *self;

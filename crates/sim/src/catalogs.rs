@@ -1,4 +1,4 @@
-//! The catalog as the sources receive it: parts put together, whole versions counted.
+//! The catalog as the sources receive it: joins the parts and counts complete versions.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,31 +8,32 @@ use serde::Serialize;
 
 use wire::CatalogPart;
 
-/// Bytes of a catalog that a source keeps at most; a longer one counts, but is not kept.
+/// Most bytes of a catalog that a source keeps. A longer catalog is counted but not kept.
 const KEPT_BYTES_MAX: usize = 16 << 20;
-/// TLE text, the only format there is.
+/// TLE text, the only format.
 const TLE_TEXT: u8 = 0;
 
 /// Whether the sources ask for the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CatalogWish {
-    /// They do not.
+    /// The sources do not ask for the catalog.
     #[default]
     No,
-    /// They do, and count what they get.
+    /// The sources ask for the catalog and count what they get.
     Count,
-    /// They do, and the newest is kept: see [`Progress::newest_catalog`](super::Progress::newest_catalog).
+    /// The sources ask for the catalog, and the newest is kept: see
+    /// [`Progress::newest_catalog`](super::Progress::newest_catalog).
     Keep,
 }
 
-/// What all sources of a run have received of the catalog.
+/// Counts of the catalogs that all sources of a run have received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CatalogCounts {
     /// Different versions that at least one connection received complete.
     pub versions: u64,
     /// Complete versions, over all connections.
     pub complete: u64,
-    /// The highest of them; left out when there is none.
+    /// The highest complete version; left out when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
 }
@@ -44,7 +45,7 @@ impl fmt::Display for CatalogCounts {
     }
 }
 
-/// What has come of a version on one connection.
+/// The parts of a version that one connection has received.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     version: u64,
@@ -52,7 +53,7 @@ pub(super) struct Assembly {
     data: Vec<u8>,
 }
 
-/// A version that is complete; its text is empty unless it is to be kept.
+/// A complete version. Its text is empty unless it is to be kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Complete {
     version: u64,
@@ -60,7 +61,8 @@ pub(super) struct Complete {
 }
 
 impl Assembly {
-    /// Takes in a part. Part 0 starts a version, whatever became of the one before; what does not follow is passed over.
+    /// Takes a part. Part 0 starts a version, even if the version before is incomplete. Parts out of order
+    /// are skipped.
     pub(super) fn take(&mut self, part: &CatalogPart, wish: CatalogWish) -> Option<Complete> {
         if part.format != TLE_TEXT || wish == CatalogWish::No {
             return None;
@@ -81,7 +83,7 @@ impl Assembly {
     }
 }
 
-/// What all sources received.
+/// The catalogs that all sources have received.
 #[derive(Debug, Default)]
 pub(super) struct Catalogs(Mutex<Received>);
 

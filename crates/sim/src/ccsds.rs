@@ -1,7 +1,7 @@
 //! CCSDS space packets as payloads: a file of packets back to back, cut into one slice each.
 //!
-//! CCSDS 133.0-B, section 4.1: a primary header of 6 bytes, whose last two hold the length of the packet
-//! data field less one; the three topmost bits of the header are the version, 0.
+//! CCSDS 133.0-B, section 4.1: a primary header of 6 bytes. Its last two bytes hold the length of the packet
+//! data field minus one. Its three topmost bits are the version, 0.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 /// Bytes of the primary header.
 const HEADER_BYTES: usize = 6;
 
-/// Why a file is no sequence of space packets.
+/// Why a file is not a sequence of space packets.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The file cannot be read.
@@ -20,7 +20,7 @@ pub enum InputError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// There is nothing to send.
@@ -46,9 +46,9 @@ pub enum InputError {
         path: PathBuf,
         /// Where the packet starts.
         offset: usize,
-        /// Its length by its header; 6 when the header itself is cut.
+        /// The length that its header gives; 6 when the header itself is cut.
         expected: usize,
-        /// What is left of the file.
+        /// The bytes that are left in the file.
         found: usize,
     },
 }
@@ -56,13 +56,13 @@ pub enum InputError {
 /// Reads a whole file of packets, headers included, in their order.
 ///
 /// # Errors
-/// [`InputError`] naming the file, and for bad bytes the offset.
+/// [`InputError`] with the file, and for bad bytes the offset.
 pub fn read_packets(path: &Path) -> Result<Vec<Bytes>, InputError> {
     let whole = fs::read(path).map_err(|source| InputError::Read { path: path.to_owned(), source })?;
     split_packets(path, &Bytes::from(whole))
 }
 
-/// Cuts `whole` into packets; `path` is for the error alone.
+/// Cuts `whole` into packets. `path` is for errors only.
 fn split_packets(path: &Path, whole: &Bytes) -> Result<Vec<Bytes>, InputError> {
     let mut packets = Vec::new();
     let mut offset = 0;
@@ -77,7 +77,7 @@ fn split_packets(path: &Path, whole: &Bytes) -> Result<Vec<Bytes>, InputError> {
     Ok(packets)
 }
 
-/// Length of the packet that opens `rest`, all of which is there.
+/// Length of the packet that begins `rest`, which holds all of the packet.
 fn packet_length(path: &Path, offset: usize, rest: &[u8]) -> Result<usize, InputError> {
     let truncated =
         |expected| InputError::Truncated { path: path.to_owned(), offset, expected, found: rest.len() };

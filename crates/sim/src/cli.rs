@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{CatalogWish, InputError, Plan, read_packets};
 use support::number::number;
 
-/// Longest payload that can be asked for; what a server takes is its own limit.
+/// Longest payload that the user can ask for. A server has its own limit.
 const PAYLOAD_BYTES_MAX: u32 = 16 << 20;
 
 /// Connects simulated satellites and replay feeds to a telemetry aggregator and sends telemetry.
@@ -94,10 +94,10 @@ pub enum Form {
 }
 
 impl Form {
-    /// Writes `report` to stdout; a reader that has gone away is an error like any other.
+    /// Writes `report` to stdout. A closed stdout is an error, too.
     ///
     /// # Errors
-    /// As stdout says.
+    /// Errors of stdout.
     pub fn print(self, report: &(impl Display + Serialize)) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self {
@@ -112,7 +112,7 @@ impl Args {
     /// The plan; reads the input file.
     ///
     /// # Errors
-    /// [`InputError`] when that is no file of space packets.
+    /// [`InputError`] when the input file is not a file of space packets.
     pub fn plan(&self) -> Result<Plan, InputError> {
         let defaults = Plan::default();
         let input = match &self.input {
@@ -181,7 +181,7 @@ fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The offending value is a secret and not repeated.
+/// Checks a token. The error does not repeat the value, because it is a secret.
 fn token(text: &str) -> Result<String, String> {
     let bytes_max = wire::hello::TOKEN_BYTES_MAX;
     if text.len() > bytes_max {
@@ -190,7 +190,7 @@ fn token(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Reads the credential in the file at `path`, without blanks at its ends.
+/// Reads the credential in the file at `path`, without whitespace at its ends.
 fn token_in_file(path: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
     match text.trim() {

@@ -1,6 +1,6 @@
-//! What a simulated source says: a pure function of seed, source and sequence.
+//! The content of a simulated source: a pure function of seed, source and sequence.
 //!
-//! So a receiver can check every byte, and a resend needs no copy of what was sent before.
+//! So a receiver can check every byte, and a resend needs no copy of the earlier frame.
 
 use std::sync::Arc;
 
@@ -10,17 +10,18 @@ use frame::FramePriority;
 
 /// Step of the SplitMix64 generator (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-/// What an emergency says it is, as often the one as the other.
+/// The names of emergencies; both are equally frequent.
 const NAMES: [&[u8]; 2] = [b"SAFE_MODE\0", b"ABORT\0"];
 /// Keeps a frame's priority independent of its payload's first word.
 const PRIORITY_SALT: u64 = 0x5AFE_4D0D_EAB0_0047;
 
-/// The payload of one frame: little-endian words of a Weyl sequence that starts at a hash of `seed`, `source_id` and
-/// `sequence`, each xored with itself shifted right by 29; the last one is cut to fit `bytes`.
+/// The payload of one frame: little-endian words of a Weyl sequence. The sequence starts at a hash of `seed`,
+/// `source_id` and `sequence`. Each word is xored with itself shifted right by 29. The last word is cut to
+/// fit `bytes`.
 ///
-/// An emergency begins with its name and a zero byte, `SAFE_MODE` or `ABORT`, where both fit.
+/// An emergency begins with its name, `SAFE_MODE` or `ABORT`, and a zero byte, if both fit.
 ///
-/// Made to be told apart and to be cheap, not to be random.
+/// The payloads are cheap and easy to tell apart. They are not random.
 #[must_use]
 pub fn payload(seed: u64, source_id: u32, sequence: u64, priority: FramePriority, bytes: usize) -> Bytes {
     let mut out = BytesMut::with_capacity(bytes);
@@ -28,13 +29,13 @@ pub fn payload(seed: u64, source_id: u32, sequence: u64, priority: FramePriority
     out.freeze()
 }
 
-/// The lane of one frame: of many, the share `emergency_ratio` (0 to 1) is emergencies.
+/// The lane of one frame. Of many frames, the share `emergency_ratio` (0 to 1) is emergencies.
 #[must_use]
 pub fn priority(seed: u64, source_id: u32, sequence: u64, emergency_ratio: f64) -> FramePriority {
     priority_of(frame_state(seed, source_id, sequence), Share::new(emergency_ratio))
 }
 
-/// Everything one source can say.
+/// The content of all frames of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Content {
     source_state: u64,
@@ -49,7 +50,7 @@ enum Kind {
 }
 
 impl Content {
-    /// Made-up payloads, all of the same length.
+    /// Generated payloads, all of the same length.
     pub(super) fn generated(seed: u64, source_id: u32, emergency_ratio: f64, payload_bytes: usize) -> Self {
         Self {
             source_state: source_state(seed, source_id),
@@ -103,12 +104,12 @@ impl Content {
     }
 }
 
-/// Sequences are generated below the number of packets only, so the empty default is never sent.
+/// Only sequences below the number of packets are generated, so the empty default is never sent.
 fn packet(packets: &[Bytes], sequence: u64) -> &[u8] {
     usize::try_from(sequence).ok().and_then(|index| packets.get(index)).map_or(&[], |packet| packet)
 }
 
-/// A probability, ready to be compared with random words.
+/// A probability in a form that compares with random words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
     None,
@@ -117,7 +118,7 @@ enum Share {
 }
 
 impl Share {
-    /// Anything that is no number between 0 and 1 is taken for the nearer end; NaN for 0.
+    /// A value outside 0 to 1 counts as the nearer end, NaN as 0.
     fn new(ratio: f64) -> Self {
         if ratio >= 1.0 {
             Self::All

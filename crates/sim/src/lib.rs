@@ -1,10 +1,10 @@
 //! A simulated fleet: satellites and replay feeds that send to a daemon.
 //!
-//! The `uplink-sim` binary, the daemon's `run --simulate` and the tests share it. [`run`] starts one task per source; each
-//! holds one connection at a time.
+//! The `uplink-sim` binary, the daemon's `run --simulate` and the tests share it. [`run`] starts one task per
+//! source. Each task holds one connection at a time.
 //!
-//! This crate depends on `frame`, `wire`, `client`, `catalog` and `support`, never on the daemon, so that it can find out what
-//! the daemon gets wrong.
+//! This crate depends on `frame`, `wire`, `client`, `catalog` and `support`, never on the daemon, so that it
+//! finds errors of the daemon.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -21,10 +21,10 @@
 //! | `report.rs` | [`Report`]: the outcome of a run |
 //! | `cli.rs` | [`cli`]: the command line of `uplink-sim` |
 //!
-//! Limits: a source keeps at most 16,384 unacknowledged frames per lane and writes at most 64 KiB and one frame
-//! at a time. Of a kept frame only sequence and time are held, its content is made again for a resend. The lanes
-//! share one sequence counter and walk it at their own pace; flat out, one leads the other by at most 4,096
-//! sequences, so a lane without credit holds the other up only then.
+//! Limits: a source keeps at most 16,384 unacknowledged frames per lane, and writes at most 64 KiB and one
+//! frame at a time. Of a kept frame only sequence and time are held. A resend generates its content again.
+//! The lanes share one sequence counter and walk it at their own pace. Flat out, one lane leads the other by
+//! at most 4,096 sequences, so a lane without credit delays the other only then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,40 +62,40 @@ use self::source::Source;
 use self::tally::Latency;
 use frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey, unix_now_ns};
 
-/// What to simulate.
+/// The parameters of a simulation.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// `host:port` of the daemon's ingest listener; resolved anew for each connection.
+    /// `host:port` of the daemon's ingest listener; resolved again for each connection.
     pub connect: String,
     /// Live sources; their ids count from 0.
     pub satellites: u32,
     /// Replay feeds; their ids follow those of the satellites.
     pub replays: u32,
-    /// Ground stations the sources are spread over; 0: the station stays unnamed.
+    /// Ground stations over which the sources are spread; 0 leaves the station unnamed.
     pub stations: u32,
-    /// Frames per source; `None`: until `duration` or the stop, or to the end of `input`.
+    /// Frames per source; `None` means until `duration`, the stop, or the end of `input`.
     pub frames: Option<u64>,
     /// How long frames are sent, from the start of the run.
     pub duration: Option<Duration>,
-    /// Frames per second and source; 0 is flat out. A source that was held up catches up.
+    /// Frames per second and source; 0 is flat out. A delayed source catches up.
     pub rate: f64,
     /// Payload of each frame in bytes; not used with `input`.
     pub payload_bytes: usize,
     /// Share of emergencies, 0 to 1.
     pub emergency_ratio: f64,
-    /// Packets to send instead of made-up payloads: each source sends all of them once, one per frame.
+    /// Packets to send instead of generated payloads: each source sends all of them once, one per frame.
     pub input: Option<Arc<Vec<Bytes>>>,
     /// Credential, may be empty.
     pub token: String,
     /// Whether to ask for the catalog.
     pub catalog: CatalogWish,
-    /// Use NO_ACK and epoch 0: nothing is kept, and the server's BYE alone tells what arrived.
+    /// Use NO_ACK and epoch 0: nothing is kept, and only the server's BYE says what arrived.
     pub no_ack: bool,
-    /// Sequence space of all sources, 1 to 2^63-1; `None`: unix milliseconds at the start.
+    /// Sequence space of all sources, 1 to 2^63-1; `None` means unix milliseconds at the start.
     pub epoch: Option<u64>,
     /// Decides payloads and priorities.
     pub seed: u64,
-    /// How long to wait for what is missing after the last frame or the stop.
+    /// How long to wait for missing acknowledgements after the last frame or the stop.
     pub linger: Duration,
 }
 
@@ -124,13 +124,14 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// All sources.
+    /// Number of sources.
     #[must_use]
     pub const fn sources(&self) -> u32 {
         self.satellites.saturating_add(self.replays)
     }
 
-    /// Frames each source sends, if nothing ends it before; `u64::MAX` when only time or a stop does.
+    /// Frames that each source sends, if nothing ends it earlier; `u64::MAX` when only time or a stop ends
+    /// it.
     #[must_use]
     pub fn frames_per_source(&self) -> u64 {
         let packets = self.input.as_ref().map(|packets| packets.len() as u64);
@@ -162,14 +163,15 @@ impl Plan {
         }
     }
 
-    /// Spreads the sources' first frames over one interval, so that they do not all send at one moment.
+    /// Spreads the first frames of the sources over one interval, so that the sources do not all send at one
+    /// moment.
     fn phase(&self, index: u32) -> Duration {
         let part = f64::from(index) / f64::from(self.sources().max(1));
         Duration::try_from_secs_f64(part / self.rate).unwrap_or_default()
     }
 }
 
-/// What all sources of a run share.
+/// The state that all sources of a run share.
 struct Shared {
     plan: Plan,
     epoch: u64,
@@ -205,15 +207,15 @@ impl Shared {
 
 /// Runs all sources of `plan` to their end and reports.
 ///
-/// `stop` set to true, or its sender dropped: no new frames; what was sent is still acknowledged, within
-/// [`Plan::linger`]. A source that fails ends alone and is named in the report. Sources reconnect without end
-/// while their feed goes on.
+/// When `stop` is true or its sender is dropped, no new frames are sent. Sent frames are still acknowledged,
+/// within [`Plan::linger`]. A source that fails ends alone, and the report names it. Sources reconnect
+/// without limit while their feed lasts.
 ///
 /// # Cancel safety
-/// Dropping it stops all sources at once; `progress` tells what is then missing.
+/// Dropping the future stops all sources at once. `progress` then shows what is missing.
 ///
 /// # Panics
-/// When a source does.
+/// When a source panics.
 pub async fn run(plan: Plan, stop: watch::Receiver<bool>, progress: Arc<Progress>) -> Report {
     let shared = Arc::new(Shared::new(plan, progress));
     let mut sources = JoinSet::new();

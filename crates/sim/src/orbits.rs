@@ -1,14 +1,14 @@
-//! Orbits for a simulated fleet, as TLE text: so many planes of so many satellites, evenly spread (a Walker constellation).
+//! Orbits for a simulated fleet, as TLE text: planes of satellites, evenly spread (a Walker constellation).
 
 use std::fmt::Write as _;
 
 /// Satellites of one plane.
 const PLANE: u32 = 8;
 const INCLINATION_DEG: f64 = 53.0;
-/// About 550 km up.
+/// About 550 km of altitude.
 const REVOLUTIONS_PER_DAY: f64 = 15.05;
 
-/// Elements of `satellites` that are numbered from 0 on, as of `now_ns` (unix nanoseconds).
+/// Elements of `satellites` satellites, numbered from 0, at `now_ns` (unix nanoseconds).
 pub fn catalog(satellites: u32, now_ns: i64) -> String {
     let (year, day) = epoch(now_ns);
     let planes = satellites.div_ceil(PLANE).max(1);
@@ -29,7 +29,7 @@ pub fn catalog(satellites: u32, now_ns: i64) -> String {
     text
 }
 
-/// Year within its century, and day of the year with its fraction, 1 January being 1.
+/// Year within its century, and day of the year with its fraction; 1 January is day 1.
 fn epoch(now_ns: i64) -> (i64, f64) {
     let mut days = now_ns.div_euclid(86_400_000_000_000);
     let fraction = now_ns.rem_euclid(86_400_000_000_000) as f64 / 86_400e9;
@@ -45,7 +45,7 @@ fn epoch(now_ns: i64) -> (i64, f64) {
     }
 }
 
-/// Digits count as they are, minus signs as 1, all else as nothing.
+/// Sums the digits. A minus sign counts 1, any other character 0.
 fn checksum(line: &str) -> u32 {
     line.chars().map(|sign| sign.to_digit(10).unwrap_or(u32::from(sign == '-'))).sum::<u32>() % 10
 }

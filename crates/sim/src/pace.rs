@@ -1,4 +1,4 @@
-//! When things happen: frames by rate, the end of the feed.
+//! The times of events: frames by rate, the end of the feed.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::resend_buffer::Due;
 
-/// Frame `k` is due at `start + k / rate`: absolute, so that nothing drifts and a late one is caught up.
+/// Frame `k` is due at `start + k / rate`. The times are absolute, so that they do not drift and late frames
+/// catch up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     start: Instant,
@@ -20,7 +21,7 @@ impl Schedule {
         Self { start, rate }
     }
 
-    /// What may be sent by `now`.
+    /// The frames that may be sent by `now`.
     pub(super) fn due(&self, now: Instant) -> Due {
         let frames = |elapsed: Duration| (elapsed.as_secs_f64() * self.rate) as u64;
         match now.checked_duration_since(self.start) {
@@ -30,7 +31,7 @@ impl Schedule {
         }
     }
 
-    /// Anything but a number above 0 is flat out.
+    /// Whether there is a rate. Any value but a number above 0 means flat out.
     fn is_limited(&self) -> bool {
         self.rate > 0.0
     }
@@ -47,7 +48,7 @@ impl Schedule {
     }
 }
 
-/// Whether the feed goes on: it ends when it is stopped, when its time is up, or after its last frame.
+/// Whether the feed lasts. It ends when it is stopped, when its time is up, or after its last frame.
 #[derive(Debug)]
 pub(super) struct Feed {
     stop: watch::Receiver<bool>,
@@ -57,32 +58,33 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// A feed that lasts until `until` at the longest, and waits for what is missing for `linger` after it.
+    /// A feed that lasts until `until` at most. After its end it waits for missing acknowledgements for
+    /// `linger`.
     pub(super) fn new(stop: watch::Receiver<bool>, until: Option<Instant>, linger: Duration) -> Self {
         Self { stop, until, linger, over_since: None }
     }
 
-    /// No frame comes into being any more.
+    /// Whether no more frames are generated.
     pub(super) fn is_over(&self) -> bool {
         self.over_since.is_some()
     }
 
-    /// When the last frame could come into being.
+    /// When the generation of frames ended.
     pub(super) fn over_since(&self) -> Option<Instant> {
         self.over_since
     }
 
-    /// Whether it was stopped from outside. A stop whose owner is gone counts.
+    /// Whether the feed was stopped from outside. A dropped sender counts as a stop.
     pub(super) fn is_stopped(&self) -> bool {
         *self.stop.borrow() || self.stop.has_changed().is_err()
     }
 
-    /// The last frame has come into being.
+    /// Notes that the last frame is generated.
     pub(super) fn end(&mut self, now: Instant) {
         self.over_since.get_or_insert(now);
     }
 
-    /// When to give up waiting for what is missing; `None` while the feed goes on.
+    /// When to stop waiting for missing acknowledgements; `None` while the feed lasts.
     pub(super) fn gives_up_at(&self) -> Option<Instant> {
         self.over_since.map(|since| since + self.linger)
     }
@@ -105,7 +107,7 @@ impl Feed {
         self.end(Instant::now());
     }
 
-    /// Waits until there is no point in trying any longer: the linger time after the end, or at once when it was
+    /// Waits until further attempts are useless: the linger time after the end, or at once if the feed was
     /// stopped and nothing is missing. Cancel safe.
     pub(super) async fn given_up(&mut self, nothing_is_missing: bool) {
         self.over().await;

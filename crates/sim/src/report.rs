@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::catalogs::CatalogCounts;
 use super::tally::{Counts, Quantiles};
 
-/// Most errors a report lists; further ones are counted in its last entry.
+/// Most errors that a report lists. Its last entry counts the others.
 const ERRORS_MAX: usize = 50;
 
-/// Outcome of a run; serialized, it is the object of `--report json`.
+/// Outcome of a run. Its serialized form is the object of `--report json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Distinct frames written at least once.
@@ -25,20 +25,21 @@ pub struct Report {
     pub duplicates: u64,
     /// Connections after each source's first.
     pub reconnects: u64,
-    /// Both lanes of a source draw from one sequence counter, and HELLO said so (SHARED_SEQUENCE).
+    /// Both lanes of a source take their sequences from one counter, and HELLO said so (SHARED_SEQUENCE).
     pub shared_sequence: bool,
-    /// From the start to the last source's end, seconds.
+    /// Time from the start to the end of the last source, seconds.
     pub elapsed_s: f64,
-    /// Acknowledged frames per second of that.
+    /// Acknowledged frames per second of this time.
     pub frames_per_s: f64,
-    /// Acknowledged payload bytes per second of that.
+    /// Acknowledged payload bytes per second of this time.
     pub bytes_per_s: f64,
-    /// From a frame's first write to the ACK that covers it.
+    /// Time from a frame's first write to the ACK that covers it.
     pub ack_latency_us: Lanes<Quantiles>,
-    /// What came of the catalog; left out when nobody asked for it.
+    /// Counts of the received catalogs; left out when no source asked for the catalog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog: Option<CatalogCounts>,
-    /// Why sources ended early, a line each, at most 50 and a line for the rest; left out when there is none.
+    /// Why sources ended early, one line each: at most 50 and a line for the others; left out when there are
+    /// none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
 }
@@ -84,7 +85,7 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// Several lines, without one at the end.
+    /// Writes several lines, without a line break at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -1,10 +1,10 @@
-//! The books of one source: what it has sent, what the server may still forget, what it may send next.
+//! The books of one source: what it has sent, what the server may still lose, what it may send next.
 //!
-//! Pure: [`ResendBuffer::fill`] decides what is written next, [`ResendBuffer::acknowledge`] and [`ResendBuffer::open`] take in
-//! what the server says. Both lanes draw from one sequence counter: a sequence belongs to the lane that
-//! [`Content::priority`] gives it, and each lane walks the sequences at its own pace, so that a lane
-//! without credit does not hold the other up. A frame comes into being when it is written; of a kept one
-//! only sequence and time are held, since its content can be made again.
+//! No I/O: [`ResendBuffer::fill`] decides what is written next. [`ResendBuffer::acknowledge`] and
+//! [`ResendBuffer::open`] handle the answers of the server. Both lanes take their sequences from one counter:
+//! [`Content::priority`] gives the lane of a sequence. Each lane walks the sequences at its own pace, so that
+//! a lane without credit does not delay the other. A frame is generated when it is written. Of a kept frame
+//! only sequence and time are held, because its content can be generated again.
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,10 +17,10 @@ use wire::{Ack, FrameMessage, frame_cost};
 
 /// Most unacknowledged frames a source keeps per lane; a full lane waits for its ACK.
 pub(super) const UNACKED_FRAMES_MAX: usize = 16_384;
-/// Without a rate, one lane runs at most so many sequences ahead of the other.
+/// Without a rate, one lane runs at most this many sequences ahead of the other.
 pub(super) const LANE_LEAD_MAX: u64 = 4_096;
 
-/// What one [`ResendBuffer::fill`] put into the buffer.
+/// The frames that one [`ResendBuffer::fill`] put into the buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filled {
     /// Frames never written before.
@@ -29,21 +29,21 @@ pub(super) struct Filled {
     pub(super) resent: u64,
 }
 
-/// What an ACK or BYE settled.
+/// The frames that an ACK or BYE settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
-    /// Frames now known to be on stable storage.
+    /// Frames that this ACK or BYE shows to be on stable storage.
     pub(super) frames: u64,
-    /// Their payload.
+    /// Sum of their payload lengths.
     pub(super) bytes: u64,
 }
 
-/// When a frame may come into being.
+/// Which frames may be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// No more: the feed is over, or the server is draining.
+    /// No more frames: the feed is over, or the server is draining.
     Nothing,
-    /// Sequences below this.
+    /// Frames with sequences below this.
     Below(u64),
     /// As fast as they can be sent.
     FlatOut,
@@ -54,7 +54,7 @@ pub(super) enum Due {
 pub(super) enum Mode {
     /// ACKs and credit.
     Acked,
-    /// NO_ACK: nothing is kept, BYE alone tells what arrived.
+    /// NO_ACK: nothing is kept, and only BYE says what arrived.
     Unacked,
 }
 
@@ -73,19 +73,19 @@ impl client::Kept for Kept {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// This lane's frames below have come into being.
+    /// All frames of this lane below this sequence are generated.
     cursor: u64,
     books: client::Lane<Kept>,
-    /// With NO_ACK: where this connection began, and what was written on it.
+    /// With NO_ACK: the first sequence of this connection, and what was written on it.
     unknown_from: u64,
     unknown: Settled,
 }
 
-/// See the module.
+/// The books of one source; see the module.
 #[derive(Debug)]
 pub(super) struct ResendBuffer {
     content: Content,
-    /// No sequence from here on comes into being.
+    /// No sequence from here on is generated.
     limit: u64,
     mode: Mode,
     lanes: Lanes<Lane>,
@@ -99,10 +99,11 @@ impl ResendBuffer {
         Self { content, limit, mode, lanes: Lanes::default(), sent: 0, acked: 0 }
     }
 
-    /// A new connection begins, whose WELCOME named `resume_next` and `max_message_bytes`.
+    /// Starts a new connection, whose WELCOME named `resume_next` and `max_message_bytes`.
     ///
     /// # Errors
-    /// The server knows more than was sent, has lost what it had acknowledged, or takes no such frames.
+    /// When the server knows more than was sent, has lost acknowledged frames, or does not take frames of
+    /// this size.
     pub(super) fn open(
         &mut self,
         resume_next: Lanes<u64>,
@@ -124,8 +125,8 @@ impl ResendBuffer {
 
     /// Appends the next frames, emergencies first, until `out` holds [`WRITE_BYTES`] or nothing may go.
     ///
-    /// `now_ns` is the time since the start of the run, `ert_base_ns` the unix time of that start (`None`: the
-    /// frames' reception time is unknown).
+    /// `now_ns` is the time since the start of the run, `ert_base_ns` the unix time of that start; `None`
+    /// means that the reception time of the frames is unknown.
     pub(super) fn fill(
         &mut self,
         out: &mut BytesMut,
@@ -156,7 +157,7 @@ impl ResendBuffer {
         filled
     }
 
-    /// Takes the next frame of a lane that credit and room allow: kept ones again, then new ones.
+    /// Takes the next frame of a lane that credit and room allow: first kept frames, then new ones.
     fn next_frame(
         &mut self,
         priority: FramePriority,
@@ -199,11 +200,11 @@ impl ResendBuffer {
         Some(new)
     }
 
-    /// Takes in an ACK: `settled(first_written_ns, count)` is called for the frames it covers, oldest first.
-    /// Returns what it settled and how many duplicates it reports anew.
+    /// Handles an ACK. Calls `settled(first_written_ns, count)` for the frames that it covers, oldest first.
+    /// Returns what it settled, and the number of duplicates that were not reported before.
     ///
     /// # Errors
-    /// It covers frames that were never sent.
+    /// When the ACK covers frames that were never sent.
     pub(super) fn acknowledge(
         &mut self,
         ack: &Ack,
@@ -214,10 +215,10 @@ impl ResendBuffer {
         Ok((settled, u64::from(duplicates)))
     }
 
-    /// Takes in one lane of the server's BYE.
+    /// Handles one lane of the server's BYE.
     ///
     /// # Errors
-    /// It covers frames that were never sent.
+    /// When the BYE covers frames that were never sent.
     pub(super) fn finish(
         &mut self,
         priority: FramePriority,
@@ -258,17 +259,17 @@ impl ResendBuffer {
         Ok(sum)
     }
 
-    /// One past the last sequence sent, per lane: what BYE says.
+    /// One past the last sequence sent, per lane, for BYE.
     pub(super) fn sent_next(&self) -> Lanes<u64> {
         self.lanes.each_ref().map(|lane| lane.books.sent_next())
     }
 
-    /// Whether every frame of the feed has come into being.
+    /// Whether every frame of the feed is generated.
     pub(super) fn is_exhausted(&self) -> bool {
         self.lanes.values().all(|lane| lane.cursor >= self.limit)
     }
 
-    /// Whether nothing kept waits to be written on this connection.
+    /// Whether no kept frame waits to be written on this connection.
     pub(super) fn is_written(&self) -> bool {
         self.lanes.values().all(|lane| lane.books.is_written())
     }
@@ -278,7 +279,8 @@ impl ResendBuffer {
         self.sent - self.acked
     }
 
-    /// Whether a further connection could learn of frames that are unknown now.
+    /// Whether the server acknowledges, so that a further connection could show what became of unknown
+    /// frames.
     pub(super) fn mode(&self) -> Mode {
         self.mode
     }
@@ -313,7 +315,7 @@ impl Lane {
         None
     }
 
-    /// What BYE tells of this connection's frames.
+    /// What BYE says about the frames of this connection.
     fn learn(&mut self, content: &Content, priority: FramePriority, durable_next: u64) -> Settled {
         let unknown = std::mem::take(&mut self.unknown);
         if durable_next >= self.books.sent_next() {
@@ -330,7 +332,7 @@ impl Lane {
     }
 }
 
-/// Appends one FRAME. The payload is made in place, and the length in front put right after it.
+/// Appends one FRAME. The payload is generated in place, and the length in front is set afterwards.
 fn put_frame(content: &Content, priority: FramePriority, sequence: u64, ert_ns: i64, out: &mut BytesMut) {
     let start = out.len();
     FrameMessage::new(priority, FrameFlags::default(), sequence, ert_ns, Bytes::new()).encode(out);

@@ -1,4 +1,4 @@
-//! What a simulated source says: its resend, by its schedule, until its feed is over.
+//! The script of a simulated source: sends its resend buffer, by its schedule, until its feed is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use client::{Script, SourceError};
 use frame::FramePriority;
 use wire::{Ack, Bye, CatalogPart, Welcome};
 
-/// See the module. Lives through all connections of a source.
+/// The script of one source; see the module. It lives through all connections of a source.
 pub(super) struct Lines {
     pub(super) shared: Arc<Shared>,
     pub(super) resend: ResendBuffer,
@@ -22,14 +22,15 @@ pub(super) struct Lines {
     pub(super) feed: Feed,
     /// Distinct frames that were written.
     pub(super) sent: u64,
-    /// Of the catalog, on the connection there is.
+    /// The parts of the catalog on the current connection.
     pub(super) catalog: Assembly,
-    /// Unix time of the start of the run; `None`: the frames' reception time is unknown.
+    /// Unix time of the start of the run; `None` means that the reception time of the frames is unknown.
     pub(super) ert_base_ns: Option<i64>,
 }
 
 impl Lines {
-    /// Frames that were due when the feed ended; flat out, without a number of frames, one more than were sent.
+    /// Frames that were due when the feed ended. Flat out and without a number of frames, this is one more
+    /// than were sent.
     pub(super) fn due(&self) -> u64 {
         let limit = self.shared.plan.frames_per_source();
         match self.feed.over_since().map(|at| self.schedule.due(at)) {
@@ -39,7 +40,7 @@ impl Lines {
         }
     }
 
-    /// Counts what `settle` settled, and the latencies it names.
+    /// Counts the frames that `settle` settles, and records their latencies.
     fn settle(
         &mut self,
         priority: FramePriority,

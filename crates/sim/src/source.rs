@@ -14,7 +14,7 @@ use client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError
 use frame::{SourceKind, StreamKey};
 use wire::{Hello, HelloFlags, VERSION};
 
-/// See the module.
+/// One source; see the module.
 pub(super) struct Source {
     shared: Arc<Shared>,
     stream: StreamKey,
@@ -55,7 +55,7 @@ impl Source {
     /// Runs the source to its end.
     ///
     /// # Errors
-    /// What ended it with frames unacknowledged, with the stream's name in front.
+    /// Why the source ended with unacknowledged frames; the name of the stream comes first.
     pub(super) async fn run(mut self) -> Result<(), String> {
         let ended = self.connections().await;
         self.shared.progress.add_finished();
@@ -89,13 +89,13 @@ impl Source {
         }
     }
 
-    /// Whether another connection could change nothing: the time is up, or what is missing is beyond knowing.
+    /// Whether another connection is useless: the time is up, or what is missing can never be known.
     fn is_hopeless(&self) -> bool {
         let nobody_tells = self.lines.resend.mode() == Mode::Unacked && self.lines.feed.is_over();
         nobody_tells || self.lines.feed.gives_up_at().is_some_and(|at| at <= Instant::now())
     }
 
-    /// The books at the end.
+    /// Checks the books at the end.
     fn conclude(&mut self) -> Result<(), SourceError> {
         let trouble = self.trouble.to_string();
         let (sent, due) = (self.lines.sent, self.lines.due());
@@ -107,7 +107,7 @@ impl Source {
         }
     }
 
-    /// One connection from connect to its end.
+    /// Runs one connection from connect to its end.
     async fn connection(&mut self) -> Result<End, SourceError> {
         let hello = self.hello();
         let address = &self.shared.plan.connect;
@@ -126,7 +126,7 @@ impl Source {
         self.was_cut_off |= !was_over && self.lines.feed.is_over();
         let Some(opened) = opened else {
             let waited = began.elapsed();
-            // An attempt that was cut short tells less than the one before.
+            // An attempt that was cut short says less than the one before.
             let before = self.trouble.newest().filter(|_| waited < BACKOFF_MAX);
             return Ok(End::lost(
                 before.map_or_else(|| format!("{hanging} {address} for {waited:.1?}"), str::to_owned),
@@ -152,7 +152,7 @@ impl Source {
     }
 
     fn hello(&self) -> Hello {
-        // Both lanes of the resend draw from one counter.
+        // Both lanes of the resend buffer take their sequences from one counter.
         let mut flags = match self.lines.resend.mode() {
             Mode::Acked => HelloFlags::SHARED_SEQUENCE,
             Mode::Unacked => HelloFlags::SHARED_SEQUENCE.and(HelloFlags::NO_ACK),

@@ -1,4 +1,4 @@
-//! What all sources of a run count together.
+//! The counters that all sources of a run share.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,11 @@ use super::catalogs::{CatalogCounts, Catalogs, Complete};
 use super::resend_buffer::{Filled, Settled};
 use frame::{FramePriority, Lanes};
 
-/// Longest latency told apart from longer ones: an hour.
+/// Latencies of more than an hour count as an hour.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
-/// Counters of a run, written while it runs; share it with [`run`](super::run) and read [`Progress::counts`].
+/// Counters of a run, updated while it runs. Share them with [`run`](super::run) and read
+/// [`Progress::counts`].
 #[derive(Debug, Default)]
 pub struct Progress {
     connected: AtomicU64,
@@ -28,18 +29,18 @@ pub struct Progress {
     catalogs: Catalogs,
 }
 
-/// What [`Progress`] held at one moment; the counters are read one after the other.
+/// A snapshot of [`Progress`]. The counters are read one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Sources with a connection past WELCOME.
     pub connected: u64,
-    /// Sources that ended, well or not.
+    /// Sources that ended, with or without success.
     pub finished: u64,
     /// Distinct frames written at least once.
     pub sent: u64,
-    /// Frames the server called durable, by ACK or BYE.
+    /// Frames that the server called durable, by ACK or BYE.
     pub acked: u64,
-    /// Payload bytes of those.
+    /// Payload bytes of these frames.
     pub acked_bytes: u64,
     /// Writes of frames that had been written before.
     pub resent: u64,
@@ -50,7 +51,7 @@ pub struct Counts {
 }
 
 impl Progress {
-    /// The counters now.
+    /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -65,13 +66,13 @@ impl Progress {
         }
     }
 
-    /// What came of the catalog so far.
+    /// Counts of the catalogs received so far.
     #[must_use]
     pub fn catalog_counts(&self) -> CatalogCounts {
         self.catalogs.counts()
     }
 
-    /// The text of the newest catalog that was received complete, if it was to be kept.
+    /// The text of the newest complete catalog, if it was to be kept.
     #[must_use]
     pub fn newest_catalog(&self) -> Option<Vec<u8>> {
         self.catalogs.newest()
@@ -113,7 +114,7 @@ impl Progress {
         self.finished.fetch_add(1, Relaxed);
     }
 
-    /// Counts a connection as long as the guard lives.
+    /// Counts a connection while the guard lives.
     pub(super) fn connected(&self) -> Connected<'_> {
         self.connected.fetch_add(1, Relaxed);
         Connected(self)
@@ -134,16 +135,16 @@ impl Drop for Connected<'_> {
 pub struct Quantiles {
     /// Half of the frames took at most this.
     pub p50: u64,
-    /// 99 of 100.
+    /// 99 of 100 frames took at most this.
     pub p99: u64,
-    /// 999 of 1000.
+    /// 999 of 1000 frames took at most this.
     pub p999: u64,
-    /// The slowest one.
+    /// The slowest frame.
     pub max: u64,
 }
 
-/// From a frame's first write to the ACK that covers it, all frames of all sources, with 3 significant digits, an hour
-/// at the most.
+/// Time from a frame's first write to the ACK that covers it, for all frames of all sources: 3 significant
+/// digits, at most an hour.
 #[derive(Debug)]
 pub(super) struct Latency {
     lanes: Mutex<Lanes<Histogram<u64>>>,
@@ -155,7 +156,7 @@ impl Latency {
         Self { lanes: Mutex::new(Lanes::both(lane)) }
     }
 
-    /// Hands a recorder for one lane to `record`; one lock for all frames of an ACK.
+    /// Hands `record` a recorder for one lane. One lock covers all frames of an ACK.
     pub(super) fn record<T>(
         &self,
         priority: FramePriority,

@@ -1,4 +1,4 @@
-//! The simulator against a scripted server that nothing goes wrong with.
+//! The simulator against a scripted server, without faults.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ async fn a_stop_sends_nothing_new_and_waits_for_what_was_sent() {
             stop_tx.send_replace(true);
             let (none, bye) = peer.frames_to_bye().await;
             assert_eq!((none, bye), ([Vec::new(), Vec::new()], [0, routine[9] + 1]));
-            // Credit does not bring new frames any more.
+            // Credit brings no more new frames.
             peer.ack(Routine, routine[4], PLENTY).await;
             peer.is_quiet().await;
             peer.bye(bye).await;

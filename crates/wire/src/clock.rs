@@ -1,28 +1,30 @@
-//! The heartbeat of a connection: when to ask, and when to give up.
+//! The heartbeat of a connection: when to send PING, and when to give up.
 //!
-//! Connections of one heartbeat form groups, and those of a group send their PINGs together. To wake the daemon for each
-//! of thousands of idle connections costs more than its PING.
+//! Connections with the same heartbeat form groups. The connections of a group send their PINGs together,
+//! because waking the daemon for each of thousands of idle connections costs more than the PINGs.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Heartbeats of silence after which a connection is idle.
+/// After this many silent heartbeats a connection is idle.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
-/// PINGs of one heartbeat go out at so many times at most. A PING is late by up to two parts of so many.
+/// The PINGs of one heartbeat go out at no more than this many times. So a PING is late by at most 2/256 of
+/// the heartbeat.
 const GROUPS: u32 = 256;
-/// Due time of a clock that stands still.
+/// Delay until the due time of a stopped clock.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
-/// Runs only while the session is willing to read; asks with a PING after each silent heartbeat.
+/// The clock of one connection. Silence counts only while the session is willing to read. After each silent
+/// heartbeat a PING is due.
 #[derive(Debug)]
 pub struct Clock {
     heartbeat: Duration,
-    /// Between the times of two groups; zero without groups.
+    /// Time between two groups; zero without groups.
     group_gap: Duration,
-    /// Where the times of the groups are counted from, the same for all connections.
+    /// The instant from which the times of the groups are counted, the same for all connections.
     origin: Instant,
-    /// Start of the silence, as far as the session listened.
+    /// Start of the silence, not counting time in which the session did not read.
     heard: Instant,
     /// When the next PING goes out.
     ping_at: Instant,
@@ -30,7 +32,7 @@ pub struct Clock {
     nonce: u64,
 }
 
-/// What the time asks for.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Send PING with this nonce.
@@ -46,7 +48,7 @@ impl Clock {
         Self { heartbeat, group_gap, origin, heard: now, ping_at: now + heartbeat, reading: true, nonce: 0 }
     }
 
-    /// A clock that starts at `now` and belongs to a group: PINGs go out at the times of the groups, which are counted
+    /// A clock that starts at `now` and belongs to a group. PINGs go out at the times of the groups, counted
     /// from `origin`.
     pub fn grouped(heartbeat: Duration, origin: Instant, now: Instant) -> Self {
         let mut clock = Self { group_gap: heartbeat / GROUPS, origin, ..Self::new(heartbeat, now) };
@@ -54,15 +56,15 @@ impl Clock {
         clock
     }
 
-    /// Any byte is a sign of life.
+    /// Notes a sign of life. Any received byte is one.
     pub fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.ping_at = self.group_time(now + self.heartbeat);
     }
 
-    /// Says whether the session is willing to read; while it is not, silence does not count.
+    /// Sets whether the session is willing to read. While it is not, silence does not count.
     ///
-    /// True when it has become willing again.
+    /// Returns true when the session becomes willing.
     pub fn set_reading(&mut self, reading: bool, now: Instant) -> bool {
         let begins = reading && !self.reading;
         if begins {
@@ -72,7 +74,7 @@ impl Clock {
         begins
     }
 
-    /// Whether the session was willing to read when it last said so.
+    /// Whether the session is willing to read.
     pub const fn is_reading(&self) -> bool {
         self.reading
     }
@@ -83,7 +85,7 @@ impl Clock {
         if self.reading { self.ping_at.min(idle_at) } else { self.ping_at }
     }
 
-    /// What is due at `now`.
+    /// Returns the action that is due at `now`.
     pub fn act(&mut self, now: Instant) -> Option<Due> {
         if self.reading && now >= self.heard + self.idle_after() {
             return Some(Due::Idle(now - self.heard));
@@ -91,22 +93,22 @@ impl Clock {
         if now < self.ping_at {
             return None;
         }
-        // One group later than the heartbeat asks for: the answer then leaves the timer where it is.
+        // One group later than the heartbeat requires, so that the answer does not move the timer.
         self.ping_at = self.group_time(now + self.heartbeat + self.group_gap);
         self.nonce += 1;
         Some(Due::Ping(self.nonce))
     }
 
-    /// Stands still from now on: nothing more can be heard.
+    /// Stops the clock: no more bytes can come.
     pub fn stop(&mut self, now: Instant) {
         self.reading = false;
         self.ping_at = now + NEVER;
     }
 
-    /// The first time of a group that is not before `at`.
+    /// The first time of a group at or after `at`.
     fn group_time(&self, at: Instant) -> Instant {
         let gap_ns = self.group_gap.as_nanos().max(1) as u64;
-        // The daemon does not run for 584 years.
+        // Does not overflow: the daemon does not run for 584 years.
         let since_ns = at.saturating_duration_since(self.origin).as_nanos() as u64;
         self.origin + Duration::from_nanos(since_ns.next_multiple_of(gap_ns))
     }

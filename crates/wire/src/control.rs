@@ -1,4 +1,4 @@
-//! Everything that is neither the handshake nor telemetry: PING, PONG, BYE, GOAWAY, ERROR, CATALOG.
+//! All messages besides the handshake and telemetry: PING, PONG, BYE, GOAWAY, ERROR, CATALOG.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) fn encode_nonce(kind: u8, nonce: u64, out: &mut BytesMut) {
 /// BYE: from a client, one past the last sequence sent per lane; from the daemon, the durable positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bye {
-    /// One past the last, per lane.
+    /// One past the last sequence, per lane.
     pub next: Lanes<u64>,
 }
 
@@ -56,14 +56,14 @@ impl Bye {
 /// GOAWAY: the daemon is draining.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoAway {
-    /// Time the client has, from receipt.
+    /// Time that the client has, from receipt.
     pub deadline: Duration,
-    /// For people.
+    /// Text for people.
     pub text: String,
 }
 
 impl GoAway {
-    /// Reads a body of type GOAWAY; its code is always `draining` in this version and not kept.
+    /// Reads a body of type GOAWAY. Its code is always `draining` in this version and is not kept.
     ///
     /// # Errors
     /// `protocol` when it is too short.
@@ -89,20 +89,20 @@ impl GoAway {
 /// ERROR: the last message before the daemon closes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorMessage {
-    /// As on the wire; [`ErrorCode::from_wire`] knows the codes of this version.
+    /// The code as on the wire. [`ErrorCode::from_wire`] knows the codes of this version.
     pub code: u16,
-    /// Whether trying again can help.
+    /// Whether another attempt can help.
     pub retryable: bool,
-    /// Wait at least this long before trying again.
+    /// Shortest wait before another attempt.
     pub retry_after: Duration,
-    /// Its number, by code.
+    /// The number that belongs to the code.
     pub detail: u64,
-    /// For people.
+    /// Text for people.
     pub text: String,
 }
 
 impl ErrorMessage {
-    /// Says `error` to the peer; `retry_after` is sent for retryable codes only.
+    /// The message for `error`. Only retryable codes carry `retry_after`.
     #[must_use]
     pub fn new(error: &WireError, retry_after: Duration) -> Self {
         let retryable = error.code.is_retryable();
@@ -145,9 +145,9 @@ impl ErrorMessage {
 pub struct CatalogPart {
     /// 0 = TLE text.
     pub format: u8,
-    /// This part, from 0.
+    /// Number of this part, from 0.
     pub part: u16,
-    /// How many there are.
+    /// Number of parts.
     pub parts: u16,
     /// Version of the whole catalog.
     pub version: u64,

@@ -1,4 +1,4 @@
-//! FRAME and ACK: telemetry, and the promise that it is on stable storage.
+//! FRAME and ACK: telemetry, and the confirmation that it is on stable storage.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -19,20 +19,20 @@ pub struct FrameMessage {
     pub sequence: u64,
     /// Earth reception time, unix nanoseconds, 0 = unknown.
     pub ert_ns: i64,
-    /// What it takes from the credit; given by the body's length.
+    /// The credit that the frame uses, from the length of the body.
     pub cost: u64,
     /// The content.
     pub payload: Bytes,
 }
 
-/// What stands before the payload of a FRAME.
+/// The bytes before the payload of a FRAME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// The lane.
     pub priority: FramePriority,
     /// Marks of the sender.
     pub flags: FrameFlags,
-    /// Where in the body the payload begins.
+    /// The position in the body at which the payload begins.
     pub header_len: usize,
     /// Strictly increasing within (epoch, lane).
     pub sequence: u64,
@@ -41,11 +41,13 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads the start of a body of type FRAME, in the order of checks the protocol sets: priority, header_len, sequence.
+    /// Reads the start of a body of type FRAME. Checks in the order of the protocol: priority, header_len,
+    /// sequence.
     ///
     /// # Errors
-    /// `bad_priority`, or `protocol` for the rest.
-    // Left to itself the compiler calls this for each frame, which makes a frame of 64 B a tenth slower.
+    /// `bad_priority`, or `protocol` for all other errors.
+    // Without this attribute the compiler calls this function for each frame, which makes a frame of 64 B a
+    // tenth slower.
     #[inline(always)]
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         let Some(header) = body.first_chunk::<FRAME_HEADER_BYTES>() else {
@@ -70,7 +72,7 @@ impl FrameHeader {
 }
 
 impl FrameMessage {
-    /// A frame to send, its cost worked out.
+    /// A frame to send. Computes its cost.
     #[must_use]
     pub fn new(
         priority: FramePriority,
@@ -106,7 +108,7 @@ impl FrameMessage {
     }
 }
 
-/// A wrong priority is the first thing to tell of a FRAME that has one.
+/// The error for a short body. A wrong priority is reported first, if the body has one.
 #[cold]
 fn too_short(body: &[u8]) -> WireError {
     match body.get(1) {
@@ -136,11 +138,11 @@ fn bad_header_len(header_len: usize, body_bytes: usize) -> WireError {
 pub struct Ack {
     /// The lane.
     pub priority: FramePriority,
-    /// Dropped as duplicates on this connection and lane.
+    /// Frames dropped as duplicates on this connection and lane.
     pub duplicates: u32,
     /// Every accepted frame of this stream, epoch and lane below this is on stable storage.
     pub durable_next: u64,
-    /// The cost the client may have sent at most on this lane, counted from 0 on each connection.
+    /// The highest cost that the client may have sent on this lane, counted from 0 on each connection.
     pub credit_limit: u64,
 }
 
@@ -148,7 +150,7 @@ impl Ack {
     /// Reads a body of type ACK.
     ///
     /// # Errors
-    /// `protocol` when it is too short or its lane is none.
+    /// `protocol` when it is too short or its lane is unknown.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         let mut fields = Fields::new("ACK", body);
         let lane = fields.u8()?;

@@ -1,4 +1,4 @@
-//! What a peer did wrong, as a code, a detail and a text for people.
+//! Mistakes of a peer, as a code, a detail and a text for people.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ pub enum ErrorCode {
     Protocol = 1,
     Version = 2,
     Unauthorized = 3,
-    /// An older epoch than the stream's current one; the detail is the current epoch.
+    /// The epoch is older than the stream's current epoch. The detail is the current epoch.
     Fenced = 4,
     TakenOver = 5,
-    /// A limit of connections or takeovers.
+    /// A limit of connections or takeovers is reached.
     Busy = 6,
     /// The detail is the length.
     TooLarge = 7,
@@ -26,10 +26,10 @@ pub enum ErrorCode {
     Draining = 13,
     /// This credential may not speak for this source.
     Forbidden = 14,
-    /// Rate, quota, number of streams.
+    /// A rate, quota or number of streams is reached.
     Limit = 15,
     BadPriority = 16,
-    /// By an operator.
+    /// An operator removed the source.
     Removed = 17,
 }
 
@@ -61,13 +61,13 @@ impl ErrorCode {
         Self::ALL.into_iter().find(|code| *code as u16 == value)
     }
 
-    /// Whether trying again later can help.
+    /// Whether another attempt later can help.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Busy | Self::Idle | Self::StorageFailed | Self::Draining | Self::Limit)
     }
 
-    /// The name protocol.md gives it, also used as the label of rejects.
+    /// The name of the code in protocol.md. It is also the label of rejects.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -98,15 +98,15 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// A reason to end a connection; becomes an ERROR on the wire.
+/// A reason to end a connection. It becomes an ERROR on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {text}")]
 pub struct WireError {
     /// The code.
     pub code: ErrorCode,
-    /// Its number, by code; 0 where protocol.md names none.
+    /// The number that belongs to the code; 0 where protocol.md names none.
     pub detail: u64,
-    /// For people; names the offending value.
+    /// Text for people. It names the offending value.
     pub text: String,
 }
 
@@ -117,7 +117,7 @@ impl WireError {
         Self { code, detail: 0, text: text.into() }
     }
 
-    /// The commonest one: the peer does not speak the protocol.
+    /// An error with the code `protocol`: the peer violates the protocol.
     #[must_use]
     pub fn protocol(text: impl Into<String>) -> Self {
         Self::new(ErrorCode::Protocol, text)

@@ -17,25 +17,25 @@ mod tests;
 pub use deliver::{Deliver, deliver_bytes};
 pub use subscribe::{Policy, Start, Subscribe, Subscribed};
 
-/// Sources a SUBSCRIBE may name at most.
+/// Most sources that a SUBSCRIBE may name.
 pub const SOURCES_MAX: usize = 512;
-/// By how much a DELIVER may exceed the longest message of the source side.
+/// A DELIVER may exceed the longest message of the source side by this many bytes.
 pub const DELIVER_EXCESS_BYTES: usize = 96;
 
 /// Why offsets are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum GapReason {
-    /// The subscriber is timely and fell behind.
+    /// The subscriber is timely and was too slow.
     Skipped = 1,
-    /// Retention has removed them.
+    /// Retention has removed the frames.
     Expired = 2,
-    /// They cannot be read any more.
+    /// The frames cannot be read.
     Damaged = 3,
 }
 
 impl GapReason {
-    /// In a word, as logs and clients write it.
+    /// The name that logs and clients use.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,12 +46,12 @@ impl GapReason {
     }
 }
 
-/// GAP: these offsets are not delivered, whatever the filter.
+/// GAP: these offsets are not delivered, for any filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
-    /// Which.
+    /// The missing offsets.
     pub offsets: Range<u64>,
 }
 
@@ -98,9 +98,9 @@ fn encode_progress(next_offset: u64, out: &mut BytesMut) {
 /// What a subscriber sends after its SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriberMessage {
-    /// Are you there?
+    /// Asks the daemon for a PONG with this nonce.
     Ping(u64),
-    /// I am.
+    /// Answers a PING with its nonce.
     Pong(u64),
     /// A type from 0x80 up that this version does not know.
     Ignored(u8),
@@ -110,7 +110,7 @@ impl SubscriberMessage {
     /// Reads one body that came after SUBSCRIBE.
     ///
     /// # Errors
-    /// The [`WireError`] to answer with.
+    /// The [`WireError`] for the answer.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         match first_byte(body)? {
             kind::PING => decode_nonce(body).map(Self::Ping),
@@ -138,11 +138,11 @@ pub enum FeedMessage {
     Deliver(Deliver),
     /// Offsets that are not delivered.
     Gap(Gap),
-    /// Everything below this offset was delivered, filtered out or named in a GAP.
+    /// Every frame below this offset was delivered, filtered out or named in a GAP.
     Progress(u64),
-    /// Are you there?
+    /// Asks the subscriber for a PONG with this nonce.
     Ping(u64),
-    /// I am.
+    /// Answers a PING with its nonce.
     Pong(u64),
     /// The last message before the daemon closes.
     Error(ErrorMessage),
@@ -154,7 +154,7 @@ impl FeedMessage {
     /// Reads one body sent by a daemon.
     ///
     /// # Errors
-    /// [`WireError`] with what does not fit the protocol.
+    /// [`WireError`] that names the violation of the protocol.
     pub fn decode(body: Bytes) -> Result<Self, WireError> {
         match first_byte(&body)? {
             kind::SUBSCRIBED => Subscribed::decode(&body).map(Self::Subscribed),

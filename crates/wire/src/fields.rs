@@ -1,4 +1,4 @@
-//! A cursor over one body that turns "too short" into the error of the message at hand.
+//! A cursor over one body. A body that is too short becomes the error of the current message.
 
 use frame::Lanes;
 
@@ -67,7 +67,7 @@ impl<'a> Fields<'a> {
             .map_err(|_| WireError::protocol(format!("{field} of {message} is not UTF-8")))
     }
 
-    /// All that is left, as far as it is UTF-8.
+    /// The rest of the body as text. Bytes that are not UTF-8 are replaced.
     pub(super) fn rest_lossy(self) -> String {
         String::from_utf8_lossy(&self.body[self.at..]).into_owned()
     }

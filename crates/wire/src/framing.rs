@@ -1,4 +1,4 @@
-//! `u32 big-endian length | body`: cutting a byte stream into bodies.
+//! `u32 big-endian length | body`: cuts a byte stream into bodies.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -9,7 +9,7 @@ pub const PREFIX_BYTES: usize = 4;
 /// Longest body before WELCOME or SUBSCRIBED, in bytes.
 pub const HANDSHAKE_BODY_BYTES_MAX: usize = 4096;
 
-/// Appends one message: the length prefix, then what `write_body` puts.
+/// Appends one message: the length prefix, then the bytes that `write_body` writes.
 pub(super) fn encode(out: &mut BytesMut, write_body: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_u32(0);
@@ -18,7 +18,7 @@ pub(super) fn encode(out: &mut BytesMut, write_body: impl FnOnce(&mut BytesMut))
     out[start..start + PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Length of the body whose prefix opens `bytes`; `None` while the prefix is incomplete.
+/// Length of the body whose prefix begins `bytes`; `None` while the prefix is incomplete.
 #[inline]
 fn body_length(bytes: &[u8], body_bytes_max: usize) -> Result<Option<usize>, WireError> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else {
@@ -37,7 +37,7 @@ fn too_large(claimed: u32, body_bytes_max: usize) -> WireError {
     WireError::new(ErrorCode::TooLarge, text).with_detail(u64::from(claimed))
 }
 
-/// Takes the first body off `buffer`, without its prefix; `None` while it is incomplete.
+/// Takes the first body from `buffer`, without its prefix; `None` while the body is incomplete.
 ///
 /// # Errors
 /// `too_large` as soon as the prefix claims more than `body_bytes_max`.
@@ -53,7 +53,8 @@ pub fn next_body(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<
     Ok(Some(buffer.split_to(end - PREFIX_BYTES).freeze()))
 }
 
-/// Finds the whole messages at the front of a buffer: iterate for their bodies, and where in the buffer each begins.
+/// Finds the complete messages at the front of a buffer. The iterator returns each body and its position in
+/// the buffer.
 #[derive(Debug)]
 pub struct Cut<'a> {
     bytes: &'a [u8],
@@ -62,7 +63,7 @@ pub struct Cut<'a> {
     judged: Result<(), WireError>,
 }
 
-/// Begins to cut `bytes`, where bodies may have up to `body_bytes_max`.
+/// Starts to cut `bytes`. Bodies may have up to `body_bytes_max` bytes.
 #[must_use]
 pub fn cut(bytes: &[u8], body_bytes_max: usize) -> Cut<'_> {
     Cut { bytes, at: 0, body_bytes_max, judged: Ok(()) }
@@ -91,19 +92,19 @@ impl<'a> Iterator for Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// Where the message after those found begins, and `too_large` where its prefix claims more than is allowed: the
-    /// messages before it still count.
+    /// Returns the position behind the messages found, and `too_large` if the next prefix claims more than
+    /// the limit. The messages before it are valid nevertheless.
     ///
     /// # Errors
-    /// Beside the position; see above.
+    /// Returned beside the position; see above.
     pub fn end(self) -> (usize, Result<(), WireError>) {
         (self.at, self.judged)
     }
 }
 
-/// All whole messages of a buffer as one shared piece of memory: iterate for the bodies.
+/// All complete messages of a buffer as one shared piece of memory. The iterator returns the bodies.
 ///
-/// Freezing once for all of them, and not once per message, is what keeps a body cheap.
+/// The memory is frozen once for all messages, not once per message. This keeps a body cheap.
 #[derive(Debug)]
 pub struct Bodies {
     whole: Bytes,
@@ -111,7 +112,7 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// Whether there was no whole message.
+    /// Whether there was no complete message.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.whole.is_empty()
@@ -129,10 +130,10 @@ impl Iterator for Bodies {
     }
 }
 
-/// Takes all whole messages off the front of `buffer`.
+/// Takes all complete messages from the front of `buffer`.
 ///
-/// Beside them comes `too_large` where the prefix after them claims more than `body_bytes_max`: the
-/// messages before it still count.
+/// Also returns `too_large` if the next prefix claims more than `body_bytes_max`. The messages before it are
+/// valid nevertheless.
 pub fn take_bodies(buffer: &mut BytesMut, body_bytes_max: usize) -> (Bodies, Result<(), WireError>) {
     let mut bodies = cut(buffer, body_bytes_max);
     bodies.by_ref().for_each(drop);
@@ -140,7 +141,7 @@ pub fn take_bodies(buffer: &mut BytesMut, body_bytes_max: usize) -> (Bodies, Res
     (Bodies { whole: buffer.split_to(end).freeze(), at: 0 }, judged)
 }
 
-/// How many bytes the incomplete message at the front of `buffer` still lacks; 0 when it is not known yet.
+/// Number of bytes that the incomplete message at the front of `buffer` lacks; 0 while its length is unknown.
 #[must_use]
 pub fn missing_bytes(buffer: &[u8]) -> usize {
     buffer.first_chunk::<PREFIX_BYTES>().map_or(0, |prefix| {

@@ -1,4 +1,4 @@
-//! HELLO and WELCOME: who speaks, and from where to go on.
+//! HELLO and WELCOME: which source speaks, and where it continues.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,16 +17,16 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// Longest heartbeat a client can ask for.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
 
-/// Wishes of a client; unknown bits are ignored.
+/// Options that a client asks for. Unknown bits are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HelloFlags(pub u16);
 
 impl HelloFlags {
-    /// No ACKs and no credit: TCP alone slows the client.
+    /// No ACKs and no credit: only TCP slows the client.
     pub const NO_ACK: Self = Self(1);
-    /// Send the catalog, and each new version of it.
+    /// The daemon sends the catalog, and each new version of it.
     pub const WANT_CATALOG: Self = Self(2);
-    /// Both lanes draw their sequences from one counter: a sequence missing in one lane may be in the other.
+    /// Both lanes take their sequences from one counter: a sequence missing in one lane may be in the other.
     pub const SHARED_SEQUENCE: Self = Self(4);
 
     /// Whether all bits of `other` are set.
@@ -51,9 +51,9 @@ pub struct Hello {
     pub version_max: u8,
     /// The stream this connection carries.
     pub stream: StreamKey,
-    /// Wishes.
+    /// Options that the client asks for.
     pub flags: HelloFlags,
-    /// Wish in seconds, 0 = the server's default.
+    /// Requested heartbeat in seconds; 0 = the default of the server.
     pub heartbeat_s: u16,
     /// The sender's sequence space, 0 = none.
     pub epoch: u64,
@@ -77,7 +77,7 @@ impl fmt::Debug for Hello {
 impl Hello {
     /// Reads the first body of a source connection.
     ///
-    /// The version is judged right after the magic: what a later version puts behind it is not ours to judge.
+    /// The version is checked right after the magic, because a later version may change the bytes behind it.
     ///
     /// # Errors
     /// `version` when the peer does not speak [`VERSION`], else `protocol`.
@@ -118,7 +118,7 @@ impl Hello {
         Ok(Self { version_min, version_max, stream, flags, heartbeat_s, epoch, token })
     }
 
-    /// Appends the message with its length prefix. A token beyond [`TOKEN_BYTES_MAX`] is cut there.
+    /// Appends the message with its length prefix. A token longer than [`TOKEN_BYTES_MAX`] is cut off.
     pub fn encode(&self, out: &mut BytesMut) {
         let station = self.stream.station.as_str().as_bytes();
         let token = &self.token.as_bytes()[..self.token.len().min(TOKEN_BYTES_MAX)];
@@ -136,7 +136,7 @@ impl Hello {
         });
     }
 
-    /// The heartbeat in force for this wish: the server's default for 0, else clamped to 1..300 s.
+    /// The heartbeat in force for this request: the default of the server for 0, else 1 to 300 s.
     #[must_use]
     pub fn heartbeat(&self, default: Duration) -> Duration {
         match self.heartbeat_s {
@@ -168,15 +168,15 @@ pub(super) fn check_version(min: u8, max: u8) -> Result<(), WireError> {
 pub struct Welcome {
     /// The version chosen.
     pub version: u8,
-    /// In force for both sides, seconds.
+    /// The heartbeat in force for both sides, seconds.
     pub heartbeat_s: u16,
-    /// Longest body in both directions from here on.
+    /// Longest body in both directions after this message.
     pub max_message_bytes: u32,
     /// Unique while the daemon runs.
     pub session_id: u64,
     /// The epoch in force.
     pub epoch: u64,
-    /// Send from here: what lies below was accepted from this stream and epoch.
+    /// The client sends from these sequences on. Lower ones of this stream and epoch were accepted.
     pub resume_next: Lanes<u64>,
     /// Unix time of the server.
     pub server_time_ns: i64,

@@ -1,11 +1,11 @@
 //! The wire protocol, version 1: encoding and decoding of every message, in both directions.
 //!
-//! `docs/protocol.md` is the contract. Every message is `u32 big-endian length | body`, and `body[0]` is its type.
-//! Decoding never panics. It allocates nothing by a length that the peer claims: payloads are slices of the buffer that was
-//! read.
+//! `docs/protocol.md` is the contract. Every message is `u32 big-endian length | body`, and `body[0]` is its
+//! type. Decoding never panics. No length that the peer claims leads to an allocation: payloads are slices of
+//! the read buffer.
 //!
-//! This crate does no I/O and depends on `frame` alone. Of tokio it takes [`Instant`](tokio::time::Instant); time is an
-//! argument.
+//! This crate does no I/O and depends on `frame` only. From tokio it uses [`Instant`](tokio::time::Instant);
+//! time is an argument.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -41,11 +41,11 @@ pub use frame::frame_cost;
 pub use framing::{HANDSHAKE_BODY_BYTES_MAX, cut, next_body, take_bodies};
 pub use hello::{Hello, HelloFlags, Welcome};
 
-/// The one version of the protocol spoken here.
+/// The only version of the protocol that this crate speaks.
 pub const VERSION: u8 = 1;
-/// Opens every HELLO and SUBSCRIBE.
+/// The first bytes of every HELLO and SUBSCRIBE.
 pub const MAGIC: [u8; 4] = *b"TMA1";
-/// The one value no sequence may have: "next" positions could not express it.
+/// The only value that no sequence may have: a "next" position could not express it.
 pub const SEQUENCE_FORBIDDEN: u64 = u64::MAX;
 
 /// The types of messages, `body[0]`.
@@ -66,7 +66,7 @@ pub mod kind {
     pub const GAP: u8 = 0x13;
     pub const CATALOG: u8 = 0x8A;
     pub const PROGRESS: u8 = 0x94;
-    /// Types from here up are skipped by a peer that does not know them.
+    /// A peer skips unknown types from here on.
     pub const IGNORABLE_MIN: u8 = 0x80;
 
     /// The heading of a known type.
@@ -98,11 +98,11 @@ pub mod kind {
 pub enum ClientMessage {
     /// Telemetry.
     Frame(FrameMessage),
-    /// Are you there?
+    /// Asks the daemon for a PONG with this nonce.
     Ping(u64),
-    /// I am.
+    /// Answers a PING with its nonce.
     Pong(u64),
-    /// The feed is complete.
+    /// The source has sent all frames.
     Bye(Bye),
     /// A type from 0x80 up that this version does not know.
     Ignored(u8),
@@ -112,7 +112,7 @@ impl ClientMessage {
     /// Reads one body that came after HELLO.
     ///
     /// # Errors
-    /// The [`WireError`] to answer with.
+    /// The [`WireError`] for the answer.
     pub fn decode(body: Bytes) -> Result<Self, WireError> {
         match first_byte(&body)? {
             kind::FRAME => FrameMessage::decode(body).map(Self::Frame),
@@ -120,10 +120,10 @@ impl ClientMessage {
         }
     }
 
-    /// Reads one body that came after HELLO and is no FRAME.
+    /// Reads one body that came after HELLO and is not a FRAME.
     ///
     /// # Errors
-    /// The [`WireError`] to answer with.
+    /// The [`WireError`] for the answer.
     pub fn decode_control(body: &[u8]) -> Result<Self, WireError> {
         match first_byte(body)? {
             kind::PING => control::decode_nonce(body).map(Self::Ping),
@@ -152,11 +152,11 @@ pub enum ServerMessage {
     Welcome(Welcome),
     /// Durable position and credit of one lane.
     Ack(Ack),
-    /// Are you there?
+    /// Asks the client for a PONG with this nonce.
     Ping(u64),
-    /// I am.
+    /// Answers a PING with its nonce.
     Pong(u64),
-    /// Everything accepted is durable.
+    /// Every accepted frame is durable.
     Bye(Bye),
     /// The daemon is draining.
     GoAway(GoAway),
@@ -172,7 +172,7 @@ impl ServerMessage {
     /// Reads one body sent by a daemon.
     ///
     /// # Errors
-    /// [`WireError`] with what does not fit the protocol.
+    /// [`WireError`] that names the violation of the protocol.
     pub fn decode(body: Bytes) -> Result<Self, WireError> {
         match first_byte(&body)? {
             kind::WELCOME => Welcome::decode(&body).map(Self::Welcome),
@@ -207,8 +207,8 @@ fn first_byte(body: &[u8]) -> Result<u8, WireError> {
     body.first().copied().ok_or_else(|| WireError::protocol("empty message body"))
 }
 
-/// Judges a type that has no place here: known ones are in the wrong direction or state, unknown ones
-/// are critical below 0x80 and skipped from there up.
+/// Checks a type that is not expected. Known types come in the wrong direction or state. Unknown types are
+/// errors below 0x80 and are skipped from 0x80 on.
 fn unexpected(kind: u8) -> Result<u8, WireError> {
     match kind::name(kind) {
         Some(name) => Err(WireError::protocol(format!("unexpected {name} (0x{kind:02x}) here"))),

@@ -1,4 +1,4 @@
-//! Properties of the codec: what is encoded decodes to the same, and any bytes give a value or an error.
+//! Properties of the codec: encoded values decode to the same values, and any bytes give a value or an error.
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ fn only_body(buffer: &mut BytesMut) -> Bytes {
     body
 }
 
-/// Bytes that look like a message: a type that exists, then anything.
+/// Bytes that look like a message: an existing type, then arbitrary bytes.
 fn plausible_body() -> impl Strategy<Value = Bytes> {
     (any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(pick, mut body)| {
         let known = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0x10, 0x8A, 0x94, 0x7F, 0xFF];
@@ -229,7 +229,7 @@ fn too_large_is_known_from_the_prefix_alone_and_spares_what_came_before() {
     assert_eq!(next_body(&mut buffer, 4096).unwrap_err().code, ErrorCode::TooLarge);
 }
 
-/// The layout of protocol.md, byte by byte, so that both directions cannot drift together.
+/// The layout of protocol.md, byte by byte, so that encoder and decoder cannot deviate together.
 #[test]
 fn frame_has_the_documented_bytes() {
     let mut buffer = BytesMut::new();

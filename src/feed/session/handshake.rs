@@ -1,4 +1,5 @@
-//! From the first byte to SUBSCRIBED: who is there, may they listen, and where do they begin.
+//! From the first byte to SUBSCRIBED: identifies the client, checks whether it may read, and finds the start
+//! offset.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use crate::feed::catch_up::NO_FILES_PAUSE;
 use crate::logging::{Kind, by_peer};
 use crate::wire::{Start, Subscribe, Subscribed, VERSION};
 
-/// How long one turn of a search may last.
+/// Longest time of one turn of a search.
 const SEARCH_TURN_MAX: Duration = Duration::from_millis(200);
-/// How often a subscriber that has said more is looked at, whether it is gone.
+/// How often to check whether a subscriber that has sent more bytes is gone.
 const GONE_EVERY: Duration = Duration::from_millis(100);
-/// Offsets searched before the time is looked at.
+/// Offsets to search before the next check of the time.
 const SEARCH_OFFSETS: u64 = 1 << 10;
 
-/// Reads SUBSCRIBE and answers it, unless the session is to end, or the subscriber goes, before that is done.
+/// Reads SUBSCRIBE and answers it, unless the session must end or the subscriber leaves before.
 pub(super) async fn greet(
     socket: &TcpStream,
     permit: entrance::Permit,
@@ -39,7 +40,7 @@ pub(super) async fn greet(
     }
 }
 
-/// Judges SUBSCRIBE in the order version, token, sources, limits, position.
+/// Checks SUBSCRIBE in the order version, token, sources, limits, position.
 async fn subscribe(
     socket: &TcpStream,
     permit: entrance::Permit,
@@ -48,7 +49,7 @@ async fn subscribe(
     let limit = context.policy().config.subscribe_timeout;
     let entrance::First { body, rest } = permit.first_message(socket, limit, "SUBSCRIBE").await?;
     let subscribe = Subscribe::decode(&body)?;
-    // What is in force when it is all said: a token that has been withdrawn meanwhile opens nothing.
+    // The policy in force when SUBSCRIBE is complete: a token that was withdrawn meanwhile is refused.
     let SessionPolicy { config, credentials } = &*context.policy();
     let selection = credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
     let subscribed = context.take_place(config.max_subscribers)?;
@@ -56,7 +57,7 @@ async fn subscribe(
     drop(permit);
     let (follower, head_offset) = context.tail.subscribe(|| context.history.watermark());
     let start_offset = tokio::select! {
-        // Whoever has said all it has to say may still hear why it is refused.
+        // A subscriber that has closed its writing side may still read why it is refused.
         biased;
         found = start_offset(context, subscribe.start, head_offset) => found?,
         () = gone(socket) => return Err(Ended::Eof),
@@ -76,7 +77,7 @@ async fn subscribe(
         policy: subscribe.policy,
         selection,
         next_offset: start_offset,
-        // Live is the newest there is: whatever comes meanwhile, no history was asked for.
+        // Live starts at the newest frame. Frames that come meanwhile are not requested history.
         has_caught_up: subscribe.start == Start::Live,
         follower,
         heartbeat,
@@ -87,13 +88,13 @@ async fn subscribe(
     Ok((subscription, BytesMut::from(&rest[..])))
 }
 
-/// Waits until the subscriber is gone, as far as that shows without taking what it says.
+/// Waits until the subscriber is gone, as far as that is visible without reading its bytes.
 async fn gone(socket: &TcpStream) {
     while matches!(socket.ready(Interest::READABLE).await, Ok(ready) if !ready.is_read_closed()) {
         if !matches!(socket.peek(&mut [0]).await, Ok(1..)) {
             return;
         }
-        // It said more, which is not read yet, and so is always readable.
+        // The subscriber has sent more bytes, which are not read yet. So the socket is always readable.
         tokio::time::sleep(GONE_EVERY).await;
     }
 }
@@ -121,7 +122,8 @@ async fn start_offset(context: &Context, start: Start, head: u64) -> Result<u64,
     }
 }
 
-/// The lowest offset received at `from_ns` or later; `head` without one. Looked for in turns, as all reading is.
+/// The lowest offset received at `from_ns` or later; `head` if there is none. Searches in turns, like all
+/// reading.
 async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64, Ended> {
     let mut next_offset = context.history.first_offset();
     let wanted = Wanted::default();
@@ -131,7 +133,7 @@ async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64
         };
         let (history, is_wanted) = (context.history.clone(), Arc::clone(&wanted.0));
         let search = tokio::task::spawn_blocking(move || {
-            // Whoever waits for the outcome may go; the turn ends when the reading does.
+            // The session that waits for the result may end. The turn lasts until the reading ends.
             let _turn = turn;
             search(&history, from_ns, next_offset..head, || is_wanted.load(Ordering::Relaxed))
         });
@@ -155,7 +157,7 @@ async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64
     Ok(head)
 }
 
-/// Says that somebody waits for the outcome of a search, until it is dropped.
+/// Marks that a session waits for the result of a search. Dropping it clears the mark.
 struct Wanted(Arc<AtomicBool>);
 
 impl Default for Wanted {
@@ -170,13 +172,13 @@ impl Drop for Wanted {
     }
 }
 
-/// What came of one turn.
+/// The result of one turn.
 enum Search {
     Found(u64),
     NoneBelow(u64),
 }
 
-/// Looks through `offsets` for as long as a turn lasts and the outcome is wanted.
+/// Searches `offsets` until the turn ends or the result is not wanted.
 fn search(
     history: &History,
     from_ns: i64,
@@ -210,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// A subscriber's socket, and the subscriber, which has said `more`.
+    /// A subscriber's socket, and the subscriber, which has sent `more`.
     async fn pair(more: &[u8]) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

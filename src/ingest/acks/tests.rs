@@ -1,4 +1,4 @@
-//! Which session is woken when.
+//! When each session is woken.
 
 use futures::FutureExt;
 
@@ -15,7 +15,7 @@ fn is_woken(signal: &AckSignal) -> bool {
     signal.changed().notified().now_or_never().is_some()
 }
 
-/// Lists `signals` as a commit does, and has it taken.
+/// Lists `signals` as a commit does, and gives the list to `pacer`.
 fn commit(acks: &Acks, pacer: &mut AckPacer, signals: &[&Arc<AckSignal>], now: Instant) {
     signals.iter().for_each(|signal| acks.list(signal));
     pacer.commit(acks.take(), now);
@@ -52,7 +52,7 @@ fn no_ack_waits_for_longer_than_its_delay() {
     commit(&acks, &mut pacer, &[&signal], start + MS);
     let due = start + MS + ACK_DELAY;
     assert_eq!(pacer.next_due(), Some(due));
-    // What becomes durable meanwhile does not put it off.
+    // Frames that become durable meanwhile do not postpone it.
     signal.sent(start + 5 * MS);
     commit(&acks, &mut pacer, &[&signal], start + 6 * MS);
     assert_eq!(pacer.next_due(), Some(due));

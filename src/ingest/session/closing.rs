@@ -1,4 +1,4 @@
-//! How a session ends, and what its client is told last.
+//! How a session ends, and which messages its client gets last.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::pipeline::SessionId;
 use crate::wire::{Bye, ErrorCode, WireError};
 
 impl Session {
-    /// Lets a successor speak for the stream, then says the last words, which may take a while.
+    /// Releases the stream for a successor, then writes the last messages, which may take a while.
     pub(super) async fn close(mut self, served: Result<Settling, Ended>) -> Result<(), Ended> {
         self.note_durable();
         let Self {
@@ -43,7 +43,8 @@ impl Session {
             Err(lost) => return Err(lost),
         };
         if ended.code == ErrorCode::TakenOver {
-            // The successor has its slot already: what it still holds is bounded by the places of those that part.
+            // The successor already has the slot. The permits of parting connections bound what this
+            // connection still holds.
             drop((input, intake));
             context.entrance.part(&mut socket, known, &ended).await;
         } else {
@@ -53,7 +54,7 @@ impl Session {
     }
 }
 
-/// What the stream is after a session that ended like this.
+/// The state of the stream after a session that ended with `served`.
 fn state_after(served: &Result<Settling, Ended>, said_bye: bool) -> StreamState {
     match served {
         Err(Ended::Error(error)) if error.code == ErrorCode::Removed => StreamState::Removed,

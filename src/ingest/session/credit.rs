@@ -1,4 +1,4 @@
-//! Credit of one lane: how much the client may have sent, counted from 0 on each connection.
+//! Credit of one lane: the cost that the client may have sent, counted from 0 on each connection.
 
 /// Absolute credit, as ACK carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,8 @@ impl Credit {
         Self { window, message_max, consumed: 0, granted: 0 }
     }
 
-    /// Takes `cost`; `Err` with what is left when the client has overrun what it was told.
+    /// Consumes `cost`. Returns `Err` with the credit that is left when the client has sent more than it was
+    /// granted.
     pub(super) const fn consume(&mut self, cost: u64) -> Result<(), u64> {
         let left = self.granted - self.consumed;
         if cost > left {
@@ -26,37 +27,38 @@ impl Credit {
         Ok(())
     }
 
-    /// What can be granted while frames of cost `queued` wait: it never falls.
+    /// The limit that can be granted while frames of cost `queued` wait. The limit never falls.
     pub(super) const fn grantable(&self, queued: u64) -> u64 {
         let limit = self.consumed + self.window.saturating_sub(queued);
         if limit > self.granted { limit } else { self.granted }
     }
 
-    /// The client is told `limit`.
+    /// Notes that `limit` is sent to the client.
     pub(super) const fn grant(&mut self, limit: u64) {
         self.granted = limit;
     }
 
-    /// Whether `limit` is worth a message of its own: a quarter of the window more, or half as much when half of the
-    /// window is used up.
+    /// Whether `limit` is worth a message of its own: growth by a quarter of the window, or by an eighth when
+    /// less than half of the window is left.
     pub(super) const fn is_worth_telling(&self, limit: u64) -> bool {
         let grown = limit - self.granted;
         let is_short = self.granted - self.consumed < self.window / 2;
         grown >= self.window / 4 || (is_short && grown >= self.window / 8)
     }
 
-    /// Whether the client has half of the window left and enough for any message: growth can wait for the next ACK.
+    /// Whether the client has half of the window left and enough for any message. Growth can then wait for
+    /// the next ACK.
     pub(super) const fn is_ample(&self) -> bool {
         let left = self.granted - self.consumed;
         left >= self.window / 2 && left >= self.message_max
     }
 
-    /// Whether more is to be granted, at once or when the queue has run empty.
+    /// Whether more credit can be granted, at once or when the queue is empty.
     pub(super) const fn is_outstanding(&self) -> bool {
         self.granted < self.consumed + self.window
     }
 
-    /// The most the client was told.
+    /// The highest limit that was sent to the client.
     pub(super) const fn granted(&self) -> u64 {
         self.granted
     }

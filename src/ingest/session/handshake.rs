@@ -1,4 +1,4 @@
-//! From the first byte to WELCOME: who is there, and may they speak.
+//! From the first byte to WELCOME: identifies the client and checks whether it may speak.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::pipeline::router::RouterError;
 use crate::pipeline::{SessionId, SourceInfo, Stop};
 use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError, frame_cost};
 
-/// What a handshake needs to know.
+/// The inputs of a handshake.
 pub(super) struct Greeting<'a> {
     pub(super) session_id: SessionId,
     pub(super) peer: SocketAddr,
@@ -31,18 +31,18 @@ pub(super) struct Greeting<'a> {
     pub(super) permit: &'a Permit,
 }
 
-/// What a session starts with.
+/// The result of a handshake: the initial state of a session.
 pub(super) struct Greeted {
     pub(super) opened: Opened,
     pub(super) outbox: Outbox,
     pub(super) intake: Intake,
     pub(super) catalog: Option<CatalogCursor>,
-    /// What came behind HELLO.
+    /// The bytes that came behind HELLO.
     pub(super) rest: Vec<u8>,
 }
 
 impl Greeting<'_> {
-    /// Reads HELLO and judges it in the order version, token, source, limits, epoch.
+    /// Reads HELLO and checks it in the order version, token, source, limits, epoch.
     pub(super) async fn greet(
         self,
         socket: &TcpStream,
@@ -50,7 +50,8 @@ impl Greeting<'_> {
     ) -> Result<Greeted, Ended> {
         let First { body, rest } = self.await_hello(socket, mailbox).await?;
         let hello = Hello::decode(&body)?;
-        // Those in force by now: a token that has been withdrawn since the connection came opens nothing.
+        // The credentials in force at this moment: a token that was withdrawn since the connection came is
+        // refused.
         self.context.policy().credentials.check(&hello.token, &hello.stream)?;
         let speaker = StreamOwner {
             session_id: self.session_id,

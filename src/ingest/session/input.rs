@@ -12,12 +12,13 @@ use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 
 /// Most bytes read before they are decoded, unless a message is longer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-/// What is read at a time at least, however little room is left.
+/// The limit of one read is at least this many bytes, however little room is left.
 pub(super) const READ_BYTES_MIN: usize = 4 << 10;
-/// The beginning of a message is moved into the next buffer up to this length; a longer one is read on where it lies.
+/// Longest first part of an incomplete message that is moved into the next buffer. A longer first part stays
+/// in its buffer, and the next read appends to it.
 pub(crate) const MOVED_BYTES_MAX: usize = (16 << 10) + PREFIX_BYTES;
 
-/// Reads into buffers of the pool, and keeps the beginning of a message whose rest has not come.
+/// Reads into buffers of the pool, and keeps the first part of an incomplete message.
 ///
 /// A connection that is idle between two messages holds no memory here.
 #[derive(Debug)]
@@ -27,10 +28,10 @@ pub(super) struct Input {
     body_bytes_max: usize,
 }
 
-/// What a read came to.
+/// The result of one read.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// What is to be decoded; there may be nothing new in it.
+    /// The bytes to decode. They may contain nothing new.
     pub(super) buffer: ReadBuffer,
     /// Bytes that were read.
     pub(super) bytes: usize,
@@ -39,17 +40,18 @@ pub(super) struct Read {
 }
 
 impl Input {
-    /// `rest` came behind HELLO. Bodies of up to `body_bytes_max` may come.
+    /// `rest` came behind HELLO. Message bodies have up to `body_bytes_max` bytes.
     pub(super) const fn new(pool: Arc<BufferPool>, rest: Vec<u8>, body_bytes_max: usize) -> Self {
         Self { pool, partial: rest, body_bytes_max }
     }
 
-    /// Where buffers come from and go to.
+    /// The pool of the buffers.
     pub(super) const fn pool(&self) -> &Arc<BufferPool> {
         &self.pool
     }
 
-    /// Reads what is there, up to a limit and `bytes_max`: an emergency among it overtakes the rest.
+    /// Reads what the socket has, up to a limit and up to `bytes_max`. An emergency in these bytes overtakes
+    /// the other frames.
     pub(super) fn read_from(&mut self, socket: &TcpStream, bytes_max: usize) -> Read {
         let mut buffer = self.buffer();
         let (bytes, end) = match read_once(socket, &mut buffer.bytes, bytes_max) {
@@ -61,7 +63,7 @@ impl Input {
         Read { buffer, bytes, end }
     }
 
-    /// Keeps what lies from `end` on in `buffer`, the beginning of a message, for the next read.
+    /// Keeps the bytes of `buffer` from `end` on, the first part of a message, for the next read.
     pub(super) fn keep(&mut self, buffer: &mut ReadBuffer, end: usize) {
         if end == 0 && buffer.bytes.len() > MOVED_BYTES_MAX {
             std::mem::swap(&mut self.partial, &mut buffer.bytes);
@@ -71,9 +73,9 @@ impl Input {
         }
     }
 
-    /// A buffer that begins with what was kept and has room for the rest of it.
+    /// Returns a buffer that begins with the kept bytes and has room for the rest of the message.
     ///
-    /// No room is made for a message whose claimed length is beyond the limit: it will be refused.
+    /// A message whose claimed length exceeds the limit gets no room, because it will be refused.
     pub(super) fn buffer(&mut self) -> ReadBuffer {
         let mut buffer = if self.partial.len() > MOVED_BYTES_MAX {
             ReadBuffer { bytes: std::mem::take(&mut self.partial), ..ReadBuffer::default() }
@@ -90,19 +92,19 @@ impl Input {
         buffer
     }
 
-    /// Gives back what an idle connection does not need.
+    /// Frees the memory that an idle connection does not need.
     pub(super) fn shrink(&mut self) {
         self.partial.shrink_to_fit();
     }
 }
 
-/// One read into the room that `bytes` has, of `bytes_max` at most. Less than that has emptied the socket, and its readiness is used up:
-/// looking again would cost a call that finds nothing.
+/// Reads once into the free room of `bytes`, at most `bytes_max` bytes. A read of fewer bytes has emptied the
+/// socket and clears its readiness. Otherwise the next try would cost a call that finds nothing.
 fn read_once(socket: &TcpStream, bytes: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
     let room = (bytes.capacity() - bytes.len()).min(bytes_max);
     let mut bytes = bytes.limit(room);
     let mut read = Err(io::ErrorKind::WouldBlock.into());
-    // The outcome is in `read`; what `try_io` is told decides about the readiness alone.
+    // `read` holds the outcome. The result that `try_io` gets only decides about the readiness.
     let _ = socket.try_io(Interest::READABLE, || {
         read = socket.try_read_buf(&mut bytes);
         match read {

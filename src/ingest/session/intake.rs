@@ -1,4 +1,4 @@
-//! What a client's messages do: the checks of FRAME in the order protocol.md sets, without I/O.
+//! The effect of a client's messages: the checks of FRAME in the order that protocol.md gives, without I/O.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use super::input::READ_BYTES_MIN;
 use crate::frame::{BufferPool, FrameMeta, FramePriority, FrameRun, Lanes, Origin, ReadBuffer};
 use crate::wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
 
-/// Part of the room in the windows that is read at a time where there is no credit: what the smallest frames take in
-/// memory is more than twice what they take on the wire.
+/// Without credit, one read takes at most this fraction (1/n) of the room in the windows. The smallest frames
+/// take more than twice as many bytes in memory as on the wire.
 const UNCREDITED_SHARE: u64 = 3;
 
-/// Judges messages and gathers what is accepted until it is handed over.
+/// Checks messages and collects the accepted frames until they are handed over.
 #[derive(Debug)]
 pub(super) struct Intake {
     lanes: Lanes<Lane>,
@@ -23,14 +23,14 @@ pub(super) struct Intake {
 
 #[derive(Debug)]
 struct Lane {
-    /// Of the last FRAME on this connection, also if it was a duplicate.
+    /// Sequence of the last FRAME on this connection, also if it was a duplicate.
     previous: Option<u64>,
     accepted_next: u64,
     duplicates: u32,
     credit: Credit,
 }
 
-/// What the messages of one read came to so far.
+/// Counts for the messages of one read.
 #[derive(Debug, Default)]
 struct Gathered {
     received: u64,
@@ -38,29 +38,30 @@ struct Gathered {
     rejected: Option<ErrorCode>,
 }
 
-/// What was read, to be handed over.
+/// The frames of one read, to be handed over.
 #[derive(Debug)]
 pub(super) struct HandOver {
     pub(super) lanes: Lanes<Option<FrameRun>>,
-    /// FRAMEs read, whatever became of them.
+    /// FRAME messages read, including duplicates and refused ones.
     pub(super) received: u64,
-    /// Those dropped because they had been accepted before.
+    /// FRAME messages dropped because they had been accepted before.
     pub(super) duplicates: u64,
-    /// Why the last one was refused, if it was.
+    /// Why the last FRAME was refused, if it was.
     pub(super) rejected: Option<ErrorCode>,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It was a FRAME, accepted or dropped as a duplicate.
+    /// A FRAME, accepted or dropped as a duplicate.
     Frame,
-    /// It is for the caller to act on.
+    /// Another message, on which the caller must act.
     Other(ClientMessage),
 }
 
 impl Intake {
-    /// Goes on from `accepted_next`; lanes have `windows` of credit unless `no_ack`. A message costs up to `message_max`.
+    /// Continues from `accepted_next`. Lanes have `windows` of credit unless `no_ack`. A message costs up to
+    /// `message_max`.
     pub(super) fn new(
         accepted_next: Lanes<u64>,
         windows: Lanes<u64>,
@@ -76,10 +77,10 @@ impl Intake {
         Self { lanes, windows, no_ack, said_bye: None, gathered: Gathered::default() }
     }
 
-    /// Takes one message body, which lies at `at` in what was read. An accepted frame is noted in `metas`.
+    /// Takes one message body, which begins at `at` in the bytes read. Notes an accepted frame in `metas`.
     ///
     /// # Errors
-    /// What to answer; the message had no effect.
+    /// The answer for the client. The message had no effect.
     pub(super) fn take(
         &mut self,
         at: usize,
@@ -134,7 +135,7 @@ impl Intake {
             return Ok(());
         }
         lane.accepted_next = sequence + 1;
-        // What is read in one go is far below 4 GiB, and `header_len` is of one byte on the wire.
+        // One read brings far fewer than 4 GiB, and `header_len` has one byte on the wire.
         let payload_at = (at + header_len) as u32;
         let payload_len = (body.len() - header_len) as u32;
         let (received_after_us, header_len) = (0, header_len as u8);
@@ -150,7 +151,8 @@ impl Intake {
         Ok(())
     }
 
-    /// What to hand over: the frames noted in `buffer`, which goes to `pool` in the end; `None` when there was no FRAME.
+    /// Returns the frames noted in `buffer`; `None` when there was no FRAME. `buffer` returns to `pool` in
+    /// the end.
     pub(super) fn take_batch(
         &mut self,
         buffer: ReadBuffer,
@@ -163,8 +165,8 @@ impl Intake {
         (received > 0).then_some(HandOver { lanes, received, duplicates, rejected })
     }
 
-    /// How many bytes to read at most while frames of cost `queued` wait; 0: none. Credit bounds the sources that have
-    /// some, and the windows the rest.
+    /// How many bytes to read at most while frames of cost `queued` wait; 0 means none. Credit bounds the
+    /// sources that have credit. The windows bound the others.
     pub(super) fn read_bytes_max(&self, queued: Lanes<u64>) -> usize {
         if !self.no_ack {
             return usize::MAX;
@@ -177,8 +179,8 @@ impl Intake {
         }
     }
 
-    /// The lanes whose session is to hear that the queue has run empty: the client may be out of credit, or has none and
-    /// the session reads as there is room.
+    /// The lanes for which an empty queue must wake the session: the client may be out of credit, or has no
+    /// credit and the session reads when there is room.
     pub(super) fn awaits_empty(&self) -> Lanes<bool> {
         self.lanes.each_ref().map(|lane| self.no_ack || !lane.credit.is_ample())
     }

@@ -1,4 +1,4 @@
-//! What the daemon has to tell a client: the newest values, put into bytes only when there is room to write.
+//! The messages to a client: the newest values, encoded only when there is room to write.
 
 use std::io;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::frame::{FramePriority, Lanes};
 use crate::ingest::acks::ACK_DELAY;
 use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
 
-/// Growth of credit that no other ACK is to follow waits for so long.
+/// How long growth of credit waits when no other ACK follows.
 const CREDIT_DELAY: Duration = ACK_DELAY;
-/// Credit waits for the ACK of the frames that used it, but no longer than this: a commit may stand still.
+/// Credit waits for the ACK of the frames that used it, but at most this long, because a commit may stall.
 const STALLED_CREDIT_DELAY: Duration = Duration::from_secs(1);
 
-/// Messages to a client. Bounded: ACK, PING and PONG replace older ones of their kind that were not yet encoded, and of
-/// the catalog there is one part at a time.
+/// Messages to a client. Bounded: a newer ACK, PING or PONG replaces an older one of its kind that is not yet
+/// encoded, and there is at most one part of the catalog.
 #[derive(Debug)]
 pub(super) struct Outbox {
     bytes: BytesMut,
@@ -30,34 +30,34 @@ pub(super) struct Outbox {
     pong: Option<u64>,
     ping: Option<u64>,
     goaway: Option<Duration>,
-    /// When growth of credit goes without anything else.
+    /// When growth of credit is sent without any other message.
     credit_due: Option<Instant>,
     /// The ACK of routine is due ([`AckSignal::take_due`](crate::ingest::acks::AckSignal::take_due)).
     is_routine_due: bool,
 }
 
-/// What the last ACK of a lane said beside its credit.
+/// What the last ACK of a lane said besides its credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     durable_next: u64,
     duplicates: u32,
 }
 
-/// What there is to say of a lane.
+/// What the next ACK of a lane can say.
 #[derive(Clone, Copy, Debug)]
 struct News {
     told: Told,
     credit_limit: u64,
     is_new: bool,
     has_grown: bool,
-    /// It does not wait.
+    /// The ACK must not wait.
     is_urgent: bool,
-    /// No ACK of frames is to follow soon that takes the credit along, or the client may need it before.
+    /// No ACK of frames follows soon that could carry the credit, or the client may need the credit before.
     is_credit_awaited: bool,
 }
 
 impl Outbox {
-    /// Opens with WELCOME; the first ACKs follow with the first [`Outbox::refresh`].
+    /// Begins with WELCOME. The first [`Outbox::refresh`] adds the first ACKs.
     pub(super) fn new(welcome: Welcome) -> Self {
         let mut bytes = BytesMut::new();
         welcome.encode(&mut bytes);
@@ -75,7 +75,7 @@ impl Outbox {
         }
     }
 
-    /// The heartbeat WELCOME named.
+    /// The heartbeat that WELCOME named.
     pub(super) const fn heartbeat(&self) -> Duration {
         self.heartbeat
     }
@@ -96,19 +96,19 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    /// When credit that waits for company goes alone; not while older bytes still wait to be written.
+    /// When waiting credit is sent alone; `None` while older bytes wait to be written.
     pub(super) fn credit_due(&self) -> Option<Instant> {
         self.credit_due.filter(|_| self.bytes.is_empty())
     }
 
-    /// The next ACK of routine goes as soon as there is something to say.
+    /// Marks the ACK of routine as due: it is sent as soon as there is something to say.
     pub(super) const fn set_routine_due(&mut self) {
         self.is_routine_due = true;
     }
 
-    /// Encodes what is new, unless older bytes still wait to be written.
+    /// Encodes new values, unless older bytes wait to be written.
     ///
-    /// The first ACKs come before anything else but WELCOME. True if an ACK of routine was among it.
+    /// The first ACKs come before any message but WELCOME. Returns true if an ACK of routine was encoded.
     pub(super) fn refresh(
         &mut self,
         durable_next: Lanes<u64>,
@@ -120,15 +120,15 @@ impl Outbox {
         may_encode && self.encode(durable_next, queued, intake, now)
     }
 
-    /// Encodes the next part of the catalog, unless one still waits to be written. Behind [`Outbox::refresh`], so that what
-    /// is short goes first.
+    /// Encodes the next part of the catalog, unless a part waits to be written. Call [`Outbox::refresh`]
+    /// first, so that short messages go first.
     pub(super) fn append_catalog(&mut self, catalog: &mut CatalogCursor) {
         if !self.has_part {
             self.has_part = catalog.encode_next(&mut self.bytes);
         }
     }
 
-    /// Everything that is known now, to be written before the last message.
+    /// Returns the encoded current values, to be written before the last message.
     pub(super) fn finish(
         mut self,
         durable_next: Lanes<u64>,
@@ -142,7 +142,7 @@ impl Outbox {
         self.bytes
     }
 
-    /// True if an ACK of routine was among it.
+    /// Returns true if an ACK of routine was encoded.
     fn encode(
         &mut self,
         durable_next: Lanes<u64>,
@@ -164,7 +164,7 @@ impl Outbox {
         has_told_routine
     }
 
-    /// Encodes the ACKs of both lanes as soon as one of them does not wait.
+    /// Encodes the ACKs of both lanes as soon as one of them must not wait.
     fn encode_acks(
         &mut self,
         durable_next: Lanes<u64>,
@@ -183,7 +183,7 @@ impl Outbox {
             };
             let due = delay.map(|delay| now + delay);
             self.credit_due = due.map(|due| self.credit_due.map_or(due, |before| before.min(due)));
-            // It was due for what another ACK has said.
+            // Another ACK has already said what was due.
             self.is_routine_due = false;
             return false;
         }
@@ -216,7 +216,8 @@ impl Outbox {
             let is_paced = priority == FramePriority::Routine && !self.is_routine_due;
             !is_new || (is_paced && before.duplicates == told.duplicates)
         });
-        // Routine that is durable and not told has its ACK ahead of it, as has what is not durable yet.
+        // Durable routine that is not reported yet still gets an ACK. So does routine that is not durable
+        // yet.
         let is_followed = is_in_flight || is_new;
         News {
             told,
@@ -228,7 +229,7 @@ impl Outbox {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes as many bytes as the socket takes.
     pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<()> {
         while !self.bytes.is_empty() {
             match socket.try_write(&self.bytes) {
@@ -239,14 +240,14 @@ impl Outbox {
             }
         }
         if std::mem::take(&mut self.has_part) {
-            // Nothing else needs so much room.
+            // Only a part of the catalog needs so much room.
             self.bytes = BytesMut::new();
         }
         Ok(())
     }
 }
 
-/// How long credit waits that is to grow and that no message has said yet.
+/// How long outstanding credit waits that no message has reported yet.
 fn stalled_credit_delay(intake: &mut Intake) -> Option<Duration> {
     let is_outstanding = FramePriority::ALL.iter().any(|priority| intake.credit(*priority).is_outstanding());
     is_outstanding.then_some(STALLED_CREDIT_DELAY)

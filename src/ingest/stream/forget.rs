@@ -1,7 +1,8 @@
-//! Forgetting streams that are done with: positions, counters and the place in the table.
+//! Forgets streams that are finished: their positions, counters and entries in the table.
 //!
-//! Between [`StreamTable::begin_forget`] and the end of [`Forgetting`] nobody may speak for the streams and nothing of them
-//! is on its way, so no frame can bring them back into the archive behind the edit of its positions.
+//! Between [`StreamTable::begin_forget`] and the end of [`Forgetting`], no session may speak for the streams
+//! and none of their frames is in flight. So no frame can bring the streams back into the archive after the
+//! edit of its positions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +13,13 @@ use super::{Stream, StreamTable};
 use crate::frame::{SourceKind, StreamKey};
 use crate::pipeline::SessionId;
 
-/// Streams that are held at a time for one [`StreamTable::begin_forget`].
+/// Most streams that one [`StreamTable::begin_forget`] holds.
 pub const FORGET_MAX: usize = 4_096;
 
-/// Which streams are meant: those that all of it holds for.
+/// Selects streams. A stream matches when all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// One of these sources; empty for any.
+    /// From one of these sources; empty for any source.
     pub source_ids: Vec<u32>,
     /// Of this kind.
     pub kind: Option<SourceKind>,
@@ -26,18 +27,18 @@ pub struct Selector {
     pub station: Option<String>,
     /// From a station that this pattern matches, see [`glob`].
     pub station_glob: Option<String>,
-    /// Without a connection for longer than this; a connected stream is not meant then.
+    /// Without a connection for longer than this. A connected stream does not match then.
     pub offline_for: Option<Duration>,
 }
 
 impl Selector {
-    /// Whether it says nothing at all, so that it would hold for every stream.
+    /// Whether no condition is set, so that every stream matches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the name of a stream is meant, however long that is offline.
+    /// Whether the name of a stream matches. The time offline does not count.
     #[must_use]
     pub fn has_name(&self, source_id: u32, kind: SourceKind, station: &str) -> bool {
         (self.source_ids.is_empty() || self.source_ids.contains(&source_id))
@@ -56,7 +57,7 @@ impl Selector {
 pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut read) = (0, 0);
-    // Where the last `*` was, and what of the text it has taken.
+    // The position of the last `*`, and how much of the text it has matched.
     let mut star = None;
     while read < text.len() {
         match pattern.get(at) {
@@ -75,31 +76,31 @@ pub fn glob(pattern: &str, text: &str) -> bool {
     pattern[at..].iter().all(|sign| *sign == '*')
 }
 
-/// Why a stream cannot be forgotten now.
+/// Why a stream cannot be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetRefused {
-    /// This connection speaks for it.
+    /// This connection speaks for the stream.
     Connected(SessionId),
-    /// So many of its frames wait for the archive.
+    /// This many of its frames wait for the archive.
     Queued(usize),
-    /// So many of its frames are not on stable storage yet.
+    /// This many of its frames are not on stable storage yet.
     Unsynced(u64),
-    /// It is being reset or forgotten already.
+    /// Another edit already resets or forgets the stream.
     UnderWay,
 }
 
-/// What became of a selection.
+/// The result of a selection.
 #[derive(Debug)]
 pub struct Selected {
     /// Streams that are held to be forgotten, or only named in a rehearsal.
     pub forgetting: Forgetting,
-    /// Streams that were meant and cannot be had, ordered by key.
+    /// Streams that match but cannot be forgotten, ordered by key.
     pub refused: Vec<(StreamKey, ForgetRefused)>,
-    /// Streams that were meant beyond [`FORGET_MAX`].
+    /// Number of matching streams beyond [`FORGET_MAX`].
     pub remaining: usize,
 }
 
-/// Streams about to be forgotten, ordered by key: until it is dropped, they take no connection.
+/// Streams about to be forgotten, ordered by key. They take no connection until this value is dropped.
 #[derive(Debug)]
 pub struct Forgetting {
     streams: Vec<(StreamKey, Arc<Stream>)>,
@@ -107,10 +108,12 @@ pub struct Forgetting {
 }
 
 impl StreamTable {
-    /// Holds the streams that `selector` means, to forget them; a rehearsal holds none and finds the same.
+    /// Selects the streams that match `selector` and holds them to be forgotten. A rehearsal finds the same
+    /// streams and holds none.
     #[must_use]
     pub fn begin_forget(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
-        // The table stays locked until they are held: no other stream takes the name of one of them.
+        // The table stays locked until the streams are held, so that no other stream takes one of their
+        // names.
         let tables = self.read();
         let named = tables.named.iter().filter(|(key, stream)| {
             selector.has_key(key) && selector.offline_for.is_none_or(|min| stream.is_offline_for(min))
@@ -127,17 +130,17 @@ impl StreamTable {
             match stream.hold_to_forget(selector.offline_for, is_rehearsal) {
                 Some(Ok(())) => streams.push((key.clone(), Arc::clone(stream))),
                 Some(Err(why)) => refused.push((key.clone(), why)),
-                // It has connected since.
+                // The stream has connected since.
                 None => {}
             }
         }
         Selected { forgetting: Forgetting { streams, is_rehearsal }, refused, remaining }
     }
 
-    /// Forgets what is held. The archive must have forgotten it already.
+    /// Forgets the held streams. The archive must have forgotten them already.
     pub fn finish_forget(&self, mut forgetting: Forgetting) {
         let mut tables = self.write();
-        // Their hold stays: who has found such a stream before it went must ask for it anew.
+        // The streams stay held: a session that found such a stream before its removal must look it up again.
         for (key, stream) in std::mem::take(&mut forgetting.streams) {
             if tables.named.get(&key).is_some_and(|known| Arc::ptr_eq(known, &stream)) {
                 tables.remove(&key);
@@ -187,7 +190,7 @@ impl super::State {
 }
 
 impl Forgetting {
-    /// Which streams, each with when its last connection ended, unix nanoseconds.
+    /// The streams, each with the time when its last connection ended, unix nanoseconds.
     pub fn streams(&self) -> impl ExactSizeIterator<Item = (&StreamKey, Option<i64>)> {
         self.streams.iter().map(|(key, stream)| (key, stream.lock().offline.map(|offline| offline.since_ns)))
     }

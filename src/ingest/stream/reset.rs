@@ -1,7 +1,8 @@
-//! Lowering the epoch of a stream that a mistaken client has raised.
+//! Lowers the epoch of a stream after a faulty client has raised it.
 //!
-//! Between [`StreamTable::begin_reset`] and the end of the [`EpochReset`] nobody may speak for the stream and nothing of it
-//! is on its way, so no frame of the old epoch can reach the archive behind the reset.
+//! Between [`StreamTable::begin_reset`] and the end of the [`EpochReset`], no session may speak for the
+//! stream and none of its frames is in flight. So no frame of the old epoch can reach the archive after the
+//! reset.
 
 use std::sync::Arc;
 
@@ -10,22 +11,22 @@ use crate::frame::{Lanes, Origin, StreamKey};
 use crate::ingest::flow::Position;
 use crate::pipeline::SessionId;
 
-/// Why a stream's epoch cannot be reset now.
+/// Why a stream's epoch cannot be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetRefused {
     /// No such stream is known.
     Unknown,
-    /// This connection speaks for it.
+    /// This connection speaks for the stream.
     Connected(SessionId),
-    /// So many of its frames are on their way to the disk.
+    /// This many of its frames are on their way to the disk.
     InFlight(u64),
-    /// It is being reset or forgotten already.
+    /// Another edit already resets or forgets the stream.
     UnderWay,
-    /// This is its epoch, which is not above the one asked for.
+    /// The stream has this epoch, which is not above the requested one.
     NotAbove(u64),
 }
 
-/// A reset under way: until it is dropped, the stream takes no connection.
+/// A reset under way. The stream takes no connection until this value is dropped.
 #[derive(Debug)]
 pub struct EpochReset {
     stream: Arc<Stream>,
@@ -34,10 +35,10 @@ pub struct EpochReset {
 }
 
 impl StreamTable {
-    /// Holds the stream of `key` to begin it anew in `epoch`.
+    /// Holds the stream of `key`, to restart it in `epoch`.
     ///
     /// # Errors
-    /// [`ResetRefused`]; nothing has changed then.
+    /// [`ResetRefused`]; then nothing has changed.
     pub fn begin_reset(&self, key: &StreamKey, epoch: u64) -> Result<EpochReset, ResetRefused> {
         let stream = self.find(key).ok_or(ResetRefused::Unknown)?;
         let mut state = stream.lock();
@@ -61,13 +62,13 @@ impl StreamTable {
 }
 
 impl EpochReset {
-    /// Where the stream stands until [`Self::finish`].
+    /// The position of the stream until [`Self::finish`].
     #[must_use]
     pub const fn old(&self) -> Position {
         self.old
     }
 
-    /// Puts the stream where it is to stand. The archive must know it already.
+    /// Moves the stream to its new position. The archive must know the new position already.
     #[must_use]
     pub fn finish(self) -> Position {
         let mut state = self.stream.lock();

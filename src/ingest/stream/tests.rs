@@ -1,4 +1,4 @@
-//! Who speaks for a stream, and what each speaker starts with.
+//! Which session speaks for a stream, and what each new owner starts with.
 
 use super::*;
 use crate::actor::{Capacity, Mailbox, Received, mailbox};
@@ -197,7 +197,7 @@ fn fewer_streams_from_now_on_leave_those_that_are_known() {
     assert!(table.named(&key(3), queue).is_ok());
 }
 
-/// Opens the stream of `key` and has a frame of it accepted, or says why not.
+/// Opens the stream of `key` and accepts one frame of it, or returns why that fails.
 fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
     let stream = table.named(key, queue)?;
     let (speaker, _mailbox) = speaker(1);
@@ -235,7 +235,7 @@ fn a_known_stream_takes_no_more_than_is_counted() {
     let stream = size_of::<Stream>() + size_of::<SourceQueue>() + size_of::<Origin>() + 3 * shared + station;
     let table = slot(size_of::<(StreamKey, Arc<Stream>)>()) + slot(size_of::<(u32, usize)>()) + station;
     let archive = slot(size_of::<(StreamKey, crate::archive::StreamPosition)>()) + station;
-    // As many as `ingest.max_takeovers_per_minute` lets by default, in a list that doubles.
+    // As many as `ingest.max_takeovers_per_minute` allows by default, in a list that doubles.
     let takeovers = 32 * size_of::<Instant>();
     let takes = (stream + table + archive + takeovers) as u64;
     assert!(takes <= crate::config::STREAM_BYTES, "{takes} bytes");

@@ -9,7 +9,7 @@ use crate::frame::{SourceKind, Station, StreamKey};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A session that ends with the first order it gets, or by itself when told.
+/// A session that ends with the first order it gets, or by itself when a message asks for it.
 fn session() -> (Address<Stop>, ActorHandle) {
     spawn("session", Capacity { urgent: 4, routine: 4 }, |mut mailbox: Mailbox<Stop>| async move {
         match mailbox.recv().await {
@@ -71,7 +71,8 @@ async fn a_session_that_was_gone_before_it_was_registered_does_not_stay() {
     wait_for_ids(&router, &[]).await;
 }
 
-/// The sessions' `Down`s are taken out of turn; what else came meanwhile is answered afterwards, in its order.
+/// The router handles the sessions' `Down`s out of turn. Messages that came meanwhile are answered
+/// afterwards, in order.
 #[tokio::test]
 async fn a_drain_waits_for_the_sessions_alone_and_answers_the_rest_in_order() {
     let sources = Sources::new();
@@ -81,7 +82,8 @@ async fn a_drain_waits_for_the_sessions_alone_and_answers_the_rest_in_order() {
 
     let mut drain = std::pin::pin!(router.drain(LONG));
     assert!(futures::poll!(&mut drain).is_pending());
-    // Served at once while the router is not draining, so once this one waits, it drains.
+    // The router answers this request at once while it does not drain. So when this request waits, the router
+    // drains.
     let mut list = std::pin::pin!(router.list());
     assert!(futures::poll!(&mut list).is_pending());
     let (late, _late_handle) = session();

@@ -1,4 +1,4 @@
-//! Heartbeats and draining, on a clock of their own: no socket, no waiting.
+//! Heartbeats and draining, on a simulated clock: no socket, no waiting.
 
 use super::*;
 use frame::{FrameFlags, FramePriority, Lanes};
@@ -6,7 +6,7 @@ use wire::{Ack, ClientMessage, FrameMessage, GoAway, next_body};
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Says frames as long as it has some, and BYE when it is over.
+/// Sends frames as long as it has some, and BYE when it is over.
 #[derive(Default)]
 struct Fake {
     has_frames: bool,
@@ -154,7 +154,7 @@ async fn draining_stops_frames_and_is_given_its_time() {
     let end = now + deadline + GOAWAY_GRACE;
     assert_eq!(conversation.wake_at(true, now), Some(end));
     assert!(conversation.wake(&mut out, end).is_some());
-    // A feed that ends now is finished with BYE all the same.
+    // A feed that ends at this point is finished with BYE nevertheless.
     conversation.script().is_over = true;
     conversation.fill(&mut out, now).unwrap();
     assert_eq!(messages(&mut out), [ClientMessage::Bye(Bye { next: Lanes::default() })]);

@@ -1,4 +1,4 @@
-//! The books against a model of the server, and the layout of what they write.
+//! The books against a model of the server, and the layout of the written frames.
 
 use frame::Lanes;
 use proptest::prelude::*;
@@ -50,7 +50,7 @@ fn a_write_begins_with_the_emergencies_and_is_bounded() {
     let mut out = BytesMut::new();
     resend.fill(&mut out, Due::FlatOut, 0, None);
     assert!((WRITE_BYTES..WRITE_BYTES + 400).contains(&out.len()), "{}", out.len());
-    // Flat out, a lane leads by so much that the first write is all emergencies.
+    // Flat out, the emergency lane may lead so far that the first write holds only emergencies.
     assert!(decode(&mut out).iter().all(|frame| frame.priority == Emergency));
 
     let mut resend = with_credit(u64::MAX);
@@ -160,10 +160,10 @@ fn positions_that_cannot_be_are_refused() {
     resend.open(Lanes::new(0, routine), 320).unwrap();
 }
 
-/// What a server knows of one lane.
+/// What a server knows about one lane.
 #[derive(Clone, Debug, Default)]
 struct Model {
-    /// Every frame ever taken in, ascending.
+    /// Every frame ever accepted, ascending.
     accepted: Vec<u64>,
     /// How many of them are durable.
     durable: usize,
@@ -177,7 +177,7 @@ impl Model {
         count.checked_sub(1).map_or(0, |last| self.accepted[last] + 1)
     }
 
-    /// Takes a frame in as protocol.md says.
+    /// Accepts a frame by the rules of protocol.md.
     fn take(&mut self, frame: &FrameMessage) {
         self.cost += frame.cost;
         assert!(self.cost <= self.credit, "past the credit");
@@ -191,9 +191,10 @@ impl Model {
 #[derive(Clone, Debug)]
 enum Step {
     Fill(u64),
-    /// Lane, share of the accepted that gets durable, more credit in frames.
+    /// Lane, share of the accepted frames that become durable, additional credit in frames.
     Ack(usize, prop::sample::Index, u64),
-    /// The connection ends, and of each lane's undurable frames the server forgets a share (it restarted).
+    /// The connection ends, and the server forgets a share of each lane's frames that are not durable (it
+    /// restarted).
     Reconnect([prop::sample::Index; 2]),
 }
 
@@ -249,7 +250,7 @@ proptest! {
             let durable: usize = models.iter().map(|model| model.durable).sum();
             prop_assert_eq!(resend.acked, durable as u64);
         }
-        // With credit and time for all the rest, nothing is missing and nothing hangs.
+        // With credit and time for all remaining frames, nothing is missing and nothing hangs.
         for (lane, model) in models.iter_mut().enumerate() {
             model.credit += PLENTY;
             let ack = ack(FramePriority::ALL[lane], 0, model.credit);

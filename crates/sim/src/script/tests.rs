@@ -1,4 +1,4 @@
-//! What the run learns from acknowledgements, on a clock of its own.
+//! What the run learns from acknowledgements, on a simulated clock.
 
 use super::*;
 use crate::Plan;

@@ -17,7 +17,7 @@ async fn after_a_lost_connection_exactly_what_was_not_accepted_is_sent_again() {
         peer.is_quiet().await;
         drop(peer);
 
-        // Accepted is more than durable: what lies between is kept, and not sent again.
+        // More is accepted than durable. The frames in between are kept, and not sent again.
         let resume_next = [emergencies[6] + 1, routine[29] + 1];
         let durable_next = [emergencies[4], routine[9]];
         let mut peer = server.welcome(&plan, resume_next, durable_next, [PLENTY; 2]).await;
@@ -186,7 +186,7 @@ async fn what_the_server_says_is_read_while_a_write_is_blocked() {
     let plan = Plan { payload_bytes: 100_000, ..server.plan() };
     let (report, _peer) = against(plan.clone(), async {
         let mut peer = server.welcome(&plan, [0; 2], [0; 2], [PLENTY; 2]).await;
-        // Not a frame is read: the socket's buffers are full, and the client's write hangs.
+        // The server reads no frame: the buffers of the socket are full, and the write of the client hangs.
         peer.error(ErrorCode::Removed, Duration::ZERO).await;
         peer
     })

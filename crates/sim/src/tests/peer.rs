@@ -1,4 +1,4 @@
-//! A scripted server: real sockets, and a peer that checks every frame it is sent.
+//! A scripted server: real sockets, and a peer that checks every frame that it gets.
 
 use std::future::Future;
 
@@ -14,7 +14,7 @@ use wire::{
     Welcome, WireError, next_body,
 };
 
-/// Nothing here takes so long unless it hangs.
+/// Only an operation that hangs takes longer.
 const HANGS: Duration = Duration::from_secs(20);
 /// Credit that is never used up.
 pub(super) const PLENTY: u64 = 1 << 40;
@@ -55,7 +55,7 @@ impl Server {
         }
     }
 
-    /// The next connection, its HELLO read.
+    /// Accepts the next connection and reads its HELLO.
     pub(super) async fn accept(&self, plan: &Plan) -> Peer {
         let (socket, _) = within(self.listener.accept()).await.unwrap();
         let mut peer = Peer {
@@ -80,7 +80,8 @@ impl Server {
         peer
     }
 
-    /// Accepts, welcomes, and sends the two first ACKs: durable from `durable_next`, with credit for each lane.
+    /// Accepts, welcomes, and sends the first two ACKs: durable from `durable_next`, with credit for each
+    /// lane.
     pub(super) async fn welcome(
         &self,
         plan: &Plan,
@@ -190,7 +191,7 @@ impl Peer {
         lanes
     }
 
-    /// All frames up to BYE, and BYE.
+    /// All frames up to BYE, and the positions of BYE.
     pub(super) async fn frames_to_bye(&mut self) -> ([Vec<u64>; 2], [u64; 2]) {
         let mut lanes = [Vec::new(), Vec::new()];
         loop {
@@ -202,7 +203,7 @@ impl Peer {
         }
     }
 
-    /// The client answers, and sends nothing else before.
+    /// Checks that the client answers a PING and sends nothing before.
     pub(super) async fn is_quiet(&mut self) {
         self.send(ServerMessage::Ping(99)).await;
         assert_eq!(self.next().await, Some(ClientMessage::Pong(99)));
@@ -217,7 +218,7 @@ pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(HANGS, future).await.expect("the test hangs")
 }
 
-/// Runs `plan` beside the server's script.
+/// Runs `plan` and the server's script at the same time.
 pub(super) async fn against<T>(plan: Plan, script: impl Future<Output = T>) -> (Report, T) {
     let (_stop_tx, stop_rx) = watch::channel(false);
     within(async { tokio::join!(run(plan, stop_rx, Arc::default()), script) }).await

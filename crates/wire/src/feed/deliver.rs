@@ -14,7 +14,7 @@ const DELIVER_FIXED_BYTES: usize = 52;
 /// DELIVER: one durable frame.
 #[derive(Clone, Debug)]
 pub struct Deliver {
-    /// Its place in the log.
+    /// The offset of the frame in the log.
     pub offset: u64,
     /// The frame; its payload is a slice of the body.
     pub frame: Frame,

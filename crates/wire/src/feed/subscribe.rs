@@ -1,4 +1,4 @@
-//! SUBSCRIBE and SUBSCRIBED: what a subscriber wants, and where it begins.
+//! SUBSCRIBE and SUBSCRIBED: the frames that a subscriber wants, and where it begins.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::hello::{TOKEN_BYTES_MAX, check_magic, check_version};
 use crate::{MAGIC, VERSION, WireError, kind};
 use frame::{FramePriority, Selection, SourceKind};
 
-/// What happens to a subscriber that does not keep up.
+/// What happens when a subscriber is too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Policy {
-    /// Nothing is skipped: a slow reader is served from the archive.
+    /// No frame is skipped: the archive serves a slow subscriber.
     Complete = 0,
-    /// A reader that falls behind skips to the newest, and is told by GAP.
+    /// A slow subscriber skips to the newest frame. A GAP names the skipped offsets.
     Timely = 1,
 }
 
@@ -30,15 +30,15 @@ pub enum Start {
     Offset {
         /// The offset.
         offset: u64,
-        /// The log it belongs to; 0 = any.
+        /// The log of the offset; 0 = any.
         log_id: u64,
     },
-    /// At the lowest offset that was received then or later.
+    /// At the lowest offset that was received at this time or later.
     Received {
         /// Unix nanoseconds.
         from_ns: i64,
     },
-    /// With the oldest frame that is kept.
+    /// With the oldest frame in the archive.
     Earliest,
 }
 
@@ -49,11 +49,11 @@ pub struct Subscribe {
     pub version_min: u8,
     /// Highest version the client speaks.
     pub version_max: u8,
-    /// What happens when it does not keep up.
+    /// What happens when the subscriber is too slow.
     pub policy: Policy,
-    /// Where it begins.
+    /// Where the subscription begins.
     pub start: Start,
-    /// Which frames it wants; at most [`SOURCES_MAX`] sources.
+    /// The wanted frames; at most [`SOURCES_MAX`] sources.
     pub selection: Selection,
     /// Credential, may be empty.
     pub token: String,
@@ -71,7 +71,7 @@ impl fmt::Debug for Subscribe {
 }
 
 impl Subscribe {
-    /// A subscription in the version spoken here, without a token.
+    /// A SUBSCRIBE in the only version that this crate speaks, without a token.
     #[must_use]
     pub fn new(policy: Policy, start: Start, selection: Selection) -> Self {
         Self { version_min: VERSION, version_max: VERSION, policy, start, selection, token: String::new() }
@@ -130,7 +130,8 @@ impl Subscribe {
         Ok(Self { version_min, version_max, policy, start, selection, token })
     }
 
-    /// Appends the message with its length prefix. Sources beyond [`SOURCES_MAX`] and a longer token are cut off.
+    /// Appends the message with its length prefix. Sources beyond [`SOURCES_MAX`] and the end of a too long
+    /// token are cut off.
     pub fn encode(&self, out: &mut BytesMut) {
         let sources = &self.selection.sources()[..self.selection.sources().len().min(SOURCES_MAX)];
         let token = &self.token.as_bytes()[..self.token.len().min(TOKEN_BYTES_MAX)];
@@ -156,7 +157,7 @@ impl Subscribe {
     }
 }
 
-/// What a bit mask over two values chooses; `None`: both. Bits of a later version choose nothing here.
+/// The choice of a bit mask over two values; `None` means both. Bits of a later version choose nothing.
 fn choice<T>(field: &str, mask: u8, [first, second]: [T; 2]) -> Result<Option<T>, WireError> {
     match (mask, mask & 0b11) {
         (0, _) | (_, 0b11) => Ok(None),
@@ -171,7 +172,7 @@ fn choice<T>(field: &str, mask: u8, [first, second]: [T; 2]) -> Result<Option<T>
 pub struct Subscribed {
     /// The version chosen.
     pub version: u8,
-    /// In force for both sides, seconds.
+    /// The heartbeat in force for both sides, seconds.
     pub heartbeat_s: u16,
     /// Longest body of the source side; a DELIVER may exceed it by [`super::DELIVER_EXCESS_BYTES`].
     pub max_message_bytes: u32,

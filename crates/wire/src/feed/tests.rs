@@ -1,4 +1,5 @@
-//! Properties of the subscriber side's codec, its documented bytes, and each check of "Feed connections".
+//! Properties of the codec of the subscriber side, its documented bytes, and each check of "Feed
+//! connections".
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +106,7 @@ fn feed_message() -> impl Strategy<Value = FeedMessage> {
     ]
 }
 
-/// Every field of a message as text, the shared ones of a frame included.
+/// Every field of a message as text, including the shared fields of a frame.
 fn shown(message: &FeedMessage) -> String {
     format!("{message:?}")
 }
@@ -122,7 +123,7 @@ fn body_of(message: &FeedMessage) -> Bytes {
     only_body(&mut buffer)
 }
 
-/// Bytes that look like a message: a type that exists, then anything.
+/// Bytes that look like a message: an existing type, then arbitrary bytes.
 fn plausible_body() -> impl Strategy<Value = Bytes> {
     (any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(pick, mut body)| {
         let known = [5, 6, 9, 0x10, 0x11, 0x12, 0x13, 0x94, 0x7F, 0xFF];
@@ -232,7 +233,7 @@ proptest! {
     }
 }
 
-/// The layouts of protocol.md, byte by byte, so that both directions cannot drift together.
+/// The layouts of protocol.md, byte by byte, so that encoder and decoder cannot deviate together.
 #[test]
 fn subscribe_has_the_documented_bytes() {
     let selection = Selection::of_sources([7, 0x0102_0304]).with_priority(Some(Routine));
@@ -328,7 +329,7 @@ fn gap_and_progress_have_the_documented_bytes() {
     assert_eq!(&body_of(&FeedMessage::Progress(0x0102))[..], &expected[..]);
 }
 
-/// A SUBSCRIBE that is in order: live, everything, one source, token `t`.
+/// A valid SUBSCRIBE: live, everything, one source, token `t`.
 fn good() -> Vec<u8> {
     let mut buffer = BytesMut::new();
     let selection = Selection::of_sources([7]);
@@ -337,7 +338,7 @@ fn good() -> Vec<u8> {
     buffer[4..].to_vec()
 }
 
-/// What comes of a good SUBSCRIBE whose byte at `at` is `byte`.
+/// Decodes a valid SUBSCRIBE whose byte at `at` is replaced by `byte`.
 fn with(at: usize, byte: u8) -> Result<Subscribe, ErrorCode> {
     let mut bytes = good();
     bytes[at] = byte;
@@ -477,7 +478,7 @@ fn a_delivery_with_reserved_values_or_a_header_that_does_not_fit_is_refused() {
     ] {
         assert_eq!(with(&[change]).unwrap_err(), ErrorCode::Protocol, "{what}");
     }
-    // A later version's header is longer: the payload starts where it says.
+    // The header of a later version is longer. The payload starts at the given header length.
     assert_eq!(with(&[(2, 58)]).unwrap().frame.payload.len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! Which part goes next, when the catalog changes in between.
+//! Which part is sent next, when the catalog changes in between.
 
 use super::*;
 use crate::catalog::sample::text_of;
@@ -22,7 +22,7 @@ fn next(owed: &mut CatalogCursor) -> Option<CatalogPart> {
     })
 }
 
-/// What is owed of one version, as text.
+/// The parts that remain of one version, as text.
 fn rest(owed: &mut CatalogCursor) -> (u64, Vec<u8>) {
     let parts: Vec<_> = std::iter::from_fn(|| next(owed)).collect();
     for (at, part) in parts.iter().enumerate() {

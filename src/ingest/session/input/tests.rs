@@ -1,4 +1,4 @@
-//! What reading takes in memory, and what becomes of the beginning of a message.
+//! How much memory reading takes, and what happens to the first part of a message.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -16,7 +16,7 @@ fn input(limit: usize) -> Input {
     Input::new(BufferPool::new(READ_BYTES, 4), Vec::new(), limit)
 }
 
-/// Reads until `bytes` lie in one buffer, as a session does that finds no whole message.
+/// Reads until `bytes` bytes lie in one buffer, like a session that finds no complete message.
 async fn read(input: &mut Input, socket: &TcpStream, bytes: usize) -> ReadBuffer {
     loop {
         socket.readable().await.unwrap();

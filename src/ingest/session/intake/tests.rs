@@ -1,4 +1,4 @@
-//! The checks of FRAME, one after the other, and what they leave behind.
+//! The checks of FRAME, one after the other, and their effects.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -37,7 +37,7 @@ fn frame_of(priority: FramePriority, sequence: u64, payload: Bytes) -> Bytes {
     body(&ClientMessage::Frame(FrameMessage::new(priority, FrameFlags(2), sequence, -5, payload)))
 }
 
-/// What is read, body by body.
+/// Collects the bytes of a read, body by body.
 struct Reading {
     intake: Intake,
     read: ReadBuffer,
@@ -157,7 +157,7 @@ fn a_frame_that_cannot_be_read_is_received_and_rejected() {
     assert!(reading.batch().is_none(), "only FRAMEs are counted");
 }
 
-/// A frame among much that is skipped, or that goes, must not keep all of it in memory while it waits.
+/// A queued frame must not keep the memory of many frames that were skipped or have already left.
 #[test]
 fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
     let pool = BufferPool::new(60_000, 1);

@@ -1,4 +1,4 @@
-//! What is told when, and that newer values replace older ones.
+//! When each message is sent, and that newer values replace older ones.
 
 use crate::frame::Lanes;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn intake(no_ack: bool) -> Intake {
     Intake::new(Lanes::default(), Lanes::both(WINDOW), MESSAGE_MAX, no_ack)
 }
 
-/// Takes everything that was encoded, as a socket that takes all.
+/// Takes everything that was encoded, like a socket that accepts all bytes.
 fn drain(outbox: &mut Outbox) -> Vec<ServerMessage> {
     let mut messages = vec![];
     while let Some(body) = next_body(&mut outbox.bytes, 1 << 17).unwrap() {
@@ -103,7 +103,7 @@ fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable(
     assert_eq!(outbox.credit_due(), None);
 }
 
-/// The lanes' next sequences are `next`, nothing of them is durable, and the first ACKs have said so.
+/// The lanes' next sequences are `next`, no frame is durable, and the first ACKs are sent.
 fn accepted(next: [u64; 2], now: Instant) -> (Outbox, Intake) {
     let (mut outbox, mut intake) =
         (outbox(), Intake::new(next.into(), Lanes::both(WINDOW), MESSAGE_MAX, false));

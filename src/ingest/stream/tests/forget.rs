@@ -1,4 +1,4 @@
-//! Which streams are forgotten, which are not, and what happens to those meanwhile.
+//! Which streams are forgotten, which are not, and what happens to them meanwhile.
 
 use super::*;
 use crate::config::Config;
@@ -14,7 +14,7 @@ impl Output for Nowhere {
     }
 }
 
-/// Takes what waits in `queue` on to the processor.
+/// Moves the frames that wait in `queue` on to the processor.
 async fn empty(queue: &SourceQueue, sources: &Arc<Sources>) {
     let mut fan_in =
         FanIn::new(Arc::clone(sources), Gate::open(), Config::default().fan_in_config(), Arc::default());
@@ -39,7 +39,7 @@ fn of(source_id: u32) -> Selector {
     Selector { source_ids: vec![source_id], ..Selector::default() }
 }
 
-/// Forgets what can be had, and says what cannot.
+/// Forgets the matching streams where possible, and returns the others.
 fn forget(table: &StreamTable, selector: &Selector) -> Vec<(StreamKey, ForgetRefused)> {
     let selected = table.begin_forget(selector, false);
     table.finish_forget(selected.forgetting);
@@ -102,7 +102,7 @@ async fn what_is_connected_queued_or_unsynced_is_refused() {
     stream.accept(8, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
     stream.release(8, Some(StreamState::Ended));
     refused(ForgetRefused::Queued(3));
-    // Taken by the fan-in, and not yet synced.
+    // The fan-in has taken the frames. They are not synced yet.
     empty(&stream.queue, &sources).await;
     refused(ForgetRefused::Unsynced(3));
     table.advance_durable(&origin, Routine, 3, 3, Duration::ZERO);
@@ -130,7 +130,7 @@ fn nobody_speaks_for_a_stream_that_is_being_forgotten() {
     assert_eq!(open(&held), Err(ErrorCode::Busy));
     assert!(matches!(table.begin_reset(&key(1), 4), Err(ResetRefused::UnderWay)));
     assert_eq!(forget(&table, &of(1)), [(key(1), ForgetRefused::UnderWay)]);
-    // The archive had no space for it.
+    // The archive had no space for the edit.
     drop(selected);
     assert_eq!(open(&held), Ok(Lanes::new(1, 2)));
     held.release(1, Some(StreamState::Ended));
