@@ -1,4 +1,4 @@
-//! What comes back: status and body, of an answer with a length, in chunks, or up to the end of the connection.
+//! The response: status and body. The body has a length, comes in chunks, or lasts until the connection ends.
 
 use axum::http::StatusCode;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
@@ -6,19 +6,19 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use super::ClientError;
 use crate::http::answer::Problem;
 
-/// Largest head of an answer, and largest sum of all that is neither head nor body.
+/// Largest head of a response. The same limit holds for the trailer of a chunked body.
 const HEAD_BYTES_MAX: u64 = 16 << 10;
-/// Longest line that begins a chunk.
+/// Longest line at the begin of a chunk.
 const CHUNK_LINE_BYTES_MAX: u64 = 1 << 10;
-/// Of an answer that explains nothing, so much is shown.
+/// How many characters of a response without a reason are shown.
 const EXCERPT_CHARS_MAX: usize = 200;
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// As in 200.
+    /// The status, such as 200.
     pub status: StatusCode,
-    /// All of it.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -31,15 +31,15 @@ enum Extent {
 }
 
 impl Answer {
-    /// Reads one answer to GET.
+    /// Reads one response.
     ///
     /// # Errors
-    /// What [`ClientError`] has for broken, malformed and oversized answers.
+    /// Returns the variants of [`ClientError`] for broken, malformed and oversized responses.
     pub(super) async fn read(from: impl AsyncRead + Unpin, body_bytes_max: u64) -> Result<Self, ClientError> {
         let mut reader = BufReader::new(from);
         let (status, extent) = loop {
             let head = read_head(&mut reader).await?;
-            // Interim answers may come before the one that counts.
+            // Interim responses may come before the final one.
             if !head.0.is_informational() {
                 break head;
             }
@@ -59,7 +59,7 @@ impl Answer {
         Ok(Self { status, body })
     }
 
-    /// Why the answer is not what was asked for: the reason it gives, else the status and how it begins.
+    /// Why the response is not the expected one: its reason, or else its status and the begin of its body.
     #[must_use]
     pub fn problem(&self) -> String {
         let status = self.status;
@@ -68,7 +68,7 @@ impl Answer {
         }
         let text = String::from_utf8_lossy(&self.body);
         let excerpt: String = text.trim().chars().take(EXCERPT_CHARS_MAX).collect();
-        // It goes to a terminal.
+        // The text goes to a terminal.
         let excerpt = excerpt.replace(char::is_control, " ");
         if excerpt.is_empty() {
             format!("answered {status}")
@@ -143,7 +143,7 @@ async fn take<R: AsyncRead + Unpin>(
     if (read as u64) < length { Err(ClientError::Truncated) } else { Ok(()) }
 }
 
-/// The next line without its end, which counts against `left` of `max`.
+/// The next line without its end. The line counts against `left` of `max`.
 async fn line<R: AsyncRead + Unpin>(
     reader: &mut BufReader<R>,
     left: &mut u64,
@@ -161,7 +161,7 @@ async fn line<R: AsyncRead + Unpin>(
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// Digits alone: no sign, no blanks.
+/// Parses a number that has only digits: no sign, no blanks.
 fn number(text: &str, radix: u32) -> Option<u64> {
     let is_digits = !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
     is_digits.then(|| u64::from_str_radix(text, radix).ok()).flatten()
