@@ -55,34 +55,34 @@ pub use stash::StashFull;
 pub use supervise::{Restart, supervise, supervise_task};
 pub use tasks::Tasks;
 
-/// What a mailbox gives out.
+/// An entry of a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received<M> {
-    /// Sent by an [`Address`].
+    /// A message from an [`Address`].
     Message(M),
     /// A monitored actor has ended, see [`Mailbox::monitor`].
     Down(Down),
-    /// A linked actor has ended otherwise than normally, see [`Mailbox::link`].
+    /// A linked actor has not ended normally, see [`Mailbox::link`].
     Exit(Exit),
 }
 
 /// A monitored actor has ended. Received exactly once per monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Down {
-    /// As returned by [`Mailbox::monitor`].
+    /// The id that [`Mailbox::monitor`] returned.
     pub monitor: MonitorId,
-    /// Who ended.
+    /// The actor that ended.
     pub actor: ActorId,
-    /// Why.
+    /// The reason.
     pub reason: ExitReason,
 }
 
-/// A linked actor has ended otherwise than normally.
+/// A linked actor has not ended normally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// Who ended.
+    /// The actor that ended.
     pub from: ActorId,
-    /// Why; never [`ExitReason::Normal`].
+    /// The reason, never [`ExitReason::Normal`].
     pub reason: ExitReason,
 }
 
@@ -95,7 +95,7 @@ pub enum ExitReason {
     Error(Arc<str>),
     /// The body panicked with this message.
     Panic(Arc<str>),
-    /// It was gone before the monitor or link was set, so nobody can say why.
+    /// The actor was gone before the monitor or link was set, so the reason is not known.
     Gone,
 }
 
@@ -122,7 +122,7 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// Names an actor; unique in the process and never used again.
+/// Id of an actor. Unique in the process and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActorId(u64);
 
@@ -139,7 +139,7 @@ impl fmt::Display for ActorId {
     }
 }
 
-/// Names a monitor; unique in the process and never used again.
+/// Id of a monitor. Unique in the process and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MonitorId(u64);
 
@@ -150,10 +150,10 @@ impl MonitorId {
     }
 }
 
-/// How many messages a mailbox holds, per lane.
+/// How many messages each lane of a mailbox holds.
 ///
-/// A lane needs room for one message to be of any use, so 0 counts as 1. Nothing is allocated in
-/// advance. [`Mailbox::recv_match`] may pass over `urgent + routine` further messages.
+/// 0 counts as 1, because a lane needs room for one message. Nothing is allocated in advance. [`Mailbox::recv_match`]
+/// may pass over `urgent + routine` further messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Messages in the urgent lane.
