@@ -46,8 +46,8 @@ pub(super) fn execute(command: &Command) -> ExitCode {
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
 ///
-/// If a reader closes the output early (`| head`), `cat` ends without an error, because the reader has all frames that it
-/// wanted. The other commands report an error, because a part of the result is missing.
+/// If a reader closes the output early (`| head`), `cat` ends without an error, because the reader has all frames that
+/// it wanted. The other commands report an error, because a part of the result is missing.
 ///
 /// # Errors
 /// [`CommandError`].

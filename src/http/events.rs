@@ -39,7 +39,7 @@ const SOURCES_MAX: usize = 1_000;
 
 /// The newest moments are kept up to this many bytes, but always at least two.
 pub(super) const KEPT_BYTES: usize = 6 << 20;
-/// Upper bound in bytes of what two larger moments exceed `KEPT_BYTES` by, plus one moment being encoded.
+/// Upper bound in bytes beyond `KEPT_BYTES`: the excess of two large moments, plus one moment being encoded.
 pub(super) const MAKING_BYTES: usize = 8 << 20;
 /// A listener gets at most this many bytes at a time.
 const CHUNK_BYTES: usize = 16 << 10;

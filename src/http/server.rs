@@ -123,7 +123,7 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
     }
 }
 
-/// A socket whose writes fail when the peer does not take the output within [`STALL_MAX`] before the flush.
+/// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] to take the output up to the flush.
 ///
 /// It reads nothing meanwhile. A client that pipelines requests without reading responses must not make us buffer them
 /// all.

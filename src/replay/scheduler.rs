@@ -120,7 +120,7 @@ impl Scheduler {
     pub(super) async fn run(mut self) -> Performance {
         let stopped_at = self.play().await.map(|offset| offset.max(self.skip_to));
         let Self { parts, mut tasks, mut problems, problems_more, items, .. } = self;
-        // This ends the reader, and it tells the streams that no more frames come.
+        // This ends the reader, and the streams learn that no more frames come.
         drop((items, parts));
         let mut streams = Vec::new();
         while let Some(joined) = tasks.join_next().await {

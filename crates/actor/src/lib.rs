@@ -1,9 +1,9 @@
 //! Actors on tokio: a bounded two-lane mailbox per actor, monitors, links and supervision.
 //!
-//! An actor is a task that owns a [`Mailbox`]; everyone else holds an [`Address`].
+//! An actor is a task that owns a [`Mailbox`]. All other parts hold an [`Address`].
 //!
-//! This crate never depends on the protocol, on the archive or on the daemon. Of `frame` it takes the liveness of a stage
-//! alone.
+//! This crate does not depend on the protocol, the archive or the daemon. From `frame` it uses only the liveness of a
+//! stage.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -19,15 +19,15 @@
 //! | `supervise.rs` | [`supervise()`]: a failed body is run again, up to an intensity |
 //! | `tasks.rs` | [`Tasks`]: an owner of named tasks that are not actors |
 //!
-//! What holds everywhere:
+//! Rules for the whole crate:
 //!
-//! * Urgent messages are received before routine ones; each lane keeps its order.
-//! * A lane holds at most its [`Capacity`]; a full lane makes senders wait, first come first served.
-//! * A [`Down`] or [`Exit`] takes no room: there is at most one per monitor or link set. It stands at the
-//!   end of the routine lane, so it follows everything the ended actor had sent to this mailbox.
-//! * Nothing here panics because an actor is gone. A lock is never held while foreign code runs (a
-//!   message's destructor, a predicate, a wake-up), and no two locks are held at once.
-//! * Every task has an owner: [`ActorHandle`] and [`Tasks`] abort what they own when dropped.
+//! * Urgent messages are received before routine ones. Each lane keeps its order.
+//! * A lane holds at most its [`Capacity`]. A full lane makes senders wait, first come first served.
+//! * A [`Down`] or [`Exit`] takes no room: there is at most one per monitor or link. It is queued at the end of the
+//!   routine lane, so it follows everything that the ended actor had sent to this mailbox.
+//! * No function panics because an actor is gone. No lock is held while foreign code runs (a message's destructor, a
+//!   predicate, a wake-up). No two locks are held at once.
+//! * Every task has an owner: [`ActorHandle`] and [`Tasks`] abort their tasks when dropped.
 
 use std::fmt;
 use std::sync::Arc;

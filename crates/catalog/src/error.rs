@@ -56,7 +56,7 @@ pub enum LineError {
     NotDue {
         /// The expected line, 1 or 2.
         due: u8,
-        /// The begin of the line found.
+        /// The start of the line found.
         found: String,
     },
     /// The text ends within a set.

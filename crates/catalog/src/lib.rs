@@ -1,7 +1,7 @@
-//! The orbital elements of the fleet: TLE text that an operator gives, and that the daemon sends to every source that asks
-//! for it. What goes over the wire is the text itself (docs/catalog.md).
+//! The orbital elements of the fleet. An operator gives them as TLE text. The daemon sends the text unchanged to every
+//! source that asks for it (docs/catalog.md).
 //!
-//! This crate never depends on the protocol, on the archive or on the daemon.
+//! This crate does not depend on the protocol, the archive or the daemon.
 //!
 //! | file | purpose |
 //! |---|---|

@@ -91,7 +91,7 @@ impl Found {
     }
 }
 
-/// Writes the last lines: the recorded holes, and whether the archive is sound.
+/// Writes the last lines: the recorded holes, and whether the archive is undamaged.
 fn summarize(found: &Found, misnamed: u64, out: &mut impl Write) -> io::Result<()> {
     let Found { frames, next_offset: next, fresh, known } = found;
     if known.places > 0 {

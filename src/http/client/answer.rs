@@ -8,7 +8,7 @@ use crate::http::answer::Problem;
 
 /// Largest head of a response. The same limit holds for the trailer of a chunked body.
 const HEAD_BYTES_MAX: u64 = 16 << 10;
-/// Longest line at the begin of a chunk.
+/// Longest line at the start of a chunk.
 const CHUNK_LINE_BYTES_MAX: u64 = 1 << 10;
 /// How many characters of a response without a reason are shown.
 const EXCERPT_CHARS_MAX: usize = 200;
@@ -59,7 +59,7 @@ impl Answer {
         Ok(Self { status, body })
     }
 
-    /// Why the response is not the expected one: its reason, or else its status and the begin of its body.
+    /// Why the response is not the expected one: its reason, or else its status and the start of its body.
     #[must_use]
     pub fn problem(&self) -> String {
         let status = self.status;
