@@ -133,7 +133,7 @@ fn count(fds: &str) -> Result<usize, ActivationError> {
         .ok_or_else(|| ActivationError::Count(fds.to_owned()))
 }
 
-/// Converts to a tokio listener. A socket that does not listen is an error.
+/// Prepares the listener for tokio. A socket that does not listen is an error.
 fn listening(socket: Option<TcpListener>) -> io::Result<Option<TcpListener>> {
     if let Some(socket) = &socket {
         if !socket_acceptconn(socket)? {

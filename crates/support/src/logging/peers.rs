@@ -9,8 +9,8 @@ const LINES_MAX: u64 = 100;
 /// Length of the window in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Writes a line of a [`Kind`] at a level, unless the limit of the kind is reached: `by_peer!(Kind::Refused, INFO,
-/// %peer, "...")`.
+/// Writes a line of a [`Kind`] at a level, unless the limit of the kind is reached:
+/// `by_peer!(Kind::Refused, INFO, %peer, "...")`.
 #[macro_export]
 macro_rules! by_peer {
     ($kind:expr, $level:ident, $($line:tt)+) => {
