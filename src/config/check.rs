@@ -97,8 +97,8 @@ fn check_reserve(draft: &mut Draft) {
     }
 }
 
-/// A segment must hold the positions of all streams and a commit. Retention must hold more than the open segment and the
-/// reserve.
+/// A segment must hold the positions of all streams and a commit. Retention must hold more than the open segment and
+/// the reserve.
 fn check_segments(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;

@@ -22,8 +22,8 @@ const MAINTENANCE_FILES: u64 = 32;
 /// The archive's lock and directory, the segment being written, and the reserve. Both are open while the reserve
 /// becomes the segment.
 const ARCHIVE_FILES: u64 = 8;
-/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process metrics,
-/// and the catalog and the configuration while they are read or written.
+/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process
+/// metrics, and the catalog and the configuration while they are read or written.
 const PROCESS_FILES: u64 = 32;
 /// The sockets of `run --simulate`.
 const SIMULATED: u64 = 64;

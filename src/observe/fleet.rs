@@ -10,8 +10,8 @@ use crate::ingest::{StreamState, StreamView};
 /// connected. Otherwise it counts like its stream that ended last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
-    /// `ok`: some are connected and none is lost. `degraded`: some are lost. `lost`: none is connected and some are lost.
-    /// `idle`: none is connected and none is lost.
+    /// `ok`: some are connected and none is lost. `degraded`: some are connected and some are lost. `lost`: none is
+    /// connected and some are lost. `idle`: none is connected and none is lost.
     pub state: String,
     /// Sources with a connection.
     pub connected: u64,

@@ -202,8 +202,8 @@ impl ReplaySender {
         self.behind.filter(|behind| self.epoch < *behind && self.stopped_at.is_none())
     }
 
-    /// Corrects the counts at the end of the run. If this run did not reach the daemon's epoch, the skipped frames count
-    /// as not acknowledged.
+    /// Corrects the counts at the end of the run. If this run did not reach the daemon's epoch, the skipped frames
+    /// count as not acknowledged.
     pub(super) fn take_back(&mut self) {
         let PassedOver { count, lowest_offset } = std::mem::take(&mut self.passed_over);
         self.books.acked -= count;
