@@ -1,7 +1,7 @@
-//! The command line: what each command takes, and its exit code.
+//! The command line: the arguments of each command, and the exit codes.
 //!
-//! Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 the drain's deadline passed with accepted frames not
-//! archived.
+//! Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 the deadline of the drain passed before all accepted
+//! frames were archived.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,11 +53,11 @@ enum Command {
     /// Look into an archive directory, also while a daemon writes it.
     #[command(subcommand)]
     Archive(archive::Command),
-    // Explained where its arguments are, signals and exit codes included.
+    // The help text is at `ReplayArgs`. It includes signals and exit codes.
     Replay(Box<replay::ReplayArgs>),
     /// Follow the durable frames of a running daemon.
     Tail(tail::TailArgs),
-    // Explained where its arguments are, keys included.
+    // The help text is at `TopArgs`. It includes the keys.
     Top(top::TopArgs),
     /// List the streams of a running daemon, or have it forget those that are done with.
     #[command(subcommand)]
@@ -81,7 +81,7 @@ impl ConfigArgs {
 }
 
 impl Cli {
-    /// Does what was asked and says how it went.
+    /// Runs the command and returns its exit code.
     #[must_use]
     pub fn execute(self) -> ExitCode {
         match self.command.unwrap_or(Command::Run(self.run)) {
@@ -98,7 +98,7 @@ impl Cli {
     }
 }
 
-/// Says on stderr why a command failed.
+/// Writes the reason for a failure to stderr.
 #[allow(clippy::print_stderr, reason = "command output")]
 fn fail(code: u8, error: impl std::fmt::Display) -> ExitCode {
     let line = format!("telemetry-aggregator: {error}");

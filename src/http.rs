@@ -1,16 +1,16 @@
-//! The operator's side: health, API, events, on a listener of its own.
+//! The HTTP server for operators: health, API, events. It has its own listener.
 //!
 //! * [`server`]: connections, their limits and timeouts;
-//! * [`guard`]: who may change something, or read payloads;
-//! * `routes`: which path leads where; one file for each group of them beside it;
-//! * [`events`]: what changes, once a second, made once for all who listen;
-//! * [`client`]: the other side, for our own commands.
+//! * [`guard`]: which requests may change something or read payloads;
+//! * `routes`: the handler of each path; each group of handlers has its own file next to it;
+//! * [`events`]: what changes, encoded once a second for all clients;
+//! * [`client`]: an HTTP client for our own commands.
 //!
-//! Its memory has a bound, whoever asks and reads however slowly: [`config::HTTP_BYTES`](HTTP_BYTES) and what depends on
-//! the configuration.
+//! The memory of this module has a bound: [`config::HTTP_BYTES`](HTTP_BYTES), plus parts that depend on the
+//! configuration. Slow readers and many requests do not exceed it.
 //!
-//! Nothing here is on the way of a frame. Whatever takes long (reading the archive, long answers) is done off the threads
-//! that serve sources.
+//! Nothing here is on the path of a frame. Slow work, such as reading the archive or encoding long answers, runs on
+//! other threads than those that serve sources.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub mod streams;
 
 pub use server::CONNECTIONS_MAX;
 
-/// Catalogs that are coming, together.
+/// Upper bound in bytes of all catalogs that are being received.
 const PUT_BYTES: usize = 2 * TEXT_BYTES_MAX;
 const BYTES_MAX: usize = CONNECTIONS_MAX * server::CONNECTION_BYTES
     + answer::TELLING_BYTES
@@ -63,24 +63,24 @@ const BYTES_MAX: usize = CONNECTIONS_MAX * server::CONNECTION_BYTES
     + PUT_BYTES;
 const _: () = assert!(BYTES_MAX as u64 <= HTTP_BYTES, "the memory bound counts less than HTTP may take");
 
-/// A part that fails more often than this ends, and its end is the daemon's to judge.
+/// A part that fails more often than this ends. The daemon then decides what to do.
 const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
 
-/// What every request may look at.
+/// The shared state of all request handlers.
 pub(crate) struct State {
     view: Arc<View>,
     /// Changes streams.
     edits: StreamEdits,
     events: events::Events,
     answers: ResponseLimiter,
-    /// Held while a catalog that has come takes the place of the one before.
+    /// Held while a new catalog replaces the old one.
     putting: Arc<Mutex<()>>,
-    /// Bytes of catalogs that may still come.
+    /// One permit per byte of catalog that may still be received.
     put_room: Arc<Semaphore>,
 }
 
 impl State {
-    /// Judges a request that changes something or reads payloads, by the token in force.
+    /// Checks a request that changes something or reads payloads against the token in force. Counts a refusal.
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         self.judge(peer, headers).inspect_err(|error| {
             let reason = Reason::Code(error.code());
@@ -88,7 +88,7 @@ impl State {
         })
     }
 
-    /// Judges a request for what is shown to all unless a token is configured.
+    /// Checks a request for data that is open to all clients when no token is configured.
     fn check_token(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         match self.view.live.current().http.token {
             Some(_) => self.check(peer, headers),
@@ -96,18 +96,18 @@ impl State {
         }
     }
 
-    /// Whether what comes from payloads is for this reader: `/api/v1/frames` would give the payloads themselves.
+    /// Whether this reader may see data from payloads. The rule is the same as for the payloads of `/api/v1/frames`.
     fn may_read_payloads(&self, peer: Peer, headers: &HeaderMap) -> bool {
         self.judge(peer, headers).is_ok()
     }
 
-    /// [`State::check`] without a note that somebody was refused.
+    /// Does the same as [`State::check`], but does not count a refusal.
     fn judge(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         guard::check(self.view.live.current().http.token.as_ref(), peer, headers)
     }
 }
 
-/// The running HTTP side. Dropping it ends all connections.
+/// The running HTTP server. Dropping it ends all connections.
 pub struct Http {
     address: SocketAddr,
     /// Listener, connections, events.
@@ -117,7 +117,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Serves on `listener` what `view` shows, whose rates `sampler` makes. Operators change streams through `edits`.
+    /// Serves `view` on `listener`. `sampler` computes the rates of `view`. Operators change streams through `edits`.
     ///
     /// # Errors
     /// When the listener has no address.
@@ -156,19 +156,19 @@ impl Http {
         Ok(Self { address, stages, view, stop_tx })
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it shows.
+    /// The view that this server shows.
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// Waits for a part that ends before its time. Cancel safe.
+    /// Waits until a part ends unexpectedly. Cancel safe.
     pub async fn failed(&mut self) -> (Arc<str>, ExitReason) {
         match self.stages.join_next().await {
             Some(ended) => ended,
@@ -176,7 +176,7 @@ impl Http {
         }
     }
 
-    /// Closes all connections, wherever they are, and ends.
+    /// Closes all connections at once and ends.
     pub async fn finish(mut self) {
         self.stop_tx.send_replace(true);
         self.stages.abort_all();

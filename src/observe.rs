@@ -1,8 +1,9 @@
-//! What operators see of a running daemon: counters where they are kept, and rates made of them once a second.
+//! What operators see of a running daemon: the counters of its parts, and rates that are computed once a second.
 //!
-//! [`View`] is the hold on everything there is to see, [`sampler`] makes the [`Rates`], and [`report`] puts both into the
-//! shapes that the HTTP API serves, the dashboard and `top` show and the metrics are made of. Nothing here is written by
-//! the way of a frame but the counts of [`latencies`] and the notes of [`emergencies`], once a commit.
+//! [`View`] holds the handles to everything that operators see. [`sampler`] computes the [`Rates`]. [`report`] puts
+//! both into the shapes that the HTTP API serves. The dashboard, `top` and the metrics use the same shapes.
+//!
+//! The path of a frame writes only the counts of [`latencies`] and the notes of [`emergencies`], once per commit.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,52 +32,52 @@ pub use fleet::Fleet;
 pub use latencies::Latencies;
 pub use sampler::Rates;
 
-/// Everything there is to see of a running daemon.
+/// Handles to everything that operators see of a running daemon.
 pub struct View {
-    /// What is in force.
+    /// The configuration in force.
     pub live: ConfigHandle,
-    /// When it started, unix nanoseconds.
+    /// When the daemon started, unix nanoseconds.
     pub started_ns: i64,
     /// The books of all streams together.
     pub books: Arc<Books>,
     /// All streams.
     pub table: Arc<StreamTable>,
-    /// The registered sources, until the drain needs it to end.
+    /// The router with the registered sources. `None` after the drain has taken it.
     pub router: Mutex<Option<Router>>,
     /// The archive's counters.
     pub archive_stats: Arc<archive::ArchiveStats>,
-    /// How the archive is.
+    /// The status of the archive.
     pub archive_status: watch::Receiver<archive::Status>,
-    /// Whether the archive trusts the clock.
+    /// The archive's tuning handle. It reports whether the archive trusts the clock.
     pub archive_tuning: archive::Tuning,
-    /// What is durable.
+    /// Reads durable frames.
     pub history: History,
-    /// Who is subscribed.
+    /// The subscribers of the feed.
     pub subscribers: Arc<Subscribers>,
     /// The orbital elements.
     pub catalog: Arc<CatalogStore>,
-    /// From the socket to stable storage.
+    /// Latencies from the socket to stable storage.
     pub latencies: Arc<Latencies>,
     /// The newest emergencies.
     pub emergencies: Arc<Emergencies>,
     /// Connections that were refused.
     pub refusals: Arc<Refusals>,
-    /// How often parts that are begun anew after a failure were, by name.
+    /// How often each supervised part was restarted after a failure, by name.
     pub restarts: Mutex<Vec<(Arc<str>, Arc<AtomicU64>)>>,
     /// Turns true when the daemon drains.
     pub draining: watch::Receiver<bool>,
-    /// Made anew every second.
+    /// The rates, updated every second.
     pub rates: watch::Receiver<Arc<Rates>>,
 }
 
 impl View {
-    /// Has the restarts of a part told from now on.
+    /// Registers `part`, so that its restarts are reported.
     pub fn tell_restarts(&self, part: &ActorHandle) {
         let restarts = (part.name().into(), part.restarts_counter());
         self.restarts.lock().unwrap_or_else(PoisonError::into_inner).push(restarts);
     }
 
-    /// The registered sources; none once the daemon has drained them.
+    /// The registered sources. Empty after the daemon has drained them.
     pub async fn registered(&self) -> Vec<SourceInfo> {
         match self.router() {
             Some(router) => router.list().await.unwrap_or_default(),
@@ -84,18 +85,18 @@ impl View {
         }
     }
 
-    /// The router, unless the daemon has drained its sources.
+    /// The router. `None` after the daemon has drained its sources.
     #[must_use]
     pub fn router(&self) -> Option<Router> {
         self.router.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets go of the router, which ends when nobody can reach it.
+    /// Drops the router of this view. The router ends when its last address is dropped.
     pub fn let_go_of_router(&self) {
         self.router.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// How the archive is, foreign segments included.
+    /// The status of the archive. Foreign segments make an `Ok` archive `Degraded`.
     #[must_use]
     pub fn archive_status(&self) -> archive::Status {
         let status = self.archive_status.borrow().clone();
@@ -111,11 +112,11 @@ impl View {
         }
     }
 
-    /// Why the daemon does not take in everything it is offered; empty when it does.
+    /// The reasons why the daemon does not accept all data that clients offer. Empty when it accepts everything.
     #[must_use]
     pub fn unready(&self) -> Vec<String> {
         let draining = self.draining.borrow().then(|| "draining: no new connections are taken".to_owned());
-        // Files of another archive that were set aside keep nothing from being taken in.
+        // Foreign files that were set aside do not stop the intake.
         let archive = match self.archive_status.borrow().clone() {
             archive::Status::Ok => None,
             archive::Status::Degraded { reason } => Some(format!("archive degraded: {reason}")),
@@ -125,7 +126,7 @@ impl View {
     }
 }
 
-/// From `since_ns` to `now_ns`, unix nanoseconds; zero when a clock was set back in between.
+/// The time from `since_ns` to `now_ns`, both unix nanoseconds. Zero when a clock was set back in between.
 #[must_use]
 pub fn elapsed(since_ns: i64, now_ns: i64) -> Duration {
     Duration::from_nanos(u64::try_from(now_ns.saturating_sub(since_ns)).unwrap_or(0))

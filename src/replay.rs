@@ -5,25 +5,27 @@
 //! archive      clock, pause   unacknowledged frames, connection
 //! ```
 //!
-//! * `reading` reads the log on a blocking thread,
-//! * `scheduler` hands each frame to its stream when it is due, by `clock`, and says when an epoch ends,
-//! * `stream` holds at most one connection, connects again and resumes, `sender` is what it says there,
-//! * `control` stops and pauses a run, `tally` counts ([`Progress`]), `report` sums up ([`Report`]).
+//! * `reading` reads the log on a blocking thread.
+//! * `scheduler` hands each frame to its stream when `clock` says it is due, and decides when an epoch ends.
+//! * `stream` holds at most one connection, reconnects and resumes. `sender` speaks for it on the connection.
+//! * `control` stops and pauses a run, `tally` counts ([`Progress`]), `report` summarizes ([`Report`]).
 //!
 //! # Epochs
 //!
-//! A stream begins with the epoch of the run. Where its frames change their own epoch, or a sequence does not rise within
-//! its lane, it says BYE and goes on with the next higher epoch, so that sequences stay as they are. Which frame has
-//! which epoch follows from the range alone. So a run that is started again with the same range and epoch finds by what
-//! the daemon says (`resume_next`, and `fenced` with the stream's current epoch) what it need not send again. It must read
-//! the range from its beginning for that, also where it sends from further on ([`Plan::skip_to`]), and ends where
-//! retention has removed a part of it.
+//! A stream begins with the epoch of the run. If the recorded frames change their epoch, or if a sequence does not rise
+//! within its lane, the stream says BYE and continues with the next higher epoch. So sequences stay as they are. The
+//! range alone determines which frame has which epoch.
+//!
+//! A run can be repeated with the same range and epoch. The daemon then reports what it already has: `resume_next`, or
+//! `fenced` with the current epoch of the stream. The run does not send these frames again. It must read the range from
+//! the beginning to compute the epochs, even if it sends only from a later offset ([`Plan::skip_to`]). It ends where
+//! retention has removed a part of the range.
 //!
 //! # Limits
 //!
-//! All frames that were read and are not acknowledged take at most [`UNACKED_BYTES_MAX`]; reading stops there until
-//! some are acknowledged. At most [`Plan::connections`] connections are open: the stream that was idle longest says BYE
-//! to make room. A replay has at most [`STREAMS_MAX`] streams.
+//! All unacknowledged frames in memory take at most [`UNACKED_BYTES_MAX`]. Reading waits at this limit. At most
+//! [`Plan::connections`] connections are open: to make room, the stream that was idle longest says BYE. A replay has at
+//! most [`STREAMS_MAX`] streams.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,40 +54,43 @@ pub use tally::{Counts, Progress};
 
 use scheduler::Scheduler;
 
-/// Bytes of frames that were read and are not acknowledged, each counted with [`FRAME_OVERHEAD_BYTES`].
+/// Upper bound in bytes of frames that were read and are not acknowledged. Each frame counts [`FRAME_OVERHEAD_BYTES`]
+/// more.
 pub const UNACKED_BYTES_MAX: usize = 64 << 20;
-/// What a frame takes beside its payload.
+/// Memory of a frame besides its payload.
 pub const FRAME_OVERHEAD_BYTES: usize = 256;
-/// Streams of one replay; a range with more ends the run.
+/// Maximum number of streams of one replay. A range with more streams ends the run.
 pub const STREAMS_MAX: usize = 65_536;
 
-/// What to replay, where to, and how fast.
+/// What to replay, where to send it, and how fast.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The archive directory, the one of the segments.
+    /// The archive directory, which holds the segments.
     pub dir: PathBuf,
-    /// Which frames of it. Without an end it ends where the log ends at the start of the run.
+    /// The selected frames. A range without an end gets the end of the log at the start of the run.
     pub filter: Filter,
-    /// `host:port` of the daemon's ingest listener; resolved anew for each connection.
+    /// `host:port` of the daemon's ingest listener. The name is resolved for each connection.
     pub connect: String,
     /// Credential, may be empty.
     pub token: String,
     /// How fast.
     pub speed: Speed,
-    /// Longer times without a frame in the recording are shortened to this.
+    /// A longer time without a frame in the recording is shortened to this.
     pub gap_max: Option<Duration>,
-    /// The epoch streams begin with, 1 to 2^63-1: [`Plan::epoch_now`], or that of an earlier run of this range.
+    /// The first epoch of each stream, 1 to 2^63-1: [`Plan::epoch_now`], or the epoch of an earlier run of this range.
     pub epoch: u64,
-    /// Whether an earlier run had this epoch: what the daemon has of it is not sent again.
+    /// Whether an earlier run had this epoch. If so, frames that the daemon has are not sent again.
     pub goes_on: bool,
-    /// Frames of the range below this offset are not sent, and no time passes for them: an earlier run of this range and
-    /// epoch was acknowledged them ([`Report::go_on_from`]). They are read all the same, for the epochs of what follows.
+    /// Frames of the range below this offset are not sent, and no time passes for them. An earlier run of this range
+    /// and epoch got them acknowledged ([`Report::go_on_from`]). They are still read, because they determine the epochs
+    /// of later frames.
     pub skip_to: u64,
-    /// Whether the lanes of the recorded streams share a sequence counter (SHARED_SEQUENCE), which the archive does not tell.
+    /// Whether the lanes of the recorded streams share a sequence counter (SHARED_SEQUENCE). The archive does not
+    /// record this.
     pub shared_sequence: bool,
-    /// Connections at a time.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// After a stop: how long to wait for what was sent and is not acknowledged.
+    /// After a stop: how long to wait for acknowledgements of frames that were sent.
     pub linger: Duration,
 }
 
@@ -97,11 +102,11 @@ impl Plan {
     }
 }
 
-/// What all parts of a run share.
+/// The state that all parts of a run share.
 struct Shared {
     connect: String,
     token: String,
-    /// The epoch streams begin with.
+    /// The first epoch of each stream.
     epoch: u64,
     /// Whether the daemon may know this epoch from an earlier run.
     goes_on: bool,
@@ -115,18 +120,18 @@ struct Shared {
 
 /// Replays `plan` to its end and reports.
 ///
-/// A stream that the daemon refuses for good ends alone and is named in the report; what is wrong with the credential or
-/// the version ends all. Streams reconnect without end until [`Control::stop`]. After a stop nothing new is sent, and what
-/// was sent is waited for within [`Plan::linger`].
+/// A stream that the daemon refuses permanently ends alone, and the report names it. A wrong credential or version ends
+/// all streams. Streams reconnect until [`Control::stop`]. After a stop nothing new is sent, and the run waits for
+/// acknowledgements for at most [`Plan::linger`].
 ///
 /// # Errors
-/// The archive cannot be opened. What goes wrong later is in the report.
+/// The archive cannot be opened. Later errors are in the report.
 ///
 /// # Cancel safety
-/// Dropping it stops everything at once; `progress` tells how far it was.
+/// Dropping it stops everything at once. `progress` has the counts so far.
 ///
 /// # Panics
-/// When one of its tasks does.
+/// If one of its tasks panics.
 pub async fn run(plan: Plan, control: Arc<Control>, progress: Arc<Progress>) -> Result<Report, ReadError> {
     let started = Instant::now();
     let shared = Arc::new(Shared {

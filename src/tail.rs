@@ -1,12 +1,12 @@
 //! A feed subscriber: the client side of protocol.md, "Feed connections".
 //!
-//! [`Client`] connects, reconnects and resumes, and gives what it comes upon as [`Event`]s; it prints nothing. The
-//! command `tail` writes them out, and benches and tests use it as well.
+//! [`Client`] connects, reconnects and resumes, and returns [`Event`]s. It prints nothing. The command `tail` prints
+//! the events. Benches and tests use the client as well.
 //!
 //! * `link` is one connection: bytes, heartbeats, answers to PING.
 //!
-//! The position is the resume token: log and next offset, taken from DELIVER, GAP and PROGRESS. Only durable frames
-//! are delivered, so it outlives a crash of the daemon.
+//! The position is the resume token: log id and next offset, taken from DELIVER, GAP and PROGRESS. It survives a crash
+//! of the daemon, because only durable frames are delivered.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -24,41 +24,41 @@ mod tests;
 
 use link::{Ended, Link};
 
-/// A connection that lived this long, or delivered anything, was good for something: the next pause is short again.
+/// After a connection that lived this long or delivered anything, the next pause is short.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Longest pause before a reconnect, unless the daemon asks for more.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How far a subscriber is: what it resumes with.
+/// The position of a subscriber, from which it resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The log that offsets belong to.
     pub log_id: u64,
-    /// Everything below was delivered, filtered out or named in a GAP.
+    /// Every frame below was delivered, filtered out or named in a GAP.
     pub next_offset: u64,
 }
 
-/// What a subscriber comes upon.
+/// An event of a subscription.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A connection is up; the first, or one that resumes.
+    /// A connection is up. It is the first one or it resumes.
     Subscribed(Subscribed),
-    /// A live subscription came back to another log, and goes on with that one's newest.
+    /// A live subscription found another log when it reconnected. It continues with the newest frames of that log.
     LogChanged {
-        /// The log it had followed until then.
+        /// The log that it followed before.
         from: u64,
-        /// The answer of the other one.
+        /// The SUBSCRIBED of the other log.
         to: Subscribed,
     },
     /// A durable frame.
     Frame(Deliver),
     /// Offsets that are not delivered.
     Gap(Gap),
-    /// The connection is lost, or none came about; another is tried after `pause`.
+    /// The connection is lost or could not be opened. The next attempt follows after `pause`.
     Lost {
-        /// For people.
+        /// The reason, for people.
         trouble: String,
-        /// Until the next attempt.
+        /// Time until the next attempt.
         pause: Duration,
     },
 }
@@ -66,47 +66,48 @@ pub enum Event {
 /// Why a subscription ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailError {
-    /// The daemon said ERROR, and that trying again is of no use.
+    /// The daemon sent ERROR and marked it as not retryable.
     #[error("the daemon refused: {}: {text}", code_name(*code))]
     Refused {
-        /// As on the wire, see [`ErrorCode`].
+        /// The code on the wire, see [`ErrorCode`].
         code: u16,
-        /// Its number, by code.
+        /// A number whose meaning depends on the code.
         detail: u64,
         /// For people.
         text: String,
     },
-    /// The peer does not keep to the protocol.
+    /// The peer violates the protocol.
     #[error("the peer does not keep to the protocol: {0}")]
     Peer(#[from] WireError),
-    /// The offsets seen so far mean nothing to the log that is served now.
+    /// The daemon serves another log, in which the known offsets have no meaning.
     #[error(
         "the daemon serves log {found} now, where offsets of log {expected} mean nothing: another archive"
     )]
     LogChanged {
-        /// The log that was followed.
+        /// The log that the client followed.
         expected: u64,
-        /// The log that is there.
+        /// The log that the daemon serves.
         found: u64,
     },
-    /// No connection for longer than was asked for.
+    /// There was no connection for longer than the limit.
     #[error("gave up after {after:?} without a connection: {trouble}")]
     GaveUp {
-        /// How long it was tried.
+        /// The limit.
         after: Duration,
         /// The last failure.
         trouble: String,
     },
 }
 
-/// What to subscribe to, and where.
+/// Where to subscribe, and to what.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The feed listener, `HOST:PORT`.
     pub address: String,
-    /// What is wanted, and from where on at first.
+    /// What to subscribe to, and where to start at first.
     pub subscribe: Subscribe,
-    /// How long to try without a connection, the silence before one was given up included; `None`: for ever.
+    /// How long to try without a connection. The silence before the client gave up a connection counts. `None`:
+    /// forever.
     pub retry_for: Option<Duration>,
 }
 
@@ -119,12 +120,12 @@ pub struct Client {
     backoff: Backoff,
     /// When the next connection may be tried.
     attempt_at: Instant,
-    /// Since when there is none.
+    /// Since when there is no connection.
     without_since: Instant,
 }
 
 impl Client {
-    /// A subscription that has not connected yet; [`Client::next`] does.
+    /// Creates a subscription. [`Client::next`] connects it.
     #[must_use]
     pub fn new(target: Target) -> Self {
         let now = Instant::now();
@@ -142,21 +143,22 @@ impl Client {
         }
     }
 
-    /// What it would resume with; `None` before the first SUBSCRIBED, unless it was told both log and offset.
+    /// The position from which it would resume. `None` before the first SUBSCRIBED, unless the caller gave both log and
+    /// offset.
     ///
-    /// It lies behind the events that were given, and moves without any by PROGRESS.
+    /// It is behind all returned events. PROGRESS moves it without an event.
     #[must_use]
     pub const fn position(&self) -> Option<Position> {
         self.position
     }
 
-    /// Waits for the next event: connects and reconnects where that is due, and answers the daemon meanwhile.
+    /// Waits for the next event. Meanwhile it connects, reconnects and answers the daemon.
     ///
     /// # Errors
-    /// [`TailError`], after which there is nothing more to come.
+    /// [`TailError`]. There are no events after it.
     ///
     /// # Cancel safety
-    /// Cancel safe: no event is lost. A connection that was about to be opened is begun anew.
+    /// Cancel safe: no event is lost. An attempt to connect starts again at the next call.
     pub async fn next(&mut self) -> Result<Event, TailError> {
         loop {
             let Some(link) = &mut self.link else {
@@ -173,7 +175,7 @@ impl Client {
         }
     }
 
-    /// The next event among the bytes that were read already; `None` when [`Client::next`] would have to wait.
+    /// The next event in the bytes that were already read. `None` if [`Client::next`] would have to wait.
     ///
     /// # Errors
     /// As [`Client::next`].
@@ -191,20 +193,20 @@ impl Client {
         Ok(None)
     }
 
-    /// Keeps the connection alive while nobody can take events, and reads nothing: the daemon waits in its turn.
+    /// Keeps the connection alive while the caller cannot take events. It reads nothing, so the daemon waits.
     ///
     /// # Cancel safety
-    /// Cancel safe; it ends in no other way.
+    /// Cancel safe. It never returns.
     pub async fn hold(&mut self) -> Infallible {
         if let Some(link) = &mut self.link {
-            // That the connection is lost is for whoever reads on to find, behind all that came before.
+            // The lost connection is reported by the next read, after all data that came before.
             let ended = link.hold().await;
             tracing::debug!(?ended, "lost while nothing was read");
         }
         std::future::pending().await
     }
 
-    /// One attempt to connect.
+    /// Makes one attempt to connect.
     async fn open(&mut self) -> Result<Event, TailError> {
         let subscribe = self.resumed(self.start());
         let error = match self.attempt(&subscribe).await {
@@ -219,7 +221,7 @@ impl Client {
         }
     }
 
-    /// The offset was refused: asks which log is there now, which only a SUBSCRIBED tells.
+    /// Handles a refused offset. It connects to the newest frames, because only SUBSCRIBED names the log.
     async fn open_elsewhere(&mut self, position: Position, refused: Ended) -> Result<Event, TailError> {
         let (link, found) = match self.attempt(&self.resumed(Start::Live)).await {
             Ok(opened) => opened,
@@ -236,7 +238,7 @@ impl Client {
         Ok(Event::LogChanged { from: position.log_id, to: found })
     }
 
-    /// Opens a connection, within the time that is left for that.
+    /// Opens a connection within the remaining time.
     async fn attempt(&self, subscribe: &Subscribe) -> Result<(Link, Subscribed), Ended> {
         let address = &self.target.address;
         let opening = Link::open(address, subscribe);
@@ -249,7 +251,7 @@ impl Client {
         }
     }
 
-    /// From where on the next connection is to deliver.
+    /// The start of the next connection.
     fn start(&self) -> Start {
         self.position.map_or(self.target.subscribe.start, |position| Start::Offset {
             offset: position.next_offset,
@@ -272,7 +274,7 @@ impl Client {
         Ok(Event::Subscribed(subscribed))
     }
 
-    /// Takes in one message of the connection that is up.
+    /// Processes one message of the open connection.
     fn take(&mut self, message: FeedMessage) -> Result<Option<Event>, TailError> {
         let (Some(position), Some(link)) = (&mut self.position, &mut self.link) else {
             return Ok(None);
@@ -306,7 +308,7 @@ impl Client {
         }
     }
 
-    /// The end of a connection, or of an attempt: another try, or the end of the subscription.
+    /// Handles the end of a connection or of an attempt: retries, or ends the subscription.
     fn end(&mut self, ended: Ended) -> Result<Event, TailError> {
         let mut silent = Duration::ZERO;
         let (trouble, retry_after) = match ended {
@@ -340,7 +342,7 @@ impl Client {
     }
 }
 
-/// The name of an ERROR code, also of one that a later version brings.
+/// The name of an ERROR code. A code of a later version has a name too.
 fn code_name(code: u16) -> String {
     ErrorCode::from_wire(code).map_or_else(|| format!("error {code}"), |code| code.name().to_owned())
 }

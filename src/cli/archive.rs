@@ -46,8 +46,8 @@ pub(super) fn execute(command: &Command) -> ExitCode {
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
 ///
-/// A reader that closes the output early (`| head`) has the frames it wanted, so `cat` ends without an error. For the other
-/// commands a part of the result is then missing, which is an error.
+/// If a reader closes the output early (`| head`), `cat` ends without an error, because the reader has all frames that
+/// it wanted. The other commands report an error, because a part of the result is missing.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -70,7 +70,7 @@ fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError> {
     }
 }
 
-/// Says on stderr that the output is empty because no frame in `dir` matches the filter.
+/// Reports on stderr that the output is empty because no frame in `dir` matches the filter.
 #[allow(clippy::print_stderr, reason = "command output")]
 fn note_no_match(dir: &Path) {
     eprintln!("telemetry-aggregator: no frame in {} matches", dir.display());

@@ -1,4 +1,4 @@
-//! `check`: is this configuration good, with the files it names, and what does it say in full.
+//! `check`: checks a configuration and the files that it names, and prints it in full.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
     };
     match can_hold_the_archive(&loaded.config) {
         Ok(()) => {}
-        // The daemon may run as a user who may.
+        // The daemon may run as another user who has the permission.
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
             warnings.push(format!("{}; run check as the user of the daemon to be sure", told(&error)));
         }

@@ -1,4 +1,4 @@
-//! `demo`: the RFC's expected output.
+//! `demo`: prints the expected output of the RFC.
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::inspect::{InspectError, holds_archive};
 
-/// Why a command finds no archive to use.
+/// Why a command finds no usable archive.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
     /// The directory exists and holds no archive.
@@ -19,7 +19,7 @@ pub(super) enum DirectoryError {
     NoDirectory {
         /// The directory.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: io::Error,
     },
     /// The archive must not be used as it is.

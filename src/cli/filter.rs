@@ -1,4 +1,4 @@
-//! Which frames a command is about: the same flags wherever an archive is read.
+//! The flags that select frames. All commands that read an archive share them.
 
 use crate::archive::Filter;
 use crate::frame::{FramePriority, Selection, SourceKind};
@@ -36,10 +36,10 @@ pub(super) struct FilterArgs {
     pub(super) limit: Option<u64>,
 }
 
-/// Why no frame can be what was asked for.
+/// Why the flags exclude every frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FilterError {
-    /// The times are the wrong way round, or the same.
+    /// The second time is not after the first.
     #[error("--from {} is not before --to {}: expected an earlier time, as frames received at --to are not in the range",
         humantime::format_rfc3339_nanos(time(*from)), humantime::format_rfc3339_nanos(time(*to)))]
     Times {
@@ -48,20 +48,20 @@ pub(super) enum FilterError {
         /// Unix nanoseconds.
         to: i64,
     },
-    /// The offsets are the wrong way round, or the same.
+    /// The second offset is not above the first.
     #[error(
         "--from-offset {from} is not below --to-offset {to}: expected a lower one, as --to-offset is not in the range"
     )]
     Offsets {
-        /// The first.
+        /// The first offset.
         from: u64,
-        /// Behind the last.
+        /// The offset behind the last.
         to: u64,
     },
 }
 
 impl FilterArgs {
-    /// Whether there can be frames that these flags describe.
+    /// Checks that these flags do not exclude every frame.
     ///
     /// # Errors
     /// [`FilterError`].
@@ -77,7 +77,7 @@ impl FilterArgs {
         }
     }
 
-    /// The filter these flags describe.
+    /// The filter that these flags describe.
     #[must_use]
     pub(super) fn filter(&self) -> Filter {
         let selection = Selection::of_sources(self.sources.iter().copied())

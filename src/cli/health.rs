@@ -1,4 +1,4 @@
-//! `health`: asks a running daemon whether it is well.
+//! `health`: asks a running daemon whether it is healthy.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::causes::told;
 use crate::http::client::{Answer, Limits, Url};
 use crate::observe::report::SERVICE;
 
-/// Largest answer that is read; reasons are a few lines.
+/// Largest response that is read. Reasons are a few lines.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(super) struct HealthArgs {
     timeout: Duration,
 }
 
-/// What /healthz and /readyz say.
+/// The body of /healthz and /readyz.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Health {
@@ -47,12 +47,12 @@ pub(super) fn execute(args: &HealthArgs) -> ExitCode {
         Err(error) => return fail(FAILED, format_args!("cannot start the runtime: {error}")),
     };
     let asked = runtime.block_on(args.ask(&url));
-    // Looking up a name must not delay the exit.
+    // A pending name lookup must not delay the exit.
     runtime.shutdown_background();
     match asked {
         Ok(()) => {
             let word = if args.ready { "ready" } else { "healthy" };
-            // The exit code is the answer, whoever reads this or not.
+            // The exit code is the answer, so an error of the output does not matter.
             let _ = writeln!(io::stdout(), "{word}");
             ExitCode::SUCCESS
         }

@@ -1,4 +1,4 @@
-//! Logging to stderr, as the configuration wants it.
+//! Sets up logging to stderr as configured.
 
 use std::io::{self, stdout};
 
@@ -13,7 +13,7 @@ use crate::logging::Stderr;
 /// Sets up logging for the whole process. A second call changes nothing.
 ///
 /// # Errors
-/// When the system has no descriptor or no thread left.
+/// The system has no descriptor or no thread left.
 pub(super) fn init(log: &Log) -> io::Result<LevelSwitch> {
     let (level, switch) = reload::Layer::new(filter(log.level));
     let stderr = Stderr::start()?;
@@ -37,7 +37,7 @@ pub(super) struct LevelSwitch {
 }
 
 impl LevelSwitch {
-    /// Sets `level`, and lets `say` speak under whichever of the old and the new level writes more.
+    /// Sets `level`. Calls `say` under the more verbose of the old and the new level.
     pub(super) fn set(&mut self, level: LogLevel, say: impl FnOnce()) {
         let is_quieter = filter(level) < filter(self.level);
         if is_quieter {
@@ -52,7 +52,7 @@ impl LevelSwitch {
     fn turn(&mut self, level: LogLevel) {
         match self.switch.reload(filter(level)) {
             Ok(()) => self.level = level,
-            // The subscriber lives as long as the process, but for tests that set up several.
+            // The subscriber lives as long as the process. Only tests that set up several subscribers can get here.
             Err(error) => tracing::error!(%error, "the log level cannot be changed"),
         }
     }
@@ -68,7 +68,7 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// The demo's output: the story and a line per frame, on stdout, nothing around them.
+/// Logging of the demo: the story and a line per frame, on stdout, with nothing around them.
 pub(super) fn init_demo() {
     let told = Targets::new().with_targets([
         ("telemetry_aggregator::demo", LevelFilter::INFO),

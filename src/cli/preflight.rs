@@ -1,7 +1,7 @@
-//! What the daemon needs beside a sound configuration: files, directories, limits of the system.
+//! Checks what the daemon needs besides a valid configuration: files, directories, limits of the system.
 //!
-//! `check` and `run` look at it alike, but for the permissions of whoever runs `check`. What only a start can tell is left to `run`: whether a port is free, whether another
-//! daemon has the archive.
+//! `check` and `run` do the same checks, but `check` may run with the permissions of another user. Only `run` finds out
+//! whether a port is free and whether another daemon uses the archive.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use rustix::fs::{Access, access};
 use crate::catalog::CatalogStore;
 use crate::config::{Config, raise_open_file_limit};
 
-/// Looks at all that `config` names, changes nothing but this process' limit of open files, and returns what deserves a
-/// look.
+/// Checks everything that `config` names and returns warnings. It changes nothing except this process' limit of open
+/// files.
 ///
 /// # Errors
-/// The daemon could not start; the text names the key.
+/// If the daemon could not start. The text names the key.
 pub(super) fn preflight(config: &Config) -> anyhow::Result<Vec<String>> {
     if let Some(file) = &config.catalog.file {
         CatalogStore::check(file).map_err(|error| anyhow::anyhow!("{error} (catalog.file)"))?;
@@ -29,13 +29,13 @@ pub(super) fn preflight(config: &Config) -> anyhow::Result<Vec<String>> {
 /// Whether this user can keep an archive in `data_dir`.
 ///
 /// # Errors
-/// [`Unusable`]. That permission is missing says nothing about another user, such as the one the daemon runs as.
+/// [`Unusable`]. A missing permission says nothing about other users, such as the user of the daemon.
 pub(super) fn can_hold_the_archive(config: &Config) -> Result<(), Unusable> {
     let dir = config.archive_config().dir;
     usable(&dir).map_err(|source| Unusable { dir, data_dir: config.data_dir.clone(), source })
 }
 
-/// Why there can be no archive in `data_dir`.
+/// Why `data_dir` cannot hold an archive.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot hold the archive (data_dir = {data_dir:?})", dir.display())]
 pub(super) struct Unusable {
@@ -44,7 +44,7 @@ pub(super) struct Unusable {
     pub(super) source: io::Error,
 }
 
-/// Whether the directory `path` can be written, or made where it is not there yet.
+/// Checks that the directory `path` can be written, or created if it is missing.
 fn usable(path: &Path) -> io::Result<()> {
     let nearest = path.ancestors().find(|path| path.symlink_metadata().is_ok());
     let nearest = nearest.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -60,7 +60,7 @@ fn usable(path: &Path) -> io::Result<()> {
     })
 }
 
-/// An export that cannot begin is better known before the first segment is full.
+/// Checks the export directory early. Otherwise the error would appear only when the first segment is full.
 fn export_warning(config: &Config) -> Option<String> {
     let export = config.archive.export.as_ref()?;
     let parent = export.parent().filter(|parent| !parent.as_os_str().is_empty())?;

@@ -1,4 +1,4 @@
-//! SIGHUP: reads the configuration again, and brings into force what can change while the daemon runs.
+//! SIGHUP: reads the configuration again and applies all keys that can change while the daemon runs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use crate::catalog::CatalogStore;
 use crate::config::{Change, Changed, ConfigError, Loaded, Mismatch, raise_open_file_limit};
 use crate::daemon::Settings;
 
-/// What came of a reload.
+/// The outcome of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reloaded {
-    /// The new configuration is in force, up to keys that wait for a restart.
+    /// The new configuration is in force, except for keys that need a restart.
     Applied {
-        /// Keys that have changed.
+        /// Number of keys that have changed.
         changed: usize,
-        /// Keys that wait.
+        /// Number of keys that need a restart.
         waiting: usize,
     },
-    /// It is not sound: nothing has changed.
+    /// The new configuration is invalid. Nothing has changed.
     Refused,
 }
 
@@ -36,9 +36,9 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// All that a reload needs.
+/// What a reload needs.
 pub(super) struct Reload {
-    /// Where the configuration was asked for at the start.
+    /// The arguments that selected the configuration at the start.
     pub(super) args: ConfigArgs,
     /// The file that the configuration in force was read from.
     pub(super) file: Option<PathBuf>,
@@ -48,14 +48,15 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Reads the configuration again as at the start, and applies it or says what is wrong with it.
+    /// Reads the configuration again as at the start. Applies it, or reports its errors.
     ///
     /// # Cancel safety
-    /// Cancel safe: dropped before it returned, it has changed nothing, or nothing but the catalog is left as it was.
+    /// Cancel safe: if it is dropped before it returns, either nothing has changed, or everything is applied except the
+    /// catalog.
     pub(super) async fn reload(&mut self) -> Reloaded {
         tracing::info!("SIGHUP: reading the configuration again");
         let args = self.args.clone();
-        // Files may lie where reading takes its time; meanwhile this task must still hear of SIGTERM.
+        // Reading the files may take long. Meanwhile this task must still receive SIGTERM.
         let outcome = match tokio::task::spawn_blocking(move || args.load()).await {
             Ok(loaded) => self.take(loaded),
             Err(panic) => Err(vec![format!("reading it panicked: {panic}")]),
@@ -75,7 +76,8 @@ impl Reload {
         }
     }
 
-    /// Reads the orbital elements again, whether or not `catalog.file` has changed: what is in it may have.
+    /// Reads the orbital elements again, even if `catalog.file` is the same, because the content of the file may
+    /// differ.
     async fn reload_catalog(&self) {
         let Some(file) = self.settings.live().current().catalog.file.clone() else { return };
         let catalog = Arc::clone(&self.catalog);
@@ -87,7 +89,7 @@ impl Reload {
         }
     }
 
-    /// Applies what was read, or says what keeps it from being applied.
+    /// Applies the loaded configuration, or returns the reasons why it cannot.
     fn take(&mut self, loaded: Result<Loaded, ConfigError>) -> Result<Reloaded, Vec<String>> {
         let loaded = loaded.map_err(|error| problems(&error))?;
         if let (Some(file), None) = (&self.file, &loaded.file) {
@@ -121,7 +123,7 @@ impl Reload {
             }
         };
         self.settings.apply(config);
-        // Said under whichever of the two levels says more.
+        // The line is logged under the more verbose of the two levels.
         self.level.set(level, say);
         self.file = file;
         Ok(outcome)

@@ -1,4 +1,4 @@
-//! `replay`: a range of an archive, sent to a daemon.
+//! `replay`: sends a range of an archive to a daemon.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -27,9 +27,9 @@ mod view;
 use keys::Keys;
 use view::View;
 
-/// Where a credential is looked for when no file is named.
+/// The environment variable with the credential, used when no file is named.
 const TOKEN_VARIABLE: &str = "TELEMETRY_AGGREGATOR_TOKEN";
-/// Files needed beside one socket per connection.
+/// Files that the process needs besides one socket per connection.
 const FILES_BESIDE_CONNECTIONS: u64 = 64;
 
 /// Send a range of an archive to a daemon, as archived replays with their original sequences and timing.
@@ -100,7 +100,8 @@ impl ReplayArgs {
         })
     }
 
-    /// Where the range begins. What goes on needs the same beginning, whatever retention removes meanwhile.
+    /// The first offset of the range. A later run must begin at the same offset, even if retention removes frames
+    /// meanwhile.
     fn beginning(&self, dir: &Path) -> anyhow::Result<u64> {
         match self.filter.from_offset {
             Some(offset) => Ok(offset),
@@ -109,7 +110,7 @@ impl ReplayArgs {
         }
     }
 
-    /// The credential, empty when there is none.
+    /// The credential. Empty without one.
     fn token(&self) -> anyhow::Result<String> {
         let (text, source) = match (&self.token_file, std::env::var(TOKEN_VARIABLE)) {
             (Some(path), _) => {
@@ -150,7 +151,7 @@ fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
         .build()
         .context("cannot start the runtime")?;
     let report = runtime.block_on(replay(plan));
-    // A read of the archive must not delay the exit.
+    // A blocked read of the archive must not delay the exit.
     runtime.shutdown_background();
     let Some(report) = report? else {
         say(&format!("stopped at once; to go on: {}", command(args.skip_to)));
@@ -166,7 +167,7 @@ fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
     Ok(report.complete)
 }
 
-/// Runs the plan; `None` when a second signal stopped it at once.
+/// Runs the plan. `None` if a second signal stopped it at once.
 async fn replay(plan: Plan) -> anyhow::Result<Option<Report>> {
     let mut signals = Signals::catch().context("cannot listen for signals")?;
     let mut keys = Keys::of_terminal();
@@ -196,7 +197,7 @@ async fn replay(plan: Plan) -> anyhow::Result<Option<Report>> {
     }
 }
 
-/// What the user wants.
+/// What the user asks for.
 enum Wish {
     Stop,
     Pause,
@@ -217,7 +218,7 @@ impl Signals {
         })
     }
 
-    /// Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     async fn next(&mut self) -> Wish {
         tokio::select! {
             _ = self.interrupt.recv() => Wish::Stop,
@@ -227,8 +228,8 @@ impl Signals {
     }
 }
 
-/// The command line that goes on: this one, with the range of `filter` from its beginning to its end, `epoch`, and what is
-/// acknowledged. Times are written as moments: one before now would be another by then.
+/// The command line that continues this run. It has the same range, with `epoch` and the acknowledged offset. Times are
+/// written as absolute times, because "before now" would mean another time later.
 fn go_on(args: impl Iterator<Item = String>, epoch: u64, filter: &Filter, skip_to: Option<u64>) -> String {
     let replaced =
         |arg: &str| ["--epoch", "--from-offset", "--to-offset", "--from", "--to", "--skip-to"].contains(&arg);
@@ -250,7 +251,7 @@ fn go_on(args: impl Iterator<Item = String>, epoch: u64, filter: &Filter, skip_t
     words.join(" ")
 }
 
-/// As a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: String) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@+%[]".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
@@ -259,7 +260,7 @@ fn quoted(word: String) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// One line to stderr; where nobody can read it, nothing is lost.
+/// Writes one line to stderr. An error of stderr is ignored.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "replay: {line}");
 }

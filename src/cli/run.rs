@@ -1,4 +1,4 @@
-//! `run`: the daemon, from the configuration to the exit code.
+//! `run`: runs the daemon, from the configuration to the exit code.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ use crate::systemd::Manager;
 
 /// Tasks that a worker runs before it looks for sockets that became ready.
 const TURNS_BETWEEN_POLLS: u32 = 8;
-/// How long the end of the log may wait for a reader of stderr, within the deadline of the drain.
+/// How long the last log lines may wait for a reader of stderr, within the deadline of the drain.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default, Args)]
@@ -52,9 +52,9 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
     code
 }
 
-/// Waits until the log is written, also where a panic ends the process.
+/// Waits until the log is written, even if a panic ends the process.
 struct FlushAtEnd {
-    /// When the process is to be gone, once that is known.
+    /// When the process must have exited, if known.
     exit_by: Option<Instant>,
 }
 
@@ -65,7 +65,7 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// From the configuration to the exit code, and when the process is to be gone.
+/// Runs the daemon. Returns the exit code and the time at which the process must have exited.
 fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, Instant) {
     let deadline = loaded.config.shutdown.deadline;
     let failed = |error: &dyn std::fmt::Display| (fail(FAILED, error), Instant::now() + deadline);
@@ -92,7 +92,7 @@ fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, 
         Err(error) => return failed(&format_args!("cannot start the runtime: {error}")),
     };
     let ran = runtime.block_on(run(loaded, level, args, manager));
-    // Whatever still runs was named as a straggler and must not delay the exit.
+    // Remaining tasks were already named as stragglers. They must not delay the exit.
     runtime.shutdown_background();
     match ran {
         Ok(outcome) => (ExitCode::from(outcome.exit_code()), outcome.exit_by),
@@ -100,9 +100,9 @@ fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, 
     }
 }
 
-/// Under load every session always has something to read. As tokio comes, a worker would then look for sockets that became
-/// ready only after 61 of them had their turn, and take what the commit thread woke up one by one in between: an
-/// emergency would wait for tens of milliseconds at both ends.
+/// Builds the runtime. Under load every session always has something to read. By default a tokio worker polls the
+/// sockets only after 61 tasks, and takes the tasks that the commit thread wakes one by one in between. An emergency
+/// would then wait tens of milliseconds at both ends.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -176,7 +176,7 @@ async fn run(
         let signal = loop {
             match signals.next().await {
                 Request::Stop(signal) => break signal,
-                // All of a reload lies between here and its outcome.
+                // These messages enclose the whole reload.
                 Request::Reload => {
                     notifier.reloading();
                     tokio::select! {
@@ -202,7 +202,7 @@ async fn run(
     }
 }
 
-/// What the simulated fleet shows at the door; `None` when no token lets all of it in.
+/// The token for the simulated fleet. `None` if no token admits all of the fleet.
 fn fleet_token(config: &Config) -> Option<String> {
     if config.ingest.tokens.is_empty() {
         return Some(String::new());

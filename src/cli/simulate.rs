@@ -1,4 +1,4 @@
-//! `run --simulate`: a fleet on loopback, for a first look with one command.
+//! `run --simulate`: plays a fleet on loopback, for a first look with one command.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::sim::{self, Plan, Progress};
 
 /// Frames per second of each source.
 const RATE: f64 = 10.0;
-/// Share of emergencies, one in about seven seconds: rare enough that each is seen.
+/// Share of emergencies. There is one in about seven seconds, so that a reader sees each.
 const EMERGENCY_RATIO: f64 = 0.0003;
 /// How long the fleet waits for its last acknowledgements when the daemon stops.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Plays the fleet against `address` and prints a summary line a second, until `stop` turns true.
+/// Plays the fleet against `address` and prints a summary line per second until `stop` turns true.
 pub(super) async fn play(
     address: SocketAddr,
     token: String,

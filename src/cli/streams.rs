@@ -1,4 +1,4 @@
-//! `streams`: lists the streams of a running daemon, and has it forget those that are done with.
+//! `streams`: lists the streams of a running daemon, and forgets streams that are not needed any longer.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -22,9 +22,9 @@ use crate::ingest::Selector;
 use crate::number::number;
 use crate::observe::report::{Source, Sources};
 
-/// Largest answer that is read: a page of 1,000 streams.
+/// Largest response that is read. It fits a page of 1,000 streams.
 const BODY_BYTES_MAX: u64 = 16 << 20;
-/// Pages of 1,000 streams that are listed.
+/// At most this many pages of 1,000 streams are listed.
 const PAGES_MAX: usize = 1_100;
 
 #[derive(Debug, Subcommand)]
@@ -118,7 +118,7 @@ pub(super) fn execute(command: &Command) -> ExitCode {
             Command::Forget(args) => forget(&url, args, token.as_ref(), limits).await,
         }
     });
-    // Looking up a name must not delay the exit.
+    // A pending name lookup must not delay the exit.
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -196,7 +196,7 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
         tell(&answer)?;
         forgotten += answer.forgotten;
         refused = answer.refused.max(refused);
-        // Each round forgets something, so there is an end.
+        // The loop ends, because each round forgets at least one stream.
         if args.dry_run || answer.remaining == 0 || answer.forgotten == 0 {
             break answer.remaining;
         }
@@ -219,12 +219,12 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
     Ok(())
 }
 
-/// The whole seconds that `time` takes, so that nothing is forgotten earlier than was asked for.
+/// Rounds `time` up to whole seconds, so that no stream is forgotten too early.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
-/// One line for each stream that the daemon names, on stdout what is forgotten and on stderr what is not.
+/// Prints one line for each stream: forgotten streams on stdout, refused ones on stderr.
 fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
     for stream in &answer.streams {
         let since =
@@ -244,9 +244,9 @@ fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the daemon said, or why it is not what was asked for.
+/// Parses the response, or returns why it cannot be used.
 fn understood<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyhow::Result<T> {
-    // The text of the error contains its cause already.
+    // The text of the error already contains its cause.
     let answer = answer.map_err(|error| anyhow!("{error}"))?;
     if answer.status != StatusCode::OK {
         bail!("{}", answer.problem());
@@ -254,7 +254,7 @@ fn understood<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyho
     serde_json::from_slice(&answer.body).context("this is not an answer of telemetry-aggregator")
 }
 
-/// As the log names a stream; it goes to a terminal.
+/// The name of a stream as in the log. Control characters are replaced, because it goes to a terminal.
 fn name(kind: &str, source_id: u32, station: &str) -> String {
     let at = if station.is_empty() { String::new() } else { format!("@{station}") };
     format!("{kind}/{source_id}{at}").replace(char::is_control, " ")
@@ -268,10 +268,10 @@ fn time(unix_ms: i64) -> String {
     }
 }
 
-/// From here on there is no RFC 3339.
+/// RFC 3339 cannot express times from here on.
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Writes a line to stdout. That nobody reads it any more is an error too: the list or the outcome is then not told.
+/// Writes a line to stdout. A closed stdout is an error, because the user does not get the result.
 fn print(line: &str) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{line}").context("cannot write the output")
 }

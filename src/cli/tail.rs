@@ -28,11 +28,11 @@ mod tests;
 
 use output::Output;
 
-/// Where the token may lie besides a file.
+/// The environment variable that may hold the token.
 const TOKEN_VARIABLE: &str = "TELEMETRY_AGGREGATOR_TOKEN";
-/// How often it is looked whether the log was searched through in vain.
+/// How often to check whether the whole log was searched without a match.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a signal waits for a reader of stdout that stands still.
+/// How long a signal waits for a reader of stdout that does not read.
 const LAST_WRITE_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -108,7 +108,7 @@ pub(super) fn execute(args: &TailArgs) -> ExitCode {
         let output = Output::new(io::stdout(), args.format);
         Follower::new(target, output, args.limit).follow(signals).await
     });
-    // A write that stands still must not delay the exit.
+    // A blocked write must not delay the exit.
     runtime.shutdown_background();
     match followed {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,7 +141,7 @@ impl TailArgs {
     }
 }
 
-/// The credential to show; empty if there is none. No message repeats it.
+/// The credential. Empty without one. No message contains it.
 pub(super) fn token(file: Option<&Path>) -> anyhow::Result<String> {
     let (text, place) = match file {
         Some(file) => {
@@ -177,7 +177,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
     }
 }
 
-/// The signals that end it.
+/// The signals that end the command.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -197,27 +197,27 @@ impl Signals {
     }
 }
 
-/// Carries frames from a subscription to an output, and says on stderr what is no frame.
+/// Copies frames from a subscription to an output, and reports all other events on stderr.
 struct Follower<W> {
     client: Client,
     output: Output<W>,
-    /// Frames that may still be written.
+    /// How many more frames may be written.
     left: Option<u64>,
-    /// The trouble told last: a daemon that is away for long is no reason for a line each few seconds.
+    /// The trouble that was reported last. It is not repeated while the daemon is away.
     told: String,
-    /// Whether no frame has come.
+    /// Whether no frame has come yet.
     is_empty: bool,
-    /// Whether what is in the log already was asked for.
+    /// Whether the user asked for frames that are already in the log.
     wants_history: bool,
-    /// Where the log ended when the subscription began, until it is told whether a frame below matches.
+    /// The end of the log when the subscription began. It is cleared when the result of the search is known.
     history_end: Option<u64>,
 }
 
-/// Why it ends, if not for an error.
+/// Why the command ends without an error.
 enum End {
     Signal,
     Limit,
-    /// Nobody reads the output any more.
+    /// The reader has closed the output.
     Unread,
 }
 
@@ -236,7 +236,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
         };
         let written = match &end {
             Ok(End::Unread) => return Ok(()),
-            // What is not written within the time is what the position printed below goes back to.
+            // A write that does not finish in time does not count. The position printed below does not include it.
             Ok(End::Signal) => {
                 let last = self.output.finish(self.client.position());
                 tokio::time::timeout(LAST_WRITE_TIME_MAX, last).await.unwrap_or(Ok(()))
@@ -251,7 +251,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
         end.map(|_| ())
     }
 
-    /// Runs until the subscription ends, the limit is reached, or nobody reads.
+    /// Runs until the subscription ends, the limit is reached, or the reader closes the output.
     async fn carry(&mut self) -> anyhow::Result<End> {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -322,7 +322,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
         Ok(())
     }
 
-    /// Says that nothing in the log matches, once all of it was looked through without a frame.
+    /// Reports that no frame of the log matches, after the whole log was searched.
     fn note_history(&mut self) {
         let Some(end) = self.history_end else { return };
         let is_through = self.client.position().is_some_and(|position| position.next_offset >= end);
@@ -342,7 +342,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
     }
 }
 
-/// One line to stderr; where nobody can read it, nothing is lost.
+/// Writes one line to stderr. An error of stderr is ignored.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "telemetry-aggregator: {line}");
 }

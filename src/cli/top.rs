@@ -1,4 +1,4 @@
-//! `top`: a running daemon on one screen, or once as text or JSON.
+//! `top`: shows a running daemon on a screen, or prints its state once as text or JSON.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::top::model::{Input, Model};
 mod live;
 mod terminal;
 
-/// More often is no use: the daemon makes its rates once a second.
+/// The shortest interval. The daemon computes its rates only once a second.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 
@@ -73,7 +73,7 @@ pub(super) fn execute(args: &TopArgs) -> ExitCode {
     } else {
         runtime.block_on(live::show(question, args.interval))
     };
-    // Looking up a name must not delay the exit.
+    // A pending name lookup must not delay the exit.
     runtime.shutdown_background();
     match shown {
         Ok(()) => ExitCode::SUCCESS,

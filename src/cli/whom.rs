@@ -1,4 +1,4 @@
-//! Which daemon is asked over HTTP.
+//! The arguments that select the daemon for HTTP requests.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What a new configuration changes in the one in force: which keys change at once, and which need a restart.
+//! Compares a new configuration with the one in force: which keys change at once, and which need a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::{Config, Problem};
 pub struct Changed {
     /// The key as `section.name`.
     pub key: String,
-    /// The old and the new value; never a credential.
+    /// The old and the new value. Never contains a credential.
     pub what: String,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Changed {
     }
 }
 
-/// A key whose new value waits for a restart.
+/// A key whose new value needs a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// The key as `section.name`.
@@ -48,22 +48,22 @@ impl fmt::Display for Waiting {
 /// The effect of a new configuration.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The configuration to bring into force: the new values, but the old ones of the keys that wait.
+    /// The configuration to bring into force: the new values, except for keys that wait.
     pub config: Config,
-    /// What changes at once, in the order of the file.
+    /// Keys that change at once, in the order of the file.
     pub changed: Vec<Changed>,
-    /// What waits for a restart, in the order of the file.
+    /// Keys that wait for a restart, in the order of the file.
     pub waiting: Vec<Waiting>,
     /// Warnings about `config` as a whole, for the log.
     pub warnings: Vec<String>,
 }
 
-/// New values that fit together, but not with the old ones of the keys that wait for a restart.
+/// The new values fit together, but not with the old values of the keys that wait for a restart.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
-    /// What does not fit, without locations.
+    /// The conflicts, without locations.
     pub problems: Vec<Problem>,
-    /// What waits.
+    /// The keys that wait.
     pub waiting: Vec<Waiting>,
 }
 
@@ -71,7 +71,7 @@ impl Change {
     /// Compares `found`, key by key, with the configuration `in_force` and with the one `at_start`.
     ///
     /// # Errors
-    /// [`Mismatch`] when the keys that change now do not fit together with those that wait.
+    /// [`Mismatch`] if the keys that change now do not fit together with the keys that wait.
     pub fn new(at_start: &Config, in_force: &Config, found: &Config) -> Result<Self, Mismatch> {
         let (before, after) = (values(in_force), values(found));
         let mut config = found.clone();
@@ -98,7 +98,7 @@ impl Change {
     }
 }
 
-/// Why a key with this `effect` cannot change to its value in `found` before a restart, if so.
+/// Why a key with this `effect` cannot take its value in `found` before a restart. `None` if it can.
 fn reason_to_wait(effect: Effect, at_start: &Config, found: &Config) -> Option<&'static str> {
     match effect {
         Effect::Live => None,
@@ -107,7 +107,7 @@ fn reason_to_wait(effect: Effect, at_start: &Config, found: &Config) -> Option<&
     }
 }
 
-/// The value as it is written. Quotes around a text that is not empty are left out, secrets are masked.
+/// The value as in the file. Quotes around a non-empty text are left out. Secrets are masked.
 fn shown(value: Option<&Value>) -> String {
     let Some(text) = value.map(Value::to_string) else { return "not set".to_owned() };
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
@@ -116,7 +116,7 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-/// How the lists differ, in numbers.
+/// How the lists differ: how many tokens were added, were removed, or have other sources or stations.
 fn tokens_changed(before: &[Token], after: &[Token]) -> String {
     let (old, new) = (by_secret(before), by_secret(after));
     let added = new.keys().filter(|token| !old.contains_key(*token)).count();

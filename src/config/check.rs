@@ -1,4 +1,4 @@
-//! How values must fit together.
+//! Checks that the values fit together.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,10 +6,10 @@ use super::draft::Draft;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
 use super::units::{MIB, RoundedMib, Size};
 
-/// What the positions of one stream take at most at the head of a segment, in bytes.
+/// Upper bound in bytes of the positions of one stream at the head of a segment.
 const POSITION_BYTES_MAX: u64 = 128;
 
-/// Notes in `draft` all conflicts between values.
+/// Adds all conflicts between values to `draft`.
 pub(super) fn check(draft: &mut Draft) {
     check_windows(draft);
     check_memory(draft);
@@ -20,7 +20,7 @@ pub(super) fn check(draft: &mut Draft) {
     check_listeners(draft);
 }
 
-/// A stream whose window is smaller than one message could never send it.
+/// The windows of a stream must hold one message. Otherwise the stream could never send it.
 fn check_windows(draft: &mut Draft) {
     let ingest = draft.config.ingest.clone();
     let message = ingest.max_message;
@@ -97,8 +97,8 @@ fn check_reserve(draft: &mut Draft) {
     }
 }
 
-/// A segment must hold the positions of all streams and a commit. Retention must hold more than the open segment and the
-/// reserve.
+/// A segment must hold the positions of all streams and a commit. Retention must hold more than the open segment and
+/// the reserve.
 fn check_segments(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;
@@ -132,8 +132,8 @@ fn check_segments(draft: &mut Draft) {
     }
 }
 
-/// The directory of the exports and that of the archive must not overlap: else the export would take segments for its own
-/// files, and retention would delete exports.
+/// The directories of the exports and of the archive must not overlap. Otherwise the export would treat segments as its
+/// own files, and retention would delete exports.
 fn check_export(draft: &mut Draft) {
     let archive = draft.config.archive_dir();
     if let Some(export) = draft.config.archive.export.clone()
@@ -148,7 +148,7 @@ fn check_export(draft: &mut Draft) {
     }
 }
 
-/// Without tokens, every client that reaches a listener may use it. So the listener must be on loopback then.
+/// Without tokens, every client that reaches a listener may use it. Such a listener must be on loopback.
 fn check_exposure(draft: &mut Draft) {
     let config = draft.config.clone();
     for (section, listen, tokens) in [
@@ -161,7 +161,7 @@ fn check_exposure(draft: &mut Draft) {
                  [[{section}.tokens]] with a token_file, or listen on 127.0.0.1:{port}",
                 port = listen.port()
             );
-            // A token that cannot be read still counts as one: `conflict` leaves out a list with problems.
+            // A token that cannot be read still counts as a token: `conflict` ignores a list with problems.
             let (listen, tokens) = (format!("{section}.listen"), format!("{section}.tokens"));
             draft.conflict(&[&listen, &tokens], what);
         }

@@ -6,7 +6,7 @@ use super::Config;
 use super::error::{ConfigError, Location, Problem};
 use super::token_files::Purpose;
 
-/// Most problems that are reported. A file with more is not a configuration.
+/// At most this many problems are reported. A file with more is not a configuration.
 pub(super) const PROBLEMS_MAX: usize = 100;
 
 /// Values, their locations and the problems found so far.
@@ -16,9 +16,9 @@ pub(super) struct Draft {
     pub(super) config: Config,
     /// Where each key was set, by its path. A key that is missing here has its default.
     pub(super) locations: BTreeMap<String, Location>,
-    /// What works but deserves a look.
+    /// Warnings about values that are allowed.
     pub(super) warnings: Vec<String>,
-    /// What is missing and comes with the start.
+    /// Notes about files that are missing and will be there at the start.
     pub(super) notes: Vec<String>,
     /// What the configuration is loaded for.
     pub(super) purpose: Purpose,
@@ -32,7 +32,7 @@ impl Draft {
         Self { config, ..Self::default() }
     }
 
-    /// Notes a problem. Checks across keys leave out `key` from here on, and the list that `key` is in.
+    /// Adds a problem. Later checks across keys ignore `key` and the list that contains it.
     pub(super) fn problem(&mut self, location: Location, key: &str, what: impl Into<String>) {
         let outermost = key.split('[').next().unwrap_or(key);
         self.failed.insert(outermost.to_owned());
@@ -44,13 +44,13 @@ impl Draft {
         self.problems.len()
     }
 
-    /// Whether there are so many problems that the search for more ends.
+    /// Whether the limit of problems is reached and the search ends.
     pub(super) fn is_full(&self) -> bool {
         self.problems.len() >= PROBLEMS_MAX
     }
 
-    /// Notes a conflict between `keys`, the likeliest culprit first: the problem names the first of them that was set.
-    /// Notes nothing when one of them has a problem of its own, because its value is not known then.
+    /// Adds a conflict between `keys`, the most likely cause first. The problem names the first of them that was set.
+    /// It adds nothing if one of them has its own problem, because its value is not known then.
     pub(super) fn conflict(&mut self, keys: &[&str], what: impl Into<String>) {
         if keys.iter().any(|key| self.failed.contains(*key)) {
             return;
@@ -61,7 +61,7 @@ impl Draft {
         self.problems.push(Problem { location, key, what: what.into() });
     }
 
-    /// Where `key` was set.
+    /// The location where `key` was set.
     pub(super) fn location(&self, key: &str) -> Location {
         self.locations.get(key).cloned().unwrap_or(Location::Default)
     }
@@ -75,9 +75,9 @@ impl Draft {
         Err(ConfigError::Invalid(self.problems))
     }
 
-    /// The configuration for a caller that needs `key` alone. Problems with other keys do not matter.
+    /// The configuration for a caller that needs only `key`. Problems with other keys do not matter.
     pub(super) fn finish_for(self, key: &str) -> Result<Config, ConfigError> {
-        // A problem without a key is one of the file as a whole.
+        // A problem without a key concerns the whole file.
         if ["", key].iter().any(|key| self.failed.contains(*key)) {
             return self.finish().map(|(config, _)| config);
         }

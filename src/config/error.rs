@@ -11,17 +11,17 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// One line per problem, in the order of the file; then those of the environment. After about a hundred the search
-    /// for more ends.
+    /// One line per problem: first the file in its order, then the environment. The search ends after about a hundred
+    /// problems.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
 }
 
 impl ConfigError {
-    /// All problems; none when the file could not be read.
+    /// All problems. Empty if the file could not be read.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         match self {
@@ -39,11 +39,11 @@ fn lines(problems: &[Problem]) -> String {
 /// One problem: its location, its key, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where it was written.
+    /// The location of the value.
     pub location: Location,
-    /// The key as `section.name`; empty when the text is no TOML there.
+    /// The key as `section.name`. Empty if the text is not TOML at this location.
     pub key: String,
-    /// What was found, what is allowed, and the way out. Never contains a credential.
+    /// What was found, what is allowed, and what to do. Never contains a credential.
     pub what: String,
 }
 
@@ -57,10 +57,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a value was written.
+/// The location of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
-    /// In a file; line and column count from 1, columns in characters.
+    /// In a file. Line and column count from 1. Columns count characters.
     File {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Location {
         /// The column.
         column: usize,
     },
-    /// In this environment variable.
+    /// In an environment variable with this name.
     Variable(String),
     /// The value is the default.
     Default,

@@ -1,4 +1,4 @@
-//! The open files the limits need, and the limit of this process.
+//! The number of open files that the limits need, and the limit of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,21 +7,23 @@ use super::memory::{DISPLACED_AT_ONCE, HTTP_READERS};
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 
-/// Connections of a listener before HELLO or SUBSCRIBE, one that waits to be among them, and refused ones that are being
-/// closed.
+/// Connections of a listener before HELLO or SUBSCRIBE, one connection that waits to be among them, and refused
+/// connections that are being closed.
 const UNAUTHENTICATED: u64 = (UNAUTHENTICATED_MAX + 1 + PARTING_MAX) as u64;
 /// Listeners for sources and for subscribers.
 const LISTENERS: u64 = 2;
-/// Connections of sources that were taken over and still have their socket. Those that are being closed count as refused.
+/// Connections of sources that were taken over and still have their socket. Connections that are being closed count as
+/// refused.
 const DISPLACED: u64 = DISPLACED_AT_ONCE as u64;
-/// Files of one reader of the archive: the segment, its index, the segment behind, and the directory while it is listed.
+/// Files of one reader of the archive: the segment, its index, the next segment, and the directory while it is listed.
 const READER_FILES: u64 = 4;
 /// Maintenance: the segment, its index, the directory, and an export with a file for each column.
 const MAINTENANCE_FILES: u64 = 32;
-/// The archive's lock and directory, the segment being written, the reserve, and both while the reserve becomes the segment.
+/// The archive's lock and directory, the segment being written, and the reserve. Both are open while the reserve
+/// becomes the segment.
 const ARCHIVE_FILES: u64 = 8;
-/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process metrics,
-/// and the catalog and the configuration while they are read or written.
+/// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process
+/// metrics, and the catalog and the configuration while they are read or written.
 const PROCESS_FILES: u64 = 32;
 /// The sockets of `run --simulate`.
 const SIMULATED: u64 = 64;
@@ -35,24 +37,24 @@ pub const FILES_FIXED: u64 = LISTENERS * UNAUTHENTICATED
     + ARCHIVE_FILES
     + PROCESS_FILES
     + SIMULATED;
-/// HTTP connections at a time, event streams included, and one that is closed at once.
+/// Limit of HTTP connections, including event streams, and one that is closed at once.
 const HTTP_CONNECTIONS: u64 = 512 + 1;
-/// Subscribers that read the archive at a time.
+/// At most this many subscribers read the archive at a time.
 const FEED_READERS: u64 = READERS_MAX as u64;
 
 /// Why the limits need more files than this process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenFilesError {
-    /// Only the administrator can allow more.
+    /// Only an administrator can raise the limit.
     #[error(
         "{needed} open files are needed and {hard} allowed: raise the limit (LimitNOFILE={needed} in \
          the systemd unit, ulimit -Hn {needed} in a shell, --ulimit nofile={needed} for a container) \
          or lower ingest.max_connections or feed.max_subscribers"
     )]
     HardLimit {
-        /// What the limits need.
+        /// The number of files that the limits need.
         needed: u64,
-        /// What this process may have.
+        /// The hard limit of this process.
         hard: u64,
     },
     /// The system refused a limit that it should allow.
@@ -60,11 +62,11 @@ pub enum OpenFilesError {
         "cannot raise the limit of open files from {soft} to {needed}: {source}; ulimit -n {needed} may help"
     )]
     Refused {
-        /// What the limits need.
+        /// The number of files that the limits need.
         needed: u64,
-        /// What this process has.
+        /// The soft limit of this process.
         soft: u64,
-        /// The system's answer.
+        /// The error of the system.
         source: rustix::io::Errno,
     },
 }
@@ -82,7 +84,7 @@ impl Config {
 /// Raises the soft limit of open files of this process to `needed`, if it is lower.
 ///
 /// # Errors
-/// [`OpenFilesError`] with the limit, the need and how to raise the limit.
+/// [`OpenFilesError`] with the limit, the needed number and how to raise the limit.
 pub fn raise_open_file_limit(needed: u64) -> Result<(), OpenFilesError> {
     let limit = getrlimit(Resource::Nofile);
     let Some(raised) = raise(limit, needed)? else {
@@ -92,7 +94,7 @@ pub fn raise_open_file_limit(needed: u64) -> Result<(), OpenFilesError> {
     setrlimit(Resource::Nofile, raised).map_err(|source| OpenFilesError::Refused { needed, soft, source })
 }
 
-/// The limit to set, `None` if `limit` suffices. An absent limit means unlimited.
+/// The limit to set. `None` if `limit` suffices. An absent limit means unlimited.
 fn raise(limit: Rlimit, needed: u64) -> Result<Option<Rlimit>, OpenFilesError> {
     if limit.current.is_none_or(|soft| soft >= needed) {
         return Ok(None);

@@ -8,8 +8,8 @@ use super::Config;
 
 /// The configuration in force. Clones are cheap and share one value.
 ///
-/// [`ConfigHandle::current`] takes a lock for a moment. A part reads it once for a connection or a request, and never
-/// for a frame.
+/// [`ConfigHandle::current`] takes a lock for a moment. A part reads it once per connection or request, never per
+/// frame.
 #[derive(Clone, Debug)]
 pub struct ConfigHandle {
     at_start: Arc<Config>,
@@ -30,13 +30,13 @@ impl ConfigHandle {
         Arc::clone(&self.in_force.borrow())
     }
 
-    /// The configuration at the start. Parts that are laid out at the start keep its sizes until the daemon ends.
+    /// The configuration at the start. Some parts keep the sizes of the start until the daemon ends.
     #[must_use]
     pub fn at_start(&self) -> &Config {
         &self.at_start
     }
 
-    /// Reports each change, for a part that cannot call [`ConfigHandle::current`] when it needs a value.
+    /// A receiver of each change, for a part that cannot call [`ConfigHandle::current`] when it needs a value.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
         self.in_force.subscribe()

@@ -1,14 +1,13 @@
 //! The list of all keys in the order of the file, and when a change of each takes effect.
 //!
-//! Names in messages, environment variables, the output of `check` and reloads go by this list. The values and
-//! their limits are in [`super::sections`]. A new key is added in both places, and explained in
-//! `config/aggregator.toml`.
+//! Messages, environment variables, the output of `check` and reloads use this list. The values and their limits are in
+//! [`super::sections`]. A new key is added in both places, and explained in `config/aggregator.toml`.
 
 use super::Config;
 
 /// One key of the file.
 pub(super) struct Key {
-    /// The section, empty for a key above all sections.
+    /// The section. Empty for a key above all sections.
     pub(super) section: &'static str,
     /// The name within its section.
     pub(super) name: &'static str,
@@ -16,7 +15,7 @@ pub(super) struct Key {
     pub(super) effect: Effect,
     /// Whether two configurations have the same value.
     pub(super) is_same: fn(&Config, &Config) -> bool,
-    /// Copies the value to the first configuration from the second.
+    /// Copies the value from the second configuration to the first.
     pub(super) copy: fn(&mut Config, &Config),
 }
 
@@ -25,9 +24,10 @@ pub(super) struct Key {
 pub(super) enum Effect {
     /// At once.
     Live,
-    /// At once up to the value at the start, beyond that with the next start. With the value and the reason.
+    /// At once up to the value at the start, at the next start beyond it. Holds a function that returns the value, and
+    /// the reason.
     LiveUpToStart(fn(&Config) -> u64, &'static str),
-    /// With the next start, for this reason.
+    /// At the next start, for this reason.
     Restart(&'static str),
 }
 
@@ -48,7 +48,7 @@ impl Key {
 /// The name of the lists of credentials.
 pub(super) const LIST: &str = "tokens";
 
-/// `section.name`, or the name alone above all sections.
+/// `section.name`, or only the name for a key above all sections.
 pub(super) fn path(section: &str, name: &str) -> String {
     if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }
@@ -61,7 +61,7 @@ pub(super) fn sections() -> Vec<&'static str> {
     sections
 }
 
-/// All names that may stand in `section`, or above all sections if it is empty.
+/// All names that are allowed in `section`. For an empty `section`, the names above all sections.
 pub(super) fn names_in(section: &str) -> Vec<&'static str> {
     let keys = KEYS.iter().filter(|key| key.section == section);
     let mut names: Vec<_> = keys.map(|key| key.name).collect();

@@ -14,11 +14,11 @@ use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
 use crate::pipeline::BATCH_BYTES_MAX;
 
-/// Connections that were taken over and still hold their buffers. Each frees them when its task runs next.
+/// Connections that were taken over and still hold their buffers. Each frees them when its task runs.
 pub(super) const DISPLACED_AT_ONCE: usize = 16;
 
-/// Memory of a known stream without a connection, in bytes: its names, positions, counters and empty queue, its takeovers
-/// of the last minute, its entries in the tables of sessions and of the archive.
+/// Memory of a known stream without a connection, in bytes: its names, positions, counters and empty queue, its
+/// takeovers of the last minute, and its entries in the tables of sessions and of the archive.
 pub const STREAM_BYTES: u64 = 2 * KIB;
 
 /// Size at which a batch of the broadcast ends, in bytes. The frame that reaches it still belongs to the batch.
@@ -27,26 +27,27 @@ pub const BATCH_BYTES: u64 = BATCH_BYTES_MAX as u64;
 /// Size at which a commit of the archive ends, in bytes.
 pub const COMMIT_BYTES: u64 = archive::BLOCK_BYTES;
 
-/// Memory to build the index or the export of a full segment, in bytes. An export takes less than an index, as measured.
+/// Memory to build the index or the export of a full segment, in bytes. According to measurements an export takes less
+/// than an index.
 const MAINTENANCE_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
-/// Memory of HTTP under every configuration, in bytes: connections, responses made from memory, responses that wait for the
-/// client, events, a catalog that is uploaded. The HTTP side enforces it.
+/// Memory of HTTP under every configuration, in bytes: connections, responses made from memory, responses that wait for
+/// the client, events, and catalogs that are uploaded. The HTTP server enforces the bound.
 pub const HTTP_BYTES: u64 = 92 * MIB;
 
-/// HTTP requests that read the archive at a time.
+/// At most this many HTTP requests read the archive at a time.
 pub const HTTP_READERS: usize = 2;
 
-/// Memory of a known stream in the reports, in bytes: the rates of each second, and the answers made from them.
+/// Memory of a known stream in the reports, in bytes: the rates of each second, and the responses with them.
 const REPORT_BYTES: u64 = KIB + 256;
 
-/// The process itself: code, stacks, allocator, runtime, in bytes.
+/// Memory of the process itself in bytes: code, stacks, allocator, runtime.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
 
 /// Upper bound of the memory of the daemon, for every behaviour of clients and consumers.
 ///
-/// It holds because every queue of frames has a limit. A connection's share covers the queues of its stream, which may
-/// outlive the connection. So the connection counts until they are empty.
+/// The bound holds because every queue of frames has a limit. A connection's share covers the queues of its stream. The
+/// queues may outlive the connection, so the connection counts until they are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
     /// The items of the sum.
@@ -58,7 +59,7 @@ pub struct MemoryBound {
 /// One line of the sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryItem {
-    /// What takes the memory, and the keys that say how much.
+    /// The part that takes the memory, and the keys that determine it.
     pub what: &'static str,
     /// The largest count.
     pub count: u64,
@@ -67,7 +68,7 @@ pub struct MemoryItem {
 }
 
 impl MemoryItem {
-    /// Count times size in bytes; `u64::MAX` beyond that.
+    /// Count times size in bytes, at most `u64::MAX`.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.count.saturating_mul(self.bytes_each)
@@ -75,13 +76,13 @@ impl MemoryItem {
 }
 
 impl MemoryBound {
-    /// The sum in bytes; `u64::MAX` beyond that.
+    /// The sum in bytes, at most `u64::MAX`.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.items.iter().fold(0, |sum, item| sum.saturating_add(item.bytes()))
     }
 
-    /// Whether the sum keeps to the limit.
+    /// Whether the sum is within the limit.
     #[must_use]
     pub fn fits(&self) -> bool {
         self.total() <= self.limit
@@ -89,7 +90,7 @@ impl MemoryBound {
 }
 
 impl fmt::Display for MemoryBound {
-    /// One line per item and one with the sum.
+    /// Writes one line per item and one line with the sum.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for item in &self.items {
             let (sum, count) = (RoundedMib(item.bytes()).to_string(), item.count);
@@ -102,12 +103,12 @@ impl fmt::Display for MemoryBound {
 }
 
 impl Config {
-    /// The sum of all limits. [`Config::load`] refuses more than `ingest.memory_limit`.
+    /// The sum of all limits. [`Config::load`] refuses a sum above `ingest.memory_limit`.
     #[must_use]
     pub fn memory_bound(&self) -> MemoryBound {
         let message = self.ingest.max_message;
         let batch = BATCH_BYTES + message;
-        // A broadcast ring has a power of two of slots.
+        // The number of slots of the broadcast ring is a power of two.
         let ring = self.pipeline.broadcast_capacity.get().next_power_of_two();
         let item = |what, count: usize, bytes_each| MemoryItem { what, count: count as u64, bytes_each };
         let items = vec![
@@ -202,7 +203,7 @@ mod tests {
     fn the_defaults_fit() {
         let bound = Config::default().memory_bound();
         assert!(bound.fits(), "{bound}");
-        // Without room to spare, every change of a limit would be an error.
+        // Without spare room, every change of a limit would be an error.
         let left_mib = (bound.limit - bound.total()) / MIB;
         assert!(left_mib >= 8, "{left_mib} MiB are left:\n{bound}");
     }

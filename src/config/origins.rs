@@ -1,16 +1,15 @@
-//! Where values were written: which text a span belongs to, and its line and column.
+//! The location of a value: the text that a span belongs to, with line and column.
 
 use std::ops::Range;
 use std::path::Path;
 
 use super::error::Location;
 
-/// The file and the environment variables that values are read from.
+/// The file and the environment variables that hold the values.
 ///
-/// Each variable has a span of its own behind the end of the file's text, so that one span says where a value comes
-/// from.
+/// Each variable has its own span behind the end of the file's text. So a span alone identifies the source of a value.
 pub(super) struct Origins<'a> {
-    /// The name of the file as it goes into messages, and its content.
+    /// The name of the file for messages, and its content.
     pub(super) file: (&'a Path, &'a str),
     /// The names of the variables.
     pub(super) variables: Vec<String>,
@@ -23,7 +22,7 @@ impl Origins<'_> {
         start..start + 1
     }
 
-    /// Where `span` begins.
+    /// The location where `span` begins.
     pub(super) fn location(&self, span: &Range<usize>) -> Location {
         let (path, text) = self.file;
         let variable = span.start.checked_sub(text.len() + 1).and_then(|index| self.variables.get(index));

@@ -14,13 +14,13 @@ use super::reader::Reader;
 use super::suggest::nearest;
 use super::values::quote;
 
-/// What the name of every overriding variable begins with.
+/// The prefix of every overriding variable.
 pub const PREFIX: &str = "TELEMETRY_AGGREGATOR__";
 
 /// The overriding variables of this process, for [`Config::load`].
 ///
-/// A value that is not UTF-8 has its wrong bytes replaced, and most keys refuse it then. `std::env::vars` would panic
-/// on such a value, also on that of an unrelated variable.
+/// In a value that is not UTF-8 the wrong bytes are replaced. Most keys refuse such a value. `std::env::vars` would
+/// panic on it, even if the variable is unrelated.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value): (OsString, OsString)| {
         let name = name.into_string().ok()?;
@@ -32,13 +32,13 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 pub(super) struct Override {
     /// Its name.
     pub(super) name: String,
-    /// The key it overrides, if there is one.
+    /// The key that it overrides. `None` if there is no such key.
     key: Option<&'static Key>,
     /// The value as TOML text.
     toml: String,
 }
 
-/// The overrides among `variables`, in the order of their names.
+/// The overrides in `variables`, sorted by name.
 pub(super) fn collect(variables: impl Iterator<Item = (String, String)>) -> Vec<Override> {
     let ours = variables.filter(|(name, _)| name.starts_with(PREFIX));
     let ours: BTreeMap<String, String> = ours.collect();
@@ -51,7 +51,7 @@ pub(super) fn collect(variables: impl Iterator<Item = (String, String)>) -> Vec<
     overrides.collect()
 }
 
-/// `text` as TOML of the type of `default`. Keys without a default are texts.
+/// `text` as TOML of the type of `default`. A key without a default is a text.
 fn as_toml(text: &str, default: Option<&Value>) -> String {
     let value = match default {
         Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
@@ -61,7 +61,7 @@ fn as_toml(text: &str, default: Option<&Value>) -> String {
     value.map_or_else(|| quote(text), |value| value.to_string())
 }
 
-/// Puts `overrides` in place of the values in `root`.
+/// Replaces the values in `root` by `overrides`.
 pub(super) fn apply<'t>(reader: &mut Reader<'_>, root: &mut DeTable<'t>, overrides: &'t [Override]) {
     for (index, Override { name, key, toml }) in overrides.iter().enumerate() {
         let span = reader.origins.variable_span(index);

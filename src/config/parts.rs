@@ -1,4 +1,4 @@
-//! The configuration in the terms of each part of the daemon.
+//! The configuration of each part of the daemon.
 
 use crate::frame::Lanes;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::feed::{self, FeedConfig};
 use crate::ingest::{self, IngestConfig};
 use crate::pipeline::fan_in::FanInConfig;
 
-/// In a drain a session reads for this long at most (protocol.md, GOAWAY).
+/// A session reads for at most this long in a drain (protocol.md, GOAWAY).
 const DRAIN_READ_MAX: Duration = Duration::from_secs(2);
 
 impl Config {
@@ -24,7 +24,7 @@ impl Config {
         self.data_dir.join("archive")
     }
 
-    /// For the archive.
+    /// The configuration of the archive.
     #[must_use]
     pub fn archive_config(&self) -> archive::Config {
         archive::Config {
@@ -42,14 +42,14 @@ impl Config {
         }
     }
 
-    /// For the export of sealed segments, if one is configured.
+    /// The configuration of the export of sealed segments, if one is configured.
     #[must_use]
     pub fn export_config(&self) -> Option<ExportConfig> {
         let out = self.archive.export.clone()?;
         Some(ExportConfig { dir: self.archive_dir(), out, format: self.archive.export_format })
     }
 
-    /// For the source side.
+    /// The configuration of the source side.
     #[must_use]
     pub fn ingest_config(&self) -> IngestConfig {
         let ingest = &self.ingest;
@@ -62,19 +62,19 @@ impl Config {
             windows: Lanes::new(ingest.emergency_window, ingest.routine_window),
             max_streams: ingest.max_streams.get(),
             max_streams_per_source: ingest.max_streams_per_source.get(),
-            // Frames that are read must still be archived and acknowledged within the deadline.
+            // Frames that are read in the drain must still be archived and acknowledged within the deadline.
             drain_read_max: DRAIN_READ_MAX.min(self.shutdown.deadline * 2 / 5),
             max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,
         }
     }
 
-    /// For the source side, with the sources that each credential may send for.
+    /// The policy of the source side, with the sources that each credential may send for.
     #[must_use]
     pub fn ingest_policy(&self) -> Arc<ingest::SessionPolicy> {
         ingest::SessionPolicy::new(self.ingest_config(), credentials(&self.ingest.tokens))
     }
 
-    /// For the subscriber side.
+    /// The configuration of the subscriber side.
     #[must_use]
     pub fn feed_config(&self) -> FeedConfig {
         FeedConfig {
@@ -85,21 +85,21 @@ impl Config {
         }
     }
 
-    /// Upper bound of the newest durable frames that are kept for subscribers, in bytes.
+    /// Upper bound in bytes of the newest durable frames that are kept for subscribers.
     #[must_use]
     pub fn tail_bytes(&self) -> usize {
         self.pipeline.broadcast_capacity.get().saturating_mul(BATCH_BYTES as usize)
     }
 
-    /// For the subscriber side, with the sources that each credential may read. No message is longer than
-    /// `message_bytes_max`.
+    /// The policy of the subscriber side, with the sources that each credential may read. Messages have at most
+    /// `message_bytes_max` bytes.
     #[must_use]
     pub fn feed_policy(&self, message_bytes_max: u64) -> Arc<feed::SessionPolicy> {
         let config = FeedConfig { message_bytes_max: message_bytes_max as usize, ..self.feed_config() };
         Arc::new(feed::SessionPolicy { config, credentials: credentials(&self.feed.tokens) })
     }
 
-    /// For the fan-in.
+    /// The configuration of the fan-in.
     #[must_use]
     pub fn fan_in_config(&self) -> FanInConfig {
         FanInConfig {

@@ -1,4 +1,4 @@
-//! The configuration in force, as TOML.
+//! Prints the configuration in force as TOML.
 
 use std::fmt::Write as _;
 
@@ -11,9 +11,9 @@ use super::sections::Token;
 use super::values::quote;
 
 impl Config {
-    /// All keys with their values as TOML, secrets masked; absent keys and the memory sum as comments.
+    /// All keys with their values as TOML. Secrets are masked. Absent keys and the memory sum are comments.
     ///
-    /// What contains no secrets reads back as the same configuration; a masked token is refused.
+    /// Output without secrets reads back as the same configuration. A masked token is refused.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
@@ -67,12 +67,12 @@ impl Config {
     }
 }
 
-/// All values as the file writes them, by section. Absent ones and the lists of tokens are missing.
+/// All values in the form of the file, by section. Absent values and the lists of tokens are missing.
 pub(super) fn values(config: &Config) -> Table {
     Table::try_from(config).expect("every value of a configuration has a form in TOML")
 }
 
-/// The value of `key` among `values`.
+/// The value of `key` in `values`.
 pub(super) fn value_of<'a>(values: &'a Table, key: &Key) -> Option<&'a Value> {
     match key.section {
         "" => values.get(key.name),

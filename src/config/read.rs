@@ -1,4 +1,4 @@
-//! From TOML text and environment variables to a [`Draft`].
+//! Reads TOML text and environment variables into a [`Draft`].
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::source::Source;
 use super::token_files::{self, Purpose};
 use super::tokens;
 
-/// Reads the file `source`, if there is one, and `overrides` over it.
+/// Reads the file `source`, if there is one, and applies `overrides`.
 pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Purpose) -> Draft {
     let file = source.map_or((Path::new(""), ""), |source| (source.path.as_path(), source.text.as_str()));
     let variables = overrides.iter().map(|variable| variable.name.clone()).collect();
@@ -20,7 +20,7 @@ pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Pur
     let mut root = reader.parse(file.1);
     reader.drop_unknown(&mut root);
     let lists = ["ingest", "feed"].map(|section| (section, tokens::take_list(&mut root, section)));
-    // A wrong value in the file is an error also where a variable overrides it.
+    // A wrong value in the file is an error even if a variable overrides it.
     let _: Config = reader.read_values("", &mut root);
     overrides::apply(&mut reader, &mut root, overrides);
     reader.draft.config = reader.read_values("", &mut root);

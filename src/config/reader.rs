@@ -1,7 +1,7 @@
-//! Reads tables of TOML into types, and reports what is wrong with them.
+//! Reads TOML tables into types, and reports errors.
 //!
-//! A key or a value that is wrong is reported with its location and removed, and the rest is read without it. So one error
-//! does not hide the next.
+//! A wrong key or value is reported with its location and removed. The rest is read without it. So one error does not
+//! hide the next.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,20 +16,20 @@ use super::keys::{KEYS, Key, names_in, path, sections};
 use super::origins::Origins;
 use super::suggest::similar;
 
-/// The texts that are read, and the draft that collects the problems.
+/// The texts to read, and the draft that collects the problems.
 pub(super) struct Reader<'a> {
     pub(super) origins: Origins<'a>,
     pub(super) draft: Draft,
 }
 
 impl Reader<'_> {
-    /// Notes a problem at `span`.
+    /// Adds a problem at `span`.
     pub(super) fn problem(&mut self, span: &Range<usize>, key: &str, what: impl Into<String>) {
         self.draft.problem(self.origins.location(span), key, what);
     }
 
-    /// The tables of `text`. Text that is not TOML is reported and nothing of it is taken: the parser's guess at the
-    /// rest would mislead.
+    /// The tables of `text`. Text that is not TOML is reported, and none of it is used, because the parser's guess at
+    /// the rest would mislead.
     pub(super) fn parse<'t>(&mut self, text: &'t str) -> DeTable<'t> {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors.iter().take(PROBLEMS_MAX) {
@@ -54,7 +54,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reports and removes each key of the table `at` that is not `allowed` there.
+    /// Reports and removes each key of the table `at` that is not in `allowed`.
     pub(super) fn drop_unknown_keys(&mut self, at: &str, table: &mut DeTable<'_>, allowed: &[&str]) {
         let entries = std::mem::take(table).into_iter();
         let is_allowed = |name: &Spanned<DeString<'_>>| allowed.contains(&name.get_ref().as_ref());
@@ -92,7 +92,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where each key of `root` was set, by its path.
+    /// The location of each key of `root`, by its path.
     pub(super) fn locations(&self, root: &DeTable<'_>) -> BTreeMap<String, Location> {
         let keys = KEYS.iter().filter_map(|key| {
             let table = match key.section {
@@ -109,9 +109,9 @@ fn deserialize<T: DeserializeOwned>(table: &DeTable<'_>) -> Result<T, Error> {
     T::deserialize(Deserializer::from(Spanned::new(0..0, table.clone())))
 }
 
-/// Removes the value at `span`, in `table` or in a table within, and returns its path.
+/// Removes the value at `span` from `table` or from a table in it, and returns its path.
 fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    // An inner value first: a table that is made for one value may have the span of that value.
+    // Inner values come first, because a table that is created for one value may have the span of that value.
     let inner = table.iter_mut().find_map(|(name, value)| match value.get_mut() {
         DeValue::Table(inner) => remove(inner, span).map(|inner| path(name.get_ref(), &inner)),
         _ => None,
@@ -124,7 +124,7 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     })
 }
 
-/// The text for a key that is not `allowed` where it stands.
+/// The message for a key that is not in `allowed`.
 fn unknown_key(name: &str, allowed: &[&str]) -> String {
     let elsewhere = || KEYS.iter().find(|key| key.name == name).map(Key::path);
     let meant = similar(name, allowed).map(str::to_owned).or_else(elsewhere);
@@ -132,7 +132,7 @@ fn unknown_key(name: &str, allowed: &[&str]) -> String {
     format!("unknown key{meant} (allowed here: {})", allowed.join(", "))
 }
 
-/// A key for a message: cut when long, control characters escaped.
+/// A key for a message. Long keys are cut, control characters are escaped.
 fn printable(name: &str) -> String {
     const CHARS_MAX: usize = 60;
     name.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect()

@@ -1,4 +1,4 @@
-//! Credentials, which are never printed.
+//! Credentials, which must never be printed.
 
 use std::fmt;
 
@@ -10,24 +10,24 @@ use super::values::read_any;
 /// The text that is printed in place of a secret.
 pub const MASK: &str = "***";
 
-/// A credential. `Debug`, `Display` and `Serialize` write [`MASK`]; comparing takes the same time
-/// wherever two secrets of one length differ.
+/// A credential. `Debug`, `Display` and `Serialize` write [`MASK`]. A comparison of two secrets of the same length
+/// takes the same time wherever they differ.
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
-/// Why a text is no secret. The text itself is never part of the error.
+/// Why a text is not a secret. The error never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Empty, or blanks alone: every client would know it.
+    /// The text is empty or has only blanks, so every client would know it.
     #[error("is empty")]
     Empty,
-    /// Too long for a HELLO.
+    /// The text is too long for a HELLO.
     #[error("has {0} bytes, at most {max} are allowed", max = Secret::BYTES_MAX)]
     TooLong(usize),
-    /// Blanks at an end or control characters: most likely a slip in copying.
+    /// The text has blanks at an end or control characters. This is most likely a copy error.
     #[error("contains control characters, or blanks at its beginning or end")]
     Blanks,
-    /// The mask, pasted from printed configuration.
+    /// The text is the mask from a printed configuration.
     #[error("is the mask {MASK} that `check` prints in place of a token, not a token")]
     Mask,
 }
@@ -36,10 +36,10 @@ impl Secret {
     /// Longest credential in bytes (protocol.md, HELLO).
     pub const BYTES_MAX: usize = 1_024;
 
-    /// Takes `text` if it can serve as a credential.
+    /// Accepts `text` if it can be a credential.
     ///
     /// # Errors
-    /// [`SecretError`], which says why and does not contain the text.
+    /// [`SecretError`], which gives the reason and does not contain the text.
     pub fn new(text: &str) -> Result<Self, SecretError> {
         if text.trim().is_empty() {
             return Err(SecretError::Empty);
@@ -56,17 +56,17 @@ impl Secret {
         Ok(Self(text.into()))
     }
 
-    /// Stands for a credential that comes with the start.
+    /// A placeholder for a credential that will be there at the start.
     pub(super) fn awaited() -> Self {
         Self(MASK.into())
     }
 
-    /// Whether this is [`Secret::awaited`]: no other secret is the mask.
+    /// Whether this is the placeholder [`Secret::awaited`]. No other secret equals the mask.
     pub(super) fn is_awaited(&self) -> bool {
         &*self.0 == MASK
     }
 
-    /// Whether `candidate` is this secret, in constant time for candidates of its length.
+    /// Whether `candidate` is this secret. Takes constant time for candidates of the same length.
     #[must_use]
     pub fn matches(&self, candidate: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(candidate).into()
@@ -106,7 +106,7 @@ impl serde::Serialize for Secret {
 }
 
 impl<'de> serde::Deserialize<'de> for Secret {
-    /// An error never contains the value: a credential may stand where it does not belong.
+    /// The error never contains the value, because a credential may be in the wrong place.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let found = read_any(deserializer);
         let secret = found.as_str().ok_or_else(|| "is no text".to_owned());

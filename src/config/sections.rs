@@ -1,7 +1,7 @@
 //! The sections of the file as plain data, with the limits of each value and the defaults.
 //!
-//! Sizes are bytes. [`super::values`] reads and writes the values, [`super::check`] tests how they fit together; a
-//! [`Config`](super::Config) from [`load`](super::Config::load) keeps to both.
+//! Sizes are in bytes. [`super::values`] reads and writes the values. [`super::check`] checks that they fit together. A
+//! [`Config`](super::Config) from [`load`](super::Config::load) has passed both.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -25,7 +25,7 @@ use crate::pipeline::PROCESSOR_FRAMES_MAX;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Least severe level that is written.
+    /// The least severe level that is written.
     #[serde(with = "choice")]
     pub level: LogLevel,
     /// Text for people or JSON for machines.
@@ -36,11 +36,11 @@ pub struct Log {
 /// Least severe level that is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Failures alone.
+    /// Only failures.
     Error,
-    /// Also what needs attention.
+    /// Also warnings, which need attention.
     Warn,
-    /// Also the course of events.
+    /// Also the normal events.
     #[default]
     Info,
     /// Also one line per frame.
@@ -86,43 +86,43 @@ impl Choice for ExportFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
-    /// Where sources connect; port 0 lets the system choose.
+    /// Address for sources. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Connections with a valid HELLO at a time; one more is answered with `busy`.
+    /// Limit of connections with a valid HELLO. One more gets `busy`.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_connections: NonZeroUsize,
-    /// Of these at a time from one IP address; one more is answered with `busy`.
+    /// Limit of these connections per IP address. One more gets `busy`.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_connections_per_address: NonZeroUsize,
-    /// Time for a HELLO to be complete; then `idle`.
+    /// Time limit for a complete HELLO. Then the client gets `idle`.
     #[serde(with = "DurationIn::<10, 300_000>")]
     pub hello_timeout: Duration,
-    /// Heartbeat for clients that ask for none; whole seconds, see [`Ingest::heartbeat_s`].
+    /// Heartbeat for clients that ask for none, in whole seconds, see [`Ingest::heartbeat_s`].
     #[serde(with = "WholeSecondsIn::<1_000, 300_000>")]
     pub heartbeat: Duration,
-    /// Longest message body in bytes; a longer one is answered with `too_large`.
+    /// Longest message body in bytes. A longer one gets `too_large`.
     #[serde(with = "SizeIn::<{ 4 * KIB }, { PAYLOAD_BYTES_MAX as u64 }>")]
     pub max_message: u64,
-    /// Credit of a stream's routine lane in bytes; senders wait when it is used up.
+    /// Credit of a stream's routine lane in bytes. Senders wait when it is used up.
     #[serde(with = "SizeIn::<{ 4 * KIB }, GIB>")]
     pub routine_window: u64,
-    /// Credit of a stream's emergency lane in bytes; senders wait when it is used up.
+    /// Credit of a stream's emergency lane in bytes. Senders wait when it is used up.
     #[serde(with = "SizeIn::<{ 4 * KIB }, GIB>")]
     pub emergency_window: u64,
     /// Upper bound of the memory of all limits in bytes, see [`MemoryBound`](super::MemoryBound).
     #[serde(with = "SizeIn::<MIB, TIB>")]
     pub memory_limit: u64,
-    /// Streams whose positions are kept; a new one beyond is answered with `limit`.
+    /// Limit of streams whose positions are kept. A new stream beyond it gets `limit`.
     #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
     pub max_streams: NonZeroUsize,
-    /// Streams of one source id; a new one beyond is answered with `limit`.
+    /// Limit of streams of one source id. A new stream beyond it gets `limit`.
     #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
     pub max_streams_per_source: NonZeroUsize,
-    /// Takeovers of one stream within a minute; one more is answered with `busy`.
+    /// Limit of takeovers of one stream within a minute. One more gets `busy`.
     #[serde(deserialize_with = "count::<60_000, _, _>")]
     pub max_takeovers_per_minute: NonZeroU32,
-    /// Credentials. Without any, every client may connect, which is allowed on a loopback address only.
+    /// Credentials. Without any, every client may connect. This is only allowed on a loopback address.
     #[serde(skip)]
     pub tokens: Vec<Token>,
 }
@@ -140,69 +140,69 @@ impl Ingest {
 pub struct Token {
     /// The credential itself, from the configuration or from `token_file`.
     pub token: Secret,
-    /// Where it was read from, if not from the configuration itself.
+    /// The file with the credential, if it is not in the configuration itself.
     pub token_file: Option<PathBuf>,
-    /// Sources that its client may send for (ingest) or read (feed); an empty set means all.
+    /// Sources that the client may send for (ingest) or read (feed). Empty means all.
     pub sources: BTreeSet<u32>,
-    /// Stations that its client may send from (ingest alone); an empty set means any.
+    /// Stations that the client may send from (ingest only). Empty means all.
     pub stations: BTreeSet<Station>,
 }
 
 impl Token {
-    /// Whether this credential is good for `source_id`.
+    /// Whether this credential is valid for `source_id`.
     #[must_use]
     pub fn allows(&self, source_id: u32) -> bool {
         self.sources.is_empty() || self.sources.contains(&source_id)
     }
 }
 
-/// `[pipeline]`: the way from the sessions to the archive and the consumers.
+/// `[pipeline]`: the path from the sessions to the archive and the consumers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pipeline {
-    /// Frames the processor's input holds; the fan-in waits when it is full.
+    /// Limit of frames in the processor's input. The fan-in waits when it is full.
     #[serde(deserialize_with = "count::<{ PROCESSOR_FRAMES_MAX as u32 }, _, _>")]
     pub processor_capacity: NonZeroUsize,
     /// Batches the broadcast keeps for slow consumers. A consumer that lags further misses frames and gets a report.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub broadcast_capacity: NonZeroUsize,
-    /// How long a routine frame waits before one batch of routine follows every 8 batches of emergencies.
+    /// When a routine frame has waited this long, one routine batch follows every 8 emergency batches.
     #[serde(with = "DurationIn::<1, 60_000>")]
     pub routine_max_delay: Duration,
 }
 
-/// A hundred years of 365 days. A longer time is a slip of the pen.
+/// A hundred years of 365 days. A longer time is most likely a typing error.
 const CENTURY_MS: u64 = 100 * 365 * 86_400 * 1_000;
 
 /// `[archive]`: the segment log in `data_dir/archive`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Archive {
-    /// How long a commit gathers routine frames; zero commits at once.
+    /// How long a commit collects routine frames. Zero commits at once.
     #[serde(with = "DurationIn::<0, 1_000>")]
     pub commit_delay: Duration,
     /// Size of a segment file in bytes.
     #[serde(with = "SizeIn::<{ 8 * MIB }, { 64 * GIB }>")]
     pub segment_size: u64,
-    /// Bytes kept free for emergencies when the disk fills; routine waits from there on.
+    /// Bytes kept free for emergencies when the disk fills up. At this limit routine waits.
     #[serde(with = "SizeIn::<MIB, { 64 * GIB }>")]
     pub reserve: u64,
-    /// Age from which segments are deleted; absent keeps them.
+    /// Age from which segments are deleted. Absent keeps them.
     #[serde(with = "DurationIn::<1_000, CENTURY_MS>")]
     pub retention_age: Option<Duration>,
-    /// Total size in bytes from which the oldest segments are deleted; absent keeps them.
+    /// Total size in bytes above which the oldest segments are deleted. Absent keeps them.
     #[serde(with = "SizeIn::<{ 16 * MIB }, { 1024 * 1024 * TIB }>")]
     pub retention_size: Option<u64>,
-    /// Whether blocks are written past the page cache.
+    /// Whether blocks bypass the page cache.
     #[serde(with = "choice")]
     pub direct_io: DirectIo,
-    /// Whether replayed frames are kept as well.
+    /// Whether replayed frames are stored too.
     #[serde(deserialize_with = "flag")]
     pub store_replays: bool,
     /// Directory to which each sealed segment is exported; `None` exports nothing.
     #[serde(with = "path_or_empty")]
     pub export: Option<PathBuf>,
-    /// How the files of that export are written.
+    /// The file format of the export.
     #[serde(with = "choice")]
     pub export_format: ExportFormat,
 }
@@ -211,13 +211,13 @@ pub struct Archive {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Feed {
-    /// Where subscribers connect; port 0 lets the system choose.
+    /// Address for subscribers. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Subscribers at a time; one more is answered with `busy`.
+    /// Limit of subscribers. One more gets `busy`.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_subscribers: NonZeroUsize,
-    /// Credentials. Without any, every client may connect, which is allowed on a loopback address only.
+    /// Credentials. Without any, every client may connect. This is only allowed on a loopback address.
     #[serde(skip)]
     pub tokens: Vec<Token>,
 }
@@ -226,21 +226,21 @@ pub struct Feed {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Where to listen; port 0 lets the system choose.
+    /// Address to listen on. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Credential for requests; absent asks for none.
+    /// Credential for requests. If absent, requests need none.
     pub token: Option<Secret>,
-    /// Where [`Http::token`] was read from, if not from the configuration itself.
+    /// The file with [`Http::token`], if the token is not in the configuration itself.
     #[serde(with = "path")]
     pub token_file: Option<PathBuf>,
 }
 
-/// `[catalog]`: the orbital elements sent to sessions that want them.
+/// `[catalog]`: the orbital elements for sessions that ask for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
-    /// TLE text; absent starts with an empty catalog.
+    /// File with TLE text. If absent, the catalog is empty at the start.
     #[serde(with = "path")]
     pub file: Option<PathBuf>,
 }
@@ -249,7 +249,7 @@ pub struct Catalog {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// From the signal to the exit. Past it, the daemon logs which parts still run, and ends.
+    /// Time from the signal to the exit. After it the daemon logs the parts that still run, and ends.
     #[serde(with = "DurationIn::<100, 600_000>")]
     pub deadline: Duration,
 }
@@ -322,7 +322,7 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// `n` as a non-zero count. No default is 0, which would become 1.
+/// `n` as a non-zero count. No default is 0. A 0 would become 1.
 const fn at_most(n: usize) -> NonZeroUsize {
     match NonZeroUsize::new(n) {
         Some(n) => n,

@@ -1,4 +1,4 @@
-//! The file that a configuration is read from: where it is looked for, and its text.
+//! The file of a configuration: its search path and its text.
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,8 +10,7 @@ use super::token_files::readable_warning;
 use super::units::{MIB, Size};
 use crate::plain_file;
 
-/// Where a configuration is looked for when none is named, in this order; relative to the working
-/// directory.
+/// Paths to search in this order when no file is named, relative to the working directory.
 pub const SEARCH_PATHS: [&str; 3] =
     ["aggregator.toml", "config/aggregator.toml", "/etc/telemetry-aggregator/aggregator.toml"];
 
@@ -34,8 +33,8 @@ impl Source {
         }
     }
 
-    /// The first of `candidates` that exists. One that exists and cannot be read is an error: the next candidate is not
-    /// what the operator meant.
+    /// The first of `candidates` that exists. If it cannot be read, this is an error, because the operator did not mean
+    /// the next candidate.
     pub(super) fn first_of(candidates: &[&Path]) -> Result<Option<Self>, ConfigError> {
         for path in candidates {
             match Self::open(path) {
@@ -62,7 +61,7 @@ impl Source {
         Ok(Self { path: path.to_owned(), text, mode })
     }
 
-    /// A warning if everyone can read a file with credentials in it.
+    /// A warning if every user can read a file with credentials in it.
     pub(super) fn warning(&self, config: &Config) -> Option<String> {
         let lists = config.ingest.tokens.iter().chain(&config.feed.tokens);
         let http = config.http.token.is_some() && config.http.token_file.is_none();
@@ -71,7 +70,7 @@ impl Source {
     }
 }
 
-/// Whether the file, or the directory it would lie in, does not exist.
+/// Whether the error means that the file or its directory does not exist.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)

@@ -1,6 +1,6 @@
-//! Close spellings: "did you mean ..?"
+//! Similar names, for messages like "did you mean ..?".
 
-/// The candidate nearest to `name`, if it is near enough to be a slip of the pen.
+/// The candidate nearest to `name`, if it is near enough for a typing error.
 pub(super) fn similar<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let near_enough = (name.chars().count() / 3).max(1);
     nearest(name, candidates).filter(|candidate| distance(name, candidate) <= near_enough)
@@ -11,10 +11,10 @@ pub(super) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str>
     candidates.iter().copied().min_by_key(|candidate| distance(name, candidate))
 }
 
-/// Longest name that is compared in full, in characters. A longer one is cut: it is far from every candidate.
+/// Longest name that is compared in full, in characters. A longer one is cut, because it is far from every candidate.
 const CHARS_MAX: usize = 128;
 
-/// Edits (insert, delete, replace) from one text to the other. Upper and lower case are equal.
+/// Number of edits (insert, delete, replace) from one text to the other. Case is ignored.
 fn distance(a: &str, b: &str) -> usize {
     let fold = |text: &str| text.chars().take(CHARS_MAX).collect::<String>().to_ascii_lowercase();
     strsim::levenshtein(&fold(a), &fold(b))

@@ -1,4 +1,4 @@
-//! The whole of [`Config::load`], by its effects and by its words.
+//! Tests of [`Config::load`]: its results and its messages.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,17 +30,17 @@ fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     Config::load_source(Some(source), env, Purpose::Run)
 }
 
-/// The configuration in `text`.
+/// The configuration of `text`.
 pub(super) fn config(text: &str) -> Config {
     load(text).unwrap_or_else(|error| panic!("{error}")).config
 }
 
-/// All that is wrong with `text`.
+/// All errors in `text`.
 fn errors(text: &str) -> String {
     load(text).unwrap_err().to_string()
 }
 
-/// Nothing in the environment.
+/// An empty environment.
 fn no_env() -> impl Iterator<Item = (String, String)> {
     std::iter::empty()
 }
@@ -154,7 +154,7 @@ fn every_key_is_taken() {
     assert_eq!(export.dir, Path::new("/d/archive"));
     assert_eq!(export.out, Path::new("/e"));
 
-    // No value is the default, so a key that went to the wrong place would show as a default.
+    // No value is the default. So a key that is stored in the wrong place would show as a default.
     let printed = |config: &Config| -> Vec<_> {
         let values = values(config);
         KEYS.iter().map(|key| (key.path(), value_of(&values, key).cloned())).collect()
@@ -166,7 +166,7 @@ fn every_key_is_taken() {
     }
 }
 
-/// Every field of the sections that is read from the file is in the list of keys, once.
+/// Every field of the sections that is read from the file is in the list of keys, exactly once.
 #[test]
 fn the_list_of_keys_is_the_list_of_fields() {
     let mut full = Config::default();
@@ -220,7 +220,7 @@ fn a_file_that_exists_and_cannot_be_read_is_not_passed_over() {
     let dir = TempDir::new().unwrap();
     let [bad, good] = ["bad", "good"].map(|name| dir.path().join(name));
     fs::write(&good, "").unwrap();
-    // A directory, text that is no UTF-8, and more than a configuration can be.
+    // A directory, text that is not UTF-8, and a file that is too long.
     fs::create_dir(&bad).unwrap();
     assert!(Source::first_of(&[&bad, &good]).is_err());
     fs::remove_dir(&bad).unwrap();

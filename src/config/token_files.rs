@@ -1,4 +1,4 @@
-//! The files that credentials lie in.
+//! The files that hold credentials.
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,18 +10,18 @@ use super::secret::Secret;
 use super::source::is_absent;
 use crate::plain_file;
 
-/// Where the service manager puts the credentials of a unit when it starts it.
+/// The directory where the service manager puts the credentials of a unit when it starts the unit.
 pub const CREDENTIALS_DIR: &str = "/run/credentials";
 
 /// What a configuration is loaded for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The daemon runs with it: each token file must be there.
+    /// The daemon runs with it. Each token file must exist.
     #[default]
     Run,
-    /// It is checked before the daemon starts: a file that is missing in [`CREDENTIALS_DIR`] is a note.
+    /// It is checked before the daemon starts. A missing file in [`CREDENTIALS_DIR`] is only a note.
     CheckBeforeStart,
-    /// A client asks for the listener of the running daemon: no token file is read.
+    /// A client reads the listener of the running daemon. No token file is read.
     FindListener,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn resolve_http(draft: &mut Draft) {
     draft.config.http.token = read_or_report(draft, &location, "http.token_file", &path);
 }
 
-/// Reads the credential in `path`, which `key` names at `location`. Notes in `draft` what is wrong with it.
+/// Reads the credential in `path`, which `key` names at `location`. Adds errors to `draft`.
 pub(super) fn read_or_report(
     draft: &mut Draft,
     location: &Location,
@@ -64,9 +64,9 @@ pub(super) fn read_or_report(
     None
 }
 
-/// A warning if `mode` lets everyone on this host read `path`, which holds `content`.
+/// A warning if `mode` lets every user of this host read `path`, which holds `content`.
 pub(super) fn readable_warning(path: &Path, mode: u32, content: &str) -> Option<String> {
-    // Containers get their secrets there, with modes they cannot choose. Only the daemon runs in the container.
+    // Container engines put secrets there with modes that users cannot choose. Only the daemon runs in the container.
     let is_secret_of_container = path.starts_with("/run/secrets");
     let (path, mode) = (path.display(), mode & 0o7777);
     (mode & 0o004 != 0 && !is_secret_of_container).then(|| {
@@ -89,7 +89,7 @@ impl From<io::Error> for FileError {
 
 /// The credential in `path`, without blanks at its ends, and the mode of the file.
 fn read_file(path: &Path) -> Result<(Secret, u32), FileError> {
-    /// Room for blanks around the longest credential.
+    /// The longest credential, with room for blanks around it.
     const BYTES_MAX: u64 = 2 * Secret::BYTES_MAX as u64;
 
     let file = plain_file::open(path)?;

@@ -16,16 +16,16 @@ use super::token_files::read_or_report;
 use super::values::{path, read_any};
 use crate::frame::Station;
 
-/// Most credentials in a list. The daemon compares each with what a client shows.
+/// Limit of credentials in a list. The daemon compares each with the token of a client.
 const TOKENS_MAX: usize = 1_024;
 
-/// Most stations of one credential.
+/// Limit of stations of one credential.
 const STATIONS_MAX: usize = 1_024;
 
-/// What may stand in one table of a list. Subscribers have no station.
+/// The keys allowed in one table of a list. Subscribers have no station.
 const TABLE_KEYS: [&str; 4] = ["token", "token_file", "sources", "stations"];
 
-/// What may stand in one table of the list of `section`.
+/// The keys allowed in one table of the list of `section`.
 pub(super) fn table_keys(section: &str) -> &'static [&'static str] {
     if section == "ingest" { &TABLE_KEYS } else { &TABLE_KEYS[..3] }
 }
@@ -43,7 +43,7 @@ struct TokenTable {
     stations: BTreeSet<Station>,
 }
 
-/// Takes the list of `section` out of `root`.
+/// Removes the list of `section` from `root` and returns it.
 pub(super) fn take_list<'t>(root: &mut DeTable<'t>, section: &str) -> Option<Spanned<DeValue<'t>>> {
     match root.get_mut(section)?.get_mut() {
         DeValue::Table(table) => table.remove(LIST),
@@ -53,7 +53,7 @@ pub(super) fn take_list<'t>(root: &mut DeTable<'t>, section: &str) -> Option<Spa
 
 /// Reads the `list` of `section` and the files of its credentials.
 ///
-/// Messages never repeat a value: a credential may stand where it does not belong.
+/// Messages never repeat a value, because a credential may be in the wrong place.
 pub(super) fn read(reader: &mut Reader<'_>, section: &str, list: Spanned<DeValue<'_>>) -> Vec<Token> {
     let (key, span) = (format!("{section}.{LIST}"), list.span());
     let DeValue::Array(entries) = list.into_inner() else {
@@ -80,7 +80,7 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &str, list: Spanned<DeValue
     tokens.into_iter().map(|(_, token)| token).collect()
 }
 
-/// Reads the table `entry`, which is called `key`. Reports what is wrong with it.
+/// Reads the table `entry`, whose key is `key`. Reports its errors.
 fn read_token(
     reader: &mut Reader<'_>,
     section: &str,
@@ -124,7 +124,7 @@ fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u32>, 
     })
 }
 
-/// Reads names of stations, as a HELLO may have them.
+/// Reads names of stations with the rules of HELLO.
 fn stations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Station>, D::Error> {
     let refusal =
         || D::Error::custom("expected a list of station names such as [\"svalbard\"]; empty for any");

@@ -1,6 +1,6 @@
 //! Sizes and durations as people write them: `"64 MiB"`, `"2ms"`.
 //!
-//! Sizes are exact: no floating point on the way, so what is printed reads back as the same number.
+//! Sizes are exact: there is no floating point. So a printed size reads back as the same number.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub const GIB: u64 = 1 << 30;
 /// One tebibyte in bytes.
 pub const TIB: u64 = 1 << 40;
 
-/// Accepted unit names (in lower case) and their bytes. No unit at all means bytes.
+/// Accepted unit names in lower case, with their bytes. A size without a unit is in bytes.
 const UNITS: [(&str, u64); 10] = [
     ("", 1),
     ("b", 1),
@@ -28,12 +28,12 @@ const UNITS: [(&str, u64); 10] = [
     ("tb", 1_000_000_000_000),
 ];
 
-/// Most digits after the point; more of them could only spell a fraction of a byte.
+/// Limit of digits after the point. More digits could only mean a fraction of a byte.
 const FRACTION_DIGITS_MAX: usize = 12;
 
 /// Reads a size such as `64 MiB`, `0.5 KiB`, `1.5 GB` or `4096` (bytes), upper or lower case.
 ///
-/// `None` when the text is no such size, does not come to whole bytes, or exceeds `u64`.
+/// `None` if the text is not a size, is not a whole number of bytes, or exceeds `u64`.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let number_len = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -48,12 +48,12 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
     let whole: u128 = whole.parse::<u64>().ok()?.into();
     let fraction: u128 = fraction.parse::<u64>().ok()?.into();
-    // 2^64 * 10^12 * 2^40 would not fit in 128 bits.
+    // 2^64 * 10^12 * 2^40 exceeds 128 bits, so this checks for overflow.
     let scaled = whole.checked_mul(scale)?.checked_add(fraction)?.checked_mul(u128::from(unit_bytes))?;
     (scaled % scale == 0).then_some(scaled / scale).and_then(|bytes| u64::try_from(bytes).ok())
 }
 
-/// A size written in the largest unit that divides it, so that it reads back as the same number.
+/// A size in the largest unit that divides it, so that it reads back as the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(
     /// Bytes.
@@ -84,14 +84,14 @@ impl fmt::Display for RoundedMib {
     }
 }
 
-/// Reads a duration such as `5s`, `2ms`, `1h 30m` or `30days`; `None` when it is none.
+/// Reads a duration such as `5s`, `2ms`, `1h 30m` or `30days`. `None` if the text is not a duration.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
 /// Writes a duration so that it reads back as the same one.
 pub(super) fn print_duration(duration: Duration) -> String {
-    // humantime would write 90 s as "1m 30s"; seconds alone are what the settings are given in.
+    // humantime would write 90 s as "1m 30s", but the settings are usually in seconds.
     if duration.subsec_nanos() == 0 && duration.as_secs() < 600 {
         return format!("{}s", duration.as_secs());
     }

@@ -1,6 +1,7 @@
 //! The kinds of values: how each is read, limited and written.
 //!
-//! The fields of the sections name these in their `serde` attributes. An error says what was found and what is allowed.
+//! The fields of the sections name these functions in their `serde` attributes. An error has the value found and the
+//! values allowed.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ impl<const MIN: u64, const MAX: u64> SizeIn<MIN, MAX> {
     }
 }
 
-/// A duration from `MIN_MS` to `MAX_MS` milliseconds, written like `"5s"`; perhaps of whole seconds only.
+/// A duration from `MIN_MS` to `MAX_MS` milliseconds, written like `"5s"`. May be limited to whole seconds.
 pub(super) struct Time<const MIN_MS: u64, const MAX_MS: u64, const WHOLE_SECONDS: bool>;
 
 /// Any duration in the range.
@@ -92,7 +93,7 @@ pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D
     read(deserializer, "true or false", Value::as_bool)
 }
 
-/// Reads an address with its port. Names are not resolved, so that the file shows what is listened on.
+/// Reads an address with its port. Names are not resolved, so that the file shows the real address of the listener.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let expected = "an IP address and a port such as \"127.0.0.1:7480\" or \"[::1]:7480\"";
     read(deserializer, expected, |found| found.as_str()?.parse().ok())
@@ -115,7 +116,7 @@ pub(super) mod path {
     }
 }
 
-/// A path; the empty text stands for none.
+/// A path. An empty text means no path.
 pub(super) mod path_or_empty {
     use super::*;
 
@@ -166,12 +167,12 @@ pub(super) mod choice {
     }
 }
 
-/// Reads a value of any type. A number outside the range of 64 bits becomes infinite, which no key allows.
+/// Reads a value of any type. A number that does not fit in 64 bits becomes infinite, which no key allows.
 pub(super) fn read_any<'de, D: Deserializer<'de>>(deserializer: D) -> Value {
     Value::deserialize(deserializer).unwrap_or(Value::Float(f64::INFINITY))
 }
 
-/// Reads a value with `parse`. The error says what was found and what is `expected`.
+/// Reads a value with `parse`. The error has the value found and `expected`.
 fn read<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &str,
@@ -180,7 +181,7 @@ fn read<'de, D: Deserializer<'de>, T>(
     read_or_suggest(deserializer, expected, parse, |_| None)
 }
 
-/// [`read`], with a better `spelling` of the value in the error, if there is one.
+/// Like [`read`], but the error suggests a better `spelling` of the value, if there is one.
 fn read_or_suggest<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &str,

@@ -1,4 +1,5 @@
-//! ResponseLimiter: long ones in turn and off the runtime's threads, and errors as JSON with a reason.
+//! Responses: `ResponseLimiter` limits the long ones and makes them off the runtime's threads. Errors are JSON with a
+//! reason.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,35 +18,35 @@ use tokio::time::timeout;
 use super::gzip;
 use crate::wire::ErrorCode;
 
-/// ResponseLimiter that read the archive are made so many at a time; the next waits.
+/// At most this many responses read the archive at once. Others wait.
 const READERS_MAX: usize = crate::config::HTTP_READERS;
-/// What an answer made of what is in memory takes in the making, at most; one is made at a time.
+/// Upper bound in bytes of a response from memory while it is being built. Only one is built at a time.
 pub(super) const TELLING_BYTES: usize = 12 << 20;
-/// What metrics take in the making, in both formats; they are made one at a time.
+/// Upper bound in bytes of the metrics while they are being built, in both formats. Only one is built at a time.
 pub(super) const SCRAPING_BYTES: usize = 16 << 20;
-/// What answers that wait to be taken may come to; one that would be more is refused.
+/// Upper bound in bytes of all responses that wait for their readers. A response beyond the bound is refused.
 pub(super) const UNTAKEN_BYTES: usize = 8 << 20;
-/// For the body of a request to come.
+/// A request must send its body within this time.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
-/// An answer up to this size is part of its connection's share.
+/// A response up to this size counts within the memory share of its connection.
 const SMALL_BYTES: usize = 16 << 10;
-/// When to ask again what cannot be answered now, in seconds.
+/// Seconds after which a client may repeat a request that the daemon cannot answer now.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
 pub(super) const JSON: &str = "application/json";
 
-/// Why a request is not answered as asked.
+/// The reason why a request gets an error.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
     problem: Problem,
 }
 
-/// The body of every answer that is an error.
+/// The body of every error response.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
     /// For programs: `bad_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`, ...
     pub error: String,
-    /// For people: what was wrong with which value, and the way out.
+    /// For people: which value is wrong and why, and what to do.
     pub reason: String,
 }
 
@@ -63,7 +64,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, reason)
     }
 
-    /// The code that stands for a refusal in the counts.
+    /// The error code under which a refusal is counted.
     pub(super) fn code(&self) -> ErrorCode {
         match self.status {
             StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
@@ -73,7 +74,7 @@ impl ApiError {
         }
     }
 
-    /// For people.
+    /// The reason, for people.
     pub(super) fn reason(&self) -> &str {
         &self.problem.reason
     }
@@ -102,18 +103,18 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What was asked for behind the question mark, or which of it is wrong.
+/// The query parameters, or an error that names the wrong one.
 pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     query.map(|Query(asked)| asked).map_err(|error| ApiError::bad_request(error.body_text()))
 }
 
-/// The JSON that `request` carries. Reads it only when it is called, so that the caller checks first who asks.
+/// Reads the JSON body of `request`. The caller checks first whether the client may send the request.
 pub(super) async fn body<T: DeserializeOwned>(request: extract::Request) -> Result<T, ApiError> {
     let read: Result<Json<T>, JsonRejection> = in_time(Json::from_request(request, &())).await?;
     read.map(|Json(body)| body).map_err(|error| ApiError::new(error.status(), error.body_text()))
 }
 
-/// How many of something are asked for, of `max` at most.
+/// The requested limit, or `default` without one. An error unless it is 1 to `max`.
 pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, ApiError> {
     let limit = asked.unwrap_or(default);
     if (1..=max).contains(&limit) {
@@ -122,7 +123,7 @@ pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
     Err(ApiError::bad_request(format!("limit is {limit}, it may be 1 to {max}")))
 }
 
-/// Makes long answers: few at a time, and those not yet taken by their readers have a limit together.
+/// Limits long responses: how many are made at once, and how many bytes wait for their readers in total.
 pub(super) struct ResponseLimiter {
     telling: Arc<Semaphore>,
     scraping: Arc<Semaphore>,
@@ -131,20 +132,20 @@ pub(super) struct ResponseLimiter {
     waiting: Arc<Waiting>,
 }
 
-/// ResponseLimiter that wait to be taken.
+/// Responses that wait for their readers.
 struct Waiting {
-    /// Bytes that may still wait.
+    /// One permit per byte that may still wait.
     room: Arc<Semaphore>,
-    /// The newest answer of `/api/v1/catalog`, which counts as waiting as well.
+    /// The newest response of `/api/v1/catalog`. It counts as waiting too.
     catalog: Mutex<Option<Tagged>>,
 }
 
-/// An answer that is the same for all who ask.
+/// A response that is the same for all clients.
 #[derive(Clone)]
 pub(super) struct Tagged {
     pub(super) tag: HeaderValue,
     pub(super) plain: Bytes,
-    /// The same compressed, once somebody has asked for it.
+    /// The compressed response, after the first client has asked for it.
     pub(super) zipped: Option<Bytes>,
 }
 
@@ -161,29 +162,29 @@ impl Default for ResponseLimiter {
     }
 }
 
-/// The right to make one long answer now.
+/// The right to make one long response now.
 pub(super) struct Permit {
     permit: OwnedSemaphorePermit,
     waiting: Arc<Waiting>,
 }
 
 impl ResponseLimiter {
-    /// Waits for the turn of an answer that is made of what is in memory.
+    /// Waits until a response from memory may be made.
     pub(super) async fn to_tell(&self) -> Result<Permit, ApiError> {
         self.turn(&self.telling).await
     }
 
-    /// Waits for the turn of metrics, which wait for nothing else.
+    /// Waits until metrics may be made. They wait only for other metrics.
     pub(super) async fn to_scrape(&self) -> Result<Permit, ApiError> {
         self.turn(&self.scraping).await
     }
 
-    /// Waits for the turn of an answer that reads the archive.
+    /// Waits until a response that reads the archive may be made.
     pub(super) async fn to_read(&self) -> Result<Permit, ApiError> {
         self.turn(&self.reading).await
     }
 
-    /// `text` compressed where that holds up no source; `None` where it would not be half as long, or there is no room.
+    /// Compresses `text` on a blocking thread. `None` if the result is more than half as long, or if there is no room.
     pub(super) async fn zipped(&self, text: Bytes) -> Option<Bytes> {
         let bytes_max = (text.len() / 2).min(UNTAKEN_BYTES);
         let _turn = Arc::clone(&self.zipping).acquire_owned().await.ok()?;
@@ -193,17 +194,17 @@ impl ResponseLimiter {
         Some(Bytes::from_owner(Untaken { text: zipped, _permit: permit }))
     }
 
-    /// The answer of `/api/v1/catalog` that has `tag`, if it is kept.
+    /// The kept response of `/api/v1/catalog`, if it has `tag`.
     pub(super) fn catalog(&self, tag: &HeaderValue) -> Option<Tagged> {
         self.waiting.catalog().clone().filter(|kept| kept.tag == tag)
     }
 
-    /// Keeps the newest answer of `/api/v1/catalog`.
+    /// Keeps the newest response of `/api/v1/catalog`.
     pub(super) fn keep_catalog(&self, answer: Tagged) {
         *self.waiting.catalog() = Some(answer);
     }
 
-    /// `text` as an answer that counts as waiting until nobody has it any more.
+    /// Turns `text` into a response. It counts as waiting until its last copy is dropped.
     pub(super) fn waiting(&self, text: Vec<u8>) -> Result<Bytes, ApiError> {
         let length = text.len();
         let permit = self.waiting.room(length.min(UNTAKEN_BYTES)).ok_or_else(|| too_slow(length))?;
@@ -218,7 +219,8 @@ impl ResponseLimiter {
 }
 
 impl Waiting {
-    /// Room for so many bytes that wait; an answer that is only kept gives way.
+    /// Reserves `bytes` of the room for waiting responses. Drops the kept catalog response if there is no room
+    /// otherwise.
     fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let acquire = || Arc::clone(&self.room).try_acquire_many_owned(bytes as u32).ok();
         acquire().or_else(|| {
@@ -233,7 +235,7 @@ impl Waiting {
 }
 
 impl Permit {
-    /// Runs `work` where it holds up no source. The turn ends with the work, also when whoever asked is gone by then.
+    /// Runs `work` on a blocking thread. The permit is released when `work` ends, even if the client has disconnected.
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -245,7 +247,7 @@ impl Permit {
         .await
     }
 
-    /// ResponseLimiter with what `make` makes, the content type first.
+    /// Responds with the content that `make` returns.
     pub(super) async fn answer(
         self,
         make: impl FnOnce() -> Result<Content, ApiError> + Send + 'static,
@@ -255,7 +257,7 @@ impl Permit {
     }
 }
 
-/// What is answered, and as what.
+/// The content of a response, with its type.
 pub(super) struct Content {
     content_type: &'static str,
     text: Bytes,
@@ -263,12 +265,12 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn new(content_type: &'static str, mut text: Vec<u8>) -> Self {
-        // It may wait for its reader; what it grew by is for others.
+        // The content may wait for its reader. Unused capacity must not take memory meanwhile.
         text.shrink_to_fit();
         Self { content_type, text: text.into() }
     }
 
-    /// What is kept anyway.
+    /// Content that is kept in memory anyway.
     pub(super) const fn of(content_type: &'static str, text: Bytes) -> Self {
         Self { content_type, text }
     }
@@ -277,13 +279,13 @@ impl Content {
         Ok(Self::new(JSON, serde_json::to_vec(value)?))
     }
 
-    /// As a response that counts as not taken until the socket has all of it.
+    /// Turns the content into a response that counts as waiting until the socket has taken all of it.
     fn charged(self, waiting: &Waiting) -> Result<Response, ApiError> {
         let Self { content_type, text } = self;
         if text.len() <= SMALL_BYTES {
             return Ok(now(content_type, text));
         }
-        // One that is larger than all the room has it for itself.
+        // A response larger than the whole room takes the whole room.
         let Some(permit) = waiting.room(text.len().min(UNTAKEN_BYTES)) else {
             return Err(too_slow(text.len()));
         };
@@ -297,7 +299,7 @@ fn too_slow(bytes: usize) -> ApiError {
     ))
 }
 
-/// Is dropped when it is in the socket.
+/// Content that waits for its reader. It is dropped when the socket has taken it.
 struct Untaken {
     text: Bytes,
     _permit: OwnedSemaphorePermit,
@@ -309,7 +311,7 @@ impl AsRef<[u8]> for Untaken {
     }
 }
 
-/// What comes of `body`, unless it takes longer than [`BODY_TIME_MAX`].
+/// Waits for `body`. An error if it takes longer than [`BODY_TIME_MAX`].
 pub(super) async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, ApiError> {
     timeout(BODY_TIME_MAX, body).await.map_err(|_| {
         let reason = format!("the body did not come within {} s", BODY_TIME_MAX.as_secs());
@@ -317,7 +319,7 @@ pub(super) async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, ApiEr
     })
 }
 
-/// Runs `work`, which blocks, where it holds up nobody.
+/// Runs the blocking `work` on the blocking pool.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -330,13 +332,13 @@ pub(super) async fn aside<T: Send + 'static>(
     }
 }
 
-/// `body` as `content_type`. What a moment shows is not for caches.
+/// A response with `body` as `content_type`. Caches must not store it, because it shows one moment.
 pub(super) fn now(content_type: &'static str, body: impl Into<Body>) -> Response {
     let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
     (headers, body.into()).into_response()
 }
 
-/// `value`, which is small, as JSON.
+/// A response with the small `value` as JSON.
 pub(super) fn json(value: &impl Serialize) -> Response {
     match Content::json(value) {
         Ok(Content { content_type, text }) => now(content_type, text),

@@ -1,4 +1,4 @@
-//! `/api/v1/catalog`: where the satellites are now, the TLE text itself, and a new one.
+//! `/api/v1/catalog`: the current positions of the satellites, the TLE text, and the upload of a new text.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ use crate::frame::unix_now_ns;
 use crate::logging::{Kind, by_peer};
 
 const TEXT: &str = "text/plain; charset=utf-8";
-/// Positions are computed anew after so long: a low orbit moves 40 km meanwhile.
+/// Positions are computed again after this time. A low orbit moves 40 km meanwhile.
 const POSITIONS_FOR_MS: i64 = 5_000;
-/// The text of a request grows by so much.
+/// The buffer for the text of a request grows in steps of this size.
 const STEP_BYTES: usize = 64 << 10;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ pub(super) async fn get(
     if is_text { text(&state, &headers).await } else { positions(&state, &headers).await }
 }
 
-/// The text itself, which stays the same as long as its version.
+/// Responds with the TLE text. Its tag changes only with the version.
 async fn text(state: &State, headers: &HeaderMap) -> Result<Response, ApiError> {
     let catalog = state.view.catalog.current();
     let tag = tag(format_args!("{}-tle", catalog.version()));
@@ -60,7 +60,7 @@ async fn text(state: &State, headers: &HeaderMap) -> Result<Response, ApiError> 
     Ok(tagged(answer, tag))
 }
 
-/// Where the satellites are: computed and written once for all who ask within [`POSITIONS_FOR_MS`].
+/// Responds with the positions of the satellites. All clients that ask within [`POSITIONS_FOR_MS`] share one response.
 async fn positions(state: &Arc<State>, headers: &HeaderMap) -> Result<Response, ApiError> {
     let now_ns = unix_now_ns();
     let moment = now_ns / 1_000_000 / POSITIONS_FOR_MS;
@@ -92,7 +92,7 @@ async fn make(
     now_ns: i64,
 ) -> Result<Tagged, ApiError> {
     let turn = state.answers.to_tell().await?;
-    // Another client may have asked for the same meanwhile.
+    // Another client may have asked for the same response meanwhile.
     if let Some(kept) = state.answers.catalog(&current()) {
         return Ok(kept);
     }
@@ -116,7 +116,7 @@ async fn make(
 }
 
 fn tag(text: std::fmt::Arguments<'_>) -> HeaderValue {
-    // Weak: compressed and plain are the same answer.
+    // The tag is weak: the compressed and the plain response are the same.
     HeaderValue::from_str(&format!("W/\"{text}\"")).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
@@ -132,7 +132,7 @@ fn unchanged(tag: HeaderValue) -> Response {
     tagged(StatusCode::NOT_MODIFIED.into_response(), tag)
 }
 
-/// To be kept, but never used without asking.
+/// Lets a client keep the response. The client must revalidate it before each use.
 fn tagged(mut answer: Response, tag: HeaderValue) -> Response {
     let headers = answer.headers_mut();
     headers.insert(header::ETAG, tag);
@@ -140,14 +140,14 @@ fn tagged(mut answer: Response, tag: HeaderValue) -> Response {
     answer
 }
 
-/// Where the satellites are.
+/// The positions of the satellites.
 #[derive(Serialize)]
 struct Positions {
     version: u64,
     count: usize,
-    /// When they are there, unix milliseconds.
+    /// Time of the positions, unix milliseconds.
     time_ms: i64,
-    /// Without those of which it cannot be told where they are now.
+    /// The satellites whose current positions can be computed.
     sets: Vec<SubPoint>,
 }
 
@@ -158,14 +158,14 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     state.check(peer, &headers)?;
-    // A catalog that comes slowly must hold up no other.
+    // The lock is taken only after the upload, so that a slow upload does not block another one.
     let (text, room) = in_time(read(&state.put_room, &headers, body)).await??;
     let Ok(putting) = Arc::clone(&state.putting).try_lock_owned() else {
         return Err(ApiError::new(StatusCode::CONFLICT, "another catalog is being put; ask again"));
     };
     let view = Arc::clone(&state.view);
     let replaced = aside(move || {
-        // Whoever put it may be gone by now.
+        // The client may have disconnected. The lock and the room are held until the work ends.
         let _held = (putting, room);
         view.catalog.replace(text)
     })
@@ -185,7 +185,7 @@ pub(super) async fn put(
     }
 }
 
-/// Reads the text as it comes, in no more memory than it takes, out of the `room` that all catalogs that are coming share.
+/// Reads the text of a new catalog. The buffer grows with the text. All uploads share `room`.
 async fn read(
     room: &Arc<Semaphore>,
     headers: &HeaderMap,
@@ -206,7 +206,8 @@ async fn read(
             return Err(too_long());
         }
         if length > text.capacity() {
-            // In steps: neither doubled nor taken at the word of the client.
+            // The buffer grows in steps. It does not double, and it does not trust the length that the client
+            // announces.
             let capacity = length.next_multiple_of(STEP_BYTES).min(TEXT_BYTES_MAX);
             let more = (capacity - text.capacity()) as u32;
             let permit = Arc::clone(room).try_acquire_many_owned(more).map_err(|_| {

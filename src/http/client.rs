@@ -1,6 +1,7 @@
-//! GET and POST over HTTP/1.1, for our own commands: plain `http://`, one request a connection, bounded in size and time.
+//! GET and POST over HTTP/1.1, for our own commands: plain `http://`, one request per connection, limited in size and
+//! time.
 //!
-//! A whole client library would be more than `health` may take to start and more than `top` needs.
+//! A complete client library would make `health` start too slowly, and `top` does not need one.
 
 use std::fmt;
 use std::io;
@@ -24,74 +25,74 @@ mod tests;
 
 pub use answer::Answer;
 
-/// What our API takes and gives.
+/// The media type of the API.
 const JSON: &str = "application/json";
-/// Port of a URL that names none.
+/// Port of a URL without a port.
 const PORT_DEFAULT: u16 = 80;
 
-/// Where a daemon answers, as in `http://127.0.0.1:7482`; a path in it goes before every path asked for.
+/// Base URL of a daemon, such as `http://127.0.0.1:7482`. Its path is a prefix of every requested path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Host and port as they were written.
+    /// Host and port as in the text.
     authority: String,
     /// Name or address, without brackets.
     host: String,
     port: u16,
     prefix: String,
-    /// Tried in turn instead of `host`, if there are any.
+    /// Addresses to try in order instead of `host`. May be empty.
     addresses: Vec<SocketAddr>,
 }
 
-/// Why a text is not a URL that can be asked.
+/// Why a text is not a URL that this client can use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UrlError {
     /// Not a URL at all.
     #[error("\"{0}\" is not a URL, expected one such as http://127.0.0.1:7482")]
     Malformed(String),
-    /// Another protocol.
+    /// Another scheme than `http`.
     #[error("\"{0}\" is not asked over plain http://, expected a URL such as http://127.0.0.1:7482")]
     Scheme(String),
-    /// User, query or fragment.
+    /// The URL has a user, a query or a fragment.
     #[error("a user, a query or a fragment is not for this URL: expected one such as http://127.0.0.1:7482")]
     Excess,
 }
 
-/// What an answer may cost.
+/// Limits of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the connect to the last byte.
+    /// Time from the connect to the last byte.
     pub time: Duration,
-    /// Its body.
+    /// Largest body of the response.
     pub body_bytes: u64,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The path or the token cannot be sent.
     #[error("this cannot be sent over HTTP: {0}")]
     Request(String),
-    /// Nobody is there.
+    /// The connect failed.
     #[error("cannot connect: {}", plain(.0))]
     Connect(#[source] io::Error),
-    /// It took longer than [`Limits::time`].
+    /// The request took longer than [`Limits::time`].
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// The connection failed underway.
+    /// The connection failed during the exchange.
     #[error("the connection broke: {}", plain(.0))]
     Broken(#[from] io::Error),
-    /// It ended underway.
+    /// The connection ended before the response was complete.
     #[error("the connection ended in the middle of the answer")]
     Truncated,
-    /// Whoever answered does not speak HTTP/1.
+    /// The server does not speak HTTP/1.
     #[error("this is not HTTP: {0}")]
     Malformed(String),
-    /// More than [`Limits::body_bytes`], or a head beyond all measure.
+    /// The body is larger than [`Limits::body_bytes`], or the head is too large.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
 }
 
-/// The text people know, without the number of the system's error.
+/// The text of a common error without the number of the system's error.
 fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
@@ -101,7 +102,7 @@ fn plain(error: &io::Error) -> String {
 }
 
 impl Url {
-    /// Where a listener at `listen` is reached from this host: one on all addresses, on loopback.
+    /// The URL of a listener at `listen` from this host. A listener on all addresses is reached on loopback.
     #[must_use]
     pub fn of_listener(listen: SocketAddr) -> Self {
         let port = listen.port();
@@ -109,7 +110,7 @@ impl Url {
         let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
         let addresses = match listen.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => vec![v4],
-            // A container may well have [::] and no ::1.
+            // A container may have [::] but no ::1.
             IpAddr::V6(ip) if ip.is_unspecified() => vec![v6, v4],
             _ => vec![listen],
         };
@@ -123,7 +124,7 @@ impl Url {
         }
     }
 
-    /// The answer to GET of `path`, which begins with a slash, whatever its status is.
+    /// Sends GET for `path`, which begins with a slash. Returns the response with any status.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -134,10 +135,10 @@ impl Url {
         self.exchange(self.request(Method::GET, path), Bytes::new(), limits).await
     }
 
-    /// The answer to POST of `body`, which is JSON, by whoever has `token`, as [`Self::get`] has it.
+    /// Sends POST with the JSON `body` and the `token`. Everything else is as in [`Self::get`].
     ///
     /// # Errors
-    /// See [`ClientError`]. When it came after the request was sent, nobody knows here whether it was done.
+    /// See [`ClientError`]. After an error the caller does not know whether the daemon has carried out the request.
     pub async fn post(
         &self,
         path: &str,

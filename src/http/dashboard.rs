@@ -1,7 +1,8 @@
-//! `/`: the dashboard, a page for the person on shift. Its files are part of the binary, and nothing is fetched elsewhere.
+//! `/`: the dashboard, a page for the operator on shift. Its files are part of the binary. It loads nothing from other
+//! hosts.
 //!
-//! The page knows what the API says and nothing more: `dashboard/app.js` puts its parts together, `dashboard/link.js`
-//! listens to `/api/v1/stream`, `dashboard/model.js` keeps what was said last.
+//! The page knows only what the API reports. `dashboard/app.js` puts its parts together, `dashboard/link.js` listens to
+//! `/api/v1/stream`, and `dashboard/model.js` keeps the newest report.
 
 use std::sync::LazyLock;
 
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::answer::ApiError;
 
-/// No inline script or style, nothing of another host, no frame around it.
+/// The page may not use inline scripts or styles, load from other hosts, or be shown in a frame.
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
 
@@ -33,7 +34,7 @@ macro_rules! files {
     };
 }
 
-/// The page itself comes first.
+/// All files. The page itself comes first.
 static FILES: [File; 18] = files! {
     "index.html": HTML,
     "style.css": CSS,
@@ -55,7 +56,7 @@ static FILES: [File; 18] = files! {
     "panels.js": SCRIPT,
 };
 
-/// One for all files, so that a browser never puts files of two releases together.
+/// One tag for all files, so that a browser never mixes files of two releases.
 static TAG: LazyLock<HeaderValue> = LazyLock::new(|| {
     let sum = FILES.iter().fold(0, |sum, file| crc32c::crc32c_append(sum, file.content.as_bytes()));
     HeaderValue::from_str(&format!("\"{}-{sum:08x}\"", env!("CARGO_PKG_VERSION")))
@@ -82,7 +83,7 @@ impl File {
     fn answer(&self, asked: &HeaderMap) -> Response {
         let headers: [(HeaderName, HeaderValue); 6] = [
             (header::ETAG, TAG.clone()),
-            // Kept, but never used without asking: the page must fit the daemon that runs.
+            // The browser may keep the file but must revalidate it, because the page must fit the running daemon.
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
             (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

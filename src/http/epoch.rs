@@ -1,4 +1,4 @@
-//! `POST /api/v1/sources/epoch`: begins a stream anew in a lower epoch, after a client came with a mistaken one.
+//! `POST /api/v1/sources/epoch`: moves a stream to a lower epoch, after a client has used a wrong, higher one.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ pub(super) struct Asked {
     #[serde(deserialize_with = "whole")]
     source_id: u32,
     kind: Kind,
-    /// Empty unless it is said.
+    /// Empty if the key is absent.
     #[serde(default)]
     station: String,
     #[serde(deserialize_with = "whole")]
     epoch: u64,
 }
 
-/// A whole number, also written with a point: JSON has one kind of numbers, and `7.0` is 7.
+/// Reads a whole number. `7.0` counts as 7, because JSON has only one kind of number.
 pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..U64_BOUND).contains(float);
@@ -68,13 +68,13 @@ pub struct EpochAnswer {
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
-    /// Where the stream stood.
+    /// The position before the reset.
     pub old: StreamStand,
-    /// Where it stands now.
+    /// The position after the reset.
     pub new: StreamStand,
 }
 
-/// Where a stream stands.
+/// The position of a stream.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StreamStand {
     /// Its sequence space.
@@ -117,14 +117,14 @@ impl Asked {
             let reason = format!("epoch is {}, it may be 1 to {max}", self.epoch);
             return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
         }
-        // No stream has a name that none can have.
+        // No stream has an invalid station name, so it is not found.
         let station = Station::new(&self.station).map_err(|error| ApiError::not_found(error.to_string()))?;
         let source_kind = self.kind.into();
         Ok((StreamKey { source_id: self.source_id, source_kind, station }, self.epoch))
     }
 }
 
-/// Lowers the epoch. Returns where the stream stood and where it stands.
+/// Lowers the epoch. Returns the old and the new position of the stream.
 async fn lower(state: &State, stream: &StreamKey, epoch: u64, peer: Peer) -> Result<[Position; 2], ApiError> {
     let unready = state.view.unready();
     if !unready.is_empty() {

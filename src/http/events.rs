@@ -1,9 +1,12 @@
-//! `/api/v1/stream`: server-sent events. What changes is put into words once a second, once for all who listen.
+//! `/api/v1/stream`: server-sent events. The changes are encoded once a second, once for all listeners.
 //!
-//! `stats` is what `/api/v1/stats` says. `sources` has all streams; `changes` those that changed since the event before,
-//! and whoever missed one gets `sources` again. A listener that reads slowly gets the newest when it has read what it
-//! began. It holds a few KiB of that, and no other waits for it: the rest is among the newest moments, of which
-//! a few MiB are kept. Whoever is slower than that is ended, as is who takes nothing (see [`server`](super::server)).
+//! The event `stats` is the same as `/api/v1/stats`. `sources` has all streams. `changes` has the streams that changed
+//! since the event before. A listener that misses an event gets `sources` again.
+//!
+//! A slow listener finishes the moment it is reading and then gets the newest one. It holds a few KiB itself and does
+//! not delay other listeners. The rest of its moment is kept with the newest moments, a few MiB in total. A listener
+//! whose moment is not kept any longer is ended. A listener that reads nothing is ended too (see
+//! [`server`](super::server)).
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -29,30 +32,30 @@ use crate::observe::View;
 use crate::observe::report::{Source, Sources, Stats};
 use crate::wire::ErrorCode;
 
-/// Listeners at a time, of which an address may have as many as are still free; one more gets 503.
+/// At most this many listeners at a time. An address may hold as many as are still free. Others get 503.
 pub const LISTENERS_MAX: usize = 128;
-/// Streams told of in events; `/api/v1/sources` has all.
+/// At most this many streams are in an event. `/api/v1/sources` has all.
 const SOURCES_MAX: usize = 1_000;
 
-/// The newest moments are kept up to so much, but always two.
+/// The newest moments are kept up to this many bytes, but always at least two.
 pub(super) const KEPT_BYTES: usize = 6 << 20;
-/// What two moments may come to that are more than that, and one in the making.
+/// Upper bound in bytes beyond `KEPT_BYTES`: the excess of two large moments, plus one moment being encoded.
 pub(super) const MAKING_BYTES: usize = 8 << 20;
-/// A listener is given so much at a time.
+/// A listener gets at most this many bytes at a time.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// What is told to all who listen.
+/// The events for all listeners.
 pub(super) struct Events {
     moments: watch::Receiver<Arc<Moment>>,
     listeners: Arc<Shares>,
 }
 
-/// One second's events, in words.
+/// The encoded events of one second.
 #[derive(Default)]
 struct Moment {
     number: u64,
     stats: Vec<u8>,
-    /// The same for listeners who may not read payloads.
+    /// The same as `stats`, for listeners who may not read payloads.
     stats_without_payloads: Vec<u8>,
     all: Vec<u8>,
     changes: Vec<u8>,
@@ -65,7 +68,7 @@ impl Moment {
 }
 
 impl Events {
-    /// The events, and what makes them.
+    /// Returns the events and the task that makes them.
     pub(super) fn new(view: Arc<View>) -> (Self, Maker) {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let listeners = Arc::<Shares>::default();
@@ -73,7 +76,7 @@ impl Events {
         (Self { moments, listeners }, maker)
     }
 
-    /// A place among the listeners for a client at `address`.
+    /// Takes a place among the listeners for a client at `address`.
     fn listen(&self, address: IpAddr) -> Result<Share, String> {
         self.listeners.take(address, LISTENERS_MAX).map_err(|NoPlace { has }| {
             format!(
@@ -84,7 +87,7 @@ impl Events {
     }
 }
 
-/// Puts what changes into words.
+/// Encodes the changes.
 #[derive(Clone)]
 pub(super) struct Maker {
     view: Arc<View>,
@@ -93,14 +96,14 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// Runs until nobody can listen any more. Begun anew, it tells everything at first.
+    /// Runs until all receivers are dropped. After a restart the first moment has everything.
     pub(super) async fn run(self) {
         let mut rates = self.view.rates.clone();
         let mut told = Told { number: self.moments_tx.borrow().number, ..Told::default() };
         let mut kept = VecDeque::new();
         loop {
             tokio::select! {
-                // Just behind the rates, so that they are as new as can be.
+                // Each moment follows new rates, so that its rates are as new as possible.
                 changed = rates.changed() => if changed.is_err() { return },
                 () = self.moments_tx.closed() => return,
             }
@@ -136,7 +139,7 @@ fn keep(kept: &mut VecDeque<Arc<Moment>>, moment: Arc<Moment>) {
     }
 }
 
-/// What was told last.
+/// The last published state.
 #[derive(Default)]
 struct Told {
     number: u64,
@@ -153,7 +156,7 @@ impl Told {
         Moment { number: self.number, stats: with_payloads, stats_without_payloads, all, changes }
     }
 
-    /// All of them, and what has changed.
+    /// Encodes all streams, and the streams that have changed.
     fn sources(&mut self, all: Sources) -> [Vec<u8>; 2] {
         let key = |source: &Source| {
             // Connections without an epoch of their own share the rest of the key.
@@ -162,7 +165,7 @@ impl Told {
         };
         let changed =
             all.sources.iter().filter(|source| self.sources.get(&key(source)) != Some(source)).collect();
-        // Who is gone can only be told by telling who is there.
+        // `changes` cannot report that a stream is gone. Only the full list can.
         let is_same_set = all.total == self.total
             && all.sources.len() == self.sources.len()
             && all.sources.iter().all(|source| self.sources.contains_key(&key(source)));
@@ -175,7 +178,7 @@ impl Told {
     }
 }
 
-/// Those that are no longer as told before.
+/// The streams that differ from the last published state.
 #[derive(Serialize)]
 struct Changes<'a> {
     sources: Vec<&'a Source>,
@@ -183,27 +186,27 @@ struct Changes<'a> {
 
 fn event(name: &str, data: &impl Serialize) -> Vec<u8> {
     let mut text = format!("event: {name}\ndata: ").into_bytes();
-    // JSON has no line feeds of its own, and these shapes can all be written.
+    // This JSON has no line feeds. These types can always be serialized.
     let _ = serde_json::to_writer(&mut text, data);
     text.extend_from_slice(b"\n\n");
     text.shrink_to_fit();
     text
 }
 
-/// A listener's way through the moments.
+/// The position of a listener in the moments.
 struct Way {
     moments: watch::Receiver<Arc<Moment>>,
     seen: Option<u64>,
     reading: Option<Reading>,
-    /// Asked for each moment, since a reload may change the token.
+    /// Called for each moment, because a reload may change the token.
     may_read_payloads: Box<dyn Fn() -> bool + Send>,
     _listener: Share,
 }
 
-/// How far a listener is in a moment.
+/// The position of a listener within one moment.
 struct Reading {
     moment: Weak<Moment>,
-    /// Whether it had the moment before, and so gets the changes alone.
+    /// Whether the listener has read the moment before. If so, it gets only the changes.
     is_next: bool,
     may_read_payloads: bool,
     at: usize,
@@ -230,7 +233,7 @@ pub(super) async fn stream(
 }
 
 impl Way {
-    /// What the listener gets next; `None` ends it.
+    /// The next bytes for the listener. `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
         let mut reading = match self.reading.take() {
             Some(reading) => reading,
@@ -252,7 +255,7 @@ impl Way {
 }
 
 impl Reading {
-    /// The next part, copied, and whether it is the last; `None` when the moment is kept no longer.
+    /// A copy of the next part, and whether it is the last. `None` when the moment is not kept any longer.
     fn next(&mut self) -> Option<(Bytes, bool)> {
         let moment = self.moment.upgrade()?;
         let sources = if self.is_next { &moment.changes } else { &moment.all };
@@ -282,7 +285,7 @@ mod tests {
         Way { moments, seen: None, reading: None, may_read_payloads: Box::new(|| true), _listener }
     }
 
-    /// So many bytes of one kind and then of the other.
+    /// The length of each run of equal bytes.
     fn runs(text: &[u8]) -> Vec<(u8, usize)> {
         text.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
     }
@@ -323,7 +326,7 @@ mod tests {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let (mut way, bytes) = (way(moments), 2 * CHUNK_BYTES + 7);
         let mut told = Vec::new();
-        // The third is missed.
+        // Moment 3 is missing.
         for number in [1, 2, 4, 5] {
             moments_tx.send_replace(moment(number, bytes));
             told.extend(read(&mut way).await);

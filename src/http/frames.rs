@@ -18,16 +18,16 @@ use crate::archive::{Filter, History, Item, ReadError, StoredFrame};
 use crate::frame::{FramePriority, Selection, SourceKind};
 use crate::logging::{Kind, by_peer};
 
-/// Frames in a page, at most and unless the request says less.
+/// Maximum number of frames in a page, and the default.
 const FRAMES_MAX: usize = 1_000;
 const FRAMES_DEFAULT: usize = 100;
-/// A page ends when its payloads come to so much.
+/// A page ends when its payloads reach this size.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
-/// And when it tells of so many gaps.
+/// A page ends when it has this many gaps.
 const GAPS_MAX: usize = 1_000;
-/// A page ends after this long, with what was found: the next goes on from there.
+/// A page ends after this time with the frames found so far. The next page continues there.
 const TIME_MAX: Duration = Duration::from_secs(1);
-/// Between two looks at the clock so many offsets are passed, or more as long as they take no [`STRIDE_TIME_MAX`].
+/// The clock is read after at least this many offsets. The stride doubles while it takes less than [`STRIDE_TIME_MAX`].
 const STRIDE_MIN: u64 = 1_024;
 const STRIDE_TIME_MAX: Duration = Duration::from_millis(20);
 
@@ -99,8 +99,8 @@ impl Asked {
     }
 }
 
-/// One page, and where the next begins. `more` says whether there is any of what was asked for now; what becomes durable
-/// later lies from `next` on.
+/// Reads one page and reports where the next one begins. `more` is true if more requested frames may be durable now.
+/// Frames that become durable later have offsets from `next` on.
 fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> Result<Content, ApiError> {
     let unreadable = |error: ReadError| {
         by_peer!(Kind::Unread, ERROR, %error, "frames cannot be read for HTTP");
@@ -138,7 +138,7 @@ fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> 
     Ok(page.end(reached.max(filter.from_offset), reached < end)?)
 }
 
-/// The answer as it grows.
+/// The response while it is being built.
 struct Page {
     text: Vec<u8>,
     frames: usize,
@@ -146,7 +146,7 @@ struct Page {
     gaps: Vec<Gap>,
 }
 
-/// Offsets that are there no more.
+/// A range of offsets whose frames are gone.
 #[derive(Serialize)]
 struct Gap {
     kind: &'static str,
@@ -168,7 +168,7 @@ impl Page {
         serde_json::to_writer(&mut self.text, &Line::of(stored))
     }
 
-    /// Returns where it ends, unless there is none.
+    /// Adds a gap and returns its end. Returns `None` for an empty range.
     fn gap(&mut self, kind: &'static str, Range { start: from, end: to }: Range<u64>) -> Option<u64> {
         (from < to).then(|| {
             self.gaps.push(Gap { kind, from, to });

@@ -1,9 +1,12 @@
-//! Who may change something or read payloads: whoever has the token; without one, only programs on this host.
+//! Decides which clients may change something or read payloads: with a token, every client that sends it; without one,
+//! only programs on this host.
 //!
-//! A browser on this host runs pages of other sites, which must not reach the daemon through it. So without a token the
-//! request must name this host itself (`Host`), which a page that had its name resolved to 127.0.0.1 does not, and come
-//! from a page of the daemon or from no page at all (`Origin`, `Sec-Fetch-Site`). A token cannot be had by such a page.
-//! Behind a proxy on this host everybody would be a program of this host, so what says that it is one is refused.
+//! A browser on this host runs pages of other sites. These pages must not reach the daemon through the browser. So a
+//! request without a token must name this host in `Host`. A page whose name was made to resolve to 127.0.0.1 sends
+//! another name. The request must also come from a page of the daemon or from no page (`Origin`, `Sec-Fetch-Site`). A
+//! page of another site cannot know a token.
+//!
+//! Behind a proxy on this host every client would look local. So a request with headers of a proxy is refused.
 
 use std::net::IpAddr;
 
@@ -14,10 +17,10 @@ use super::answer::ApiError;
 use super::server::Peer;
 use crate::config::Secret;
 
-/// What a proxy adds, which makes everybody come from this host.
+/// Headers that a proxy adds. Behind a proxy all clients seem to come from this host.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
-/// Judges a request that changes something or reads payloads.
+/// Checks a request that changes something or reads payloads.
 pub(super) fn check(token: Option<&Secret>, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
     match token {
         Some(token) => check_token(token, headers),
@@ -58,7 +61,7 @@ fn check_local(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), ApiError> {
             "{name} says that this comes by way of a proxy; behind one set http.token_file"
         ));
     }
-    // A browser says so also where it sends no Origin.
+    // A browser sends this header even where it sends no Origin.
     if let Some(site) = text(HeaderName::from_static("sec-fetch-site"))
         && !["same-origin", "none"].contains(&site)
     {

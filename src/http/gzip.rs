@@ -1,6 +1,7 @@
-//! gzip for clients that accept it: metrics, long answers, the dashboard's files. Never events, which go on.
+//! gzip for clients that accept it: metrics, long responses, the files of the dashboard. Events are never compressed,
+//! because they do not end.
 //!
-//! What is compressed counts among the answers that wait to be taken, in place of the plain text.
+//! The compressed text counts as a waiting response in place of the plain text.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use flate2::write::GzEncoder;
 
 use super::State;
 
-/// Shorter answers are not worth it.
+/// Shorter responses are not compressed.
 const BYTES_MIN: usize = 4 << 10;
-/// ResponseLimiter that are compressed at a time; the next waits.
+/// At most this many responses are compressed at a time. Others wait.
 pub(super) const AT_A_TIME: usize = 2;
-/// What the compression of one takes beside what comes of it.
+/// Memory of one compression, without its output.
 pub(super) const STATE_BYTES: usize = 512 << 10;
 
-/// Compresses what `next` answers, where that is worth it and the client accepts it.
+/// Compresses the response of `next` if it is long enough and the client accepts gzip.
 pub(super) async fn compress(
     extract::State(state): extract::State<Arc<State>>,
     request: Request,
@@ -38,7 +39,7 @@ pub(super) async fn compress(
     if !is_accepted {
         return Response::from_parts(parts, body);
     }
-    // It is whole, so nothing is waited for and nothing is copied.
+    // The body is complete in memory. This neither waits nor copies.
     let Ok(text) = to_bytes(body, usize::MAX).await else {
         return Response::from_parts(parts, Body::empty());
     };
@@ -51,21 +52,21 @@ pub(super) async fn compress(
     }
 }
 
-/// Says that the body is compressed.
+/// Sets the headers of a compressed body.
 pub(super) fn mark(headers: &mut HeaderMap) {
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
 }
 
-/// Whether a text of so many bytes is worth it.
+/// Whether a text of this length is worth compressing.
 pub(super) const fn is_worth_it(bytes: usize) -> bool {
     bytes >= BYTES_MIN
 }
 
 fn may_be_compressed(response: &Response) -> bool {
     let bytes = response.body().size_hint().exact();
-    // An answer that goes on has no length.
+    // A stream of events has no length.
     let is_whole = bytes.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(is_worth_it));
     is_whole
         && response.status() == StatusCode::OK
@@ -90,7 +91,7 @@ pub(super) fn is_accepted(headers: &HeaderMap) -> bool {
     any
 }
 
-/// `text` compressed, unless that comes to more than `bytes_max`.
+/// Compresses `text`. `None` if the result is longer than `bytes_max`.
 pub(super) fn zip(text: &[u8], bytes_max: usize) -> Option<Bytes> {
     let out = Bounded { bytes: Vec::new(), bytes_max };
     let mut encoder = GzEncoder::new(out, Compression::fast());
@@ -100,7 +101,7 @@ pub(super) fn zip(text: &[u8], bytes_max: usize) -> Option<Bytes> {
     Some(zipped.into())
 }
 
-/// Takes so many bytes and no more.
+/// A buffer that takes at most `bytes_max`.
 struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,
@@ -112,7 +113,7 @@ impl Write for Bounded {
         if length > self.bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        // Not beyond the bound, as doubling would.
+        // The capacity never exceeds the bound. Plain doubling could.
         let capacity = (2 * length).min(self.bytes_max);
         if length > self.bytes.capacity() {
             self.bytes.reserve_exact(capacity - self.bytes.len());

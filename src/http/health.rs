@@ -1,4 +1,4 @@
-//! `/healthz`: it answers. `/readyz`: it takes in everything it is offered, or says why not.
+//! `/healthz`: the daemon answers. `/readyz`: the daemon accepts all data, or reports why it does not.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
-//! `/metrics`, in OpenMetrics for who accepts it and in the older text format for all others: the same numbers as `/api/v1/stats` and `/api/v1/sources`, taken at one moment.
+//! `/metrics`: the numbers of `/api/v1/stats` and `/api/v1/sources`, taken at one moment. Clients that accept
+//! OpenMetrics get it. Others get the older text format.
 //!
-//! received = archived + not stored + duplicates + rejected + in flight holds in every answer. The number of series is
-//! bounded: [`SOURCES_MAX`] streams have series of their own, and connections without an epoch have none.
+//! received = archived + not stored + duplicates + rejected + in flight holds in every response. The number of series
+//! is bounded: [`SOURCES_MAX`] streams have their own series, and connections without an epoch have none.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,9 +28,9 @@ use crate::observe::View;
 use crate::observe::report::{LaneStats, Source, SourceLane, Stats};
 use crate::pipeline::SourceInfo;
 
-/// Streams that have series of their own; those first in order of source, kind and station.
+/// At most this many streams have their own series: the first in order of source, kind and station.
 pub const SOURCES_MAX: usize = 1_000;
-/// What every name begins with.
+/// The prefix of every name.
 const PREFIX: &str = "telemetry_aggregator";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,7 +55,7 @@ pub(super) async fn metrics(
     .await
 }
 
-/// In the format from before OpenMetrics: it names counters by their samples, and knows neither info, units nor an end.
+/// Converts to the older text format. It names counters by their samples and has no info, units or end mark.
 fn classic(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut families = HashMap::new();
@@ -83,22 +84,22 @@ fn classic(openmetrics: &str) -> String {
     text
 }
 
-/// One moment.
+/// The numbers of one moment.
 #[derive(Debug)]
 struct Scrape {
     stats: Stats,
-    /// Those that have series of their own.
+    /// The streams that have their own series.
     sources: Vec<Source>,
     untold: u64,
     waiting: Lanes<Waiting>,
-    /// Credit each connection has.
+    /// Credit of each connection.
     windows: Lanes<u64>,
     ack: Lanes<Counts>,
     sync: Counts,
     restarts: Vec<(String, u64)>,
 }
 
-/// What waits for the processor in one lane of all streams.
+/// Frames that wait for the processor, in one lane of all streams.
 #[derive(Debug)]
 struct Waiting {
     frames: u64,
@@ -334,13 +335,13 @@ impl Source {
     }
 }
 
-/// Families of metrics, written one after the other.
+/// Encodes families of metrics one after the other.
 struct Out<'a>(DescriptorEncoder<'a>);
 
-/// Where an exemplar would be.
+/// Metrics have no exemplars.
 const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
 
-/// A gauge's value: a count, or a time.
+/// The value of a gauge: a count or a time.
 trait Value: prometheus_client::encoding::EncodeGaugeValue {}
 impl Value for u64 {}
 impl Value for f64 {}
@@ -387,7 +388,7 @@ impl Out<'_> {
         values.into_iter().try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
     }
 
-    /// In seconds.
+    /// Writes histograms in seconds.
     fn histograms<'c, L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -405,7 +406,7 @@ fn encode_histogram(mut metric: MetricEncoder<'_>, counts: &Counts) -> fmt::Resu
     let mut below = 0;
     let mut buckets = Vec::new();
     for (end, seen) in counts.octaves() {
-        // The encoder adds them up by itself.
+        // The encoder sums up the buckets by itself.
         buckets.push((end.as_secs_f64(), seen - below));
         below = seen;
     }

@@ -1,4 +1,4 @@
-//! What there is to see: `/api/v1/stats`, `/api/v1/sources`; the end of a source's connection; and a word on the clock.
+//! `/api/v1/stats` and `/api/v1/sources`, the removal of a source's connection, and the operator's trust in the clock.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::logging::{Kind, by_peer};
 use crate::observe::report::Sources;
 
 const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those of the sources connected";
-/// All states but connected.
+/// Matches all states except connected.
 const DISCONNECTED: &str = "disconnected";
-/// Streams in one answer, unless the request says less.
+/// Maximum number of streams in one response, and the default.
 const SOURCES_MAX: usize = 1_000;
 
 pub(super) async fn stats(
@@ -82,7 +82,7 @@ impl Which {
     }
 }
 
-/// Ends the connection `session` with ERROR `removed`; its stream stays and may connect again.
+/// Ends the connection `session` with ERROR `removed`. Its stream stays and may connect again.
 pub(super) async fn remove(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,
@@ -90,7 +90,7 @@ pub(super) async fn remove(
     session: Result<Path<u64>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
-    // A name that no session can have is one that none has.
+    // A path that is not a number names no session.
     let Path(session) = session.map_err(|_| ApiError::not_found(NO_NUMBER))?;
     let Some(router) = state.view.router() else {
         return Err(ApiError::unavailable("the daemon is draining: its sources are ending"));
@@ -107,7 +107,7 @@ pub(super) async fn remove(
     }
 }
 
-/// Has segments expire by age on an operator's word that the clock is right.
+/// Lets segments expire by age, after an operator has confirmed that the clock is right.
 pub(super) async fn trust_clock(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,

@@ -1,6 +1,6 @@
-//! `/api/v1/openapi.json`: what there is over HTTP, for programs that make clients, and for those that test.
+//! `/api/v1/openapi.json`: the description of the HTTP API, for programs that generate clients and for tests.
 //!
-//! It is written by hand, and tested against the routes and against the real answers.
+//! The description is written by hand. Tests compare it with the routes and with real responses.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::State;
 use super::answer::{ApiError, Content};
 
 const DESCRIPTION: &str = include_str!("openapi.json");
-/// Stands for the version of this program.
+/// Placeholder for the version of this program.
 const VERSION: &str = "@version@";
 
 pub(super) async fn openapi(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
@@ -27,7 +27,7 @@ pub(super) async fn openapi(extract::State(state): extract::State<Arc<State>>) -
     .await
 }
 
-/// The description of a daemon that asks for a token, or does not.
+/// The description of a daemon with a token (`is_guarded`) or without one.
 fn described(is_guarded: bool) -> serde_json::Result<Value> {
     let mut description: Value =
         serde_json::from_str(&DESCRIPTION.replace(VERSION, env!("CARGO_PKG_VERSION")))?;
@@ -47,12 +47,12 @@ mod tests {
 
     use super::*;
 
-    /// Where people look, and programs of this daemon alone.
+    /// Pages for people. They are not part of the API.
     fn is_page(path: &str) -> bool {
         path == "/" || path.starts_with("/dashboard")
     }
 
-    /// Methods and paths of `routes.rs`, as they stand there.
+    /// The methods and paths in the text of `routes.rs`.
     fn routes() -> BTreeSet<(String, String)> {
         let source = include_str!("routes.rs");
         let end = source.find(".fallback(").unwrap();

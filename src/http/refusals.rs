@@ -1,4 +1,4 @@
-//! `/api/v1/refusals`: who was refused, and why.
+//! `/api/v1/refusals`: the refused connections, with reasons.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::State;
 use super::answer::{ApiError, json};
 use super::server::Peer;
 
-/// Where a token is configured it is needed: the newest refusals name peers.
+/// Needs the token if one is configured, because the newest refusals name peers.
 pub(super) async fn refusals(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,

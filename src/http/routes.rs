@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! The handler of each path.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     streams,
 };
 
-/// Of a request, but for a catalog.
+/// Largest body of a request, except for a catalog.
 const BODY_BYTES_MAX: usize = 8 << 10;
 
 pub(super) fn all(state: Arc<State>) -> Router {

@@ -1,4 +1,4 @@
-//! Connections: as many as are allowed, each with time limits, so that none holds up another or stays for nothing.
+//! Connections: their number is limited and each has time limits, so that no client blocks others or stays idle.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -24,30 +24,32 @@ use crate::connection::shares::{NoPlace, Share, Shares};
 use crate::connection::{Listener, Refusals};
 use crate::wire::ErrorCode;
 
-/// Connections at a time, of which an address may have as many as are still free; one more gets 503 and is closed.
+/// At most this many connections at a time. An address may hold as many as are still free. Others get 503 and are
+/// closed.
 pub const CONNECTIONS_MAX: usize = 512;
-/// What each takes but for a long answer: its task, a request, its small body, and what is
-/// read and written ahead of the socket.
+/// Memory of a connection without a long response: its task, a request, a small body, and the buffers of the socket.
 pub(super) const CONNECTION_BYTES: usize = 64 << 10;
-/// Of them so many are for this host alone, so that a health check here is answered whoever comes from elsewhere.
+/// This many of the connections are reserved for this host, so that a local health check is answered under load from
+/// elsewhere.
 const FOR_THIS_HOST: usize = 32;
-/// What is read or written ahead of the socket, at most, but for the piece of an answer that comes last. Heads of answers
-/// that are asked for one behind the other come to several times of what asks for them.
+/// Upper bound in bytes of each buffer of the socket, without the last piece of a response. Heads of responses to
+/// pipelined requests are several times larger than the requests.
 const BUFFER_BYTES: usize = 8 << 10;
-/// For the head of a request to be complete, and for the next request on a connection that stays.
+/// A request must send its complete head within this time. An idle connection must send its next request within this
+/// time.
 const HEAD_MAX: Duration = Duration::from_secs(10);
-/// Who has not taken for so long what is to be written, a whole answer or a piece of an event, is cut off.
+/// A client that does not take the pending output (a response or a piece of an event) within this time is cut off.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// What a connection beyond the limit gets.
+/// The response to a connection beyond the limit.
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Where a request comes from.
+/// The address of the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// A connection as the listener found it, with its place among [`CONNECTIONS_MAX`].
+/// An accepted connection with its place among [`CONNECTIONS_MAX`].
 pub struct Accepted {
     socket: TcpStream,
     peer: SocketAddr,
@@ -88,7 +90,7 @@ impl Acceptor for Connections {
     }
 }
 
-/// Serves what comes, until nobody accepts any more.
+/// Serves connections until all senders of the mailbox are dropped.
 pub(super) async fn serve_all(mut mailbox: Mailbox<Accepted>, router: Router) {
     let mut connections = Tasks::new();
     loop {
@@ -101,14 +103,14 @@ pub(super) async fn serve_all(mut mailbox: Mailbox<Accepted>, router: Router) {
                 Some(_) => {}
                 None => return,
             },
-            // A panic in a handler was logged with the connection's name, and ends that connection.
+            // A panic in a handler is already logged with the connection's name. It ends only that connection.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
 async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Router) {
-    // A socket that refuses is dead, and the first read says so.
+    // If this fails, the socket is dead, and the first read reports the error.
     let _ = socket.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -116,14 +118,15 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(WriteTimeout::new(socket)), TowerToHyperService::new(router));
     if let Err(error) = connection.await {
-        // What peers do wrong is theirs.
+        // Errors of peers are logged at debug only.
         tracing::debug!(%peer, %error, "HTTP connection ended");
     }
 }
 
-/// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] for what is written until it is flushed.
+/// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] to take the output up to the flush.
 ///
-/// Nothing is read meanwhile: whoever asks on and on and takes no answer would have all of them kept.
+/// It reads nothing meanwhile. A client that pipelines requests without reading responses must not make us buffer them
+/// all.
 struct WriteTimeout {
     socket: TcpStream,
     stall: Pin<Box<Sleep>>,
@@ -180,7 +183,7 @@ impl AsyncWrite for WriteTimeout {
         self.judge(cx, poll)
     }
 
-    /// Long answers are not copied together with their heads.
+    /// Reports true, so that long responses are not copied together with their heads.
     fn is_write_vectored(&self) -> bool {
         true
     }

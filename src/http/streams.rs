@@ -1,4 +1,4 @@
-//! `POST /api/v1/streams/forget`: forgets streams that are done with, many at once.
+//! `POST /api/v1/streams/forget`: forgets streams that are not needed any longer, many at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use super::server::Peer;
 use crate::frame::StreamKey;
 use crate::ingest::{EditError, ForgetRefused, Selected, Selector};
 
-/// Streams named in an answer, of those forgotten and of those refused.
+/// At most this many forgotten and this many refused streams are named in a response.
 const NAMED_MAX: usize = 1_000;
-/// Sources in one request.
+/// At most this many sources in one request.
 const SOURCE_IDS_MAX: usize = 512;
-/// Characters of a station or a pattern in a request.
+/// At most this many characters of a station or a pattern in a request.
 const STATION_CHARS_MAX: usize = 256;
-/// Some thirty years.
+/// About thirty years.
 const OFFLINE_FOR_S_MAX: u64 = 1_000_000_000;
 
-/// Which streams; all of what is said must hold, and something must be said.
+/// Selects streams. All given conditions must hold, and at least one must be given.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetRequest {
-    /// One of these.
+    /// Any of these sources.
     #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     pub source_ids: Option<Vec<Whole<u32>>>,
     /// `live` or `replay`.
@@ -37,18 +37,18 @@ pub struct ForgetRequest {
     /// Exactly this one.
     #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     pub station: Option<String>,
-    /// With `*` for any characters and `?` for one.
+    /// A pattern: `*` stands for any characters, `?` for one.
     #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     pub station_glob: Option<String>,
-    /// Without a connection for so long, in seconds; 0 for all that are offline.
+    /// At least this long without a connection, in seconds. 0 selects all that are offline.
     #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     pub offline_for_s: Option<Whole<u64>>,
-    /// Only say which.
+    /// If true, the daemon only reports the streams.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// A whole number, also written with a point.
+/// A whole number. It may be written with a point, as in `7.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Whole<T>(pub T);
@@ -59,25 +59,25 @@ impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
     }
 }
 
-/// A value, if there is the key: null is none.
+/// Reads the value of a key that is present. A null is an error.
 fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// What became of it.
+/// The result of the request.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ForgetAnswer {
-    /// Whether nothing was done.
+    /// Whether this was a dry run.
     pub dry_run: bool,
-    /// How many were forgotten, or would be.
+    /// How many streams were forgotten, or would be.
     pub forgotten: usize,
     /// The first 1,000 of them.
     pub streams: Vec<ForgottenStream>,
-    /// How many were meant and are not forgotten.
+    /// How many selected streams were refused.
     pub refused: usize,
     /// The first 1,000 of them.
     pub refusals: Vec<Refusal>,
-    /// How many more are meant than one request forgets: ask again.
+    /// How many selected streams are beyond the limit of one request. Repeat the request for them.
     pub remaining: usize,
 }
 
@@ -90,7 +90,7 @@ pub struct ForgottenStream {
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
-    /// Since when it had no connection.
+    /// When its last connection ended.
     pub offline_since_ms: Option<i64>,
 }
 
@@ -103,7 +103,7 @@ pub struct Refusal {
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
-    /// Why, and the way out.
+    /// Why it was refused, and what to do.
     pub reason: String,
 }
 

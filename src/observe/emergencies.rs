@@ -1,4 +1,4 @@
-//! The newest emergencies, for who is on shift.
+//! The newest emergencies, for the operator on shift.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,15 +9,15 @@ use tokio::sync::watch;
 use crate::archive::Commit;
 use crate::frame::{FramePriority, FrameView};
 
-/// As many are kept.
+/// How many emergencies are kept.
 pub const KEPT: usize = 64;
-/// Of a payload that begins with text, so much is shown.
+/// How many characters of a payload that begins with text are shown.
 const LABEL_CHARS_MAX: usize = 32;
 
 /// One emergency frame that is on stable storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Emergency {
-    /// Its place in the archive.
+    /// Its offset in the archive.
     pub offset: u64,
     /// The satellite or recording.
     pub source_id: u32,
@@ -25,13 +25,14 @@ pub struct Emergency {
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
-    /// Its number.
+    /// The sequence of the frame.
     pub sequence: u64,
     /// When it was read from the socket, unix milliseconds.
     pub received_ms: i64,
     /// Size of its payload.
     pub payload_bytes: usize,
-    /// What its payload begins with, if that is text, such as `SAFE_MODE`; `None` for a reader who may not read payloads.
+    /// The text that its payload begins with, such as `SAFE_MODE`. Empty without such a text. `None` for a reader who
+    /// may not read payloads.
     pub label: Option<String>,
 }
 
@@ -39,7 +40,7 @@ pub struct Emergency {
 #[derive(Debug)]
 pub struct Emergencies {
     newest: Mutex<VecDeque<Emergency>>,
-    /// How many there were in all.
+    /// How many emergencies there were since the start.
     count: watch::Sender<u64>,
 }
 
@@ -50,9 +51,9 @@ impl Default for Emergencies {
 }
 
 impl Emergencies {
-    /// Takes note of those in `commit`.
+    /// Keeps the emergencies of `commit`.
     pub fn note(&self, commit: &Commit<'_>) {
-        // A block is of one lane.
+        // All frames of a block are of one lane.
         if commit.received.first().is_none_or(|read| read.priority != FramePriority::Emergency) {
             return;
         }
@@ -69,13 +70,13 @@ impl Emergencies {
         self.count.send_modify(|sum| *sum += count);
     }
 
-    /// The newest, oldest first.
+    /// The newest emergencies, oldest first.
     #[must_use]
     pub fn newest(&self) -> Vec<Emergency> {
         self.lock().iter().cloned().collect()
     }
 
-    /// How many there were since the start, now and whenever that changes.
+    /// A receiver of the number of emergencies since the start. It is notified of each change.
     #[must_use]
     pub fn count(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
@@ -102,7 +103,7 @@ impl Emergency {
     }
 }
 
-/// The text a payload begins with; empty for fewer than four capitals, which may be chance.
+/// The text that a payload begins with. Empty for fewer than four capital letters, which may be there by chance.
 fn label(payload: &[u8]) -> String {
     let is_text = |byte: &&u8| byte.is_ascii_graphic() || **byte == b' ';
     let text: String =

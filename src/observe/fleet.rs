@@ -1,32 +1,32 @@
-//! How the fleet is, which is another matter than how the daemon is.
+//! The state of the fleet. It is independent of the state of the daemon.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{StreamState, StreamView};
 
-/// Sources by what became of their connections.
+/// Counts of sources by the state of their connections.
 ///
-/// A source counts once, at however many stations it is known: as connected if any of its streams is, else as the stream
-/// that ended last.
+/// Each source counts once, even if several stations know it. It counts as connected if any of its streams is
+/// connected. Otherwise it counts like its stream that ended last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
-    /// `ok`: some are connected and none is lost. `degraded`: some are lost. `lost`: none is connected and some are lost.
-    /// `idle`: none is connected and none is lost.
+    /// `ok`: some are connected and none is lost. `degraded`: some are connected and some are lost. `lost`: none is
+    /// connected and some are lost. `idle`: none is connected and none is lost.
     pub state: String,
-    /// A connection speaks for them.
+    /// Sources with a connection.
     pub connected: u64,
-    /// They said BYE.
+    /// Sources that said BYE.
     pub ended: u64,
-    /// They vanished without BYE.
+    /// Sources that vanished without BYE.
     pub lost: u64,
-    /// An operator ended their connections.
+    /// Sources whose connections an operator ended.
     pub removed: u64,
-    /// They have not connected since the daemon started: the archive knows them.
+    /// Sources that the archive knows and that have not connected since the daemon started.
     pub offline: u64,
 }
 
 impl Fleet {
-    /// Counts `streams`, which are in order of source and kind.
+    /// Counts `streams`, which must be sorted by source and kind.
     pub(super) fn of(streams: &[StreamView]) -> Self {
         let mut fleet = Self::default();
         for source in streams.chunk_by(|a, b| identity(a) == identity(b)) {
@@ -50,7 +50,7 @@ impl Fleet {
         fleet
     }
 
-    /// Each state with how many sources are in it.
+    /// Each state with the number of its sources.
     #[must_use]
     pub fn by_state(&self) -> [(&'static str, u64); 5] {
         [

@@ -1,11 +1,11 @@
-//! How long frames take from the socket to stable storage, which is when their ACK is due.
+//! How long frames take from the socket to stable storage. Their ACK is due then.
 
 use super::elapsed;
 use crate::archive::Received;
 use crate::frame::Lanes;
 use crate::histogram::{Counts, Histogram};
 
-/// Of all frames since the start, by lane.
+/// Latencies of all frames since the start, by lane.
 #[derive(Debug, Default)]
 pub struct Latencies(Lanes<Histogram>);
 
@@ -19,7 +19,7 @@ impl Latencies {
         }
     }
 
-    /// The counts now.
+    /// A copy of the counts.
     #[must_use]
     pub fn snapshot(&self) -> Lanes<Counts> {
         self.0.each_ref().map(Histogram::snapshot)

@@ -1,6 +1,6 @@
-//! The shapes of what is told: `/api/v1/stats` and `/api/v1/sources`, and the same as events.
+//! The shapes of `/api/v1/stats` and `/api/v1/sources`. Events use the same shapes.
 //!
-//! Names end in their unit. Times are unix milliseconds by this host's clock; where there is nothing to tell, `null`.
+//! Names end in their unit. Times are unix milliseconds by this host's clock. An absent value is `null`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ingest::{StreamView, Totals};
 use crate::pipeline::SourceInfo;
 use crate::wire::{ErrorCode, Policy};
 
-/// What tells the daemon's answers from those of another server.
+/// The name that distinguishes the daemon's answers from those of another server.
 pub const SERVICE: &str = "telemetry-aggregator";
 
 /// The daemon as a whole.
@@ -25,31 +25,31 @@ pub const SERVICE: &str = "telemetry-aggregator";
 pub struct Stats {
     /// [`SERVICE`].
     pub service: String,
-    /// Of this program.
+    /// Version of this program.
     pub version: String,
     /// `running` or `draining`.
     pub state: String,
-    /// Why it does not take in everything it is offered; empty when it does.
+    /// The reasons why the daemon does not accept all data that clients offer. Empty when it accepts everything.
     pub unready: Vec<String>,
-    /// Now.
+    /// Time of this report.
     pub time_ms: i64,
-    /// When it started.
+    /// When the daemon started.
     pub started_ms: i64,
-    /// The books.
+    /// The counters of frames.
     pub frames: Books,
-    /// Sequences that have not come, of the current epochs of all streams.
+    /// Missing sequences, in the current epochs of all streams.
     pub missing: u64,
-    /// By lane.
+    /// Counters and rates by lane.
     pub lanes: Lanes<LaneStats>,
     /// The log.
     pub archive: ArchiveReport,
-    /// Who is connected.
+    /// How many clients are connected.
     pub connections: Connections,
-    /// How the fleet is.
+    /// The state of the fleet.
     pub fleet: Fleet,
-    /// Connections refused since the start, by listener and reason, those alone that occurred.
+    /// Connections refused since the start, by listener and reason. A reason that did not occur is absent.
     pub refusals: RefusalCounts,
-    /// Who is subscribed.
+    /// The subscribers of the feed.
     pub subscribers: Vec<Subscriber>,
     /// The newest emergencies, oldest first.
     pub emergencies: Vec<Emergency>,
@@ -59,22 +59,22 @@ pub struct Stats {
     pub process: Process,
 }
 
-/// received = archived + not_stored + duplicates + rejected + in_flight.
+/// Counters of frames. received = archived + not_stored + duplicates + rejected + in_flight.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
     /// Frames read from sockets.
     pub received: u64,
-    /// Synced to disk.
+    /// Frames synced to disk.
     pub archived: u64,
-    /// Replays that passed and are not kept (`archive.store_replays = false`).
+    /// Replays that were processed but not stored (`archive.store_replays = false`).
     pub not_stored: u64,
-    /// Dropped because they had been accepted before.
+    /// Frames dropped because they had been accepted before.
     pub duplicates: u64,
-    /// Refused, for any reason.
+    /// Frames refused, for any reason.
     pub rejected: u64,
-    /// On their way.
+    /// Frames received and not counted in any other group yet.
     pub in_flight: u64,
-    /// Refused, by the code the peer got.
+    /// Frames refused, by the code that the peer got.
     pub rejected_by: BTreeMap<String, u64>,
 }
 
@@ -87,20 +87,20 @@ pub struct LaneStats {
     pub payload_bytes: u64,
     /// Frames accepted per second, over the last second.
     pub frames_per_s: f64,
-    /// The same in bytes of payload.
+    /// Bytes of payload accepted per second, over the last second.
     pub bytes_per_s: f64,
-    /// From the socket to stable storage, over the last ten seconds.
+    /// Time from the socket to stable storage, over the last ten seconds.
     pub ack_latency: Latency,
 }
 
 /// A distribution of durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half take less.
+    /// Half of them take less.
     pub p50_ms: Option<f64>,
     /// 99 of 100 take less.
     pub p99_ms: Option<f64>,
-    /// All take less.
+    /// The longest.
     pub max_ms: Option<f64>,
 }
 
@@ -109,33 +109,33 @@ pub struct Latency {
 pub struct ArchiveReport {
     /// `ok`, `degraded` or `failed`.
     pub status: String,
-    /// Why it is not ok, and the way out.
+    /// Why the status is not `ok`, and what to do.
     pub reason: Option<String>,
     /// Offset of the oldest frame kept.
     pub first_offset: u64,
     /// Offset behind the newest durable frame.
     pub next_offset: u64,
-    /// Segments kept, the one being written included.
+    /// Segments kept. The segment being written counts.
     pub segments: u64,
-    /// What they take, space allocated ahead included.
+    /// Disk space of the segments. Space that is allocated ahead counts.
     pub segment_bytes: u64,
     /// Bytes written since the start.
     pub written_bytes: u64,
     /// Commits since the start.
     pub commits: u64,
-    /// Of the syncs, over the last ten seconds.
+    /// Durations of the syncs, over the last ten seconds.
     pub sync: Latency,
     /// Frames removed by retention since the start.
     pub expired_frames: u64,
-    /// Why `archive.retention_age` removes nothing for now.
+    /// Why `archive.retention_age` removes nothing at the moment.
     pub age_hold: Option<AgeHold>,
-    /// Segments whose upkeep (index, export, removal) failed last time.
+    /// Segments whose maintenance (index, export, removal) failed last time.
     pub upkeep_failing: u64,
-    /// Segments of another archive that were set aside and wait in `lost/` for somebody to take them away.
+    /// Segments of another archive that were set aside in `lost/`. An operator must move them away.
     pub foreign_segments: u64,
-    /// Times since the start that a file of the archive could not be opened, since too many are open.
+    /// How often since the start a file of the archive could not be opened because too many files are open.
     pub file_shortages: u64,
-    /// Free on its disk.
+    /// Free space on its disk.
     pub disk_free_bytes: u64,
     /// Size of its disk.
     pub disk_bytes: u64,
@@ -144,73 +144,73 @@ pub struct ArchiveReport {
 /// Why nothing expires by age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgeHold {
-    /// What was found, and the way out.
+    /// What was found, and what to do.
     pub reason: String,
-    /// Until when by this host's clock; `null` until somebody sets the clock.
+    /// When the hold ends, by this host's clock. `null` if an operator must set the clock first.
     pub until_ms: Option<i64>,
 }
 
-/// Who is connected, and how many may be.
+/// How many clients are connected, and their limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// Sources.
+    /// Connected sources.
     pub sources: usize,
-    /// `ingest.max_connections`.
+    /// Limit for sources, `ingest.max_connections`.
     pub sources_max: usize,
-    /// Subscribers.
+    /// Connected subscribers.
     pub subscribers: usize,
-    /// `feed.max_subscribers`.
+    /// Limit for subscribers, `feed.max_subscribers`.
     pub subscribers_max: usize,
 }
 
 /// How many connections were refused, by listener (`ingest`, `feed`, `http`) and reason.
 pub type RefusalCounts = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// Connections that were refused, or ended for what their peers did.
+/// Connections that were refused, or ended because of an error of the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {
-    /// Since the start.
+    /// Counts since the start.
     pub counts: RefusalCounts,
-    /// The newest, oldest first.
+    /// The newest refusals, oldest first.
     pub newest: Vec<Refused>,
 }
 
-/// One of them.
+/// One refused connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// When.
+    /// When it was refused.
     pub time_ms: i64,
-    /// Where it connected: `ingest`, `feed` or `http`.
+    /// The listener that it connected to: `ingest`, `feed` or `http`.
     pub listener: String,
-    /// Where it comes from.
+    /// Address of the peer.
     pub peer: String,
-    /// The code it got, or `evicted`.
+    /// The code that the peer got, or `evicted`.
     pub reason: String,
-    /// What it was told.
+    /// The text of the refusal.
     pub text: String,
 }
 
 /// A subscriber of the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscriber {
-    /// The connection; unique while the daemon runs.
+    /// Id of the session, unique while the daemon runs.
     pub session: u64,
-    /// Where it comes from.
+    /// Address of the peer.
     pub peer: String,
     /// `complete` or `timely`.
     pub policy: String,
-    /// When it subscribed.
+    /// When the client subscribed.
     pub since_ms: i64,
-    /// What it gets next.
+    /// Offset of the frame that the subscriber gets next.
     pub next_offset: u64,
-    /// Durable frames it has not been given yet.
+    /// Durable frames that the daemon has not sent to the subscriber yet.
     pub lag_frames: u64,
 }
 
 /// The orbital elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogReport {
-    /// Of the text; 0 without any.
+    /// Version of the catalog. 0 without a catalog.
     pub version: u64,
     /// Satellites in it.
     pub sets: usize,
@@ -221,7 +221,7 @@ pub struct CatalogReport {
 pub struct Process {
     /// Resident memory.
     pub memory_bytes: u64,
-    /// What all limits together may come to (`ingest.memory_limit`).
+    /// The sum of all memory limits may be at most this (`ingest.memory_limit`).
     pub memory_limit_bytes: u64,
     /// Files and sockets that are open.
     pub open_files: u64,
@@ -230,9 +230,9 @@ pub struct Process {
 /// Streams, or a part of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sources {
-    /// How many there are of what was asked for.
+    /// How many streams match the request.
     pub total: usize,
-    /// By source, kind and station.
+    /// Streams in order of source, kind and station.
     pub sources: Vec<Source>,
 }
 
@@ -245,31 +245,32 @@ pub struct Source {
     pub kind: String,
     /// The ground station, may be empty.
     pub station: String,
-    /// `connected`; `ended` with BYE; `lost` without; `removed` by an operator; `offline` since the daemon started.
+    /// `connected`; `ended` with BYE; `lost` without BYE; `removed` by an operator; `offline` since the daemon started.
     pub state: String,
     /// When its last connection ended.
     pub ended_ms: Option<i64>,
-    /// Its connection, to be used with `DELETE /api/v1/sources/{session}`.
+    /// Id of its session, for `DELETE /api/v1/sources/{session}`.
     pub session: Option<u64>,
-    /// Where that comes from.
+    /// Address of its peer.
     pub peer: Option<String>,
-    /// Since when it is connected.
+    /// When the connection began.
     pub since_ms: Option<i64>,
-    /// Since when it has no connection, as far as this daemon knows: the start at the earliest.
+    /// When its last connection ended. At the earliest the start of the daemon.
     pub offline_since_ms: Option<i64>,
     /// Its sequence space.
     pub epoch: u64,
-    /// Since the start of the daemon.
+    /// Counters since the start of the daemon.
     pub frames: Books,
-    /// Sequences of its epoch that have not come since the daemon started, lost or on their way.
+    /// Sequences of its epoch that have not come since the daemon started. They are lost or on their way.
     pub missing: u64,
-    /// Its newest client set SHARED_SEQUENCE: `missing` counts both lanes as one counter, else each lane by itself.
+    /// Its newest client set SHARED_SEQUENCE. If true, `missing` counts both lanes as one counter. If false, it counts
+    /// each lane separately.
     pub shared_sequence: bool,
-    /// Its newest client did not set SHARED_SEQUENCE, and looks as if it should.
+    /// Its newest client did not set SHARED_SEQUENCE, but its sequences look shared.
     pub looks_shared: bool,
     /// When the newest frame was read.
     pub last_frame_ms: Option<i64>,
-    /// By lane.
+    /// Counters of each lane.
     pub lanes: Lanes<SourceLane>,
 }
 
@@ -282,7 +283,7 @@ pub struct SourceLane {
     pub payload_bytes: u64,
     /// Frames accepted per second, over the last second.
     pub frames_per_s: f64,
-    /// The same in bytes of payload.
+    /// Bytes of payload accepted per second, over the last second.
     pub bytes_per_s: f64,
     /// One past the highest sequence accepted.
     pub accepted_next: u64,
@@ -292,16 +293,16 @@ pub struct SourceLane {
     pub last_frame_ms: Option<i64>,
     /// Frames that wait for the processor.
     pub queued_frames: usize,
-    /// Credit they use.
+    /// Credit in use.
     pub credit_used_bytes: u64,
-    /// Credit there is.
+    /// Total credit.
     pub credit_bytes: u64,
-    /// From the socket to stable storage, of the slowest frame of the newest commit.
+    /// Time from the socket to stable storage of the slowest frame in the newest commit.
     pub ack_latency_ms: Option<f64>,
 }
 
 impl View {
-    /// The daemon as a whole, now, with `streams` as they were just looked at.
+    /// The state of the daemon now. `streams` is a recent copy of all streams.
     #[must_use]
     pub fn stats(&self, streams: &[StreamView]) -> Stats {
         let rates = self.rates.borrow().clone();
@@ -348,7 +349,7 @@ impl View {
         }
     }
 
-    /// Who was refused, and why.
+    /// The refused connections, with reasons.
     #[must_use]
     pub fn refused(&self) -> Refusals {
         let refused = |refusal: Refusal| Refused {
@@ -401,7 +402,7 @@ impl View {
         }
     }
 
-    /// `streams` in their order, with the connections of [`View::registered`].
+    /// Reports `streams` in the given order. `registered` comes from [`View::registered`] and gives the connections.
     #[must_use]
     pub fn sources(&self, streams: Vec<StreamView>, registered: &[SourceInfo]) -> Vec<Source> {
         let connections: HashMap<_, _> = registered.iter().map(|info| (info.session_id, info)).collect();
@@ -417,7 +418,7 @@ impl View {
 }
 
 impl Stats {
-    /// Takes out what comes from payloads, for a reader who may not read them.
+    /// Removes everything that comes from payloads, for a reader who may not read payloads.
     #[must_use]
     pub fn without_payloads(mut self) -> Self {
         for emergency in &mut self.emergencies {
@@ -451,7 +452,7 @@ impl From<Quantiles> for Latency {
     }
 }
 
-/// To a microsecond.
+/// Rounds down to a microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }

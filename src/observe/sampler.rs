@@ -1,4 +1,4 @@
-//! Rates and quantiles: the counters, looked at once a second.
+//! Rates and quantiles. The sampler reads the counters once a second.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -18,30 +18,30 @@ use crate::frame::{Lanes, StreamKey, is_anonymous};
 use crate::histogram::Counts;
 use crate::ingest::{Books, LaneCount, StreamTable, StreamView};
 
-/// How often the counters are looked at.
+/// How often the sampler reads the counters.
 pub const EVERY: Duration = Duration::from_secs(1);
-/// Quantiles are of so many of the last looks.
+/// Quantiles cover this many periods of `EVERY`.
 const QUANTILES_OVER: usize = 10;
 
-/// What the last looks came to.
+/// The rates and quantiles of the last samples.
 #[derive(Clone, Debug, Default)]
 pub struct Rates {
-    /// Of all streams.
+    /// Rates of all streams together.
     pub lanes: Lanes<LaneRate>,
-    /// Of each stream that took part in the last two looks.
+    /// Rates of each stream in the newest sample.
     pub streams: HashMap<StreamId, Lanes<LaneRate>>,
-    /// From the socket to stable storage, over the last ten seconds.
+    /// Time from the socket to stable storage, over the last ten seconds.
     pub ack: Lanes<Quantiles>,
-    /// Of the archive's syncs, over the last ten seconds.
+    /// Durations of the archive's syncs, over the last ten seconds.
     pub sync: Quantiles,
-    /// What the machine says.
+    /// Disk, memory and open files.
     pub machine: Machine,
 }
 
-/// Names a stream; connections without an epoch of their own by the one they were given.
+/// Name of a stream. Connections without an epoch of their own are told apart by the epoch that the daemon gave them.
 pub type StreamId = (StreamKey, Option<u64>);
 
-/// How fast frames come in.
+/// The rate of incoming frames in one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LaneRate {
     /// Frames accepted per second.
@@ -50,14 +50,14 @@ pub struct LaneRate {
     pub bytes_per_s: f64,
 }
 
-/// How durations are distributed; `None` where there were none.
+/// A distribution of durations. `None` without any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quantiles {
     /// Half of them take less.
     pub p50: Option<Duration>,
     /// 99 of 100 take less.
     pub p99: Option<Duration>,
-    /// All take less.
+    /// The longest.
     pub max: Option<Duration>,
 }
 
@@ -67,16 +67,16 @@ impl Quantiles {
     }
 }
 
-/// What the machine says of the process and its disk; 0 where it does not say.
+/// Resources of the process and its disk. A value that the system does not report is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// Free for the archive.
+    /// Free disk space that the archive can use.
     pub disk_free_bytes: u64,
     /// Size of its disk.
     pub disk_bytes: u64,
-    /// Memory of the process.
+    /// Resident memory of the process.
     pub memory_bytes: u64,
-    /// Files and sockets it has open.
+    /// Open files and sockets of the process.
     pub open_files: u64,
 }
 
@@ -89,31 +89,31 @@ impl StreamView {
     }
 }
 
-/// What there is to look at.
+/// What the sampler reads.
 pub struct Sampled {
-    /// The books of all streams together: some of them are gone by the next look.
+    /// The counters of all streams together. A single stream may vanish between two samples.
     pub books: Arc<Books>,
     /// All streams.
     pub table: Arc<StreamTable>,
-    /// From the socket to stable storage.
+    /// Latencies from the socket to stable storage.
     pub latencies: Arc<Latencies>,
     /// The archive's counters.
     pub archive_stats: Arc<ArchiveStats>,
-    /// On the disk to ask for space.
+    /// A directory on the disk whose free space is measured.
     pub dir: PathBuf,
 }
 
-/// Looks at it every [`EVERY`] and publishes what came of that.
+/// Samples the counters every [`EVERY`] and publishes the rates.
 #[derive(Clone)]
 pub struct Sampler {
-    /// What there is to look at.
+    /// What the sampler reads.
     pub sampled: Arc<Sampled>,
-    /// Who wants to know.
+    /// Publishes the rates.
     pub rates_tx: watch::Sender<Arc<Rates>>,
 }
 
 impl Sampler {
-    /// Runs until nobody listens.
+    /// Runs until the last receiver of the rates is dropped.
     pub async fn run(self) {
         run(self.sampled, self.rates_tx).await;
     }
@@ -129,10 +129,10 @@ async fn run(sampled: Arc<Sampled>, rates_tx: watch::Sender<Arc<Rates>>) {
             () = rates_tx.closed() => return,
         }
         let sampled = Arc::clone(&sampled);
-        // Neither a disk that does not answer nor thousands of streams may hold a thread of the runtime.
+        // A disk that does not respond or thousands of streams must not block a thread of the runtime.
         let look = tokio::task::spawn_blocking(move || (machine(&sampled.dir), Look::at(&sampled)));
         let Ok((machine, look)) = look.await else { continue };
-        // Rates are of the last two looks alone.
+        // Only the last two samples need the counters of each stream.
         if let Some(older) = looks.iter_mut().rev().nth(1) {
             older.streams = HashMap::new();
         }
@@ -174,7 +174,7 @@ fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
     let mut rates = Rates { machine, ..Rates::default() };
     rates.lanes = Lanes::from_fn(|lane| LaneRate::between(before.lanes[lane], newest.lanes[lane], seconds));
     for (stream, counts) in &newest.streams {
-        // A stream that has come since counts from nothing.
+        // A stream that is not in the earlier sample started from 0.
         let earlier = before.streams.get(stream).copied().unwrap_or_default();
         let lanes = Lanes::from_fn(|lane| LaneRate::between(earlier[lane], counts[lane], seconds));
         rates.streams.insert(stream.clone(), lanes);
@@ -214,7 +214,8 @@ fn machine(dir: &Path) -> Machine {
     }
 }
 
-/// What the kernel says of this process. Its file stays open: with all files used up the memory must not read 0.
+/// The kernel's status of this process. Its file stays open, so that the memory does not read 0 when no more files can
+/// be opened.
 fn own_status() -> String {
     static STATUS: OnceLock<Option<File>> = OnceLock::new();
     let mut text = vec![0; 8 << 10];
@@ -227,7 +228,7 @@ fn own_status() -> String {
 fn open_files() -> u64 {
     match std::fs::read_dir("/proc/self/fd") {
         Ok(files) => files.count() as u64,
-        // To look takes a file as well: all of them are in use.
+        // Listing the directory needs a free file descriptor too. The limit is reached, so the limit is the count.
         Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
             getrlimit(Resource::Nofile).current.unwrap_or(0)
         }

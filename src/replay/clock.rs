@@ -1,4 +1,4 @@
-//! When a frame of the recording is due.
+//! Computes when a frame of the recording is due.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Longest wait that is told apart from a longer one.
+/// Longest possible wait. Longer waits are shortened to it.
 const WAIT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How fast a recording is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
-    /// So many times as fast as it was recorded; above 0.
+    /// This many times as fast as recorded, above 0.
     Times(f64),
     /// As fast as the daemon gives credit.
     Max,
@@ -41,10 +41,10 @@ impl fmt::Display for Speed {
     }
 }
 
-/// Frame by frame, from receive times to the moments they are due.
+/// Converts the receive time of each frame into the time at which it is due.
 ///
-/// Moments are absolute: nothing drifts, and what was held up is caught up. A receive time below an earlier one counts
-/// as that one. Pauses are not in it: whoever waits adds how long the recording stood.
+/// Due times are absolute. So delays do not add up, and a late run catches up. A receive time below an earlier one
+/// counts as the earlier one. The clock ignores pauses: the caller adds the time of the pauses.
 #[derive(Debug)]
 pub(super) struct Clock {
     speed: Speed,
@@ -52,7 +52,7 @@ pub(super) struct Clock {
     start: Option<Instant>,
     /// The latest receive time so far.
     at_ns: i64,
-    /// What the recording has played by then, gaps shortened.
+    /// Played time of the recording at `at_ns`, with shortened gaps.
     played: Duration,
 }
 
@@ -61,7 +61,8 @@ impl Clock {
         Self { speed, gap_max, start: None, at_ns: 0, played: Duration::ZERO }
     }
 
-    /// When the next frame, received at `received_ns`, is due; `None`: at once. The first is due `now`.
+    /// The time at which the next frame, received at `received_ns`, is due. `None` means at once. The first frame is
+    /// due `now`.
     pub(super) fn due(&mut self, received_ns: i64, now: Instant) -> Option<Instant> {
         let Speed::Times(times) = self.speed else {
             return None;
@@ -85,7 +86,7 @@ mod tests {
 
     const SECOND_NS: i64 = 1_000_000_000;
 
-    /// Due moments in milliseconds after the first.
+    /// Due times in milliseconds after the first.
     fn due_ms(speed: f64, gap_max: Option<Duration>, received_s: &[f64]) -> Vec<u128> {
         let mut clock = Clock::new(Speed::Times(speed), gap_max);
         let start = Instant::now();

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What the outside can do to a run. Share it with [`run`](super::run).
+/// Stops and pauses a run. Share it with [`run`](super::run).
 #[derive(Debug)]
 pub struct Control {
     stop_tx: watch::Sender<bool>,
     pause_tx: watch::Sender<Pause>,
 }
 
-/// How long the recording has stood.
+/// The time for which the recording was paused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pause {
     since: Option<Instant>,
@@ -24,7 +24,7 @@ impl Pause {
         self.since.is_some()
     }
 
-    /// How long, pauses that are over.
+    /// Total time of all finished pauses.
     pub(super) fn stood(&self) -> Duration {
         self.stood
     }
@@ -37,7 +37,7 @@ impl Default for Control {
 }
 
 impl Control {
-    /// Nothing new is sent from here on. Says whether that was so already.
+    /// Stops the run: nothing new is sent. Returns whether it was stopped before.
     pub fn stop(&self) -> bool {
         self.stop_tx.send_replace(true)
     }
@@ -48,8 +48,8 @@ impl Control {
         *self.stop_tx.borrow()
     }
 
-    /// Pauses, or goes on. Says whether the run is paused now: then no further write of frames begins, connections stay
-    /// alive, and the clock of the recording stands.
+    /// Pauses or resumes the run. Returns whether the run is paused now. During a pause no new write of frames begins,
+    /// connections stay alive, and the clock of the recording stands still.
     pub fn toggle_pause(&self) -> bool {
         let now = Instant::now();
         let mut is_on = false;
@@ -80,7 +80,7 @@ impl Control {
 
 /// Waits for the stop. Cancel safe.
 pub(super) async fn stopped(stops: &mut watch::Receiver<bool>) {
-    // The control lives as long as the run; if it were gone, nobody could want anything else.
+    // The control lives as long as the run. If it is gone, there is nothing to wait for.
     let _ = stops.wait_for(|stop| *stop).await;
 }
 

@@ -1,4 +1,4 @@
-//! Reads the range on a thread that may block.
+//! Reads the range on a blocking thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,30 +11,30 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::Progress;
 use crate::archive::{Filter, Item, ReadError, Reader, StoredFrame};
 
-/// Batches that wait for the scheduler.
+/// At most this many batches wait for the scheduler.
 const BATCHES_MAX: usize = 4;
-/// Frames of a batch.
+/// Maximum number of frames in a batch.
 const BATCH_FRAMES_MAX: usize = 256;
 /// A batch is cut when its payloads reach this.
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
-/// What comes next in the range.
+/// The next item of the range.
 #[derive(Debug)]
 pub(super) enum Read {
     /// Frames, in the order of the log.
     Frames(Vec<StoredFrame>),
-    /// Something that should be there and is not, as a line for people.
+    /// A message about frames that are missing.
     Problem(String),
 }
 
-/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped. A run that goes on ends
-/// where a part is gone that the earlier one may have read.
+/// Opens the archive in `dir` and reads `filter` until its end, or until the receiver is dropped. A continued run ends
+/// where frames are gone that the earlier run may have read.
 ///
 /// # Errors
-/// It cannot be opened.
+/// The archive cannot be opened.
 ///
 /// # Panics
-/// When reading does.
+/// If the thread panics while it opens the archive.
 pub(super) async fn start(
     dir: PathBuf,
     filter: Filter,
@@ -53,18 +53,18 @@ pub(super) async fn start(
     Ok((read_rx, spawn_blocking(move || read(reader, goes_on, &read_tx))))
 }
 
-/// Offset behind the last frame of the archive in `dir`, as it is now. Blocks on the file system.
+/// The current offset behind the last frame of the archive in `dir`. Blocks on the file system.
 ///
 /// # Errors
-/// It cannot be read.
+/// The archive cannot be read.
 pub fn end_of(dir: &Path) -> Result<u64, ReadError> {
     let mut to_end = Reader::open(dir, Filter { from_offset: u64::MAX, ..Filter::default() })?;
     while to_end.next().transpose()?.is_some() {}
     Ok(to_end.next_offset())
 }
 
-/// A range without an end is given one: where the log ends now. Else a replay into the daemon that writes the log would
-/// have no end.
+/// Opens the archive. A range without an end gets the current end of the log. Otherwise a replay into the daemon that
+/// writes this log would never end.
 fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<Reader, ReadError> {
     let end_offset = end_of(dir)?;
     let to_offset = filter.to_offset.map_or(end_offset, |to| to.min(end_offset));
@@ -89,7 +89,7 @@ fn read(mut reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
                 let (offsets, segment) = (damage.offsets, damage.segment.display());
                 Some(format!("offsets {offsets:?} are damaged ({segment}, bytes {:?})", damage.bytes))
             }
-            // An epoch that is not counted would make new frames look like those the daemon has.
+            // If an epoch is not counted, the daemon would take new frames for frames that it already has.
             Ok(Item::Expired(offsets)) if goes_on => {
                 is_over = true;
                 Some(format!(
@@ -134,14 +134,14 @@ struct Batch {
 }
 
 impl Batch {
-    /// The payload gets memory of its own: as a slice it would keep a whole block of the log.
+    /// Adds a frame. The payload is copied, because a slice would keep a whole block of the log in memory.
     fn add(&mut self, mut stored: StoredFrame) {
         stored.frame.payload = Bytes::copy_from_slice(&stored.frame.payload);
         self.bytes += stored.frame.payload.len();
         self.frames.push(stored);
     }
 
-    /// False when nobody listens any more.
+    /// Sends the batch. Returns false if the receiver is dropped.
     fn send(&mut self, read_tx: &mpsc::Sender<Read>) -> bool {
         let batch = std::mem::take(self);
         batch.frames.is_empty() || read_tx.blocking_send(Read::Frames(batch.frames)).is_ok()

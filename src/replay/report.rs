@@ -9,28 +9,29 @@ use super::scheduler::Performance;
 use super::stream::Ended;
 use super::{Counts, Shared};
 
-/// Streams the text lists at most, those that are not complete.
+/// At most this many incomplete streams are listed in the text.
 const STREAMS_LISTED_MAX: usize = 50;
 
-/// Outcome of a run; serialized, it is the object of `--report json`.
+/// Outcome of a run. Its serialized form is the object of `--report json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Every frame of the range was read and acknowledged.
+    /// Whether every frame of the range was read and acknowledged.
     pub complete: bool,
-    /// The epoch streams began with; to go on with an interrupted run.
+    /// The first epoch of each stream. It is needed to continue an interrupted run.
     pub epoch: u64,
-    /// The daemon was told that both lanes of each stream share a sequence counter (`--shared-sequence`).
+    /// Whether the daemon was told that both lanes of each stream share a sequence counter (`--shared-sequence`).
     pub shared_sequence: bool,
-    /// What lies below this offset is acknowledged: a run that goes on need not send it ([`Plan::skip_to`](super::Plan::skip_to)).
+    /// All frames below this offset are acknowledged. A continued run need not send them
+    /// ([`Plan::skip_to`](super::Plan::skip_to)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub go_on_from: Option<u64>,
     /// Frames of the range that came due.
     pub read: u64,
     /// Frames written at least once.
     pub sent: u64,
-    /// Frames acknowledged, with those the daemon had already.
+    /// Frames acknowledged. Frames that the daemon already had count too.
     pub acked: u64,
-    /// Frames never written, since the daemon had them from an earlier run.
+    /// Frames never written, because the daemon had them from an earlier run.
     pub already: u64,
     /// Writes of frames that had been written before.
     pub resent: u64,
@@ -38,13 +39,13 @@ pub struct Report {
     pub duplicates: u64,
     /// Connections that followed a lost one.
     pub reconnects: u64,
-    /// From the start to the last stream's end, seconds.
+    /// Time from the start to the end of the last stream, in seconds.
     pub elapsed_s: f64,
-    /// Acknowledged frames per second of that.
+    /// Acknowledged frames per second over `elapsed_s`.
     pub frames_per_s: f64,
-    /// What should be in the range and is not, and what else kept the run from being complete; a line each.
+    /// Missing frames of the range and other reasons why the run is not complete, one line each.
     pub problems: Vec<String>,
-    /// In the order of their first frames.
+    /// The streams in the order of their first frames.
     pub streams: Vec<StreamReport>,
 }
 
@@ -57,9 +58,9 @@ pub struct StreamReport {
     pub frames: u64,
     /// Those acknowledged.
     pub acked: u64,
-    /// Epochs they took.
+    /// Number of epochs that the stream used.
     pub epochs: u64,
-    /// Why it is not complete, or what is strange about it.
+    /// Why the stream is not complete, or what is unusual about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -120,7 +121,7 @@ impl From<Ended> for StreamReport {
 }
 
 impl fmt::Display for Report {
-    /// Several lines, without one at the end.
+    /// Writes several lines without a line feed at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -18,38 +18,38 @@ use super::{FRAME_OVERHEAD_BYTES, STREAMS_MAX, Shared, UNACKED_BYTES_MAX};
 use crate::archive::StoredFrame;
 use crate::frame::{Lanes, SourceKind, StreamKey};
 
-/// Room for orders to one stream. Each frame in it holds a part of [`UNACKED_BYTES_MAX`], and between two orders of
-/// another kind lies a frame: it never fills.
+/// Room for orders to one stream. It never fills: each frame holds a part of [`UNACKED_BYTES_MAX`], and there is a
+/// frame between two orders of other kinds.
 const ORDERS_MAX: usize = 2 * (UNACKED_BYTES_MAX / FRAME_OVERHEAD_BYTES) + 2;
-/// Problems that are named; further ones are counted in a last line.
+/// At most this many problems are named. A last line counts the others.
 const PROBLEMS_MAX: usize = 50;
 
 /// How the whole run ended.
 pub(super) struct Performance {
-    /// Every stream, in the order of their first frames.
+    /// All streams, in the order of their first frames.
     pub(super) streams: Vec<Ended>,
-    /// Offset of the first frame that no stream was given; `None` when the range was read to its end.
+    /// Offset of the first frame that was not given to a stream. `None` if the range was read to its end.
     pub(super) stopped_at: Option<u64>,
-    /// What should be in the range and is not.
+    /// Messages about missing frames of the range.
     pub(super) problems: Vec<String>,
 }
 
-/// See the module.
+/// Hands frames to their streams; see the module.
 pub(super) struct Scheduler {
     shared: Arc<Shared>,
     clock: Clock,
     items: mpsc::Receiver<Read>,
     stops: watch::Receiver<bool>,
     pauses: watch::Receiver<Pause>,
-    /// What may still be read before something is acknowledged, in bytes.
+    /// Bytes that may still be read before a frame is acknowledged.
     budget: Arc<Semaphore>,
     connections_max: usize,
-    /// Frames below this offset are not sent: an earlier run was acknowledged them.
+    /// Frames below this offset are not sent, because an earlier run got them acknowledged.
     skip_to: u64,
     parts: Vec<Part>,
-    /// By the stream of the recording. A live one and a replay of it are one stream on the wire.
+    /// The part of each recorded stream. A live stream and a replay of it are one stream on the wire.
     by_stream: HashMap<StreamKey, usize>,
-    /// Streams that were not told to rest since their last frame; at most `connections_max`.
+    /// Streams with a frame since their last order to rest. At most `connections_max`.
     awake: Vec<usize>,
     tasks: JoinSet<(usize, Ended)>,
     frames_count: u64,
@@ -57,7 +57,7 @@ pub(super) struct Scheduler {
     problems_more: u64,
 }
 
-/// A stream, as far as it has come.
+/// The state of one stream.
 struct Part {
     orders_tx: mpsc::Sender<Order>,
     /// Kind and epoch of the last frame in the recording.
@@ -66,16 +66,16 @@ struct Part {
     next: Lanes<u64>,
     /// Epochs that ended among the frames that are not sent.
     skipped_turns: u64,
-    /// When it last had a frame, counted in frames.
+    /// When it last had a frame, as a count of all frames.
     used_at: u64,
-    /// Whether it was not told to rest since.
+    /// Whether it has had no order to rest since its last frame.
     is_awake: bool,
 }
 
 impl Part {
-    /// Of a stream that has had no frame.
+    /// The state of a stream without frames.
     fn new(orders_tx: mpsc::Sender<Order>) -> Self {
-        // The first frame sets it.
+        // The first frame replaces this value.
         let origin = (SourceKind::ArchivedReplay, u64::MAX);
         Self { orders_tx, origin, next: Lanes::default(), skipped_turns: 0, used_at: 0, is_awake: false }
     }
@@ -107,20 +107,20 @@ impl Scheduler {
         }
     }
 
-    /// Frames below `skip_to` are not sent. They count for epochs all the same, so that what follows is sent in those it
-    /// had in the run that was acknowledged them.
+    /// Sets `skip_to`. Frames below it are not sent, but they count for epochs. So later frames get the same epochs as
+    /// in the run in which the skipped frames were acknowledged.
     pub(super) fn skipping_to(self, skip_to: u64) -> Self {
         Self { skip_to, ..self }
     }
 
-    /// Plays the range to its end or the stop, and waits for the streams.
+    /// Plays the range until its end or the stop, and waits for the streams.
     ///
     /// # Panics
-    /// When a stream does.
+    /// If the task of a stream panics.
     pub(super) async fn run(mut self) -> Performance {
         let stopped_at = self.play().await.map(|offset| offset.max(self.skip_to));
         let Self { parts, mut tasks, mut problems, problems_more, items, .. } = self;
-        // Whoever reads learns by this that nobody listens any more, and the streams that no more frames come.
+        // This ends the reader, and the streams learn that no more frames come.
         drop((items, parts));
         let mut streams = Vec::new();
         while let Some(joined) = tasks.join_next().await {
@@ -140,7 +140,8 @@ impl Scheduler {
         Performance { streams: streams.into_iter().map(|(_, ended)| ended).collect(), stopped_at, problems }
     }
 
-    /// Until the end of the range (`None`), or the offset before which it stopped.
+    /// Plays until the end of the range (`None`). If it stops earlier, it returns the offset of the first frame that
+    /// was not played.
     async fn play(&mut self) -> Option<u64> {
         loop {
             let item = tokio::select! {
@@ -170,7 +171,7 @@ impl Scheduler {
         }
     }
 
-    /// Waits until the frame is due and there is room for it, then gives it to its stream.
+    /// Waits until the frame is due and the budget has room for it, then gives it to its stream.
     async fn frame(&mut self, stored: StoredFrame) -> ControlFlow<()> {
         if stored.offset < self.skip_to {
             return self.skip(&stored);
@@ -205,21 +206,21 @@ impl Scheduler {
         ControlFlow::Continue(())
     }
 
-    /// Takes note of the epoch of a frame that is not sent.
+    /// Counts the epoch of a frame that is not sent.
     fn skip(&mut self, stored: &StoredFrame) -> ControlFlow<()> {
         let part = self.part(&stored.frame.origin.stream)?;
-        // Told with the first frame that is sent: every order keeps to the bound of `ORDERS_MAX`.
+        // The skipped epochs go out with the next sent frame, so that the bound of `ORDERS_MAX` holds.
         self.parts[part].skipped_turns += u64::from(self.turns_epoch(part, stored));
         if *self.stops.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// The moment by the clock of the recording, which has stood in pauses.
+    /// The current time of the recording's clock, which stands still in pauses.
     fn now(&self) -> Instant {
         let now = Instant::now();
         now.checked_sub(self.pauses.borrow().stood()).unwrap_or(now)
     }
 
-    /// Waits until `due` by the clock of the recording, and while it is paused; breaks off at the stop.
+    /// Waits until `due` by the recording's clock and until no pause is on. Breaks at the stop.
     async fn until(&mut self, due: Option<Instant>) -> ControlFlow<()> {
         loop {
             let pause = *self.pauses.borrow_and_update();
@@ -242,7 +243,7 @@ impl Scheduler {
         }
     }
 
-    /// The stream a frame of `recorded` goes to, made when it is the first; breaks off when there are too many.
+    /// The stream for frames of `recorded`. The first frame creates it. Breaks if there are too many streams.
     fn part(&mut self, recorded: &StreamKey) -> ControlFlow<(), usize> {
         if let Some(part) = self.by_stream.get(recorded) {
             return ControlFlow::Continue(*part);
@@ -271,7 +272,8 @@ impl Scheduler {
         part
     }
 
-    /// Notes that `part` has a frame; where that makes too many, the one idle longest is told to rest.
+    /// Marks that `part` has a frame. If too many streams are awake, the one that was idle longest gets an order to
+    /// rest.
     fn wake(&mut self, part: usize) {
         self.frames_count += 1;
         self.parts[part].used_at = self.frames_count;
@@ -289,8 +291,8 @@ impl Scheduler {
         self.awake.push(part);
     }
 
-    /// Takes note of a frame. Says whether it needs the next epoch: where the recording goes on to its next, or a sequence
-    /// would not rise.
+    /// Registers a frame. Returns whether it needs the next epoch, because the recording changes its epoch or the
+    /// sequence would not rise.
     fn turns_epoch(&mut self, part: usize, stored: &StoredFrame) -> bool {
         let frame = &stored.frame;
         let Part { origin, next, .. } = &mut self.parts[part];
@@ -307,7 +309,7 @@ impl Scheduler {
     }
 
     fn order(&self, part: usize, order: Order) {
-        // A stream ends only after its sender is gone, and there is always room: see `ORDERS_MAX`.
+        // The stream ends only after its sender is dropped. There is always room, see `ORDERS_MAX`.
         let sent = self.parts[part].orders_tx.try_send(order);
         debug_assert!(!matches!(sent, Err(mpsc::error::TrySendError::Full(_))), "no room for an order");
     }

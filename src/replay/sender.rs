@@ -1,4 +1,4 @@
-//! What a stream of a replay says: the frames it was handed, in two lanes, kept until they are durable.
+//! What a stream sends: its frames in two lanes, kept until they are durable.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,23 +15,23 @@ use crate::frame::{FrameFlags, FramePriority, Lanes};
 use crate::wire::data::FRAME_HEADER_BYTES;
 use crate::wire::{Ack, Bye, FrameMessage, Welcome, frame_cost};
 
-/// Orders taken at a time.
+/// At most this many orders are taken at a time.
 const ORDERS_AT_ONCE: usize = 256;
 
-/// What the scheduler tells a stream, in this order.
+/// An order of the scheduler to a stream. The stream executes orders in sequence.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Send this.
+    /// Send this frame.
     Frame(Frame),
-    /// What follows belongs to the next epoch.
+    /// The next frames belong to the next epoch.
     NextEpoch,
-    /// So many epochs went by in the run that is gone on with; before the first frame.
+    /// Skip this many epochs, which an earlier run has used. Comes before the first frame.
     SkipEpochs(u64),
-    /// Give the connection back; what follows needs another.
+    /// Close the connection. Later frames need a new one.
     Rest,
 }
 
-/// A frame on its way. It holds its share of the run's memory until it is dropped.
+/// A frame to be sent. It holds its share of the memory budget until it is dropped.
 #[derive(Debug)]
 pub(super) struct Frame {
     offset: u64,
@@ -57,7 +57,7 @@ impl Kept for Frame {
     }
 }
 
-/// Why a connection is to end with BYE.
+/// Why a connection must end with BYE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     NextEpoch,
@@ -66,7 +66,7 @@ enum Finish {
     End,
 }
 
-/// See the module. Lives through all connections of a stream.
+/// Sends the frames of one stream over all its connections; see the module.
 pub(super) struct ReplaySender {
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
@@ -75,16 +75,17 @@ pub(super) struct ReplaySender {
     lanes: Lanes<Lane<Frame>>,
     finish: Option<Finish>,
     epoch: u64,
-    /// The daemon's epoch of this stream, where an earlier run had come further: frames of epochs below are there.
+    /// The epoch of this stream in the daemon, if an earlier run reached a higher one. All frames of lower epochs are
+    /// there.
     behind: Option<u64>,
-    /// The frames passed over for that. They are there only if this run comes to that epoch as well.
+    /// Frames that were not sent for that reason. They are there only if this run reaches that epoch as well.
     passed_over: PassedOver,
     message_bytes_max: u32,
     stopped_at: Option<Instant>,
     pub(super) books: Books,
 }
 
-/// Frames that count as acknowledged since the daemon is in a later epoch.
+/// Frames that count as acknowledged because the daemon is in a later epoch.
 #[derive(Debug, Default)]
 struct PassedOver {
     count: u64,
@@ -98,16 +99,16 @@ impl PassedOver {
     }
 }
 
-/// What became of a stream's frames.
+/// Counts of a stream's frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Books {
     pub(super) frames: u64,
     pub(super) acked: u64,
     /// Epochs after the first.
     pub(super) turns: u64,
-    /// Lowest offset of those that are not acknowledged and were let go.
+    /// Lowest offset of the unacknowledged frames that were dropped.
     pub(super) missing: Option<u64>,
-    /// The daemon knew less than it had acknowledged.
+    /// Whether the daemon had less than it had acknowledged.
     pub(super) forgot: bool,
 }
 
@@ -135,17 +136,17 @@ impl ReplaySender {
         }
     }
 
-    /// The epoch frames are sent in now.
+    /// The epoch in which frames are sent.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Frames that are kept.
+    /// Number of kept frames.
     pub(super) fn kept(&self) -> usize {
         self.lanes.values().map(Lane::kept_frames).sum()
     }
 
-    /// Waits until a connection is needed; false when none will be any more. Cancel safe.
+    /// Waits until a connection is needed. Returns false if none will be needed. Cancel safe.
     pub(super) async fn wanted(&mut self) -> bool {
         loop {
             if self.has_given_up(Instant::now()) {
@@ -162,7 +163,7 @@ impl ReplaySender {
         }
     }
 
-    /// A connection has ended with everything durable, or none was needed: what follows may come.
+    /// Continues after a connection that ended with everything durable, or if none was needed.
     pub(super) fn go_on(&mut self) {
         match self.finish {
             Some(Finish::NextEpoch) => {
@@ -179,7 +180,7 @@ impl ReplaySender {
         }
     }
 
-    /// The daemon is in `epoch` of this stream, which an earlier run had reached: everything before is there.
+    /// Skips frames that the daemon has: it is in `epoch` of this stream, which an earlier run had reached.
     pub(super) fn catch_up(&mut self, epoch: u64) {
         self.behind = Some(epoch);
         for priority in FramePriority::ALL {
@@ -196,12 +197,13 @@ impl ReplaySender {
         }
     }
 
-    /// The epoch an earlier run had come to, if this one has not come there yet.
+    /// The epoch that an earlier run had reached, if this run has not reached it yet.
     pub(super) fn behind(&self) -> Option<u64> {
         self.behind.filter(|behind| self.epoch < *behind && self.stopped_at.is_none())
     }
 
-    /// The run is over. If it did not come to the epoch the daemon is in, what was passed over for that may not be there.
+    /// Corrects the counts at the end of the run. If this run did not reach the daemon's epoch, the skipped frames
+    /// count as not acknowledged.
     pub(super) fn take_back(&mut self) {
         let PassedOver { count, lowest_offset } = std::mem::take(&mut self.passed_over);
         self.books.acked -= count;
@@ -210,12 +212,12 @@ impl ReplaySender {
         self.shared.progress.already.fetch_sub(count, Relaxed);
     }
 
-    /// Whether nothing was said in the current epoch yet, and `epoch` is a later one.
+    /// Whether nothing was sent in the current epoch yet and `epoch` is later.
     pub(super) fn is_fresh(&self, epoch: u64) -> bool {
         epoch > self.epoch && self.lanes.values().all(|lane| lane.known_next() == 0)
     }
 
-    /// Lets go of everything and takes what still comes, so that nobody waits for this stream. Cancel safe.
+    /// Drops all kept frames and all further orders, so that the scheduler does not wait for this stream. Cancel safe.
     pub(super) async fn discard(&mut self) {
         self.drop_kept();
         while let Some(order) = self.orders.recv().await {
@@ -223,7 +225,7 @@ impl ReplaySender {
         }
     }
 
-    /// Lets go of everything that is kept.
+    /// Drops all kept frames.
     pub(super) fn drop_kept(&mut self) {
         for lane in self.lanes.values_mut() {
             let books = &mut self.books;
@@ -238,8 +240,8 @@ impl ReplaySender {
         }
     }
 
-    /// Waits until there is no point in trying any longer: after a stop at once if nothing was sent that is not
-    /// acknowledged, else when the time to linger is over. Cancel safe.
+    /// Waits until the stream gives up. After a stop this is at once if all sent frames are acknowledged, else when the
+    /// linger time is over. Cancel safe.
     pub(super) async fn given_up(&mut self) {
         stopped(&mut self.stops).await;
         self.stop();
@@ -254,7 +256,7 @@ impl ReplaySender {
         self.gives_up_at().is_some_and(|at| at <= now)
     }
 
-    /// Nothing new is sent from here on.
+    /// Stops sending new frames.
     fn stop(&mut self) {
         if self.stopped_at.is_some() {
             return;
@@ -309,7 +311,7 @@ impl ReplaySender {
         Ok(count > 0)
     }
 
-    /// Puts the next frame of a lane into `out`; false when none may go.
+    /// Writes the next frame of a lane into `out`. Returns false if no frame may be sent.
     fn put_next(&mut self, priority: FramePriority, out: &mut BytesMut) -> Result<bool, SourceError> {
         let lane = &mut self.lanes[priority];
         let Some(frame) = lane.next() else {
@@ -344,8 +346,8 @@ impl Script for ReplaySender {
                 let sent_next = lane.known_next();
                 return Err(SourceError::StateLost { lane: priority, resume_next, sent_next });
             }
-            // A daemon that does not store replays starts anew with each restart: what it acknowledged is in the
-            // recording, and what is still kept is sent again.
+            // A daemon that does not store replays starts empty after each restart. The frames that it acknowledged are
+            // in the recording. The kept frames are sent again.
             self.books.forgot |= resume_next < lane.durable_next();
             let already = lane.open(resume_next);
             self.shared.progress.already.fetch_add(already, Relaxed);
@@ -399,7 +401,7 @@ impl Script for ReplaySender {
         tokio::select! {
             order = self.orders.recv(), if self.finish.is_none() => {
                 self.take(order);
-                // As many as are there, so that they go in one write.
+                // Takes all orders that are ready, so that their frames go in one write.
                 for _ in 1..ORDERS_AT_ONCE {
                     if self.finish.is_some() {
                         break;

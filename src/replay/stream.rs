@@ -1,4 +1,4 @@
-//! One stream of a replay: its connections one after the other, until its frames are durable.
+//! One stream of a replay: its connections, one after the other, until its frames are durable.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +12,7 @@ use crate::client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, Sour
 use crate::frame::StreamKey;
 use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION};
 
-/// See the module.
+/// Runs the connections of one stream; see the module.
 pub(super) struct Stream {
     shared: Arc<Shared>,
     stream: StreamKey,
@@ -29,7 +29,7 @@ pub(super) struct Ended {
     pub(super) books: Books,
     /// Why it ended before its last frame.
     pub(super) error: Option<SourceError>,
-    /// What was in the way last.
+    /// The last trouble of its connections.
     pub(super) trouble: String,
 }
 
@@ -53,7 +53,7 @@ impl Stream {
             tracing::debug!(stream = %self.stream, %error, "the stream is refused");
             self.shared.progress.set_trouble(&format!("{}: {error}", self.stream));
             if is_for_all(error) {
-                // No other stream would fare better.
+                // The same error would end every other stream.
                 self.shared.control.stop();
             }
         }
@@ -78,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// Connects until everything kept is durable, or it is given up.
+    /// Connects until all kept frames are durable, or until the stream gives up.
     async fn connections(&mut self) -> Result<(), SourceError> {
         loop {
             let retry_after = match self.connection().await {
@@ -106,7 +106,7 @@ impl Stream {
         }
     }
 
-    /// One connection, from a free slot to its end.
+    /// Runs one connection: waits for a slot, connects, sends until the connection ends.
     async fn connection(&mut self) -> Result<End, SourceError> {
         let shared = Arc::clone(&self.shared);
         let hello = self.hello();
@@ -136,7 +136,7 @@ impl Stream {
         ended
     }
 
-    /// A run that goes on may find the stream in a later epoch, to which the run before it had come.
+    /// Handles `fenced` in a continued run: the earlier run may have reached a later epoch of the stream.
     fn catch_up(&mut self, error: SourceError) -> Result<(), SourceError> {
         match error {
             SourceError::Refused { code, detail, .. }
@@ -168,7 +168,7 @@ impl Stream {
     }
 }
 
-/// Whether what is wrong is wrong for every stream: the credential, or the version.
+/// Whether the error concerns every stream: the credential or the version.
 fn is_for_all(error: &SourceError) -> bool {
     let for_all = [ErrorCode::Unauthorized as u16, ErrorCode::Version as u16];
     matches!(error, SourceError::Refused { code, .. } if for_all.contains(code))

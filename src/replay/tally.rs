@@ -1,9 +1,9 @@
-//! What a run counts.
+//! The counters of a run.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-/// Counters of a run, written while it runs; share it with [`run`](super::run) and read [`Progress::counts`].
+/// Counters of a run. Share them with [`run`](super::run) and read them with [`Progress::counts`].
 #[derive(Debug, Default)]
 pub struct Progress {
     pub(super) read: AtomicU64,
@@ -22,7 +22,7 @@ pub struct Progress {
     trouble: Mutex<Option<String>>,
 }
 
-/// What [`Progress`] held at one moment; the counters are read one after the other.
+/// A copy of the counters of [`Progress`]. They are read one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Frames of the range that came due.
@@ -31,15 +31,15 @@ pub struct Counts {
     pub sent: u64,
     /// Writes of frames that had been written before.
     pub resent: u64,
-    /// Frames the daemon called durable; those it had already are among them.
+    /// Frames that the daemon reported as durable. Frames that it already had count too.
     pub acked: u64,
-    /// Frames never written, since the daemon had them from an earlier run.
+    /// Frames never written, because the daemon had them from an earlier run.
     pub already: u64,
-    /// Frames the daemon dropped as duplicates, by its ACKs.
+    /// Frames that the daemon dropped as duplicates, according to its ACKs.
     pub duplicates: u64,
-    /// Connections past WELCOME that were lost and followed by another.
+    /// Connections after WELCOME that were lost and followed by another.
     pub reconnects: u64,
-    /// Connections past WELCOME now.
+    /// Open connections after WELCOME.
     pub connected: u64,
     /// Streams that had a frame.
     pub streams: u64,
@@ -54,7 +54,7 @@ pub struct Counts {
 }
 
 impl Progress {
-    /// The counters now.
+    /// A copy of the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -74,7 +74,7 @@ impl Progress {
         }
     }
 
-    /// Why a stream last lost its connection or got none.
+    /// The reason why a stream last lost its connection or got none.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -84,14 +84,14 @@ impl Progress {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.to_owned());
     }
 
-    /// Counts a connection as long as the guard lives.
+    /// Counts a connection while the guard lives.
     pub(super) fn connected(&self) -> Connected<'_> {
         self.connected.fetch_add(1, Relaxed);
         Connected(self)
     }
 }
 
-/// One connection past WELCOME.
+/// One connection after WELCOME.
 pub(super) struct Connected<'a>(&'a Progress);
 
 impl Drop for Connected<'_> {

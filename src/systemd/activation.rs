@@ -1,4 +1,5 @@
-//! Socket activation (`sd_listen_fds(3)`): listeners that the service manager bound, and keeps while the daemon is away.
+//! Socket activation (`sd_listen_fds(3)`): listeners that the service manager has bound. It keeps them while the daemon
+//! is down.
 
 use std::io;
 use std::net::TcpListener;
@@ -6,10 +7,10 @@ use std::net::TcpListener;
 use listenfd::ListenFd;
 use rustix::net::sockopt::socket_acceptconn;
 
-/// The names that sockets have, `FileDescriptorName=` in their units.
+/// The names of sockets, `FileDescriptorName=` in their units.
 pub const NAMES: [&str; 3] = ["ingest", "feed", "http"];
 
-/// Sockets that were handed over, by listener. Each replaces the bind of that listener.
+/// Sockets from the service manager. Each replaces the bind of its listener.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// For sources.
@@ -20,7 +21,7 @@ pub struct Sockets {
     pub http: Option<TcpListener>,
 }
 
-/// Why sockets that were handed over are of no use.
+/// Why sockets from the service manager cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     /// `LISTEN_FDS` is not a number of sockets that this daemon takes.
@@ -29,7 +30,7 @@ pub enum ActivationError {
          \"http\"; unset LISTEN_FDS to bind all addresses of the configuration"
     )]
     Count(String),
-    /// It cannot be said which is which.
+    /// The number of names differs from the number of sockets.
     #[error(
         "{sockets} sockets were handed over and LISTEN_FDNAMES names {names} of them: expected a name for each, by \
          FileDescriptorName= in its .socket unit"
@@ -40,25 +41,25 @@ pub enum ActivationError {
         /// How many names.
         names: usize,
     },
-    /// No listener is called so.
+    /// No listener has this name.
     #[error(
         "a socket named {0:?} was handed over: expected \"ingest\", \"feed\" or \"http\" as FileDescriptorName= in its \
          .socket unit"
     )]
     UnknownName(String),
-    /// A listener takes one socket.
+    /// Two sockets have the same name. A listener takes only one.
     #[error(
         "two sockets named {0:?} were handed over: expected one ListenStream= in its .socket unit; [::]:port hears IPv4 \
          as well"
     )]
     Twice(&'static str),
-    /// Nothing can connect to it by TCP.
+    /// The socket is not a listening TCP socket.
     #[error(
         "the socket {name:?} that was handed over is no listening TCP socket: expected ListenStream= with an address and \
          a port, and Accept=no, in its .socket unit"
     )]
     Kind {
-        /// Its name.
+        /// The name of the socket.
         name: &'static str,
         /// Why.
         source: io::Error,
@@ -66,10 +67,10 @@ pub enum ActivationError {
 }
 
 impl Sockets {
-    /// Those of this process, which are taken out of the environment.
+    /// Takes the sockets of this process and removes their variables from the environment.
     ///
-    /// As in `sd_listen_fds(3)`, sockets are for the process that `LISTEN_PID` names: `LISTEN_FDS` for another process,
-    /// or for none, was inherited and is ignored.
+    /// As in `sd_listen_fds(3)`, sockets belong to the process that `LISTEN_PID` names. `LISTEN_FDS` without
+    /// `LISTEN_PID` or for another process was inherited and is ignored.
     ///
     /// # Errors
     /// [`ActivationError`].
@@ -124,7 +125,7 @@ fn is_for(own: u32, pid: &str) -> bool {
     pid.parse() == Ok(own)
 }
 
-/// The number of sockets that `LISTEN_FDS` says. It is judged before room is made for so many.
+/// The number of sockets in `LISTEN_FDS`. It is checked before memory is allocated for that many sockets.
 fn count(fds: &str) -> Result<usize, ActivationError> {
     fds.parse()
         .ok()
@@ -132,7 +133,7 @@ fn count(fds: &str) -> Result<usize, ActivationError> {
         .ok_or_else(|| ActivationError::Count(fds.to_owned()))
 }
 
-/// The listener as tokio wants it; a socket that does not listen is none.
+/// Prepares the listener for tokio. A socket that does not listen is an error.
 fn listening(socket: Option<TcpListener>) -> io::Result<Option<TcpListener>> {
     if let Some(socket) = &socket {
         if !socket_acceptconn(socket)? {

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How long a manager that does not read may keep who tells it something.
+/// How long a notification may block if the service manager does not read.
 const SEND_MAX: Duration = Duration::from_millis(200);
-/// Added to what a drain may take: to be killed for being punctual would be no help.
+/// Added to the deadline of the drain, so that systemd does not kill a daemon that ends in time.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// Tells the service manager; to nobody where there is none. Cheap to clone.
+/// Sends notifications to the service manager. Does nothing without one. Cheap to clone.
 ///
-/// What cannot be delivered is logged and forgotten: the daemon goes on, and the manager judges.
+/// A notification that cannot be delivered is logged and dropped. The daemon continues.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier(Option<Arc<Target>>);
 
@@ -28,7 +28,7 @@ struct Target {
 }
 
 impl Notifier {
-    /// As `NOTIFY_SOCKET` says.
+    /// The notifier for the socket in `NOTIFY_SOCKET`.
     #[must_use]
     pub fn from_env() -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
@@ -41,10 +41,10 @@ impl Notifier {
         })
     }
 
-    /// Tells the socket at `name`: an absolute path, or `@` and a name in the abstract namespace.
+    /// A notifier for the socket at `name`: an absolute path, or `@` and a name in the abstract namespace.
     ///
     /// # Errors
-    /// When `name` is no such address.
+    /// `name` is not such an address.
     pub fn to(name: &Path) -> io::Result<Self> {
         let address = match name.as_os_str().as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -59,25 +59,25 @@ impl Notifier {
         Ok(Self(Some(Arc::new(Target { socket, address }))))
     }
 
-    /// Whether there is anybody to tell.
+    /// Whether there is a service manager.
     #[must_use]
     pub const fn is_heard(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Everything is up, or a reload is done.
+    /// Reports that everything is up, or that a reload is done.
     pub fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// A reload begins; [`Self::ready`] follows, whatever comes of it.
+    /// Reports that a reload begins. The caller calls [`Self::ready`] after every outcome.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// The drain begins and takes `deadline` at most, which may be more than the unit's `TimeoutStopSec`.
+    /// Reports that the drain begins. It takes `deadline` at most, which may exceed `TimeoutStopSec` of the unit.
     pub fn stopping(&self, deadline: Duration) {
         let micros = deadline.saturating_add(STOP_MARGIN).as_micros();
         self.send(&format!(
@@ -85,14 +85,14 @@ impl Notifier {
         ));
     }
 
-    /// One line for people.
+    /// Sends one line of status for people.
     pub fn status(&self, text: &str) {
         if self.is_heard() {
             self.send(&format!("STATUS={}", text.replace('\n', " ")));
         }
     }
 
-    /// Every stage turns.
+    /// Reports that every stage makes progress.
     pub(super) fn watchdog(&self) {
         self.send("WATCHDOG=1");
     }

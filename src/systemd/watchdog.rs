@@ -1,9 +1,10 @@
-//! The watchdog: the service manager hears that all is well only as long as every stage turns.
+//! The watchdog: it notifies the service manager as long as every stage makes progress.
 //!
-//! A thread of its own looks at each [`Liveness`] several times an interval, so that it can name who hangs also when all workers
-//! of the runtime do. A stage that waits, for input, for the archive (a full disk) or for room, is well. One that hangs in a
-//! step for an interval, in a system call just as in a loop, is not: it is logged, the manager hears nothing any more, and an
-//! interval later restarts the daemon. Should the stage go on before, so does everything.
+//! A separate thread looks at each [`Liveness`] several times per interval. So it can name a stage that hangs even if
+//! all workers of the runtime hang. A stage that waits for input, for the archive (a full disk) or for room is healthy.
+//! A stage that hangs in one step for an interval, in a system call or in a loop, is not. The watchdog logs it and
+//! stops its notifications. An interval later the service manager restarts the daemon. If the stage makes progress
+//! before that, the notifications continue.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,10 +14,10 @@ use std::time::Duration;
 use super::Notifier;
 use crate::liveness::{Liveness, Probe};
 
-/// Looks at the stages per interval; one that has not turned for so many is late.
+/// Number of looks per interval. A stage that makes no progress for this many looks is late.
 const LOOKS: u32 = 4;
 
-/// What the manager wants: `WATCHDOG_USEC`, if it is for this process.
+/// The interval of the service manager: `WATCHDOG_USEC`, if it is meant for this process.
 pub(super) fn interval_from_env() -> Option<Duration> {
     let variable = |name| std::env::var(name).ok();
     interval(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id())
@@ -44,10 +45,10 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches `stages`, each by its name, and tells `notifier` several times in each `interval`.
+    /// Watches `stages`, each with its name. Notifies `notifier` several times in each `interval`.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// The thread cannot be started.
     pub fn start(
         interval: Duration,
         notifier: Notifier,
@@ -61,10 +62,10 @@ impl Watchdog {
         Ok(Self { drain_tx: Some(drain_tx), thread: Some(thread) })
     }
 
-    /// From here on stages end one after the other, and `shutdown.deadline` watches over that: no more is looked at.
+    /// Stops the watch, because stages end one after the other in a drain. `shutdown.deadline` limits the drain.
     pub fn drain(&self) {
         if let Some(drain_tx) = &self.drain_tx {
-            // A thread that is gone has nothing to be told.
+            // If the thread is gone, it needs no message.
             let _ = drain_tx.send(());
         }
     }
@@ -99,7 +100,7 @@ impl Watch {
         }
     }
 
-    /// Looks at every stage, and logs who became late and who goes on.
+    /// Looks at every stage. Logs stages that became late or continue.
     fn is_well(&mut self) -> bool {
         let mut is_well = true;
         for stage in &mut self.stages {
@@ -126,8 +127,8 @@ struct Stage {
     name: Arc<str>,
     liveness: Liveness,
     last: Probe,
-    /// Looks that showed no turn, one after the other. Counted rather than timed: a machine that stood still, with all that
-    /// is on it, is no stage that hangs.
+    /// Number of consecutive looks without progress. It counts looks instead of time, because after a suspend of the
+    /// machine the stages are not late.
     still: u32,
 }
 

@@ -16,28 +16,28 @@ use crate::wire::{
 };
 use wire::clock::{Clock, Due};
 
-/// Time for a connection to come up.
+/// Time limit for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for the daemon to answer SUBSCRIBE: it may have to look for a time in a large archive.
+/// Time limit for the answer to SUBSCRIBE. The daemon may have to search a large archive for a time.
 const SUBSCRIBED_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a read has room for at least.
+/// Minimum room for a read.
 const READ_BYTES: usize = 64 << 10;
-/// Longest body that is taken in, whatever the daemon announces: the most its configuration can allow.
+/// Longest body that is accepted, even if the daemon announces more. It is the maximum that its configuration allows.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// PINGs and PONGs that wait for the daemon to read; one that does not has no use for more.
+/// Upper bound in bytes of unsent PINGs and PONGs. If the daemon does not read, more of them are useless.
 const UNSENT_BYTES_MAX: usize = 4 << 10;
 
-/// How a connection, or the attempt at one, ended.
+/// How a connection, or an attempt to connect, ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The daemon said ERROR.
+    /// The daemon sent ERROR.
     Refused(ErrorMessage),
-    /// What came is not the protocol.
+    /// The peer violates the protocol.
     Peer(WireError),
-    /// No connection any more.
+    /// The connection is lost.
     Lost(String),
-    /// Nothing was heard for so long.
+    /// Nothing was received for this time.
     Silent(Duration),
 }
 
@@ -53,30 +53,30 @@ impl From<WireError> for Ended {
     }
 }
 
-/// See the module.
+/// One connection; see the module.
 #[derive(Debug)]
 pub(super) struct Link {
     socket: TcpStream,
     opened_at: Instant,
     incoming: BytesMut,
-    /// Whole messages of `incoming` that were not given yet.
+    /// Whole messages of `incoming` that were not returned yet.
     bodies: Option<Bodies>,
-    /// What the bytes behind `bodies` came to.
+    /// The result of parsing the bytes behind `bodies`.
     judged: Result<(), WireError>,
     body_bytes_max: usize,
-    /// PING and PONG that are not written yet.
+    /// Unsent PING and PONG messages.
     out: BytesMut,
     pong: Option<u64>,
     clock: Clock,
-    /// Writing failed: what the daemon said before may still be read.
+    /// A write has failed. Earlier messages of the daemon can still be read.
     is_deaf: bool,
 }
 
 impl Link {
-    /// Connects and shakes hands.
+    /// Connects and does the handshake.
     ///
     /// # Cancel safety
-    /// Cancel safe: the connection is closed.
+    /// Cancel safe: dropping it closes the connection.
     pub(super) async fn open(address: &str, subscribe: &Subscribe) -> Result<(Self, Subscribed), Ended> {
         let mut socket = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
@@ -111,7 +111,7 @@ impl Link {
         self.opened_at
     }
 
-    /// The next message among the bytes that were read.
+    /// The next message in the bytes that were already read.
     pub(super) fn at_hand(&mut self) -> Result<Option<FeedMessage>, Ended> {
         loop {
             if let Some(body) = self.bodies.as_mut().and_then(Iterator::next) {
@@ -128,12 +128,12 @@ impl Link {
         }
     }
 
-    /// Answers PING `nonce`; only the newest need be answered.
+    /// Answers PING `nonce`. Only the newest PING needs an answer.
     pub(super) const fn answer(&mut self, nonce: u64) {
         self.pong = Some(nonce);
     }
 
-    /// Waits for the next message; PING and PONG are written meanwhile.
+    /// Waits for the next message. Writes PING and PONG meanwhile.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -141,7 +141,7 @@ impl Link {
         self.clock.set_reading(true, Instant::now());
         loop {
             if let Some(message) = self.at_hand()? {
-                // Whatever the caller does now, the daemon is not silent meanwhile.
+                // The caller does not read now, so this time does not count as silence of the daemon.
                 self.clock.set_reading(false, Instant::now());
                 return Ok(message);
             }
@@ -149,7 +149,7 @@ impl Link {
         }
     }
 
-    /// Sends a PING each heartbeat and reads nothing, so that the daemon does not take this end for dead.
+    /// Sends a PING per heartbeat and reads nothing, so that the daemon does not close the connection as dead.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -162,7 +162,7 @@ impl Link {
         }
     }
 
-    /// Writes, reads if it may, or does what time asks for.
+    /// Does one step: writes, reads if `may_read`, or handles a timer.
     async fn exchange(&mut self, may_read: bool) -> Result<(), Ended> {
         if let Some(nonce) = self.pong.take() {
             self.say(SubscriberMessage::Pong(nonce));
@@ -171,7 +171,7 @@ impl Link {
         self.incoming.reserve(READ_BYTES);
         let (mut reader, mut writer) = self.socket.split();
         tokio::select! {
-            // What lies in the socket is a sign of life, also when it is read late.
+            // Data in the socket is a sign of life, even if it is read late. So it is read before the timer is checked.
             biased;
             wrote = writer.write_buf(&mut self.out), if !self.out.is_empty() => {
                 if wrote.is_err() {
@@ -192,7 +192,7 @@ impl Link {
         Ok(())
     }
 
-    /// Says it, unless the daemon does not even take what was said before.
+    /// Queues the message, unless the daemon does not even read the earlier ones.
     fn say(&mut self, message: SubscriberMessage) {
         if !self.is_deaf && self.out.len() < UNSENT_BYTES_MAX {
             message.encode(&mut self.out);
@@ -205,7 +205,7 @@ async fn shake_hands(
     out: &mut BytesMut,
     incoming: &mut BytesMut,
 ) -> Result<Subscribed, Ended> {
-    // An ERROR may come before all is written: a daemon that is full does not read first.
+    // An ERROR may come before all bytes are written, because a daemon that is full does not read first.
     let wrote = socket.write_all_buf(out).await;
     out.clear();
     loop {

@@ -1,4 +1,4 @@
-//! The client against a peer that says what the test wants, on a clock of its own.
+//! The client against a peer that the test controls, on a paused clock.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ struct Peer {
     listener: TcpListener,
 }
 
-/// A connection as the daemon has it.
+/// The daemon's side of a connection.
 struct Served {
     socket: TcpStream,
     incoming: BytesMut,
@@ -40,7 +40,7 @@ impl Peer {
         Client::new(Target { address, subscribe, retry_for })
     }
 
-    /// The next connection, and what it asks for.
+    /// Accepts the next connection and returns its SUBSCRIBE.
     async fn accept(&self) -> (Served, Subscribe) {
         let (socket, _) = self.listener.accept().await.unwrap();
         let mut served = Served { socket, incoming: BytesMut::new() };
@@ -48,14 +48,14 @@ impl Peer {
         (served, Subscribe::decode(&body).unwrap())
     }
 
-    /// Accepts, and says SUBSCRIBED for `log_id` from `start_offset` on.
+    /// Accepts, and sends SUBSCRIBED for `log_id` from `start_offset` on.
     async fn serve(&self, log_id: u64, start_offset: u64) -> (Served, Start) {
         let (mut served, subscribe) = self.accept().await;
         served.say(&[subscribed(log_id, start_offset)]).await;
         (served, subscribe.start)
     }
 
-    /// Accepts, and says ERROR.
+    /// Accepts, and sends ERROR.
     async fn refuse(&self, code: ErrorCode, retry_after: Duration) -> Start {
         let (mut served, subscribe) = self.accept().await;
         served.say(&[error(code, retry_after)]).await;
@@ -273,7 +273,7 @@ async fn an_error_in_the_middle_is_judged_as_well() {
     );
 }
 
-/// Loses the connection at offset 5 of [`LOG`], and finds `log_id` at the next attempts.
+/// Loses the connection at offset 5 of [`LOG`], and serves `log_id` at the next attempts.
 async fn come_back_to(log_id: u64, start: Start) -> Result<Event, TailError> {
     let peer = Peer::bind().await;
     let mut client = peer.client(start);
@@ -428,7 +428,7 @@ async fn on_hold_it_stays_alive_and_its_clock_stands() {
     });
     let began = Instant::now();
     let (_, pings) = tokio::join!(
-        // Over and over, as a caller does that has other things to wait for.
+        // Calls it repeatedly, like a caller that also waits for other things.
         async {
             while began.elapsed() < HEARTBEAT * 10 {
                 let _ = timeout(Duration::from_secs(1), client.hold()).await;
@@ -483,7 +483,7 @@ async fn a_wait_that_is_cut_short_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn it_gives_up_when_it_was_told_to() {
-    // Bound, so that the port is nobody else's, and not listening.
+    // The socket is bound, so that no other program gets the port, but it does not listen.
     let nobody = tokio::net::TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = nobody.local_addr().unwrap();
@@ -513,7 +513,7 @@ async fn silence_counts_as_time_without_a_connection() {
     let limit = Duration::from_secs(2);
     let mut client = peer.client_for(Start::Live, Some(limit));
     let began = Instant::now();
-    // It accepts, reads SUBSCRIBE and says nothing.
+    // The peer accepts, reads SUBSCRIBE and sends nothing.
     let (accepted, error) = tokio::join!(peer.accept(), client.next());
     let error = error.unwrap_err();
     assert!(

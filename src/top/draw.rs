@@ -1,4 +1,4 @@
-//! What is shown: lines, of the model and the size alone. On the terminal they fill the screen; as text they are a report.
+//! Draws the model as lines. They fill the screen of a terminal, or form a report as text.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
@@ -13,9 +13,9 @@ mod help;
 mod lists;
 mod table;
 
-/// Width of a report that goes to no terminal.
+/// Width of a report that does not go to a terminal.
 const REPORT_COLUMNS: u16 = 160;
-/// From this size on there is room for sentences and lists; below, each matter has a line.
+/// From this size on there is room for sentences and lists. On smaller screens each topic has one line.
 const ROOMY: Size = Size::new(100, 32);
 
 /// Draws `model` into `area`, which should have its size.
@@ -43,7 +43,7 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// How many sources are shown at a time.
+/// How many sources the screen can show at a time.
 #[must_use]
 pub fn table_rows(model: &Model) -> usize {
     let Size { width, height } = model.size;
@@ -52,7 +52,7 @@ pub fn table_rows(model: &Model) -> usize {
     usize::from(height).saturating_sub(above + view.table_frame())
 }
 
-/// All of it, with all sources, as plain text.
+/// The whole report with all sources, as plain text.
 #[must_use]
 pub fn report(model: &Model) -> String {
     let view = View { model, columns: REPORT_COLUMNS, is_roomy: true, is_report: true };
@@ -72,7 +72,7 @@ const fn is_roomy(size: Size) -> bool {
     size.width >= ROOMY.width && size.height >= ROOMY.height
 }
 
-/// What is made of a model for one size.
+/// A model and the size to draw it for.
 struct View<'a> {
     model: &'a Model,
     columns: u16,
@@ -98,7 +98,7 @@ impl View<'_> {
     }
 }
 
-/// The lines from the top of `area` on, as many as fit.
+/// Draws lines from the top of `area`, as many as fit.
 fn put(lines: &[Line<'_>], area: Rect, buffer: &mut Buffer) {
     for (line, y) in lines.iter().zip(area.top()..area.bottom()) {
         buffer.set_style(Rect { y, height: 1, ..area }, line.style);

@@ -1,4 +1,4 @@
-//! What the daemon says, as it says it and as it is understood.
+//! Fetches the state of the daemon and parses it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::model::Snapshot;
 use crate::http::client::{Limits, Url};
 use crate::observe::report::{SERVICE, Sources};
 
-/// Streams asked for at most.
+/// At most this many streams are requested.
 const STREAMS_MAX: usize = 10_000;
-/// Most `--source`: each is a request of its own.
+/// Maximum number of `--source` options. Each needs its own request.
 pub const CHOSEN_MAX: usize = 64;
-/// For each answer.
+/// The limits of each response.
 const LIMITS: Limits = Limits { time: Duration::from_secs(3), body_bytes: 16 << 20 };
 
-/// What is asked.
+/// What to request.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Whom.
+    /// The daemon.
     pub url: Url,
     /// Only these sources; empty for all.
     pub chosen: Vec<u32>,
@@ -29,20 +29,20 @@ pub struct Question {
 /// The answers as the API gives them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answers {
-    /// Of `/api/v1/stats`.
+    /// The response of `/api/v1/stats`.
     pub stats: Value,
-    /// Of `/api/v1/sources`; put together where it takes several.
+    /// The response of `/api/v1/sources`. Several responses are joined into one.
     pub sources: Value,
 }
 
 impl Question {
-    /// Asks once.
+    /// Requests everything once.
     ///
     /// # Errors
-    /// Why there is no answer, in words.
+    /// The reason why there is no response, as text.
     ///
     /// # Cancel safety
-    /// Cancel safe: it only asks.
+    /// Cancel safe: it only reads.
     pub async fn ask(&self) -> Result<Answers, String> {
         let stats = self.get("/api/v1/stats").await?;
         if stats["service"] != SERVICE {
@@ -64,7 +64,7 @@ impl Question {
         Ok(Answers { stats, sources })
     }
 
-    /// The first [`STREAMS_MAX`], page by page.
+    /// The first [`STREAMS_MAX`] streams, page by page.
     async fn all(&self) -> Result<Value, String> {
         let mut all = Vec::new();
         loop {
@@ -76,7 +76,7 @@ impl Question {
         }
     }
 
-    /// Adds the streams of `path` to `all` and returns how many there are.
+    /// Adds the streams of `path` to `all`. Returns how many streams there are in total.
     async fn page(&self, path: &str, all: &mut Vec<Value>) -> Result<u64, String> {
         let mut answer = self.get(path).await?;
         if let Some(sources) = answer["sources"].as_array_mut() {
@@ -99,10 +99,10 @@ fn of_one(source_id: u32) -> String {
 }
 
 impl Answers {
-    /// Both as they are shown.
+    /// Parses both responses.
     ///
     /// # Errors
-    /// What is not as expected, in words.
+    /// The part that is not as expected, as text.
     pub fn understood(self) -> Result<Snapshot, String> {
         let stats = understand("/api/v1/stats", self.stats)?;
         let Sources { total, sources } = understand("/api/v1/sources", self.sources)?;

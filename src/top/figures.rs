@@ -1,8 +1,8 @@
-//! Numbers as people read them at a glance, in few columns.
+//! Formats numbers so that people can read them in few columns.
 
 use std::time::Duration;
 
-/// As in `48,000`; from ten million on `12.3M`.
+/// Formats a count like `48,000`, and from ten million on like `12.3M`.
 pub(super) fn count(count: u64) -> String {
     match count {
         0..10_000_000 => grouped(count),
@@ -12,7 +12,7 @@ pub(super) fn count(count: u64) -> String {
     }
 }
 
-/// All digits, as in `1,234,567`.
+/// Formats all digits, like `1,234,567`.
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -25,17 +25,17 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
-/// Per second, as in `0.4` and `48,000`.
+/// Formats a rate per second, like `0.4` and `48,000`.
 pub(super) fn rate(per_s: f64) -> String {
     if per_s > 0.0 && per_s < 9.95 { format!("{per_s:.1}") } else { count(per_s.round() as u64) }
 }
 
-/// Bytes per second in MB, as in `3.12`.
+/// Formats bytes per second in MB, like `3.12`.
 pub(super) fn megabytes(bytes_per_s: f64) -> String {
     format!("{:.2}", bytes_per_s / 1e6)
 }
 
-/// Bytes, as in `512.0 MiB`.
+/// Formats bytes, like `512.0 MiB`.
 pub(super) fn size(bytes: u64) -> String {
     let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.iter().find(|(unit, _)| bytes >= *unit) {
@@ -44,7 +44,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// A latency, as in `0.84ms`, `12ms`, `3.1s`; a dash where there is none.
+/// Formats a latency, like `0.84ms`, `12ms`, `3.1s`. A dash stands for `None`.
 pub(super) fn latency(ms: Option<f64>) -> String {
     match ms {
         None => "-".to_owned(),
@@ -54,7 +54,7 @@ pub(super) fn latency(ms: Option<f64>) -> String {
     }
 }
 
-/// As in `12s`, `3m05s`, `2h07m`, `5d03h`.
+/// Formats an age, like `12s`, `3m05s`, `2h07m`, `5d03h`.
 pub(super) fn age(age: Duration) -> String {
     let s = age.as_secs();
     match s {
@@ -65,23 +65,23 @@ pub(super) fn age(age: Duration) -> String {
     }
 }
 
-/// From `since_ms` to `until_ms`; nothing when a clock went back in between.
+/// The time from `since_ms` to `until_ms`. Zero if a clock was set back in between.
 pub(super) fn between(since_ms: i64, until_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(until_ms.saturating_sub(since_ms)).unwrap_or(0))
 }
 
-/// Unix milliseconds as the time of day, UTC.
+/// Formats unix milliseconds as the time of day in UTC.
 pub(super) fn clock(unix_ms: i64) -> String {
     let s = unix_ms.div_euclid(1_000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}Z", s / 3_600, s / 60 % 60, s % 60)
 }
 
-/// How much of `whole` is `part`, in percent.
+/// The share of `part` in `whole`, in percent, at most 999.
 pub(super) fn percent(part: u64, whole: u64) -> u64 {
     if whole == 0 { 0 } else { (u128::from(part) * 100 / u128::from(whole)).min(999) as u64 }
 }
 
-/// Text that came from elsewhere, without what would command the terminal.
+/// Replaces control characters in foreign text, because they could control the terminal.
 pub(super) fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

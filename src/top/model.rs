@@ -1,4 +1,4 @@
-//! What is known of the daemon and what the user looks at. `update` changes it.
+//! The known state of the daemon, and the settings of the user. `update` changes both.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -9,61 +9,61 @@ use ratatui::layout::Size;
 
 use crate::observe::report::{Source, Stats};
 
-/// Seconds or answers of throughput that are kept, whichever are more.
+/// How many values of throughput are kept, one per response.
 pub const HISTORY_MAX: usize = 240;
-/// Credit used from which on a source counts as in trouble, in percent.
+/// A source that uses at least this share of its credit counts as in trouble, in percent.
 const CREDIT_TROUBLE: u64 = 75;
-/// Answers that may fail to come before what is shown is called old, if they come more often than once a second.
+/// Data counts as stale when it is older than two intervals plus this time.
 const STALE_AFTER: Duration = Duration::from_secs(3);
 
-/// One answer of the daemon.
+/// One response of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// The daemon as a whole.
     pub stats: Stats,
-    /// Its streams, or those asked for.
+    /// Its streams, or the requested ones.
     pub sources: Vec<Source>,
-    /// How many streams there are; more than there are sources when the answer would be too long.
+    /// How many streams there are. `sources` may have fewer.
     pub total: usize,
 }
 
-/// What there is to show, and how.
+/// What the screen shows, and how.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Whom it asks.
+    /// The URL of the daemon.
     pub url: String,
-    /// How often.
+    /// How often the daemon is asked.
     pub interval: Duration,
-    /// Since the start of `top`.
+    /// Time since the start of `top`.
     pub now: Duration,
-    /// The newest answer, and when it came.
+    /// The newest response, and when it came.
     pub known: Option<(Snapshot, Duration)>,
-    /// Why the last question was not answered; none if it was.
+    /// Why the last request failed. `None` if it succeeded.
     pub trouble: Option<String>,
-    /// Frames a second, oldest first; none for a question without an answer.
+    /// Frames per second, oldest first. `None` for a request without a response.
     pub throughput: VecDeque<Option<u64>>,
-    /// By what sources are ordered.
+    /// The column by which sources are sorted.
     pub sort: Column,
-    /// The largest first.
+    /// Whether the largest value comes first.
     pub is_descending: bool,
     /// Which sources are shown.
     pub filter: Filter,
-    /// Rows of the table above the first that is shown.
+    /// How many rows of the table are above the first visible one.
     pub scroll: usize,
     /// Whether help is shown.
     pub is_help: bool,
-    /// Of the terminal.
+    /// Size of the terminal.
     pub size: Size,
 }
 
-/// What happens.
+/// An event that changes the model.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// It is now so long since the start.
+    /// The time since the start.
     Now(Duration),
-    /// The daemon has answered.
+    /// The daemon has responded.
     Known(Box<Snapshot>),
-    /// It has not, for this reason.
+    /// The request failed for this reason.
     Trouble(String),
     /// A key was pressed.
     Key(KeyEvent),
@@ -71,16 +71,16 @@ pub enum Input {
     Size(Size),
 }
 
-/// Whether it goes on.
+/// Whether the program continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Draw and go on.
+    /// Draw and continue.
     GoOn,
-    /// The user has had enough.
+    /// The user quits.
     Quit,
 }
 
-/// Columns of the table of sources, as they stand there.
+/// Columns of the table of sources, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "their titles are in `draw`")]
 pub enum Column {
@@ -101,18 +101,18 @@ pub enum Column {
 /// Which sources are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// All of them.
+    /// All sources.
     All,
-    /// Those with a connection.
+    /// Sources with a connection.
     Connected,
-    /// Those without.
+    /// Sources without a connection.
     Offline,
-    /// Those of [`is_in_trouble`].
+    /// Sources for which [`is_in_trouble`] is true.
     Trouble,
 }
 
 impl Column {
-    /// All of them, from left to right.
+    /// All columns, from left to right.
     pub const ALL: [Self; 12] = [
         Self::Source,
         Self::Kind,
@@ -128,18 +128,18 @@ impl Column {
         Self::Ack,
     ];
 
-    /// The column `steps` further, around the end.
+    /// The column `steps` further to the right. After the last comes the first.
     pub(super) fn further(self, steps: usize) -> Self {
         let at = Self::ALL.iter().position(|column| *column == self).unwrap_or(0);
         Self::ALL[(at + steps) % Self::ALL.len()]
     }
 
-    /// What is looked for is seldom the smallest number, and seldom the last name.
+    /// Whether the first sort by this column is descending. Users mostly want the largest numbers, but the first names.
     pub(super) const fn begins_descending(self) -> bool {
         !matches!(self, Self::Source | Self::Kind | Self::Station | Self::State)
     }
 
-    /// Smallest first.
+    /// Compares two sources by this column, smallest first.
     fn order(self, a: &Source, b: &Source) -> Ordering {
         match self {
             Self::Source => Ordering::Equal,
@@ -152,7 +152,7 @@ impl Column {
             Self::Duplicates => a.frames.duplicates.cmp(&b.frames.duplicates),
             Self::Rejected => a.frames.rejected.cmp(&b.frames.rejected),
             Self::Credit => credit_percent(a).cmp(&credit_percent(b)),
-            // The oldest last; who never sent anything is older than all.
+            // The source with the oldest frame comes last. A source without any frame counts as older.
             Self::Age => b.last_frame_ms.cmp(&a.last_frame_ms),
             Self::Ack => ack_ms(a).unwrap_or(-1.0).total_cmp(&ack_ms(b).unwrap_or(-1.0)),
         }
@@ -162,7 +162,7 @@ impl Column {
 impl Filter {
     pub(super) const ALL: [Self; 4] = [Self::All, Self::Connected, Self::Offline, Self::Trouble];
 
-    /// As it is shown.
+    /// The name on the screen.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -189,7 +189,7 @@ impl Filter {
 }
 
 impl Model {
-    /// Nothing is known yet.
+    /// A model without any response yet.
     #[must_use]
     pub fn new(url: String, interval: Duration, size: Size) -> Self {
         Self {
@@ -208,7 +208,7 @@ impl Model {
         }
     }
 
-    /// The sources that are shown, in their order.
+    /// The visible sources in sorted order.
     #[must_use]
     pub fn rows(&self) -> Vec<&Source> {
         let Some((snapshot, _)) = &self.known else { return Vec::new() };
@@ -217,7 +217,7 @@ impl Model {
         rows.sort_by(|a, b| {
             let order = self.sort.order(a, b);
             let order = order.then_with(|| identity(a).cmp(&identity(b)));
-            // Equal ones stay in the order of their ids either way, unless that is what was asked for.
+            // Equal sources stay in the order of their ids, unless the user sorts by id in descending order.
             match self.is_descending {
                 true if self.sort == Column::Source => order.reverse(),
                 true => self.sort.order(b, a).then_with(|| identity(a).cmp(&identity(b))),
@@ -227,13 +227,13 @@ impl Model {
         rows
     }
 
-    /// How old what is shown is.
+    /// The age of the data on the screen.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.known.as_ref().map(|(_, came)| self.now.saturating_sub(*came))
     }
 
-    /// Whether what is shown is no longer how it is.
+    /// Whether the data on the screen is stale.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         let old = self.age().is_some_and(|age| age > self.interval * 2 + STALE_AFTER);
@@ -245,13 +245,14 @@ fn identity(source: &Source) -> (u32, &str, &str) {
     (source.source_id, &source.kind, &source.station)
 }
 
-/// Whether it has a connection.
+/// Whether the source has a connection.
 #[must_use]
 pub fn is_connected(source: &Source) -> bool {
     source.state == "connected"
 }
 
-/// Whether somebody should look: an uplink without a connection, frames missing or refused, credit nearly used up.
+/// Whether a person should look at the source: a live source without a connection, missing or refused frames, or credit
+/// nearly used up.
 #[must_use]
 pub fn is_in_trouble(source: &Source) -> bool {
     (!is_connected(source) && source.kind == "live")
@@ -260,17 +261,17 @@ pub fn is_in_trouble(source: &Source) -> bool {
         || credit_percent(source) >= CREDIT_TROUBLE
 }
 
-/// Of both lanes.
+/// Frames per second of both lanes.
 pub(super) fn frames_per_s(source: &Source) -> f64 {
     source.lanes.emergency.frames_per_s + source.lanes.routine.frames_per_s
 }
 
-/// Of both lanes.
+/// Bytes per second of both lanes.
 pub(super) fn bytes_per_s(source: &Source) -> f64 {
     source.lanes.emergency.bytes_per_s + source.lanes.routine.bytes_per_s
 }
 
-/// Of the lane that has used more of it.
+/// Used credit in percent, of the lane that has used more.
 pub(super) fn credit_percent(source: &Source) -> u64 {
     let used = |lane: &crate::observe::report::SourceLane| {
         super::figures::percent(lane.credit_used_bytes, lane.credit_bytes)
@@ -278,7 +279,7 @@ pub(super) fn credit_percent(source: &Source) -> u64 {
     used(&source.lanes.emergency).max(used(&source.lanes.routine))
 }
 
-/// Of the lane that takes longer.
+/// ACK latency of the slower lane.
 pub(super) fn ack_ms(source: &Source) -> Option<f64> {
     let lanes = [source.lanes.emergency.ack_latency_ms, source.lanes.routine.ack_latency_ms];
     lanes.into_iter().flatten().reduce(f64::max)

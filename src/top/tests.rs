@@ -1,4 +1,5 @@
-//! The screen by golden texts in `golden/`, and what keys and answers do. `GOLDEN=write cargo test top::` writes the texts.
+//! Compares the screen with golden texts in `golden/`, and tests keys and responses. `GOLDEN=write cargo test top::`
+//! writes the texts.
 
 use crate::frame::Lanes;
 use std::path::Path;
@@ -185,7 +186,7 @@ fn unknown(size: Size) -> Model {
     Model::new("http://127.0.0.1:7482".to_owned(), Duration::from_secs(1), size)
 }
 
-/// A daemon with so many sources, which has answered twice and had its trouble in between.
+/// A model of a daemon with `sources` sources. The daemon has responded twice, with a failed request in between.
 fn model(sources: u32, size: Size) -> Model {
     let mut model = unknown(size);
     let mut half = snapshot(sources);
@@ -282,10 +283,10 @@ fn a_daemon_that_does_not_answer_cannot_be_missed() {
     model.step(Input::Now(Duration::from_secs(12)));
     model.step(Input::Trouble("no answer within 3s".to_owned()));
     assert_golden("stale", &screen(&model));
-    // It answers again.
+    // The daemon responds again.
     model.step(Input::Known(Box::new(snapshot(2))));
     assert!(!model.is_stale());
-    // A question that is neither answered nor given up is old, too.
+    // The data is stale, too, if a request has neither succeeded nor failed.
     model.step(Input::Now(Duration::from_secs(18)));
     assert!(model.is_stale());
 }
@@ -357,14 +358,14 @@ fn keys_order_the_table() {
     assert_eq!(ids(&model)[..3], [159, 158, 157]);
     type_text(&mut model, "ssssss");
     assert_eq!((model.sort, model.is_descending), (Column::Missing, true));
-    // Equal ones stay in the order of their ids, whichever way.
+    // Equal sources stay in the order of their ids in both directions.
     assert_eq!(ids(&model)[..5], [112, 125, 138, 151, 100]);
     type_text(&mut model, "r");
     assert_eq!(ids(&model)[..3], [100, 101, 102]);
     key(&mut model, KeyCode::Left);
     assert_eq!((model.sort, model.is_descending), (Column::Bytes, true));
     assert_eq!(ids(&model)[59], 155);
-    // Around the end, to the column of ids.
+    // The selection wraps around to the column of ids.
     type_text(&mut model, "sssssss");
     assert_eq!((model.sort, model.is_descending), (Column::Source, false));
     for column in Column::ALL {
@@ -373,7 +374,7 @@ fn keys_order_the_table() {
         type_text(&mut model, "s");
     }
     model.step(Input::Key(KeyEvent::new(KeyCode::Left, KeyModifiers::NONE)));
-    // The oldest frames first; who never sent one before all.
+    // The oldest frames come first. Sources without any frame come before them.
     type_text(&mut model, "S");
     assert_eq!((model.sort, ids(&model)[0], ids(&model)[6]), (Column::Age, 108, 159));
 }
@@ -417,7 +418,7 @@ fn keys_scroll_within_the_table() {
     expect(KeyCode::Home, 0);
     expect(KeyCode::Char('G'), 55);
     assert!(screen(&model).contains("56-60 of 60"), "{}", screen(&model));
-    // On a larger screen, or with fewer sources, there is less to scroll.
+    // A larger screen or fewer sources leave less to scroll.
     model.step(Input::Size(WIDE));
     assert!(model.scroll < 55, "{}", model.scroll);
     model.step(Input::Known(Box::new(snapshot(2))));

@@ -6,7 +6,7 @@ use super::draw;
 use super::model::{Column, Filter, HISTORY_MAX, Input, Model, Next};
 
 impl Model {
-    /// Takes in what has happened.
+    /// Applies an event to the model.
     pub fn step(&mut self, input: Input) -> Next {
         match input {
             Input::Now(now) => self.now = now,

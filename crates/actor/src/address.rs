@@ -13,23 +13,22 @@ use super::ActorId;
 use super::core::{Core, Inbox, LaneName, Phase};
 use super::lane::{Lane, Wake};
 
-/// Where messages to an actor are sent. Cheap to clone.
+/// Sends messages to an actor. Cheap to clone.
 ///
-/// The mailbox stays open while an address exists, see
-/// [`Mailbox::recv`](super::Mailbox::recv).
+/// The mailbox stays open while an address exists, see [`Mailbox::recv`](super::Mailbox::recv).
 pub struct Address<M> {
     pub(super) core: Arc<Core<M>>,
 }
 
-/// The actor is gone or has closed its mailbox; the message comes back.
+/// The actor is gone or has closed its mailbox. The error returns the message.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the actor is gone")]
 pub struct SendError<M>(pub M);
 
-/// Why a message could not be sent at once; the message comes back.
+/// Why a message could not be sent at once. The error returns the message.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TrySendError<M> {
-    /// The lane is full, or others wait for room in it.
+    /// The lane is full, or other senders wait for room in it.
     #[error("the mailbox is full")]
     Full(M),
     /// The actor is gone or has closed its mailbox.
@@ -43,32 +42,32 @@ impl<M> Address<M> {
         Self { core: Arc::clone(core) }
     }
 
-    /// Whose address this is.
+    /// The id of the actor.
     #[must_use]
     pub fn id(&self) -> ActorId {
         self.core.id
     }
 
-    /// Sends in the routine lane, waiting while it is full.
+    /// Sends in the routine lane. Waits while the lane is full.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the actor is gone or goes while this waits.
+    /// [`SendError`] with the message if the actor is gone or ends during the wait.
     ///
     /// # Cancel safety
-    /// When dropped before it is ready, the message was not sent, and the place in line is lost.
+    /// If dropped before it is ready, the message was not sent, and the sender loses its place in line.
     pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
         self.send_in(LaneName::Routine, message).await
     }
 
-    /// Sends in the urgent lane, waiting while that is full. Otherwise like [`Address::send`].
+    /// Sends in the urgent lane. Waits while the lane is full. Otherwise like [`Address::send`].
     ///
     /// # Errors
-    /// [`SendError`] with the message when the actor is gone or goes while this waits.
+    /// [`SendError`] with the message if the actor is gone or ends during the wait.
     pub async fn send_urgent(&self, message: M) -> Result<(), SendError<M>> {
         self.send_in(LaneName::Urgent, message).await
     }
 
-    /// Sends in the routine lane if there is room now.
+    /// Sends in the routine lane if there is room.
     ///
     /// # Errors
     /// [`TrySendError`] with the message.
@@ -76,7 +75,7 @@ impl<M> Address<M> {
         self.try_send_in(LaneName::Routine, message)
     }
 
-    /// Sends in the urgent lane if there is room now.
+    /// Sends in the urgent lane if there is room.
     ///
     /// # Errors
     /// [`TrySendError`] with the message.
@@ -84,15 +83,15 @@ impl<M> Address<M> {
         self.try_send_in(LaneName::Urgent, message)
     }
 
-    /// Sends all of `batch` in the routine lane, in order, waiting while it is full.
+    /// Sends all of `batch` in the routine lane, in order. Waits while the lane is full.
     ///
-    /// What fits goes at once, the rest as room comes free; other senders' messages may come between.
+    /// It sends what fits at once, and the rest when there is room. Messages of other senders may come in between.
     ///
     /// # Errors
-    /// [`SendError`] when the actor is gone or goes while this waits; `batch` keeps what was not sent.
+    /// [`SendError`] if the actor is gone or ends during the wait. `batch` keeps the messages that were not sent.
     ///
     /// # Cancel safety
-    /// Cancel safe: `batch` always holds exactly what was not sent.
+    /// Cancel safe: `batch` always holds exactly the messages that were not sent.
     pub async fn send_batch(&self, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
         self.send_batch_in(LaneName::Routine, batch).await
     }
@@ -100,14 +99,14 @@ impl<M> Address<M> {
     /// Sends all of `batch` in the urgent lane. Otherwise like [`Address::send_batch`].
     ///
     /// # Errors
-    /// [`SendError`] when the actor is gone or goes while this waits; `batch` keeps what was not sent.
+    /// [`SendError`] if the actor is gone or ends during the wait. `batch` keeps the messages that were not sent.
     pub async fn send_batch_urgent(&self, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
         self.send_batch_in(LaneName::Urgent, batch).await
     }
 
     /// Waits until the actor is gone: its body has ended, and it will not be restarted.
     ///
-    /// A mailbox closed by [`Mailbox::close`](super::Mailbox::close) refuses messages earlier than that.
+    /// A mailbox that is closed by [`Mailbox::close`](super::Mailbox::close) refuses messages before the actor is gone.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -118,7 +117,7 @@ impl<M> Address<M> {
         }
     }
 
-    /// Whether the actor is gone, as [`Address::closed`] means it.
+    /// Whether the actor is gone, as defined for [`Address::closed`].
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.has_ended()
@@ -164,7 +163,7 @@ impl<M> Address<M> {
     }
 }
 
-/// Queues messages into room already taken, and wakes the receiver.
+/// Queues messages into room that is already reserved, and wakes the receiver.
 fn fill<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, put: impl FnOnce(&mut Lane<M>)) {
     put(inbox.lane(lane));
     let receiver = inbox.take_receiver();
@@ -174,10 +173,10 @@ fn fill<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, put: impl FnOnce
     }
 }
 
-/// The mailbox takes no messages any more.
+/// The mailbox is closed.
 struct Refused;
 
-/// A sender's turn: it takes free room at once, or joins the line. Leaves the line when dropped.
+/// A sender's turn. It takes free room at once, or joins the line. Dropping it leaves the line.
 struct Turn<'a, M> {
     core: &'a Core<M>,
     lane: LaneName,
@@ -189,7 +188,7 @@ impl<'a, M> Turn<'a, M> {
         Self { core, lane, ticket: None }
     }
 
-    /// Has `put` queue as many messages as there is room for, at most `wanted`.
+    /// Calls `put` to queue as many messages as fit, at most `wanted`.
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Request and response: a message that carries the way to answer it.
+//! Request and response: a message that carries a reply channel.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use tokio::time;
 use super::Address;
 use super::core::LaneName;
 
-/// The way to answer one [`Address::call`].
+/// The reply channel of one [`Address::call`].
 #[derive(Debug)]
 #[must_use = "dropping it tells the caller that there is no answer"]
 pub struct Reply<R>(oneshot::Sender<R>);
@@ -21,37 +21,37 @@ impl<R> Reply<R> {
     /// Answers the caller.
     ///
     /// # Errors
-    /// Gives `response` back when the caller has given up.
+    /// Returns `response` if the caller has given up.
     pub fn send(self, response: R) -> Result<(), R> {
         self.0.send(response)
     }
 }
 
-/// Why a call brought no answer.
+/// Why a call got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The actor is gone; it may have handled the message or not.
+    /// The actor is gone. It may or may not have handled the message.
     #[error("the actor is gone")]
     Gone,
-    /// The actor dropped the [`Reply`] unanswered.
+    /// The actor dropped the [`Reply`] without an answer.
     #[error("the actor gave no answer")]
     Dropped,
-    /// No answer within the time; the actor may handle the message later.
+    /// There was no answer in time. The actor may handle the message later.
     #[error("no answer in time")]
     Timeout,
 }
 
 impl<M> Address<M> {
-    /// Sends the message made by `make` in the routine lane and waits for the answer.
+    /// Sends the message that `make` returns in the routine lane, and waits for the answer.
     ///
-    /// `timeout` covers the wait for room as well, and begins when the caller gets to wait: once other tasks have had
-    /// their turn. An answer that was given wins over the actor's end and over the timeout.
+    /// `timeout` includes the wait for room. It begins when the caller has to wait and other ready tasks have run. An
+    /// existing answer takes precedence over the end of the actor and over the timeout.
     ///
     /// # Errors
     /// [`CallError`].
     ///
     /// # Cancel safety
-    /// When dropped, the message was sent or not, and the actor's answer fails.
+    /// If dropped, the message may or may not have been sent. The actor's answer then fails.
     pub async fn call<R>(&self, timeout: Duration, make: impl FnOnce(Reply<R>) -> M) -> Result<R, CallError> {
         self.call_in(LaneName::Routine, timeout, make).await
     }
@@ -96,8 +96,8 @@ impl<M> Address<M> {
 
 /// Waits for `timeout`.
 ///
-/// A timer, and even a look at the clock, costs much beside a call that is answered soon, and most are: the time begins
-/// when the worker has run what was ready and the answer is still not there.
+/// Most calls are answered soon. For them a timer, or even a read of the clock, would be a large part of the cost. So
+/// the time begins only when the worker has run all ready tasks and there is still no answer.
 async fn expired(timeout: Duration) {
     yield_now().await;
     time::sleep(timeout).await;

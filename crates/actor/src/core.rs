@@ -1,4 +1,4 @@
-//! What an actor's mailbox and its addresses share.
+//! The state that a mailbox and its addresses share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,27 +13,27 @@ use super::peer::{Life, Peer};
 use super::stash::Stash;
 use super::{ActorId, Capacity, MonitorId, Received};
 
-/// A lane's index in [`Inbox::lanes`].
+/// The lane's index in [`Inbox::lanes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LaneName {
     Urgent = 0,
     Routine = 1,
 }
 
-/// How far a mailbox has come.
+/// The state of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// Refuses messages; what is queued can be received.
+    /// Refuses messages. Queued messages can still be received.
     Closed,
-    /// Nobody will receive again.
+    /// There is no receiver and there will be none.
     Abandoned,
 }
 
-/// The shared part of one actor.
+/// The shared state of one actor.
 pub(super) struct Core<M> {
     pub(super) id: ActorId,
-    /// Addresses that exist. The mailbox runs dry when there are none.
+    /// Number of addresses. Without addresses no more messages come.
     pub(super) addresses: AtomicUsize,
     inbox: Mutex<Inbox<M>>,
     life: Mutex<Life>,
@@ -41,14 +41,14 @@ pub(super) struct Core<M> {
     pub(super) ended: Notify,
 }
 
-/// What is queued for one actor, and who waits at either end.
+/// The queued messages of one actor, and the tasks that wait at either end.
 pub(super) struct Inbox<M> {
     pub(super) phase: Phase,
     lanes: [Lane<M>; 2],
     receiver: Option<Waker>,
-    /// Monitors this actor has set and whose `Down` has not been queued.
+    /// Monitors that this actor has set and whose `Down` is not queued yet.
     pub(super) monitors: BTreeMap<MonitorId, Arc<dyn Peer>>,
-    /// What the last body had passed over, while no body runs.
+    /// Messages that the last body had passed over, while no body runs.
     pub(super) parked: Stash<M>,
 }
 
@@ -69,7 +69,7 @@ impl<M> Core<M> {
         }
     }
 
-    /// No foreign code runs under this lock, so a poisoned one is as good as new.
+    /// Locks the inbox. No foreign code runs under this lock, so a poisoned inbox is still valid.
     pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox<M>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,13 +78,13 @@ impl<M> Core<M> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing can come any more and nothing is queued.
+    /// Whether nothing is queued and nothing more can come.
     pub(super) fn is_dry(&self, inbox: &Inbox<M>) -> bool {
         let unreachable = inbox.phase != Phase::Open || self.addresses.load(Ordering::Acquire) == 0;
         unreachable && inbox.monitors.is_empty() && inbox.lanes.iter().all(Lane::is_empty)
     }
 
-    /// Takes by `take` what is queued now.
+    /// Calls `take` on the queued entries.
     pub(super) fn try_take<T>(&self, take: impl FnOnce(&mut Inbox<M>, &mut Wake) -> Option<T>) -> Option<T> {
         let mut wake = Wake::default();
         let taken = take(&mut self.inbox(), &mut wake);
@@ -92,7 +92,7 @@ impl<M> Core<M> {
         taken
     }
 
-    /// Takes by `take`; `None` when nothing is queued and nothing can come any more.
+    /// Calls `take` on the queued entries. `None` when nothing is queued and nothing more can come.
     pub(super) fn poll_take<T>(
         &self,
         cx: &mut Context<'_>,
@@ -112,12 +112,12 @@ impl<M> Core<M> {
         Poll::Ready(taken)
     }
 
-    /// Whether nobody will receive again.
+    /// Whether there is no receiver and there will be none.
     pub(super) fn is_abandoned(&self) -> bool {
         self.inbox().phase == Phase::Abandoned
     }
 
-    /// Refuses messages from now on; those who wait for room are told at once.
+    /// Refuses further messages. Wakes the senders that wait for room.
     pub(super) fn close(&self) {
         let mut wake = Wake::default();
         let mut inbox = self.inbox();
@@ -131,7 +131,8 @@ impl<M> Core<M> {
         wake.wake();
     }
 
-    /// Gives up receiving: closes, unsets the monitors, and returns what was queued to be dropped.
+    /// Ends receiving: closes the mailbox and unsets the monitors. Returns the queued entries, so that the caller drops
+    /// them.
     pub(super) fn abandon(&self) -> Leftovers<M> {
         self.close();
         let mut inbox = self.inbox();
@@ -149,7 +150,7 @@ impl<M> Core<M> {
         left
     }
 
-    /// Wakes the receiver, because the last address or monitor may be gone.
+    /// Wakes the receiver, because the last address or monitor may have been removed.
     pub(super) fn wake_receiver(&self) {
         let waker = self.inbox().receiver.take();
         if let Some(waker) = waker {
@@ -163,27 +164,27 @@ impl<M> Inbox<M> {
         &mut self.lanes[name as usize]
     }
 
-    /// Messages selective receive may pass over.
+    /// How many messages selective receive may pass over.
     pub(super) fn stash_limit(&self) -> usize {
         self.lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.limit()))
     }
 
-    /// The waker of the receiver, if it waits; for whoever has queued something.
+    /// The waker of the receiver, if it waits. The caller has queued something.
     pub(super) fn take_receiver(&mut self) -> Option<Waker> {
         self.receiver.take()
     }
 
-    /// Queues a signal behind everything else.
+    /// Queues a signal behind all other entries.
     pub(super) fn push_signal(&mut self, signal: Received<M>) {
         self.lane(LaneName::Routine).push_signal(signal);
     }
 
-    /// Forgets the `Down` of `monitor` if it is queued.
+    /// Removes the `Down` of `monitor` if it is queued.
     pub(super) fn purge(&mut self, monitor: MonitorId) {
         self.lane(LaneName::Routine).purge(monitor);
     }
 
-    /// Takes the next entry, urgent first, and gives its room to the next in line.
+    /// Takes the next entry, urgent first. Gives its room to the next sender in line.
     pub(super) fn pop(&mut self, wake: &mut Wake) -> Option<(LaneName, Received<M>)> {
         [LaneName::Urgent, LaneName::Routine].into_iter().find_map(|name| {
             let lane = self.lane(name);
@@ -217,7 +218,7 @@ impl<M> Inbox<M> {
     }
 }
 
-/// What nobody will receive. Dropping it runs the messages' destructors, which needs no lock.
+/// Entries that will not be received. Dropping them runs the messages' destructors, so no lock must be held.
 pub(super) struct Leftovers<M> {
     _queued: [VecDeque<Received<M>>; 2],
     _parked: Stash<M>,

@@ -1,35 +1,36 @@
 //! One lane of a mailbox: a bounded queue and the senders that wait for room in it.
 //!
-//! Pure: no lock and no waking here. Room that becomes free is given to the senders in the order they
-//! came, and only what none of them wants is free for others, so `free() > 0` implies that nobody waits.
+//! This module takes no lock and wakes no task. Free room goes to the waiting senders in their order. Other senders get
+//! only room that no waiting sender wants, so `free() > 0` implies that no sender waits.
 
 use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::{MonitorId, Received};
 
-/// A lane that has run empty keeps room for this many entries and gives back the rest.
+/// An empty lane keeps room for this many entries and frees the rest.
 const RETAINED_ENTRIES: usize = 64;
 
 /// A bounded queue with a line of waiting senders.
 pub(super) struct Lane<M> {
     queue: VecDeque<Received<M>>,
     limit: usize,
-    /// Messages queued plus room given to waiting senders. Signals are not counted.
+    /// Queued messages plus room given to waiting senders. Signals do not count.
     used: usize,
-    /// Sorted by ticket, because tickets rise and senders join at the back.
+    /// Waiting senders, sorted by ticket. Tickets rise, and senders join at the back.
     line: VecDeque<Waiting>,
-    /// How many at the head of the line have all the room they want and were woken.
+    /// How many senders at the head of the line have all the room they want and were woken.
     served: usize,
     next_ticket: u64,
 }
 
-/// A sender in line.
+/// A waiting sender.
 struct Waiting {
     ticket: u64,
     wanted: usize,
     given: usize,
-    /// `None` once woken. It is moved and never cloned under the lock, as its count is contended by other threads.
+    /// `None` after the wake-up. The waker is moved and never cloned under the lock, because other threads contend for
+    /// its reference count.
     waker: Option<Waker>,
 }
 
@@ -53,19 +54,19 @@ impl<M> Lane<M> {
         self.queue.is_empty()
     }
 
-    /// Takes up to `wanted` of the free room; it is filled with [`Lane::fill`] under the same lock.
+    /// Reserves up to `wanted` of the free room. The caller fills it with [`Lane::fill`] under the same lock.
     pub(super) fn take_free(&mut self, wanted: usize) -> usize {
         let taken = wanted.min(self.limit.saturating_sub(self.used));
         self.used += taken;
         taken
     }
 
-    /// Queues a message into room already taken.
+    /// Queues a message into room that is already reserved.
     pub(super) fn push(&mut self, message: M) {
         self.queue.push_back(Received::Message(message));
     }
 
-    /// Queues messages into room already taken.
+    /// Queues messages into room that is already reserved.
     pub(super) fn fill(&mut self, messages: impl Iterator<Item = M>) {
         self.queue.extend(messages.map(Received::Message));
     }
@@ -76,7 +77,7 @@ impl<M> Lane<M> {
         self.queue.push_back(signal);
     }
 
-    /// Takes the oldest entry and frees its room; call [`Lane::serve`] afterwards.
+    /// Takes the oldest entry and frees its room. The caller must call [`Lane::serve`] afterwards.
     pub(super) fn pop(&mut self) -> Option<Received<M>> {
         let entry = self.queue.pop_front()?;
         self.used -= usize::from(is_message(&entry));
@@ -92,14 +93,14 @@ impl<M> Lane<M> {
         count
     }
 
-    /// Puts back what [`Lane::pop`] gave last. The room may have been given away meanwhile, so the lane
+    /// Puts back the entry that [`Lane::pop`] returned last. Its room may have been given away meanwhile. So the lane
     /// can hold one message above its limit until the next is taken.
     pub(super) fn unpop(&mut self, entry: Received<M>) {
         self.used += usize::from(is_message(&entry));
         self.queue.push_front(entry);
     }
 
-    /// Joins the line for `wanted` places (at most the limit, or it would never be served).
+    /// Joins the line for `wanted` places. More than the limit would never be served.
     pub(super) fn join_line(&mut self, wanted: usize, waker: &Waker) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -112,7 +113,7 @@ impl<M> Lane<M> {
         ticket
     }
 
-    /// The room given to `ticket`, which leaves the line; `None` while it has to wait.
+    /// The room given to `ticket`. The ticket then leaves the line. `None` while it has to wait.
     pub(super) fn claim(&mut self, ticket: u64, waker: &Waker) -> Option<usize> {
         let at = self.place(ticket)?;
         if at < self.served {
@@ -125,7 +126,7 @@ impl<M> Lane<M> {
         None
     }
 
-    /// Leaves the line and frees what was given; call [`Lane::serve`] afterwards.
+    /// Leaves the line and frees the room given to it. The caller must call [`Lane::serve`] afterwards.
     pub(super) fn leave_line(&mut self, ticket: u64) {
         let Some(at) = self.place(ticket) else { return };
         if let Some(waiting) = self.line.remove(at) {
@@ -134,7 +135,7 @@ impl<M> Lane<M> {
         }
     }
 
-    /// Gives free room to the line and collects whom to wake.
+    /// Gives free room to the line and collects the wakers to wake.
     pub(super) fn serve(&mut self, wake: &mut Wake) {
         while self.served < self.line.len() {
             let waiting = &self.line[self.served];
@@ -150,7 +151,7 @@ impl<M> Lane<M> {
         }
     }
 
-    /// Turns everybody in line away; their places and room are gone.
+    /// Removes all senders from the line, with their places and room.
     pub(super) fn dismiss_line(&mut self, wake: &mut Wake) {
         for waiting in self.line.drain(..) {
             self.used -= waiting.given;
@@ -159,7 +160,7 @@ impl<M> Lane<M> {
         self.served = 0;
     }
 
-    /// Takes everything queued.
+    /// Takes all queued entries.
     pub(super) fn clear(&mut self) -> VecDeque<Received<M>> {
         self.used -= self.queue.iter().filter(|entry| is_message(entry)).count();
         std::mem::take(&mut self.queue)
@@ -170,7 +171,7 @@ impl<M> Lane<M> {
         self.queue.retain(|entry| !is_down_of(entry, monitor));
     }
 
-    /// Gives back memory that a burst needed; for a lane that is about to be idle.
+    /// Frees memory that a burst needed. For a lane that becomes idle.
     pub(super) fn trim(&mut self) {
         if self.queue.capacity() > RETAINED_ENTRIES {
             self.queue.shrink_to(RETAINED_ENTRIES);
@@ -184,7 +185,7 @@ impl<M> Lane<M> {
 
     fn place(&self, ticket: u64) -> Option<usize> {
         let head = self.line.front()?.ticket;
-        // Tickets rise by one, so this is the place unless somebody between has left.
+        // Tickets rise by one. So this is the position, unless a sender in between has left.
         let guess = usize::try_from(ticket.checked_sub(head)?).ok()?;
         match self.line.get(guess) {
             Some(waiting) if waiting.ticket == ticket => Some(guess),
@@ -203,7 +204,7 @@ pub(super) fn is_down_of<M>(entry: &Received<M>, monitor: MonitorId) -> bool {
     matches!(entry, Received::Down(down) if down.monitor == monitor)
 }
 
-/// Wakers collected under a lock, to be woken after it. The first costs no allocation.
+/// Wakers that are collected under a lock and woken after it. The first needs no allocation.
 #[derive(Default)]
 pub(super) struct Wake {
     first: Option<Waker>,

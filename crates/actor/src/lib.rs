@@ -1,9 +1,9 @@
 //! Actors on tokio: a bounded two-lane mailbox per actor, monitors, links and supervision.
 //!
-//! An actor is a task that owns a [`Mailbox`]; everyone else holds an [`Address`].
+//! An actor is a task that owns a [`Mailbox`]. All other parts hold an [`Address`].
 //!
-//! This crate never depends on the protocol, on the archive or on the daemon. Of `frame` it takes the liveness of a stage
-//! alone.
+//! This crate does not depend on the protocol, the archive or the daemon. From `frame` it uses only the liveness of a
+//! stage.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -19,15 +19,15 @@
 //! | `supervise.rs` | [`supervise()`]: a failed body is run again, up to an intensity |
 //! | `tasks.rs` | [`Tasks`]: an owner of named tasks that are not actors |
 //!
-//! What holds everywhere:
+//! Rules for the whole crate:
 //!
-//! * Urgent messages are received before routine ones; each lane keeps its order.
-//! * A lane holds at most its [`Capacity`]; a full lane makes senders wait, first come first served.
-//! * A [`Down`] or [`Exit`] takes no room: there is at most one per monitor or link set. It stands at the
-//!   end of the routine lane, so it follows everything the ended actor had sent to this mailbox.
-//! * Nothing here panics because an actor is gone. A lock is never held while foreign code runs (a
-//!   message's destructor, a predicate, a wake-up), and no two locks are held at once.
-//! * Every task has an owner: [`ActorHandle`] and [`Tasks`] abort what they own when dropped.
+//! * Urgent messages are received before routine ones. Each lane keeps its order.
+//! * A lane holds at most its [`Capacity`]. A full lane makes senders wait, first come first served.
+//! * A [`Down`] or [`Exit`] takes no room: there is at most one per monitor or link. It is queued at the end of the
+//!   routine lane, so it follows everything that the ended actor had sent to this mailbox.
+//! * No function panics because an actor is gone. No lock is held while foreign code runs (a message's destructor, a
+//!   predicate, a wake-up). No two locks are held at once.
+//! * Every task has an owner: [`ActorHandle`] and [`Tasks`] abort their tasks when dropped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,34 +55,34 @@ pub use stash::StashFull;
 pub use supervise::{Restart, supervise, supervise_task};
 pub use tasks::Tasks;
 
-/// What a mailbox gives out.
+/// An entry of a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received<M> {
-    /// Sent by an [`Address`].
+    /// A message from an [`Address`].
     Message(M),
     /// A monitored actor has ended, see [`Mailbox::monitor`].
     Down(Down),
-    /// A linked actor has ended otherwise than normally, see [`Mailbox::link`].
+    /// A linked actor has not ended normally, see [`Mailbox::link`].
     Exit(Exit),
 }
 
 /// A monitored actor has ended. Received exactly once per monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Down {
-    /// As returned by [`Mailbox::monitor`].
+    /// The id that [`Mailbox::monitor`] returned.
     pub monitor: MonitorId,
-    /// Who ended.
+    /// The actor that ended.
     pub actor: ActorId,
-    /// Why.
+    /// The reason.
     pub reason: ExitReason,
 }
 
-/// A linked actor has ended otherwise than normally.
+/// A linked actor has not ended normally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// Who ended.
+    /// The actor that ended.
     pub from: ActorId,
-    /// Why; never [`ExitReason::Normal`].
+    /// The reason, never [`ExitReason::Normal`].
     pub reason: ExitReason,
 }
 
@@ -95,7 +95,7 @@ pub enum ExitReason {
     Error(Arc<str>),
     /// The body panicked with this message.
     Panic(Arc<str>),
-    /// It was gone before the monitor or link was set, so nobody can say why.
+    /// The actor was gone before the monitor or link was set, so the reason is not known.
     Gone,
 }
 
@@ -122,7 +122,7 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// Names an actor; unique in the process and never used again.
+/// Id of an actor. Unique in the process and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActorId(u64);
 
@@ -139,7 +139,7 @@ impl fmt::Display for ActorId {
     }
 }
 
-/// Names a monitor; unique in the process and never used again.
+/// Id of a monitor. Unique in the process and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MonitorId(u64);
 
@@ -150,10 +150,10 @@ impl MonitorId {
     }
 }
 
-/// How many messages a mailbox holds, per lane.
+/// How many messages each lane of a mailbox holds.
 ///
-/// A lane needs room for one message to be of any use, so 0 counts as 1. Nothing is allocated in
-/// advance. [`Mailbox::recv_match`] may pass over `urgent + routine` further messages.
+/// 0 counts as 1, because a lane needs room for one message. Nothing is allocated in advance. [`Mailbox::recv_match`]
+/// may pass over `urgent + routine` further messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Messages in the urgent lane.

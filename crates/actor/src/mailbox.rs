@@ -8,28 +8,28 @@ use super::core::{Core, Phase};
 use super::stash::{Stash, StashFull};
 use super::{ActorId, Address, Capacity, ExitReason, MonitorId, Received};
 
-/// Where an actor receives.
+/// Receives the messages of an actor.
 ///
-/// Dropped by its body, it refuses messages, drops what is queued, and wakes waiting senders; a
-/// supervised body's mailbox goes on to the next run instead.
+/// When the body drops it, the mailbox refuses messages, drops queued messages and wakes waiting senders. The mailbox
+/// of a supervised body goes to the next run instead.
 pub struct Mailbox<M> {
     pub(super) core: Arc<Core<M>>,
     stash: Stash<M>,
     on_drop: OnDrop,
 }
 
-/// What dropping a mailbox means.
+/// What happens when a mailbox is dropped.
 #[derive(Clone, Copy)]
 pub(super) enum OnDrop {
-    /// The end of whoever held it, as it belongs to no actor's body.
+    /// The drop counts as the end of its owner, because the mailbox belongs to no actor's body.
     End,
-    /// Nothing is received any more; the actor goes on until its body ends.
+    /// No more messages are received. The actor continues until its body ends.
     Abandon,
-    /// The next run of the body receives what is left.
+    /// The next run of the body receives the remaining entries.
     Park,
 }
 
-/// A mailbox that belongs to no actor, for a main task or a test; dropping it counts as a normal end.
+/// Creates a mailbox that belongs to no actor, for a main task or a test. Dropping it counts as a normal end.
 #[must_use]
 pub fn mailbox<M>(capacity: Capacity) -> (Address<M>, Mailbox<M>) {
     let core = Arc::new(Core::new(capacity));
@@ -37,30 +37,30 @@ pub fn mailbox<M>(capacity: Capacity) -> (Address<M>, Mailbox<M>) {
 }
 
 impl<M> Mailbox<M> {
-    /// A receiver on `core` that goes on with what the last one had passed over.
+    /// Creates a receiver on `core`. It first receives the messages that the last receiver had passed over.
     pub(super) fn new(core: &Arc<Core<M>>, on_drop: OnDrop) -> Self {
         let stash = std::mem::take(&mut core.inbox().parked);
         Self { core: Arc::clone(core), stash, on_drop }
     }
 
-    /// Whose mailbox this is.
+    /// The id of the actor.
     #[must_use]
     pub fn id(&self) -> ActorId {
         self.core.id
     }
 
-    /// An address to hand to others.
+    /// Creates an address of this mailbox.
     ///
-    /// It counts like any other: an actor that keeps its own address never sees the end of its mailbox.
+    /// It counts like every other address. An actor that keeps its own address never sees the end of its mailbox.
     #[must_use]
     pub fn address(&self) -> Address<M> {
         Address::new(&self.core)
     }
 
-    /// The next entry: first what [`Mailbox::recv_match`] passed over, then urgent, then routine.
+    /// The next entry: first the messages that [`Mailbox::recv_match`] passed over, then urgent, then routine.
     ///
-    /// `None` when nothing is queued, every address is gone or [`Mailbox::close`] was called, and no
-    /// monitor is outstanding. Links are not waited for.
+    /// `None` if nothing is queued, no monitor is outstanding, and either no address is left or [`Mailbox::close`] was
+    /// called. Links are not waited for.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -72,7 +72,7 @@ impl<M> Mailbox<M> {
         taken.map(|(_, entry)| entry)
     }
 
-    /// The next entry if there is one now.
+    /// The next entry, if there is one.
     pub fn try_recv(&mut self) -> Option<Received<M>> {
         self.stash.pop().or_else(|| {
             let taken = self.core.try_take(|inbox, wake| inbox.pop(wake));
@@ -80,9 +80,9 @@ impl<M> Mailbox<M> {
         })
     }
 
-    /// Appends up to `max` entries to `out`, in the order of [`Mailbox::recv`], and returns how many.
+    /// Appends up to `max` entries to `out`, in the order of [`Mailbox::recv`], and returns their number.
     ///
-    /// Waits for the first only. 0 means the end, as `None` does there, or that `max` is 0.
+    /// It waits only for the first entry. 0 means the end, like `None` of [`Mailbox::recv`], or that `max` is 0.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -97,7 +97,7 @@ impl<M> Mailbox<M> {
         taken.await.unwrap_or(0)
     }
 
-    /// Like [`Mailbox::recv_batch`], but takes only what is there now.
+    /// Like [`Mailbox::recv_batch`], but takes only entries that are already there.
     pub fn try_recv_batch(&mut self, out: &mut Vec<Received<M>>, max: usize) -> usize {
         let before = out.len();
         while out.len() - before < max {
@@ -109,17 +109,17 @@ impl<M> Mailbox<M> {
         stashed + self.core.try_take(|inbox, wake| inbox.pop_many(out, rest, wake)).unwrap_or(0)
     }
 
-    /// The first entry that `matches` likes. What it passes over keeps its order, leaves its room in the
-    /// lanes to others, and is received before anything else afterwards.
+    /// The first entry for which `matches` is true. Entries that it passes over keep their order and free their room in
+    /// the lanes. They are received before all other entries afterwards.
     ///
-    /// `None` as in [`Mailbox::recv`], once nothing that is left matches.
+    /// `None` as in [`Mailbox::recv`], if no remaining entry matches.
     ///
     /// # Errors
-    /// [`StashFull`] when `urgent + routine` messages of [`Capacity`] have been passed over and the next
-    /// does not match either; it stays queued.
+    /// [`StashFull`] if `urgent + routine` messages of [`Capacity`] have been passed over and the next does not match
+    /// either. That message stays queued.
     ///
     /// # Cancel safety
-    /// Cancel safe: what was passed over so far is kept.
+    /// Cancel safe: the messages passed over so far are kept.
     pub async fn recv_match(
         &mut self,
         mut matches: impl FnMut(&Received<M>) -> bool,
@@ -144,33 +144,32 @@ impl<M> Mailbox<M> {
         }
     }
 
-    /// Refuses messages from now on; senders that wait are told at once. What is queued can be received.
+    /// Refuses further messages and wakes waiting senders. Queued messages can still be received.
     pub fn close(&mut self) {
         self.core.close();
     }
 }
 
 impl<M: Send + 'static> Mailbox<M> {
-    /// Promises exactly one [`Down`](super::Down) for the end of `target`.
+    /// Monitors `target`: exactly one [`Down`](super::Down) follows its end.
     ///
-    /// It takes no room in the mailbox and follows everything `target` sent to it. A target that is gone
-    /// already gives [`ExitReason::Gone`]. A restart under supervision is no end, neither of the target
-    /// nor of this actor, whose monitors stay set. Each call sets a monitor of its own.
+    /// The `Down` takes no room in the mailbox and comes after everything that `target` sent to it. If the target is
+    /// already gone, the reason is [`ExitReason::Gone`]. A restart under supervision is not an end. This holds for the
+    /// target and for this actor, whose monitors stay set. Each call sets a separate monitor.
     pub fn monitor<N: Send + 'static>(&mut self, target: &Address<N>) -> MonitorId {
         self.core.monitor(Arc::clone(&target.core) as _, target.id())
     }
 
-    /// Unsets a monitor: afterwards its `Down` is not received, even if it was queued already.
+    /// Unsets a monitor. Its `Down` is not received afterwards, even if it was already queued.
     pub fn demonitor(&mut self, monitor: MonitorId) {
         self.core.demonitor(monitor);
         self.stash.purge(monitor);
     }
 
-    /// Links this actor and `target`: when one ends otherwise than normally, the other receives an
-    /// [`Exit`](super::Exit).
+    /// Links this actor and `target`: if one does not end normally, the other receives an [`Exit`](super::Exit).
     ///
-    /// A target that is gone already gives [`ExitReason::Gone`]. Linking twice, or to itself, changes
-    /// nothing. Like a monitor, a link outlasts restarts and takes no room in the mailbox.
+    /// If the target is already gone, the reason is [`ExitReason::Gone`]. A second link to the same actor or a link to
+    /// itself changes nothing. Like a monitor, a link survives restarts and takes no room in the mailbox.
     pub fn link<N: Send + 'static>(&mut self, target: &Address<N>) {
         self.core.link_to(&(Arc::clone(&target.core) as _), target.id());
     }

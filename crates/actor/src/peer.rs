@@ -1,4 +1,4 @@
-//! An actor as other actors see it, and those that have to be notified of its end.
+//! An actor as other actors see it, and the actors that are notified when it ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ pub(super) struct Life {
     pub(super) links: BTreeMap<ActorId, Arc<dyn Peer>>,
 }
 
-/// An actor as seen by other actors, whatever its messages are.
+/// An actor as other actors see it, independent of its message type.
 pub(super) trait Peer: Send + Sync {
-    /// Promises `watcher` a `Down`; `false` when this actor has ended.
+    /// Registers `watcher` for a `Down`. `false` if this actor has ended.
     fn watch(&self, monitor: MonitorId, watcher: Arc<dyn Peer>) -> bool;
-    /// Takes the promise back.
+    /// Removes the registration.
     fn unwatch(&self, monitor: MonitorId);
-    /// Tells this actor that one it watches has ended.
+    /// Notifies this actor that an actor it monitors has ended.
     fn down(&self, down: Down);
-    /// Links this actor to `peer`; `false` when this actor has ended.
+    /// Links this actor to `peer`. `false` if this actor has ended.
     fn link(&self, id: ActorId, peer: Arc<dyn Peer>) -> bool;
-    /// Tells this actor that a linked one has ended.
+    /// Notifies this actor that a linked actor has ended.
     fn exit(&self, exit: Exit);
 }
 

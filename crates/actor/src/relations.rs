@@ -1,8 +1,8 @@
-//! Monitors and links: who is told when an actor ends.
+//! Monitors and links: the actors that are notified when an actor ends.
 //!
-//! A monitor stands twice: in the watcher's inbox, where its slot is the promise of exactly one
-//! `Down`, and in the target's [`Life`](super::peer::Life), which says whom to tell. The slot decides: without it a `Down` is
-//! discarded, so [`Mailbox::demonitor`](super::Mailbox::demonitor) wins any race with the target's end.
+//! A monitor is stored in two places. Its slot in the watcher's inbox stands for exactly one `Down`. Its entry in the
+//! target's [`Life`](super::peer::Life) names the watcher. The slot decides: a `Down` without a slot is discarded. So
+//! [`Mailbox::demonitor`](super::Mailbox::demonitor) wins every race with the target's end.
 
 use std::sync::Arc;
 
@@ -70,9 +70,9 @@ impl<M> Core<M> {
         self.life().ended
     }
 
-    /// Ends the actor: its mailbox is given up, and everyone who asked is told, once.
+    /// Ends the actor: abandons its mailbox and notifies every watcher and linked actor once.
     ///
-    /// To be called when nothing of the actor's body is left that could send.
+    /// The caller must have dropped all parts of the actor's body that could send.
     pub(super) fn end(&self, reason: &ExitReason) {
         let leftovers = self.abandon();
         let mut life = self.life();

@@ -15,9 +15,9 @@ use super::mailbox::OnDrop;
 use super::{ActorId, Address, Capacity, ExitReason, Mailbox};
 use frame::liveness::Liveness;
 
-/// What a body may return: nothing, or a result whose error becomes [`ExitReason::Error`].
+/// The return type of a body: nothing, or a result whose error becomes [`ExitReason::Error`].
 pub trait Outcome {
-    /// The reason this outcome stands for.
+    /// The reason for this outcome.
     fn into_reason(self) -> ExitReason;
 }
 
@@ -36,7 +36,7 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
     }
 }
 
-/// The owner's hold on an actor or a supervised task. Dropping it aborts the actor.
+/// The handle with which the owner holds an actor or a supervised task. Dropping it aborts the actor.
 #[must_use = "dropping it aborts the actor"]
 #[derive(Debug)]
 pub struct ActorHandle {
@@ -44,14 +44,14 @@ pub struct ActorHandle {
     name: Arc<str>,
     restarts: Arc<AtomicU64>,
     task: JoinHandle<ExitReason>,
-    /// Of stages alone.
+    /// `Some` for stages only.
     pub(super) liveness: Option<Liveness>,
 }
 
-/// Starts an actor that runs `body` on a mailbox of its own.
+/// Starts an actor that runs `body` on its own mailbox.
 ///
-/// A panic in the body is caught, logged under `name`, and ends the actor with [`ExitReason::Panic`].
-/// The `Down`s go out when the body and everything it held have been dropped.
+/// A panic in the body is caught, logged under `name`, and ends the actor with [`ExitReason::Panic`]. The `Down`s are
+/// sent after the body and everything it held have been dropped.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -94,7 +94,7 @@ where
     (address, handle)
 }
 
-/// Runs `life` as the task of the actor behind `core`, whose end is announced when `life` is no more.
+/// Runs `life` as the task of the actor behind `core`. The end is announced after `life` is dropped.
 pub(super) fn start<M: Send + 'static>(
     core: Arc<Core<M>>,
     name: Arc<str>,
@@ -102,9 +102,9 @@ pub(super) fn start<M: Send + 'static>(
     life: impl Future<Output = ExitReason> + Send + 'static,
 ) -> ActorHandle {
     let id = core.id;
-    // On the heap: each hand it goes through in a task would hold a place as large as the whole body.
+    // The body is on the heap. Otherwise each wrapper in the task would reserve memory as large as the body.
     let life = Box::pin(life);
-    // Fields are dropped in this order, also when the task is aborted before its first poll.
+    // Fields are dropped in this order, even if the task is aborted before its first poll.
     let parts = (life, Ending { core, reason: None });
     let task = async move {
         let parts = parts;
@@ -119,7 +119,7 @@ pub(super) fn start<M: Send + 'static>(
     ActorHandle { id, name, restarts, task, liveness: None }
 }
 
-/// Runs a body to its end and says how it ended; a panic is logged.
+/// Runs a body to its end and returns the reason. A panic is logged.
 pub(super) async fn caught<F: Future<Output: Outcome>>(name: &str, body: impl FnOnce() -> F) -> ExitReason {
     let mut body = pin!(async move { body().await.into_reason() });
     let reason = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
@@ -129,7 +129,7 @@ pub(super) async fn caught<F: Future<Output: Outcome>>(name: &str, body: impl Fn
     .await;
     match &reason {
         ExitReason::Panic(message) => tracing::error!(task = name, panic = %message, "panicked"),
-        // What an error means is for the owner and the monitors to judge.
+        // The owner and the monitors decide what an error means.
         ExitReason::Error(error) => tracing::debug!(task = name, %error, "ended with an error"),
         ExitReason::Normal | ExitReason::Gone => tracing::debug!(task = name, "ended"),
     }
@@ -142,10 +142,10 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> Arc<str> {
     text.unwrap_or("panic without a message").into()
 }
 
-/// Announces an actor's end when dropped.
+/// Announces the end of an actor when dropped.
 struct Ending<M> {
     core: Arc<Core<M>>,
-    /// `None` when the task was dropped before its end.
+    /// `None` if the task was dropped before the body ended.
     reason: Option<ExitReason>,
 }
 
@@ -163,31 +163,31 @@ impl<M> Drop for Ending<M> {
 }
 
 impl ActorHandle {
-    /// Whose handle this is.
+    /// The id of the actor.
     #[must_use]
     pub fn id(&self) -> ActorId {
         self.id
     }
 
-    /// The name given at the start.
+    /// The name of the actor.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How often the body was run again after a failure; 0 without supervision.
+    /// How often the body was restarted after a failure. 0 without supervision.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// Shows whether its loop turns, if it is a stage.
+    /// The liveness of the loop, if the actor is a stage.
     #[must_use]
     pub fn liveness(&self) -> Option<Liveness> {
         self.liveness.clone()
     }
 
-    /// The counter behind [`ActorHandle::restarts`], for who looks on.
+    /// The counter behind [`ActorHandle::restarts`], for readers without the handle.
     #[must_use]
     pub fn restarts_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.restarts)
@@ -196,8 +196,7 @@ impl ActorHandle {
     /// Waits for the actor's end.
     ///
     /// # Cancel safety
-    /// Not cancel safe: when dropped, the actor is aborted. To wait without owning, see
-    /// [`Address::closed`].
+    /// Not cancel safe: dropping it aborts the actor. [`Address::closed`] waits without owning the actor.
     pub async fn join(mut self) -> ExitReason {
         match (&mut self.task).await {
             Ok(reason) => reason,
@@ -206,7 +205,7 @@ impl ActorHandle {
         }
     }
 
-    /// Stops the actor at its next await; it ends with the error "aborted".
+    /// Aborts the actor at its next await. The actor ends with the error "aborted".
     pub fn abort(&self) {
         self.task.abort();
     }

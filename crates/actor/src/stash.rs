@@ -1,4 +1,4 @@
-//! What selective receive has passed over.
+//! The messages that selective receive has passed over.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use super::{MonitorId, Received};
 
 /// The stash of [`Mailbox::recv_match`](super::Mailbox::recv_match) has no room for another message.
 ///
-/// Nothing is lost: what was passed over and what is queued can still be received.
+/// No message is lost: messages that were passed over or queued can still be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{limit} messages were passed over without a match, no more can be kept")]
 pub struct StashFull {
@@ -15,8 +15,8 @@ pub struct StashFull {
     pub limit: usize,
 }
 
-/// Passed-over entries in their order. Only messages count against the limit: signals are bounded by
-/// the monitors and links that were set.
+/// Passed-over entries in their order. Only messages count against the limit. The number of signals is bounded by the
+/// number of monitors and links.
 pub(super) struct Stash<M> {
     entries: VecDeque<Received<M>>,
     messages: usize,
@@ -39,7 +39,7 @@ impl<M> Stash<M> {
         Some(entry)
     }
 
-    /// Takes the first entry that `matches` likes.
+    /// Takes the first entry for which `matches` is true.
     pub(super) fn take_match(
         &mut self,
         matches: &mut impl FnMut(&Received<M>) -> bool,
@@ -50,7 +50,7 @@ impl<M> Stash<M> {
         Some(entry)
     }
 
-    /// Keeps `entry`, or gives it back when `limit` messages are kept already.
+    /// Keeps `entry`. Returns it if `limit` messages are already kept.
     pub(super) fn push(&mut self, entry: Received<M>, limit: usize) -> Result<(), Received<M>> {
         if is_message(&entry) {
             if self.messages >= limit {

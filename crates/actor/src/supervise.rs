@@ -1,4 +1,4 @@
-//! Supervision: a failed body is run again, up to an intensity.
+//! Supervision: a failed body is run again, as long as restarts stay below a limit.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use super::spawn::{caught, start};
 use super::{ActorHandle, Address, Capacity, ExitReason, Mailbox, Outcome};
 use frame::liveness::Liveness;
 
-/// How many restarts are borne: at most `max` in any span of `within`. One more failure escalates.
+/// The limit for restarts: at most `max` in any span of `within`. One more failure ends the actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
     /// Restarts allowed within the span.
@@ -24,15 +24,14 @@ pub struct Restart {
     pub within: Duration,
 }
 
-/// Starts an actor whose body is made anew by `factory` after an error or a panic, on the same mailbox.
+/// Starts an actor. After an error or a panic, `factory` makes a new body, which continues on the same mailbox.
 ///
-/// Queued messages, what [`Mailbox::recv_match`] had passed over, monitors and links stay; the message a
-/// body was handling when it failed is lost, and only that. A normal end is an end. A failure beyond
-/// `restart` escalates: the actor ends with the last reason, as monitors, links and
-/// [`ActorHandle::join`] see.
+/// Queued messages, messages that [`Mailbox::recv_match`] had passed over, monitors and links stay. Only the message
+/// that the failed body was handling is lost. A normal end is final. A failure beyond `restart` escalates: the actor
+/// ends with the last reason, which monitors, links and [`ActorHandle::join`] report.
 ///
-/// The body is to keep the mailbox for itself: one that moves it elsewhere leaves two receivers after a
-/// restart, of which one is woken.
+/// The body must keep its mailbox. If it moves the mailbox elsewhere, there are two receivers after a restart, and only
+/// one of them is woken.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -60,7 +59,7 @@ where
     (address, start(core, name, restarts, supervisor.run(factory)))
 }
 
-/// [`supervise`] for a task without messages, such as an accept loop.
+/// Does the same as [`supervise`] for a task without messages, such as an accept loop.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -79,7 +78,7 @@ where
     handle
 }
 
-/// Runs one actor's bodies, one after the other.
+/// Runs the bodies of one actor, one after the other.
 struct Supervisor<M> {
     core: Arc<Core<M>>,
     name: Arc<str>,
@@ -109,7 +108,7 @@ impl<M: Send + 'static> Supervisor<M> {
     }
 }
 
-/// The restarts of the recent past.
+/// The recent restarts.
 struct Intensity {
     limit: Restart,
     recent: VecDeque<Instant>,
@@ -120,7 +119,7 @@ impl Intensity {
         Self { limit, recent: VecDeque::new() }
     }
 
-    /// Counts a restart at `now` if the limit allows it. One made exactly `within` ago has expired.
+    /// Counts a restart at `now` if the limit allows it. A restart exactly `within` ago has expired.
     fn allows(&mut self, now: Instant) -> bool {
         let within = self.limit.within;
         while self.recent.front().is_some_and(|past| now.duration_since(*past) >= within) {

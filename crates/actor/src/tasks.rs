@@ -10,7 +10,7 @@ use tokio::task::{Id, JoinSet};
 use super::spawn::caught;
 use super::{ActorHandle, ExitReason, Outcome};
 
-/// Owns tasks by name, and knows which of them still run. Dropping it aborts them all.
+/// Owns tasks by name, and knows which of them still run. Dropping it aborts all of them.
 ///
 /// Finished tasks are kept until [`Tasks::join_next`] takes them.
 #[derive(Default)]
@@ -20,13 +20,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Owns nothing yet.
+    /// Creates an owner without tasks.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts a task. A panic in it is caught and logged under `name`, which need not be unique.
+    /// Starts a task. A panic in the task is caught and logged under `name`. Names need not be unique.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -40,7 +40,7 @@ impl Tasks {
         self.names.insert(task.id(), name);
     }
 
-    /// Takes over an actor under its name: its end is that of a task.
+    /// Takes over an actor as a task with the actor's name.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -53,7 +53,7 @@ impl Tasks {
         });
     }
 
-    /// Waits for the next task to end and says which and how; `None` when there is none.
+    /// Waits for the next task to end. Returns its name and the reason. `None` if there is no task.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -87,7 +87,7 @@ impl Tasks {
         self.set.is_empty()
     }
 
-    /// Stops all tasks at their next await; [`Tasks::join_next`] gives each with the error "aborted".
+    /// Aborts all tasks at their next await. [`Tasks::join_next`] returns each with the error "aborted".
     pub fn abort_all(&mut self) {
         self.set.abort_all();
     }

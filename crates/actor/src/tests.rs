@@ -1,4 +1,4 @@
-//! Tests of the module as its users see it.
+//! Tests of the crate through its public interface.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ mod model;
 mod relations;
 mod supervision;
 
-/// Long enough to fail a test rather than hang it.
+/// Makes a test fail instead of hang.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What `future` gives; fails when it is only found ready because a timeout polled it again.
+/// The result of `future`. Fails if `future` became ready only because a timeout polled it again.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let start = Instant::now();
     let output = timeout(PATIENCE, future).await.expect("nothing happened");
@@ -53,7 +53,7 @@ fn error(text: &str) -> ExitReason {
     ExitReason::Error(text.into())
 }
 
-/// An actor that ends with the outcome it is sent.
+/// An actor that ends with the outcome that it receives.
 fn puppet() -> (Address<Result<(), &'static str>>, ActorHandle) {
     spawn("puppet", capacity(1, 1), |mut mailbox: Mailbox<Result<(), &'static str>>| async move {
         message(mailbox.recv().await)

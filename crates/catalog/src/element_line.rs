@@ -1,7 +1,7 @@
-//! One line of an element set: its form, its checksum, and what its fields may hold.
+//! One line of an element set: its form, its checksum, and the ranges of its fields.
 //!
-//! `sgp4` reads the lines in the end. It is looked at here first because its errors name neither the field nor the line
-//! of the text, and because it takes for granted that lines are ASCII and end with a digit.
+//! `sgp4` reads the lines afterwards. They are checked here first, because its errors name neither the field nor the
+//! line of the text, and because it assumes that lines are ASCII and end with a digit.
 
 use std::ops::RangeInclusive;
 
@@ -13,9 +13,9 @@ const LINE_CHARS: usize = 69;
 /// A number in fixed columns.
 struct Field {
     name: &'static str,
-    /// From 1, both included, as the format is described everywhere.
+    /// First and last column, counted from 1, as in descriptions of the format.
     columns: (usize, usize),
-    /// Written without its leading "0.".
+    /// Whether the number is written without its leading "0.".
     is_fraction: bool,
     range: RangeInclusive<f64>,
     allowed: &'static str,
@@ -40,7 +40,7 @@ const FIELDS: [&[Field]; 2] = [
     ],
 ];
 
-/// Judges `line`, which begins as line `number` (1 or 2) of a set.
+/// Checks `line`, which begins as line `number` (1 or 2) of a set.
 pub(super) fn check(number: u8, line: &str) -> Result<(), LineError> {
     if let Some((column, character)) = line.chars().enumerate().find(|(_, c)| !matches!(c, ' '..='~')) {
         return Err(LineError::NotAscii { character, column: column + 1 });
@@ -52,12 +52,12 @@ pub(super) fn check(number: u8, line: &str) -> Result<(), LineError> {
     FIELDS[usize::from(number) - 1].iter().try_for_each(|field| check_field(field, line))
 }
 
-/// What the catalog number's columns hold.
+/// The text in the columns of the catalog number.
 pub(super) fn norad_columns(line: &str) -> Option<&str> {
     line.get(2..7).map(str::trim_start).filter(|id| !id.is_empty())
 }
 
-/// Digits count as they are, a minus sign counts 1, everything else nothing; modulo 10.
+/// Checks the checksum: the sum of all digits, with 1 for each minus sign, modulo 10.
 fn check_sum(line: &str) -> Result<(), LineError> {
     let (summed, last) = line.split_at(LINE_CHARS - 1);
     let value = |byte: u8| match byte {
@@ -79,7 +79,7 @@ fn check_field(field: &Field, line: &str) -> Result<(), LineError> {
     let found = &line[columns.0 - 1..columns.1];
     let plain = found.trim_start();
     let number = if is_fraction { format!("0.{plain}") } else { plain.to_owned() };
-    // What Rust takes for a number is more than the format does: "inf", "nan", exponents.
+    // Rust parses more than the format allows: "inf", "nan", exponents.
     let is_plain = plain.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+'));
     let Some(value) = number.parse::<f64>().ok().filter(|_| is_plain && !plain.is_empty()) else {
         return Err(LineError::NoNumber { field: name, found: found.to_owned(), columns });

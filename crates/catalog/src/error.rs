@@ -1,20 +1,20 @@
-//! Why a text is no catalog, and why a catalog cannot be had.
+//! Why a text is not a catalog, and why a catalog cannot be loaded or kept.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::{NAME_BYTES_MAX, SETS_MAX, TEXT_BYTES_MAX};
 
-/// Why a text is refused, as a whole.
+/// Why a text is refused. A text is always refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// The text is too long to be looked at.
+    /// The text is too long to be parsed.
     #[error("the text has {bytes} bytes, at most {TEXT_BYTES_MAX} are taken")]
     TooLarge {
         /// Its length.
         bytes: usize,
     },
-    /// A catalog of nothing would take away everybody's elements.
+    /// The text has no element set. An empty catalog would remove the elements of all satellites.
     #[error("the text holds no element set; a set is two lines that begin with 1 and 2")]
     NoSets,
     /// A line is wrong.
@@ -24,7 +24,7 @@ pub enum ParseError {
         line: usize,
         /// What is wrong with it.
         what: Box<LineError>,
-        /// The satellite's name or NORAD id, as far as it is known there.
+        /// The satellite's name or NORAD id, as far as it is known at this line.
         satellite: Option<String>,
     },
 }
@@ -36,7 +36,7 @@ fn in_brackets(satellite: Option<&str>) -> String {
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// Bytes that are no text.
+    /// The bytes are not UTF-8.
     #[error("it is not UTF-8")]
     NotText,
     /// The name of a satellite is too long.
@@ -45,24 +45,24 @@ pub enum LineError {
         /// Its length.
         bytes: usize,
     },
-    /// The name holds what would garble logs and screens.
+    /// The name holds a control character, which would garble logs and screens.
     #[error("the name holds a control character, {character:?}")]
     ControlCharacter {
         /// The first one.
         character: char,
     },
-    /// Another line belongs here.
+    /// Another line is expected here.
     #[error("line {due} of an element set is due, which begins with \"{due} \", not {found:?}")]
     NotDue {
-        /// 1 or 2.
+        /// The expected line, 1 or 2.
         due: u8,
-        /// How this one begins.
+        /// The start of the line found.
         found: String,
     },
     /// The text ends within a set.
     #[error("the text ends, but line {due} of the element set is due")]
     Unfinished {
-        /// 1 or 2.
+        /// The missing line, 1 or 2.
         due: u8,
     },
     /// Line 2 without its line 1.
@@ -71,83 +71,83 @@ pub enum LineError {
     /// The line is too short or too long.
     #[error("{chars} characters, an element line has 69")]
     Length {
-        /// How many it has.
+        /// The number of its characters.
         chars: usize,
     },
-    /// A character that no element line has.
+    /// The line holds a character that no element line has.
     #[error("{character:?} in column {column}, element lines are plain ASCII")]
     NotAscii {
         /// The character.
         character: char,
-        /// Where, from 1.
+        /// Its column, from 1.
         column: usize,
     },
     /// The last column holds no digit.
     #[error("the checksum in column 69 is {found:?}, expected {expected}")]
     NoChecksum {
-        /// What is there.
+        /// The character found.
         found: char,
-        /// What the line adds up to.
+        /// The checksum of the line.
         expected: u8,
     },
-    /// The line adds up to something else.
+    /// The checksum is wrong.
     #[error("checksum is {found}, expected {expected}")]
     Checksum {
-        /// What the line says.
+        /// The checksum in the line.
         found: u8,
-        /// What it adds up to.
+        /// The computed checksum.
         expected: u8,
     },
     /// A field holds no number.
     #[error("{field} is {found:?} (columns {} to {}), expected a number", columns.0, columns.1)]
     NoNumber {
-        /// Its name.
+        /// The name of the field.
         field: &'static str,
-        /// What is there.
+        /// The text found.
         found: String,
-        /// Where, from 1, both included.
+        /// First and last column, from 1.
         columns: (usize, usize),
     },
-    /// A number is beyond what the field can mean.
+    /// A number is outside the range of the field.
     #[error("{field} is {found} (columns {} to {}), allowed is {allowed}", columns.0, columns.1)]
     OutOfRange {
-        /// Its name.
+        /// The name of the field.
         field: &'static str,
-        /// What is there.
+        /// The text found.
         found: String,
-        /// Where, from 1, both included.
+        /// First and last column, from 1.
         columns: (usize, usize),
-        /// What would do.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// The two lines are not of one satellite.
+    /// The two lines are of different satellites.
     #[error("line 2 is of NORAD {found}, line 1 of NORAD {expected}")]
     OtherSatellite {
-        /// Of line 2.
+        /// The NORAD id of line 2.
         found: String,
-        /// Of line 1.
+        /// The NORAD id of line 1.
         expected: String,
     },
-    /// The format has another fault.
+    /// Another error in the format.
     #[error("{0}")]
     Format(String),
     /// The elements describe no orbit.
     #[error("the elements cannot be propagated: {0}")]
     NoOrbit(String),
-    /// A satellite is there twice.
+    /// A satellite occurs twice.
     #[error("NORAD {norad_id} is in line {before} already")]
     Doubled {
         /// The satellite.
         norad_id: u64,
-        /// Where its set begins.
+        /// The line where its first set begins.
         before: usize,
     },
-    /// One set too many.
+    /// The text has too many sets.
     #[error("more than {SETS_MAX} element sets")]
     TooMany,
 }
 
-/// Why a catalog cannot be had, or not be kept.
+/// Why a catalog cannot be loaded or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The text is refused.
@@ -158,7 +158,7 @@ pub enum CatalogError {
     InFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The error in the text.
         error: ParseError,
     },
     /// A file cannot be read.
@@ -166,15 +166,15 @@ pub enum CatalogError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// What was given cannot be kept for the next start, so it is not used either.
+    /// The catalog cannot be stored for the next start. So it is not used either.
     #[error("cannot keep the catalog in {}: {source}", path.display())]
     Keep {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
 }

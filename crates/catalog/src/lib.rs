@@ -1,7 +1,7 @@
-//! The orbital elements of the fleet: TLE text that an operator gives, and that the daemon sends to every source that asks
-//! for it. What goes over the wire is the text itself (docs/catalog.md).
+//! The orbital elements of the fleet. An operator gives them as TLE text. The daemon sends the text unchanged to every
+//! source that asks for it (docs/catalog.md).
 //!
-//! This crate never depends on the protocol, on the archive or on the daemon.
+//! This crate does not depend on the protocol, the archive or the daemon.
 //!
 //! | file | purpose |
 //! |---|---|
@@ -36,13 +36,14 @@ pub const TEXT_BYTES_MAX: usize = 4 << 20;
 pub const SETS_MAX: usize = 20_000;
 /// Longest name of a satellite in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
-/// What a catalog takes in memory at most, in bytes: its text, and each set with its name, and what finds doubled ones.
+/// Upper bound of the memory of a catalog in bytes: its text, its sets with their names, and the map that finds
+/// duplicates.
 pub const CATALOG_BYTES_MAX: usize =
     TEXT_BYTES_MAX + SETS_MAX * (size_of::<ElementSet>() + NAME_BYTES_MAX + 48);
 
 /// One version of the catalog.
 ///
-/// Version 0, the default, is what a daemon without a catalog has: it holds nothing, and nobody is sent it.
+/// Version 0 is the default. It is the version of a daemon without a catalog. It is empty and is not sent to clients.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     version: u64,
@@ -51,16 +52,17 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads `text` as `version`.
+    /// Parses `text` as `version`.
     ///
     /// # Errors
-    /// [`ParseError`]: nothing of the text is taken then.
+    /// [`ParseError`]. Nothing of the text is used then.
     pub fn new(version: u64, text: Bytes) -> Result<Self, ParseError> {
         let sets = parse(&text)?;
         Ok(Self { version, text, sets })
     }
 
-    /// Unix milliseconds of when the text was last changed, or a little more: each version is above the one before.
+    /// The time of the last change of the text in unix milliseconds, or a little later: each version is above the one
+    /// before.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version

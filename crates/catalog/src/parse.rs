@@ -1,4 +1,4 @@
-//! From TLE text to element sets.
+//! Parses TLE text into element sets.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,15 @@ use super::element_line;
 use super::error::{LineError, ParseError};
 use super::{NAME_BYTES_MAX, SETS_MAX, TEXT_BYTES_MAX};
 
-/// What some editors put in front of UTF-8.
+/// The mark that some editors write in front of UTF-8 text.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
-/// How much of a line an error shows.
+/// How many characters of a line an error shows.
 const SHOWN_CHARS: usize = 24;
 
 /// The elements of one satellite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ElementSet {
-    /// The title line, or `NORAD <id>` where there is none.
+    /// The title line, or `NORAD <id>` without a title line.
     pub name: Box<str>,
     /// Catalog number.
     pub norad_id: u64,
@@ -24,11 +24,11 @@ pub struct ElementSet {
     pub elements: Elements,
 }
 
-/// Reads TLE text: sets of two lines, each with or without a title line in front (`NAME` or `0 NAME`); empty lines and
-/// comments (`#`) between sets; lines end with LF or CRLF.
+/// Parses TLE text. It consists of sets of two lines. Each set may have a title line (`NAME` or `0 NAME`). Empty lines
+/// and comments (`#`) may be between sets. Lines end with LF or CRLF.
 ///
 /// # Errors
-/// [`ParseError`] for the first fault: every set must be sound, that it can be propagated included, and be there once.
+/// [`ParseError`] for the first error. Every set must be valid, must be propagatable and must occur only once.
 pub fn parse(text: &[u8]) -> Result<Vec<ElementSet>, ParseError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(ParseError::TooLarge { bytes: text.len() });
@@ -47,7 +47,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<ElementSet>, ParseError> {
     parser.finish(line)
 }
 
-/// What of a set has come so far.
+/// The lines of the current set so far.
 #[derive(Clone, Copy, Default)]
 enum Begun<'a> {
     #[default]
@@ -61,7 +61,7 @@ enum Begun<'a> {
 }
 
 impl Begun<'_> {
-    /// The satellite, as far as it is known.
+    /// The satellite, as far as it is known so far.
     fn satellite(self) -> Option<String> {
         match self {
             Self::Nothing => None,
@@ -75,12 +75,12 @@ fn by_number(line: &str) -> Option<String> {
     element_line::norad_columns(line).map(|id| format!("NORAD {id}"))
 }
 
-/// What is wrong with a line.
+/// An error in a line.
 struct Fault {
-    /// Where line 1 of the set is, if it is there.
+    /// The number of the set's line 1, if the set has one so far.
     line_one: Option<usize>,
     what: LineError,
-    /// The satellite, where the line itself names it.
+    /// The satellite, if the line itself names it.
     satellite: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl Fault {
 struct Parser<'a> {
     begun: Begun<'a>,
     sets: Vec<ElementSet>,
-    /// Where each satellite's set begins.
+    /// The line where each satellite's set begins.
     lines: HashMap<u64, usize>,
 }
 
@@ -177,17 +177,17 @@ fn not_due(due: u8, line: &str) -> LineError {
     LineError::NotDue { due, found: line.chars().take(SHOWN_CHARS).collect() }
 }
 
-/// Both lines were found sound by themselves.
+/// Builds a set from two lines that are valid on their own.
 fn element_set(title: Option<&str>, one: &str, two: &str) -> Result<ElementSet, LineError> {
     let [id_one, id_two] = [one, two].map(|line| element_line::norad_columns(line).unwrap_or_default());
-    // The one may be padded with zeros, the other with spaces.
+    // One id may be padded with zeros and the other with spaces.
     if id_one.trim_start_matches('0') != id_two.trim_start_matches('0') {
         return Err(LineError::OtherSatellite { found: id_two.to_owned(), expected: id_one.to_owned() });
     }
     let mut elements = Elements::from_tle(None, one.as_bytes(), two.as_bytes()).map_err(|error| {
         LineError::Format(error.to_string().to_lowercase().replace("tle parse error: ", ""))
     })?;
-    // Nobody asks for it, and there may be many.
+    // This field is not used, and it would take memory for every set.
     elements.international_designator = None;
     check_orbit(&elements).map_err(LineError::NoOrbit)?;
     let norad_id = elements.norad_id;

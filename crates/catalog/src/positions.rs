@@ -1,4 +1,4 @@
-//! Where the satellites of a catalog are at a time.
+//! Positions of the satellites of a catalog at a given time.
 
 use std::f64::consts::TAU;
 
@@ -10,14 +10,14 @@ use super::{Catalog, ElementSet};
 /// WGS 84: equatorial radius in km, and flattening.
 const EARTH_RADIUS_KM: f64 = 6378.137;
 const FLATTENING: f64 = 1.0 / 298.257_223_563;
-/// Julian date of the unix epoch less that of J2000 (2000-01-01 12:00), in days.
+/// Julian date of the unix epoch minus that of J2000 (2000-01-01 12:00), in days.
 const UNIX_SINCE_J2000_DAYS: f64 = -10_957.5;
 const NS_PER_DAY: f64 = 86_400e9;
 const NS_PER_MINUTE: f64 = 60e9;
-/// Enough for less than a millimetre, from the ground to beyond the geostationary ring.
+/// This number of rounds gives an error below a millimetre, from the ground to beyond the geostationary ring.
 const LATITUDE_ROUNDS: usize = 8;
 
-/// The point of the earth below a satellite.
+/// The point on the earth below a satellite.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SubPoint {
     /// Catalog number.
@@ -28,17 +28,17 @@ pub struct SubPoint {
     pub latitude_deg: f64,
     /// -180 up to 180, east is positive.
     pub longitude_deg: f64,
-    /// Above the ellipsoid.
+    /// Altitude above the ellipsoid.
     pub altitude_km: f64,
-    /// How old the elements are; the error of a low orbit grows by kilometres a day. Negative before their epoch.
+    /// Age of the elements. The error of a low orbit grows by kilometres per day. Negative before their epoch.
     pub elements_age_days: f64,
 }
 
 impl Catalog {
-    /// Where all satellites are at `now_ns` (unix nanoseconds), in the order of the text; without those that cannot be
-    /// propagated so far, which have decayed or whose elements are too old.
+    /// The positions of all satellites at `now_ns` (unix nanoseconds), in the order of the text. Satellites that cannot
+    /// be propagated to that time are left out: they have decayed, or their elements are too old.
     ///
-    /// Takes some microseconds a satellite: a large catalog is worth a thread that may block.
+    /// This takes some microseconds per satellite. For a large catalog, call it on a blocking thread.
     #[must_use]
     pub fn sub_points(&self, now_ns: i64) -> Vec<SubPoint> {
         let sidereal = sidereal_angle(now_ns);
@@ -49,7 +49,7 @@ impl Catalog {
 fn sub_point(set: &ElementSet, now_ns: i64, sidereal: f64) -> Option<SubPoint> {
     let epoch_ns = set.elements.datetime.and_utc().timestamp_nanos_opt()?;
     let age_ns = (i128::from(now_ns) - i128::from(epoch_ns)) as f64;
-    // Elements are made with WGS 72 and the air force's expressions; others would only add an error.
+    // Elements are made with WGS 72 and the formulas of the air force. Other formulas would only add an error.
     let constants = Constants::from_elements_afspc_compatibility_mode(&set.elements).ok()?;
     let minutes = MinutesSinceEpoch(age_ns / NS_PER_MINUTE);
     let position = constants.propagate_afspc_compatibility_mode(minutes).ok()?.position;
@@ -64,7 +64,7 @@ fn sub_point(set: &ElementSet, now_ns: i64, sidereal: f64) -> Option<SubPoint> {
     })
 }
 
-/// Greenwich mean sidereal time in radians (IAU 1982), UTC taken for UT1: they differ by less than a second.
+/// Greenwich mean sidereal time in radians (IAU 1982). It uses UTC instead of UT1: they differ by less than a second.
 pub(super) fn sidereal_angle(now_ns: i64) -> f64 {
     let centuries = (now_ns as f64 / NS_PER_DAY + UNIX_SINCE_J2000_DAYS) / 36_525.0;
     let seconds =
@@ -73,7 +73,7 @@ pub(super) fn sidereal_angle(now_ns: i64) -> f64 {
     (seconds / 86_400.0).rem_euclid(1.0) * TAU
 }
 
-/// Turns TEME, which does not turn with the earth, by the earth's angle; polar motion (some metres) is left out.
+/// Rotates TEME, which does not rotate with the earth, by the earth's angle. Polar motion (some metres) is ignored.
 fn to_earth_fixed([x, y, z]: [f64; 3], sidereal: f64) -> [f64; 3] {
     let (sin, cos) = sidereal.sin_cos();
     [x * cos + y * sin, y * cos - x * sin, z]
@@ -83,7 +83,7 @@ fn to_earth_fixed([x, y, z]: [f64; 3], sidereal: f64) -> [f64; 3] {
 pub(super) fn geodetic([x, y, z]: [f64; 3]) -> (f64, f64, f64) {
     let eccentricity_squared = FLATTENING * (2.0 - FLATTENING);
     let from_axis = x.hypot(y);
-    // The centre of curvature's distance from the equator, which depends on the latitude that is looked for.
+    // Distance of the centre of curvature from the equator. It depends on the latitude, so it is computed in rounds.
     let mut below = 0.0;
     let mut latitude = z.atan2(from_axis);
     for _ in 0..LATITUDE_ROUNDS {
@@ -94,7 +94,7 @@ pub(super) fn geodetic([x, y, z]: [f64; 3]) -> (f64, f64, f64) {
     }
     let sin = latitude.sin();
     let curvature = EARTH_RADIUS_KM / (1.0 - eccentricity_squared * sin * sin).sqrt();
-    // Well-behaved at the poles too, where the distance from the axis says nothing.
+    // This formula also works at the poles, where the distance from the axis is 0.
     let altitude = from_axis.hypot(z + below) - curvature;
     (latitude, y.atan2(x), altitude)
 }

@@ -1,8 +1,8 @@
-//! The one place where the current catalog is: given by an operator, read from a file, told to everybody.
+//! Holds the current catalog. It comes from an operator or from a file, and goes to all subscribers.
 //!
-//! There are two places it may come from: `catalog.file`, and what an operator gave the running daemon, which is kept in
-//! `<data_dir>/catalog.tle`. The one changed last counts, at the start as well as when the file is read again: a reload
-//! for another reason takes back nothing an operator did since.
+//! There are two files: `catalog.file`, and `<data_dir>/catalog.tle`, which keeps what an operator gave the running
+//! daemon. The newer one is used, at the start and when the file is read again. So a reload for another reason does not
+//! undo a later change by an operator.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -18,15 +18,15 @@ use super::{Catalog, CatalogError, ParseError, TEXT_BYTES_MAX};
 use support::logging::{Kind, by_peer};
 use support::plain_file;
 
-/// Name of what is kept, in the data directory.
+/// Name of the kept file in the data directory.
 const KEPT_NAME: &str = "catalog.tle";
 
-/// See the module. Share it in an `Arc`.
+/// Holds the current catalog; see the module. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct CatalogStore {
     current_tx: watch::Sender<Arc<Catalog>>,
     kept: PathBuf,
-    /// When what is kept was given, 0 for nothing. Held by whoever changes the catalog.
+    /// The time of the kept catalog, 0 without one. Its lock is held during each change of the catalog.
     kept_at: Mutex<u64>,
 }
 
@@ -39,13 +39,13 @@ struct OnDisk {
 }
 
 impl CatalogStore {
-    /// Starts with the newer of `file` (`catalog.file`) and what was kept in `data_dir`; without both, with version 0.
+    /// Loads the newer of `file` (`catalog.file`) and the kept file in `data_dir`. Without both, the version is 0.
     ///
     /// Blocks on the file system.
     ///
     /// # Errors
-    /// When `file` cannot be read or holds no catalog, even if the kept one is newer: whoever configured it wants to know.
-    /// A kept one that cannot be used is only logged.
+    /// If `file` cannot be read or holds no valid catalog, even if the kept file is newer, because the operator who
+    /// configured it must learn this. A kept file that cannot be used is only logged.
     pub fn open(data_dir: &Path, file: Option<&Path>) -> Result<Self, CatalogError> {
         let kept_path = data_dir.join(KEPT_NAME);
         let kept = usable(&kept_path);
@@ -68,15 +68,15 @@ impl CatalogStore {
         Ok(Self { current_tx, kept: kept_path, kept_at: Mutex::new(kept_at) })
     }
 
-    /// Whether `file` (`catalog.file`) can be used.
+    /// Checks that `file` (`catalog.file`) can be used.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why it cannot.
     pub fn check(file: &Path) -> Result<(), CatalogError> {
         OnDisk::read(file).and_then(OnDisk::catalog).map(drop)
     }
 
-    /// The current version, and news of each one that follows.
+    /// A receiver of the current version and of all later ones.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
         self.current_tx.subscribe()
@@ -88,13 +88,13 @@ impl CatalogStore {
         Arc::clone(&self.current_tx.borrow())
     }
 
-    /// Makes `text` the current version, keeps it for the next start, and returns it. The text that is current already is
-    /// no new version.
+    /// Makes `text` the current version, keeps it for the next start, and returns it. If `text` is already current,
+    /// there is no new version.
     ///
-    /// Blocks on the file system until the text is on stable storage, and for the time it takes to read it.
+    /// Parses the text, and blocks on the file system until the text is on stable storage.
     ///
     /// # Errors
-    /// [`CatalogError::Text`] or [`CatalogError::Keep`]; the current version stays then.
+    /// [`CatalogError::Text`] or [`CatalogError::Keep`]. The current version stays in force then.
     pub fn replace(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
         let text = text.into();
         let mut kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ impl CatalogStore {
     /// Makes `text` the current version if there is none. It is not kept for the next start.
     ///
     /// # Errors
-    /// [`CatalogError::Text`]; there is still none then.
+    /// [`CatalogError::Text`]. There is no current version then.
     pub fn offer(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
         let _changing = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current();
@@ -123,13 +123,13 @@ impl CatalogStore {
         Ok(self.publish(catalog, "the simulation"))
     }
 
-    /// Reads `path` (`catalog.file`) again and makes it the current version, unless what an operator gave is newer than the
-    /// file, or the text is current already. Returns what is current then.
+    /// Reads `path` (`catalog.file`) again and makes it the current version. It does nothing if an operator's catalog
+    /// is newer than the file, or if the text is already current. Returns the current version.
     ///
     /// Blocks on the file system.
     ///
     /// # Errors
-    /// [`CatalogError::Read`] or [`CatalogError::InFile`]; the current version stays then.
+    /// [`CatalogError::Read`] or [`CatalogError::InFile`]. The current version stays in force then.
     pub fn reload_file(&self, path: &Path) -> Result<Arc<Catalog>, CatalogError> {
         let kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = OnDisk::read(path)?;
@@ -156,7 +156,8 @@ impl CatalogStore {
         catalog
     }
 
-    /// The file has its version as the time of its last change, so that the next start goes on from there.
+    /// Writes the kept file. Its modification time is set to the version, so that the next start reads the version from
+    /// it.
     fn keep(&self, catalog: &Catalog) -> io::Result<()> {
         let dir = self.kept.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(dir)?;
@@ -184,7 +185,7 @@ fn note(catalog: &Catalog, from: &str) {
     );
 }
 
-/// What is kept in `path`, if there is something and it can be used.
+/// The kept catalog in `path`, if it exists and can be used.
 fn usable(path: &Path) -> Option<(Catalog, PathBuf)> {
     match OnDisk::read(path).and_then(OnDisk::catalog) {
         Ok(kept) => Some(kept),
@@ -207,7 +208,7 @@ impl OnDisk {
 
     fn catalog(self) -> Result<(Catalog, PathBuf), CatalogError> {
         let Self { path, text, changed_at } = self;
-        // Version 0 is no catalog, and a file may be older than 1970.
+        // Version 0 means no catalog, but a file may be older than 1970.
         match Catalog::new(changed_at.max(1), text) {
             Ok(catalog) => Ok((catalog, path)),
             Err(error) => Err(in_file(path, error)),
@@ -223,7 +224,7 @@ fn read(path: &Path) -> io::Result<(Bytes, u64)> {
     let file = plain_file::open(path)?;
     let changed_at = unix_ms(file.metadata()?.modified()?);
     let mut text = Vec::new();
-    // One more than is taken, so that too much is seen as such.
+    // Reads one byte more than the limit, so that a longer text is detected.
     file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
     Ok((text.into(), changed_at))
 }

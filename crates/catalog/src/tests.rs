@@ -1,12 +1,12 @@
-//! What is a catalog, what is not and why, and where its satellites are.
+//! Which texts are catalogs, why others are refused, and where the satellites are.
 
 use proptest::prelude::*;
 
 use super::sample::{ISS, summed, text_of};
 use super::*;
 
-/// The test cases of "Revisiting Spacetrack Report #3" (Vallado, Crawford, Hujsak, Kelso; AIAA 2006-6753): Vanguard 1,
-/// near the earth; 11801, deep space; and Molniya 2-14, which is in resonance with the earth's turning.
+/// The test cases of "Revisiting Spacetrack Report #3" (Vallado, Crawford, Hujsak, Kelso; AIAA 2006-6753): Vanguard 1
+/// near the earth, 11801 in deep space, and Molniya 2-14 in resonance with the earth's rotation.
 pub(super) const VANGUARD: [&str; 2] = [
     "1 00005U 58002B   00179.78495062  .00000023  00000-0  28098-4 0  4753",
     "2 00005  34.2682 348.7242 1859667 331.7664  19.3264 10.82419157413667",
@@ -48,7 +48,7 @@ fn a_text_without_sets_is_no_catalog() {
     }
 }
 
-/// `text` with one thing in it changed.
+/// `text` with one part replaced.
 fn with(line: &str, from: &str, to: &str) -> String {
     assert!(line.contains(from), "{from:?} is not in {line:?}");
     line.replacen(from, to, 1)
@@ -119,7 +119,7 @@ fn what_sgp4_finds_is_told_with_the_line_too() {
     let text = format!("{}\n{two}", summed(&with(one, "25544U", "25544X")));
     let told = refusal(&text);
     assert!(told.starts_with("line 1: unknown classification"), "{told}");
-    // An orbit through the middle of the earth.
+    // An orbit through the centre of the earth.
     let text = format!("{one}\n{}", summed(&with(two, "0006703", "9999999")));
     let told = refusal(&text);
     assert!(told.starts_with("line 2: the elements cannot be propagated: "), "{told}");
@@ -139,7 +139,7 @@ fn the_limits_are_refused_by_name() {
     );
 }
 
-/// The start of a line, so that chance gets beyond the first check.
+/// The start of a line, so that random texts get past the first check.
 fn any_line() -> impl Strategy<Value = String> {
     let element_lines = [ISS, VANGUARD, MOLNIYA].concat();
     let edited =

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-/// Joins `error` and its causes with colons. A cause whose text the line already contains is left out: many errors repeat
-/// their cause in their own text.
+/// Joins `error` and its causes with colons. It leaves out a cause whose text is already in the line, because many
+/// errors repeat their cause.
 #[must_use]
 pub fn told(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();

@@ -1,6 +1,6 @@
-//! What the commands of the aggregator share, beside its business: log lines, error lines, times, numbers, files.
+//! Code that the commands share and that is not about telemetry: log lines, error lines, times, numbers, files.
 //!
-//! This crate never depends on the protocol, on the archive or on the daemon. Of `frame` it takes the time alone.
+//! This crate does not depend on the protocol, the archive or the daemon. From `frame` it uses only the time.
 //!
 //! | file | purpose |
 //! |---|---|

@@ -1,12 +1,12 @@
-//! Log lines on their way to stderr.
+//! Writes log lines to stderr.
 //!
-//! stderr may be a pipe whose reader stands still: a terminal after Ctrl-S, `less`, a log driver that hangs. A part that
-//! logs must not wait for that reader, so lines go into a `Queue` of bounded size and one thread writes them. The writes
-//! block: stderr is shared with other processes, and `O_NONBLOCK` would change it for all of them.
+//! stderr may be a pipe whose reader does not read: a terminal after Ctrl-S, `less`, a log driver that hangs. A part
+//! that logs must not wait for that reader. So lines go into a `Queue` of bounded size, and one thread writes them. The
+//! writes block, because other processes share stderr, and `O_NONBLOCK` would change it for all of them.
 //!
-//! While the queue is full lines are left out and counted. Each `Class` of lines has a limit of its own, so that what
-//! peers cause leaves room for errors, and errors leave room for the summary of the drain. `by_peer!` limits the rate of
-//! the lines that a peer can cause.
+//! While the queue is full, lines are dropped and counted. Each `Class` of lines has its own limit. So lines that peers
+//! cause leave room for errors, and errors leave room for the summary of the drain. `by_peer!` limits the rate of lines
+//! that a peer can cause.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd;
@@ -23,19 +23,19 @@ pub use peers::Kind;
 pub use peers::by_peer;
 use queue::{Class, Queue};
 
-/// Lines that wait for stderr, in bytes.
+/// Upper bound in bytes of the lines that wait for stderr.
 const STDERR_BYTES: usize = 1 << 20;
-/// Lines that wait for stdout, in bytes.
+/// Upper bound in bytes of the lines that wait for stdout.
 const STDOUT_BYTES: usize = 64 << 10;
-/// Upper bound of the memory that all lines take, in bytes.
+/// Upper bound in bytes of the memory of all waiting lines.
 pub const LOG_BYTES: u64 = (STDERR_BYTES + STDOUT_BYTES) as u64;
-/// Target of the lines that say how the drain went.
+/// Target of the lines that report the outcome of the drain.
 pub const SUMMARY: &str = "telemetry_aggregator::daemon::summary";
 
-/// The queue for stderr, once the log of the process goes through it.
+/// The queue for stderr. It is set when the log of the process uses it.
 static STDERR: OnceLock<Arc<Queue>> = OnceLock::new();
 
-/// Makes the writers that put each line of the log into the queue for stderr.
+/// Creates writers that put each log line into the queue for stderr.
 #[derive(Clone, Debug)]
 pub struct Stderr {
     queue: Arc<Queue>,
@@ -44,10 +44,10 @@ pub struct Stderr {
 }
 
 impl Stderr {
-    /// Starts the thread that writes.
+    /// Starts the thread that writes the lines.
     ///
     /// # Errors
-    /// When the system has no descriptor or no thread left.
+    /// The system has no descriptor or no thread left.
     pub fn start() -> io::Result<Self> {
         let stderr = io::stderr();
         let queue = Arc::new(Queue::new(STDERR_BYTES));
@@ -55,7 +55,7 @@ impl Stderr {
         Ok(Self { queue, is_terminal: stderr.is_terminal() })
     }
 
-    /// From here on the log, panics and failed commands of the whole process go this way.
+    /// Routes the log, panics and failed commands of the whole process through this queue.
     pub fn install(&self) {
         if STDERR.set(Arc::clone(&self.queue)).is_ok() {
             std::panic::set_hook(Box::new(note_panic));
@@ -63,7 +63,7 @@ impl Stderr {
     }
 }
 
-/// One line of one class.
+/// A writer for one line of one class.
 #[derive(Debug)]
 pub struct Line<'a> {
     queue: &'a Queue,
@@ -83,7 +83,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 }
 
 impl Write for Line<'_> {
-    /// Takes `line` whole, or counts it as left out. The subscriber writes each line with one call.
+    /// Queues `line` as a whole, or counts it as dropped. The subscriber writes each line with one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.queue.push(self.class, line);
         Ok(line.len())
@@ -94,15 +94,15 @@ impl Write for Line<'_> {
     }
 }
 
-/// Writes lines to stdout without waiting for their reader; lines that do not fit are left out.
+/// Writes lines to stdout without waiting for the reader. Lines that do not fit are dropped.
 #[derive(Debug)]
 pub struct Stdout(Arc<Queue>);
 
 impl Stdout {
-    /// Starts the thread that writes.
+    /// Starts the thread that writes the lines.
     ///
     /// # Errors
-    /// When the system has no descriptor or no thread left.
+    /// The system has no descriptor or no thread left.
     pub fn start() -> io::Result<Self> {
         let queue = Arc::new(Queue::new(STDOUT_BYTES));
         writer::start("status line", Arc::clone(&queue), own(&io::stdout())?, || {})?;
@@ -111,7 +111,7 @@ impl Stdout {
 }
 
 impl Write for Stdout {
-    /// Takes `line` whole. Fails once the reader is gone.
+    /// Queues `line` as a whole. Fails when the reader is gone.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.0.has_failed() {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -131,13 +131,13 @@ impl Drop for Stdout {
     }
 }
 
-/// A descriptor of its own for the same open file: the lock of the standard library's handle must not be held while a
-/// write blocks.
+/// Duplicates the descriptor of the open file. The lock of the standard library's handle must not be held while a write
+/// blocks.
 fn own(stream: &impl AsFd) -> io::Result<std::fs::File> {
     Ok(stream.as_fd().try_clone_to_owned()?.into())
 }
 
-/// Puts `line` into the queue for stderr. `false` when the log of this process does not go through it.
+/// Puts `line` into the queue for stderr. `false` if the log of this process does not use the queue.
 #[must_use]
 pub fn say(line: &str) -> bool {
     let Some(queue) = STDERR.get() else { return false };
@@ -145,7 +145,7 @@ pub fn say(line: &str) -> bool {
     true
 }
 
-/// Waits until every line is written, at most `within`.
+/// Waits at most `within` until all lines are written.
 pub fn flush(within: Duration) {
     let Some(queue) = STDERR.get() else { return };
     let until = Instant::now() + within;
@@ -154,22 +154,23 @@ pub fn flush(within: Duration) {
     queue.wait_written(until);
 }
 
-/// Lines that are not in the log.
+/// Counts of lines that are missing in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The queue was full, because nobody read stderr.
+    /// The queue was full, because stderr was not read.
     pub queue_full: u64,
-    /// Peers caused more lines of one kind than are written.
+    /// Peers caused more lines of one kind than the limit.
     pub rate: u64,
 }
 
-/// Lines left out since the start of the process.
+/// Lines dropped since the start of the process.
 #[must_use]
 pub fn left_out() -> LeftOut {
     LeftOut { queue_full: STDERR.get().map_or(0, |queue| queue.dropped_total()), rate: peers::left_out() }
 }
 
-/// Says what was left out, once there is room. The thread that writes calls this once a second, and between writes.
+/// Logs how many lines were dropped, when there is room. The writing thread calls this once a second and between
+/// writes.
 fn report() {
     peers::report();
     if let Some(queue) = STDERR.get().filter(|queue| queue.has_room()) {

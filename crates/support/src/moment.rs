@@ -1,28 +1,28 @@
-//! A moment as people write it on a command line.
+//! Parses a point in time as people write it on a command line.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use frame::unix_now_ns;
 
-/// Why a text is no moment.
+/// Why a text is not a point in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MomentError {
-    /// None of the notations.
+    /// The text has none of the formats.
     #[error(
         "expected RFC 3339 (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01, midnight UTC), a time \
          before now (-1h, -2d), unix seconds (1785585600.5) or nanoseconds (1785585600500000000ns)"
     )]
     Notation,
-    /// Before 1970 or after 2262. Nanoseconds without their unit end here.
+    /// The time is before 1970 or after 2262. Nanoseconds without their unit cause this error.
     #[error(
         "out of range: 1970 to 2262 is possible; nanoseconds are written with their unit, as 1785585600500000000ns"
     )]
     Range,
 }
 
-/// Reads a moment, in unix nanoseconds. A time before now counts from this call.
+/// Parses a point in time into unix nanoseconds. A time before now is relative to this call.
 ///
-/// A number without a unit is always seconds, however many digits it has: guessing would be wrong at some time.
+/// A number without a unit always means seconds, whatever its number of digits. A guess would be wrong for some values.
 ///
 /// # Errors
 /// [`MomentError`].
@@ -49,7 +49,8 @@ fn parse_at(text: &str, now_ns: i64) -> Result<i64, MomentError> {
     ns.filter(|ns| *ns >= 0).ok_or(MomentError::Range)
 }
 
-/// The time without its offset from UTC, and that offset in seconds: 0 for `Z`, for none, and for a bare date.
+/// The time without its offset from UTC, and the offset in seconds. The offset is 0 for `Z`, for no offset, and for a
+/// date.
 fn split_offset(text: &str) -> Option<(String, i64)> {
     let text = text.to_ascii_uppercase();
     let Some(clock) = text.get("2026-08-01".len()..) else { return Some((text, 0)) };
@@ -59,7 +60,7 @@ fn split_offset(text: &str) -> Option<(String, i64)> {
     let part =
         |part: &str, max: i64| part.parse::<i64>().ok().filter(|number| part.len() == 2 && *number <= max);
     let seconds = part(hours, 23)? * 3_600 + part(minutes, 59)? * 60;
-    // A local time that already says it is UTC has no offset.
+    // A local time with `Z` has no offset.
     let is_local = local.len() > "2026-08-01".len() && !local.ends_with('Z');
     is_local.then(|| (local.to_owned(), if offset.starts_with('-') { -seconds } else { seconds }))
 }
@@ -87,7 +88,7 @@ fn unix_ns(time: SystemTime) -> Result<i64, MomentError> {
     i64::try_from(since.as_nanos()).map_err(|_| MomentError::Range)
 }
 
-/// A moment as a time of the system; what lies before 1970 is 1970.
+/// Converts to a time of the system. A time before 1970 becomes 1970.
 pub fn time(unix_ns: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(unix_ns.max(0).unsigned_abs())
 }

@@ -1,10 +1,10 @@
-//! Numbers on the command line.
+//! Parses numbers on the command line.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// A parser of numbers within `range`, whose error says what is expected.
+/// A parser of numbers within `range`. Its error names the range.
 pub fn number<T>(
     range: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static

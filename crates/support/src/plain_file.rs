@@ -1,6 +1,6 @@
-//! Opens the files that a configuration or an archive names: regular files alone, and never waiting.
+//! Opens the files that a configuration or an archive names. It opens only regular files and never waits.
 //!
-//! A plain `open` of a named pipe waits until a writer comes, so one stray pipe would stop a start without a word.
+//! A plain `open` of a named pipe waits for a writer. So one stray pipe would block a start without a message.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,24 +12,24 @@ use rustix::fs::OFlags;
 /// Opens the regular file `path` to read it.
 ///
 /// # Errors
-/// As the file system says; [`io::ErrorKind::InvalidInput`] for anything but a regular file, with what it is.
+/// The error of the file system. [`io::ErrorKind::InvalidInput`] with the type of the file if it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), path)
 }
 
-/// Opens the regular file `path` as `options` say.
+/// Opens the regular file `path` with `options`.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    // Without NONBLOCK a named pipe waits for its other end. A regular file takes no notice of it.
+    // Without NONBLOCK, opening a named pipe waits for its other end. NONBLOCK has no effect on a regular file.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = options.custom_flags(flags as i32).open(path).map_err(|error| explain(path, error))?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() { Ok(file) } else { Err(not_regular(kind)) }
 }
 
-/// Names what lies at `path` where that is why it cannot be opened: a socket, a pipe that nobody reads, a link to nothing.
+/// Adds the reason if the file type at `path` prevents the open: a socket, a pipe without a reader, a dangling link.
 fn explain(path: &Path, error: io::Error) -> io::Error {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => not_regular(metadata.file_type()),
@@ -41,7 +41,7 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// Of the same kind as a file that is not there at all.
+/// An error of the same kind as for a missing file.
 fn dangling(target: &Path) -> io::Error {
     let text = format!("it is a symbolic link, and {} is not there; mount its disk", target.display());
     io::Error::new(io::ErrorKind::NotFound, text)

@@ -32,11 +32,11 @@ pub(super) enum Format {
     Payload,
 }
 
-/// Writes the frames asked for. Damage is passed over, and reported as an error at the end. Offsets that retention has
-/// removed are named on stderr, if they were asked for by number or went while the archive was read.
+/// Writes the selected frames. It skips damage and reports it as an error at the end. It names offsets that retention
+/// has removed on stderr, if the user gave an offset or if they were removed during the read.
 ///
 /// # Errors
-/// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
+/// [`CommandError`]. [`CommandError::Damaged`] if some frames could not be read. All readable frames are written then.
 pub(super) fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandError> {
     args.filter.check()?;
     let dir = resolve(&args.dir)?;
@@ -79,7 +79,7 @@ fn note_expired(filter: &FilterArgs, offsets: &Range<u64>) {
     }
 }
 
-/// Whether somebody may wonder where `offsets` are: who asks for no offset asks for what there is.
+/// Whether to report that `offsets` are gone. A user who gives no offset wants only what exists.
 fn is_news(filter: &FilterArgs, offsets: &Range<u64>) -> bool {
     filter.from_offset.is_some() || offsets.start > 0
 }

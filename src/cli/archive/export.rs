@@ -12,7 +12,7 @@ use crate::cli::directory::resolve;
 use crate::cli::filter::FilterArgs;
 use crate::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
 
-/// How often the terminal is brought up to date.
+/// How often the progress on the terminal is updated.
 const REFRESH: Duration = Duration::from_millis(200);
 
 /// Arguments of `archive export`.
@@ -52,11 +52,10 @@ impl From<Format> for ExportFormat {
     }
 }
 
-/// Writes the frames asked for to files and says what it came to. Damage is passed over, and reported as an error at
-/// the end.
+/// Writes the selected frames to files and reports the result. It skips damage and reports it as an error at the end.
 ///
 /// # Errors
-/// [`CommandError`]; [`CommandError::Damaged`] when everything readable was written and something was not.
+/// [`CommandError`]. [`CommandError::Damaged`] if some frames could not be read. All readable frames are written then.
 pub(super) fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CommandError> {
     args.filter.check()?;
     let dir = resolve(&args.dir)?;

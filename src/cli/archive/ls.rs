@@ -1,4 +1,4 @@
-//! `archive ls`: the segments at a glance.
+//! `archive ls`: a list of the segments.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -16,8 +16,8 @@ pub(in crate::cli) struct LsArgs {
     dir: PathBuf,
 }
 
-/// Lists the segments: file, offsets, frames, bytes, time of creation, and what their indexes say: the earliest and the
-/// latest time at which a frame was received.
+/// Lists the segments: file, offsets, frames, bytes, time of creation, and the earliest and latest receive time from
+/// the index.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -48,7 +48,7 @@ fn created(segment: &SegmentInfo) -> String {
     }
 }
 
-/// Whether there is an index, and the times it says.
+/// Formats whether there is an index, and its receive times.
 fn received(received_ns: Option<&RangeInclusive<i64>>) -> String {
     match received_ns {
         Some(times) => {

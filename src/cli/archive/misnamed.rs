@@ -1,9 +1,9 @@
-//! What commands that write frames say of segments under wrong names.
+//! Reports segments with wrong names, for commands that write frames.
 
 use super::CommandError;
 use crate::archive::Misnamed;
 
-/// Names all of `found` on stderr.
+/// Names each segment in `found` on stderr.
 ///
 /// # Errors
 /// [`CommandError::Misnamed`] if one of them holds frames that are missing from the output.

@@ -1,4 +1,4 @@
-//! `archive repair`: copies what can be read of a damaged archive, and says what was copied and what was lost.
+//! `archive repair`: copies the readable part of a damaged archive, and reports what was copied and what was lost.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(in crate::cli) struct RepairArgs {
 /// Copies everything readable into a new directory, and reports what was copied and what was lost.
 ///
 /// # Errors
-/// [`CommandError`]; see [`archive::RepairError`] for what is left of the copy.
+/// [`CommandError`]. See [`archive::RepairError`] for the state of the copy after an error.
 pub(super) fn repair(args: &RepairArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let dir = resolve(&args.dir)?;
     let report = archive::repair(&dir, &args.out)?;

@@ -80,7 +80,7 @@ fn a_directory_without_an_archive_is_an_error() {
     assert!(result.unwrap_err().to_string().contains("holds no archive"));
 }
 
-/// The reading end of a pipe that is gone.
+/// The writing end of a pipe whose reader has closed it.
 struct Closed;
 
 impl io::Write for Closed {

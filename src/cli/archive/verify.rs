@@ -1,4 +1,4 @@
-//! `archive verify`: reads every byte and says what cannot be trusted.
+//! `archive verify`: reads every byte and reports damage.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -16,12 +16,15 @@ pub(in crate::cli) struct VerifyArgs {
     dir: PathBuf,
 }
 
-/// Reads the whole archive and reports each damage with file, position and the offsets lost; `false` if there was any.
+/// Reads the whole archive and reports each damage with file, position and lost offsets. Returns `false` if there was
+/// any.
 ///
-/// Holes that recovery or a repair has recorded are named and are no damage any more: nothing can be done about them.
-/// Bytes behind the last whole block are no damage: a block being written, or a tail that the next start cuts off.
-/// An index that contradicts its segment counts: no frame is lost by it, but a query may have missed some. A missing one
-/// only makes queries slow.
+/// * Holes that recovery or a repair has recorded are listed, but do not count as damage, because nothing can be done
+///   about them.
+/// * Bytes behind the last whole block are not damage. They belong to a block being written, or to a torn tail that the
+///   next start cuts off.
+/// * An index that contradicts its segment is damage. It loses no frame, but a query may have missed some.
+/// * A missing index only makes queries slow.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -45,14 +48,14 @@ struct Found {
     known: Losses,
 }
 
-/// What cannot be read, summed up.
+/// A summary of what cannot be read.
 #[derive(Default)]
 struct Losses {
     places: u64,
     offsets: u64,
 }
 
-/// Reads the whole archive and reports what is not there.
+/// Reads the whole archive and reports missing frames.
 fn read(dir: &Path, out: &mut impl Write) -> Result<Found, CommandError> {
     let mut found = Found::default();
     let mut reader = Reader::open(dir, Filter::default())?;
@@ -88,7 +91,7 @@ impl Found {
     }
 }
 
-/// Writes the last lines: the recorded holes, and whether the archive is sound.
+/// Writes the last lines: the recorded holes, and whether the archive is undamaged.
 fn summarize(found: &Found, misnamed: u64, out: &mut impl Write) -> io::Result<()> {
     let Found { frames, next_offset: next, fresh, known } = found;
     if known.places > 0 {

@@ -7,10 +7,10 @@ use rustix::termios::tcgetpgrp;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Bytes read at a time: lines, as the terminal gives them.
+/// Bytes read at a time. The terminal delivers lines.
 const LINE_BYTES_MAX: usize = 256;
 
-/// Enter, or p and Enter. Without a terminal nothing is ever pressed.
+/// Waits for Enter, or p and Enter. Without a terminal it waits forever.
 pub(super) struct Keys(Option<AsyncFd<Stdin>>);
 
 impl Keys {
@@ -36,14 +36,15 @@ impl Keys {
                 self.0 = None;
                 continue;
             };
-            // What is typed while another job is in the foreground is not for this process, and reading it would stop it.
+            // Input that is typed while another job is in the foreground belongs to that job. Reading it would stop
+            // this process.
             if tcgetpgrp(terminal.get_ref()).is_ok_and(|group| group != getpgrp()) {
                 drop(ready);
                 self.0 = None;
                 continue;
             }
             let mut line = [0; LINE_BYTES_MAX];
-            // The terminal hands out whole lines: this does not block, and the next wait is for another line.
+            // The terminal delivers whole lines, so this does not block. The next wait is for another line.
             let read = rustix::io::read(terminal.get_ref(), &mut line);
             ready.clear_ready();
             match read {

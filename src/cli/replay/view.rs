@@ -1,4 +1,4 @@
-//! What a replay shows on stderr while it runs: a bar on a terminal, else a line every few seconds.
+//! The progress of a replay on stderr: a bar on a terminal, else a line every few seconds.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::say;
 use crate::replay::{Control, Counts, Progress};
 
-/// How often it is looked at, and a terminal brought up to date.
+/// How often the progress is read and a terminal is updated.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a line is written elsewhere.
+/// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// When the first is written, and when a connection that does not come about is worth a line.
+/// When the first line is written. A connection that takes longer than this to come up is reported.
 const FIRST_LINE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct View {
@@ -22,9 +22,9 @@ pub(super) struct View {
     control: Arc<Control>,
     bar: Option<ProgressBar>,
     ticks: Interval,
-    /// Frames read when it was last shown, and when that was.
+    /// The frames read at the last update, and its time.
     before: (u64, Instant),
-    /// When the next line is due where there is no bar.
+    /// When the next line is due if there is no bar.
     line_at: Instant,
     outage: Option<Outage>,
 }
@@ -32,7 +32,7 @@ pub(super) struct View {
 /// A time without a connection while frames wait for one.
 struct Outage {
     since: Instant,
-    /// Whether a line said so.
+    /// Whether the outage was reported.
     is_told: bool,
 }
 
@@ -53,7 +53,7 @@ impl View {
         }
     }
 
-    /// Waits until it is time, then shows how far it is. Cancel safe.
+    /// Waits for the next tick, then shows the progress. Cancel safe.
     pub(super) async fn refresh(&mut self) {
         let now = self.ticks.tick().await;
         let counts = self.progress.counts();
@@ -76,7 +76,7 @@ impl View {
         }
     }
 
-    /// Says once for each outage that the replay waits and why, and once that it is over.
+    /// Reports each outage once with its reason, and once that it is over.
     fn note_outage(&mut self, counts: &Counts, now: Instant) {
         if counts.connected > 0 || counts.acked >= counts.read {
             if counts.connected > 0 && self.outage.take().is_some_and(|outage| outage.is_told) {
@@ -89,7 +89,7 @@ impl View {
             return;
         }
         let trouble = self.progress.trouble();
-        // Whoever does not even refuse is told of as well.
+        // A daemon that does not answer at all is reported as well.
         if trouble.is_some() || now >= outage.since + FIRST_LINE_AFTER {
             outage.is_told = true;
             let trouble = trouble.unwrap_or_else(|| "no answer yet".to_owned());
@@ -99,7 +99,7 @@ impl View {
         }
     }
 
-    /// Says something beside it.
+    /// Writes a line without disturbing the bar.
     pub(super) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
@@ -122,7 +122,7 @@ impl View {
         if self.control.is_paused() {
             line.push_str(", paused");
         }
-        // Trouble that is over is no news.
+        // An outage that is over is not reported here.
         if let Some(outage) = &self.outage {
             let trouble = self.progress.trouble().unwrap_or_else(|| "no answer yet".to_owned());
             line.push_str(&format!(", trying for {} s: {trouble}", (now - outage.since).as_secs()));

@@ -1,4 +1,4 @@
-//! Frames on their way to stdout, which may stand still: it is written by a thread of its own.
+//! Writes frames to stdout on its own thread, because stdout may block.
 
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,15 +10,15 @@ use crate::archive::{StoredFrame, line::Line};
 use crate::tail::Position;
 use crate::wire::Deliver;
 
-/// What is gathered while the thread writes; a frame may go beyond it.
+/// At most this many bytes are collected while the thread writes. The last frame may exceed the limit.
 const GATHERED_BYTES_MAX: usize = 256 << 10;
 
-/// Writes frames in the order they are put. While one piece is written the next is gathered, so it is written and
-/// flushed at once where frames are few, and in large pieces where they are many.
+/// Writes frames in order. While the thread writes one piece, the next piece is collected. So few frames are flushed at
+/// once, and many frames are written in large pieces.
 pub(super) struct Output<W> {
     format: Format,
     gathered: Vec<u8>,
-    /// The writer and an empty buffer; not here while a piece is written.
+    /// The writer and an empty buffer. `None` while a piece is being written.
     idle: Option<(W, Vec<u8>)>,
     writing: Option<Writing<W>>,
     written: Option<Position>,
@@ -26,7 +26,7 @@ pub(super) struct Output<W> {
 
 struct Writing<W> {
     thread: JoinHandle<(io::Result<()>, W, Vec<u8>)>,
-    /// Where to go on behind this piece.
+    /// The position behind the piece being written.
     position: Option<Position>,
 }
 
@@ -35,12 +35,12 @@ impl<W: Write + Send + 'static> Output<W> {
         Self { format, gathered: Vec::new(), idle: Some((to, Vec::new())), writing: None, written: None }
     }
 
-    /// Takes note of where the first frame will lie: nothing below is to be written.
+    /// Sets the position of the first frame. Nothing below it will be written.
     pub(super) fn starts_at(&mut self, position: Option<Position>) {
         self.written = self.written.or(position);
     }
 
-    /// Takes a frame, also when it is full.
+    /// Adds a frame, even if the buffer is full.
     pub(super) fn put(&mut self, Deliver { offset, frame }: Deliver) -> io::Result<()> {
         let stored = StoredFrame { offset, frame };
         match self.format {
@@ -50,12 +50,12 @@ impl<W: Write + Send + 'static> Output<W> {
         }
     }
 
-    /// Whether frames should wait until something is written.
+    /// Whether the caller should wait for a write before it adds more frames.
     pub(super) fn is_full(&self) -> bool {
         self.gathered.len() >= GATHERED_BYTES_MAX
     }
 
-    /// Begins to write what is gathered, unless a piece is being written. `position` is where to go on behind it.
+    /// Begins to write the collected frames, unless a write is running. `position` is the position behind them.
     pub(super) fn begin(&mut self, position: Option<Position>) {
         let Some((mut to, empty)) = self.idle.take() else { return };
         if self.gathered.is_empty() {
@@ -72,7 +72,7 @@ impl<W: Write + Send + 'static> Output<W> {
         self.writing = Some(Writing { thread, position });
     }
 
-    /// Waits for the end of the piece that is being written; for ever if there is none. Cancel safe.
+    /// Waits until the running write ends. Waits forever if there is none. Cancel safe.
     pub(super) async fn wrote(&mut self) -> io::Result<()> {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let joined = (&mut writing.thread).await;
@@ -82,7 +82,7 @@ impl<W: Write + Send + 'static> Output<W> {
         result.inspect(|()| self.written = position)
     }
 
-    /// Writes everything to the end.
+    /// Writes all remaining frames.
     pub(super) async fn finish(&mut self, position: Option<Position>) -> io::Result<()> {
         loop {
             self.begin(position);
@@ -93,13 +93,13 @@ impl<W: Write + Send + 'static> Output<W> {
         }
     }
 
-    /// Where to go on behind what is written for certain.
+    /// The position behind everything that was written.
     pub(super) const fn written(&self) -> Option<Position> {
         self.written
     }
 }
 
-/// `17 2026-08-01T12:00:00.500Z live/7@Kiruna routine epoch 3 sequence 9: 256 bytes`
+/// Writes a line like `17 2026-08-01T12:00:00.500Z live/7@Kiruna routine epoch 3 sequence 9: 256 bytes`.
 fn write_text(out: &mut impl Write, StoredFrame { offset, frame }: &StoredFrame) -> io::Result<()> {
     let received = UNIX_EPOCH + Duration::from_nanos(frame.received_ns.max(0).unsigned_abs());
     let time = humantime::format_rfc3339_millis(received);

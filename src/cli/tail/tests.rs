@@ -94,10 +94,10 @@ fn at(next_offset: u64) -> Option<Position> {
     Some(Position { log_id: 1, next_offset })
 }
 
-/// An output, what was written of it, and the word to go on.
+/// An output, the bytes written, and the sender that permits each write.
 type Slowly = (Output<Slow>, Arc<Mutex<Vec<u8>>>, mpsc::Sender<io::Result<()>>);
 
-/// Collects what is written; each write waits for a word from the test, and fails when that says so.
+/// Collects the written bytes. Each write waits for the test, which decides whether it succeeds.
 struct Slow {
     written: Arc<Mutex<Vec<u8>>>,
     go: mpsc::Receiver<io::Result<()>>,

@@ -1,4 +1,4 @@
-//! The loop of the screen: what happens goes into the model, and the model onto the terminal.
+//! The loop of the screen: events update the model, and the model is drawn on the terminal.
 
 use std::io;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use super::terminal::{Keys, Screen};
 use crate::top::fetch::Question;
 use crate::top::model::{Input, Model, Next, Snapshot};
 
-/// Ages are shown in seconds, answers or not.
+/// The screen is updated at this interval even without new responses, because it shows ages in seconds.
 const CLOCK: Duration = Duration::from_secs(1);
 
 /// Shows the daemon until the user or a signal ends it.
@@ -56,7 +56,7 @@ async fn ask(question: &Question, after: Duration) -> Result<Snapshot, String> {
     question.ask().await?.understood()
 }
 
-/// The signals that end it. Without this they would leave the terminal as the screen needs it.
+/// The signals that end the command. If they were not caught, the terminal would stay in screen mode.
 struct Signals([Signal; 3]);
 
 impl Signals {
@@ -68,7 +68,7 @@ impl Signals {
         ]))
     }
 
-    /// Waits for one of them. Cancel safe.
+    /// Waits for one of the signals. Cancel safe.
     async fn next(&mut self) {
         let [terminate, interrupt, hangup] = &mut self.0;
         tokio::select! {

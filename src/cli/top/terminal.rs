@@ -1,4 +1,4 @@
-//! The terminal: a screen that is given back in every case, and keys from a thread of their own.
+//! The terminal: a screen that is always restored, and keys that a separate thread reads.
 
 use std::io;
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use tokio::sync::mpsc;
 use crate::top::draw::draw;
 use crate::top::model::Model;
 
-/// Keys that wait for the loop; a keyboard that is faster waits.
+/// At most this many keys wait for the loop. Then the thread of the keys waits.
 const KEYS_MAX: usize = 64;
-/// How long the thread of the keys may take to see that it is not needed any more.
+/// How long the thread of the keys may take to notice that it must stop.
 const KEYS_STOP_MAX: Duration = Duration::from_millis(100);
 
-/// The terminal while it shows the daemon. Dropping it gives it back as it was; a panic does so before it is told.
+/// The terminal while it shows the daemon. Dropping it restores the terminal. A panic restores it before the message is
+/// printed.
 pub(super) struct Screen(DefaultTerminal);
 
 impl Screen {
     pub(super) fn open() -> io::Result<Self> {
-        // It may have done half of it.
+        // The setup may have done a part of its work before it failed.
         ratatui::try_init().map(Self).inspect_err(|_| drop(ratatui::try_restore()))
     }
 
@@ -40,12 +41,12 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = self.0.show_cursor();
-        // A terminal that is gone needs nothing.
+        // If the terminal is gone, there is nothing to restore.
         let _ = ratatui::try_restore();
     }
 }
 
-/// What is typed. The terminal has no way to be waited for along with sockets, so a thread reads it.
+/// The pressed keys. A thread reads them, because the terminal cannot be polled together with sockets.
 pub(super) struct Keys {
     pressed: mpsc::Receiver<io::Result<Option<KeyEvent>>>,
     stop: Arc<AtomicBool>,
@@ -63,7 +64,7 @@ impl Keys {
         Ok(Self { pressed, stop, reader: Some(reader) })
     }
 
-    /// Waits for the next key; none when something else, as its size, has changed at the terminal. Cancel safe.
+    /// Waits for the next key. `None` if something else has changed at the terminal, such as its size. Cancel safe.
     pub(super) async fn next(&mut self) -> io::Result<Option<KeyEvent>> {
         self.pressed.recv().await.unwrap_or_else(|| Err(io::Error::other("the terminal is gone")))
     }
@@ -74,7 +75,7 @@ impl Drop for Keys {
         self.stop.store(true, Ordering::Release);
         self.pressed.close();
         if let Some(reader) = self.reader.take() {
-            // Its panic has been told, and there is nothing left to do for it.
+            // The panic was already reported. There is nothing left to do.
             let _ = reader.join();
         }
     }

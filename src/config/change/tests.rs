@@ -1,4 +1,4 @@
-//! Every key takes effect at once or is named as waiting, and what is in force fits together in between.
+//! Every key takes effect at once or waits, and the configuration in force always fits together.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::config::Secret;
 use crate::config::keys::Key;
 use crate::config::tests::config;
 
-/// A value other than the default for each key, and whether it is in force at once.
+/// For each key: its name, a value other than the default, and whether it takes effect at once.
 const OTHERS: [(&str, &str, bool); 36] = [
     ("data_dir", "data_dir = \"elsewhere\"", false),
     ("log.level", "log.level = \"debug\"", true),
@@ -137,7 +137,7 @@ fn credentials_are_counted_and_never_shown() {
     assert_eq!(change.config.http.token, Secret::new("hunter3").ok());
 }
 
-/// Blocks, reserve and positions are measured once.
+/// Blocks, reserve and positions are sized once, at the start.
 #[test]
 fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
     let text = |message: &str, streams: u32| {
@@ -153,11 +153,11 @@ fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
     assert_eq!(beyond.config, lower, "what was in force stays");
 }
 
-/// Each of these files is sound, and would open a door or break a bound if only a part of it were taken.
+/// Each of these files is valid. If only a part of it were applied, it would admit clients or exceed a bound.
 #[test]
 fn what_fits_only_after_a_restart_is_refused_as_a_whole() {
     let open = "ingest.listen = \"0.0.0.0:7480\"\n[[ingest.tokens]]\ntoken = \"hunter2\"";
-    // Room for what is there and 2 MiB more, for the ring of the broadcast or for the connections.
+    // Room for the current values and 2 MiB more. The ring of the broadcast or the connections could take them.
     let limit_mib = (Config::default().memory_bound().total() >> 20) + 2;
     let limit = format!("ingest.memory_limit = \"{limit_mib} MiB\"");
     let more = format!(

@@ -1,4 +1,4 @@
-//! Printing reads back, and no text does harm.
+//! Printed configurations read back, and no text causes a panic.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! How values must fit together.
+//! Checks across keys.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn a_window_holds_a_maximal_message() {
          expected at least ingest.max_message, which is 128 KiB"
     );
     config("[ingest]\nemergency_window = \"128 KiB\"");
-    // Not the default is to blame but what was set.
+    // The error is at the value that was set, not at the default.
     let text = errors("[ingest]\nmax_message = \"300 KiB\"");
     assert!(text.starts_with("c.toml:2:15: ingest.max_message: 256 KiB would not"), "{text}");
 }
@@ -21,7 +21,7 @@ fn limits_beyond_the_memory_are_refused_with_the_sum_and_the_ways_out() {
     assert!(text.starts_with("c.toml:2:19: ingest.max_connections: the limits come to "), "{text}");
     assert!(text.contains("1718.8 MiB = 1000 x 1760 KiB"), "{text}");
 
-    // Each way out it names is one.
+    // Each remedy that the message names works.
     let quoted = |after: &str| {
         let rest = text.split_once(after).unwrap().1;
         rest.split(['"', ',']).next().unwrap().to_owned()

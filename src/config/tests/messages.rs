@@ -1,4 +1,4 @@
-//! What is said about wrong keys and values, and where.
+//! Messages about wrong keys and values, and their locations.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Environment variables over keys.
+//! Environment variables that override keys.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn every_key_can_be_overridden() {
             }
             Err(error) => error.to_string(),
         };
-        // Values without a default are refused by the key itself, so the variable found it.
+        // A key without a default refuses the value itself. So the variable was assigned to the right key.
         assert!(text.starts_with(&format!("{name}: {}: ", key.path())), "{text}");
     }
 }
@@ -112,7 +112,7 @@ fn a_wrong_value_in_the_file_is_an_error_under_a_variable_too() {
     let [file, variable] = errors.problems() else { panic!("{errors}") };
     assert_eq!((file.key.as_str(), variable.key.as_str()), ("ingest.listen", "ingest.listen"));
     assert_eq!(variable.location, Location::Variable("TELEMETRY_AGGREGATOR__INGEST__LISTEN".to_owned()));
-    // A section that is none is reported once, and the variable is still read.
+    // A section that is not a table is reported once, and the variable is still read.
     let errors = load_with("ingest = 5", &wrong).unwrap_err();
     let keys: Vec<_> = errors.problems().iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(keys, ["ingest", "ingest.listen"]);

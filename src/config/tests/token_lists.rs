@@ -1,4 +1,4 @@
-//! Credentials: where they come from and that they never show.
+//! Credentials: where they come from, and that messages never contain them.
 
 use super::*;
 use crate::frame::Station;
@@ -171,7 +171,7 @@ fn what_is_wrong_in_a_table_is_named_without_values() {
              such as [1, 2]; empty for all",
         ),
     ] {
-        // A table that is wrong still means that a token is asked for: no second error.
+        // A wrong table still means that a token is required. So there is no second error.
         let text = format!("[[ingest.tokens]]\n{table}\n[ingest]\n");
         let text = text.replace("\n[ingest]\n", "");
         assert_eq!(errors(&text), expected);
@@ -217,7 +217,7 @@ fn secrets_show_neither_in_debug_nor_in_print() {
     assert!(!text.contains("hunter"), "{text}");
     assert!(text.contains("[[feed.tokens]]\ntoken = \"***\"\nsources = [5]\n"), "{text}");
     assert!(text.contains(&format!("token_file = \"{shown}\"")), "{text}");
-    // What was masked must not become the token.
+    // The mask must not become the token.
     assert!(errors(&text).contains("is the mask ***"), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! The answer to one request: its status and its body, of bounded size.
+//! The response: its status and its body, of bounded size.
 
 use std::error::Error as _;
 use std::io;
@@ -13,17 +13,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::ClientError;
 use crate::http::answer::Problem;
 
-/// Largest head of an answer, in bytes.
+/// Largest head of a response, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// Characters shown of an answer that is not one of ours.
+/// How many characters of a response without a reason are shown.
 const EXCERPT_CHARS_MAX: usize = 200;
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// As in 200.
+    /// The status, such as 200.
     pub status: StatusCode,
-    /// All of it.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ impl Answer {
         }
     }
 
-    /// Why the answer is not what was asked for: the reason it gives, else the status and how it begins.
+    /// Why the response is not the expected one: its reason, or else its status and the start of its body.
     #[must_use]
     pub fn problem(&self) -> String {
         let status = self.status;
@@ -73,7 +73,7 @@ impl Answer {
         }
         let text = String::from_utf8_lossy(&self.body);
         let excerpt: String = text.trim().chars().take(EXCERPT_CHARS_MAX).collect();
-        // It goes to a terminal.
+        // The text goes to a terminal.
         let excerpt = excerpt.replace(char::is_control, " ");
         if excerpt.is_empty() {
             format!("answered {status}")

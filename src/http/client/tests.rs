@@ -138,7 +138,7 @@ async fn a_request_names_the_host_and_its_path_and_has_its_time() {
 
     let silent = Limits { time: Duration::from_millis(50), ..limits };
     assert_eq!(url.get("/", silent).await.unwrap_err().to_string(), "no answer within 50ms");
-    // Bound, so that the port is nobody else's, and not listening.
+    // The socket is bound, so that no other program gets the port, but it does not listen.
     let nobody = tokio::net::TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url: Url = format!("http://{}", nobody.local_addr().unwrap()).parse().unwrap();

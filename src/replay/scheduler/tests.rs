@@ -1,4 +1,4 @@
-//! When frames go to their streams, and which epoch they get, on a clock of its own: no daemon, no waiting.
+//! When frames go to their streams, and which epoch they get. The tests use a paused clock and no daemon.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ struct Bench {
     orders: Vec<mpsc::Receiver<Order>>,
 }
 
-/// A scheduler whose streams, of the sources 0 and up, are played by the test.
+/// A scheduler for the sources 0 and up. The test takes the place of the streams.
 fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
     let control = Arc::new(Control::default());
     let shared = Arc::new(Shared {
@@ -49,7 +49,7 @@ fn key(source_id: u32, source_kind: SourceKind) -> StreamKey {
     StreamKey { source_id, source_kind, station: Station::default() }
 }
 
-/// A frame of source 0, received so many milliseconds after 1970.
+/// A frame of source 0, received `received_ms` milliseconds after 1970.
 fn stored(offset: u64, received_ms: i64) -> StoredFrame {
     of(offset, received_ms, key(0, LiveUplink), 7, Routine, offset)
 }
@@ -76,7 +76,7 @@ fn of(
     StoredFrame { offset, frame }
 }
 
-/// What a stream was ordered, frames by their sequence.
+/// The orders that a stream got. Frames are given by their sequence.
 fn told(orders: &mut mpsc::Receiver<Order>) -> Vec<String> {
     let text = |order| match order {
         Order::Frame(frame) => crate::client::Kept::sequence(&frame).to_string(),
@@ -92,7 +92,7 @@ async fn frames_keep_their_distance_at_the_speed_asked_for() {
     for (speed, expected_ms) in [(1.0, [0, 250, 250, 60_000]), (2.0, [0, 125, 125, 30_000])] {
         let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Times(speed), 1, 1);
         let start = Instant::now();
-        // The third is older than the one before: it follows at once.
+        // The third frame is older than the second, so it follows at once.
         let frames = [1_000, 1_250, 1_100, 61_000];
         let frames = frames.iter().enumerate().map(|(at, ms)| stored(at as u64, *ms)).collect();
         items_tx.send(Read::Frames(frames)).await.unwrap();
@@ -162,7 +162,7 @@ async fn what_cannot_be_said_in_one_epoch_is_said_in_the_next() {
         of(0, 0, live(), 7, Routine, 5),
         of(1, 0, live(), 7, Emergency, 1),
         of(2, 0, live(), 7, Routine, 6),
-        // Another epoch, though its sequences would rise.
+        // Another epoch, although the sequences would rise.
         of(3, 0, live(), 8, Routine, 7),
         of(4, 0, live(), 8, Emergency, 0),
         // A sequence that does not rise within its lane.

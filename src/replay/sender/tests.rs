@@ -1,4 +1,4 @@
-//! What a stream says and makes of the answers, without a connection.
+//! What a stream sends and how it handles responses, without a connection.
 
 use super::*;
 use crate::frame::{self, Lanes, Origin, SourceKind, Station, StreamKey};
@@ -35,7 +35,7 @@ fn bench(goes_on: bool) -> Bench {
 }
 
 impl Bench {
-    /// Orders frames of a lane, each at the offset that is its sequence.
+    /// Orders frames of a lane. The offset of each is its sequence.
     async fn frames(&mut self, priority: FramePriority, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
             let stream =
@@ -78,7 +78,7 @@ impl Bench {
         self.sender.acknowledge(&ack, Instant::now()).unwrap();
     }
 
-    /// The frames it writes now.
+    /// The frames that the sender writes now.
     fn written(&mut self) -> Vec<(FramePriority, u64)> {
         let mut out = BytesMut::new();
         self.sender.fill(&mut out, Instant::now()).unwrap();
@@ -227,7 +227,7 @@ async fn paused_it_writes_nothing_not_even_again() {
     bench.ack(Routine, 0, PLENTY);
     bench.shared.control.toggle_pause();
     assert_eq!(bench.written(), []);
-    // A stop ends the pause: what was sent is to be acknowledged.
+    // A stop ends the pause, so that sent frames can be acknowledged.
     bench.shared.control.stop();
     while bench.sender.gives_up_at().is_none() {
         bench.sender.changed().await;

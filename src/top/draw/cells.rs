@@ -2,20 +2,20 @@
 
 use ratatui::text::Span;
 
-/// Exactly `columns` wide: filled with blanks, or cut with a mark.
+/// `text` in exactly `columns`: filled with blanks on the right, or cut with a mark.
 pub(super) fn left(text: &str, columns: usize) -> String {
     let text = cut(text, columns);
     let fill = columns.saturating_sub(width(&text));
     text + &" ".repeat(fill)
 }
 
-/// [`left`], the blanks before it.
+/// Like [`left`], but filled with blanks on the left.
 pub(super) fn right(text: &str, columns: usize) -> String {
     let text = cut(text, columns);
     " ".repeat(columns.saturating_sub(width(&text))) + &text
 }
 
-/// `text` in lines of at most `columns`, at most `lines_max` of them.
+/// Wraps `text` into at most `lines_max` lines of at most `columns`.
 pub(super) fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

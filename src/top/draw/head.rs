@@ -10,16 +10,16 @@ use crate::top::figures::{
     age, between, clock, count, grouped, latency, megabytes, percent, plain, rate, size,
 };
 
-/// Lines for each reason not to be ready.
+/// Maximum number of lines for each reason not to be ready.
 const REASON_LINES_MAX: usize = 3;
-/// Share of the disk below which what is free is shown as trouble, in percent.
+/// Free disk space below this share is shown as trouble, in percent.
 const DISK_FREE_MIN: u64 = 10;
-/// Heights of the throughput, from nothing on.
+/// Bars of the throughput. The first is for zero.
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const GAP: char = '·';
 
 impl View<'_> {
-    /// Who it is, and how old all of this is.
+    /// The name of the daemon and the age of the data.
     pub(super) fn head(&self) -> Vec<Line<'static>> {
         let model = self.model;
         let Some((snapshot, _)) = &model.known else {
@@ -47,7 +47,7 @@ impl View<'_> {
         vec![Line::from(vec![bold(title), Span::raw(url)]).reversed()]
     }
 
-    /// What must not be missed.
+    /// Warnings that the user must see.
     pub(super) fn banners(&self) -> Vec<Line<'static>> {
         let model = self.model;
         let columns = usize::from(self.columns);
@@ -148,7 +148,8 @@ impl View<'_> {
         Line::styled(line, style)
     }
 
-    /// received = archived + not stored + duplicates + rejected + in flight, or it says so.
+    /// The counters of frames. received = archived + not stored + duplicates + rejected + in flight, else the line
+    /// reports the difference.
     fn books(&self, books: &Books, missing: u64) -> Vec<Line<'static>> {
         let Books { received, archived, not_stored, duplicates, rejected, in_flight, rejected_by } = books;
         let sum = [archived, not_stored, duplicates, rejected, in_flight].into_iter().map(|n| u128::from(*n));
@@ -219,7 +220,7 @@ impl View<'_> {
         vec![line.into()]
     }
 
-    /// Frames a second over time, the newest at the right; a gap where there was no answer.
+    /// Frames per second over time, the newest at the right. A gap stands for a missing response.
     pub(super) fn throughput(&self) -> Line<'static> {
         let history = &self.model.throughput;
         let most = history.iter().flatten().max().copied().unwrap_or(0);
@@ -228,7 +229,7 @@ impl View<'_> {
         let bar = |value: &Option<u64>| match value {
             None => GAP,
             Some(0) => BARS[0],
-            // Something is never shown as nothing.
+            // Rounds up, so that a small value is never shown as zero.
             Some(value) => BARS[(u128::from(*value) * 8).div_ceil(u128::from(most)) as usize],
         };
         let bars: String = history.iter().skip(history.len().saturating_sub(room)).map(bar).collect();
@@ -236,7 +237,7 @@ impl View<'_> {
     }
 }
 
-/// The fleet's state, which is another than the daemon's.
+/// The state of the fleet. It is independent of the state of the daemon.
 fn fleet_words(fleet: &Fleet) -> String {
     match fleet.state.as_str() {
         "idle" => "NO SOURCES".to_owned(),

@@ -1,4 +1,4 @@
-//! What the keys do and what the columns mean.
+//! The help: the keys and the columns.
 
 use ratatui::style::Stylize as _;
 use ratatui::text::Line;

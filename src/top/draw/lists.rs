@@ -1,4 +1,4 @@
-//! Subscribers and the newest emergencies: lists where there is room, else a line each.
+//! Subscribers and the newest emergencies: lists if there is room, else one line each.
 
 use ratatui::style::Stylize as _;
 use ratatui::text::{Line, Span};
@@ -8,11 +8,11 @@ use crate::observe::Emergency;
 use crate::observe::report::{Stats, Subscriber};
 use crate::top::figures::{age, between, clock, count, plain};
 
-/// Lag from which a subscriber is shown as in trouble, in frames.
+/// A subscriber with a lag from this many frames on is shown as in trouble.
 const LAG_TROUBLE: u64 = 10_000;
-/// Rows of lists on a screen, at least and at most.
+/// Minimum and maximum number of rows of a list.
 const ROWS: (usize, usize) = (3, 10);
-/// Between two lists.
+/// Columns between two lists.
 const GUTTER: usize = 2;
 
 impl View<'_> {

@@ -1,4 +1,4 @@
-//! The table of sources, and the line that says what part of it is shown.
+//! The table of sources, and the line that reports which part of it is shown.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::top::model::{
     Column, Filter, ack_ms, bytes_per_s, credit_percent, frames_per_s, is_connected, is_in_trouble,
 };
 
-/// What to leave out last, first.
+/// Columns by importance. Narrow screens leave out the last ones.
 const BY_WEIGHT: [Column; 12] = [
     Column::Source,
     Column::State,
@@ -27,7 +27,7 @@ const BY_WEIGHT: [Column; 12] = [
     Column::Duplicates,
     Column::Bytes,
 ];
-/// Width of the station's column where there is room.
+/// Maximum width of the station's column.
 const STATION_MAX: usize = 32;
 
 impl Column {
@@ -65,7 +65,7 @@ impl Column {
 }
 
 impl View<'_> {
-    /// What is shown of the sources, and the titles of the columns.
+    /// The title of the table, and the titles of its columns.
     pub(super) fn table_head(&self) -> Vec<Line<'static>> {
         let model = self.model;
         let Some((snapshot, _)) = &model.known else { return Vec::new() };
@@ -93,7 +93,7 @@ impl View<'_> {
         vec![faint(text).into(), Line::styled(titles.join(" "), Style::new().bold())]
     }
 
-    /// At most `rows` sources from the one at `scroll` on.
+    /// At most `rows` sources, starting with the one at `scroll`.
     pub(super) fn table(&self, scroll: usize, rows: usize) -> Vec<Line<'static>> {
         let columns: Vec<_> = self.columns_shown().collect();
         let sources = self.model.rows();
@@ -141,14 +141,14 @@ impl View<'_> {
         }
     }
 
-    /// How long ago the newest frame came, by the daemon's clock and what has passed here since it answered.
+    /// The age of the newest frame: by the daemon's clock, plus the time since the response came.
     fn last_frame(&self, source: &Source) -> Option<Duration> {
         let (snapshot, _) = self.model.known.as_ref()?;
         let then = between(source.last_frame_ms?, snapshot.stats.time_ms);
         Some(then + self.model.age().unwrap_or_default())
     }
 
-    /// As many columns as fit, from left to right, with their widths.
+    /// The columns that fit, from left to right, with their widths.
     fn columns_shown(&self) -> impl Iterator<Item = (Column, usize)> {
         let mut left = usize::from(self.columns);
         let mut chosen = Vec::new();

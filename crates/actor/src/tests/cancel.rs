@@ -93,7 +93,7 @@ async fn a_sender_that_waits_in_another_task_than_before_is_woken() {
     sent.unwrap();
 }
 
-/// A task that can only run when the test's own yields; the flag says whether it did.
+/// A task that can only run when the test yields. The receiver reports whether it ran.
 fn bystander(tasks: &mut Tasks) -> tokio::sync::oneshot::Receiver<()> {
     let (ran_tx, ran_rx) = tokio::sync::oneshot::channel();
     tasks.spawn("bystander", async move { ran_tx.send(()).map_err(|()| "nobody listens") });
@@ -116,7 +116,7 @@ async fn busy_senders_and_receivers_let_others_run() {
     assert_eq!(ran.try_recv(), Ok(()), "a receiver that never waits");
 }
 
-/// Sends `0..COUNT` of sender `from`, giving up waiting now and then and trying again.
+/// Sends `0..COUNT` as sender `from`. It cancels some waits and tries again.
 async fn impatient(address: Address<(usize, u32)>, from: usize) {
     for number in 0..COUNT {
         for attempt in 0.. {

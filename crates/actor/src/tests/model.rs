@@ -1,4 +1,4 @@
-//! The mailbox against a model that is too simple to be wrong: three lists.
+//! Compares the mailbox with a very simple model: three lists.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,21 +16,21 @@ enum Step {
         urgent: bool,
         kind: u8,
     },
-    /// Starts a send that stays in line while the lane is full.
+    /// Starts a send that waits in line while the lane is full.
     Send {
         urgent: bool,
         kind: u8,
     },
     /// Polls the waiting send at this index (modulo their number).
     PollSend(usize),
-    /// Drops it.
+    /// Drops the waiting send at this index.
     CancelSend(usize),
     Recv,
     RecvBatch(usize),
     RecvMatch {
         kind: u8,
     },
-    /// Ends the target of a monitor set now.
+    /// Ends the target of a monitor that is set at this point.
     Down,
 }
 
@@ -48,12 +48,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the mailbox may hold: numbered messages of a kind, or the `Down` of a monitor.
+/// The entries of the mailbox: numbered messages of a kind, or the `Down` of a monitor.
 type Entry = Received<(u8, u32)>;
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<(), SendError<(u8, u32)>>> + 'a>>;
 
-/// A send in line: its number, lane, message, and whether it was given room.
+/// A waiting send: its number, lane, message, and whether it was given room.
 struct InLine {
     number: u32,
     urgent: bool,
@@ -103,7 +103,7 @@ impl Model {
         entry
     }
 
-    /// `Ok(None)` where the mailbox would wait.
+    /// `Ok(None)` if the mailbox would wait.
     fn pop_match(&mut self, kind: u8) -> Result<Option<Entry>, StashFull> {
         let limit = LIMITS.urgent + LIMITS.routine;
         if let Some(at) = self.stash.iter().position(|entry| is_kind(entry, kind)) {

@@ -109,7 +109,7 @@ async fn downs_do_not_use_up_the_room_of_messages() {
     address.try_send(2).unwrap();
 }
 
-/// Sends to its watcher as long as it lives, and once more when its body is dropped.
+/// Sends to its watcher while it lives, and once more when its body is dropped.
 struct LastWords(Address<u32>);
 
 impl Drop for LastWords {
@@ -258,7 +258,7 @@ async fn actors_that_watch_and_are_linked_to_each_other_are_freed() {
     assert_eq!(cores.map(|core| core.strong_count()), [0, 0]);
 }
 
-/// The end of a target that had taken its list of whom to tell just before the watcher changed its mind.
+/// The target had already copied its list of watchers when the watcher unset its monitor.
 #[tokio::test]
 async fn a_down_or_exit_under_way_is_discarded_when_it_is_not_wanted_any_more() {
     let (_address, mut watcher) = mailbox::<()>(capacity(1, 1));

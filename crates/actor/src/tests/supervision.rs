@@ -9,8 +9,8 @@ const RESTART: Restart = Restart { max: 3, within: Duration::from_secs(10) };
 /// What a test body reports, in order.
 type Log = mpsc::UnboundedReceiver<u32>;
 
-/// A supervised actor that reports each message and fails on those above 1,000: by a panic when even,
-/// by an error when odd.
+/// A supervised actor that reports each message. It fails on messages above 1,000: even ones cause a panic, odd ones an
+/// error.
 fn fragile(limits: Capacity) -> (Address<u32>, ActorHandle, Log) {
     let (log_tx, log) = mpsc::unbounded_channel();
     let (address, handle) = supervise("fragile", RESTART, limits, move |mut mailbox: Mailbox<u32>| {

@@ -1,4 +1,4 @@
-//! Against published positions and an independent way from there to the ground.
+//! Compares with published positions and with an independent conversion to the ground.
 
 use super::*;
 use crate::tests::{MOLNIYA, VANGUARD};
@@ -13,7 +13,7 @@ fn the_earth_has_turned_as_the_textbook_says() {
     close(sidereal_angle(714_312_840_000_000_000).to_degrees(), 152.578_788, 1e-5);
 }
 
-/// By Heikkinen's closed form, which shares nothing with the code here.
+/// By Heikkinen's closed form, which is independent of the code here.
 #[test]
 fn heights_are_above_the_ellipsoid_everywhere() {
     let (latitude, longitude, altitude) = geodetic([3000.0, -4000.0, 5500.0]);
@@ -28,8 +28,8 @@ fn heights_are_above_the_ellipsoid_everywhere() {
     close(geodetic([-7000.0, 0.0, 0.0]).2, 7000.0 - 6378.137, 1e-9);
 }
 
-/// The positions in TEME are those of the test cases of AIAA 2006-6753; from there to the ground by Meeus' expression for
-/// the sidereal time and by Heikkinen's closed form.
+/// The positions in TEME are those of the test cases of AIAA 2006-6753. They are converted to the ground by Meeus'
+/// expression for the sidereal time and by Heikkinen's closed form.
 #[test]
 fn satellites_are_above_where_the_published_test_cases_have_them() {
     let text = [VANGUARD, MOLNIYA].concat().join("\n");
@@ -48,7 +48,7 @@ fn satellites_are_above_where_the_published_test_cases_have_them() {
     close(molniya.altitude_km, 36_905.584, 0.05);
 }
 
-/// Error case of the same test cases: it decays some 1500 minutes after its epoch, in the year 2005.
+/// An error case of the same test cases: the satellite decays about 1500 minutes after its epoch, in the year 2005.
 #[test]
 fn who_cannot_be_propagated_is_left_out() {
     let decaying = [

@@ -1,4 +1,4 @@
-//! What is current, and what a restart finds.
+//! The current version, and the version after a restart.
 
 use super::*;
 use crate::sample::text_of;
@@ -60,7 +60,7 @@ fn what_was_given_is_there_after_a_restart_with_its_version() {
     assert!(first.version() >= before);
     assert!(news.has_changed().unwrap());
     assert_eq!(news.borrow_and_update().version(), first.version());
-    // So fast that the clock alone would not tell them apart.
+    // The changes follow so fast that the clock alone gives equal versions.
     let second = store.replace(text_of(2)).unwrap();
     let third = store.replace(text_of(3)).unwrap();
     assert!(first.version() < second.version() && second.version() < third.version());
@@ -147,7 +147,7 @@ fn a_file_read_again_is_a_new_version_if_it_changed_whatever_its_time() {
     assert_eq!(store.reload_file(&path).unwrap().version(), 5_000, "the same text");
     write(&path, &text_of(2), 7_000);
     assert_eq!(store.reload_file(&path).unwrap().version(), 7_000);
-    // The file of last week, brought back.
+    // The operator restores an older file.
     write(&path, &text_of(1), 3_000);
     assert_eq!(store.reload_file(&path).unwrap().version(), 7_001);
     assert_eq!(store.current().sets().len(), 1);

@@ -1,15 +1,16 @@
-//! Lines that a peer can cause, as often as it likes: only so many of each kind are written.
+//! Limits how many lines of each kind peers can cause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many lines of a kind are written in each [`WINDOW`].
+/// At most this many lines of a kind are written in each [`WINDOW`].
 const LINES_MAX: u64 = 100;
-/// How long lines are counted.
+/// Length of the window in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Writes a line of a [`Kind`] at a level, unless there were too many of them: `by_peer!(Kind::Refused, INFO, %peer, "...")`.
+/// Writes a line of a [`Kind`] at a level, unless the limit of the kind is reached:
+/// `by_peer!(Kind::Refused, INFO, %peer, "...")`.
 #[macro_export]
 macro_rules! by_peer {
     ($kind:expr, $level:ident, $($line:tt)+) => {
@@ -22,7 +23,7 @@ macro_rules! by_peer {
 }
 pub use by_peer;
 
-/// Lines that count together.
+/// A kind of lines with a common limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A connection got ERROR.
@@ -39,12 +40,12 @@ pub enum Kind {
     Unread,
     /// A request over HTTP changed something.
     Changed,
-    /// A source looks as if it should set a flag.
+    /// A source probably should set a flag.
     Hinted,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Registered,
@@ -69,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// Counts a line, and says whether it is written.
+    /// Counts a line. Returns whether it may be written.
     pub fn may_write(self) -> bool {
         let may = self.with(|rate| rate.take(Instant::now()));
         if !may {
@@ -108,25 +109,25 @@ impl Rate {
         may
     }
 
-    /// What was left out, once the window is over.
+    /// The number of dropped lines, if the window is over.
     fn over(&mut self, now: Instant) -> u64 {
         let is_over = self.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW);
         if is_over { std::mem::take(&mut self.left_out) } else { 0 }
     }
 }
 
-/// Lines left out since the start of the process.
+/// Lines dropped since the start of the process.
 pub(super) fn left_out() -> u64 {
     LEFT_OUT.load(Ordering::Relaxed)
 }
 
-/// Says what was left out in windows that are over.
+/// Logs how many lines were dropped in windows that are over.
 pub(super) fn report() {
     let now = Instant::now();
     Kind::ALL.into_iter().for_each(|kind| say(kind, kind.with(|rate| rate.over(now))));
 }
 
-/// Says what was left out up to here.
+/// Logs how many lines were dropped so far.
 pub(super) fn report_all() {
     Kind::ALL.into_iter().for_each(|kind| say(kind, kind.with(|rate| std::mem::take(&mut rate.left_out))));
 }

@@ -1,4 +1,4 @@
-//! Lines that wait to be written, with a limit for each class.
+//! A queue of lines to be written, with a limit for each class.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,25 +9,26 @@ use tracing::{Level, Metadata};
 
 use super::SUMMARY;
 
-/// What a line takes beside its text, in bytes: its place in the queue, which grows by doubling, and the allocator.
+/// Memory of a line besides its text, in bytes: its slot in the queue, which grows by doubling, and the allocator's
+/// overhead.
 const LINE_COST: usize = 64;
-/// A longer line is cut, in bytes.
+/// Longest line in bytes. A longer line is cut.
 const LINE_BYTES_MAX: usize = 16 << 10;
-/// Ends a line that was cut.
+/// The end of a line that was cut.
 const CUT: &[u8] = b" ... (cut)\n";
-/// Lines that go into one write, in bytes. A write of so much to a pipe is not mixed with those of other processes.
+/// Size of one write in bytes. Writes up to this size to a pipe are not mixed with those of other processes.
 const WRITE_BYTES: usize = 4096;
 
-/// What a line is, which says how full the queue may be for it.
+/// The class of a line. It determines how full the queue may be for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// What peers cause, and lines at `debug` and `trace`.
+    /// Lines that peers cause, and lines at `debug` and `trace`.
     Chatter,
-    /// What the daemon does.
+    /// Lines about the activity of the daemon.
     Notice,
     /// Warnings and errors of the daemon.
     Trouble,
-    /// How the drain went, why the command failed, and how many lines are missing.
+    /// The outcome of the drain, the error of a command, and the number of missing lines.
     Summary,
 }
 
@@ -42,7 +43,7 @@ impl Class {
         }
     }
 
-    /// How full the queue may be with such a line, in bytes of `bytes_max`.
+    /// How full the queue may be for such a line, in bytes of `bytes_max`.
     const fn limit(self, bytes_max: usize) -> usize {
         match self {
             Self::Chatter => bytes_max / 2,
@@ -53,7 +54,7 @@ impl Class {
     }
 }
 
-/// Lines between those who log and the thread that writes. Nobody waits to put one in.
+/// Lines between the logging threads and the writing thread. Adding a line never waits.
 #[derive(Debug)]
 pub(super) struct Queue {
     bytes_max: usize,
@@ -65,11 +66,11 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Box<[u8]>>,
-    /// What the lines cost, those included that are being written.
+    /// Cost of all lines. Lines that are being written count.
     bytes: usize,
-    /// Left out since the last report.
+    /// Lines dropped since the last report.
     dropped: u64,
-    /// Nobody puts lines in any more.
+    /// No more lines will come.
     is_closed: bool,
     /// The last write failed.
     has_failed: bool,
@@ -87,7 +88,7 @@ impl Queue {
         Self { bytes_max, state: Mutex::default(), changed: Condvar::new(), dropped_total: AtomicU64::new(0) }
     }
 
-    /// Takes `line`, or counts it where there is no room for its class.
+    /// Queues `line`, or counts it as dropped if its class has no room.
     pub(super) fn push(&self, class: Class, line: &[u8]) {
         let line: Box<[u8]> = match line.get(..LINE_BYTES_MAX - CUT.len()) {
             Some(begin) if line.len() > LINE_BYTES_MAX => [begin, CUT].concat().into(),
@@ -106,7 +107,8 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits at most `within` for lines, which then count until [`Self::wrote`]. `None` at the end.
+    /// Waits at most `within` for lines. They take room until [`Self::wrote`]. `None` when the queue is closed and
+    /// empty.
     pub(super) fn next(&self, within: Duration) -> Option<Batch> {
         let state = self.lock();
         let waits = |state: &mut State| state.lines.is_empty() && !state.is_closed;
@@ -126,7 +128,7 @@ impl Queue {
         Some(batch)
     }
 
-    /// Gives up the room of `batch`.
+    /// Frees the room of `batch`.
     pub(super) fn wrote(&self, batch: &Batch, has_failed: bool) {
         let mut state = self.lock();
         state.bytes -= batch.cost;
@@ -135,14 +137,14 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits until there is nothing more to write, at the latest `until`.
+    /// Waits until all lines are written, but not longer than `until`.
     pub(super) fn wait_written(&self, until: Instant) {
         let within = until.saturating_duration_since(Instant::now());
-        // What is left by then is lost with the process.
+        // Lines that are left then are lost with the process.
         let _ = self.changed.wait_timeout_while(self.lock(), within, |state| state.bytes > 0);
     }
 
-    /// Ends the thread that writes, once it has written everything.
+    /// Closes the queue. The writing thread ends when it has written everything.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
@@ -152,12 +154,12 @@ impl Queue {
         self.lock().has_failed
     }
 
-    /// Whether every class finds room again.
+    /// Whether every class has room.
     pub(super) fn has_room(&self) -> bool {
         self.lock().bytes < Class::Chatter.limit(self.bytes_max) / 2
     }
 
-    /// Lines left out since the last call.
+    /// Lines dropped since the last call.
     pub(super) fn take_dropped(&self) -> u64 {
         std::mem::take(&mut self.lock().dropped)
     }

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes the lines.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::queue::Queue;
 
-/// How often the thread reports while there is nothing to write.
+/// How often the thread calls `report` while there is nothing to write.
 const TICK: Duration = Duration::from_secs(1);
-/// Pause where another process has made the shared descriptor non-blocking and the pipe is full.
+/// Pause after a write to a full pipe that another process has made non-blocking.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes the lines of `queue` to `out` until it is closed, and calls `report` after each write and once a second.
+/// Writes the lines of `queue` to `out` until the queue is closed. Calls `report` after each write and once a second.
 ///
-/// Nobody joins the thread: a write may block for as long as the process lives, and ends with it.
+/// The thread is never joined, because a write may block as long as the process lives. It ends with the process.
 ///
 /// # Errors
-/// When the system has no thread left.
+/// The system has no thread left.
 pub(super) fn start(
     name: &str,
     queue: Arc<Queue>,
@@ -27,7 +27,7 @@ pub(super) fn start(
         while let Some(batch) = queue.next(TICK) {
             if !batch.text.is_empty() {
                 let written = write_all(&mut out, &batch.text);
-                // A reader that is gone takes no lines, and there is no other place to say so.
+                // If the reader is gone, the lines are lost, and there is no other place to report this.
                 queue.wrote(&batch, written.is_err());
             }
             report();

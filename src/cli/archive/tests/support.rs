@@ -1,4 +1,4 @@
-//! Archives for the tests of the commands, written by the library as the daemon does.
+//! Archives for the tests of the commands. The library writes them as in the daemon.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
     Arc::new(Origin { stream, epoch })
 }
 
-/// A frame whose payload of `len` bytes, times and flags follow from `sequence`.
+/// A frame. `sequence` determines its payload of `len` bytes, its times and its flags.
 pub(super) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
     let fill = |index| (sequence as usize * 31 + index) as u8;
     Frame {
@@ -66,7 +66,7 @@ pub(super) struct Running {
     pub(super) recovery: Recovery,
 }
 
-/// Opens the archive directory `dir` with small segments: many rotations with little data.
+/// Opens the archive directory `dir` with small segments, so that little data causes many rotations.
 pub(super) fn start(dir: &Path) -> Running {
     let config = Config {
         commit_delay: Duration::ZERO,
@@ -103,7 +103,7 @@ pub(super) async fn three_frames(data_dir: &Path) -> Running {
     running
 }
 
-/// A closed archive of three segments, the first two of them sealed, without any index.
+/// Leaves a closed archive of three segments without any index. The first two are sealed.
 pub(super) async fn three_segments(data_dir: &Path) {
     let dir = data_dir.join("archive");
     let mut running = start(&dir);
@@ -114,7 +114,7 @@ pub(super) async fn three_segments(data_dir: &Path) {
         sequence += 60;
     }
     running.finish().await;
-    // The archive may have written some.
+    // The archive may have written indexes.
     for path in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
         if path.extension().is_some_and(|extension| extension == "idx") {
             std::fs::remove_file(path).unwrap();
