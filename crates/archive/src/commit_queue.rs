@@ -289,8 +289,7 @@ impl CommitQueue {
                 || now >= routine_due_at(since, rest_until, delay)
                 || !self.has_room_for(FramePriority::Routine, state)
         });
-        // End the alert only after the check above. A block that is full because of the alert is then due, and taking
-        // it
+        // End the alert only after the check above. A block that is full because of the alert is then due. Taking it
         // wakes the appenders. The end of the alert makes room too, but wakes no appender.
         state.alert_until = state.alert_until.filter(|until| now < *until);
         if emergency.is_some() && !(is_routine_due && state.is_routine_owed) {
