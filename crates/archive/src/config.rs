@@ -193,7 +193,7 @@ impl Config {
 /// Sizes in bytes that follow from a [`Config`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-/// Size at which a block is full.
+    /// Size at which a block is full.
     pub(super) block_bytes: u64,
     /// Size of the largest possible block: a whole batch of the largest frames.
     pub(super) block_bytes_max: u64,

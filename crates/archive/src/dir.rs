@@ -113,7 +113,7 @@ pub(super) struct Listing {
     pub(super) beyond_offsets: Vec<String>,
 }
 
-/// The archive's directory and the storage it is on.
+/// The archive's directory and its storage.
 #[derive(Clone)]
 pub(super) struct Dir {
     pub(super) storage: Arc<dyn Storage>,

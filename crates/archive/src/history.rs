@@ -1,4 +1,4 @@
-//! Reading a running archive from within the daemon.
+//! Reads a running archive from within the daemon.
 
 use std::path::PathBuf;
 use std::sync::Arc;

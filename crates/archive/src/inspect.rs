@@ -1,4 +1,4 @@
-//! Looks into an archive directory of this host: its segments, its indexes, segments under wrong names.
+//! Inspects an archive directory of this host: its segments, its indexes, segments under wrong names.
 //!
 //! Nothing here takes the lock of the directory or writes. A daemon may write the archive at the same time: a segment
 //! that retention removes between two steps is skipped.

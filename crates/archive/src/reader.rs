@@ -103,8 +103,8 @@ impl Reader {
     /// Sets the end of the requested offsets. `None` means no end.
     ///
     /// After a higher end is set, reading continues where it stopped. A caller can follow a watermark this way. With an
-    /// end, the caller promises that all frames below it exist, so the reader searches for blocks behind damage.
-    /// Without an end, the reader only looks whether the next block is there.
+    /// end, the caller promises that all frames below it exist, so the reader searches for them. Without an end, a
+    /// reader at the end of the log only looks whether the next block is there.
     pub fn set_to_offset(&mut self, to_offset: Option<u64>) {
         self.filter.to_offset = to_offset;
     }

@@ -43,7 +43,7 @@ pub struct Recovery {
     pub positions: Vec<(StreamKey, StreamPosition)>,
     /// Offset of the oldest frame that is kept.
     pub first_offset: u64,
-    /// Offset the next frame will get.
+    /// Offset of the next frame.
     pub next_offset: u64,
     /// The id of the log. An offset is meaningful only within its log.
     pub log_id: u64,

@@ -122,7 +122,7 @@ impl Scanner {
         Ok(bytes[..count].iter().all(|byte| *byte == 0))
     }
 
-    /// The next block, or what is there instead.
+    /// The next block, or the damage or the end in its place.
     pub(super) fn next(&mut self) -> Result<Step, StorageError> {
         let path = self.path.clone();
         self.step().context("read", &path)
@@ -314,7 +314,7 @@ impl Scanner {
     }
 }
 
-/// Where data lies in `file` from `at` on, see [`Scanner::data_from`].
+/// The position of the first data in `file` from `at` on, see [`Scanner::data_from`].
 fn data_from(file: &dyn StorageFile, at: u64) -> io::Result<Option<u64>> {
     // A hole ends at a block of the file system. Such a block may be smaller than our alignment.
     Ok(file.data_from(at)?.map(|data| at.max(data - data % ALIGNMENT)))

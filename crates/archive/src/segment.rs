@@ -140,8 +140,8 @@ impl Segment {
 
     /// Makes the segment durable, gives it its name, and makes the name durable.
     ///
-    /// A crash in between leaves either the old state or the new one: the name appears in one step, and only
-    /// when the content is on stable storage.
+    /// A crash in between leaves either the old state or the new one. The name appears in one step, and only after the
+    /// content is on stable storage.
     pub(super) fn install(&mut self, dir: &Dir) -> Result<(), StorageError> {
         self.sync()?;
         let path = dir.segment(self.base);

@@ -195,7 +195,7 @@ impl StorageError {
     }
 }
 
-/// Whether `error` says that a file system cannot write past the page cache.
+/// Returns whether `error` says that a file system cannot write past the page cache.
 pub(super) fn is_not_direct(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
@@ -211,7 +211,7 @@ impl<T> Context<T> for io::Result<T> {
     }
 }
 
-/// Whether `error` says that a disk or a quota is full.
+/// Returns whether `error` says that a disk or a quota is full.
 #[must_use]
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -1,4 +1,4 @@
-//! The body of a block of frames, written without an allocation per frame.
+//! Encodes the body of a block of frames, without an allocation per frame.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -245,7 +245,7 @@ impl BlockEncoder {
         &self.buffer
     }
 
-    /// What the encoded block makes durable, one entry for each origin and lane in it.
+    /// Fills `into` with what the encoded block makes durable: one entry for each origin and lane in it.
     pub(crate) fn durable(&self, into: &mut Vec<Durable>) {
         into.clear();
         for (origin, lanes) in self.origins.origins.iter().zip(&self.origins.lanes) {

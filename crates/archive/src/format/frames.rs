@@ -76,7 +76,7 @@ impl FrameIter {
         Some(Some((header, payload_at..self.at)))
     }
 
-    /// As [`Iterator::next`], without a counted reference to the block.
+    /// As [`Iterator::next`], but the frame borrows from the block and holds no counted reference.
     pub(crate) fn next_view(&mut self) -> Option<Option<FrameView<'_>>> {
         let Some((header, payload)) = self.advance()? else {
             return Some(None);

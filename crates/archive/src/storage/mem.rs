@@ -1,4 +1,4 @@
-//! A file system in memory that can lose what was not synced, fill up, and fail, for tests.
+//! A file system in memory, for tests. It can lose unsynced content, fill up, and fail.
 
 mod file;
 
