@@ -12,7 +12,7 @@ use super::storage::{AlignedBuffer, PAGE_BYTES, StorageFile, read_full_at, write
 /// Smallest block, in bytes, that is written without a copy if it begins at a page. Such a block is padded, so that the
 /// next one begins at a page too. The value is smaller in tests, whose segments are small.
 pub(super) const STRAIGHT_BYTES_MIN: usize = if cfg!(test) { 8 << 10 } else { 256 << 10 };
-/// All other blocks are copied in pieces of this many bytes.
+/// All other bytes are copied in pieces of this many bytes.
 pub const COPY_BYTES: usize = 256 << 10;
 
 /// A file of the log, open for writing.
