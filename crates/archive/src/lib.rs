@@ -5,8 +5,8 @@
 //! sync it reports to the [`CommitObserver`] which positions became durable. [`open`] recovers what a crash left. A
 //! [`Reader`] reads the same files from any process.
 //!
-//! This crate never depends on the protocol, on actors, on a command line or on the daemon. All file access goes through
-//! [`Storage`].
+//! This crate never depends on the protocol, on actors, on a command line or on the daemon. All file access goes
+//! through [`Storage`].
 //!
 //! | file | purpose |
 //! |---|---|
