@@ -1,4 +1,4 @@
-//! The commit thread: gather, write, sync, publish.
+//! The commit thread: take a block, write it, sync it, publish the result.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,11 +16,11 @@ use super::space::{Shortage, Space};
 use super::storage::StorageError;
 use super::{Commit, CommitObserver, Durable, ResetError, Status, Summary};
 
-/// After this long without a commit the last one is attested.
+/// Time without a commit after which the commit thread attests the last commit.
 const ATTEST_AFTER: Duration = Duration::from_millis(100);
-/// How often the log is told that no file can be opened, at most.
+/// Shortest time between two log lines that say that no file can be opened.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// How often a full disk is asked again, and whether a file can be opened.
+/// Pause before the commit thread retries when the disk is full or no file can be opened.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// All state of the commit thread.
@@ -30,23 +30,23 @@ pub(super) struct Committer<O> {
     pub(super) published: Arc<Published>,
     pub(super) observer: O,
     pub(super) log: Log,
-    /// As published.
+    /// The shortage that the published status reports.
     pub(super) shortage: Option<Shortage>,
-    /// When the log was last told of a shortage.
+    /// When a shortage was last logged.
     pub(super) told_at: Option<Instant>,
 }
 
-/// The log at its end.
+/// The end of the log, where the commit thread writes.
 pub(super) struct Log {
     space: Space,
     table: PositionTable,
     durable: Vec<Durable>,
     /// Offset behind the last durable frame.
     next_offset: u64,
-    /// Whether a block says that everything is durable.
+    /// Whether a block attests that the last commit is durable.
     attested: bool,
     last_commit: Instant,
-    /// Charges of the frames written since the start.
+    /// Sum of the charges of all frames written since the start, in bytes.
     charged: u64,
     routine_limit: u64,
     retry_at: Option<Instant>,
@@ -81,12 +81,14 @@ impl<O: CommitObserver> Committer<O> {
         Ok(self.log.summary)
     }
 
-    /// Makes `block` durable and tells everyone; `false` if the archive was abandoned before there was space.
+    /// Makes `block` durable, then publishes the watermark and calls the observer.
+    ///
+    /// Returns `false` if the archive was abandoned or failed before there was space.
     fn commit(&mut self, Block { encoder, .. }: &mut Block) -> Result<bool, StorageError> {
         encoder.finish();
         let started = Instant::now();
         while !self.log.write(encoder)? {
-            // What is in hand is kept, and the senders wait, until there is space again.
+            // The commit thread keeps the block until there is space. Meanwhile the senders wait.
             self.publish();
             self.published.stats.space_waits.fetch_add(1, Relaxed);
             if self.queue.pause(RETRY_AFTER) {
@@ -98,7 +100,7 @@ impl<O: CommitObserver> Committer<O> {
             self.log.tend()?;
         }
         let written = Instant::now();
-        // Each step has the watchdog's time for itself: a sync that does not end within it is a hang.
+        // The write and the sync each have the whole time of the watchdog. A sync that takes longer is a hang.
         self.queue.liveness().work();
         self.log.space.current.sync()?;
         self.queue.liveness().work();
@@ -114,12 +116,13 @@ impl<O: CommitObserver> Committer<O> {
             received: encoder.received(),
             positions: &self.log.durable,
         });
-        // Nobody waits for it but the next commit, and here its bytes need not be read again.
+        // The index comes last, because only the next commit waits for it. The block is still in memory here, so
+        // building the index reads nothing from the disk.
         self.log.space.current.index(encoder);
         Ok(true)
     }
 
-    /// Edits positions and tells who asked, between two commits.
+    /// Edits positions between two commits and reports the result to the sender of `request`.
     fn edit(&mut self, request: Request) -> Result<(), StorageError> {
         let is_done = self.log.edit(&request.edit)?;
         self.control.check()?;
@@ -136,7 +139,7 @@ impl<O: CommitObserver> Committer<O> {
         stats.commits.fetch_add(1, Relaxed);
     }
 
-    /// Publishes limit and status where they changed.
+    /// Publishes the routine limit and the status if they changed.
     pub(super) fn publish(&mut self) {
         let limit = self.log.raise_limit();
         let published = &self.published;
@@ -149,7 +152,7 @@ impl<O: CommitObserver> Committer<O> {
             return;
         }
         let before = std::mem::replace(&mut self.shortage, shortage);
-        // Files come and go by the connection: their lack may pass and return many times a second.
+        // Each connection takes and frees a file descriptor, so this shortage may come and go many times a second.
         let is_told = self.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY);
         published.status.send_replace(match shortage {
             Some(shortage) => {
@@ -203,16 +206,16 @@ impl Log {
         Ok(log)
     }
 
-    /// When there is something to do even if no frame comes.
+    /// Returns when the commit thread must wake even if no frame comes.
     fn deadline(&self) -> Option<Instant> {
         let attest_at = (!self.attested).then(|| self.last_commit + ATTEST_AFTER);
         attest_at.into_iter().chain(self.retry_at).min()
     }
 
-    /// Writes the finished block; `false` if there is no space now.
+    /// Writes the finished block. Returns `false` if there is no space.
     fn write(&mut self, block: &mut BlockEncoder) -> Result<bool, StorageError> {
         let offset = self.next_offset;
-        // Without this an offset beyond would wrap, and frames of a later commit would pass for older ones.
+        // Without this check an offset could wrap. Frames of a later commit would then look older than earlier ones.
         if offset > OFFSET_MAX - block.frame_count() {
             return Err(beyond_offsets(&self.space.current.path));
         }
@@ -230,7 +233,7 @@ impl Log {
         }
     }
 
-    /// Takes note that `block`, written last, is durable.
+    /// Records that `block`, the last one written, is durable.
     fn committed(&mut self, block: &BlockEncoder) {
         self.space.current.position += block.len();
         self.next_offset += block.frame_count();
@@ -242,11 +245,11 @@ impl Log {
         self.last_commit = Instant::now();
     }
 
-    /// Makes `edit` durable; `false` if there is no space now.
+    /// Makes `edit` durable. Returns `false` if there is no space.
     fn edit(&mut self, edit: &Edit) -> Result<bool, StorageError> {
         let old = self.table.edit(edit);
         if old.is_empty() {
-            // What is durable says so anyway: a lower epoch takes the new one as it is.
+            // The durable positions need no edit: a stream in a lower epoch accepts the new epoch from its client.
             return Ok(true);
         }
         let is_restated = self.space.restate(&self.table, self.next_offset)?;
@@ -263,7 +266,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes down that the last commit is durable, so that recovery need not write it anew.
+    /// Writes a block that attests that the last commit is durable, so that recovery need not rewrite that commit.
     fn attest(&mut self) -> Result<(), StorageError> {
         if self.attested {
             return Ok(());
@@ -271,14 +274,14 @@ impl Log {
         self.attested = true;
         let content = BlockContent::plain(BlockKind::Attestation, self.next_offset, &[]);
         match self.space.current.push(&content) {
-            // Only the next recovery has a little more to do.
+            // Without the attestation the next recovery rewrites the last commit, and nothing else changes.
             Err(error) if error.is_no_space() => Ok(()),
             Err(error) => Err(error),
             Ok(()) => self.space.current.sync(),
         }
     }
 
-    /// Looks after space, at most every [`RETRY_AFTER`] while the disk refuses it.
+    /// Allocates space that is needed. During a shortage it tries at most once per [`RETRY_AFTER`].
     fn tend(&mut self) -> Result<(), StorageError> {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
@@ -296,7 +299,7 @@ impl Log {
         self.routine_limit
     }
 
-    /// Leaves the log as the next start likes it best.
+    /// Attests the last commit, frees unused space and syncs, so that the next start has little to recover.
     fn close(&mut self) -> Result<(), StorageError> {
         self.attest()?;
         self.space.current.trim()?;

@@ -1,7 +1,8 @@
-//! The hand-over from the pipeline to the commit thread: two blocks in the making, one of them for emergencies.
+//! The queue from the pipeline to the commit thread: two blocks being filled, one per lane.
 //!
-//! Frames are encoded as they come, while the commit thread writes and syncs the block before. What waits for it are the
-//! bytes of the next block: of emergencies, which go as soon as the thread is free, or of routine, gathered for a while.
+//! Appenders encode frames into the block of their lane while the commit thread writes and syncs an earlier block. The
+//! commit thread takes a block of emergencies as soon as the thread is free. A block of routine waits for a while, so
+//! that it fills.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,27 +16,28 @@ use super::{AppendError, ResetError};
 use frame::liveness::Liveness;
 use frame::{Batch, FramePriority, Lanes};
 
-/// Emergencies rarely come alone: for so long after one, blocks of routine are to be [`ALERT_SHARE`] of their size.
+/// Time after an emergency during which blocks of routine have only 1/[`ALERT_SHARE`] of their size.
 ///
-/// What an emergency waits for is mostly the commit of routine that runs, and that takes as long as its block is large.
-/// A quarter of the largest block is 256 KiB, which a disk of 130 MB/s writes in 2 ms. On a slower disk the sync takes
-/// longer than the write, and a smaller block gains little. Smaller blocks cost routine much of its rate: with blocks of
-/// 1,024, 512, 256 and 128 KiB a flood of 256 B came to 2.9, 2.5, 1.8 and 1.2 M frames/s, and the median emergency took
-/// 1.3, 0.9, 0.75 and 0.6 ms.
+/// Emergencies rarely come alone. An emergency mostly waits for the commit of routine that is under way. That commit
+/// takes longer, the larger its block is. A quarter of the largest block is 256 KiB, which a disk of 130 MB/s writes in
+/// 2 ms. On a slower disk the sync takes longer than the write, and a smaller block gains little.
+///
+/// Smaller blocks cost routine much of its rate. Measured with a flood of frames of 256 B and blocks of 1,024, 512, 256
+/// and 128 KiB: 2.9, 2.5, 1.8 and 1.2 M frames/s. The median emergency took 1.3, 0.9, 0.75 and 0.6 ms.
 const ALERT: Duration = Duration::from_secs(1);
 const ALERT_SHARE: u64 = 4;
 
-/// Routine that comes after a silence waits for this part of the delay: what it would wait for may not come.
+/// Routine that comes after a silence waits for 1/`QUIET_SHARE` of the delay, because no second batch may come.
 const QUIET_SHARE: u32 = 4;
 
-/// Blocks on their way to the commit thread.
+/// The blocks that wait for the commit thread, one per lane.
 pub(super) struct CommitQueue {
     state: Mutex<State>,
     /// Wakes the commit thread.
     work: Condvar,
     /// Wakes appenders that wait for room.
     room: Notify,
-    /// Of the commit thread, which sleeps here and nowhere else.
+    /// Liveness of the commit thread. The commit thread sleeps only in this queue.
     liveness: Liveness,
     block_bytes: u64,
     block_bytes_max: u64,
@@ -44,23 +46,23 @@ pub(super) struct CommitQueue {
 #[derive(Default)]
 struct State {
     blocks: Lanes<Block>,
-    /// Until when blocks of routine stay small.
+    /// Blocks of routine stay small until this time.
     alert_until: Option<Instant>,
     /// When the last block of routine was taken.
     taken_at: Option<Instant>,
-    /// Routine was due when emergencies went: the next turn is its.
+    /// Routine was due when a block of emergencies was taken. The next block is one of routine.
     is_routine_owed: bool,
-    /// Goes ahead of any block, or emergencies could keep it waiting for ever.
+    /// The request to edit positions. It goes before all blocks. Otherwise emergencies could delay it for ever.
     request: Option<Request>,
     parked: Parked,
     /// No appender is left.
     closed: bool,
-    /// The archive was dropped: what cannot be written at once is let go.
+    /// The archive was dropped. The commit thread discards blocks that wait here or wait for space.
     abandoned: bool,
     failed: Option<Arc<str>>,
 }
 
-/// A block in the making, of one lane.
+/// A block being filled, of one lane.
 #[derive(Default)]
 pub(super) struct Block {
     pub(super) encoder: BlockEncoder,
@@ -77,7 +79,7 @@ impl Block {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// Ready for the next.
+    /// Empties the block for its next use.
     pub(super) fn clear(&mut self) {
         self.encoder.clear();
         self.bytes = 0;
@@ -85,14 +87,15 @@ impl Block {
     }
 }
 
-/// What the commit thread sleeps for.
+/// Whether the commit thread sleeps, and which batches wake it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Parked {
     #[default]
     No,
-    /// For anything at all.
+    /// Any batch wakes the thread.
     Idle,
-    /// For the delay to pass, or a block to become due. Routine that comes does not wake the thread.
+    /// The thread waits for the end of the delay. A batch wakes it only if a block becomes due. A batch of routine in a
+    /// block that is not full does not wake it.
     Gathering,
 }
 
@@ -104,7 +107,7 @@ pub(super) enum Next {
     Edit(Request),
     /// Nothing came before the deadline.
     Timeout,
-    /// Nothing will come any more.
+    /// End: no batch follows, or the archive was abandoned or has failed.
     End,
 }
 
@@ -120,7 +123,7 @@ impl CommitQueue {
         }
     }
 
-    /// Of the commit thread.
+    /// The liveness of the commit thread.
     pub(super) const fn liveness(&self) -> &Liveness {
         &self.liveness
     }
@@ -128,11 +131,11 @@ impl CommitQueue {
     /// Waits for room and adds `batch`. Cancel safe: the batch is added in the last step or not at all.
     pub(super) async fn push(&self, batch: &Batch) -> Result<(), AppendError> {
         let size = self.check(batch)?;
-        // Mostly there is room, and no wait to register for.
+        // Usually there is room, and no waiter must be registered.
         while !self.try_push(batch, size)? {
             let room = self.room.notified();
             tokio::pin!(room);
-            // Registered before the look, so that room made in between is not missed.
+            // Register before the next try, so that a notification in between is not missed.
             room.as_mut().enable();
             if self.try_push(batch, size)? {
                 break;
@@ -142,13 +145,13 @@ impl CommitQueue {
         Ok(())
     }
 
-    /// Whether routine is taken without waiting, or refused for good.
+    /// Returns whether a batch of routine needs no wait: there is room, or the archive has failed and refuses it.
     pub(super) fn has_room(&self) -> bool {
         let state = self.lock();
         state.failed.is_some() || self.has_room_for(FramePriority::Routine, &state)
     }
 
-    /// Waits until [`Self::has_room`]. Cancel safe.
+    /// Waits until [`Self::has_room`] is true. Cancel safe.
     pub(super) async fn room(&self) {
         loop {
             let room = self.room.notified();
@@ -161,7 +164,7 @@ impl CommitQueue {
         }
     }
 
-    /// Bytes that `batch` takes in a block at most.
+    /// Checks `batch` against the limits. Returns the most bytes that `batch` can take in a block.
     fn check(&self, batch: &Batch) -> Result<u64, AppendError> {
         let (mut charge, mut size) = (0, 0);
         for run in batch.runs() {
@@ -176,7 +179,7 @@ impl CommitQueue {
         Ok(size)
     }
 
-    /// A block takes batches until it is full, the last of them as a whole.
+    /// Returns whether the block of `priority` is not yet full. The last batch of a block may exceed the size.
     fn has_room_for(&self, priority: FramePriority, state: &State) -> bool {
         let is_small = priority == FramePriority::Routine && state.alert_until.is_some();
         let full_bytes = if is_small { self.block_bytes / ALERT_SHARE } else { self.block_bytes };
@@ -224,12 +227,12 @@ impl CommitQueue {
         Ok(())
     }
 
-    /// Takes the request that waits, if one does.
+    /// Takes the waiting request, if there is one.
     pub(super) fn take_request(&self) -> Option<Request> {
         self.lock().request.take()
     }
 
-    /// Waits until a block is due and exchanges it for `spare`, which must be clear.
+    /// Waits until the commit thread has something to do. Swaps a block that is due with `spare`, which must be empty.
     pub(super) fn next(&self, spare: &mut Block, delay: Duration, deadline: Option<Instant>) -> Next {
         self.liveness.work();
         let mut state = self.lock();
@@ -258,7 +261,7 @@ impl CommitQueue {
                 }
                 None if state.closed => return Next::End,
                 None if deadline.is_some_and(|deadline| now >= deadline) => return Next::Timeout,
-                // Under load the first frame of each block would wake the thread, to no more than another wait.
+                // Under load the first frame of a block must not wake the thread, because that block is not yet due.
                 None if rest_until.is_some_and(|until| now < until) => {
                     state.parked = Parked::Gathering;
                     rest_until.into_iter().chain(deadline).min()
@@ -273,8 +276,8 @@ impl CommitQueue {
         }
     }
 
-    /// The lane whose block goes now. Emergencies go first, but routine that is due has its turn after each block of
-    /// them: neither waits for more than one block of the other.
+    /// Returns the lane whose block is due. Emergencies go first. Routine that is due has its turn after each block of
+    /// emergencies, so that neither lane waits for more than one block of the other.
     fn due(&self, state: &mut State, now: Instant, delay: Duration) -> Option<FramePriority> {
         let Lanes { emergency, routine } = state.blocks.each_ref().map(|block| block.since);
         if emergency.is_some() {
@@ -286,7 +289,8 @@ impl CommitQueue {
                 || now >= routine_due_at(since, rest_until, delay)
                 || !self.has_room_for(FramePriority::Routine, state)
         });
-        // Only now: a block that is full while the alert lasts goes, so nobody waits for the room that its end makes.
+        // End the alert only after the check above. A block that is full because of the alert is then due. Taking it
+        // wakes the appenders. The end of the alert makes room too, but wakes no appender.
         state.alert_until = state.alert_until.filter(|until| now < *until);
         if emergency.is_some() && !(is_routine_due && state.is_routine_owed) {
             state.is_routine_owed = is_routine_due;
@@ -296,7 +300,7 @@ impl CommitQueue {
         is_routine_due.then_some(FramePriority::Routine)
     }
 
-    /// Sleeps for `pause`, or less when the archive is abandoned or has failed; says whether it was.
+    /// Sleeps for `pause`, or until the archive is abandoned or fails. Returns whether that happened.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
@@ -320,24 +324,24 @@ impl CommitQueue {
         state
     }
 
-    /// No more batches will come.
+    /// Reports that no more batches come. The commit thread writes the blocks that wait, then ends.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_one();
     }
 
-    /// Ends the thread without writing what still waits.
+    /// Ends the commit thread without writing the blocks that wait.
     pub(super) fn abandon(&self) {
         self.lock().abandoned = true;
         self.work.notify_one();
     }
 
-    /// Refuses everything from here on, with `error`, and ends the thread.
+    /// Discards all blocks, refuses all further batches and requests with `error`, and ends the commit thread.
     pub(super) fn fail(&self, error: Arc<str>) {
         let mut state = self.lock();
         state.failed = Some(error);
         state.blocks = Lanes::default();
-        // Whoever asked hears of it by the drop, which is no concern of those who wait for the lock.
+        // The sender of the request learns of the failure when the request is dropped. The lock is released first.
         let request = state.request.take();
         drop(state);
         drop(request);
@@ -346,7 +350,7 @@ impl CommitQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it is held is one of the encoder, whose block then never goes: the archive fails with it.
+        // Only the encoder can panic while the lock is held. The archive then fails, and its block is never written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -356,8 +360,10 @@ fn rest_until(taken_at: Option<Instant>, delay: Duration) -> Option<Instant> {
     taken_at.map(|at| at + delay)
 }
 
-/// When a block of routine goes whose first batch came at `since`. Under load that is a delay after the block before was
-/// taken, so no frame waits for longer. After a silence it is a part of the delay after the batch came.
+/// Returns when a block of routine is due whose first batch came at `since`.
+///
+/// Under load that is one delay after the previous block was taken, so that no frame waits longer than the delay. After
+/// a silence it is 1/[`QUIET_SHARE`] of the delay after `since`.
 fn routine_due_at(since: Instant, rest_until: Option<Instant>, delay: Duration) -> Instant {
     rest_until.filter(|until| since < *until).unwrap_or(since + delay / QUIET_SHARE)
 }

@@ -1,4 +1,4 @@
-//! What the archive is told, and the limits that follow from it.
+//! The configuration of the archive, and the limits that follow from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,39 +6,40 @@ use std::time::Duration;
 use super::DirectIo;
 use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_bytes_max};
 
-/// Frames in a batch given to [`Appender::append`](super::Appender::append) at most.
+/// Largest number of frames in a batch given to [`Appender::append`](super::Appender::append).
 pub const BATCH_FRAMES_MAX: usize = 64;
-/// Payloads in a batch exceed this many bytes by at most one frame.
+/// Bytes of payload in a batch. Only the last frame of a batch may exceed this limit.
 pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
-/// Largest payload of a frame that can be configured: a batch that ends with one fits into half a block.
+/// Largest payload of a frame that can be configured, in bytes. A batch that ends with such a frame fits into half of
+/// the largest body of a block.
 pub const PAYLOAD_BYTES_MAX: usize = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
-/// A block is gathered up to this size; a single larger batch is a block of its own.
+/// Size in bytes at which a block is full. A single batch may be larger.
 pub const BLOCK_BYTES: u64 = 1 << 20;
-/// Space is allocated in steps of this size.
+/// Space is allocated in steps of this many bytes.
 const GROW_BYTES: u64 = 32 << 20;
-/// Space kept allocated ahead of what is written, so that the gate stays open between two steps.
+/// Bytes kept allocated behind the last block, so that the gate stays open between two allocations.
 const AHEAD_BYTES: u64 = 16 << 20;
-/// Holes one recovery records at most; further ones are merged into the last.
+/// Largest number of holes that one recovery records. It merges further holes into the last one.
 pub(super) const HOLES_MAX: usize = 1_024;
 
-/// How the archive works.
+/// The configuration of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The directory of the segments, `<data_dir>/archive`; created where missing.
+    /// The directory of the segments, `<data_dir>/archive`. The archive creates it if it is missing.
     pub dir: PathBuf,
-    /// How long routine frames are gathered for one commit at most; after a silence a quarter of it. Emergencies do not
-    /// wait.
+    /// Longest time that routine frames wait for one commit. After a silence they wait for a quarter of it. Emergencies
+    /// do not wait.
     pub commit_delay: Duration,
-    /// A segment is sealed at about this size.
+    /// Approximate size in bytes at which a segment is sealed.
     pub segment_bytes: u64,
-    /// Space kept for emergencies when the disk is full; the next segment in the making.
+    /// Bytes kept for emergencies when the disk is full. This space becomes the next segment.
     pub reserve_bytes: u64,
-    /// Streams whose positions are kept (`ingest.max_streams`); frames of a stream beyond are stored, but without a
-    /// position, and an error is logged.
+    /// Largest number of streams whose positions are kept (`ingest.max_streams`). Frames of further streams are stored
+    /// without a position, and an error is logged.
     pub max_streams: usize,
-    /// Largest payload of a frame.
+    /// Largest payload of a frame, in bytes.
     pub payload_bytes_max: usize,
-    /// What is kept of sealed segments.
+    /// When sealed segments are deleted.
     pub retention: Retention,
     /// Whether blocks are written past the page cache.
     pub direct_io: DirectIo,
@@ -46,17 +47,17 @@ pub struct Config {
 
 /// When sealed segments are deleted, oldest first. The default keeps all of them.
 ///
-/// Clients resume where they stood whatever has expired: each segment begins with the positions of all streams.
+/// Clients can resume whatever has expired, because each segment begins with the positions of all streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Age of a segment's youngest frame, by its `received_ns`, from which it goes.
+    /// Age at which a segment is deleted: the age of its youngest frame, by `received_ns`.
     ///
-    /// No segment is taken to be younger than one before it, and times that cannot be true do not count. Only while the
-    /// wall clock can be trusted (see [`AgeHold`](super::AgeHold)), and one segment a minute at most; `bytes` holds all
-    /// the same.
+    /// No segment counts as older than a segment before it. Implausible times do not count. Segments expire by age only
+    /// while the wall clock can be trusted (see [`AgeHold`](super::AgeHold)), at most one per minute. `bytes` applies
+    /// at any time.
     pub age: Option<Duration>,
-    /// Bytes of all segments and their side files, the segment being written included, beyond which the oldest goes. The
-    /// reserve and `lost/` do not count.
+    /// Largest total size in bytes. Above it the oldest segment is deleted. The total covers all segments, including
+    /// the one being written, and their side files. The reserve and `lost/` do not count.
     pub bytes: Option<u64>,
 }
 
@@ -96,7 +97,7 @@ pub enum ConfigError {
         /// The largest that works.
         max: usize,
     },
-    /// The reserve could not hold the positions and a few blocks.
+    /// The reserve is too small for the positions and a few blocks.
     #[error(
         "archive reserve is {found} bytes, at least {min} are needed for {max_streams} streams and a few blocks"
     )]
@@ -105,7 +106,7 @@ pub enum ConfigError {
         found: u64,
         /// The smallest that works.
         min: u64,
-        /// Whose positions it must hold.
+        /// Number of streams whose positions the reserve must hold.
         max_streams: usize,
     },
     /// The reserve becomes a segment, so it may not be larger than one.
@@ -130,7 +131,7 @@ impl Config {
     /// Checks that the sizes work together.
     ///
     /// # Errors
-    /// [`ConfigError`] with what was found and what is needed.
+    /// [`ConfigError`] with the configured value and the value needed.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
             let found = self.payload_bytes_max;
@@ -160,19 +161,20 @@ impl Config {
         self.segment_bytes.saturating_mul(2).saturating_add(self.reserve_bytes)
     }
 
-    /// Space that what is derived from the log leaves free for the log: a new reserve and the next step of growth.
+    /// Free bytes that derived files must leave for the log: a new reserve and the next step of growth.
     pub(super) fn spare_bytes(&self) -> u64 {
         self.reserve_bytes + Limits::new(self).grow_bytes
     }
 
-    /// The smallest reserve: positions of all streams, what is past the gate when it closes, and as much again for
-    /// emergencies.
+    /// The smallest reserve in bytes: the positions of all streams, the frames that are past the gate when it closes,
+    /// and the same amount for emergencies.
     #[must_use]
     pub fn reserve_bytes_min(&self) -> u64 {
         let block_bytes = self.batch_charge_max().max(BLOCK_BYTES.min(self.reserve_bytes / 8));
         let fixed = self.segment_overhead_bytes() + 2 * block_bytes;
         let charge_max = charge_max(self.payload_bytes_max);
-        // What is kept allocated ahead is a quarter of the reserve, within limits; solved for the reserve.
+        // The space kept allocated ahead is a quarter of the reserve, within limits. This formula is solved for the
+        // reserve.
         (fixed + AHEAD_BYTES).min((fixed * 4).div_ceil(3)).max(fixed + charge_max)
     }
 
@@ -182,20 +184,20 @@ impl Config {
         by_payload.min(frames * charge_max(self.payload_bytes_max))
     }
 
-    /// Header and positions of a new segment.
+    /// Largest size in bytes of the header and positions of a new segment.
     fn segment_overhead_bytes(&self) -> u64 {
         SEGMENT_HEADER_BYTES + position_bytes_max(self.max_streams)
     }
 }
 
-/// Sizes that follow from a [`Config`].
+/// Sizes in bytes that follow from a [`Config`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// A block is gathered up to this size.
+    /// Size at which a block is full.
     pub(super) block_bytes: u64,
-    /// The largest block there can be: a whole batch of the largest frames.
+    /// Size of the largest possible block: a whole batch of the largest frames.
     pub(super) block_bytes_max: u64,
-    /// Space kept allocated ahead of what is written.
+    /// Space kept allocated behind the last block.
     pub(super) ahead_bytes: u64,
     /// Step of allocation.
     pub(super) grow_bytes: u64,

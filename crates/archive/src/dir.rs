@@ -1,4 +1,4 @@
-//! The archive's directory: names, listing, and what is kept of torn tails.
+//! The archive's directory: names, listing, and the torn tails that are kept.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,9 +12,9 @@ use super::scan::{Head, Scanner};
 use super::storage::{Access, Context, Storage, StorageError, StorageFile, write_all_at};
 use super::writing::Writing;
 
-/// Torn tails kept at most; the oldest go first. None of them was ever acknowledged.
+/// Largest number of torn tails kept. The oldest are removed first. No frame in a torn tail was ever acknowledged.
 const LOST_FILES_MAX: usize = 64;
-/// Bytes kept of one torn tail at most.
+/// Largest number of bytes kept of one torn tail.
 const LOST_BYTES_MAX: u64 = 16 << 20;
 
 /// Name of the segment whose first frame has offset `base`.
@@ -22,11 +22,11 @@ pub(super) fn segment_name(base: u64) -> String {
     format!("{base:020}.seg")
 }
 
-/// Name of the file that a directory holds while `archive repair` writes it, and for good where that was interrupted:
-/// what is in it then is no archive yet.
+/// Name of the file that marks a directory while `archive repair` writes it. After an interrupted repair the file
+/// stays, and the directory is not an archive.
 pub(super) const REPAIR_MARK: &str = "repair.incomplete";
 
-/// Endings of the files that belong to a segment and can be made anew from it: `<base><ending>`.
+/// Endings of the files that belong to a segment and can be rebuilt from it: `<base><ending>`.
 pub(super) const SIDE_FILES: [&str; 3] = [".idx", UNFINISHED_INDEX, ".exported"];
 /// Ending of an index that is being written.
 pub(super) const UNFINISHED_INDEX: &str = ".idx.tmp";
@@ -45,15 +45,15 @@ fn digits_before<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     plain.then_some(digits)
 }
 
-/// Whether `name` is that of a segment at an offset that no frame can have.
+/// Returns whether `name` names a segment at an offset that no frame can have.
 fn is_beyond_offsets(name: &str) -> bool {
     digits_before(name, ".seg").is_some() && base_of(name).is_none()
 }
 
-/// Refuses a directory with a segment at an offset that no frame can have: nobody knows what else is wrong there.
+/// Refuses a directory with a segment at an offset that no frame can have. Other files in it may be wrong too.
 ///
 /// # Errors
-/// [`StorageError`] with the file and the way out.
+/// [`StorageError`] with the file and a remedy.
 pub(super) fn refuse_beyond_offsets(storage: &dyn Storage, dir: &Path) -> Result<(), StorageError> {
     let names = storage.list(dir).context("list", dir)?;
     match names.iter().find(|name| is_beyond_offsets(name)) {
@@ -62,7 +62,7 @@ pub(super) fn refuse_beyond_offsets(storage: &dyn Storage, dir: &Path) -> Result
     }
 }
 
-/// The error of a file with offsets that no frame can have.
+/// The error for a file with offsets that no frame can have.
 pub(super) fn beyond_offsets(path: &Path) -> StorageError {
     let text = format!(
         "it would hold offsets beyond {OFFSET_MAX}, which no archive reaches, so it cannot belong to this one; move \
@@ -83,7 +83,8 @@ pub(super) fn list_segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64
     Ok(bases)
 }
 
-/// The offset at which the segment `base` in `dir` begins by its header, where that is sound and says another than the name.
+/// Returns the base offset in the header of the segment `base` in `dir`, if the header is sound and contradicts the
+/// name.
 pub(super) fn misnamed(storage: &dyn Storage, dir: &Path, base: u64) -> Option<u64> {
     let scanner = Scanner::open(storage, &dir.join(segment_name(base))).ok()?;
     match scanner.head() {
@@ -92,17 +93,17 @@ pub(super) fn misnamed(storage: &dyn Storage, dir: &Path, base: u64) -> Option<u
     }
 }
 
-/// As [`list_segments`], without those whose headers contradict their names.
+/// As [`list_segments`], without segments whose headers contradict their names.
 pub(super) fn list_own_segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64>, StorageError> {
     let mut bases = list_segments(storage, dir)?;
     bases.retain(|base| misnamed(storage, dir, *base).is_none());
     Ok(bases)
 }
 
-/// What tells one directory from another, whatever its name.
+/// The identity of a directory, independent of its name.
 pub(super) type DirId = (u64, u64);
 
-/// What is in the directory.
+/// The contents of the directory.
 pub(super) struct Listing {
     /// Bases of the segments.
     pub(super) segments: BTreeSet<u64>,
@@ -112,7 +113,7 @@ pub(super) struct Listing {
     pub(super) beyond_offsets: Vec<String>,
 }
 
-/// The archive's directory and the storage it is on.
+/// The archive's directory and its storage.
 #[derive(Clone)]
 pub(super) struct Dir {
     pub(super) storage: Arc<dyn Storage>,
@@ -121,7 +122,7 @@ pub(super) struct Dir {
 }
 
 impl Dir {
-    /// The directory at `path`. What is written there goes by way of the page cache.
+    /// The directory at `path`. Writes go through the page cache.
     pub(super) fn new(storage: Arc<dyn Storage>, path: PathBuf) -> Self {
         Self { storage, path, writing: Writing::default() }
     }
@@ -134,7 +135,7 @@ impl Dir {
         self.path.join(format!("{base:020}{ending}"))
     }
 
-    /// A segment in the making that recovery has not yet put in place.
+    /// The file of a segment that recovery is building and has not yet put in place.
     pub(super) fn recovery(&self) -> PathBuf {
         self.path.join("recovery.tmp")
     }
@@ -155,7 +156,7 @@ impl Dir {
         self.path.join("reserve")
     }
 
-    /// Where torn tails and segments that cannot be read are kept for people to look at.
+    /// The directory where torn tails and unreadable segments are kept for people to look at.
     pub(super) fn lost(&self) -> PathBuf {
         self.path.join("lost")
     }
@@ -164,7 +165,7 @@ impl Dir {
         list_segments(&*self.storage, &self.path)
     }
 
-    /// The segment behind `base`, passing over those whose headers contradict their names.
+    /// The next segment after `base`. Segments whose headers contradict their names are skipped.
     pub(super) fn next_segment(&self, base: u64) -> Result<Option<u64>, StorageError> {
         let is_own = |next: &u64| misnamed(&*self.storage, &self.path, *next).is_none();
         Ok(self.segments()?.into_iter().filter(|next| *next > base).find(is_own))
@@ -181,9 +182,9 @@ impl Dir {
         })
     }
 
-    /// Removes side files that have lost their segment, and those that were never finished.
+    /// Removes side files without a segment, and unfinished ones.
     ///
-    /// Only while nobody makes any: it belongs to whoever does.
+    /// Only the writer of the side files may call this, and only while it writes none.
     pub(super) fn remove_stale(&self, listing: &Listing) -> Result<(), StorageError> {
         let is_stale =
             |(base, ending): &&(u64, &str)| *ending == UNFINISHED_INDEX || !listing.segments.contains(base);
@@ -191,12 +192,12 @@ impl Dir {
         stale.try_for_each(|(base, ending)| self.remove(&self.side_file(*base, ending)))
     }
 
-    /// Which directory the path leads to now.
+    /// The identity of the directory that the path leads to.
     pub(super) fn id(&self) -> Result<DirId, StorageError> {
         self.storage.identity(&self.path).context("find", &self.path)
     }
 
-    /// Bytes of a file, 0 where there is none.
+    /// Size of a file in bytes, 0 if there is no file.
     pub(super) fn size(&self, path: &Path) -> Result<u64, StorageError> {
         match self.storage.open(path, Access::Read).and_then(|file| file.size()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
@@ -212,14 +213,14 @@ impl Dir {
         self.storage.open(path, access).context("open", path)
     }
 
-    /// Opens a file of the log, which ends at `end`, to write it there.
+    /// Opens a file of the log to write at `end`, where the log ends.
     pub(super) fn open_log(&self, path: &Path, access: Access, end: u64) -> Result<LogFile, StorageError> {
         let file = self.open(path, access)?;
         if !self.writing.is_direct() {
             return Ok(LogFile::cached(file, end));
         }
         match LogFile::direct(file, end).context("write", path) {
-            // What was tried stays with the file, so it is opened once more.
+            // The failed attempt leaves settings on the open file, so the file is opened once more.
             Err(error) if self.writing.falls_back(path, &error) => {
                 Ok(LogFile::cached(self.open(path, Access::ReadWrite)?, end))
             }
@@ -250,7 +251,8 @@ impl Dir {
 
     /// Copies the torn `bytes` of the segment `base` to `lost/` and makes them durable.
     ///
-    /// They were never acknowledged, so a full disk is no reason to stop here: it is logged and they are let go.
+    /// The bytes were never acknowledged. If the disk is full, they are discarded with a log line, and recovery goes
+    /// on.
     pub(super) fn keep_lost(
         &self,
         base: u64,
@@ -274,7 +276,7 @@ impl Dir {
         let end = bytes.end.min(bytes.start + LOST_BYTES_MAX);
         let content = scanner.raw(bytes.start..end)?;
         if let Err(error) = self.write_lost(&path, &content) {
-            // A part of it would only hold space that the log needs.
+            // A partial copy would take space that the log needs.
             self.remove(&path)?;
             return Err(error);
         }
@@ -296,7 +298,7 @@ impl Dir {
     }
 }
 
-/// The error of a file or directory that was taken away from a running archive.
+/// The error for a file or directory that was moved, replaced or removed while the archive was running.
 pub(super) fn gone(path: &Path, what: &str) -> StorageError {
     let text = format!(
         "{what} no longer there: it was moved, replaced or removed while the archive was running; put it back if it was \

@@ -3,22 +3,22 @@
 use super::ResetError;
 use frame::StreamKey;
 
-/// What becomes of positions.
+/// An edit of positions.
 pub(super) enum Edit {
-    /// The stream begins anew in this epoch, unless its durable epoch is lower anyway.
+    /// Sets the stream to the start of this epoch, unless its durable epoch is lower.
     Reset(StreamKey, u64),
-    /// Nothing is known of these streams any more.
+    /// Removes the positions of these streams.
     Forget(Vec<StreamKey>),
 }
 
-/// What the commit thread is to do between two commits.
+/// A request to the commit thread for an edit between two commits.
 pub(super) struct Request {
     pub(super) edit: Edit,
     pub(super) done: Box<dyn FnOnce(Result<(), ResetError>) + Send>,
 }
 
 impl Request {
-    /// Tells who asked.
+    /// Reports the result to the sender of the request.
     pub(super) fn done(self, result: Result<(), ResetError>) {
         (self.done)(result);
     }

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of the archive.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,23 +15,23 @@ pub enum OpenError {
     /// A file operation failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Another process has the directory.
+    /// Another process holds the lock of the directory.
     #[error("archive {dir} is in use: another process holds its lock", dir = .0.display())]
     Locked(PathBuf),
-    /// A part of an archive.
+    /// The directory holds what an interrupted repair left.
     #[error("{}", incomplete(.0))]
     Incomplete(PathBuf),
-    /// A segment of another version of the format.
+    /// A segment has another version of the format.
     #[error("segment {path} has format version {found}, this program knows {expected}", path = path.display())]
     Version {
         /// The segment.
         path: PathBuf,
         /// Its version.
         found: u16,
-        /// The one version known.
+        /// The only version that this program reads.
         expected: u16,
     },
-    /// A segment under the wrong name.
+    /// The name of a segment contradicts its header.
     #[error(
         "segment {path} says that it begins at offset {found}, unlike its name; archive verify says what to do",
         path = path.display()
@@ -39,10 +39,10 @@ pub enum OpenError {
     Foreign {
         /// The segment.
         path: PathBuf,
-        /// The offset its header has.
+        /// The base offset in its header.
         found: u64,
     },
-    /// Segments of two archives in one directory.
+    /// The directory holds segments of two archives.
     #[error(
         "segments {path} and {other} belong to different archives (log {log_id:016x} and {other_log_id:016x}): move the \
          one that was put here, with all that came with it, to another directory and start again; until then nothing \
@@ -52,19 +52,19 @@ pub enum OpenError {
     Mixed {
         /// The newer segment.
         path: PathBuf,
-        /// Its log.
+        /// The id of its log.
         log_id: u64,
         /// An older one.
         other: PathBuf,
-        /// Its log.
+        /// The id of the log of the older segment.
         other_log_id: u64,
     },
-    /// Not even what was kept of the tail can be written.
+    /// The disk has no space for the part of the tail that recovery keeps.
     #[error("no space to recover the archive in {dir}: {free_bytes} bytes free", dir = dir.display())]
     NoSpace {
         /// The directory.
         dir: PathBuf,
-        /// What is free on its file system.
+        /// Free bytes on its file system.
         free_bytes: u64,
     },
     /// A thread cannot be started.
@@ -72,7 +72,7 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
-/// Says that `dir` is what an interrupted repair left.
+/// The error text for a directory `dir` that an interrupted repair left.
 pub(super) fn incomplete(dir: &Path) -> String {
     format!(
         "{} is not an archive yet: archive repair was interrupted while it wrote it, and its file {REPAIR_MARK} is still \
@@ -81,20 +81,20 @@ pub(super) fn incomplete(dir: &Path) -> String {
     )
 }
 
-/// Why a batch was not taken.
+/// Why the archive did not accept a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The archive has failed; nothing is written any more.
+    /// The archive has failed and writes nothing.
     #[error("the archive has failed: {0}")]
     Failed(Arc<str>),
-    /// The batch breaks a limit that its maker should have kept.
+    /// The batch exceeds a limit that the caller must keep.
     #[error(
         "a batch of {frames} frames and {bytes} bytes, at most {BATCH_FRAMES_MAX} and {bytes_max} are allowed"
     )]
     Oversized {
         /// Frames in the batch.
         frames: usize,
-        /// Their charge.
+        /// Sum of their charges.
         bytes: u64,
         /// The largest charge of a batch.
         bytes_max: u64,
@@ -112,15 +112,15 @@ pub enum ResetError {
         "the archive has no space for the segment that this begins, or cannot open files; see its status and ask again"
     )]
     NoSpace,
-    /// The archive has failed or ended; nothing is written any more.
+    /// The archive has failed or ended and writes nothing.
     #[error("the archive has failed: {0}")]
     Failed(Arc<str>),
 }
 
-/// Why the archive ended otherwise than by having written everything.
+/// Why the archive ended before it had written everything.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A file operation failed; what was not acknowledged may be lost.
+    /// A file operation failed. Frames that were not acknowledged may be lost.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The commit thread panicked.

@@ -1,14 +1,15 @@
 //! The archive's files, byte by byte. Version 1.
 //!
-//! All integers are little-endian. Checksums are CRC-32C (Castagnoli). Reserved bytes are zero and checked by
-//! the checksum alone, so that a later version can use them.
+//! All integers are little-endian. Checksums are CRC-32C (Castagnoli). Reserved bytes are zero. A reader checks them
+//! only by the checksum, so that a later version can use them.
 //!
 //! # Segment
 //!
-//! `<base offset, 20 digits>.seg`: a segment header, then blocks one behind the other, each starting at a
-//! multiple of 8. Behind the last block the file may go on with zeros (space allocated ahead of need). An
-//! *offset* is the number of a frame in the log. Frames at or above the base of the next segment are
-//! superseded by it and are not part of the log: a crash while recovery rewrites a tail can leave such.
+//! `<base offset, 20 digits>.seg`: a segment header, then blocks without gaps between them. Each block starts at a
+//! multiple of 8. Zeros may follow the last block (space allocated ahead of need).
+//!
+//! An *offset* is the number of a frame in the log. Frames at or above the base of the next segment are not part of the
+//! log: the next segment replaces them. A crash while recovery rewrites a tail can leave such frames.
 //!
 //! | at | segment header, 64 bytes | |
 //! |---|---|---|
@@ -40,19 +41,20 @@
 //! | 56 | body_crc u32 | of the body |
 //! | 60 | crc u32 | of bytes 0..60 |
 //!
-//! `segment_id` and `position` make it impossible that a payload which happens to contain a block is taken for
-//! one when a reader looks for the next valid block behind damage.
+//! Behind damage a reader looks for the next valid block. `segment_id` and `position` ensure that the reader never
+//! takes bytes of a payload for a block, even if the payload contains one.
 //!
-//! One commit is one block of kind 1, and it is written only after the previous commit was synced. So a block
-//! that cannot be read is *torn* unless something behind it has a `synced_offset` beyond it, which makes it
-//! *damage* in acknowledged data.
+//! One commit is one block of kind 1. It is written only after the previous commit was synced. A block that cannot be
+//! read is *damage* in acknowledged data if a later block has a `synced_offset` beyond it. Otherwise the block is
+//! *torn*.
 //!
 //! ## Frames (1)
 //!
 //! `frames_len u32 | reserved u32 | frames, frames_len bytes | origin table | zeros to a multiple of 8`
 //!
-//! Further zeros may follow, as part of the body. A large block has as many as let the next one begin at a multiple of
-//! 4,096, or of what the disk asks for where that is more: then it can be written from where it lies in memory.
+//! Further zeros may follow, as part of the body. They pad a large block so that the next block begins at a multiple of
+//! 4,096, or of the alignment that the disk needs if that is larger. The next block can then be written without a copy
+//! in memory.
 //!
 //! | at | frame, 32 bytes and the payload |
 //! |---|---|
@@ -84,24 +86,27 @@
 //! origin as above, without its station, then `next u64[2]` (`[Emergency, Routine]`), then the station. A log
 //! without streams has one block with `total` 0.
 //!
-//! They count more than the frames of the segments before. Mostly they say the same; where an operator has lowered a
-//! stream's epoch, or had streams forgotten, that is said by a segment begun for it, at the next offset to come, and by
-//! nothing else: its positions have the lower epoch, or lack those streams. A segment that has no frames yet is replaced
-//! for it under the same name. So neither needs a block of its own, and version 1 has always read them rightly. Only
-//! where the positions of the newest segment are damaged and those before are from before it, it is lost with them, and
-//! asked for again.
+//! The positions take precedence over the frames of earlier segments. Usually both agree. They differ after an operator
+//! has lowered the epoch of a stream or had streams forgotten. For such an edit the archive begins a new segment at the
+//! next offset. The positions of that segment have the lower epoch, or lack the forgotten streams. A newest segment
+//! without frames is replaced under the same name. Nothing else in the log records the edit, so it needs no kind of
+//! block of its own, and every reader of version 1 reads it correctly.
+//!
+//! The edit is lost only if the positions of the newest segment are damaged and the positions of earlier segments are
+//! older than the edit. The operator must then request it again.
 //!
 //! ## Attestation (3)
 //!
-//! No body: says by its `synced_offset` that the last commit is durable.
+//! No body. Its `synced_offset` says that the last commit is durable.
 //!
 //! ## Hole (4)
 //!
 //! Recovery found damage in acknowledged data: `from_offset u64 | to_offset u64 (exclusive) | base_offset u64 of the
-//! damaged segment | position u64 | bytes u64`. The damaged bytes stay where they are, but that a newest segment without
-//! one readable block goes to `lost/` whole; the offsets of its hole then reach as far as its frames can have.
+//! damaged segment | position u64 | bytes u64`. The damaged bytes stay where they are, with one exception: a newest
+//! segment without any readable block goes to `lost/` as a whole. Its hole then covers all offsets that its frames can
+//! have had.
 //!
-//! In a repaired log a hole block stands in the place of the frames it lacks: the block before it ends at `from_offset`.
+//! In a repaired log a hole block stands in the place of the missing frames: the block before it ends at `from_offset`.
 
 mod block_frames;
 mod bytes;
@@ -126,40 +131,40 @@ pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_
 
 use frame::{FrameRun, Origin, Station};
 
-/// Version this build writes, and the only one it reads.
+/// The version that this build writes. It reads no other version.
 pub(super) const VERSION: u16 = 1;
 /// Bytes of the header of a segment.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 64;
-/// Bytes of the header of a block, which is all of an attestation.
+/// Bytes of the header of a block. An attestation consists of the header alone.
 pub(super) const BLOCK_HEADER_BYTES: u64 = 64;
 /// Blocks start at multiples of this.
 pub(super) const ALIGNMENT: u64 = 8;
-/// No frame has this offset or a higher one: JSON numbers are exact up to here, and sums of offsets cannot overflow.
+/// All offsets of frames are below this limit. JSON numbers are exact up to here, and sums of offsets cannot overflow.
 pub(super) const OFFSET_MAX: u64 = 1 << 53;
-/// Largest body a reader takes; a limit on memory, far above what is written.
+/// Largest body that a reader accepts, in bytes. It limits memory and is far above what is written.
 pub(super) const BODY_BYTES_MAX: u64 = 32 << 20;
 
-/// Bytes of a body of frames before the first of them.
+/// Bytes before the first frame in a body of frames.
 pub(super) const FRAMES_PREFIX_BYTES: usize = 8;
-/// Bytes of a frame without its payload: the least that one takes.
+/// Bytes of a frame without its payload: the smallest size of a frame.
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
 const ORIGIN_HEADER_BYTES: usize = 16;
 const POSITIONS_PREFIX_BYTES: usize = 16;
 
-/// Bytes of the log that a frame of `origin` with `payload_bytes` can take at most: in a block of its own, attested on
-/// its own.
+/// Most bytes of the log that a frame of `origin` with `payload_bytes` can take: alone in a block, with an attestation
+/// of its own.
 ///
 /// The fan-in sums this over every frame it passes and compares the sum with
 /// [`Archive::routine_limit`](super::Archive::routine_limit).
 ///
-/// Frames that share a block take less. What they save pays for the zeros at its end: a block is padded only as far as the
-/// charges of its frames reach.
+/// Frames that share a block take less. The difference covers the padding at the end of the block: a padded block never
+/// exceeds the sum of the charges of its frames.
 #[must_use]
 pub fn charge(origin: &Origin, payload_bytes: usize) -> u64 {
     charge_of(payload_bytes, origin.stream.station.as_str().len())
 }
 
-/// The [`charge`] of all frames of `run`, of which `payload_bytes` are payload.
+/// The sum of the [`charge`]s of all frames of `run`, whose payloads have `payload_bytes` in total.
 pub(super) fn run_charge(run: &FrameRun, payload_bytes: usize) -> u64 {
     run.len() as u64 * charge(run.origin(), 0) + payload_bytes as u64
 }

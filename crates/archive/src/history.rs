@@ -1,4 +1,4 @@
-//! Reading a running archive from within the daemon.
+//! Reads a running archive from within the daemon.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct History {
 }
 
 impl History {
-    /// Names the log: offsets of one log mean nothing in another.
+    /// The id of the log. An offset is meaningful only within its log.
     #[must_use]
     pub fn log_id(&self) -> u64 {
         self.log_id
@@ -36,7 +36,8 @@ impl History {
         *self.watermark.borrow()
     }
 
-    /// Reads what `filter` chooses and is durable by now. Blocks, as the reader does.
+    /// Reads the frames that `filter` selects and that are durable at the time of this call. This call and the reader
+    /// block on the disk.
     ///
     /// # Errors
     /// [`ReadError`] when the directory or the first segment cannot be read.

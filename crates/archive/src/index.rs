@@ -1,11 +1,11 @@
-//! The index of a sealed segment: where the frames of each source lie, so that a query reads little else.
+//! The index of a sealed segment: where the frames of each source lie, so that a query reads few other frames.
 //!
 //! `<base offset, 20 digits>.idx` beside the segment. It is derived from the segment alone and can be deleted at any
-//! time: a reader without it, or with one that does not check out, scans the segment and finds the same. So nothing
-//! in it is trusted; each part carries a checksum (CRC-32C), and so does each run, since the checksum of a block says
-//! nothing about a part of it. All integers are little-endian, reserved bytes are zero. Version 1.
+//! time: without a valid index, a reader scans the segment and finds the same frames. A reader trusts nothing in an
+//! index. Each part carries a checksum (CRC-32C). Each run carries one too, because the checksum of a block cannot
+//! check a part of the block. All integers are little-endian, reserved bytes are zero. Version 1.
 //!
-//! `header | chunk table | directory | run lists`, without gaps, and nothing behind.
+//! `header | chunk table | directory | run lists`, without gaps, and nothing after them.
 //!
 //! | at | header, 96 bytes | |
 //! |---|---|---|
@@ -52,16 +52,16 @@
 //! | 76 | reserved u32 | |
 //! | 80 | station | |
 //!
-//! A *run* is a range of bytes of one block that begins and ends with a frame of that origin and lane. Frames up to
-//! 1 KiB apart share a run of up to 64 KiB; others in between are told by their headers and passed over. A run list has
-//! for each run, in the order of the log, four numbers (LEB128) and a checksum:
+//! A *run* is a range of bytes of one block that begins and ends with a frame of that origin and lane. Frames up to 1
+//! KiB apart share a run of up to 64 KiB. A reader recognises other frames in between by their headers and skips them.
+//! For each run, in the order of the log, a run list has four numbers (LEB128) and a checksum:
 //!
 //! `position, from the end of the run before, at first from 0 | length | first offset, from that of the run before,
 //! at first from base_offset | number of the origin in the block's table | crc u32 of the run's bytes`
 //!
-//! `build` makes an index of blocks one after the other: those that the commit thread has just made durable, while it
-//! still holds them, or those that `walk` reads from a sealed segment where nobody saw them all being written. Both come
-//! to the same bytes.
+//! `build` makes an index from blocks, one after the other. The commit thread gives it each block that it has just made
+//! durable and still holds in memory. If the commit thread has not written all blocks of a segment, `walk` reads them
+//! from the sealed segment. Both ways give the same bytes.
 
 mod build;
 mod layout;
@@ -94,57 +94,57 @@ pub(super) fn index_name(base: u64) -> String {
     format!("{base:020}.idx")
 }
 
-/// What a reader holds of indexes at most, in bytes: tables and run lists of the segment it reads.
+/// Most bytes of indexes that a reader holds: tables and run lists of the segment that it reads.
 pub const READER_BYTES: u64 = open::TABLES_BYTES_MAX + open::LISTS_BYTES_MAX;
-/// What building an index takes at most, in bytes: its run lists, and as much while they grow.
+/// Most bytes that building an index takes: its run lists, and the same amount while they grow.
 pub const BUILD_BYTES: u64 = 2 * build::LISTS_BYTES_MAX as u64;
-/// What indexes that wait to be written take together at most, in bytes: the largest, or hundreds as they mostly are.
+/// Most bytes of all indexes that wait to be written: one of the largest size, or hundreds of the usual size.
 pub(super) const READY_BYTES_MAX: usize = BUILD_BYTES as usize;
 
-/// What became of the wish for an index.
+/// The result of an attempt to write an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Built {
-    /// It is in place and durable.
+    /// The index is in place and durable.
     Written {
         /// Length of its file.
         bytes: u64,
     },
-    /// The disk is too full for it; nothing is left of the attempt. Worth another one when there is space.
+    /// The disk has no space for the index. The attempt leaves no file and can be repeated when there is space.
     NoSpace,
-    /// The segment is damaged: readers scan it, so that they say what is missing.
+    /// The segment is damaged. Readers scan it, so that they report what is missing.
     Damaged,
-    /// More origins than an index may have: readers scan the segment.
+    /// The segment has more origins than an index may have. Readers scan it.
     TooManyOrigins,
     /// The segment is the newest, or retention has removed it.
     NotSealed,
-    /// It was called off.
+    /// `is_stopped` ended the attempt.
     Stopped,
 }
 
-/// What an index has to give way to.
+/// The limits under which an index is built.
 pub(super) struct BuildLimits<'a> {
-    /// Space on the disk that it must leave to the log.
+    /// Bytes on the disk that must stay free for the log.
     pub(super) spare_bytes: u64,
-    /// Whether to stop; asked before each block.
+    /// Returns whether to stop. Called before each block.
     pub(super) is_stopped: &'a dyn Fn() -> bool,
 }
 
 impl BuildLimits<'_> {
-    /// Where nobody waits for anything.
+    /// No limits.
     pub(super) const NONE: Self = Self { spare_bytes: 0, is_stopped: &|| false };
 }
 
-/// [`build_from`] a walk alone.
+/// As [`build_from`], always from a walk.
 pub(super) fn build(dir: &Dir, base: u64, limits: &BuildLimits<'_>) -> Result<Built, StorageError> {
     build_from(dir, base, limits, || None)
 }
 
-/// Writes the index of the sealed segment `base`, in place of one that may be there: the one that `ready` returns, or what
-/// a walk makes where there is none, or it does not fit the file.
+/// Writes the index of the sealed segment `base` and replaces an older one.
 ///
-/// One walk over the segment; in memory are the index itself, of which the run lists are bounded, and one block.
-/// A crash leaves at most a file `.idx.tmp`, see [`Dir::remove_stale`]. Only one may build in a directory at a time:
-/// whoever holds its lock.
+/// Takes the index that `ready` returns. If there is none, or it does not cover the whole file, builds the index by one
+/// walk over the segment. The walk holds the index, whose run lists are bounded, and one block in memory. A crash
+/// leaves at most a file `.idx.tmp`, see [`Dir::remove_stale`]. Only the holder of the lock of a directory may build
+/// indexes there, one at a time.
 pub(super) fn build_from(
     dir: &Dir,
     base: u64,
@@ -173,7 +173,7 @@ pub(super) fn build_from(
     match install(dir, base, &passing, &content) {
         Ok(()) => Ok(Built::Written { bytes: content.len() }),
         Err(error) if error.is_no_space() => {
-            // A part of it would only keep space from the log.
+            // A partial index would take space that the log needs.
             dir.remove(&passing)?;
             Ok(Built::NoSpace)
         }
@@ -216,7 +216,7 @@ fn install(dir: &Dir, base: u64, passing: &Path, content: &Content) -> Result<()
     dir.sync()
 }
 
-/// Whether the segment `base` has an index that readers will take: a look at three headers, not at the content.
+/// Returns whether the segment `base` has an index that readers accept. Reads three headers, not the content.
 pub(super) fn is_sound(dir: &Dir, base: u64) -> Result<bool, StorageError> {
     let scanner = match dir.scan(base) {
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(false),
@@ -231,17 +231,17 @@ pub(super) fn is_sound(dir: &Dir, base: u64) -> Result<bool, StorageError> {
 /// How an index compares with its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexState {
-    /// It is what a new one would be.
+    /// The index equals a newly built one.
     Matches,
-    /// There is none.
+    /// There is no index.
     Missing,
-    /// It is not what a new one would be.
+    /// The index differs from a newly built one.
     Differs,
-    /// The segment can have none, as it is damaged or has too many origins, or the segment is gone.
+    /// The segment can have no index: it is damaged, has too many origins, or is gone.
     NotNeeded,
 }
 
-/// Reads the segment `base` and compares its index with what a new one would be, byte by byte.
+/// Reads the segment `base` and compares its index byte by byte with a newly built one.
 pub(super) fn check(dir: &Dir, base: u64) -> Result<IndexState, StorageError> {
     let path = dir.path.join(index_name(base));
     let file = match dir.open(&path, Access::Read) {
@@ -257,9 +257,10 @@ pub(super) fn check(dir: &Dir, base: u64) -> Result<IndexState, StorageError> {
     Ok(if same { IndexState::Matches } else { IndexState::Differs })
 }
 
-/// Writes the missing indexes of the archive in `dir`, which no daemon may have open; a running daemon does so by itself.
+/// Writes the missing indexes of the archive in `path`, which no daemon may have open. A running daemon writes them
+/// itself.
 ///
-/// Returns how many were written. Segments that are damaged are passed over, and so is what a full disk has no room for.
+/// Returns the number of indexes written. Skips damaged segments, and indexes for which the disk has no space.
 ///
 /// # Errors
 /// [`OpenError::Locked`] while a daemon runs, [`OpenError::Storage`] when the directory or a segment cannot be read.
@@ -281,7 +282,7 @@ pub fn build_indexes(storage: Arc<dyn Storage>, path: &Path) -> Result<usize, Op
     Ok(written)
 }
 
-/// The header of the index of `segment`, if it is there and matches.
+/// The header of the index of `segment`, if the index exists and matches the segment.
 pub(super) fn header(
     storage: &dyn Storage,
     dir: &Path,

@@ -1,7 +1,7 @@
-//! Looks into an archive directory of this host: its segments, its indexes, segments under wrong names.
+//! Inspects an archive directory of this host: its segments, its indexes, segments under wrong names.
 //!
-//! Nothing here takes the lock of the directory, and nothing writes. A daemon may write the archive meanwhile: a segment
-//! that retention removes between two steps is passed over.
+//! Nothing here takes the lock of the directory or writes. A daemon may write the archive at the same time: a segment
+//! that retention removes between two steps is skipped.
 
 mod indexes;
 mod misnamed;
@@ -43,7 +43,7 @@ pub fn holds_archive(dir: &Path) -> Result<bool, InspectError> {
     Ok(!list_segments(&DiskStorage, dir)?.is_empty())
 }
 
-/// The offset at which the oldest segment in `dir` begins by its name; 0 where there is no segment.
+/// The base offset in the name of the oldest segment in `dir`; 0 if there is no segment.
 ///
 /// # Errors
 /// [`StorageError`] when the directory cannot be listed.

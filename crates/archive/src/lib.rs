@@ -1,12 +1,12 @@
 //! The archive: an append-only segment log on stable storage.
 //!
-//! What is acknowledged is synced. Batches of frames come in through an [`Appender`], which puts them into a block, one for
-//! emergencies and one for routine. The commit thread writes and syncs one block after the other, and only then tells the
-//! [`CommitObserver`] which positions became durable. [`open`] recovers whatever a crash left. A [`Reader`] follows the same
-//! files from any process.
+//! Every acknowledged frame is synced. Batches of frames come in through an [`Appender`], which puts them into the
+//! block of their lane: emergency or routine. The commit thread writes and syncs one block after the other. After the
+//! sync it reports to the [`CommitObserver`] which positions became durable. [`open`] recovers what a crash left. A
+//! [`Reader`] reads the same files from any process.
 //!
-//! This crate never depends on the protocol, on actors, on a command line or on the daemon. All file access goes through
-//! [`Storage`].
+//! This crate never depends on the protocol, on actors, on a command line or on the daemon. All file access goes
+//! through [`Storage`].
 //!
 //! | file | purpose |
 //! |---|---|
@@ -100,11 +100,11 @@ pub use reset::Resets;
 pub use storage::{Access, DiskStorage, Storage, StorageError, StorageFile, is_no_space};
 pub use writing::DirectIo;
 
-/// Hears of every commit, on the commit thread, when the frames are durable and before the next are taken.
+/// Receives every commit, on the commit thread, after its frames are durable and before the next block is taken.
 ///
-/// The next commit waits for it, so it must be quick and never block.
+/// The next commit waits for the observer, so the observer must be quick and never block.
 pub trait CommitObserver: Send + 'static {
-    /// `commit` is on stable storage.
+    /// Reports that `commit` is on stable storage.
     fn committed(&mut self, commit: &Commit<'_>);
 }
 
@@ -117,15 +117,15 @@ impl<F: FnMut(&Commit<'_>) + Send + 'static> CommitObserver for F {
 /// Frames that became durable together.
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
-    /// Offset of the first frame; the others follow without a gap.
+    /// Offset of the first frame. The other frames follow without a gap.
     pub first_offset: u64,
     /// Offset behind the last frame: the new watermark.
     pub next_offset: u64,
     /// The frames in the order of the log.
     pub frames: BlockFrames<'a>,
-    /// When they were read from the sockets, in the same order.
+    /// When the frames were read from the sockets, in the same order.
     pub received: &'a [Received],
-    /// What this commit held, one entry for each origin and lane, anonymous origins included.
+    /// What became durable, with one entry for each origin and lane, anonymous origins included.
     pub positions: &'a [Durable],
 }
 
@@ -140,21 +140,22 @@ pub struct Durable {
     pub next: u64,
     /// Frames of this origin and lane in the commit.
     pub frames: u64,
-    /// When the first of them was read from the socket, unix nanoseconds.
+    /// When the first of these frames was read from the socket, unix nanoseconds.
     pub received_min_ns: i64,
 }
 
-/// How the archive is.
+/// The state of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// As it should be.
+    /// The archive works normally.
     Ok,
-    /// Out of space or of files to open: emergencies go on, routine waits. Passes by itself when there is enough.
+    /// The archive is out of disk space, or can open no more files. Emergencies are still written, routine waits. The
+    /// archive returns to `Ok` by itself when there is enough.
     Degraded {
-        /// Names the directory, what is free, and the way out.
+        /// Names the directory, the free space, and a remedy.
         reason: Arc<str>,
     },
-    /// Storage failed or the commit thread panicked; nothing is written any more. A restart recovers.
+    /// Storage failed or the commit thread panicked. The archive writes nothing until a restart recovers it.
     Failed {
         /// What failed.
         error: Arc<str>,
@@ -166,7 +167,7 @@ pub enum Status {
 pub struct ArchiveStats {
     /// Frames made durable.
     pub frames: AtomicU64,
-    /// Bytes of the blocks they lie in.
+    /// Bytes of the blocks that hold these frames.
     pub bytes: AtomicU64,
     /// Commits: blocks written and synced.
     pub commits: AtomicU64,
@@ -178,27 +179,27 @@ pub struct ArchiveStats {
     pub rotations: AtomicU64,
     /// Times a commit had to wait because even the reserve was used up.
     pub space_waits: AtomicU64,
-    /// Times that no file could be opened for want of files: by the commit thread, or by maintenance.
+    /// Times that the commit thread or maintenance could not open a file, because too many files were open.
     pub file_shortages: AtomicU64,
-    /// Segments of another archive that lie set aside in `lost/`.
+    /// Segments of another archive that were set aside in `lost/`.
     pub foreign_segments: AtomicU64,
-    /// Segments there are, the one being written included.
+    /// Number of segments, the one being written included.
     pub segments: AtomicU64,
     /// Bytes of the segments and their side files, space allocated ahead included.
     pub segment_bytes: AtomicU64,
     /// Segments removed by retention.
     pub expired_segments: AtomicU64,
-    /// Offsets that were removed with them.
+    /// Offsets that were removed with the expired segments.
     pub expired_frames: AtomicU64,
     /// Bytes of the segments removed and their side files.
     pub expired_bytes: AtomicU64,
     /// Errors of maintenance. None of them stops the archive; each is tried again.
     pub upkeep_errors: AtomicU64,
-    /// Segments whose maintenance failed last time and waits for the next.
+    /// Segments whose last maintenance failed. They wait for the next try.
     pub upkeep_failing: AtomicU64,
 }
 
-/// What a run of the archive came to.
+/// The result of a run of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Frames made durable since the start.
@@ -209,9 +210,9 @@ pub struct Summary {
 
 /// Recovers the log in `config.dir` and starts the commit thread.
 ///
-/// Blocks while it recovers: it reads the newest segment twice, a few times more where a crash left a tail or damage,
-/// and older ones only where positions or the newest segment are damaged. The initial routine limit and status are
-/// set when it returns.
+/// Blocks while it recovers. Recovery reads the newest segment twice, and a few times more if a crash left a tail or
+/// damage. It reads older segments only if positions or the newest segment are damaged. The initial routine limit and
+/// status are set when this function returns.
 ///
 /// # Errors
 /// [`OpenError`]; nothing was started then.
@@ -223,7 +224,7 @@ pub fn open(
     open_with_steps(config, storage, observer, Vec::new())
 }
 
-/// [`open`], with `steps` that are done to each sealed segment, in their order.
+/// As [`open`]. Maintenance also runs `steps` on each sealed segment, in their order.
 ///
 /// # Errors
 /// [`OpenError`]; nothing was started then.
@@ -236,7 +237,7 @@ pub fn open_with_steps(
     open_with(config, storage, observer, steps, Some(Arc::new(SystemClock)))
 }
 
-/// [`open_with_steps`] with another clock; without one there is no maintenance.
+/// As [`open_with_steps`], with the given clock. Without a clock there is no maintenance.
 fn open_with(
     config: Config,
     storage: impl Storage,
@@ -289,7 +290,7 @@ fn open_with(
 /// Name of the commit thread.
 const COMMIT: &str = "archive-commit";
 
-/// Held until the last thread that writes has ended.
+/// The lock of the directory. It is held until the last thread that writes has ended.
 type Lock = Arc<dyn std::any::Any + Send + Sync>;
 
 fn start(
@@ -338,7 +339,7 @@ fn start(
     Ok((archive, appender))
 }
 
-/// Tells everyone when the commit thread ends, however it ends.
+/// Reports the end of the commit thread to all other parts when it is dropped, also after a panic.
 struct EndGuard {
     queue: Arc<CommitQueue>,
     published: Arc<Published>,
@@ -356,13 +357,13 @@ impl Drop for EndGuard {
             return;
         };
         tracing::error!(%error, "archive failed");
-        // In this order: who knows of the failure can no longer hand over anything.
+        // In this order: once the status says `Failed`, the queue already refuses batches.
         self.queue.fail(Arc::clone(&error));
         self.published.status.send_replace(Status::Failed { error });
     }
 }
 
-/// Hands batches to the commit thread. Cheap to clone; the log ends when the last clone is dropped.
+/// Hands batches to the commit thread. Cheap to clone. The archive ends after the last clone is dropped.
 #[derive(Clone)]
 pub struct Appender(Arc<AppenderGuard>);
 
@@ -375,35 +376,37 @@ impl Drop for AppenderGuard {
 }
 
 impl Appender {
-    /// Hands `batch`, at most [`BATCH_FRAMES_MAX`] frames, to the commit thread; waits while the block being gathered
-    /// for its lane is full.
+    /// Hands `batch`, at most [`BATCH_FRAMES_MAX`] frames, to the commit thread. Waits while the block of its lane is
+    /// full.
     ///
-    /// The frames are not yet durable: the [`CommitObserver`] tells when. Within a lane, batches of one caller keep
-    /// their order; emergencies lie in blocks of their own and go first.
+    /// When this returns, the frames are not yet durable: the [`CommitObserver`] reports when they are. Within a lane,
+    /// batches of one caller keep their order. Emergencies have blocks of their own and go first.
     ///
     /// # Errors
     /// [`AppendError::Failed`] once storage has failed, [`AppendError::Oversized`] for a batch over the limits.
     ///
     /// # Cancel safety
-    /// Cancel safe: if it is dropped before it returned, the batch was not handed over.
+    /// Cancel safe: if the future is dropped before it completes, the batch is not handed over.
     pub async fn append(&self, batch: Batch) -> Result<(), AppendError> {
         self.0.0.push(&batch).await
     }
 
-    /// Whether routine frames are taken without waiting; also when they would be refused.
+    /// Returns whether a batch of routine needs no wait. Also true when the batch would be refused.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.0.0.has_room()
     }
 
-    /// Waits until [`Self::has_room`]. Cancel safe.
+    /// Waits until [`Self::has_room`] is true. Cancel safe.
     pub async fn room(&self) {
         self.0.0.room().await;
     }
 }
 
-/// The running archive. Dropped without [`Archive::finish`], its threads end after the commit and the step of maintenance in
-/// hand; the directory stays locked until then.
+/// The running archive.
+///
+/// If it is dropped without [`Archive::finish`], its threads end after the current commit and the current step of
+/// maintenance. The directory stays locked until then.
 pub struct Archive {
     queue: Arc<CommitQueue>,
     published: Arc<Published>,
@@ -413,27 +416,27 @@ pub struct Archive {
     maintenance: Option<maintenance::Handle>,
 }
 
-/// Changes what can be changed of a running archive. Cheap to clone; it keeps nothing running.
+/// Changes settings of a running archive. Cheap to clone. It does not keep the archive running.
 #[derive(Clone)]
 pub struct Tuning(Arc<MaintenanceControl>);
 
 impl Tuning {
-    /// Takes [`Config::commit_delay`] and [`Config::retention`] over; all else stays as the archive was opened.
+    /// Applies [`Config::commit_delay`] and [`Config::retention`]. All other settings stay as the archive was opened.
     pub fn set(&self, config: &Config) {
         self.0.set_commit_delay(config.commit_delay);
         self.0.set_retention(config.retention);
     }
 
-    /// Why nothing expires by age, if there is an age limit and it is held.
+    /// Why no segment expires by age; `None` if there is no age limit or it is in force.
     #[must_use]
     pub fn age_hold(&self) -> Option<AgeHold> {
         self.0.age_hold()
     }
 
-    /// Takes an operator's word that the wall clock is right; it holds until the clock is stepped.
+    /// Records that an operator confirms the wall clock. The confirmation holds until the clock is stepped.
     ///
     /// # Errors
-    /// [`AgeHold`] for a clock that nobody has set.
+    /// [`AgeHold`] if the clock was never set.
     pub fn trust_clock(&self) -> Result<(), AgeHold> {
         maintenance::check_word(frame::unix_now_ns())?;
         self.0.give_word();
@@ -444,13 +447,13 @@ impl Tuning {
 type CommitThread = JoinHandle<Result<Summary, StorageError>>;
 
 impl Archive {
-    /// How the archive is, now and whenever that changes.
+    /// The current state of the archive, and each change.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.published.status.subscribe()
     }
 
-    /// The gate for routine frames: see [`charge`]. Only grows.
+    /// The limit of the gate for routine frames, see [`charge`]. It only grows.
     #[must_use]
     pub fn routine_limit(&self) -> watch::Receiver<u64> {
         self.published.routine_limit.subscribe()
@@ -462,25 +465,25 @@ impl Archive {
         self.published.watermark.subscribe()
     }
 
-    /// What is durable, to read.
+    /// A handle to read what is durable.
     #[must_use]
     pub fn history(&self) -> History {
         self.history.clone()
     }
 
-    /// Lowers epochs and forgets streams, as long as the archive runs.
+    /// A handle that lowers epochs and forgets streams while the archive runs.
     #[must_use]
     pub fn resets(&self) -> Resets {
         Resets(Arc::clone(&self.queue))
     }
 
-    /// Offset of the oldest frame that is kept. Only grows.
+    /// Offset of the oldest frame that is kept. It only grows.
     #[must_use]
     pub fn first_offset(&self) -> watch::Receiver<u64> {
         self.published.first_offset.subscribe()
     }
 
-    /// For what can be changed while the archive runs.
+    /// A handle that changes settings while the archive runs.
     #[must_use]
     pub fn tuning(&self) -> Tuning {
         Tuning(Arc::clone(&self.control))
@@ -492,21 +495,21 @@ impl Archive {
         Arc::clone(&self.published.stats)
     }
 
-    /// Whether its threads turn, by their names.
+    /// The name and the liveness of each thread of the archive.
     #[must_use]
     pub fn liveness(&self) -> [(&'static str, Liveness); 2] {
         [(COMMIT, self.queue.liveness().clone()), (maintenance::NAME, self.control.liveness().clone())]
     }
 
-    /// Waits until every [`Appender`] is dropped, the rest is durable and the threads have ended.
+    /// Waits until every [`Appender`] is dropped, every batch is durable and the threads have ended.
     ///
-    /// Maintenance ends at once, or after the step in hand.
+    /// Maintenance ends at once, or after its current step.
     ///
     /// # Errors
-    /// [`ArchiveError`] when storage failed or the thread panicked, now or earlier.
+    /// [`ArchiveError`] if storage failed or the commit thread panicked, now or earlier.
     ///
     /// # Cancel safety
-    /// Dropping it abandons the archive: what is not yet durable is let go.
+    /// Dropping the future abandons the archive: frames that are not yet durable are discarded.
     pub async fn finish(mut self) -> Result<Summary, ArchiveError> {
         self.control.stop();
         if let Some((ended_rx, _)) = &mut self.thread {

@@ -1,4 +1,4 @@
-//! A frame as a line of text: what `archive cat` writes and what exports to text hold.
+//! A frame as a line of text, for `archive cat` and for exports to text.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::StoredFrame;
 
-/// A cell that begins so is a formula to some spreadsheet, also in the wide forms of East Asia. The apostrophe marks it as text.
+/// Characters that begin a formula in some spreadsheet, including the full-width forms of East Asia. An apostrophe in
+/// front marks a cell as text.
 const BEGINS_FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠'];
 
 /// One line of output; the names and the order of the fields are part of the interface.
@@ -46,16 +47,17 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line as a spreadsheet may read it: a station that would begin a formula gets an apostrophe in front.
+    /// Passes `write` the line in a form that is safe in a spreadsheet: a station that would begin a formula gets an
+    /// apostrophe in front.
     ///
-    /// A station that begins with an apostrophe gets another, so that taking one away gives the name back. Other fields
-    /// are numbers, words of ours and base64, which cannot hold a formula.
+    /// A station that begins with an apostrophe gets a second one, so that removing one restores the name. The other
+    /// fields are numbers, fixed words and base64, which cannot hold a formula.
     pub fn for_spreadsheets<T>(self, write: impl FnOnce(&Line<'_>) -> T) -> T {
         if !self.station.starts_with(BEGINS_FORMULA) {
             return write(&self);
         }
         let station = format!("'{}", self.station);
-        // The name lives shorter than the frame.
+        // `station` lives shorter than the frame, so the line needs the shorter lifetime.
         let mut line: Line<'_> = self;
         line.station = &station;
         write(&line)

@@ -1,30 +1,30 @@
 //! A file of the log, written at its end and nowhere else.
 //!
-//! A direct write has whole pages, at multiples of a page in the file and in memory. A large block that begins at a page is
-//! written from where it lies. All else is copied into pages of this file's own: in front are the bytes that the page held
-//! before, behind are zeros. So the page that the log ends in is written again with the next block, and what was
-//! acknowledged in it with the same bytes.
+//! A direct write consists of whole pages, at multiples of a page in the file and in memory. A large block that begins
+//! at a page is written without a copy. All other bytes are first copied into a buffer of pages: before them come the
+//! bytes that their first page already holds, after them come zeros. So the last page of the log is written again with
+//! the next block. The acknowledged bytes in that page are written again unchanged.
 
 use std::io;
 
 use super::storage::{AlignedBuffer, PAGE_BYTES, StorageFile, read_full_at, write_all_at};
 
-/// A block from this size on is written from where it lies, if it begins at a page, and is padded so that the next one
-/// begins at a page as well. Tests have small segments.
+/// Smallest block, in bytes, that is written without a copy if it begins at a page. Such a block is padded, so that the
+/// next one begins at a page too. The value is smaller in tests, whose segments are small.
 pub(super) const STRAIGHT_BYTES_MIN: usize = if cfg!(test) { 8 << 10 } else { 256 << 10 };
-/// All else is copied in pieces of this size.
+/// All other bytes are copied in pieces of this many bytes.
 pub const COPY_BYTES: usize = 256 << 10;
 
 /// A file of the log, open for writing.
 pub(super) struct LogFile {
     file: Box<dyn StorageFile>,
-    /// Where the next bytes go.
+    /// Position of the next bytes.
     end: u64,
     direct: Option<Direct>,
 }
 
 impl LogFile {
-    /// A file that is written by way of the page cache, from `end` on.
+    /// A file that is written through the page cache, from `end` on.
     pub(super) fn cached(file: Box<dyn StorageFile>, end: u64) -> Self {
         Self { file, end, direct: None }
     }
@@ -32,33 +32,34 @@ impl LogFile {
     /// A file that is written past the page cache, from `end` on. In an empty file the first page becomes zeros.
     ///
     /// # Errors
-    /// [`is_not_direct`](super::storage::is_not_direct) if the file system cannot do that: one direct access shows it.
+    /// An error for which [`is_not_direct`](super::storage::is_not_direct) is true, if the file system cannot bypass
+    /// the page cache. One direct access tests this.
     pub(super) fn direct(file: Box<dyn StorageFile>, end: u64) -> io::Result<Self> {
         let direct = Direct::open(&*file, end)?;
         Ok(Self { file, end, direct: Some(direct) })
     }
 
-    /// What it is apart from its bytes. To write them is for [`Self::append`] alone.
+    /// The file, for everything but writing bytes. Only [`Self::append`] may write.
     pub(super) fn file(&self) -> &dyn StorageFile {
         &*self.file
     }
 
-    /// The unit in which it is written: the space behind the end of the log is counted in it.
+    /// The unit of writes in bytes. The space behind the end of the log is counted in this unit.
     pub(super) fn unit(&self) -> u64 {
         self.direct.as_ref().map_or(1, |direct| direct.alignment as u64)
     }
 
-    /// Where a block of `len` bytes should end that begins at `position`, so that the next one need not be copied. `None` if
-    /// it is too small for that.
+    /// Returns where a block of `len` bytes at `position` should end, so that the next block need not be copied. `None`
+    /// if the block is too small to be padded.
     pub(super) fn padded_end(&self, position: u64, len: u64) -> Option<u64> {
         let is_large = len >= STRAIGHT_BYTES_MIN as u64;
         is_large.then(|| (position + len).next_multiple_of(self.unit()))
     }
 
-    /// Writes all of `bytes` at `at`, where the log ends. Up to the next page zeros may follow.
+    /// Writes all of `bytes` at `at`, which must be the end of the log. Zeros may follow up to the next page.
     ///
     /// # Errors
-    /// As the file system says. What lies before `at` has not changed, and the log still ends there.
+    /// Errors of the file system. The bytes before `at` have not changed, and the log still ends at `at`.
     pub(super) fn append(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
         assert_eq!(at, self.end, "the log is written at its end alone");
         match &mut self.direct {
@@ -74,7 +75,7 @@ impl LogFile {
 struct Direct {
     alignment: usize,
     tail: Tail,
-    /// What is copied is copied here.
+    /// The buffer for bytes that must be copied.
     pages: AlignedBuffer,
 }
 
@@ -82,7 +83,7 @@ impl Direct {
     fn open(file: &dyn StorageFile, end: u64) -> io::Result<Self> {
         let alignment = file.direct_alignment()?;
         assert!(alignment >= PAGE_BYTES && alignment.is_power_of_two(), "{alignment}");
-        // Recovery has read these bytes by way of the page cache, which may know them better than the disk.
+        // Read through the page cache, as recovery did: the cache may hold newer bytes than the disk.
         let tail = Tail::read(file, end, alignment)?;
         file.bypass_cache()?;
         let pages = AlignedBuffer::zeroed(COPY_BYTES.max(alignment), alignment);
@@ -91,8 +92,8 @@ impl Direct {
         Ok(direct)
     }
 
-    /// One direct access that changes nothing: a file system may refuse only that. A read of what is not written yet would
-    /// not get as far as the disk, so an empty log is written.
+    /// Makes one direct access that changes nothing, because a file system may refuse only the access itself. A read of
+    /// unwritten bytes would not reach the disk, so an empty log gets a write instead.
     fn probe(&mut self, file: &dyn StorageFile, end: u64) -> io::Result<()> {
         let page = &mut self.pages[..self.alignment];
         let Some(last) = end.checked_sub(1) else {
@@ -120,12 +121,12 @@ impl Direct {
             let page_at = at - lead as u64 + straight as u64;
             next = self.copy(file, lead, rest, page_at)?;
         }
-        // Only now: after an error the log still ends where it did.
+        // Set only after success: after an error the log still ends where it did.
         self.tail = next;
         Ok(())
     }
 
-    /// How many of `bytes`, which begin at a page of the file, can be written from where they lie.
+    /// Returns how many of `bytes` can be written without a copy. `bytes` begin at a page of the file.
     fn straight_len(&self, bytes: &[u8]) -> usize {
         let is_aligned = bytes.as_ptr().align_offset(self.alignment) == 0;
         if bytes.len() >= STRAIGHT_BYTES_MIN && is_aligned {
@@ -135,8 +136,8 @@ impl Direct {
         }
     }
 
-    /// Writes `bytes` behind the first `filled` bytes of the buffer, from the page at `at` on, and returns what the last
-    /// page holds.
+    /// Copies `bytes` behind the first `filled` bytes of the buffer and writes the buffer from the page at `at` on.
+    /// Returns the bytes of the last page.
     fn copy(
         &mut self,
         file: &dyn StorageFile,
@@ -161,8 +162,9 @@ impl Direct {
     }
 }
 
-/// What the page holds that the log ends in, up to that end. It is written again with the next block, and most of it is
-/// acknowledged: so it must be the same then.
+/// The bytes of the last page of the log, up to the end of the log.
+///
+/// The next block writes them again. Most of them are acknowledged, so they must not change.
 #[derive(Default)]
 struct Tail {
     bytes: Vec<u8>,
@@ -189,7 +191,7 @@ impl Tail {
     }
 }
 
-/// Writes all of `pages` at `at`, however short the single writes are, as long as each has whole pages.
+/// Writes all of `pages` at `at`. A single write may be short, but must consist of whole pages.
 fn write_whole(file: &dyn StorageFile, pages: &[u8], at: u64) -> io::Result<()> {
     let mut done = 0;
     while done < pages.len() {

@@ -1,9 +1,9 @@
-//! The maintenance of sealed segments, on a thread of its own that gives way to all others.
+//! The maintenance of sealed segments, on a thread of its own with a low priority.
 //!
-//! For each sealed segment, oldest first: its steps (the index, then whatever else is configured), then retention.
-//! Files that belong to a segment which is gone are removed. Nothing here can stop the archive but two things: the
-//! directory no longer lies where it was locked, or a sync of the directory failed. In both cases what is acknowledged
-//! from then on might not be found by the next start. Any other error is logged, counted, and tried again later.
+//! For each sealed segment, oldest first, the maintenance thread runs the steps (the index, then the configured steps),
+//! then retention. It removes files whose segment is gone. Only two errors here stop the archive: the directory is not
+//! where it was locked, or a sync of the directory failed. After either of them, the next start might not find frames
+//! acknowledged later. Every other error is logged, counted, and tried again later.
 
 mod age;
 mod clock;
@@ -44,18 +44,18 @@ pub(super) use trust::check_word;
 
 /// Name of the thread.
 pub(super) const NAME: &str = "archive-upkeep";
-/// How often the directory is looked for where it was locked.
+/// Time between two checks that the directory is where it was locked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How often everything is looked through, unless a segment was sealed.
+/// Time between two passes, unless a segment was sealed.
 const PASS_EVERY: Duration = Duration::from_secs(60);
-/// The first pause after an error; it doubles with each further one.
+/// The first pause after an error. The pause doubles with each further error.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The longest pause after an error.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
-/// How much the thread yields to others.
+/// The nice value of the thread: a positive value gives way to other threads.
 const NICENESS: i32 = 10;
 
-/// What maintenance is given.
+/// What [`Maintenance::new`] needs.
 pub(super) struct Parts {
     pub(super) dir: Dir,
     pub(super) id: DirId,
@@ -78,10 +78,10 @@ pub(super) struct Maintenance {
     aging: Aging,
     steps: Vec<Box<dyn Step>>,
     segments: Segments,
-    /// Segments under wrong names, which were logged.
+    /// Segments under wrong names that were logged.
     misnamed: BTreeSet<u64>,
     retry: Retry,
-    /// By [`Clock::monotonic`].
+    /// When the next pass is due, by [`Clock::monotonic`].
     next_pass: Duration,
     control: Arc<MaintenanceControl>,
     published: Arc<Published>,
@@ -119,7 +119,7 @@ impl Maintenance {
         }
     }
 
-    /// Looks for the directory, and does what is due.
+    /// Checks the directory, then does what is due.
     pub(super) fn tick(&mut self, has_news: bool) {
         self.note_retention();
         if !self.is_in_place() {
@@ -129,12 +129,13 @@ impl Maintenance {
         let now = self.clock.monotonic();
         if has_news || now >= self.next_pass || self.is_over_size() {
             let pause = self.pass();
-            // From the end: what a pass removes is late by the time it takes, and the next may not come too early.
+            // The pause counts from the end of the pass. A long pass removes segments late, and the next pass must not
+            // come too early.
             self.next_pass = self.clock.monotonic() + pause;
         }
     }
 
-    /// Looks through everything; returns the pause until the next time.
+    /// Makes one pass over all segments. Returns the pause until the next pass.
     fn pass(&mut self) -> Duration {
         let now = self.clock.monotonic();
         if !self.retry.is_due(now) {
@@ -147,7 +148,7 @@ impl Maintenance {
             }
             Err(error) => {
                 if error.is_no_files() {
-                    // It says nothing about the archive, and may pass with the next connection that ends.
+                    // A lack of files says nothing about the archive, and may end with the next connection that ends.
                     self.retry = Retry::default();
                 }
                 let pause = self.retry.failed(now);
@@ -161,19 +162,20 @@ impl Maintenance {
         self.list()?;
         self.expire()?;
         for base in self.segments.bases() {
-            // A backlog may take hours, and what is acknowledged meanwhile must be found by the next start.
+            // A backlog may take hours. Check the directory each time, because the next start must find the frames
+            // acknowledged meanwhile.
             if self.control.is_stopped() || !self.is_in_place() {
                 return Ok(());
             }
             if self.work(base) {
-                // A long backlog must not keep the disk from being cleared.
+                // Retention must not wait for the end of a long backlog.
                 self.expire()?;
             }
         }
         Ok(())
     }
 
-    /// Takes note of what is in the directory, and removes what has lost its segment.
+    /// Lists the directory and removes files whose segment is gone.
     fn list(&mut self) -> Result<(), StorageError> {
         let current = self.control.current_base();
         let listing = self.dir.list()?;
@@ -191,8 +193,8 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Whether the segment `base` is what its name says. One that is not is nobody's: no reader reads it, nothing is made of
-    /// it, and it never expires.
+    /// Returns whether the header of the segment `base` agrees with its name. A segment that disagrees is not read,
+    /// gets no step, and never expires.
     fn is_own(&mut self, base: u64) -> bool {
         if self.segments.is_checked(base) {
             return true;
@@ -211,7 +213,7 @@ impl Maintenance {
         false
     }
 
-    /// Publishes what is kept.
+    /// Publishes the oldest offset kept and the counters of segments.
     fn publish(&self) {
         let oldest = self.segments.first().unwrap_or_else(|| self.control.current_base());
         self.published.first_offset.send_if_modified(|known| {
@@ -224,9 +226,9 @@ impl Maintenance {
         stats.segments.store(self.segments.len() as u64 + 1, Relaxed);
     }
 
-    /// Does what is due of the steps of the segment `base`; whether any was done.
+    /// Runs the due steps of the segment `base`. Returns whether any step was done.
     ///
-    /// One that fails keeps none of the others: they may write elsewhere.
+    /// The other steps run even if one fails, because they may write elsewhere.
     fn work(&mut self, base: u64) -> bool {
         let (mut worked, mut pause) = (false, None);
         if !self.segments.is_due(base, self.steps.len(), self.clock.monotonic()) {
@@ -280,7 +282,7 @@ impl Maintenance {
         }
     }
 
-    /// Logs and counts an error. A directory that cannot be synced is the end all the same.
+    /// Logs and counts an error. If the directory could not be synced, the archive fails.
     fn note(&self, error: &StorageError, consequence: &str, pause: Duration) {
         self.published.stats.upkeep_errors.fetch_add(1, Relaxed);
         if error.is_no_files() {
@@ -293,19 +295,19 @@ impl Maintenance {
             "upkeep failed: {consequence}; it is tried again"
         );
         if error.op == "sync" && error.path == self.dir.path && !error.is_no_files() {
-            // The kernel tells of it once. Were it passed over here, the commit thread would never hear.
+            // The kernel reports this error only once. Without this call the commit thread would never learn of it.
             let source = io::Error::new(error.source.kind(), error.source.to_string());
             self.control.fail(StorageError { op: error.op, path: error.path.clone(), source });
         }
     }
 
-    /// Looks for the directory; the archive fails if it is gone.
+    /// Checks that the directory is in place. If it is gone, the archive fails.
     fn is_in_place(&self) -> bool {
         let found = self.check_directory();
         found.map_err(|error| self.control.fail(error)).is_ok()
     }
 
-    /// Whether the path still leads to the directory that was locked.
+    /// Checks that the path leads to the directory that was locked.
     fn check_directory(&self) -> Result<(), StorageError> {
         match self.dir.id() {
             Ok(id) if id == self.id => Ok(()),
@@ -313,17 +315,17 @@ impl Maintenance {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
                 Err(gone(&self.dir.path, "the directory that was locked is"))
             }
-            // Nothing is known then. If something is wrong, the next write or sync says so.
+            // Any other error says nothing about the directory. If something is wrong, the next write or sync fails.
             Err(_) => Ok(()),
         }
     }
 }
 
-/// When something that failed is due again.
+/// When a failed pass is due again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Retry {
     failures: u32,
-    /// By [`Clock::monotonic`].
+    /// The time of the next try, by [`Clock::monotonic`].
     at: Duration,
 }
 
@@ -336,7 +338,7 @@ impl Retry {
         self.at.saturating_sub(now)
     }
 
-    /// Takes note of a failure and returns the pause after it.
+    /// Records a failure and returns the pause after it.
     fn failed(&mut self, now: Duration) -> Duration {
         let pause = RETRY_AFTER.saturating_mul(1 << self.failures.min(16)).min(RETRY_AFTER_MAX);
         self.failures = self.failures.saturating_add(1);
@@ -346,13 +348,13 @@ impl Retry {
 }
 
 fn lower_priority() {
-    // On Linux this is about the calling thread alone.
+    // On Linux this changes the calling thread only.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "upkeep cannot lower its priority");
     }
 }
 
-/// The running thread. It stops by [`MaintenanceControl::stop`], after the step in hand.
+/// The running thread. [`MaintenanceControl::stop`] stops it after its current step.
 pub(super) struct Handle {
     ended_rx: oneshot::Receiver<()>,
     thread: JoinHandle<()>,

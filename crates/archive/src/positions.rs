@@ -6,7 +6,7 @@ use super::Durable;
 use super::edit::Edit;
 use frame::{Frame, FramePriority, Lanes, StreamKey};
 
-/// Where a stream stands: everything below `next` is durable.
+/// The position of a stream: everything below `next` is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamPosition {
     /// The stream's current sequence space.
@@ -16,8 +16,8 @@ pub struct StreamPosition {
 }
 
 impl StreamPosition {
-    /// A higher epoch starts anew; a lower one never changes anything, however late its frames arrive. Only a reset
-    /// lowers it, see [`PositionTable::edit`].
+    /// Advances the position. A higher epoch begins at 0. A lower epoch changes nothing, however late its frames
+    /// arrive. Only a reset lowers the epoch, see [`PositionTable::edit`].
     fn advance(&mut self, epoch: u64, priority: FramePriority, next: u64) {
         if epoch > self.epoch {
             *self = Self { epoch, ..Self::default() };
@@ -36,24 +36,24 @@ pub(super) struct PositionTable {
 }
 
 impl PositionTable {
-    /// An empty table for recovery, which takes what the log holds.
+    /// An empty table for recovery, without a limit: recovery keeps every stream in the log.
     pub(super) fn unlimited() -> Self {
         Self { positions: HashMap::new(), streams_max: usize::MAX, refused: 0 }
     }
 
-    /// Sets the limit from here on. Known streams are never dropped, even above a limit lowered since.
+    /// Sets the limit for new streams. Known streams are never dropped, even above the limit.
     pub(super) fn set_limit(&mut self, streams_max: usize) {
         self.streams_max = streams_max.max(self.positions.len());
     }
 
-    /// Takes what the positions blocks of a segment say, which is all that is known as of its base: a stream that they
-    /// do not have was forgotten.
+    /// Replaces all positions by those of the positions blocks of a segment. They are complete as of its base: a stream
+    /// that they lack was forgotten.
     pub(super) fn restore(&mut self, entries: Vec<(StreamKey, StreamPosition)>) {
         self.positions.clear();
         self.positions.extend(entries);
     }
 
-    /// Takes what a commit made durable.
+    /// Applies what a commit made durable.
     pub(super) fn apply(&mut self, durable: &[Durable]) {
         for entry in durable {
             let origin = &*entry.origin;
@@ -63,7 +63,7 @@ impl PositionTable {
         }
     }
 
-    /// Takes one frame of the log.
+    /// Applies one frame of the log.
     pub(super) fn apply_frame(&mut self, frame: &Frame) {
         if !frame.origin.is_anonymous() {
             let next = frame.sequence.saturating_add(1);
@@ -84,7 +84,7 @@ impl PositionTable {
         self.positions.insert(stream.clone(), position);
     }
 
-    /// Makes `edit` and returns where the streams stood that it changes; none if all of it holds anyway.
+    /// Makes `edit`. Returns the old positions of the streams that changed, or nothing if the edit changes no position.
     pub(super) fn edit(&mut self, edit: &Edit) -> Vec<(StreamKey, StreamPosition)> {
         match edit {
             Edit::Reset(stream, epoch) => {
@@ -101,7 +101,7 @@ impl PositionTable {
         }
     }
 
-    /// Takes back an edit that did not become durable.
+    /// Restores the `old` positions after an edit that did not become durable.
     pub(super) fn take_back(&mut self, old: Vec<(StreamKey, StreamPosition)>) {
         self.positions.extend(old);
     }

@@ -17,7 +17,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// As they are before the first commit.
+    /// The state before the first commit.
     pub(super) fn new(recovery: &Recovery) -> Self {
         Self {
             status: watch::Sender::new(Status::Ok),

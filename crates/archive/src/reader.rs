@@ -1,7 +1,8 @@
-//! Reading an archive, also while a daemon writes it: no lock is taken, every whole block is shown.
+//! Reads an archive, also while a daemon writes it. The reader takes no lock and sees every whole block.
 //!
-//! A sealed segment is read by its index where that saves reading, see [`index`](super::index). Whatever an index says is
-//! checked on the way; where something does not fit, the segment is walked through instead, from the offset reached.
+//! The reader uses the index of a sealed segment where that saves reading, see [`index`](super::index). It checks
+//! everything that an index says. If something does not fit, the reader walks the whole segment instead and continues
+//! at the offset reached.
 
 mod filter;
 mod gaps;
@@ -26,21 +27,21 @@ pub use item::{Damage, Item, Misnamed, ReadError, StoredFrame, Visited};
 
 /// Reads a log in the order of its offsets, up to the last whole block.
 ///
-/// At the end it yields `None`; asked again later, it goes on with what was written since.
+/// At the end it yields `None`. A later call continues with the blocks written since.
 ///
-/// Damage is reported where something asked for may be lost by it. Parts of a segment that its index shows to hold
-/// nothing of the kind are not read, and so not checked.
+/// The reader reports damage where requested frames may be lost. If an index shows that a part of a segment holds no
+/// requested frame, the reader neither reads nor checks that part.
 pub struct Reader {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
     filter: Filter,
     yielded: u64,
-    /// The log, once a segment has told it.
+    /// The id of the log, once a segment header has given it.
     log_id: Option<u64>,
     segment: Option<Open>,
     /// Offset of the next frame of the log.
     next_offset: u64,
-    /// Nothing below is yielded or reported: that has been done, and the way there is gone a second time.
+    /// Nothing below this offset is yielded or reported. That is already done, and the reader passes it a second time.
     floor: u64,
     frames: Option<FrameIter>,
     damage: Option<Range<u64>>,
@@ -65,7 +66,7 @@ impl Reader {
         Self::open_log(storage, dir, filter, None)
     }
 
-    /// As [`Self::open_on`], for segments of the log `log_id` alone; without one, of the log of the first segment read.
+    /// As [`Self::open_on`], for segments of the log `log_id` only. `None` means the log of the first segment read.
     ///
     /// # Errors
     /// [`ReadError`] when the directory or the first segment cannot be read.
@@ -93,16 +94,17 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Offset behind the last frame come upon, filtered out or not.
+    /// Offset behind the last frame reached, including frames that the filter does not take.
     #[must_use]
     pub fn next_offset(&self) -> u64 {
         self.next_offset.max(self.floor)
     }
 
-    /// Moves the end of the offsets asked for; `None` is no end.
+    /// Sets the end of the requested offsets. `None` means no end.
     ///
-    /// Moved up, reading goes on where it stopped. That is how to follow a watermark. With an end, the caller says that
-    /// everything below it exists: a reader then searches for it, where at a live end it would only look.
+    /// After a higher end is set, reading continues where it stopped. A caller can follow a watermark this way. With an
+    /// end, the caller promises that all frames below it exist, so the reader searches for them. Without an end, a
+    /// reader at the end of the log only looks whether the next block is there.
     pub fn set_to_offset(&mut self, to_offset: Option<u64>) {
         self.filter.to_offset = to_offset;
     }
@@ -121,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// Segments come upon whose headers contradict their names; they were passed over.
+    /// The segments reached so far whose headers contradict their names. The reader skipped them.
     #[must_use]
     pub fn misnamed(&self) -> &[Misnamed] {
         &self.misnamed
@@ -131,7 +133,7 @@ impl Reader {
         list_segments(&*self.storage, &self.dir)
     }
 
-    /// The first of `bases` whose segment is what its name says; those before it are noted.
+    /// The first of `bases` whose header does not contradict its name. The segments before it are recorded as misnamed.
     fn first_own(&mut self, bases: impl IntoIterator<Item = u64>) -> Option<u64> {
         bases.into_iter().find(|base| {
             let Some(header_offset) = misnamed(&*self.storage, &self.dir, *base) else {
@@ -145,13 +147,12 @@ impl Reader {
         })
     }
 
-    /// The segment behind `base` in the listing `bases`.
+    /// The next segment after `base` in the listing `bases`.
     fn next_own(&mut self, bases: &[u64], base: u64) -> Option<u64> {
         self.first_own(bases.iter().copied().filter(|next| *next > base))
     }
 
-    /// Why `offsets` are not where they should be: a segment whose name says that it holds some of them does not, or else
-    /// `otherwise`.
+    /// Why `offsets` are missing: damage if a misnamed segment should hold some of them by its name, else `otherwise`.
     fn cause_of(&self, offsets: &Range<u64>, otherwise: Cause) -> Cause {
         let after = self.segment.as_ref().map(|open| open.base);
         let is_there = |known: &&Misnamed| {
@@ -165,12 +166,12 @@ impl Reader {
         }
     }
 
-    /// The offsets asked for and not done with.
+    /// The requested offsets that are not yet done.
     fn asked(&self) -> Range<u64> {
         self.filter.from_offset.max(self.floor)..self.filter.to_offset.unwrap_or(u64::MAX)
     }
 
-    /// Goes to the segment of the first offset asked for; `false` while there is none at all.
+    /// Opens the segment of the first requested offset. Returns `false` if there is no segment.
     fn enter_first(&mut self) -> Result<bool, ReadError> {
         let bases = self.list()?;
         let from = self.filter.from_offset;
@@ -183,17 +184,18 @@ impl Reader {
         self.enter(base).map(|()| true)
     }
 
-    /// Goes to the segment `base`, or behind it if it is gone.
+    /// Opens the segment `base`, or the next one if retention has removed it.
     fn enter(&mut self, base: u64) -> Result<(), ReadError> {
         let mut base = base;
         let scanner = loop {
             let path = self.dir.join(segment_name(base));
             match Scanner::open(&*self.storage, &path) {
-                // Retention took it since the directory was listed; the next is the oldest now.
+                // Retention removed the segment after the directory was listed. The next segment is the oldest.
                 Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
                     let bases = self.list()?;
                     let next = self.next_own(&bases, base);
-                    // Retention removes a name for good, and the oldest first. Anything else keeps its frames from here.
+                    // Retention removes the oldest segments first and no name comes back. If an older segment exists,
+                    // retention did not remove this one, and its frames are not expired.
                     let Some(next) = next.filter(|_| bases[0] > base) else {
                         return Err(error.into());
                     };
@@ -219,7 +221,7 @@ impl Reader {
         if let Some(next) = self.next_own(&bases, base) {
             open.see_next(next, bases.contains(&base));
         }
-        // What was read before the segment was entered anew is not yielded again.
+        // Frames that were read before the segment was reopened are not yielded a second time.
         let from = self.asked().start.max(self.next_offset);
         open.choose_way(&*self.storage, &self.dir, &self.filter, from);
         if !matches!(open.way, Way::Whole) {
@@ -234,14 +236,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Notes that retention has removed `offsets`.
+    /// Records that retention has removed `offsets`.
     fn expired(&mut self, offsets: Range<u64>) {
         let from = self.asked().start;
         self.next_offset = self.next_offset.max(offsets.end);
         self.gaps.push(self.cause_of(&offsets, Cause::Expired), offsets, from);
     }
 
-    /// Reads on to the next item; `None` at the end of what is there.
+    /// Reads up to the next item. Returns `None` at the end of the log.
     fn advance(&mut self) -> Result<Option<Item>, ReadError> {
         loop {
             if let Some(gap) = self.gaps.take(self.asked().end) {
@@ -256,7 +258,7 @@ impl Reader {
         }
     }
 
-    /// The next frame of the block at hand, or of the runs.
+    /// The next requested frame of the current block, or of the runs of the index.
     fn next_frame(&mut self) -> Option<StoredFrame> {
         loop {
             let stored = if self.frames.is_some() { self.next_of_block()? } else { self.next_of_runs()? };
@@ -266,8 +268,8 @@ impl Reader {
         }
     }
 
-    /// Reads on and shows every frame that is asked for to `visit`, as it lies in its block, until `visit` has enough or
-    /// something else than a frame comes.
+    /// Reads on and calls `visit` with a view of every requested frame. Stops when `visit` breaks or when something
+    /// other than a frame comes.
     ///
     /// # Errors
     /// [`ReadError`] when the directory or a segment cannot be read.
@@ -299,7 +301,7 @@ impl Reader {
         }
     }
 
-    /// Shows what is left of the block at hand. Breaks where `visit` does, and at the limit.
+    /// Calls `visit` with the rest of the current block. Breaks when `visit` breaks, and at the limit.
     fn visit_block(
         &mut self,
         visit: &mut impl FnMut(u64, &FrameView<'_>) -> ControlFlow<()>,
@@ -382,7 +384,7 @@ impl Reader {
         self.next_offset >= self.asked().end
     }
 
-    /// Goes on to the next block, gap or segment; `false` at the end.
+    /// Advances to the next block, gap or segment. Returns `false` at the end.
     fn read_on(&mut self) -> Result<bool, ReadError> {
         if self.is_at_end() {
             return Ok(false);
@@ -400,7 +402,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Walks through the whole segment after all, from the offset reached.
+    /// Stops using the index and walks the whole segment. Yields nothing below the offset reached.
     fn start_over(&mut self, distrust: &Distrust) {
         if let Some(open) = &mut self.segment {
             open.start_over();
@@ -422,11 +424,11 @@ impl Reader {
         if damage.is_some() || !lost.is_empty() {
             let position = header.position;
             self.next_offset = lost.end;
-            // A repair leaves nothing in the place of what is lost but the record; recovery leaves the damage.
+            // A repair leaves only the hole record in the place of lost frames. Recovery leaves the damaged bytes.
             let recorded = damage.is_none() && HoleRecord::explains(header, &body, &lost);
             self.missing(damage.unwrap_or(position..position), lost, recorded);
         }
-        // A block below what was read already would be a second truth about the same offsets.
+        // A block below the offset reached is skipped: its offsets were already read from another block.
         if header.kind == BlockKind::Frames && header.first_offset == self.next_offset {
             self.frames = FrameIter::new(header, body);
             if self.frames.is_none() {
@@ -437,7 +439,7 @@ impl Reader {
         }
     }
 
-    /// Reports a damaged segment header, before something of the segment that was asked for.
+    /// Reports a damaged segment header once, before the first requested part of the segment.
     fn report_head(&mut self, offset: u64) {
         if self.segment.as_mut().is_some_and(|open| std::mem::take(&mut open.head_damaged)) {
             let offset = offset.max(self.asked().start);
@@ -445,7 +447,7 @@ impl Reader {
         }
     }
 
-    /// Notes that `offsets` cannot be read; `recorded` if that is known to be recorded.
+    /// Records that `offsets` cannot be read. `recorded` says that a hole record is known to cover them.
     fn missing(&mut self, bytes: Range<u64>, offsets: Range<u64>, recorded: bool) {
         let recorded = recorded || self.is_recorded(&offsets);
         if let Some(open) = &self.segment {
@@ -455,7 +457,7 @@ impl Reader {
         }
     }
 
-    /// Base of the open segment if its name belongs to another file now: recovery wrote it anew.
+    /// The base of the open segment, if its name leads to another file because recovery has rewritten it.
     fn replaced(&self) -> Result<Option<u64>, StorageError> {
         let Some(open) = &self.segment else {
             return Ok(None);
@@ -464,13 +466,13 @@ impl Reader {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             named => {
                 let head = named?.head();
-                // A header that went bad meanwhile is no other file.
+                // A header that became unreadable meanwhile does not mean another file.
                 Ok((head != open.scanner.head() && head != Head::Damaged).then_some(open.base))
             }
         }
     }
 
-    /// Goes from the end of one segment to the next; `false` when there is none yet.
+    /// Moves from the end of a segment to the next segment. Returns `false` if there is none yet.
     fn leave(&mut self, position: u64) -> Result<bool, ReadError> {
         if let Some(base) = self.replaced()? {
             self.enter(base)?;
@@ -488,7 +490,7 @@ impl Reader {
         };
         let is_listed = bases.contains(&open.base);
         if !open.ended {
-            // Its last blocks may have been written since it was looked at, and before the next was begun.
+            // The last blocks may have been written after the reader looked and before the next segment began.
             open.see_next(next, is_listed);
             open.ended = true;
             return Ok(true);
@@ -503,7 +505,7 @@ impl Reader {
                 None => self.missing(bytes, lost, false),
             }
         }
-        // A restart may have moved blocks behind `next` that were already read here.
+        // A restart may have moved blocks that were already read here into the segment `next`.
         self.next_offset = self.next_offset.max(end);
         self.expired(self.next_offset..next);
         self.enter(next)?;

@@ -1,11 +1,11 @@
-//! Recovery: from whatever a crash left to a log that can be written again.
+//! Recovery: turns what a crash left into a log that can be written.
 //!
-//! Everything is derived from the segments, and every step can be interrupted: a crash in the middle leaves
-//! either what was there before or the finished result, so running it again ends the same way.
+//! Recovery derives everything from the segments. Every step can be interrupted: a crash in the middle leaves either
+//! the old state or the finished result, so a second recovery ends the same way.
 //!
-//! What lies at or above the highest attested offset may exist in the page cache alone (after a failed sync the
-//! kernel calls such pages clean), so it is written anew into a new segment and synced before anyone hears of it. Only
-//! where a full disk has no room for that, it is written over itself.
+//! Frames at or above the highest attested offset may exist only in the page cache: after a failed sync the kernel
+//! marks such pages as clean. Recovery therefore writes these frames to a new segment and syncs it before it reports
+//! any position. If a full disk has no room for a new segment, recovery writes the frames again in place.
 
 mod mixed;
 mod older;
@@ -36,36 +36,36 @@ pub(super) use tail_scan::proof_behind;
 /// Most bytes in memory while a tail is synced in place.
 const IN_PLACE_CHUNK_BYTES: usize = if cfg!(test) { 8 << 10 } else { 2 << 20 };
 
-/// What was found at the start, and what was done about it.
+/// What recovery found, and what it did.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
-    /// Where every stream stands, ordered by stream. All of it is durable.
+    /// The durable position of every stream, ordered by stream.
     pub positions: Vec<(StreamKey, StreamPosition)>,
     /// Offset of the oldest frame that is kept.
     pub first_offset: u64,
-    /// Offset the next frame will get.
+    /// Offset of the next frame.
     pub next_offset: u64,
-    /// Names the log: offsets of one log mean nothing in another.
+    /// The id of the log. An offset is meaningful only within its log.
     pub log_id: u64,
     /// Bytes of a torn tail that were cut off; a copy is in `lost/`.
     pub torn_bytes: u64,
-    /// Frames written anew because their commit was not attested.
+    /// Frames rewritten because their commit was not attested.
     pub rewritten_frames: u64,
-    /// Acknowledged frames that can no longer be read, found by this recovery.
+    /// Acknowledged frames that cannot be read, found by this recovery.
     pub holes: Vec<Hole>,
     /// Segments read to find the positions: 1, unless positions were damaged; 0 for a new log.
     pub segments_scanned: usize,
-    /// How long it took.
+    /// Duration of the recovery.
     pub elapsed: Duration,
 }
 
-/// Acknowledged frames that can no longer be read.
+/// Acknowledged frames that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// Offset of the first frame missing.
+    /// Offset of the first missing frame.
     pub from_offset: u64,
-    /// Offset behind the last frame missing. Of a segment that cannot be read at all nobody knows how many there were:
-    /// then it lies behind any there can have been, and the log goes on from there.
+    /// Offset behind the last missing frame. If nothing of a segment can be read, the number of its frames is unknown.
+    /// The offset is then behind every frame that the segment can have held, and the log continues there.
     pub to_offset: u64,
     /// File with the damage; in `lost/` if nothing in it can be read.
     pub segment: PathBuf,
@@ -75,20 +75,20 @@ pub struct Hole {
     pub bytes: u64,
 }
 
-/// The state to go on from.
+/// The state from which the commit thread continues.
 pub(super) struct Recovered {
     pub(super) current: Segment,
     pub(super) table: PositionTable,
-    /// Whether a block already says that everything is durable.
+    /// Whether a block already attests that everything is durable.
     pub(super) attested: bool,
     pub(super) report: Recovery,
 }
 
-/// Brings the log in `dir` to a state that can be written again.
+/// Brings the log in `dir` into a state in which it can be written.
 pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError> {
     let started = Instant::now();
     dir.remove(&dir.recovery())?;
-    // A process killed between a rename and its sync leaves a name that is visible and not durable.
+    // A process that is killed between a rename and its sync leaves a name that is visible but not durable.
     dir.sync()?;
     refuse_beyond_offsets(&*dir.storage, &dir.path)?;
     let mut bases = dir.segments()?;
@@ -143,7 +143,7 @@ fn log(dir: &Dir, report: &Recovery) {
     );
 }
 
-/// Starts a log without segments, at the offset where that which was set aside began.
+/// Starts a log that has no segments, at the base of the segment set aside, or at 0.
 fn fresh(dir: &Dir, aside: Option<&SetAside>) -> Result<Recovered, OpenError> {
     let base = aside.map_or(0, |aside| aside.base);
     let log_id = match aside {
@@ -162,7 +162,7 @@ fn fresh(dir: &Dir, aside: Option<&SetAside>) -> Result<Recovered, OpenError> {
     })
 }
 
-/// Goes on behind the offsets that a segment set aside may have held.
+/// Continues the log behind all offsets that a segment set aside may have held.
 fn pass_over(dir: &Dir, mut recovered: Recovered, aside: Option<SetAside>) -> Result<Recovered, OpenError> {
     if let Some(aside) = aside
         && recovered.report.next_offset < aside.bound
@@ -225,9 +225,9 @@ fn report_on(dir: &Dir, tail_scan: &TailScan, log_id: u64, segments_scanned: usi
     }
 }
 
-/// Writes a whole unattested tail over itself and syncs it: what a disk without any room left allows.
+/// Writes a whole unattested tail again in place and syncs it. This needs no free space on the disk.
 ///
-/// The same bytes go to the same place, so whatever part of it is on the disk when the power fails, it is the same.
+/// The same bytes go to the same place, so a power failure at any moment leaves the same content.
 fn sync_in_place(dir: &Dir, base: u64, tail: Range<u64>) -> Result<(), OpenError> {
     let path = dir.segment(base);
     let cached = dir.open(&path, Access::Read)?;
@@ -235,7 +235,7 @@ fn sync_in_place(dir: &Dir, base: u64, tail: Range<u64>) -> Result<(), OpenError
     let mut chunk = vec![0; IN_PLACE_CHUNK_BYTES];
     let mut position = tail.start;
     while position < tail.end {
-        // A write fills its last page with zeros, so only the last one may end within a page.
+        // A write fills its last page with zeros, so only the last write may end within a page.
         let limit = position + chunk.len() as u64;
         let end = tail.end.min(limit - limit % file.unit());
         let chunk = &mut chunk[..(end - position) as usize];
@@ -258,7 +258,7 @@ fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {
     }
 }
 
-/// Nothing to repair: goes on in the last segment.
+/// Continues in the last segment, which needs no repair.
 fn reopen(
     dir: &Dir,
     tail_scan: TailScan,
@@ -272,7 +272,7 @@ fn reopen(
         base: tail_scan.base,
         segment_id: tail_scan.segment_id,
         position: tail_scan.end,
-        // What the file's length says need not be backed by space; it is asked for anew.
+        // The file may be longer than its allocated space, so space behind the end is allocated again.
         allocated: tail_scan.end,
         index: None,
         path: tail_scan.path,
@@ -280,13 +280,13 @@ fn reopen(
     Ok(Recovered {
         current,
         table,
-        // The last attestation may be in the page cache alone, and is written again.
+        // The last attestation may exist only in the page cache, so it is written again.
         attested: false,
         report,
     })
 }
 
-/// Writes what is kept of the unattested tail into a new segment, and cuts it off the old one.
+/// Writes the kept part of the unattested tail into a new segment and cuts it off the old segment.
 fn rewrite(
     dir: &Dir,
     tail_scan: TailScan,
@@ -294,15 +294,16 @@ fn rewrite(
     mut report: Recovery,
 ) -> Result<Recovered, OpenError> {
     let mut scanner = dir.scan(tail_scan.base)?;
-    // The space allocated ahead of a segment that is done with is what a full disk has to offer for the next one.
+    // Free the unused space of the old segment first, because a new segment on a full disk may need it.
     let old = dir.open(&tail_scan.path, Access::ReadWrite)?;
     full(dir, old.set_len(tail_scan.torn.end).context("trim", &tail_scan.path))?;
-    // Two walks: the positions of the new segment are those below the first frame it holds.
+    // Two walks are needed: the positions of the new segment are those below its first frame.
     apply_segment(dir, tail_scan.base, tail_scan.attested, &mut table)?;
     let mut current = new_segment(dir, report.log_id, tail_scan.attested, &table)?;
     let result = copy(&mut scanner, &tail_scan, &mut current, &mut table);
     report.rewritten_frames = full(dir, result)?;
-    // Only now, so that bytes nobody was promised take no space from those that somebody was.
+    // Keep the torn bytes only after the copy. They were never acknowledged, and must not take space from
+    // frames that may have been.
     if !tail_scan.torn.is_empty() {
         dir.keep_lost(tail_scan.base, &scanner, tail_scan.torn.clone())?;
     }
@@ -319,7 +320,7 @@ fn copy(
     to: &mut Segment,
     table: &mut PositionTable,
 ) -> Result<u64, StorageError> {
-    // A segment of the same base takes the place of the old one, and of the records in that.
+    // A new segment with the same base replaces the old one, so it needs the hole records of the old one.
     let replaced = if to.base == tail_scan.base { &tail_scan.hole_records[..] } else { &[] };
     for record in replaced {
         to.push(&BlockContent::plain(BlockKind::Hole, tail_scan.attested, record))?;
@@ -350,7 +351,7 @@ fn copy(
     Ok(next - tail_scan.attested)
 }
 
-/// Begins a segment under a passing name, in the space of the reserve where there is one.
+/// Begins a segment under a temporary name, in the space of the reserve if there is one.
 fn new_segment(dir: &Dir, log_id: u64, base: u64, table: &PositionTable) -> Result<Segment, OpenError> {
     let reserve = dir.reserve();
     let (path, file) = match full(dir, super::space::adopt_reserve(dir))? {
@@ -364,7 +365,7 @@ fn install(dir: &Dir, segment: &mut Segment) -> Result<(), OpenError> {
     full(dir, segment.install(dir))
 }
 
-/// Names the way out where the disk is too full even to recover.
+/// Turns the error of a full disk into [`OpenError::NoSpace`].
 fn full<T>(dir: &Dir, result: Result<T, StorageError>) -> Result<T, OpenError> {
     result.map_err(|error| {
         if error.is_no_space() {

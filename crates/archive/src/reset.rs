@@ -1,8 +1,8 @@
-//! Edits of positions: lowering the epoch of a stream that a mistaken client has raised, and forgetting streams.
+//! Edits of positions: lowers the epoch of a stream that a client has raised by mistake, and forgets streams.
 //!
-//! No frame can do that: a lower epoch never changes a position, however late it arrives. So a new segment is begun, whose
-//! positions are the edited ones: what a segment says of the offsets below it counts more than the frames before it, for
-//! recovery and for a repair. Nothing is added to the format. Many streams are forgotten with one new segment.
+//! No frame can do that: a lower epoch never changes a position, however late it arrives. For an edit, the commit
+//! thread begins a new segment with the edited positions. In recovery and in a repair, the positions of a segment take
+//! precedence over earlier frames. So the format needs no addition. One new segment forgets many streams.
 
 use std::sync::Arc;
 
@@ -11,19 +11,20 @@ use super::commit_queue::CommitQueue;
 use super::edit::{Edit, Request};
 use frame::StreamKey;
 
-/// Asks the commit thread to edit positions, one edit after the other. Cheap to clone; does not keep the log open.
+/// Requests edits of positions from the commit thread, one at a time. Cheap to clone. It does not keep the log open.
 #[derive(Clone)]
 pub struct Resets(pub(super) Arc<CommitQueue>);
 
 impl Resets {
-    /// Begins `stream` anew in `epoch`, unless its durable epoch is lower anyway.
+    /// Sets `stream` to the start of `epoch`, unless its durable epoch is lower.
     ///
-    /// `done` hears on the commit thread when that is durable, or cannot be had now. If the archive fails over it, `done`
-    /// is dropped unheard, and only the next start knows which of both it is. The caller sees to it that no frame of the
-    /// stream is on its way meanwhile: one of the old epoch would raise it again.
+    /// The commit thread calls `done` when the edit is durable or not possible. If the archive fails during the edit,
+    /// `done` is dropped without a call, and only the next start shows whether the edit is durable. The caller must
+    /// ensure that no frame of the stream is on its way meanwhile: a frame of the old epoch would raise the epoch
+    /// again.
     ///
     /// # Errors
-    /// [`ResetError`] when it is not even tried; `done` is dropped then.
+    /// [`ResetError`] if the commit thread does not try the edit. `done` is dropped then.
     pub fn request(
         &self,
         stream: StreamKey,
@@ -35,10 +36,10 @@ impl Resets {
 
     /// Forgets the positions of `streams`, all of them or none.
     ///
-    /// `done` hears as with [`Self::request`], and the caller has the same to see to.
+    /// The commit thread calls `done` as in [`Self::request`], and the caller has the same duty.
     ///
     /// # Errors
-    /// [`ResetError`] when it is not even tried; `done` is dropped then.
+    /// [`ResetError`] if the commit thread does not try the edit. `done` is dropped then.
     pub fn forget(
         &self,
         streams: Vec<StreamKey>,

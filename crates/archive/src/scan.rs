@@ -1,7 +1,7 @@
-//! Walks the blocks of one segment, over damage where there is any. Reading and recovery both stand on it.
+//! Walks the blocks of one segment and steps over damage. The reader and recovery both use it.
 //!
-//! Bytes that the medium cannot give back are damage like any other. Only where nothing at all can be read, the walk
-//! fails: a disk that is away for a while says nothing about what lies on it.
+//! Bytes that the disk cannot read are damage like any other. The walk fails only if nothing at all can be read: a disk
+//! that is absent for a while says nothing about its content.
 
 mod pages;
 
@@ -17,12 +17,12 @@ use super::format::{
 use super::storage::{Access, Context, Storage, StorageError, StorageFile};
 use pages::{Pages, patience, read_over};
 
-/// Bytes read at once when nothing larger is asked for.
+/// Bytes of one read, unless a block is larger.
 const WINDOW_BYTES: usize = 256 << 10;
-/// A shorter body is copied: whoever keeps a frame of it would keep the window it lies in.
+/// A body shorter than this many bytes is copied. Otherwise one kept frame would keep the whole window in memory.
 const SHARED_BODY_BYTES_MIN: usize = 64 << 10;
 
-/// Space allocated ahead is zero and passed over in pages of this size.
+/// Space allocated ahead is zero. The scanner skips it in pages of this many bytes.
 const PAGE_BYTES: usize = 4_096;
 static ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
@@ -32,15 +32,15 @@ pub(super) enum Step {
     Block(BlockHeader, Bytes),
     /// These bytes are no block, and a whole block follows.
     Damage(Range<u64>),
-    /// No whole block follows from this position on; asking again later may find one.
+    /// No whole block follows from this position on. A later call may find one.
     End(u64),
 }
 
-/// What the segment's first bytes say.
+/// The header of the segment, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Head {
     Sound(SegmentHeader),
-    /// Of another version: nothing behind it is touched.
+    /// The segment has another version. Nothing behind the header is touched.
     Version(u16),
     Damaged,
 }
@@ -52,7 +52,7 @@ pub(super) struct Scanner {
     head: Head,
     segment_id: Option<u64>,
     position: u64,
-    /// What was read last. Bodies are slices of it; while nobody has one, it is read into again.
+    /// The bytes read last. Bodies are slices of the window. The window is reused while no such slice exists.
     window: Bytes,
     window_at: u64,
     /// Bytes of the window that are filled.
@@ -94,12 +94,12 @@ impl Scanner {
         &self.path
     }
 
-    /// Where the next block is looked for.
+    /// Position at which the scanner looks for the next block.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Goes on at `position`, which should be that of a block.
+    /// Continues at `position`, which should be the position of a block.
     pub(super) fn seek(&mut self, position: u64) {
         self.position = position;
     }
@@ -114,14 +114,15 @@ impl Scanner {
         self.file().size().context("measure", &self.path)
     }
 
-    /// Whether nothing was written where the next block is looked for: a look, not a search.
+    /// Returns whether only zeros lie where the header of the next block would be. Reads one header and does not
+    /// search.
     pub(super) fn is_at_zeros(&mut self) -> Result<bool, StorageError> {
         let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
         let count = self.pages.read(&mut bytes, self.position).context("read", &self.path)?;
         Ok(bytes[..count].iter().all(|byte| *byte == 0))
     }
 
-    /// The next block, or what is there instead.
+    /// The next block, or the damage or the end in its place.
     pub(super) fn next(&mut self) -> Result<Step, StorageError> {
         let path = self.path.clone();
         self.step().context("read", &path)
@@ -132,13 +133,13 @@ impl Scanner {
             return Ok(block);
         }
         let Some(found) = self.find_block(self.position + ALIGNMENT)? else {
-            // A block may have been completed behind the search.
+            // A block may have been completed here during the search.
             let block = self.block_here()?;
             self.pages.confirm()?;
             return Ok(block.unwrap_or(Step::End(self.position)));
         };
-        // The file may be written while it is read: what was half there before is whole by now,
-        // since the block behind it was begun only afterwards.
+        // The file may be written during the read. A block that was incomplete before the search is complete after it,
+        // because the block behind it was begun only afterwards.
         if let Some(block) = self.block_here()? {
             return Ok(block);
         }
@@ -156,7 +157,7 @@ impl Scanner {
         }
         Ok(found.map(|(header, body)| {
             self.position = header.end();
-            // With a damaged segment header the first sound block tells the id.
+            // If the segment header is damaged, the id comes from the first sound block.
             self.segment_id.get_or_insert(header.segment_id);
             Step::Block(header, body)
         }))
@@ -185,8 +186,8 @@ impl Scanner {
         Ok(Some((header, body)))
     }
 
-    /// Goes on behind the blocks all of whose frames lie below `offset`, as far as their headers lie one behind the
-    /// other, and returns the offset behind them. What is passed over is not checked.
+    /// Skips the blocks whose frames all lie below `offset`, up to the first header that is not sound. Returns the
+    /// offset behind the skipped blocks. The bodies of these blocks are not checked.
     pub(super) fn pass_over(&mut self, offset: u64) -> Result<Option<u64>, StorageError> {
         let mut reached = None;
         loop {
@@ -228,14 +229,14 @@ impl Scanner {
         }
     }
 
-    /// The first position from `at` on where there may be anything but zeros; `None` if there is none. Blocks may begin
-    /// there.
+    /// The first position from `at` on that may hold anything but zeros; `None` if there is none. A block may begin at
+    /// this position.
     pub(super) fn data_from(&self, at: u64) -> Result<Option<u64>, StorageError> {
         data_from(self.file(), at).context("look for data in", &self.path)
     }
 
-    /// Position behind the last byte from `from` on that is not zero; `from` if there is none. What cannot be read may
-    /// be anything, and so counts as content.
+    /// Position behind the last byte from `from` on that is not zero; `from` if there is none. Unreadable bytes may be
+    /// anything, so they count as not zero.
     pub(super) fn content_end(&self, from: u64) -> Result<u64, StorageError> {
         let mut chunk = vec![0; WINDOW_BYTES];
         let (mut at, mut end, mut bad_end) = (from, from, from);
@@ -263,8 +264,7 @@ impl Scanner {
         }
     }
 
-    /// Raw bytes, for keeping what is cut off. Fewer than asked for at the end of the file, zeros where it cannot be
-    /// read.
+    /// The raw bytes of `range`, to keep what is cut off. Fewer at the end of the file. Unreadable bytes are zeros.
     pub(super) fn raw(&self, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         let mut patience = patience();
@@ -273,11 +273,12 @@ impl Scanner {
         Ok(bytes)
     }
 
-    /// Where in the window `count` bytes at `at` are, which are read if need be; fewer at the end of the file.
+    /// Reads `count` bytes at `at` into the window, unless it holds them. Returns their range in the window, which is
+    /// shorter at the end of the file.
     fn hold(&mut self, at: u64, count: usize) -> io::Result<Range<usize>> {
         let held = self.window_at..self.window_at + self.window_len as u64;
         if at < held.start || at + count as u64 > held.end {
-            // What is held of it already is not read again: a block may be larger than the window was.
+            // Bytes that the window already holds are not read again: a block may be larger than the window.
             let kept = if held.contains(&at) {
                 self.window_len - (held.end - at) as usize..self.window_len
             } else {
@@ -293,8 +294,8 @@ impl Scanner {
         Ok(start..self.window_len.min(start + count))
     }
 
-    /// A window of `len` bytes at least that begins with those of `kept`: the one there is, unless somebody has a body
-    /// of it.
+    /// A window of at least `len` bytes that begins with the bytes of `kept`. Reuses the current window unless a body
+    /// shares its memory.
     fn room(&mut self, kept: Range<usize>, len: usize) -> BytesMut {
         match std::mem::take(&mut self.window).try_into_mut() {
             Ok(mut window) => {
@@ -313,13 +314,13 @@ impl Scanner {
     }
 }
 
-/// Where data lies in `file` from `at` on, see [`Scanner::data_from`].
+/// The position of the first data in `file` from `at` on, see [`Scanner::data_from`].
 fn data_from(file: &dyn StorageFile, at: u64) -> io::Result<Option<u64>> {
-    // Holes end where blocks of the file system begin, and those may be smaller than ours are aligned.
+    // A hole ends at a block of the file system. Such a block may be smaller than our alignment.
     Ok(file.data_from(at)?.map(|data| at.max(data - data % ALIGNMENT)))
 }
 
-/// The pages of `chunk` that are not all zero, and where they lie in it.
+/// The pages of `chunk` that are not all zero, with their positions in it.
 fn content_pages(chunk: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let pages = chunk.chunks(PAGE_BYTES).enumerate();
     pages

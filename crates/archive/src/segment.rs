@@ -12,27 +12,27 @@ use super::positions::PositionTable;
 use super::storage::{Context, StorageError};
 use frame::unix_now_ns;
 
-/// A segment open for writing, at its end.
+/// A segment that is open for writing at its end.
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) file: LogFile,
     pub(super) base: u64,
     pub(super) segment_id: u64,
-    /// Where the next block goes.
+    /// Position of the next block.
     pub(super) position: u64,
-    /// Up to here the file system has promised space.
+    /// The file system has promised space up to this position.
     pub(super) allocated: u64,
-    /// Its index in the making; `None` if it has frames that were not seen here, or too many origins to keep up with.
+    /// The index being built. `None` if the segment has frames that were not added to it, or too many origins.
     pub(super) index: Option<index::Builder>,
 }
 
-/// What to write into a block other than of new frames.
+/// The content of a block, unless it is a block of new frames.
 pub(super) struct BlockContent<'a> {
     pub(super) kind: BlockKind,
     pub(super) first_offset: u64,
     pub(super) synced_offset: u64,
     pub(super) body: &'a [u8],
-    /// For frames: as they were in the block copied.
+    /// For frames: this field and the next two have the values of the copied block.
     pub(super) origin_count: u16,
     pub(super) frame_count: u32,
     pub(super) received_max_ns: i64,
@@ -54,7 +54,7 @@ impl<'a> BlockContent<'a> {
 }
 
 impl Segment {
-    /// Writes the header and the positions of a new segment into `file`, which lies at `path` under another name.
+    /// Writes the header and the positions of a new segment into `file`, which has the temporary name `path`.
     ///
     /// Everything below `base` must be durable. Nothing is synced here: see [`Self::install`].
     pub(super) fn begin(
@@ -86,7 +86,7 @@ impl Segment {
         })
     }
 
-    /// Writes one block behind the last; synced with the next sync.
+    /// Writes one block behind the last. The next sync makes it durable.
     pub(super) fn push(&mut self, content: &BlockContent<'_>) -> Result<(), StorageError> {
         if content.kind == BlockKind::Frames {
             self.index = None;
@@ -99,35 +99,37 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes a whole block at [`Self::position`], which does not move: the block counts once it is synced.
+    /// Writes a whole block at [`Self::position`]. The position does not move, because the block counts only after a
+    /// sync.
     pub(super) fn write(&mut self, block: &[u8]) -> Result<(), StorageError> {
         self.file.append(block, self.position).context("write", &self.path)
     }
 
-    /// How long a block of `len` bytes had better be, see [`LogFile::padded_end`].
+    /// The length to which a block of `len` bytes should be padded, see [`LogFile::padded_end`].
     pub(super) fn padded_len(&self, len: u64) -> Option<u64> {
         Some(self.file.padded_end(self.position, len)? - self.position)
     }
 
-    /// Adds `block`, the last one written, to the index in the making: it must be durable and [`Self::position`] behind it.
+    /// Adds `block`, the last one written, to the index being built. The block must be durable, and [`Self::position`]
+    /// must be behind it.
     pub(super) fn index(&mut self, block: &BlockEncoder) {
         let Some(index) = &mut self.index else { return };
         let position = self.position - block.len();
         let ranges = block.ranges().iter().copied().map(Some);
         let result = index.block(position, block.body(), block.origins(), ranges);
         if result.is_err() || index.is_too_large() {
-            // Maintenance walks over the segment when it is sealed, and has its own idea of what is too much.
+            // Maintenance builds the index from the sealed segment instead, with its own limits.
             tracing::debug!(segment = %self.path.display(), "too much for an index while writing");
             self.index = None;
         }
     }
 
-    /// Its index, when nothing more will be written and the file is trimmed.
+    /// The index of the segment. The file must be trimmed, and nothing may be written to it afterwards.
     pub(super) fn into_index(self) -> Option<index::Ready> {
         self.index.map(|builder| builder.ready(self.position))
     }
 
-    /// Makes what was written durable, and makes sure that the next start can find it.
+    /// Makes the written bytes durable, and checks that the file still has a name, so that the next start finds it.
     pub(super) fn sync(&self) -> Result<(), StorageError> {
         self.file.file().sync_data().context("sync", &self.path)?;
         if self.file.file().is_linked().context("find", &self.path)? {
@@ -136,10 +138,10 @@ impl Segment {
         Err(gone(&self.path, "this file is"))
     }
 
-    /// Makes the segment durable, gives it its name, and makes that durable.
+    /// Makes the segment durable, gives it its name, and makes the name durable.
     ///
-    /// A crash in between leaves either the old state or the new one: the name appears in one step, and only
-    /// when the content is on stable storage.
+    /// A crash in between leaves either the old state or the new one. The name appears in one step, and only after the
+    /// content is on stable storage.
     pub(super) fn install(&mut self, dir: &Dir) -> Result<(), StorageError> {
         self.sync()?;
         let path = dir.segment(self.base);
@@ -148,14 +150,14 @@ impl Segment {
         dir.sync()
     }
 
-    /// Gives back the space behind the last block.
+    /// Frees the space behind the last block.
     pub(super) fn trim(&mut self) -> Result<(), StorageError> {
         self.allocated = self.position;
         let result = self.file.file().set_len(self.position);
         result.context("trim", &self.path)
     }
 
-    /// Space promised and not yet used.
+    /// Bytes that the file system has promised and that are not yet used.
     pub(super) fn room(&self) -> u64 {
         self.allocated.saturating_sub(self.position)
     }

@@ -21,7 +21,7 @@ pub fn list_segments(dir: &Path) -> Result<Vec<u64>, StorageError> {
     dir::list_segments(&DiskStorage, dir)
 }
 
-/// As [`list_segments`], without those whose headers contradict their names.
+/// As [`list_segments`], without segments whose headers contradict their names.
 ///
 /// # Errors
 /// [`StorageError`] when the directory cannot be listed.
@@ -29,10 +29,10 @@ pub fn list_own_segments(dir: &Path) -> Result<Vec<u64>, StorageError> {
     dir::list_own_segments(&DiskStorage, dir)
 }
 
-/// The log's id, by the first segment in `dir` with a sound header; `None` without one.
+/// The id of the log, from the first segment in `dir` with a sound header; `None` if there is no such segment.
 ///
 /// # Errors
-/// [`StorageError`] when a file cannot be read. A segment that is removed meanwhile is passed over.
+/// [`StorageError`] when a file cannot be read. A segment that is removed meanwhile is skipped.
 pub fn log_id(dir: &Path) -> Result<Option<u64>, StorageError> {
     for base in list_segments(dir)? {
         match Scanner::open(&DiskStorage, &dir.join(segment_name(base))) {

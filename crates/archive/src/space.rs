@@ -1,11 +1,12 @@
-//! Where the next block goes: allocation ahead of need, the reserve, and the gate that follows from both.
+//! The space for the next block: allocation ahead of need, the reserve, and the gate that follows from both.
 //!
-//! The gate is a number, the routine limit: the fan-in sums [`charge`](super::charge) over every frame it passes and
-//! takes a routine frame only while the sum stays within it. The limit is the charge of what is written plus the
-//! space that routine may still use, so what has passed always fits. While the reserve exists, that is all space
-//! allocated in the current segment. When the current segment is full, the reserve becomes the next one. If no new
-//! reserve can be allocated then, the limit stays where it is, and what is left is for emergencies and for what had
-//! already passed.
+//! The gate is a number, the routine limit. The fan-in sums [`charge`](super::charge) over every frame that it passes.
+//! It passes a routine frame only while the sum stays within the limit. The limit is the charge of all written frames
+//! plus the space that routine may still use, so every frame that has passed fits.
+//!
+//! While the reserve exists, routine may use all space allocated in the current segment. When the current segment is
+//! full, the reserve becomes the next segment. If no new reserve can be allocated then, the limit does not rise. The
+//! space that is left is for emergencies and for frames that have already passed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,17 +23,17 @@ use super::scan::Step;
 use super::segment::{BlockContent, Segment};
 use super::storage::{Access, StorageError};
 
-/// The smallest step of growth that is tried when the disk refuses larger ones.
+/// Smallest step of growth, in bytes, that is tried when the disk refuses larger ones.
 const GROW_BYTES_MIN: u64 = 64 << 10;
 
-/// The reserve left by an earlier run, if it is as good as new.
+/// Opens the reserve that an earlier run left, if nothing is written in it. Otherwise removes it.
 pub(super) fn adopt_reserve(dir: &Dir) -> Result<Option<LogFile>, StorageError> {
     let path = dir.reserve();
     let scanner = match super::scan::Scanner::open(&*dir.storage, &path) {
         Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
-    // A crash on the way to the next segment leaves a beginning in it, which must not look like a torn tail later.
+    // A crash while the next segment begins leaves bytes in the reserve. They must not look like a torn tail later.
     if scanner.content_end(0)? > 0 {
         dir.remove(&path)?;
         return Ok(None);
@@ -40,14 +41,14 @@ pub(super) fn adopt_reserve(dir: &Dir) -> Result<Option<LogFile>, StorageError> 
     dir.open_log(&path, Access::ReadWrite, 0).map(Some)
 }
 
-/// What there is no space for.
+/// What the archive has no space for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
-    /// The current segment cannot grow; the gate closes when it is full.
+    /// The current segment cannot grow. The gate closes when the segment is full.
     Growth,
     /// There is no reserve: the gate is closed.
     Reserve,
-    /// There is no reserve, since no file can be opened for it: the gate is closed.
+    /// There is no reserve, because no file can be opened for it: the gate is closed.
     Files,
 }
 
@@ -60,13 +61,13 @@ pub(super) struct Space {
     log_id: u64,
     pub(super) current: Segment,
     reserve: Option<LogFile>,
-    /// Where indexes of sealed segments go.
+    /// Receives the indexes of sealed segments.
     control: Arc<MaintenanceControl>,
-    /// Whether the file system cannot allocate, so that its free space has to do.
+    /// Whether the file system cannot allocate, so that its free space is trusted instead.
     estimating: bool,
     /// Whether the file system refused space when last asked.
     refused: bool,
-    /// Why no file could be opened when last tried, if that was for want of files.
+    /// The error of the last try to open a file, if too many files were open.
     no_files: Option<String>,
     /// Segments begun since the start.
     pub(super) rotations: u64,
@@ -96,14 +97,14 @@ impl Space {
         }
     }
 
-    /// Space that routine may use, if the gate is open at all.
+    /// Bytes that routine may still use; `None` if the gate is closed.
     pub(super) fn routine_room(&self, attested: bool) -> Option<u64> {
         self.reserve.as_ref()?;
         let attestation = if attested { 0 } else { BLOCK_HEADER_BYTES };
         Some(self.current.room().saturating_sub(attestation))
     }
 
-    /// Whether routine has to wait, or soon will.
+    /// The shortage for which routine waits or will soon wait; `None` if there is none.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         let of = match (&self.reserve, &self.no_files) {
             (Some(_), _) => Shortage::Growth,
@@ -113,7 +114,7 @@ impl Space {
         self.refused.then_some(of)
     }
 
-    /// What to tell people about a shortage.
+    /// A text for operators about a shortage, with a remedy.
     pub(super) fn explain(&self, shortage: Shortage) -> String {
         let state = match shortage {
             Shortage::Growth => "the reserve is whole",
@@ -137,13 +138,14 @@ impl Space {
         )
     }
 
-    /// The file system took back what it had promised.
+    /// Records that the file system did not keep its promise of space.
     pub(super) fn revoke(&mut self) {
         self.refused = true;
         self.current.allocated = self.current.position;
     }
 
-    /// Restores the reserve and keeps the current segment ahead of what is written.
+    /// Restores the reserve and keeps space allocated behind the last block. Begins the next segment if the current one
+    /// is full.
     pub(super) fn tend(&mut self, table: &PositionTable, offset: u64) -> Result<(), StorageError> {
         (self.refused, self.no_files) = (false, None);
         self.refill()?;
@@ -163,10 +165,10 @@ impl Space {
         Ok(())
     }
 
-    /// Makes sure that `block` fits at the current position, for it has passed the gate or is urgent, and pads it as the
-    /// file wants it.
+    /// Makes sure that `block` fits at the current position, and pads the block as the file needs it. The frames of the
+    /// block have passed the gate or are urgent.
     ///
-    /// `false` when there is no space now.
+    /// Returns `false` if there is no space.
     pub(super) fn make_room_for(
         &mut self,
         block: &mut BlockEncoder,
@@ -177,8 +179,8 @@ impl Space {
         if !self.make_room(len, table, offset)? {
             return Ok(false);
         }
-        // The frames were charged for blocks of their own. What they save together pays for the padding, so that the gate
-        // need not know of it.
+        // Each frame was charged for a block of its own. Frames that share a block take less, and the difference covers
+        // the padding. So the gate need not count the padding.
         let most = block.charged().min(self.current.room());
         let padded_len = self.current.padded_len(len).filter(|padded| padded + BLOCK_HEADER_BYTES <= most);
         block.pad(padded_len.unwrap_or(len));
@@ -187,7 +189,7 @@ impl Space {
 
     /// Makes sure that a block of `bytes` fits at the current position.
     ///
-    /// `false` when there is no space now.
+    /// Returns `false` if there is no space.
     fn make_room(&mut self, bytes: u64, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
         let needed = bytes + BLOCK_HEADER_BYTES;
         if self.current.room() >= needed {
@@ -200,14 +202,15 @@ impl Space {
         if self.rotate(table, offset)? {
             self.refill()?;
         }
-        // Without a reserve the segment may outgrow its size: better than to wait.
+        // Without a reserve the segment may exceed its size, so that the block need not wait.
         let end = self.current.position + needed;
         let fits = self.current.room() >= needed || self.grow_to(end)?;
         self.refused |= !fits;
         Ok(fits)
     }
 
-    /// Grows the current segment to `end` at least, by a whole step where the disk allows it.
+    /// Grows the current segment to at least `end`, by a whole step if the disk allows it. Returns whether it reaches
+    /// `end`.
     fn grow_to(&mut self, end: u64) -> Result<bool, StorageError> {
         let step = self.current.allocated + self.limits.grow_bytes;
         self.grow(end.max(step.min(self.segment_bytes)))?;
@@ -238,15 +241,15 @@ impl Space {
     fn allocate_current(&mut self, to: u64) -> Result<bool, StorageError> {
         let from = self.current.allocated;
         let promised = self.current.room() + self.reserve.as_ref().map_or(0, |_| self.reserve_bytes);
-        // The last page is written as a whole, so it is asked for as a whole. What is counted are bytes all the same: the
-        // rest of a page that was taken for an emergency does not open the gate.
+        // The last page is written as a whole, so it is allocated as a whole. The count stays in bytes: the rest of a
+        // page that was allocated for an emergency must not open the gate.
         let whole = to.next_multiple_of(self.current.file.unit());
         let result = self.current.file.file().allocate(from, whole);
         let path = self.current.path.clone();
         self.allocated(result, to - from, promised, path)
     }
 
-    /// Creates the reserve if there is none. Without space it stays missing.
+    /// Creates the reserve if there is none. If the disk has no space, there is still no reserve.
     fn refill(&mut self) -> Result<(), StorageError> {
         if self.reserve.is_some() {
             return Ok(());
@@ -268,7 +271,7 @@ impl Space {
         }
         self.refused = true;
         drop(file);
-        // A part of a reserve would only keep the space from the emergencies in hand.
+        // A partial reserve would take space that waiting emergencies need.
         self.dir.remove(&self.dir.reserve())
     }
 
@@ -279,7 +282,7 @@ impl Space {
         }
     }
 
-    /// Whether `error` says that no file can be opened now, which is noted.
+    /// Returns whether `error` says that too many files are open, and records it.
     fn is_no_files(&mut self, error: &StorageError) -> bool {
         let is_no_files = error.is_no_files();
         if is_no_files {
@@ -288,7 +291,7 @@ impl Space {
         is_no_files
     }
 
-    /// What the result of an allocation of `bytes` means, when `promised` bytes are promised already.
+    /// Returns whether an allocation of `bytes` with this `result` succeeded. `promised` bytes are promised already.
     fn allocated(
         &mut self,
         result: std::io::Result<()>,
@@ -318,9 +321,9 @@ impl Space {
         }
     }
 
-    /// Makes the reserve the current segment, which begins at `offset`; all below is durable.
+    /// Makes the reserve the current segment, which begins at `offset`. Everything below `offset` must be durable.
     ///
-    /// `false` when that is not possible now: the space of the reserve is free then, for the current segment to take.
+    /// Returns `false` if that is not possible. The space of the reserve is then free for the current segment.
     fn rotate(&mut self, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
         if self.current.base == offset {
             return Ok(false);
@@ -343,22 +346,23 @@ impl Space {
         Ok(true)
     }
 
-    /// Begins a segment at `offset` with the positions of `table`, which count from here on, whatever the frames below
-    /// say. All below is durable.
+    /// Begins a segment at `offset` with the positions of `table`. These positions take precedence over all frames
+    /// below `offset`, which must be durable.
     ///
-    /// A segment without frames is replaced, in one step. `false` when there is no space for that now.
+    /// A current segment without frames is replaced in one step. Returns `false` if there is no space.
     pub(super) fn restate(&mut self, table: &PositionTable, offset: u64) -> Result<bool, StorageError> {
         let promised = self.current.room();
         let is_begun =
             if self.current.base == offset { self.replace(table)? } else { self.rotate(table, offset)? };
         if is_begun {
-            // What has passed the gate counts on the room that there was; what the old segment gives back is for it.
+            // Frames that have passed the gate need the room that there was. The space that the old segment frees is
+            // for them.
             self.grow(self.current.position + promised)?;
         }
         Ok(is_begun)
     }
 
-    /// Puts a segment with the positions of `table` in the place of the current one, which has no frames.
+    /// Replaces the current segment, which has no frames, by one with the positions of `table`.
     fn replace(&mut self, table: &PositionTable) -> Result<bool, StorageError> {
         let holes = match self.holes() {
             Err(error) if error.is_no_files() => return Ok(false),
@@ -372,7 +376,7 @@ impl Space {
         Ok(true)
     }
 
-    /// Bodies of the records of holes in the current segment.
+    /// The bodies of the hole blocks in the current segment.
     fn holes(&self) -> Result<Vec<Bytes>, StorageError> {
         let mut scanner = self.dir.scan(self.current.base)?;
         let mut holes = Vec::new();
@@ -388,7 +392,7 @@ impl Space {
 
     /// Makes the reserve a segment that begins at `offset`, durable under its name.
     ///
-    /// `None` when that is not possible now: the space of the reserve is free then.
+    /// Returns `None` if that is not possible. The space of the reserve is then free.
     fn begin(
         &mut self,
         table: &PositionTable,
@@ -409,7 +413,7 @@ impl Space {
             result => result?,
         };
         match next.install(&self.dir) {
-            // The directory itself may need a block. Any other failure, a sync above all, is final.
+            // The directory itself may need a block on the disk. Any other failure is final, above all a failed sync.
             Err(error) if error.op == "rename" && error.is_no_space() => {
                 drop(next);
                 return self.give_up_reserve();
@@ -422,7 +426,7 @@ impl Space {
         Ok(Some(next))
     }
 
-    /// Frees a reserve that cannot become a segment: its space must not lie idle while emergencies wait for it.
+    /// Removes a reserve that cannot become a segment, because emergencies may wait for its space.
     fn give_up_reserve(&mut self) -> Result<Option<Segment>, StorageError> {
         self.refused = true;
         self.dir.remove(&self.dir.reserve())?;

@@ -1,4 +1,4 @@
-//! The one door through which the archive touches files, so that tests can stand behind it.
+//! The trait through which the archive accesses all files, so that tests can replace the file system.
 
 mod aligned;
 mod disk;
@@ -14,69 +14,72 @@ use rustix::io::Errno;
 pub(super) use aligned::{AlignedBuffer, GrowingBuffer, PAGE_BYTES};
 pub use disk::DiskStorage;
 
-/// A file system as the archive uses it. All methods block; whoever opens the archive calls them, then the commit thread
-/// and maintenance, and readers on threads of their own choice.
+/// A file system as the archive uses it.
+///
+/// All methods block. The thread that opens the archive, the commit thread, the maintenance thread and the threads of
+/// readers call them.
 pub trait Storage: Send + Sync + 'static {
-    /// Creates `dir` and its parents where missing and makes their entries durable.
+    /// Creates `dir` and its parents if they are missing, and makes their entries durable.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Locks `dir` against other processes until the returned guard is dropped. [`Self::sync_dir`] of `dir` needs no
-    /// further file until then.
+    /// Locks `dir` against other processes until the returned guard is dropped. Until then, [`Self::sync_dir`] of `dir`
+    /// opens no further file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when another holds it.
+    /// [`io::ErrorKind::WouldBlock`] when another process holds the lock.
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
 
-    /// What tells the directory at `dir` from any other that may lie there: device and inode.
+    /// The identity of the directory at `dir`: device and inode. Another directory at the same path has another
+    /// identity.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn identity(&self, dir: &Path) -> io::Result<(u64, u64)>;
 
     /// The names of the files in `dir`, in any order.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Opens a file.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>>;
 
     /// Renames a file, replacing `to`. Durable after [`Self::sync_dir`].
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file. Durable after [`Self::sync_dir`].
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the entries of `dir` durable.
     ///
     /// # Errors
-    /// As the file system says; never to be retried.
+    /// Any error of the file system. The caller must never retry.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Bytes that an unprivileged process can still write below `dir`.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 
-    /// The name of the file system of `dir`, if its files are to be written by way of the page cache: one of the network,
-    /// or of a process of its own.
+    /// The name of the file system of `dir`, if its files must be written through the page cache: a network file
+    /// system, or one of a process of its own (FUSE).
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn cached_file_system(&self, _dir: &Path) -> io::Result<Option<&'static str>> {
         Ok(None)
     }
@@ -87,49 +90,49 @@ pub trait Storage: Send + Sync + 'static {
 pub enum Access {
     /// To read.
     Read,
-    /// To read and write; it must exist.
+    /// To read and write. The file must exist.
     ReadWrite,
-    /// To read and write; it is created, or emptied.
+    /// To read and write. The file is created or emptied.
     Create,
 }
 
 /// An open file.
 pub trait StorageFile: Send + Sync {
-    /// Its length in bytes.
+    /// The length of the file in bytes.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Whether a name still leads to it: without one, what is written to it is lost when it is closed.
+    /// Returns whether the file still has a name. The content of a file without a name is lost when the file is closed.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn is_linked(&self) -> io::Result<bool>;
 
-    /// Reads at `at` and returns how many bytes, 0 at the end.
+    /// Reads at `at`. Returns the number of bytes read, 0 at the end of the file.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 
-    /// Where the next data lies at `at` or behind it: what is passed over is a hole, which reads as zeros. `None` if nothing
-    /// but a hole follows. A file system that does not know its holes has data everywhere.
+    /// The position of the first data at or behind `at`. The bytes in between are a hole, which reads as zeros. `None`
+    /// if only a hole follows. A file system that does not know its holes has data everywhere.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn data_from(&self, at: u64) -> io::Result<Option<u64>> {
         Ok(Some(at))
     }
 
-    /// Writes at `at` and returns how many bytes, which may be fewer than given.
+    /// Writes at `at`. Returns the number of bytes written, which may be smaller than the number given.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
-    /// What position, length and address in memory must be multiples of to pass by the page cache: a power of two, at
-    /// least 4,096.
+    /// The alignment of direct reads and writes in bytes: a power of two, at least 4,096. The position, the length and
+    /// the address in memory must be multiples of it.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] or [`io::ErrorKind::Unsupported`] when the file system cannot do this.
@@ -145,23 +148,23 @@ pub trait StorageFile: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Makes what was written durable (`fdatasync`).
+    /// Makes the written bytes durable (`fdatasync`).
     ///
     /// # Errors
-    /// As the file system says; never to be retried, since the kernel forgets what it could not write.
+    /// Any error of the file system. The caller must never retry, because the kernel forgets what it could not write.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Makes sure that `from..to` is backed by space, and that the file is at least `to` long. New space is zero.
+    /// Allocates space for `from..to` and makes the file at least `to` bytes long. New space is zero.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`] when there is not enough space,
     /// [`io::ErrorKind::Unsupported`] when the file system cannot do this.
     fn allocate(&self, from: u64, to: u64) -> io::Result<()>;
 
-    /// Cuts the file, or lengthens it by zeros that no space stands behind.
+    /// Cuts the file to `len` bytes, or extends it with zeros for which no space is allocated.
     ///
     /// # Errors
-    /// As the file system says.
+    /// Any error of the file system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
 
@@ -169,22 +172,22 @@ pub trait StorageFile: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {op} {path}: {source}", path = path.display())]
 pub struct StorageError {
-    /// What was tried, as a verb.
+    /// The operation that failed, as a verb.
     pub op: &'static str,
-    /// On which file or directory.
+    /// The file or directory.
     pub path: PathBuf,
-    /// What the file system said.
+    /// The error of the file system.
     pub source: io::Error,
 }
 
 impl StorageError {
-    /// Whether the disk or a quota is full, which passes, unlike other errors.
+    /// Returns whether the disk or a quota is full. Unlike other errors, this one can pass.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         is_no_space(&self.source)
     }
 
-    /// Whether this process or this host has too many files open, which passes as well.
+    /// Returns whether this process or this host has too many files open. This error can pass too.
     #[must_use]
     pub fn is_no_files(&self) -> bool {
         let code = self.source.raw_os_error();
@@ -192,12 +195,12 @@ impl StorageError {
     }
 }
 
-/// Whether `error` says that a file system cannot write past the page cache.
+/// Returns whether `error` says that a file system cannot write past the page cache.
 pub(super) fn is_not_direct(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
-/// Adds to an error what was being done.
+/// Adds the operation and the path to an error.
 pub(super) trait Context<T> {
     fn context(self, op: &'static str, path: &Path) -> Result<T, StorageError>;
 }
@@ -208,13 +211,13 @@ impl<T> Context<T> for io::Result<T> {
     }
 }
 
-/// Whether `error` says that a disk or a quota is full.
+/// Returns whether `error` says that a disk or a quota is full.
 #[must_use]
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Writes all of `bytes` at `at`, however short the single writes are.
+/// Writes all of `bytes` at `at`. A single write may be short.
 pub(super) fn write_all_at(file: &dyn StorageFile, bytes: &[u8], at: u64) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
@@ -228,7 +231,7 @@ pub(super) fn write_all_at(file: &dyn StorageFile, bytes: &[u8], at: u64) -> io:
     Ok(())
 }
 
-/// Fills `buffer` from `at` and returns how many bytes there were: fewer only at the end of the file.
+/// Fills `buffer` from `at`. Returns the number of bytes read, which is smaller only at the end of the file.
 pub(super) fn read_full_at(file: &dyn StorageFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {

@@ -1,6 +1,6 @@
 //! Tests of the archive as a whole, on the fake storage and on the real one.
 //!
-//! What depends on how blocks reach the disk is tested in both ways: `cached` and `direct` have the same tests.
+//! Tests that depend on how blocks reach the disk run both ways: `cached` and `direct` have the same tests.
 
 mod cached;
 mod coherence;

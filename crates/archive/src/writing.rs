@@ -1,8 +1,8 @@
-//! How blocks reach the disk: past the page cache, or by way of it.
+//! How blocks reach the disk: past the page cache, or through it.
 //!
-//! The log is written in order, and each block is synced at once. By way of the page cache every byte is copied into a
-//! page, and the sync looks for the pages again, all on the thread that everybody waits for. A direct write hands the
-//! block to the disk as it lies in memory.
+//! The log is written in order, and each block is synced at once. A write through the page cache copies every byte into
+//! a page, and the sync searches for these pages. Both take time on the commit thread, for which all senders wait. A
+//! direct write hands the block to the disk without a copy.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::storage::{Context, Storage, StorageError, is_not_direct};
 
-/// Whether blocks pass by the page cache.
+/// Whether blocks are written past the page cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirectIo {
-    /// Where the file system can do that, and is neither one of the network nor of a process of its own (FUSE).
+    /// If the file system can do that, and is neither a network file system nor a process of its own (FUSE).
     #[default]
     Auto,
     /// Never.
     Off,
 }
 
-/// How the files of one log are written. Clones share it. The default is by way of the page cache.
+/// How the files of one log are written. Clones share the choice. The default is through the page cache.
 #[derive(Clone, Default)]
 pub(super) struct Writing {
     is_direct: Arc<AtomicBool>,
 }
 
 impl Writing {
-    /// As `wanted`, where the file system of `dir` is one for that.
+    /// Chooses direct writes if `wanted` allows them and the file system of `dir` is suitable.
     pub(super) fn choose(wanted: DirectIo, storage: &dyn Storage, dir: &Path) -> Result<Self, StorageError> {
         if wanted == DirectIo::Off {
             return Ok(Self::default());
@@ -48,8 +48,8 @@ impl Writing {
         self.is_direct.load(Relaxed)
     }
 
-    /// Takes `error`, which a file system gave that has no direct writes: from here on the page cache is used. `false`
-    /// for any other error.
+    /// Switches to the page cache if `error` says that the file system has no direct writes. Returns `false` for any
+    /// other error.
     pub(super) fn falls_back(&self, path: &Path, error: &StorageError) -> bool {
         let falls_back = is_not_direct(&error.source);
         if falls_back && self.is_direct.swap(false, Relaxed) {

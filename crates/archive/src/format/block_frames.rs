@@ -1,7 +1,6 @@
-//! The frames of a block that was just encoded, for those who hear of commits.
+//! The frames of a block that was just encoded, for the commit observer.
 //!
-//! They are read from the bytes of the block. So nothing that a commit holds keeps in memory what its frames were read
-//! into from the sockets.
+//! They are read from the bytes of the block. So a commit does not keep the read buffers of the sockets in memory.
 
 use std::sync::Arc;
 
@@ -14,12 +13,12 @@ use frame::{FrameFlags, FramePriority, FrameView, Origin};
 pub struct BlockFrames<'a> {
     /// Headers and payloads, one frame behind the other.
     bytes: &'a [u8],
-    /// By their numbers in the headers.
+    /// The origins, by their numbers in the headers.
     origins: &'a [Arc<Origin>],
 }
 
 impl<'a> BlockFrames<'a> {
-    /// Of the part of an encoded body that holds them.
+    /// The frames in `bytes`, the part of an encoded body that holds the frames.
     pub(super) const fn new(bytes: &'a [u8], origins: &'a [Arc<Origin>]) -> Self {
         Self { bytes, origins }
     }
@@ -56,7 +55,7 @@ impl KeptFrames {
         BlockFrames::new(&self.bytes, &self.origins)
     }
 
-    /// What they take in memory, in bytes.
+    /// The size of the frames in memory, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.origins)
@@ -66,9 +65,9 @@ impl KeptFrames {
 /// Frames of one origin and lane that were read from a socket together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// When the first of them was read, unix nanoseconds.
+    /// When the first of these frames was read, unix nanoseconds.
     pub received_ns: i64,
-    /// How many there are.
+    /// Number of frames.
     pub frames: u32,
     /// Their lane.
     pub priority: FramePriority,
@@ -81,7 +80,7 @@ impl FrameHeader {
     }
 }
 
-/// `frames` as a commit has them.
+/// `frames`, encoded as in a commit.
 #[cfg(any(test, feature = "test-support"))]
 #[must_use]
 pub fn encoded(frames: &[frame::Frame]) -> KeptFrames {

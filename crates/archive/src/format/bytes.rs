@@ -1,4 +1,4 @@
-//! Reading little-endian fields without ever reading past the end.
+//! Reads little-endian fields and never reads past the end.
 
 /// A slice that is consumed from the front.
 pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);

@@ -1,4 +1,4 @@
-//! Checksums (CRC-32C) of what is put together piece by piece.
+//! Checksums (CRC-32C) of bytes that are put together from pieces.
 
 /// The polynomial of CRC-32C, bits in reverse.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
@@ -7,10 +7,10 @@ const ONE: u32 = 1 << 31;
 /// x^(2^k) modulo the polynomial, for each k.
 const POWERS: [u32; 32] = powers();
 
-/// The checksum of a range that consists of two, from the checksum of each and the length of the second.
+/// The checksum of two adjacent pieces, from the checksum of each and the length of the second in bytes.
 ///
-/// As zlib does it: the first is multiplied by x^(8 * length). The `crc32c` crate squares matrices for the same, which
-/// takes as long as the checksum of a hundred kilobytes.
+/// This multiplies the first checksum by x^(8 * length), as zlib does. The `crc32c` crate squares matrices instead,
+/// which takes as long as the checksum of a hundred kilobytes.
 pub(super) fn combine(first: u32, second: u32, second_bytes: usize) -> u32 {
     let mut shift = ONE;
     // A byte is 2^3 bits.

@@ -1,4 +1,4 @@
-//! The body of a block of frames, written without an allocation per frame.
+//! Encodes the body of a block of frames, without an allocation per frame.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -16,18 +16,18 @@ use crate::Durable;
 use crate::storage::GrowingBuffer;
 use frame::{FrameRun, Lanes, Origin};
 
-/// Bytes that `run`, of which `payload_bytes` are payload, takes in a block at most, the block's own header and padding
-/// not counted.
+/// Most bytes that `run`, whose payloads have `payload_bytes` in total, takes in a block. The header and the padding of
+/// the block do not count.
 pub(crate) fn encoded_len(run: &FrameRun, payload_bytes: usize) -> u64 {
     let station = run.origin().stream.station.as_str().len();
     (run.len() * FRAME_HEADER_BYTES + payload_bytes + ORIGIN_HEADER_BYTES + station) as u64
 }
 
-/// Builds one block of frames at a time in a buffer it keeps: [`Self::push`], then [`Self::finish`], [`Self::seal`], and
-/// [`Self::clear`] for the next.
+/// Builds one block of frames at a time in a buffer that it reuses. The order of calls is [`Self::push`],
+/// [`Self::finish`], [`Self::seal`], and [`Self::clear`] before the next block.
 #[derive(Default)]
 pub(crate) struct BlockEncoder {
-    /// Header, body; empty before the first frame. It starts at a page, so that it can be written from where it lies.
+    /// Header and body; empty before the first frame. It starts at a page, so that it can be written without a copy.
     buffer: GrowingBuffer,
     origins: OriginTable,
     ranges: Vec<FrameRange>,
@@ -44,17 +44,18 @@ pub(crate) struct BlockEncoder {
     body_crc: u32,
 }
 
-/// So much is encoded before its checksum is taken: it still lies in the processor's cache then.
+/// Bytes that are encoded before their checksum is computed. They are then still in the cache of the processor.
 const CRC_BYTES: usize = 32 << 10;
-/// FrameRanges of so many bytes get a checksum of their own, which the index uses. The checksum of the block is combined
-/// from these. For a shorter range that takes longer than to read its bytes twice.
+/// Sizes in bytes of the frame ranges that get a checksum of their own. The index uses these checksums, and the
+/// checksum of the block is combined from them. For a shorter range, combining takes longer than reading the bytes
+/// twice.
 const STRETCH_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
-/// Where the first frame lies in a block.
+/// Position of the first frame in a block.
 const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
 
 impl BlockEncoder {
-    /// Makes room for `bytes` of frames and origins, so that the block stays at a page. Without that it is written all the
-    /// same, but copied.
+    /// Makes room for `bytes` of frames and origins, so that the block stays at a page. A block that does not start at
+    /// a page is written with a copy.
     pub(crate) fn reserve(&mut self, bytes: u64) {
         self.buffer.reserve(FRAMES_AT + bytes as usize);
     }
@@ -75,7 +76,7 @@ impl BlockEncoder {
         }
     }
 
-    /// Ends the block but for the header, which [`Self::seal`] puts in when the place is known.
+    /// Ends the block except for its header. [`Self::seal`] writes the header when the position is known.
     pub(crate) fn finish(&mut self) {
         self.frames_end = self.buffer.len();
         self.end_range(self.frames_end);
@@ -92,15 +93,15 @@ impl BlockEncoder {
         let padded = self.buffer.len().next_multiple_of(ALIGNMENT as usize);
         self.buffer.resize(padded);
         self.frames_crc.follow(&self.buffer, 1);
-        // Only now is it known how the body begins.
+        // The first bytes of the body are known only here.
         let prefix_crc = crc32c::crc32c(&self.buffer[BLOCK_HEADER_BYTES as usize..FRAMES_AT]);
         self.content_crc = combine(prefix_crc, self.frames_crc.crc, padded - FRAMES_AT);
         self.content_end = padded;
         self.body_crc = self.content_crc;
     }
 
-    /// Makes the finished block `len` bytes long, header included, with zeros behind its body. `len` must be a multiple of
-    /// 8 and not less than without padding.
+    /// Pads the finished block with zeros to `len` bytes, header included. `len` must be a multiple of 8, and at least
+    /// the length without padding.
     pub(crate) fn pad(&mut self, len: u64) {
         assert!(len >= self.content_end as u64 && len.is_multiple_of(ALIGNMENT), "{len} bytes");
         self.buffer.resize(self.content_end);
@@ -108,7 +109,7 @@ impl BlockEncoder {
         self.body_crc = crc32c::crc32c_append(self.content_crc, &self.buffer[self.content_end..]);
     }
 
-    /// Forgets the block, but keeps the memory.
+    /// Empties the block and keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.buffer.resize(0);
         self.origins.clear();
@@ -156,7 +157,7 @@ impl BlockEncoder {
         self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
 
-    /// Takes note of `range`, whose frames are the last in the buffer.
+    /// Records `range`, whose frames are the last in the buffer.
     fn note_range(&mut self, range: FrameRange) {
         if !self.ranges.last_mut().is_some_and(|last| last.join(&range)) {
             self.end_range(self.buffer.len() - range.bytes as usize);
@@ -164,7 +165,7 @@ impl BlockEncoder {
         }
     }
 
-    /// Takes the checksum of the last range, which ends at `end`.
+    /// Computes the checksum of the last range, which ends at `end`.
     fn end_range(&mut self, end: usize) {
         let Some(last) = self.ranges.last_mut() else { return };
         let at = end - last.bytes as usize;
@@ -184,7 +185,7 @@ impl BlockEncoder {
         BlockFrames::new(&self.buffer[FRAMES_AT..self.frames_end], &self.origins.origins)
     }
 
-    /// When its frames were read, run by run.
+    /// When the frames were read, one entry per run.
     pub(crate) fn received(&self) -> &[Received] {
         &self.received
     }
@@ -194,17 +195,17 @@ impl BlockEncoder {
         &self.origins.origins
     }
 
-    /// What the body consists of.
+    /// The frame ranges of the body.
     pub(crate) fn ranges(&self) -> &[FrameRange] {
         &self.ranges
     }
 
-    /// Sum of what the frames in the block were charged at the gate.
+    /// Sum of the charges of the frames in the block, as the gate counts them.
     pub(crate) fn charged(&self) -> u64 {
         self.charged
     }
 
-    /// Bytes of the finished block, header included and padding not.
+    /// Bytes of the finished block with its header and without padding.
     pub(crate) fn content_len(&self) -> u64 {
         self.content_end as u64
     }
@@ -219,7 +220,7 @@ impl BlockEncoder {
         u64::from(self.frame_count)
     }
 
-    /// Puts the header in and returns the whole block, ready to be written at `position`.
+    /// Writes the header into the block. Returns the whole block, ready to be written at `position`.
     pub(crate) fn seal(
         &mut self,
         segment_id: u64,
@@ -244,7 +245,7 @@ impl BlockEncoder {
         &self.buffer
     }
 
-    /// What the encoded block makes durable, one entry for each origin and lane in it.
+    /// Fills `into` with what the encoded block makes durable: one entry for each origin and lane in it.
     pub(crate) fn durable(&self, into: &mut Vec<Durable>) {
         into.clear();
         for (origin, lanes) in self.origins.origins.iter().zip(&self.origins.lanes) {
@@ -267,12 +268,12 @@ impl BlockEncoder {
 #[derive(Default)]
 struct RunningCrc {
     crc: u32,
-    /// Where it stands.
+    /// End of the bytes that the checksum covers.
     at: usize,
 }
 
 impl RunningCrc {
-    /// Catches up if that is worth at least `bytes_min`.
+    /// Adds the new bytes of `buffer` if there are at least `bytes_min`.
     fn follow(&mut self, buffer: &[u8], bytes_min: usize) {
         if buffer.len() - self.at >= bytes_min {
             self.crc = crc32c::crc32c_append(self.crc, &buffer[self.at..]);
@@ -280,7 +281,7 @@ impl RunningCrc {
         }
     }
 
-    /// Takes in `bytes`, which lie right behind, and returns their own checksum.
+    /// Adds `bytes`, which follow directly, and returns their own checksum.
     fn append(&mut self, bytes: &[u8]) -> u32 {
         let crc = crc32c::crc32c(bytes);
         self.crc = combine(self.crc, crc, bytes.len());
@@ -300,7 +301,7 @@ impl Lane {
     const EMPTY: Self = Self { next: 0, frames: 0, received_min_ns: i64::MAX };
 }
 
-/// The origins of one block. Frames mostly share the `Arc` of their stream, so the address finds it.
+/// The origins of one block. Frames usually share the `Arc` of their stream, so its address usually finds the origin.
 struct OriginTable {
     origins: Vec<Arc<Origin>>,
     lanes: Vec<Lanes<Lane>>,
@@ -326,7 +327,7 @@ impl OriginTable {
         self.origins.clear();
         self.lanes.clear();
         self.by_value.clear();
-        // The addresses mean something only while the block holds the `Arc`s.
+        // An address is valid only while the block holds the `Arc`.
         self.by_address.fill((0, 0));
     }
 

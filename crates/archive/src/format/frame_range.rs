@@ -1,4 +1,4 @@
-//! FrameRanges: what a block consists of, for who need not see single frames.
+//! The frame ranges of a block, for code that does not need single frames.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,32 +7,32 @@ use super::frames::{FrameHeader, tables};
 use super::{BlockHeader, FRAMES_PREFIX_BYTES};
 use frame::{FramePriority, Origin};
 
-/// Bytes of frames that an index has one checksum for at most, unless a single frame is longer.
+/// Most bytes of frames that share one checksum in an index, unless a single frame is longer.
 pub(crate) const RUN_BYTES_MAX: usize = 64 << 10;
 
 /// Frames of one origin and lane that follow one another in a block. The ranges of a block cover its frames without
-/// gaps, in their order; neighbours may be of the same origin and lane.
+/// gaps, in their order. Neighbouring ranges may have the same origin and lane.
 ///
-/// It takes no more memory than the header of one frame.
+/// A range takes no more memory than the header of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameRange {
     /// Number of the origin in the table of the block.
     pub(crate) origin: u16,
     pub(crate) priority: FramePriority,
-    /// How many frames there are, at least one.
+    /// Number of frames, at least one.
     pub(crate) frames: u32,
     /// Their bytes, headers included.
     pub(crate) bytes: u32,
     pub(crate) received_min_ns: i64,
     pub(crate) received_max_ns: i64,
-    /// The checksum of the bytes, where the encoder has taken it. A checksum of zero counts as not taken.
+    /// The checksum of the bytes, if the encoder has computed it. A checksum of zero counts as not computed.
     pub(crate) crc: Option<NonZeroU32>,
 }
 
 const _: () = assert!(size_of::<FrameRange>() <= super::FRAME_HEADER_BYTES);
 
 impl FrameRange {
-    /// Takes `next` in, which lies right behind it; `false` if it is of another origin or lane.
+    /// Merges `next`, which follows directly, into this range. Returns `false` if `next` has another origin or lane.
     pub(crate) fn join(&mut self, next: &Self) -> bool {
         let is_same = self.origin == next.origin && self.priority == next.priority;
         if is_same {
@@ -46,18 +46,18 @@ impl FrameRange {
     }
 }
 
-/// The ranges of a block that was read, as long as they can be.
+/// The frame ranges of a block that was read, each as long as possible.
 pub(crate) struct FrameRanges<'a> {
-    /// From the next frame to the last.
+    /// The bytes from the next frame to the end of the last.
     frames: &'a [u8],
     left: u32,
     origin_count: usize,
-    /// The first frame behind the range at hand.
+    /// The first frame behind the range returned last.
     ahead: Option<FrameRange>,
 }
 
 impl<'a> FrameRanges<'a> {
-    /// Of a block whose checksums were right, and its origins; `None` if its tables make no sense all the same.
+    /// The origins and ranges of a block whose checksums are right; `None` if its tables are malformed.
     pub(crate) fn new(header: &BlockHeader, body: &'a [u8]) -> Option<(Vec<Arc<Origin>>, Self)> {
         let (frames_end, origins) = tables(header, body)?;
         let frames = &body[FRAMES_PREFIX_BYTES..frames_end];
@@ -81,7 +81,7 @@ impl<'a> FrameRanges<'a> {
 }
 
 impl Iterator for FrameRanges<'_> {
-    /// `None` inside: the block is malformed from here on.
+    /// An inner `None` means that the block is malformed from here on.
     type Item = Option<FrameRange>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -1,4 +1,4 @@
-//! The body of a block of frames, read without trust; `encoder` writes it.
+//! Reads the body of a block of frames without trusting its content. `encoder` writes the body.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::bytes::Cursor;
 use super::{BlockHeader, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES};
 use frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
 
-/// Appends an origin without its station, as tables and positions have it.
+/// Appends an origin without its station, in the form that origin tables and positions share.
 pub(crate) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
     buffer.extend_from_slice(&stream.source_id.to_le_bytes());
     buffer.push(stream.source_kind as u8);
@@ -18,7 +18,7 @@ pub(crate) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) 
     buffer.extend_from_slice(&epoch.to_le_bytes());
 }
 
-/// An origin whose station is still to come.
+/// An origin whose station is not yet read.
 pub(crate) struct OriginHeader {
     source_id: u32,
     source_kind: SourceKind,
@@ -56,13 +56,14 @@ pub(crate) struct FrameIter {
 }
 
 impl FrameIter {
-    /// Starts on a block whose checksums were right; `None` if its tables make no sense all the same.
+    /// Starts with a block whose checksums are right; `None` if its tables are malformed.
     pub(crate) fn new(header: &BlockHeader, body: Bytes) -> Option<Self> {
         let (frames_end, origins) = tables(header, &body)?;
         Some(Self { at: FRAMES_PREFIX_BYTES, frames_end, left: header.frame_count, body, origins })
     }
 
-    /// The header of the next frame and where its payload lies; `None` inside: the block is malformed from here on.
+    /// The header of the next frame and the range of its payload in the body. An inner `None` means that the block is
+    /// malformed from here on.
     fn advance(&mut self) -> Option<Option<(FrameHeader, Range<usize>)>> {
         self.left = self.left.checked_sub(1)?;
         let header = self.body.get(self.at..self.frames_end).and_then(FrameHeader::read);
@@ -75,7 +76,7 @@ impl FrameIter {
         Some(Some((header, payload_at..self.at)))
     }
 
-    /// As [`Iterator::next`], without a counted reference to the block.
+    /// As [`Iterator::next`], but the frame borrows from the block and holds no counted reference.
     pub(crate) fn next_view(&mut self) -> Option<Option<FrameView<'_>>> {
         let Some((header, payload)) = self.advance()? else {
             return Some(None);
@@ -86,7 +87,7 @@ impl FrameIter {
     }
 }
 
-/// Where the frames in `body` end, and the table of origins behind them.
+/// The end of the frames in `body`, and the table of origins behind them.
 pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Arc<Origin>>)> {
     let mut cursor = Cursor(body);
     let frames_len = cursor.u32()? as usize;
@@ -101,7 +102,7 @@ pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Ar
     Some((FRAMES_PREFIX_BYTES + frames_len, origins))
 }
 
-/// What lies before the payload of a frame.
+/// The header of a frame, which lies before the payload.
 #[derive(Clone, Copy)]
 pub(crate) struct FrameHeader {
     payload_len: usize,
@@ -117,7 +118,7 @@ pub(crate) struct FrameHeader {
 impl FrameHeader {
     /// Reads the header at the start of `bytes`; `None` if they do not hold the whole frame.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        // One look at the length, and none for each field: this is done for every frame that is read.
+        // Check the length once and not for each field, because this runs for every frame that is read.
         let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
         let mut cursor = Cursor(header);
         let header = Self {
@@ -137,7 +138,7 @@ impl FrameHeader {
         FRAME_HEADER_BYTES + self.payload_len
     }
 
-    /// The frame, of `origin`.
+    /// The frame with this header, of `origin` and with `payload`.
     pub(crate) fn frame(self, origin: Arc<Origin>, payload: Bytes) -> Frame {
         Frame {
             source_id: origin.stream.source_id,
@@ -154,7 +155,7 @@ impl FrameHeader {
 }
 
 impl Iterator for FrameIter {
-    /// `None` inside: the block is malformed from here on.
+    /// An inner `None` means that the block is malformed from here on.
     type Item = Option<Frame>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -128,7 +128,7 @@ impl BlockHeader {
         bytes
     }
 
-    /// Reads a header that lies at `position`, of the segment `segment_id` where that is known.
+    /// Reads the header at `position`, of the segment `segment_id` if the id is known.
     pub(crate) fn decode(bytes: &[u8], position: u64, segment_id: Option<u64>) -> Result<Self, HeaderError> {
         let bytes = sealed::<BLOCK_BYTES>(bytes, BLOCK_MAGIC)?;
         let header = Self::fields(&bytes).ok_or(HeaderError::Damaged)?;

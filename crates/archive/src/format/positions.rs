@@ -11,11 +11,11 @@ use super::{
 use crate::StreamPosition;
 use frame::{Lanes, Station, StreamKey};
 
-/// Streams in one positions block at most: keeps a block near 100 KiB.
+/// Largest number of streams in one positions block. This keeps a block near 100 KiB.
 const STREAMS_PER_BLOCK: usize = 1_024;
 const NEXT_BYTES: usize = 16;
 
-/// Bytes the positions of `streams` streams take at most, block headers included.
+/// Most bytes that the positions of `streams` streams take, block headers included.
 pub(crate) fn position_bytes_max(streams: usize) -> u64 {
     let blocks = streams.div_ceil(STREAMS_PER_BLOCK).max(1) as u64;
     let entry = (ORIGIN_HEADER_BYTES + NEXT_BYTES + Station::BYTES_MAX) as u64;
@@ -51,7 +51,7 @@ fn encode(total: usize, first: usize, entries: &[(&StreamKey, &StreamPosition)])
     body
 }
 
-/// One positions block, read.
+/// One decoded positions block.
 pub(crate) struct PositionsPart {
     pub(crate) total: u32,
     pub(crate) first: u32,
@@ -93,13 +93,14 @@ impl HoleRecord {
         fields.iter().flat_map(|field| field.to_le_bytes()).collect()
     }
 
-    /// Whether the offsets `missing` are known to be, by the block `header` with `body` behind them.
+    /// Returns whether the block of `header` and `body`, which follows the `missing` offsets, records all of them as a
+    /// hole.
     pub(crate) fn explains(header: &BlockHeader, body: &[u8], missing: &Range<u64>) -> bool {
         let record = if header.kind == BlockKind::Hole { Self::decode(body) } else { None };
         record.is_some_and(|record| record.covers(missing))
     }
 
-    /// Whether all of the offsets `missing` are known to be.
+    /// Returns whether the record covers all `missing` offsets.
     pub(crate) fn covers(&self, missing: &Range<u64>) -> bool {
         self.from_offset <= missing.start && missing.end <= self.to_offset
     }

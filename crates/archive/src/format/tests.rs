@@ -131,7 +131,7 @@ fn checksums_of_ranges_and_of_the_block_are_those_of_their_bytes() {
     for len in [0, 100, 1_000, 3_000, 10_000] {
         let mut encoder = BlockEncoder::default();
         for batch in 0..40_u64 {
-            // The first source has two batches in a row here and there, which make one range.
+            // Two of three batches are of the first source. They follow one another and make one range.
             let origin = &origins[usize::from(batch % 3 == 0)];
             let frames = (0..16).map(|n| frame(origin, FramePriority::Routine, batch * 16 + n, len));
             encoder.push(&runs(frames));
@@ -156,7 +156,7 @@ fn checksums_of_ranges_and_of_the_block_are_those_of_their_bytes() {
 #[test]
 fn origins_are_written_once_by_value() {
     let mut encoder = BlockEncoder::default();
-    // Other addresses, the same origin; and more origins than the address cache has places.
+    // Equal origins at different addresses, and more origins than the address cache has slots.
     let frames: Vec<_> =
         (0..2_000).map(|index| routine(&origin(index % 1_000, 1), u64::from(index))).collect();
     encoder.push(&runs(frames.clone()));
@@ -186,7 +186,7 @@ fn a_body_with_sound_checksums_and_senseless_fields_is_refused() {
         for value in [0, 1, 0x7F, 0xFF] {
             let mut body = body.to_vec();
             body[at] = value;
-            // Anything but a panic: the checksum is what detects this.
+            // Any result but a panic is right. The checksum detects such damage, not the decoder.
             if let Some(frames) = FrameIter::new(&header, body.into()) {
                 assert!(frames.count() <= 3);
             }

@@ -49,13 +49,14 @@ fn a_large_block_at_a_page_is_written_from_where_it_lies() {
     assert!(log.direct.as_ref().unwrap().pages.iter().all(|byte| *byte == 0), "it was copied");
     assert!(log.direct.as_ref().unwrap().tail.bytes().is_empty());
     assert!(storage.content(Path::new(PATH)) == piece(0, 8 * PAGE_BYTES));
-    // Behind a small one it is copied.
+    // Behind a small block, a large block is copied.
     log.append(&[1; 64], block.len() as u64).unwrap();
     log.append(&block, block.len() as u64 + 64).unwrap();
     assert!(storage.content(Path::new(PATH))[block.len() + 64..][..block.len()] == block[..]);
 }
 
-/// The disk refuses space in the middle of a block: what was there before stays, and the block can be tried again.
+/// The disk refuses space in the middle of a block. The bytes before the block stay, and the block can be written
+/// again.
 #[test]
 fn a_block_that_failed_for_want_of_space_is_written_again_in_its_place() {
     let storage = MemStorage::direct(PAGE_BYTES);
@@ -106,7 +107,7 @@ fn a_file_system_may_refuse_at_the_first_access_and_not_later() {
     assert!(LogFile::direct(file, 100).is_err());
 }
 
-/// Gives back short counts.
+/// A file whose writes return short counts.
 struct Short(Box<dyn StorageFile>, usize);
 
 impl StorageFile for Short {

@@ -1,18 +1,18 @@
 //! Memory that starts at a multiple of a page, as direct writes need it.
 //!
-//! The memory is allocated somewhat larger than asked for, and the content starts at the first page in it. So this needs
-//! no allocator of its own, and no `unsafe`.
+//! A buffer allocates a little more memory than it needs, and the content starts at the first page in that memory. This
+//! needs no allocator of its own and no `unsafe`.
 
 use std::ops::{Deref, DerefMut};
 
-/// The least alignment of direct writes, in bytes: enough for any disk in use.
+/// Smallest alignment of direct writes, in bytes: enough for any disk in use.
 pub(crate) const PAGE_BYTES: usize = 4_096;
-/// Capacity a [`GrowingBuffer`] starts with, in bytes.
+/// Initial capacity of a [`GrowingBuffer`], in bytes.
 const CAPACITY_MIN: usize = 64 << 10;
 
 /// A buffer of fixed length.
 pub(crate) struct AlignedBuffer {
-    /// Never grows, so that it stays where it is.
+    /// The memory never grows, so it never moves.
     memory: Vec<u8>,
     start: usize,
     len: usize,
@@ -41,9 +41,9 @@ impl DerefMut for AlignedBuffer {
     }
 }
 
-/// A buffer that is filled from its start, which lies at a multiple of [`PAGE_BYTES`], and is used again and again.
+/// A reusable buffer whose content starts at a multiple of [`PAGE_BYTES`].
 ///
-/// It moves only in [`Self::reserve`]. Once it is as large as the largest content, it stays where it is.
+/// The content moves only in [`Self::reserve`]. Once the buffer has room for the largest content, it does not move.
 #[derive(Default)]
 pub(crate) struct GrowingBuffer {
     /// Filler up to `start`, then the content.
@@ -69,7 +69,7 @@ impl GrowingBuffer {
         *self = Self { memory, start };
     }
 
-    /// Appends `bytes`. Where [`Self::reserve`] has not made room for them, the content may end up anywhere in memory.
+    /// Appends `bytes`. If [`Self::reserve`] has not made room for them, the content may move to any address.
     #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.memory.extend_from_slice(bytes);

@@ -92,8 +92,8 @@ impl Storage for DiskStorage {
     }
 }
 
-/// The directories this process has locked. A sync of one of them must not fail for want of a file to open, since a
-/// failed sync is final.
+/// The directories that this process has locked, each as an open file. A sync of such a directory must not fail because
+/// too many files are open: a failed sync is final.
 static LOCKED: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
 
 fn locked() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<File>>> {
@@ -108,7 +108,7 @@ struct Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let mut locked = locked();
-        // Another directory may lie at the same path by now, locked on its own.
+        // Another directory with a lock of its own may meanwhile lie at the same path.
         if locked.get(&self.dir).is_some_and(|file| Arc::ptr_eq(file, &self.file)) {
             locked.remove(&self.dir);
         }
@@ -131,7 +131,7 @@ impl StorageFile for DiskFile {
     }
 
     fn data_from(&self, at: u64) -> io::Result<Option<u64>> {
-        // All reads name their place, so nobody minds where the file's own position is.
+        // All reads and writes give their position, so the position of the file itself does not matter.
         match seek(&self.0, SeekFrom::Data(at)) {
             Ok(data) => Ok(Some(data)),
             Err(Errno::NXIO) => Ok(None),

@@ -1,4 +1,4 @@
-//! A file system in memory that can lose what was not synced, fill up, and fail, for tests.
+//! A file system in memory, for tests. It can lose unsynced content, fill up, and fail.
 
 mod file;
 
@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use super::{Access, Storage, StorageFile};
 use file::{Inode, MemFile, resize};
 
-/// What a [`Hook`] is asked about.
+/// The operation for which a [`Hook`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Open,
@@ -30,7 +30,8 @@ pub(crate) enum Op {
     Identity,
 }
 
-/// Called before each operation, outside of all locks: may block, and may make it fail.
+/// A function that is called before each operation, outside of all locks. It may block, and may make the operation
+/// fail.
 pub(crate) type Hook = dyn Fn(Op, &Path) -> Option<io::Error> + Send + Sync;
 
 /// The file system; clones share it.
@@ -53,7 +54,7 @@ struct Disk {
     short_writes: bool,
     /// Alignment of direct writes, if there are any.
     direct: Option<usize>,
-    /// Changing operations until the power fails.
+    /// Number of changing operations until the power fails.
     power: Option<u64>,
     is_off: bool,
     hook: Option<Arc<Hook>>,
@@ -76,10 +77,10 @@ impl MemStorage {
         storage
     }
 
-    /// The power fails: the cache is gone.
+    /// Simulates a power failure: the cache is lost.
     ///
-    /// Without a `seed` nothing survives that was not synced; with one, some of it does: any sectors, and the
-    /// changes of names up to some point.
+    /// Without a `seed`, only synced content survives. With a `seed`, a random part of the rest survives too: any
+    /// sectors, and the changes of names up to some point.
     pub(crate) fn crash(&self, seed: Option<u64>) {
         let mut disk = self.disk();
         let mut rng = seed.map(StdRng::seed_from_u64);
@@ -108,7 +109,7 @@ impl MemStorage {
         disk.set_power(None);
     }
 
-    /// Another disk with the same content, cached and durable; nobody holds a lock on it.
+    /// Another disk with the same content, cached and durable, and without locks.
     pub(crate) fn clone_disk(&self) -> Self {
         let disk = self.disk();
         let copy = Disk {
@@ -124,14 +125,14 @@ impl MemStorage {
         Self { disk: Arc::new(Mutex::new(copy)) }
     }
 
-    /// The process is killed: only its locks are gone.
+    /// Simulates a kill of the process: only its locks are lost.
     pub(crate) fn kill(&self) {
         let mut disk = self.disk();
         disk.locks.clear();
         disk.set_power(None);
     }
 
-    /// Fails everything that changes something after `operations` more such operations.
+    /// Lets `operations` more changing operations succeed. Every operation after them fails.
     pub(crate) fn cut_power_after(&self, operations: u64) {
         self.disk().set_power(Some(operations));
     }
@@ -144,12 +145,12 @@ impl MemStorage {
         self.disk().hook = None;
     }
 
-    /// The size of the disk in bytes; `None` is no limit.
+    /// Sets the size of the disk in bytes. `None` means no limit.
     pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
         self.disk().capacity = capacity;
     }
 
-    /// Other directories lie at all paths from now on, with the same files in them.
+    /// Replaces all directories by other ones with the same files.
     pub(crate) fn replace_dir(&self) {
         self.disk().dirs_replaced += 1;
     }
@@ -172,13 +173,13 @@ impl MemStorage {
         self.disk().names.keys().cloned().collect()
     }
 
-    /// Whether a file was written past the cache, and in no other way.
+    /// Returns whether a file was written past the cache, and only in this way.
     pub(crate) fn is_direct(&self, path: &Path) -> bool {
         let disk = self.disk();
         disk.inodes[&disk.names[path]].written == Some(file::Written::Direct)
     }
 
-    /// Another process may write the files in another way.
+    /// Allows the next process to write the files in another way.
     pub(crate) fn forget_ways(&self) {
         self.disk().inodes.values_mut().for_each(|inode| inode.written = None);
     }
@@ -189,7 +190,8 @@ impl MemStorage {
         disk.inodes[&disk.names[path]].cached.clone()
     }
 
-    /// Changes what a file holds; it stays the same file for those who have it open, and it is written as before.
+    /// Overwrites the content of a file. Open handles still lead to the same file, and the way of writing does not
+    /// change.
     pub(crate) fn overwrite(&self, path: &Path, content: &[u8]) {
         let mut disk = self.disk();
         let id = disk.names[path];
@@ -220,7 +222,7 @@ impl MemStorage {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the hook, and the power supply about a change.
+    /// Checks with the hook and the power supply whether the operation may run.
     fn admit(&self, op: Op, path: &Path) -> io::Result<()> {
         self.ask(op, path)?;
         let changes = !matches!(op, Op::Read | Op::Open | Op::Create | Op::Identity);
@@ -230,8 +232,8 @@ impl MemStorage {
         }
     }
 
-    /// As [`Self::admit`], for a write. An error inside is for the write under which the power fails: any part of it may
-    /// have reached the disk.
+    /// As [`Self::admit`], for a write. An inner error means that the power fails during this write: any part of the
+    /// write may have reached the disk.
     fn admit_write(&self, path: &Path) -> io::Result<io::Result<()>> {
         self.ask(Op::Write, path)?;
         match self.disk().draw_power(true) {
@@ -249,7 +251,7 @@ impl MemStorage {
 
 enum Power {
     On,
-    /// It fails under this operation.
+    /// The power fails during this operation.
     Failing,
     Off,
 }
@@ -308,7 +310,7 @@ impl Disk {
     }
 }
 
-/// `bytes`, or the pages they take where a disk has pages.
+/// `bytes`, rounded up to whole pages if the disk has pages.
 fn whole(bytes: u64, page_bytes: Option<usize>) -> u64 {
     page_bytes.map_or(bytes, |page| bytes.next_multiple_of(page as u64))
 }
@@ -394,7 +396,7 @@ impl Storage for MemStorage {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.admit(Op::SyncDir, dir)?;
         let mut disk = self.disk();
-        // One journal for all directories: what came before is durable as well.
+        // All directories share one journal, so all earlier changes become durable as well.
         for (path, change) in std::mem::take(&mut disk.pending_names) {
             apply(&mut disk.durable_names, path, change);
         }

@@ -7,11 +7,11 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use crate::storage::PAGE_BYTES;
 
-/// A file system that asks for more than this is written through the page cache.
+/// Largest alignment of direct writes, in bytes. A file that needs more is written through the page cache.
 const ALIGNMENT_MAX: usize = 1 << 20;
 
-/// File systems of the network, or of a process of their own (FUSE), by the magic number that `statfs` reports. What a
-/// direct write does there is up to a server. So they are written through the page cache.
+/// Network file systems and FUSE, by the magic number that `statfs` reports. A server decides what a direct write does
+/// there, so they are written through the page cache.
 const CACHED_FILE_SYSTEMS: [(u64, &str); 14] = [
     (0x6969, "nfs"),
     (0x517b, "smb"),
@@ -29,9 +29,9 @@ const CACHED_FILE_SYSTEMS: [(u64, &str); 14] = [
     (0x6573_5546, "fuse"),
 ];
 
-/// The name of the file system with this magic number, if its files are to be written through the page cache.
+/// The name of the file system with this magic number, if its files must be written through the page cache.
 pub(super) fn cached_file_system(magic: u64) -> Option<&'static str> {
-    // Some architectures report it as a signed number of 32 bits.
+    // Some architectures report the magic number as a signed number of 32 bits.
     let magic = magic & 0xffff_ffff;
     CACHED_FILE_SYSTEMS.iter().find_map(|(known, name)| (*known == magic).then_some(*name))
 }
@@ -39,7 +39,7 @@ pub(super) fn cached_file_system(magic: u64) -> Option<&'static str> {
 /// The unit of direct writes to `file`: the larger of a page and what the file system reports.
 pub(super) fn alignment(file: &File) -> io::Result<usize> {
     let Ok(found) = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) else {
-        // The kernel is older than the question. The first access tells.
+        // The kernel is too old for this query. The first direct access shows whether it works.
         return Ok(PAGE_BYTES);
     };
     if found.stx_mask & StatxFlags::DIOALIGN.bits() == 0 {

@@ -1,4 +1,4 @@
-//! Files of the fake: what is cached, what is on the medium, and what a sync does about it.
+//! Files of the fake storage: the cached content, the content of the medium, and the effect of a sync.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,11 +20,11 @@ pub(super) struct Inode {
     /// Sectors that the kernel knows to be newer in the cache.
     pub(super) dirty: BTreeSet<usize>,
     pub(super) allocated: u64,
-    /// How it is written, once it was.
+    /// How the file is written; `None` before the first write.
     pub(super) written: Option<Written>,
 }
 
-/// A file is written in one way: the page cache and the disk might not agree otherwise.
+/// How a file is written. It must always be written in the same way, or the page cache and the disk might differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     Cached,
@@ -49,7 +49,8 @@ impl Inode {
         self.dirty.extend(at / SECTOR..end.div_ceil(SECTOR));
     }
 
-    /// What a direct read finds: the cache forgets what is not dirty, whether or not the medium has it.
+    /// The bytes that a direct read returns. The cache drops sectors that are not dirty, whether or not the medium has
+    /// them.
     fn on_medium(&self, at: usize, len: usize) -> Vec<u8> {
         let end = self.cached.len().min(at + len);
         let byte = |at: usize| {
@@ -79,12 +80,12 @@ pub(super) struct MemFile {
     pub(super) storage: MemStorage,
     pub(super) path: PathBuf,
     pub(super) id: u64,
-    /// The alignment, if it bypasses the cache.
+    /// The alignment, if the file bypasses the cache.
     pub(super) direct: OnceLock<usize>,
 }
 
 impl MemFile {
-    /// As a disk refuses what is not aligned.
+    /// Refuses an access that is not aligned, as a disk does.
     fn check(&self, memory: &[u8], at: u64) -> io::Result<()> {
         let is_aligned = |alignment: &usize| {
             at.is_multiple_of(*alignment as u64)
@@ -94,7 +95,7 @@ impl MemFile {
         self.direct.get().is_none_or(is_aligned).then_some(()).ok_or(io::ErrorKind::InvalidInput.into())
     }
 
-    /// How much of `bytes` is written.
+    /// The part of `bytes` that one write writes.
     fn part<'a>(&self, bytes: &'a [u8], short_writes: bool) -> &'a [u8] {
         if !short_writes {
             return bytes;
