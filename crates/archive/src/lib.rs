@@ -332,9 +332,9 @@ fn start(
             result
         })
         .map_err(OpenError::Thread)?;
-    let (gather_handle, control) = (Arc::clone(&queue), Arc::clone(control));
+    let (commit_queue, control) = (Arc::clone(&queue), Arc::clone(control));
     let thread = Some((ended_rx, thread));
-    let archive = Archive { queue: gather_handle, published, history, control, thread, maintenance: None };
+    let archive = Archive { queue: commit_queue, published, history, control, thread, maintenance: None };
     let appender = Appender(Arc::new(AppenderGuard(queue)));
     Ok((archive, appender))
 }

@@ -83,27 +83,11 @@ pub fn batches_of(frames: impl IntoIterator<Item = super::Frame>) -> impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, FrameFlags, Origin, SourceKind, Station, StreamKey};
-
-    fn frame(priority: FramePriority, sequence: u64) -> Frame {
-        let stream =
-            StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
-        Frame {
-            source_id: stream.source_id,
-            source_kind: stream.source_kind,
-            priority,
-            flags: FrameFlags::default(),
-            sequence,
-            ert_ns: 0,
-            received_ns: 0,
-            origin: Arc::new(Origin { stream, epoch: 1 }),
-            payload: bytes::Bytes::new(),
-        }
-    }
+    use crate::sample::{emergency, origin, routine};
 
     #[test]
     fn a_batch_counts_the_frames_of_its_runs_and_knows_their_lane() {
-        let batch = batch_of([3, 4, 9].map(|sequence| frame(FramePriority::Emergency, sequence)));
+        let batch = batch_of([3, 4, 9].map(|sequence| emergency(&origin(7, 1), sequence)));
         assert_eq!((batch.len(), batch.priority()), (3, FramePriority::Emergency));
         assert_eq!(batch.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [3, 4, 9]);
         assert_eq!(batch.compact().len(), 3);
@@ -113,6 +97,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a batch is of one lane")]
     fn a_batch_of_both_lanes_is_refused() {
-        let _ = batch_of(FramePriority::ALL.map(|priority| frame(priority, 1)));
+        let _ = batch_of([emergency(&origin(7, 1), 1), routine(&origin(7, 1), 1)]);
     }
 }

@@ -49,7 +49,7 @@ const CRC_BYTES: usize = 32 << 10;
 /// Sizes in bytes of the frame ranges that get a checksum of their own. The index uses these checksums, and the
 /// checksum of the block is combined from them. For a shorter range, combining takes longer than reading the bytes
 /// twice.
-const STRETCH_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
+const RANGE_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
 /// Position of the first frame in a block.
 const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
 
@@ -169,7 +169,7 @@ impl BlockEncoder {
     fn end_range(&mut self, end: usize) {
         let Some(last) = self.ranges.last_mut() else { return };
         let at = end - last.bytes as usize;
-        if STRETCH_CRC_BYTES.contains(&(end - at)) {
+        if RANGE_CRC_BYTES.contains(&(end - at)) {
             self.frames_crc.follow(&self.buffer[..at], 0);
             last.crc = NonZeroU32::new(self.frames_crc.append(&self.buffer[at..end]));
         }

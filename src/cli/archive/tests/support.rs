@@ -1,16 +1,16 @@
 //! Archives for the tests of the commands. The library writes them as in the daemon.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Parser;
 
 use super::super::{Command, CommandError, run};
 use crate::archive::{Appender, Archive, Commit, Config, DiskStorage, Recovery, open};
-use crate::frame::{Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batches_of};
+use crate::frame::{Frame, FramePriority, batches_of};
+
+pub(super) use crate::frame::sample::{emergency, frame, origin, routine};
 
 /// A command line `archive ...`.
 #[derive(Parser)]
@@ -27,36 +27,6 @@ pub(super) fn archive(line: &str, dir: &Path) -> (Result<bool, CommandError>, St
     let mut out = Vec::new();
     let result = run(&Line::try_parse_from(words).unwrap().command, &mut out);
     (result, String::from_utf8(out).unwrap())
-}
-
-pub(super) fn origin(source_id: u32, epoch: u64) -> Arc<Origin> {
-    let station = Station::new("Svalbard").unwrap();
-    let stream = StreamKey { source_id, source_kind: SourceKind::LiveUplink, station };
-    Arc::new(Origin { stream, epoch })
-}
-
-/// A frame. `sequence` determines its payload of `len` bytes, its times and its flags.
-pub(super) fn frame(origin: &Arc<Origin>, priority: FramePriority, sequence: u64, len: usize) -> Frame {
-    let fill = |index| (sequence as usize * 31 + index) as u8;
-    Frame {
-        source_id: origin.stream.source_id,
-        source_kind: origin.stream.source_kind,
-        priority,
-        flags: FrameFlags(sequence as u8 & 3),
-        sequence,
-        ert_ns: sequence as i64 * 1_000,
-        received_ns: sequence as i64 * 1_000 + 7,
-        origin: Arc::clone(origin),
-        payload: (0..len).map(fill).collect::<Bytes>(),
-    }
-}
-
-pub(super) fn routine(origin: &Arc<Origin>, sequence: u64) -> Frame {
-    frame(origin, FramePriority::Routine, sequence, 64)
-}
-
-pub(super) fn emergency(origin: &Arc<Origin>, sequence: u64) -> Frame {
-    frame(origin, FramePriority::Emergency, sequence, 64)
 }
 
 /// A running archive.
