@@ -1,5 +1,5 @@
-//! The slots of `ingest.max_connections`: connections that were let in, and queues that ended connections
-//! left behind.
+//! The slots of `ingest.max_connections`. An open connection takes one slot. So does a queue with frames that an
+//! ended connection has left behind.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,11 +11,14 @@ use crate::frame::{Lanes, StreamKey};
 use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, WireError};
 
-/// The slots in use. A slot is in use until its connection has ended and the stream's queue is empty, because
-/// the windows bound queues.
+/// The slots in use, and an upper bound of the memory behind each of them.
 ///
-/// A connection that came under larger windows may hold more than a new connection. Each connection counts
-/// with the bytes that it may hold. So the total stays within the limits in force, or shrinks to them.
+/// A slot is in use until its connection has ended and the queue of its stream is empty, because the frames in
+/// the queue still take memory.
+///
+/// The windows in force when a connection comes decide how many bytes it may hold. A reload may make the windows
+/// smaller. Then an older connection may hold more than a new one. So each slot counts with its own bytes. If the
+/// sum is above the new limit, it falls as connections end.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     held: HashMap<SessionId, Slot>,
@@ -40,15 +43,18 @@ struct Slot {
 /// A connection that asks for a slot.
 pub(super) struct Candidate<'a> {
     pub(super) address: IpAddr,
-    /// The stream that the candidate takes over, or whose queue a predecessor left behind.
+    /// The key of the stream. `None` for a connection without an epoch. In [`Slots::judge`] also `None` if the
+    /// stream is new or has a higher epoch, because the candidate then takes over nothing.
     pub(super) key: Option<&'a StreamKey>,
+    /// The known stream that the candidate takes over, or whose queue an ended connection has left behind.
     pub(super) stream: Option<&'a Arc<Stream>>,
     /// The bytes that the connection may hold.
     pub(super) bytes: u64,
 }
 
 impl Slots {
-    /// Whether there is a slot for `candidate` under the limits of `config`. The slot of a predecessor counts as free.
+    /// Whether there is a slot for `candidate` under the limits of `config`. If the candidate takes over a slot, that
+    /// slot counts as free.
     ///
     /// # Errors
     /// `busy`, with the limit that is reached.
@@ -74,6 +80,8 @@ impl Slots {
         Err(WireError::new(ErrorCode::Busy, text))
     }
 
+    /// Whether the number of slots and the sum of their bytes stay within the limits with `candidate`. A candidate
+    /// that needs no more bytes than the slot it takes over fits even if the sum is above the limit.
     fn fits(&self, candidate: &Candidate<'_>, config: &IngestConfig) -> bool {
         let inherited = self.inherited(candidate);
         let others = self.held.len() + self.unfinished.len() - usize::from(inherited.is_some());
@@ -95,6 +103,7 @@ impl Slots {
         self.unfinished.iter().find(|(known, _)| Arc::ptr_eq(known, stream)).map(|(_, bytes)| *bytes)
     }
 
+    /// The slot of the open connection whose stream `candidate` takes over.
     fn predecessor(&self, candidate: &Candidate<'_>) -> Option<&Slot> {
         self.held.get(self.holders.get(candidate.key?)?)
     }
@@ -108,7 +117,8 @@ impl Slots {
 
     /// Gives `session_id` a slot for `stream`. If there is a predecessor, its slot is taken over.
     pub(super) fn take(&mut self, session_id: SessionId, candidate: &Candidate<'_>, stream: &Arc<Stream>) {
-        // The queue may still hold frames that an earlier connection was allowed to send.
+        // The queue may still hold frames that an earlier connection sent under larger windows. Then the larger
+        // number of bytes counts.
         let queue_is_empty = stream.queue.queued_frames() == Lanes::default();
         let inherited = self.inherited(candidate).filter(|_| !queue_is_empty).unwrap_or(0);
         let bytes = inherited.max(candidate.bytes);
@@ -136,6 +146,7 @@ impl Slots {
         }
     }
 
+    /// Removes the slot of `session_id` and corrects the sums. The caller updates `holders` and `unfinished`.
     fn let_go(&mut self, session_id: SessionId) -> Option<Slot> {
         let slot = self.held.remove(&session_id)?;
         self.held_bytes = self.held_bytes.saturating_sub(slot.bytes);

@@ -1,7 +1,8 @@
 //! Edits of streams that an operator asks for: lowering an epoch, forgetting streams.
 //!
-//! The archive makes each edit durable first. Then the table, which the sessions read, changes. The commit
-//! thread completes every edit that has begun, also when the operator's connection is gone.
+//! An edit has three steps. The table holds the streams, so that no session can open them. The commit thread
+//! of the archive makes the new positions durable. Then the table, which the sessions read, changes. The
+//! commit thread completes every edit that has begun, also when the operator's connection is gone.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,8 +44,8 @@ impl StreamEdits {
         Self { table, resets }
     }
 
-    /// Restarts `stream` in `epoch`, which is lower than its current epoch. Returns the position before and
-    /// the position after the edit.
+    /// Restarts `stream` at sequence 0 of `epoch`, which must be lower than its current epoch. Returns the
+    /// position before and the position after the edit.
     ///
     /// `peer` is the address of the operator, for the log.
     ///
@@ -83,16 +84,17 @@ impl StreamEdits {
         Ok(done.await.map_err(|_| EditError::ArchiveFailed)??)
     }
 
-    /// Selects the streams that match `selector` and holds them to be forgotten. A rehearsal finds the same
-    /// streams and holds none.
+    /// Selects the streams that match `selector` and holds them, so that no session can open them until
+    /// [`Self::forget`] has forgotten them. A rehearsal (`dry_run` of the HTTP API) selects the same streams and
+    /// holds none.
     #[must_use]
     pub fn select(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
         self.table.begin_forget(selector, is_rehearsal)
     }
 
-    /// Forgets the streams of `forgetting`, which matched `selector`.
+    /// Forgets the streams of `forgetting`, which [`Self::select`] has returned.
     ///
-    /// `peer` is the address of the operator, for the log.
+    /// `selector` and `peer`, the address of the operator, are only for the log.
     ///
     /// # Errors
     /// [`EditError::Archive`], [`EditError::ArchiveFailed`].

@@ -18,7 +18,7 @@ const REPORT_COLUMNS: u16 = 160;
 /// From this size on there is room for sentences and lists. On smaller screens each topic has one line.
 const ROOMY: Size = Size::new(100, 32);
 
-/// Draws `model` into `area`, which should have its size.
+/// Draws `model` into `area`, which should have the size `model.size`: [`table_rows`] computes with that size.
 pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     let view = View { model, columns: area.width, is_roomy: is_roomy(area.as_size()), is_report: false };
     if model.is_help {
@@ -37,6 +37,7 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     }));
     put(&head, area, buffer);
     if area.height > 1 {
+        // The last line of the screen lists the keys and covers what is drawn there.
         let last = Rect { y: area.bottom() - 1, height: 1, ..area };
         buffer.set_style(last, Style::reset());
         put(&[view.foot(rows)], last, buffer);
@@ -81,7 +82,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Everything between the head and the table.
+    /// The numbers, the history of the throughput and the lists. They lie between the banners and the table.
     fn middle(&self, height: u16) -> Vec<Line<'static>> {
         let Some((snapshot, _)) = &self.model.known else { return Vec::new() };
         let mut lines = self.figures(&snapshot.stats);

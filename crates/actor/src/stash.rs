@@ -62,6 +62,7 @@ impl<M> Stash<M> {
         Ok(())
     }
 
+    /// Removes the `Down` of `monitor`.
     pub(super) fn purge(&mut self, monitor: MonitorId) {
         self.entries.retain(|entry| !is_down_of(entry, monitor));
     }

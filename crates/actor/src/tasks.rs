@@ -60,6 +60,7 @@ impl Tasks {
     pub async fn join_next(&mut self) -> Option<(Arc<str>, ExitReason)> {
         let (id, reason) = match self.set.join_next_with_id().await? {
             Ok((id, reason)) => (id, reason),
+            // `spawn::caught` catches the panics of the task itself. Only a panic while the task is dropped comes here.
             Err(error) if error.is_panic() => (error.id(), ExitReason::Panic("panic in a destructor".into())),
             Err(error) => (error.id(), ExitReason::aborted()),
         };

@@ -8,7 +8,7 @@ use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_b
 
 /// Largest number of frames in a batch given to [`Appender::append`](super::Appender::append).
 pub const BATCH_FRAMES_MAX: usize = 64;
-/// Bytes of payload in a batch. Only the last frame of a batch may exceed this limit.
+/// Limit of the payload bytes in a batch. Only the last frame of a batch may bring the sum above it.
 pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
 /// Largest payload of a frame that can be configured, in bytes. A batch that ends with such a frame fits into half of
 /// the largest body of a block.
@@ -27,8 +27,8 @@ pub(super) const HOLES_MAX: usize = 1_024;
 pub struct Config {
     /// The directory of the segments, `<data_dir>/archive`. The archive creates it if it is missing.
     pub dir: PathBuf,
-    /// Longest time that routine frames wait for one commit. After a silence they wait for a quarter of it. Emergencies
-    /// do not wait.
+    /// Longest time that the commit thread collects routine frames for one block. If no block of routine was taken
+    /// within this time before, it collects for only a quarter of the time. Emergencies do not wait.
     pub commit_delay: Duration,
     /// Approximate size in bytes at which a segment is sealed.
     pub segment_bytes: u64,
@@ -161,23 +161,28 @@ impl Config {
         self.segment_bytes.saturating_mul(2).saturating_add(self.reserve_bytes)
     }
 
-    /// Free bytes that derived files must leave for the log: a new reserve and the next step of growth.
+    /// Free bytes on the disk that files derived from the log, such as an index, must not use. The log needs them for a
+    /// new reserve and the next step of growth.
     pub(super) fn spare_bytes(&self) -> u64 {
         self.reserve_bytes + Limits::new(self).grow_bytes
     }
 
-    /// The smallest reserve in bytes: the positions of all streams, the frames that are past the gate when it closes,
-    /// and the same amount for emergencies.
+    /// The smallest reserve in bytes that works.
+    ///
+    /// It holds the header and the positions of a new segment, two of the largest blocks, and the space that is kept
+    /// allocated ahead (`Limits::ahead_bytes`). One of the blocks is for frames that have passed the gate when it
+    /// closes, the other for emergencies.
     #[must_use]
     pub fn reserve_bytes_min(&self) -> u64 {
         let block_bytes = self.batch_charge_max().max(BLOCK_BYTES.min(self.reserve_bytes / 8));
         let fixed = self.segment_overhead_bytes() + 2 * block_bytes;
         let charge_max = charge_max(self.payload_bytes_max);
-        // The space kept allocated ahead is a quarter of the reserve, within limits. This formula is solved for the
-        // reserve.
+        // `Limits::ahead_bytes` is a quarter of the reserve, at most `AHEAD_BYTES` and at least `charge_max`. The
+        // condition `reserve >= fixed + ahead_bytes`, solved for the reserve, gives the three terms of this formula.
         (fixed + AHEAD_BYTES).min((fixed * 4).div_ceil(3)).max(fixed + charge_max)
     }
 
+    /// Largest [`charge`](super::charge) of a batch: the bytes that its frames take on the disk at most.
     fn batch_charge_max(&self) -> u64 {
         let frames = BATCH_FRAMES_MAX as u64;
         let by_payload = frames * charge_max(0) + (BATCH_PAYLOAD_BYTES + self.payload_bytes_max) as u64;
@@ -195,7 +200,7 @@ impl Config {
 pub(super) struct Limits {
     /// Size at which a block is full.
     pub(super) block_bytes: u64,
-    /// Size of the largest possible block: a whole batch of the largest frames.
+    /// Size of the largest possible block: a full block, or a single batch if that is larger.
     pub(super) block_bytes_max: u64,
     /// Space kept allocated behind the last block.
     pub(super) ahead_bytes: u64,

@@ -31,7 +31,7 @@ pub enum OpenError {
         /// The only version that this program reads.
         expected: u16,
     },
-    /// The name of a segment contradicts its header.
+    /// A segment is misnamed: its header has another base offset than its name.
     #[error(
         "segment {path} says that it begins at offset {found}, unlike its name; archive verify says what to do",
         path = path.display()
@@ -94,7 +94,7 @@ pub enum AppendError {
     Oversized {
         /// Frames in the batch.
         frames: usize,
-        /// Sum of their charges.
+        /// Sum of their charges, see [`charge`](super::charge).
         bytes: u64,
         /// The largest charge of a batch.
         bytes_max: u64,

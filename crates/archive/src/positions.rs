@@ -32,6 +32,7 @@ impl StreamPosition {
 pub(super) struct PositionTable {
     positions: HashMap<StreamKey, StreamPosition>,
     streams_max: usize,
+    /// How often a position was not kept because of the limit.
     refused: u64,
 }
 
@@ -46,14 +47,14 @@ impl PositionTable {
         self.streams_max = streams_max.max(self.positions.len());
     }
 
-    /// Replaces all positions by those of the positions blocks of a segment. They are complete as of its base: a stream
-    /// that they lack was forgotten.
+    /// Replaces all positions by those that a segment has at its start. These are the positions of all streams at that
+    /// offset. A stream that is not among them was forgotten.
     pub(super) fn restore(&mut self, entries: Vec<(StreamKey, StreamPosition)>) {
         self.positions.clear();
         self.positions.extend(entries);
     }
 
-    /// Applies what a commit made durable.
+    /// Applies what a commit made durable. Skips anonymous epochs, see [`is_anonymous`](frame::is_anonymous).
     pub(super) fn apply(&mut self, durable: &[Durable]) {
         for entry in durable {
             let origin = &*entry.origin;
@@ -84,7 +85,8 @@ impl PositionTable {
         self.positions.insert(stream.clone(), position);
     }
 
-    /// Makes `edit`. Returns the old positions of the streams that changed, or nothing if the edit changes no position.
+    /// Makes `edit` in memory. Returns the old positions of the streams that changed, so that [`Self::take_back`] can
+    /// restore them. Empty if the edit changes no position.
     pub(super) fn edit(&mut self, edit: &Edit) -> Vec<(StreamKey, StreamPosition)> {
         match edit {
             Edit::Reset(stream, epoch) => {

@@ -41,9 +41,12 @@ pub struct Reader {
     segment: Option<Open>,
     /// Offset of the next frame of the log.
     next_offset: u64,
-    /// Nothing below this offset is yielded or reported. That is already done, and the reader passes it a second time.
+    /// The reader returns nothing below this offset. When it stops using an index, it walks the segment from its first
+    /// block and passes frames and gaps that it has already returned.
     floor: u64,
+    /// The frames of the current block that are not yet returned. `None` between two blocks.
     frames: Option<FrameIter>,
+    /// Damaged bytes in front of the next block. That block shows which offsets are missing.
     damage: Option<Range<u64>>,
     gaps: Gaps,
     misnamed: Vec<Misnamed>,
@@ -221,9 +224,13 @@ impl Reader {
         if let Some(next) = self.next_own(&bases, base) {
             open.see_next(next, bases.contains(&base));
         }
-        // Frames that were read before the segment was reopened are not yielded a second time.
+        // If this segment is reopened after recovery has rewritten it, `next_offset` lies behind the frames that were
+        // returned before.
         let from = self.asked().start.max(self.next_offset);
         open.choose_way(&*self.storage, &self.dir, &self.filter, from);
+        // An index leads to the start of a range of blocks, which may lie before `next_offset`. The floor keeps the
+        // reader from returning these frames a second time. Without an index, the reader uses the headers of the blocks
+        // to skip those in front.
         if !matches!(open.way, Way::Whole) {
             self.floor = self.floor.max(self.next_offset);
         } else if from > self.next_offset && matches!(open.scanner.head(), Head::Sound(_)) {
@@ -258,7 +265,8 @@ impl Reader {
         }
     }
 
-    /// The next requested frame of the current block, or of the runs of the index.
+    /// The next requested frame of the current block, or of the runs that the index has selected (see
+    /// [`index`](super::index)).
     fn next_frame(&mut self) -> Option<StoredFrame> {
         loop {
             let stored = if self.frames.is_some() { self.next_of_block()? } else { self.next_of_runs()? };
@@ -323,6 +331,7 @@ impl Reader {
                     }
                     continue;
                 }
+                // See `next_of_block`.
                 Some(None) => self.missing(0..0, self.next_offset..self.next_offset, false),
                 None => {}
             }
@@ -335,6 +344,7 @@ impl Reader {
         self.filter.limit.is_some_and(|limit| self.yielded >= limit)
     }
 
+    /// The next frame of the current block. `None` at the end of the block or of the requested offsets.
     fn next_of_block(&mut self) -> Option<StoredFrame> {
         if self.is_at_end() {
             return None;
@@ -345,6 +355,8 @@ impl Reader {
                 self.next_offset += 1;
                 return Some(StoredFrame { offset, frame });
             }
+            // The rest of the block is malformed, and its bytes are not known. This reports the damage. The next block,
+            // or the end of the segment, shows which offsets are missing.
             Some(None) => self.missing(0..0, self.next_offset..self.next_offset, false),
             None => {}
         }
@@ -352,6 +364,8 @@ impl Reader {
         None
     }
 
+    /// The next frame of the runs that the index has selected. `None` if the segment is read in another way, or at the
+    /// end of the runs.
     fn next_of_runs(&mut self) -> Option<StoredFrame> {
         let to = self.asked().end;
         let open = self.segment.as_mut()?;
@@ -389,6 +403,7 @@ impl Reader {
         if self.is_at_end() {
             return Ok(false);
         }
+        // With an end, the caller promises that more frames exist, see `set_to_offset`.
         let more = self.filter.to_offset.is_some();
         let Some(open) = &mut self.segment else {
             return self.enter_first();
@@ -411,7 +426,9 @@ impl Reader {
         }
     }
 
+    /// Takes the next block: reports what is missing in front of it, and makes its frames the current ones.
     fn block(&mut self, header: &BlockHeader, body: bytes::Bytes) {
+        // Recovery may have copied the last blocks of this segment into the next one. The copies count.
         let superseded = |open: &Open| open.end_offset.is_some_and(|end| header.first_offset >= end);
         let damage = self.damage.take();
         if self.segment.as_ref().is_some_and(superseded) && header.kind == BlockKind::Frames {
@@ -457,7 +474,8 @@ impl Reader {
         }
     }
 
-    /// The base of the open segment, if its name leads to another file because recovery has rewritten it.
+    /// The base of the open segment, if recovery has put another file in its place. The reader still has the old file
+    /// open.
     fn replaced(&self) -> Result<Option<u64>, StorageError> {
         let Some(open) = &self.segment else {
             return Ok(None);
@@ -490,23 +508,31 @@ impl Reader {
         };
         let is_listed = bases.contains(&open.base);
         if !open.ended {
-            // The last blocks may have been written after the reader looked and before the next segment began.
+            // The reader is at the end of this segment for the first time since the next segment exists. The last
+            // blocks may have been written after the reader looked and before the next segment began. So the reader
+            // looks once more.
             open.see_next(next, is_listed);
             open.ended = true;
             return Ok(true);
         }
+        // The offset at which this segment must end. If retention has removed this segment from the directory, segments
+        // between this one and `next` may be gone too.
         let end = if is_listed { next } else { open.sure_end().unwrap_or(self.next_offset) };
         if self.next_offset < end {
             let bytes = position..open.scanner.content_end(position)?;
             let (lost, from) = (self.next_offset..end, self.asked().start);
+            // By its name, a misnamed segment should hold some of these offsets. Then that segment is the damage, and
+            // not the bytes at the end of this one.
             let is_behind = self.misnamed.iter().any(|known| lost.contains(&known.name_offset));
             match is_behind.then(|| self.cause_of(&lost, Cause::Expired)) {
                 Some(cause) => self.gaps.push(cause, lost, from),
                 None => self.missing(bytes, lost, false),
             }
         }
-        // A restart may have moved blocks that were already read here into the segment `next`.
+        // Recovery may have moved blocks that were already read here into the segment `next`. So `next_offset` may be
+        // higher than `end`.
         self.next_offset = self.next_offset.max(end);
+        // Empty unless retention has removed segments between this one and `next`.
         self.expired(self.next_offset..next);
         self.enter(next)?;
         Ok(true)

@@ -12,10 +12,10 @@ use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
 
 /// Most bytes read before they are decoded, unless a message is longer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-/// The limit of one read is at least this many bytes, however little room is left.
+/// A session lets one read take at least this many bytes, even if the windows have less room.
 pub(super) const READ_BYTES_MIN: usize = 4 << 10;
-/// Longest first part of an incomplete message that is moved into the next buffer. A longer first part stays
-/// in its buffer, and the next read appends to it.
+/// Longest first part of an incomplete message, in bytes, that is copied into the next buffer of the pool. A longer
+/// first part stays in the buffer that it was read into, and the next read appends to it.
 pub(crate) const MOVED_BYTES_MAX: usize = (16 << 10) + PREFIX_BYTES;
 
 /// Reads into buffers of the pool, and keeps the first part of an incomplete message.
@@ -24,6 +24,7 @@ pub(crate) const MOVED_BYTES_MAX: usize = (16 << 10) + PREFIX_BYTES;
 #[derive(Debug)]
 pub(super) struct Input {
     pool: Arc<BufferPool>,
+    /// The first part of an incomplete message. May be empty.
     partial: Vec<u8>,
     body_bytes_max: usize,
 }
@@ -50,8 +51,10 @@ impl Input {
         &self.pool
     }
 
-    /// Reads what the socket has, up to a limit and up to `bytes_max`. An emergency in these bytes overtakes
-    /// the other frames.
+    /// Reads once from the socket: at most `bytes_max` bytes, and at most the free room of the buffer.
+    ///
+    /// The session hands over all frames of one read together, each lane to its own queue. So an emergency
+    /// overtakes the routine frames of the same read.
     pub(super) fn read_from(&mut self, socket: &TcpStream, bytes_max: usize) -> Read {
         let mut buffer = self.buffer();
         let (bytes, end) = match read_once(socket, &mut buffer.bytes, bytes_max) {
@@ -98,13 +101,15 @@ impl Input {
     }
 }
 
-/// Reads once into the free room of `bytes`, at most `bytes_max` bytes. A read of fewer bytes has emptied the
-/// socket and clears its readiness. Otherwise the next try would cost a call that finds nothing.
+/// Reads once into the free room of `bytes`, at most `bytes_max` bytes.
+///
+/// A read of fewer bytes has emptied the socket. The function then tells tokio that the socket is not readable.
+/// Otherwise the next read would be a system call that finds nothing.
 fn read_once(socket: &TcpStream, bytes: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
     let room = (bytes.capacity() - bytes.len()).min(bytes_max);
     let mut bytes = bytes.limit(room);
     let mut read = Err(io::ErrorKind::WouldBlock.into());
-    // `read` holds the outcome. The result that `try_io` gets only decides about the readiness.
+    // `read` holds the result for the caller. The closure returns `WouldBlock` only to clear the readiness.
     let _ = socket.try_io(Interest::READABLE, || {
         read = socket.try_read_buf(&mut bytes);
         match read {

@@ -13,9 +13,10 @@ use crate::frame::{FramePriority, Lanes};
 use crate::ingest::acks::ACK_DELAY;
 use crate::wire::{Ack, GoAway, ServerMessage, Welcome};
 
-/// How long growth of credit waits when no other ACK follows.
+/// Longest time that more credit waits for an ACK that carries it, when no frames are on their way to the disk.
 const CREDIT_DELAY: Duration = ACK_DELAY;
-/// Credit waits for the ACK of the frames that used it, but at most this long, because a commit may stall.
+/// Longest time that more credit waits for the ACK of frames that are on their way to the disk. A commit may stall,
+/// and the credit must not wait for its end.
 const STALLED_CREDIT_DELAY: Duration = Duration::from_secs(1);
 
 /// Messages to a client. Bounded: a newer ACK, PING or PONG replaces an older one of its kind that is not yet
@@ -26,11 +27,12 @@ pub(super) struct Outbox {
     /// `bytes` hold a part of the catalog, which is large.
     has_part: bool,
     heartbeat: Duration,
+    /// The last ACK of each lane. `None` before the first ACK.
     told: Lanes<Option<Told>>,
     pong: Option<u64>,
     ping: Option<u64>,
     goaway: Option<Duration>,
-    /// When growth of credit is sent without any other message.
+    /// When an ACK is sent that has nothing new but more credit.
     credit_due: Option<Instant>,
     /// The ACK of routine is due ([`AckSignal::take_due`](crate::ingest::acks::AckSignal::take_due)).
     is_routine_due: bool,
@@ -48,11 +50,14 @@ struct Told {
 struct News {
     told: Told,
     credit_limit: u64,
+    /// `told` differs from the last ACK.
     is_new: bool,
+    /// `credit_limit` is higher than in the last ACK.
     has_grown: bool,
     /// The ACK must not wait.
     is_urgent: bool,
-    /// No ACK of frames follows soon that could carry the credit, or the client may need the credit before.
+    /// The credit has grown and must be sent after [`CREDIT_DELAY`]: either no other ACK of this lane will follow
+    /// soon and carry it, or the client is short of credit.
     is_credit_awaited: bool,
 }
 
@@ -96,19 +101,22 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    /// When waiting credit is sent alone; `None` while older bytes wait to be written.
+    /// When the session must call [`Outbox::refresh`] to send credit, even if nothing else has changed. `None`
+    /// while older bytes wait to be written.
     pub(super) fn credit_due(&self) -> Option<Instant> {
         self.credit_due.filter(|_| self.bytes.is_empty())
     }
 
-    /// Marks the ACK of routine as due: it is sent as soon as there is something to say.
+    /// Marks the ACK of routine as due: the next [`Outbox::refresh`] sends it if it has anything new. Without this
+    /// call it is sent only together with an urgent ACK or with more credit.
     pub(super) const fn set_routine_due(&mut self) {
         self.is_routine_due = true;
     }
 
     /// Encodes new values, unless older bytes wait to be written.
     ///
-    /// The first ACKs come before any message but WELCOME. Returns true if an ACK of routine was encoded.
+    /// WELCOME and the first ACKs are the first messages on a connection, so the first ACKs do not wait until
+    /// WELCOME is written. Returns true if an ACK of routine was encoded.
     pub(super) fn refresh(
         &mut self,
         durable_next: Lanes<u64>,
@@ -128,7 +136,9 @@ impl Outbox {
         }
     }
 
-    /// Returns the encoded current values, to be written before the last message.
+    /// Ends the outbox. Returns the bytes that are not yet written and the last ACKs. The caller writes them
+    /// before the last message of the connection. PING, PONG and GOAWAY are dropped, because they have no
+    /// meaning when the connection ends.
     pub(super) fn finish(
         mut self,
         durable_next: Lanes<u64>,
@@ -164,7 +174,8 @@ impl Outbox {
         has_told_routine
     }
 
-    /// Encodes the ACKs of both lanes as soon as one of them must not wait.
+    /// Encodes an ACK for each lane that has something new, as soon as one of the lanes must not wait. Returns
+    /// true if an ACK of routine was encoded.
     fn encode_acks(
         &mut self,
         durable_next: Lanes<u64>,
@@ -183,7 +194,8 @@ impl Outbox {
             };
             let due = delay.map(|delay| now + delay);
             self.credit_due = due.map(|due| self.credit_due.map_or(due, |before| before.min(due)));
-            // Another ACK has already said what was due.
+            // Routine is due and yet not urgent: an ACK that was sent for another reason has already reported
+            // its frames.
             self.is_routine_due = false;
             return false;
         }
@@ -204,6 +216,7 @@ impl Outbox {
         has_told_routine
     }
 
+    /// Compares the current values of a lane with its last ACK.
     fn news(&self, priority: FramePriority, durable_next: u64, queued: u64, intake: &mut Intake) -> News {
         let told = Told { durable_next, duplicates: intake.duplicates(priority) };
         let is_in_flight = intake.accepted_next()[priority] > durable_next;
@@ -216,8 +229,8 @@ impl Outbox {
             let is_paced = priority == FramePriority::Routine && !self.is_routine_due;
             !is_new || (is_paced && before.duplicates == told.duplicates)
         });
-        // Durable routine that is not reported yet still gets an ACK. So does routine that is not durable
-        // yet.
+        // Another ACK of this lane will follow, and it can carry the credit: some frames are not durable yet, or
+        // are durable and not reported yet.
         let is_followed = is_in_flight || is_new;
         News {
             told,
@@ -247,7 +260,8 @@ impl Outbox {
     }
 }
 
-/// How long outstanding credit waits that no message has reported yet.
+/// How long credit that is not yet granted may wait while commits stall. `None` if each lane has its whole window
+/// granted.
 fn stalled_credit_delay(intake: &mut Intake) -> Option<Duration> {
     let is_outstanding = FramePriority::ALL.iter().any(|priority| intake.credit(*priority).is_outstanding());
     is_outstanding.then_some(STALLED_CREDIT_DELAY)

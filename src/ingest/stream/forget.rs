@@ -92,7 +92,7 @@ pub enum ForgetRefused {
 /// The result of a selection.
 #[derive(Debug)]
 pub struct Selected {
-    /// Streams that are held to be forgotten, or only named in a rehearsal.
+    /// The streams to forget. They are held, except in a rehearsal.
     pub forgetting: Forgetting,
     /// Streams that match but cannot be forgotten, ordered by key.
     pub refused: Vec<(StreamKey, ForgetRefused)>,
@@ -100,7 +100,8 @@ pub struct Selected {
     pub remaining: usize,
 }
 
-/// Streams about to be forgotten, ordered by key. They take no connection until this value is dropped.
+/// Streams about to be forgotten, ordered by key. Unless this is a rehearsal, they are held: no session can open them
+/// until this value is dropped.
 #[derive(Debug)]
 pub struct Forgetting {
     streams: Vec<(StreamKey, Arc<Stream>)>,
@@ -108,12 +109,12 @@ pub struct Forgetting {
 }
 
 impl StreamTable {
-    /// Selects the streams that match `selector` and holds them to be forgotten. A rehearsal finds the same
-    /// streams and holds none.
+    /// Selects the streams that match `selector` and holds them, so that no session can open them. A rehearsal
+    /// selects the same streams and holds none.
     #[must_use]
     pub fn begin_forget(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
-        // The table stays locked until the streams are held, so that no other stream takes one of their
-        // names.
+        // The table stays locked until the streams are held. Otherwise a stream could be removed and created
+        // under the same key in between.
         let tables = self.read();
         let named = tables.named.iter().filter(|(key, stream)| {
             selector.has_key(key) && selector.offline_for.is_none_or(|min| stream.is_offline_for(min))
@@ -130,7 +131,7 @@ impl StreamTable {
             match stream.hold_to_forget(selector.offline_for, is_rehearsal) {
                 Some(Ok(())) => streams.push((key.clone(), Arc::clone(stream))),
                 Some(Err(why)) => refused.push((key.clone(), why)),
-                // The stream has connected since.
+                // The stream has connected after the filter above.
                 None => {}
             }
         }
@@ -140,7 +141,8 @@ impl StreamTable {
     /// Forgets the held streams. The archive must have forgotten them already.
     pub fn finish_forget(&self, mut forgetting: Forgetting) {
         let mut tables = self.write();
-        // The streams stay held: a session that found such a stream before its removal must look it up again.
+        // `take` empties `forgetting`, so its drop does not release the streams. They stay held after their
+        // removal: a session that found one of them before cannot open it and must look it up again.
         for (key, stream) in std::mem::take(&mut forgetting.streams) {
             if tables.named.get(&key).is_some_and(|known| Arc::ptr_eq(known, &stream)) {
                 tables.remove(&key);
@@ -150,7 +152,8 @@ impl StreamTable {
 }
 
 impl Stream {
-    /// `None` if the stream has not been offline for `offline_for`.
+    /// Holds the stream, unless this is a rehearsal or the stream cannot be forgotten. `None` if the stream has
+    /// not been offline for `offline_for`.
     fn hold_to_forget(
         &self,
         offline_for: Option<Duration>,

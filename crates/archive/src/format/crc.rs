@@ -13,7 +13,8 @@ const POWERS: [u32; 32] = powers();
 /// which takes as long as the checksum of a hundred kilobytes.
 pub(super) fn combine(first: u32, second: u32, second_bytes: usize) -> u32 {
     let mut shift = ONE;
-    // A byte is 2^3 bits.
+    // Each bit of the length selects one of the powers. A byte is 2^3 bits, so the first is x^(2^3). The table has the
+    // powers for pieces of less than 512 MiB. A block is much shorter.
     let (mut left, mut power) = (second_bytes, 3);
     while left > 0 {
         if left & 1 == 1 {

@@ -9,7 +9,8 @@ use super::bytes::Cursor;
 use super::{BlockHeader, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES};
 use frame::{Frame, FrameFlags, FramePriority, FrameView, Origin, SourceKind, Station, StreamKey};
 
-/// Appends an origin without its station, in the form that origin tables and positions share.
+/// Appends the fixed part of an origin: all of it but the name of the station. The origin table of a block and a block
+/// of positions use the same form.
 pub(crate) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) {
     buffer.extend_from_slice(&stream.source_id.to_le_bytes());
     buffer.push(stream.source_kind as u8);
@@ -18,7 +19,7 @@ pub(crate) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) 
     buffer.extend_from_slice(&epoch.to_le_bytes());
 }
 
-/// An origin whose station is not yet read.
+/// The fixed part of an origin. The name of the station follows it in the bytes.
 pub(crate) struct OriginHeader {
     source_id: u32,
     source_kind: SourceKind,
@@ -36,6 +37,7 @@ impl OriginHeader {
         Some(Self { source_id, source_kind, station_len, epoch })
     }
 
+    /// Reads the name of the station. Returns the whole key of the stream.
     pub(crate) fn station(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
         let name = std::str::from_utf8(cursor.take(self.station_len)?).ok()?;
         Some(StreamKey {
@@ -87,7 +89,8 @@ impl FrameIter {
     }
 }
 
-/// The end of the frames in `body`, and the table of origins behind them.
+/// Returns the end of the frames in `body`, and the origins from the table behind the frames. `None` if the table is
+/// malformed.
 pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Arc<Origin>>)> {
     let mut cursor = Cursor(body);
     let frames_len = cursor.u32()? as usize;
@@ -102,7 +105,7 @@ pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Ar
     Some((FRAMES_PREFIX_BYTES + frames_len, origins))
 }
 
-/// The header of a frame, which lies before the payload.
+/// The header of a frame in the log, which lies before the payload. The protocol has another one, `wire::FrameHeader`.
 #[derive(Clone, Copy)]
 pub(crate) struct FrameHeader {
     payload_len: usize,
@@ -116,7 +119,8 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads the header at the start of `bytes`; `None` if they do not hold the whole frame.
+    /// Reads the header at the start of `bytes`. `None` if `bytes` end before the payload ends, or the priority is
+    /// unknown.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         // Check the length once and not for each field, because this runs for every frame that is read.
         let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;

@@ -1,4 +1,6 @@
 //! Opens an index for a reader, checks each part, and plans how to read the segment for a filter.
+//!
+//! `index.rs` says what a chunk, an entry, a run and a run list are. To walk means to read whole blocks in their order.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +23,7 @@ const RUNS_SHARE: u64 = 2;
 
 /// How to read a segment.
 pub(crate) enum Plan {
-    /// Walk these ranges. If there are none, the segment holds no requested frame.
+    /// Walk these ranges: read every block in them. If there are none, the segment holds no requested frame.
     Walk(Vec<Span>),
     /// Read only these runs.
     Runs(Merge),
@@ -146,6 +148,7 @@ impl Index {
         let runs: u128 = entries.iter().map(|entry| u128::from(entry.runs_len)).sum();
         // The estimate assumes that the runs are spread evenly over the segment.
         let runs = runs * walk / u128::from(self.header.covered.max(1));
+        // An entry whose run list would be too long has no list, and its length is 0.
         entries.iter().all(|entry| entry.list_len > 0)
             && lists <= u128::from(LISTS_BYTES_MAX)
             && (lists + runs) * u128::from(RUNS_SHARE) < walk
@@ -179,7 +182,8 @@ fn is_asked_for(filter: &Filter, entry: &Entry) -> bool {
         && overlaps(filter, &entry.times)
 }
 
-/// Whether `file` starts with `parts`, one behind the other.
+/// Whether `file` begins with the bytes of `parts`, one part behind the other. `index::check` compares an index with a
+/// newly built one in this way.
 pub(super) fn is_content<'a>(
     file: &dyn StorageFile,
     parts: impl Iterator<Item = &'a [u8]>,

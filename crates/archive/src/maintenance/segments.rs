@@ -7,7 +7,7 @@ use super::{MaintenanceControl, PASS_EVERY, Retry, age};
 use crate::dir::{Dir, SIDE_FILES};
 use crate::storage::StorageError;
 
-/// The sealed segments by base.
+/// The sealed segments that maintenance works on. The key is the base of the segment: the offset of its first frame.
 #[derive(Default)]
 pub(super) struct Segments(BTreeMap<u64, Sealed>);
 
@@ -15,7 +15,8 @@ pub(super) struct Segments(BTreeMap<u64, Sealed>);
 struct Sealed {
     /// One bit for each completed step.
     done: u32,
-    /// Whether maintenance found that the segment belongs to this log or is unreadable.
+    /// Whether maintenance has compared the segment's header with its name and with the id of the log. A segment whose
+    /// header cannot be read passes this check.
     is_checked: bool,
     retry: Retry,
     /// Size of the segment and its side files.
@@ -32,12 +33,12 @@ impl Segments {
         self.0 = bases.map(|base| (base, known.remove(&base).unwrap_or_default())).collect();
     }
 
-    /// Whether the segment needs no check that it belongs to this log and lies at the offset of its name.
+    /// Whether the header of the segment `base` was already compared with its name and with the id of the log.
     pub(super) fn is_checked(&self, base: u64) -> bool {
         self.0.get(&base).is_some_and(|sealed| sealed.is_checked)
     }
 
-    /// Records that all segments were checked.
+    /// Marks all segments as checked, see [`Self::is_checked`].
     pub(super) fn all_checked(&mut self) {
         self.0.values_mut().for_each(|sealed| sealed.is_checked = true);
     }
@@ -63,20 +64,24 @@ impl Segments {
         self.0.keys().copied().collect()
     }
 
-    /// Whether `base` has an open step among its `count` steps, and the pause after its last failure has passed.
+    /// Whether maintenance must work on `base` at `now`: fewer than all `count` steps are done, and the pause after the
+    /// last failure has passed.
     pub(super) fn is_due(&self, base: u64, count: usize, now: Duration) -> bool {
         let is_due = self.0.get(&base).is_some_and(|sealed| sealed.retry.is_due(now));
         is_due && !self.is_settled(base, count)
     }
 
+    /// Whether all `count` steps of `base` are done. Also true if `base` is unknown.
     pub(super) fn is_settled(&self, base: u64, count: usize) -> bool {
         self.0.get(&base).is_none_or(|sealed| sealed.done.count_ones() as usize >= count)
     }
 
+    /// Whether the step with this number is done for `base`. Also true if `base` is unknown.
     pub(super) fn is_done(&self, base: u64, step: usize) -> bool {
         self.0.get(&base).is_none_or(|sealed| sealed.done & (1 << step) != 0)
     }
 
+    /// Records that the step with this number is done for `base`.
     pub(super) fn step_done(&mut self, base: u64, step: usize) {
         if let Some(sealed) = self.0.get_mut(&base) {
             sealed.done |= 1 << step;
@@ -85,7 +90,7 @@ impl Segments {
         }
     }
 
-    /// Clears the failures of `base`.
+    /// Sets the failures of `base` to zero.
     pub(super) fn none_failed(&mut self, base: u64) {
         if let Some(sealed) = self.0.get_mut(&base) {
             sealed.retry = Retry::default();
@@ -102,7 +107,7 @@ impl Segments {
         self.0.values().filter(|sealed| sealed.retry.failures > 0).count() as u64
     }
 
-    /// Time until the first failed step is due again.
+    /// Time from `now` until a segment with a failed step is tried again. `Duration::MAX` if no step has failed.
     pub(super) fn retry_pause(&self, now: Duration) -> Duration {
         let failing = self.0.values().filter(|sealed| sealed.retry.failures > 0);
         failing.map(|sealed| sealed.retry.pause(now)).min().unwrap_or(Duration::MAX)
@@ -139,13 +144,14 @@ impl Segments {
         self.0.values().filter_map(|sealed| sealed.bytes).sum()
     }
 
-    /// Drops all cached times, because they were judged by a clock that was set since.
+    /// Drops all cached times. Needed when the wall clock was set: the old clock decided which times were plausible.
     pub(super) fn forget_times(&mut self) {
         self.0.values_mut().for_each(|sealed| sealed.received_max_ns = None);
     }
 
     /// Returns when the youngest frame of `base` was received, in unix nanoseconds. Ignores times that are not
-    /// plausible at `now_ns`. A segment without a readable frame or plausible time counts as young as the next segment.
+    /// plausible at `now_ns`. If the segment has no readable frame or no plausible time, the function returns the time
+    /// of the next segment that has one.
     pub(super) fn received_max_ns(
         &mut self,
         dir: &Dir,
@@ -159,7 +165,7 @@ impl Segments {
             }
             match age::received_max_ns(dir, *base, u64::MAX, now_ns, control) {
                 Ok(received_ns) => *sealed.received_max_ns.insert(received_ns),
-                // A later call can read the segment.
+                // Too many files are open. The failure is not cached, so a later call tries this segment again.
                 Err(error) if error.is_no_files() => None,
                 Err(error) => {
                     tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");

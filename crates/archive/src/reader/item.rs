@@ -29,8 +29,7 @@ pub struct Damage {
     pub recorded: bool,
 }
 
-/// A segment whose header has another offset than its name. Readers skip it, so that the names of copied files cannot
-/// change what is read.
+/// A segment whose header has another offset than its name, such as a copy under a wrong name. Readers skip it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misnamed {
     /// The file.
@@ -48,12 +47,14 @@ pub enum Item {
     Frame(StoredFrame),
     /// Damage. Reading continues behind it.
     Damage(Damage),
-    /// Requested offsets that retention has removed. Reading continues behind them. Readers return this item also for a
-    /// request from offset 0 on: only the caller knows whether that means "from the oldest frame".
+    /// Requested offsets that retention has removed. Reading continues behind them.
+    ///
+    /// A request from offset 0 on gets this item too if the oldest frames are removed. A caller that means "from the
+    /// oldest frame that is kept" ignores the item.
     Expired(Range<u64>),
 }
 
-/// Why a [`Reader`](super::Reader) shows no more frames.
+/// Why [`Reader::visit`](super::Reader::visit) has returned.
 #[derive(Clone, Debug)]
 pub enum Visited {
     /// The visitor asked to stop, or the limit is reached.
