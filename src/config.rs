@@ -101,7 +101,7 @@ impl Default for Config {
     }
 }
 
-/// A configuration and where it came from.
+/// A configuration and its origin.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
@@ -110,9 +110,9 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Names of the variables that overrode keys.
     pub overrides: Vec<String>,
-    /// What works but deserves a look, one sentence each, for the log.
+    /// Warnings for the log, one sentence each: values that work but may be a mistake.
     pub warnings: Vec<String>,
-    /// What is missing and comes with the start, one sentence each; see [`Config::load_before_start`].
+    /// Notes on missing files that exist after the start, one sentence each; see [`Config::load_before_start`].
     pub notes: Vec<String>,
 }
 
@@ -162,7 +162,7 @@ impl Config {
 
     /// Checks how the values fit together, for a configuration that was changed after it was loaded.
     ///
-    /// Does not check the limits of each value. Returns what works but deserves a look.
+    /// Does not check the limits of each value. Returns warnings about values that work but may be a mistake.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with all conflicts, without locations.

@@ -139,7 +139,7 @@ impl Held {
         }
     }
 
-    /// The next batch at the output. The output does not finish the batch before [`Self::release`].
+    /// The next batch at the output. The output does not finish the batch before `release`.
     pub fn next_batch(&mut self) -> Batch {
         let next = async { tokio::time::timeout(super::LIMIT, self.seen_rx.recv()).await };
         self.runtime.block_on(next).expect("a batch in time").expect("a running processor")

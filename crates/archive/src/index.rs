@@ -134,7 +134,7 @@ impl BuildLimits<'_> {
     pub(super) const NONE: Self = Self { spare_bytes: 0, is_stopped: &|| false };
 }
 
-/// As [`build_from`], always from a walk.
+/// Like [`build_from`], but always walks the segment.
 pub(super) fn build(dir: &Dir, base: u64, limits: &BuildLimits<'_>) -> Result<Built, StorageError> {
     build_from(dir, base, limits, || None)
 }

@@ -1,4 +1,4 @@
-//! The maintenance of sealed segments, on a thread of its own with a low priority.
+//! The maintenance of sealed segments, on a separate thread with a low priority.
 //!
 //! For each sealed segment, oldest first, the maintenance thread runs the steps (the index, then the configured steps),
 //! then retention. It removes files whose segment is gone. Only two errors here stop the archive: the directory is not
@@ -148,7 +148,7 @@ impl Maintenance {
             }
             Err(error) => {
                 if error.is_no_files() {
-                    // A lack of files says nothing about the archive, and may end with the next connection that ends.
+                    // A lack of open files says nothing about the archive, and may end as soon as a connection ends.
                     self.retry = Retry::default();
                 }
                 let pause = self.retry.failed(now);

@@ -41,7 +41,8 @@ pub struct Reader {
     segment: Option<Open>,
     /// Offset of the next frame of the log.
     next_offset: u64,
-    /// Nothing below this offset is yielded or reported. That is already done, and the reader passes it a second time.
+    /// The reader yields and reports nothing below this offset. That part is already done, and the reader passes it a
+    /// second time.
     floor: u64,
     frames: Option<FrameIter>,
     damage: Option<Range<u64>>,
@@ -490,7 +491,8 @@ impl Reader {
         };
         let is_listed = bases.contains(&open.base);
         if !open.ended {
-            // The last blocks may have been written after the reader looked and before the next segment began.
+            // The last blocks may have been written after the reader looked for them and before the next segment
+            // began.
             open.see_next(next, is_listed);
             open.ended = true;
             return Ok(true);
