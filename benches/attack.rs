@@ -182,7 +182,7 @@ fn read_slowly(mut stderr: PipeReader, reads_on: &AtomicBool) -> Vec<u8> {
     let mut piece = [0; 1024];
     while !reads_on.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_secs(1));
-        // Read only if bytes are there: a read of an empty pipe would wait for the end of the process.
+        // Read only if bytes are there: a read of an empty pipe would block, possibly until the process ends.
         if rustix::io::ioctl_fionread(&stderr).is_ok_and(|bytes| bytes > 0) {
             let read = stderr.read(&mut piece).unwrap();
             log.extend_from_slice(&piece[..read]);

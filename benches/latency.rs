@@ -38,10 +38,10 @@ use tokio::time::{Instant, sleep};
 
 const CONNECTIONS: u32 = 48;
 const PAYLOAD_BYTES: usize = 256;
-/// The number of [`CONNECTIONS`] that flood emergencies in the last phases.
+/// How many of the [`CONNECTIONS`] flood emergencies in the last phases.
 const FLOODING: u32 = 16;
 const FLOOD_PAYLOAD_BYTES: usize = 4 << 10;
-/// Mean time between two emergencies of one source.
+/// Mean time between two emergencies on the separate connection, and on the flooding connections together.
 const EMERGENCY_GAP: Duration = Duration::from_millis(10);
 /// Time between two sends of a paced source. Each sends all frames that are due.
 const PACE_STEP: Duration = Duration::from_millis(2);

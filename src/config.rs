@@ -1,9 +1,9 @@
 //! Configuration: one TOML file, overridden by environment variables, checked as a whole.
 //!
 //! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `reader`,
-//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`) and
-//! checks how the values fit together (`check`). All problems are reported at once, each with its location, key, value,
-//! and what is allowed. `keys` lists the keys and when a change of each takes effect.
+//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`)
+//! and checks how the values fit together (`check`). All problems are reported at once, each with its location, key,
+//! value, and what is allowed. `keys` lists the keys and when a change of each takes effect.
 //!
 //! While the daemon runs, a [`ConfigHandle`] holds the configuration in force, and a [`Change`] says what a new
 //! configuration changes in it.
@@ -112,7 +112,7 @@ pub struct Loaded {
     pub overrides: Vec<String>,
     /// Warnings for the log, one sentence each: values that work but may be a mistake.
     pub warnings: Vec<String>,
-    /// Notes on missing files that exist after the start, one sentence each; see [`Config::load_before_start`].
+    /// Notes, one sentence each: missing files that exist once the daemon starts. See [`Config::load_before_start`].
     pub notes: Vec<String>,
 }
 

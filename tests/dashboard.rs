@@ -60,7 +60,7 @@ fn what_the_page_shows_is_what_the_api_says() {
     let fleet =
         ["--satellites", "6", "--replays", "2", "--stations", "3", "--frames", "40", "--emergency-ratio"];
     expect_exit(uplink_sim(["--connect", &ingest]).args(fleet).arg("0.1"), 0);
-    // An epoch that no double can hold, a gap, and an emergency with a readable payload.
+    // An epoch that no double can hold, a gap, and an emergency with a label.
     let hello = Hello { station: b"KIRUNA".to_vec(), epoch: (1 << 60) + 1, ..Hello::new(99) };
     let (mut client, _) = Client::open(daemon.address(), &hello);
     client.deliver(ROUTINE, 0, b"first");
@@ -156,7 +156,7 @@ fn check_details(browser: &Browser, source: &Value) {
     for lane in ["emergency", "routine"] {
         for (name, expected) in source["lanes"][lane].as_object().expect("a lane") {
             if expected.is_f64() {
-                continue; // told as JSON numbers, which the page may write another way
+                continue; // a JSON number, which the page may write in another form
             }
             let shown = value(browser, &format!("#details-body tr[data-field={name}] [data-lane={lane}]"));
             assert_eq!(shown, attribute(expected), "{name} of lane {lane} of {source:#}");

@@ -160,7 +160,7 @@ fn a_source_that_vanishes_is_lost_and_one_that_says_bye_is_not() {
     }
     drop(staying);
     assert_eq!(fleet(&|fleet| fleet["lost"] == 2)["state"], "lost");
-    // The same source at another station has no loss.
+    // A source that is connected at another station is not lost.
     let (_elsewhere, _) = Client::open(daemon.address(), &Hello::new(2).station("KIRUNA"));
     let back = fleet(&|fleet| fleet["connected"] == 1);
     assert_eq!((&back["state"], &back["lost"]), (&json!("degraded"), &json!(1)));

@@ -43,7 +43,7 @@ const CONFIG: &str = r#"
     max_subscribers = 1
 "#;
 
-/// Sends [`WRITES`] times what the credit allows, and stays connected.
+/// Sends [`WRITES`] writes, each as soon as credit allows it, and stays connected.
 fn attack(address: SocketAddr, source_id: u32) -> Client {
     let (mut client, _) = Client::open(address, &Hello::new(source_id));
     let payload = [7; EMERGENCY_BYTES];

@@ -17,7 +17,7 @@ use telemetry_aggregator::pipeline::stats::snapshot;
 use telemetry_aggregator::pipeline::{Counters, PipelineStats};
 use telemetry_aggregator::sim::{self, Plan, Progress};
 
-/// The emergencies are the last frames sent, so only the pipeline can have put them first.
+/// The emergencies are the newest of the waiting frames, so only the pipeline can have put them first.
 #[test]
 fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
     let mut held = Held::start(Config::default().ingest_config());
