@@ -297,7 +297,7 @@ fn a_second_interrupt_stops_at_once() {
     let recorded = recording();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let replay = Replay::start(&archive_of(&recorded), listener.local_addr().unwrap(), &["--speed", "max"]);
-    // One frame uses up the credit, and the peer never acknowledges it.
+    // The replay uses up this credit, and the peer acknowledges no frame.
     let mut peer = Peer::accept(&listener, 1 << 20);
     assert!(matches!(peer.next(), ClientMessage::Frame(_)));
     replay.signal(Signal::INT);
@@ -409,7 +409,7 @@ fn a_wrong_token_ends_the_replay_and_is_named() {
     std::fs::write(&token_file, "guessed\n").unwrap();
     let report = replay(&archive, daemon.address(), &args, 1);
     assert_eq!(report["acked"], 0);
-    // When the server refuses one stream, all streams end.
+    // The server refuses the token on one stream. The replay then ends all streams.
     let errors = report["streams"].as_array().unwrap().iter().map(|stream| stream["error"].as_str().unwrap());
     assert!(errors.into_iter().any(|error| error.contains("unauthorized")), "{report}");
     assert!(!report.to_string().contains("guessed"), "{report}");

@@ -286,7 +286,7 @@ fn a_fleet_that_takes_all_its_streams_over_at_once_gets_in() {
     let limits = format!("[ingest]\nmax_connections = {FLEET}\nmax_connections_per_address = {FLEET}");
     let daemon = Daemon::start(&limits);
     let open = |source| Client::open(daemon.address(), &Hello::new(source).epoch(5)).0;
-    // The networks of these clients are down: the clients neither read nor close.
+    // As if the networks of these clients were down: the clients neither read nor close.
     let dead: Vec<Client> = (0..FLEET).map(open).collect();
     for source in 0..FLEET {
         open(source).deliver(ROUTINE, 0, b"back");

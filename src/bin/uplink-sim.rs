@@ -1,7 +1,6 @@
 //! `uplink-sim`: simulated satellites and replay feeds against a running daemon.
 //!
-//! Exit codes: 0 all sent frames were acknowledged and no source was refused permanently, 1 otherwise, 2 bad usage or
-//! input.
+//! Exit codes: 0 all sent frames were acknowledged and no source failed, 1 otherwise, 2 bad usage or input.
 
 use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;

@@ -43,7 +43,7 @@ fn a_silent_crowd_is_evicted_and_forgotten() {
     let during = bench.daemon.rss_kib();
     assert!(during < before + 64 * 1024, "from {before} to {during} KiB for a crowd that is not served");
 
-    // The newest connections wait for their HELLO. Each of the others receives an ERROR.
+    // The newest connections wait for their HELLO. The daemon refuses or closes each of the others.
     let waiting = crowd.split_off(crowd.len() - UNAUTHENTICATED_MAX);
     for (number, client) in crowd.iter_mut().enumerate() {
         if number % 500 == 0 {
