@@ -1,10 +1,12 @@
-//! What reading an archive costs: everything in order beside the same files read plainly, and one source of 48.
+//! Measures the cost of reading an archive: the whole log compared with plain reads of the same files, and one source
+//! of 48.
 //!
 //!     cargo bench --bench archive -- 2000
 //!
-//! The argument is the size of the archive in MB; without it, 1000. It is written to a passing directory beside the
-//! build first. Files that were just written are in the page cache; what a cold disk adds depends on the bytes read, which
-//! are counted. Figures of one run are ratios of that run: machines differ.
+//! The argument is the size of the archive in MB. The default is 1000. The bench first writes the archive to a
+//! temporary directory in the build directory. Files that were just written are in the page cache. The extra cost of
+//! a cold disk depends on the bytes read, so the bench counts them. Compare only figures of the same run: machines
+//! differ.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -25,19 +27,19 @@ use telemetry_aggregator::frame::{
 use tokio::runtime::Runtime;
 
 const SOURCES: u32 = 48;
-/// Frames of one source in a row, as sessions hand them over.
+/// Consecutive frames of one source, as sessions deliver them.
 const TURN: u64 = 16;
 const PAYLOAD_BYTES: std::ops::Range<usize> = 64..1_116;
 const ROUNDS: usize = 5;
 
 fn main() {
-    // `cargo test --benches` runs benches to see that they work: nothing is measured there.
+    // `cargo test --benches` runs benches only to see that they work, so nothing is measured then.
     if !std::env::args().any(|arg| arg == "--bench") {
         println!("run it with: cargo bench --bench archive");
         return;
     }
     let megabytes: u64 = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1_000);
-    // Beside the build, so that it is a real disk and not a /tmp in memory.
+    // In the build directory, which is on a real disk. /tmp may be in memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     write(dir.path(), megabytes * 1_000_000);
     let bytes = segment_bytes(dir.path());
@@ -60,7 +62,7 @@ fn main() {
     println!("a source that is not there, sealed: {}", query(dir.path(), 1_000, Some(sealed)));
 }
 
-/// What the archive has built by itself.
+/// Removes the indexes that the archive has built by itself.
 fn remove_indexes(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -70,7 +72,7 @@ fn remove_indexes(dir: &Path) {
     }
 }
 
-/// Writes an archive of about `bytes`, every source in its turn.
+/// Writes an archive of about `bytes` bytes. The sources take turns.
 fn write(dir: &Path, bytes: u64) {
     let config = Config::new(dir.to_owned(), 64, PAYLOAD_BYTES.end);
     let (appender, log, _) = archive::open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
@@ -83,7 +85,7 @@ fn write(dir: &Path, bytes: u64) {
             let batch: Vec<Frame> = (0..TURN)
                 .map(|_| {
                     count += 1;
-                    // Spread over all lengths, the same in each run.
+                    // Lengths spread over the whole range, the same in each run.
                     let spread = (count * 7_919) as usize % PAYLOAD_BYTES.len();
                     frame(origin, count, payload.slice(..PAYLOAD_BYTES.start + spread))
                 })
@@ -138,7 +140,7 @@ fn index_bytes(dir: &Path) -> u64 {
     files(dir, "idx").iter().map(|path| path.metadata().unwrap().len()).sum()
 }
 
-/// The whole archive by the reader, beside its files by plain reads of the same size.
+/// Compares reading the whole archive with the reader to plain reads of its files of the same size.
 fn sequential(dir: &Path, bytes: u64) {
     let speed = |elapsed: Duration| bytes as f64 / 1e6 / elapsed.as_secs_f64();
     let plain = median(|| {
@@ -172,13 +174,13 @@ fn median(mut act: impl FnMut()) -> Duration {
     times[ROUNDS / 2]
 }
 
-/// The newest segment, which is still written, has no index: it is read in full.
+/// The base of the newest segment. It is still being written and has no index, so readers read it in full.
 fn newest_base(dir: &Path) -> u64 {
     let newest = segments(dir).pop().unwrap();
     newest.file_stem().unwrap().to_str().unwrap().parse().unwrap()
 }
 
-/// All frames of one source below `to_offset`, and what that took.
+/// Reads all frames of one source below `to_offset`. Returns a text with the cost.
 fn query(dir: &Path, source: u32, to_offset: Option<u64>) -> String {
     let selection = Selection::of_sources([source]);
     let filter = Filter { selection, to_offset, ..Filter::default() };
@@ -202,7 +204,7 @@ fn query(dir: &Path, source: u32, to_offset: Option<u64>) -> String {
     )
 }
 
-/// The disk, with a count of the bytes read.
+/// A disk storage that counts the bytes read.
 #[derive(Clone)]
 struct Counting(Arc<AtomicU64>);
 

@@ -1,19 +1,20 @@
-//! Good satellites beside attackers: which promises hold, and what an emergency waits.
+//! Measures good satellites during attacks: which promises hold, and how long an emergency waits.
 //!
 //!     cargo bench --bench attack -- [SECONDS]
 //!
-//! 48 satellites of the simulator send 20 frames of 256 B a second each, a tenth of them emergencies. First alone, for a
-//! fifth of SECONDS (600), then on a new daemon with segments of 8 MiB beside four attackers, each a process of its own
-//! with the lowest priority:
+//! 48 satellites of the simulator send 20 frames of 256 B a second each. A tenth of the frames are emergencies. They
+//! first run alone, for a fifth of SECONDS (600). Then they run on a new daemon with segments of 8 MiB during four
+//! attacks. Each attacker is a process with the lowest priority:
 //!
-//! * memory: 24 connections obey their credit and put one empty routine frame behind each 44 KiB of emergencies, in bursts
-//!   of 128 MiB every 15 s;
+//! * memory: 24 connections obey their credit and send one empty routine frame after each 44 KiB of emergencies, in
+//!   bursts of 128 MiB every 15 s;
 //! * files: 600 silent connections to HTTP, while segments rotate;
-//! * slots: 256 silent connections to the listener for sources and 80 to that for subscribers, from two addresses, renewed;
-//! * stderr: a storm of refused HELLOs, while the daemon's stderr is read with 1 KiB/s.
+//! * slots: 256 silent connections to the listener for sources and 80 to the listener for subscribers, from two
+//!   addresses, renewed;
+//! * stderr: a storm of refused HELLOs, while the daemon's stderr is read at 1 KiB/s.
 //!
-//! Meanwhile good clients connect to both listeners five times a second. The run fails (exit 1) when a promise is broken.
-//! 600 s take about 6 GB of disk.
+//! Meanwhile good clients connect to both listeners five times a second. The run fails (exit 1) when a promise is
+//! broken. A run of 600 s takes about 6 GB of disk.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -38,7 +39,7 @@ use support::{Daemon, is_asked_for};
 use telemetry_aggregator::sim::{Plan, Report};
 
 const SECONDS: u64 = 600;
-/// What a drain may take, and the kernel to clean up.
+/// Longest duration of a drain, plus the time for the kernel to clean up.
 const DRAIN_MAX: Duration = Duration::from_millis(5_500);
 const OVERRIDES: [(&str, &str); 3] =
     [("LOG__LEVEL", "info"), ("ARCHIVE__SEGMENT_SIZE", "8 MiB"), ("ARCHIVE__RESERVE", "4 MiB")];
@@ -64,14 +65,14 @@ fn main() -> ExitCode {
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What one daemon went through.
+/// The results of one daemon.
 struct Run {
     report: Report,
     peak_mib: f64,
     bound_mib: f64,
     sources: Greetings,
     subscribers: Greetings,
-    /// Everything the daemon received.
+    /// The number of frames that the daemon received.
     received: u64,
     drained_in: Duration,
     log_bytes: usize,
@@ -126,7 +127,7 @@ impl Run {
         let good = Good::start(daemon.ingest, daemon.feed);
         let attack = is_attacked.then(|| attackers::start([daemon.ingest, daemon.feed, daemon.http]));
         std::thread::sleep(time);
-        // Good clients come while the attack lasts.
+        // Stop the good clients before the attackers, so that they connect only during the attack.
         let [sources, subscribers] = good.stop();
         drop(attack);
         let report = fleet.wait();
@@ -137,7 +138,7 @@ impl Run {
         let drained_in = began.elapsed();
         reads_on.store(true, Ordering::Relaxed);
         let log = log.join().unwrap();
-        // It panics where a frame is missing, doubled, damaged or out of order.
+        // This panics if a frame is missing, doubled, damaged or out of order.
         let archived = FleetLog::read(&plan, &dir, |_| {});
         drop(home);
         let mut run = Self {
@@ -175,13 +176,13 @@ impl Run {
     }
 }
 
-/// Reads 1 KiB a second until `reads_on` is set, then the rest.
+/// Reads 1 KiB a second until `reads_on` is set, then reads the rest.
 fn read_slowly(mut stderr: PipeReader, reads_on: &AtomicBool) -> Vec<u8> {
     let mut log = Vec::new();
     let mut piece = [0; 1024];
     while !reads_on.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_secs(1));
-        // There may be nothing to read, and the end must not be waited for here.
+        // Read only if bytes are there: a read of an empty pipe would block, possibly until the process ends.
         if rustix::io::ioctl_fionread(&stderr).is_ok_and(|bytes| bytes > 0) {
             let read = stderr.read(&mut piece).unwrap();
             log.extend_from_slice(&piece[..read]);

@@ -1,9 +1,9 @@
-//! How fast a segment is exported, and how much memory that takes, for each format.
+//! Measures how fast a segment is exported, and how much memory that takes, for each format.
 //!
 //!     cargo bench --bench export
 //!
-//! One segment of 256 MiB, frames of 48 satellites at 12 stations, half of each payload random. Each export is a
-//! process of its own, so that its memory can be told; the segment lies in the page cache.
+//! One segment of 256 MiB with frames of 48 satellites at 12 stations. Half of each payload is random. Each export
+//! runs in its own process, so that its memory can be measured. The segment is in the page cache.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -26,9 +26,9 @@ const SATELLITES: u32 = 48;
 const STATIONS: u32 = 12;
 const BATCH_FRAMES: u64 = 64;
 const SEGMENT_BYTES: u64 = 256 << 20;
-/// Left for the headers of blocks and the positions, so that it is one segment.
+/// Left for block headers and positions, so that the frames fit in one segment.
 const MARGIN_BYTES: u64 = 32 << 20;
-/// What a frame takes in a segment beside its payload.
+/// Bytes of a frame in a segment besides its payload.
 const FRAME_HEADER_BYTES: u64 = 32;
 const ROUNDS: usize = 3;
 /// Ticks of /proc/PID/stat per second on Linux.
@@ -38,7 +38,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.iter().position(|arg| arg == "--export") {
         Some(at) => export(Path::new(&args[at + 1]), Path::new(&args[at + 2]), &args[at + 3]),
-        // `cargo test --benches` runs benches to see that they work: nothing is measured there.
+        // `cargo test --benches` runs benches only to see that they work, so nothing is measured then.
         None if !args.iter().any(|arg| arg == "--bench") => {
             println!("run it with: cargo bench --bench export")
         }
@@ -47,7 +47,7 @@ fn main() {
 }
 
 fn measure(payload_bytes: usize) {
-    // Beside the build, so that it is a real disk and not a /tmp in memory.
+    // In the build directory, which is on a real disk. /tmp may be in memory.
     let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let dir = home.path().join("archive");
     fill(&dir, payload_bytes);
@@ -114,9 +114,9 @@ fn fill(dir: &Path, payload_bytes: usize) {
     });
 }
 
-/// The export itself, in a process of its own.
+/// Runs the export. The bench calls this in a separate process.
 fn export(dir: &Path, out: &Path, format: &str) {
-    // In the background it is Parquet, at the daemon's pace.
+    // Any other name means the export in the background: Parquet, at the daemon's pace.
     let known = ExportFormat::ALL.into_iter().find(|known| known.name() == format);
     let segment = std::fs::metadata(dir.join("00000000000000000000.seg")).unwrap().len();
     let config = ExportConfig { dir: dir.to_owned(), out: out.to_owned(), format: known.unwrap_or_default() };

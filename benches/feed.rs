@@ -1,18 +1,19 @@
-//! What subscribers cost, and how fast history comes, beside what the machine does without them in the same run.
+//! Measures the cost of subscribers and the speed of history, compared with the same machine without subscribers in
+//! the same run.
 //!
 //!     cargo bench --bench feed -- [live] [history] [MB]
 //!
-//! *live*: 48 connections flood the daemon with routine frames while 0, 1, 10 and 50 subscribers follow. `ratio` is the
-//! frames taken in per second to those without subscribers; the nanoseconds are the daemon's CPU time. `delivered` is
-//! the part that the subscribers had when the last frame was acknowledged, `from the log` how much of the archive was
-//! read for each of them: with 0 they stayed in the ring.
+//! *live*: 48 connections flood the daemon with routine frames while 0, 1, 10 and 50 subscribers follow. `ratio`
+//! compares the received frames per second with those without subscribers. The nanoseconds are the daemon's CPU time.
+//! `delivered` is the part of the frames that the subscribers had when the last frame was acknowledged. `from the
+//! log` is the part of the archive that was read for each subscriber. At 0 every subscriber stayed in the ring.
 //!
-//! *history*: one subscriber, then four at a time, from the oldest frame of an archive of MB (2000) that lies in the page
-//! cache. Beside it stand plain reads of the same files (`cat`), and a writer that does nothing but write as many
-//! bytes to a socket (`bare`): loopback itself bounds what a subscriber can get. The milliseconds are CPU time per GB
-//! delivered.
+//! *history*: one subscriber, then four at a time, from the oldest frame of an archive of MB (2000) in the page
+//! cache. The bench compares them with plain reads of the same files (`cat`), and with a writer that only writes as
+//! many bytes to a socket (`bare`). Loopback itself limits what a subscriber can get. The milliseconds are CPU time
+//! per GB delivered.
 //!
-//! Daemon and subscribers are processes of their own and share the machine. Figures are medians; machines differ, so
+//! Daemon and subscribers run in separate processes on the same machine. Figures are medians. Machines differ, so
 //! compare the ratios of one run.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
@@ -26,7 +27,7 @@ mod subscribers;
 mod support;
 
 const ROUNDS: usize = 3;
-/// Room for more subscribers than by default, and what they take.
+/// Limits for more subscribers than the default, and the memory for them.
 const LIMITS: [(&str, &str); 2] = [("FEED__MAX_SUBSCRIBERS", "64"), ("INGEST__MEMORY_LIMIT", "2 GiB")];
 
 fn main() {
@@ -48,7 +49,7 @@ fn main() {
     }
 }
 
-/// Bytes that a process has read from files so far: sockets are read in another way.
+/// Bytes that a process has read from files so far. Reads from sockets do not count.
 fn file_bytes_read(pid: u32) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
     let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();

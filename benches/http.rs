@@ -1,14 +1,15 @@
-//! What those who look on cost a daemon that takes in all it can.
+//! Measures the cost of HTTP clients for a daemon that receives as much as it can.
 //!
 //!     cargo bench --bench http
 //!
-//! 48 connections flood the daemon with routine frames of 64 bytes while nobody looks on, while a shift does (four
-//! dashboards, and once a second a scrape, statistics and sources, where Prometheus would ask four times a minute), and
-//! while 500 clients ask for events and read none. `ratio` is the frames taken in per second to those of the same round
-//! without, `ns` the daemon's CPU time for each. The watchers share the machine, and their CPU time counts against the
-//! frames.
+//! 48 connections flood the daemon with routine frames of 64 bytes in three cases: without HTTP clients, with a shift
+//! of operators, and with 500 clients that ask for events and read none. A shift is four dashboards, and once a
+//! second a scrape, statistics and sources. Prometheus would ask only four times a minute. `ratio` compares the
+//! received frames per second with those of the same round without clients. `ns` is the daemon's CPU time per frame.
+//! The clients share the machine, and their CPU time reduces the rate of frames.
 //!
-//! `answer` is how long statistics take meanwhile. Figures are medians; compare the ratios of one run.
+//! `answer` is the time of a request for statistics during the flood. Figures are medians. Compare the ratios of one
+//! run.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -25,13 +26,13 @@ use support::{Amount, Daemon, Flood, Flooded, median};
 
 const ROUNDS: usize = 5;
 const PAYLOAD_BYTES: usize = 64;
-/// Each connection sends for so long: events and scrapes come once a second, and what the disk's caches take is nothing
-/// beside it.
+/// Time for which each connection sends. Events and scrapes come once a second, and the part that goes into the
+/// disk's caches does not matter.
 const TIME: Duration = Duration::from_secs(10);
 const DASHBOARDS: usize = 4;
 const UNREAD: usize = 500;
 const EVERY: Duration = Duration::from_secs(1);
-/// A reader looks so often whether it is to end.
+/// Time between two checks of a reader whether it must end.
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy)]
@@ -44,7 +45,7 @@ enum By {
 struct Measured {
     flooded: Flooded,
     daemon_cpu_ns: u64,
-    /// What statistics took, the median of some.
+    /// The median time of some requests for statistics.
     answer: Duration,
 }
 
@@ -63,7 +64,7 @@ fn main() {
     println!("{PAYLOAD_BYTES} B, watched by     frames/s   ratio     ns   answer ms");
     let frames_per_s = |one: &Measured| one.flooded.frames_per_s();
     for (row, (_, name)) in rows.iter().zip(kinds) {
-        // By rounds: what else the machine does changes more slowly.
+        // Compare within a round: the other load of the machine changes more slowly.
         let ratios = row.iter().zip(&rows[0]).map(|(one, without)| frames_per_s(one) / frames_per_s(without));
         println!(
             "{name:<22} {:>9.0}   {:>5.3}   {:>4.0}   {:>9.1}",
@@ -103,7 +104,7 @@ fn spawn(is_over: &Arc<AtomicBool>, watch: impl FnOnce(&AtomicBool) + Send + 'st
     thread::spawn(move || watch(&is_over))
 }
 
-/// Asks for statistics once a second, whoever else looks on, and tells what it took.
+/// Asks for statistics once a second in every case. Returns the median time.
 fn spawn_answers(is_over: &Arc<AtomicBool>, http: SocketAddr) -> JoinHandle<Duration> {
     let is_over = Arc::clone(is_over);
     thread::spawn(move || {

@@ -1,21 +1,22 @@
-//! How fast the daemon takes frames in, archived and acknowledged, beside what the same sockets give to less.
+//! Measures how fast the daemon receives frames, archives and acknowledges them, compared with simpler receivers on
+//! the same kind of sockets.
 //!
 //!     cargo bench --bench ingest -- [PAYLOAD_BYTES]... [RECEIVER]...
 //!
-//! 48 connections on loopback send flat out from one thread; three rounds, in each of which every receiver has its turn.
-//! A receiver that archives is sent to for 10 seconds: a short burst would stay in caches. For the others 2 seconds are
-//! enough. Each receiver is a process of its own:
+//! 48 connections on loopback send as fast as they can from one thread. In each of three rounds every receiver has
+//! its turn. A receiver that archives runs for 10 seconds, because a short burst would stay in caches. For the others
+//! 2 seconds are enough. Each receiver is a separate process:
 //!
 //! * `split`: finds where frames end and discards them, the least a receiver can do;
 //! * `codec`: `LengthDelimitedCodec`, one `Bytes` for each frame, discarded;
 //! * `passing`: the daemon with `archive.store_replays = false`, which counts, broadcasts and acknowledges;
-//! * `archived`: the daemon as it is: archived, synced, acknowledged.
+//! * `archived`: the daemon with its defaults: archived, synced, acknowledged.
 //!
-//! Time runs from the first byte to the last BYE, which says that everything is durable. `rcv ns` is the receiver's CPU
-//! time per frame, `snd ns` the sender's, which is taken from the same cores. Figures are medians; machines differ, so
-//! compare the ratios of one run. `of the disk` is what the log grew by per second over what the disk writes in order: a
-//! file of 1 GiB, synced each MiB, in the same rounds, buffered or direct (`O_DIRECT`), whichever is faster. A peak of
-//! memory stands beside the sum of the limits in force.
+//! Time runs from the first byte to the last BYE, which means that everything is durable. `rcv ns` is the receiver's
+//! CPU time per frame. `snd ns` is the sender's, which uses the same cores. Figures are medians. Machines differ, so
+//! compare the ratios of one run. `of the disk` compares the growth of the log per second with the rate of sequential
+//! writes on the disk: a file of 1 GiB, synced each MiB, in the same rounds, buffered or direct (`O_DIRECT`),
+//! whichever is faster. The peak of the memory is printed with the sum of the limits in force.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -28,12 +29,12 @@ use telemetry_aggregator::frame::SourceKind;
 
 const CONNECTIONS: u32 = 48;
 const PAYLOADS: [usize; 4] = [64, 256, 1_115, 8_192];
-/// What a frame takes in the log beside its payload.
+/// Bytes of a frame in the log besides its payload.
 const LOG_BYTES: usize = 32;
 const ROUNDS: usize = 3;
-/// Each connection sends for so long: starting up is nothing beside it.
+/// Time for which each connection sends. Long enough that the start does not matter.
 const TIME: Duration = Duration::from_secs(2);
-/// The same where it is archived: the disk's caches are nothing beside it.
+/// The same for a receiver that archives. Long enough that the disk's caches do not matter.
 const ARCHIVED_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,12 +48,12 @@ enum Receiving {
 const RECEIVING: [Receiving; 4] =
     [Receiving::Split, Receiving::Codec, Receiving::Passing, Receiving::Archived];
 
-/// One receiver in one round.
+/// The figures of one receiver in one round.
 struct Measured {
     flooded: Flooded,
     receiver_cpu_ns: u64,
     peak_bytes: u64,
-    /// The sum of the limits in MiB, where there are any.
+    /// The sum of the limits in MiB, if the receiver has limits.
     bound_mib: Option<f64>,
 }
 

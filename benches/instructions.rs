@@ -1,14 +1,15 @@
-//! How many instructions the daemon executes for a frame, archived, synced and acknowledged: a guard against slowness that
-//! creeps in, since unlike time it is much the same on any machine and beside any load.
+//! Counts the instructions that the daemon executes for a frame that is archived, synced and acknowledged. The count
+//! guards against gradual slowdowns. Unlike time, it is nearly the same on any machine and under any load.
 //!
 //!     cargo bench --bench instructions
 //!
-//! The daemon runs under callgrind (Debian: valgrind), which counts what is executed outside the kernel, and gets first a
-//! few frames and then many: the difference is what the frames cost, and not the start. One connection sends, so that
-//! batches and blocks fill the same way each time; about one percent remains, since timers and threads go by the clock.
+//! The daemon runs under callgrind (Debian: valgrind), which counts instructions outside the kernel. The daemon
+//! receives first few frames and then many: the difference is the cost of the frames without the start. One
+//! connection sends, so that batches and blocks fill the same way each time. About one percent of variation remains,
+//! because timers and threads depend on the clock.
 //!
-//! Exits with 1 above a bound. The bounds stand here with what was measured when they were set; whoever makes the daemon
-//! faster lowers them.
+//! Exits with 1 above a bound. The bounds are next to the values measured when the bounds were set. A change that
+//! makes the daemon faster should lower the bounds.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -18,11 +19,12 @@ use std::process::ExitCode;
 
 use support::{Amount, Daemon, Flood, is_asked_for};
 
-/// Payload bytes, and the instructions that a frame of so many may take. Measured: 459 and 1,735.
+/// Payload bytes, and the bound in instructions for a frame with such a payload. Measured: 459 and 1,735.
 const BOUNDS: [(usize, f64); 2] = [(64, 500.0), (1_115, 1_850.0)];
-/// What is sent to warm up, and what is measured beyond it.
+/// Number of frames of the run with few frames, and of the run with many.
 const FRAMES: [u64; 2] = [20_000, 220_000];
-/// A thread starved by callgrind's one-at-a-time threads is not idle.
+/// callgrind runs one thread at a time. With a long heartbeat the daemon does not end a connection whose thread must
+/// wait.
 const PATIENT: [(&str, &str); 1] = [("INGEST__HEARTBEAT", "300s")];
 
 fn main() -> ExitCode {
@@ -42,11 +44,11 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!is_within))
 }
 
-/// glibc copies larger pieces by `rep movsb` or by a loop, as their alignment happens to be. Valgrind counts each byte of the
-/// former as an instruction, so the count would jump from run to run. With this every copy is a loop.
+/// glibc copies larger pieces by `rep movsb` or by a loop, depending on their alignment. Valgrind counts each byte of
+/// `rep movsb` as an instruction, so the count would vary between runs. With this setting every copy is a loop.
 const SAME_COPIES: &str = "glibc.cpu.x86_rep_movsb_threshold=1000000000";
 
-/// Of a daemon that starts, takes `frames` in, and drains.
+/// Instructions of a daemon that starts, receives `frames`, and drains.
 fn instructions(payload_bytes: usize, frames: u64) -> u64 {
     let log = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let log_option = format!("--log-file={}", log.path().display());

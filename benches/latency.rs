@@ -1,21 +1,23 @@
-//! How long until a frame is acknowledged, which is until it is synced: idle, under saturation, at half of that.
+//! Measures the time until a frame is acknowledged, that is, until it is synced: idle, saturated, and at half of that
+//! rate.
 //!
 //!     cargo bench --bench latency -- [SECONDS]
 //!
 //! * idle: one connection sends one frame at a time, both lanes in turn;
-//! * saturated: 48 connections flood routine of 256 B flat out. About every 10 ms an emergency comes up on a connection of
-//!   its own, and another on one of those that flood, where it goes first at the next write. Routine is sampled on the
-//!   latter;
-//! * half: the same with routine at half of the rate just measured;
-//! * emergency flood: 16 connections flood emergencies of 4 KiB flat out, 32 flood routine of 256 B, and emergencies are
-//!   sampled on a connection of its own. Once with `pipeline.routine_max_delay` longer than the phase, so that routine only
-//!   goes where no emergency waits, and once with the default, so that routine has its turns.
+//! * saturated: 48 connections flood routine of 256 B as fast as they can. About every 10 ms an emergency occurs on a
+//!   separate connection, and another on one of the flooding connections, where the emergency goes first at the next
+//!   write. Routine is sampled on the flooding connections;
+//! * half: the same with routine at half of the measured rate;
+//! * emergency flood: 16 connections flood emergencies of 4 KiB as fast as they can, 32 flood routine of 256 B.
+//!   Emergencies are sampled on a separate connection. The phase runs once with a `pipeline.routine_max_delay` longer
+//!   than the phase, so that routine goes only where no emergency waits, and once with the default, so that routine
+//!   has its turns.
 //!
-//! Each phase lasts SECONDS (15) on a daemon of its own. Times are in microseconds, taken from the moment a frame exists
-//! to the moment its ACK is read; `written` is taken from when the socket took the emergency. `x idle` compares p50 and
-//! p99 with the idle phase of this run. `fdatasync` is a bare 4 KiB append on the same disk, before the phase or beside a
-//! flood like that of the phase. The senders share the machine with the daemon: `1 ms timer` says how late a plain timer
-//! of this process fires, so that waiting for a CPU can be told from waiting for the daemon.
+//! Each phase lasts SECONDS (15) on its own daemon. Times are in microseconds, from the moment a frame exists to the
+//! moment its ACK is read. `written` begins when the socket has taken the emergency. `x idle` compares p50 and p99
+//! with the idle phase of this run. `fdatasync` is a plain 4 KiB append on the same disk, before the phase or during
+//! a flood like that of the phase. The senders share the machine with the daemon. `1 ms timer` shows how late a plain
+//! timer of this process fires, which separates waiting for a CPU from waiting for the daemon.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -36,20 +38,20 @@ use tokio::time::{Instant, sleep};
 
 const CONNECTIONS: u32 = 48;
 const PAYLOAD_BYTES: usize = 256;
-/// Of [`CONNECTIONS`], so many flood emergencies in the last phases.
+/// How many of the [`CONNECTIONS`] flood emergencies in the last phases.
 const FLOODING: u32 = 16;
 const FLOOD_PAYLOAD_BYTES: usize = 4 << 10;
-/// Between two emergencies of one place, on average.
+/// Mean time between two emergencies on the separate connection, and on the flooding connections together.
 const EMERGENCY_GAP: Duration = Duration::from_millis(10);
-/// How often a paced source sends what has become due.
+/// Time between two sends of a paced source. Each sends all frames that are due.
 const PACE_STEP: Duration = Duration::from_millis(2);
-/// Routine frames of one connection that are waited for at a time, so that samples do not slow what they sample.
+/// Most routine frames of one connection that are sampled at a time, so that sampling does not slow the connection.
 const SAMPLES_MAX: usize = 64;
-/// How often the disk alone is asked.
+/// Number of syncs on the disk without the daemon.
 const SYNCS: usize = 500;
 const SYNC_GAP: Duration = Duration::from_millis(2);
 
-/// What a source sends beside its emergencies.
+/// The routine that a source sends besides its emergencies.
 #[derive(Clone, Copy)]
 enum Routine {
     None,
@@ -58,10 +60,10 @@ enum Routine {
     Paced(f64),
 }
 
-/// Nanoseconds each.
+/// Times in nanoseconds.
 struct Samples {
     emergency: Histogram<u64>,
-    /// From when the socket took the frame.
+    /// From the moment the socket has taken the frame.
     emergency_written: Histogram<u64>,
     routine: Histogram<u64>,
     routine_frames: u64,
@@ -99,7 +101,7 @@ fn main() {
     }
 }
 
-/// Prints what emergencies and routine come to in a flood of emergencies.
+/// Prints the figures of emergencies and routine in a flood of emergencies.
 fn emergency_flood(title: &str, routine_max_delay: &str, time: Duration, idle: &Samples) {
     let daemon = Daemon::start(&[("PIPELINE__ROUTINE_MAX_DELAY", routine_max_delay)]);
     let address = daemon.ingest;
@@ -126,7 +128,7 @@ fn emergency_flood(title: &str, routine_max_delay: &str, time: Duration, idle: &
     row("emergency, own connection", &own.emergency, Some(&idle.emergency));
 }
 
-/// Emergencies that became durable of the sources that flood them.
+/// Floods emergencies. Returns how many became durable.
 async fn flood_of_emergencies(address: SocketAddr, time: Duration) -> u64 {
     let mut running = JoinSet::new();
     for source_id in 1..=FLOODING {
@@ -145,7 +147,7 @@ async fn flood_of_emergencies(address: SocketAddr, time: Duration) -> u64 {
     running.join_all().await.into_iter().sum()
 }
 
-/// Routine frames that became durable of the sources that send them flat out.
+/// Sends routine as fast as the connections can. Returns how many frames became durable.
 async fn routine_beside(address: SocketAddr, time: Duration) -> u64 {
     let mut running = JoinSet::new();
     for source_id in FLOODING + 1..=CONNECTIONS {
@@ -186,7 +188,7 @@ async fn one_at_a_time(address: SocketAddr, time: Duration) -> Samples {
     source.samples
 }
 
-/// Runs the phase with `rate` frames per second of routine in all, flat out without.
+/// Runs the phase with `rate` frames per second of routine in total. `None` means as fast as possible.
 fn loaded(disk: &Disk, time: Duration, rate: Option<f64>) -> Loaded {
     let daemon = Daemon::start(&[]);
     let address = daemon.ingest;
@@ -194,7 +196,7 @@ fn loaded(disk: &Disk, time: Duration, rate: Option<f64>) -> Loaded {
     let is_over = AtomicBool::new(false);
     let (own, (flooding, elapsed), timer) = std::thread::scope(|threads| {
         let timer = threads.spawn(|| lateness(&is_over));
-        // On a thread of its own, so that it does not wait for what floods.
+        // On a separate thread, so that the connection does not wait for the flooding tasks.
         let own = threads.spawn(|| {
             runtime().block_on(async {
                 Source::open(address, CONNECTIONS + 1).await.run(Routine::None, EMERGENCY_GAP, time).await
@@ -208,7 +210,7 @@ fn loaded(disk: &Disk, time: Duration, rate: Option<f64>) -> Loaded {
         (own, (flooding, elapsed), timer.join().unwrap())
     });
     let fdatasync = std::thread::scope(|threads| {
-        // Long enough for all syncs, were each to take ten times what it does alone.
+        // Long enough for all syncs, even if each takes ten times as long as without load.
         let time = Amount::Time(Duration::from_secs(5));
         let flood = Flood {
             connections: CONNECTIONS,
@@ -243,7 +245,7 @@ async fn flood(address: SocketAddr, pace: Option<f64>, time: Duration) -> Sample
     all
 }
 
-/// How late a plain timer of one millisecond fires.
+/// Measures how late a plain timer of one millisecond fires.
 fn lateness(is_over: &AtomicBool) -> Histogram<u64> {
     let tick = Duration::from_millis(1);
     let mut late = Histogram::new(3).unwrap();
@@ -255,7 +257,7 @@ fn lateness(is_over: &AtomicBool) -> Histogram<u64> {
     late
 }
 
-/// A time between half and one and a half of `mean`, so that nothing keeps step with the daemon.
+/// A random time between 0.5 and 1.5 of `mean`, so that no source stays in step with the daemon.
 fn some(mean: Duration) -> Duration {
     mean.mul_f64(rand::random_range(0.5..1.5))
 }
@@ -265,9 +267,9 @@ struct Source {
     connection: Connection,
     payload: Bytes,
     samples: Samples,
-    /// Position that is waited for, and since when the frame below it exists.
+    /// For each sampled frame: the position that the ACK must reach, and the moment the frame came to exist.
     routine: VecDeque<(u64, Instant)>,
-    /// The same, and when the socket took it.
+    /// The same for emergencies, and the moment the socket took the emergency.
     emergency: VecDeque<(u64, Instant, Option<Instant>)>,
 }
 
@@ -283,7 +285,7 @@ impl Source {
         }
     }
 
-    /// Sends for `time`, an emergency every `emergency_gap` on average, and ends with BYE.
+    /// Sends for `time`, with an emergency every `emergency_gap` on average. Ends with BYE.
     async fn run(mut self, routine: Routine, emergency_gap: Duration, time: Duration) -> Samples {
         let (started, first) = (Instant::now(), self.connection.routine().sent_next);
         let mut emergency_at = started + emergency_gap.mul_f64(rand::random_range(0.0..1.0));
@@ -332,7 +334,7 @@ impl Source {
         !self.routine.is_empty() || !self.emergency.is_empty()
     }
 
-    /// Moves bytes and takes note of what is written and what is durable.
+    /// Moves bytes, and records which frames are written and which are durable.
     async fn turn(&mut self, wake_at: Option<Instant>) {
         self.connection.turn(wake_at).await;
         let now = Instant::now();

@@ -1,8 +1,8 @@
-//! The steps that every frame takes, each by itself: where the time goes when a whole run has become slower.
+//! Measures each step of a frame separately, to find the slow step when a whole run is slower.
 //!
 //!     cargo bench --bench micro [-- FILTER]
 //!
-//! Each has frames or bytes per second beside the time of an iteration.
+//! Each step prints frames or bytes per second next to the time of an iteration.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -29,7 +29,7 @@ const PAYLOADS: [usize; 2] = [64, 1_115];
 const READ_BYTES: usize = 64 << 10;
 const SOURCES: u32 = 48;
 const BATCH_FRAMES: usize = 64;
-/// Handed to the archive at a time: several blocks.
+/// Batches that one iteration gives to the archive: several blocks.
 const BATCHES: usize = 1_000;
 
 fn main() {
@@ -46,7 +46,7 @@ fn origin(source_id: u32) -> Arc<Origin> {
     Arc::new(Origin { stream, epoch: 1 })
 }
 
-/// Whole FRAME messages, about one read of them.
+/// Whole FRAME messages, about as many as one read brings.
 fn messages(payload_bytes: usize) -> Bytes {
     let payload = Bytes::from(vec![7; payload_bytes]);
     let mut read = BytesMut::new();
@@ -84,7 +84,7 @@ fn meta(at: usize, body: &[u8]) -> FrameMeta {
     }
 }
 
-/// Finds the messages of a read and reads the headers of its frames.
+/// Finds the messages of a read and decodes the headers of its frames.
 #[divan::bench(args = PAYLOADS)]
 fn wire_decode(bencher: Bencher, payload_bytes: usize) {
     let read = messages(payload_bytes);
@@ -96,7 +96,7 @@ fn wire_decode(bencher: Bencher, payload_bytes: usize) {
     });
 }
 
-/// Writes the DELIVER messages of a read, as the tail does once for all subscribers.
+/// Writes the DELIVER messages of a read. The tail does that once for all subscribers.
 #[divan::bench(args = PAYLOADS)]
 fn wire_deliver(bencher: Bencher, payload_bytes: usize) {
     let run = run(1, payload_bytes);
@@ -110,7 +110,7 @@ fn wire_deliver(bencher: Bencher, payload_bytes: usize) {
     });
 }
 
-/// A read of each of 48 sources through the queues and the fan-in.
+/// Passes one read of each of 48 sources through the queues and the fan-in.
 #[divan::bench(args = PAYLOADS)]
 fn fan_in(bencher: Bencher, payload_bytes: usize) {
     let runtime = runtime();
@@ -146,7 +146,7 @@ impl Output for Everything {
     }
 }
 
-/// Batches of 64 frames into blocks with checksums, written to a disk that takes no time.
+/// Encodes batches of 64 frames into blocks with checksums, and writes them to a storage that takes no time.
 #[divan::bench(args = PAYLOADS)]
 fn archive_append(bencher: Bencher, payload_bytes: usize) {
     let runtime = runtime();
@@ -169,7 +169,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
 }
 
-/// A file system that keeps the names of files and nothing else.
+/// A file system that keeps only the names of files.
 #[derive(Default)]
 struct Nowhere(Mutex<BTreeSet<String>>);
 

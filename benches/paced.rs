@@ -1,20 +1,21 @@
-//! What the daemon spends on sources that send by the clock, beside a bare loop that takes the same bytes.
+//! Measures the CPU time of the daemon for sources that send by the clock, compared with a bare loop that receives
+//! the same bytes.
 //!
 //!     cargo bench --bench paced -- [SOURCESxHZ]... [SECONDS]
 //!
-//! 50 and 1,000 sources send frames of 256 B, each at 1, 10, 100 and 400 Hz. Their turns are spread evenly, as those of
-//! satellites are that know nothing of one another: so nearly every frame arrives alone. About every 50 ms one of the
-//! sources sends an emergency in place of a routine frame. Three subscribers follow the emergencies. The receivers are
-//! processes of their own and have their turns in each of three rounds:
+//! 50 and 1,000 sources send frames of 256 B, each at 1, 10, 100 and 400 Hz. Their turns are spread evenly, like
+//! those of independent satellites, so nearly every frame arrives alone. About every 50 ms one of the sources sends
+//! an emergency in place of a routine frame. Three subscribers follow the emergencies. Each receiver is a separate
+//! process. In each of three rounds every receiver has its turn:
 //!
 //! * `bare`: one thread with epoll that receives and discards;
 //! * `answering`: the same, and it answers each read with as many bytes as an ACK;
 //! * `daemon`: archived, synced, acknowledged.
 //!
-//! `us` is the receiver's CPU time per frame, `x bare` compares it with the loop of the same run. The times of ACKs are in
-//! milliseconds, from the moment the frame exists to the moment its ACK is read. `switches` are context switches of the
-//! daemon per second. Figures are medians of the rounds; each receiver is looked at for SECONDS (10) in each. `BENCH_DAEMON`
-//! in the environment names another build of the daemon to measure.
+//! `us` is the receiver's CPU time per frame. `x bare` compares it with the loop of the same run. The times of ACKs
+//! are in milliseconds, from the moment the frame exists to the moment its ACK is read. `switches` are context
+//! switches of the daemon per second. Figures are medians of the rounds. Each round measures each receiver for
+//! SECONDS (10). The environment variable `BENCH_DAEMON` names another build of the daemon to measure.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -43,10 +44,10 @@ const FRAMES_PER_S: [u64; 4] = [1, 10, 100, 400];
 const PAYLOAD_BYTES: usize = 256;
 const ROUNDS: usize = 3;
 const SUBSCRIBERS: usize = 3;
-/// Before a receiver is looked at.
+/// Time before the measurement of a receiver begins.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Room for all of the sources.
+/// Limits that admit all of the sources.
 const LIMITS: [(&str, &str); 4] = [
     ("INGEST__MAX_CONNECTIONS", "1024"),
     ("INGEST__MAX_CONNECTIONS_PER_ADDRESS", "1024"),
@@ -54,7 +55,7 @@ const LIMITS: [(&str, &str); 4] = [
     ("INGEST__MEMORY_LIMIT", "4 GiB"),
 ];
 
-/// What a receiver came to in one round.
+/// The figures of a receiver in one round.
 struct Measured {
     paced: Paced,
     cpu_ns: u64,
@@ -82,7 +83,7 @@ fn main() {
     }
 }
 
-/// Of an argument such as `50x400`.
+/// Parses an argument such as `50x400`.
 fn case(arg: &str) -> Option<(usize, u64)> {
     let (sources, frames_per_s) = arg.split_once('x')?;
     Some((sources.parse().ok()?, frames_per_s.parse().ok()?))

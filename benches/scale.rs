@@ -1,14 +1,15 @@
-//! What connections cost while they say nothing, and whether they slow those that do.
+//! Measures the cost of silent connections, and whether they slow down sending connections.
 //!
 //!     cargo bench --bench scale -- [CONNECTIONS]...
 //!
-//! First 48, 1,000 and 10,000 connections that ask for heartbeats of a second and send nothing: how fast they are
-//! accepted, from connecting to WELCOME and the first ACKs; what each takes of the daemon's memory beyond 48, at once and
-//! after two heartbeats; and the CPU the daemon spends on them, which is all for PINGs.
+//! First 48, 1,000 and 10,000 connections ask for heartbeats of a second and send nothing. The bench measures how
+//! fast the daemon accepts them, from connecting to WELCOME and the first ACKs. It measures the daemon's memory per
+//! connection beyond 48, at once and after two heartbeats. It measures the CPU time that the daemon spends on them,
+//! which is all for PINGs.
 //!
-//! Then 48 connections that send flat out, alone and among 952 and 9,952 with the daemon's own heartbeat, in three rounds
-//! in which each has its turn. The other side of the connections lives in this process, on the same cores. Figures of one
-//! run are ratios of that run: machines differ.
+//! Then 48 connections send as fast as they can, alone and among 952 and 9,952 silent ones with the daemon's own
+//! heartbeat. In each of three rounds every case has its turn. The other ends of the connections are in this process,
+//! on the same cores. Compare only figures of the same run: machines differ.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -30,21 +31,22 @@ use tokio::task::JoinSet;
 
 const BUSY: u32 = 48;
 const CONNECTIONS: [u32; 3] = [BUSY, 1_000, 10_000];
-/// As many try to connect at a time.
+/// Most connections that are being opened at a time.
 const CONNECTING_MAX: usize = 128;
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long the CPU of an idle daemon is looked at.
+/// Time for which the CPU of an idle daemon is measured.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 3;
-/// What the disk's caches take is nothing beside it.
+/// Long enough that the part that goes into the disk's caches does not matter.
 const BUSY_TIME: Duration = Duration::from_secs(10);
 const PAYLOAD_BYTES: usize = 256;
-/// Sources that say nothing come behind the busy ones.
+/// The silent sources have ids from this one on, above those of the busy sources.
 const FIRST_IDLE_SOURCE: u32 = 1_000;
 
-/// Room for all of them. Windows that hold a message and no more would be enough for idle ones, but not for the busy.
+/// Limits that admit all connections. Windows of a single message would be enough for idle connections, but not for
+/// busy ones.
 const LIMITS: [(&str, &str); 8] = [
-    // The busy rounds write some GiB each, and their daemons live to the end.
+    // The busy rounds write some GiB each, and all their daemons live until the end.
     ("ARCHIVE__RETENTION_SIZE", "4 GiB"),
     ("INGEST__MAX_CONNECTIONS", "10240"),
     ("INGEST__MAX_CONNECTIONS_PER_ADDRESS", "10240"),
@@ -71,18 +73,18 @@ fn main() {
     busy(&counts);
 }
 
-/// The daemon inherits it.
+/// Raises the limit on open files. The daemon inherits it.
 fn raise_open_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
-/// Measures `count` connections that say nothing; `base` is what the first count came to, and its memory.
+/// Measures `count` silent connections. `base` holds the count of the first call and its memory.
 fn idle(count: u32, base: &mut Option<(u32, u64, u64)>) {
     let daemon = Daemon::start(&LIMITS);
     let crowd = Crowd::start(daemon.ingest, count, HEARTBEAT.as_secs() as u16);
     let resident = daemon.usage().resident_bytes;
-    // Two heartbeats, and a half for the last of their answers.
+    // Wait for two heartbeats, and half a heartbeat more for the last answers.
     std::thread::sleep(HEARTBEAT * 5 / 2);
     let (before, pings) = (daemon.usage(), crowd.pings());
     std::thread::sleep(IDLE_TIME);
@@ -105,9 +107,10 @@ fn idle(count: u32, base: &mut Option<(u32, u64, u64)>) {
     );
 }
 
-/// Measures those that send, among what makes up each of `counts`.
+/// Measures busy connections among silent ones, in total as many as each of `counts`.
 fn busy(counts: &[u32]) {
-    // What is first ends first: nobody is to miss its daemon.
+    // The crowd is the first field of each tuple. It is dropped before its daemon, so that no connection outlives its
+    // daemon.
     let among: Vec<(Option<Crowd>, Daemon)> = counts
         .iter()
         .map(|count| {
@@ -145,7 +148,7 @@ fn busy(counts: &[u32]) {
     }
 }
 
-/// Connections that answer PINGs and send nothing, all on one thread; closed when dropped.
+/// Connections that answer PINGs and send nothing, all on one thread. Dropping this closes them.
 struct Crowd {
     opened_in: Duration,
     pings: Arc<AtomicU64>,
@@ -154,7 +157,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Returns when all have their WELCOME and ACKs.
+    /// Opens `count` connections. Returns when all have received WELCOME and ACKs.
     fn start(address: SocketAddr, count: u32, heartbeat_s: u16) -> Self {
         let (opened_tx, opened_rx) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -186,7 +189,7 @@ impl Crowd {
         Self { opened_in: started.elapsed(), pings, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// PINGs answered so far.
+    /// The number of PINGs answered so far.
     fn pings(&self) -> u64 {
         self.pings.load(Ordering::Relaxed)
     }
@@ -195,12 +198,13 @@ impl Crowd {
 impl Drop for Crowd {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // What it panicked about has been printed.
+        // Ignore the result: a panic of the thread has already been printed.
         let _ = self.thread.take().unwrap().join();
     }
 }
 
-/// Opens a connection once there is a place to, says so, and answers PINGs from then on, while others still connect.
+/// Opens a connection once a permit is free and reports that. From then on answers PINGs, while other connections
+/// still open.
 async fn idle_away(
     address: SocketAddr,
     hello: Hello,

@@ -1,9 +1,10 @@
-//! How long the archive takes to open after a kill, and how much memory, beside an empty one: neither may grow with it.
+//! Measures the time and the memory that opening an archive after a kill takes, compared with an empty archive.
+//! Neither may grow with the archive.
 //!
 //!     cargo bench --bench startup -- [GIB] [DIR]
 //!
-//! A process of its own writes GIB (1) of frames into a temporary directory in DIR, is killed in the middle of a commit
-//! that nothing attests, and others open what it left, at first with nothing of it in the page cache.
+//! A separate process writes GIB (1) of frames into a temporary directory in DIR. The bench kills it in the middle of
+//! a commit that no block attests. Other processes then open the archive, at first with none of it in the page cache.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
@@ -24,7 +25,7 @@ use telemetry_aggregator::frame::{
 const PAYLOAD_BYTES: usize = 1_115;
 const BATCH_FRAMES: usize = 64;
 const STREAMS: u32 = 50;
-/// How much of the newest segment is full at least: it is what a start reads.
+/// The least part of the newest segment that is full. A start reads this segment.
 const NEWEST_FULL: f64 = 0.9;
 
 fn main() {
@@ -59,7 +60,7 @@ fn compare(gib: f64, within: &Path) {
     println!("closed well     {}", opened(&full));
 }
 
-/// Lets another process write and kills it in the middle of that.
+/// Starts a process that writes, and kills it while it writes.
 fn write_and_kill(dir: &Path, gib: f64) {
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["write", dir.to_str().unwrap(), &gib.to_string()])
@@ -73,7 +74,7 @@ fn write_and_kill(dir: &Path, gib: f64) {
     assert_eq!(line, "enough\n");
 }
 
-/// Segments, their bytes, and those of the newest.
+/// The number of segments, their bytes, and the bytes of the newest.
 fn sizes(dir: &Path) -> (usize, u64, u64) {
     let mut sizes: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
@@ -85,7 +86,7 @@ fn sizes(dir: &Path) -> (usize, u64, u64) {
     (sizes.len(), sizes.iter().map(|(_, bytes)| bytes).sum(), sizes.last().map_or(0, |(_, bytes)| *bytes))
 }
 
-/// Lets the kernel forget what it has read.
+/// Removes the files from the page cache.
 fn evict(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -97,7 +98,7 @@ fn evict(dir: &Path) {
     }
 }
 
-/// Opens `dir` in a process of its own and returns what that says.
+/// Opens `dir` in a separate process and returns the output of that process.
 fn opened(dir: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["open", dir.to_str().unwrap()])
@@ -137,7 +138,7 @@ fn memory_max_mib() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 
-/// Writes until there is enough, says so, and goes on until it is killed.
+/// Writes until there is enough and reports that. Then continues to write until it is killed.
 fn write(dir: PathBuf, gib: f64) {
     let enough = (gib * f64::from(1 << 30)) as u64;
     let config = config(dir.clone());
@@ -162,7 +163,7 @@ fn write(dir: PathBuf, gib: f64) {
     });
 }
 
-/// Whether the newest segment is full enough; says so then.
+/// Whether the newest segment is full enough. If so, reports that.
 fn is_full(dir: &Path, newest_full: u64) -> bool {
     let (.., newest) = sizes(dir);
     if newest >= newest_full {

@@ -1,9 +1,9 @@
 //! Configuration: one TOML file, overridden by environment variables, checked as a whole.
 //!
 //! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `reader`,
-//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`) and
-//! checks how the values fit together (`check`). All problems are reported at once, each with its location, key, value,
-//! and what is allowed. `keys` lists the keys and when a change of each takes effect.
+//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`)
+//! and checks how the values fit together (`check`). All problems are reported at once, each with its location, key,
+//! value, and what is allowed. `keys` lists the keys and when a change of each takes effect.
 //!
 //! While the daemon runs, a [`ConfigHandle`] holds the configuration in force, and a [`Change`] says what a new
 //! configuration changes in it.
@@ -101,7 +101,7 @@ impl Default for Config {
     }
 }
 
-/// A configuration and where it came from.
+/// A configuration and its origin.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
@@ -110,9 +110,9 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Names of the variables that overrode keys.
     pub overrides: Vec<String>,
-    /// What works but deserves a look, one sentence each, for the log.
+    /// Warnings for the log, one sentence each: values that work but may be a mistake.
     pub warnings: Vec<String>,
-    /// What is missing and comes with the start, one sentence each; see [`Config::load_before_start`].
+    /// Notes, one sentence each: missing files that exist once the daemon starts. See [`Config::load_before_start`].
     pub notes: Vec<String>,
 }
 
@@ -162,7 +162,7 @@ impl Config {
 
     /// Checks how the values fit together, for a configuration that was changed after it was loaded.
     ///
-    /// Does not check the limits of each value. Returns what works but deserves a look.
+    /// Does not check the limits of each value. Returns warnings about values that work but may be a mistake.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with all conflicts, without locations.

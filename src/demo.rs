@@ -1,8 +1,8 @@
 //! `demo`: the RFC's scenario end to end, over loopback TCP into a temporary archive.
 //!
-//! Four uplinks send ten frames each, of which two are emergencies in the middle, and a replay sends five. One uplink
-//! is registered while others have sent already, one is removed by the operator. Every uplink's batch is a single
-//! write; that its emergencies are processed first is the pipeline's doing.
+//! Four uplinks send ten frames each, with two emergencies in the middle. A replay sends five frames. One uplink is
+//! registered after others have sent frames, and the operator removes one. Every uplink sends its batch in a single
+//! write. Only the pipeline puts the emergencies first.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,13 +21,13 @@ mod uplink;
 
 use uplink::Uplink;
 
-/// Frames of an uplink; those at [`EMERGENCIES`] are emergencies.
+/// Frames of an uplink. The frames at [`EMERGENCIES`] are emergencies.
 const UPLINK_FRAMES: u64 = 10;
-/// Sequences of an uplink's emergencies: neither is first in the batch.
+/// Sequences of the emergencies of an uplink. Neither is the first in the batch.
 const EMERGENCIES: [u64; 2] = [4, 7];
 /// Frames of the replay.
 const REPLAY_FRAMES: u64 = 5;
-/// What the archive must hold in the end.
+/// Frames that the archive must hold at the end.
 const TOTAL: u64 = 4 * UPLINK_FRAMES + REPLAY_FRAMES;
 /// How often the monitor reads the stats.
 const MONITOR_PERIOD: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ const MONITOR_PERIOD: Duration = Duration::from_millis(50);
 /// Runs the scenario and logs it.
 ///
 /// # Errors
-/// When anything of it does not come out as it must.
+/// If any step gives another result than expected.
 pub async fn run() -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let daemon = Daemon::start(config(dir.path())).await?;

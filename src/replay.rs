@@ -73,9 +73,9 @@ pub struct Plan {
     pub connect: String,
     /// Credential, may be empty.
     pub token: String,
-    /// How fast.
+    /// The speed relative to the recording.
     pub speed: Speed,
-    /// A longer time without a frame in the recording is shortened to this.
+    /// Longer times without a frame in the recording are shortened to this duration.
     pub gap_max: Option<Duration>,
     /// The first epoch of each stream, 1 to 2^63-1: [`Plan::epoch_now`], or the epoch of an earlier run of this range.
     pub epoch: u64,

@@ -1,10 +1,10 @@
-//! The service manager: what it hands over at the start, and what it is told from then on.
+//! The service manager: the sockets that it passes at the start, and the notifications that it receives.
 //!
 //! * [`activation`]: listening sockets that outlive the daemon, so that no connection is refused across a restart,
 //! * [`notify`]: READY, RELOADING, STOPPING, STATUS and the rest of `sd_notify(3)`,
-//! * [`watchdog`]: WATCHDOG, as long as every stage turns.
+//! * [`watchdog`]: WATCHDOG, as long as every stage makes progress.
 //!
-//! All of it comes through the environment and is absent without systemd; everything then does nothing.
+//! Everything comes through environment variables. Without systemd they are absent, and nothing here has an effect.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ pub use watchdog::Watchdog;
 /// What the service manager gives a daemon. The default is none at all.
 #[derive(Debug, Default)]
 pub struct Manager {
-    /// Sockets that listen already.
+    /// Sockets that are already listening.
     pub sockets: Sockets,
-    /// Whom to tell.
+    /// Sends notifications to the service manager.
     pub notifier: Notifier,
-    /// How often it must hear that all is well, if it wants to know.
+    /// The longest time between two watchdog notifications. `None` if the service manager has no watchdog.
     pub watchdog: Option<Duration>,
 }
 
 impl Manager {
-    /// What this process was given. To be asked once, before other threads read the environment past the
-    /// standard library: the sockets' variables are taken out of it.
+    /// Reads the environment of this process and removes the variables of the sockets. Call this once, before other
+    /// threads read the environment without the standard library.
     ///
     /// # Errors
-    /// [`ActivationError`] when sockets were handed over that this daemon has no use for.
+    /// [`ActivationError`] if the service manager passed sockets that this daemon does not use.
     pub fn from_env() -> Result<Self, ActivationError> {
         Ok(Self {
             sockets: Sockets::from_env()?,

@@ -1,12 +1,12 @@
 //! A running daemon on one screen, over its HTTP API.
 //!
-//! * [`fetch`]: asks the daemon, for a [`Snapshot`](model::Snapshot);
-//! * [`model`]: what is known and what the user looks at;
+//! * [`fetch`]: reads a [`Snapshot`](model::Snapshot) from the daemon;
+//! * [`model`]: the data of the daemon and the view that the user has selected;
 //! * `update`: changes the model in one pure step for each key and each answer;
-//! * [`draw`](mod@draw): what of that is shown, a function of the model and the size alone;
-//! * `figures`: numbers as they stand there.
+//! * [`draw`](mod@draw): draws the screen, as a function of the model and the size alone;
+//! * `figures`: formats numbers for the screen.
 //!
-//! The terminal itself, with its keys and signals, is the command's: it lies in [`cli`](crate::cli).
+//! The command in [`cli`](crate::cli) owns the terminal with its keys and signals.
 
 pub mod draw;
 pub mod fetch;

@@ -1,5 +1,4 @@
-//! The commands on archives that something went wrong with: repairs cut short, readers that go away, segments under wrong
-//! names.
+//! The archive commands on faulty archives: interrupted repairs, readers that go away, segments under wrong names.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,7 +20,8 @@ use telemetry_aggregator::frame;
 
 const FRAMES: u64 = 4_000;
 
-/// An archive of [`FRAMES`] frames in `dir`; returns its segments, four at least. The first is smaller than the next.
+/// Makes an archive of [`FRAMES`] frames in `dir`. Returns its segments, at least four. The first is smaller than the
+/// next.
 fn archive(dir: &Path) -> Vec<PathBuf> {
     let stream = frame::StreamKey {
         source_id: 1,
@@ -46,7 +46,7 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         let (mut watermark, mut next) = (archive.watermark(), 0);
         while next < FRAMES {
-            // Small commits first: a segment is full the sooner.
+            // Small commits come first, so that the first segment is full after fewer frames.
             let count = if next < 800 { 8 } else { 64 }.min(FRAMES - next);
             for batch in frame::batches_of((next..next + count).map(frame)) {
                 appender.append(batch).await.unwrap();
@@ -86,7 +86,7 @@ fn export(dir: &Path, out: &Path) -> Command {
     export
 }
 
-/// Everybody who would use the archive `<home>/data/archive` refuses it, since a repair left it incomplete.
+/// Asserts that every command refuses the archive `<home>/data/archive`, because a repair left it incomplete.
 fn assert_refused(home: &Path, sound: &Path) {
     let dir = home.join("data/archive");
     let config = home.join("aggregator.toml");
@@ -118,7 +118,7 @@ fn a_repair_that_is_killed_or_runs_out_of_space_leaves_nothing_that_passes_for_a
     let segments = archive(&sound);
     let sizes: Vec<_> = segments.iter().map(|path| path.metadata().unwrap().len()).collect();
     let dir = home.path().join("data/archive");
-    // The kernel kills it when it writes beyond this: in a segment behind the first, which is complete by then.
+    // The kernel kills the repair when it writes beyond this size. The first segment is complete by then.
     let limit = sizes[0] + 512;
     assert!(sizes[1..].iter().any(|size| *size > limit), "{sizes:?}");
     let repair_command = repair(&sound, &dir);
@@ -144,7 +144,7 @@ fn a_repair_that_is_killed_or_runs_out_of_space_leaves_nothing_that_passes_for_a
     assert_refused(home.path(), &sound);
 }
 
-/// Runs `command` with a stdout that nobody reads; returns its exit code and what it said.
+/// Runs `command` with a closed pipe as stdout. Returns its exit code and its stderr.
 fn unread(command: &mut Command) -> (Option<i32>, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -183,14 +183,14 @@ fn a_reader_that_goes_away_is_success_only_for_what_streams_frames() {
     }
 }
 
-/// Frames that `cat` writes, its exit code and what it says.
+/// Runs `cat`. Returns the number of frames written, the exit code and stderr.
 fn cat(dir: &Path) -> (usize, Option<i32>, String) {
     let ran = output(&mut tool("cat", dir));
     let lines = ran.stdout.iter().filter(|byte| **byte == b'\n').count();
     (lines, ran.status.code(), String::from_utf8(ran.stderr).unwrap())
 }
 
-/// Rows of an export of `dir`, its exit code and what it says.
+/// Exports `dir`. Returns the number of rows, the exit code and stderr.
 fn exported(dir: &Path) -> (usize, Option<i32>, String) {
     let out = tempfile::tempdir().unwrap();
     let ran = output(&mut export(dir, &out.path().join("out")));

@@ -1,4 +1,4 @@
-//! The catalog on the wire: what clients get, when, and what becomes of it over a restart.
+//! The catalog on the wire: which clients get it, when, and which catalog is in force after a restart.
 
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
@@ -13,10 +13,10 @@ use support::inside::Inside;
 use support::message::{bye, ping};
 use support::{Client, Daemon, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG};
 
-/// Data of a part at most, by docs/catalog.md.
+/// Most bytes of data in one part, from docs/catalog.md.
 const PART_BYTES_MAX: usize = 16 << 10;
 
-/// A text of so many satellites: the ISS' elements of 2008 with other catalog numbers.
+/// A catalog text of this many satellites: the elements of the ISS of 2008 under different catalog numbers.
 fn text_of(satellites: usize) -> String {
     let mut text = String::new();
     for id in 10_000..10_000 + satellites {
@@ -37,7 +37,7 @@ fn wants(source_id: u32) -> Hello {
     Hello::new(source_id).flags(WANT_CATALOG)
 }
 
-/// Reads until a version is complete; versions whose parts stop coming are named in the first list.
+/// Reads until a version is complete. The first list names the versions that the server did not finish.
 fn next_catalog(client: &mut Client) -> (Vec<u64>, u64, Vec<u8>) {
     let (mut given_up, mut begun, mut data) = (Vec::new(), None, Vec::new());
     loop {
@@ -60,7 +60,7 @@ fn next_catalog(client: &mut Client) -> (Vec<u64>, u64, Vec<u8>) {
     }
 }
 
-/// Says nothing more than the answer to a PING.
+/// Asserts that the server sends nothing except the answer to a PING.
 fn assert_quiet(client: &mut Client) {
     client.send(&ping(9));
     assert_eq!(client.next(), Server::Pong(9));
@@ -124,7 +124,7 @@ fn what_an_operator_gave_is_there_after_a_restart() {
     daemon.stop();
 }
 
-/// A socket that takes little as long as nobody reads from it.
+/// Connects a socket with a small receive buffer.
 fn narrow(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -132,7 +132,7 @@ fn narrow(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// More than the buffers of both sockets take on the way to [`narrow`].
+/// A catalog larger than the buffers of both sockets on the way to a [`narrow`] client.
 fn large(satellites: usize) -> String {
     let comment = format!("#{}\n", "x".repeat(1 << 20));
     format!("{}{}", text_of(satellites), comment.repeat(3) + &comment[..900 << 10])
@@ -154,7 +154,7 @@ fn a_client_that_does_not_read_misses_versions_but_not_the_newest() {
     }
     let newest = daemon.catalog.replace(text_of(20)).unwrap().version();
     let mut complete = Vec::new();
-    // Of the first version only a part was read.
+    // The test has read only one part of the first version.
     let mut next_part = 1;
     let version = loop {
         match client.next_answering() {

@@ -1,4 +1,4 @@
-//! The command line from outside: exit codes, what is said, and where.
+//! The command line as a user sees it: exit codes, and the texts on stdout and stderr.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/aggregator.toml")
 }
 
-/// A directory with `aggregator.toml`, whose `data_dir` is `data` beside it.
+/// Makes a directory with `aggregator.toml`. The `data_dir` is `data` in the same directory.
 fn home(config: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("no temporary directory");
     let path = dir.path().join("aggregator.toml");
@@ -37,7 +37,7 @@ fn run(config: &Path) -> Command {
     command
 }
 
-/// A process that is killed if the test fails before its end.
+/// A process. If the test fails before the process ends, the drop kills the process.
 struct Running(Child);
 
 impl Running {
@@ -45,7 +45,7 @@ impl Running {
         Self(command.spawn().expect("it cannot be started"))
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM and returns the exit code.
     fn stop(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.0), Signal::TERM).expect("no signal");
         self.0.wait().expect("waiting fails").code()
@@ -80,12 +80,12 @@ fn check_prints_the_shipped_configuration_which_means_the_defaults() {
     }
     assert_eq!(table["ingest"]["routine_window"].as_str(), Some("1 MiB"));
     assert_eq!(table["shutdown"]["deadline"].as_str(), Some("5s"));
-    // What is printed is a configuration itself, and says the same.
+    // The printed text is itself a configuration, and it prints as the same text.
     let (dir, _) = home("");
     let again = dir.path().join("printed.toml");
     std::fs::write(&again, &printed).expect("writing fails");
     assert_eq!(expect_exit(aggregator(["check", "--config"]).arg(&again), 0).0, printed);
-    // Every default is in the shipped file.
+    // The shipped file contains every default.
     let empty = dir.path().join("empty.toml");
     std::fs::write(&empty, "").expect("writing fails");
     assert_eq!(expect_exit(aggregator(["check", "--config"]).arg(&empty), 0).0, printed);
@@ -175,7 +175,7 @@ fn a_data_directory_that_is_a_file_or_cannot_be_written_is_named() {
     assert!(said.contains(&data.display().to_string()), "{said}");
     assert_eq!(std::fs::read(&data).expect("still there"), b"a file");
 
-    // Root writes everywhere, but not into /proc.
+    // Root can write everywhere except in /proc.
     let text = std::fs::read_to_string(&path).expect("the configuration");
     let read_only = "/proc/telemetry-aggregator";
     std::fs::write(&path, text.replace(&data.display().to_string(), read_only)).expect("writing fails");
@@ -198,7 +198,7 @@ fn the_ready_file_holds_the_bound_addresses() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// What a log line tells must not depend on whether it is written.
+/// The text of a log line must not depend on whether the line is written.
 #[test]
 fn a_quiet_log_changes_nothing_else_and_hangup_ends_nothing() {
     let (dir, path) = home(&format!("{CONFIG}[log]\nlevel = \"error\"\n"));
@@ -239,7 +239,7 @@ fn beyond_loopback_it_listens_only_with_tokens() {
 #[test]
 fn the_demo_shows_emergencies_overtaking() {
     let started = Instant::now();
-    // A daemon on the same host has the usual ports; whoever has them here, they are taken.
+    // A daemon on this host may already have the usual ports. In both cases the ports are taken.
     let _taken: Vec<_> = [7480, 7481, 7482].map(|port| TcpListener::bind(("127.0.0.1", port))).into();
     let (out, said) = expect_exit(&mut aggregator(["demo"]), 0);
     assert!(started.elapsed() < Duration::from_secs(3), "it took {:?}", started.elapsed());
@@ -272,13 +272,14 @@ fn the_demo_shows_emergencies_overtaking() {
     }
 }
 
-/// The number behind `name` in a line.
+/// The number after `name` in a line.
 fn number(line: &str, name: &str) -> u64 {
     let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
     word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line:?}"))
 }
 
-/// An ended daemon whose archive holds a routine frame and an emergency of source 7, and a replayed frame of 8.
+/// A stopped daemon. Its archive holds a routine frame and an emergency of source 7, and a replayed frame of source
+/// 8.
 fn three_frames() -> Daemon {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).station("Svalbard").epoch(3));
@@ -314,7 +315,7 @@ fn verify_names_segment_and_place_of_a_flipped_byte() {
     let (from, to): (usize, usize) = (from.parse().expect("a number"), to.parse().expect("a number"));
     assert!((from..to).contains(&(at + 3)), "{} lies outside of {range}", at + 3);
 
-    // What is whole is still read, and what is not is missed aloud.
+    // The command still reads every intact frame, and reports the missing ones.
     let (out, said) = expect_exit(&mut aggregator([Path::new("archive"), Path::new("cat"), &dir]), 1);
     assert_eq!(out.lines().count(), 2, "{out}");
     assert!(said.contains("damaged"), "{said}");
@@ -441,7 +442,7 @@ fn simulate_prints_a_line_a_second_until_it_is_stopped() {
     let mut seen: Vec<_> = std::iter::once(first).chain(lines.by_ref().take(2)).collect();
     let elapsed = since_first.elapsed();
     assert!(elapsed >= Duration::from_millis(1_500), "two lines in {elapsed:?}");
-    // How soon all are connected is up to the machine.
+    // The machine determines how soon all sources are connected.
     while !seen.last().is_some_and(|line| line.contains("50 sources")) && since_first.elapsed() < LIMIT {
         seen.extend(lines.next());
     }
@@ -486,7 +487,7 @@ fn check_refuses_what_run_refuses() {
         let (_, said) = expect_exit(aggregator([command, "--config"]).arg(&path), 2);
         assert!(said.contains("ingest.max_message") && said.contains("4 KiB to 16128 KiB"), "{said}");
     }
-    // The largest fits into all that depends on it.
+    // The largest value fits every limit that depends on it.
     let largest =
         CONFIG.replace("16 KiB", "16128 KiB").replace("8 MiB", "128 MiB").replace("4 MiB", "128 MiB")
             + "[pipeline]\nbroadcast_capacity = 16\n";
@@ -525,7 +526,7 @@ fn a_credential_that_comes_with_the_start_is_a_note_and_another_missing_file_an_
         "{said}"
     );
     assert!(printed.contains("ingest.token") && !said.contains("warning"), "{printed}{said}");
-    // The daemon itself needs them.
+    // `run` needs the files.
     expect_exit(aggregator(["run", "--config"]).arg(&shipped).current_dir(dir.path()), 2);
     let (_dir, path) = home(&format!("{CONFIG}[[ingest.tokens]]\ntoken_file = \"/run/secrets/missing\"\n"));
     let (_, said) = expect_exit(aggregator(["check", "--config"]).arg(&path), 2);
@@ -564,13 +565,13 @@ fn whoever_may_not_write_the_archive_can_check_the_configuration() {
     for (path, mode) in [(dir.path(), 0o755), (&*path, 0o644), (&*owned, 0o500)] {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode cannot be set");
     }
-    // A copy, since others may not reach the program where it is.
+    // A copy: other users may not have access to the directory of the original.
     let program = dir.path().join("program");
     std::fs::copy(env!("CARGO_BIN_EXE_telemetry-aggregator"), &program).expect("no copy");
     let mut check = Command::new(program);
     check.args(["check", "--config"]).arg(&path).current_dir("/");
     if rustix::process::geteuid().is_root() {
-        // Root may write everything, nobody may not.
+        // Root can write everything. The user `nobody` cannot.
         check.uid(65_534);
     }
     let (_, said) = expect_exit(&mut check, 0);

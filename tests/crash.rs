@@ -1,4 +1,4 @@
-//! kill -9 at random moments, under load: nothing that was acknowledged is lost, nothing is there twice.
+//! kill -9 at random moments, under load. No acknowledged frame is lost, and no frame is archived twice.
 
 mod support;
 
@@ -18,13 +18,14 @@ use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, Port, ROUTINE, Rec
 use telemetry_aggregator::sim::Plan;
 
 const ROUNDS: usize = 20;
-/// Most frames the fleet gets acknowledged in one life: most kills come in the middle of the flood after a restart.
+/// Most frames of the fleet that are acknowledged between two kills. Most kills thus fall into the flood after a
+/// restart.
 const LIFE_FRAMES_MAX: u64 = 30_000;
-/// Longest time from there, or from the start, to the kill.
+/// Longest time, in microseconds, from that count of frames, or from the start, to the kill.
 const LIFE_US_MAX: u64 = 50_000;
-/// Longest time after which a start is killed in the middle of its recovery.
+/// Longest time, in microseconds, from a start to the kill that interrupts its recovery.
 const RECOVERY_US_MAX: u64 = 40_000;
-/// Source ids of the recorders: beyond those of the fleet.
+/// Source ids of the recorders. No source of the fleet has them.
 const RECORDERS: [u32; 2] = [1_000, 1_001];
 
 #[test]
@@ -93,7 +94,7 @@ fn twenty_kills_lose_nothing_that_was_acknowledged() {
     }
 }
 
-/// Waits until `frames` more are acknowledged.
+/// Waits until the daemon acknowledges `frames` more frames.
 fn wait_acked(fleet: &Fleet, frames: u64) {
     let (before, started) = (fleet.counts().acked, Instant::now());
     while fleet.counts().acked < before + frames {
@@ -102,7 +103,7 @@ fn wait_acked(fleet: &Fleet, frames: u64) {
     }
 }
 
-/// Starts on the archive of `daemon`, which has ended, and kills that as well.
+/// Starts a new process on the archive of `daemon`, which has ended, and kills the new process too.
 fn kill_in_recovery(daemon: &Daemon, after: Duration) {
     let mut command = aggregator(["run", "--config"]);
     command.arg(daemon.config_path()).current_dir(daemon.config_path().parent().expect("a directory"));
@@ -114,7 +115,8 @@ fn kill_in_recovery(daemon: &Daemon, after: Duration) {
     child.wait().expect("waiting fails");
 }
 
-/// Checks the fleet's frames and sorts the recorders' sequences by source and lane, in the order of the log.
+/// Checks the frames of the fleet. Returns their number and the sequences of the recorders by source and lane, in the
+/// order of the log.
 fn read(plan: &Plan, daemon: &Daemon) -> (u64, HashMap<(u32, usize), Vec<u64>>) {
     let mut recorded: HashMap<_, Vec<_>> = HashMap::new();
     let fleet_frames = FleetLog::read(plan, &daemon.archive_dir(), |frame| {
@@ -125,14 +127,14 @@ fn read(plan: &Plan, daemon: &Daemon) -> (u64, HashMap<(u32, usize), Vec<u64>>) 
     (fleet_frames, recorded)
 }
 
-/// Between 0 and 511 bytes that nothing else says.
+/// A payload of 0 to 511 bytes, unique to this source, lane and sequence.
 fn payload(source_id: u32, lane: usize, sequence: u64) -> Vec<u8> {
     let word = (u64::from(source_id) << 1 | lane as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ sequence;
     let bytes = word.wrapping_mul(0xD6E8_FEB8_6659_FD93).to_le_bytes();
     bytes.iter().copied().cycle().take(sequence as usize % 512).collect()
 }
 
-/// A client that writes down what it sent and what of it was acknowledged, and keeps the rest for the next
+/// A client that records which frames it sent and which were acknowledged. It keeps the other frames for the next
 /// connection.
 struct Recorder {
     source_id: u32,
@@ -142,11 +144,11 @@ struct Recorder {
 
 #[derive(Clone, Default)]
 struct Record {
-    /// Every sequence that was ever written, per lane.
+    /// Every sequence that was written, per lane.
     sent: [Vec<u64>; 2],
-    /// The highest `durable_next` ever seen.
+    /// The highest `durable_next` that was received, per lane.
     acked: [u64; 2],
-    /// No new frames; BYE when all is acknowledged.
+    /// Send no new frames. Send BYE when all frames are acknowledged.
     finish: bool,
 }
 
@@ -165,7 +167,7 @@ impl Recorder {
         self.record.lock().expect("the recorder panicked").acked
     }
 
-    /// Everything below `acked` is in the archive, once and in order.
+    /// Asserts that the archive holds every frame below `acked`, once and in order.
     fn check_below(&self, acked: [u64; 2], recorded: &HashMap<(u32, usize), Vec<u64>>) {
         let sent = &self.record.lock().expect("the recorder panicked").sent;
         for lane in [EMERGENCY, ROUTINE] {
@@ -190,7 +192,7 @@ impl Recorder {
     }
 }
 
-/// One connection; `true` when the server has said BYE to everything.
+/// Runs one connection. Returns `true` if the server answered BYE when all frames were acknowledged.
 fn connection(address: SocketAddr, source_id: u32, record: &Mutex<Record>, rng: &mut StdRng) -> bool {
     let Ok(socket) = TcpStream::connect_timeout(&address, LIMIT) else {
         std::thread::sleep(Duration::from_millis(5));
@@ -211,7 +213,7 @@ fn connection(address: SocketAddr, source_id: u32, record: &Mutex<Record>, rng: 
     let mut said_bye = false;
     loop {
         let finish = record.lock().expect("the test panicked").finish;
-        // As much as there is credit for, in bursts of random length.
+        // Send as many frames as credit allows, in bursts of random length.
         for (lane, state) in lanes.iter_mut().enumerate() {
             for _ in 0..rng.random_range(1..20) {
                 let Some(sequence) = state.next(lane, record, finish, rng) else { break };
@@ -258,17 +260,18 @@ fn connection(address: SocketAddr, source_id: u32, record: &Mutex<Record>, rng: 
     }
 }
 
-/// What one connection does on one lane.
+/// The state of one connection on one lane.
 #[derive(Default)]
 struct Lane {
-    /// Index of the next frame to send again in the record.
+    /// Index in the record of the next frame to resend.
     resend: usize,
     spent: u64,
     credit: u64,
 }
 
 impl Lane {
-    /// The next sequence: what was sent before and not accepted, then new ones, with gaps.
+    /// The next sequence to send: first the recorded frames that the server has not accepted, then new frames, with
+    /// gaps.
     fn next(&self, lane: usize, record: &Mutex<Record>, finish: bool, rng: &mut StdRng) -> Option<u64> {
         let record = record.lock().expect("the test panicked");
         match record.sent[lane].get(self.resend) {

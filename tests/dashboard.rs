@@ -1,4 +1,4 @@
-//! The dashboard in a real browser, against a real daemon: what it shows is what the API says.
+//! The dashboard in a real browser, against a real daemon: the page shows the same values as the API.
 
 mod support;
 
@@ -10,12 +10,12 @@ use support::command::{expect_exit, uplink_sim};
 use support::http::{get, get_json, request};
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, code, not_tested};
 
-/// Clients of the tests say nothing while the browser is looked at.
+/// A long heartbeat: the clients of the tests send nothing while the test looks at the browser.
 const PATIENT: &str = "[ingest]\nheartbeat = \"300s\"\n";
-/// The page shows what the daemon said at this moment or later.
+/// True when the page shows the state of the daemon at this moment or later.
 const LIVE: &str = "document.body.dataset.link === 'live' && document.body.dataset.drawn !== undefined";
 
-/// The page of the daemon at `address`, once it shows something.
+/// Opens the page of the daemon at `address`. Returns when the page shows data.
 fn page(address: SocketAddr) -> Option<Browser> {
     match Browser::find() {
         Ok(browser) => {
@@ -30,13 +30,13 @@ fn page(address: SocketAddr) -> Option<Browser> {
     }
 }
 
-/// `data-value` of the element `selector` finds.
+/// The `data-value` of the first element that matches `selector`.
 fn value(browser: &Browser, selector: &str) -> Value {
     let selector = json!(selector);
     browser.run(&format!("return document.querySelector({selector})?.getAttribute('data-value') ?? null;"))
 }
 
-/// As an attribute has it.
+/// The value as an attribute contains it.
 fn attribute(value: &Value) -> Value {
     match value {
         Value::Null => Value::Null,
@@ -45,7 +45,7 @@ fn attribute(value: &Value) -> Value {
     }
 }
 
-/// All cells, as `source state`.
+/// All cells, each as `source state`.
 fn cells(browser: &Browser) -> Value {
     browser.run(
         "return [...document.querySelectorAll('.cell')]
@@ -60,7 +60,7 @@ fn what_the_page_shows_is_what_the_api_says() {
     let fleet =
         ["--satellites", "6", "--replays", "2", "--stations", "3", "--frames", "40", "--emergency-ratio"];
     expect_exit(uplink_sim(["--connect", &ingest]).args(fleet).arg("0.1"), 0);
-    // An epoch that no double can hold, a hole, and an emergency that says its name.
+    // An epoch that no double can hold, a gap, and an emergency with a label.
     let hello = Hello { station: b"KIRUNA".to_vec(), epoch: (1 << 60) + 1, ..Hello::new(99) };
     let (mut client, _) = Client::open(daemon.address(), &hello);
     client.deliver(ROUTINE, 0, b"first");
@@ -111,7 +111,7 @@ fn what_the_page_shows_is_what_the_api_says() {
     for source in sources["sources"].as_array().unwrap() {
         check_details(&browser, source);
     }
-    // 1, 2 and 3 of source 99.
+    // The frames 1, 2 and 3 of source 99 are missing.
     assert_eq!(value(&browser, "#gap-rows .n"), "3");
 
     let has_catalog = get(daemon.http(), "/api/v1/catalog").status == 200;
@@ -121,13 +121,13 @@ fn what_the_page_shows_is_what_the_api_says() {
     let own = format!("http://{}/", daemon.http());
     let asked = browser.requests();
     assert!(asked.iter().any(|url| url.ends_with("/api/v1/stream")), "{asked:?}");
-    // What the browser brings along comes from no host.
+    // The browser's own resources come from no host.
     let is_foreign =
         |url: &&String| ![own.as_str(), "chrome:", "data:"].iter().any(|own| url.starts_with(own));
     assert_eq!(asked.iter().filter(is_foreign).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// Opens the details of `source` and holds every field against the API's.
+/// Opens the details of `source` and compares every field with the API.
 fn check_details(browser: &Browser, source: &Value) {
     browser
         .run(&format!("document.querySelector('.cell[data-source=\"{}\"]').click();", source["source_id"]));
@@ -156,7 +156,7 @@ fn check_details(browser: &Browser, source: &Value) {
     for lane in ["emergency", "routine"] {
         for (name, expected) in source["lanes"][lane].as_object().expect("a lane") {
             if expected.is_f64() {
-                continue; // told as JSON numbers, which the page may write another way
+                continue; // a JSON number, which the page may write in another form
             }
             let shown = value(browser, &format!("#details-body tr[data-field={name}] [data-lane={lane}]"));
             assert_eq!(shown, attribute(expected), "{name} of lane {lane} of {source:#}");
@@ -229,7 +229,7 @@ fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
     browser.wait("document.querySelectorAll('.cell:not([data-state=offline])').length === 2");
     assert_eq!(browser.run("return document.getElementById('none').hidden;"), true);
 
-    // By keyboard alone: to the grid, along it, into the details and back.
+    // With the keyboard alone: to the grid, along the grid, into the details and back.
     let focused = "document.activeElement";
     for _ in 0..40 {
         browser.press(&[key::TAB]);
@@ -252,7 +252,7 @@ fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
     browser.wait("document.querySelectorAll('.cell').length === 1");
     browser.run("document.querySelector('[data-filter=all]').click();");
 
-    // The theme is kept.
+    // A reload of the page keeps the theme.
     let theme = browser.run("return document.documentElement.dataset.theme;");
     browser.run("document.getElementById('theme').click();");
     browser.open(&format!("http://{http}/"));
@@ -272,7 +272,7 @@ fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
     assert_eq!(seen, true, "what is old looks so");
     assert!(browser.run("return document.title;").as_str().unwrap().starts_with("CONNECTION LOST"));
 
-    // Back again, it shows the new daemon's streams and no other.
+    // After a restart of the daemon, the page shows the streams of the new daemon and no others.
     let daemon = daemon.restart();
     browser.wait(LIVE);
     assert_eq!(browser.run("return document.getElementById('lost').hidden;"), true);

@@ -1,7 +1,7 @@
-//! A file system that is full, a real one: routine waits at its senders, emergencies go on, nothing is lost.
+//! A real file system that is full: routine waits at its senders, emergencies continue, no frame is lost.
 //!
-//! Each test mounts a tmpfs of its own. Where that is not allowed it runs again within user and mount namespaces of
-//! its own, and where those are not allowed either, it says that it did not run.
+//! Each test mounts its own tmpfs. Where that is not allowed, the test runs itself in its own user and mount
+//! namespaces. Where namespaces are not allowed either, the test reports that it did not run.
 
 #![allow(clippy::print_stdout, reason = "what a test measured, or why it did not run, belongs to its output")]
 
@@ -39,7 +39,7 @@ fn with_tmpfs(name: &str, test: impl FnOnce(&Tmpfs)) {
     with_tmpfs_of(DISK_BYTES, name, test);
 }
 
-/// Runs `test` with a tmpfs, here or in namespaces of its own.
+/// Runs `test` with a tmpfs of `bytes`, directly or in its own namespaces.
 fn with_tmpfs_of(bytes: u64, name: &str, test: impl FnOnce(&Tmpfs)) {
     const WITHIN: &str = "DISK_FULL_WITHIN_NAMESPACE";
     if rustix::process::geteuid().is_root()
@@ -68,7 +68,7 @@ fn payload(lane: usize, sequence: u64) -> Vec<u8> {
     payload
 }
 
-/// A client with everything it sent.
+/// A client that records everything it sent.
 struct Sender {
     client: Client,
     next: [u64; 2],
@@ -84,7 +84,7 @@ impl Sender {
         Frame::new(lane, self.next[lane], &payload(lane, self.next[lane]))
     }
 
-    /// Sends one frame, for which there is credit.
+    /// Sends one frame. The credit must allow it.
     fn send(&mut self, lane: usize) {
         let frame = self.frame(lane);
         self.client.send_frame(&frame);
@@ -95,8 +95,8 @@ impl Sender {
         self.client.credit(lane) >= cost(self.frame(lane).body().len())
     }
 
-    /// Sends as much as there is credit for, until the server has granted none and acknowledged nothing for
-    /// `silence`. Returns the number of frames sent that are not acknowledged.
+    /// Sends as much as credit allows, until the server grants no credit and acknowledges nothing for `silence`.
+    /// Returns the number of frames that are sent and not acknowledged.
     fn send_until_stuck(&mut self, lane: usize, silence: Duration) -> u64 {
         let started = Instant::now();
         loop {
@@ -123,13 +123,13 @@ impl Sender {
         started.elapsed()
     }
 
-    /// Sends one frame as soon as there is credit for it.
+    /// Waits until credit allows one frame, and sends it.
     fn send_within_credit(&mut self, lane: usize) {
         self.client.wait_credit(lane, self.client.spent(lane) + cost(PAYLOAD_BYTES + 20));
         self.send(lane);
     }
 
-    /// Says BYE and stops the daemon: the archive holds all that was sent, in order and intact.
+    /// Sends BYE and stops the daemon. Asserts that the archive holds every sent frame, in order and intact.
     fn finish(self, mut daemon: Daemon) -> Books {
         let next = self.next;
         assert_eq!(self.client.bye(next), next);
@@ -145,7 +145,7 @@ impl Sender {
     }
 }
 
-/// The archive holds exactly `next` frames of each lane, in order and intact.
+/// Asserts that the archive holds exactly `next` frames of each lane, in order and intact.
 fn assert_archived(daemon: &Daemon, next: [u64; 2]) {
     let mut found = [0_u64; 2];
     for frame in daemon.archived() {
@@ -190,7 +190,7 @@ fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
     });
 }
 
-/// 48 satellites fill 64 MiB to the brim with telemetry alone, while one more has nothing but emergencies to say.
+/// 48 satellites fill 64 MiB completely with telemetry. One more satellite sends only emergencies.
 #[test]
 fn a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency() {
     let name = "a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency";
@@ -282,7 +282,7 @@ fn a_restart_on_the_full_disk_takes_emergencies_and_goes_on_by_itself() {
         sender.emergency();
         let acked = [sender.client.ack(EMERGENCY).durable_next, sender.client.ack(ROUTINE).durable_next];
 
-        // What waits was not acknowledged: the client sends it again.
+        // The waiting frames were not acknowledged, so the client resends them.
         let daemon = daemon_killed_and_started_on(daemon, tmpfs);
         let mut sender = Sender::open(&daemon, 1);
         for lane in [EMERGENCY, ROUTINE] {
@@ -308,7 +308,7 @@ fn wait_goaway(client: &mut Client) {
     }
 }
 
-/// kill -9 and a start, with the disk full all the while.
+/// Kills the daemon with kill -9 and starts a new one. The disk stays full throughout.
 fn daemon_killed_and_started_on(daemon: Daemon, tmpfs: &Tmpfs) -> Daemon {
     let started = Instant::now();
     let daemon = daemon.kill_and_restart();
@@ -324,7 +324,7 @@ fn a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk() {
         tmpfs.fill();
         sender.send_until_stuck(ROUTINE, Duration::from_millis(500));
         sender.send_until_stuck(EMERGENCY, Duration::from_millis(500));
-        // What the daemon gave back of its own is taken as well.
+        // Take the space that the daemon has freed, too.
         tmpfs.fill();
         let acked = [sender.client.ack(EMERGENCY).durable_next, sender.client.ack(ROUTINE).durable_next];
 
@@ -364,7 +364,7 @@ fn a_drain_on_a_full_disk_names_the_stragglers_and_exits_with_3() {
         assert_eq!(books.undelivered, waiting, "{books:?}");
         assert_eq!(books.archived, acked + 1, "{books:?}");
 
-        // Nobody was told that these were safe, and the next daemon gets them again.
+        // No client has an ACK for these frames. The clients resend them to the next daemon.
         tmpfs.free();
         let daemon = daemon.restart();
         let mut sender = Sender::open(&daemon, 1);

@@ -1,4 +1,4 @@
-//! SIGTERM under load: everything accepted is archived, everyone is told, and it is over within five seconds.
+//! SIGTERM under load: the daemon archives every accepted frame, informs every client, and ends within five seconds.
 
 #![allow(clippy::print_stdout, reason = "what a test measured, or why it did not run, belongs to its output")]
 
@@ -19,22 +19,22 @@ use support::{
 };
 use telemetry_aggregator::sim::Plan;
 
-/// The limits of the shipped configuration where the tests' own are smaller.
+/// The limits of the shipped configuration, where the defaults of the tests are smaller.
 const SHIPPED: &str =
     "[ingest]\nmax_message = \"128 KiB\"\n[archive]\nsegment_size = \"256 MiB\"\nreserve = \"64 MiB\"";
 
-/// How long a drain may take: five seconds, and what a busy machine needs to notice.
+/// Longest duration of a drain: five seconds, plus the time in which a busy machine notices the end.
 const DRAIN_MAX: Duration = Duration::from_millis(5_200);
 
-/// Source ids beyond those of a fleet.
+/// Source ids that no source of a fleet has.
 const SILENT: u32 = 1_000;
 const DEAF: u32 = 1_001;
 const UNACKED: u32 = 1_002;
 
-/// So much in the daemon's socket means that the client's receive buffer has long been full.
+/// If this many bytes wait in the daemon's socket, the receive buffer of the client is full.
 const DEAF_QUEUE_BYTES: u64 = 4_096;
 
-/// Held by each test that loads the machine: the others' deadlines are not about sharing it.
+/// Each test that loads the machine holds this lock, so that two loads do not make each other miss a deadline.
 static MACHINE: Mutex<()> = Mutex::new(());
 
 fn machine() -> MutexGuard<'static, ()> {
@@ -121,7 +121,7 @@ fn difficult_clients(signal: Signal) {
 
     assert!(silent.durable_next[ROUTINE] > 0, "the silent client got nothing acknowledged");
     for lane in [EMERGENCY, ROUTINE] {
-        // The drain ends with the last ACKs, so what is there is exactly what was acknowledged.
+        // The drain ends with the last ACKs, so the archive holds exactly the acknowledged frames.
         assert_eq!(archived(SILENT, lane), silent.durable_next[lane], "lane {lane} of the silent client");
     }
     assert!(silent.saw_goaway && silent.error == Some(code::DRAINING), "{silent:?}");
@@ -133,7 +133,7 @@ fn difficult_clients(signal: Signal) {
     );
 }
 
-/// Signals the daemon and expects a clean end.
+/// Sends the signal to the daemon and expects a clean end.
 fn drain(daemon: &mut Daemon, signal: Signal) -> Books {
     daemon.signal(signal);
     let exit = daemon.wait_exit(LIMIT);
@@ -153,7 +153,7 @@ fn payload(source_id: u32, sequence: u64) -> Vec<u8> {
     payload
 }
 
-/// Reads and sends, but never says BYE.
+/// A client that reads and sends, but never sends BYE.
 #[derive(Debug, Default)]
 struct Silent {
     durable_next: [u64; 2],
@@ -190,7 +190,8 @@ impl Silent {
     }
 }
 
-/// Never reads after the first ACKs: the server's answers fill its receive buffer. Sends on within its credit.
+/// A client that stops reading after the first ACKs. The server's answers fill its receive buffer. The client keeps
+/// sending within its credit.
 struct Deaf {
     state: Arc<(Mutex<DeafState>, Condvar)>,
     thread: std::thread::JoinHandle<u64>,
@@ -212,7 +213,7 @@ impl Deaf {
         Self { state, thread }
     }
 
-    /// Waits until the server cannot write to it any more.
+    /// Waits until the server can write no more bytes to the client.
     fn wait_deaf(self) -> Self {
         let (state, changed) = &*self.state;
         let state = state.lock().expect("the deaf client panicked");
@@ -224,7 +225,7 @@ impl Deaf {
         self
     }
 
-    /// Closes its connection, and returns the number of frames written.
+    /// Closes the connection and returns the number of frames written.
     fn finish(self) -> u64 {
         let (state, changed) = &*self.state;
         state.lock().expect("the deaf client panicked").finish = true;
@@ -233,11 +234,12 @@ impl Deaf {
     }
 
     fn run(address: SocketAddr, shared: &(Mutex<DeafState>, Condvar)) -> u64 {
-        // Both buffers on the way to it are as small as the system allows.
+        // Both buffers on the way to the client are as small as the system allows.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(1).expect("SO_RCVBUF");
         socket.set_tcp_mss(536).expect("TCP_MAXSEG");
-        // Small segments are confirmed late, which must not slow its own sending.
+        // The kernel confirms small segments late. A large send buffer keeps that from slowing the client's own
+        // sending.
         socket.set_send_buffer_size(4 << 20).expect("SO_SNDBUF");
         socket.connect(&address.into()).expect("the daemon cannot be connected to");
         let (mut client, local) = {
@@ -253,7 +255,7 @@ impl Deaf {
         let mut spent = 0;
         let mut is_deaf = false;
         while !state.lock().expect("the test panicked").finish {
-            // Each PING wants an answer: apart, since only the newest of several gets one.
+            // The pings are sent one by one: of several PINGs in one read, the server answers only the newest.
             for nonce in 0..if is_deaf { 2 } else { 100 } {
                 if client.try_send(&message::ping(nonce)).is_err() {
                     return sequence;
@@ -265,7 +267,7 @@ impl Deaf {
                 state.lock().expect("the test panicked").is_deaf = true;
                 changed.notify_all();
             }
-            // Slowly once it is deaf, so that there is credit left when the drain begins.
+            // Once the client is deaf it sends slowly, so that some credit is left when the drain begins.
             if (is_deaf || sequence == 0) && client.credit(ROUTINE) >= spent + cost(84) {
                 let frame = Frame::new(ROUTINE, sequence, &payload(DEAF, sequence));
                 if client.try_send(&frame.bytes()).is_err() {
@@ -282,7 +284,8 @@ impl Deaf {
     }
 }
 
-/// Writes as fast as TCP takes it until the server closes; returns the number of frames written at least in part.
+/// Writes as fast as TCP accepts bytes, until the server closes. Returns the number of frames that are written at
+/// least in part.
 fn unacked_flat_out(address: SocketAddr, began: impl FnOnce()) -> u64 {
     let (client, _) = Client::welcomed(address, &Hello::new(UNACKED).flags(NO_ACK).epoch(0));
     began();
@@ -304,7 +307,7 @@ fn a_second_signal_stops_at_once() {
     let _alone = machine();
     let mut daemon = Daemon::start("");
     let address = daemon.address();
-    // As long as it sends, the drain reads: two seconds to put the second signal into.
+    // The drain reads for as long as this client sends. That leaves two seconds for the second signal.
     let (began_tx, began) = mpsc::channel();
     let flood =
         std::thread::spawn(move || unacked_flat_out(address, || began_tx.send(()).expect("the test waits")));
@@ -317,7 +320,7 @@ fn a_second_signal_stops_at_once() {
     assert!(!matches!(exit.code, Some(0)), "stopped at once, but exit {:?}", exit.code);
     daemon.wait_line("second signal");
     flood.join().expect("the flood panicked");
-    // Whatever it was doing: the next start is as good as any.
+    // The daemon may be in any state of the drain. The next start must succeed in each case.
     let mut daemon = daemon.restart();
     for_each_frame(&daemon.archive_dir(), |frame| assert_eq!(frame.source_id, UNACKED));
     daemon.stop();

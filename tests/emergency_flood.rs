@@ -12,12 +12,13 @@ use support::{Client, EMERGENCY, HeldDaemon, Hello, ROUTINE};
 
 const FLOODING: u32 = 16;
 const PAYLOAD_BYTES: usize = 4_000;
-/// Of each connection that floods: several times what goes while routine gets through.
+/// Most emergencies of each flooding connection: several times the number that is archived while routine gets
+/// through.
 const EMERGENCIES: u64 = 4_000;
-/// Were 8 of them to go each second, these would take two minutes.
+/// At 8 frames per second, these would take two minutes.
 const ROUTINE_FRAMES: u64 = 1_000;
 
-/// Sends emergencies as fast as credit allows until `is_over`; returns how many. At most [`EMERGENCIES`].
+/// Sends emergencies as fast as credit allows, until `is_over`. Returns their number, at most [`EMERGENCIES`].
 fn flood(address: SocketAddr, source_id: u32, is_over: &AtomicBool) -> u64 {
     let (mut client, _) = Client::open(address, &Hello::new(source_id));
     let payload = vec![7; PAYLOAD_BYTES];
@@ -39,7 +40,7 @@ fn routine_gets_through_a_flood_of_emergencies() {
         let (address, is_over) = (daemon.address(), &is_over);
         let flooding: Vec<_> =
             (1..=FLOODING).map(|source_id| scope.spawn(move || flood(address, source_id, is_over))).collect();
-        // Of the flood, too: the test begins when it is under way.
+        // This emergency waits behind the flood, so the test begins when the flood is under way.
         let (mut client, _) = Client::open(daemon.address(), &Hello::new(FLOODING + 1));
         client.deliver(EMERGENCY, 0, b"first");
         for sequence in 0..ROUTINE_FRAMES {

@@ -1,4 +1,4 @@
-//! A client came with a mistaken epoch, and an operator helps: `POST /api/v1/sources/epoch` of the real daemon.
+//! A client used a wrong epoch, and an operator corrects it: `POST /api/v1/sources/epoch` of the real daemon.
 
 mod support;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::http::{Answer, get_json, request};
 use support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, ROUTINE, Server, Signal, code};
 
-/// A clock in the year 2106 gives such an epoch, in milliseconds.
+/// An epoch in milliseconds, from a clock that is set to the year 2106.
 const MISTAKEN: u64 = 4_294_967_295_000;
 
 fn hello(epoch: u64) -> Hello {
@@ -25,7 +25,7 @@ fn reset(address: SocketAddr, epoch: u64) -> Answer {
     post(address, &json!({ "source_id": 7, "kind": "live", "station": "KIRUNA", "epoch": epoch }))
 }
 
-/// Asks until nobody speaks for the stream any more and nothing of it is on its way.
+/// Repeats the request until no session speaks for the stream and no frame of the stream is in flight.
 #[track_caller]
 fn reset_when_free(address: SocketAddr, epoch: u64) -> Value {
     let started = Instant::now();
@@ -115,7 +115,7 @@ fn an_epoch_that_never_had_a_frame_is_lowered_as_well() {
     let (mistaken, _) = Client::open(daemon.address(), &hello(MISTAKEN));
     mistaken.bye([0, 0]);
     reset_when_free(daemon.http(), 42);
-    // As told, with or without a start in between.
+    // The reset applies with and without a restart in between.
     let daemon = daemon.kill_and_restart();
     let (_right, welcome) = Client::open(daemon.address(), &hello(42));
     assert_eq!(welcome.resume_next, [0, 0]);
@@ -128,7 +128,8 @@ fn frames_on_their_way_hold_it_up_and_nobody_may_speak_meanwhile() {
     daemon.hold();
     mistaken.frame(ROUTINE, 0, b"mistaken");
     daemon.wait_sync();
-    // A connection that is closed would wait for its frames; one that is removed ends at once.
+    // A session whose client closes the connection waits for its frames. A session that an operator removes ends at
+    // once.
     assert_eq!(request(daemon.http(), "DELETE", "/api/v1/sources/1", &[], b"").status, 204);
     drop(mistaken);
     let started = Instant::now();
@@ -144,7 +145,7 @@ fn frames_on_their_way_hold_it_up_and_nobody_may_speak_meanwhile() {
     let (mut other, _) = Client::open(daemon.address(), &Hello::new(8));
     other.deliver(ROUTINE, 0, b"everything before is durable");
     wait_offline(daemon.http());
-    // The new segment is being synced, nothing of it is decided yet.
+    // The daemon is syncing the new segment. The reset is not decided yet.
     daemon.hold();
     let address = daemon.http();
     let asked = std::thread::spawn(move || reset(address, 42));
@@ -158,7 +159,8 @@ fn frames_on_their_way_hold_it_up_and_nobody_may_speak_meanwhile() {
     daemon.stop();
 }
 
-/// Waits until connections of the stream are put off, by one that would be fenced otherwise.
+/// Waits until the daemon answers `busy` to new connections of the stream. The test connects with an epoch that would
+/// otherwise be fenced.
 fn wait_busy(address: SocketAddr) {
     let started = Instant::now();
     loop {
@@ -173,7 +175,7 @@ fn wait_busy(address: SocketAddr) {
     }
 }
 
-/// Waits until nobody speaks for the stream, nothing of it is on its way.
+/// Waits until no session speaks for the stream and no frame of the stream is in flight.
 fn wait_offline(address: SocketAddr) {
     let started = Instant::now();
     loop {
@@ -231,7 +233,7 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
     for (field, value, reason) in wrong {
         assert_refused(&asked(field, value), 422, reason);
     }
-    // A whole number may be written with a point.
+    // A JSON number with a decimal point can be a whole number.
     assert_refused(&asked("epoch", json!(43.0)), 409, "above 43");
     let raw = |headers: &[(&str, &str)], body: &[u8]| {
         request(daemon.http(), "POST", "/api/v1/sources/epoch", headers, body)

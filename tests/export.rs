@@ -1,4 +1,4 @@
-//! Exports, read by a reader that is not ours, and by hand; on disks that are full or not there.
+//! Exports, read by an independent reader and by hand. Also exports to a disk that is full or missing.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,16 +20,16 @@ use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::export::{ExportConfig, ExportError, ExportFormat, Exporter};
 use telemetry_aggregator::frame;
 
-/// As large as the protocol allows.
+/// The highest epoch that the protocol allows.
 const EPOCH: u64 = (1 << 63) - 1;
 
-/// `archive export` of the archive in `dir`; returns the exit code's output on stdout and stderr.
+/// Runs `archive export` on the archive in `dir` and expects `exit` as the exit code. Returns stdout and stderr.
 fn export(dir: &Path, out: &Path, format: &str, filter: &[&str], exit: i32) -> (String, String) {
     let mut command = aggregator(["archive", "export", "--format", format]);
     expect_exit(command.args(filter).arg("--out").arg(out).arg(dir), exit)
 }
 
-/// What Polars must find for a frame of the archive.
+/// The row that Polars must find for a frame of the archive.
 fn expected(frame: &Archived) -> Value {
     let day_ns = 86_400_000_000_000;
     let days = humantime::format_rfc3339(
@@ -55,7 +55,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Frames with all there is to a frame, sent as protocol.md says and durable when this returns.
+/// Sends frames that use every field of a frame, as protocol.md describes them. The frames are durable when this
+/// returns.
 fn send_by_hand(daemon: &Daemon) -> Vec<Frame> {
     let hello = Hello::new(4_000_000_000).epoch(EPOCH).station("Svålbard, \"North\"");
     let (mut client, _) = Client::open(daemon.address(), &hello);
@@ -113,7 +114,7 @@ fn polars_reads_from_parquet_what_was_sent() {
     for (line, frame) in lines.iter().zip(daemon.archived()) {
         assert_eq!(*line, expected(&frame));
     }
-    // What the test itself put on the wire, without the archive's reader in between.
+    // Compare with the bytes that the test itself put on the wire, without the reader of the archive.
     for (line, frame) in lines.iter().zip(&by_hand) {
         assert_eq!(line["source_id"], 4_000_000_000_u32);
         assert_eq!(line["station"], "Svålbard, \"North\"");
@@ -160,7 +161,7 @@ fn text_exports_hold_what_cat_writes() {
     }
 }
 
-/// An archive of about `bytes` in `dir` whose payloads do not compress.
+/// Makes an archive of about `bytes` bytes in `dir`. Its payloads do not compress.
 fn noise(dir: &Path, bytes: usize) {
     const PAYLOAD_BYTES: usize = 4_000;
     let stream = frame::StreamKey {
@@ -221,7 +222,7 @@ fn a_full_disk_ends_an_export_without_parts_of_files() {
         assert!(left.is_empty(), "{left:?}");
         assert!(disk.free_bytes() + (64 << 10) > free, "{} of {free} bytes came back", disk.free_bytes());
     }
-    // In the background nothing is begun that may take the archive's own space.
+    // The exporter in the background starts no file that could take the space of the archive itself.
     let config = ExportConfig { dir: dir.clone(), out: disk.path().join("csv"), format: ExportFormat::Csv };
     let exporter = Exporter::new(config);
     let error = exporter.export_segment(0, archived(&dir).len() as u64).unwrap_err();

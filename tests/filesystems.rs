@@ -1,7 +1,8 @@
-//! The file systems an archive may lie on, each a real one: kill -9 in a flood, and all that was acknowledged is there.
+//! The file systems that may hold an archive, each a real one. After kill -9 in a flood, every acknowledged frame is
+//! there.
 //!
-//! Blocks are written past the page cache wherever the file system can do that. Each test mounts a file system of its own
-//! and says so where that is not possible.
+//! The daemon writes blocks past the page cache where the file system allows it. Each test mounts its own file
+//! system. A test that cannot mount one reports that.
 
 mod support;
 
@@ -14,12 +15,12 @@ use support::mount::{LoopMount, Tmpfs, home_of};
 use support::{Daemon, LIMIT, Port, not_tested};
 use telemetry_aggregator::sim::Plan;
 
-/// More than a flood writes while a busy machine gets through the test. What is not written takes no space.
+/// More bytes than a flood writes during the test on a busy machine. Blocks that are not written take no space.
 const DISK_BYTES: u64 = 4 << 30;
 const ROUNDS: u64 = 4;
-/// Frames acknowledged in one life.
+/// Frames that are acknowledged between two kills.
 const LIFE_FRAMES: u64 = 40_000;
-/// What the daemon says at its start if it uses the page cache.
+/// The text in the daemon's log if the daemon uses the page cache.
 const CACHED: &str = "blocks are written through the page cache";
 
 #[test]
@@ -53,7 +54,7 @@ fn tmpfs_keeps_what_was_acknowledged() {
 fn on_loop_mount(name: &str, mkfs: &[&str], sector_bytes: u32) {
     match LoopMount::new(mkfs, sector_bytes, DISK_BYTES) {
         Ok(mount) => {
-            // What btrfs does depends on its version.
+            // The version of btrfs decides whether it accepts direct writes.
             let is_direct = lives_through_kills(&mount.path());
             assert!(is_direct || name == "btrfs", "{name} was written through the page cache");
         }
@@ -61,8 +62,8 @@ fn on_loop_mount(name: &str, mkfs: &[&str], sector_bytes: u32) {
     }
 }
 
-/// Kills a daemon with its archive below `disk` in a flood, again and again, and counts what is there afterwards. Returns
-/// whether the last one wrote past the page cache.
+/// Kills a daemon with its archive below `disk` several times in a flood. Checks after each kill that every
+/// acknowledged frame is there. Returns whether the last daemon wrote past the page cache.
 fn lives_through_kills(disk: &Path) -> bool {
     let port = Port::hold();
     let plan = Plan {
@@ -86,7 +87,7 @@ fn lives_through_kills(disk: &Path) -> bool {
         let acked = fleet.counts().acked;
         let found = FleetLog::read(&plan, &daemon.archive_dir(), |_| {});
         assert!(found >= acked, "round {round}: {acked} frames were acknowledged, {found} are there");
-        // One life by way of the page cache, so that each way goes on behind the other.
+        // One daemon writes through the page cache, so that each way of writing continues a log of the other.
         let off = if round == 1 { "[archive]\ndirect_io = \"off\"\n" } else { "" };
         daemon = daemon.restart_with(&format!("{listen}{off}"));
         assert!(!says(&daemon, "acknowledged frames are damaged"), "round {round}");

@@ -1,4 +1,4 @@
-//! A small fleet against a daemon that is killed and stopped in the middle of it: every frame is archived exactly once.
+//! A small fleet against a daemon that is killed and stopped during the run. Every frame is archived exactly once.
 
 mod support;
 
@@ -10,10 +10,10 @@ use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Received, Server
 const SATELLITES: u32 = 12;
 const FRAMES: u64 = 600;
 
-/// A sender that keeps what is not durable, and resends from where it is told to.
+/// A sender that keeps the frames that are not durable, and resends from the position in WELCOME.
 struct Uplink {
     source_id: u32,
-    /// Next to be sent, per lane; a tenth as many emergencies as routine frames.
+    /// Next sequence to send, per lane. There are a tenth as many emergencies as routine frames.
     next: [u64; 2],
     durable: [u64; 2],
 }
@@ -29,7 +29,7 @@ impl Uplink {
         self.durable == Self::COUNT
     }
 
-    /// Sends until all is durable or the connection ends, and tells how many routine frames are durable.
+    /// Sends until all frames are durable or the connection ends. Reports how many routine frames are durable.
     fn run(&mut self, address: SocketAddr, progress: &mpsc::Sender<(u32, u64)>) {
         let hello = Hello::new(self.source_id).station(&format!("station {}", self.source_id % 3));
         let (mut client, welcome) = Client::open(address, &hello);
@@ -42,7 +42,7 @@ impl Uplink {
             );
             assert!(resume <= self.next[lane], "sent up to {}, resume at {resume}", self.next[lane]);
             self.next[lane] = resume;
-            // More may be durable than the last connection lived to tell.
+            // More frames may be durable than the last connection received ACKs for.
             self.durable[lane] = client.ack(lane).durable_next;
         }
         while !self.is_done() {
@@ -84,8 +84,8 @@ fn payload(source_id: u32, lane: usize, sequence: u64) -> Vec<u8> {
     format!("{source_id}/{lane}/{sequence}").into_bytes()
 }
 
-/// All uplinks send until they are done or cut off; when each has `until` routine frames durable, the daemon gets
-/// `signal`.
+/// Runs all uplinks until they are done or the connection ends. When each uplink has `until` durable routine frames,
+/// sends `signal` to the daemon.
 fn pass(daemon: &Daemon, fleet: &mut [Uplink], until: u64, signal: Option<Signal>) {
     let (progress_tx, progress) = mpsc::channel();
     let mut durable = vec![0; fleet.len()];
@@ -96,7 +96,7 @@ fn pass(daemon: &Daemon, fleet: &mut [Uplink], until: u64, signal: Option<Signal
         }
         drop(progress_tx);
         while durable.iter().any(|next| *next < until) {
-            // Ends when an uplink failed, which fails the test at the end of the scope.
+            // This ends when an uplink fails. Its panic fails the test at the end of the scope.
             let Ok((source_id, next)) = progress.recv() else { break };
             durable[source_id as usize] = next;
         }

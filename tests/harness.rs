@@ -1,4 +1,4 @@
-//! The tests' own daemon and client do what the other tests rely on.
+//! The tests' own daemon and client behave as the other tests expect.
 
 mod support;
 
@@ -49,7 +49,7 @@ fn a_held_port_is_refused_to_others_and_free_for_one_daemon_after_the_other() {
         daemon.signal(rustix::process::Signal::KILL);
         daemon.wait_exit(LIMIT);
         assert_eq!(refused(), ErrorKind::ConnectionRefused);
-        // As everybody else would bind it, who did not ask to share.
+        // Bind without `SO_REUSEADDR`, as an unrelated program would.
         let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         assert_eq!(other.bind(&port.address().into()).unwrap_err().kind(), ErrorKind::AddrInUse);
         daemon = daemon.restart();

@@ -17,7 +17,7 @@ use support::{
     message, not_tested,
 };
 
-/// Asks until `is_met`: what is shown follows what happens by a second at most.
+/// Repeats the request until `is_met`. The API shows an event at most a second after it happens.
 fn wait(daemon: &Daemon, path: &str, is_met: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
@@ -48,7 +48,7 @@ fn stats_and_sources_tell_what_was_sent() {
     assert_eq!(stats["connections"]["sources"], 1);
     assert_eq!(stats["emergencies"][0]["label"], "SAFE_MODE");
     assert_eq!(stats["emergencies"][0]["station"], "KIRUNA");
-    // 2, 3 and 4 have not come.
+    // The frames 2, 3 and 4 are missing.
     assert_eq!(stats["missing"], 3);
     let sources = get_json(daemon.http(), "/api/v1/sources");
     assert_eq!(sources["total"], 1);
@@ -70,7 +70,7 @@ fn stats_and_sources_tell_what_was_sent() {
     wait(&daemon, "/api/v1/stats", |found| found["archive"]["disk_free_bytes"].as_u64().unwrap() > 0);
 }
 
-/// Sends routine below 100 without 40 to 54, and emergencies 200 to 214.
+/// Sends routine below 100 except 40 to 54, and emergencies 200 to 214.
 fn send_with_15_lost(daemon: &Daemon, hello: &Hello) -> Client {
     let (mut client, _) = Client::open(daemon.address(), hello);
     for sequence in (0..100).filter(|at| !(40..55).contains(at)) {
@@ -95,11 +95,11 @@ fn what_is_missing_is_counted_as_the_client_counts() {
         (Some(15), Some(115))
     );
     assert_eq!(get_json(daemon.http(), "/api/v1/stats")["missing"], 130);
-    // It falls while routine catches up.
+    // The number of missing frames falls while routine catches up.
     (100..200).for_each(|sequence| client.deliver(ROUTINE, sequence, b"routine"));
     assert_eq!(source(&daemon, 2)["missing"], 15);
     assert_eq!(source(&daemon, 2)["shared_sequence"], true);
-    // It looks shared and does not say so.
+    // The sequences of this client look shared, but its HELLO does not say so.
     let (mut silent, _) = Client::open(daemon.address(), &Hello::new(3));
     for (lane, sequence) in
         [(ROUTINE, 0), (ROUTINE, 1), (EMERGENCY, 2), (ROUTINE, 3), (EMERGENCY, 4), (ROUTINE, 5)]
@@ -119,7 +119,7 @@ fn what_is_missing_is_counted_as_the_client_counts() {
         assert_eq!(source(&daemon, id)["looks_shared"], is_hinted, "source {id}");
         assert_eq!(hints(id), usize::from(is_hinted), "source {id}: {:?}", daemon.lines());
     }
-    // A restart goes on at the resume positions: 200 for both lanes of source 2, and 215.
+    // After a restart the count continues at the resume positions: 200 for both lanes of source 2, and 215.
     let daemon = daemon.kill_and_restart();
     assert_eq!(source(&daemon, 2)["missing"], 0);
     let (mut client, welcome) = Client::open(daemon.address(), &shared);
@@ -160,7 +160,7 @@ fn a_source_that_vanishes_is_lost_and_one_that_says_bye_is_not() {
     }
     drop(staying);
     assert_eq!(fleet(&|fleet| fleet["lost"] == 2)["state"], "lost");
-    // At another station it is not lost.
+    // A source that is connected at another station is not lost.
     let (_elsewhere, _) = Client::open(daemon.address(), &Hello::new(2).station("KIRUNA"));
     let back = fleet(&|fleet| fleet["connected"] == 1);
     assert_eq!((&back["state"], &back["lost"]), (&json!("degraded"), &json!(1)));
@@ -209,7 +209,7 @@ fn a_source_removed_is_told_so_and_may_come_back() {
     assert_eq!(welcome.resume_next[ROUTINE], 1);
 }
 
-/// Deletes again until the session is known to be gone.
+/// Repeats the DELETE until the session is gone.
 fn wait_gone(daemon: &Daemon, path: &str) -> Value {
     let started = Instant::now();
     loop {
@@ -270,7 +270,7 @@ fn what_comes_from_payloads_is_guarded_like_payloads() {
     let stranger = ("Host", "evil.example");
     let owner = ("Authorization", "Bearer let me in");
     let guarded = "[http]\ntoken = \"let me in\"";
-    // With a token, whoever has it; without one, programs on this host.
+    // With a configured token, any client that shows the token. Without a token, programs on this host.
     for (config, refused, taken) in
         [("", &[stranger][..], &[][..]), (guarded, &[][..], &[stranger, owner][..])]
     {
@@ -366,7 +366,7 @@ fn the_end_of_the_frames_is_where_to_go_on_later() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     let (mut other, _) = Client::open(daemon.address(), &Hello::new(2));
     client.deliver(ROUTINE, 0, b"first");
-    // No frame of source 1: the position moves on all the same.
+    // This is not a frame of source 1. The position advances all the same.
     other.deliver(ROUTINE, 0, b"of another source");
     let first = page("0");
     assert_eq!((first["frames"].as_array().unwrap().len(), &first["next"]), (1, &json!(2)), "{first}");
@@ -398,7 +398,7 @@ fn events_tell_everything_once_and_then_what_changes() {
     let ids: Vec<_> =
         changed["sources"].as_array().unwrap().iter().map(|source| &source["source_id"]).collect();
     assert_eq!(ids, [1]);
-    // A new stream makes the set another one.
+    // A new stream changes the set of streams.
     let (_third, _) = Client::open(daemon.address(), &Hello::new(3));
     loop {
         let (name, data) = events.event();
@@ -413,7 +413,7 @@ fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
     let daemon = Daemon::start("");
     let mut streams = Vec::new();
     let mut refused = 0;
-    // From one address, then from another.
+    // Connections from one address, then from a second address.
     for last in [2; 250].into_iter().chain([3; 250]) {
         let socket = connect_from([127, 0, 0, last], daemon.http());
         let mut stream = open_over(socket, "GET", "/api/v1/stream", &[], b"");
@@ -426,7 +426,7 @@ fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
             other => panic!("{other:?}"),
         }
     }
-    // Half of all places, half of the others; and there is room for another address.
+    // The first address gets half of all places, the second half of the rest. A third address still gets a place.
     assert_eq!((streams.len(), refused), (64 + 32, 500 - 64 - 32));
     let mut other = open(daemon.http(), "GET", "/api/v1/stream", &[], b"");
     assert_eq!(other.head().0, 200);
@@ -443,7 +443,7 @@ fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
     }
 }
 
-/// Connections that say nothing, of two addresses: others are still answered.
+/// Two addresses open silent connections. The daemon still answers other clients.
 #[test]
 fn connections_of_one_address_leave_room_for_others() {
     let daemon = Daemon::start("");
@@ -473,7 +473,7 @@ fn refused_connections_are_counted_and_named() {
     second.send(&message::frame(9, 0, b"no such lane"));
     second.expect_error(code::BAD_PRIORITY);
     Subscriber::refused(daemon.feed(), &Subscribe::live().token("secret"), code::UNAUTHORIZED);
-    // A takeover is no refusal.
+    // A takeover does not count as a refusal.
     let counts = json!({
         "ingest": { "unauthorized": 1, "forbidden": 1, "version": 1, "busy": 2, "bad_priority": 1 },
         "feed": { "unauthorized": 1 },
@@ -519,7 +519,8 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
         let mut answer = open(daemon.http(), "GET", "/api/v1/catalog?format=tle", &[], b"");
         match answer.head() {
             (200, headers) => untaken.push((answer, headers)),
-            // Another request might find room again, as sockets take more.
+            // Read this answer and send no other request: another one might succeed, because the sockets take more
+            // bytes.
             (status, headers) => break (status, answer.body(&headers)),
         }
         assert!(untaken.len() < 20, "80 MiB for those who read nothing");
@@ -530,7 +531,7 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     client.deliver(ROUTINE, 0, b"frame");
     assert_eq!(get_json(daemon.http(), "/api/v1/stats")["frames"]["archived"], 1);
-    // Whoever takes it in the end has all of it.
+    // A slow client that finally reads its answer gets all of it.
     let (answer, headers) = untaken.pop().unwrap();
     assert!(answer.body(&headers) == text);
     drop(untaken);
@@ -540,7 +541,7 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
     }
 }
 
-/// Requests whose answers have no body, and which hyper is done with before its peer has the answer.
+/// Requests whose answers have no body. hyper finishes such a request before the client has read the answer.
 #[test]
 fn who_asks_on_and_takes_no_answer_is_put_off() {
     let daemon = Daemon::start("");
@@ -556,7 +557,7 @@ fn who_asks_on_and_takes_no_answer_is_put_off() {
     assert_eq!(get(daemon.http(), "/healthz").status, 200);
 }
 
-/// So many copies of the ISS of 2008 under other numbers.
+/// `count` copies of the elements of the ISS of 2008, under different numbers.
 fn elements(count: u32) -> String {
     let line = |text: String| {
         let sum: u32 = text
@@ -632,7 +633,7 @@ fn where_the_satellites_are_is_told_once_for_all_who_ask() {
     let daemon = Daemon::start("");
     let path = "/api/v1/catalog";
     assert_eq!(request(daemon.http(), "PUT", path, &[], elements(500).as_bytes()).status, 200);
-    // Positions are of a moment, which may pass between two requests.
+    // A position belongs to one moment. The moment may change between two requests.
     let started = Instant::now();
     let (plain, again, zipped, known) = loop {
         let plain = get(daemon.http(), path);
@@ -652,7 +653,7 @@ fn where_the_satellites_are_is_told_once_for_all_who_ask() {
     assert_eq!(zipped.header("content-encoding"), Some("gzip"));
     assert_eq!(unzipped(&zipped.body).as_bytes(), plain.body);
     assert_eq!((known.status, known.body.len()), (304, 0));
-    // Another version is another answer, as is the text of each.
+    // Another version gives another answer. So does the text of each version.
     let text = get(daemon.http(), "/api/v1/catalog?format=tle");
     let tag = text.header("etag").unwrap().to_owned();
     let known = |tag: &str| {
@@ -672,7 +673,7 @@ fn a_catalog_that_comes_slowly_holds_up_no_other() {
         let mut slow = TcpStream::connect(host).unwrap();
         let head =
             format!("PUT /api/v1/catalog HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
-        // One that finds no room is refused before it has said all.
+        // The daemon may refuse a request before the client has sent all of it.
         let _ = slow.write_all([head.as_bytes(), text.as_bytes()].concat().as_slice());
         slow
     };
@@ -683,7 +684,7 @@ fn a_catalog_that_comes_slowly_holds_up_no_other() {
         assert_eq!(other.status, 200, "{}", other.text());
     }
     drop(slow);
-    // What has come of them has a bound together: two of the longest.
+    // One limit holds for all received bodies together: two bodies of the greatest length.
     let started = Instant::now();
     let held = loop {
         let held: Vec<_> = (0..2).map(|_| put(long, &text[..long - 1])).collect();
@@ -699,7 +700,7 @@ fn a_catalog_that_comes_slowly_holds_up_no_other() {
     while request(host, "PUT", "/api/v1/catalog", &[], elements(5).as_bytes()).status != 200 {
         assert!(started.elapsed() < LIMIT, "the room never comes back");
     }
-    // Nothing is read of one that is too long.
+    // The daemon reads nothing of a body that is too long.
     let mut huge = TcpStream::connect(host).unwrap();
     huge.set_read_timeout(Some(LIMIT)).unwrap();
     write!(huge, "PUT /api/v1/catalog HTTP/1.1\r\nHost: {host}\r\nContent-Length: 999999999999\r\n\r\n")
@@ -718,7 +719,7 @@ fn readiness_says_why_not_during_a_drain() {
     );
     let alive = json!({ "service": "telemetry-aggregator", "status": "ok" });
     assert_eq!(get_json(daemon.http(), "/healthz"), alive);
-    // A client that says nothing keeps the drain waiting for a while.
+    // A silent client keeps the drain waiting for some time.
     let (_silent, _) = Client::open(daemon.address(), &Hello::new(1));
     daemon.signal(Signal::TERM);
     let started = Instant::now();
@@ -744,7 +745,7 @@ fn unknown_paths_and_methods_are_named() {
     }
 }
 
-/// Values by name and labels.
+/// The values of the samples, by name and labels.
 fn samples(text: &str) -> HashMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -788,7 +789,7 @@ fn metrics_agree_with_the_api_and_balance() {
     check_with_promtool(&classic.text());
 }
 
-/// What Prometheus itself has to say of the metrics.
+/// Checks the metrics with Prometheus' own `promtool`.
 fn check_with_promtool(text: &str) {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])

@@ -1,6 +1,7 @@
-//! Sources that keep to their credit and make the daemon keep as much memory as they can for it.
+//! Sources that stay within their credit and still make the daemon keep as much memory as possible.
 //!
-//! Each write has 45 KiB of emergencies and one empty routine frame. The emergencies go, the routine frame waits.
+//! Each write holds 45 KiB of emergencies and one empty routine frame. The emergencies leave the queue, the routine
+//! frame waits.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what a test measured belongs to its output")]
@@ -16,16 +17,17 @@ use support::command::{aggregator, expect_exit};
 use support::{Client, Daemon, EMERGENCY, Frame, HeldDaemon, Hello, LIMIT, ROUTINE, Signal, cost};
 use telemetry_aggregator::config::Config;
 
-/// One test measures its own process.
+/// Held by each test, because a test measures the memory of its own process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const ATTACKERS: u32 = 24;
 const EMERGENCIES: u64 = 45;
 const EMERGENCY_BYTES: usize = 1_004;
-/// Of each attacker. Were each of its routine frames to keep what was read with it, all would keep 190 MiB.
+/// Writes of each attacker. If each routine frame kept the whole read that brought it, all together would keep 190
+/// MiB.
 const WRITES: u64 = 128;
 
-/// Routine has no turns while emergencies wait, and what is counted besides connections is little.
+/// Routine gets no turn while emergencies wait. Apart from connections, little counts towards the memory limit.
 const CONFIG: &str = r#"
     [ingest]
     max_connections = 24
@@ -41,7 +43,7 @@ const CONFIG: &str = r#"
     max_subscribers = 1
 "#;
 
-/// Sends what the credit allows for, [`WRITES`] times, and stays connected.
+/// Sends [`WRITES`] writes, each as soon as credit allows it, and stays connected.
 fn attack(address: SocketAddr, source_id: u32) -> Client {
     let (mut client, _) = Client::open(address, &Hello::new(source_id));
     let payload = [7; EMERGENCY_BYTES];
@@ -69,14 +71,14 @@ fn attack_together(address: SocketAddr) -> Vec<Client> {
     })
 }
 
-/// The most memory the process has had resident, in bytes.
+/// The peak of the resident memory of the process, in bytes.
 fn peak_bytes(process: &str) -> u64 {
     let status = std::fs::read_to_string(Path::new("/proc").join(process).join("status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// What the windows, read buffers and batches of `config` may come to, in bytes: all that ingest keeps.
+/// Upper bound in bytes of the windows, read buffers and batches of `config`: everything that ingest keeps.
 fn ingest_bytes(config: &Config) -> u64 {
     let bound = config.memory_bound();
     let of_ingest =
@@ -93,7 +95,7 @@ fn a_routine_frame_does_not_keep_the_emergencies_it_was_read_with() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut daemon = HeldDaemon::start(CONFIG);
     daemon.slow(Duration::from_millis(20));
-    // The peak from here on (proc_pid_clear_refs(5)).
+    // Reset the peak to the current memory (proc_pid_clear_refs(5)).
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = peak_bytes("self");
     let mut clients = attack_together(daemon.address());
@@ -124,7 +126,7 @@ fn the_daemon_stays_below_what_check_says() {
         client.wait_durable(ROUTINE, WRITES);
     }
     drop(clients);
-    // To read the archive would count as this process's own memory.
+    // The test does not read the archive: that would count as memory of this process.
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
 }

@@ -1,4 +1,5 @@
-//! A daemon whose files are used up: emergencies go on, routine waits, and nothing is lost or ended over it.
+//! A daemon that can open no more files: emergencies continue, routine waits, no frame is lost and no connection
+//! ends.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,9 +11,9 @@ use std::time::Instant;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber};
 
-/// A segment of the tests' defaults holds some hundreds of these.
+/// A segment of the tests' defaults holds some hundreds of frames of this size.
 const PAYLOAD_BYTES: usize = 15_000;
-/// More than there are files for.
+/// More connections than the limit of open files allows.
 const SILENT: usize = 64;
 
 fn open_files(daemon: &Daemon) -> u64 {
@@ -52,7 +53,7 @@ fn fill_segment(daemon: &Daemon, client: &mut Client, next: &mut [u64; 2]) {
     }
 }
 
-/// Sets how many files the daemon may open, and returns how many it could.
+/// Sets how many files the daemon may open, and returns the previous limit.
 fn set_limit(daemon: &Daemon, files: u64) -> u64 {
     let pid = Pid::from_raw(daemon.pid() as i32);
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -67,15 +68,15 @@ fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
     let mut next = [0; 2];
     deliver(&mut client, ROUTINE, &mut next);
 
-    // The limit of the running process is lowered, since it does not start with fewer files than it may need.
+    // Lower the limit of the running process: the daemon does not start with fewer files than it may need.
     let limit = open_files(&daemon) + 4;
     let before = set_limit(&daemon, limit);
     let silent: Vec<_> = (0..SILENT).map(|_| TcpStream::connect(daemon.http()).unwrap()).collect();
     daemon.wait_line("accepting a connection failed");
-    // Through the end of the segment, which makes the reserve the next one.
+    // Fill the segment to its end. The reserve becomes the next segment.
     fill_segment(&daemon, &mut client, &mut next);
 
-    // The files that a rotation closes may be what it needs next. From here on not even these are to be had.
+    // A rotation closes files and could open its next ones in their place. This limit prevents that too.
     set_limit(&daemon, 3);
     fill_segment(&daemon, &mut client, &mut next);
     let line = daemon.wait_line("archive degraded");
@@ -115,7 +116,7 @@ fn a_subscriber_waits_for_files_and_is_not_told_that_the_disk_has_failed() {
         set_limit(&daemon, before);
         subscriber.expect_subscribed();
         subscriber.expect_frames(5);
-        // One that closes now would be one socket less to count.
+        // Keep the subscriber open: if it closed, one socket fewer would count against the limit.
         subscribers.push(subscriber);
     }
     daemon.stop();

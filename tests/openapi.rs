@@ -1,5 +1,5 @@
-//! The description of the HTTP API is true: schemathesis finds nothing to say against it, and the real answers have
-//! the properties described and no others.
+//! The description of the HTTP API is true: schemathesis finds no error, and the real answers have exactly the
+//! properties described.
 
 mod support;
 
@@ -10,21 +10,21 @@ use support::http::{get, get_json, open, request};
 use support::python::Python;
 use support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code, not_tested};
 
-/// Of 2008.
+/// Orbital elements of 2008.
 const ISS: &[u8] = b"ISS (ZARYA)\n\
     1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927\n\
     2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537\n";
 const TOKEN: &str = "let me in";
 
-/// What it sends may be longer than the head of a request can be, which is refused with 431; it does not expect that
-/// status by itself.
+/// schemathesis may send a request head that is too long, and the daemon refuses it with 431. schemathesis does not
+/// expect that status by default.
 const SCHEMATHESIS: &str = "\
     [checks.negative_data_rejection]\n\
     expected-statuses = [400, 401, 403, 404, 405, 406, 409, 415, 422, 428, 429, 431, \"5xx\"]\n\
     [checks.positive_data_acceptance]\n\
     expected-statuses = [\"2xx\", \"3xx\", 401, 403, 404, 409, 429, 431, \"5xx\"]\n";
 
-/// A daemon with something of everything to show, and those who are connected to it.
+/// A daemon that has some data for every answer, and the clients that are connected to it.
 fn busy(config: &str) -> (Daemon, Client, Client, Subscriber) {
     let daemon = Daemon::start(config);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).station("KIRUNA").epoch(90));
@@ -51,14 +51,14 @@ fn schemathesis_finds_nothing() {
     let (daemon, _client, _replay, _subscriber) = busy(&format!("[http]\ntoken = \"{TOKEN}\""));
     let dir = tempfile::tempdir().unwrap();
     let mut command = python.tool("st");
-    // It reads its configuration where it runs.
+    // schemathesis reads its configuration from its working directory.
     std::fs::write(dir.path().join("schemathesis.toml"), SCHEMATHESIS).unwrap();
     command.current_dir(dir.path()).args(["run", "--checks", "all", "--max-examples", "50", "--no-color"]);
-    // Always the same requests: what fails is then due to a change, and fails again.
+    // Always the same requests, so that a failure is due to a change and is reproducible.
     command.args(["--seed", "1"]);
-    // Events have no end to wait for; below they are listened to.
+    // The stream of events has no end to wait for. The test reads it below.
     command.args(["--exclude-path", "/api/v1/stream", "--header", &format!("Authorization: Bearer {TOKEN}")]);
-    // Its text has a form that no schema tells; see the catalog's own tests.
+    // No schema describes the form of the catalog text. The tests of the catalog cover it.
     command.args(["--exclude-operation-id", "putCatalog"]);
     command.arg(format!("http://{}/api/v1/openapi.json", daemon.http()));
     let ran = command.output().unwrap();
@@ -137,7 +137,8 @@ fn real_answers_have_exactly_what_is_described() {
     let put = request(daemon.http(), "PUT", "/api/v1/catalog", &[], ISS);
     assert_eq!(put.status, 200, "{}", put.text());
     api.check_answer("/api/v1/catalog", "put", 200, &put.json());
-    // Elements of today would be needed for a position. Gaps come from damage and retention alone, and what is asked for is no answer.
+    // A position needs the elements of today. Gaps come only from damage and retention. A request body is not an
+    // answer.
     let mut unseen: BTreeSet<&str> = api.schemas().keys().map(String::as_str).collect();
     let seen = api.seen.borrow();
     unseen.retain(|name| !seen.contains(*name));
@@ -205,11 +206,11 @@ fn odd_requests_get_answers_as_described() {
     }
     let long = get(daemon.http(), &format!("/api/v1/frames?source={}", "7,".repeat(4_500)));
     assert_eq!((long.status, long.body.len()), (431, 0), "a head beyond 8 KiB");
-    // A body where none is asked for is let be.
+    // The daemon ignores a body where the API has none.
     assert_eq!(request(daemon.http(), "GET", "/api/v1/stats", &[], &[b'x'; 100]).status, 200);
 }
 
-/// A description, and what of it was met with.
+/// An API description, and the parts of it that the test has seen.
 #[derive(Default)]
 struct Api {
     description: Value,
@@ -221,7 +222,7 @@ impl Api {
         self.description["components"]["schemas"].as_object().expect("schemas")
     }
 
-    /// What `schema` refers to, if it does.
+    /// Follows the reference in `schema`, if there is one.
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let Some(reference) = schema["$ref"].as_str() else { return schema };
         if let Some(name) = reference.strip_prefix("#/components/schemas/") {
@@ -238,7 +239,7 @@ impl Api {
         self.check(schema, answer, path);
     }
 
-    /// `value` is what `schema` says, and an object has its properties and no others.
+    /// Asserts that `value` matches `schema`, and that an object has exactly the properties of its schema.
     #[track_caller]
     fn check(&self, schema: &Value, value: &Value, at: &str) {
         let schema = self.resolve(schema);

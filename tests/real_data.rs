@@ -1,4 +1,4 @@
-//! Recordings of real spacecraft go through the daemon and come back byte for byte.
+//! Recordings of real spacecraft go through the daemon and come out byte for byte the same.
 
 mod support;
 
@@ -6,7 +6,7 @@ use support::Daemon;
 use support::command::{aggregator, output};
 use support::recording::{Recording, send};
 
-/// `archive cat --format payload` on the daemon's data directory.
+/// The output of `archive cat --format payload` on the daemon's data directory.
 fn payloads(daemon: &Daemon, filter: &[&str]) -> Vec<u8> {
     let data_dir = daemon.archive_dir().parent().expect("the data directory").to_owned();
     let mut command = aggregator(["archive", "cat", "--format", "payload"]);
@@ -15,7 +15,7 @@ fn payloads(daemon: &Daemon, filter: &[&str]) -> Vec<u8> {
     ran.stdout
 }
 
-/// Not `assert_eq`, which would print both files.
+/// Asserts that both are equal. `assert_eq` would print both files.
 fn assert_same(found: &[u8], recording: &Recording) {
     let differs = found.iter().zip(&recording.bytes).position(|(found, sent)| found != sent);
     assert!(

@@ -1,4 +1,4 @@
-//! SIGHUP: the file is read again, what can change does, what cannot is named, and who is connected stays connected.
+//! SIGHUP: the daemon reads the file, applies what can change, names what cannot, and keeps every connection.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn line<'a>(lines: &'a [String], text: &str) -> &'a str {
     line
 }
 
-/// Waits for something that a thread of this test counts.
+/// Waits for a condition that another thread of this test makes true.
 fn wait_until(is_met: impl Fn() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !is_met() {
@@ -59,7 +59,7 @@ fn a_token_opens_and_closes_the_door_and_nobody_inside_notices() {
     let (mut inside, _) = Client::open(daemon.address(), &hello(1, "old"));
     inside.deliver(ROUTINE, 0, b"before");
     Client::refused(daemon.address(), &hello(2, "new"), code::UNAUTHORIZED);
-    // Connected, and has not said who it is when its token goes.
+    // This client is connected and has not sent HELLO when its token is removed.
     let mut on_the_threshold = Client::connect(daemon.address());
 
     let said = daemon.reload(&tokens("ingest", &["new"]));
@@ -119,7 +119,7 @@ fn fewer_connections_cut_nobody_and_keep_others_out() {
     daemon.stop();
 }
 
-/// What was promised in WELCOME holds, and counts with its size until it is over.
+/// A promise made in WELCOME stays valid. Its size counts towards the memory limit until the connection ends.
 #[test]
 fn smaller_windows_are_for_newcomers_and_the_bound_on_memory_holds() {
     let mut daemon = Daemon::start(
@@ -130,7 +130,7 @@ fn smaller_windows_are_for_newcomers_and_the_bound_on_memory_holds() {
     large.expect_first_acks();
     assert_eq!(large.ack(ROUTINE).credit_limit, 1 << 20);
 
-    // Four of these come to less than one of those before.
+    // Four of these connections need less memory than one of the connections before.
     let small = "[ingest]\nmax_connections = 4\nroutine_window = \"64 KiB\"\nemergency_window = \"64 KiB\"\n\
                  max_message = \"8 KiB\"";
     let said = daemon.reload(small);
@@ -139,7 +139,7 @@ fn smaller_windows_are_for_newcomers_and_the_bound_on_memory_holds() {
     large.deliver(ROUTINE, 0, &[7; 12 << 10]);
     Client::refused(daemon.address(), &Hello::new(2), code::BUSY);
     large.bye([0, 1]);
-    // The daemon may not have noticed yet that its slot is free.
+    // The daemon may not have freed the slot of the previous client yet.
     let mut client = loop {
         let mut client = Client::connect(daemon.address());
         client.send(&Hello::new(1).bytes());
@@ -185,7 +185,7 @@ fn subscribers_are_let_in_by_what_is_in_force() {
     daemon.stop();
 }
 
-/// The first line of the answer to who shows `token` and asks for frames.
+/// Asks for frames with `token`. Returns the first line of the answer.
 fn asked_with(address: &str, token: &str) -> String {
     let mut socket = TcpStream::connect(address).expect("nobody listens");
     let request = format!(
@@ -200,7 +200,7 @@ fn asked_with(address: &str, token: &str) -> String {
 #[test]
 fn requests_are_asked_for_the_token_in_force() {
     let mut daemon = Daemon::start("[http]\ntoken = \"old\"");
-    // The feed's address is in the same file, which comes whole.
+    // The address of the feed is in the same file. The file is complete when it appears.
     daemon.feed();
     let ready = std::fs::read_to_string(daemon.config_path().with_file_name("ready.json")).unwrap();
     let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
@@ -237,7 +237,7 @@ fn a_broken_file_changes_nothing_and_says_where() {
     std::fs::remove_file(&path).unwrap();
     let said = daemon.hang_up();
     assert!(line(&said, "cannot read the configuration").contains(" ERROR "), "{said:#?}");
-    // Tokens and limits are those from before, and the next sound file finds everything as it was.
+    // Tokens and limits are unchanged, and the next valid file is compared with the previous values.
     Client::refused(daemon.address(), &Hello::new(1), code::UNAUTHORIZED);
     Client::open(daemon.address(), &Hello::new(1).token("good")).0.bye([0, 0]);
     let said = daemon.reload(&config);
@@ -263,7 +263,7 @@ fn a_key_that_needs_a_restart_is_named_and_the_rest_is_applied() {
     daemon.stop();
 }
 
-/// The file alone is sound. With the address in force it would let in everybody from everywhere.
+/// The file by itself is valid. Together with the address in force, it would admit every client from every host.
 #[test]
 fn a_door_that_stays_open_keeps_its_lock() {
     let open = |listen: &str| format!("[ingest]\nlisten = \"{listen}:0\"\n");
@@ -327,7 +327,7 @@ fn a_hundred_reloads_under_load_lose_nothing() {
             tokens = if round % 2 == 0 { tokens("ingest", &["of nobody who is here"]) } else { String::new() },
         ));
         line(&said, "configuration reloaded");
-        // The load goes on before the next.
+        // The load continues before the next reload.
         let acked = fleet.counts().acked;
         wait_until(|| fleet.counts().acked > acked);
     }

@@ -1,4 +1,4 @@
-//! `telemetry-aggregator replay` as a child process: recordings of one daemon are played into another.
+//! `telemetry-aggregator replay` as a child process: it plays recordings of one daemon into another.
 
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
@@ -20,7 +20,7 @@ use support::{Archived, Daemon, LIMIT, Port};
 use telemetry_aggregator::frame::{FramePriority, Lanes};
 use telemetry_aggregator::wire::{Ack, Bye, ClientMessage, Hello, ServerMessage, Welcome, next_body};
 
-/// A replay that runs beside the test.
+/// A replay that runs while the test runs.
 struct Replay {
     child: Child,
     lines: Receiver<String>,
@@ -59,7 +59,7 @@ impl Replay {
         }
     }
 
-    /// Waits for its end with `code`; the report, and the rest of stderr.
+    /// Waits until the replay exits with `code`. Returns the report and the rest of stderr.
     fn wait(self, code: i32) -> (Value, Vec<String>) {
         let Self { child, lines, reader } = self;
         let output = child.wait_with_output().unwrap();
@@ -75,14 +75,14 @@ fn replay(archive: &Path, connect: SocketAddr, args: &[&str], code: i32) -> Valu
     Replay::start(archive, connect, args).wait(code).0
 }
 
-/// Lets `uplink-sim` send to `daemon`; all of it must be acknowledged.
+/// Lets `uplink-sim` send to `daemon`. The daemon must acknowledge every frame.
 fn simulate(daemon: &Daemon, args: &str) {
     let connect = daemon.address().to_string();
     expect_exit(uplink_sim(["--connect", &connect]).args(args.split_whitespace()), 0);
 }
 
-/// A daemon that has recorded several sources, among them emergencies, packets of a real spacecraft where there are some,
-/// and one stream in two epochs. It has ended.
+/// A stopped daemon with a recording of several sources. The recording has emergencies, packets of a real spacecraft
+/// where the data is present, and one stream in two epochs.
 fn recording() -> Daemon {
     let mut daemon = Daemon::start("");
     simulate(
@@ -100,10 +100,10 @@ fn recording() -> Daemon {
     daemon
 }
 
-/// What a replay keeps of a frame.
+/// The fields of a frame that a replay keeps.
 type Content = (u64, u8, i64, Vec<u8>);
 
-/// The frames of each stream and lane, in their order, whatever kind they are of.
+/// The frames of each stream and lane, in their order, for live and replayed streams alike.
 fn by_stream(frames: &[Archived]) -> BTreeMap<(u32, String, usize), Vec<Content>> {
     let mut streams: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for frame in frames {
@@ -114,7 +114,7 @@ fn by_stream(frames: &[Archived]) -> BTreeMap<(u32, String, usize), Vec<Content>
     streams
 }
 
-/// Not `assert_eq`, which would print every payload.
+/// Asserts that both are equal. `assert_eq` would print every payload.
 fn assert_same(replayed: &[Archived], recorded: &[Archived]) {
     assert!(replayed.iter().all(|frame| frame.kind == 1), "a replayed frame is not of kind replay");
     let (replayed, recorded) = (by_stream(replayed), by_stream(recorded));
@@ -152,7 +152,8 @@ fn a_recording_arrives_as_it_was_and_is_not_doubled_when_played_again() {
             "no epoch changed: {report}"
         );
 
-        // Everything is there: what is played again under the same epoch is recognized, also in later epochs.
+        // The archive holds every frame. The server recognizes a second replay under the same epoch, also in later
+        // epochs.
         let epoch = report["epoch"].to_string();
         let again = replay(&archive, connect, &["--speed", "max", "--epoch", &epoch], 0);
         assert_eq!((&again["sent"], &again["already"]), (&0.into(), &frames.len().into()), "{again}");
@@ -174,7 +175,7 @@ fn filters_choose_what_is_replayed() {
     assert_same(&daemon.archived(), &chosen);
 }
 
-/// Kills the daemon in the middle of a replay and starts it again; the replay must come to its end all the same.
+/// Kills the daemon in the middle of a replay and restarts it. The replay must still finish.
 fn killed_in_the_middle(config: &str) -> (Daemon, Daemon, Value) {
     let port = Port::hold();
     let mut recorded = Daemon::start("");
@@ -212,7 +213,7 @@ fn an_interrupted_replay_goes_on_where_it_was() {
     recorded.stop();
     let archive = archive_of(&recorded);
     let mut daemon = Daemon::start("[log]\nlevel = \"debug\"");
-    // It would take minutes.
+    // At this speed the whole replay would take minutes.
     let first = Replay::start(&archive, daemon.address(), &["--speed", "0.005"]);
     daemon.wait_line(" processed ");
     first.signal(Signal::INT);
@@ -262,7 +263,7 @@ fn a_replay_that_goes_on_behind_an_epoch_does_not_take_new_frames_for_old_ones()
     }
     recorded.stop();
     let archive = archive_of(&recorded);
-    // As if it had been interrupted between the epochs, and in the second; sequences begin at 0 in both.
+    // As if the replay had been interrupted between the epochs, and within the second. Sequences begin at 0 in both.
     for done in [50, 60] {
         let mut daemon = Daemon::start("");
         let done_text = done.to_string();
@@ -296,7 +297,7 @@ fn a_second_interrupt_stops_at_once() {
     let recorded = recording();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let replay = Replay::start(&archive_of(&recorded), listener.local_addr().unwrap(), &["--speed", "max"]);
-    // One credit is used up and never acknowledged.
+    // The replay uses up this credit, and the peer acknowledges no frame.
     let mut peer = Peer::accept(&listener, 1 << 20);
     assert!(matches!(peer.next(), ClientMessage::Frame(_)));
     replay.signal(Signal::INT);
@@ -307,7 +308,8 @@ fn a_second_interrupt_stops_at_once() {
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
 }
 
-/// A replay of 30 frames, paused when it has used up its credit for ten; the archive lives as long as the daemon.
+/// A replay of 30 frames, paused after its credit for ten frames is used up. The archive exists as long as the daemon
+/// value.
 fn paused_after_ten() -> (Daemon, TcpListener, Replay, Peer) {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 30 --emergency-ratio 0");
@@ -323,9 +325,10 @@ fn paused_after_ten() -> (Daemon, TcpListener, Replay, Peer) {
     (recorded, listener, replay, peer)
 }
 
-/// Sends nothing while it is paused, then its frames from `first` on and BYE; returns the report.
+/// Checks that the paused replay sends nothing. Resumes it and expects the frames from `first` on and BYE. Returns
+/// the report.
 fn goes_on(replay: Replay, mut peer: Peer, first: u64) -> serde_json::Value {
-    // Frames would come between the two answers at the latest.
+    // If the replay sent frames, they would come between the two answers at the latest.
     for nonce in [1, 2] {
         peer.send(&ServerMessage::Ping(nonce));
         assert_eq!(peer.next(), ClientMessage::Pong(nonce));
@@ -386,7 +389,7 @@ fn what_retention_took_is_named_where_it_was_asked_for_and_ends_a_replay_that_go
     );
     assert_eq!((&again["sent"], &again["already"]), (&0.into(), &0.into()), "{again}");
 
-    // Without either it begins with the oldest frame there is, and says so in the command that goes on.
+    // Without either option the replay begins with the oldest frame. The command for continuing names that frame.
     let whole = Replay::start(&archive, daemon.address(), &["--speed", "max"]);
     let command = whole.wait_line("to go on after an interruption");
     assert!(command.contains(&format!(" --from-offset {oldest} --to-offset 1200 --epoch ")), "{command}");
@@ -406,7 +409,7 @@ fn a_wrong_token_ends_the_replay_and_is_named() {
     std::fs::write(&token_file, "guessed\n").unwrap();
     let report = replay(&archive, daemon.address(), &args, 1);
     assert_eq!(report["acked"], 0);
-    // The first stream that is refused ends them all.
+    // The server refuses the token on one stream. The replay then ends all streams.
     let errors = report["streams"].as_array().unwrap().iter().map(|stream| stream["error"].as_str().unwrap());
     assert!(errors.into_iter().any(|error| error.contains("unauthorized")), "{report}");
     assert!(!report.to_string().contains("guessed"), "{report}");
@@ -484,7 +487,7 @@ fn replays_that_are_not_stored_pass_and_the_books_balance() {
     assert_eq!((books.archived, books.not_stored), (6_000, frames.len() as u64));
     assert!(daemon.archived().iter().all(|frame| frame.kind == 0), "a replay was archived");
 
-    // Nothing of it is known after a restart, and it can be played again.
+    // The daemon remembers nothing of the replay after a restart, so the replay can be sent a second time.
     let mut daemon = daemon.restart();
     let epoch = report["epoch"].to_string();
     let args = ["--speed", "max", "--epoch", &epoch];
@@ -500,7 +503,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Takes one connection, with `credit_limit` for both lanes.
+    /// Accepts one connection and grants `credit_limit` on both lanes.
     fn accept(listener: &TcpListener, credit_limit: u64) -> Self {
         let (socket, _) = listener.accept().unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
@@ -561,7 +564,7 @@ fn a_daemon_that_is_not_there_is_told_at_once_and_a_range_without_frames_too() {
     replay.wait_line("offset 20 of 20, read 20, acked 0, ");
     replay.signal(Signal::INT);
     replay.wait(1);
-    // One that accepts and says nothing.
+    // A server that accepts the connection and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let replay = Replay::start(&archive, silent.local_addr().unwrap(), &["--speed", "max", "--linger", "0s"]);
     replay.wait_line("no connection: no answer yet");
@@ -582,7 +585,7 @@ fn the_command_to_go_on_keeps_to_the_range_in_a_log_that_grows() {
     let (_, range) = line.split_once(" --from-offset ").unwrap();
     let args: Vec<_> = ["--speed", "max", "--from-offset"].into_iter().chain(range.split(' ')).collect();
     first.wait(0);
-    // The log of the daemon holds the replay by now; what the line says is the original range all the same.
+    // The daemon's log also holds the replay by this time. The line still names the original range.
     let again = replay(&archive, daemon.address(), &args, 0);
     assert_eq!((&again["sent"], &again["already"]), (&0.into(), &50.into()), "{again}");
     daemon.stop();

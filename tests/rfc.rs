@@ -17,7 +17,7 @@ use telemetry_aggregator::pipeline::stats::snapshot;
 use telemetry_aggregator::pipeline::{Counters, PipelineStats};
 use telemetry_aggregator::sim::{self, Plan, Progress};
 
-/// The emergencies are the last of all that waits, so only the pipeline can have put them first.
+/// The emergencies are the newest of the waiting frames, so only the pipeline can have put them first.
 #[test]
 fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
     let mut held = Held::start(Config::default().ingest_config());
@@ -30,7 +30,7 @@ fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
     }
     client.frame(EMERGENCY, 101, b"SAFE_MODE");
     client.frame(EMERGENCY, 102, b"ABORT");
-    // The answer to a PING says that all before it has been read and queued.
+    // The answer to a PING shows that the daemon has read and queued everything before it.
     client.settle(1);
     held.release(1);
 
@@ -83,7 +83,7 @@ fn criterion_3_a_slow_processor_makes_senders_wait_and_drops_nothing() {
     let mut seen = vec![];
     client.frame(ROUTINE, 0, b"x");
     seen.extend(held.next_batch().iter().map(|frame| frame.sequence));
-    // One frame has left the queue for the output, so one more than the window may be sent, and then no more.
+    // One frame has left the queue for the output, so credit allows exactly one frame more than the window.
     let sequence = 1 + window / 256;
     client.wait_credit(ROUTINE, window + 256);
     for sequence in 1..sequence {
@@ -151,14 +151,14 @@ fn criterion_4_processor_archive_and_lossless_consumers_count_the_same() {
     assert_eq!(stored, 6000);
 }
 
-/// The read path is a function of the counters alone, and these are three atomics with no room for a lock.
+/// The read path is a function of the counters alone. The counters are three atomics, with no room for a lock.
 #[test]
 fn criterion_5_the_snapshot_read_path_takes_no_lock() {
     const READ: fn(&Counters) -> PipelineStats = snapshot;
     assert_eq!(size_of::<Counters>(), 3 * size_of::<std::sync::atomic::AtomicU64>());
     assert!(!std::mem::needs_drop::<Counters>(), "nothing behind a pointer either");
 
-    // It answers while the one stage that counts stands still in the middle of a batch.
+    // The snapshot answers while the processor, the only stage that counts, is held in the middle of a batch.
     let mut held = Held::start(Config::default().ingest_config());
     let (mut client, _) = Client::open(held.address, &Hello::new(1));
     client.frame(EMERGENCY, 0, b"x");
@@ -177,7 +177,7 @@ fn criterion_6_nothing_accepted_before_the_signal_is_lost() {
     let (mut silent, _) = Client::welcomed(daemon.address(), &Hello::new(2).flags(NO_ACK).epoch(0));
     let batch =
         |lane| (0..FRAMES).flat_map(|n| Frame::new(lane, n, &n.to_be_bytes()).bytes()).collect::<Vec<_>>();
-    // In this host's socket buffers before the signal, and nobody waits for anything.
+    // The frames are in the socket buffers of this host before the signal. No client waits for an answer.
     acked.send(&batch(ROUTINE));
     silent.send(&batch(EMERGENCY));
     daemon.signal(Signal::TERM);
@@ -219,7 +219,7 @@ fn criterion_7_a_lagging_consumer_is_warned_with_the_number_and_goes_on() {
     let mut consumer = inside.view.fanout.subscribe("slow screen");
     let (mut client, _) = Client::open(inside.address, &Hello::new(1));
     for sequence in 0..50 {
-        // Acknowledged one by one, so each is a batch of its own.
+        // Each frame is acknowledged before the next is sent, so each is a batch of its own.
         client.deliver(ROUTINE, sequence, b"x");
     }
     let lines = Lines::default();

@@ -1,5 +1,5 @@
-//! A connection's slot is in use until its stream's queue is empty, and once, however often the client comes back. Who has
-//! not said who it is takes none.
+//! A connection uses a slot until the queue of its stream is empty. A stream uses one slot, however often its client
+//! reconnects. A client without a valid HELLO uses none.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -26,7 +26,7 @@ fn held() -> Held {
     Held::start(IngestConfig { max_connections: 3, ..Config::default().ingest_config() })
 }
 
-/// Connects as soon as there is a slot: the daemon may not have noticed yet that the client before is gone.
+/// Connects as soon as there is a slot. The daemon may not have noticed yet that the previous client is gone.
 fn open(held: &Held, source_id: u32) -> Client {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -43,7 +43,7 @@ fn open(held: &Held, source_id: u32) -> Client {
     }
 }
 
-/// Leaves a frame in the queue of `source_id` and goes away.
+/// Leaves a frame in the queue of `source_id` and disconnects.
 fn leave_a_frame(held: &Held, source_id: u32, sequence: u64) {
     let mut client = open(held, source_id);
     client.frame(ROUTINE, sequence, b"waits");
@@ -78,19 +78,19 @@ fn what_waits_of_streams_without_a_connection_counts_until_it_has_left() {
     Client::refused(held.address, &Hello::new(4), code::BUSY);
     held.release(100);
     first.wait_durable(ROUTINE, 1);
-    // The queues are empty as soon as the processor has them, and their slots with them.
+    // The queues are empty as soon as the processor has taken the frames. Then the slots are free.
     let mut client = open(&held, 5);
     client.deliver(ROUTINE, 0, b"in");
 }
 
-/// Silent connections, renewed as soon as the daemon closes one.
+/// Silent connections. When the daemon closes one, this opens another.
 struct Flood {
     stop: Arc<AtomicBool>,
     running: Vec<JoinHandle<u64>>,
 }
 
 impl Flood {
-    /// Returns once all `count` connections of each address in `from` have been made.
+    /// Opens `count` connections from each address in `from`. Returns when all of them have been made.
     fn start(to: SocketAddr, from: &[[u8; 4]], count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready_tx, ready) = mpsc::channel();
@@ -116,19 +116,19 @@ impl Flood {
         Self { stop, running }
     }
 
-    /// Ends it, and says how many connections it made.
+    /// Stops the flood and returns how many connections it made.
     fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.running.into_iter().map(|running| running.join().expect("the flood panicked")).sum()
     }
 }
 
-/// Whether the daemon closed it, or said that it will.
+/// Whether the daemon closed the connection, or announced that it will.
 fn is_closed(socket: &TcpStream) -> bool {
     !matches!(socket.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// A connection that is reset when it is dropped: that leaves its port free.
+/// Opens a silent connection. Dropping it resets it, which frees its port.
 fn silent_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = connect_from(from, to);
     set_socket_linger(&socket, Some(Duration::ZERO)).expect("a linger time");
@@ -166,7 +166,7 @@ fn silent_connections_keep_no_subscriber_out() {
             subscriber.ask(&subscribe);
             match subscriber.receive(LIMIT) {
                 Heard::Message(Feed::Subscribed(_)) => break,
-                // The place of an earlier attempt is free as soon as the daemon has noticed that it is gone.
+                // The slot of an earlier attempt is free as soon as the daemon has noticed that the attempt is gone.
                 Heard::Message(Feed::Error(error))
                     if error.code == code::BUSY && error.text.contains("feed.max") =>
                 {
@@ -244,7 +244,7 @@ fn who_says_nothing_makes_room_and_is_told_so() {
 fn connections_without_a_valid_hello_take_no_slot() {
     let daemon = Daemon::start(&format!("[ingest]\nmax_connections = 1\n{TOKENS}"));
     let _silent: Vec<_> = (0..20).map(|_| Client::connect(daemon.address())).collect();
-    // They are told why, and wait for the end without reading.
+    // These clients receive the ERROR and wait for the end of the connection without reading.
     let _refused: Vec<_> = (0..20)
         .map(|_| {
             let mut client = Client::connect(daemon.address());
@@ -265,17 +265,17 @@ fn a_takeover_uses_the_slot_of_its_predecessor() {
     let address = daemon.address();
     let (_other, _) = Client::open(address, &Hello::new(1));
     let mut current = Client::open(address, &Hello::new(2).epoch(5)).0;
-    // The same epoch, and higher ones. The predecessors stay for their last words, and take no slot.
+    // The same epoch, and higher ones. The previous connections stay open for their last messages, and use no slot.
     let mut predecessors = Vec::new();
     for epoch in [5, 6, 6, 7] {
         let (mut newer, _) = Client::open(address, &Hello::new(2).epoch(epoch));
         newer.deliver(ROUTINE, 1 + predecessors.len() as u64, b"mine");
         predecessors.push(std::mem::replace(&mut current, newer));
     }
-    // Another stream takes nothing over, nor does an older epoch.
+    // A connection of another stream or of an older epoch takes over nothing.
     Client::refused(address, &Hello::new(2).station("other"), code::BUSY);
     Client::refused(address, &Hello::new(2).epoch(4), code::BUSY);
-    // All the same the slots are as many as before.
+    // The number of slots in use is unchanged.
     Client::refused(address, &Hello::new(3), code::BUSY);
     current.deliver(ROUTINE, 9, b"still mine");
 }
@@ -286,7 +286,7 @@ fn a_fleet_that_takes_all_its_streams_over_at_once_gets_in() {
     let limits = format!("[ingest]\nmax_connections = {FLEET}\nmax_connections_per_address = {FLEET}");
     let daemon = Daemon::start(&limits);
     let open = |source| Client::open(daemon.address(), &Hello::new(source).epoch(5)).0;
-    // Their networks have gone: they neither read nor close.
+    // As if the networks of these clients were down: the clients neither read nor close.
     let dead: Vec<Client> = (0..FLEET).map(open).collect();
     for source in 0..FLEET {
         open(source).deliver(ROUTINE, 0, b"back");

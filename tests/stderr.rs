@@ -1,4 +1,5 @@
-//! A reader of stderr or stdout that stands still does not hold up the daemon, and finds what matters when it goes on.
+//! A reader of stderr or stdout that stops reading does not block the daemon. When it reads again, it finds the
+//! important lines.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,18 +20,18 @@ use support::manager::FakeManager;
 use support::{Client, EMERGENCY, Hello, LIMIT, ROUTINE, code};
 use tempfile::TempDir;
 
-/// How long a drain may take: five seconds, and what a busy machine needs to notice.
+/// Longest duration of a drain: five seconds, plus the time in which a busy machine notices the end.
 const DRAIN_MAX: Duration = Duration::from_millis(5_200);
 
 const TOKEN: &str = "a token for the test";
 const CONFIG: &str =
     "[log]\nlevel = \"debug\"\n[[ingest.tokens]]\ntoken = \"a token for the test\"\nsources = []";
 
-/// A daemon whose output goes where the test says. Killed when dropped.
+/// A daemon whose output goes where the test directs it. Dropping it kills the process.
 struct Daemon {
     child: Child,
     home: TempDir,
-    /// Hears of reloads, which are otherwise seen in the log alone.
+    /// Receives a message for each reload. Otherwise only the log shows a reload.
     manager: FakeManager,
     ingest: SocketAddr,
     http: SocketAddr,
@@ -43,7 +44,7 @@ impl Daemon {
         let (config, ready) = (home.path().join("aggregator.toml"), home.path().join("ready.json"));
         std::fs::write(&config, merged(home.path(), CONFIG)).unwrap();
         let mut run = aggregator(["run"]);
-        // With one worker, whatever blocks it stops the daemon.
+        // With one worker thread, a blocked worker stops the whole daemon.
         run.args(args).arg("--config").arg(config).arg("--ready-file").arg(&ready);
         run.env("TOKIO_WORKER_THREADS", "1").stdout(stdout).stderr(stderr);
         run.env("NOTIFY_SOCKET", manager.path());
@@ -92,7 +93,7 @@ fn wait<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Both ends of a pipe that takes nothing more, and how much is in it.
+/// Both ends of a pipe that is full, and the number of bytes in it.
 fn full_pipe() -> (PipeReader, PipeWriter, usize) {
     let (reader, mut writer) = pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
@@ -104,12 +105,12 @@ fn full_pipe() -> (PipeReader, PipeWriter, usize) {
         }
     };
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    // The flag belongs to the open file: the daemon would have it as well.
+    // The flag belongs to the open file description, so the daemon would inherit it.
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
     (reader, writer, filled)
 }
 
-/// Lines of `reader` up to its end, without those that filled the pipe.
+/// All lines of `reader`, without the bytes that filled the pipe.
 fn lines(reader: PipeReader) -> Vec<String> {
     let lines = BufReader::new(File::from(OwnedFd::from(reader))).lines();
     lines.map(Result::unwrap).filter(|line| !line.is_empty()).collect()
@@ -120,7 +121,7 @@ fn expect(lines: &[String], parts: &[&str]) {
     assert!(found, "no line with {parts:?} in {:#?}", &lines[lines.len().saturating_sub(200)..]);
 }
 
-/// Causes more lines than the pipe and the queue take: refusals, and a line for each frame at `debug`.
+/// Causes more lines than the pipe and the queue can hold: refusals, and a line per frame at `debug`.
 fn cause_lines(daemon: &Daemon) -> Client {
     for _ in 0..1_200 {
         Client::refused(daemon.ingest, &Hello::new(1), code::UNAUTHORIZED);
@@ -145,7 +146,7 @@ fn stderr_that_is_not_read_holds_up_nobody_and_errors_and_the_summary_outlive_it
     };
     assert!(left_out("queue_full") > 0);
     assert!(left_out("rate") > 0);
-    // An error of the daemon's own.
+    // Cause an error line of the daemon itself.
     std::fs::write(daemon.home.path().join("aggregator.toml"), "nonsense").unwrap();
     daemon.signal(Signal::HUP);
     daemon.manager.wait(0, "the end of the reload", |text| text.starts_with("STATUS=reloaded: "));
@@ -193,7 +194,7 @@ fn the_status_line_waits_for_no_reader_of_stdout() {
     let (reader, writer, filled) = full_pipe();
     let (_stderr, ignored) = pipe().unwrap();
     let mut daemon = Daemon::start(&["--simulate"], writer, ignored);
-    // Two moments of the sampler that come after the first status line.
+    // Two samples of the counter, both taken after the first status line.
     let archived = || daemon.metric("telemetry_aggregator_frames_archived_total");
     let first = wait("the first frames", || Some(archived()).filter(|frames| *frames > 1_000));
     wait("more frames", || Some(archived()).filter(|frames| *frames > first));

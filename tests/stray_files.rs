@@ -1,4 +1,4 @@
-//! Files that lie where an archive or a configuration should have others: refused by name, never waited for.
+//! Unexpected files in an archive or a configuration: the program refuses them by name and never waits for them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::command::aggregator;
 use support::{Client, Daemon, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code};
 
-/// Runs `command`, which must end with `code` without being stopped, and returns its stdout and stderr.
+/// Runs `command`, which must end by itself with `code`. Returns its stdout and stderr.
 fn ends_with(code: i32, command: &mut Command) -> (String, String) {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_raw(child.id() as i32).unwrap();
@@ -29,7 +29,7 @@ fn ends_with(code: i32, command: &mut Command) -> (String, String) {
     (out, err)
 }
 
-/// So many frames of this size fill four segments of the tests' defaults.
+/// This many frames of this size fill four segments of the tests' defaults.
 const MANY: u64 = 2_000;
 const PAYLOAD_BYTES: usize = 16_000;
 
@@ -45,7 +45,7 @@ fn stopped(frames: u64) -> Daemon {
     daemon
 }
 
-/// The daemon on the directory of `daemon`, which has ended.
+/// The command that runs a daemon on the directory of `daemon`, which has ended.
 fn again(daemon: &Daemon) -> Command {
     let mut command = aggregator(["run", "--config"]);
     command.arg(daemon.config_path()).current_dir(daemon.config_path().parent().unwrap());
@@ -108,7 +108,7 @@ fn a_pipe_in_the_place_of_a_file_that_the_configuration_names_is_refused_by_name
     fifo(&pipe);
     let config = dir.path().join("aggregator.toml");
     let settings = [
-        // The start reads the catalog later than the configuration, so that this is no bad usage.
+        // The daemon reads the catalog after the configuration, so this is not a usage error.
         (format!("catalog.file = {pipe:?}"), 1),
         (format!("ingest.tokens = [{{ token_file = {pipe:?} }}]"), 2),
         (format!("feed.tokens = [{{ token_file = {pipe:?} }}]"), 2),
@@ -158,7 +158,7 @@ fn a_segment_of_another_archive_is_refused_as_the_newest_and_set_aside_in_the_mi
 
     let daemon = stopped(MANY);
     let own = segments(&daemon);
-    // Neither the oldest, nor the newest and the one before: at those the start looks itself.
+    // Not the oldest segment, not the newest and not the one before it: the start reads those itself.
     let [_, middle, _, _, ..] = &own[..] else { panic!("too few segments: {own:?}") };
     std::fs::copy(&segments(&other)[1], middle).unwrap();
     let mut daemon = daemon.restart();
@@ -168,7 +168,7 @@ fn a_segment_of_another_archive_is_refused_as_the_newest_and_set_aside_in_the_mi
     assert!(metrics.contains("telemetry_aggregator_archive_foreign_segments 1"), "{metrics}");
     let status = support::http::get_json(daemon.http(), "/api/v1/stats")["archive"]["status"].to_string();
     assert!(status.contains("degraded"), "{status}");
-    // The file does no harm where it is now: everything is taken in, and streams are forgotten.
+    // The file does no harm under its new name: the daemon accepts frames and forgets streams.
     assert_eq!(support::http::get(daemon.http(), "/readyz").status, 200);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
@@ -197,7 +197,7 @@ fn a_segment_on_a_disk_that_is_not_mounted_has_not_expired() {
     assert_eq!(answer.status, 503, "{}", answer.text());
     named(&answer.text());
 
-    // The disk is back, and the subscriber comes again.
+    // The disk is back, and the subscriber reconnects.
     std::fs::remove_file(&link).unwrap();
     std::fs::rename(&away, &link).unwrap();
     let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());

@@ -1,4 +1,4 @@
-//! Streams that are done with are forgotten: over HTTP, on the command line, for good.
+//! Operators remove streams for good, over HTTP and on the command line.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -25,14 +25,14 @@ fn forgotten(address: SocketAddr, body: &Value) -> Value {
     answer.json()
 }
 
-/// A stream that has had a frame and said BYE.
+/// A stream that has sent a frame and BYE.
 fn gone(address: SocketAddr, hello: &Hello) {
     let (mut client, _) = Client::open(address, hello);
     client.deliver(ROUTINE, 5, b"done with");
     client.bye([0, 6]);
 }
 
-/// Waits until nobody is connected and nothing is on its way.
+/// Waits until `streams` streams are known, none is connected and no frame is in flight.
 fn wait_offline(address: SocketAddr, streams: usize) {
     let started = Instant::now();
     loop {
@@ -64,9 +64,9 @@ fn many_dead_streams_are_forgotten_at_once_and_stay_so_after_a_kill() {
     live.deliver(ROUTINE, 0, b"alive");
     Client::refused(daemon.address(), &Hello::new(10), code::LIMIT);
 
-    let rehearsal = json!({ "station_glob": "invented *", "dry_run": true });
-    assert_eq!(forgotten(daemon.http(), &rehearsal)["forgotten"], 12);
-    assert_eq!(names(daemon.http()).len(), 14, "a rehearsal does nothing");
+    let dry_run = json!({ "station_glob": "invented *", "dry_run": true });
+    assert_eq!(forgotten(daemon.http(), &dry_run)["forgotten"], 12);
+    assert_eq!(names(daemon.http()).len(), 14, "a dry run does nothing");
     let answer = forgotten(daemon.http(), &json!({ "source_ids": [7], "offline_for_s": 0 }));
     assert_eq!(
         (&answer["forgotten"], &answer["refused"], &answer["remaining"]),
@@ -81,13 +81,13 @@ fn many_dead_streams_are_forgotten_at_once_and_stay_so_after_a_kill() {
         "{line}"
     );
 
-    // A new satellite finds its place, and the others go on.
+    // A new satellite gets a place, and the other streams continue.
     let (mut new, _) = Client::open(daemon.address(), &Hello::new(10).epoch(90));
     new.deliver(ROUTINE, 0, b"new");
     live.deliver(ROUTINE, 1, b"alive");
     let mut daemon = daemon.kill_and_restart();
     assert_eq!(names(daemon.http()), ["8@KIRUNA", "9@", "10@"]);
-    // Old epochs and duplicates are accepted again.
+    // The daemon accepts old epochs and duplicates of a removed stream.
     let hello = Hello::new(7).station("invented 3").epoch(2);
     let (mut back, welcome) = Client::open(daemon.address(), &hello);
     assert_eq!(welcome.resume_next, [0, 0]);

@@ -1,4 +1,4 @@
-//! Many subscribers on a daemon under load: each has every frame once, through stalls, kills and restarts.
+//! Many subscribers on a daemon under load: each gets every frame once, through stalls, kills and restarts.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,12 +21,12 @@ use telemetry_aggregator::sim::Plan;
 use telemetry_aggregator::tail;
 use telemetry_aggregator::wire::{self, Policy, Start};
 
-/// How long a test waits for a message before it looks whether there is more to wait for.
+/// How long a test waits for a message before it checks whether more messages are due.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a whole test may take to get all frames to all subscribers.
+/// Longest time in which a whole test gets all frames to all subscribers.
 const ALL_WITHIN: Duration = Duration::from_secs(90);
 
-/// A frame in short: all of its fields in `hash`.
+/// A summary of a frame. All of its fields are in `hash`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     offset: u64,
@@ -49,7 +49,7 @@ fn archived(daemon: &Daemon) -> Vec<Seen> {
     daemon.archived().iter().map(Seen::from).collect()
 }
 
-/// Where all subscribers are to get to; unknown while the fleet sends.
+/// The offset that every subscriber must reach. Unknown while the fleet sends.
 #[derive(Clone, Default)]
 struct Goal(Arc<AtomicU64>);
 
@@ -64,7 +64,7 @@ impl Goal {
     }
 }
 
-/// Reads until the goal or the end of the connection; `true` at the goal.
+/// Reads until the goal or the end of the connection. Returns `true` at the goal.
 fn read_to(subscriber: &mut Subscriber, goal: &Goal, mut take: impl FnMut(Archived)) -> bool {
     let started = Instant::now();
     while !goal.is_reached_by(subscriber.next_offset()) {
@@ -81,7 +81,7 @@ fn read_to(subscriber: &mut Subscriber, goal: &Goal, mut take: impl FnMut(Archiv
     true
 }
 
-/// Compares without printing thousands of frames.
+/// Asserts that both are equal, without printing thousands of frames.
 fn assert_same(seen: &[Seen], expected: &[Seen], who: &str) {
     let first = seen.iter().zip(expected).find(|(seen, expected)| seen != expected);
     assert_eq!(first, None, "{who}: seen and archived differ");
@@ -100,9 +100,9 @@ fn wait_acked(fleet: &Fleet, frames: u64) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     Steady,
-    /// Reads nothing until the fleet has had so many frames acknowledged.
+    /// Reads nothing until the daemon has acknowledged this many frames of the fleet.
     StalledUntil(u64),
-    /// Leaves without a word after every so many frames, and comes back.
+    /// Disconnects without a message after this many frames, and reconnects.
     Leaving(usize),
 }
 
@@ -111,7 +111,7 @@ fn ten_subscribers_that_join_stall_and_leave_each_get_every_frame_once() {
     let seed = std::env::var("FEED_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("FEED_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    // A tail that holds a small part of the flood, so that most of it is read from the log.
+    // The tail holds a small part of the flood, so subscribers read most frames from the log.
     let mut daemon = Daemon::start("[pipeline]\nbroadcast_capacity = 8");
     let feed = daemon.feed();
     let plan = Plan {
@@ -131,7 +131,7 @@ fn ten_subscribers_that_join_stall_and_leave_each_get_every_frame_once() {
     let subscribers: Vec<_> = (0..10_u64)
         .map(|index| {
             wait_acked(&fleet, index * total / 20);
-            // Durable is what is acknowledged, so this is an offset of the log.
+            // Acknowledged frames are durable, so this is an offset of the log.
             let start = rng.random_range(0..=fleet.counts().acked);
             let habit = match index {
                 2 | 5 => Habit::StalledUntil(fleet.counts().acked + total / 4),
@@ -250,13 +250,13 @@ fn no_offset_ever_changes_through_kills_and_subscribers_go_on_where_they_were() 
     }
     assert_eq!(changed_never.len(), archived.len());
     println!("{} frames, {reconnects} reconnects, {looked_back} seen again, {lost} lost", archived.len());
-    // A short life may fall into a pause.
+    // A subscriber pauses before it reconnects, and may miss a daemon that is killed soon.
     assert!(reconnects > ROUNDS / 2 && lost > ROUNDS / 2, "they did not live through the kills");
     assert!(looked_back > 100, "nothing was seen again");
     daemon.stop();
 }
 
-/// Connects as soon as that is possible.
+/// Connects as soon as the daemon listens.
 fn reconnect(feed: SocketAddr, subscribe: &Subscribe) -> Option<Subscriber> {
     let Ok(socket) = TcpStream::connect_timeout(&feed, LIMIT) else {
         std::thread::sleep(Duration::from_millis(5));
@@ -272,7 +272,7 @@ fn reconnect(feed: SocketAddr, subscribe: &Subscribe) -> Option<Subscriber> {
     }
 }
 
-/// Goes on where it was, by log and offset.
+/// Reads through all kills. Each connection continues where the last one ended, by log and offset.
 fn resume_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
     let (mut seen, mut reconnects) = (Vec::new(), 0);
     let mut subscribe = Subscribe::earliest();
@@ -288,7 +288,8 @@ fn resume_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
     }
 }
 
-/// Comes back some way before where it was: what it sees again must be what it saw.
+/// Reads through all kills. Each connection begins some offsets earlier than the last one ended. Frames that come
+/// twice must be equal.
 fn look_back_through_kills(feed: SocketAddr, goal: &Goal) -> (HashMap<u64, Seen>, usize) {
     let (mut seen, mut again) = (HashMap::<u64, Seen>::new(), 0);
     let mut subscribe = Subscribe::earliest();
@@ -311,7 +312,7 @@ fn look_back_through_kills(feed: SocketAddr, goal: &Goal) -> (HashMap<u64, Seen>
     }
 }
 
-/// The library's client, left to itself.
+/// Reads through all kills with the client of the library, which reconnects by itself.
 fn tail_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let subscribe = wire::Subscribe::new(Policy::Complete, Start::Earliest, Selection::default());
@@ -375,10 +376,10 @@ fn subscribers_that_never_read_cost_neither_memory_nor_ingest() {
     let seen = reader.join().expect("the reader failed");
     let memory_kib = rss_max_kib(daemon.pid());
     println!("{total} frames of 1000 bytes, VmHWM {memory_kib} KiB");
-    // 100 MB went by: who kept them for those who do not read would be far above.
+    // The frames are 100 MB. A daemon that kept them all for slow subscribers would use far more memory.
     assert!(memory_kib < 80 << 10, "{memory_kib} KiB");
     let archived = archived(&daemon);
-    // It joined before the first frame, or soon after.
+    // The reader joined before the first frame, or soon after.
     let first = seen.first().expect("it saw frames").offset as usize;
     assert_same(&seen, &archived[first..], "reader");
     assert!(seen.len() as u64 > total / 2, "it joined too late to prove anything: {}", seen.len());

@@ -1,4 +1,4 @@
-//! `tail` as a process: what it writes, what it says, and how it ends.
+//! `tail` as a process: its output, its messages and its end.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,7 +20,7 @@ fn tail(feed: SocketAddr, args: &str) -> Command {
     command
 }
 
-/// A running `tail`, killed if the test fails before its end.
+/// A running `tail`. If the test fails before it ends, the drop kills it.
 struct Tail {
     child: Child,
     out: Arc<Lines>,
@@ -75,7 +75,7 @@ impl Tail {
         kill_process(Pid::from_child(&self.child), signal).expect("no signal");
     }
 
-    /// Waits for its end: exit code, stdout and stderr.
+    /// Waits until `tail` ends. Returns the exit code, stdout and stderr.
     fn end(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
         let status = self.child.wait().expect("it can be waited for");
         self.readers.drain(..).for_each(|reader| reader.join().expect("a reader failed"));
@@ -103,7 +103,8 @@ fn spawn(command: &mut Command) -> (Child, ChildStdout, ChildStderr) {
     (child, out, err)
 }
 
-/// Two sources, both lanes: 2 frames for each of `sequences`.
+/// Sends one frame of each of two sources for every sequence in `sequences`, on both lanes. Returns when all are
+/// durable.
 fn send(ingest: SocketAddr, sequences: std::ops::Range<u64>) {
     for source_id in [1, 2] {
         let (mut client, _) = Client::open(ingest, &Hello::new(source_id).station("Kiruna"));
@@ -123,14 +124,14 @@ fn send(ingest: SocketAddr, sequences: std::ops::Range<u64>) {
     }
 }
 
-/// What `archive cat` writes of the daemon's archive.
+/// The output of `archive cat` for the daemon's archive.
 fn cat(daemon: &Daemon, args: &str) -> Vec<String> {
     let mut command = aggregator(["archive", "cat"]);
     command.arg(daemon.archive_dir()).args(args.split_whitespace());
     expect_exit(&mut command, 0).0.lines().map(str::to_owned).collect()
 }
 
-/// A configuration whose feed outlives the daemon, and the port of the feed.
+/// A configuration that gives the feed a fixed port, and that port. The port stays reserved while no daemon runs.
 fn fixed() -> (String, Port) {
     let port = Port::hold();
     (format!("[feed]\nlisten = \"{}\"", port.address()), port)
@@ -210,7 +211,7 @@ fn live_writes_each_frame_as_it_becomes_durable() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(9));
     for sequence in 0..5 {
         client.deliver(ROUTINE, sequence, b"now");
-        // Nothing more comes, and yet the line is there.
+        // No other frame follows, and `tail` still writes the line.
         tail.wait_out(sequence as usize + 1);
     }
     tail.signal(Signal::TERM);
@@ -326,7 +327,7 @@ fn another_archive_is_the_end_unless_it_follows_live() {
     history.wait_out(10);
     live.err.wait_text("from offset 10");
     daemon.stop();
-    // At the same address, on a directory of its own.
+    // A daemon at the same address, with its own directory.
     let daemon = Daemon::start(&config);
     let (code, _, err) = history.end();
     assert_eq!(code, Some(1), "{err:#?}");
@@ -350,7 +351,7 @@ fn an_output_that_stands_still_loses_nothing_and_outlives_the_heartbeat() {
         client.frame_within_credit(ROUTINE, sequence, &[b'x'; 4_000]);
     }
     client.wait_durable(ROUTINE, 3_000);
-    // More than three heartbeats, in which nobody takes a byte.
+    // Longer than three heartbeats, without a byte read.
     std::thread::sleep(std::time::Duration::from_secs(5));
     let lines: Vec<String> = BufReader::new(out).lines().map(|line| line.unwrap()).collect();
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -377,7 +378,7 @@ fn a_signal_ends_it_also_while_its_output_stands_still() {
     reader.join().unwrap();
     let last = said.wait_text("next offset");
     let next: usize = last.split("next offset ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    // Whole lines up to there were written; whoever goes on from there misses none.
+    // All lines up to that offset are complete. A client that continues from there misses none.
     let lines = BufReader::new(out).lines().map_while(Result::ok).count();
     assert!(lines >= next, "{lines} lines were written, {last}");
     assert!(next < 300, "{last}");

@@ -1,4 +1,4 @@
-//! `top` and `health` against the real daemon, and the screen in a terminal of its own.
+//! `top` and `health` against the real daemon, and the screen of `top` in its own terminal.
 
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
@@ -17,7 +17,7 @@ use support::http::get_json;
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, not_tested};
 use tempfile::TempDir;
 
-/// Asks anew until `found` has something.
+/// Repeats `found` until it returns a value.
 fn wait<T>(what: &str, mut found: impl FnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
@@ -40,7 +40,7 @@ fn top(daemon: &Daemon, args: &[&str]) -> Command {
     command
 }
 
-/// Sources 7 and 8 have sent something and gone, and the rates have come down.
+/// A daemon to which sources 7 and 8 have sent frames and disconnected. The rates are back to zero.
 fn settled() -> Daemon {
     let daemon = Daemon::start("");
     for source_id in [7, 8] {
@@ -63,7 +63,7 @@ fn settled() -> Daemon {
     daemon
 }
 
-/// Rates may still be made of what has come a second before.
+/// Removes the rates, which may still include frames of the second before.
 fn without_rates(sources: &Value) -> Value {
     let mut sources = sources.clone();
     for source in sources["sources"].as_array_mut().unwrap() {
@@ -161,7 +161,7 @@ fn health_is_the_exit_code() {
     };
     assert_eq!(expect_exit(&mut health(&[]), 0), ("healthy\n".into(), "".into()));
     assert_eq!(expect_exit(&mut health(&["--ready"]), 0), ("ready\n".into(), "".into()));
-    // A client that says nothing keeps the drain waiting for a while.
+    // A silent client keeps the drain waiting for some time.
     let (_silent, _) = Client::open(daemon.address(), &Hello::new(1));
     daemon.signal(Signal::TERM);
     let error = wait("a daemon that is not ready", || {
@@ -230,12 +230,12 @@ fn health_finds_the_daemon_by_its_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("aggregator.toml");
     let port = daemon.http().port();
-    // What has become wrong elsewhere in the file does not make the daemon sick.
+    // An unrelated error in the file does not make the daemon unhealthy.
     let text =
         format!("[http]\nlisten = \"0.0.0.0:{port}\"\ntoken_file = \"/gone\"\n[log]\nlevel = \"loud\"\n");
     std::fs::write(&config, text).unwrap();
     expect_exit(aggregator(["health", "--config"]).arg(&config), 0);
-    // It is looked for where the daemon looks.
+    // `health` looks for the file where the daemon looks for it.
     expect_exit(aggregator(["health"]).current_dir(dir.path()), 0);
     let variable = "TELEMETRY_AGGREGATOR__HTTP__LISTEN";
     expect_exit(aggregator(["health"]).env(variable, format!("[::]:{port}")), 0);
@@ -246,16 +246,16 @@ fn health_finds_the_daemon_by_its_configuration() {
     assert!(error.contains("http.listen"), "{error}");
 }
 
-/// A terminal with a command in it, by tmux. What it was is seen when the command has ended.
+/// A tmux terminal that runs a command. The end of the command shows whether the terminal state is restored.
 struct Terminal {
     home: TempDir,
 }
 
-/// Printed when the command has ended, and how.
+/// The terminal prints this, followed by the exit code, when the command has ended.
 const ENDED: &str = "ended with";
 
 impl Terminal {
-    /// `None` where there is no tmux.
+    /// Starts `command` in a terminal. Returns `None` where tmux is missing.
     fn open(command: &str, columns: u16, rows: u16) -> Option<Self> {
         let is_there = Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_ok();
         if !is_there {
@@ -264,7 +264,7 @@ impl Terminal {
         }
         let terminal = Self { home: tempfile::tempdir().unwrap() };
         let pid = terminal.pid_file();
-        // What follows shows whether the terminal was given back as it was.
+        // The commands after `{command}` show whether it restored the terminal.
         let script = format!(
             "sh -c 'echo $$ > {}; exec {command}'; echo {ENDED} $?; stty -a | grep -o -w -e '-*icanon' -e '-*echo'; cat",
             pid.display()
@@ -307,7 +307,7 @@ impl Terminal {
         self.wait_screen(text, |screen| screen.contains(text))
     }
 
-    /// The command has ended with 0 and left the terminal as it was.
+    /// Asserts that the command ended with 0 and restored the terminal.
     fn expect_given_back(&self) {
         let screen = self.wait_screen("the end", |screen| screen.contains("\necho"));
         let lines: Vec<_> = screen.lines().filter(|line| !line.is_empty()).collect();

@@ -23,7 +23,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Takes one connection, with the same credit for both lanes.
+    /// Accepts one connection and grants the same credit on both lanes.
     fn accept(listener: &TcpListener, credit_limit: u64) -> Self {
         let (socket, _) = listener.accept().unwrap();
         let mut peer = Self { socket, buffer: BytesMut::new() };
@@ -65,7 +65,7 @@ impl Peer {
         ClientMessage::decode(self.body()).unwrap()
     }
 
-    /// Takes everything up to BYE; returns the number of frames and the BYE.
+    /// Reads everything up to BYE. Returns the number of frames and the BYE.
     fn read_to_bye(&mut self) -> (usize, Bye) {
         let mut frames = 0;
         loop {
@@ -93,7 +93,7 @@ fn uplink_sim(args: &[&str]) -> Child {
         .unwrap()
 }
 
-/// A simulator of one satellite and no recording.
+/// Starts a simulator with one satellite and no recording.
 fn one_satellite(address: &str, args: &[&str]) -> Child {
     let one = ["--connect", address, "--satellites", "1", "--replays", "0"];
     uplink_sim(&[&one, args].concat())
@@ -209,7 +209,8 @@ fn a_source_that_was_shut_out_is_a_failure_with_its_reason() {
         &address,
         &["--rate", "50", "--duration", "300ms", "--linger", "60s", "--report", "json"],
     );
-    // Busy for as long as the feed lasts; then there is room, and everything sent is acknowledged.
+    // The server refuses with `busy` for as long as the feed lasts. Then it accepts, and acknowledges everything
+    // sent.
     let (mut first, _) = listener.accept().unwrap();
     let busy = ErrorMessage::new(
         &WireError::new(ErrorCode::Busy, "4 connections are open"),

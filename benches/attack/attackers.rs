@@ -13,11 +13,11 @@ use telemetry_aggregator::wire::{FrameMessage, ServerMessage, next_body};
 
 use super::support::{Receiver, hello};
 
-/// Names a process as an attacker; its kind and the daemon's addresses follow.
+/// Argument that makes a process an attacker. Its kind and the addresses of the daemon follow.
 const WORD: &str = "--attacker";
 const KINDS: [&str; 4] = ["memory", "files", "slots", "stderr"];
 
-/// Addresses the attackers come from. Good clients come from 127.0.0.1.
+/// Source addresses of the attackers. Good clients connect from 127.0.0.1.
 const SILENT: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 const STORMING: [Ipv4Addr; 1] = [Ipv4Addr::new(127, 0, 0, 4)];
 const FLOODING: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
@@ -25,7 +25,7 @@ const FLOODING: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 const SILENT_SOURCES: usize = 256;
 const SILENT_SUBSCRIBERS: usize = 80;
 const SILENT_HTTP: usize = 600;
-/// How often silent connections are looked after, and how many of them are then renewed.
+/// Time between two checks of the silent connections, and the number of connections that each check renews.
 const LOOK: Duration = Duration::from_millis(100);
 const RENEWED: usize = 4;
 
@@ -36,10 +36,10 @@ const FIRST_SOURCE: u32 = 3_000;
 const EMERGENCIES: usize = 11;
 const PAYLOAD_BYTES: usize = 4 << 10;
 const BURST_EVERY: Duration = Duration::from_secs(15);
-/// Of one connection.
+/// Bytes of a burst of one connection.
 const BURST_BYTES: usize = (128 << 20) / FLOODS as usize;
 
-/// Starts one process of each kind; they end when dropped.
+/// Starts one process of each kind. Dropping them ends the processes.
 pub fn start(addresses: [SocketAddr; 3]) -> Vec<Receiver> {
     let own = std::env::current_exe().unwrap();
     let start = |kind| {
@@ -50,7 +50,7 @@ pub fn start(addresses: [SocketAddr; 3]) -> Vec<Receiver> {
     KINDS.map(start).into()
 }
 
-/// Attacks until the process is killed, or the bench is gone, if it is an attacker.
+/// Returns whether this process is an attacker. An attacker attacks until it is killed or the bench has ended.
 pub fn is_one() -> bool {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [word, kind, addresses @ ..] = &args[..] else { return false };
@@ -58,7 +58,7 @@ pub fn is_one() -> bool {
         return false;
     }
     nice(19).unwrap();
-    // The bench holds the other end for as long as it lives.
+    // The bench holds the other end of the pipe until the bench ends.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(0);
@@ -89,7 +89,7 @@ fn connect(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Holds `count` connections that say nothing, opens those again that were closed, and renews the oldest.
+/// Holds `count` silent connections. Reopens closed ones and renews the oldest.
 fn silent(to: SocketAddr, count: usize) {
     let mut sockets: Vec<TcpStream> = Vec::new();
     let mut from = SILENT.into_iter().cycle();
@@ -97,7 +97,7 @@ fn silent(to: SocketAddr, count: usize) {
         sockets.retain(is_open);
         sockets.drain(..RENEWED.min(sockets.len()));
         while sockets.len() < count {
-            // A refused one is tried again at the next look.
+            // The next check repeats a refused connection.
             let Ok(socket) = from.next().map(|from| connect(from, to)).unwrap() else { break };
             socket.set_nonblocking(true).unwrap();
             sockets.push(socket);
@@ -110,7 +110,7 @@ fn is_open(mut socket: &TcpStream) -> bool {
     matches!(socket.read(&mut [0; 512]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Sends HELLOs of a version that there is not.
+/// Sends HELLOs of an unknown version.
 fn storm(to: SocketAddr) {
     let mut message = BytesMut::new();
     let mut hello = hello(1, SourceKind::LiveUplink, 0);
@@ -125,11 +125,11 @@ fn storm(to: SocketAddr) {
     }
 }
 
-/// Floods within its credit, and comes back when it is cut off.
+/// Floods within its credit. Reconnects when the daemon closes the connection.
 fn flood(to: SocketAddr, source_id: u32) {
     loop {
         if let Ok(socket) = connect(FLOODING, to) {
-            // How it ended does not matter.
+            // Both a result and an error lead to the next connection.
             let _ = Flood::new(socket).run(source_id);
         }
         std::thread::sleep(LOOK);
@@ -139,7 +139,7 @@ fn flood(to: SocketAddr, source_id: u32) {
 struct Flood {
     socket: TcpStream,
     incoming: BytesMut,
-    /// By lane.
+    /// The next sequence of each lane.
     next: [u64; 2],
     cost: [u64; 2],
     limit: [u64; 2],
@@ -171,7 +171,7 @@ impl Flood {
         }
     }
 
-    /// Emergencies and one empty routine frame, if there is credit for all.
+    /// Emergencies and one empty routine frame, if credit allows all of them.
     fn next_write(&mut self, payload: &Bytes) -> Option<BytesMut> {
         let lanes = std::iter::repeat_n((FramePriority::Emergency, payload.clone()), EMERGENCIES)
             .chain([(FramePriority::Routine, Bytes::new())]);
@@ -206,7 +206,7 @@ impl Flood {
                 ServerMessage::Error(_) | ServerMessage::Bye(_) => {
                     return Err(ErrorKind::ConnectionAborted.into());
                 }
-                // Silence for three heartbeats is the end of it, but it sends.
+                // PINGs need no answer. Only silence for three heartbeats ends a connection, and this client sends.
                 _ => {}
             }
         }

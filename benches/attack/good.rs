@@ -1,4 +1,4 @@
-//! Good clients that connect again and again, and the books.
+//! Good clients that connect repeatedly, and the books of the daemon.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,22 +15,23 @@ use telemetry_aggregator::wire::{FeedMessage, Policy, ServerMessage, Start, Subs
 use super::support::hello;
 
 const EVERY: Duration = Duration::from_millis(200);
-/// Beyond that a client has been refused.
+/// Longest wait for an answer. After that the client counts as refused.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// Streams of the good sources, so many that none comes back often enough to be a takeover too many.
+/// Ids of the good sources. There are so many that no source reconnects often enough to exceed the limit on
+/// takeovers.
 const SOURCES: std::ops::Range<u32> = 2_000..2_016;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Connections of one kind.
+/// The results of connections of one kind.
 #[derive(Debug, Default)]
 pub struct Greetings {
     pub all: u64,
-    /// Why, each.
+    /// The reason of each refusal.
     pub refused: Vec<String>,
     pub slowest: Duration,
 }
 
-/// Connects to both listeners until it is stopped.
+/// Good clients that connect to both listeners until they are stopped.
 pub struct Good {
     is_over: Arc<AtomicBool>,
     threads: [JoinHandle<Greetings>; 2],
@@ -84,7 +85,7 @@ fn again_and_again(
     })
 }
 
-/// The first message that comes back for `message`.
+/// Sends `message` and returns the first message that the server answers.
 fn answer(address: SocketAddr, message: &[u8]) -> Result<Bytes, String> {
     let lost = |error: std::io::Error| error.to_string();
     let mut socket = TcpStream::connect_timeout(&address, WAIT_MAX).map_err(lost)?;
@@ -110,13 +111,13 @@ pub struct Books {
 }
 
 impl Books {
-    /// received = archived + not stored + duplicates + rejected + in flight.
+    /// Whether received = archived + not stored + duplicates + rejected + in flight.
     pub fn are_balanced(&self) -> bool {
         self.received == self.settled
     }
 }
 
-/// Asks for the books, again while HTTP does not answer: what held it up was there a moment ago.
+/// Reads the books. Repeats the request while HTTP does not answer, because the attack has only just ended.
 pub fn books(http: SocketAddr) -> Books {
     let began = Instant::now();
     let stats = loop {

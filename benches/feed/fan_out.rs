@@ -1,4 +1,4 @@
-//! Fan-out: live subscribers while 48 connections send routine flat out.
+//! Fan-out: live subscribers while 48 connections send routine as fast as they can.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::support::{Amount, Daemon, Flood, Flooded, median};
 use super::{LIMITS, ROUNDS, file_bytes_read};
 
 const SUBSCRIBERS: [usize; 4] = [0, 1, 10, 50];
-/// Each connection sends for so long: what the disk's caches take is nothing beside it.
+/// Time for which each connection sends. Long enough that the disk's caches do not matter.
 const TIME: Duration = Duration::from_secs(10);
 
 struct Measured {
     flooded: Flooded,
     daemon_cpu_ns: u64,
-    /// Frames to all subscribers together by the time all was durable.
+    /// Frames that all subscribers had together when all frames were durable.
     delivered: u64,
-    /// Bytes read from the log meanwhile.
+    /// Bytes read from the log during the flood.
     read_bytes: u64,
 }
 

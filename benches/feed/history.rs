@@ -1,4 +1,4 @@
-//! Catch-up: subscribers begin with the oldest frame of an archive that nobody writes any more.
+//! Catch-up: subscribers begin with the oldest frame of an archive that is complete.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,21 +11,21 @@ use super::subscribers::Subscribers;
 use super::support::{Amount, Daemon, Flood, median};
 use super::{LIMITS, ROUNDS};
 
-/// Subscribers at a time.
+/// Numbers of subscribers at the same time.
 const COUNTS: [usize; 2] = [1, 4];
 const CONNECTIONS: u64 = 48;
 /// Bytes of a frame in the archive before its payload.
 const FRAME_HEADER_BYTES: usize = 32;
-/// What `cat` reads at once.
+/// Bytes of one read of `cat`.
 const CAT_BYTES: usize = 128 << 10;
-/// What the bare writer writes at once, and reads.
+/// Bytes of one write of the bare writer, and of one read.
 const BARE_BYTES: usize = 256 << 10;
 
 struct CaughtUp {
-    /// Of the archive, to all of them, in MB.
+    /// Bytes of the archive delivered to all subscribers, in MB per second.
     archive_mb_per_s: f64,
     socket_mb_per_s: f64,
-    /// Per GB delivered.
+    /// CPU time of the daemon per GB delivered.
     daemon_cpu_ms: f64,
     receiver_cpu_ms: f64,
 }
@@ -80,7 +80,7 @@ fn catch_up(daemon: &Daemon, count: usize, frames: u64, bytes: u64) -> CaughtUp 
     }
 }
 
-/// Reads all segments plainly, and says how many MB/s that were.
+/// Reads all segments plainly. Returns MB per second.
 fn cat(archive: &Path) -> f64 {
     let mut buffer = vec![0; CAT_BYTES];
     let (mut bytes, started) = (0, Instant::now());
@@ -100,7 +100,7 @@ fn segments(archive: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Writes the same bytes again and again to a socket that a thread reads and discards, and says how many MB/s that were.
+/// Writes the same bytes repeatedly to a socket whose other end a thread reads and discards. Returns MB per second.
 fn bare(bytes: u64) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Lean subscribers in a process of their own: they split by length, count and discard.
+//! Subscribers with little work, in a separate process: they split by length, count and discard.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,32 +13,32 @@ use telemetry_aggregator::wire::{Policy, Start, Subscribe, SubscriberMessage, ki
 
 use super::support::own_thread_cpu_ns;
 
-/// The first argument of the process that holds them.
+/// First argument of the process that holds the subscribers.
 pub const SERVE: &str = "--subscribers";
-/// Bytes read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 512 << 10;
-/// Of a DELIVER with its prefix: where the offset lies.
+/// Position of the offset in a DELIVER with its prefix.
 const OFFSET_AT: std::ops::Range<usize> = 12..20;
-/// Of a PING with its prefix: where the nonce lies.
+/// Position of the nonce in a PING with its prefix.
 const NONCE_AT: std::ops::Range<usize> = 5..13;
 
-/// What subscribers got together.
+/// The results of all subscribers together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Got {
     pub frames: u64,
     pub bytes: u64,
-    /// What that took those who have come as far as they were told to.
+    /// CPU time of the subscribers that have reached their end.
     pub cpu_ns: u64,
 }
 
-/// The process with the subscribers; killed when dropped.
+/// The process with the subscribers. Dropping this kills it.
 pub struct Subscribers {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Subscribers {
-    /// Starts `count` of them, and returns when each has its SUBSCRIBED.
+    /// Starts `count` subscribers. Returns when each has received SUBSCRIBED.
     pub fn start(address: SocketAddr, count: usize, start: Start, until: u64) -> Self {
         let start = if matches!(start, Start::Live) { "live" } else { "earliest" };
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -60,7 +60,7 @@ impl Subscribers {
         line.trim_end().to_owned()
     }
 
-    /// What they have so far.
+    /// The results so far.
     pub fn got(&mut self) -> Got {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         let line = self.line();
@@ -69,7 +69,7 @@ impl Subscribers {
         Got { frames: figure(), bytes: figure(), cpu_ns: figure() }
     }
 
-    /// Returns when all of them have come as far as they were told to.
+    /// Returns when all subscribers have reached their end.
     pub fn done(&mut self) {
         assert_eq!(self.line(), "done");
     }
@@ -77,7 +77,7 @@ impl Subscribers {
 
 impl Drop for Subscribers {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -90,7 +90,7 @@ struct Counters {
     cpu_ns: AtomicU64,
 }
 
-/// What the process does: `[address, count, start, until]`.
+/// Runs the process. Its arguments are `[address, count, start, until]`.
 pub fn serve(args: &[String]) {
     let address: SocketAddr = args[0].parse().unwrap();
     let count: usize = args[1].parse().unwrap();
@@ -132,7 +132,7 @@ fn subscribe(
     let mut buffer = vec![0; READ_BYTES];
     let (mut filled, mut next_offset, mut is_done) = (0, 0, false);
     loop {
-        // The daemon is killed when it has been measured.
+        // The bench kills the daemon after the measurement.
         let Ok(count @ 1..) = socket.read(&mut buffer[filled..]) else { return };
         filled += count;
         let (mut at, mut frames) = (0, 0);
@@ -165,7 +165,7 @@ fn subscribe(
     }
 }
 
-/// The message at the front of `bytes` with its prefix, once it is whole.
+/// The first message in `bytes` with its prefix, or `None` if it is not complete.
 fn message(bytes: &[u8]) -> Option<&[u8]> {
     let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
     bytes.get(..4 + length)

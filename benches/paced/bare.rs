@@ -1,4 +1,4 @@
-//! The least that a receiver of the same frames can do: one thread with epoll that receives and discards.
+//! The least work of a receiver of the same frames: one thread with epoll receives and discards.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,22 +8,23 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::support::{Receiver, Usage};
 
-/// First argument of the bench's own binary where it is to be a loop.
+/// First argument with which the bench's own binary becomes a loop.
 const ARGUMENT: &str = "--bare";
 const READ_BYTES: usize = 64 << 10;
-/// As many events are taken at a time.
+/// Most events taken at a time.
 const EVENTS_MAX: usize = 256;
-/// As long as an ACK with its prefix.
+/// An answer with the length of an ACK and its prefix.
 const ANSWER: [u8; 28] = [0; 28];
 
-/// A loop as a process of its own.
+/// A loop in its own process.
 pub struct Bare {
     process: Receiver,
     pub address: SocketAddr,
 }
 
 impl Bare {
-    /// Starts one for `connections` connections. It answers each read with as many bytes as an ACK if `answers`.
+    /// Starts a loop for `connections` connections. If `answers`, the loop answers each read with as many bytes as an
+    /// ACK.
     pub fn start(connections: usize, answers: bool) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([ARGUMENT, &connections.to_string(), &answers.to_string()]).stdout(Stdio::piped());
@@ -33,7 +34,7 @@ impl Bare {
         Self { process, address: line.trim().parse().unwrap() }
     }
 
-    /// Becomes the loop that the arguments ask for, if they do.
+    /// Becomes a loop if the arguments ask for one. A loop does not return.
     pub fn serve_if_asked() {
         let args: Vec<String> = std::env::args().collect();
         if let [_, ARGUMENT, connections, answers] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -46,7 +47,7 @@ impl Bare {
     }
 }
 
-/// Receives until it is killed.
+/// Receives until the process is killed.
 fn serve(connections: usize, answers: bool) -> ! {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Sources that send by the clock: one thread sends for all of them, another reads what comes back.
+//! Sources that send by the clock. One thread sends for all sources, another reads the answers.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -17,30 +17,30 @@ use telemetry_aggregator::wire::{Ack, ClientMessage, FrameMessage, ServerMessage
 
 use super::support::hello;
 
-/// An emergency comes up so often on one of the sources, on average.
+/// Mean time between two emergencies. Each comes from one of the sources.
 const EMERGENCY_GAP: Duration = Duration::from_millis(50);
 const READ_BYTES: usize = 64 << 10;
 const EVENTS_MAX: usize = 256;
-/// The reading thread looks so often whether it is to end.
+/// Time between two checks of the reading thread whether it must end.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-/// Where a FRAME has its sequence, counted from its length prefix.
+/// Position of the sequence in a FRAME, counted from its length prefix.
 const SEQUENCE_AT: std::ops::Range<usize> = 8..16;
 
-/// What sources are to do.
+/// The load that the sources produce.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pub sources: usize,
-    /// Of each source, in Hz.
+    /// Rate of each source, in Hz.
     pub frames_per_s: u64,
     pub payload_bytes: usize,
 }
 
-/// What they came to.
+/// The result of a load.
 pub struct Paced {
     pub frames: u64,
-    /// Turns of a source that passed without a frame for want of credit.
+    /// Turns of a source that passed without a frame because credit was missing.
     pub held: u64,
-    /// From the frame to its ACK in nanoseconds, `[emergency, routine]`; empty where nothing is acknowledged.
+    /// Nanoseconds from the frame to its ACK, `[emergency, routine]`. Empty if the receiver sends no ACKs.
     pub latencies: [Histogram<u64>; 2],
 }
 
@@ -59,7 +59,7 @@ struct Source {
 
 struct Lane {
     credit_limit: AtomicU64,
-    /// The position that is waited for, and since when the frame below exists.
+    /// For each frame without ACK: the position that the ACK must reach, and the moment the frame came to exist.
     waiting: Mutex<VecDeque<(u64, Instant)>>,
 }
 
@@ -69,7 +69,7 @@ impl Lane {
     }
 }
 
-/// One encoded frame of each lane, sent again and again with other sequences.
+/// One encoded frame of each lane. The source changes the sequence and sends it repeatedly.
 struct Encoded {
     bytes: [Vec<u8>; 2],
     cost: u64,
@@ -95,7 +95,7 @@ impl Encoded {
 }
 
 impl Sources {
-    /// Connects all of them to a daemon, or to a loop that grants no credit.
+    /// Connects all sources to a daemon, or to a loop that grants no credit.
     pub fn connect(address: SocketAddr, pace: Pace, is_daemon: bool) -> Self {
         let open = |at: usize| if is_daemon { open(address, at as u32 + 1) } else { open_raw(address) };
         let sources = (0..pace.sources).map(open).collect();
@@ -115,7 +115,7 @@ impl Sources {
     }
 }
 
-/// Returns how many frames were sent, and how many turns passed without one.
+/// Returns the number of frames sent, and the number of turns without a frame.
 fn send(sources: &[Source], next: &mut [[u64; 2]], pace: Pace, time: Duration) -> (u64, u64) {
     let mut encoded = Encoded::new(pace.payload_bytes);
     let gap = Duration::from_secs_f64(1.0 / (pace.frames_per_s as f64 * sources.len() as f64));
@@ -146,7 +146,7 @@ fn send(sources: &[Source], next: &mut [[u64; 2]], pace: Pace, time: Duration) -
 }
 
 impl Source {
-    /// Sends the frame `next`; false without credit.
+    /// Sends the frame `next`. Returns `false` if credit is missing.
     fn send(&self, lane: usize, next: &mut u64, encoded: &mut Encoded) -> bool {
         if (*next + 1) * encoded.cost > self.lanes[lane].credit_limit.load(Relaxed) {
             return false;
@@ -167,7 +167,7 @@ impl Source {
     }
 }
 
-/// A time between half and one and a half of `mean`, so that nothing keeps step with the daemon.
+/// A random time between 0.5 and 1.5 of `mean`, so that no source stays in step with the daemon.
 fn some(mean: Duration) -> Duration {
     mean.mul_f64(rand::random_range(0.5..1.5))
 }
@@ -202,7 +202,7 @@ fn open(address: SocketAddr, source_id: u32) -> Source {
     Source { socket, lanes: credit.map(Lane::new) }
 }
 
-/// Reads what comes back until all is over, and says how long ACKs took.
+/// Reads the answers until `is_over`. Returns the times until the ACKs.
 fn read(sources: &[Source], is_over: &AtomicBool) -> [Histogram<u64>; 2] {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     for (at, source) in sources.iter().enumerate() {
@@ -211,7 +211,7 @@ fn read(sources: &[Source], is_over: &AtomicBool) -> [Histogram<u64>; 2] {
     let mut latencies = [const { None }; 2].map(|_: Option<()>| Histogram::new(3).unwrap());
     let mut buffer = vec![0; READ_BYTES];
     let mut events = Vec::with_capacity(EVENTS_MAX);
-    // The beginnings of messages whose rest has not come.
+    // For each source, the beginning of a message whose rest has not arrived.
     let mut partial = vec![Vec::new(); sources.len()];
     while !is_over.load(Relaxed) {
         events.clear();
@@ -232,7 +232,7 @@ fn read(sources: &[Source], is_over: &AtomicBool) -> [Histogram<u64>; 2] {
 }
 
 impl Source {
-    /// Takes in every whole message of `bytes` and says how many bytes they are.
+    /// Processes every whole message in `bytes`. Returns the number of bytes of these messages.
     fn take_in(&self, bytes: &[u8], latencies: &mut [Histogram<u64>; 2]) -> usize {
         let mut at = 0;
         while let Some((length, rest)) = bytes[at..].split_first_chunk::<4>()

@@ -1,4 +1,4 @@
-//! One source on the wire, as lean as the protocol allows.
+//! One source on the wire, with as little work as the protocol allows.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -15,20 +15,21 @@ use tokio::time::{Instant, sleep_until};
 
 use super::frames::Frames;
 
-/// As the daemon's own clients have it: what is not in the socket yet, an emergency still overtakes.
+/// The same value as in the daemon's own clients. Bytes that are not yet in the socket can be overtaken by an
+/// emergency.
 const NOTSENT_LOWAT_BYTES: u32 = 32 << 10;
 const READ_BYTES: usize = 4 << 10;
 const EMERGENCY: usize = FramePriority::Emergency as usize;
 const ROUTINE: usize = FramePriority::Routine as usize;
 
-/// Whether the peer is a daemon that grants credit, or takes bytes as they come.
+/// Whether the peer is a daemon that grants credit, or a sink that takes all bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credit {
     Obeyed,
     Unlimited,
 }
 
-/// What was sent on a lane, and what came back for it.
+/// The frames sent on a lane, and the answers to them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lane {
     pub sent_next: u64,
@@ -37,24 +38,25 @@ pub struct Lane {
     credit_limit: u64,
 }
 
-/// See the module.
+/// A connection of one source. See the module.
 pub struct Connection {
     socket: TcpStream,
     incoming: BytesMut,
     lanes: [Lane; 2],
     frames: Frames,
-    /// The part of `frames` that is still to be written.
+    /// The part of `frames` that is not yet written.
     pending: Range<usize>,
-    /// Whole messages that go ahead of `pending`, as soon as no frame of it is cut in two.
+    /// Whole messages that are written before `pending`. They wait only for the rest of a frame that is partly
+    /// written.
     urgent: BytesMut,
     said_bye: bool,
     has_ended: bool,
     pings: u64,
-    /// The last turn moved bytes without waiting.
+    /// Whether the last turn moved bytes without waiting.
     has_moved: bool,
 }
 
-/// HELLO of a source of its own.
+/// HELLO of the source `source_id`.
 pub fn hello(source_id: u32, source_kind: SourceKind, heartbeat_s: u16) -> Hello {
     Hello {
         version_min: VERSION,
@@ -82,7 +84,7 @@ impl Connection {
         connection
     }
 
-    /// Connects to what grants no credit and says nothing.
+    /// Connects to a sink, which grants no credit and sends nothing.
     pub async fn open_raw(address: SocketAddr, frames: Frames) -> Self {
         let mut connection = Self::connect(address, frames).await;
         connection.lanes[ROUTINE].credit_limit = u64::MAX;
@@ -115,12 +117,12 @@ impl Connection {
         &self.lanes[ROUTINE]
     }
 
-    /// PINGs of the daemon so far.
+    /// The number of PINGs from the daemon so far.
     pub fn pings(&self) -> u64 {
         self.pings
     }
 
-    /// Whether the daemon has said its BYE, or the sink has closed.
+    /// Whether the daemon has sent its BYE, or the sink has closed.
     pub fn has_ended(&self) -> bool {
         self.has_ended
     }
@@ -130,13 +132,13 @@ impl Connection {
         self.urgent.is_empty()
     }
 
-    /// Whether the socket has taken all there was to write.
+    /// Whether the socket has taken everything to be written.
     pub fn is_written(&self) -> bool {
         self.urgent.is_empty() && self.pending.is_empty()
     }
 
-    /// Takes up to `count` routine frames in hand, as credit and buffer allow, and returns how many; none while some of
-    /// those before are still to be written.
+    /// Prepares up to `count` routine frames, limited by credit and buffer. Returns their number. Prepares none while
+    /// earlier frames are not completely written.
     pub fn take_routine(&mut self, count: u64) -> u64 {
         if !self.pending.is_empty() || self.said_bye {
             return 0;
@@ -150,8 +152,8 @@ impl Connection {
         count
     }
 
-    /// Takes one emergency in hand and returns its sequence; it goes ahead of routine that is not in the socket yet.
-    /// `None` without credit.
+    /// Prepares one emergency and returns its sequence. The emergency overtakes routine that is not yet in the
+    /// socket. Returns `None` if credit is missing.
     pub fn take_emergency(&mut self, payload: &Bytes) -> Option<u64> {
         let lane = &mut self.lanes[EMERGENCY];
         let sequence = lane.sent_next;
@@ -166,7 +168,7 @@ impl Connection {
         Some(sequence)
     }
 
-    /// Says that no more comes, once what is in hand is written: BYE to a daemon, the end of the stream to a sink.
+    /// Writes the prepared frames, then announces the end: BYE to a daemon, the end of the stream to a sink.
     pub async fn say_bye(&mut self, credit: Credit) {
         assert!(self.is_written(), "a frame would follow BYE");
         self.said_bye = true;
@@ -179,12 +181,13 @@ impl Connection {
         }
     }
 
-    /// Moves what bytes can be moved, or waits until some can; until `wake_at` at most.
+    /// Moves the bytes that can be moved. If there are none, waits for some, or until `wake_at`.
     ///
-    /// Cancel safe: bytes are moved between waits.
+    /// # Cancel safety
+    /// Cancel safe: the method moves bytes only between waits.
     pub async fn turn(&mut self, wake_at: Option<Instant>) {
-        // A socket that stays ready never makes its task wait: the others have their turn. The caller has by then seen
-        // what came, and an emergency waits for nobody.
+        // A socket that stays ready never makes its task wait, so the task yields to the others here. The caller has
+        // already seen the bytes that came. An emergency never waits for a yield.
         if std::mem::take(&mut self.has_moved) && self.urgent.is_empty() {
             tokio::task::yield_now().await;
         }
@@ -205,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes. True if that was all.
+    /// Writes as much as the socket takes. Returns `true` if that was everything.
     fn write(&mut self) -> bool {
         loop {
             let (bytes, is_urgent) = self.next_write();
@@ -221,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// What is written next, and whether it is of `urgent`.
+    /// The bytes to write next, and whether they belong to `urgent`.
     fn next_write(&self) -> (&[u8], bool) {
         let Range { start, end } = self.pending;
         let boundary = start.next_multiple_of(self.frames.frame_bytes());
@@ -234,7 +237,7 @@ impl Connection {
         }
     }
 
-    /// Reads what the socket has. True if that was anything.
+    /// Reads the bytes in the socket. Returns `true` if there were any.
     fn read(&mut self) -> bool {
         self.incoming.reserve(READ_BYTES);
         match self.socket.try_read_buf(&mut self.incoming) {
@@ -252,7 +255,7 @@ impl Connection {
         }
     }
 
-    /// Takes in every whole message that was read.
+    /// Processes every whole message that was read.
     fn take_in(&mut self) {
         while let Some((length, rest)) = self.incoming.split_first_chunk::<4>()
             && let length = u32::from_be_bytes(*length) as usize

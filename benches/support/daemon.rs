@@ -1,4 +1,4 @@
-//! The daemon as it is shipped, in a directory of its own.
+//! The daemon as shipped, in its own directory.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -9,23 +9,23 @@ use tempfile::TempDir;
 use super::receiver::{Receiver, Usage};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_telemetry-aggregator");
-/// Names another build of the daemon to measure.
+/// The environment variable that names another build of the daemon to measure.
 const BINARY_VARIABLE: &str = "BENCH_DAEMON";
 const ENV_PREFIX: &str = "TELEMETRY_AGGREGATOR__";
-/// Far beyond what a start takes.
+/// Longest time of a start, far above the usual time.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// A running daemon, killed when dropped; its archive goes with it.
+/// A running daemon. Dropping it kills the process and removes its archive.
 pub struct Daemon {
-    /// Ends before its directory does.
+    /// Declared before the directory, so that the process ends before the directory is removed.
     process: Receiver,
-    /// Where sources connect.
+    /// The address for sources.
     pub ingest: SocketAddr,
-    /// Where subscribers connect.
+    /// The address for subscribers.
     pub feed: SocketAddr,
-    /// Where operators look.
+    /// The address for operators.
     pub http: SocketAddr,
-    /// The sum of its limits, which `check` prints, in MiB.
+    /// The sum of the daemon's limits in MiB, as `check` prints it.
     pub bound_mib: f64,
     /// `ingest.memory_limit`, in MiB.
     pub limit_mib: f64,
@@ -33,23 +33,23 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one with the defaults but for `overrides`, such as `("ARCHIVE__STORE_REPLAYS", "false")`.
+    /// Starts a daemon with the defaults and `overrides`, such as `("ARCHIVE__STORE_REPLAYS", "false")`.
     pub fn start(overrides: &[(&str, &str)]) -> Self {
         Self::start_under(&[], overrides)
     }
 
-    /// [`Daemon::start`] by way of another program, such as `["valgrind", "--tool=callgrind"]`.
+    /// Like [`Daemon::start`], through another program, such as `["valgrind", "--tool=callgrind"]`.
     pub fn start_under(program: &[&str], overrides: &[(&str, &str)]) -> Self {
         Self::start_with(program, overrides, |_| {})
     }
 
-    /// [`Daemon::start_under`], where `prepare` has the last word on the command.
+    /// Like [`Daemon::start_under`]. `prepare` changes the command last.
     pub fn start_with(
         program: &[&str],
         overrides: &[(&str, &str)],
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
-        // Beside the build, so that it is a real disk and not a /tmp in memory.
+        // In the build directory, which is on a real disk. /tmp may be in memory.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let check = command(&[], &dir, overrides).arg("check").output().unwrap();
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
@@ -60,10 +60,10 @@ impl Daemon {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         prepare(&mut command);
         let mut process = Receiver::spawn(&mut command);
-        // It holds what `prepare` gave to the process.
+        // The command holds what `prepare` gave to the process.
         drop(command);
         let started = Instant::now();
-        // The file comes whole.
+        // The file is complete when it appears.
         while !ready.exists() {
             process.assert_running();
             assert!(started.elapsed() < START_MAX, "the daemon does not listen");
@@ -95,13 +95,13 @@ impl Daemon {
         drop(self.stop_and_keep());
     }
 
-    /// [`Daemon::stop`]; the archive stays until what is returned is dropped.
+    /// Like [`Daemon::stop`]. The archive stays until the returned directory is dropped.
     pub fn stop_and_keep(mut self) -> TempDir {
         self.process.terminate();
         self.dir
     }
 
-    /// Where the segments lie.
+    /// The directory of the segments.
     pub fn archive(&self) -> std::path::PathBuf {
         self.dir.path().join("data/archive")
     }

@@ -1,4 +1,5 @@
-//! What the disk does by itself, written as the archive writes: into preallocated files, with `fdatasync`.
+//! Measures the disk without the daemon, with writes like those of the archive: into preallocated files, with
+//! `fdatasync`.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -10,25 +11,25 @@ use tempfile::TempDir;
 
 use super::median;
 
-/// Written at a time in order, the most a commit of the archive holds.
+/// Bytes of one sequential write: the most that a commit of the archive holds.
 const PIECE_BYTES: usize = 1 << 20;
-/// As many as leave the caches of the disk behind: a file of 1 GiB.
+/// Number of writes. Together they are a file of 1 GiB, more than the caches of the disk hold.
 const PIECES: usize = 1 << 10;
-/// What direct writes are aligned to, in memory and in the file.
+/// Alignment of direct writes, in memory and in the file.
 const ALIGN_BYTES: usize = 4 << 10;
-/// What a small commit takes.
+/// Bytes of a small commit.
 const APPEND_BYTES: usize = 4 << 10;
 
-/// How bytes go to the disk.
+/// How bytes reach the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// By way of the page cache.
+    /// Through the page cache.
     Buffered,
     /// Past the page cache, with `O_DIRECT`.
     Direct,
 }
 
-/// The disk the archives of the benches lie on.
+/// The disk that holds the archives of the benches.
 pub struct Disk {
     dir: TempDir,
     /// Bytes per second of each file written, `[buffered, direct]`.
@@ -40,17 +41,17 @@ impl Disk {
         Self { dir: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), rates: Default::default() }
     }
 
-    /// Writes a file in order in each way, each piece synced, for [`Self::sequential_bytes_per_s`].
+    /// Writes one file in order in each way and syncs each piece. See [`Self::sequential_bytes_per_s`].
     pub fn write_sequential(&mut self) {
         for way in [Way::Buffered, Way::Direct] {
-            // Some file systems have no direct writes.
+            // Some file systems do not support direct writes.
             if let Ok(rate) = self.write_file(way) {
                 self.rates[way as usize].push(rate);
             }
         }
     }
 
-    /// Bytes per second.
+    /// Writes a file and returns the bytes per second.
     fn write_file(&self, way: Way) -> std::io::Result<f64> {
         let path = self.dir.path().join("sequential");
         let flags = if way == Way::Direct { OFlags::DIRECT } else { OFlags::empty() };
@@ -69,18 +70,18 @@ impl Disk {
         Ok((PIECE_BYTES * PIECES) as f64 / started.elapsed().as_secs_f64())
     }
 
-    /// The median of the files written so far, in the way in which it is higher.
+    /// The median over the files written so far, for the faster way.
     pub fn sequential_bytes_per_s(&self) -> f64 {
         let [buffered, direct] = self.ways_bytes_per_s();
         buffered.max(direct)
     }
 
-    /// The medians `[buffered, direct]`; 0 where the file system has no such writes.
+    /// The medians `[buffered, direct]`. 0 if the file system does not support the way.
     pub fn ways_bytes_per_s(&self) -> [f64; 2] {
         self.rates.each_ref().map(|rates| if rates.is_empty() { 0.0 } else { median(rates.iter().copied()) })
     }
 
-    /// Appends and syncs a small piece `count` times, `pause` apart, and returns how long each took in nanoseconds.
+    /// Appends and syncs a small piece `count` times, with `pause` in between. Returns the times in nanoseconds.
     pub fn sync_small(&self, count: usize, pause: Duration) -> Histogram<u64> {
         let file = self.file((count * APPEND_BYTES) as u64);
         let piece = vec![7; APPEND_BYTES];
@@ -95,7 +96,7 @@ impl Disk {
         syncs
     }
 
-    /// A file of `bytes` that the disk has room for.
+    /// Makes a file with `bytes` allocated on the disk.
     fn file(&self, bytes: u64) -> File {
         let file = tempfile::tempfile_in(self.dir.path()).unwrap();
         fallocate(&file, FallocateFlags::empty(), 0, bytes).unwrap();

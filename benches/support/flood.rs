@@ -1,4 +1,4 @@
-//! Many sources that send all they may.
+//! Many sources that send as much as they may.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::connection::{Connection, Credit, hello};
 use super::frames::Frames;
 use super::receiver::own_thread_cpu_ns;
 
-/// How often a paced source sends what has become due.
+/// Time between two sends of a paced source. Each sends all frames that are due.
 const PACE_STEP: Duration = Duration::from_millis(2);
 
-/// How much each connection sends.
+/// The amount that each connection sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Amount {
     Frames(u64),
@@ -27,26 +27,26 @@ pub struct Flood {
     pub address: SocketAddr,
     pub credit: Credit,
     pub connections: u32,
-    /// The others follow.
+    /// The id of the first source. The others follow.
     pub first_source_id: u32,
     pub source_kind: SourceKind,
     pub payload_bytes: usize,
     pub amount: Amount,
-    /// Frames per second of each connection; as fast as it goes without.
+    /// Frames per second of each connection. `None` means as fast as possible.
     pub pace: Option<f64>,
 }
 
-/// What a flood came to.
+/// The result of a flood.
 #[derive(Clone, Copy, Debug)]
 pub struct Flooded {
     pub frames: u64,
-    /// From the first byte to the last BYE: everything is durable.
+    /// From the first byte to the last BYE. Everything is durable then.
     pub elapsed: Duration,
     pub sender_cpu_ns: u64,
 }
 
 impl Flood {
-    /// From 48 live sources to a daemon, as fast as it goes.
+    /// A flood from 48 live sources to a daemon, as fast as possible.
     pub fn new(address: SocketAddr, payload_bytes: usize, amount: Amount) -> Self {
         Self {
             address,
@@ -60,7 +60,7 @@ impl Flood {
         }
     }
 
-    /// Sends everything and waits for the last BYE. Blocks the calling thread, which does all of it.
+    /// Sends everything and waits for the last BYE. Runs on the calling thread and blocks it.
     pub fn run(&self) -> Flooded {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -89,7 +89,7 @@ impl Flood {
         }
     }
 
-    /// Returns how many frames were sent.
+    /// Sends and returns the number of frames sent.
     async fn send(self, mut connection: Connection) -> u64 {
         let (started, first) = (Instant::now(), connection.routine().sent_next);
         loop {

@@ -1,36 +1,36 @@
-//! Encoded frames that are sent again and again with other sequences.
+//! Encoded frames that a sender sends repeatedly with new sequences.
 
 use bytes::{Bytes, BytesMut};
 use telemetry_aggregator::frame::{FrameFlags, FramePriority};
 use telemetry_aggregator::wire::FrameMessage;
 
-/// The most that is written at a time.
+/// Most bytes of one write.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Where a FRAME has its sequence, counted from its length prefix.
+/// Position of the sequence in a FRAME, counted from its length prefix.
 const SEQUENCE_AT: std::ops::Range<usize> = 8..16;
 
-/// Routine frames of one size, encoded once: a sender that encodes each anew would take the CPU from the receiver.
+/// Routine frames of one size, encoded once. Encoding each frame would take CPU time from the receiver.
 pub struct Frames {
     bytes: Vec<u8>,
-    /// Of one frame with its length prefix.
+    /// Bytes of one frame with its length prefix.
     frame_bytes: usize,
-    /// What one frame takes from the credit.
+    /// Credit that one frame costs.
     cost: u64,
 }
 
 impl Frames {
-    /// As many as are written at a time.
+    /// Makes as many frames as one write holds.
     pub fn new(payload_bytes: usize) -> Self {
         Self::with_room(payload_bytes, BUFFER_BYTES)
     }
 
-    /// A single one, for sources of which there are many.
+    /// Makes a single frame, for benches with many sources.
     pub fn single(payload_bytes: usize) -> Self {
         Self::with_room(payload_bytes, 0)
     }
 
     fn with_room(payload_bytes: usize, room_bytes: usize) -> Self {
-        // Not all alike, so that nothing on the way can make them small.
+        // A payload of varying bytes, so that no layer can compress it.
         let payload: Bytes = (0..payload_bytes).map(|at| ((at * at) >> 3) as u8).collect();
         let frame = FrameMessage::new(FramePriority::Routine, FrameFlags::default(), 0, 0, payload);
         let mut encoded = BytesMut::new();
@@ -39,7 +39,7 @@ impl Frames {
         Self { bytes: encoded.repeat(count), frame_bytes: encoded.len(), cost: frame.cost }
     }
 
-    /// How many can be written at a time.
+    /// The number of frames that one write holds.
     pub fn count(&self) -> u64 {
         (self.bytes.len() / self.frame_bytes) as u64
     }
@@ -56,7 +56,7 @@ impl Frames {
         &self.bytes
     }
 
-    /// Numbers the first `count` frames from `first` on and returns how many bytes they are.
+    /// Numbers the first `count` frames from `first` on. Returns the number of their bytes.
     pub fn number(&mut self, first: u64, count: u64) -> usize {
         let used = count as usize * self.frame_bytes;
         for (frame, sequence) in self.bytes[..used].chunks_exact_mut(self.frame_bytes).zip(first..) {

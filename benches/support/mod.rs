@@ -1,7 +1,9 @@
-//! What the benches of the running daemon share: the processes they measure, who floods them, and the disk's own figures.
+//! Parts that the benches of the running daemon share: the measured processes, the flooding sources, and the figures
+//! of the disk.
 //!
-//! The receiver is always a child process, so that its CPU time and memory can be told from the sender's, which shares
-//! the machine. Whatever is compared is sent by the same code, so that the sender's cost is the same on all sides.
+//! The receiver is always a child process, so that its CPU time and memory can be separated from those of the sender
+//! on the same machine. The same code sends to every compared receiver, so that the cost of the sender is the same
+//! for all.
 
 #![allow(dead_code, unused_imports, reason = "each bench takes what it needs")]
 
@@ -21,7 +23,8 @@ pub use frames::Frames;
 pub use receiver::{Receiver, Usage, own_thread_cpu_ns};
 pub use sink::{Sink, SinkKind};
 
-/// Whether figures are asked for. `cargo test --benches` runs benches to see that they work: nothing is measured then.
+/// Whether the run must measure. `cargo test --benches` runs benches only to see that they work, so nothing is
+/// measured then.
 pub fn is_asked_for(bench: &str) -> bool {
     let asked = std::env::args().any(|arg| arg == "--bench");
     if !asked {
@@ -30,7 +33,7 @@ pub fn is_asked_for(bench: &str) -> bool {
     asked
 }
 
-/// The middle one of `figures`, the upper one of two.
+/// The median of `figures`. If their number is even, the upper one of the middle two.
 pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);

@@ -1,25 +1,25 @@
-//! A child process that is measured.
+//! A measured child process.
 
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command};
 
-/// Nanoseconds of a tick of /proc/PID/stat on Linux.
+/// Nanoseconds per tick of /proc/PID/stat on Linux.
 const TICK_NS: u64 = 10_000_000;
 
-/// A process that runs until it is dropped.
+/// A process. Dropping this kills it.
 pub struct Receiver(Child);
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// On a CPU, in user space and in the kernel.
+    /// Time on a CPU, in user space and in the kernel.
     pub cpu_ns: u64,
     pub resident_bytes: u64,
-    /// The most that was ever resident.
+    /// The peak of the resident memory.
     pub resident_bytes_peak: u64,
-    /// A thread waited for something.
+    /// Context switches because a thread waited.
     pub switches_voluntary: u64,
-    /// A thread had its CPU taken.
+    /// Context switches because the kernel took the CPU from a thread.
     pub switches_involuntary: u64,
 }
 
@@ -32,18 +32,18 @@ impl Receiver {
         self.0.id()
     }
 
-    /// What it prints, where that is piped.
+    /// The stdout of the process. It must be piped.
     pub fn stdout(&mut self) -> ChildStdout {
         self.0.stdout.take().unwrap()
     }
 
-    /// Panics when the process has ended, which none of those measured does by itself.
+    /// Panics if the process has ended. A measured process never ends by itself.
     pub fn assert_running(&mut self) {
         let status = self.0.try_wait().unwrap();
         assert!(status.is_none(), "the process has ended: {status:?}");
     }
 
-    /// Sends SIGTERM and waits for the end, which must be a good one.
+    /// Sends SIGTERM and waits for the end. Panics if the exit code is not 0.
     pub fn terminate(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -58,13 +58,13 @@ impl Receiver {
         let mut threads_ns = 0;
         for thread in std::fs::read_dir(process.join("task")).unwrap() {
             let thread = thread.unwrap().path();
-            // A thread may end while it is looked at.
+            // A thread may end while its files are read.
             let Ok(status) = std::fs::read_to_string(thread.join("status")) else { continue };
             threads_ns += on_cpu_ns(&thread.join("schedstat")).unwrap_or(0);
             usage.switches_voluntary += field(&status, "voluntary_ctxt_switches:");
             usage.switches_involuntary += field(&status, "nonvoluntary_ctxt_switches:");
         }
-        // The threads tell nanoseconds, but those that have ended are in the ticks alone.
+        // The threads report nanoseconds. The time of ended threads is only in the ticks of the process.
         usage.cpu_ns = usage.cpu_ns.max(threads_ns);
         let status = std::fs::read_to_string(process.join("status")).unwrap();
         usage.resident_bytes = field(&status, "VmRSS:") * 1024;
@@ -75,7 +75,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -94,13 +94,13 @@ fn ticks(process: &Path) -> u64 {
     fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
-/// The first field: time on a CPU.
+/// The first field of a schedstat file: the time on a CPU.
 fn on_cpu_ns(schedstat: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(schedstat).ok()?;
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// The number behind `name`, whatever its unit.
+/// The number after `name`, without its unit.
 fn field(status: &str, name: &str) -> u64 {
     let rest = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()

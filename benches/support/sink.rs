@@ -1,4 +1,4 @@
-//! What a daemon is compared with: processes that take bytes off the same sockets and discard them.
+//! Processes to compare a daemon with: they read bytes from the same kind of sockets and discard them.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
@@ -15,19 +15,19 @@ use super::receiver::{Receiver, Usage};
 
 const READ_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
-/// First argument of the bench's own binary where it is to be a sink.
+/// First argument with which the bench's own binary becomes a sink.
 const ARGUMENT: &str = "--sink";
 
 /// What a sink does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SinkKind {
-    /// Finds where frames end, and no more.
+    /// Only finds where frames end.
     Split,
-    /// One `Bytes` for each frame, as `tokio_util`'s codec makes them.
+    /// Makes one `Bytes` for each frame, as the codec of `tokio_util` does.
     Codec,
 }
 
-/// A sink as a process of its own.
+/// A sink in its own process.
 pub struct Sink {
     process: Receiver,
     lines: Lines<BufReader<ChildStdout>>,
@@ -35,7 +35,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts one for so many connections.
+    /// Starts a sink for this many connections.
     pub fn start(kind: SinkKind, connections: u32) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let name = if kind == SinkKind::Split { "split" } else { "codec" };
@@ -46,7 +46,7 @@ impl Sink {
         Self { process, lines, address }
     }
 
-    /// Becomes the sink that the arguments ask for, if they do: first in `main` of every bench that starts one.
+    /// Becomes a sink if the arguments ask for one. Call this first in the `main` of every bench that starts a sink.
     pub fn serve_if_asked() {
         let args: Vec<String> = std::env::args().collect();
         if let [_, ARGUMENT, name, connections] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -59,7 +59,7 @@ impl Sink {
         self.process.usage()
     }
 
-    /// How many frames came, once all connections have ended.
+    /// The number of frames received. Waits until all connections have ended.
     pub fn frames(&mut self) -> u64 {
         self.lines.next().unwrap().unwrap().parse().unwrap()
     }
@@ -77,7 +77,7 @@ async fn serve(kind: SinkKind, connections: usize) {
         };
     }
     println!("{}", sessions.join_all().await.into_iter().sum::<u64>());
-    // The parent reads the figures of the living process.
+    // Keep the process alive, so that the parent can read its figures.
     std::future::pending::<()>().await;
 }
 

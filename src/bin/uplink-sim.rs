@@ -1,6 +1,6 @@
 //! `uplink-sim`: simulated satellites and replay feeds against a running daemon.
 //!
-//! Exit codes: 0 everything sent was acknowledged and no source was shut out, 1 it was not, 2 bad usage or input.
+//! Exit codes: 0 all sent frames were acknowledged and no source failed, 1 otherwise, 2 bad usage or input.
 
 use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
@@ -20,11 +20,11 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How often the terminal is brought up to date.
+/// Time between two updates of the terminal.
 const REFRESH: Duration = Duration::from_millis(200);
-/// When a connection that does not come about is worth a line.
+/// Time after which a connection attempt without an answer is reported.
 const HANGS_AFTER: Duration = Duration::from_secs(1);
-/// Files the process needs beside one socket per source.
+/// Open files that the process needs besides one socket per source.
 const FILES_BESIDE_SOURCES: u64 = 64;
 
 fn main() -> ExitCode {
@@ -69,7 +69,7 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.is_complete())))
 }
 
-/// The soft limit on open files goes up to what the sources need, if the hard one allows.
+/// Raises the soft limit on open files to `needed`. Fails if the hard limit is lower.
 fn raise_open_files(needed: u64) -> anyhow::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -81,7 +81,7 @@ fn raise_open_files(needed: u64) -> anyhow::Result<()> {
         .with_context(|| format!("{needed} open files are needed, at most {:?} are allowed", limit.maximum))
 }
 
-/// Runs the plan; `None` when a second signal stopped it at once.
+/// Runs the plan. Returns `None` when a second signal stops it at once.
 async fn simulate(plan: Plan, progress: &Arc<Progress>) -> anyhow::Result<Option<Report>> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let mut view = View::new(&plan);
@@ -109,7 +109,7 @@ async fn simulate(plan: Plan, progress: &Arc<Progress>) -> anyhow::Result<Option
     }
 }
 
-/// SIGINT and SIGTERM alike.
+/// SIGINT and SIGTERM, which have the same effect.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -128,7 +128,7 @@ impl Signals {
     }
 }
 
-/// What is shown on stderr while it runs: a bar on a terminal, elsewhere the first trouble alone.
+/// The output on stderr during the run: a bar on a terminal, elsewhere only the first problem.
 struct View {
     bar: Option<ProgressBar>,
     sources: u32,
@@ -160,7 +160,7 @@ impl View {
             ));
             bar.tick();
         } else if !self.said_trouble && counts.connected == 0 && counts.finished == 0 {
-            // Whoever does not even refuse is told of as well.
+            // Also report a server that does not answer at all.
             let hangs = || (self.began.elapsed() >= HANGS_AFTER).then(|| "no answer yet".to_owned());
             if let Some(trouble) = trouble.or_else(hangs) {
                 say(&format!("uplink-sim: no connection, trying again: {trouble}"));
@@ -184,7 +184,7 @@ fn new_bar(frames: Option<u64>) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// One line to stderr; where nobody can read it, nothing is lost.
+/// Writes one line to stderr. Ignores errors, because there is no other place for the line.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! A source for the demo: connects, sends a batch in a single write, and waits for what the daemon answers.
+//! A source for the demo: connects, sends a batch in a single write, and waits for the answers of the daemon.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::wire::{
     Ack, Bye, ErrorCode, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, Welcome, next_body,
 };
 
-/// One connection and how far it has come.
+/// One connection and its position.
 pub(super) struct Uplink {
     socket: TcpStream,
     input: BytesMut,
@@ -32,7 +32,7 @@ impl Uplink {
         let mut hello = BytesMut::new();
         let stream = StreamKey { source_id, source_kind, station: Station::new("DEMO")? };
         let epoch = unix_now_ns().unsigned_abs() / 1_000_000;
-        // Both lanes draw from one counter.
+        // Both lanes use one sequence counter.
         let flags = HelloFlags::SHARED_SEQUENCE;
         let token = String::new();
         Hello { version_min: VERSION, version_max: VERSION, stream, flags, heartbeat_s: 0, epoch, token }
@@ -49,7 +49,7 @@ impl Uplink {
         self.welcome.session_id
     }
 
-    /// Sends frames of these priorities, sequences from 0, in a single write.
+    /// Sends frames of these priorities in a single write. Sequences begin at 0.
     pub(super) async fn send(&mut self, priorities: &[FramePriority]) -> anyhow::Result<()> {
         let mut batch = BytesMut::new();
         for (sequence, priority) in (0..).zip(priorities) {
@@ -75,7 +75,7 @@ impl Uplink {
         Ok(())
     }
 
-    /// Waits for the ERROR that tells a source of its removal.
+    /// Waits for the ERROR that informs a source of its removal.
     pub(super) async fn await_removed(&mut self) -> anyhow::Result<()> {
         loop {
             match read(&mut self.socket, &mut self.input).await? {
@@ -86,7 +86,7 @@ impl Uplink {
         }
     }
 
-    /// Says BYE and waits for the daemon's, which says that everything is on disk.
+    /// Sends BYE and waits for the daemon's BYE, which means that everything is on disk.
     pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
         let mut bye = BytesMut::new();
         Bye { next: self.sent_next }.encode(&mut bye);

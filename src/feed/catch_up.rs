@@ -114,7 +114,7 @@ impl CatchUp {
                 None
             }
             Self::Reading(reading) => match reading.await {
-                Ok((turn, Err(error))) if error.is_no_files() => {
+                Ok((turn, Err(error))) if error.is_too_many_files() => {
                     by_peer!(Kind::Unread, WARN, %error, "a subscriber waits until files can be opened again");
                     *self = turn.permit.map_or(Self::Idle, |permit| {
                         Self::wait(Arc::clone(permit.semaphore()), NO_FILES_PAUSE)

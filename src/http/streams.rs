@@ -114,25 +114,25 @@ pub(super) async fn forget(
 ) -> Result<Response, ApiError> {
     state.check(peer, request.headers())?;
     let asked: ForgetRequest = body(request).await?;
-    let is_rehearsal = asked.dry_run;
+    let is_dry_run = asked.dry_run;
     let selector = asked.selector()?;
     let unready = state.view.unready();
-    if !is_rehearsal && !unready.is_empty() {
+    if !is_dry_run && !unready.is_empty() {
         return Err(ApiError::unavailable(format!("no stream is forgotten now: {}", unready.join("; "))));
     }
     let (turn, edits) = (state.answers.to_tell().await?, state.edits.clone());
     let chosen = selector.clone();
-    let selected = turn.run(move || edits.select(&chosen, is_rehearsal)).await?;
+    let selected = turn.run(move || edits.select(&chosen, is_dry_run)).await?;
     let Selected { forgetting, refused, remaining } = selected;
     let answer = ForgetAnswer {
-        dry_run: is_rehearsal,
+        dry_run: is_dry_run,
         forgotten: forgetting.streams().len(),
         streams: forgetting.streams().take(NAMED_MAX).map(ForgottenStream::new).collect(),
         refused: refused.len(),
         refusals: refused.iter().take(NAMED_MAX).map(Refusal::new).collect(),
         remaining,
     };
-    if !is_rehearsal && answer.forgotten > 0 {
+    if !is_dry_run && answer.forgotten > 0 {
         state.edits.forget(forgetting, selector, peer.0).await.map_err(|error| failed(&error))?;
     }
     state.answers.to_tell().await?.answer(move || Content::json(&answer)).await

@@ -85,11 +85,11 @@ impl StreamEdits {
     }
 
     /// Selects the streams that match `selector` and holds them, so that no session can open them until
-    /// [`Self::forget`] has forgotten them. A rehearsal (`dry_run` of the HTTP API) selects the same streams and
+    /// [`Self::forget`] has forgotten them. A dry run (`dry_run` of the HTTP API) selects the same streams and
     /// holds none.
     #[must_use]
-    pub fn select(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
-        self.table.begin_forget(selector, is_rehearsal)
+    pub fn select(&self, selector: &Selector, is_dry_run: bool) -> Selected {
+        self.table.begin_forget(selector, is_dry_run)
     }
 
     /// Forgets the streams of `forgetting`, which [`Self::select`] has returned.

@@ -1,11 +1,11 @@
-//! A daemon with a healthy session beside whatever a test does to it.
+//! A daemon with a healthy session, which runs while a test misuses the daemon.
 
 use crate::support::message::framed;
 use crate::support::{Books, Client, Daemon, EMERGENCY, ErrorMessage, Hello, ROUTINE};
 
-/// The healthy session's source.
+/// The source of the healthy session.
 pub const HEALTHY: u32 = 900;
-/// The source of those who offend.
+/// The source of the offending sessions.
 pub const OFFENDER: u32 = 7;
 
 pub struct Bench {
@@ -19,7 +19,7 @@ impl Bench {
         Self::with_healthy(config, &Hello::new(HEALTHY).station("Healthy"))
     }
 
-    /// With another HELLO of the healthy session; its source must be [`HEALTHY`].
+    /// Starts with `hello` as the HELLO of the healthy session. Its source must be [`HEALTHY`].
     pub fn with_healthy(config: &str, hello: &Hello) -> Self {
         let daemon = Daemon::start(config);
         let (healthy, _) = Client::open(daemon.address(), hello);
@@ -28,19 +28,20 @@ impl Bench {
         bench
     }
 
-    /// The healthy session has a frame of each lane acknowledged.
+    /// Sends a frame on each lane of the healthy session and waits for the ACKs.
     pub fn prove_healthy(&mut self) {
         self.healthy.deliver(ROUTINE, self.sent, b"healthy");
         self.healthy.deliver(EMERGENCY, self.sent, b"healthy");
         self.sent += 1;
     }
 
-    /// Connects and says hello as the offender.
+    /// Connects and sends HELLO as the offender.
     pub fn offender(&self) -> Client {
         Client::open(self.daemon.address(), &Hello::new(OFFENDER)).0
     }
 
-    /// The healthy session is untouched and ends in order, the daemon stops in order, the books balance.
+    /// Checks that the healthy session is unharmed and ends in order. Stops the daemon and checks that the books
+    /// balance.
     pub fn finish(mut self) -> Books {
         self.prove_healthy();
         let next = [self.sent, self.sent];
@@ -53,18 +54,18 @@ impl Bench {
         books
     }
 
-    /// Frames that the healthy session has sent by the end, once [`Self::finish`] has proved it again.
+    /// The number of frames that the healthy session has sent when [`Self::finish`] is done with its last check.
     pub fn healthy_frames(&self) -> u64 {
         2 * (self.sent + 1)
     }
 }
 
-/// Much harmless data, though less than the 1 MiB a server discards behind an ERROR.
+/// Many harmless bytes, fewer than the 1 MiB that a server discards after an ERROR.
 pub fn trailer() -> Vec<u8> {
     framed(&[0xC1; 10_000]).repeat(80)
 }
 
-/// Sends `bytes` as the first of a connection, with much behind them, and expects ERROR `code`.
+/// Sends `bytes` first on a connection, followed by many more bytes, and expects ERROR `code`.
 pub fn refused_at_first(bytes: &[u8], code: u16) -> ErrorMessage {
     let bench = Bench::new("");
     let mut client = Client::connect(bench.daemon.address());
@@ -76,7 +77,8 @@ pub fn refused_at_first(bytes: &[u8], code: u16) -> ErrorMessage {
     error
 }
 
-/// Sends a good frame, then `bytes`, with much behind them, and expects ERROR `code`, the good frame kept.
+/// Sends a valid frame, then `bytes`, then many more bytes. Expects ERROR `code`, and that the valid frame is
+/// archived.
 pub fn refused_in_session(bytes: &[u8], code: u16) -> ErrorMessage {
     let bench = Bench::new("");
     let mut client = bench.offender();

@@ -1,4 +1,4 @@
-//! Ten thousand connections at once that say nothing.
+//! Ten thousand silent connections at once.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -6,12 +6,12 @@ use crate::bench::Bench;
 use crate::support::{Client, Hello, ROUTINE, Received, Server, code};
 
 const CROWD: u64 = 10_000;
-/// Files this process has open beside the crowd, those of tests that run at the same time included.
+/// Open files of this process besides the crowd. They include files of tests that run at the same time.
 const OTHER_FILES: u64 = 500;
-/// Connections that may wait at a time to say HELLO.
+/// Connections that may wait for their HELLO at the same time.
 const UNAUTHENTICATED_MAX: usize = 256;
 
-/// How many connections this process may open, once its limit is raised as far as the system allows.
+/// The number of connections that this process may open, after it has raised its limit as far as the system allows.
 fn crowd_size() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
@@ -26,7 +26,7 @@ fn crowd_size() -> u64 {
 
 #[test]
 fn a_silent_crowd_is_evicted_and_forgotten() {
-    // Daemon first, so that it runs with the limits it would have anywhere.
+    // The daemon starts first, so that it has the usual limits.
     let mut bench = Bench::new(
         "[ingest]\nmax_connections = 64\nmax_connections_per_address = 64\nhello_timeout = \"60s\"",
     );
@@ -34,7 +34,7 @@ fn a_silent_crowd_is_evicted_and_forgotten() {
     let mut crowd = Vec::new();
     for number in 0..crowd_size() {
         crowd.push(Client::connect(bench.daemon.address()));
-        // Now and then, for it takes a while, and a session that says nothing for so long is idle.
+        // The crowd takes time to connect. Without a frame now and then, the healthy session would be idle.
         if number % 500 == 0 {
             bench.prove_healthy();
         }
@@ -43,7 +43,7 @@ fn a_silent_crowd_is_evicted_and_forgotten() {
     let during = bench.daemon.rss_kib();
     assert!(during < before + 64 * 1024, "from {before} to {during} KiB for a crowd that is not served");
 
-    // The newest wait for their turn to say HELLO; each of the others gets its answer.
+    // The newest connections wait for their HELLO. The daemon refuses or closes each of the others.
     let waiting = crowd.split_off(crowd.len() - UNAUTHENTICATED_MAX);
     for (number, client) in crowd.iter_mut().enumerate() {
         if number % 500 == 0 {
@@ -61,7 +61,7 @@ fn a_silent_crowd_is_evicted_and_forgotten() {
     assert!(bench.daemon.is_running());
     drop((crowd, waiting));
 
-    // Until the daemon has noticed that they left, newcomers are told to come again.
+    // Until the daemon has noticed that the crowd is gone, it answers `busy` to new clients.
     let mut served = None;
     for _ in 0..10_000 {
         let mut client = Client::connect(bench.daemon.address());

@@ -1,10 +1,10 @@
-//! Bytes that are no messages.
+//! Bytes that are not messages.
 
 use crate::bench::{Bench, OFFENDER, refused_at_first, refused_in_session};
 use crate::support::message::{bye, frame, ping};
 use crate::support::{Client, Hello, ROUTINE, Received, Server, code};
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Noise(u64);
 
 impl Noise {
@@ -24,7 +24,8 @@ impl Noise {
     }
 }
 
-/// Sends `bytes` and the end of file; the server must end the connection in order, with ERROR or without.
+/// Sends `bytes` and the end of file. The server must end the connection in order, with or without ERROR. Returns the
+/// code of the ERROR.
 fn sends(bench: &Bench, bytes: &[u8]) -> Option<u16> {
     let mut client = Client::connect(bench.daemon.address());
     client.send(bytes);
@@ -63,7 +64,7 @@ fn noise_at_first_ends_the_connection_and_nothing_else() {
         let count = 1 + noise.below(2_000);
         let mut bytes = noise.bytes(count);
         if round % 2 == 0 {
-            // A length that is right, so that the noise is looked at as a message.
+            // A correct length, so that the daemon decodes the noise as a message.
             let length = (count as u32).to_be_bytes();
             bytes.splice(0..0, length);
             assert_eq!(sends(&bench, &bytes), Some(code::PROTOCOL), "{bytes:02x?}");
@@ -81,7 +82,7 @@ fn noise_at_first_ends_the_connection_and_nothing_else() {
 fn a_session_with_flipped_bits_ends_or_goes_on_and_touches_nobody() {
     let mut bench = Bench::new("[ingest]\nmax_takeovers_per_minute = 10000\nhello_timeout = \"300ms\"");
     let mut noise = Noise(42);
-    // Epoch 0, so that a flipped epoch or sequence has no consequences for the next round.
+    // Epoch 0, so that a flipped epoch or sequence does not affect the next round.
     let mut session = Hello::new(OFFENDER).epoch(0).station("Kiruna").bytes();
     for sequence in 0..4 {
         session.extend(frame(ROUTINE, sequence, b"payload"));

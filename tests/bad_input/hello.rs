@@ -1,4 +1,4 @@
-//! HELLO that is wrong, late or missing.
+//! HELLO messages that are wrong, late or missing.
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,8 @@ fn a_token_of_more_than_1024_bytes_is_refused() {
     let bench = Bench::with_healthy(TOKENS, &Hello::new(HEALTHY).token("the token of all"));
     let mut client = Client::connect(bench.daemon.address());
     client.send(&offender().token(&"t".repeat(1_025)).bytes());
-    // The page gives the limit and not the code; it is too long for its field, and no token of anybody's.
+    // protocol.md gives the limit and not the code. The token is too long for its field, and it is no configured
+    // token.
     match client.next() {
         Server::Error(error) => {
             assert!([code::PROTOCOL, code::UNAUTHORIZED].contains(&error.code), "{error:?}");
@@ -107,7 +108,7 @@ fn any_other_message_at_first_is_protocol() {
     first.extend([frame(ROUTINE, 0, b"early"), ping(1), pong(1), bye([0, 0])]);
     for bytes in first {
         let mut client = Client::connect(bench.daemon.address());
-        // What is asked for comes too late.
+        // The HELLO that follows comes too late.
         client.send(&[bytes, offender().bytes()].concat());
         client.expect_error(code::PROTOCOL);
     }
@@ -131,7 +132,7 @@ fn a_hello_byte_by_byte_beyond_the_timeout_is_idle() {
     let mut bytes = offender().station(&"s".repeat(64)).token(&"t".repeat(200)).bytes().into_iter();
     let error = loop {
         client.send(&[bytes.next().expect("the whole HELLO was waited for, at 20 ms a byte")]);
-        // A byte is a sign of life, and does not lengthen the time for HELLO.
+        // A byte counts as a sign of life, but does not extend the time for HELLO.
         match client.receive(Duration::from_millis(20)) {
             Received::Silence => {}
             Received::Message(Server::Error(error)) => break error,
@@ -176,7 +177,7 @@ fn a_token_speaks_from_its_stations_alone() {
         let said = format!("this token may not speak for source 7 from station {station:?}");
         assert_eq!(error.text, said);
     }
-    // The source is judged first, and the station before limits and epoch.
+    // The daemon checks the source first, and the station before limits and epoch.
     let error =
         Client::refused(address, &Hello::new(8).station("kiruna").token("of svalbard"), code::FORBIDDEN);
     assert_eq!(error.text, "this token may not speak for source 8");
@@ -194,7 +195,7 @@ fn the_checks_come_in_the_order_of_the_page() {
     let of_two = "the token of 7 and 8";
     let (mut seven, _) = Client::open(address, &Hello::new(7).token(of_two).epoch(50));
     seven.deliver(ROUTINE, 0, b"seven");
-    // Each of them is wrong in all that comes later as well.
+    // Each HELLO is also wrong in everything that the daemon checks later.
     Client::refused(address, &Hello::new(9).versions(2, 3).token("wrong").epoch(1), code::VERSION);
     Client::refused(address, &Hello::new(9).token("wrong").epoch(1), code::UNAUTHORIZED);
     Client::refused(address, &Hello::new(9).token(of_two).epoch(1), code::FORBIDDEN);

@@ -1,9 +1,9 @@
-//! Limits of connections, streams and takeovers.
+//! Limits on connections, streams and takeovers.
 
 use crate::bench::{Bench, HEALTHY, OFFENDER};
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code, connect_from};
 
-/// Says hello until the server has noticed that somebody left.
+/// Repeats HELLO until the daemon has noticed that a client left.
 fn open_when_free(bench: &Bench, hello: &Hello) -> Client {
     for _ in 0..10_000 {
         let mut client = Client::connect(bench.daemon.address());
@@ -70,7 +70,8 @@ fn one_stream_too_many_is_limit_and_the_known_ones_go_on() {
     bench.finish();
 }
 
-/// One client invents stations until it is refused; another satellite finds its place, also after a restart.
+/// One client invents stations until the daemon refuses it. Another satellite still gets a place, also after a
+/// restart.
 #[test]
 fn whoever_has_the_token_of_one_source_takes_no_place_of_another() {
     const CONFIG: &str = "
@@ -124,7 +125,7 @@ fn one_takeover_too_many_is_busy_and_the_one_that_is_there_stays() {
         Client::refused(bench.daemon.address(), &Hello::new(OFFENDER), code::BUSY);
     }
     current.deliver(ROUTINE, 3, b"still mine");
-    // Others are not counted along with it.
+    // The takeovers of one stream do not count for others.
     Client::open(bench.daemon.address(), &Hello::new(OFFENDER).station("other"));
     drop(current);
     bench.finish();
@@ -166,7 +167,8 @@ fn a_refused_client_is_closed_even_if_it_stays() {
     let mut refused = Client::connect(bench.daemon.address());
     refused.send(&Hello::new(HEALTHY).epoch(77).bytes());
     refused.expect_error(code::BUSY);
-    // It neither leaves nor reads on; what it writes is discarded or refused, and ends nobody.
+    // This client neither disconnects nor reads. The daemon discards or refuses what the client writes, and no other
+    // session ends.
     for _ in 0..100 {
         drop(refused.try_send(&[0; 10_000]));
     }

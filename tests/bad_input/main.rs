@@ -1,7 +1,7 @@
-//! Bad input: each offence gets its ERROR and touches nobody else.
+//! Bad input: the daemon answers each offence with its ERROR, and no other session is affected.
 //!
-//! A healthy session runs beside every offence, with frames acknowledged before and after, and the books must balance
-//! at the end. What an offender sends behind the offending message must not destroy the ERROR.
+//! A healthy session runs during every offence. Its frames are acknowledged before and after, and the books must
+//! balance at the end. The bytes after the offending message must not destroy the ERROR.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Messages that are malformed, unknown, or not the client's to send.
+//! Messages that are malformed, unknown, or only for the server to send.
 
 use crate::bench::{Bench, refused_in_session};
 use crate::support::message::{bye, framed, ping, pong};
@@ -24,7 +24,7 @@ fn an_empty_body_is_protocol() {
 #[test]
 fn a_message_of_the_other_direction_is_protocol() {
     let bench = Bench::new("[ingest]\nmax_takeovers_per_minute = 1000");
-    // Long enough for the fields of any of them.
+    // The body is long enough for the fields of every type.
     for kind in [0x02, 0x04, 0x08, 0x09, 0x10, 0x11, 0x12, 0x13, 0x8A, 0x94] {
         let mut client = bench.offender();
         client.send(&framed(&[&[kind][..], &[0; 120]].concat()));

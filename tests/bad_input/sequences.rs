@@ -1,4 +1,4 @@
-//! Sequences that fall, and more frames than there is credit for.
+//! Falling sequences, and more frames than credit allows.
 
 use crate::bench::{Bench, refused_in_session, trailer};
 use crate::support::message::{ErrorMessage, frame};
@@ -58,13 +58,13 @@ fn more_than_the_credit_is_flow_control() {
     bench.finish();
 }
 
-/// Sends without regard for credit until the server says something about it.
+/// Sends frames without regard for credit until the server answers with an ERROR.
 fn overrun(client: &mut Client) -> ErrorMessage {
     let burst = |first: u64| -> Vec<u8> {
         (first..first + 32).flat_map(|sequence| frame(ROUTINE, sequence, &[0; 16_000])).collect()
     };
     for round in 0..200 {
-        // A server that has closed is no matter here: what it said before is what counts.
+        // The write may fail, because the server may have closed. The test needs only the ERROR that came before.
         let sent = client.try_send(&burst(round * 32));
         loop {
             match client.receive(std::time::Duration::from_millis(1)) {

@@ -13,7 +13,7 @@ fn a_client_that_stops_reading_is_still_read_and_costs_no_memory() {
     let mut bench = Bench::new("");
     let mut client = bench.offender();
     let before = bench.daemon.rss_kib();
-    // Every PING asks for an answer that nobody reads: 13 MB, more than the sockets between them hold.
+    // The daemon answers every PING, and the client reads no answer: 13 MB, more than both sockets hold.
     for first in (0..PINGS).step_by(10_000) {
         let burst: Vec<u8> = (first..first + 10_000).flat_map(ping).collect();
         client.send(&burst);
@@ -21,7 +21,7 @@ fn a_client_that_stops_reading_is_still_read_and_costs_no_memory() {
     bench.prove_healthy();
     let after = bench.daemon.rss_kib();
     assert!(after < before + 32 * 1024, "from {before} to {after} KiB");
-    // The newest is answered when it reads again.
+    // When the client reads, the answer to the newest PING comes.
     loop {
         match client.next() {
             Server::Pong(nonce) if nonce == PINGS - 1 => break,
@@ -38,7 +38,7 @@ fn a_client_that_stops_reading_is_still_read_and_costs_no_memory() {
 fn a_client_that_reads_no_acks_has_its_frames_archived() {
     let mut bench = Bench::new("");
     let mut client = bench.offender();
-    // As many as the first credit allows.
+    // As many frames as the first credit allows.
     let frames = client.credit(ROUTINE) / 256;
     let burst: Vec<u8> = (0..frames).flat_map(|sequence| frame(ROUTINE, sequence, b"deaf")).collect();
     client.send(&burst);
@@ -78,7 +78,7 @@ fn many_that_neither_read_nor_send_do_not_keep_others_waiting() {
     bench.finish();
 }
 
-/// PING costs no credit, so such clients are always read.
+/// PING costs no credit, so the daemon always reads from such clients.
 #[test]
 fn clients_that_never_stop_talking_keep_nobody_from_being_served() {
     let mut bench = Bench::new("");
@@ -87,7 +87,7 @@ fn clients_that_never_stop_talking_keep_nobody_from_being_served() {
             let (client, _) = Client::open(bench.daemon.address(), &Hello::new(source_id));
             let mut socket = client.socket().try_clone().expect("a second handle");
             let pings: Vec<u8> = (0..10_000).flat_map(ping).collect();
-            // Until the daemon closes.
+            // Until the daemon closes the connection.
             let talking = std::thread::spawn(move || while socket.write_all(&pings).is_ok() {});
             (client, talking)
         })

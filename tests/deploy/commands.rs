@@ -1,4 +1,4 @@
-//! The commands in the operators' docs are ones the programs take; those that can run here, run.
+//! The programs accept the commands in the docs for operators. The test runs those that can run here.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::support::command::{aggregator, expect_exit, output, uplink_sim};
 use crate::support::{Client, Daemon, Hello, ROUTINE};
 use crate::{in_repository, text};
 
-/// Where operators read.
+/// The docs for operators.
 fn docs() -> Vec<String> {
     let mut docs = vec!["docs/operate.md".to_owned(), "docs/observe.md".to_owned()];
     for entry in std::fs::read_dir(in_repository("deploy")).expect("deploy") {
@@ -20,7 +20,7 @@ fn docs() -> Vec<String> {
     docs
 }
 
-/// Lines of code blocks, and code within lines.
+/// Lines of code blocks, and code inside lines.
 fn code(text: &str) -> Vec<&str> {
     let mut code = Vec::new();
     let mut is_fenced = false;
@@ -39,7 +39,7 @@ fn code(text: &str) -> Vec<&str> {
 #[test]
 fn the_programs_take_the_commands_of_the_docs() {
     let mut seen = HashSet::new();
-    // Some name files that are there once the secrets are made.
+    // Some commands name files that exist once the secrets are made.
     let dir = tempfile::tempdir().unwrap();
     make_secrets(dir.path());
     for doc in docs() {
@@ -62,7 +62,8 @@ fn the_programs_take_the_commands_of_the_docs() {
     assert!(seen.len() > 8, "{seen:?}");
 }
 
-/// Runs a line of the docs in a shell that finds the programs, with the paths of `daemon` and `srv` instead of a host's.
+/// Runs a line of the docs in a shell that finds the programs. The paths of `daemon` and `srv` replace those of a
+/// host.
 fn run(line: &str, daemon: &Daemon, srv: &Path) {
     let data = daemon.archive_dir();
     let data = data.parent().expect("data_dir").display().to_string();
@@ -90,7 +91,7 @@ fn an_archive_is_checked_backed_up_and_repaired_by_the_lines_of_the_docs() {
         client.deliver(ROUTINE, sequence, b"kept");
     }
     let srv = tempfile::tempdir().unwrap();
-    // `repair` wants what lies around its output to be there.
+    // `repair` requires that the parent directory of its output exists.
     std::fs::create_dir(srv.path().join("repaired")).unwrap();
     for line in
         [of("telemetry-aggregator check"), of("mkdir"), of("telemetry-aggregator archive verify")].concat()

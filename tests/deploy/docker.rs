@@ -1,4 +1,5 @@
-//! `deploy/docker`: what compose.yaml and the Dockerfile name is there and fits together. No container is started.
+//! `deploy/docker`: everything that compose.yaml and the Dockerfile name exists and fits together. The test starts no
+//! container.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::{in_repository, text};
 const DOCKERFILE: &str = "deploy/docker/Dockerfile";
 const CONFIG: &str = "deploy/docker/aggregator.toml";
 
-/// compose.yaml, its aliases resolved; `None`, and it is said, where nothing can read YAML.
+/// compose.yaml with its aliases resolved. Without a program that reads YAML, this reports that and returns `None`.
 fn compose() -> Option<Value> {
     let python = match Python::find() {
         Ok(python) => python,
@@ -91,7 +92,7 @@ fn compose_names_what_there_is() {
     assert!(Config::default().ingest.memory_limit < 1280 << 20);
 }
 
-/// The line of the README that makes the secrets, run in `dir`.
+/// Runs the line of the README that makes the secrets, in `dir`.
 pub fn make_secrets(dir: &Path) {
     let readme = text("deploy/docker/README.md");
     let line = readme.lines().find(|line| line.starts_with("install ")).expect("the line that makes secrets");
@@ -156,7 +157,7 @@ fn the_dockerfile_copies_what_its_context_has() {
     let rust = manifest["workspace"]["package"]["rust-version"].as_str().expect("a version");
     assert!(dockerfile.contains(&format!("RUST_IMAGE=rust:{rust}-")), "Rust {rust}");
     for bin in manifest["bin"].as_array().expect("binaries") {
-        // It stands in for the file until the sources come.
+        // The Dockerfile makes a placeholder for this file before it copies the sources.
         assert!(dockerfile.contains(bin["path"].as_str().expect("a path")), "{bin}");
     }
 }

@@ -1,4 +1,5 @@
-//! The examples of `docs/observe.md` are asked of a real daemon: what is told there has the shape of what comes.
+//! The examples of `docs/observe.md`, sent to a real daemon. The answers in the docs have the same shape as the real
+//! answers.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use crate::support::message::code;
 use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber};
 use crate::text;
 
-/// `curl ...`, and the JSON below it, if any.
+/// A `curl ...` command and the JSON below it, if any.
 struct Example {
     command: String,
     answer: Option<Value>,
@@ -39,7 +40,7 @@ fn examples(text: &str) -> Vec<Example> {
     examples
 }
 
-/// What a command such as `curl -X POST -H 'A: b' -d 'body' 'http://host/path'` asks.
+/// The request of a command such as `curl -X POST -H 'A: b' -d 'body' 'http://host/path'`.
 struct Asked {
     method: String,
     path: String,
@@ -86,14 +87,15 @@ fn ask(address: SocketAddr, command: &str) -> Option<Answer> {
     let started = Instant::now();
     loop {
         let answer = request(address, &method, &path, &headers, body.as_bytes());
-        // The connection that was ended just now may still be on its way out.
+        // The connection that the example before ended may still be closing.
         if answer.status != 409 || started.elapsed() > LIMIT {
             return Some(answer);
         }
     }
 }
 
-/// Names and kinds of values, as deep as both go. Where one of them has nothing to tell, anything may stand.
+/// Compares names and kinds of values, as deep as both go. If one of them is null or empty, the other may hold
+/// anything.
 fn assert_same_shape(told: &Value, found: &Value, path: &str) {
     match (told, found) {
         (Value::Null, _) | (_, Value::Null) => {}
@@ -127,7 +129,8 @@ fn each_example_is_answered_as_it_is_told() {
     let _subscriber = Subscriber::open(daemon.feed(), &Subscribe::live());
     let examples = examples(&text("docs/observe.md"));
     assert!(examples.len() >= 8);
-    // What ends a connection comes last, for the others tell of it, and its stream is reset behind that.
+    // Examples that end a connection run last, because other examples show that connection. The reset of its stream
+    // follows.
     let (ends, looks): (Vec<_>, Vec<_>) = examples
         .iter()
         .partition(|example| ["DELETE", "POST"].contains(&asked(&example.command).method.as_str()));
@@ -148,7 +151,7 @@ fn each_path_stands_in_the_docs() {
     let paths: Vec<_> = routes
         .lines()
         .filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next())
-        // The dashboard's own files.
+        // The dashboard's own files are no part of the API.
         .filter(|path| *path != "/" && !path.starts_with("/dashboard"))
         .collect();
     assert!(paths.len() >= 8, "{paths:?}");

@@ -1,22 +1,22 @@
-//! What `/metrics` of a running daemon has.
+//! The families of metrics that `/metrics` of a running daemon exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::http::get;
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code};
 
-/// What every name begins with.
+/// The prefix of every name.
 pub const PREFIX: &str = "telemetry_aggregator_";
 
-/// A family of metrics, by the name its samples have, without [`PREFIX`].
+/// A family of metrics. Its name is the name of its samples without [`PREFIX`].
 #[derive(Debug, Default)]
 pub struct Family {
     pub kind: String,
-    /// Of its samples, but for `le`; none if it has no sample.
+    /// The labels of its samples except `le`. `None` if it has no sample.
     pub labels: Option<BTreeSet<String>>,
 }
 
-/// The families of a daemon that has a source and a subscriber.
+/// The families that a daemon with a source and a subscriber exposes.
 pub fn families() -> BTreeMap<String, Family> {
     let daemon = Daemon::start("");
     let (mut client, _) =
@@ -51,18 +51,18 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// The family a sample called `name` belongs to: a histogram's samples have names of their own.
+/// The family that a sample called `name` belongs to. The samples of a histogram have their own names.
 pub fn family_of<'k>(name: &str, kind_of: impl Fn(&str) -> Option<&'k str>) -> Option<String> {
     let suffixed = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
     match (kind_of(name), suffixed) {
-        // Nobody can draw a histogram by the name of the family.
+        // A histogram has no sample with the plain name of its family.
         (Some(kind), _) => (kind != "histogram").then(|| name.to_owned()),
         (None, Some(family)) => (kind_of(family) == Some("histogram")).then(|| family.to_owned()),
         (None, None) => None,
     }
 }
 
-/// `{a="..",b=".."} 1`: a and b. No value in these tests holds a quote or a comma.
+/// The label names of a sample: `{a="..",b=".."} 1` gives a and b. No value in these tests holds a quote or a comma.
 fn label_names(rest: &str) -> impl Iterator<Item = String> {
     let labels =
         rest.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
@@ -70,7 +70,7 @@ fn label_names(rest: &str) -> impl Iterator<Item = String> {
     names.filter(|name| name != "le").collect::<Vec<_>>().into_iter()
 }
 
-/// The names in `text` that begin with [`PREFIX`], without it.
+/// The names in `text` that begin with [`PREFIX`], returned without the prefix.
 pub fn names_in(text: &str) -> BTreeSet<String> {
     let is_part = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
     let names = text.match_indices(PREFIX).map(|(at, _)| &text[at + PREFIX.len()..]);

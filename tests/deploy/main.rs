@@ -1,4 +1,4 @@
-//! What lies in `deploy/` and in the operators' docs fits the real daemon: metrics, paths, commands, files.
+//! The files in `deploy/` and the docs for operators match the real daemon: metrics, paths, commands, files.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The dashboard, the alerts and the table in `docs/observe.md` name what there is on `/metrics`.
+//! The dashboard, the alerts and the table in `docs/observe.md` name only metrics that `/metrics` exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -48,7 +48,7 @@ fn each_metric_stands_in_the_docs_with_its_type_and_labels() {
     }
 }
 
-/// Panels, those in rows included, that show something.
+/// Panels that show data, including those in rows.
 fn panels(dashboard: &Value) -> Vec<&Value> {
     let panels = dashboard["panels"].as_array().expect("panels");
     let inner = panels.iter().flat_map(|panel| panel["panels"].as_array().into_iter().flatten());
@@ -79,7 +79,7 @@ fn the_dashboard_is_sound() {
     }
 }
 
-/// Runs `promtool` in `dir`; `None`, and it is said, where there is none.
+/// Runs `promtool` in `dir`. Without `promtool`, this reports that and returns `None`.
 fn promtool(dir: &Path, args: &[&str]) -> Option<()> {
     let Ok(ran) = Command::new("promtool").args(args).current_dir(dir).output() else {
         not_tested(format_args!("promtool {}: Debian's prometheus is not installed", args.join(" ")));
@@ -106,7 +106,7 @@ fn the_alerts_come_when_they_should() {
 #[test]
 fn the_configuration_beside_the_container_is_one() {
     let dir = tempfile::tempdir().unwrap();
-    // As compose.yaml mounts them.
+    // The same layout of files as compose.yaml mounts.
     for (from, to) in [("deploy/docker/prometheus.yml", "prometheus.yml"), (RULES, "rules.yml")] {
         std::fs::copy(in_repository(from), dir.path().join(to)).unwrap();
     }

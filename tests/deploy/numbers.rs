@@ -1,4 +1,4 @@
-//! The tables of `docs/dashboard.md`: each number of the page is in the API and on `/metrics`, and both agree.
+//! The tables of `docs/dashboard.md`: each number of the page is in the API and in `/metrics`, and both agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use crate::text;
 
 const LABELS: &str = "source=\"7\",kind=\"live\",station=\"KIRUNA\"";
 
-/// A line of one of the tables.
+/// A row of one of the tables.
 struct Row {
     path: String,
-    /// As it stands there: a metric, or words around one.
+    /// The cell as written: a metric, or words around one.
     metric: String,
 }
 
@@ -33,7 +33,7 @@ fn rows(head: &str) -> Vec<Row> {
     table.map(row).collect()
 }
 
-/// The numbers in `value` by their paths.
+/// Collects the numbers in `value` by their paths.
 fn numbers(value: &Value, path: &str, into: &mut BTreeMap<String, f64>) {
     match value {
         Value::Object(object) => {
@@ -47,7 +47,7 @@ fn numbers(value: &Value, path: &str, into: &mut BTreeMap<String, f64>) {
     }
 }
 
-/// One moment of a daemon, by the API and by the metrics.
+/// The numbers of a daemon at one moment, from the API and from the metrics.
 struct Moment {
     stats: BTreeMap<String, f64>,
     source: BTreeMap<String, f64>,
@@ -65,7 +65,7 @@ impl Moment {
         Self { stats, source, metrics: metrics.collect() }
     }
 
-    /// What does not agree. Panics where one of both is missing.
+    /// The numbers that differ. Panics if one side lacks a number.
     fn differences(&self) -> Vec<String> {
         let mut found = Vec::new();
         for Row { path, metric } in rows("| on the page |") {
@@ -132,7 +132,7 @@ fn each_number_agrees_with_its_metric() {
     let (daemon, _client) = daemon();
     let started = Instant::now();
     loop {
-        // Memory, files and disk are looked at once a second.
+        // The daemon samples memory, files and disk once a second.
         let differences = Moment::of(daemon.http()).differences();
         if differences.is_empty() {
             return;

@@ -1,8 +1,8 @@
-//! Sources, lanes and kinds.
+//! Subscriptions to sources, lanes and kinds.
 
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code};
 
-/// Two sources and a replay, both lanes of each: 6 frames, an offset each.
+/// Sends 6 frames with an offset each: two sources and a replay, both lanes of each.
 fn six() -> Daemon {
     let daemon = Daemon::start("");
     for hello in [Hello::new(1), Hello::new(2), Hello::new(2).kind(1)] {
@@ -25,7 +25,7 @@ fn chosen(daemon: &Daemon, subscribe: Subscribe) -> Vec<u64> {
     let expected: Vec<_> = (0..6).filter(|offset| expected(*offset)).collect();
     let (mut subscriber, _) = Subscriber::open(daemon.feed(), &subscribe);
     let offsets: Vec<_> = subscriber.expect_frames(expected.len()).iter().map(|frame| frame.offset).collect();
-    // Whatever else were on its way would come before the PONG, or soon after.
+    // Any other frame in flight would come before the PONG, or soon after.
     subscriber.settle(1);
     subscriber.settle(2);
     assert_eq!(offsets, expected, "{subscribe:?}");

@@ -1,4 +1,4 @@
-//! DELIVER: its layout, its order, and that only durable frames are delivered.
+//! DELIVER: its layout, its order, and that the daemon delivers only durable frames.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::{
     Client, Daemon, EMERGENCY, Feed, Heard, HeldDaemon, Hello, ROUTINE, Subscribe, Subscriber,
 };
 
-/// Long enough for a frame that is not withheld to come.
+/// Long enough for a frame to arrive if the daemon does not withhold it.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 #[test]
@@ -57,7 +57,7 @@ fn nothing_is_delivered_before_the_disk_has_synced_it() {
     client.frame(EMERGENCY, 0, b"not yet either");
     daemon.wait_sync();
     assert_eq!(live.receive(A_WHILE), Heard::Silence);
-    // What lies written in the segment is not history either.
+    // Frames that are written to the segment and not synced are not history either.
     let (mut history, subscribed) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
     assert_eq!(subscribed.head_offset, 1, "the head is the durable one");
     assert_eq!(history.expect_frame().payload, b"durable");
@@ -79,7 +79,8 @@ fn history_runs_into_live_without_a_hole_or_a_repeat() {
     let daemon = Daemon::start("[feed]\nmax_subscribers = 32");
     let mut client = durable(daemon.address(), 7, 500);
     let feed = daemon.feed();
-    // One subscriber after the other, while frames come in: wherever one begins, the seam is somewhere else.
+    // Subscribers begin one after the other while frames arrive, so each crosses from the log to the tail at another
+    // offset.
     let readers: Vec<_> = (0..20)
         .map(|step| {
             let start = step * 25;

@@ -1,4 +1,4 @@
-//! The end of a daemon, as its subscribers see it.
+//! The end of a daemon as subscribers see it.
 
 use crate::scene::{durable, send_durable};
 use crate::support::{
@@ -66,7 +66,7 @@ fn a_subscriber_that_does_not_read_holds_no_drain_up() {
     let (_deaf, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
     let _never_subscribed = Subscriber::connect(daemon.feed());
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
-    // More than the buffers of both sockets and of the daemon hold.
+    // More bytes than the buffers of both sockets and of the daemon hold.
     for sequence in 0..1_500 {
         client.frame_within_credit(ROUTINE, sequence, &[0; 16_000]);
     }

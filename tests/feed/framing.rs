@@ -1,4 +1,4 @@
-//! Lengths, types and directions.
+//! Lengths, types and directions of messages.
 
 use crate::scene::send_durable;
 use crate::support::message::{bye, frame, framed, ping, pong};

@@ -1,4 +1,4 @@
-//! SUBSCRIBE and SUBSCRIBED, and the order in which a subscriber is judged.
+//! SUBSCRIBE and SUBSCRIBED, and the order in which the daemon checks a subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -159,7 +159,7 @@ fn a_token_with_sources_is_never_told_of_another() {
     let mut subscriber = Subscriber::connect(daemon.feed());
     subscriber.ask(&Subscribe::earliest().token("two"));
     subscriber.expect_holes();
-    // Either all sources are more than this token reaches, or they mean those it reaches.
+    // Two readings are valid: all sources are more than this token allows, or all sources means the allowed ones.
     match subscriber.next() {
         Feed::Error(error) => assert_eq!(error.code, code::FORBIDDEN),
         Feed::Subscribed(_) => {
@@ -176,7 +176,7 @@ fn checks_come_in_the_documented_order() {
     let feed = daemon.feed();
     durable(daemon.address(), 1, 3);
     let (_place, subscribed) = Subscriber::open(feed, &Subscribe::live().token("all"));
-    // Each is wrong in all that follows as well.
+    // Each SUBSCRIBE is also wrong in everything that the daemon checks later.
     let position = Subscribe::offset(99).log(subscribed.log_id + 1);
     let limits = position.clone().token("two").sources(&[1]);
     let source = limits.clone().sources(&[9]);
@@ -188,7 +188,7 @@ fn checks_come_in_the_documented_order() {
     let busy = Subscriber::refused(feed, &limits, code::BUSY);
     assert!(busy.retry_after_ms > 0, "{busy:?}");
     drop(_place);
-    // The place is free as soon as the daemon has noticed.
+    // The place is free as soon as the daemon has noticed that the subscriber is gone.
     let since = Instant::now();
     loop {
         let mut subscriber = Subscriber::connect(feed);
@@ -210,7 +210,7 @@ fn a_refused_subscriber_takes_no_place() {
         Subscriber::refused(daemon.feed(), &Subscribe::offset(1), code::PROTOCOL);
         Subscriber::refused(daemon.feed(), &Subscribe::live().versions(2, 2), code::VERSION);
     }
-    // Waiting for SUBSCRIBE takes none either.
+    // A connection that waits for SUBSCRIBE uses no place either.
     let _silent: Vec<_> = (0..5).map(|_| Subscriber::connect(daemon.feed())).collect();
     let since = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! PING, PONG, PROGRESS and silence. The heartbeat is the daemon's.
+//! PING, PONG, PROGRESS and silence. The daemon sets the heartbeat.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ fn progress_comes_each_heartbeat_and_tells_where_to_go_on() {
     all.expect_frames(40);
     let since = Instant::now();
     for subscriber in [&mut sparse, &mut all] {
-        // What was filtered out counts as done; one PROGRESS may have been under way.
+        // PROGRESS covers frames that the filter removed. One PROGRESS may already be on its way.
         let mut seen = 0;
         while seen < 40 {
             match subscriber.next() {
@@ -95,7 +95,7 @@ fn progress_comes_each_heartbeat_and_tells_where_to_go_on() {
         assert_eq!(seen, 40);
     }
     assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
-    // It goes on while nothing happens.
+    // PROGRESS continues while no frame arrives.
     for _ in 0..2 {
         loop {
             match sparse.next() {
@@ -118,7 +118,7 @@ fn subscribers_that_never_stop_talking_keep_nobody_from_being_served() {
             let (subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
             let mut socket = subscriber.socket().try_clone().unwrap();
             let pings = (0..10_000).flat_map(ping).collect::<Vec<u8>>();
-            // Until the daemon closes.
+            // Until the daemon closes the connection.
             let talking = std::thread::spawn(move || while socket.write_all(&pings).is_ok() {});
             (subscriber, talking)
         })

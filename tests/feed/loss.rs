@@ -1,4 +1,4 @@
-//! What is not there any more is named: damage and retention, as a subscriber comes upon them.
+//! The daemon names missing frames to a subscriber: frames lost to damage and to retention.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::support::{Archived, Client, Daemon, Feed, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, reason};
 
 const PAYLOAD_BYTES: usize = 16_000;
-/// How long to leave the disk alone between two looks at what is kept.
+/// Pause between two looks at the segments on disk.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Sends frames that fill segments; they are durable when it returns.
+/// Sends frames that fill segments. Returns when they are durable.
 fn flood(daemon: &Daemon, frames: u64) {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..frames {
@@ -32,7 +32,7 @@ fn segments(daemon: &Daemon) -> Vec<(u64, PathBuf)> {
     segments
 }
 
-/// Reads up to `head`: the frames, and the GAPs. That they leave no hole is the subscriber's to assert.
+/// Reads up to `head`. Returns the frames and the GAPs. The subscriber asserts that together they leave no hole.
 fn read_to(subscriber: &mut Subscriber, head: u64) -> (Vec<Archived>, Vec<(u8, u64, u64)>) {
     let (mut frames, mut gaps) = (Vec::new(), Vec::new());
     while subscriber.next_offset() < head {
@@ -69,7 +69,8 @@ fn damage_in_an_old_segment_is_a_gap_and_all_around_it_is_delivered() {
     assert!(frames == expected, "what is around the damage was not delivered as it was");
     subscriber.settle(1);
 
-    // Ranges are offsets, whatever the filter; and whoever begins within it is told of the rest.
+    // The ranges are offsets, independent of the filter. A subscription that begins within a range receives the rest
+    // of the range.
     let (mut nothing, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest().sources(&[99]));
     let (mut within, _) = Subscriber::open(daemon.feed(), &Subscribe::offset(to - 1));
     assert_eq!(within.expect_gap(), (reason::DAMAGED, to - 1, to));
@@ -80,11 +81,11 @@ fn damage_in_an_old_segment_is_a_gap_and_all_around_it_is_delivered() {
 #[test]
 fn what_expires_before_a_stalled_complete_subscriber_is_a_gap() {
     const FRAMES: u64 = 4_000;
-    // The tail holds far less than what lies before the subscriber, and retention far less than was sent.
+    // The tail holds far fewer frames than the subscriber is behind, and retention keeps far less than was sent.
     let daemon = Daemon::start("[pipeline]\nbroadcast_capacity = 4\n[archive]\nretention_size = \"24 MiB\"");
     let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
     flood(&daemon, FRAMES);
-    // More has expired than all buffers on the way to it hold.
+    // More frames have expired than all buffers on the way to the subscriber hold.
     let since = Instant::now();
     while segments(&daemon)[0].0 < FRAMES / 2 {
         assert!(since.elapsed() < LIMIT, "retention removes nothing: {:?}", segments(&daemon));

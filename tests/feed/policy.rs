@@ -1,16 +1,16 @@
-//! Complete and timely: what happens to a subscriber that falls behind.
+//! Complete and timely subscriptions: what happens to a subscriber that falls behind.
 
 use std::net::SocketAddr;
 
 use crate::support::{Archived, Client, Daemon, Feed, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, reason};
 
-/// A tail so short that a stalled subscriber falls out of it soon.
+/// A short tail, so that a stalled subscriber soon falls out of it.
 const SHORT_TAIL: &str = "[pipeline]\nbroadcast_capacity = 4";
-/// Together far more than all buffers on the way to a subscriber hold.
+/// Together the frames are far larger than all buffers on the way to a subscriber.
 const FRAMES: u64 = 3_000;
 const PAYLOAD_BYTES: usize = 16_000;
 
-/// Sends all frames; they are durable when it returns.
+/// Sends all frames. Returns when they are durable.
 fn flood(ingest: SocketAddr) {
     let (mut client, _) = Client::open(ingest, &Hello::new(7));
     for sequence in 0..FRAMES {
@@ -19,7 +19,7 @@ fn flood(ingest: SocketAddr) {
     client.wait_durable(ROUTINE, FRAMES);
 }
 
-/// A frame of the flood is what was sent.
+/// Asserts that a frame of the flood has the sent content.
 fn assert_sound(frame: &Archived) {
     assert_eq!(frame.offset, frame.sequence, "one source, so one order");
     assert!(frame.payload == [frame.sequence as u8; PAYLOAD_BYTES], "payload of {}", frame.offset);
@@ -28,7 +28,7 @@ fn assert_sound(frame: &Archived) {
 #[test]
 fn complete_skips_nothing_however_far_behind_it_is() {
     let daemon = Daemon::start(SHORT_TAIL);
-    // It reads nothing until all is durable.
+    // The subscriber reads nothing until all frames are durable.
     let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
     flood(daemon.address());
     for offset in 0..FRAMES {
@@ -59,10 +59,10 @@ fn timely_skips_to_the_newest_and_names_what_it_skipped() {
             other => panic!("a frame or a GAP is due, not {other:?}"),
         }
     }
-    // That ranges meet is the subscriber's to assert.
+    // The subscriber asserts that the ranges meet.
     assert_eq!(delivered + skipped, FRAMES);
     assert!(skipped > FRAMES / 4, "{skipped} were skipped, {delivered} delivered");
-    // Behind the gap it is live again.
+    // After the gap the subscriber is live.
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).epoch(2));
     client.deliver(ROUTINE, 0, b"newest");
     assert_eq!(stalled.expect_frame().payload, b"newest");
@@ -81,7 +81,7 @@ fn timely_that_keeps_up_skips_nothing() {
 
 #[test]
 fn timely_gets_a_frame_larger_than_what_counts_as_late() {
-    // A quarter of the tail counts as late: 64 KiB.
+    // A subscriber is late when a quarter of the tail waits for it: 64 KiB.
     let daemon = Daemon::start("[ingest]\nmax_message = \"128 KiB\"\n[pipeline]\nbroadcast_capacity = 1");
     let (mut reader, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));

@@ -64,7 +64,7 @@ fn the_offset_of_another_log_is_protocol() {
     let other = subscribed.log_id ^ 1;
     Subscriber::refused(daemon.feed(), &Subscribe::offset(2).log(other), code::PROTOCOL);
     Subscriber::refused(daemon.feed(), &Subscribe::offset(99).log(other), code::PROTOCOL);
-    // A log is asked for with an offset alone.
+    // A log id is valid only together with an offset.
     for subscribe in [Subscribe::live(), Subscribe::earliest(), Subscribe::received(0)] {
         Subscriber::open(daemon.feed(), &subscribe.log(other));
     }
@@ -74,7 +74,7 @@ fn the_offset_of_another_log_is_protocol() {
 fn a_time_begins_with_the_lowest_offset_received_then_or_later() {
     let daemon = Daemon::start("");
     let mut client = durable(daemon.address(), 7, 3);
-    // One by one, so that no two have the same time.
+    // Send the frames one by one, so that no two have the same time.
     for sequence in 3..8 {
         send_durable(&mut client, sequence, 1);
     }
@@ -101,7 +101,7 @@ fn behind_the_start_of_a_time_everything_follows_also_what_was_received_earlier(
     let mut daemon = HeldDaemon::start("[ingest]\nroutine_window = \"64 KiB\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
-    // The emergency that comes last overtakes the routine that is queued.
+    // The emergency is sent last and overtakes the queued routine frames.
     let next = fill(&mut client);
     client.frame(EMERGENCY, 0, b"SAFE_MODE");
     client.settle(2);
@@ -123,7 +123,7 @@ fn behind_the_start_of_a_time_everything_follows_also_what_was_received_earlier(
 #[test]
 fn an_expired_offset_begins_with_a_gap() {
     let mut daemon = Daemon::start("");
-    // A segment has 8 MiB: two of them, and the beginning of a third.
+    // A segment has 8 MiB: the frames fill two segments and begin a third.
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..1_200 {
         client.frame_within_credit(ROUTINE, sequence, &[sequence as u8; 16_000]);
@@ -137,7 +137,7 @@ fn an_expired_offset_begins_with_a_gap() {
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     segments.sort();
     assert!(segments.len() >= 3, "{segments:?}");
-    // What retention does.
+    // Remove the segment, as retention does.
     std::fs::remove_file(&segments[0]).unwrap();
     let first: u64 = segments[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
 
@@ -147,7 +147,7 @@ fn an_expired_offset_begins_with_a_gap() {
         assert_eq!(subscriber.expect_gap(), (reason::EXPIRED, start, first));
         assert_eq!(subscriber.expect_frames(20), archived[first as usize..][..20]);
     }
-    // Ranges are offsets, whatever the filter.
+    // The ranges are offsets, independent of the filter.
     let (mut nothing, _) = Subscriber::open(daemon.feed(), &Subscribe::offset(5).sources(&[99]));
     assert_eq!(nothing.expect_gap(), (reason::EXPIRED, 5, first));
     let (mut oldest, subscribed) = Subscriber::open(daemon.feed(), &Subscribe::earliest());

@@ -1,4 +1,4 @@
-//! What the tests of the feed begin with.
+//! Common setup of the feed tests.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub fn durable(ingest: SocketAddr, source_id: u32, count: u64) -> Client {
     client
 }
 
-/// Sends routine frames from sequence `first` on and waits until they are durable.
+/// Sends `count` routine frames from sequence `first` on and waits until they are durable.
 pub fn send_durable(client: &mut Client, first: u64, count: u64) {
     for sequence in first..first + count {
         client.frame_within_credit(ROUTINE, sequence, &payload(sequence));
@@ -27,13 +27,13 @@ pub fn payload(sequence: u64) -> Vec<u8> {
     format!("frame {sequence}").into_bytes()
 }
 
-/// A frame of a stream that differs from the default in everything.
+/// A frame whose every field differs from the default.
 pub fn peculiar(lane: usize, sequence: u64, flags: u8, ert_ns: i64, payload: &[u8]) -> Frame {
     Frame { flags, ert_ns, ..Frame::new(lane, sequence, payload) }
 }
 
-/// While the disk stands still: sends routine frames until no more credit comes, so that some wait in the queue where
-/// an emergency overtakes them. Returns how many.
+/// Call this while the disk is held. Sends routine frames until no more credit comes. Some of them then wait in the
+/// queue, where an emergency overtakes them. Returns the number of frames sent.
 pub fn fill(client: &mut Client) -> u64 {
     let mut sequence = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What holds while the disk stands still: credit, takeover, emergencies, durability.
+//! What holds while the disk is held: credit, takeover, emergencies, durability.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::support::{
     Client, EMERGENCY, Frame, HeldDaemon, Hello, LIMIT, NO_ACK, ROUTINE, Received, Server, code, cost,
 };
 
-/// Small windows, so that a queue fills soon, and room for nothing but full frames.
+/// Small windows, so that a queue fills soon. They hold full frames only.
 const CONFIG: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"";
 const WINDOW: u64 = 64 * 1024;
 const PAYLOAD: [u8; 16 * 1024 - 20] = [5; 16 * 1024 - 20];
 const COST: u64 = 16 * 1024;
-/// No credit for this long means that the pipeline behind the queue is full: while nothing becomes durable, credit may wait
-/// for a second.
+/// If no credit comes for this long, the pipeline after the queue is full. While nothing becomes durable, the daemon
+/// may delay credit for a second.
 const STALLED: Duration = Duration::from_millis(1_800);
 
 /// Sends routine frames from `next` on until no more credit comes, and returns the next sequence.
@@ -32,7 +32,7 @@ fn fill(client: &mut Client, mut next: u64) -> u64 {
     }
 }
 
-/// ACKs may come, since frames leave the queue, and none of them says that anything is durable.
+/// Asserts that nothing becomes durable. ACKs may come, because frames leave the queue.
 fn expect_nothing_durable(client: &mut Client) {
     loop {
         match client.receive(Duration::from_millis(300)) {
@@ -71,7 +71,7 @@ fn accepted_is_not_yet_durable() {
     let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7));
     assert_eq!(welcome.resume_next, [0, 9], "send from here");
     assert_eq!(client.ack(ROUTINE).durable_next, 5, "keep from here");
-    // A resend of what is accepted and not durable is a duplicate, covered by the ACK of the original.
+    // A resend of an accepted frame that is not durable is a duplicate. The ACK of the original covers it.
     client.frame(ROUTINE, 8, b"again");
     client.wait_ack(ROUTINE, "a duplicate", |ack| ack.duplicates == 1);
     assert_eq!(client.ack(ROUTINE).durable_next, 5);
@@ -100,7 +100,7 @@ fn credit_may_be_used_to_the_last_byte() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
     let next = fill(&mut client, 0);
-    // The rest of the credit as one frame; windows and costs are multiples of COST, so that leaves nothing or one.
+    // Windows and costs are multiples of COST, so the frames use the credit to the last byte.
     assert_eq!(client.credit(ROUTINE), 0);
     client.settle(1);
     daemon.release();
@@ -117,11 +117,11 @@ fn an_emergency_is_taken_in_and_archived_ahead_of_all_queued_routine() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
     let next = fill(&mut client, 0);
-    // Credit is the window and what has left the queue.
+    // The credit is the window plus the cost of the frames that left the queue.
     let left_queue = (client.ack(ROUTINE).credit_limit - WINDOW) / COST;
     assert_eq!(next - left_queue, WINDOW / COST, "the queue is full");
     client.frame(EMERGENCY, 0, b"SAFE_MODE");
-    // It was read, since what comes behind it is answered.
+    // The daemon has read the frame, because it answers the PING after it.
     client.settle(1);
     daemon.release();
     client.wait_durable(EMERGENCY, 1);
@@ -139,7 +139,7 @@ fn a_takeover_waits_for_no_sync_and_counts_what_is_queued() {
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
     let mut next = fill(&mut old, 0);
-    // Of the emergency lane, some; the pipeline has no room, so they stay where they are.
+    // Add some emergencies. The pipeline has no room, so they stay in their queue.
     for sequence in 0..3 {
         old.frame(EMERGENCY, sequence, &[0; 980]);
     }
@@ -149,7 +149,8 @@ fn a_takeover_waits_for_no_sync_and_counts_what_is_queued() {
     assert_eq!(new.ack(ROUTINE).credit_limit, 0, "the window less what is queued");
     assert_eq!([new.ack(EMERGENCY).durable_next, new.ack(ROUTINE).durable_next], [0, 0]);
     old.expect_error(code::TAKEN_OVER);
-    // Of the emergencies some may have left; nothing moves any more, and both sides count the same.
+    // Some of the emergencies may have left the queue. After that nothing moves, and both sides count the same
+    // credit.
     new.settle(1);
     assert_eq!(new.ack(EMERGENCY).credit_limit, old.credit(EMERGENCY));
     daemon.release();
@@ -198,7 +199,7 @@ fn duplicates_are_credited_while_the_pipeline_is_full() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).station("other"));
     daemon.hold();
     fill(&mut client, 0);
-    // Another stream, whose queue is empty: resends alone are dropped at once and never wait.
+    // Another stream with an empty queue. The daemon drops resends at once, so they never wait in the queue.
     let (mut resender, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..20 {
         resender.frame_within_credit(ROUTINE, sequence, &PAYLOAD);
@@ -242,7 +243,7 @@ fn acks_already_known_are_written_before_an_error() {
     client.deliver(ROUTINE, 5, b"first");
     drop(client);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
-    // Resends are counted when they are read, so the count is known when the offending message is.
+    // The daemon counts resends when it reads them, so the count is complete when it reads the offending message.
     let burst = [frame(ROUTINE, 3, b"again"), frame(ROUTINE, 4, b"again"), frame(7, 5, b"offends")].concat();
     client.send(&burst);
     client.expect_error(code::BAD_PRIORITY);
@@ -270,7 +271,7 @@ fn a_no_ack_client_is_slowed_by_tcp_and_not_timed_out() {
     let hello = Hello::new(7).epoch(0).flags(NO_ACK).heartbeat(1);
     let (mut client, _) = Client::welcomed(daemon.address(), &hello);
     daemon.hold();
-    // More than all buffers on the way take, from a thread, since it blocks.
+    // More bytes than all buffers on the way hold. A thread sends them, because the write blocks.
     const FRAMES: u64 = 2_000;
     let mut writer = Client::over(client.socket().try_clone().unwrap());
     let sender = std::thread::spawn(move || {
@@ -279,7 +280,7 @@ fn a_no_ack_client_is_slowed_by_tcp_and_not_timed_out() {
         }
         writer.send(&bye([0, FRAMES]));
     });
-    // Five heartbeats without a byte read by the server: it pings, and does not give up.
+    // For five heartbeats the server reads no byte. It sends PINGs and keeps the connection.
     for _ in 0..5 {
         match client.receive(LIMIT) {
             Received::Message(Server::Ping(_)) => {}
@@ -328,7 +329,7 @@ fn what_a_connection_left_in_the_queue_counts_against_the_next_one() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
     let next = fill(&mut client, 0);
-    // It leaves by itself this time.
+    // This time the client disconnects by itself.
     drop(client);
     let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7));
     assert_eq!(welcome.resume_next, [0, next]);

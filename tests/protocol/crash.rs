@@ -1,4 +1,4 @@
-//! kill -9 at any moment loses nothing that was acknowledged.
+//! kill -9 at any moment loses no acknowledged frame.
 
 use crate::support::message::frame;
 use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Received, Server, Signal};
@@ -29,11 +29,11 @@ fn kill_9_in_a_flood_loses_no_acknowledged_frame_and_repeats_none() {
         let burst: Vec<u8> =
             (resume..resume + 3_000).flat_map(|sequence| frame(ROUTINE, sequence, b"flood")).collect();
         client.send(&burst);
-        // In the middle of it, at another place in each round.
+        // Kill in the middle of the flood, at another position in each round.
         client.wait_durable(ROUTINE, resume + 1 + 400 * round);
         daemon.signal(Signal::KILL);
         assert_eq!(daemon.wait_exit(LIMIT).code, None);
-        // What it had written before it died counts.
+        // Messages that the daemon wrote before the kill count.
         loop {
             match client.receive(LIMIT) {
                 Received::Message(Server::Ack(_)) => {}
@@ -60,7 +60,7 @@ fn kill_9_in_a_flood_loses_no_acknowledged_frame_and_repeats_none() {
 
 #[test]
 fn resume_falls_back_to_the_durable_position() {
-    // Long enough that the frames are accepted and not durable when the daemon dies.
+    // A long delay: the frames are accepted and not durable when the daemon is killed.
     let daemon = Daemon::start("[archive]\ncommit_delay = \"1s\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..10 {

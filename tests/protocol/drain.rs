@@ -1,4 +1,4 @@
-//! GOAWAY: the daemon is told to stop.
+//! GOAWAY: the daemon receives the signal to stop.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::{
     Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, NO_ACK, ROUTINE, Received, Server, Signal, code,
 };
 
-/// Reads up to GOAWAY, and checks it.
+/// Reads up to GOAWAY and checks GOAWAY.
 fn expect_goaway(client: &mut Client) {
     loop {
         match client.next_answering() {
@@ -26,7 +26,7 @@ fn expect_goaway(client: &mut Client) {
 fn sigterm_reads_what_was_sent_and_ends_with_the_final_acks_and_draining() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
-    // The daemon stands still while they are sent, so all of them lie in its socket when it is told to stop.
+    // The daemon is stopped while the client sends, so all frames lie in its socket when SIGTERM comes.
     daemon.signal(Signal::STOP);
     for sequence in 0..1_000 {
         client.frame(ROUTINE, sequence, b"r");
@@ -98,7 +98,7 @@ fn a_client_that_goes_on_sending_does_not_hold_the_drain_up() {
     let address = daemon.address();
     let mut sequence = 1;
     let end = loop {
-        // Within its credit, and as fast as that comes back.
+        // Send within the credit, as fast as the server grants it.
         while client.credit(ROUTINE) >= 1_020 && sequence < 2_000_000 {
             client.spend(ROUTINE, 1_020);
             if client.try_send(&frame(ROUTINE, sequence, &[0; 1_000])).is_err() {
@@ -160,7 +160,7 @@ fn sigint_drains_as_well() {
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
 }
 
-/// Small windows and a disk that stands still, so that queues and sockets are full when the drain begins.
+/// Small windows and a held disk, so that queues and sockets are full when the drain begins.
 const SMALL: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"";
 
 #[test]
@@ -169,7 +169,7 @@ fn what_is_queued_when_the_drain_begins_is_archived() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
     let mut sent = 0;
-    // The window of both lanes, whatever of it leaves the queue.
+    // Use the credit of both lanes, including the credit for frames that leave the queue.
     while client.credit(ROUTINE) >= 1_020 {
         client.frame(ROUTINE, sent, &[0; 1_000]);
         sent += 1;
@@ -193,7 +193,7 @@ fn what_a_no_ack_client_has_in_the_socket_beyond_the_queue_is_not_accepted_and_n
     daemon.hold();
     let mut writer = Client::over(client.socket().try_clone().unwrap());
     let sender = std::thread::spawn(move || {
-        // 64 MB: more than all buffers between here and the disk hold.
+        // 64 MB: more bytes than all buffers between the test and the disk hold.
         let burst: Vec<u8> = (0..4_000).flat_map(|sequence| frame(ROUTINE, sequence, &[0; 16_000])).collect();
         drop(writer.try_send(&burst));
     });

@@ -9,7 +9,7 @@ use crate::support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, NO_ACK, ROUTI
 fn bye_is_answered_with_the_durable_positions_after_the_last_acks() {
     let mut daemon = Daemon::start("[archive]\ncommit_delay = \"300ms\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
-    // All in one write, so that nothing can be durable when BYE is read.
+    // All frames and BYE in one write, so that nothing can be durable when the daemon reads BYE.
     let mut all: Vec<u8> = (0..50).flat_map(|sequence| frame(ROUTINE, sequence, b"r")).collect();
     all.extend(frame(EMERGENCY, 8, b"e"));
     all.extend(bye([9, 50]));
@@ -94,7 +94,7 @@ fn what_was_accepted_before_an_end_without_bye_is_settled() {
     for sequence in 0..500 {
         client.frame(ROUTINE, sequence, b"r");
     }
-    // The answer says that all of them were read.
+    // The answer shows that the daemon has read all of them.
     client.settle(1);
     drop(client);
     let (_client, welcome) = Client::open(daemon.address(), &Hello::new(7));
@@ -156,7 +156,7 @@ fn a_half_closed_client_cannot_answer_pings_and_gets_its_last_acks_from_a_slow_d
     client.frame(ROUTINE, 0, b"r");
     client.half_close();
     daemon.wait_sync();
-    // More than three heartbeats.
+    // Wait for more than three heartbeats.
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(4_500) {
         match client.receive(Duration::from_millis(500)) {

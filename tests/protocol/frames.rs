@@ -41,7 +41,7 @@ fn the_highest_sequence_is_2_to_the_64_less_2() {
 fn durable_next_is_one_past_the_highest_and_the_lanes_are_independent() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
-    // Gaps are legal.
+    // Sequences may have gaps.
     for sequence in [3, 4, 1_000, 70_000] {
         client.frame(ROUTINE, sequence, b"r");
     }
@@ -159,14 +159,14 @@ fn duplicates_are_dropped_counted_and_credited_at_once() {
     let ack = client.wait_credit(ROUTINE, first.credit_limit + 6 * 1_020);
     assert_eq!(ack.credit_limit, first.credit_limit + 6 * 1_020, "a resend costs, and is credited at once");
     assert_eq!((ack.duplicates, ack.durable_next), (6, 10));
-    // The other lane has its own count: sequence 4 is new there.
+    // The other lane has its own sequences, so sequence 4 is new there.
     client.deliver(EMERGENCY, 4, b"new");
     assert_eq!(client.ack(EMERGENCY).duplicates, 0);
     client.deliver(ROUTINE, 10, b"new");
     assert_eq!(client.ack(ROUTINE).duplicates, 6);
     drop(client);
 
-    // The count is of one connection.
+    // The count belongs to one connection.
     let (client, _) = Client::open(daemon.address(), &Hello::new(7));
     assert_eq!(client.ack(ROUTINE).duplicates, 0);
     drop(client);
@@ -198,7 +198,7 @@ fn a_longer_header_is_skipped() {
         longer.extension = vec![0xEE; extension];
         client.send_frame(&longer);
     }
-    // The header may take up the whole body.
+    // The extended header may fill the whole body.
     let mut bare = Frame::new(ROUTINE, 4, b"");
     (bare.header_len, bare.extension) = (30, vec![0xEE; 10]);
     client.send_frame(&bare);
@@ -230,7 +230,7 @@ fn unknown_frame_flags_are_ignored() {
 fn ignorable_messages_are_skipped() {
     let mut daemon = Daemon::start("");
     let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7));
-    // CATALOG and PROGRESS are known types, and of the other direction.
+    // CATALOG and PROGRESS are known types, but only the server sends them.
     for kind in (0x80..=0xFF_u8).filter(|kind| ![0x8A, 0x94].contains(kind)) {
         client.send(&framed(&[kind]));
         client.send(&framed(&[&[kind][..], &[0x55; 40]].concat()));

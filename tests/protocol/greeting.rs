@@ -42,7 +42,7 @@ fn one_ack_per_lane_follows_welcome_and_nothing_else() {
     assert_eq!(acks.map(|ack| (ack.durable_next, ack.duplicates)), [(0, 0); 2]);
     assert_eq!(acks[EMERGENCY].credit_limit, 32 * 1024, "the first credit is the empty window");
     assert_eq!(acks[ROUTINE].credit_limit, 64 * 1024, "the first credit is the empty window");
-    // Whatever else was on its way would come before the answer.
+    // Any other message in flight would come before the answer.
     client.send(&ping(5));
     assert_eq!(client.next(), Server::Pong(5));
 }
@@ -61,7 +61,7 @@ fn the_first_acks_come_before_the_answer_to_what_was_sent_behind_hello() {
 fn a_no_ack_client_gets_neither_ack_nor_credit() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::welcomed(daemon.address(), &Hello::new(7).epoch(0).flags(NO_ACK));
-    // More than both windows together: there is no credit to keep to.
+    // More frames than both windows allow. Without ACKs a client has no credit to observe.
     for sequence in 0..200 {
         client.frame(ROUTINE, sequence, &[7; 16_000]);
         client.frame(EMERGENCY, sequence, b"x");
@@ -157,8 +157,8 @@ fn an_ignorable_message_before_hello_is_not_a_hello() {
     let mut client = Client::connect(daemon.address());
     client.send(&framed(&[0x85, 1, 2, 3]));
     client.send(&Hello::new(7).bytes());
-    // "Before HELLO any other message is protocol" and "types from 0x80 up are skipped": the page does not say which
-    // wins, so both are right; silence or a reset is not.
+    // protocol.md says "Before HELLO any other message is protocol" and "types from 0x80 up are skipped". It does not
+    // say which rule wins, so the test accepts both. It does not accept silence or a reset.
     match client.next() {
         Server::Welcome(_) => {}
         Server::Error(error) => assert_eq!(error.code, code::PROTOCOL),

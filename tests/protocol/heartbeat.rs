@@ -55,7 +55,7 @@ fn the_server_pings_a_silent_client_and_ends_it_after_three_heartbeats() {
     let until_error = since.elapsed();
     assert!(until_error > Duration::from_millis(2_700), "ERROR idle after {until_error:?}");
     assert!(until_error < Duration::from_millis(5_500), "ERROR idle after {until_error:?}");
-    // Its positions are free for the next connection.
+    // The stream is free for the next connection.
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 0, b"after");
     drop(client);
@@ -80,7 +80,7 @@ fn any_byte_is_a_sign_of_life() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).heartbeat(1));
     let message = framed(&[0xC0; 6]);
-    // One byte of one message for each PING, five heartbeats long and more.
+    // For each PING send one byte of a message, for more than five heartbeats.
     for byte in &message[..6] {
         assert!(matches!(client.next(), Server::Ping(_)));
         client.send(&[*byte]);

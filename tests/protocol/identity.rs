@@ -1,4 +1,4 @@
-//! Streams, epochs, takeover.
+//! Streams, epochs and takeovers.
 
 use std::io::ErrorKind;
 use std::sync::Barrier;
@@ -7,7 +7,7 @@ use crate::support::message::{bye, frame};
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code};
 
 const ANONYMOUS: u64 = 1 << 63;
-/// Of a race that has to be met by chance.
+/// Rounds of a test that meets a race by chance.
 const ROUNDS: u64 = 100;
 
 #[test]
@@ -47,7 +47,7 @@ fn a_lower_epoch_is_fenced_and_ends_nobody() {
     assert_eq!(error.detail, 500);
     current.deliver(ROUTINE, 1, b"after");
     drop(current);
-    // Nor does it matter whether somebody is connected.
+    // The result is the same whether or not a client is connected.
     assert_eq!(Client::refused(daemon.address(), &Hello::new(7).epoch(1), code::FENCED).detail, 500);
 }
 
@@ -87,7 +87,7 @@ fn epoch_0_is_a_connection_alone() {
         client.deliver(ROUTINE, 17, b"at least once");
         assert_eq!(client.ack(ROUTINE).duplicates, 0);
     }
-    // A newer epoch of the stream ends the named one alone.
+    // A newer epoch of the stream ends only the named connection.
     let (_newer, _) = Client::open(daemon.address(), &Hello::new(7).epoch(6));
     named.expect_error(code::FENCED);
     one.deliver(ROUTINE, 18, b"goes on");
@@ -139,7 +139,7 @@ fn a_takeover_under_load_accepts_nothing_of_the_old_connection_after_welcome() {
     for round in 0..10 {
         let (mut old, welcome) = Client::open(daemon.address(), &Hello::new(7));
         assert_eq!(welcome.resume_next[ROUTINE], next, "round {round}");
-        // Well below the window, so it is never a question of credit, and more than one read takes.
+        // The cost is far below the window, so credit does not matter. The burst is larger than one read.
         let burst: Vec<u8> =
             (next..next + 2_000).flat_map(|sequence| frame(ROUTINE, sequence, b"old")).collect();
         let writer = std::thread::spawn(move || {
@@ -203,7 +203,7 @@ fn kinds_and_stations_are_streams_of_their_own() {
         let (_client, welcome) = Client::open(daemon.address(), hello);
         assert_eq!(welcome.resume_next, [0, sequence as u64 + 1], "{hello:?}");
     }
-    // An epoch is the stream's own as well.
+    // Each stream also has its own epoch.
     Client::open(daemon.address(), &hellos[3].clone().epoch(9));
     Client::open(daemon.address(), &hellos[0]);
     daemon.stop();
@@ -239,7 +239,7 @@ fn a_bye_that_meets_a_newer_epoch_has_its_own_positions_or_is_fenced() {
                 new
             });
             meet.wait();
-            // The newer epoch may have closed it already.
+            // The session of the newer epoch may have closed this connection already.
             drop(old.try_send(&bye([0, 42])));
             (old.read_to_end(), newcomer.join().unwrap())
         });

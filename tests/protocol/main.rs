@@ -1,4 +1,4 @@
-//! The source side of `protocol.md`, sentence by sentence, as an independent client sees it.
+//! The source part of `protocol.md`, sentence by sentence, tested with an independent client.
 
 #[path = "../support/mod.rs"]
 mod support;

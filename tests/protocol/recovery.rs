@@ -1,4 +1,4 @@
-//! Epochs and positions in corners: what a restart remembers, and what belongs to whom.
+//! Epochs and positions in rare cases: what the daemon remembers after a restart, and to which stream it belongs.
 
 use crate::support::message::{bye, frame, ping};
 use crate::support::{
@@ -19,12 +19,12 @@ fn an_epoch_without_frames_fences_also_when_the_table_of_streams_is_full() {
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1).epoch(5));
     client.deliver(ROUTINE, 10, b"five");
     drop(client);
-    // The stream's current epoch is 6 from here on, and nobody is connected.
+    // From here on the current epoch of the stream is 6, and no client is connected.
     let (client, _) = Client::open(daemon.address(), &Hello::new(1).epoch(6));
     assert_eq!(client.bye([0, 0]), [0, 0]);
     let (mut second, _) = Client::open(daemon.address(), &Hello::new(2));
     second.deliver(ROUTINE, 0, b"in the table for good");
-    // One stream too many: whether it is refused, or finds a place, the first stream keeps its epoch.
+    // One stream too many. Whether the daemon refuses it or accepts it, the first stream keeps its epoch.
     let mut third = Client::connect(daemon.address());
     third.send(&Hello::new(3).bytes());
     let answer = third.next();
@@ -83,7 +83,7 @@ fn positions_survive_when_the_segment_that_held_the_frames_is_long_full() {
     early.deliver(EMERGENCY, 5, b"early");
     early.deliver(ROUTINE, 6, b"early");
     let (mut other, _) = Client::open(daemon.address(), &Hello::new(2));
-    // Three segments of 8 MiB.
+    // The frames fill three segments of 8 MiB.
     let payload = vec![1; 16 * 1024 - 20];
     for sequence in 0..1_400 {
         other.frame_within_credit(ROUTINE, sequence, &payload);
@@ -135,14 +135,14 @@ fn a_takeover_ends_a_connection_that_waits_for_its_bye() {
 fn a_takeover_does_not_wait_for_the_old_socket() {
     let daemon = Daemon::start("");
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
-    // Answers that nobody reads, until the server cannot write to it any more.
+    // The client requests answers and reads none, until the server can write no more to it.
     for first in (0..1_000_000_u64).step_by(10_000) {
         let burst: Vec<u8> = (first..first + 10_000).flat_map(ping).collect();
         old.send(&burst);
     }
     let (mut new, _) = Client::open(daemon.address(), &Hello::new(7));
     new.deliver(ROUTINE, 0, b"new");
-    // What it gets in the end is the server's choice, but nothing must hang.
+    // The server chooses what this client receives at the end. The connection must not hang.
     let (_, end) = old.read_to_end();
     assert_ne!(end, Received::Silence);
 }
@@ -202,7 +202,7 @@ fn the_place_of_one_that_was_refused_or_said_bye_is_free_though_it_stays() {
     }
 }
 
-/// Says hello until there is a place.
+/// Repeats HELLO until the daemon has a free place.
 fn open_when_free(daemon: &Daemon, hello: &Hello) -> Client {
     let since = std::time::Instant::now();
     while since.elapsed() < LIMIT {

@@ -1,11 +1,11 @@
-//! The archive as it lies on the disk, by the library's reader.
+//! Reads the archive on disk with the reader of the library.
 
 use std::path::Path;
 
 use telemetry_aggregator::archive::{Filter, Item, Reader};
 use telemetry_aggregator::frame::Frame;
 
-/// A frame of the archive, in what the tests compare.
+/// A frame of the archive, with the fields that the tests compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archived {
     pub offset: u64,
@@ -21,7 +21,7 @@ pub struct Archived {
     pub payload: Vec<u8>,
 }
 
-/// All frames of the archive in `dir`, in the order of their offsets, which must be without a hole.
+/// All frames of the archive in `dir`, in the order of their offsets. The offsets must have no hole.
 pub fn archived(dir: &Path) -> Vec<Archived> {
     let reader = Reader::open(dir, Filter::default()).expect("the archive cannot be read");
     let frames: Vec<_> = reader
@@ -36,7 +36,7 @@ pub fn archived(dir: &Path) -> Vec<Archived> {
     frames
 }
 
-/// The frame at `offset` in what the tests compare.
+/// The frame at `offset`, with the fields that the tests compare.
 pub fn plain(offset: u64, frame: &Frame) -> Archived {
     Archived {
         offset,

@@ -1,4 +1,4 @@
-//! A real browser without a screen, driven over the WebDriver protocol: HTTP and JSON.
+//! A real browser without a screen, controlled over the WebDriver protocol: HTTP and JSON.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use super::http::open;
 
-/// How long a browser may take for anything: it is large, and the machine may be busy.
+/// Longest time for any step of the browser. Generous: a browser is large, and the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What keeps Chromium from asking the network for anything but the page.
+/// Flags that stop Chromium from sending network requests for anything but the page.
 const FLAGS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -26,7 +26,7 @@ const FLAGS: [&str; 8] = [
     "--disable-sync",
 ];
 
-/// Keys as WebDriver has them.
+/// Keys in the encoding of WebDriver.
 pub mod key {
     pub const TAB: &str = "\u{e004}";
     pub const ENTER: &str = "\u{e007}";
@@ -35,10 +35,10 @@ pub mod key {
     pub const END: &str = "\u{e010}";
 }
 
-/// One at a time: two would only wait for each other.
+/// Held by each browser: two at the same time would only slow each other down.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A browser with one page. Ended when dropped.
+/// A browser with one page. Dropping this ends the browser.
 pub struct Browser {
     driver: Child,
     address: SocketAddr,
@@ -48,10 +48,10 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it with an empty profile.
+    /// Starts the browser with an empty profile.
     ///
     /// # Errors
-    /// What is missing: the browser or its driver.
+    /// The missing program: the browser or its driver.
     pub fn find() -> Result<Self, String> {
         for program in ["chromium", "chromedriver"] {
             let found = Command::new(program).arg("--version").output();
@@ -71,7 +71,7 @@ impl Browser {
             .map_while(Result::ok)
             .find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.to_owned()))
             .expect("chromedriver says its port");
-        // It may go on talking.
+        // The driver may keep writing. Without a reader it would block.
         std::thread::spawn(move || lines.for_each(drop));
         let port = port.trim_end_matches('.').parse().expect("a port");
         let profile = tempfile::tempdir().expect("no temporary directory");
@@ -103,7 +103,7 @@ impl Browser {
         self.command("/url", &json!({ "url": url }));
     }
 
-    /// What `script` returns on the page.
+    /// Runs `script` on the page and returns its result.
     pub fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", &json!({ "script": script, "args": [] }))
     }
@@ -142,7 +142,7 @@ impl Browser {
         severe.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Everything the page asked the network for since the last call.
+    /// The addresses of all requests that the page sent since the last call.
     pub fn requests(&self) -> Vec<String> {
         let events = self.command("/se/log", &json!({ "type": "performance" }));
         let events = events.as_array().expect("events").iter();
@@ -171,7 +171,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // A browser outlives a driver that is killed.
+        // End the browser first, because it outlives a driver that is killed.
         drop(std::panic::catch_unwind(|| {
             open(self.address, "GET", "/shutdown", &[], b"").within(LIMIT).answer()
         }));

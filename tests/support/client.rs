@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 use super::LIMIT;
 use super::message::{self, Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, Welcome, cost};
 
-/// Longest message a server may send to a source, by the page's default of `max_message_bytes`.
+/// Longest message that a server may send to a source, by the default of `max_message_bytes` in protocol.md.
 const BODY_BYTES_MAX: usize = 128 * 1024;
 
-/// What came of waiting for a message.
+/// The result of waiting for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     Message(Server),
     /// The server closed its side in order.
     End,
-    /// The connection was reset: whatever the server wrote last may be lost.
+    /// The connection was reset. The last bytes from the server may be lost.
     Reset,
-    /// Nothing within the time given.
+    /// No message came within the given time.
     Silence,
 }
 
 /// One connection to the daemon.
 ///
-/// Keeps the newest ACK of each lane and asserts what holds for every sequence of messages: `durable_next`,
-/// `duplicates` and `credit_limit` never fall, and nothing follows ERROR or BYE.
+/// Keeps the newest ACK of each lane. Asserts the rules for every sequence of messages: `durable_next`, `duplicates`
+/// and `credit_limit` never fall, and no message follows ERROR or BYE.
 pub struct Client {
     socket: TcpStream,
     unread: Vec<u8>,
@@ -36,19 +36,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect_timeout(&address, LIMIT).expect("the daemon cannot be connected to"))
     }
 
-    /// Speaks over a socket that is connected.
+    /// Uses a socket that is already connected.
     pub fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("TCP_NODELAY");
         socket.set_write_timeout(Some(LIMIT)).expect("a write timeout");
         Self { socket, unread: Vec::new(), acks: [None; 2], spent: [0; 2], has_ended: false }
     }
 
-    /// Connects, says `hello` and reads WELCOME.
+    /// Connects, sends `hello` and reads WELCOME.
     pub fn welcomed(address: SocketAddr, hello: &Hello) -> (Self, Welcome) {
         let mut client = Self::connect(address);
         client.send(&hello.bytes());
@@ -56,14 +56,14 @@ impl Client {
         (client, welcome)
     }
 
-    /// [`Self::welcomed`], and reads the first ACK of each lane.
+    /// Like [`Self::welcomed`], and reads the first ACK of each lane.
     pub fn open(address: SocketAddr, hello: &Hello) -> (Self, Welcome) {
         let (mut client, welcome) = Self::welcomed(address, hello);
         client.expect_first_acks();
         (client, welcome)
     }
 
-    /// Connects, says `hello` and expects to be refused with `code`.
+    /// Connects, sends `hello` and expects ERROR `code`.
     pub fn refused(address: SocketAddr, hello: &Hello, code: u16) -> ErrorMessage {
         let mut client = Self::connect(address);
         client.send(&hello.bytes());
@@ -75,23 +75,23 @@ impl Client {
         self.socket.write_all(bytes).expect("the daemon does not take what is sent");
     }
 
-    /// Writes bytes as they are, as far as the server takes them.
+    /// Writes bytes as they are. Returns an error if the server does not take them all.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.socket.write_all(bytes)
     }
 
-    /// Sends a frame and keeps count of its cost; does not look at the credit.
+    /// Sends a frame and counts its cost. Does not check the credit.
     pub fn send_frame(&mut self, frame: &Frame) {
         self.spent[usize::from(frame.priority)] += cost(frame.body().len());
         self.send(&frame.bytes());
     }
 
-    /// Sends a plain frame, see [`Self::send_frame`].
+    /// Sends a plain frame, like [`Self::send_frame`].
     pub fn frame(&mut self, lane: usize, sequence: u64, payload: &[u8]) {
         self.send_frame(&Frame::new(lane, sequence, payload));
     }
 
-    /// Sends a plain frame as soon as there is credit for it.
+    /// Waits until credit allows a plain frame, and sends it.
     pub fn frame_within_credit(&mut self, lane: usize, sequence: u64, payload: &[u8]) {
         let frame = Frame::new(lane, sequence, payload);
         self.wait_credit(lane, self.spent[lane] + cost(frame.body().len()));
@@ -114,7 +114,7 @@ impl Client {
         &self.socket
     }
 
-    /// Counts the cost of a frame that is sent by other means.
+    /// Counts the cost of a frame that the test sends in another way.
     pub fn spend(&mut self, lane: usize, cost: u64) {
         self.spent[lane] += cost;
     }
@@ -129,12 +129,12 @@ impl Client {
         self.acks[lane].expect("no ACK of this lane yet")
     }
 
-    /// What may still be sent on `lane`.
+    /// The cost that the credit still allows on `lane`.
     pub fn credit(&self, lane: usize) -> u64 {
         self.ack(lane).credit_limit - self.spent[lane]
     }
 
-    /// The next message or the end, whatever it is.
+    /// The next message, or the end of the connection.
     pub fn receive(&mut self, within: Duration) -> Received {
         let deadline = Instant::now() + within;
         loop {
@@ -194,7 +194,7 @@ impl Client {
         }
     }
 
-    /// The next message; fails at the end of the connection and after [`LIMIT`].
+    /// The next message. Panics at the end of the connection and after [`LIMIT`].
     pub fn next(&mut self) -> Server {
         match self.receive(LIMIT) {
             Received::Message(message) => message,
@@ -202,7 +202,7 @@ impl Client {
         }
     }
 
-    /// The next message, PINGs answered and passed over.
+    /// The next message other than PING. Answers each PING.
     pub fn next_answering(&mut self) -> Server {
         loop {
             match self.next() {
@@ -219,7 +219,7 @@ impl Client {
         }
     }
 
-    /// The two ACKs after WELCOME: one per lane, and nothing else.
+    /// Reads the two ACKs after WELCOME: one per lane, and no other message.
     pub fn expect_first_acks(&mut self) -> [Ack; 2] {
         for _ in 0..2 {
             match self.next() {
@@ -227,11 +227,11 @@ impl Client {
                 other => panic!("the first ACK of each lane is due, not {other:?}"),
             }
         }
-        // Two ACKs of one lane leave the other empty, and this panics.
+        // If both ACKs belong to one lane, the other lane has none, and this panics.
         [self.ack(EMERGENCY), self.ack(ROUTINE)]
     }
 
-    /// Reads ACKs until that of `lane` satisfies `is_met`.
+    /// Reads ACKs until the ACK of `lane` satisfies `is_met`.
     pub fn wait_ack(&mut self, lane: usize, what: &str, is_met: impl Fn(&Ack) -> bool) -> Ack {
         while !self.acks[lane].is_some_and(|ack| is_met(&ack)) {
             match self.next_answering() {
@@ -247,12 +247,13 @@ impl Client {
         self.wait_ack(lane, &format!("durable_next {next}"), |ack| ack.durable_next >= next)
     }
 
-    /// Waits until `cost` may have been sent.
+    /// Waits until the credit of `lane` covers `cost` in total.
     pub fn wait_credit(&mut self, lane: usize, cost: u64) -> Ack {
         self.wait_ack(lane, &format!("credit {cost}"), |ack| ack.credit_limit >= cost)
     }
 
-    /// PING with `nonce`, and everything up to its PONG: what the server wrote before it has come by then.
+    /// Sends PING with `nonce` and reads up to its PONG. Everything that the server wrote before the PONG is read
+    /// then.
     pub fn settle(&mut self, nonce: u64) {
         self.send(&message::ping(nonce));
         loop {
@@ -264,7 +265,7 @@ impl Client {
         }
     }
 
-    /// Reads up to ERROR, which must be `code`, and the orderly end behind it. Other messages are passed over.
+    /// Reads up to ERROR `code`, and expects the orderly end after it. Skips other messages.
     pub fn expect_error(&mut self, code: u16) -> ErrorMessage {
         loop {
             match self.receive(LIMIT) {
@@ -285,7 +286,7 @@ impl Client {
         }
     }
 
-    /// Reads up to BYE and the end behind it, and returns its positions.
+    /// Reads up to BYE and the end after it. Returns the positions in BYE.
     pub fn expect_bye(&mut self) -> [u64; 2] {
         loop {
             match self.next_answering() {
@@ -299,7 +300,7 @@ impl Client {
         }
     }
 
-    /// The server says nothing more and closes its side in order.
+    /// Expects that the server sends nothing more and closes its side in order.
     pub fn expect_end(&mut self) {
         match self.receive(LIMIT) {
             Received::End => {}
@@ -307,13 +308,13 @@ impl Client {
         }
     }
 
-    /// No reset has come behind the orderly end: over a real network it may destroy what was written before it.
+    /// Asserts that no reset follows the orderly end. Over a real network a reset may destroy the bytes before it.
     pub fn assert_not_reset(&self) {
         let error = self.socket.take_error().expect("the state of the socket");
         assert!(error.is_none(), "the server closed with input unread: {error:?}");
     }
 
-    /// All that comes up to the end or a reset.
+    /// Reads all messages up to the end or a reset.
     pub fn read_to_end(&mut self) -> (Vec<Server>, Received) {
         let mut messages = Vec::new();
         loop {
@@ -324,7 +325,7 @@ impl Client {
         }
     }
 
-    /// BYE with these positions, answered by the server's.
+    /// Sends BYE with these positions. Returns the positions of the server's BYE.
     pub fn bye(mut self, next: [u64; 2]) -> [u64; 2] {
         self.send(&message::bye(next));
         self.expect_bye()

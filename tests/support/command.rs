@@ -1,10 +1,10 @@
-//! The binaries as commands that run to their end.
+//! Runs the binaries as commands until they end.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-/// `telemetry-aggregator` with these arguments, and nothing of this process' environment that would configure it.
+/// `telemetry-aggregator` with these arguments. It inherits no environment variable that would configure it.
 pub fn aggregator<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry-aggregator"));
     for (name, _) in std::env::vars_os() {
@@ -36,7 +36,7 @@ pub fn expect_exit(command: &mut Command, code: i32) -> (String, String) {
     (out, err)
 }
 
-/// Says something that must be seen even when the test passes, whose output is not shown then.
+/// Writes a text that is visible even when the test passes. The output of a passed test is otherwise hidden.
 pub fn say_aloud(text: &str) {
     writeln!(std::io::stderr(), "{text}").expect("stderr is gone");
 }

@@ -14,7 +14,7 @@ use toml::{Table, Value};
 
 use super::{Archived, LIMIT, archived};
 
-/// Small enough that many daemons share a machine; a test overrides what it is about.
+/// Small values, so that many daemons can share a machine. A test overrides the values it needs.
 pub const DEFAULTS: &str = r#"
     [ingest]
     listen = "127.0.0.1:0"
@@ -28,22 +28,22 @@ pub const DEFAULTS: &str = r#"
     listen = "127.0.0.1:0"
 "#;
 
-/// Where a daemon says its addresses.
+/// The file to which a daemon writes its addresses.
 const READY_FILE: &str = "ready.json";
 
-/// A running daemon, or what is left of it. Killed when dropped; its log is shown when the test failed.
+/// A running or ended daemon. Dropping it kills the process, and shows its log if the test failed.
 pub struct Daemon {
     child: Child,
     address: SocketAddr,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     has_exited: bool,
-    /// Frames in the archive when it began to listen.
+    /// Frames in the archive when the daemon began to listen.
     archived_before: u64,
     home: Home,
 }
 
-/// The directory a daemon keeps from one start to the next.
+/// The directory that a daemon keeps across restarts.
 struct Home {
     dir: TempDir,
     config: String,
@@ -51,15 +51,16 @@ struct Home {
 
 /// How the process is started.
 pub struct Launch<'a> {
-    /// A program that becomes the daemon, with its arguments before those of the daemon; empty: the daemon itself.
+    /// A program that becomes the daemon, with its arguments, which stand before the arguments of the daemon. Empty
+    /// means the daemon itself.
     pub through: &'a [&'a str],
-    /// The last word on its surroundings.
+    /// Changes the command last, just before it starts.
     pub prepare: &'a dyn Fn(&mut Command),
 }
 
-/// Without anything around it.
+/// Starts the daemon itself, with an unchanged command.
 const ALONE: Launch<'static> = Launch { through: &[], prepare: &|_| {} };
-/// What a service manager says, which is not meant for the tests' daemons.
+/// Variables of a service manager. The tests' daemons must not see those of the test itself.
 const OF_SERVICE_MANAGER: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
@@ -68,11 +69,11 @@ const OF_SERVICE_MANAGER: [&str; 6] =
 pub struct Exit {
     /// The exit code; none if a signal ended it.
     pub code: Option<i32>,
-    /// From the call that waited for it.
+    /// The time since the call that waited for the exit.
     pub elapsed: Duration,
 }
 
-/// The last line of a daemon: the frames of all sources together.
+/// The last line of a daemon: the counts of frames of all sources together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Books {
     pub received: u64,
@@ -80,12 +81,12 @@ pub struct Books {
     pub duplicates: u64,
     pub rejected: u64,
     pub undelivered: u64,
-    /// Replays that passed without being archived.
+    /// Replayed frames that passed without being archived.
     pub not_stored: u64,
 }
 
 impl Books {
-    /// received = archived + not stored + duplicates + rejected + undelivered.
+    /// Asserts that received = archived + not stored + duplicates + rejected + undelivered.
     pub fn assert_balanced(&self) {
         let sum = self.archived + self.not_stored + self.duplicates + self.rejected + self.undelivered;
         assert_eq!(self.received, sum, "the books do not balance: {self:?}");
@@ -93,20 +94,20 @@ impl Books {
 }
 
 impl Daemon {
-    /// Starts a daemon in a directory of its own; `config` is TOML laid over the tests' defaults.
+    /// Starts a daemon in its own directory. `config` is TOML that overrides the tests' defaults.
     ///
-    /// Returns when it listens.
+    /// Returns when the daemon listens.
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().expect("no temporary directory");
         Self::start_in(Home { dir, config: config.to_owned() })
     }
 
-    /// [`Self::start`] in a directory the test has prepared; the archive goes to its `data`.
+    /// Like [`Self::start`], in a directory that the test has prepared. The archive is in its `data`.
     pub fn start_at(dir: TempDir, config: &str) -> Self {
         Self::start_in(Home { dir, config: config.to_owned() })
     }
 
-    /// [`Self::start_at`] as `launch` says.
+    /// Like [`Self::start_at`], with `launch`.
     pub fn launch_at(dir: TempDir, config: &str, launch: &Launch<'_>) -> Self {
         Self::launch_in(Home { dir, config: config.to_owned() }, launch)
     }
@@ -137,7 +138,7 @@ impl Daemon {
             command.env_remove(name);
         }
         let ready = home.dir.path().join(READY_FILE);
-        // That of the process before says where it was.
+        // Remove the ready file of the previous process.
         drop(std::fs::remove_file(&ready));
         command.args(["run", "--config"]).arg(&path).arg("--ready-file").arg(&ready);
         command.current_dir(home.dir.path());
@@ -150,7 +151,7 @@ impl Daemon {
             let log = Arc::clone(&log);
             move || log.fill(BufReader::new(stderr))
         });
-        // Built before it listens, so that a daemon that does not is killed as well.
+        // Build the value before the daemon listens, so that a failed start also kills the process.
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut daemon = Self {
             child,
@@ -163,7 +164,7 @@ impl Daemon {
         };
         let line = daemon.wait_line(" listening ");
         daemon.address = field(&line, "ingest").parse().expect("the address in the log");
-        // Reading the archive would race with clients that are already here.
+        // Use the count in the log: reading the archive would race with connected clients.
         let recovered = daemon.wait_line(" archive recovered ");
         daemon.archived_before = field(&recovered, "next_offset").parse().expect("an offset in the log");
         daemon
@@ -175,12 +176,12 @@ impl Daemon {
         self.restart_with(&config)
     }
 
-    /// [`Self::restart`] with another configuration.
+    /// Like [`Self::restart`], with another configuration.
     pub fn restart_with(self, config: &str) -> Self {
         self.relaunch_with(config, &ALONE)
     }
 
-    /// [`Self::restart`] as `launch` says.
+    /// Like [`Self::restart`], with `launch`.
     pub fn relaunch(self, launch: &Launch<'_>) -> Self {
         let config = self.home.config.clone();
         self.relaunch_with(&config, launch)
@@ -202,17 +203,17 @@ impl Daemon {
         self.restart()
     }
 
-    /// Where sources connect.
+    /// The address for sources.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where subscribers connect.
+    /// The address for subscribers.
     pub fn feed(&self) -> SocketAddr {
         self.listener("feed")
     }
 
-    /// Where operators connect.
+    /// The address for operators.
     pub fn http(&self) -> SocketAddr {
         self.listener("http")
     }
@@ -220,7 +221,7 @@ impl Daemon {
     fn listener(&self, name: &str) -> SocketAddr {
         let path = self.home.dir.path().join(READY_FILE);
         let started = Instant::now();
-        // It comes whole, right behind the line that it listens.
+        // The file appears complete, right after the log line about listening.
         let text = loop {
             match std::fs::read_to_string(&path) {
                 Ok(text) => break text,
@@ -262,7 +263,7 @@ impl Daemon {
         let closed = self.log.wait_until(within, |log| log.is_closed);
         assert!(closed.is_closed, "the daemon did not end within {within:?}");
         drop(closed);
-        // The end of its log is the end of the process, give or take the kernel's clean-up.
+        // The end of the log is the end of the process, apart from the kernel's clean-up.
         let status = self.child.wait().expect("waiting for the daemon fails");
         self.has_exited = true;
         if let Some(reader) = self.reader.take() {
@@ -271,7 +272,8 @@ impl Daemon {
         Exit { code: status.code(), elapsed: started.elapsed() }
     }
 
-    /// SIGTERM; the daemon must exit 0 within 5 s (and what a busy machine adds), with books that balance.
+    /// Sends SIGTERM. The daemon must exit with 0 within 5 s (plus what a busy machine adds), and its books must
+    /// balance.
     pub fn stop(&mut self) -> Books {
         self.signal(Signal::TERM);
         let exit = self.wait_exit(LIMIT);
@@ -304,28 +306,28 @@ impl Daemon {
         self.log.lock().lines.clone()
     }
 
-    /// Waits for a line that contains `text`, and returns the first.
+    /// Waits for a line that contains `text`. Returns the first such line.
     pub fn wait_line(&self, text: &str) -> String {
         let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
         let log = self.log.wait_until(LIMIT, |log| log.is_closed || found(&log.lines).is_some());
         found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
     }
 
-    /// Replaces the configuration by `config` over the tests' defaults and has the running daemon read it.
+    /// Replaces the configuration by `config` over the tests' defaults, and makes the running daemon read it.
     ///
-    /// Returns the lines of the log up to what came of it.
+    /// Returns the lines of the log up to the result.
     pub fn reload(&self, config: &str) -> Vec<String> {
         let text = merged(self.home.dir.path(), config);
         self.reload_text(&text)
     }
 
-    /// [`Self::reload`] with a file of just this text.
+    /// Like [`Self::reload`], with exactly this text as the file.
     pub fn reload_text(&self, text: &str) -> Vec<String> {
         std::fs::write(self.config_path(), text).expect("the configuration cannot be written");
         self.hang_up()
     }
 
-    /// SIGHUP; returns the lines of the log up to what came of it.
+    /// Sends SIGHUP. Returns the lines of the log up to the result.
     pub fn hang_up(&self) -> Vec<String> {
         let before = self.log.lock().lines.len();
         self.signal(Signal::HUP);
@@ -338,12 +340,12 @@ impl Daemon {
         log.lines[before..end].to_vec()
     }
 
-    /// The configuration it was started with.
+    /// The path of the configuration that the daemon was started with.
     pub fn config_path(&self) -> PathBuf {
         self.home.dir.path().join("aggregator.toml")
     }
 
-    /// Where the segments are.
+    /// The directory of the segments.
     pub fn archive_dir(&self) -> PathBuf {
         self.home.dir.path().join("data/archive")
     }
@@ -372,7 +374,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The lines a daemon wrote, filled by a thread of its own.
+/// The lines that a daemon wrote. A thread collects them.
 #[derive(Default)]
 struct Log {
     state: Mutex<LogState>,
@@ -396,14 +398,14 @@ impl Log {
         self.changed.notify_all();
     }
 
-    /// Waits until `is_done`, at most `within`.
+    /// Waits until `is_done`, for `within` at most.
     fn wait_until(&self, within: Duration, is_done: impl Fn(&LogState) -> bool) -> MutexGuard<'_, LogState> {
         let waited = self.changed.wait_timeout_while(self.lock(), within, |state| !is_done(state));
         waited.expect("the log's reader panicked").0
     }
 
     fn lock(&self) -> MutexGuard<'_, LogState> {
-        // A test that panicked while it looked at the log must still be able to show it.
+        // After a panic of a test that held the log, the drop must still be able to show the log.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -415,7 +417,7 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
     value.unwrap_or_else(|| panic!("no {name}= in {line:?}"))
 }
 
-/// The tests' defaults with `config` laid over them, for a daemon whose data lies in `home`.
+/// The tests' defaults with `config` laid over them, for a daemon whose data directory is in `home`.
 pub fn merged(home: &Path, config: &str) -> String {
     let mut table: Table = DEFAULTS.parse().expect("the tests' defaults are TOML");
     table.insert("data_dir".into(), Value::String(home.join("data").display().to_string()));

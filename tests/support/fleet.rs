@@ -1,4 +1,4 @@
-//! The simulator in the background, and what the archive must hold of it.
+//! The simulator in the background, and a check that the archive holds its frames.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use telemetry_aggregator::frame::Frame;
 use telemetry_aggregator::sim::{self, Counts, Plan, Progress, Report};
 use tokio::sync::watch;
 
-/// Within this a fleet that was cut off must be back.
+/// Longest time until a disconnected fleet is connected again.
 const RETURN_MAX: Duration = Duration::from_secs(20);
 
-/// Sources of a simulator that runs beside the test.
+/// The sources of a simulator that runs while the test runs.
 pub struct Fleet {
     sources: u64,
     progress: Arc<Progress>,
@@ -37,7 +37,7 @@ impl Fleet {
         Self { sources, progress, stop_tx, thread }
     }
 
-    /// What it has sent and got acknowledged so far.
+    /// The number of frames sent and acknowledged so far.
     pub fn counts(&self) -> Counts {
         self.progress.counts()
     }
@@ -47,7 +47,8 @@ impl Fleet {
         self.thread.join().expect("the simulator panicked")
     }
 
-    /// [`Self::stop`] once every source is connected: one that is cut off when its feed ends reports that as a failure.
+    /// Like [`Self::stop`], once every source is connected. A source without connection at the end of its feed would
+    /// report a failure.
     pub fn stop_connected(self) -> Report {
         let started = Instant::now();
         while self.counts().connected < self.sources {
@@ -57,15 +58,15 @@ impl Fleet {
         self.stop()
     }
 
-    /// No new frames; waits until what was sent is acknowledged, or the plan's time to linger is over.
+    /// Sends no new frames. Waits until every sent frame is acknowledged, or the plan's linger time is over.
     pub fn stop(self) -> Report {
         self.stop_tx.send_replace(true);
         self.wait()
     }
 }
 
-/// Holds the frames of an archive against what a fleet says: each exactly once, in the order of its lane, without a
-/// gap, payload intact.
+/// Compares the frames of an archive with the frames of a fleet: each exactly once, in the order of its lane, without
+/// a gap, payload intact.
 pub struct FleetLog {
     plan: Plan,
     /// Lowest sequence that may come next, per source and lane.
@@ -81,7 +82,7 @@ impl FleetLog {
         Self { plan: plan.clone(), next: vec![[0; 2]; sources], epochs: vec![None; sources], frames: 0 }
     }
 
-    /// Takes the next frame of the archive; `false` if it is of none of the plan's sources.
+    /// Checks the next frame of the archive. Returns `false` if the frame belongs to no source of the plan.
     pub fn take(&mut self, frame: &Frame) -> bool {
         let id = frame.source_id;
         if id >= self.plan.sources() {
@@ -110,12 +111,12 @@ impl FleetLog {
         true
     }
 
-    /// Frames taken so far.
+    /// The number of frames checked so far.
     pub fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Reads the archive in `dir`; returns the number of the plan's frames. Others go to `other`.
+    /// Reads the archive in `dir` and returns the number of the plan's frames. Passes the other frames to `other`.
     pub fn read(plan: &Plan, dir: &Path, mut other: impl FnMut(&Frame)) -> u64 {
         let mut log = Self::new(plan);
         for_each_frame(dir, |frame| {
@@ -127,7 +128,7 @@ impl FleetLog {
     }
 }
 
-/// All frames of the archive in `dir` one by one, however many there are.
+/// Passes all frames of the archive in `dir` to `each`, one by one, so that memory does not grow with their number.
 pub fn for_each_frame(dir: &Path, mut each: impl FnMut(&Frame)) {
     for (expected, item) in Reader::open(dir, Filter::default()).expect("no archive to read").enumerate() {
         match item.expect("reading the archive fails") {

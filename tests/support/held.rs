@@ -1,6 +1,7 @@
-//! The daemon inside the test's own process, on a disk that the test can hold: nothing becomes durable until it lets go.
+//! The daemon inside the test's own process, on a disk that the test can hold. While the disk is held, nothing
+//! becomes durable.
 //!
-//! What a slow disk brings about is then a state to look at and no matter of luck.
+//! A test can thus create the state of a slow disk on purpose and does not depend on luck.
 
 use std::any::Any;
 use std::io;
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use super::daemon::merged;
 use super::{Archived, LIMIT, archived};
 
-/// A daemon whose disk is held; see the module.
+/// A daemon whose disk the test can hold. See the module.
 pub struct HeldDaemon {
     addresses: Addresses,
     config: Config,
@@ -32,12 +33,12 @@ pub struct HeldDaemon {
 }
 
 impl HeldDaemon {
-    /// Starts it; the disk is free at first.
+    /// Starts the daemon. The disk is free at first.
     pub fn start(config: &str) -> Self {
         Self::start_under(Manager::default(), config)
     }
 
-    /// [`Self::start`] with what a service manager gives.
+    /// Like [`Self::start`], with the sockets and variables of a service manager.
     pub fn start_under(manager: Manager, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("no temporary directory");
         let path = dir.path().join("aggregator.toml");
@@ -57,7 +58,7 @@ impl HeldDaemon {
                 addresses_tx.send(daemon.addresses()).expect("the test waits for it");
                 daemon.run(async { drop(stop_rx.await) }, std::future::pending()).await
             });
-            // The process would end here, whatever has not.
+            // A process would end here, with all tasks that are left.
             runtime.shutdown_background();
             let _ = outcome_tx.send(outcome_of_run);
         });
@@ -69,32 +70,32 @@ impl HeldDaemon {
         self.addresses.ingest
     }
 
-    /// What it was started with.
+    /// The configuration that the daemon was started with.
     pub fn config(&self) -> Config {
         self.config.clone()
     }
 
-    /// Where subscribers connect.
+    /// The address for subscribers.
     pub fn feed(&self) -> SocketAddr {
         self.addresses.feed.expect("the feed listens")
     }
 
-    /// Where operators connect.
+    /// The address for operators.
     pub fn http(&self) -> SocketAddr {
         self.addresses.http.expect("HTTP listens")
     }
 
-    /// From now on no sync ends.
+    /// Holds the disk: from this call on, no sync ends.
     pub fn hold(&self) {
         self.disk.lock().is_held = true;
     }
 
-    /// From now on every sync takes `time` longer, as on a slow disk.
+    /// Makes the disk slow: from this call on, every sync takes `time` longer.
     pub fn slow(&self, time: Duration) {
         self.disk.lock().extra = time;
     }
 
-    /// Waits until a sync is under way, which does not end while the disk is held.
+    /// Waits until a sync has begun. The sync does not end while the disk is held.
     pub fn wait_sync(&self) {
         let waited =
             self.disk.changed.wait_timeout_while(self.disk.lock(), LIMIT, |state| state.waiting == 0);
@@ -108,7 +109,7 @@ impl HeldDaemon {
         self.disk.changed.notify_all();
     }
 
-    /// From now on every sync fails.
+    /// Makes the disk fail: from this call on, every sync fails.
     pub fn fail(&self) {
         self.disk.lock().is_failing = true;
     }
@@ -125,7 +126,7 @@ impl HeldDaemon {
         self.wait_end()
     }
 
-    /// Waits for its end, whatever brought it about; the disk stays as it is.
+    /// Waits for the end of the daemon, for any reason. Does not change the state of the disk.
     pub fn wait_end(&mut self) -> Outcome {
         let outcome = self.outcome.recv_timeout(LIMIT).expect("the daemon does not end");
         self.release();
@@ -161,7 +162,7 @@ struct DiskState {
     is_held: bool,
     is_failing: bool,
     waiting: usize,
-    /// What each sync takes more than the real one.
+    /// The extra time of each sync.
     extra: Duration,
 }
 
@@ -170,7 +171,7 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while the disk is held; then says how the sync ends.
+    /// Waits while the disk is held. Returns the result of the sync.
     fn pass(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.waiting += 1;

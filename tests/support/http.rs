@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client: one request, one connection.
+//! A plain HTTP/1.1 client with one request per connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::LIMIT;
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Names in lower case.
+    /// The names are in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -32,7 +32,7 @@ impl Answer {
     }
 }
 
-/// The answer to `method` at `path` with `headers` beside Host; `Host` among them replaces it.
+/// Sends `method` at `path` with `headers` and returns the answer. The client adds `Host` unless `headers` has it.
 pub fn request(
     address: SocketAddr,
     method: &str,
@@ -43,12 +43,12 @@ pub fn request(
     open(address, method, path, headers, body).answer()
 }
 
-/// [`request`] with GET and nothing more.
+/// Like [`request`], with GET and no headers.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, "GET", path, &[], b"")
 }
 
-/// GET that must succeed, as JSON.
+/// Sends a GET that must succeed. Returns the body as JSON.
 #[track_caller]
 pub fn get_json(address: SocketAddr, path: &str) -> Value {
     let answer = get(address, path);
@@ -56,16 +56,16 @@ pub fn get_json(address: SocketAddr, path: &str) -> Value {
     answer.json()
 }
 
-/// An answer that goes on.
+/// A connection whose answer the test reads in parts.
 pub struct Stream(BufReader<TcpStream>);
 
-/// Sends a request and reads nothing.
+/// Sends a request and does not read the answer.
 pub fn open(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Stream {
     let socket = TcpStream::connect_timeout(&address, LIMIT).expect("HTTP cannot be connected to");
     open_over(socket, method, path, headers, body)
 }
 
-/// [`open`] on a connection that there is.
+/// Like [`open`], on an existing connection.
 pub fn open_over(
     mut socket: TcpStream,
     method: &str,
@@ -89,30 +89,30 @@ pub fn open_over(
 }
 
 impl Stream {
-    /// Waits so long for what comes next, instead of [`LIMIT`].
+    /// Sets the longest wait for a read, instead of [`LIMIT`].
     pub fn within(self, limit: Duration) -> Self {
         self.0.get_ref().set_read_timeout(Some(limit)).expect("a read timeout");
         self
     }
 
-    /// All of it, to its end.
+    /// Reads the answer to its end.
     pub fn answer(mut self) -> Answer {
         let (status, headers) = self.head();
         let body = self.body(&headers);
         Answer { status, headers, body }
     }
 
-    /// What follows the head with these headers, to its end.
+    /// Reads the body that follows a head with these headers, to its end.
     pub fn body(self, headers: &[(String, String)]) -> Vec<u8> {
         let length = headers.iter().find(|(name, _)| name == "content-length");
-        // Not every server closes the connection behind the body.
+        // Some servers keep the connection open after the body.
         let length = length.map_or(u64::MAX, |(_, length)| length.parse().expect("a length"));
         let mut body = Vec::new();
         self.0.take(length).read_to_end(&mut body).expect("the body");
         body
     }
 
-    /// Status and headers, names in lower case.
+    /// Reads the status and the headers. The names are in lower case.
     pub fn head(&mut self) -> (u16, Vec<(String, String)>) {
         let status = self.line();
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -125,7 +125,7 @@ impl Stream {
         (status.expect("a status"), headers)
     }
 
-    /// The next server-sent event: its name and its data. Chunk sizes, if any, are passed over.
+    /// The next server-sent event: its name and its data. Skips the chunk sizes, if any.
     pub fn event(&mut self) -> (String, Value) {
         let mut name = String::new();
         loop {

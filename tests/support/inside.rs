@@ -1,4 +1,4 @@
-//! The daemon's parts in this process, over real sockets, where a test must look inside or hold a stage.
+//! The daemon's parts in this process, over real sockets. For tests that must look inside or hold a stage.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Starts on `dir`, as configured by `change` over defaults that suit a test.
+    /// Starts on `dir`. `change` modifies a configuration with defaults for tests.
     pub fn start(dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
@@ -49,12 +49,12 @@ impl Inside {
         Self { runtime, address, view, catalog, stop_tx, running }
     }
 
-    /// Drains, and says what came of it.
+    /// Drains the daemon and returns the outcome.
     pub fn stop(self) -> Outcome {
         self.stop_and_join(async {}).0
     }
 
-    /// Drains, and waits for `task`, which ends with the pipeline.
+    /// Drains the daemon and waits for `task`, which ends with the pipeline.
     pub fn stop_and_join<T>(self, task: impl Future<Output = T>) -> (Outcome, T) {
         self.stop_tx.send_replace(true);
         drop(self.view);
@@ -62,7 +62,7 @@ impl Inside {
     }
 }
 
-/// Listener, sessions, router, fan-in and processor, with an output that takes a batch when the test says so.
+/// Listener, sessions, router, fan-in and processor, with an output that accepts a batch when the test allows it.
 pub struct Held {
     pub runtime: Runtime,
     pub address: SocketAddr,
@@ -115,7 +115,7 @@ impl Held {
         let (router, router_handle) = Router::start(Arc::clone(&sources));
         let context = Arc::new(Context {
             entrance: Entrance::new(Listener::Ingest, Arc::default()),
-            // Nothing changes: the last value outlives its sender.
+            // The policy never changes: the receiver keeps the last value after the sender is dropped.
             policy: watch::channel(SessionPolicy::new(config, Credentials::default())).1,
             router,
             catalog: watch::channel(Arc::default()).1,
@@ -139,7 +139,7 @@ impl Held {
         }
     }
 
-    /// The next batch at the output, which still waits there.
+    /// The next batch at the output. The output does not finish the batch before `release`.
     pub fn next_batch(&mut self) -> Batch {
         let next = async { tokio::time::timeout(super::LIMIT, self.seen_rx.recv()).await };
         self.runtime.block_on(next).expect("a batch in time").expect("a running processor")

@@ -1,4 +1,4 @@
-//! A service manager as a daemon sees it: a socket that hears what it says.
+//! A service manager as a daemon sees it: a socket that receives its messages.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::LIMIT;
 
-/// Hears everything that is sent to its socket until it is dropped.
+/// Receives every message to its socket until this is dropped.
 pub struct FakeManager {
     dir: TempDir,
     heard: Arc<Heard>,
@@ -28,7 +28,7 @@ struct State {
     messages: Vec<(Instant, String)>,
 }
 
-/// Ends the reader.
+/// A message that ends the reader thread.
 const END: &[u8] = b"X_END=1";
 
 impl FakeManager {
@@ -54,17 +54,18 @@ impl FakeManager {
         Self { dir, heard, reader: Some(reader) }
     }
 
-    /// For `NOTIFY_SOCKET`.
+    /// The value for `NOTIFY_SOCKET`.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("notify")
     }
 
-    /// Everything heard so far, in order.
+    /// All messages received so far, in order.
     pub fn messages(&self) -> Vec<String> {
         self.heard.lock().messages.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// Waits for a message behind the first `skip` in which `is_it`; returns it, and how many there are up to it.
+    /// Waits for a message after the first `skip` that satisfies `is_it`. Returns the message and the number of
+    /// messages up to and including it.
     pub fn wait(&self, skip: usize, what: &str, is_it: impl Fn(&str) -> bool) -> (String, usize) {
         let find = |state: &State| state.messages.iter().skip(skip).position(|(_, text)| is_it(text));
         let state = self.heard.lock();
@@ -74,7 +75,7 @@ impl FakeManager {
         (state.messages[skip + found].1.clone(), skip + found + 1)
     }
 
-    /// Waits for `count` pings from now on, of which none may be later than `interval` after the one before.
+    /// Waits for `count` pings from this call on. Fails if one comes more than `interval` after the one before.
     pub fn expect_pings(&self, count: usize, interval: Duration) {
         let (mut at, mut skip) = (Instant::now(), self.heard.lock().messages.len());
         for _ in 0..count {
@@ -85,7 +86,7 @@ impl FakeManager {
         }
     }
 
-    /// Listens for `time`, in which there may be no ping.
+    /// Waits for `time`. Fails if a ping comes.
     pub fn expect_no_ping(&self, time: Duration) {
         let skip = self.heard.lock().messages.len();
         let state = self.heard.lock();

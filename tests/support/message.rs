@@ -1,6 +1,6 @@
-//! The messages of `protocol.md`, written and read byte by byte.
+//! The messages of `protocol.md`, encoded and decoded byte by byte.
 //!
-//! Independent of the crate's own `wire`: a mistake there must not be made here as well.
+//! Independent of the crate `wire`, so that a mistake there is not repeated here.
 
 /// Lane 0.
 pub const EMERGENCY: usize = 0;
@@ -31,25 +31,25 @@ pub mod code {
     pub const BAD_PRIORITY: u16 = 16;
     pub const REMOVED: u16 = 17;
 
-    /// Whether the page marks it "(r)".
+    /// Whether protocol.md marks the code with "(r)".
     pub fn is_retryable(code: u16) -> bool {
         matches!(code, BUSY | IDLE | STORAGE_FAILED | DRAINING | LIMIT)
     }
 }
 
-/// What a FRAME with a body of this many bytes costs.
+/// The cost of a FRAME with a body of this many bytes.
 pub fn cost(body_bytes: usize) -> u64 {
     body_bytes.max(256) as u64
 }
 
-/// `body` with its length in front.
+/// `body` with its length before it.
 pub fn framed(body: &[u8]) -> Vec<u8> {
     let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// A HELLO with every field open to the test.
+/// A HELLO. The test can set every field.
 #[derive(Clone, Debug)]
 pub struct Hello {
     pub version_min: u8,
@@ -119,7 +119,7 @@ impl Hello {
         self
     }
 
-    /// The body, without the length in front.
+    /// The body, without the length before it.
     pub fn body(&self) -> Vec<u8> {
         let mut body = vec![0x01, self.version_min, self.version_max, self.source_kind];
         body.extend_from_slice(&self.magic);
@@ -141,7 +141,7 @@ impl Hello {
     }
 }
 
-/// A FRAME with every field open to the test.
+/// A FRAME. The test can set every field.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub priority: u8,
@@ -149,7 +149,7 @@ pub struct Frame {
     pub flags: u8,
     pub sequence: u64,
     pub ert_ns: i64,
-    /// Bytes between the fixed fields and the payload, as a later version may have them.
+    /// Bytes between the fixed fields and the payload, as a later version may add them.
     pub extension: Vec<u8>,
     pub payload: Vec<u8>,
 }
@@ -251,7 +251,7 @@ impl ErrorMessage {
     }
 }
 
-/// What the server says to a source.
+/// A message from the server to a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
     Welcome(Welcome),
@@ -265,9 +265,9 @@ pub enum Server {
 }
 
 impl Server {
-    /// Reads a body.
+    /// Decodes a body.
     ///
-    /// The sizes the page gives are exact in version 1, so another size is a mistake of the server.
+    /// The sizes in protocol.md are exact in version 1, so another size is an error of the server.
     pub fn decode(body: &[u8]) -> Self {
         let kind = *body.first().expect("the server sent an empty body");
         let size = |expected: usize| {

@@ -1,8 +1,8 @@
-//! What the end-to-end tests share: the real daemon as a child process, a client that knows `protocol.md` alone, and
-//! the archive as it is found afterwards.
+//! Parts that the end-to-end tests share: the real daemon as a child process, a client that only follows
+//! `protocol.md`, and a reader for the archive.
 //!
-//! Nothing here waits by sleeping: a test waits for a line of the log, a message of the server or the end of the
-//! process, with [`LIMIT`] as the safety net that turns a hang into a failure.
+//! The tests do not wait by sleeping. A test waits for a line of the log, a message of the server or the end of the
+//! process. [`LIMIT`] is the safety net that turns a hang into a failure.
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -40,7 +40,7 @@ pub use message::{
 pub use port::Port;
 pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
 
-/// A connection from another address of this host.
+/// Connects from another address of this host.
 pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStream {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
@@ -49,10 +49,10 @@ pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStr
     socket.into()
 }
 
-/// How long anything may take before the test fails. Generous: the machine may be busy.
+/// Longest time for any step before the test fails. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// Says on stderr, past the capture of passed tests' output, what could not be tested here.
+/// Reports on stderr what cannot be tested on this machine. The report is visible even when the test passes.
 pub fn not_tested(what: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     let mut stderr = std::io::stderr();

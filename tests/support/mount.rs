@@ -1,4 +1,4 @@
-//! Small file systems of the test's own.
+//! Small file systems that a test mounts for itself.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -7,13 +7,13 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A tmpfs of a given size, unmounted when dropped.
+/// A tmpfs of a given size. Dropping it unmounts it.
 pub struct Tmpfs {
     dir: TempDir,
 }
 
 impl Tmpfs {
-    /// Mounts one; `None` where that is not allowed.
+    /// Mounts a tmpfs. Returns `None` where that is not allowed.
     pub fn mount(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().expect("no temporary directory");
         let option = format!("size={bytes}");
@@ -31,7 +31,7 @@ impl Tmpfs {
         home_of(self.path())
     }
 
-    /// Takes all the space that is free, to the last byte.
+    /// Uses up all free space, to the last byte.
     pub fn fill(&self) {
         let mut file = File::options().create(true).append(true).open(self.filler()).expect("no filler");
         for size in [1 << 20, 4 << 10, 1] {
@@ -41,13 +41,13 @@ impl Tmpfs {
         assert!(self.free_bytes() < 4 << 10, "{} bytes are still free", self.free_bytes());
     }
 
-    /// Takes `bytes` of the space that is free.
+    /// Uses up `bytes` of the free space.
     pub fn take(&self, bytes: usize) {
         let taken = std::fs::write(self.filler(), vec![0xF1; bytes]);
         taken.expect("there is no space to take");
     }
 
-    /// Gives back what [`Self::fill`] or [`Self::take`] took.
+    /// Frees the space that [`Self::fill`] or [`Self::take`] used.
     pub fn free(&self) {
         std::fs::remove_file(self.filler()).expect("the filler cannot be removed");
     }
@@ -64,25 +64,26 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        // Lazily: a daemon of a failed test may be about to let go of it.
+        // A lazy unmount: the daemon of a failed test may still use the file system.
         drop(Command::new("umount").arg("-l").arg(self.path()).output());
     }
 }
 
-/// A file system in a file, mounted over a loop device; gone when dropped.
+/// A file system in a file, mounted over a loop device. Dropping this removes it.
 pub struct LoopMount {
     device: Option<PathBuf>,
-    /// Where it is mounted, beside the file it is in.
+    /// The mount point, in the same directory as the file.
     dir: TempDir,
 }
 
 impl LoopMount {
-    /// Makes one of `bytes` by `mkfs`, a command without the device, on a device of sectors of `sector_bytes`.
+    /// Makes a file system of `bytes` on a device with sectors of `sector_bytes`. `mkfs` is the command without the
+    /// device.
     ///
     /// # Errors
-    /// Why that is not possible here.
+    /// The reason why that is not possible on this machine.
     pub fn new(mkfs: &[&str], sector_bytes: u32, bytes: u64) -> Result<Self, String> {
-        // Not on a tmpfs, which a loop device may refuse to write past the page cache.
+        // Not on a tmpfs: a loop device may not be able to write there past the page cache.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("no temporary directory");
         let image = dir.path().join("image");
         let file = File::create(&image).expect("no image");
@@ -112,7 +113,7 @@ impl Drop for LoopMount {
     }
 }
 
-/// What a command says on its standard output.
+/// Runs a command and returns its stdout.
 fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;

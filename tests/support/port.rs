@@ -1,4 +1,4 @@
-//! Addresses that stay with the test while no daemon listens on them.
+//! Addresses that a test keeps while no daemon listens on them.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,9 @@ use socket2::{Domain, Socket, Type};
 
 /// An address on loopback, held until this is dropped.
 ///
-/// A daemon can listen on it, and a later one again. In between connections are refused. The system gives the port to no
-/// other socket: the test holds a socket that is bound and does not listen. `SO_REUSEADDR`, which listeners set as well,
-/// lets only those in that ask for this very port.
+/// One daemon after the other can listen on the address. In between, the system refuses connections. The system gives
+/// the port to no other socket, because the test holds a socket that is bound and does not listen. `SO_REUSEADDR`,
+/// which listeners set as well, admits only sockets that ask for this port.
 pub struct Port {
     _socket: Socket,
     address: SocketAddr,
@@ -24,7 +24,7 @@ impl Port {
         Self { _socket: socket, address }
     }
 
-    /// Where daemons listen, one after the other.
+    /// The address on which daemons listen, one after the other.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

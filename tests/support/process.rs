@@ -1,8 +1,8 @@
-//! What the kernel knows about a process.
+//! Values that the kernel reports about a process.
 
 use std::net::SocketAddr;
 
-/// The most resident memory the process ever had, in KiB.
+/// The peak of the resident memory of the process, in KiB.
 pub fn rss_max_kib(pid: u32) -> u64 {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(path).expect("the process is gone");
@@ -10,7 +10,7 @@ pub fn rss_max_kib(pid: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
 }
 
-/// Bytes that lie in the send queue of the IPv4 socket at `local` connected to `remote`.
+/// Bytes in the send queue of the IPv4 socket at `local` that is connected to `remote`.
 pub fn send_queue_bytes(local: SocketAddr, remote: SocketAddr) -> u64 {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table of sockets");
     let mut rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -20,7 +20,7 @@ pub fn send_queue_bytes(local: SocketAddr, remote: SocketAddr) -> u64 {
     u64::from_str_radix(unsent, 16).expect("a hexadecimal number")
 }
 
-/// As the table has it: the address as a native number, the port in order.
+/// The address as the kernel's table writes it: the IP address as a native number, the port in normal order.
 fn hex(address: SocketAddr) -> String {
     let SocketAddr::V4(address) = address else { panic!("{address} is no IPv4 address") };
     let ip = u32::from_ne_bytes(address.ip().octets());

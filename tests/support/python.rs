@@ -1,23 +1,23 @@
-//! Python for tests whose reader must not be our own.
+//! Python for tests that need an independent reader.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A virtual environment with what a file of `tests/python` pins, kept below `target` from one run to the next.
+/// A virtual environment with the packages that a file in `tests/python` pins. It stays below `target` across runs.
 pub struct Python {
     interpreter: PathBuf,
 }
 
 impl Python {
-    /// [`Self::with`] what reads exports.
+    /// Like [`Self::with`], with the packages that read exports.
     pub fn find() -> Result<Self, String> {
         Self::with("requirements")
     }
 
-    /// Makes the environment of `tests/python/<name>.txt` where there is none yet.
+    /// Makes the environment of `tests/python/<name>.txt`, unless it exists.
     ///
     /// # Errors
-    /// What is missing: Python, its module `venv`, or the packages.
+    /// The missing part: Python, its module `venv`, or the packages.
     pub fn with(name: &str) -> Result<Self, String> {
         let requirements =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(format!("{name}.txt"));
@@ -36,12 +36,12 @@ impl Python {
         Ok(python)
     }
 
-    /// A program that came with the packages.
+    /// A program from the packages.
     pub fn tool(&self, name: &str) -> Command {
         Command::new(self.interpreter.with_file_name(name))
     }
 
-    /// Runs the script `name` of `tests/python`, which must succeed, and returns what it printed.
+    /// Runs the script `name` of `tests/python`, which must succeed. Returns its stdout.
     pub fn script(&self, name: &str, argument: &Path) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
         run(Command::new(&self.interpreter).arg(script).arg(argument))

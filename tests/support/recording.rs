@@ -1,11 +1,11 @@
-//! Recordings of real spacecraft, sent through a daemon.
+//! Recordings of real spacecraft that tests send through a daemon.
 
 use std::path::{Path, PathBuf};
 
 use super::Daemon;
 use super::command::{expect_exit, say_aloud, uplink_sim};
 
-/// A recording, and where a made-up one stands in for it.
+/// A recording, or a made-up one if the real one is missing.
 pub struct Recording {
     pub path: PathBuf,
     pub bytes: Vec<u8>,
@@ -14,7 +14,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// `name` of the shared data, `packets` in it; made-up packets where the data is not there, which is said.
+    /// The recording `name` of the shared data with `packets` packets. If the data is missing, this reports that and
+    /// makes up packets.
     pub fn find(name: &str, packets: usize) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
         match std::fs::read(&path) {
@@ -33,7 +34,7 @@ impl Recording {
     }
 }
 
-/// Space packets of 7 to 1,506 bytes, sequence counts ascending, contents different from one another.
+/// Space packets of 7 to 1,506 bytes with ascending sequence counts. The contents differ from packet to packet.
 fn made_up(packets: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for index in 0..packets {
@@ -46,7 +47,7 @@ fn made_up(packets: usize) -> Vec<u8> {
     out
 }
 
-/// Sends `recording` from as many sources; everything must be acknowledged.
+/// Sends `recording` from this many satellites and replays. The daemon must acknowledge every frame.
 pub fn send(daemon: &Daemon, recording: &Recording, satellites: usize, replays: usize) {
     let (connect, satellites, replays) =
         (daemon.address().to_string(), satellites.to_string(), replays.to_string());

@@ -1,4 +1,4 @@
-//! A blocking feed subscriber over a plain socket, which knows `protocol.md` alone.
+//! A blocking feed subscriber over a plain socket, which only follows `protocol.md`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use super::{Archived, LIMIT};
 
 /// Longest body of a handshake.
 const HANDSHAKE_BYTES_MAX: usize = 4096;
-/// By how much a DELIVER may exceed `max_message_bytes`.
+/// Most bytes by which a DELIVER may exceed `max_message_bytes`.
 const DELIVER_EXCESS_BYTES: usize = 96;
 /// Bytes of DELIVER before the station.
 const DELIVER_FIXED_BYTES: usize = 52;
@@ -21,7 +21,7 @@ pub mod reason {
     pub const DAMAGED: u8 = 3;
 }
 
-/// A SUBSCRIBE with every field open to the test.
+/// A SUBSCRIBE. The test can set every field.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
     pub version_min: u8,
@@ -59,22 +59,22 @@ impl Subscribe {
         }
     }
 
-    /// Everything, complete, from now on.
+    /// All frames from the current end of the log on, as a complete subscription.
     pub fn live() -> Self {
         Self::new(0, 0)
     }
 
-    /// Everything, complete, from this offset on.
+    /// All frames from this offset on, as a complete subscription.
     pub fn offset(offset: u64) -> Self {
         Self::new(1, offset)
     }
 
-    /// Everything, complete, from this time of receipt on.
+    /// All frames from this time of receipt on, as a complete subscription.
     pub fn received(from_ns: i64) -> Self {
         Self::new(2, from_ns as u64)
     }
 
-    /// Everything, complete, from the oldest frame on.
+    /// All frames from the oldest on, as a complete subscription.
     pub fn earliest() -> Self {
         Self::new(3, 0)
     }
@@ -114,12 +114,12 @@ impl Subscribe {
         self
     }
 
-    /// Whether every frame is wanted, so that offsets have no hole but those that a GAP names.
+    /// Whether the subscription selects every frame. Its offsets then have no hole except those that a GAP names.
     fn is_all(&self) -> bool {
         self.sources.is_empty() && matches!(self.priorities & 3, 0 | 3) && matches!(self.kinds & 3, 0 | 3)
     }
 
-    /// The body, without the length in front.
+    /// The body, without the length before it.
     pub fn body(&self) -> Vec<u8> {
         let mut body = vec![0x10, self.version_min, self.version_max, self.policy];
         body.extend_from_slice(&self.magic);
@@ -150,7 +150,7 @@ pub struct Subscribed {
     pub head_offset: u64,
 }
 
-/// What the server says to a subscriber.
+/// A message from the server to a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feed {
     Subscribed(Subscribed),
@@ -168,7 +168,7 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// Reads a body. The sizes the page gives are exact in version 1, so another size is a mistake of the server.
+    /// Decodes a body. The sizes in protocol.md are exact in version 1, so another size is an error of the server.
     pub fn decode(body: &[u8]) -> Self {
         let kind = *body.first().expect("the server sent an empty body");
         let size = |expected: usize| {
@@ -233,42 +233,42 @@ fn deliver(body: &[u8]) -> Archived {
     }
 }
 
-/// What came of waiting for a message.
+/// The result of waiting for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     Message(Feed),
     /// The server closed its side in order.
     End,
-    /// The connection was reset: whatever the server wrote last may be lost.
+    /// The connection was reset. The last bytes from the server may be lost.
     Reset,
-    /// Nothing within the time given.
+    /// No message came within the given time.
     Silence,
 }
 
 /// One connection to the feed.
 ///
-/// Asserts what holds for every sequence of messages: offsets ascend, an unfiltered feed has no hole but those that a
-/// GAP names, PROGRESS never falls and never tells of what has not come, and nothing follows ERROR.
+/// Asserts the rules for every sequence of messages: offsets ascend, an unfiltered feed has no hole except those that
+/// a GAP names, PROGRESS never falls and covers only frames that have come, and no message follows ERROR.
 pub struct Subscriber {
     socket: TcpStream,
     unread: Vec<u8>,
-    /// Where in `unread` the next message begins.
+    /// The position in `unread` where the next message begins.
     at: usize,
     is_all: bool,
     subscribed: Option<Subscribed>,
-    /// Everything below was delivered, filtered out or named in a GAP, as far as DELIVER and GAP tell.
+    /// Every offset below was delivered, filtered out or named in a GAP, according to DELIVER and GAP.
     next: u64,
     progress: u64,
     has_ended: bool,
 }
 
 impl Subscriber {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect_timeout(&address, LIMIT).expect("the feed cannot be connected to"))
     }
 
-    /// Speaks over a socket that is connected.
+    /// Uses a socket that is already connected.
     pub fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("TCP_NODELAY");
         socket.set_write_timeout(Some(LIMIT)).expect("a write timeout");
@@ -284,25 +284,25 @@ impl Subscriber {
         }
     }
 
-    /// Connects, says `subscribe` and reads SUBSCRIBED.
+    /// Connects, sends `subscribe` and reads SUBSCRIBED.
     pub fn open(address: SocketAddr, subscribe: &Subscribe) -> (Self, Subscribed) {
         let mut subscriber = Self::connect(address);
         let subscribed = subscriber.subscribe(subscribe);
         (subscriber, subscribed)
     }
 
-    /// Says `subscribe` and reads SUBSCRIBED.
+    /// Sends `subscribe` and reads SUBSCRIBED.
     pub fn subscribe(&mut self, subscribe: &Subscribe) -> Subscribed {
         self.ask(subscribe);
         self.expect_subscribed()
     }
 
-    /// Says `subscribe`.
+    /// Sends `subscribe`.
     pub fn ask(&mut self, subscribe: &Subscribe) {
         self.try_ask(subscribe).expect("the daemon does not take what is sent");
     }
 
-    /// Says `subscribe`, as far as the server takes it.
+    /// Sends `subscribe`. Returns an error if the server does not take it all.
     pub fn try_ask(&mut self, subscribe: &Subscribe) -> std::io::Result<()> {
         self.is_all = subscribe.is_all();
         self.try_send(&subscribe.bytes())
@@ -315,14 +315,14 @@ impl Subscriber {
         }
     }
 
-    /// Connects, says `subscribe` and expects to be refused with `code`.
+    /// Connects, sends `subscribe` and expects ERROR `code`.
     pub fn refused(address: SocketAddr, subscribe: &Subscribe, code: u16) -> ErrorMessage {
         let mut subscriber = Self::connect(address);
         subscriber.ask(subscribe);
         subscriber.expect_error(code)
     }
 
-    /// Frames are missing that this subscriber may not be told of, whatever it asks for.
+    /// Allows holes for any filter: the server may not report every missing frame to this subscriber.
     pub fn expect_holes(&mut self) {
         self.is_all = false;
     }
@@ -332,7 +332,7 @@ impl Subscriber {
         self.socket.write_all(bytes).expect("the daemon does not take what is sent");
     }
 
-    /// Writes bytes as they are, as far as the server takes them.
+    /// Writes bytes as they are. Returns an error if the server does not take them all.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.socket.write_all(bytes)
     }
@@ -342,7 +342,7 @@ impl Subscriber {
         &self.socket
     }
 
-    /// Where a new connection would go on.
+    /// The offset from which a new connection would continue.
     pub fn next_offset(&self) -> u64 {
         self.next.max(self.progress)
     }
@@ -352,7 +352,7 @@ impl Subscriber {
         self.subscribed.expect("SUBSCRIBED has come").log_id
     }
 
-    /// The next message or the end, whatever it is.
+    /// The next message, or the end of the connection.
     pub fn receive(&mut self, within: Duration) -> Heard {
         let deadline = Instant::now() + within;
         loop {
@@ -369,7 +369,8 @@ impl Subscriber {
             let mut chunk = [0; 64 * 1024];
             match self.socket.read(&mut chunk) {
                 Ok(0) if self.unread.is_empty() => return Heard::End,
-                // What a kill leaves behind; whoever waits for an orderly end does not take it for one.
+                // A killed daemon can leave part of a message. A test that waits for an orderly end must not accept
+                // that.
                 Ok(0) => return Heard::Reset,
                 Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
                 Err(error) => match error.kind() {
@@ -424,7 +425,7 @@ impl Subscriber {
         self.next = to;
     }
 
-    /// The next message; fails at the end of the connection and after [`LIMIT`].
+    /// The next message. Panics at the end of the connection and after [`LIMIT`].
     pub fn next(&mut self) -> Feed {
         match self.receive(LIMIT) {
             Heard::Message(message) => message,
@@ -432,7 +433,7 @@ impl Subscriber {
         }
     }
 
-    /// The next DELIVER or GAP or ERROR: PINGs are answered, PONG and PROGRESS passed over.
+    /// The next DELIVER, GAP or ERROR. Answers PINGs, skips PONG and PROGRESS.
     pub fn next_of_the_log(&mut self) -> Feed {
         let started = Instant::now();
         loop {
@@ -445,7 +446,7 @@ impl Subscriber {
         }
     }
 
-    /// The next frame; nothing but heartbeats may come before it.
+    /// The next frame. Only heartbeats may come before it.
     pub fn expect_frame(&mut self) -> Archived {
         match self.next_of_the_log() {
             Feed::Deliver(frame) => frame,
@@ -458,7 +459,7 @@ impl Subscriber {
         (0..count).map(|_| self.expect_frame()).collect()
     }
 
-    /// The next GAP; nothing but heartbeats may come before it.
+    /// The next GAP. Only heartbeats may come before it.
     pub fn expect_gap(&mut self) -> (u8, u64, u64) {
         match self.next_of_the_log() {
             Feed::Gap { reason, from, to } => (reason, from, to),
@@ -466,7 +467,8 @@ impl Subscriber {
         }
     }
 
-    /// PING with `nonce`, and its PONG: no frame comes before it, and all that was sent is taken in by then.
+    /// Sends PING with `nonce` and expects its PONG without a frame before it. The server has processed everything
+    /// sent before.
     pub fn settle(&mut self, nonce: u64) {
         self.send(&message::ping(nonce));
         loop {
@@ -479,7 +481,7 @@ impl Subscriber {
         }
     }
 
-    /// Reads up to ERROR, which must be `code`, and the orderly end behind it. Heartbeats are passed over.
+    /// Reads up to ERROR `code`, and expects the orderly end after it. Skips heartbeats.
     pub fn expect_error(&mut self, code: u16) -> ErrorMessage {
         match self.frames_to_error(code) {
             (frames, error) if frames.is_empty() => error,
@@ -487,7 +489,7 @@ impl Subscriber {
         }
     }
 
-    /// Reads frames up to ERROR, which must be `code`, and the orderly end behind it.
+    /// Reads frames up to ERROR `code`, and expects the orderly end after it.
     pub fn frames_to_error(&mut self, code: u16) -> (Vec<Archived>, ErrorMessage) {
         let mut frames = Vec::new();
         loop {

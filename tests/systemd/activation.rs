@@ -1,4 +1,5 @@
-//! Sockets that are handed over: by systemd's own tool, and the ones that are refused.
+//! Sockets that a service manager passes to the daemon: passed by systemd's own tool, and sockets that the daemon
+//! refuses.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use super::restart::THROUGH;
 use crate::support::command::{aggregator, expect_exit};
 use crate::support::{Client, Daemon, Hello, LIMIT, Launch, Port, ROUTINE};
 
-/// Connects as soon as somebody listens at `address`.
+/// Connects as soon as a program listens at `address`.
 fn connect(address: SocketAddr) -> TcpStream {
     let started = Instant::now();
     loop {
@@ -32,7 +33,7 @@ fn who_connects_before_the_daemon_is_up_is_served() {
     let port = Port::hold();
     let address = port.address();
     let listen = address.to_string();
-    // The tool starts the daemon when somebody has connected, and not before.
+    // The tool starts the daemon on the first connection, and not before.
     let early = std::thread::spawn(move || connect(address));
     let through = ["systemd-socket-activate", "-l", &listen, "--fdname=ingest"];
     let dir = tempfile::tempdir().unwrap();
@@ -45,19 +46,19 @@ fn who_connects_before_the_daemon_is_up_is_served() {
     client.expect_welcome();
     client.expect_first_acks();
     client.deliver(ROUTINE, 0, b"frame");
-    // What is not handed over is bound as ever.
+    // The daemon binds the other addresses itself, as usual.
     TcpStream::connect(daemon.feed()).unwrap();
     drop(client);
     assert_eq!(daemon.stop().archived, 1);
 }
 
-/// Runs a daemon that is handed `sockets` by these names, and must not start; returns its last words.
+/// Runs a daemon that receives `sockets` with these names and must not start. Returns its last lines.
 fn refused(sockets: Vec<OwnedFd>, names: &str) -> String {
     let count = sockets.len().to_string();
     refused_count(sockets, names, &count)
 }
 
-/// [`refused`], with `LISTEN_FDS` as `count` says.
+/// Like [`refused`], with `count` as `LISTEN_FDS`.
 fn refused_count(sockets: Vec<OwnedFd>, names: &str, count: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("aggregator.toml");

@@ -1,4 +1,4 @@
-//! The daemon under systemd: its units, the sockets it is handed, what it tells, and the watchdog.
+//! The daemon under systemd: its units, the passed sockets, its notifications, and the watchdog.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ mod restart;
 mod units;
 mod watchdog;
 
-/// Whether `tool` of systemd is there; says what is not tested where it is not.
+/// Whether `tool` of systemd is installed. If not, this reports what is not tested.
 fn has(tool: &str, what: &str) -> bool {
     let found = std::process::Command::new(tool).arg("--version").output();
     let is_there = found.is_ok_and(|ran| ran.status.success());

@@ -1,4 +1,4 @@
-//! What the daemon tells the service manager in the course of its life.
+//! The messages of the daemon to the service manager, from start to end.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -9,10 +9,10 @@ use crate::support::mount::Tmpfs;
 use crate::support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE, Signal, fleet::Fleet, not_tested};
 use telemetry_aggregator::sim::Plan;
 
-/// Long enough for a busy machine: a ping is due four times as often.
+/// Long enough for a busy machine: pings are due four times as often.
 const INTERVAL: Duration = Duration::from_secs(4);
 
-/// The surroundings of a service whose manager is `manager`, with a watchdog.
+/// The environment of a service with a watchdog, under `manager`.
 fn under(manager: &FakeManager) -> impl Fn(&mut Command) + use<> {
     let path = manager.path();
     move |command| {
@@ -30,13 +30,13 @@ fn a_life_is_told_from_its_start_to_its_end() {
     let before = &manager.messages()[..ready - 1];
     assert_eq!(before, ["STATUS=recovering the archive"], "before READY");
     manager.wait(ready, "STATUS", |text| text == "STATUS=0 sources, archive ok, 0 frames/s");
-    // The listeners answer.
+    // The listeners accept connections.
     TcpStream::connect(daemon.feed()).expect("the feed does not listen");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     client.deliver(ROUTINE, 0, b"frame");
 
     manager.wait(ready, "STATUS with a source", |text| text.starts_with("STATUS=1 source, archive ok, "));
-    // Idle, it goes on pinging.
+    // An idle daemon keeps pinging.
     manager.expect_pings(6, INTERVAL);
 
     let before_reload = manager.messages().len();

@@ -1,4 +1,4 @@
-//! A restart under load with sockets that the service manager keeps: nobody is refused, nothing is lost.
+//! A restart under load with sockets that the service manager keeps: no connection is refused, no frame is lost.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -16,12 +16,12 @@ use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::{Daemon, LIMIT, Launch};
 
 const ROUNDS: u64 = 4;
-/// Frames the fleet gets acknowledged between restarts.
+/// Frames of the fleet that are acknowledged between restarts.
 const LIFE_FRAMES: u64 = 5_000;
-/// The shell knows the process id, which the daemon will have.
+/// `LISTEN_PID` must be the process id of the daemon. The shell knows it, because the shell becomes the daemon.
 pub(super) const THROUGH: [&str; 3] = ["sh", "-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\""];
 
-/// Listening sockets that outlive each daemon, as a service manager has them.
+/// Listening sockets that outlive each daemon, like those of a service manager.
 struct Sockets {
     ingest: TcpListener,
     feed: TcpListener,
@@ -44,7 +44,7 @@ impl Sockets {
     }
 }
 
-/// Connects again and again, and counts.
+/// Connects repeatedly and counts the connections.
 struct Prober {
     connected: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
@@ -63,7 +63,7 @@ impl Prober {
                         drop(socket.unwrap_or_else(|error| panic!("{address} refuses: {error}")));
                         connected.fetch_add(1, Ordering::Relaxed);
                     }
-                    // So that those who wait for the next daemon stay fewer than the backlog.
+                    // A pause, so that fewer connections than the backlog wait for the next daemon.
                     std::thread::sleep(Duration::from_millis(10));
                 }
             }
@@ -81,7 +81,7 @@ impl Prober {
     }
 }
 
-/// Waits until `count` gives at least `more` beyond what it gives now.
+/// Waits until `count` returns at least `more` above its current value.
 fn wait_for(what: &str, more: u64, count: impl Fn() -> u64) {
     let (before, started) = (count(), Instant::now());
     while count() < before + more {
@@ -107,7 +107,7 @@ fn nobody_is_refused_and_nothing_is_lost_across_restarts() {
         ..Plan::default()
     };
 
-    // They connect before there is a daemon.
+    // The prober connects before a daemon runs.
     let prober = Prober::start(addresses);
     let fleet = Fleet::start(plan.clone());
     let mut daemon = Daemon::launch_at(tempfile::tempdir().unwrap(), "", &launch);
@@ -117,7 +117,7 @@ fn nobody_is_refused_and_nothing_is_lost_across_restarts() {
         daemon.signal(Signal::TERM);
         assert_eq!(daemon.wait_exit(LIMIT).code, Some(0), "exit code after SIGTERM");
         daemon.final_books().assert_balanced();
-        // While there is none.
+        // Connections while no daemon runs.
         wait_for("connections", 4, || prober.connected());
         daemon = daemon.relaunch(&launch);
     }

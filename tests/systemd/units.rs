@@ -22,7 +22,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The value of `key` in a unit, of which there must be one.
+/// The value of `key` in a unit, which must have exactly one.
 fn value(unit: &str, key: &str) -> String {
     let prefix = format!("{key}=");
     let mut values = unit.lines().filter_map(|line| line.strip_prefix(&prefix));
@@ -31,7 +31,7 @@ fn value(unit: &str, key: &str) -> String {
     value.to_owned()
 }
 
-/// The units as they lie in deploy/systemd, but with the binary under test: it need not be installed.
+/// The units in deploy/systemd, with the path of the binary under test, so that it need not be installed.
 fn with_this_binary(dir: &Path) -> Vec<PathBuf> {
     let sockets = SOCKETS.map(|name| format!("telemetry-aggregator-{name}.socket"));
     let place = |name: &str| {
@@ -111,7 +111,7 @@ fn the_configuration_beside_the_units_is_accepted() {
     let http_token = dir.path().join("http.token");
     check.arg(&path).env("TELEMETRY_AGGREGATOR__HTTP__TOKEN_FILE", http_token);
     expect_exit(&mut check, 0);
-    // Every token that it wants is one that the service loads.
+    // The service must load every token that the configuration names.
     let service = read(SERVICE);
     for name in SOCKETS {
         let load = format!("LoadCredential={name}.token:/etc/telemetry-aggregator/{name}.token");

@@ -1,4 +1,4 @@
-//! A stage that hangs is named, and the service manager hears nothing until it goes on.
+//! The daemon names a stage that hangs. The service manager receives no ping until the stage continues.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ impl Write for Log {
 }
 
 impl Log {
-    /// From here on. There is one for the whole process, so only one test may ask for it.
+    /// Collects the log from this call on. A process has one log, so only one test may call this.
     fn of_this_process() -> Self {
         let log = Self::default();
         let writer = log.clone();
@@ -90,7 +90,7 @@ fn a_sync_that_hangs_ends_the_pings_and_is_named() {
     log.wait_line(["goes on", "stage=\"archive-commit\""]);
     manager.expect_pings(3, INTERVAL);
 
-    // In a drain the deadline watches: an archive that takes its time is no reason to be killed.
+    // In a drain the deadline limits the time. A slow archive must not trip the watchdog.
     daemon.hold();
     client.frame(ROUTINE, 1, b"frame");
     daemon.wait_sync();

@@ -36,7 +36,7 @@ pub enum OpenError {
         "segment {path} says that it begins at offset {found}, unlike its name; archive verify says what to do",
         path = path.display()
     )]
-    Foreign {
+    Misnamed {
         /// The segment.
         path: PathBuf,
         /// The base offset in its header.

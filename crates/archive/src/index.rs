@@ -134,7 +134,7 @@ impl BuildLimits<'_> {
     pub(super) const NONE: Self = Self { spare_bytes: 0, is_stopped: &|| false };
 }
 
-/// As [`build_from`], always from a walk.
+/// Like [`build_from`], but always walks the segment.
 pub(super) fn build(dir: &Dir, base: u64, limits: &BuildLimits<'_>) -> Result<Built, StorageError> {
     build_from(dir, base, limits, || None)
 }
@@ -253,7 +253,7 @@ pub(super) fn check(dir: &Dir, base: u64) -> Result<IndexState, StorageError> {
         Walk::Without(_) => return Ok(IndexState::NotNeeded),
     };
     let same = file.size().context("measure", &path)? == content.len()
-        && open::is_content(&*file, content.parts()).context("read", &path)?;
+        && open::has_content(&*file, content.parts()).context("read", &path)?;
     Ok(if same { IndexState::Matches } else { IndexState::Differs })
 }
 

@@ -1,4 +1,4 @@
-//! The maintenance of sealed segments, on a thread of its own with a low priority.
+//! The maintenance of sealed segments, on a separate thread with a low priority.
 //!
 //! For each sealed segment, oldest first, the maintenance thread runs the steps (the index, then the configured steps),
 //! then retention. It removes files whose segment is gone. Only two errors here stop the archive: the directory is not
@@ -147,8 +147,8 @@ impl Maintenance {
                 PASS_EVERY.min(self.segments.retry_pause(now))
             }
             Err(error) => {
-                if error.is_no_files() {
-                    // A lack of files says nothing about the archive, and may end with the next connection that ends.
+                if error.is_too_many_files() {
+                    // A lack of open files says nothing about the archive, and may end as soon as a connection ends.
                     self.retry = Retry::default();
                 }
                 let pause = self.retry.failed(now);
@@ -188,7 +188,7 @@ impl Maintenance {
         let mut sealed: Vec<u64> = listing.segments.into_iter().filter(|base| *base < current).collect();
         sealed.retain(|base| !foreign.contains(base) && self.is_own(*base));
         self.segments.set(sealed.into_iter());
-        self.segments.all_checked();
+        self.segments.mark_all_checked();
         self.publish();
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Maintenance {
             later
         });
         let stats = &self.published.stats;
-        stats.upkeep_failing.store(self.segments.failing(), Relaxed);
+        stats.upkeep_failing.store(self.segments.failing_count(), Relaxed);
         stats.segments.store(self.segments.len() as u64 + 1, Relaxed);
     }
 
@@ -244,23 +244,23 @@ impl Maintenance {
             let step = &mut self.steps[index];
             match step.run(&self.dir, base, &self.control) {
                 Ok(()) => {
-                    self.segments.step_done(base, index);
+                    self.segments.mark_step_done(base, index);
                     worked = true;
                 }
                 Err(_) if self.control.is_stopped() => return worked,
                 Err(error) => {
                     let consequence = step.consequence();
                     let now = self.clock.monotonic();
-                    if matches!(&error, StepError::Storage(error) if error.is_no_files()) {
-                        self.segments.none_failed(base);
+                    if matches!(&error, StepError::Storage(error) if error.is_too_many_files()) {
+                        self.segments.clear_failures(base);
                     }
-                    let pause = *pause.get_or_insert_with(|| self.segments.step_failed(base, now));
+                    let pause = *pause.get_or_insert_with(|| self.segments.record_failure(base, now));
                     self.note_step(base, error, consequence, pause);
                 }
             }
         }
         if pause.is_none() {
-            self.segments.none_failed(base);
+            self.segments.clear_failures(base);
         }
         self.publish();
         worked
@@ -285,7 +285,7 @@ impl Maintenance {
     /// Logs and counts an error. If the directory could not be synced, the archive fails.
     fn note(&self, error: &StorageError, consequence: &str, pause: Duration) {
         self.published.stats.upkeep_errors.fetch_add(1, Relaxed);
-        if error.is_no_files() {
+        if error.is_too_many_files() {
             self.published.stats.file_shortages.fetch_add(1, Relaxed);
         }
         tracing::warn!(
@@ -294,7 +294,7 @@ impl Maintenance {
             retry_s = pause.as_secs(),
             "upkeep failed: {consequence}; it is tried again"
         );
-        if error.op == "sync" && error.path == self.dir.path && !error.is_no_files() {
+        if error.op == "sync" && error.path == self.dir.path && !error.is_too_many_files() {
             // The kernel reports this error only once. Without this call the commit thread would never learn of it.
             let source = io::Error::new(error.source.kind(), error.source.to_string());
             self.control.fail(StorageError { op: error.op, path: error.path.clone(), source });

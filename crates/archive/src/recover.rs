@@ -71,7 +71,7 @@ pub struct Hole {
     pub segment: PathBuf,
     /// Where in the file the damage begins.
     pub position: u64,
-    /// Damaged bytes; they stay in that file.
+    /// Damaged bytes. They stay in that file.
     pub bytes: u64,
 }
 

@@ -26,7 +26,7 @@ const SHARED_BODY_BYTES_MIN: usize = 64 << 10;
 const PAGE_BYTES: usize = 4_096;
 static ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
-/// What comes next in a segment.
+/// The next thing in a segment.
 pub(super) enum Step {
     /// A whole block whose checksums are right, and its body.
     Block(BlockHeader, Bytes),

@@ -256,7 +256,7 @@ impl Space {
         }
         let path = self.dir.reserve();
         let file = match self.open_reserve() {
-            Err(error) if error.is_no_space() || self.is_no_files(&error) => {
+            Err(error) if error.is_no_space() || self.is_too_many_files(&error) => {
                 self.refused = true;
                 return Ok(());
             }
@@ -283,12 +283,12 @@ impl Space {
     }
 
     /// Returns whether `error` says that too many files are open, and records it.
-    fn is_no_files(&mut self, error: &StorageError) -> bool {
-        let is_no_files = error.is_no_files();
-        if is_no_files {
+    fn is_too_many_files(&mut self, error: &StorageError) -> bool {
+        let is_too_many_files = error.is_too_many_files();
+        if is_too_many_files {
             self.no_files = Some(error.to_string());
         }
-        is_no_files
+        is_too_many_files
     }
 
     /// Returns whether an allocation of `bytes` with this `result` succeeded. `promised` bytes are promised already.
@@ -365,7 +365,7 @@ impl Space {
     /// Replaces the current segment, which has no frames, by one with the positions of `table`.
     fn replace(&mut self, table: &PositionTable) -> Result<bool, StorageError> {
         let holes = match self.holes() {
-            Err(error) if error.is_no_files() => return Ok(false),
+            Err(error) if error.is_too_many_files() => return Ok(false),
             result => result?,
         };
         let Some(next) = self.begin(table, self.current.base, &holes)? else {

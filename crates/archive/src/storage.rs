@@ -189,7 +189,7 @@ impl StorageError {
 
     /// Returns whether this process or this host has too many files open. This error can pass too.
     #[must_use]
-    pub fn is_no_files(&self) -> bool {
+    pub fn is_too_many_files(&self) -> bool {
         let code = self.source.raw_os_error();
         [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
     }

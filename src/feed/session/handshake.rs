@@ -140,7 +140,7 @@ async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64
         match search.await {
             Ok(Ok(Search::Found(offset))) => return Ok(offset),
             Ok(Ok(Search::NoneBelow(offset))) => next_offset = offset,
-            Ok(Err(error)) if error.is_no_files() => {
+            Ok(Err(error)) if error.is_too_many_files() => {
                 by_peer!(Kind::Unread, WARN, %error, "a subscriber waits until files can be opened again");
                 sleep(NO_FILES_PAUSE).await;
             }

@@ -28,7 +28,7 @@ pub(super) struct Outbox {
     has_part: bool,
     heartbeat: Duration,
     /// The last ACK of each lane. `None` before the first ACK.
-    told: Lanes<Option<Told>>,
+    last_acks: Lanes<Option<AckValues>>,
     pong: Option<u64>,
     ping: Option<u64>,
     goaway: Option<Duration>,
@@ -40,17 +40,17 @@ pub(super) struct Outbox {
 
 /// What the last ACK of a lane said besides its credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct AckValues {
     durable_next: u64,
     duplicates: u32,
 }
 
 /// What the next ACK of a lane can say.
 #[derive(Clone, Copy, Debug)]
-struct News {
-    told: Told,
+struct NextAck {
+    values: AckValues,
     credit_limit: u64,
-    /// `told` differs from the last ACK.
+    /// `values` differs from the last ACK.
     is_new: bool,
     /// `credit_limit` is higher than in the last ACK.
     has_grown: bool,
@@ -71,7 +71,7 @@ impl Outbox {
             bytes,
             has_part: false,
             heartbeat,
-            told: Lanes::default(),
+            last_acks: Lanes::default(),
             pong: None,
             ping: None,
             goaway: None,
@@ -124,7 +124,7 @@ impl Outbox {
         intake: &mut Intake,
         now: Instant,
     ) -> bool {
-        let may_encode = self.bytes.is_empty() || (self.told == Lanes::default() && intake.wants_acks());
+        let may_encode = self.bytes.is_empty() || (self.last_acks == Lanes::default() && intake.wants_acks());
         may_encode && self.encode(durable_next, queued, intake, now)
     }
 
@@ -160,7 +160,7 @@ impl Outbox {
         intake: &mut Intake,
         now: Instant,
     ) -> bool {
-        let has_told_routine = intake.wants_acks() && self.encode_acks(durable_next, queued, intake, now);
+        let has_acked_routine = intake.wants_acks() && self.encode_acks(durable_next, queued, intake, now);
         if let Some(deadline) = self.goaway.take() {
             let text = "the daemon is draining, finish with BYE or come back later".to_owned();
             ServerMessage::GoAway(GoAway { deadline, text }).encode(&mut self.bytes);
@@ -171,7 +171,7 @@ impl Outbox {
         if let Some(nonce) = self.ping.take() {
             ServerMessage::Ping(nonce).encode(&mut self.bytes);
         }
-        has_told_routine
+        has_acked_routine
     }
 
     /// Encodes an ACK for each lane that has something new, as soon as one of the lanes must not wait. Returns
@@ -199,41 +199,41 @@ impl Outbox {
             self.is_routine_due = false;
             return false;
         }
-        let mut has_told = Lanes::both(false);
+        let mut has_acked = Lanes::both(false);
         for (priority, news) in news {
-            let is_first = self.told[priority].is_none();
+            let is_first = self.last_acks[priority].is_none();
             if is_first || news.is_new || news.has_grown {
-                let News { told: Told { durable_next, duplicates }, credit_limit, .. } = news;
+                let NextAck { values: AckValues { durable_next, duplicates }, credit_limit, .. } = news;
                 intake.credit(priority).grant(credit_limit);
-                self.told[priority] = Some(news.told);
+                self.last_acks[priority] = Some(news.values);
                 Ack { priority, duplicates, durable_next, credit_limit }.encode(&mut self.bytes);
-                has_told[priority] = true;
+                has_acked[priority] = true;
             }
         }
         self.credit_due = stalled_credit_delay(intake).map(|delay| now + delay);
-        let has_told_routine = has_told.routine;
-        self.is_routine_due &= !has_told_routine;
-        has_told_routine
+        let has_acked_routine = has_acked.routine;
+        self.is_routine_due &= !has_acked_routine;
+        has_acked_routine
     }
 
     /// Compares the current values of a lane with its last ACK.
-    fn news(&self, priority: FramePriority, durable_next: u64, queued: u64, intake: &mut Intake) -> News {
-        let told = Told { durable_next, duplicates: intake.duplicates(priority) };
+    fn news(&self, priority: FramePriority, durable_next: u64, queued: u64, intake: &mut Intake) -> NextAck {
+        let values = AckValues { durable_next, duplicates: intake.duplicates(priority) };
         let is_in_flight = intake.accepted_next()[priority] > durable_next;
         let credit = intake.credit(priority);
         let credit_limit = credit.grantable(queued);
         let has_grown = credit_limit > credit.granted();
-        let before = self.told[priority];
-        let is_new = before != Some(told);
+        let before = self.last_acks[priority];
+        let is_new = before != Some(values);
         let may_wait = before.is_some_and(|before| {
             let is_paced = priority == FramePriority::Routine && !self.is_routine_due;
-            !is_new || (is_paced && before.duplicates == told.duplicates)
+            !is_new || (is_paced && before.duplicates == values.duplicates)
         });
         // Another ACK of this lane will follow, and it can carry the credit: some frames are not durable yet, or
         // are durable and not reported yet.
         let is_followed = is_in_flight || is_new;
-        News {
-            told,
+        NextAck {
+            values,
             credit_limit,
             is_new,
             has_grown,

@@ -92,7 +92,7 @@ pub enum ForgetRefused {
 /// The result of a selection.
 #[derive(Debug)]
 pub struct Selected {
-    /// The streams to forget. They are held, except in a rehearsal.
+    /// The streams to forget. They are held, except in a dry run.
     pub forgetting: Forgetting,
     /// Streams that match but cannot be forgotten, ordered by key.
     pub refused: Vec<(StreamKey, ForgetRefused)>,
@@ -100,19 +100,19 @@ pub struct Selected {
     pub remaining: usize,
 }
 
-/// Streams about to be forgotten, ordered by key. Unless this is a rehearsal, they are held: no session can open them
+/// Streams about to be forgotten, ordered by key. Unless this is a dry run, they are held: no session can open them
 /// until this value is dropped.
 #[derive(Debug)]
 pub struct Forgetting {
     streams: Vec<(StreamKey, Arc<Stream>)>,
-    is_rehearsal: bool,
+    is_dry_run: bool,
 }
 
 impl StreamTable {
-    /// Selects the streams that match `selector` and holds them, so that no session can open them. A rehearsal
+    /// Selects the streams that match `selector` and holds them, so that no session can open them. A dry run
     /// selects the same streams and holds none.
     #[must_use]
-    pub fn begin_forget(&self, selector: &Selector, is_rehearsal: bool) -> Selected {
+    pub fn begin_forget(&self, selector: &Selector, is_dry_run: bool) -> Selected {
         // The table stays locked until the streams are held. Otherwise a stream could be removed and created
         // under the same key in between.
         let tables = self.read();
@@ -128,14 +128,14 @@ impl StreamTable {
         meant.sort_unstable_by_key(|(key, _)| *key);
         let (mut streams, mut refused) = (Vec::new(), Vec::new());
         for (key, stream) in meant {
-            match stream.hold_to_forget(selector.offline_for, is_rehearsal) {
+            match stream.hold_to_forget(selector.offline_for, is_dry_run) {
                 Some(Ok(())) => streams.push((key.clone(), Arc::clone(stream))),
                 Some(Err(why)) => refused.push((key.clone(), why)),
                 // The stream has connected after the filter above.
                 None => {}
             }
         }
-        Selected { forgetting: Forgetting { streams, is_rehearsal }, refused, remaining }
+        Selected { forgetting: Forgetting { streams, is_dry_run }, refused, remaining }
     }
 
     /// Forgets the held streams. The archive must have forgotten them already.
@@ -152,12 +152,12 @@ impl StreamTable {
 }
 
 impl Stream {
-    /// Holds the stream, unless this is a rehearsal or the stream cannot be forgotten. `None` if the stream has
+    /// Holds the stream, unless this is a dry run or the stream cannot be forgotten. `None` if the stream has
     /// not been offline for `offline_for`.
     fn hold_to_forget(
         &self,
         offline_for: Option<Duration>,
-        is_rehearsal: bool,
+        is_dry_run: bool,
     ) -> Option<Result<(), ForgetRefused>> {
         let mut state = self.lock();
         if offline_for.is_some_and(|min| !state.is_offline_for(min)) {
@@ -173,7 +173,7 @@ impl Stream {
         } else if state.in_flight > 0 {
             Err(ForgetRefused::Unsynced(state.in_flight))
         } else {
-            if !is_rehearsal {
+            if !is_dry_run {
                 state.held_because = Some("it is being forgotten");
             }
             Ok(())
@@ -201,7 +201,7 @@ impl Forgetting {
 
 impl Drop for Forgetting {
     fn drop(&mut self) {
-        for (_, stream) in self.streams.iter().filter(|_| !self.is_rehearsal) {
+        for (_, stream) in self.streams.iter().filter(|_| !self.is_dry_run) {
             stream.lock().held_because = None;
         }
     }

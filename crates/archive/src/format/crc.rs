@@ -12,13 +12,16 @@ const POWERS: [u32; 32] = powers();
 /// This multiplies the first checksum by x^(8 * length), as zlib does. The `crc32c` crate squares matrices instead,
 /// which takes as long as the checksum of a hundred kilobytes.
 pub(super) fn combine(first: u32, second: u32, second_bytes: usize) -> u32 {
+    assert!(
+        second_bytes < 1 << (POWERS.len() - 3),
+        "a piece of {second_bytes} bytes is longer than a block can be"
+    );
     let mut shift = ONE;
-    // Each bit of the length selects one of the powers. A byte is 2^3 bits, so the first is x^(2^3). The table has the
-    // powers for pieces of less than 512 MiB. A block is much shorter.
+    // Each bit of the length selects one of the powers. A byte is 2^3 bits, so the first is x^(2^3).
     let (mut left, mut power) = (second_bytes, 3);
     while left > 0 {
         if left & 1 == 1 {
-            shift = multiply(POWERS[power % POWERS.len()], shift);
+            shift = multiply(POWERS[power], shift);
         }
         left >>= 1;
         power += 1;

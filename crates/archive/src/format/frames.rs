@@ -38,7 +38,7 @@ impl OriginHeader {
     }
 
     /// Reads the name of the station. Returns the whole key of the stream.
-    pub(crate) fn station(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
+    pub(crate) fn read_stream_key(&self, cursor: &mut Cursor<'_>) -> Option<StreamKey> {
         let name = std::str::from_utf8(cursor.take(self.station_len)?).ok()?;
         Some(StreamKey {
             source_id: self.source_id,
@@ -99,7 +99,7 @@ pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Ar
     let mut origins = Vec::new();
     for _ in 0..header.origin_count {
         let origin = OriginHeader::read(&mut cursor)?;
-        let stream = origin.station(&mut cursor)?;
+        let stream = origin.read_stream_key(&mut cursor)?;
         origins.push(Arc::new(Origin { stream, epoch: origin.epoch }));
     }
     Some((FRAMES_PREFIX_BYTES + frames_len, origins))

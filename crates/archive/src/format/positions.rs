@@ -69,7 +69,7 @@ impl PositionsPart {
         for _ in 0..count {
             let origin = OriginHeader::read(&mut cursor)?;
             let next = Lanes::new(cursor.u64()?, cursor.u64()?);
-            let stream = origin.station(&mut cursor)?;
+            let stream = origin.read_stream_key(&mut cursor)?;
             let epoch = origin.epoch;
             entries.push((stream, StreamPosition { epoch, next }));
         }

@@ -177,7 +177,7 @@ impl Entry {
         let list_len = cursor.u64()?;
         let list_crc = cursor.u32()?;
         cursor.take(4)?;
-        let origin = Arc::new(Origin { stream: header.station(cursor)?, epoch: header.epoch });
+        let origin = Arc::new(Origin { stream: header.read_stream_key(cursor)?, epoch: header.epoch });
         Some(Self { origin, priority, frames, times, runs_len, list_at, list_len, list_crc })
     }
 

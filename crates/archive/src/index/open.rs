@@ -184,7 +184,7 @@ fn is_asked_for(filter: &Filter, entry: &Entry) -> bool {
 
 /// Whether `file` begins with the bytes of `parts`, one part behind the other. `index::check` compares an index with a
 /// newly built one in this way.
-pub(super) fn is_content<'a>(
+pub(super) fn has_content<'a>(
     file: &dyn StorageFile,
     parts: impl Iterator<Item = &'a [u8]>,
 ) -> io::Result<bool> {

@@ -25,7 +25,7 @@ impl Maintenance {
                     self.set_aside(&path, &format!("{base:020}-{:016x}{ENDING}", header.segment_id))?;
                     foreign.insert(base);
                 }
-                Err(error) if error.is_no_files() => return Err(error),
+                Err(error) if error.is_too_many_files() => return Err(error),
                 // The reader of an unreadable segment reports the damage.
                 Ok(_) | Err(_) => {}
             }

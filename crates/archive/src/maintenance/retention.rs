@@ -141,7 +141,7 @@ impl Maintenance {
             return;
         }
         let newest = age::newest_ns(&self.dir, self.aging.start_offset, now.wall_ns, &self.control);
-        if newest.as_ref().is_err_and(StorageError::is_no_files) {
+        if newest.as_ref().is_err_and(StorageError::is_too_many_files) {
             // A later call can look for the time. Segments expire by age only long after the start.
             return;
         }

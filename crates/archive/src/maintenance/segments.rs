@@ -39,7 +39,7 @@ impl Segments {
     }
 
     /// Marks all segments as checked, see [`Self::is_checked`].
-    pub(super) fn all_checked(&mut self) {
+    pub(super) fn mark_all_checked(&mut self) {
         self.0.values_mut().for_each(|sealed| sealed.is_checked = true);
     }
 
@@ -82,7 +82,7 @@ impl Segments {
     }
 
     /// Records that the step with this number is done for `base`.
-    pub(super) fn step_done(&mut self, base: u64, step: usize) {
+    pub(super) fn mark_step_done(&mut self, base: u64, step: usize) {
         if let Some(sealed) = self.0.get_mut(&base) {
             sealed.done |= 1 << step;
             // A step may have written side files, so the size must be measured again.
@@ -91,19 +91,19 @@ impl Segments {
     }
 
     /// Sets the failures of `base` to zero.
-    pub(super) fn none_failed(&mut self, base: u64) {
+    pub(super) fn clear_failures(&mut self, base: u64) {
         if let Some(sealed) = self.0.get_mut(&base) {
             sealed.retry = Retry::default();
         }
     }
 
     /// Records a failure of `base`. Returns the pause before the next attempt.
-    pub(super) fn step_failed(&mut self, base: u64, now: Duration) -> Duration {
+    pub(super) fn record_failure(&mut self, base: u64, now: Duration) -> Duration {
         self.0.get_mut(&base).map_or(PASS_EVERY, |sealed| sealed.retry.failed(now))
     }
 
     /// Number of segments with a step that failed at its last attempt.
-    pub(super) fn failing(&self) -> u64 {
+    pub(super) fn failing_count(&self) -> u64 {
         self.0.values().filter(|sealed| sealed.retry.failures > 0).count() as u64
     }
 
@@ -166,7 +166,7 @@ impl Segments {
             match age::received_max_ns(dir, *base, u64::MAX, now_ns, control) {
                 Ok(received_ns) => *sealed.received_max_ns.insert(received_ns),
                 // Too many files are open. The failure is not cached, so a later call tries this segment again.
-                Err(error) if error.is_no_files() => None,
+                Err(error) if error.is_too_many_files() => None,
                 Err(error) => {
                     tracing::warn!(%error, "the age of this segment is unknown: it expires with the next one");
                     *sealed.received_max_ns.insert(None)

@@ -98,7 +98,7 @@ pub enum ReadError {
 impl ReadError {
     /// Whether the process or the host has too many open files. The error is temporary.
     #[must_use]
-    pub fn is_no_files(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.is_no_files())
+    pub fn is_too_many_files(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_too_many_files())
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
     match scanner.head() {
         Head::Version(found) => Err(OpenError::Version { path, found, expected: VERSION }),
         Head::Sound(header) if header.base_offset != base => {
-            Err(OpenError::Foreign { path, found: header.base_offset })
+            Err(OpenError::Misnamed { path, found: header.base_offset })
         }
         Head::Sound(_) | Head::Damaged => Ok(scanner),
     }

@@ -85,7 +85,7 @@ fn all_of_a_selector_must_hold() {
         let found: Vec<_> = selected.forgetting.streams().map(|(key, _)| key.clone()).collect();
         assert_eq!(found, expected, "{selector:?}");
     }
-    assert_eq!(keys(&table).len(), 5, "a rehearsal forgets nothing");
+    assert_eq!(keys(&table).len(), 5, "a dry run forgets nothing");
     assert_eq!(forget(&table, &pattern("k*")), []);
     assert_eq!(keys(&table), [at(2, "kiruna"), at(3, "")]);
 }
