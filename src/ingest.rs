@@ -38,8 +38,8 @@ mod stream_edits;
 pub use books::{Books, LaneCount, Totals};
 pub use flow::{LaneTimes, Position, StreamState, StreamView};
 pub use registry::{Registry, RegistryError};
-pub use stream::{EpochReset, ResetRefused, StreamLimits, StreamTable};
 pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
+pub use stream::{ResetRefused, StreamLimits, StreamTable};
 pub use stream_edits::{EditError, StreamEdits};
 
 /// Limits and defaults of the source side.

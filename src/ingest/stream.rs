@@ -21,7 +21,7 @@ mod forget;
 mod reset;
 
 pub use forget::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
-pub use reset::{EpochReset, ResetRefused};
+pub use reset::ResetRefused;
 
 /// The time span over which takeovers are counted.
 const TAKEOVER_SPAN: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 //! Nothing here takes the lock of the directory or writes. A daemon may write the archive at the same time: a segment
 //! that retention removes between two steps is skipped.
 
+mod files;
 mod indexes;
 mod misnamed;
 mod segments;
@@ -11,11 +12,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::dir::{REPAIR_MARK, list_segments, refuse_beyond_offsets};
+use crate::dir::{REPAIR_MARK, refuse_beyond_offsets};
 use crate::error::incomplete;
 use crate::{DiskStorage, StorageError};
 
 pub use crate::index::IndexState;
+pub use files::{end_offset, list_own_segments, list_segments, log_id, segment_name};
 pub use indexes::{CheckedIndex, check_indexes};
 pub use misnamed::misnamed_segments;
 pub use segments::{HeaderInfo, SegmentInfo, Segments, segments};
@@ -40,7 +42,7 @@ pub fn holds_archive(dir: &Path) -> Result<bool, InspectError> {
         return Err(InspectError::Incomplete(dir.to_owned()));
     }
     refuse_beyond_offsets(&DiskStorage, dir)?;
-    Ok(!list_segments(&DiskStorage, dir)?.is_empty())
+    Ok(!list_segments(dir)?.is_empty())
 }
 
 /// The base offset in the name of the oldest segment in `dir`; 0 if there is no segment.
@@ -48,5 +50,5 @@ pub fn holds_archive(dir: &Path) -> Result<bool, InspectError> {
 /// # Errors
 /// [`StorageError`] when the directory cannot be listed.
 pub fn oldest_offset(dir: &Path) -> Result<u64, StorageError> {
-    Ok(list_segments(&DiskStorage, dir)?.first().copied().unwrap_or(0))
+    Ok(list_segments(dir)?.first().copied().unwrap_or(0))
 }

@@ -23,7 +23,6 @@
 //! | `space.rs` | allocation ahead of need, the reserve, the gate for routine frames |
 //! | `positions.rs` | the positions of all streams, as of one offset |
 //! | `published.rs` | the state of the archive that other parts can read |
-//! | `segments.rs` | [`segments`]: the segments of a directory, for programs that go through them |
 //! | `scan.rs` | walks the blocks of one segment, over damage |
 //! | `reader.rs` | [`Reader`]: reads an archive, also while a daemon writes it |
 //! | `history.rs` | [`History`]: reads a running archive from within the daemon |
@@ -56,7 +55,6 @@ mod recover;
 mod reset;
 mod scan;
 mod segment;
-pub mod segments;
 mod space;
 mod storage;
 #[cfg(test)]

@@ -65,7 +65,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use archive::segments::{self, list_own_segments, list_segments, segment_name};
+use archive::inspect::{self, list_own_segments, list_segments, segment_name};
 use archive::{Filter, SealedSegment, SegmentStep, SegmentStepError};
 use file::{Draft, OutDir};
 use manifest::Manifest;
@@ -269,7 +269,7 @@ impl Exporter {
         if overlap(out, dir) {
             return Err(ExportError::Overlap { out: out.clone(), dir: dir.clone() });
         }
-        let log_id = segments::log_id(dir)?;
+        let log_id = inspect::log_id(dir)?;
         let opened = OutDir::open(out)?;
         Manifest::new(log_id, *format, filter).claim(out)?;
         opened.sweep()?;
@@ -373,7 +373,7 @@ fn bounded(filter: &Filter, offsets: Range<u64>) -> Filter {
 /// Returns the offset behind the last whole block of the segment `path`, or `base` if retention has removed the
 /// segment.
 fn end_of(path: &Path, base: u64) -> Result<u64, ExportError> {
-    match segments::end_offset(path, base) {
+    match inspect::end_offset(path, base) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound && is_gone(path) => Ok(base),
         end => Ok(end?),
     }

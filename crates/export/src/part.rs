@@ -9,7 +9,7 @@ use super::ExportFormat;
 use super::day::Day;
 use super::error::ExportError;
 use super::pace::Pace;
-use archive::segments::segment_name;
+use archive::inspect::segment_name;
 use archive::{DiskStorage, Filter, Item, Reader, StoredFrame};
 
 /// The frames of one segment that are exported.

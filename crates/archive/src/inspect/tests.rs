@@ -16,7 +16,7 @@ async fn four_segments(dir: &Path) -> Vec<u64> {
         next += 60;
     }
     running.finish().await;
-    list_segments(&DiskStorage, dir).unwrap().into_iter().chain([next]).collect()
+    list_segments(dir).unwrap().into_iter().chain([next]).collect()
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn parquet_of_a_segment_that_spans_midnight_has_one_row_group_a_file() {
             about.iter().map(|pair| (&*pair.key, pair.value.clone().unwrap())).collect();
         assert_eq!(about["base_offset"], "0");
         assert_eq!(about["program_version"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(about["log_id"], format!("{:016x}", segments::log_id(&home.archive()).unwrap().unwrap()));
+        assert_eq!(about["log_id"], format!("{:016x}", inspect::log_id(&home.archive()).unwrap().unwrap()));
         for row in rows(&path) {
             offsets.push(field(&row, "offset").clone());
         }

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use super::dir;
-use super::scan::{Head, Scanner, Step};
-use super::{DiskStorage, StorageError};
+use crate::dir;
+use crate::scan::{Head, Scanner, Step};
+use crate::{DiskStorage, StorageError};
 
 /// Name of the segment whose first frame has offset `base`.
 #[must_use]
