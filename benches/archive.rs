@@ -59,7 +59,7 @@ fn main() {
     println!("one source of {SOURCES}, no index:         {without}");
     println!("one source of {SOURCES}, indexes:          {}", query(dir.path(), 7, None));
     println!("one source of {SOURCES}, sealed segments:  {}", query(dir.path(), 7, Some(sealed)));
-    println!("a source that is not there, sealed: {}", query(dir.path(), 1_000, Some(sealed)));
+    println!("a source without frames, sealed:    {}", query(dir.path(), 1_000, Some(sealed)));
 }
 
 /// Removes the indexes that the archive has built by itself.

@@ -54,7 +54,7 @@ fn main() {
         return;
     }
     let kinds =
-        [(By::Nobody, "nobody"), (By::AShift, "a shift"), (By::WhoNeverReads, "500 that read nothing")];
+        [(By::Nobody, "no client"), (By::AShift, "a shift"), (By::WhoNeverReads, "500 that read nothing")];
     let mut rows = kinds.map(|_| vec![]);
     for _ in 0..ROUNDS {
         for (row, (watched, _)) in rows.iter_mut().zip(kinds) {

@@ -62,5 +62,5 @@ fn instructions(payload_bytes: usize, frames: u64) -> u64 {
     let log = std::fs::read_to_string(log.path()).unwrap();
     let total =
         log.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, total)| total.trim().parse());
-    total.unwrap_or_else(|| panic!("callgrind tells no total: {log}")).unwrap()
+    total.unwrap_or_else(|| panic!("callgrind prints no total: {log}")).unwrap()
 }

@@ -16,11 +16,13 @@ mod demo;
 mod directory;
 mod filter;
 mod health;
+mod import;
 mod log;
 mod preflight;
 mod reload;
 mod replay;
 mod run;
+mod sending;
 mod simulate;
 mod streams;
 mod tail;
@@ -32,7 +34,7 @@ const FAILED: u8 = 1;
 /// Bad usage or configuration.
 const BAD_USAGE: u8 = 2;
 
-/// Telemetry aggregator: satellite uplinks over TCP into a durable archive, emergencies first.
+/// Telemetry aggregator: receives satellite telemetry over TCP and archives it durably, emergencies first.
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -50,26 +52,28 @@ enum Command {
     Check(ConfigArgs),
     /// Play the RFC's scenario end to end, over loopback TCP and a temporary archive.
     Demo,
-    /// Look into an archive directory, also while a daemon writes it.
+    /// Inspect an archive directory, even while a daemon writes it.
     #[command(subcommand)]
     Archive(archive::Command),
     // The help text is at `ReplayArgs`. It includes signals and exit codes.
     Replay(Box<replay::ReplayArgs>),
+    // The help text is at `ImportArgs`. It includes signals and exit codes.
+    Import(Box<import::ImportArgs>),
     /// Follow the durable frames of a running daemon.
     Tail(tail::TailArgs),
     // The help text is at `TopArgs`. It includes the keys.
     Top(top::TopArgs),
-    /// List the streams of a running daemon, or have it forget those that are done with.
+    /// List the streams of a running daemon, or make it forget streams that are not used any more.
     #[command(subcommand)]
     Streams(streams::Command),
-    /// Ask a running daemon whether it is well, for container health checks: exit 0, or 1 and a line that says why not.
+    /// Check the health of a running daemon, for containers: exit 0, or 1 and a line with the reason.
     Health(health::HealthArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
 struct ConfigArgs {
-    /// The configuration; else ./aggregator.toml, config/aggregator.toml or
-    /// /etc/telemetry-aggregator/aggregator.toml, whichever is found first, or the defaults.
+    /// The configuration file [default: the first that exists of ./aggregator.toml, config/aggregator.toml and
+    /// /etc/telemetry-aggregator/aggregator.toml, else the built-in defaults].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -90,6 +94,7 @@ impl Cli {
             Command::Demo => demo::execute(),
             Command::Archive(command) => archive::execute(&command),
             Command::Replay(args) => replay::execute(&args),
+            Command::Import(args) => import::execute(&args),
             Command::Tail(args) => tail::execute(&args),
             Command::Top(args) => top::execute(&args),
             Command::Streams(command) => streams::execute(&command),

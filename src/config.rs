@@ -1,22 +1,28 @@
 //! Configuration: one TOML file, overridden by environment variables, checked as a whole.
 //!
 //! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `reader`,
-//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`)
-//! and checks how the values fit together (`check`). All problems are reported at once, each with its location, key,
+//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`),
+//! reads the lists of links and outputs (`links`, `outputs`, `framings`, `link_values`, `addresses`) and checks how the
+//! values fit together (`check`). All problems are reported at once, each with its location, key,
 //! value, and what is allowed. `keys` lists the keys and when a change of each takes effect.
 //!
 //! While the daemon runs, a [`ConfigHandle`] holds the configuration in force, and a [`Change`] says what a new
 //! configuration changes in it.
 
+mod addresses;
 mod change;
 mod check;
 mod draft;
 mod error;
 mod files;
+mod framings;
 mod handle;
 mod keys;
+mod link_values;
+mod links;
 mod memory;
 mod origins;
+mod outputs;
 mod overrides;
 mod parts;
 mod print;
@@ -43,14 +49,17 @@ use draft::Draft;
 use source::Source;
 use token_files::Purpose;
 
+pub use addresses::{Endpoint, Network};
 pub use change::{Change, Changed, Mismatch, Waiting};
 pub use error::{ConfigError, Location, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
 pub use handle::ConfigHandle;
+pub use links::{EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
 pub use memory::{
-    BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, HTTP_READERS, MemoryBound, MemoryItem,
-    PROCESS_BYTES, STREAM_BYTES,
+    BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, HTTP_READERS, INCOMPLETE_PACKET_BYTES,
+    MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
 };
+pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, OutputTransport};
 pub use overrides::{PREFIX, environment};
 pub use secret::{MASK, Secret, SecretError};
 pub use sections::{
@@ -83,6 +92,12 @@ pub struct Config {
     pub catalog: Catalog,
     /// `[shutdown]`
     pub shutdown: Shutdown,
+    /// `[[links]]`
+    #[serde(skip)]
+    pub links: Vec<Link>,
+    /// `[[outputs]]`
+    #[serde(skip)]
+    pub outputs: Vec<Output>,
 }
 
 impl Default for Config {
@@ -97,6 +112,8 @@ impl Default for Config {
             http: Http::default(),
             catalog: Catalog::default(),
             shutdown: Shutdown::default(),
+            links: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 }

@@ -6,11 +6,21 @@ pub mod entrance;
 pub mod listener;
 pub mod refusals;
 pub(crate) mod shares;
+pub(crate) mod tcp;
 mod unauthenticated;
+
+use crate::wire::WireError;
 
 pub use credentials::{Credential, Credentials};
 pub use entrance::{Entrance, PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
 pub use refusals::{Listener, Refusals};
+
+/// Identifies a session; unique while the daemon runs.
+pub type SessionId = u64;
+
+/// The order to a session to end, with the ERROR its peer gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop(pub WireError);
 
 /// What a connection takes beside what waits in its windows, or in its outbox, and its read buffer: task, timers, unsent
 /// answers, tables, in bytes.

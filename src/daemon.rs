@@ -1,7 +1,7 @@
 //! The daemon: wires the parts together, and takes them down in the order in which the data flows.
 //!
 //! ```text
-//! listener -> registry -> sessions -> router, fan-in, processor -> archive
+//! listener -> router -> sessions -> fan-in, processor -> archive
 //!    ^                        |                                      |
 //!    +------ shutdown --------+        commits: positions, books <---+
 //! ```
@@ -21,9 +21,11 @@ use crate::archive::{self, Archive, DiskStorage, Storage};
 use crate::catalog::{CatalogError, CatalogStore};
 use crate::config::{Config, ConfigError};
 use crate::http::Http;
-use crate::ingest::{Books, Registry};
+use crate::ingest::{Books, Router};
+use crate::links::Links;
 use crate::liveness::Liveness;
-use crate::pipeline::{Counters, Fanout, PipelineStats, Router, Sources};
+use crate::outputs::Outputs;
+use crate::pipeline::{Counters, Fanout, PipelineStats, Sources};
 use crate::systemd::{Manager, Notifier, Watchdog};
 
 mod drain;
@@ -70,7 +72,7 @@ pub enum StartError {
     #[error("{0} (catalog.file)")]
     Catalog(#[from] CatalogError),
     /// The configuration does not fit the addresses of the sockets that were handed over.
-    #[error("the sockets that were handed over do not go with the configuration")]
+    #[error("the sockets that were handed over do not fit the configuration")]
     Sockets(#[source] ConfigError),
     /// The archive cannot be opened.
     #[error("cannot open the archive")]
@@ -84,7 +86,7 @@ pub struct Daemon {
     shutdown_tx: watch::Sender<bool>,
     sources: Arc<Sources>,
     router: Router,
-    registry: Registry,
+    links: Links,
     archive: Archive,
     feed: Feed,
     catalog: Arc<CatalogStore>,
@@ -93,14 +95,14 @@ pub struct Daemon {
     stages: Tasks,
     /// Liveness of each stage, by name.
     liveness: Vec<(Arc<str>, Liveness)>,
-    view: View,
+    handles: Handles,
     notifier: Notifier,
     watchdog: Option<Duration>,
 }
 
 /// Handles to read a running daemon. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct Handles {
     /// The books of all streams together.
     pub books: Arc<Books>,
     /// The pipeline's counters, see [`crate::pipeline::stats::snapshot`].
@@ -162,8 +164,14 @@ impl Daemon {
 
     /// Handles to read the daemon.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.view.clone()
+    pub fn handles(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    /// The outputs.
+    #[must_use]
+    pub fn outputs(&self) -> Outputs {
+        self.feed.outputs()
     }
 
     /// The store that holds the catalog and can replace it.
@@ -185,7 +193,7 @@ impl Daemon {
         let watchdog = self.watch();
         let failure = tokio::select! {
             () = stop => None,
-            () = status::report(self.view.clone(), self.notifier.clone()) => unreachable!("it reports for ever"),
+            () = status::report(self.handles.clone(), self.notifier.clone()) => unreachable!("the report never ends"),
             Some((name, reason)) = self.stages.join_next() => {
                 let is_flowing = &*name != PROCESSOR;
                 Some(Failure { what: format!("{name} ended: {reason}"), is_flowing })
@@ -201,7 +209,7 @@ impl Daemon {
             }
         };
         if let Some(Failure { what, .. }) = &failure {
-            tracing::error!("{what}; draining what can be drained, then exit 1: the restart recovers");
+            tracing::error!("{what}; draining, then exit 1: the restart recovers the archive");
         }
         self.notifier.stopping(self.settings.live().current().shutdown.deadline);
         if let Some(watchdog) = &watchdog {
@@ -240,7 +248,7 @@ struct Failure {
 async fn archive_failure(status: &mut watch::Receiver<archive::Status>) -> Arc<str> {
     match status.wait_for(|status| matches!(status, archive::Status::Failed { .. })).await.as_deref() {
         Ok(archive::Status::Failed { error }) => Arc::clone(error),
-        _ => "the commit thread is gone".into(),
+        _ => "the commit thread has ended".into(),
     }
 }
 

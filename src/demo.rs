@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::actor::Tasks;
 use crate::config::Config;
-use crate::daemon::{Daemon, View};
+use crate::daemon::{Daemon, Handles};
 use crate::frame::{FramePriority, SourceKind};
 use crate::pipeline::Counters;
 use crate::pipeline::stats::snapshot;
@@ -39,14 +39,14 @@ const MONITOR_PERIOD: Duration = Duration::from_millis(50);
 pub async fn run() -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let daemon = Daemon::start(config(dir.path())).await?;
-    let (address, view) = (daemon.addresses().ingest, daemon.view());
-    let counters = std::sync::Arc::clone(&view.counters);
+    let (address, handles) = (daemon.addresses().ingest, daemon.handles());
+    let counters = std::sync::Arc::clone(&handles.counters);
     let (stop_tx, stop_rx) = tokio::sync::oneshot::channel::<()>();
 
     let mut monitor = Tasks::new();
     monitor.spawn("monitor", monitor_stats(std::sync::Arc::clone(&counters)));
     let scenario = async {
-        let played = play(address, view).await;
+        let played = play(address, handles).await;
         drop(stop_tx);
         played
     };
@@ -71,7 +71,7 @@ fn config(dir: &std::path::Path) -> Config {
     config
 }
 
-async fn play(address: SocketAddr, view: View) -> anyhow::Result<()> {
+async fn play(address: SocketAddr, handles: Handles) -> anyhow::Result<()> {
     let mut uplinks = Vec::new();
     for source_id in 0..3 {
         uplinks.push(Uplink::connect(address, source_id, SourceKind::LiveUplink).await?);
@@ -89,7 +89,7 @@ async fn play(address: SocketAddr, view: View) -> anyhow::Result<()> {
     let mut removed = uplinks.remove(1);
     removed.await_acknowledged().await?;
     tracing::info!(source = 1, "removing a source mid-run");
-    ensure!(view.router.remove(removed.session_id()).await?, "the source to remove is not registered");
+    ensure!(handles.router.remove(removed.session_id()).await?, "the source to remove is not registered");
     removed.await_removed().await?;
 
     for mut uplink in uplinks.into_iter().chain([late, replay]) {

@@ -4,8 +4,8 @@
 //!
 //! * [`tail`]: the newest durable frames, encoded once for all subscribers,
 //! * [`crate::connection::entrance`]: holds a connection until the client has sent a valid SUBSCRIBE,
-//! * `session`: one subscriber, from SUBSCRIBE to its last byte: takes frames from the tail, or from the log
-//!   when it is behind,
+//! * `session`: one subscriber, from SUBSCRIBE to its last byte,
+//! * `follow`: the position of a subscriber, which moves through the tail, or through the log when it is behind,
 //! * `catch_up`: reads the log in turns, a few subscribers at a time,
 //! * [`registry`]: the actor that owns the sessions and enforces the limits.
 //!
@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use crate::archive::History;
 use crate::connection::{Credentials, Entrance};
 use crate::wire::{ErrorCode, WireError};
 
 mod catch_up;
-mod outbox;
+pub mod follow;
+pub(crate) mod outbox;
 pub mod registry;
 mod session;
 pub mod subscribers;
@@ -32,6 +32,7 @@ pub mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use follow::{Durable, Following};
 pub use registry::Registry;
 pub use subscribers::{SubscriberView, Subscribers};
 pub use tail::Tail;
@@ -67,9 +68,7 @@ pub struct Context {
     policy: watch::Receiver<Arc<SessionPolicy>>,
     /// Holds connections before they are let in.
     entrance: Arc<Entrance>,
-    history: History,
-    tail: Arc<Tail>,
-    readers: Arc<Semaphore>,
+    durable: Durable,
     places_taken: AtomicUsize,
     subscribers: Arc<Subscribers>,
     /// How far the shutdown of the daemon has come.
@@ -88,22 +87,18 @@ pub enum Ending {
 }
 
 impl Context {
-    /// The shared state of the sessions, over the archive that `history` reads.
+    /// The shared state of the sessions, which read `durable`.
     #[must_use]
     pub fn new(
         policy: watch::Receiver<Arc<SessionPolicy>>,
         entrance: Arc<Entrance>,
-        history: History,
-        tail: Arc<Tail>,
+        durable: Durable,
         ending: watch::Receiver<Ending>,
     ) -> Arc<Self> {
-        let readers = Arc::new(Semaphore::new(READERS_MAX));
         Arc::new(Self {
             policy,
             entrance,
-            history,
-            tail,
-            readers,
+            durable,
             places_taken: AtomicUsize::new(0),
             subscribers: Arc::default(),
             ending,

@@ -21,13 +21,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::actor::{Capacity, ExitReason, Restart, Tasks, supervise, supervise_task};
-use crate::catalog::TEXT_BYTES_MAX;
+use crate::archive;
+use crate::catalog::{CatalogStore, TEXT_BYTES_MAX};
 use crate::config::HTTP_BYTES;
 use crate::connection::refusals::Reason;
 use crate::connection::{Listener, listener};
-use crate::ingest::StreamEdits;
-use crate::observe::View;
+use crate::ingest::{Router, StreamEdits};
+use crate::links::Links;
+use crate::observe::Handles;
 use crate::observe::sampler::Sampler;
+use crate::outputs::Outputs;
 use answer::{ApiError, ResponseLimiter};
 use server::Peer;
 
@@ -35,19 +38,20 @@ mod answer;
 mod catalog;
 pub mod client;
 mod dashboard;
-pub mod epoch;
+mod epoch;
 pub mod events;
 mod frames;
 pub mod guard;
 mod gzip;
 mod health;
+mod links;
 pub mod metrics;
 mod observed;
 mod openapi;
 mod refusals;
 mod routes;
 pub mod server;
-pub mod streams;
+mod streams;
 
 pub use server::CONNECTIONS_MAX;
 
@@ -66,11 +70,26 @@ const _: () = assert!(BYTES_MAX as u64 <= HTTP_BYTES, "the memory bound counts l
 /// A part that fails more often than this ends. The daemon then decides what to do.
 const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
 
+/// What requests can change.
+pub struct Controls {
+    /// Lowers epochs and forgets streams.
+    pub edits: StreamEdits,
+    /// Ends the connections of sources.
+    pub router: Router,
+    /// Switches links on and off.
+    pub links: Links,
+    /// Switches outputs on and off.
+    pub outputs: Outputs,
+    /// Takes a new catalog.
+    pub catalog: Arc<CatalogStore>,
+    /// Takes an operator's word that the clock is right.
+    pub archive: archive::Tuning,
+}
+
 /// The shared state of all request handlers.
 pub(crate) struct State {
-    view: Arc<View>,
-    /// Changes streams.
-    edits: StreamEdits,
+    handles: Arc<Handles>,
+    controls: Controls,
     events: events::Events,
     answers: ResponseLimiter,
     /// Held while a new catalog replaces the old one.
@@ -84,13 +103,13 @@ impl State {
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         self.judge(peer, headers).inspect_err(|error| {
             let reason = Reason::Code(error.code());
-            self.view.refusals.note(Listener::Http, peer.0, reason, error.reason());
+            self.handles.refusals.note(Listener::Http, peer.0, reason, error.reason());
         })
     }
 
     /// Checks a request for data that is open to all clients when no token is configured.
     fn check_token(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        match self.view.live.current().http.token {
+        match self.handles.live.current().http.token {
             Some(_) => self.check(peer, headers),
             None => Ok(()),
         }
@@ -103,7 +122,7 @@ impl State {
 
     /// Does the same as [`State::check`], but does not count a refusal.
     fn judge(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        guard::check(self.view.live.current().http.token.as_ref(), peer, headers)
+        guard::check(self.handles.live.current().http.token.as_ref(), peer, headers)
     }
 }
 
@@ -112,27 +131,27 @@ pub struct Http {
     address: SocketAddr,
     /// Listener, connections, events.
     stages: Tasks,
-    view: Arc<View>,
+    handles: Arc<Handles>,
     stop_tx: watch::Sender<bool>,
 }
 
 impl Http {
-    /// Serves `view` on `listener`. `sampler` computes the rates of `view`. Operators change streams through `edits`.
+    /// Serves `handles` on `listener`. `sampler` computes the rates of `handles`. Requests change the daemon through `controls`.
     ///
     /// # Errors
     /// When the listener has no address.
     pub fn start(
         listener: TcpListener,
-        view: View,
-        edits: StreamEdits,
+        handles: Handles,
+        controls: Controls,
         sampler: Sampler,
     ) -> std::io::Result<Self> {
-        let view = Arc::new(view);
+        let handles = Arc::new(handles);
         let address = listener.local_addr()?;
-        let (events, maker) = events::Events::new(Arc::clone(&view));
+        let (events, maker) = events::Events::new(Arc::clone(&handles));
         let state = Arc::new(State {
-            view: Arc::clone(&view),
-            edits,
+            handles: Arc::clone(&handles),
+            controls,
             events,
             answers: ResponseLimiter::default(),
             putting: Arc::default(),
@@ -144,16 +163,16 @@ impl Http {
             supervise("http connections", RESTART, capacity, move |mailbox| {
                 server::serve_all(mailbox, routes::all(Arc::clone(&state)))
             });
-        let acceptor = server::Connections::new(connections, Arc::clone(&view.refusals));
+        let acceptor = server::Connections::new(connections, Arc::clone(&handles.refusals));
         let listener_handle = listener::start("http listener", listener, acceptor, stop);
         let events_handle = supervise_task("http events", RESTART, move || maker.clone().run());
         let rates_handle = supervise_task("rates", RESTART, move || sampler.clone().run());
         let mut stages = Tasks::new();
         for handle in [listener_handle, connections_handle, events_handle, rates_handle] {
-            view.tell_restarts(&handle);
+            handles.tell_restarts(&handle);
             stages.own(handle);
         }
-        Ok(Self { address, stages, view, stop_tx })
+        Ok(Self { address, stages, handles, stop_tx })
     }
 
     /// The address of the listener.
@@ -162,10 +181,10 @@ impl Http {
         self.address
     }
 
-    /// The view that this server shows.
+    /// The handles that this server shows.
     #[must_use]
-    pub fn view(&self) -> &View {
-        &self.view
+    pub fn handles(&self) -> &Handles {
+        &self.handles
     }
 
     /// Waits until a part ends unexpectedly. Cancel safe.

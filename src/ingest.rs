@@ -2,13 +2,14 @@
 //!
 //! Modules, in the order in which a connection meets them:
 //!
-//! * [`crate::connection::listener`]: accepts, and hands sockets to the registry,
+//! * [`crate::connection::listener`]: accepts, and hands sockets to the router,
 //! * [`crate::connection::entrance`]: holds a connection until the client has sent a valid HELLO,
-//! * [`registry`]: the actor that owns every session, enforces the limits and decides which session speaks
-//!   for a stream,
+//! * [`router`]: the actor that owns every session, knows every source, enforces the limits and decides which
+//!   session speaks for a stream,
 //! * `session`: HELLO to BYE on one connection,
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and which session speaks for the
 //!   stream,
+//! * `link_stream`: a stream that a link carries instead of a session,
 //! * `acks`: when a session learns that routine frames are durable,
 //! * `sequences`: counts the sequences of a stream that have not come,
 //! * [`books`]: received = archived + not stored + duplicates + rejected + in flight.
@@ -27,17 +28,18 @@ use crate::frame::{BufferPool, Lanes, weight_max};
 mod acks;
 pub mod books;
 pub mod flow;
-pub mod registry;
+mod link_stream;
+pub mod router;
 mod sequences;
 mod session;
-mod sessions;
 mod slots;
 pub mod stream;
 mod stream_edits;
 
 pub use books::{Books, LaneCount, Totals};
 pub use flow::{LaneTimes, Position, StreamState, StreamView};
-pub use registry::{Registry, RegistryError};
+pub use link_stream::{Carrier, LinkStream, Released};
+pub use router::{Router, RouterError, SourceInfo, SourceList};
 pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 pub use stream::{ResetRefused, StreamLimits, StreamTable};
 pub use stream_edits::{EditError, StreamEdits};
@@ -143,8 +145,6 @@ pub struct Context {
     pub entrance: Arc<Entrance>,
     /// The policy in force. Reading it takes a lock: sessions read it once per connection, never per frame.
     pub policy: watch::Receiver<Arc<SessionPolicy>>,
-    /// The router, which registers sources.
-    pub router: crate::pipeline::Router,
     /// The catalog. Sessions that want it get it at once and at each change.
     pub catalog: tokio::sync::watch::Receiver<Arc<crate::catalog::Catalog>>,
     /// The pool of buffers that sessions read into.

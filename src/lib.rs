@@ -17,22 +17,28 @@
 //!    stays together from here on ([`frame::FrameRun`]);
 //! 2. [`pipeline::queue`] keeps them in two lanes, [`pipeline::fan_in`] picks what goes next, emergencies first;
 //! 3. [`pipeline::processor`] counts, logs, broadcasts ([`pipeline::fanout`]) and hands on;
-//! 4. [`archive`] encodes them into a block of their lane, writes and syncs it, then tells which positions became durable;
+//! 4. [`archive`] encodes them into a block of their lane, writes and syncs it, then reports the durable positions;
 //! 5. [`ingest::stream`] takes note, and the session writes the ACK;
-//! 6. [`feed::tail`] keeps the newest durable frames for subscribers, and [`feed`] serves who is behind from the log,
-//!    which it reads as an [`archive::History`].
+//! 6. [`feed::tail`] keeps the newest durable frames for subscribers. [`feed`] serves subscribers that are behind from the
+//!    log, which it reads as an [`archive::History`].
+//!
+//! [`outputs`] are subscribers inside the daemon: they send the frames to software that does not speak the protocol.
 //!
 //! The archive's maintenance thread works on each full segment: it writes the index, which saves readers most of the
 //! reading, then runs the steps that the daemon gave ([`export`]). It removes a segment when retention says so.
 //!
-//! The other way, [`catalog`] keeps the orbital elements an operator gives, and sessions that want them get each version.
+//! The other way, [`catalog`] keeps the orbital elements that an operator gives. A session sends each version if its client
+//! asked for it.
+//!
+//! Equipment that speaks its own protocol comes in over [`links`], which cut its bytes into units ([`framing`]) and hand
+//! them to the queues as sessions do.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
 //! and for subscribers share, [`cli`] is the command line, with the commands on archive directories. [`observe`] is
 //! everything there is to see of a running daemon, [`http`] serves it: health, metrics, an API with events, the dashboard.
 //! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`liveness`] of each stage. [`replay`] sends
-//! what an archive holds, [`tail`] is a subscriber, [`top`] shows a running daemon over [`http`]. [`demo`] is the RFC's
-//! scenario.
+//! what an archive holds, [`import`] sends a recording of equipment, [`tail`] is a subscriber, [`top`] shows a running
+//! daemon over [`http`]. [`demo`] is the RFC's scenario.
 //!
 //! # Crates
 //!
@@ -43,13 +49,15 @@
 //! |---|---|---|
 //! | [`frame`] | the types that every part shares, [`histogram`], [`liveness`] | |
 //! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
-//! | [`actor`] | what router, registry and sessions are built on | [`frame`] |
+//! | [`actor`] | what router and sessions are built on | [`frame`] |
 //! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
 //! | [`archive`] | the segment log: writing, reading, recovery, maintenance | [`frame`], `support` |
 //! | [`export`] | Parquet, CSV and JSON lines, a step of sealed segments | [`archive`], [`frame`], `support` |
 //! | [`catalog`] | orbital elements | `support` |
+//! | [`framing`] | formats of ground equipment: framings and decoders | |
+//! | [`api`] | the requests and answers of the HTTP API | [`frame`] |
 //! | [`client`] | the client side of the protocol | [`frame`], [`wire`] |
-//! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], `support` |
+//! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], [`framing`], `support` |
 //!
 //! # What holds everywhere
 //!
@@ -58,13 +66,13 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * Crates < [`pipeline`] < [`connection`] < [`ingest`], [`feed`] < [`config`] < [`observe`] < [`http`] < [`daemon`] <
-//!   [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor do [`ingest`] and
+//! * Crates < [`pipeline`] < [`connection`] < [`ingest`], [`feed`] < [`config`] < [`links`], [`outputs`] < [`observe`] < [`http`] <
+//!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor do [`ingest`] and
 //!   [`feed`].
-//! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`top`] knows the shapes of [`observe`] and the
+//! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`import`] also has the rules of [`links`]. [`top`] knows the types of [`api`] and the
 //!   client of [`http`].
 
-pub use ::{actor, archive, catalog, client, export, frame, sim, wire};
+pub use ::{actor, api, archive, catalog, client, export, frame, framing, sim, wire};
 pub use frame::{histogram, liveness};
 pub use support::{causes, logging, moment, number, plain_file};
 
@@ -75,8 +83,11 @@ pub mod daemon;
 pub mod demo;
 pub mod feed;
 pub mod http;
+pub mod import;
 pub mod ingest;
+pub mod links;
 pub mod observe;
+pub mod outputs;
 pub mod pipeline;
 pub mod replay;
 pub mod systemd;

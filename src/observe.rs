@@ -1,7 +1,7 @@
 //! What operators see of a running daemon: the counters of its parts, and rates that are computed once a second.
 //!
-//! [`View`] holds the handles to everything that operators see. [`sampler`] computes the [`Rates`]. [`report`] puts
-//! both into the shapes that the HTTP API serves. The dashboard, `top` and the metrics use the same shapes.
+//! [`Handles`] holds the handles to everything that operators see. [`sampler`] computes the [`Rates`]. `report` makes
+//! answers of the HTTP [`api`] from both. The dashboard, `top` and the metrics use the same answers.
 //!
 //! The path of a frame writes only the counts of [`latencies`] and the notes of [`emergencies`], once per commit.
 
@@ -14,26 +14,28 @@ use tokio::sync::watch;
 
 use crate::actor::ActorHandle;
 use crate::archive::{self, History};
-use crate::catalog::CatalogStore;
+use crate::catalog::Catalog;
 use crate::config::ConfigHandle;
 use crate::connection::Refusals;
 use crate::feed::Subscribers;
-use crate::ingest::{Books, StreamTable};
-use crate::pipeline::{Router, SourceInfo};
+use crate::ingest::{Books, SourceList, StreamTable};
+use crate::links::LinkList;
+use crate::outputs::OutputList;
 
 pub mod emergencies;
-pub mod fleet;
+mod fleet;
 pub mod latencies;
-pub mod report;
+mod links;
+mod outputs;
+mod report;
 pub mod sampler;
 
-pub use emergencies::{Emergencies, Emergency};
-pub use fleet::Fleet;
+pub use emergencies::Emergencies;
 pub use latencies::Latencies;
 pub use sampler::Rates;
 
 /// Handles to everything that operators see of a running daemon.
-pub struct View {
+pub struct Handles {
     /// The configuration in force.
     pub live: ConfigHandle,
     /// When the daemon started, unix nanoseconds.
@@ -42,20 +44,24 @@ pub struct View {
     pub books: Arc<Books>,
     /// All streams.
     pub table: Arc<StreamTable>,
-    /// The router with the registered sources. `None` after the drain has taken it.
-    pub router: Mutex<Option<Router>>,
+    /// The input links.
+    pub link_list: LinkList,
+    /// The output links.
+    pub output_list: OutputList,
+    /// The registered sources.
+    pub registered: SourceList,
     /// The archive's counters.
     pub archive_stats: Arc<archive::ArchiveStats>,
     /// The status of the archive.
     pub archive_status: watch::Receiver<archive::Status>,
-    /// The archive's tuning handle. It reports whether the archive trusts the clock.
-    pub archive_tuning: archive::Tuning,
+    /// Whether the archive trusts the clock.
+    pub age_holds: archive::AgeHolds,
     /// Reads durable frames.
     pub history: History,
     /// The subscribers of the feed.
     pub subscribers: Arc<Subscribers>,
     /// The orbital elements.
-    pub catalog: Arc<CatalogStore>,
+    pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Latencies from the socket to stable storage.
     pub latencies: Arc<Latencies>,
     /// The newest emergencies.
@@ -70,30 +76,11 @@ pub struct View {
     pub rates: watch::Receiver<Arc<Rates>>,
 }
 
-impl View {
+impl Handles {
     /// Registers `part`, so that its restarts are reported.
     pub fn tell_restarts(&self, part: &ActorHandle) {
         let restarts = (part.name().into(), part.restarts_counter());
         self.restarts.lock().unwrap_or_else(PoisonError::into_inner).push(restarts);
-    }
-
-    /// The registered sources. Empty after the daemon has drained them.
-    pub async fn registered(&self) -> Vec<SourceInfo> {
-        match self.router() {
-            Some(router) => router.list().await.unwrap_or_default(),
-            None => Vec::new(),
-        }
-    }
-
-    /// The router. `None` after the daemon has drained its sources.
-    #[must_use]
-    pub fn router(&self) -> Option<Router> {
-        self.router.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Drops the router of this view. The router ends when its last address is dropped.
-    pub fn let_go_of_router(&self) {
-        self.router.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The status of the archive. Foreign segments make an `Ok` archive `Degraded`.

@@ -10,7 +10,6 @@
 //! Modules, in the order in which a frame meets them:
 //!
 //! * [`queue`]: a session hands a batch to its stream's [`SourceQueue`], bounded by the stream's windows,
-//! * [`router`]: the actor that knows which sources exist and tells the fan-in when no more will come,
 //! * [`fan_in`]: picks the next frames, emergencies first, sources of a lane in equal turns,
 //! * [`gate`]: holds back routine while the archive has no room for it,
 //! * [`processor`]: counts, logs, broadcasts and hands frames to the archive, at most 64 frames of one lane
@@ -31,7 +30,6 @@ pub mod fanout;
 pub mod gate;
 pub mod processor;
 pub mod queue;
-pub mod router;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -41,7 +39,6 @@ pub use fanout::{Consumer, Fanout, Processed};
 pub use gate::{Charge, Gate};
 pub use processor::Processor;
 pub use queue::{SourceQueue, Sources};
-pub use router::{Router, SessionId, SourceInfo, Stop};
 pub use stats::{Counters, PipelineStats};
 
 /// Most frames between fan-in and archive: this many frames can be ahead of an emergency (RFC-0047).
@@ -71,5 +68,5 @@ pub trait Output: Send {
 
 /// The archive takes no more frames. Its own error gives the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the archive takes no more frames")]
+#[error("the archive accepts no more frames")]
 pub struct OutputGone;

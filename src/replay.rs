@@ -24,14 +24,15 @@
 //! # Limits
 //!
 //! All unacknowledged frames in memory take at most [`UNACKED_BYTES_MAX`]. Reading waits at this limit. At most
-//! [`Plan::connections`] connections are open: to make room, the stream that was idle longest says BYE. A replay has at
+//! [`Sending::connections`] connections are open: to make room, the stream that was idle longest says BYE. A replay has at
 //! most [`STREAMS_MAX`] streams.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::archive::{Filter, ReadError};
@@ -52,6 +53,9 @@ pub use reading::end_of;
 pub use report::{Report, StreamReport};
 pub use tally::{Counts, Progress};
 
+pub(crate) use reading::{BATCHES_MAX, Batch, Read};
+
+use clock::Clock;
 use scheduler::Scheduler;
 
 /// Upper bound in bytes of frames that were read and are not acknowledged. Each frame counts [`FRAME_OVERHEAD_BYTES`]
@@ -69,22 +73,29 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The selected frames. A range without an end gets the end of the log at the start of the run.
     pub filter: Filter,
-    /// `host:port` of the daemon's ingest listener. The name is resolved for each connection.
-    pub connect: String,
-    /// Credential, may be empty.
-    pub token: String,
     /// The speed relative to the recording.
     pub speed: Speed,
     /// Longer times without a frame in the recording are shortened to this duration.
     pub gap_max: Option<Duration>,
-    /// The first epoch of each stream, 1 to 2^63-1: [`Plan::epoch_now`], or the epoch of an earlier run of this range.
-    pub epoch: u64,
-    /// Whether an earlier run had this epoch. If so, frames that the daemon has are not sent again.
-    pub goes_on: bool,
     /// Frames of the range below this offset are not sent, and no time passes for them. An earlier run of this range
     /// and epoch got them acknowledged ([`Report::go_on_from`]). They are still read, because they determine the epochs
     /// of later frames.
     pub skip_to: u64,
+    /// Where to send it.
+    pub sending: Sending,
+}
+
+/// Where frames are sent, and in which epoch.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// `host:port` of the daemon's ingest listener. The name is resolved for each connection.
+    pub connect: String,
+    /// Credential, may be empty.
+    pub token: String,
+    /// The first epoch of each stream, 1 to 2^63-1: [`epoch_now`], or the epoch of an earlier run of this range.
+    pub epoch: u64,
+    /// Whether an earlier run had this epoch. If so, frames that the daemon has are not sent again.
+    pub goes_on: bool,
     /// Whether the lanes of the recorded streams share a sequence counter (SHARED_SEQUENCE). The archive does not
     /// record this.
     pub shared_sequence: bool,
@@ -94,12 +105,16 @@ pub struct Plan {
     pub linger: Duration,
 }
 
-impl Plan {
-    /// The epoch of a run that starts now: unix milliseconds.
-    #[must_use]
-    pub fn epoch_now() -> u64 {
-        u64::try_from(unix_now_ns() / 1_000_000).unwrap_or(0).clamp(1, ANONYMOUS_EPOCH_MIN - 1)
-    }
+/// The epoch of a run that starts now: unix milliseconds.
+#[must_use]
+pub fn epoch_now() -> u64 {
+    u64::try_from(unix_now_ns() / 1_000_000).unwrap_or(0).clamp(1, ANONYMOUS_EPOCH_MIN - 1)
+}
+
+/// Frames that a blocking thread reads, in the order in which they are sent. The thread ends when `items` is dropped.
+pub(crate) struct Recording {
+    pub(crate) items: mpsc::Receiver<Read>,
+    pub(crate) thread: JoinHandle<()>,
 }
 
 /// The state that all parts of a run share.
@@ -122,7 +137,7 @@ struct Shared {
 ///
 /// A stream that the daemon refuses permanently ends alone, and the report names it. A wrong credential or version ends
 /// all streams. Streams reconnect until [`Control::stop`]. After a stop nothing new is sent, and the run waits for
-/// acknowledgements for at most [`Plan::linger`].
+/// acknowledgements for at most [`Sending::linger`].
 ///
 /// # Errors
 /// The archive cannot be opened. Later errors are in the report.
@@ -133,27 +148,53 @@ struct Shared {
 /// # Panics
 /// If one of its tasks panics.
 pub async fn run(plan: Plan, control: Arc<Control>, progress: Arc<Progress>) -> Result<Report, ReadError> {
+    let recording =
+        reading::start(plan.dir, plan.filter, plan.sending.goes_on, Arc::clone(&progress)).await?;
+    let clock = Clock::new(plan.speed, plan.gap_max);
+    Ok(play(plan.sending, clock, plan.skip_to, recording, control, progress).await)
+}
+
+/// Sends `recording` as fast as the daemon gives credit, as [`run`] does. The offset of a frame is its position in the
+/// recording.
+pub(crate) async fn send(
+    sending: Sending,
+    recording: Recording,
+    control: Arc<Control>,
+    progress: Arc<Progress>,
+) -> Report {
+    play(sending, Clock::new(Speed::Max, None), 0, recording, control, progress).await
+}
+
+async fn play(
+    sending: Sending,
+    clock: Clock,
+    skip_to: u64,
+    recording: Recording,
+    control: Arc<Control>,
+    progress: Arc<Progress>,
+) -> Report {
     let started = Instant::now();
+    let connections = sending.connections.max(1);
     let shared = Arc::new(Shared {
-        epoch: plan.epoch.clamp(1, ANONYMOUS_EPOCH_MIN - 1),
-        goes_on: plan.goes_on,
-        shared_sequence: plan.shared_sequence,
-        linger: plan.linger,
-        slots: Semaphore::new(plan.connections.max(1)),
-        connect: plan.connect,
-        token: plan.token,
+        epoch: sending.epoch.clamp(1, ANONYMOUS_EPOCH_MIN - 1),
+        goes_on: sending.goes_on,
+        shared_sequence: sending.shared_sequence,
+        linger: sending.linger,
+        slots: Semaphore::new(connections),
+        connect: sending.connect,
+        token: sending.token,
         control,
         progress,
     });
-    let (items, reading) =
-        reading::start(plan.dir, plan.filter, plan.goes_on, Arc::clone(&shared.progress)).await?;
-    let clock = clock::Clock::new(plan.speed, plan.gap_max);
-    let scheduler = Scheduler::new(Arc::clone(&shared), clock, items, plan.connections.max(1));
-    let ended = scheduler.skipping_to(plan.skip_to).run().await;
-    if let Err(error) = reading.await
+    let Recording { items, thread } = recording;
+    let scheduler = Scheduler::new(Arc::clone(&shared), clock, items, connections);
+    let ended = scheduler.skipping_to(skip_to).run().await;
+    // After a stop the thread may wait for input that does not come.
+    if ended.stopped_at.is_none()
+        && let Err(error) = thread.await
         && let Ok(panic) = error.try_into_panic()
     {
         std::panic::resume_unwind(panic);
     }
-    Ok(Report::new(&shared, ended, started.elapsed()))
+    Report::new(&shared, ended, started.elapsed())
 }

@@ -77,12 +77,10 @@ pub enum TailError {
         text: String,
     },
     /// The peer violates the protocol.
-    #[error("the peer does not keep to the protocol: {0}")]
+    #[error("the daemon breaks the protocol: {0}")]
     Peer(#[from] WireError),
     /// The daemon serves another log, in which the known offsets have no meaning.
-    #[error(
-        "the daemon serves log {found} now, where offsets of log {expected} mean nothing: another archive"
-    )]
+    #[error("the daemon serves log {found}, and the offset belongs to log {expected} of another archive")]
     LogChanged {
         /// The log that the client followed.
         expected: u64,
@@ -201,7 +199,7 @@ impl Client {
         if let Some(link) = &mut self.link {
             // The lost connection is reported by the next read, after all data that came before.
             let ended = link.hold().await;
-            tracing::debug!(?ended, "lost while nothing was read");
+            tracing::debug!(?ended, "connection lost while frames are not read");
         }
         std::future::pending().await
     }
@@ -283,7 +281,11 @@ impl Client {
         match message {
             FeedMessage::Deliver(deliver) => {
                 if deliver.offset < *next {
-                    let text = format!("offset {} is delivered again, {next} is next", deliver.offset);
+                    let text = format!(
+                        "offset {} is delivered, but offsets below {next} were delivered \
+                                        before",
+                        deliver.offset
+                    );
                     return Err(WireError::protocol(text).into());
                 }
                 *next = deliver.offset.saturating_add(1);
@@ -322,7 +324,7 @@ impl Client {
             Ended::Lost(trouble) => (trouble, Duration::ZERO),
             Ended::Silent(silence) => {
                 silent = silence;
-                (format!("nothing heard for {silence:?}"), Duration::ZERO)
+                (format!("nothing received for {silence:?}"), Duration::ZERO)
             }
         };
         let now = Instant::now();

@@ -1,6 +1,6 @@
 //! The archive commands on faulty archives: interrupted repairs, readers that go away, segments under wrong names.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -104,7 +104,7 @@ fn assert_refused(home: &Path, sound: &Path) {
     ] {
         let (_, said) = expect_exit(&mut command, 1);
         assert!(
-            said.contains("repair.incomplete is still there; remove this directory"),
+            said.contains("left the file repair.incomplete; remove this directory"),
             "{command:?}: {said}"
         );
         assert!(said.contains(&dir.display().to_string()), "{command:?}: {said}");
@@ -112,7 +112,7 @@ fn assert_refused(home: &Path, sound: &Path) {
 }
 
 #[test]
-fn a_repair_that_is_killed_or_runs_out_of_space_leaves_nothing_that_passes_for_an_archive() {
+fn a_repair_that_is_killed_or_runs_out_of_space_leaves_no_usable_archive() {
     let home = tempfile::tempdir().unwrap();
     let sound = home.path().join("sound");
     let segments = archive(&sound);
@@ -154,7 +154,7 @@ fn unread(command: &mut Command) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_success_only_for_what_streams_frames() {
+fn a_closed_stdout_is_success_only_for_commands_that_stream_frames() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("archive");
     let segments = archive(&dir);
@@ -203,7 +203,7 @@ fn exported(dir: &Path) -> (usize, Option<i32>, String) {
 }
 
 #[test]
-fn a_duplicate_of_a_segment_under_another_name_is_named_and_hides_nothing() {
+fn a_copy_of_a_segment_under_another_name_is_reported_and_hides_nothing() {
     for (copied, name) in [(0, 40), (0, 45), (1, 45), (0, 1_000), (2, 3_990)] {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("data/archive");
@@ -213,17 +213,17 @@ fn a_duplicate_of_a_segment_under_another_name_is_named_and_hides_nothing() {
         assert!(!duplicate.exists());
         fs::copy(&segments[copied], &duplicate).unwrap();
         let first = base(&segments[copied]);
-        let told = format!(
+        let expected = format!(
             "misnamed: {} begins at offset {first} by its header and at {name} by its name, and was not read; \
              {first:020}.seg has that offset: move this one out of the archive",
             duplicate.display()
         );
         for (what, (frames, code, said)) in [("cat", cat(&dir)), ("export", exported(&dir))] {
             assert_eq!((frames as u64, code), (FRAMES, Some(0)), "{what} {name}: {said}");
-            assert!(said.contains(&told), "{what}: {said}");
+            assert!(said.contains(&expected), "{what}: {said}");
         }
         let (said, _) = expect_exit(&mut tool("verify", &dir), 1);
-        assert!(said.contains(&told) && said.contains("0 frames lost, 4000 frames read"), "{said}");
+        assert!(said.contains(&expected) && said.contains("0 frames lost, 4000 frames read"), "{said}");
         let copy = home.path().join("copy");
         let (said, _) = expect_exit(&mut repair(&dir, &copy), 0);
         assert!(said.contains("copied: 4000 frames") && said.contains("; 0 offsets lost"), "{said}");
@@ -238,7 +238,7 @@ fn a_duplicate_of_a_segment_under_another_name_is_named_and_hides_nothing() {
 }
 
 #[test]
-fn swapped_segments_are_named_as_there_and_repaired() {
+fn swapped_segments_are_reported_as_present_and_repaired() {
     for (one, other) in [(0, 1), (1, 2)] {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("archive");

@@ -67,7 +67,7 @@ fn assert_quiet(client: &mut Client) {
 }
 
 #[test]
-fn the_configured_catalog_follows_the_first_acks_for_who_wants_it() {
+fn the_configured_catalog_follows_the_first_acks_if_requested() {
     let dir = tempfile::tempdir().unwrap();
     let text = text_of(200);
     std::fs::write(dir.path().join("fleet.tle"), &text).unwrap();
@@ -90,7 +90,7 @@ fn the_configured_catalog_follows_the_first_acks_for_who_wants_it() {
 }
 
 #[test]
-fn a_daemon_without_a_catalog_sends_none_and_the_first_one_at_once() {
+fn a_daemon_without_a_catalog_sends_the_first_one_as_soon_as_it_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Inside::start(dir.path(), |_| {});
     let (mut client, _) = Client::open(daemon.address, &wants(1));
@@ -103,8 +103,8 @@ fn a_daemon_without_a_catalog_sends_none_and_the_first_one_at_once() {
     }
     let before = daemon.catalog.current().version();
     let bad = text_of(2).replace("51.6416", "51.6417");
-    let told = daemon.catalog.replace(bad).unwrap_err().to_string();
-    assert!(told.starts_with("line 3: checksum is ") && told.ends_with(" (SAT 10000)"), "{told}");
+    let error = daemon.catalog.replace(bad).unwrap_err().to_string();
+    assert!(error.starts_with("line 3: checksum is ") && error.ends_with(" (SAT 10000)"), "{error}");
     assert_eq!(daemon.catalog.current().version(), before);
     assert_quiet(&mut client);
     drop(client);
@@ -112,7 +112,7 @@ fn a_daemon_without_a_catalog_sends_none_and_the_first_one_at_once() {
 }
 
 #[test]
-fn what_an_operator_gave_is_there_after_a_restart() {
+fn a_catalog_of_an_operator_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Inside::start(dir.path(), |_| {});
     let version = daemon.catalog.replace(text_of(5)).unwrap().version();
@@ -139,7 +139,7 @@ fn large(satellites: usize) -> String {
 }
 
 #[test]
-fn a_client_that_does_not_read_misses_versions_but_not_the_newest() {
+fn a_client_that_does_not_read_may_miss_versions_except_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Inside::start(dir.path(), |_| {});
     let first = daemon.catalog.replace(large(1)).unwrap().version();
@@ -182,7 +182,7 @@ fn a_client_that_does_not_read_misses_versions_but_not_the_newest() {
 }
 
 #[test]
-fn who_says_bye_gets_the_catalog_whole() {
+fn a_client_that_says_bye_gets_the_complete_catalog() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Inside::start(dir.path(), |_| {});
     daemon.catalog.replace(large(1)).unwrap();
@@ -196,7 +196,7 @@ fn who_says_bye_gets_the_catalog_whole() {
 }
 
 #[test]
-fn a_drain_waits_for_nobody_who_does_not_take_the_catalog() {
+fn a_drain_does_not_wait_for_clients_that_do_not_read_the_catalog() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Inside::start(dir.path(), |_| {});
     daemon.catalog.replace(large(1)).unwrap();
@@ -212,19 +212,19 @@ fn a_drain_waits_for_nobody_who_does_not_take_the_catalog() {
 }
 
 #[test]
-fn a_file_that_is_no_catalog_fails_the_start_by_name_and_line() {
+fn a_bad_catalog_file_fails_the_start_with_its_name_and_line() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("fleet.tle"), "# none\nISS\n").unwrap();
     let config = "[ingest]\nlisten = \"127.0.0.1:0\"\n[feed]\nlisten = \"127.0.0.1:0\"\n[catalog]\nfile = \"fleet.tle\"";
     std::fs::write(dir.path().join("aggregator.toml"), config).unwrap();
-    let (_, told) =
+    let (_, error) =
         expect_exit(aggregator(["run", "--config", "aggregator.toml"]).current_dir(dir.path()), 1);
     let expected =
         "fleet.tle, line 2: the text ends, but line 1 of the element set is due (ISS) (catalog.file)";
-    assert!(told.contains(expected), "{told}");
-    let (_, told) =
+    assert!(error.contains(expected), "{error}");
+    let (_, error) =
         expect_exit(aggregator(["check", "--config", "aggregator.toml"]).current_dir(dir.path()), 2);
-    assert!(told.contains(expected), "{told}");
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn wait_for_file(path: &Path) -> String {
 }
 
 #[test]
-fn check_prints_the_shipped_configuration_which_means_the_defaults() {
+fn check_prints_the_shipped_configuration_as_the_defaults() {
     let (printed, said) = expect_exit(aggregator(["check", "--config"]).arg(shipped()), 0);
     assert!(said.is_empty(), "{said}");
     let table: toml::Table = printed.parse().expect("what check prints is TOML");
@@ -89,6 +89,33 @@ fn check_prints_the_shipped_configuration_which_means_the_defaults() {
     let empty = dir.path().join("empty.toml");
     std::fs::write(&empty, "").expect("writing fails");
     assert_eq!(expect_exit(aggregator(["check", "--config"]).arg(&empty), 0).0, printed);
+}
+
+#[test]
+fn check_explains_links_and_outputs_and_prints_them() {
+    let (dir, path) = home(
+        "[[links]]\nname = \"kiruna-x\"\nconnect = \"10.0.8.5:7000\"\nspacecraft = [123]\n\
+         framing = { kind = \"cadu\", length = 1279, strip = 160 }\ndecode = { kind = \"tm\" }\n\
+         emergency = [{ vcid = [3] }]\n\
+         [[outputs]]\nname = \"yamcs-live\"\nlisten = \"127.0.0.1:10011\"\nextract = \"packets\"\n\
+         select = { sources = [123] }\n",
+    );
+    let (printed, said) = expect_exit(aggregator(["check", "--config"]).arg(&path), 0);
+    assert!(said.is_empty(), "{said}");
+    for line in [
+        "# link kiruna-x: CADUs of 1,279 bytes from 10.0.8.5:7000, TM frames of 1,115 bytes, source = spacecraft id, \
+         emergency: virtual channel 3",
+        "# output yamcs-live: space packets out of live frames of source 123 to up to 4 clients of 127.0.0.1:10011, from \
+         the next frame on",
+        "decode = { kind = \"tm\", fecf = \"none\", trailer = 0 }",
+        "# memory:        0.2 MiB = 1 x 138746 B: enabled links, each with buffers of 128 KiB and of three units that wait, \
+         which grow by doubling",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");
+    }
+    let again = dir.path().join("printed.toml");
+    std::fs::write(&again, &printed).expect("writing fails");
+    assert_eq!(expect_exit(aggregator(["check", "--config"]).arg(&again), 0).0, printed);
 }
 
 #[test]
@@ -154,7 +181,7 @@ fn a_port_in_use_is_named_with_its_key() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_directory_is_refused_and_harms_nothing() {
+fn a_second_daemon_on_the_same_directory_is_refused_and_the_first_continues() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     client.deliver(ROUTINE, 0, b"before");
@@ -200,7 +227,7 @@ fn the_ready_file_holds_the_bound_addresses() {
 
 /// The text of a log line must not depend on whether the line is written.
 #[test]
-fn a_quiet_log_changes_nothing_else_and_hangup_ends_nothing() {
+fn a_quiet_log_and_a_hangup_do_not_stop_the_daemon() {
     let (dir, path) = home(&format!("{CONFIG}[log]\nlevel = \"error\"\n"));
     let ready = dir.path().join("ready.json");
     let daemon = Running::start(run(&path).arg("--ready-file").arg(&ready));
@@ -222,7 +249,7 @@ fn a_ready_file_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn beyond_loopback_it_listens_only_with_tokens() {
+fn the_daemon_listens_beyond_loopback_only_with_tokens() {
     let open = CONFIG.replacen("127.0.0.1:0", "0.0.0.0:0", 1);
     let (_dir, path) = home(&open);
     for command in ["check", "run"] {
@@ -294,7 +321,7 @@ fn three_frames() -> Daemon {
 }
 
 #[test]
-fn verify_names_segment_and_place_of_a_flipped_byte() {
+fn verify_names_the_segment_and_range_of_a_flipped_byte() {
     let daemon = three_frames();
     let dir = daemon.archive_dir();
     let verify = || aggregator([Path::new("archive"), Path::new("verify"), &dir]);
@@ -401,7 +428,7 @@ fn a_choice_that_no_frame_can_meet_is_bad_usage() {
 }
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_help() {
     for (args, parts) in [
         (&["--help"][..], &["run", "check", "demo", "archive", "--config"][..]),
         (&["run", "--help"], &["--config", "--ready-file", "--simulate"]),
@@ -457,7 +484,7 @@ fn simulate_prints_a_line_a_second_until_it_is_stopped() {
 }
 
 #[test]
-fn a_cause_is_told_once() {
+fn a_cause_is_printed_once() {
     let (_, said) = expect_exit(&mut aggregator(["replay", "--archive", "/nonexistent"]), 1);
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
     let (dir, path) = home(CONFIG);
@@ -467,7 +494,7 @@ fn a_cause_is_told_once() {
 }
 
 #[test]
-fn a_name_in_place_of_a_source_is_told_that_a_number_is_expected() {
+fn a_name_as_source_is_refused_because_a_number_is_expected() {
     for command in [
         &["archive", "cat", "d"][..],
         &["archive", "export", "d", "--out", "e"],
@@ -481,7 +508,7 @@ fn a_name_in_place_of_a_source_is_told_that_a_number_is_expected() {
 }
 
 #[test]
-fn check_refuses_what_run_refuses() {
+fn check_refuses_the_same_configurations_as_run() {
     let (_dir, path) = home(&CONFIG.replace("16 KiB", "16 MiB"));
     for command in ["check", "run"] {
         let (_, said) = expect_exit(aggregator([command, "--config"]).arg(&path), 2);
@@ -515,13 +542,13 @@ fn check_refuses_what_run_refuses() {
 }
 
 #[test]
-fn a_credential_that_comes_with_the_start_is_a_note_and_another_missing_file_an_error() {
+fn a_missing_systemd_credential_is_a_note_and_another_missing_file_an_error() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/aggregator.toml");
     let dir = tempfile::tempdir().expect("no temporary directory");
     let (printed, said) =
         expect_exit(aggregator(["check", "--config"]).arg(&shipped).current_dir(dir.path()), 0);
     assert_eq!(
-        said.lines().filter(|line| line.starts_with("note: ") && line.contains("not there yet")).count(),
+        said.lines().filter(|line| line.starts_with("note: ") && line.contains("does not exist yet")).count(),
         2,
         "{said}"
     );
@@ -534,7 +561,7 @@ fn a_credential_that_comes_with_the_start_is_a_note_and_another_missing_file_an_
 }
 
 #[test]
-fn times_have_offsets_and_a_query_without_a_match_says_so() {
+fn times_may_have_offsets_and_a_query_without_a_match_says_so() {
     let daemon = three_frames();
     let dir = daemon.archive_dir();
     let cat = |args: &[&str]| expect_exit(aggregator(["archive", "cat"]).arg(&dir).args(args), 0);
@@ -558,7 +585,7 @@ fn times_have_offsets_and_a_query_without_a_match_says_so() {
 }
 
 #[test]
-fn whoever_may_not_write_the_archive_can_check_the_configuration() {
+fn a_user_without_write_permission_can_check_the_configuration() {
     let (dir, path) = home(CONFIG);
     let owned = dir.path().join("data");
     std::fs::create_dir(&owned).expect("no directory");

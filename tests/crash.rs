@@ -98,7 +98,7 @@ fn twenty_kills_lose_nothing_that_was_acknowledged() {
 fn wait_acked(fleet: &Fleet, frames: u64) {
     let (before, started) = (fleet.counts().acked, Instant::now());
     while fleet.counts().acked < before + frames {
-        assert!(started.elapsed() < LIMIT, "the fleet does not go on: {:?}", fleet.counts());
+        assert!(started.elapsed() < LIMIT, "the fleet does not continue: {:?}", fleet.counts());
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -54,7 +54,7 @@ fn cells(browser: &Browser) -> Value {
 }
 
 #[test]
-fn what_the_page_shows_is_what_the_api_says() {
+fn the_page_shows_what_the_api_reports() {
     let daemon = Daemon::start(PATIENT);
     let ingest = daemon.address().to_string();
     let fleet =
@@ -166,7 +166,7 @@ fn check_details(browser: &Browser, source: &Value) {
 }
 
 #[test]
-fn offline_streams_are_forgotten_after_a_question() {
+fn offline_streams_are_forgotten_after_a_confirmation() {
     let daemon = Daemon::start(PATIENT);
     for source in [3, 4, 5] {
         let (mut client, _) = Client::open(daemon.address(), &Hello::new(source).station("KIRUNA"));
@@ -212,7 +212,7 @@ fn offline_streams_are_forgotten_after_a_question() {
 }
 
 #[test]
-fn who_comes_and_goes_is_seen_and_the_end_of_the_daemon_is_unmistakable() {
+fn the_page_shows_new_and_ended_sources_and_the_end_of_the_daemon() {
     let port = Port::hold();
     let http = port.address();
     let config = format!("{PATIENT}[http]\nlisten = \"{http}\"\n");
@@ -291,7 +291,7 @@ fn badge(browser: &Browser, id: &str) -> Value {
 }
 
 #[test]
-fn a_fleet_that_is_lost_is_red_although_the_daemon_runs() {
+fn a_lost_fleet_is_red_while_the_daemon_runs() {
     let daemon = Daemon::start(PATIENT);
     let Some(browser) = page(daemon.http()) else { return };
     assert_eq!(badge(&browser, "fleet")[1], "NO SOURCES");
@@ -324,7 +324,7 @@ fn a_fleet_that_is_lost_is_red_although_the_daemon_runs() {
 }
 
 #[test]
-fn the_page_is_served_by_the_daemon_alone_and_kept_by_no_one_unasked() {
+fn the_page_loads_only_from_the_daemon_and_is_not_cached() {
     let daemon = Daemon::start("");
     for (path, content_type) in [
         ("/", "text/html; charset=utf-8"),

@@ -7,14 +7,20 @@
 
 mod support;
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::command::say_aloud;
 use support::fleet::{Fleet, FleetLog};
+use support::http::get_json;
 use support::mount::Tmpfs;
-use support::{Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, code, cost};
+use support::{
+    Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, Subscribe, Subscriber,
+    code, cost,
+};
 use telemetry_aggregator::sim::Plan;
 
 /// Small messages and few streams let the reserve be small.
@@ -192,8 +198,8 @@ fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
 
 /// 48 satellites fill 64 MiB completely with telemetry. One more satellite sends only emergencies.
 #[test]
-fn a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency() {
-    let name = "a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency";
+fn a_fleet_that_fills_the_disk_loses_nothing_and_delays_no_emergency() {
+    let name = "a_fleet_that_fills_the_disk_loses_nothing_and_delays_no_emergency";
     with_tmpfs_of(64 << 20, name, |tmpfs| {
         let config = CONFIG.replace("max_streams = 16", "max_streams = 64");
         let mut daemon = Daemon::start_at(tmpfs.home(), &config);
@@ -249,8 +255,8 @@ fn a_fleet_that_fills_the_disk_loses_nothing_and_holds_up_no_emergency() {
 }
 
 #[test]
-fn a_reserve_used_up_makes_emergencies_wait_and_nothing_crash() {
-    with_tmpfs("a_reserve_used_up_makes_emergencies_wait_and_nothing_crash", |tmpfs| {
+fn with_a_full_reserve_emergencies_wait_and_nothing_crashes() {
+    with_tmpfs("with_a_full_reserve_emergencies_wait_and_nothing_crashes", |tmpfs| {
         let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
         let mut sender = Sender::open(&daemon, 1);
         sender.emergency();
@@ -272,8 +278,8 @@ fn a_reserve_used_up_makes_emergencies_wait_and_nothing_crash() {
 }
 
 #[test]
-fn a_restart_on_the_full_disk_takes_emergencies_and_goes_on_by_itself() {
-    with_tmpfs("a_restart_on_the_full_disk_takes_emergencies_and_goes_on_by_itself", |tmpfs| {
+fn a_restart_on_the_full_disk_accepts_emergencies_and_continues_when_space_returns() {
+    with_tmpfs("a_restart_on_the_full_disk_accepts_emergencies_and_continues_when_space_returns", |tmpfs| {
         let daemon = Daemon::start_at(tmpfs.home(), CONFIG);
         let mut sender = Sender::open(&daemon, 1);
         sender.emergency();
@@ -317,8 +323,8 @@ fn daemon_killed_and_started_on(daemon: Daemon, tmpfs: &Tmpfs) -> Daemon {
 }
 
 #[test]
-fn a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk() {
-    with_tmpfs("a_kill_with_even_the_reserve_used_up_is_recovered_on_the_full_disk", |tmpfs| {
+fn a_kill_with_a_full_reserve_is_recovered_on_the_full_disk() {
+    with_tmpfs("a_kill_with_a_full_reserve_is_recovered_on_the_full_disk", |tmpfs| {
         let daemon = Daemon::start_at(tmpfs.home(), CONFIG);
         let mut sender = Sender::open(&daemon, 1);
         tmpfs.fill();
@@ -377,8 +383,8 @@ fn a_drain_on_a_full_disk_names_the_stragglers_and_exits_with_3() {
 }
 
 #[test]
-fn a_second_signal_ends_a_drain_that_a_full_disk_stalls() {
-    with_tmpfs("a_second_signal_ends_a_drain_that_a_full_disk_stalls", |tmpfs| {
+fn a_second_signal_ends_a_drain_stalled_by_a_full_disk() {
+    with_tmpfs("a_second_signal_ends_a_drain_stalled_by_a_full_disk", |tmpfs| {
         let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
         let mut sender = Sender::open(&daemon, 1);
         tmpfs.fill();
@@ -394,8 +400,8 @@ fn a_second_signal_ends_a_drain_that_a_full_disk_stalls() {
 }
 
 #[test]
-fn space_that_comes_back_during_a_drain_saves_it() {
-    with_tmpfs("space_that_comes_back_during_a_drain_saves_it", |tmpfs| {
+fn space_that_returns_during_a_drain_lets_it_finish() {
+    with_tmpfs("space_that_returns_during_a_drain_lets_it_finish", |tmpfs| {
         let mut daemon = Daemon::start_at(tmpfs.home(), CONFIG);
         let mut sender = Sender::open(&daemon, 1);
         tmpfs.fill();
@@ -411,5 +417,47 @@ fn space_that_comes_back_during_a_drain_saves_it() {
         );
         assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
         assert_archived(&daemon, sender.next);
+    });
+}
+
+/// Equipment has no credit and never waits. Its link drops the routine for which there is no room, and delivers what is
+/// an emergency.
+#[test]
+fn a_link_that_drops_routine_delivers_emergencies_on_a_full_disk() {
+    with_tmpfs("a_link_that_drops_routine_delivers_emergencies_on_a_full_disk", |tmpfs| {
+        let link = "[[links]]\nname = \"modem\"\nlisten = \"127.0.0.1:0\"\nsource = 9\nwhen_full = \"drop-routine\"\n\
+                    framing = { kind = \"packet\", max = 2000 }\nemergency = [{ apid = [77] }]";
+        let mut daemon = Daemon::start_at(tmpfs.home(), &format!("{CONFIG}{link}"));
+        let line = daemon.wait_line("link ready");
+        let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let mut modem = TcpStream::connect(address.expect("an address")).expect("the link listens");
+        modem.set_write_timeout(Some(LIMIT)).expect("a write timeout");
+        let mut send = |apid: u16| {
+            let mut packet = [[8, apid as u8], [0xC0, 0], 999_u16.to_be_bytes()].concat();
+            packet.resize(1_006, 0xAA);
+            modem.write_all(&packet).expect("the link reads on");
+        };
+        tmpfs.fill();
+        let dropped = || {
+            get_json(daemon.http(), "/api/v1/links")["links"][0]["counts"]["full_dropped"]
+                .as_u64()
+                .unwrap_or(0)
+        };
+        let started = Instant::now();
+        while dropped() == 0 {
+            assert!(started.elapsed() < LIMIT, "no routine is dropped");
+            (0..100).for_each(|_| send(1));
+        }
+        let subscribe = Subscribe::earliest().priorities(1);
+        let (mut subscriber, _) = Subscriber::open(daemon.feed(), &subscribe);
+        for _ in 0..20 {
+            (0..100).for_each(|_| send(1));
+            send(77);
+            assert_eq!(subscriber.expect_frame().lane, EMERGENCY);
+        }
+        tmpfs.free();
+        drop(modem);
+        let books = daemon.stop();
+        assert_eq!(books.received, books.archived);
     });
 }

@@ -66,12 +66,12 @@ fn five_million_frames_flat_out_stay_within_256_mib() {
 }
 
 #[test]
-fn sigterm_amid_difficult_clients_loses_nothing() {
+fn sigterm_with_difficult_clients_loses_nothing() {
     difficult_clients(Signal::TERM);
 }
 
 #[test]
-fn sigint_does_the_same() {
+fn sigint_with_difficult_clients_loses_nothing() {
     difficult_clients(Signal::INT);
 }
 

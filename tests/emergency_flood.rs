@@ -1,6 +1,6 @@
 //! A flood of emergencies over a slow disk: emergencies go first, and routine of the whole fleet still gets through.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 

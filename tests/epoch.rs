@@ -46,7 +46,7 @@ fn assert_refused(answer: &Answer, status: u16, reason: &str) {
 }
 
 #[test]
-fn the_right_client_speaks_again_and_resumes_after_a_kill() {
+fn the_right_client_connects_after_a_reset_and_resumes_after_a_kill() {
     let daemon = Daemon::start("");
     let (mut right, _) = Client::open(daemon.address(), &hello(42));
     right.deliver(ROUTINE, 0, b"right");
@@ -61,7 +61,7 @@ fn the_right_client_speaks_again_and_resumes_after_a_kill() {
     assert_eq!(request(daemon.http(), "DELETE", &path, &[], b"").status, 204);
     mistaken.expect_error(code::REMOVED);
     Client::refused(daemon.address(), &hello(42), code::FENCED);
-    let told = reset_when_free(daemon.http(), 42);
+    let answer = reset_when_free(daemon.http(), 42);
     let stand = |epoch: u64, emergency: u64, routine: u64| {
         let next = json!({ "emergency": emergency, "routine": routine });
         json!({ "epoch": epoch, "accepted_next": next, "durable_next": next })
@@ -69,8 +69,8 @@ fn the_right_client_speaks_again_and_resumes_after_a_kill() {
     let expected = json!({
         "source_id": 7, "kind": "live", "station": "KIRUNA", "old": stand(MISTAKEN, 9, 5), "new": stand(42, 0, 0)
     });
-    assert_eq!(told, expected);
-    let warning = daemon.wait_line("a stream's epoch was reset over HTTP");
+    assert_eq!(answer, expected);
+    let warning = daemon.wait_line("the epoch of a stream was reset over HTTP");
     assert!(warning.contains("WARN") && warning.contains("live/7@KIRUNA"), "{warning}");
 
     Client::refused(daemon.address(), &hello(41), code::FENCED);
@@ -89,7 +89,7 @@ fn the_right_client_speaks_again_and_resumes_after_a_kill() {
 }
 
 #[test]
-fn a_reset_answered_survives_a_kill_however_often() {
+fn an_answered_reset_survives_repeated_kills() {
     let mut daemon = Daemon::start("");
     let (mut mistaken, _) = Client::open(daemon.address(), &hello(MISTAKEN));
     mistaken.deliver(ROUTINE, 0, b"mistaken");
@@ -122,7 +122,7 @@ fn an_epoch_that_never_had_a_frame_is_lowered_as_well() {
 }
 
 #[test]
-fn frames_on_their_way_hold_it_up_and_nobody_may_speak_meanwhile() {
+fn a_reset_is_refused_while_frames_are_on_their_way_and_no_session_opens_the_stream_during_it() {
     let mut daemon = HeldDaemon::start("");
     let (mut mistaken, _) = Client::open(daemon.address(), &hello(MISTAKEN));
     daemon.hold();
@@ -189,7 +189,7 @@ fn wait_offline(address: SocketAddr) {
 }
 
 #[test]
-fn an_archive_that_fails_over_it_says_so() {
+fn a_reset_that_fails_in_the_archive_is_reported() {
     let mut daemon = HeldDaemon::start("");
     let (mut mistaken, _) = Client::open(daemon.address(), &hello(MISTAKEN));
     mistaken.deliver(ROUTINE, 0, b"mistaken");
@@ -201,7 +201,7 @@ fn an_archive_that_fails_over_it_says_so() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_with_the_way_out() {
+fn an_impossible_reset_is_refused_with_a_remedy() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &hello(42));
     client.deliver(ROUTINE, 0, b"right");
@@ -255,7 +255,7 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn with_a_token_it_needs_it() {
+fn a_reset_needs_the_configured_token() {
     let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
     assert_eq!(reset(daemon.http(), 1).status, 401);
 }

@@ -1,6 +1,6 @@
 //! Exports, read by an independent reader and by hand. Also exports to a disk that is full or missing.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -81,7 +81,7 @@ fn send_by_hand(daemon: &Daemon) -> Vec<Frame> {
 }
 
 #[test]
-fn polars_reads_from_parquet_what_was_sent() {
+fn polars_reads_the_sent_frames_from_parquet() {
     let python = match Python::find() {
         Ok(python) => python,
         Err(error) => return not_tested(format_args!("Parquet by an independent reader: {error}")),
@@ -133,7 +133,7 @@ fn polars_reads_from_parquet_what_was_sent() {
 }
 
 #[test]
-fn text_exports_hold_what_cat_writes() {
+fn text_exports_equal_the_output_of_cat() {
     let mut daemon = Daemon::start("");
     send_by_hand(&daemon);
     daemon.stop();
@@ -202,7 +202,7 @@ fn noise(dir: &Path, bytes: usize) {
 }
 
 #[test]
-fn a_full_disk_ends_an_export_without_parts_of_files() {
+fn a_full_disk_ends_an_export_without_partial_files() {
     let Some(disk) = Tmpfs::mount(8 << 20) else {
         return not_tested(format_args!("exports to a full disk: a tmpfs cannot be mounted"));
     };
@@ -236,7 +236,7 @@ fn a_full_disk_ends_an_export_without_parts_of_files() {
 }
 
 #[test]
-fn an_export_that_cannot_be_written_names_the_path_and_the_way_out() {
+fn a_failed_export_names_the_path_and_a_remedy() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("archive");
     noise(&dir, 64 << 10);

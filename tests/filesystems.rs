@@ -106,7 +106,7 @@ fn says(daemon: &Daemon, text: &str) -> bool {
 fn wait_acked(fleet: &Fleet, acked: u64) {
     let started = Instant::now();
     while fleet.counts().acked < acked {
-        assert!(started.elapsed() < LIMIT, "the fleet does not go on: {:?}", fleet.counts());
+        assert!(started.elapsed() < LIMIT, "the fleet does not continue: {:?}", fleet.counts());
         std::thread::sleep(Duration::from_millis(1));
     }
 }

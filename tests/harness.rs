@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE};
 
 #[test]
-fn a_frame_goes_the_whole_way_and_the_books_say_so() {
+fn a_frame_is_archived_and_counted() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 3, b"routine");
@@ -37,7 +37,7 @@ fn a_killed_daemon_is_seen_and_started_again() {
 }
 
 #[test]
-fn a_held_port_is_refused_to_others_and_free_for_one_daemon_after_the_other() {
+fn a_held_port_is_refused_to_others_and_usable_by_restarted_daemons() {
     let port = Port::hold();
     let config = format!("[ingest]\nlisten = \"{}\"", port.address());
     let refused = || TcpStream::connect(port.address()).unwrap_err().kind();

@@ -30,7 +30,7 @@ fn wait(daemon: &Daemon, path: &str, is_met: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[test]
-fn stats_and_sources_tell_what_was_sent() {
+fn stats_and_sources_report_what_was_sent() {
     let daemon = Daemon::start("");
     let hello = Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) };
     let (mut client, _) = Client::open(daemon.address(), &hello);
@@ -81,7 +81,7 @@ fn send_with_15_lost(daemon: &Daemon, hello: &Hello) -> Client {
 }
 
 #[test]
-fn what_is_missing_is_counted_as_the_client_counts() {
+fn missing_frames_are_counted_as_the_client_counts() {
     const SHARED_SEQUENCE: u16 = 4;
     let daemon = Daemon::start("");
     let _apart = send_with_15_lost(&daemon, &Hello::new(1));
@@ -170,7 +170,7 @@ fn a_source_that_vanishes_is_lost_and_one_that_says_bye_is_not() {
 }
 
 #[test]
-fn rates_follow_what_comes_in() {
+fn rates_follow_the_received_frames() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     let mut sequence = 0;
@@ -190,7 +190,7 @@ fn rates_follow_what_comes_in() {
 }
 
 #[test]
-fn a_source_removed_is_told_so_and_may_come_back() {
+fn a_removed_source_gets_the_reason_and_may_reconnect() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(3));
     client.deliver(ROUTINE, 0, b"kept");
@@ -222,7 +222,7 @@ fn wait_gone(daemon: &Daemon, path: &str) -> Value {
 }
 
 #[test]
-fn why_nothing_expires_by_age_is_told_until_an_operator_trusts_the_clock() {
+fn the_age_hold_is_reported_until_an_operator_trusts_the_clock() {
     let held = || vec![("telemetry_aggregator_archive_age_hold".to_owned(), 1.0)];
     let metric = |daemon: &Daemon| -> Vec<_> {
         let samples = samples(&get(daemon.http(), "/metrics").text());
@@ -266,7 +266,7 @@ fn with_a_token_changes_and_payloads_need_it() {
 }
 
 #[test]
-fn what_comes_from_payloads_is_guarded_like_payloads() {
+fn data_from_payloads_is_guarded_like_payloads() {
     let stranger = ("Host", "evil.example");
     let owner = ("Authorization", "Bearer let me in");
     let guarded = "[http]\ntoken = \"let me in\"";
@@ -347,7 +347,7 @@ fn pages(daemon: &Daemon, query: &str) -> Vec<Value> {
         let page = get_json(daemon.http(), &format!("/api/v1/frames?{query}"));
         assert_eq!(page["gaps"], json!([]));
         frames.extend(page["frames"].as_array().unwrap().iter().cloned());
-        let next = page["next"].as_u64().expect("a position to go on from");
+        let next = page["next"].as_u64().expect("a position to continue from");
         match page["more"].as_bool() {
             Some(true) => from = Some(next),
             more => {
@@ -359,7 +359,7 @@ fn pages(daemon: &Daemon, query: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_end_of_the_frames_is_where_to_go_on_later() {
+fn the_end_of_a_page_is_the_start_of_a_later_request() {
     let daemon = Daemon::start("");
     let page = |from: &str| get_json(daemon.http(), &format!("/api/v1/frames?source=1&from={from}"));
     assert_eq!(page("0")["next"], 0);
@@ -379,7 +379,7 @@ fn the_end_of_the_frames_is_where_to_go_on_later() {
 }
 
 #[test]
-fn events_tell_everything_once_and_then_what_changes() {
+fn events_send_everything_once_and_then_changes() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     let (_quiet, _) = Client::open(daemon.address(), &Hello::new(2));
@@ -409,7 +409,7 @@ fn events_tell_everything_once_and_then_what_changes() {
 }
 
 #[test]
-fn listeners_that_do_not_read_are_bounded_and_hold_up_nobody() {
+fn event_listeners_that_do_not_read_are_bounded_and_delay_no_one() {
     let daemon = Daemon::start("");
     let mut streams = Vec::new();
     let mut refused = 0;
@@ -486,14 +486,14 @@ fn refused_connections_are_counted_and_named() {
     assert_eq!((&newest[0]["listener"], &newest[0]["reason"]), (&json!("ingest"), &json!("unauthorized")));
     assert!(newest[0]["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{newest:?}");
     assert!(newest[3]["text"].as_str().unwrap().contains("ingest.max_connections"), "{newest:?}");
-    assert!(!refusals.to_string().contains("secret"), "no token is told");
+    assert!(!refusals.to_string().contains("secret"), "no token is shown");
     let found = samples(&get(daemon.http(), "/metrics").text());
     let refused = "telemetry_aggregator_refusals_total{listener=\"ingest\",reason=\"busy\"}";
     assert_eq!(found[refused], 2.0);
 }
 
 #[test]
-fn with_a_token_those_refused_are_named_to_who_has_it() {
+fn with_a_token_refusals_are_shown_only_to_its_owner() {
     let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
     assert_eq!(get(daemon.http(), "/api/v1/refusals").status, 401);
     let token = [("Authorization", "Bearer let me in")];
@@ -503,7 +503,7 @@ fn with_a_token_those_refused_are_named_to_who_has_it() {
 }
 
 #[test]
-fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
+fn long_answers_that_are_not_read_are_bounded_and_delay_no_one() {
     let daemon = Daemon::start("");
     let mut text = b"1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927\n\
         2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537\n"
@@ -523,7 +523,7 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
             // bytes.
             (status, headers) => break (status, answer.body(&headers)),
         }
-        assert!(untaken.len() < 20, "80 MiB for those who read nothing");
+        assert!(untaken.len() < 20, "80 MiB for clients that read nothing");
     };
     assert_eq!(refused.0, 503);
     let reason = String::from_utf8_lossy(&refused.1);
@@ -543,7 +543,7 @@ fn long_answers_that_nobody_takes_are_bounded_and_hold_up_nobody() {
 
 /// Requests whose answers have no body. hyper finishes such a request before the client has read the answer.
 #[test]
-fn who_asks_on_and_takes_no_answer_is_put_off() {
+fn a_client_that_pipelines_without_reading_is_slowed_down() {
     let daemon = Daemon::start("");
     let mut socket = TcpStream::connect(daemon.http()).unwrap();
     socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -588,7 +588,7 @@ fn unzipped(body: &[u8]) -> String {
 }
 
 #[test]
-fn long_answers_are_compressed_for_who_accepts_it() {
+fn long_answers_are_compressed_if_the_client_accepts_it() {
     let daemon = Daemon::start("");
     let clients: Vec<_> =
         (0..20).map(|id| Client::open(daemon.address(), &Hello::new(id).station("KIRUNA"))).collect();
@@ -629,7 +629,7 @@ fn long_answers_are_compressed_for_who_accepts_it() {
 }
 
 #[test]
-fn where_the_satellites_are_is_told_once_for_all_who_ask() {
+fn satellite_positions_are_computed_once_for_all_requests() {
     let daemon = Daemon::start("");
     let path = "/api/v1/catalog";
     assert_eq!(request(daemon.http(), "PUT", path, &[], elements(500).as_bytes()).status, 200);
@@ -666,7 +666,7 @@ fn where_the_satellites_are_is_told_once_for_all_who_ask() {
 }
 
 #[test]
-fn a_catalog_that_comes_slowly_holds_up_no_other() {
+fn a_slowly_sent_catalog_delays_no_other_request() {
     let daemon = Daemon::start("");
     let host = daemon.http();
     let put = |length: usize, text: &str| {
@@ -698,7 +698,7 @@ fn a_catalog_that_comes_slowly_holds_up_no_other() {
     drop(held);
     let started = Instant::now();
     while request(host, "PUT", "/api/v1/catalog", &[], elements(5).as_bytes()).status != 200 {
-        assert!(started.elapsed() < LIMIT, "the room never comes back");
+        assert!(started.elapsed() < LIMIT, "the room is never free");
     }
     // The daemon reads nothing of a body that is too long.
     let mut huge = TcpStream::connect(host).unwrap();
@@ -711,7 +711,7 @@ fn a_catalog_that_comes_slowly_holds_up_no_other() {
 }
 
 #[test]
-fn readiness_says_why_not_during_a_drain() {
+fn readiness_gives_the_reason_during_a_drain() {
     let daemon = Daemon::start("");
     assert_eq!(
         get_json(daemon.http(), "/readyz"),
@@ -728,7 +728,7 @@ fn readiness_says_why_not_during_a_drain() {
         if answer.status == 503 {
             break answer.json();
         }
-        assert!(started.elapsed() < LIMIT, "ready for ever");
+        assert!(started.elapsed() < LIMIT, "the daemon stays ready");
     };
     assert!(answer["reasons"][0].as_str().unwrap().starts_with("draining"), "{answer}");
 }

@@ -3,7 +3,7 @@
 //! Each write holds 45 KiB of emergencies and one empty routine frame. The emergencies leave the queue, the routine
 //! frame waits.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 #![allow(clippy::print_stdout, reason = "what a test measured belongs to its output")]
 
 mod support;
@@ -91,7 +91,7 @@ fn ingest_bytes(config: &Config) -> u64 {
 }
 
 #[test]
-fn a_routine_frame_does_not_keep_the_emergencies_it_was_read_with() {
+fn a_queued_routine_frame_does_not_keep_emergencies_of_the_same_read_in_memory() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut daemon = HeldDaemon::start(CONFIG);
     daemon.slow(Duration::from_millis(20));
@@ -112,7 +112,7 @@ fn a_routine_frame_does_not_keep_the_emergencies_it_was_read_with() {
 }
 
 #[test]
-fn the_daemon_stays_below_what_check_says() {
+fn the_daemon_stays_below_the_memory_that_check_prints() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut daemon = Daemon::start(CONFIG);
     let (text, _) = expect_exit(aggregator(["check", "--config"]).arg(daemon.config_path()), 0);

@@ -1,7 +1,7 @@
 //! A daemon that can open no more files: emergencies continue, routine waits, no frame is lost and no connection
 //! ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -62,7 +62,7 @@ fn set_limit(daemon: &Daemon, files: u64) -> u64 {
 }
 
 #[test]
-fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
+fn silent_sockets_that_use_all_open_files_stop_no_emergency_and_lose_nothing() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     let mut next = [0; 2];
@@ -98,7 +98,7 @@ fn silent_sockets_that_use_up_all_files_stop_no_emergency_and_lose_nothing() {
 }
 
 #[test]
-fn a_subscriber_waits_for_files_and_is_not_told_that_the_disk_has_failed() {
+fn a_subscriber_waits_for_open_files_and_gets_no_storage_error() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     let mut next = [0; 2];

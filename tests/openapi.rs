@@ -1,14 +1,17 @@
-//! The description of the HTTP API is true: schemathesis finds no error, and the real answers have exactly the
-//! properties described.
+//! The OpenAPI document describes the running server: schemathesis finds no error, each operation answers as described,
+//! and the real answers have exactly the properties described.
 
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use support::http::{get, get_json, open, request};
 use support::python::Python;
-use support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code, not_tested};
+use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code, not_tested};
 
 /// Orbital elements of 2008.
 const ISS: &[u8] = b"ISS (ZARYA)\n\
@@ -71,9 +74,47 @@ fn schemathesis_finds_nothing() {
     assert_eq!(get(daemon.http(), "/healthz").status, 200, "and it lives");
 }
 
+const WITH_LINKS: &str = r#"
+    [archive]
+    retention_age = "30days"
+    [[links]]
+    name = "modem"
+    listen = "127.0.0.1:0"
+    framing = { kind = "packet", max = 2000 }
+    source = 9
+    [[outputs]]
+    name = "software"
+    listen = "127.0.0.1:0"
+"#;
+
+/// Sends a packet to the link and reads from the output. Returns both connections once the API shows them.
+fn use_links(daemon: &Daemon) -> [TcpStream; 2] {
+    let started = Instant::now();
+    let first = |kind: &str| {
+        let found = get_json(daemon.http(), &format!("/api/v1/{kind}"))[kind][0].clone();
+        assert!(started.elapsed() < LIMIT, "{found:#}");
+        found
+    };
+    let connect = |kind: &str| loop {
+        if let Some(address) = first(kind)["address"].as_str() {
+            break TcpStream::connect(address).expect("it listens");
+        }
+    };
+    let [mut link, output] = ["links", "outputs"].map(connect);
+    link.write_all(&[0x08, 0x01, 0xC0, 0x00, 0x00, 0x00, 0xAA]).expect("the link takes a packet");
+    while first("links")["channels"].as_array().is_none_or(Vec::is_empty) {}
+    while first("outputs")["readers"].as_array().is_none_or(Vec::is_empty) {}
+    [link, output]
+}
+
 #[test]
-fn real_answers_have_exactly_what_is_described() {
-    let (daemon, mut client, _replay, _subscriber) = busy("");
+fn real_answers_have_exactly_the_described_fields() {
+    let (daemon, mut client, _replay, _subscriber) = busy(WITH_LINKS);
+    let _equipment = use_links(&daemon);
+    let started = Instant::now();
+    while get_json(daemon.http(), "/api/v1/stats")["archive"]["age_hold"].is_null() {
+        assert!(started.elapsed() < LIMIT, "nothing holds the age although the daemon has just started");
+    }
     let api = Api { description: get_json(daemon.http(), "/api/v1/openapi.json"), ..Api::default() };
     for path in [
         "/healthz",
@@ -81,6 +122,8 @@ fn real_answers_have_exactly_what_is_described() {
         "/api/v1/stats",
         "/api/v1/sources",
         "/api/v1/refusals",
+        "/api/v1/links",
+        "/api/v1/outputs",
         "/api/v1/frames?limit=3",
         "/api/v1/catalog",
     ] {
@@ -137,20 +180,82 @@ fn real_answers_have_exactly_what_is_described() {
     let put = request(daemon.http(), "PUT", "/api/v1/catalog", &[], ISS);
     assert_eq!(put.status, 200, "{}", put.text());
     api.check_answer("/api/v1/catalog", "put", 200, &put.json());
-    // A position needs the elements of today. Gaps come only from damage and retention. A request body is not an
-    // answer.
+    // A position needs the elements of today. Gaps come only from damage and retention. Request bodies are not answers.
     let mut unseen: BTreeSet<&str> = api.schemas().keys().map(String::as_str).collect();
     let seen = api.seen.borrow();
     unseen.retain(|name| !seen.contains(*name));
-    assert_eq!(unseen, BTreeSet::from(["EpochReset", "ForgetRequest", "Gap", "SubPoint"]));
+    assert_eq!(unseen, BTreeSet::from(["EpochReset", "ForgetRequest", "Gap", "GapKind", "SubPoint"]));
+}
+
+/// Sends a request without a body and returns its status. Checks that the status and the answer are described.
+#[track_caller]
+fn check_operation(daemon: &Daemon, api: &Api, path: &str, method: &str, headers: &[(&str, &str)]) -> u16 {
+    let at = path.replace("{session}", "999999").replace("{name}", "nobody");
+    let mut answer = open(daemon.http(), &method.to_uppercase(), &at, headers, b"");
+    let (status, headers) = answer.head();
+    let response = &api.description["paths"][path][method]["responses"][status.to_string()];
+    let response = api.resolve(response);
+    assert!(response.is_object(), "{method} {path} answers {status}, which is not described");
+    let content_type =
+        headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+    match content_type {
+        Some("application/json") => {
+            let body: Value = serde_json::from_slice(&answer.body(&headers)).expect("JSON");
+            api.check_answer(path, method, status, &body);
+        }
+        // The stream of events has no end, so the test does not read a text.
+        Some(text) => assert!(response["content"][text].is_object(), "{method} {path} answers {text}"),
+        None => assert_eq!(response["content"], Value::Null, "{method} {path} answers nothing"),
+    }
+    status
 }
 
 #[test]
-fn methods_that_are_not_taken_are_told_with_those_that_are() {
+fn each_operation_answers_as_described_with_and_without_the_token() {
+    let daemon = Daemon::start(&format!("[http]\ntoken = \"{TOKEN}\""));
+    let api = Api { description: get_json(daemon.http(), "/api/v1/openapi.json"), ..Api::default() };
+    assert_eq!(api.description["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let token = format!("Bearer {TOKEN}");
+    let mut guarded = 0;
+    for (path, operations) in api.description["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let is_guarded = operation.get("security").is_some();
+            guarded += usize::from(is_guarded);
+            let status = check_operation(&daemon, &api, path, method, &[]);
+            assert_eq!(status == 401, is_guarded, "{method} {path} answers {status} without the token");
+            let status = check_operation(&daemon, &api, path, method, &[("Authorization", &token)]);
+            assert_ne!(status, 401, "{method} {path} with the token");
+            let names_one = path.contains('{');
+            assert_eq!(status == 404, names_one, "{method} {path} with the token");
+        }
+    }
+    assert_eq!(guarded, 11);
+    let open = Daemon::start("");
+    let text = get(open.http(), "/api/v1/openapi.json").text();
+    assert!(!text.contains("\"security\""), "a daemon without a token asks for none");
+}
+
+#[test]
+fn each_reference_of_the_document_leads_to_a_part_and_each_part_is_used() {
+    let daemon = Daemon::start("");
+    let document = get_json(daemon.http(), "/api/v1/openapi.json");
+    let text = document.to_string();
+    let references: BTreeSet<&str> =
+        text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let mut parts = BTreeSet::new();
+    for group in ["schemas", "responses"] {
+        let names = document["components"][group].as_object().unwrap().keys();
+        parts.extend(names.map(|name| format!("/components/{group}/{name}")));
+    }
+    assert_eq!(references, parts.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn an_unsupported_method_is_answered_with_the_supported_ones() {
     let daemon = Daemon::start("");
     let description = get_json(daemon.http(), "/api/v1/openapi.json");
     for (path, operations) in description["paths"].as_object().unwrap() {
-        let path = path.replace("{session}", "999999");
+        let path = path.replace("{session}", "999999").replace("{name}", "nobody");
         let mut taken: BTreeSet<String> =
             operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         if taken.contains("GET") {
@@ -177,7 +282,7 @@ fn methods_that_are_not_taken_are_told_with_those_that_are() {
 }
 
 #[test]
-fn odd_requests_get_answers_as_described() {
+fn unusual_requests_get_described_answers() {
     let daemon = Daemon::start("");
     let huge = "9".repeat(30);
     for (path, status) in [
@@ -243,6 +348,13 @@ impl Api {
     #[track_caller]
     fn check(&self, schema: &Value, value: &Value, at: &str) {
         let schema = self.resolve(schema);
+        if let Some([schema, null]) = schema["oneOf"].as_array().map(Vec::as_slice) {
+            assert_eq!(null["type"], "null", "{at}");
+            if !value.is_null() {
+                self.check(schema, value, at);
+            }
+            return;
+        }
         let types: Vec<&str> = match &schema["type"] {
             Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
             one => one.as_str().into_iter().collect(),
@@ -265,6 +377,10 @@ impl Api {
             self.check(&schema["items"], item, &format!("{at}[{index}]"));
         }
         let Some(object) = value.as_object() else { return };
+        if schema == &json!({ "type": "object" }) {
+            // The OpenAPI document has no schema of its own.
+            return;
+        }
         if let Some(properties) = schema["properties"].as_object() {
             let keys = |object: &Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
             assert_eq!(keys(object), keys(properties), "{at}");
@@ -272,6 +388,9 @@ impl Api {
             assert_eq!(required.len(), properties.len(), "{at}: all of it is always there");
         }
         for (key, item) in object {
+            if let Some(names) = schema.get("propertyNames") {
+                self.check(names, &json!(key), at);
+            }
             let schema = schema["properties"].get(key).unwrap_or(&schema["additionalProperties"]);
             self.check(schema, item, &format!("{at}.{key}"));
         }

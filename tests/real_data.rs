@@ -28,7 +28,7 @@ fn assert_same(found: &[u8], recording: &Recording) {
 }
 
 #[test]
-fn a_live_recording_comes_back_byte_for_byte() {
+fn a_live_recording_is_archived_byte_for_byte() {
     let mut daemon = Daemon::start("");
     let recording = Recording::find("europa_clipper.ccsds", 1_030);
     send(&daemon, &recording, 1, 0);
@@ -40,7 +40,7 @@ fn a_live_recording_comes_back_byte_for_byte() {
 }
 
 #[test]
-fn a_replayed_recording_comes_back_byte_for_byte() {
+fn a_replayed_recording_is_archived_byte_for_byte() {
     let mut daemon = Daemon::start("");
     let recording = Recording::find("ssat_hs_apid130.ccsds", 14_351);
     send(&daemon, &recording, 0, 1);

@@ -34,7 +34,7 @@ fn wait_until(is_met: impl Fn() -> bool) {
 }
 
 #[test]
-fn the_log_says_more_and_less_from_then_on() {
+fn a_reload_changes_the_log_level() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
     client.deliver(ROUTINE, 0, b"unseen");
@@ -53,7 +53,7 @@ fn the_log_says_more_and_less_from_then_on() {
 }
 
 #[test]
-fn a_token_opens_and_closes_the_door_and_nobody_inside_notices() {
+fn added_and_removed_tokens_affect_only_new_connections() {
     let mut daemon = Daemon::start(&tokens("ingest", &["old"]));
     let hello = |source, token: &str| Hello::new(source).token(token);
     let (mut inside, _) = Client::open(daemon.address(), &hello(1, "old"));
@@ -80,7 +80,7 @@ fn a_token_opens_and_closes_the_door_and_nobody_inside_notices() {
 }
 
 #[test]
-fn a_token_in_a_file_is_read_anew() {
+fn a_reload_reads_a_token_file_again() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("token");
     std::fs::write(&path, "old").unwrap();
@@ -100,7 +100,7 @@ fn a_token_in_a_file_is_read_anew() {
 }
 
 #[test]
-fn fewer_connections_cut_nobody_and_keep_others_out() {
+fn a_lower_connection_limit_ends_no_connection_and_refuses_new_ones() {
     let mut daemon = Daemon::start("[ingest]\nmax_connections = 3");
     let open = |source| Client::open(daemon.address(), &Hello::new(source)).0;
     let mut clients: Vec<Client> = (1..=3).map(open).collect();
@@ -121,7 +121,7 @@ fn fewer_connections_cut_nobody_and_keep_others_out() {
 
 /// A promise made in WELCOME stays valid. Its size counts towards the memory limit until the connection ends.
 #[test]
-fn smaller_windows_are_for_newcomers_and_the_bound_on_memory_holds() {
+fn smaller_windows_apply_to_new_connections_within_the_memory_bound() {
     let mut daemon = Daemon::start(
         "[ingest]\nmax_connections = 4\nroutine_window = \"1 MiB\"\nemergency_window = \"64 KiB\"",
     );
@@ -164,7 +164,7 @@ fn smaller_windows_are_for_newcomers_and_the_bound_on_memory_holds() {
 }
 
 #[test]
-fn subscribers_are_let_in_by_what_is_in_force() {
+fn subscribers_are_admitted_by_the_limits_and_tokens_in_force() {
     let mut daemon = Daemon::start(&format!("[feed]\nmax_subscribers = 2\n{}", tokens("feed", &["old"])));
     let feed = daemon.feed();
     let (mut first, _) = Subscriber::open(feed, &Subscribe::live().token("old"));
@@ -187,9 +187,10 @@ fn subscribers_are_let_in_by_what_is_in_force() {
 
 /// Asks for frames with `token`. Returns the first line of the answer.
 fn asked_with(address: &str, token: &str) -> String {
-    let mut socket = TcpStream::connect(address).expect("nobody listens");
+    let mut socket = TcpStream::connect(address).expect("the address cannot be connected to");
     let request = format!(
-        "GET /api/v1/frames?limit=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        "GET /api/v1/frames?limit=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: \
+         close\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).expect("the request cannot be written");
     let mut line = String::new();
@@ -198,7 +199,7 @@ fn asked_with(address: &str, token: &str) -> String {
 }
 
 #[test]
-fn requests_are_asked_for_the_token_in_force() {
+fn http_requests_need_the_token_in_force() {
     let mut daemon = Daemon::start("[http]\ntoken = \"old\"");
     // The address of the feed is in the same file. The file is complete when it appears.
     daemon.feed();
@@ -214,7 +215,7 @@ fn requests_are_asked_for_the_token_in_force() {
 }
 
 #[test]
-fn a_broken_file_changes_nothing_and_says_where() {
+fn a_broken_file_changes_nothing_and_its_errors_have_locations() {
     let config = format!("[ingest]\nmax_connections = 2\n{}", tokens("ingest", &["good"]));
     let mut daemon = Daemon::start(&config);
     let path = daemon.config_path();
@@ -246,7 +247,7 @@ fn a_broken_file_changes_nothing_and_says_where() {
 }
 
 #[test]
-fn a_key_that_needs_a_restart_is_named_and_the_rest_is_applied() {
+fn keys_that_need_a_restart_are_named_and_the_rest_is_applied() {
     let mut daemon = Daemon::start("");
     let file = "[archive]\nsegment_size = \"16 MiB\"\nretention_age = \"30days\"\n[ingest]\nmax_message = \"32 KiB\"";
     for again in [false, true] {
@@ -265,7 +266,7 @@ fn a_key_that_needs_a_restart_is_named_and_the_rest_is_applied() {
 
 /// The file by itself is valid. Together with the address in force, it would admit every client from every host.
 #[test]
-fn a_door_that_stays_open_keeps_its_lock() {
+fn a_listener_that_stays_open_keeps_its_tokens() {
     let open = |listen: &str| format!("[ingest]\nlisten = \"{listen}:0\"\n");
     let mut daemon = Daemon::start(&format!("{}{}", open("0.0.0.0"), tokens("ingest", &["good"])));
     let said = daemon.reload(&open("127.0.0.1"));
@@ -277,7 +278,7 @@ fn a_door_that_stays_open_keeps_its_lock() {
 }
 
 #[test]
-fn open_files_are_raised_as_far_as_the_limits_need_and_allow() {
+fn the_open_file_limit_is_raised_as_needed_and_allowed() {
     let mut daemon = Daemon::start("");
     let pid = Pid::from_raw(daemon.pid() as i32);
     let limit = |current, maximum| Rlimit { current: Some(current), maximum: Some(maximum) };
@@ -294,7 +295,7 @@ fn open_files_are_raised_as_far_as_the_limits_need_and_allow() {
 }
 
 #[test]
-fn the_deadline_in_force_at_the_end_is_kept() {
+fn a_drain_has_the_deadline_in_force() {
     let mut daemon = Daemon::start("[shutdown]\ndeadline = \"600s\"");
     daemon.reload("[shutdown]\ndeadline = \"4s\"");
     daemon.stop();
@@ -324,7 +325,7 @@ fn a_hundred_reloads_under_load_lose_nothing() {
             streams = 100 + round,
             delay = round % 3,
             retention = 10 + round % 2,
-            tokens = if round % 2 == 0 { tokens("ingest", &["of nobody who is here"]) } else { String::new() },
+            tokens = if round % 2 == 0 { tokens("ingest", &["of no client here"]) } else { String::new() },
         ));
         line(&said, "configuration reloaded");
         // The load continues before the next reload.
@@ -333,7 +334,7 @@ fn a_hundred_reloads_under_load_lose_nothing() {
     }
     let report = fleet.stop();
     assert!(report.is_complete(), "{report}");
-    assert_eq!(report.reconnects, 0, "nobody had to come again: {report}");
+    assert_eq!(report.reconnects, 0, "no client had to reconnect: {report}");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
     let books = daemon.final_books();

@@ -136,7 +136,7 @@ fn archive_of(daemon: &Daemon) -> PathBuf {
 }
 
 #[test]
-fn a_recording_arrives_as_it_was_and_is_not_doubled_when_played_again() {
+fn a_recording_arrives_unchanged_and_a_second_replay_adds_nothing() {
     let recorded = recording();
     for connections in ["64", "1"] {
         let mut daemon = Daemon::start("");
@@ -192,14 +192,14 @@ fn killed_in_the_middle(config: &str) -> (Daemon, Daemon, Value) {
 }
 
 #[test]
-fn a_daemon_that_is_killed_gets_the_rest_after_its_restart() {
+fn a_killed_daemon_gets_the_rest_after_its_restart() {
     let (recorded, mut daemon, _) = killed_in_the_middle("");
     daemon.stop();
     assert_same(&daemon.archived(), &recorded.archived());
 }
 
 #[test]
-fn a_daemon_that_stores_no_replays_gets_what_it_had_not_acknowledged() {
+fn a_killed_daemon_without_stored_replays_gets_the_unacknowledged_frames() {
     let (_, mut daemon, report) = killed_in_the_middle("[archive]\nstore_replays = false");
     assert_eq!((&report["complete"], &report["acked"]), (&true.into(), &24_000.into()), "{report}");
     let books = daemon.stop();
@@ -207,7 +207,7 @@ fn a_daemon_that_stores_no_replays_gets_what_it_had_not_acknowledged() {
 }
 
 #[test]
-fn an_interrupted_replay_goes_on_where_it_was() {
+fn an_interrupted_replay_resumes_where_it_stopped() {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 3 --replays 0 --frames 200 --rate 400 --emergency-ratio 0.2");
     recorded.stop();
@@ -235,12 +235,12 @@ fn an_interrupted_replay_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_replay_that_was_killed_goes_on_with_the_epoch_of_its_first_line() {
+fn a_killed_replay_resumes_with_the_epoch_of_its_first_line() {
     let recorded = recording();
     let archive = archive_of(&recorded);
     let mut daemon = Daemon::start("[log]\nlevel = \"debug\"");
     let first = Replay::start(&archive, daemon.address(), &["--speed", "0.01"]);
-    let line = first.wait_line("to go on after an interruption");
+    let line = first.wait_line("to continue after an interruption");
     let (_, epoch) = line.rsplit_once("--epoch ").unwrap();
     daemon.wait_line(" processed ");
     first.signal(Signal::KILL);
@@ -255,7 +255,7 @@ fn a_replay_that_was_killed_goes_on_with_the_epoch_of_its_first_line() {
 }
 
 #[test]
-fn a_replay_that_goes_on_behind_an_epoch_does_not_take_new_frames_for_old_ones() {
+fn a_replay_resumed_after_an_epoch_does_not_take_new_frames_for_old_ones() {
     let mut recorded = Daemon::start("");
     for epoch in ["9000000000000", "9000000000001"] {
         let args = "--satellites 1 --replays 0 --frames 50 --emergency-ratio 0 --epoch";
@@ -278,7 +278,7 @@ fn a_replay_that_goes_on_behind_an_epoch_does_not_take_new_frames_for_old_ones()
 }
 
 #[test]
-fn an_epoch_that_another_replay_has_passed_is_refused_and_nothing_counts_as_there() {
+fn an_epoch_below_that_of_another_replay_is_refused_and_counts_no_frame() {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 2 --replays 0 --frames 50");
     recorded.stop();
@@ -288,7 +288,13 @@ fn an_epoch_that_another_replay_has_passed_is_refused_and_nothing_counts_as_ther
     let report = replay(&archive, daemon.address(), &["--speed", "max", "--source", "1", "--epoch", "5"], 1);
     assert_eq!((&report["acked"], &report["already"]), (&0.into(), &0.into()), "{report}");
     let error = report["streams"][0]["error"].as_str().unwrap();
-    assert!(error.contains("with --epoch 5 does not come") && error.contains("without --epoch"), "{error}");
+    assert!(
+        error.contains(
+            "with --epoch 5: another replay came in \
+                            between"
+        ) && error.contains("without --epoch"),
+        "{error}"
+    );
     daemon.stop();
 }
 
@@ -303,7 +309,7 @@ fn a_second_interrupt_stops_at_once() {
     replay.signal(Signal::INT);
     replay.wait_line("stopping");
     replay.signal(Signal::INT);
-    replay.wait_line("stopped at once; to go on: ");
+    replay.wait_line("stopped at once; to continue: ");
     let output = replay.child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
 }
@@ -334,7 +340,7 @@ fn goes_on(replay: Replay, mut peer: Peer, first: u64) -> serde_json::Value {
         assert_eq!(peer.next(), ClientMessage::Pong(nonce));
     }
     replay.signal(Signal::USR1);
-    replay.wait_line("going on");
+    replay.wait_line("resumed");
     for sequence in first..30 {
         assert!(matches!(peer.next(), ClientMessage::Frame(frame) if frame.sequence == sequence));
     }
@@ -344,7 +350,7 @@ fn goes_on(replay: Replay, mut peer: Peer, first: u64) -> serde_json::Value {
 }
 
 #[test]
-fn a_signal_pauses_and_another_one_goes_on() {
+fn a_signal_pauses_and_the_next_one_resumes() {
     let (_recorded, _listener, replay, mut peer) = paused_after_ten();
     peer.credit(1 << 30);
     let report = goes_on(replay, peer, 10);
@@ -352,7 +358,7 @@ fn a_signal_pauses_and_another_one_goes_on() {
 }
 
 #[test]
-fn a_connection_lost_in_a_pause_is_taken_up_again_and_stays_silent() {
+fn a_connection_lost_in_a_pause_is_reopened_and_sends_no_frame() {
     let (_recorded, listener, replay, peer) = paused_after_ten();
     drop(peer);
     let peer = Peer::accept(&listener, 1 << 30);
@@ -361,7 +367,7 @@ fn a_connection_lost_in_a_pause_is_taken_up_again_and_stays_silent() {
 }
 
 #[test]
-fn what_retention_took_is_named_where_it_was_asked_for_and_ends_a_replay_that_goes_on() {
+fn expired_frames_of_the_range_are_named_and_end_a_resumed_replay() {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 1200 --payload 16000");
     recorded.stop();
@@ -391,7 +397,7 @@ fn what_retention_took_is_named_where_it_was_asked_for_and_ends_a_replay_that_go
 
     // Without either option the replay begins with the oldest frame. The command for continuing names that frame.
     let whole = Replay::start(&archive, daemon.address(), &["--speed", "max"]);
-    let command = whole.wait_line("to go on after an interruption");
+    let command = whole.wait_line("to continue after an interruption");
     assert!(command.contains(&format!(" --from-offset {oldest} --to-offset 1200 --epoch ")), "{command}");
     let (report, _) = whole.wait(0);
     assert_eq!(report["acked"], 1_200 - oldest, "{report}");
@@ -421,7 +427,7 @@ fn a_wrong_token_ends_the_replay_and_is_named() {
 }
 
 #[test]
-fn a_daemon_can_be_given_its_own_recording() {
+fn a_daemon_accepts_a_replay_of_its_own_archive() {
     let mut daemon = Daemon::start("");
     simulate(&daemon, "--satellites 2 --replays 0 --frames 500");
     let report = replay(&archive_of(&daemon), daemon.address(), &["--speed", "max"], 0);
@@ -432,7 +438,7 @@ fn a_daemon_can_be_given_its_own_recording() {
 }
 
 #[test]
-fn damage_is_named_and_what_is_readable_arrives() {
+fn damage_is_named_and_readable_frames_arrive() {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 50");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 50 --payload 999 --epoch 9000000000000");
@@ -456,7 +462,7 @@ fn damage_is_named_and_what_is_readable_arrives() {
 }
 
 #[test]
-fn a_newest_segment_under_a_wrong_name_is_named_and_the_replay_has_failed() {
+fn a_misnamed_newest_segment_is_named_and_fails_the_replay() {
     let mut recorded = Daemon::start("[archive]\nsegment_size = \"8 MiB\"\nreserve = \"2 MiB\"");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 12000 --payload 1000 --rate 0");
     recorded.stop();
@@ -475,7 +481,7 @@ fn a_newest_segment_under_a_wrong_name_is_named_and_the_replay_has_failed() {
 }
 
 #[test]
-fn replays_that_are_not_stored_pass_and_the_books_balance() {
+fn replays_that_are_not_stored_are_acknowledged_and_the_books_balance() {
     let recorded = recording();
     let frames = recorded.archived();
     let mut daemon = Daemon::start("[archive]\nstore_replays = false");
@@ -552,7 +558,7 @@ impl Peer {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_told_at_once_and_a_range_without_frames_too() {
+fn a_missing_daemon_and_a_range_without_frames_are_reported_at_once() {
     let mut recorded = Daemon::start("");
     simulate(&recorded, "--satellites 1 --replays 0 --frames 20");
     recorded.stop();
@@ -576,12 +582,12 @@ fn a_daemon_that_is_not_there_is_told_at_once_and_a_range_without_frames_too() {
 }
 
 #[test]
-fn the_command_to_go_on_keeps_to_the_range_in_a_log_that_grows() {
+fn the_resume_command_keeps_its_range_in_a_growing_log() {
     let mut daemon = Daemon::start("");
     simulate(&daemon, "--satellites 1 --replays 0 --frames 50");
     let archive = archive_of(&daemon);
     let first = Replay::start(&archive, daemon.address(), &["--speed", "max"]);
-    let line = first.wait_line("to go on after an interruption");
+    let line = first.wait_line("to continue after an interruption");
     let (_, range) = line.split_once(" --from-offset ").unwrap();
     let args: Vec<_> = ["--speed", "max", "--from-offset"].into_iter().chain(range.split(' ')).collect();
     first.wait(0);

@@ -19,7 +19,7 @@ use telemetry_aggregator::sim::{self, Plan, Progress};
 
 /// The emergencies are the newest of the waiting frames, so only the pipeline can have put them first.
 #[test]
-fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
+fn criterion_1_an_emergency_precedes_queued_routine_of_the_same_source() {
     let mut held = Held::start(Config::default().ingest_config());
     let (mut client, _) = Client::open(held.address, &Hello::new(1));
     client.frame(ROUTINE, 0, b"occupies the processor");
@@ -50,7 +50,7 @@ fn criterion_1_emergency_goes_before_queued_routine_of_the_same_source() {
 fn criterion_2_sources_are_registered_and_removed_mid_run() {
     let dir = tempfile::tempdir().unwrap();
     let inside = Inside::start(dir.path(), |_| ());
-    let list = || inside.runtime.block_on(inside.view.router.list()).unwrap();
+    let list = || inside.runtime.block_on(inside.handles.router.list()).unwrap();
     let (mut first, _) = Client::open(inside.address, &Hello::new(1));
     first.deliver(ROUTINE, 0, b"first");
     let (mut second, welcome) = Client::open(inside.address, &Hello::new(2));
@@ -58,7 +58,7 @@ fn criterion_2_sources_are_registered_and_removed_mid_run() {
     let sources: Vec<_> = list().iter().map(|source| source.origin.stream.source_id).collect();
     assert_eq!(sources, [1, 2], "both are registered");
 
-    assert!(inside.runtime.block_on(inside.view.router.remove(welcome.session_id)).unwrap());
+    assert!(inside.runtime.block_on(inside.handles.router.remove(welcome.session_id)).unwrap());
     assert!(!second.expect_error(code::REMOVED).text.is_empty());
     second.expect_end();
     first.deliver(ROUTINE, 1, b"the other goes on");
@@ -115,7 +115,7 @@ fn criterion_4_processor_archive_and_lossless_consumers_count_the_same() {
     let inside = Inside::start(dir.path(), |config| {
         config.pipeline.broadcast_capacity = 1024.try_into().unwrap();
     });
-    let mut consumer = inside.view.fanout.subscribe("test");
+    let mut consumer = inside.handles.fanout.subscribe("test");
     let consumed = inside.runtime.spawn(async move {
         let (mut frames, mut emergencies) = (0, 0);
         while let Some(processed) = consumer.recv().await {
@@ -136,7 +136,7 @@ fn criterion_4_processor_archive_and_lossless_consumers_count_the_same() {
     let (_stop_tx, stop) = tokio::sync::watch::channel(false);
     let report = inside.runtime.block_on(sim::run(plan, stop, Arc::new(Progress::default())));
     let (counters, archive_stats) =
-        (Arc::clone(&inside.view.counters), Arc::clone(&inside.view.archive_stats));
+        (Arc::clone(&inside.handles.counters), Arc::clone(&inside.handles.archive_stats));
     let (outcome, consumed) = inside.stop_and_join(consumed);
     let (frames, emergencies, missed) = consumed.unwrap();
     let stats = snapshot(&counters);
@@ -211,12 +211,12 @@ impl Write for Lines {
 }
 
 #[test]
-fn criterion_7_a_lagging_consumer_is_warned_with_the_number_and_goes_on() {
+fn criterion_7_a_lagging_consumer_gets_a_warning_with_the_number_and_continues() {
     let dir = tempfile::tempdir().unwrap();
     let inside = Inside::start(dir.path(), |config| {
         config.pipeline.broadcast_capacity = 2.try_into().unwrap();
     });
-    let mut consumer = inside.view.fanout.subscribe("slow screen");
+    let mut consumer = inside.handles.fanout.subscribe("slow screen");
     let (mut client, _) = Client::open(inside.address, &Hello::new(1));
     for sequence in 0..50 {
         // Each frame is acknowledged before the next is sent, so each is a batch of its own.
@@ -226,7 +226,7 @@ fn criterion_7_a_lagging_consumer_is_warned_with_the_number_and_goes_on() {
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let next = tracing::subscriber::with_default(subscriber, || {
-        inside.runtime.block_on(consumer.recv()).expect("the consumer goes on")
+        inside.runtime.block_on(consumer.recv()).expect("the consumer continues")
     });
     assert_eq!((next.first, consumer.missed()), (48, 48), "the two newest batches are left");
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

@@ -1,7 +1,7 @@
 //! A connection uses a slot until the queue of its stream is empty. A stream uses one slot, however often its client
 //! reconnects. A client without a valid HELLO uses none.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -53,7 +53,7 @@ fn leave_a_frame(held: &Held, source_id: u32, sequence: u64) {
 }
 
 #[test]
-fn a_client_that_comes_back_again_and_again_takes_one_slot() {
+fn a_client_that_reconnects_repeatedly_takes_one_slot() {
     let mut held = held();
     let (mut first, _) = Client::open(held.address, &Hello::new(1));
     first.frame(ROUTINE, 0, b"occupies the processor");
@@ -68,7 +68,7 @@ fn a_client_that_comes_back_again_and_again_takes_one_slot() {
 }
 
 #[test]
-fn what_waits_of_streams_without_a_connection_counts_until_it_has_left() {
+fn queued_frames_of_a_closed_connection_keep_its_slot_until_they_leave() {
     let mut held = held();
     let (mut first, _) = Client::open(held.address, &Hello::new(1));
     first.frame(ROUTINE, 0, b"occupies the processor");
@@ -139,7 +139,7 @@ fn silent_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
 const TOKENS: &str = "[[ingest.tokens]]\ntoken = \"right\"\n[[feed.tokens]]\ntoken = \"right\"\n";
 
 #[test]
-fn silent_connections_keep_no_source_out() {
+fn silent_connections_do_not_keep_sources_out() {
     let daemon = Daemon::start(TOKENS);
     let flood = Flood::start(daemon.address(), &[[127, 0, 0, 2], [127, 0, 0, 3]], 160);
     for attempt in 0..60 {
@@ -155,7 +155,7 @@ fn silent_connections_keep_no_source_out() {
 }
 
 #[test]
-fn silent_connections_keep_no_subscriber_out() {
+fn silent_connections_do_not_keep_subscribers_out() {
     let daemon = Daemon::start(TOKENS);
     let flood = Flood::start(daemon.feed(), &[[127, 0, 0, 2], [127, 0, 0, 3]], 160);
     let subscribe = Subscribe::live().token("right");
@@ -180,7 +180,7 @@ fn silent_connections_keep_no_subscriber_out() {
 }
 
 #[test]
-fn a_fleet_gets_in_through_an_address_that_a_flood_comes_from() {
+fn a_fleet_gets_in_through_the_address_of_a_flood() {
     let daemon = Daemon::start(TOKENS);
     let from = [127, 0, 0, 2];
     let flood = Flood::start(daemon.address(), &[from], 256);
@@ -231,7 +231,7 @@ fn a_fleet_larger_than_the_budget_reconnects_at_once_through_one_address() {
 }
 
 #[test]
-fn who_says_nothing_makes_room_and_is_told_so() {
+fn a_silent_connection_is_evicted_with_busy() {
     let daemon = Daemon::start("[ingest]\nhello_timeout = \"60s\"");
     let mut oldest = Client::connect(daemon.address());
     let _others: Vec<_> = (0..256).map(|_| Client::connect(daemon.address())).collect();
@@ -281,7 +281,7 @@ fn a_takeover_uses_the_slot_of_its_predecessor() {
 }
 
 #[test]
-fn a_fleet_that_takes_all_its_streams_over_at_once_gets_in() {
+fn a_fleet_that_takes_over_all_its_streams_at_once_gets_in() {
     const FLEET: u32 = 60;
     let limits = format!("[ingest]\nmax_connections = {FLEET}\nmax_connections_per_address = {FLEET}");
     let daemon = Daemon::start(&limits);

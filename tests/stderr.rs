@@ -1,7 +1,7 @@
 //! A reader of stderr or stdout that stops reading does not block the daemon. When it reads again, it finds the
 //! important lines.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -135,7 +135,7 @@ fn cause_lines(daemon: &Daemon) -> Client {
 }
 
 #[test]
-fn stderr_that_is_not_read_holds_up_nobody_and_errors_and_the_summary_outlive_it() {
+fn unread_stderr_delays_no_one_and_errors_and_the_summary_are_kept() {
     let (reader, writer, _) = full_pipe();
     let mut daemon = Daemon::start(&[], Stdio::null(), writer);
     let mut client = cause_lines(&daemon);
@@ -163,7 +163,7 @@ fn stderr_that_is_not_read_holds_up_nobody_and_errors_and_the_summary_outlive_it
 }
 
 #[test]
-fn a_reader_that_never_goes_on_does_not_delay_the_exit_beyond_the_deadline() {
+fn a_reader_that_never_reads_does_not_delay_the_exit_beyond_the_deadline() {
     let (_reader, writer, _) = full_pipe();
     let mut daemon = Daemon::start(&[], Stdio::null(), writer);
     let client = cause_lines(&daemon);
@@ -176,7 +176,7 @@ fn a_reader_that_never_goes_on_does_not_delay_the_exit_beyond_the_deadline() {
 }
 
 #[test]
-fn a_start_that_fails_ends_though_stderr_is_not_read() {
+fn a_failed_start_ends_while_stderr_is_not_read() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("aggregator.toml");

@@ -1,6 +1,6 @@
 //! Unexpected files in an archive or a configuration: the program refuses them by name and never waits for them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -65,7 +65,7 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn a_segment_at_an_absurd_offset_is_refused_by_all_with_the_way_out() {
+fn a_segment_at_an_absurd_offset_is_refused_by_all_commands_with_a_remedy() {
     let daemon = stopped(3);
     let stray = daemon.archive_dir().join("18446744073709551615.seg");
     std::fs::write(&stray, "").unwrap();
@@ -87,7 +87,7 @@ fn a_segment_at_an_absurd_offset_is_refused_by_all_with_the_way_out() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_segment_is_refused_by_name() {
+fn a_pipe_in_place_of_a_segment_is_refused_by_name() {
     let daemon = stopped(1);
     for name in ["00000000000000000005.seg", "reserve"] {
         let stray = daemon.archive_dir().join(name);
@@ -102,7 +102,7 @@ fn a_pipe_in_the_place_of_a_segment_is_refused_by_name() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_that_the_configuration_names_is_refused_by_name() {
+fn a_pipe_in_place_of_a_configured_file_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("pipe");
     fifo(&pipe);
@@ -134,7 +134,7 @@ fn a_pipe_in_the_place_of_a_file_that_the_configuration_names_is_refused_by_name
 }
 
 #[test]
-fn a_segment_of_another_archive_is_refused_as_the_newest_and_set_aside_in_the_middle() {
+fn a_foreign_segment_is_refused_as_the_newest_and_set_aside_in_the_middle() {
     let (daemon, other) = (stopped(100), stopped(MANY));
     let copied = segments(&other).pop().unwrap();
     let stray = daemon.archive_dir().join(copied.file_name().unwrap());

@@ -1,6 +1,6 @@
 //! Operators remove streams for good, over HTTP and on the command line.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -53,7 +53,7 @@ fn names(address: SocketAddr) -> Vec<String> {
 }
 
 #[test]
-fn many_dead_streams_are_forgotten_at_once_and_stay_so_after_a_kill() {
+fn many_dead_streams_are_forgotten_at_once_and_stay_forgotten_after_a_kill() {
     let daemon = Daemon::start("[ingest]\nmax_streams = 14\nmax_streams_per_source = 12");
     for name in 0..12 {
         gone(daemon.address(), &Hello::new(7).station(&format!("invented {name}")).epoch(90));
@@ -99,7 +99,7 @@ fn many_dead_streams_are_forgotten_at_once_and_stay_so_after_a_kill() {
 }
 
 #[test]
-fn what_is_told_survives_a_kill_however_often() {
+fn an_answered_forget_survives_repeated_kills() {
     let mut daemon = Daemon::start("");
     for source in 1..=4 {
         gone(daemon.address(), &Hello::new(source).epoch(90));
@@ -116,7 +116,7 @@ fn what_is_told_survives_a_kill_however_often() {
 }
 
 #[test]
-fn what_is_connected_or_not_yet_on_the_disk_is_refused_with_the_reason() {
+fn connected_and_unsynced_streams_are_refused_with_the_reason() {
     let mut daemon = HeldDaemon::start("");
     let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7).station("KIRUNA").epoch(90));
     let which = json!({ "source_ids": [7] });
@@ -151,7 +151,7 @@ fn what_is_connected_or_not_yet_on_the_disk_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_is_asked_wrongly_is_refused_with_the_way_out() {
+fn a_wrong_request_is_refused_with_a_remedy() {
     let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
     assert_eq!(forget(daemon.http(), &json!({ "offline_for_s": 0 })).status, 401);
     let asked = |body: Value| {
@@ -185,7 +185,7 @@ fn streams(daemon: &Daemon, args: &[&str]) -> Command {
 }
 
 #[test]
-fn the_command_line_lists_and_forgets() {
+fn the_streams_command_lists_and_forgets() {
     let daemon = Daemon::start("");
     gone(daemon.address(), &Hello::new(7).station("KIRUNA").epoch(90));
     gone(daemon.address(), &Hello::new(7).station("KIEL").epoch(91));
@@ -244,7 +244,7 @@ fn fractions_of_a_second_are_rounded_up() {
 }
 
 #[test]
-fn a_list_that_nobody_reads_to_its_end_has_failed() {
+fn a_list_on_a_closed_stdout_fails() {
     let daemon = Daemon::start("");
     gone(daemon.address(), &Hello::new(7).epoch(90));
     wait_offline(daemon.http(), 1);
@@ -258,7 +258,7 @@ fn a_list_that_nobody_reads_to_its_end_has_failed() {
 }
 
 #[test]
-fn the_command_line_shows_the_token_of_http() {
+fn the_streams_command_sends_the_token_of_http() {
     let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
     gone(daemon.address(), &Hello::new(7).epoch(90));
     wait_offline(daemon.http(), 1);

@@ -1,6 +1,6 @@
 //! Many subscribers on a daemon under load: each gets every frame once, through stalls, kills and restarts.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -91,7 +91,7 @@ fn assert_same(seen: &[Seen], expected: &[Seen], who: &str) {
 fn wait_acked(fleet: &Fleet, frames: u64) {
     let started = Instant::now();
     while fleet.counts().acked < frames {
-        assert!(started.elapsed() < ALL_WITHIN, "the fleet does not go on: {:?}", fleet.counts());
+        assert!(started.elapsed() < ALL_WITHIN, "the fleet does not continue: {:?}", fleet.counts());
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -195,7 +195,7 @@ fn follow(feed: SocketAddr, start: u64, habit: Habit, goal: &Goal, acked: &Atomi
 const ROUNDS: usize = 12;
 
 #[test]
-fn no_offset_ever_changes_through_kills_and_subscribers_go_on_where_they_were() {
+fn no_offset_changes_through_kills_and_subscribers_resume() {
     let seed = std::env::var("FEED_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("FEED_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -324,7 +324,7 @@ fn tail_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
     while client.position().is_none_or(|position| !goal.is_reached_by(position.next_offset)) {
         assert!(started.elapsed() < ALL_WITHIN, "stuck at {:?}", client.position());
         let next = async { tokio::time::timeout(LOOK, client.next()).await };
-        match runtime.block_on(next).map(|event| event.expect("it goes on")) {
+        match runtime.block_on(next).map(|event| event.expect("the subscription continues")) {
             Ok(tail::Event::Frame(frame)) => {
                 seen.push(Seen::from(&support::archive::plain(frame.offset, &frame.frame)))
             }

@@ -1,6 +1,6 @@
 //! `tail` as a process: its output, its messages and its end.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -138,7 +138,7 @@ fn fixed() -> (String, Port) {
 }
 
 #[test]
-fn from_earliest_into_live_through_stop_and_kill_every_frame_is_written_once_as_cat_writes_it() {
+fn every_frame_is_written_once_like_cat_through_a_stop_and_a_kill() {
     let (config, port) = fixed();
     let feed = port.address();
     let mut daemon = Daemon::start(&config);
@@ -158,14 +158,14 @@ fn from_earliest_into_live_through_stop_and_kill_every_frame_is_written_once_as_
     assert_eq!(code, Some(0), "{err:#?}");
     assert_eq!(out.len(), 1_000);
     assert!(out == cat(&daemon, ""), "stdout is not what archive cat writes");
-    let last = err.last().expect("it says where to go on");
+    let last = err.last().expect("it prints where to continue");
     assert!(last.contains("next offset 1000 of log") && last.contains("--from 1000 --log-id "), "{last}");
     assert!(err.iter().any(|line| line.contains("draining")), "{err:#?}");
     assert_eq!(err.iter().filter(|line| line.contains("connected to log")).count(), 3, "{err:#?}");
 }
 
 #[test]
-fn a_choice_of_frames_is_that_of_cat() {
+fn filters_select_the_same_frames_as_cat() {
     let daemon = Daemon::start("");
     send(daemon.address(), 0..50);
     let (mut replay, _) = Client::open(daemon.address(), &Hello::new(2).kind(1).epoch(9));
@@ -220,7 +220,7 @@ fn live_writes_each_frame_as_it_becomes_durable() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_with_0() {
+fn a_closed_stdout_ends_tail_with_0() {
     let daemon = Daemon::start("");
     send(daemon.address(), 0..20);
     let (mut child, out, mut err) = spawn(&mut tail(daemon.feed(), "--from earliest"));
@@ -237,7 +237,7 @@ fn a_reader_that_goes_away_ends_it_with_0() {
 }
 
 #[test]
-fn tokens_come_from_a_file_or_the_environment_and_a_wrong_one_is_the_end() {
+fn tokens_come_from_a_file_or_the_environment_and_a_wrong_one_ends_tail() {
     let daemon = Daemon::start("[[feed.tokens]]\ntoken = \"hunter2\"\nsources = [1]");
     let feed = daemon.feed();
     for (args, name) in [("", "unauthorized"), ("--source 1", "unauthorized")] {
@@ -259,7 +259,7 @@ fn tokens_come_from_a_file_or_the_environment_and_a_wrong_one_is_the_end() {
 }
 
 #[test]
-fn an_offset_above_the_head_is_the_end_and_says_the_head() {
+fn an_offset_above_the_head_ends_tail_with_the_head_in_the_error() {
     let daemon = Daemon::start("");
     send(daemon.address(), 0..1);
     let (_, err) = expect_exit(&mut tail(daemon.feed(), "--from 99"), 1);
@@ -267,11 +267,11 @@ fn an_offset_above_the_head_is_the_end_and_says_the_head() {
 }
 
 #[test]
-fn a_position_names_its_log_and_no_other_is_taken_for_it() {
+fn a_position_is_refused_by_another_log() {
     let daemon = Daemon::start("");
     send(daemon.address(), 0..5);
     let (_, err) = expect_exit(&mut tail(daemon.feed(), "--from earliest --limit 4"), 0);
-    let go_on = err.lines().last().and_then(|line| line.split_once("go on with ")).unwrap().1.to_owned();
+    let go_on = err.lines().last().and_then(|line| line.split_once("continue with ")).unwrap().1.to_owned();
     assert!(go_on.starts_with("--from 4 --log-id "), "{err}");
     let (out, _) = expect_exit(&mut tail(daemon.feed(), &format!("{go_on} --limit 6")), 0);
     assert_eq!(out.lines().count(), 6);
@@ -280,7 +280,7 @@ fn a_position_names_its_log_and_no_other_is_taken_for_it() {
 }
 
 #[test]
-fn a_history_without_a_match_is_said_so() {
+fn a_history_without_a_match_is_reported() {
     let daemon = Daemon::start("[ingest]\nheartbeat = \"1s\"");
     send(daemon.address(), 0..5);
     let tail = Tail::start(&mut tail(daemon.feed(), "--from -1h --source 99"));
@@ -292,7 +292,7 @@ fn a_history_without_a_match_is_said_so() {
 }
 
 #[test]
-fn silence_does_not_outlast_the_time_to_retry() {
+fn silence_counts_toward_the_retry_time() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let started = std::time::Instant::now();
     let (_, err) = expect_exit(&mut tail(silent.local_addr().unwrap(), "--retry-for 500ms"), 1);
@@ -301,7 +301,7 @@ fn silence_does_not_outlast_the_time_to_retry() {
 }
 
 #[test]
-fn it_waits_for_a_daemon_and_gives_up_when_told_to() {
+fn tail_waits_for_a_daemon_and_gives_up_after_the_retry_time() {
     let (config, port) = fixed();
     let feed = port.address();
     let tail_at = |args: &str| Tail::start(&mut tail(feed, args));
@@ -317,7 +317,7 @@ fn it_waits_for_a_daemon_and_gives_up_when_told_to() {
 }
 
 #[test]
-fn another_archive_is_the_end_unless_it_follows_live() {
+fn another_archive_ends_tail_unless_it_follows_live() {
     let (config, port) = fixed();
     let feed = port.address();
     let mut daemon = Daemon::start(&config);
@@ -340,7 +340,7 @@ fn another_archive_is_the_end_unless_it_follows_live() {
 }
 
 #[test]
-fn an_output_that_stands_still_loses_nothing_and_outlives_the_heartbeat() {
+fn a_stalled_output_loses_nothing_and_survives_the_heartbeat() {
     let daemon = Daemon::start("[ingest]\nheartbeat = \"1s\"");
     let (mut child, out, err) = spawn(&mut tail(daemon.feed(), "--from earliest --limit 3000"));
     let said = Arc::new(Lines::default());
@@ -362,7 +362,7 @@ fn an_output_that_stands_still_loses_nothing_and_outlives_the_heartbeat() {
 }
 
 #[test]
-fn a_signal_ends_it_also_while_its_output_stands_still() {
+fn a_signal_ends_tail_while_its_output_is_stalled() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..300 {

@@ -76,7 +76,7 @@ fn without_rates(sources: &Value) -> Value {
 }
 
 #[test]
-fn once_prints_what_the_api_says() {
+fn once_prints_what_the_api_reports() {
     let daemon = settled();
     let (text, _) = expect_exit(&mut top(&daemon, &["--once"]), 0);
     for expected in [
@@ -118,7 +118,7 @@ fn once_prints_what_the_api_says() {
 }
 
 #[test]
-fn sources_can_be_chosen() {
+fn sources_can_be_selected() {
     let daemon = settled();
     let ids = |args: &[&str]| -> (Value, Vec<u64>) {
         let (out, _) = expect_exit(&mut top(&daemon, args), 0);
@@ -137,9 +137,9 @@ fn sources_can_be_chosen() {
 }
 
 #[test]
-fn without_a_daemon_or_a_terminal_it_says_so() {
-    let nobody = Port::hold();
-    let url = format!("http://{}", nobody.address());
+fn top_without_a_daemon_or_a_terminal_reports_it() {
+    let closed = Port::hold();
+    let url = format!("http://{}", closed.address());
     let (_, error) = expect_exit(&mut aggregator(["top", "--url", &url, "--once"]), 1);
     assert_eq!(error, format!("telemetry-aggregator: {url}: cannot connect: connection refused\n"));
     let (_, error) = expect_exit(&mut aggregator(["top", "--url", &url]), 2);
@@ -176,12 +176,12 @@ fn health_is_the_exit_code() {
 }
 
 #[test]
-fn health_says_why_not() {
+fn health_prints_the_reason_of_a_failure() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = Port::hold();
+    let closed = Port::hold();
     let cases = [
         (silent.local_addr().unwrap(), "no answer within 100ms"),
-        (nobody.address(), "cannot connect: connection refused"),
+        (closed.address(), "cannot connect: connection refused"),
     ];
     for (address, why) in cases {
         let url = format!("http://{address}");
@@ -207,7 +207,7 @@ fn another_server(body: &'static str) -> String {
 }
 
 #[test]
-fn another_server_is_no_daemon() {
+fn another_server_is_not_taken_for_a_daemon() {
     for body in ["{}", "<html>it works</html>", r#"{"status":"ok","ready":true,"reasons":[]}"#] {
         let url = another_server(body);
         for args in
@@ -266,7 +266,8 @@ impl Terminal {
         let pid = terminal.pid_file();
         // The commands after `{command}` show whether it restored the terminal.
         let script = format!(
-            "sh -c 'echo $$ > {}; exec {command}'; echo {ENDED} $?; stty -a | grep -o -w -e '-*icanon' -e '-*echo'; cat",
+            "sh -c 'echo $$ > {}; exec {command}'; echo {ENDED} $?; stty -a | grep -o -w -e '-*icanon' -e \
+             '-*echo'; cat",
             pid.display()
         );
         let (columns, rows) = (columns.to_string(), rows.to_string());
@@ -334,7 +335,7 @@ fn top_in_terminal(url: &str, columns: u16, rows: u16) -> Option<Terminal> {
 }
 
 #[test]
-fn the_screen_follows_keys_and_sizes_and_is_given_back() {
+fn the_screen_follows_keys_and_sizes_and_is_restored() {
     let daemon = Daemon::start("");
     let Some(terminal) = top_in_terminal(&url(&daemon), 120, 40) else { return };
     terminal.wait_text("sources 0,");
@@ -357,7 +358,7 @@ fn the_screen_follows_keys_and_sizes_and_is_given_back() {
 }
 
 #[test]
-fn control_c_and_signals_give_the_screen_back() {
+fn control_c_and_signals_restore_the_screen() {
     let daemon = Daemon::start("");
     for signal in [None, Some(Signal::TERM), Some(Signal::INT)] {
         let Some(terminal) = top_in_terminal(&url(&daemon), 80, 24) else { return };
@@ -371,7 +372,7 @@ fn control_c_and_signals_give_the_screen_back() {
 }
 
 #[test]
-fn a_daemon_that_is_away_is_seen_and_found_again() {
+fn top_shows_a_missing_daemon_and_finds_it_when_it_returns() {
     let port = Port::hold();
     let http = port.address();
     let mut daemon = Daemon::start(&format!("[http]\nlisten = \"{http}\""));

@@ -150,7 +150,7 @@ fn a_whole_run_exits_with_0_and_one_json_object() {
 }
 
 #[test]
-fn what_is_not_acknowledged_exits_with_1() {
+fn unacknowledged_frames_exit_with_1() {
     let (listener, address) = listener();
     let args =
         ["--satellites", "1", "--replays", "0", "--frames", "5", "--linger", "50ms", "--report", "json"];
@@ -203,7 +203,7 @@ fn bad_usage_and_bad_input_exit_with_2() {
 }
 
 #[test]
-fn a_source_that_was_shut_out_is_a_failure_with_its_reason() {
+fn a_refused_source_is_a_failure_with_its_reason() {
     let (listener, address) = listener();
     let child = one_satellite(
         &address,
@@ -232,7 +232,7 @@ fn a_source_that_was_shut_out_is_a_failure_with_its_reason() {
 }
 
 #[test]
-fn what_hangs_is_named() {
+fn a_hanging_connection_is_named() {
     let (_silent, address) = listener();
     let child = one_satellite(&address, &["--duration", "100ms", "--linger", "200ms"]);
     let output = child.wait_with_output().unwrap();

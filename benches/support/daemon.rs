@@ -38,6 +38,13 @@ impl Daemon {
         Self::start_under(&[], overrides)
     }
 
+    /// Starts a daemon with the defaults and `config`, the text of a configuration file.
+    pub fn start_configured(config: &str) -> Self {
+        let dir = new_dir();
+        std::fs::write(dir.path().join("aggregator.toml"), config).unwrap();
+        Self::start_in(dir, &[], &[], |_| {})
+    }
+
     /// Like [`Daemon::start`], through another program, such as `["valgrind", "--tool=callgrind"]`.
     pub fn start_under(program: &[&str], overrides: &[(&str, &str)]) -> Self {
         Self::start_with(program, overrides, |_| {})
@@ -49,8 +56,15 @@ impl Daemon {
         overrides: &[(&str, &str)],
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
-        // In the build directory, which is on a real disk. /tmp may be in memory.
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self::start_in(new_dir(), program, overrides, prepare)
+    }
+
+    fn start_in(
+        dir: TempDir,
+        program: &[&str],
+        overrides: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let check = command(&[], &dir, overrides).arg("check").output().unwrap();
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
         let (bound_mib, limit_mib) = memory(&check.stdout);
@@ -105,6 +119,11 @@ impl Daemon {
     pub fn archive(&self) -> std::path::PathBuf {
         self.dir.path().join("data/archive")
     }
+}
+
+/// A directory in the build directory, which is on a real disk. /tmp may be in memory.
+fn new_dir() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 fn command(program: &[&str], dir: &TempDir, overrides: &[(&str, &str)]) -> Command {

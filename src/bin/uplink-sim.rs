@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use telemetry_aggregator::causes::told;
+use telemetry_aggregator::causes::with_causes;
 use telemetry_aggregator::sim::cli::Args;
+use telemetry_aggregator::sim::link::{self, LinkPlan};
 use telemetry_aggregator::sim::{self, Plan, Progress, Report};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
@@ -32,29 +34,34 @@ fn main() -> ExitCode {
     match start(&args) {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("uplink-sim: {}", told(error.as_ref())));
+            say(&format!("uplink-sim: {}", with_causes(error.as_ref())));
             ExitCode::from(1)
         }
     }
 }
 
 fn start(args: &Args) -> anyhow::Result<ExitCode> {
-    if let Ok(told) = std::env::var("RUST_LOG") {
-        let told: Targets = told.parse().with_context(|| format!("RUST_LOG is \"{told}\""))?;
-        tracing_subscriber::registry().with(told).with(fmt::layer().with_writer(io::stderr)).init();
+    if let Ok(filter) = std::env::var("RUST_LOG") {
+        let filter: Targets = filter.parse().with_context(|| format!("RUST_LOG is \"{filter}\""))?;
+        tracing_subscriber::registry().with(filter).with(fmt::layer().with_writer(io::stderr)).init();
+    }
+    match args.link_plan() {
+        Ok(Some(plan)) => return send_to_link(args, &plan),
+        Ok(None) => {}
+        Err(error) => {
+            say(&format!("uplink-sim: {error}"));
+            return Ok(ExitCode::from(2));
+        }
     }
     let plan = match args.plan() {
         Ok(plan) => plan,
         Err(error) => {
-            say(&format!("uplink-sim: {}", told(&error)));
+            say(&format!("uplink-sim: {}", with_causes(&error)));
             return Ok(ExitCode::from(2));
         }
     };
     raise_open_files(u64::from(plan.sources()) + FILES_BESIDE_SOURCES)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = start_runtime()?;
     let progress = Arc::new(Progress::default());
     let report = runtime.block_on(simulate(plan, &progress))?;
     let Some(report) = report else {
@@ -62,10 +69,40 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     };
     args.report.print(&report).context("cannot write the report")?;
     if let Some(path) = &args.save_catalog {
-        let text = progress.newest_catalog().context("--save-catalog: no catalog came complete")?;
+        let text = progress.newest_catalog().context("--save-catalog: no catalog was received completely")?;
         std::fs::write(path, text)
             .with_context(|| format!("cannot write the catalog to {}", path.display()))?;
     }
+    Ok(ExitCode::from(u8::from(!report.is_complete())))
+}
+
+fn start_runtime() -> anyhow::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")
+}
+
+/// Sends as equipment does.
+fn send_to_link(args: &Args, plan: &LinkPlan) -> anyhow::Result<ExitCode> {
+    say(&format!("uplink-sim: a link of the daemon reads this with\n{}", plan.configuration()));
+    let report = start_runtime()?.block_on(async {
+        let mut signals = Signals::new().context("cannot listen for signals")?;
+        let (stop_tx, stop_rx) = watch::channel(false);
+        let run = link::run(plan, stop_rx, |line| say(&format!("uplink-sim: {line}")));
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                report = &mut run => return Ok::<_, anyhow::Error>(Some(report?)),
+                () = signals.next() => if stop_tx.send_replace(true) {
+                    say("uplink-sim: stopped at once");
+                    return Ok(None);
+                }
+            }
+        }
+    })?;
+    let Some(report) = report else {
+        return Ok(ExitCode::from(1));
+    };
+    args.report.print(&report).context("cannot write the report")?;
     Ok(ExitCode::from(u8::from(!report.is_complete())))
 }
 
@@ -77,8 +114,10 @@ fn raise_open_files(needed: u64) -> anyhow::Result<()> {
         return Ok(());
     }
     limit.current = Some(needed);
-    setrlimit(Resource::Nofile, limit)
-        .with_context(|| format!("{needed} open files are needed, at most {:?} are allowed", limit.maximum))
+    setrlimit(Resource::Nofile, limit).with_context(|| {
+        let allowed = limit.maximum.unwrap_or(u64::MAX);
+        format!("{needed} open files are needed, at most {allowed} are allowed")
+    })
 }
 
 /// Runs the plan. Returns `None` when a second signal stops it at once.
@@ -149,7 +188,7 @@ impl View {
 
     fn show(&mut self, progress: &Progress) {
         let counts = progress.counts();
-        let trouble = progress.trouble();
+        let trouble = progress.connections.trouble();
         if let Some(bar) = &self.bar {
             bar.set_position(counts.acked);
             let waiting = counts.connected + counts.finished < u64::from(self.sources);

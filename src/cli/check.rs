@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::preflight::{can_hold_the_archive, preflight};
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail};
-use crate::causes::told;
+use crate::causes::with_causes;
 use crate::config::{Config, environment};
 
 #[allow(clippy::print_stderr, reason = "command output")]
@@ -16,15 +16,15 @@ pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
     };
     let mut warnings = match preflight(&loaded.config) {
         Ok(warnings) => warnings,
-        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
+        Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };
     match can_hold_the_archive(&loaded.config) {
         Ok(()) => {}
         // The daemon may run as another user who has the permission.
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
-            warnings.push(format!("{}; run check as the user of the daemon to be sure", told(&error)));
+            warnings.push(format!("{}; run check as the user of the daemon to be sure", with_causes(&error)));
         }
-        Err(error) => return fail(BAD_USAGE, told(&error)),
+        Err(error) => return fail(BAD_USAGE, with_causes(&error)),
     }
     for note in &loaded.notes {
         eprintln!("note: {note}");

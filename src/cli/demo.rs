@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{FAILED, fail, log};
-use crate::causes::told;
+use crate::causes::with_causes;
 
 pub(super) fn execute() -> ExitCode {
     log::init_demo();
@@ -14,6 +14,6 @@ pub(super) fn execute() -> ExitCode {
         .and_then(|runtime| runtime.block_on(crate::demo::run()));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, format_args!("the demo failed: {}", told(error.as_ref()))),
+        Err(error) => fail(FAILED, format_args!("the demo failed: {}", with_causes(error.as_ref()))),
     }
 }

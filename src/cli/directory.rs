@@ -10,12 +10,13 @@ use crate::archive::inspect::{InspectError, holds_archive};
 pub(super) enum DirectoryError {
     /// The directory exists and holds no archive.
     #[error(
-        "{} holds no archive: there are no segments in it or in its directory `archive`; name the daemon's data_dir",
+        "{} holds no archive: neither this directory nor its subdirectory `archive` contains segments; pass the \
+         data_dir of the daemon",
         .0.display()
     )]
     NoArchive(PathBuf),
     /// The directory cannot be listed.
-    #[error("{} cannot be looked into: {source}; name the daemon's data_dir", path.display())]
+    #[error("{} cannot be listed: {source}; pass the data_dir of the daemon", path.display())]
     NoDirectory {
         /// The directory.
         path: PathBuf,

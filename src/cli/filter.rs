@@ -17,18 +17,18 @@ pub(super) struct FilterArgs {
     /// Only this kind of source
     #[arg(long, value_enum)]
     pub(super) kind: Option<Kind>,
-    /// From this offset of the log on [default: the oldest there is]
+    /// Only frames from this offset of the log on [default: the oldest]
     #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     pub(super) from_offset: Option<u64>,
-    /// Below this offset of the log
+    /// Only frames below this offset of the log
     #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     pub(super) to_offset: Option<u64>,
-    /// Received at this time or later: RFC 3339 (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01,
-    /// midnight UTC), a time before now (-1h, -2d), unix seconds (1785585600.5), or unix nanoseconds with their unit
-    /// (1785585600500000000ns)
+    /// Only frames received at this time or later: RFC 3339 (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date
+    /// (2026-08-01, midnight UTC), a time before now (-1h, -2d), unix seconds (1785585600.5), or unix nanoseconds with
+    /// their unit (1785585600500000000ns)
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     pub(super) from: Option<i64>,
-    /// Received before this time
+    /// Only frames received before this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     pub(super) to: Option<i64>,
     /// At most this many frames
@@ -40,7 +40,7 @@ pub(super) struct FilterArgs {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FilterError {
     /// The second time is not after the first.
-    #[error("--from {} is not before --to {}: expected an earlier time, as frames received at --to are not in the range",
+    #[error("--from {} is not before --to {}: expected an earlier time, because the range ends before --to",
         humantime::format_rfc3339_nanos(time(*from)), humantime::format_rfc3339_nanos(time(*to)))]
     Times {
         /// Unix nanoseconds.
@@ -50,7 +50,8 @@ pub(super) enum FilterError {
     },
     /// The second offset is not above the first.
     #[error(
-        "--from-offset {from} is not below --to-offset {to}: expected a lower one, as --to-offset is not in the range"
+        "--from-offset {from} is not below --to-offset {to}: expected a lower one, because the range ends before \
+         --to-offset"
     )]
     Offsets {
         /// The first offset.
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_choice_that_no_frame_can_meet_is_refused() {
+    fn a_filter_that_no_frame_can_match_is_refused() {
         let times = |from, to| FilterArgs { from: Some(from), to: Some(to), ..FilterArgs::default() };
         assert_eq!(times(5, 6).check(), Ok(()));
         let error =

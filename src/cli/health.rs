@@ -4,15 +4,13 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use clap::Args;
-use serde::Deserialize;
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
-use crate::causes::told;
+use crate::api::{Health, Readiness};
+use crate::causes::with_causes;
 use crate::http::client::{Answer, Limits, Url};
-use crate::observe::report::SERVICE;
 
 /// Largest response that is read. Reasons are a few lines.
 const BODY_BYTES_MAX: u64 = 64 << 10;
@@ -21,7 +19,7 @@ const BODY_BYTES_MAX: u64 = 64 << 10;
 pub(super) struct HealthArgs {
     #[command(flatten)]
     whom: WhomArgs,
-    /// Ask whether it takes in everything it is offered (/readyz), not only whether it lives (/healthz)
+    /// Ask whether the daemon accepts all data that clients offer (/readyz), not only whether it answers (/healthz)
     #[arg(long)]
     ready: bool,
     /// How long to wait for the answer
@@ -29,18 +27,10 @@ pub(super) struct HealthArgs {
     timeout: Duration,
 }
 
-/// The body of /healthz and /readyz.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Health {
-    service: String,
-    reasons: Vec<String>,
-}
-
 pub(super) fn execute(args: &HealthArgs) -> ExitCode {
     let url = match args.whom.url() {
         Ok(url) => url,
-        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
+        Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -64,50 +54,56 @@ impl HealthArgs {
     async fn ask(&self, url: &Url) -> Result<(), String> {
         let (path, not) = if self.ready { ("/readyz", "not ready") } else { ("/healthz", "not healthy") };
         let limits = Limits { time: self.timeout, body_bytes: BODY_BYTES_MAX };
-        match url.get(path, limits).await {
-            Ok(answer) => judge(&answer).map_err(|why| format!("{not}: {url}{path}: {why}")),
-            Err(error) => Err(format!("{not}: {url}{path}: {error}")),
-        }
+        let judged = match url.get(path, limits).await {
+            Ok(answer) if self.ready => judge_readiness(&answer),
+            Ok(answer) => answer.json::<Health>().map(drop),
+            Err(error) => Err(error.to_string()),
+        };
+        judged.map_err(|why| format!("{not}: {url}{path}: {why}"))
     }
 }
 
-fn judge(answer: &Answer) -> Result<(), String> {
-    let Health { service, reasons } = serde_json::from_slice(&answer.body).unwrap_or_default();
-    match answer.status {
-        StatusCode::OK if service == SERVICE => Ok(()),
-        StatusCode::OK => Err(format!("this is no {SERVICE}: it {}", answer.problem())),
-        _ if !reasons.is_empty() => Err(reasons.join("; ").replace(char::is_control, " ")),
-        _ => Err(answer.problem()),
+/// An error has the reasons of the daemon in one line, or why they cannot be had.
+fn judge_readiness(answer: &Answer) -> Result<(), String> {
+    match serde_json::from_slice(&answer.body) {
+        Ok(Readiness { ready: false, reasons, .. }) => Err(reasons.join("; ").replace(char::is_control, " ")),
+        _ => answer.json::<Readiness>().map(drop),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
-    #[test]
-    fn only_200_is_well_and_reasons_are_told_in_one_line() {
-        let judged = |status: u16, body: &str| {
-            let status = StatusCode::from_u16(status).unwrap();
-            judge(&Answer { status, body: body.as_bytes().to_vec() })
-        };
-        let ours = r#"{"service":"telemetry-aggregator","status":"ok"}"#;
-        assert_eq!(judged(200, ours), Ok(()));
-        let reasons = r#"{"service":"telemetry-aggregator","ready":false,"reasons":["draining","archive degraded:\nfull"]}"#;
-        assert_eq!(judged(503, reasons), Err("draining; archive degraded: full".to_owned()));
-        assert_eq!(judged(204, ours), Err(format!("answered 204 No Content: {ours}")));
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status: StatusCode::from_u16(status).unwrap(), body: body.as_bytes().to_vec() }
     }
 
     #[test]
-    fn the_200_of_another_server_is_not_well() {
-        let judged = |status: u16, body: &str| {
-            let status = StatusCode::from_u16(status).unwrap();
-            judge(&Answer { status, body: body.as_bytes().to_vec() })
-        };
-        for body in ["", "ok", "{}", r#"{"status":"ok"}"#, r#"{"service":"another","status":"ok"}"#] {
-            let why = judged(200, body).unwrap_err();
-            assert!(why.starts_with("this is no telemetry-aggregator: it answered 200 OK"), "{why}");
+    fn the_reasons_of_a_daemon_that_is_not_ready_are_one_line() {
+        let ready = r#"{"service":"telemetry-aggregator","ready":true,"reasons":[]}"#;
+        assert_eq!(judge_readiness(&answer(200, ready)), Ok(()));
+        let reasons = r#"{"service":"telemetry-aggregator","ready":false,"reasons":["draining","archive degraded:\nfull"]}"#;
+        let judged = judge_readiness(&answer(503, reasons));
+        assert_eq!(judged, Err("draining; archive degraded: full".to_owned()));
+        assert_eq!(judge_readiness(&answer(204, ready)), Err(format!("answered 204 No Content: {ready}")));
+    }
+
+    #[test]
+    fn another_server_is_not_ready() {
+        for body in [
+            "",
+            "ok",
+            "{}",
+            r#"{"ready":true,"reasons":[]}"#,
+            r#"{"service":"another","ready":true,"reasons":[]}"#,
+        ] {
+            let why = judge_readiness(&answer(200, body)).unwrap_err();
+            assert!(why.starts_with("this is no telemetry-aggregator"), "{why}");
         }
-        assert_eq!(judged(503, "<html>"), Err("answered 503 Service Unavailable: <html>".to_owned()));
+        let why = judge_readiness(&answer(503, "<html>")).unwrap_err();
+        assert_eq!(why, "answered 503 Service Unavailable: <html>");
     }
 }

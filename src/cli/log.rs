@@ -70,12 +70,12 @@ fn filter(level: LogLevel) -> LevelFilter {
 
 /// Logging of the demo: the story and a line per frame, on stdout, with nothing around them.
 pub(super) fn init_demo() {
-    let told = Targets::new().with_targets([
+    let targets = Targets::new().with_targets([
         ("telemetry_aggregator::demo", LevelFilter::INFO),
         ("telemetry_aggregator::pipeline", LevelFilter::DEBUG),
         ("telemetry_aggregator::daemon", LevelFilter::INFO),
     ]);
     let lines = fmt::layer().with_writer(stdout).without_time().with_level(false).with_target(false);
     // Only tests that run several commands in one process set it twice.
-    drop(tracing_subscriber::registry().with(told).with(lines.with_ansi(false)).try_init());
+    drop(tracing_subscriber::registry().with(targets).with(lines.with_ansi(false)).try_init());
 }

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_usable_where_it_is_or_can_be_made() {
+    fn an_existing_or_creatable_directory_is_usable() {
         let dir = tempfile::tempdir().unwrap();
         assert!(usable(dir.path()).is_ok());
         assert!(usable(&dir.path().join("not/there/yet")).is_ok());

@@ -59,7 +59,7 @@ impl Reload {
         // Reading the files may take long. Meanwhile this task must still receive SIGTERM.
         let outcome = match tokio::task::spawn_blocking(move || args.load()).await {
             Ok(loaded) => self.take(loaded),
-            Err(panic) => Err(vec![format!("reading it panicked: {panic}")]),
+            Err(panic) => Err(vec![format!("reading the configuration panicked: {panic}")]),
         };
         match outcome {
             Ok(reloaded) => {
@@ -95,8 +95,8 @@ impl Reload {
         if let (Some(file), None) = (&self.file, &loaded.file) {
             let file = file.display();
             return Err(vec![format!(
-                "{file} is not there any more, nor any other configuration: put it back, or stop the daemon to have the \
-                 defaults"
+                "{file} does not exist any more, and there is no other configuration file: restore it, or restart \
+                 the daemon to use the defaults"
             )]);
         }
         let live = self.settings.live();
@@ -146,7 +146,7 @@ fn mismatch(Mismatch { problems, waiting }: Mismatch) -> Vec<String> {
     let say = |problem: &crate::config::Problem| {
         let what = one_line(&problem.what);
         format!(
-            "{}: {what}; what is in the file fits only after a restart, which is needed for {keys}",
+            "{}: {what}; the values in the file fit only after a restart, because {keys} need one",
             problem.key
         )
     };

@@ -13,7 +13,7 @@ use super::preflight::{can_hold_the_archive, preflight};
 use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
 use crate::archive::DiskStorage;
-use crate::causes::told;
+use crate::causes::with_causes;
 use crate::config::{Config, Loaded, Token};
 use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
     /// Once everything is up, write the bound addresses as JSON to this file.
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Add 48 satellites and 2 replays from the bundled simulator, at a gentle rate, for a first look.
+    /// Also run the bundled simulator with 48 satellites and 2 replays at a low rate, for a first look.
     #[arg(long)]
     simulate: bool,
 }
@@ -76,7 +76,7 @@ fn serve(loaded: Loaded, level: log::LevelSwitch, args: &RunArgs) -> (ExitCode, 
     };
     let notifier = manager.notifier.clone();
     let not_started = |error: &anyhow::Error| {
-        let why = told(error.as_ref());
+        let why = with_causes(error.as_ref());
         notifier.status(&format!("not started: {why}"));
         failed(&why)
     };
@@ -137,7 +137,8 @@ async fn run(
     let token = fleet_token(&config);
     anyhow::ensure!(
         !args.simulate || token.is_some(),
-        "--simulate needs a token of ingest.tokens whose lists of sources and stations are empty, as its fleet has all of them"
+        "--simulate needs a token in ingest.tokens that admits all sources and stations: leave its lists of \
+         sources and stations empty"
     );
     notifier.status("recovering the archive");
     let daemon = Daemon::start_under(manager, config, DiskStorage).await?;
@@ -148,7 +149,7 @@ async fn run(
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
     notifier.ready();
-    let (view, catalog) = (daemon.view(), daemon.catalog());
+    let (handles, catalog) = (daemon.handles(), daemon.catalog());
     let mut reload = Reload {
         args: args.config.clone(),
         file,
@@ -167,7 +168,7 @@ async fn run(
     let play = async {
         if args.simulate {
             tokio::select! {
-                () = simulate::play(addresses.ingest, token.unwrap_or_default(), view, &catalog, stop.clone()) => {}
+                () = simulate::play(addresses.ingest, token.unwrap_or_default(), handles, &catalog, stop.clone()) => {}
                 () = is_true(ended) => {}
             }
         }
@@ -198,7 +199,7 @@ async fn run(
     };
     tokio::select! {
         (outcome, ()) = async { tokio::join!(serve, play) } => Ok(outcome),
-        () = listen => unreachable!("it listens for ever"),
+        () = listen => unreachable!("the listener never ends"),
     }
 }
 

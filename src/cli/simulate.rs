@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::actor::Tasks;
 use crate::catalog::CatalogStore;
-use crate::daemon::{View, summary};
+use crate::daemon::{Handles, summary};
 use crate::frame::unix_now_ns;
 use crate::logging::Stdout;
 use crate::sim::{self, Plan, Progress};
@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) async fn play(
     address: SocketAddr,
     token: String,
-    view: View,
+    handles: Handles,
     catalog: &CatalogStore,
     stop: watch::Receiver<bool>,
 ) {
@@ -42,7 +42,7 @@ pub(super) async fn play(
     };
     let mut lines = Tasks::new();
     match Stdout::start() {
-        Ok(stdout) => lines.spawn("summary", summary::every_second(view, stdout)),
+        Ok(stdout) => lines.spawn("summary", summary::every_second(handles, stdout)),
         Err(error) => tracing::warn!(%error, "no summary on stdout"),
     }
     let report = sim::run(plan, stop, Arc::new(Progress::default())).await;

@@ -5,22 +5,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
-use axum::http::StatusCode;
+use anyhow::{Context as _, Error, bail, ensure};
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
+use super::filter::Kind;
 use super::tail::token;
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
+use crate::api::{self, ForgetAnswer, ForgetRequest, Source, Sources, Whole};
 use crate::config::Secret;
-use crate::frame::unix_now_ns;
+use crate::frame::{SourceKind, unix_now_ns};
 use crate::http::client::{Answer, ClientError, Limits, Url};
-use crate::http::epoch::Kind;
-use crate::http::streams::{ForgetAnswer, ForgetRequest, Whole};
 use crate::ingest::Selector;
 use crate::number::number;
-use crate::observe::report::{Source, Sources};
 
 /// Largest response that is read. It fits a page of 1,000 streams.
 const BODY_BYTES_MAX: u64 = 16 << 20;
@@ -29,12 +27,12 @@ const PAGES_MAX: usize = 1_100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List streams: name, whether they are connected, since when they are not, epoch.
+    /// List streams: name, state, since when, epoch.
     Ls(LsArgs),
-    /// Forget streams that are done with, durably; their frames stay in the archive.
+    /// Forget streams durably; their frames stay in the archive.
     ///
-    /// A stream that is connected, or of which frames are not on the disk yet, is refused. Old epochs and duplicates of
-    /// forgotten streams are accepted again. Exit codes: 0 all that was meant is forgotten, 1 something was refused or the
+    /// A stream is refused while it is connected, or while frames of it are not on the disk yet. Old epochs and duplicates of
+    /// forgotten streams are accepted again. Exit codes: 0 all selected streams are forgotten, 1 a stream was refused or the
     /// daemon does not answer.
     Forget(ForgetArgs),
 }
@@ -50,8 +48,8 @@ struct WhichArgs {
     /// Only this kind
     #[arg(long)]
     kind: Option<Kind>,
-    /// Only streams without a connection for so long, as far as the daemon knows: no longer than it runs; 0s for all
-    /// that are offline
+    /// Only streams without a connection for at least this time, counted from the start of the daemon at the earliest; 0s
+    /// for all that are offline
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     offline_for: Option<Duration>,
 }
@@ -73,11 +71,11 @@ pub(super) struct ForgetArgs {
     whom: WhomArgs,
     #[command(flatten)]
     which: WhichArgs,
-    /// Only say which
+    /// Only print the streams, forget none
     #[arg(long)]
     dry_run: bool,
-    /// File with the credential of http.token; else the environment variable TELEMETRY_AGGREGATOR_TOKEN, else none, which
-    /// does on the daemon's own host where it has none
+    /// File with the credential of http.token [default: the environment variable TELEMETRY_AGGREGATOR_TOKEN; without it, no
+    /// credential is sent, which is enough on the host of a daemon without http.token]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How long to wait for each answer
@@ -97,7 +95,7 @@ pub(super) fn execute(command: &Command) -> ExitCode {
             Command::Forget(args) => {
                 ensure!(
                     !which.selector().is_empty(),
-                    "say which streams: --source, --station, --kind or --offline-for; --offline-for 0s for all that are offline"
+                    "say which streams: --source, --station, --kind or --offline-for; --offline-for 0s selects all that are offline"
                 );
                 token(args.token_file.as_deref())?
             }
@@ -138,12 +136,11 @@ impl WhichArgs {
     }
 
     fn has(&self, source: &Source, now_ms: i64) -> bool {
-        let kind = if source.kind == "live" { Kind::Live } else { Kind::Replay };
         let is_offline_for = |min: Duration| {
             let offline = source.offline_since_ms.map(|since| now_ms.saturating_sub(since));
             offline.is_some_and(|ms| u128::from(ms.max(0).unsigned_abs()) >= min.as_millis())
         };
-        self.selector().has_name(source.source_id, kind.into(), &source.station)
+        self.selector().has_name(source.source_id, source.kind.into(), &source.station)
             && self.offline_for.is_none_or(is_offline_for)
     }
 }
@@ -152,7 +149,7 @@ async fn list(url: &Url, which: &WhichArgs, limits: Limits) -> anyhow::Result<()
     let (mut seen, mut shown) = (0, 0);
     for _ in 0..PAGES_MAX {
         let path = format!("/api/v1/sources?offset={seen}");
-        let page: Sources = understood(url.get(&path, limits).await)?;
+        let page: Sources = read(url.get(&path, limits).await)?;
         seen += page.sources.len();
         let now_ms = unix_now_ns() / 1_000_000;
         for source in page.sources.iter().filter(|source| which.has(source, now_ms)) {
@@ -175,14 +172,14 @@ fn line(source: &Source) -> String {
         (None, None) => String::new(),
     };
     let Source { source_id, kind, station, state, epoch, .. } = source;
-    format!("{}  {state}{since}  epoch {epoch}", name(kind, *source_id, station))
+    format!("{}  {state}{since}  epoch {epoch}", name(*kind, *source_id, station))
 }
 
 async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Limits) -> anyhow::Result<()> {
     let which = &args.which;
     let request = ForgetRequest {
         source_ids: (!which.sources.is_empty()).then(|| which.sources.iter().copied().map(Whole).collect()),
-        kind: which.kind,
+        kind: which.kind.map(|kind| SourceKind::from(kind).into()),
         station: None,
         station_glob: which.station.clone(),
         offline_for_s: which.offline_for.map(|time| Whole(whole_seconds(time))),
@@ -191,8 +188,7 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
     let body = serde_json::to_vec(&request)?;
     let (mut forgotten, mut refused) = (0, 0);
     let remaining = loop {
-        let answer: ForgetAnswer =
-            understood(url.post("/api/v1/streams/forget", &body, token, limits).await)?;
+        let answer: ForgetAnswer = read(url.post("/api/v1/streams/forget", &body, token, limits).await)?;
         tell(&answer)?;
         forgotten += answer.forgotten;
         refused = answer.refused.max(refused);
@@ -210,11 +206,11 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
     ensure!(refused == 0, "{refused} streams were refused");
     if remaining > 0 && !args.dry_run {
         bail!(
-            "{remaining} more streams are meant and were not tried: settle those that were refused, then run this again"
+            "{remaining} more selected streams were not tried: first do what the refusals say, then run this again"
         );
     }
     if remaining > 0 {
-        note(&format!("{remaining} more streams are meant"));
+        note(&format!("{remaining} more streams are selected"));
     }
     Ok(())
 }
@@ -229,13 +225,13 @@ fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
     for stream in &answer.streams {
         let since =
             stream.offline_since_ms.map_or(String::new(), |since| format!("  offline since {}", time(since)));
-        print(&format!("{}{since}", name(&stream.kind, stream.source_id, &stream.station)))?;
+        print(&format!("{}{since}", name(stream.kind, stream.source_id, &stream.station)))?;
     }
     if answer.forgotten > answer.streams.len() {
         print(&format!("and {} more", answer.forgotten - answer.streams.len()))?;
     }
     for stream in &answer.refusals {
-        let name = name(&stream.kind, stream.source_id, &stream.station);
+        let name = name(stream.kind, stream.source_id, &stream.station);
         note(&format!("{name} is refused: {}", stream.reason));
     }
     if answer.refused > answer.refusals.len() {
@@ -244,18 +240,13 @@ fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parses the response, or returns why it cannot be used.
-fn understood<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyhow::Result<T> {
-    // The text of the error already contains its cause.
-    let answer = answer.map_err(|error| anyhow!("{error}"))?;
-    if answer.status != StatusCode::OK {
-        bail!("{}", answer.problem());
-    }
-    serde_json::from_slice(&answer.body).context("this is not an answer of telemetry-aggregator")
+/// The answer of the daemon, or why there is none.
+fn read<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyhow::Result<T> {
+    answer.map_err(|error| error.to_string()).and_then(|answer| answer.json()).map_err(Error::msg)
 }
 
 /// The name of a stream as in the log. Control characters are replaced, because it goes to a terminal.
-fn name(kind: &str, source_id: u32, station: &str) -> String {
+fn name(kind: api::Kind, source_id: u32, station: &str) -> String {
     let at = if station.is_empty() { String::new() } else { format!("@{station}") };
     format!("{kind}/{source_id}{at}").replace(char::is_control, " ")
 }

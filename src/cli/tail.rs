@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::filter::{Kind, Priority};
 use super::{BAD_USAGE, FAILED, fail};
-use crate::causes::told;
+use crate::causes::with_causes;
 use crate::config::Secret;
 use crate::frame::{FramePriority, Selection, SourceKind};
 use crate::moment::parse_moment;
@@ -41,11 +41,11 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7481", value_parser = host_and_port)]
     connect: String,
     /// Where to begin: `live`, `earliest`, an offset of the log, or a time of receipt as RFC 3339
-    /// (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01, midnight UTC), a time before now (-1h, -2d),
-    /// unix seconds with a fraction (1785585600.0) or nanoseconds with their unit (1785585600000000000ns)
+    /// (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01, midnight UTC), a time before now (-1h,
+    /// -2d), unix seconds with a fraction (1785585600.0) or nanoseconds with their unit (1785585600000000000ns)
     #[arg(long, value_name = "WHERE", default_value = "live", value_parser = parse_start, allow_hyphen_values = true)]
     from: Start,
-    /// With an offset as --from: the log that it belongs to; a daemon that serves another one is an error
+    /// With an offset as --from: the id of the log that it belongs to; it is an error if the daemon serves another log
     #[arg(long, value_name = "ID", value_parser = number(1..=u64::MAX))]
     log_id: Option<u64>,
     /// Only frames of this source; may be repeated
@@ -57,19 +57,19 @@ pub(super) struct TailArgs {
     /// Only this kind of source
     #[arg(long, value_enum)]
     kind: Option<Kind>,
-    /// What happens when the output is slower than the frames come
+    /// What happens when the output is slower than the log
     #[arg(long, value_enum, default_value_t = Falling::Complete)]
     policy: Falling,
-    /// How frames are written
+    /// Format of the frames
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
     /// End after this many frames
     #[arg(long, value_name = "COUNT", value_parser = number(1..=u64::MAX))]
     limit: Option<u64>,
-    /// File with the credential; else the environment variable TELEMETRY_AGGREGATOR_TOKEN, else none
+    /// File with the credential [default: the environment variable TELEMETRY_AGGREGATOR_TOKEN, if set]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Give up after so long without a connection, as in 30s or 5m [default: never]
+    /// Give up after this time without a connection, such as 30s or 5m [default: never]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     retry_for: Option<Duration>,
 }
@@ -79,25 +79,25 @@ pub(super) struct TailArgs {
 enum Falling {
     /// Nothing is skipped
     Complete,
-    /// Skip to the newest frames, and say so on stderr
+    /// Skip to the newest frames, and report the gap on stderr
     Timely,
 }
 
-/// How frames are written.
+/// Format of the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One JSON object a line, as `archive cat` writes it
+    /// One JSON object per line, as `archive cat` writes it
     Jsonl,
-    /// The bare payloads back to back
+    /// Only the payloads, without separators
     Payload,
-    /// A line for people, without the payload
+    /// A readable line per frame, without the payload
     Text,
 }
 
 pub(super) fn execute(args: &TailArgs) -> ExitCode {
     let target = match args.target() {
         Ok(target) => target,
-        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
+        Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -112,7 +112,7 @@ pub(super) fn execute(args: &TailArgs) -> ExitCode {
     runtime.shutdown_background();
     match followed {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, told(error.as_ref())),
+        Err(error) => fail(FAILED, with_causes(error.as_ref())),
     }
 }
 
@@ -121,7 +121,7 @@ impl TailArgs {
         let sources = self.sources.len();
         anyhow::ensure!(
             sources <= SOURCES_MAX,
-            "{sources} times --source, at most {SOURCES_MAX} are allowed"
+            "--source is given {sources} times, at most {SOURCES_MAX} are allowed"
         );
         let selection = Selection::of_sources(self.sources.iter().copied())
             .with_priority(self.priority.map(FramePriority::from))
@@ -167,7 +167,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
         "live" => Ok(Start::Live),
         "earliest" => Ok(Start::Earliest),
         _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let offset = text.parse().map_err(|_| format!("{text} is beyond any offset"))?;
+            let offset = text.parse().map_err(|_| format!("{text} is larger than any offset"))?;
             Ok(Start::Offset { offset, log_id: 0 })
         }
         _ => match parse_moment(text) {
@@ -204,7 +204,7 @@ struct Follower<W> {
     /// How many more frames may be written.
     left: Option<u64>,
     /// The trouble that was reported last. It is not repeated while the daemon is away.
-    told: String,
+    reported: String,
     /// Whether no frame has come yet.
     is_empty: bool,
     /// Whether the user asked for frames that are already in the log.
@@ -225,8 +225,8 @@ impl<W: io::Write + Send + 'static> Follower<W> {
     fn new(target: Target, output: Output<W>, limit: Option<u64>) -> Self {
         let wants_history = target.subscribe.start != Start::Live;
         let client = Client::new(target);
-        let told = String::new();
-        Self { client, output, left: limit, told, is_empty: true, wants_history, history_end: None }
+        let reported = String::new();
+        Self { client, output, left: limit, reported, is_empty: true, wants_history, history_end: None }
     }
 
     async fn follow(mut self, mut signals: Signals) -> anyhow::Result<()> {
@@ -294,14 +294,14 @@ impl<W: io::Write + Send + 'static> Follower<W> {
             Event::Subscribed(subscribed) => {
                 let next = self.client.position().map_or(subscribed.start_offset, |at| at.next_offset);
                 say(format_args!("connected to log {}, from offset {next}", subscribed.log_id));
-                self.told.clear();
+                self.reported.clear();
                 if std::mem::take(&mut self.wants_history) {
                     self.history_end = Some(subscribed.head_offset);
                 }
                 self.output.starts_at(self.client.position());
             }
             Event::LogChanged { from, to } => say(format_args!(
-                "the daemon serves another archive: from log {from} to log {}, from offset {}",
+                "the daemon serves another archive: log {from} has ended, continuing with log {} from offset {}",
                 to.log_id, to.start_offset
             )),
             Event::Gap(gap) => {
@@ -313,9 +313,9 @@ impl<W: io::Write + Send + 'static> Follower<W> {
                 ));
             }
             Event::Lost { trouble, pause } => {
-                if self.told != trouble {
+                if self.reported != trouble {
                     say(format_args!("no connection: {trouble}; trying again in {pause:.1?}"));
-                    self.told = trouble;
+                    self.reported = trouble;
                 }
             }
         }
@@ -327,7 +327,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
         let Some(end) = self.history_end else { return };
         let is_through = self.client.position().is_some_and(|position| position.next_offset >= end);
         if is_through && self.is_empty {
-            say(format_args!("no frame before offset {end} matches; new ones are waited for"));
+            say(format_args!("no frame before offset {end} matches; waiting for new ones"));
         }
         self.history_end = Some(end).filter(|_| self.is_empty && !is_through);
     }
@@ -336,7 +336,7 @@ impl<W: io::Write + Send + 'static> Follower<W> {
         if let Some(Position { log_id, next_offset }) = self.output.written() {
             let none = if self.is_empty { "no frame matched; " } else { "" };
             say(format_args!(
-                "{none}next offset {next_offset} of log {log_id}; go on with --from {next_offset} --log-id {log_id}"
+                "{none}next offset {next_offset} of log {log_id}; continue with --from {next_offset} --log-id {log_id}"
             ));
         }
     }

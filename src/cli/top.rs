@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
-use crate::causes::told;
+use crate::causes::with_causes;
 use crate::number::number;
 use crate::top::draw::report;
 use crate::top::fetch::{CHOSEN_MAX, Question};
-use crate::top::model::{Input, Model};
+use crate::top::model::{Input, Model, Snapshot};
 
 mod live;
 mod terminal;
@@ -24,22 +24,22 @@ mod terminal;
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 
-/// Watch a running daemon in the terminal, or print what it says once.
+/// Show a running daemon in the terminal, or print its state once.
 ///
-/// Keys: q or Ctrl-C quits, ? explains all others. When the daemon does not answer, the screen says so and since when, keeps
-/// what was known, and asks again. Exit codes: 0 ended by the user; 1 with --once when the daemon does not answer; 2 when
+/// Keys: q or Ctrl-C quits, ? lists all keys. When the daemon does not answer, the screen says so, shows the last answer with
+/// its age, and asks again. Exit codes: 0 ended by the user; 1 with --once when the daemon does not answer; 2 when
 /// there is no terminal and no --once.
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     #[command(flatten)]
     whom: WhomArgs,
-    /// How often to ask
+    /// How often to ask the daemon
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
-    /// Print once, as plain text with all sources, and end; needs no terminal
+    /// Print the state once as plain text with all sources, and exit; needs no terminal
     #[arg(long)]
     once: bool,
-    /// With --once: what the API gives, as {"stats": .., "sources": ..}
+    /// With --once: print the answers of the API as JSON, {"stats": .., "sources": ..}
     #[arg(long, requires = "once")]
     json: bool,
     /// Only this source; may be repeated
@@ -62,7 +62,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 pub(super) fn execute(args: &TopArgs) -> ExitCode {
     let question = match args.question() {
         Ok(question) => question,
-        Err(error) => return fail(BAD_USAGE, told(error.as_ref())),
+        Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -77,7 +77,7 @@ pub(super) fn execute(args: &TopArgs) -> ExitCode {
     runtime.shutdown_background();
     match shown {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, told(error.as_ref())),
+        Err(error) => fail(FAILED, with_causes(error.as_ref())),
     }
 }
 
@@ -85,14 +85,14 @@ impl TopArgs {
     fn question(&self) -> anyhow::Result<Question> {
         anyhow::ensure!(
             self.once || (io::stdin().is_terminal() && io::stdout().is_terminal()),
-            "top draws on a terminal, and this is none: use --once, or --once --json"
+            "top needs a terminal; without one use --once, or --once --json"
         );
         let mut chosen = self.sources.clone();
         chosen.sort_unstable();
         chosen.dedup();
         anyhow::ensure!(
             chosen.len() <= CHOSEN_MAX,
-            "{} times --source, at most {CHOSEN_MAX} are allowed; without any all are shown",
+            "--source is given {} times, at most {CHOSEN_MAX} times are allowed; without --source all sources are shown",
             chosen.len()
         );
         Ok(Question { url: self.whom.url()?, chosen })
@@ -100,13 +100,13 @@ impl TopArgs {
 
     async fn print_once(&self, question: &Question) -> anyhow::Result<()> {
         let url = &question.url;
-        let failed = |why: String| anyhow::anyhow!("{url}: {why}");
-        let answers = question.ask().await.map_err(failed)?;
+        let snapshot = question.ask().await.map_err(|why| anyhow::anyhow!("{url}: {why}"))?;
         let text = if self.json {
-            json!({ "stats": answers.stats, "sources": answers.sources }).to_string() + "\n"
+            let Snapshot { stats, sources, total } = snapshot;
+            json!({ "stats": stats, "sources": { "total": total, "sources": sources } }).to_string() + "\n"
         } else {
             let mut model = Model::new(url.to_string(), self.interval, Size::default());
-            model.step(Input::Known(Box::new(answers.understood().map_err(failed)?)));
+            model.step(Input::Known(Box::new(snapshot)));
             report(&model)
         };
         io::stdout().write_all(text.as_bytes()).context("cannot write the output")

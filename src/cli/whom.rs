@@ -10,12 +10,12 @@ use crate::http::client::Url;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct WhomArgs {
-    /// HTTP side of the daemon, as in http://127.0.0.1:7482 [default: http.listen of the configuration, on loopback
-    /// where that is all addresses]
+    /// URL of the daemon's HTTP API, such as http://127.0.0.1:7482 [default: http.listen of the configuration; loopback
+    /// if the daemon listens on all addresses]
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     url: Option<Url>,
-    /// The daemon's configuration, of which http.listen is read; else it is looked for where the daemon does, and
-    /// without one it is the default
+    /// Configuration file of the daemon. Only http.listen is read from it [default: the file that the daemon would find;
+    /// without a file, the default of http.listen]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -26,10 +26,10 @@ impl WhomArgs {
             return Ok(url.clone());
         }
         let listen = Config::http_listen(self.config.as_deref(), environment())
-            .context("cannot tell where the daemon listens (--url says it)")?;
+            .context("cannot find out where the daemon listens; name its URL with --url")?;
         anyhow::ensure!(
             listen.port() != 0,
-            "http.listen = \"{listen}\" lets the system choose the port: name it with --url"
+            "http.listen = \"{listen}\" lets the system choose the port: pass --url"
         );
         Ok(Url::of_listener(listen))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use toml::Value;
 
-use super::keys::{Effect, KEYS};
+use super::keys::{Effect, KEYS, LINKS, OUTPUTS};
 use super::print::{value_of, values};
 use super::sections::Token;
 use super::{Config, Problem};
@@ -86,6 +86,8 @@ impl Change {
             let what = match key.path().as_str() {
                 "ingest.tokens" => tokens_changed(&in_force.ingest.tokens, &found.ingest.tokens),
                 "feed.tokens" => tokens_changed(&in_force.feed.tokens, &found.feed.tokens),
+                LINKS => tables_changed(&in_force.links, &found.links, |link| &link.name),
+                OUTPUTS => tables_changed(&in_force.outputs, &found.outputs, |output| &output.name),
                 _ if before == after => "another".to_owned(),
                 _ => format!("{before} -> {after}"),
             };
@@ -132,7 +134,23 @@ fn tokens_changed(before: &[Token], after: &[Token]) -> String {
     ];
     let counts: Vec<_> =
         counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    if counts.is_empty() { "the same, written otherwise".to_owned() } else { counts.join(", ") }
+    if counts.is_empty() { "equal, but written differently".to_owned() } else { counts.join(", ") }
+}
+
+/// How two lists of tables with names differ: which were added, removed or changed.
+fn tables_changed<T: PartialEq>(before: &[T], after: &[T], name: fn(&T) -> &str) -> String {
+    let in_before = |table: &T| before.iter().find(|old| name(old) == name(table));
+    let names = |tables: Vec<&T>| tables.into_iter().map(name).collect::<Vec<_>>().join(" and ");
+    let added = after.iter().filter(|table| in_before(table).is_none()).collect();
+    let removed = before.iter().filter(|old| after.iter().all(|table| name(table) != name(old))).collect();
+    let changed = after.iter().filter(|table| in_before(table).is_some_and(|old| old != *table)).collect();
+    let differences = [(added, "added"), (removed, "removed"), (changed, "changed")];
+    let differences: Vec<_> = differences
+        .into_iter()
+        .filter(|(tables, _): &(Vec<&T>, _)| !tables.is_empty())
+        .map(|(tables, what)| format!("{} {what}", names(tables)))
+        .collect();
+    if differences.is_empty() { "the same in another order".to_owned() } else { differences.join(", ") }
 }
 
 fn by_secret(tokens: &[Token]) -> BTreeMap<&str, &Token> {

@@ -3,8 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::draft::Draft;
+use super::links::LinkTransport;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
+use super::outputs::OutputTransport;
 use super::units::{MIB, RoundedMib, Size};
+
+mod links;
+mod outputs;
+
+pub(super) use links::check_recording;
 
 /// Upper bound in bytes of the positions of one stream at the head of a segment.
 const POSITION_BYTES_MAX: u64 = 128;
@@ -18,6 +25,8 @@ pub(super) fn check(draft: &mut Draft) {
     check_export(draft);
     check_exposure(draft);
     check_listeners(draft);
+    links::check_links(draft);
+    outputs::check_outputs(draft);
 }
 
 /// The windows of a stream must hold one message. Otherwise the stream could never send it.
@@ -31,7 +40,7 @@ fn check_windows(draft: &mut Draft) {
         if window < message {
             let (window, message) = (Size(window), Size(message));
             let what = format!(
-                "{window} would not let one maximal message through: expected at least \
+                "{window} is smaller than one maximal message: expected at least \
                  ingest.max_message, which is {message}"
             );
             draft.conflict(&[key, "ingest.max_message"], what);
@@ -69,6 +78,8 @@ fn check_memory(draft: &mut Draft) {
         "feed.max_subscribers",
         "ingest.max_streams",
         "pipeline.processor_capacity",
+        "links",
+        "outputs",
     ];
     draft.conflict(&keys, what.replace('\n', "\n    "));
 }
@@ -80,7 +91,7 @@ fn check_reserve(draft: &mut Draft) {
     let reserve = Size(archive.reserve);
     if archive.reserve < needed {
         let what = format!(
-            "{reserve} may not hold what is on its way when the disk fills: expected at least {needed} \
+            "{reserve} is too small for the frames on their way when the disk becomes full: expected at least {needed} \
              for ingest.max_message = {message} and ingest.max_streams = {streams}",
             needed = Size(needed.next_multiple_of(MIB)),
             message = Size(draft.config.ingest.max_message),
@@ -90,7 +101,7 @@ fn check_reserve(draft: &mut Draft) {
     }
     if archive.reserve > archive.segment_size {
         let what = format!(
-            "{reserve} is more than a segment has: expected at most archive.segment_size, which is {}",
+            "{reserve} is larger than a segment: expected at most archive.segment_size, which is {}",
             Size(archive.segment_size)
         );
         draft.conflict(&["archive.reserve", "archive.segment_size"], what);
@@ -181,21 +192,36 @@ fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Two listeners cannot share a port, unless their addresses differ.
+/// Two listeners cannot share a port, unless their addresses or their protocols differ.
 fn check_listeners(draft: &mut Draft) {
     let config = &draft.config;
-    let listeners = [
-        ("http.listen", config.http.listen),
-        ("feed.listen", config.feed.listen),
-        ("ingest.listen", config.ingest.listen),
+    let mut tcp = vec![
+        ("http.listen".to_owned(), config.http.listen),
+        ("feed.listen".to_owned(), config.feed.listen),
+        ("ingest.listen".to_owned(), config.ingest.listen),
     ];
-    for (index, (key, address)) in listeners.iter().enumerate() {
-        for (other_key, other) in &listeners[index + 1..] {
-            if collide(*address, *other) {
-                let what = format!(
-                    "{key} = {address} and {other_key} = {other} collide: give each a port of its own"
-                );
-                draft.conflict(&[key, other_key], what);
+    let mut udp = Vec::new();
+    for (key, link) in draft.link_keys.iter().zip(&config.links) {
+        match link.transport {
+            LinkTransport::Connect { .. } => {}
+            LinkTransport::Listen { at, .. } => tcp.push((format!("{key}.listen"), at)),
+            LinkTransport::Udp { at, .. } => udp.push((format!("{key}.udp"), at)),
+        }
+    }
+    for (key, output) in draft.output_keys.iter().zip(&config.outputs) {
+        if let OutputTransport::Listen { at, .. } = output.transport {
+            tcp.push((format!("{key}.listen"), at));
+        }
+    }
+    for listeners in [tcp, udp] {
+        for (index, (key, address)) in listeners.iter().enumerate() {
+            for (other_key, other) in &listeners[index + 1..] {
+                if collide(*address, *other) {
+                    let what = format!(
+                        "{key} = {address} and {other_key} = {other} collide: give each a port of its own"
+                    );
+                    draft.conflict(&[key, other_key], what);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
 use super::error::{ConfigError, Location, Problem};
+use super::keys::{LINKS, OUTPUTS};
 use super::token_files::Purpose;
 
 /// At most this many problems are reported. A file with more is not a configuration.
@@ -16,6 +17,10 @@ pub(super) struct Draft {
     pub(super) config: Config,
     /// Where each key was set, by its path. A key that is missing here has its default.
     pub(super) locations: BTreeMap<String, Location>,
+    /// The key of each link in the file, such as `links[0]`. Links with problems are missing.
+    pub(super) link_keys: Vec<String>,
+    /// The key of each output in the file.
+    pub(super) output_keys: Vec<String>,
     /// Warnings about values that are allowed.
     pub(super) warnings: Vec<String>,
     /// Notes about files that are missing and will be there at the start.
@@ -29,7 +34,10 @@ pub(super) struct Draft {
 impl Draft {
     /// A draft of a configuration that was not read from a text.
     pub(super) fn of(config: Config) -> Self {
-        Self { config, ..Self::default() }
+        let keys = |name: &str, count: usize| (0..count).map(|index| format!("{name}[{index}]")).collect();
+        let link_keys = keys(LINKS, config.links.len());
+        let output_keys = keys(OUTPUTS, config.outputs.len());
+        Self { config, link_keys, output_keys, ..Self::default() }
     }
 
     /// Adds a problem. Later checks across keys ignore `key` and the list that contains it.
@@ -59,6 +67,21 @@ impl Draft {
         let culprit = set.or(keys.first()).copied().unwrap_or_default();
         let (location, key) = (self.location(culprit), culprit.to_owned());
         self.problems.push(Problem { location, key, what: what.into() });
+    }
+
+    /// Adds a conflict of `key`, which is in a table of a list. Its location is that of the key, or of the innermost
+    /// table around it if the key was not set.
+    pub(super) fn conflict_in_table(&mut self, key: String, what: impl Into<String>) {
+        let mut set = key.as_str();
+        while let (false, Some((table, _))) = (self.locations.contains_key(set), set.rsplit_once('.')) {
+            set = table;
+        }
+        self.problems.push(Problem { location: self.location(set), what: what.into(), key });
+    }
+
+    /// Whether `key`, or a part of the list of this name, has its own problem.
+    pub(super) fn has_failed(&self, key: &str) -> bool {
+        self.failed.contains(key)
     }
 
     /// The location where `key` was set.

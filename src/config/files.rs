@@ -4,6 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Config;
 use super::memory::{DISPLACED_AT_ONCE, HTTP_READERS};
+use super::outputs::Output;
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 
@@ -22,6 +23,10 @@ const MAINTENANCE_FILES: u64 = 32;
 /// The archive's lock and directory, the segment being written, and the reserve. Both are open while the reserve
 /// becomes the segment.
 const ARCHIVE_FILES: u64 = 8;
+/// A link: its listener, its connection, and the one that takes over.
+const LINK_FILES: u64 = 3;
+/// An output besides its clients: its listener, a client that is refused, its cursor, and a reader of the archive.
+const OUTPUT_FILES: u64 = 3 + READER_FILES;
 /// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process
 /// metrics, and the catalog and the configuration while they are read or written.
 const PROCESS_FILES: u64 = 32;
@@ -72,12 +77,16 @@ pub enum OpenFilesError {
 }
 
 impl Config {
-    /// Upper bound of the open files of the daemon: one per connection, one per subscriber, and [`FILES_FIXED`].
+    /// Upper bound of the open files of the daemon: one per connection, one per subscriber, those of links
+    /// and outputs, and [`FILES_FIXED`].
     #[must_use]
     pub fn open_files_needed(&self) -> u64 {
         let connections = self.ingest.max_connections.get() as u64;
         let subscribers = self.feed.max_subscribers.get() as u64;
-        connections.saturating_add(subscribers).saturating_add(FILES_FIXED)
+        let readers = |output: &Output| output.clients_max() as u64 + OUTPUT_FILES;
+        let outputs: u64 = self.outputs.iter().map(readers).sum();
+        let links = self.links.len() as u64 * LINK_FILES;
+        connections.saturating_add(subscribers).saturating_add(FILES_FIXED + links + outputs)
     }
 }
 
@@ -122,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_hard_limit_the_way_out_is_named() {
+    fn the_error_beyond_the_hard_limit_names_the_remedy() {
         let error = raise(limit(Some(1024), Some(4096)), 4097).unwrap_err();
         let hard = 4096;
         assert_eq!(error, OpenFilesError::HardLimit { needed: 4097, hard });
@@ -133,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_gets_what_it_may_have() {
+    fn the_limit_of_this_process_is_raised() {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let within = maximum.or(current).unwrap_or(1024).min(2048);
         raise_open_file_limit(within).unwrap();
@@ -142,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parts_allow_themselves_is_counted() {
+    fn connections_of_http_are_counted() {
         assert_eq!(HTTP_CONNECTIONS, crate::http::CONNECTIONS_MAX as u64 + 1);
     }
 

@@ -36,12 +36,6 @@ impl ConfigHandle {
         &self.at_start
     }
 
-    /// A receiver of each change, for a part that cannot call [`ConfigHandle::current`] when it needs a value.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
-        self.in_force.subscribe()
-    }
-
     /// Brings `config` into force.
     pub fn replace(&self, config: Arc<Config>) {
         self.in_force.send_replace(config);

@@ -41,12 +41,18 @@ impl Key {
 
     /// Whether this is a list of tables. Such a list has no environment variable.
     pub(super) fn is_list(&self) -> bool {
-        self.name == LIST
+        [LIST, LINKS, OUTPUTS].contains(&self.name)
     }
 }
 
 /// The name of the lists of credentials.
 pub(super) const LIST: &str = "tokens";
+
+/// The name of the list of input links.
+pub(super) const LINKS: &str = "links";
+
+/// The name of the list of output links.
+pub(super) const OUTPUTS: &str = "outputs";
 
 /// `section.name`, or only the name for a key above all sections.
 pub(super) fn path(section: &str, name: &str) -> String {
@@ -91,19 +97,20 @@ macro_rules! key {
 }
 
 const DATA_DIR: &str = "the archive in it is open and locked";
-const LOG_FORMAT: &str = "whoever reads the log reads one format";
+const LOG_FORMAT: &str = "programs that read the log expect one format";
 const BOUND: &str = "the listener is bound before anything else starts";
-const MESSAGE: &str = "the archive's blocks and reserve are measured for the largest message at the start";
+const MESSAGE: &str =
+    "the blocks and the reserve of the archive are sized at the start for the largest message";
 const STREAMS: &str =
-    "the archive keeps room in each segment for the positions of as many streams as at the start";
-const BUILT: &str = "the queues between the stages are built with it";
-const LAID_OUT: &str = "the log that is being written is laid out by it";
-const OPENED: &str = "each file of the archive is written in one way from its begin to its end";
-const REPLAYS: &str = "replays on their way would be both stored and not";
-const EXPORTS: &str = "what is exported already was written by it";
+    "each segment has room for the positions of as many streams as are allowed at the start";
+const BUILT: &str = "the queues between the stages are created with it";
+const LAID_OUT: &str = "the open segment and the reserve are created with it";
+const OPENED: &str = "each file of the archive is written in one mode from its beginning to its end";
+const REPLAYS: &str = "otherwise a replay on its way would be stored only in part";
+const EXPORTS: &str = "the existing exports were written with it";
 
 /// Every key of the file, in its order.
-pub(super) static KEYS: [Key; 36] = [
+pub(super) static KEYS: [Key; 38] = [
     key!(data_dir, Restart(DATA_DIR)),
     key!(log.level, Live),
     key!(log.format, Restart(LOG_FORMAT)),
@@ -140,4 +147,6 @@ pub(super) static KEYS: [Key; 36] = [
     key!(http.token_file, Live),
     key!(catalog.file, Live),
     key!(shutdown.deadline, Live),
+    key!(links, Live),
+    key!(outputs, Live),
 ];

@@ -3,6 +3,9 @@
 use std::fmt;
 
 use super::Config;
+use super::framings::unit_bytes_max;
+use super::links::Link;
+use super::outputs::Output;
 use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
 use crate::catalog::CATALOG_BYTES_MAX;
@@ -40,6 +43,15 @@ pub const HTTP_READERS: usize = 2;
 
 /// Memory of a known stream in the reports, in bytes: the rates of each second, and the responses with them.
 const REPORT_BYTES: u64 = KIB + 256;
+
+/// Memory that a link reads into, and the least that it allocates to find units in, in bytes.
+const LINK_READ_BYTES: u64 = 128 * KIB;
+
+/// Memory of what waits to be sent to a client of an output, and of what was read ahead for it, in bytes.
+const OUTPUT_SEND_BYTES: u64 = MIB;
+
+/// Memory of incomplete packets that a client of an output waits for, in bytes, where packets are taken out of frames.
+pub const INCOMPLETE_PACKET_BYTES: u64 = 4 * MIB;
 
 /// Memory of the process itself in bytes: code, stacks, allocator, runtime.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
@@ -111,7 +123,7 @@ impl Config {
         // The number of slots of the broadcast ring is a power of two.
         let ring = self.pipeline.broadcast_capacity.get().next_power_of_two();
         let item = |what, count: usize, bytes_each| MemoryItem { what, count: count as u64, bytes_each };
-        let items = vec![
+        let mut items = vec![
             item(
                 "connections (ingest.max_connections), each with 1.25 times routine_window and \
                  emergency_window, a read buffer (max_message and at least 64 KiB; 16 KiB up to that) and 32 KiB",
@@ -184,7 +196,36 @@ impl Config {
             item("lines that wait for stderr and stdout", 1, LOG_BYTES),
             item("the process itself", 1, PROCESS_BYTES),
         ];
+        items.extend(self.link_items(batch));
         MemoryBound { items, limit: self.ingest.memory_limit }
+    }
+
+    /// What links and outputs take. The streams of the links count among `ingest.max_connections`. An item for none is
+    /// left out.
+    fn link_items(&self, batch: u64) -> Vec<MemoryItem> {
+        let buffers = |link: &Link| LINK_READ_BYTES + 6 * unit_bytes_max(&link.framing) as u64;
+        let links = self.links.iter().filter(|link| link.enabled).map(buffers).sum();
+        let clients: usize = self.outputs.iter().map(Output::clients_max).sum();
+        let extracting = self.outputs.iter().filter(|output| output.extract_packets);
+        let extracting: usize = extracting.map(Output::clients_max).sum();
+        let items = [
+            MemoryItem {
+                what: "enabled links, each with buffers of 128 KiB and of three units that wait, which grow by doubling",
+                count: 1,
+                bytes_each: links,
+            },
+            MemoryItem {
+                what: "clients of outputs, each with 1 MiB to send or read ahead and a batch",
+                count: clients as u64,
+                bytes_each: OUTPUT_SEND_BYTES + batch,
+            },
+            MemoryItem {
+                what: "clients of outputs with extract = \"packets\", each with incomplete packets of 4 MiB",
+                count: extracting as u64,
+                bytes_each: INCOMPLETE_PACKET_BYTES,
+            },
+        ];
+        items.into_iter().filter(|item| item.bytes() > 0).collect()
     }
 
     /// Upper bound of one connection in bytes: the frames that fill both windows ([`weight_max`]), the read buffer and
@@ -217,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn both_rings_count_with_the_slots_they_really_have() {
+    fn both_rings_count_with_their_allocated_slots() {
         let mut config = Config::default();
         let rings = |config: &Config| {
             let items = config.memory_bound().items;
@@ -230,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_itself_may_be_reached() {
+    fn a_total_equal_to_the_limit_fits() {
         let mut config = Config::default();
         config.ingest.memory_limit = config.memory_bound().total();
         assert!(config.memory_bound().fits());

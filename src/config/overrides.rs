@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::Config;
-use super::keys::{KEYS, Key};
+use super::keys::{KEYS, Key, LIST};
 use super::print::{value_of, values};
 use super::reader::Reader;
 use super::suggest::nearest;
@@ -95,9 +95,13 @@ fn variable(key: &Key) -> String {
 fn refusal(name: &str) -> String {
     let list = KEYS.iter().find(|key| key.is_list() && name.starts_with(&variable(key)));
     if let Some(list) = list.map(Key::path) {
+        let secrets = if list.ends_with(LIST) {
+            ", with token_file for tokens that must not be in the file"
+        } else {
+            ""
+        };
         return format!(
-            "{list} is a list of tables and cannot be overridden: write [[{list}]] in the file, with token_file for \
-             what must not stand there"
+            "{list} is a list of tables and cannot be overridden: write [[{list}]] in the file{secrets}"
         );
     }
     let known: Vec<_> = KEYS.iter().filter(|key| !key.is_list()).map(variable).collect();

@@ -1,11 +1,11 @@
 //! Prints the configuration in force as TOML.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use toml::{Table, Value};
 
 use super::Config;
-use super::keys::{KEYS, Key};
+use super::keys::{KEYS, Key, LINKS, OUTPUTS};
 use super::secret::MASK;
 use super::sections::Token;
 use super::values::quote;
@@ -24,7 +24,7 @@ impl Config {
 
         let values = values(self);
         let mut section = "";
-        for key in &KEYS {
+        for key in KEYS.iter().filter(|key| ![LINKS, OUTPUTS].contains(&key.name)) {
             if key.section != section {
                 section = key.section;
                 push(&mut out, &format!("\n[{section}]"));
@@ -34,6 +34,12 @@ impl Config {
             } else {
                 push(&mut out, &self.line(key, value_of(&values, key)));
             }
+        }
+        for link in &self.links {
+            push_table(&mut out, LINKS, link, &link.lines());
+        }
+        for output in &self.outputs {
+            push_table(&mut out, OUTPUTS, output, &output.lines());
         }
         out
     }
@@ -80,7 +86,16 @@ pub(super) fn value_of<'a>(values: &'a Table, key: &Key) -> Option<&'a Value> {
     }
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
+/// A table of `list` with these values, each as TOML, under its explanation.
+fn push_table(out: &mut String, list: &str, explanation: &impl fmt::Display, lines: &[(&str, String)]) {
+    push(out, &format!("\n# {explanation}\n[[{list}]]"));
+    for (key, value) in lines {
+        push(out, &format!("{key} = {value}"));
+    }
+}
+
+/// An array with these items, each as TOML.
+pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 

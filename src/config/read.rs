@@ -4,12 +4,13 @@ use std::path::Path;
 
 use super::Config;
 use super::draft::Draft;
+use super::keys::{LINKS, OUTPUTS};
 use super::origins::Origins;
 use super::overrides::{self, Override};
-use super::reader::Reader;
+use super::reader::{Entry, Reader};
 use super::source::Source;
 use super::token_files::{self, Purpose};
-use super::tokens;
+use super::{links, outputs, tokens};
 
 /// Reads the file `source`, if there is one, and applies `overrides`.
 pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Purpose) -> Draft {
@@ -20,6 +21,7 @@ pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Pur
     let mut root = reader.parse(file.1);
     reader.drop_unknown(&mut root);
     let lists = ["ingest", "feed"].map(|section| (section, tokens::take_list(&mut root, section)));
+    let [links, outputs] = [LINKS, OUTPUTS].map(|name| root.remove(name));
     // A wrong value in the file is an error even if a variable overrides it.
     let _: Config = reader.read_values("", &mut root);
     overrides::apply(&mut reader, &mut root, overrides);
@@ -31,7 +33,16 @@ pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Pur
         });
         reader.draft.config.ingest.tokens = ingest;
         reader.draft.config.feed.tokens = feed;
+        let links = links.map(|list| links::table::read(&mut reader, list)).unwrap_or_default();
+        let outputs = outputs.map(|list| outputs::table::read(&mut reader, list)).unwrap_or_default();
+        (reader.draft.link_keys, reader.draft.config.links) = unzip(links);
+        (reader.draft.output_keys, reader.draft.config.outputs) = unzip(outputs);
         token_files::resolve_http(&mut reader.draft);
     }
     reader.draft
+}
+
+/// The keys of the tables of a list, and their values.
+fn unzip<T>(list: Vec<(Entry, T)>) -> (Vec<String>, Vec<T>) {
+    list.into_iter().map(|(entry, value)| (entry.key, value)).unzip()
 }

@@ -6,20 +6,47 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, Deserializer, Error};
 
 use super::draft::{Draft, PROBLEMS_MAX};
 use super::error::Location;
+use super::framings::Kind;
 use super::keys::{KEYS, Key, names_in, path, sections};
 use super::origins::Origins;
 use super::suggest::similar;
+use super::values::{choice, quote};
 
 /// The texts to read, and the draft that collects the problems.
 pub(super) struct Reader<'a> {
     pub(super) origins: Origins<'a>,
     pub(super) draft: Draft,
+}
+
+/// A table in the file: its key, such as `links[0].framing`, and its place.
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) span: Range<usize>,
+}
+
+/// The key that says which other keys a table has.
+#[derive(Deserialize)]
+#[serde(default, bound = "K: Kind")]
+struct KindTable<K> {
+    #[serde(deserialize_with = "kind")]
+    kind: Option<K>,
+}
+
+impl<K> Default for KindTable<K> {
+    fn default() -> Self {
+        Self { kind: None }
+    }
+}
+
+fn kind<'de, D: serde::Deserializer<'de>, K: Kind>(deserializer: D) -> Result<Option<K>, D::Error> {
+    choice::deserialize(deserializer).map(Some)
 }
 
 impl Reader<'_> {
@@ -88,6 +115,101 @@ impl Reader<'_> {
             self.problem(&span, &key, error.message());
             if culprit.is_none() {
                 return T::default();
+            }
+        }
+    }
+
+    /// Reads each table of the `list` with `read`, which reports the errors of one table. A table is written like
+    /// `form`. Returns the values with their keys.
+    pub(super) fn read_list<'t, T>(
+        &mut self,
+        at: &Entry,
+        list: DeValue<'t>,
+        form: &str,
+        max: usize,
+        mut read: impl FnMut(&mut Self, &Entry, DeTable<'t>) -> Option<T>,
+    ) -> Vec<(Entry, T)> {
+        let DeValue::Array(tables) = list else {
+            self.problem(&at.span, &at.key, format!("expected a list of tables, each written {form}"));
+            return Vec::new();
+        };
+        if tables.len() > max {
+            let what = format!("{} tables, at most {max} are allowed", tables.len());
+            self.problem(&at.span, &at.key, what);
+            return Vec::new();
+        }
+        let mut values = Vec::new();
+        for (index, table) in tables.into_iter().enumerate() {
+            let entry = Entry { key: format!("{}[{index}]", at.key), span: table.span() };
+            let DeValue::Table(table) = table.into_inner() else {
+                self.problem(&entry.span, &entry.key, format!("expected a table, written {form}"));
+                continue;
+            };
+            if let Some(value) = read(self, &entry, table) {
+                values.push((entry, value));
+            }
+        }
+        values
+    }
+
+    /// Takes the table `name` out of `table`, which is `at`. It is written like `form`.
+    pub(super) fn take_table<'t>(
+        &mut self,
+        at: &Entry,
+        table: &mut DeTable<'t>,
+        name: &str,
+        form: &str,
+    ) -> Option<(Entry, DeTable<'t>)> {
+        let value = table.remove(name)?;
+        let entry = Entry { key: path(&at.key, name), span: value.span() };
+        let DeValue::Table(table) = value.into_inner() else {
+            self.problem(&entry.span, &entry.key, format!("expected a table such as {form}"));
+            return None;
+        };
+        Some((entry, table))
+    }
+
+    /// Reads the table `at`, whose keys depend on its key `kind`. Reports its errors.
+    pub(super) fn read_kind<K: Kind, T>(&mut self, at: &Entry, table: &mut DeTable<'_>) -> Option<(K, T)>
+    where
+        T: DeserializeOwned + Default,
+    {
+        let problems = self.draft.problem_count();
+        let Some((name, value)) = table.remove_entry("kind") else {
+            let names: Vec<_> = K::NAMED.iter().map(|(name, _)| quote(name)).collect();
+            self.missing(at, "kind", &format!("one of {}", names.join(", ")));
+            return None;
+        };
+        let mut alone = DeTable::from_iter([(name, value)]);
+        let kind = self.read_values::<KindTable<K>>(&at.key, &mut alone).kind?;
+        self.drop_unknown_keys(&at.key, table, kind.keys());
+        let values = self.read_values(&at.key, table);
+        (self.draft.problem_count() == problems).then_some((kind, values))
+    }
+
+    /// Reports that the key `name` of the table `at` does not fit the others.
+    pub(super) fn conflict(&mut self, at: &Entry, name: &str, what: impl Into<String>) {
+        self.draft.conflict_in_table(path(&at.key, name), what);
+    }
+
+    /// Reports that the table `at` lacks the key `name`.
+    pub(super) fn missing(&mut self, at: &Entry, name: &str, expected: &str) {
+        self.problem(&at.span, &path(&at.key, name), format!("is missing: expected {expected}"));
+    }
+
+    /// Notes where `at` is.
+    pub(super) fn note_location(&mut self, at: &Entry) {
+        self.draft.locations.insert(at.key.clone(), self.origins.location(&at.span));
+    }
+
+    /// Notes where the table `at` and each of its keys are.
+    pub(super) fn note_locations(&mut self, at: &Entry, table: &DeTable<'_>) {
+        self.note_location(at);
+        for (name, value) in table {
+            let entry = Entry { key: path(&at.key, name.get_ref()), span: value.span() };
+            match value.get_ref() {
+                DeValue::Table(inner) => self.note_locations(&entry, inner),
+                _ => self.note_location(&entry),
             }
         }
     }

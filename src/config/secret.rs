@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_never_shows() {
+    fn a_secret_is_never_printed() {
         let secret = Secret::new("hunter2").unwrap();
         assert_eq!(format!("{secret:?} {secret}"), "*** ***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_credential_is_refused() {
+    fn an_invalid_credential_is_refused() {
         assert_eq!(Secret::new(" \n"), Err(SecretError::Empty));
         assert_eq!(Secret::new(" a"), Err(SecretError::Blanks));
         assert_eq!(Secret::new("a\nb"), Err(SecretError::Blanks));

@@ -98,7 +98,7 @@ pub struct Ingest {
     /// Time limit for a complete HELLO. Then the client gets `idle`.
     #[serde(with = "DurationIn::<10, 300_000>")]
     pub hello_timeout: Duration,
-    /// Heartbeat for clients that ask for none, in whole seconds, see [`Ingest::heartbeat_s`].
+    /// Heartbeat for clients that ask for none, in whole seconds.
     #[serde(with = "WholeSecondsIn::<1_000, 300_000>")]
     pub heartbeat: Duration,
     /// Longest message body in bytes. A longer one gets `too_large`.
@@ -127,14 +127,6 @@ pub struct Ingest {
     pub tokens: Vec<Token>,
 }
 
-impl Ingest {
-    /// The heartbeat as HELLO and WELCOME carry it, in seconds.
-    #[must_use]
-    pub fn heartbeat_s(&self) -> u16 {
-        u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX)
-    }
-}
-
 /// A credential of `[[ingest.tokens]]` or `[[feed.tokens]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -146,14 +138,6 @@ pub struct Token {
     pub sources: BTreeSet<u32>,
     /// Stations that the client may send from (ingest only). Empty means all.
     pub stations: BTreeSet<Station>,
-}
-
-impl Token {
-    /// Whether this credential is valid for `source_id`.
-    #[must_use]
-    pub fn allows(&self, source_id: u32) -> bool {
-        self.sources.is_empty() || self.sources.contains(&source_id)
-    }
 }
 
 /// `[pipeline]`: the path from the sessions to the archive and the consumers.

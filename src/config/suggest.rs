@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn only_slips_are_similar() {
+    fn only_typing_mistakes_are_similar() {
         let names = ["listen", "heartbeat", "max_message"];
         assert_eq!(similar("heart_beat", &names), Some("heartbeat"));
         assert_eq!(similar("zzz", &names), None);

@@ -14,7 +14,10 @@ use super::*;
 
 mod any_text;
 mod limits;
+mod link_checks;
+mod link_tables;
 mod messages;
+mod output_tables;
 mod overriding;
 mod token_lists;
 
@@ -51,7 +54,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 #[test]
-fn the_file_given_equals_the_defaults_and_names_every_key() {
+fn the_shipped_file_equals_the_defaults_and_names_every_key() {
     let text = include_str!("../../config/aggregator.toml");
     assert_eq!(config(text), Config::default());
 
@@ -69,15 +72,38 @@ fn the_file_given_equals_the_defaults_and_names_every_key() {
         assert!(named.contains(&key.path()), "{} is missing", key.path());
     }
     for list in KEYS.iter().filter(|key| key.is_list()) {
-        for name in tokens::table_keys(list.section) {
+        let names = match list.name {
+            keys::LINKS => &links::table::LINK_KEYS[..],
+            keys::OUTPUTS => &outputs::table::OUTPUT_KEYS,
+            _ => tokens::table_keys(list.section),
+        };
+        for name in names {
             let path = format!("{}.{name}", list.path());
             assert!(named.contains(&path), "{path} is missing");
         }
     }
+    let words: Vec<_> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for name in inner_keys() {
+        assert!(words.contains(&name), "{name} is missing");
+    }
+}
+
+/// The kinds and keys of the tables in links and outputs.
+fn inner_keys() -> Vec<&'static str> {
+    fn of_kinds<K: framings::Kind>() -> impl Iterator<Item = &'static str> {
+        K::NAMED.iter().flat_map(|(name, kind)| [*name].into_iter().chain(kind.keys().iter().copied()))
+    }
+    of_kinds::<framings::FramingKind>()
+        .chain(of_kinds::<framings::DecodeKind>())
+        .chain(of_kinds::<outputs::table::OutputKind>())
+        .chain(links::table::RULE_KEYS)
+        .chain(outputs::table::SELECT_KEYS)
+        .chain(outputs::table::COSMOS_KEYS)
+        .collect()
 }
 
 #[test]
-fn what_stands_in_comments_of_the_file_given_is_valid_too() {
+fn commented_settings_of_the_shipped_file_are_valid() {
     let dir = TempDir::new().unwrap();
     let token_file = dir.path().join("token");
     fs::write(&token_file, "secret\n").unwrap();
@@ -98,10 +124,14 @@ fn what_stands_in_comments_of_the_file_given_is_valid_too() {
     assert_eq!(config.feed.tokens.len(), 1);
     assert!(config.http.token.is_some());
     assert!(config.catalog.file.is_some());
+    let links: Vec<_> = config.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(links, ["kiruna-x", "svalbard-packets", "inuvik-udp"]);
+    let outputs: Vec<_> = config.outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(outputs, ["yamcs-live", "cosmos", "yamcs-frames"]);
 }
 
 #[test]
-fn every_key_is_taken() {
+fn every_key_is_accepted() {
     let text = r#"
         data_dir = "/d"
         [log]
@@ -148,7 +178,7 @@ fn every_key_is_taken() {
     let config = config(text);
     assert_eq!(config.ingest.max_message, 4096);
     assert_eq!(config.archive.reserve, 9 << 20);
-    assert_eq!(config.ingest.heartbeat_s(), 2);
+    assert_eq!(config.ingest.heartbeat, Duration::from_secs(2));
     assert!(!config.archive.store_replays);
     let export = config.export_config().unwrap();
     assert_eq!(export.dir, Path::new("/d/archive"));
@@ -160,7 +190,8 @@ fn every_key_is_taken() {
         KEYS.iter().map(|key| (key.path(), value_of(&values, key).cloned())).collect()
     };
     for (ours, default) in printed(&config).iter().zip(printed(&Config::default())) {
-        if !["http.token_file", "ingest.tokens", "feed.tokens"].contains(&ours.0.as_str()) {
+        if !["http.token_file", "ingest.tokens", "feed.tokens", "links", "outputs"].contains(&ours.0.as_str())
+        {
             assert_ne!(*ours, default);
         }
     }
@@ -187,18 +218,18 @@ fn the_list_of_keys_is_the_list_of_fields() {
     listed.sort();
     assert_eq!(fields, listed);
     let lists: Vec<_> = KEYS.iter().filter(|key| key.is_list()).map(Key::path).collect();
-    assert_eq!(lists, ["ingest.tokens", "feed.tokens"]);
+    assert_eq!(lists, ["ingest.tokens", "feed.tokens", "links", "outputs"]);
 }
 
 #[test]
-fn a_file_that_is_named_must_be_there() {
+fn a_named_file_must_exist() {
     let error = Config::load(Some(Path::new("/nowhere/c.toml")), no_env()).unwrap_err();
     assert!(error.to_string().starts_with("/nowhere/c.toml: cannot read the configuration: "), "{error}");
     assert!(error.problems().is_empty());
 }
 
 #[test]
-fn the_first_file_found_is_taken() {
+fn the_first_existing_file_is_read() {
     let dir = TempDir::new().unwrap();
     let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
     fs::write(&b, "data_dir = \"b\"").unwrap();
@@ -216,7 +247,7 @@ fn the_first_file_found_is_taken() {
 }
 
 #[test]
-fn a_file_that_exists_and_cannot_be_read_is_not_passed_over() {
+fn a_file_that_exists_and_cannot_be_read_is_an_error() {
     let dir = TempDir::new().unwrap();
     let [bad, good] = ["bad", "good"].map(|name| dir.path().join(name));
     fs::write(&good, "").unwrap();

@@ -53,7 +53,7 @@ pub(super) fn read_or_report(
         }
         Err(FileError::Io(error)) if may_be_absent && is_absent(&error) => {
             draft.notes.push(format!(
-                "{key}: {shown} is not there yet: the service manager puts it there at the start"
+                "{key}: {shown} does not exist yet: the service manager creates it at the start"
             ));
             return Some(Secret::awaited());
         }

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::keys::LIST;
-use super::reader::Reader;
+use super::reader::{Entry, Reader};
 use super::secret::Secret;
 use super::sections::Token;
 use super::token_files::read_or_report;
@@ -55,43 +55,26 @@ pub(super) fn take_list<'t>(root: &mut DeTable<'t>, section: &str) -> Option<Spa
 ///
 /// Messages never repeat a value, because a credential may be in the wrong place.
 pub(super) fn read(reader: &mut Reader<'_>, section: &str, list: Spanned<DeValue<'_>>) -> Vec<Token> {
-    let (key, span) = (format!("{section}.{LIST}"), list.span());
-    let DeValue::Array(entries) = list.into_inner() else {
-        reader.problem(&span, &key, format!("expected a list of tables, each written [[{key}]]"));
-        return Vec::new();
-    };
-    if entries.len() > TOKENS_MAX {
-        let what = format!("{} tables, at most {TOKENS_MAX} are allowed", entries.len());
-        reader.problem(&span, &key, what);
-        return Vec::new();
-    }
-    let mut tokens: Vec<(String, Token)> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let (key, span) = (format!("{key}[{index}]"), entry.span());
-        let Some(token) = read_token(reader, section, &key, entry) else { continue };
+    let at = Entry { key: format!("{section}.{LIST}"), span: list.span() };
+    let form = format!("[[{}]]", at.key);
+    let read = |reader: &mut Reader<'_>, at: &Entry, table| read_token(reader, section, at, table);
+    let mut tokens: Vec<(Entry, Token)> = Vec::new();
+    for (entry, token) in reader.read_list(&at, list.into_inner(), &form, TOKENS_MAX, read) {
         let is_same = |other: &Token| other.token == token.token && !token.token.is_awaited();
         match tokens.iter().find(|(_, other)| is_same(other)) {
             Some((first, _)) => {
-                reader.problem(&span, &key, format!("the same token as {first}: give each its own"));
+                let what = format!("the same token as {}: give each its own", first.key);
+                reader.problem(&entry.span, &entry.key, what);
             }
-            None => tokens.push((key, token)),
+            None => tokens.push((entry, token)),
         }
     }
     tokens.into_iter().map(|(_, token)| token).collect()
 }
 
-/// Reads the table `entry`, whose key is `key`. Reports its errors.
-fn read_token(
-    reader: &mut Reader<'_>,
-    section: &str,
-    key: &str,
-    entry: Spanned<DeValue<'_>>,
-) -> Option<Token> {
-    let span = entry.span();
-    let DeValue::Table(mut table) = entry.into_inner() else {
-        reader.problem(&span, key, format!("expected a table, written [[{section}.{LIST}]]"));
-        return None;
-    };
+/// Reads the table `at`. Reports its errors.
+fn read_token(reader: &mut Reader<'_>, section: &str, at: &Entry, mut table: DeTable<'_>) -> Option<Token> {
+    let Entry { key, span } = at;
     let problems = reader.draft.problem_count();
     reader.drop_unknown_keys(key, &mut table, table_keys(section));
     let table: TokenTable = reader.read_values(key, &mut table);
@@ -102,18 +85,19 @@ fn read_token(
     let token = match (token, &token_file) {
         (Some(token), None) => token,
         (None, Some(path)) => {
-            let location = reader.origins.location(&span);
+            let location = reader.origins.location(span);
             read_or_report(&mut reader.draft, &location, &format!("{key}.token_file"), path)?
         }
         _ => {
-            reader.problem(&span, key, "expected exactly one of token and token_file");
+            reader.problem(span, key, "expected exactly one of token and token_file");
             return None;
         }
     };
     Some(Token { token, token_file, sources, stations })
 }
 
-fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u32>, D::Error> {
+/// Reads a list of source ids.
+pub(super) fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u32>, D::Error> {
     let id = |id: &Value| id.as_integer().and_then(|id| u32::try_from(id).ok());
     let ids = read_any(deserializer).as_array().and_then(|ids| ids.iter().map(id).collect());
     ids.ok_or_else(|| {
@@ -125,7 +109,7 @@ fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u32>, 
 }
 
 /// Reads names of stations with the rules of HELLO.
-fn stations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Station>, D::Error> {
+pub(super) fn stations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Station>, D::Error> {
     let refusal =
         || D::Error::custom("expected a list of station names such as [\"svalbard\"]; empty for any");
     let found = read_any(deserializer);
@@ -138,7 +122,9 @@ fn stations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Stati
     for name in names {
         let name = name.as_str().ok_or_else(refusal)?;
         if !stations.insert(Station::new(name).map_err(D::Error::custom)?) {
-            return Err(D::Error::custom(format!("station {name:?} stands there twice: name each once")));
+            return Err(D::Error::custom(format!(
+                "station {name:?} is listed twice: name each station once"
+            )));
         }
     }
     Ok(stations)

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn an_invalid_size_is_refused() {
         for text in [
             "",
             " ",
@@ -178,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_size_or_not(text in "\\PC{0,24}|[0-9. KMGTib]{0,24}") {
+        fn any_text_is_a_size_or_an_error(text in "\\PC{0,24}|[0-9. KMGTib]{0,24}") {
             let _ = parse_size(&text);
             let _ = parse_duration(&text);
         }

@@ -89,14 +89,16 @@ where
 }
 
 /// Reads `true` or `false`.
-pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    read(deserializer, "true or false", Value::as_bool)
+pub(super) fn flag<'de, D: Deserializer<'de>, T: From<bool>>(deserializer: D) -> Result<T, D::Error> {
+    read(deserializer, "true or false", |found| found.as_bool().map(T::from))
 }
 
 /// Reads an address with its port. Names are not resolved, so that the file shows the real address of the listener.
-pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>, T: From<SocketAddr>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let expected = "an IP address and a port such as \"127.0.0.1:7480\" or \"[::1]:7480\"";
-    read(deserializer, expected, |found| found.as_str()?.parse().ok())
+    read(deserializer, expected, |found| found.as_str()?.parse().ok().map(SocketAddr::into))
 }
 
 /// A path, relative to the working directory.
@@ -162,8 +164,12 @@ pub(super) mod choice {
     }
 
     pub(crate) fn serialize<S: Serializer, T: Choice>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        let named = T::NAMED.iter().find(|(_, named)| named == value);
-        serializer.serialize_str(named.map_or("", |(name, _)| name))
+        serializer.serialize_str(name(value))
+    }
+
+    /// The name of `value`.
+    pub(crate) fn name<T: Choice>(value: &T) -> &'static str {
+        T::NAMED.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
     }
 }
 
@@ -173,7 +179,7 @@ pub(super) fn read_any<'de, D: Deserializer<'de>>(deserializer: D) -> Value {
 }
 
 /// Reads a value with `parse`. The error has the value found and `expected`.
-fn read<'de, D: Deserializer<'de>, T>(
+pub(super) fn read<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &str,
     parse: impl FnOnce(&Value) -> Option<T>,
@@ -182,7 +188,7 @@ fn read<'de, D: Deserializer<'de>, T>(
 }
 
 /// Like [`read`], but the error suggests a better `spelling` of the value, if there is one.
-fn read_or_suggest<'de, D: Deserializer<'de>, T>(
+pub(super) fn read_or_suggest<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &str,
     parse: impl FnOnce(&Value) -> Option<T>,
@@ -208,7 +214,7 @@ fn describe(found: &Value) -> String {
         }
         Value::String(text) => format!("{text:?}"),
         Value::Integer(integer) => format!("the integer {integer}"),
-        Value::Float(float) if float.is_infinite() => "a number out of all bounds".to_owned(),
+        Value::Float(float) if float.is_infinite() => "a number that is too large".to_owned(),
         Value::Boolean(boolean) => boolean.to_string(),
         Value::Array(_) => "an array".to_owned(),
         other => format!("a {}", other.type_str()),

@@ -62,7 +62,7 @@ impl Credentials {
         }
         let is_allowed = |source: &u32| allowed.iter().any(|known| known.has_source(*source));
         if let Some(source) = selection.sources().iter().find(|source| !is_allowed(source)) {
-            let text = format!("this token may not be told of source {source}");
+            let text = format!("this token does not admit frames of source {source}");
             return Err(WireError::new(ErrorCode::Forbidden, text));
         }
         if !selection.sources().is_empty() {
@@ -84,11 +84,11 @@ impl Credentials {
         let text = if known.is_empty() {
             return Ok(());
         } else if of_source.peek().is_none() {
-            format!("this token may not speak for source {source_id}")
+            format!("this token does not admit source {source_id}")
         } else if of_source.any(|known| known.has_station(station)) {
             return Ok(());
         } else {
-            format!("this token may not speak for source {source_id} from station {:?}", station.as_str())
+            format!("this token does not admit source {source_id} from station {:?}", station.as_str())
         };
         Err(WireError::new(ErrorCode::Forbidden, text))
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_its_sources_alone() {
+    fn a_token_admits_only_its_sources() {
         let credentials = Credentials::new(vec![credential("all", &[]), credential("two", &[1, 2])]);
         let code =
             |token, source| credentials.check(token, &stream(source, "anywhere")).map_err(|error| error.code);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_with_stations_speaks_from_those_alone() {
+    fn a_token_with_stations_admits_only_those() {
         let at = |sources: &[u32], stations: &[&str]| Credential {
             stations: stations.iter().map(|name| Station::new(name).unwrap()).collect(),
             ..credential("t", sources)
@@ -149,15 +149,15 @@ mod tests {
             assert_eq!(text(source, station), Ok(()), "{source} {station}");
         }
         for (source, station) in [(1, "kiruna"), (3, "svalbard"), (3, ""), (1, "Svalbard")] {
-            let said = format!("this token may not speak for source {source} from station {station:?}");
+            let said = format!("this token does not admit source {source} from station {station:?}");
             assert_eq!(text(source, station), Err((ErrorCode::Forbidden, said)));
         }
-        let said = "this token may not speak for source 4".to_owned();
+        let said = "this token does not admit source 4".to_owned();
         assert_eq!(text(4, "kiruna"), Err((ErrorCode::Forbidden, said)), "the source is judged first");
     }
 
     #[test]
-    fn a_selection_is_narrowed_to_what_the_token_reaches() {
+    fn a_selection_is_narrowed_to_the_sources_of_the_token() {
         let credentials = Credentials::new(vec![credential("all", &[]), credential("two", &[1, 2])]);
         let narrow = |token, sources: &[u32]| {
             let narrowed = credentials.narrow(token, Selection::of_sources(sources.iter().copied()));

@@ -154,7 +154,8 @@ impl Permit {
             return Err(Unheard::Error(WireError::new(ErrorCode::Idle, text)));
         }
         let text = format!(
-            "more than {UNAUTHENTICATED_MAX} connections have not said {name} yet, and this one had to make room; say it at once"
+            "more than {UNAUTHENTICATED_MAX} connections have not sent {name} yet, so this one is closed; send \
+             {name} at once after connecting"
         );
         self.entrance.refusals.note(self.entrance.listener, self.peer, Reason::Evicted, &text);
         say_at_once(socket, BytesMut::new(), &WireError::new(ErrorCode::Busy, text));
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_message_is_taken_and_what_lies_behind_it_stays() {
+    async fn the_first_message_is_taken_and_later_bytes_are_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (mut peer, socket, from) = pair(&listener).await;
         let permit = entrance().enter(from).await.unwrap();
@@ -282,7 +283,7 @@ mod tests {
 
     /// The runtime has not seen the input; the socket has it.
     #[tokio::test]
-    async fn who_is_evicted_is_judged_by_what_has_come() {
+    async fn an_evicted_connection_with_a_complete_message_is_served() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let entrance = entrance();
         let mut places = Vec::new();
@@ -300,9 +301,9 @@ mod tests {
         let heard = silent_place.first_message(&silent_socket, LIMIT, "HELLO").await;
         assert!(matches!(heard, Err(Unheard::Lost(_))));
         drop(silent_socket);
-        let mut told = Vec::new();
-        silent.read_to_end(&mut told).await.unwrap();
-        assert_eq!((told[4], told[7]), (0x09, ErrorCode::Busy as u8), "ERROR busy: {told:?}");
+        let mut answer = Vec::new();
+        silent.read_to_end(&mut answer).await.unwrap();
+        assert_eq!((answer[4], answer[7]), (0x09, ErrorCode::Busy as u8), "ERROR busy: {answer:?}");
         let newest = entrance.refusals.newest();
         assert_eq!((newest.len(), newest[0].reason), (1, Reason::Evicted));
         drop(places.pop());
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_entrance_waits_for_the_one_that_is_evicted() {
+    async fn a_full_entrance_waits_until_the_evicted_connection_leaves() {
         let entrance = entrance();
         let mut places = Vec::new();
         for _ in 0..UNAUTHENTICATED_MAX {

@@ -17,7 +17,7 @@ const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(10) };
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Shortest time between two log lines about failed accepts.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// Takes accepted connections.
 pub trait Acceptor: Clone + Send + Sync + 'static {
@@ -53,7 +53,7 @@ async fn accept_until_shutdown(
 }
 
 async fn accept(name: &'static str, listener: &TcpListener, acceptor: &impl Acceptor) {
-    let mut told_at: Option<Instant> = None;
+    let mut logged_at: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
@@ -63,8 +63,8 @@ async fn accept(name: &'static str, listener: &TcpListener, acceptor: &impl Acce
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                if told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-                    told_at = Some(Instant::now());
+                if logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                    logged_at = Some(Instant::now());
                     tracing::warn!(%error, "{name}: accepting a connection failed, trying again every {BACKOFF:?}");
                 }
                 tokio::time::sleep(BACKOFF).await;

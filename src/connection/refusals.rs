@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_counted_and_the_newest_kept() {
+    fn all_refusals_are_counted_and_the_newest_are_kept() {
         let refusals = Refusals::default();
         let peer = |port| SocketAddr::from(([192, 0, 2, 7], port));
         for port in 0..200 {
@@ -181,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_often_does_not_push_out_who_is_refused_now_and_then() {
+    fn a_peer_refused_often_does_not_displace_a_peer_refused_rarely() {
         let refusals = Refusals::default();
         let flood = |last: u8| {
             let peer = SocketAddr::from(([192, 0, 2, last], 1));
             (0..500)
-                .for_each(|_| refusals.note(Listener::Ingest, peer, Reason::Evicted, "one had to make room"));
+                .for_each(|_| refusals.note(Listener::Ingest, peer, Reason::Evicted, "this one is closed"));
         };
         let station = SocketAddr::from(([198, 51, 100, 1], 1));
         flood(1);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_has_a_place_and_a_name_of_its_own() {
+    fn each_reason_has_its_own_index_and_name() {
         let all: Vec<_> = Reason::all().collect();
         assert!(all.iter().enumerate().all(|(place, reason)| reason.place() == place));
         let names: std::collections::BTreeSet<_> = all.iter().map(|reason| reason.name()).collect();

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn each_newcomer_finds_places_until_there_are_hardly_any() {
+    fn each_new_group_gets_half_of_the_free_permits() {
         let shares = Arc::<Shares>::default();
         let held: Vec<_> = (0..8).map(|last| take_all(&shares, last)).collect();
         assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [64, 32, 16, 8, 4, 4, 0, 0]);

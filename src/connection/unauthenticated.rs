@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_the_largest_group_goes() {
+    fn the_oldest_connection_of_the_largest_group_is_evicted() {
         let mut unauthenticated = Unauthenticated::default();
         let evicts: Vec<_> = (0..4).map(|_| Arc::new(Notify::new())).collect();
         let groups = [group(1), group(2), group(2), group(3)];
@@ -124,7 +124,7 @@ mod tests {
 
     /// Two peers that renew as fast as they can never evict a third peer that has one connection.
     #[test]
-    fn renewing_evicts_nobody_else() {
+    fn reconnects_of_one_group_evict_only_that_group() {
         let mut unauthenticated = Unauthenticated::default();
         let add =
             |unauthenticated: &mut Unauthenticated, last| unauthenticated.add(group(last), Arc::default());
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_hold_equally_many_are_hit_at_random() {
+    fn among_equally_large_groups_the_evicted_one_is_random() {
         let mut hits = [0; 4];
         for _ in 0..400 {
             let mut unauthenticated = Unauthenticated::default();

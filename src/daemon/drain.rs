@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Daemon, Failure};
 use crate::actor::Tasks;
 use crate::archive::{Archive, ArchiveError, Status, Summary};
-use crate::ingest::{Registry, Totals};
+use crate::ingest::{Router, Totals};
+use crate::links::Links;
 use crate::logging::SUMMARY;
 use crate::wire::{ErrorCode, WireError};
 
@@ -59,12 +60,12 @@ pub(super) async fn drain(
         shutdown_tx,
         sources,
         router,
-        registry,
+        links,
         archive,
         feed,
         http,
         mut stages,
-        view,
+        handles,
         ..
     } = daemon;
     let time = settings.live().current().shutdown.deadline;
@@ -74,19 +75,15 @@ pub(super) async fn drain(
     tracing::info!(target: SUMMARY, deadline = ?time, "draining");
     shutdown_tx.send_replace(true);
     feed.begin_drain();
-    let books = Arc::clone(&view.books);
-    drop(view);
+    let books = Arc::clone(&handles.books);
+    drop(handles);
 
     let mut ended = Ended { archive_status: archive.status(), archive: None };
     let stages_end = async {
-        settle_sessions(&registry, &mut ended.archive_status, is_flowing).await;
-        // No session is left that could push. The router says so, or it is gone and the drain says so
-        // instead.
-        if router.drain(time).await.is_err() {
-            sources.finish();
-        }
-        drop(router);
-        http.view().let_go_of_router();
+        settle_links(&links, &mut ended.archive_status, is_flowing).await;
+        settle_sessions(&router, &mut ended.archive_status, is_flowing).await;
+        // The router has told the fan-in that no session is left that could push. A router that failed has not.
+        sources.finish();
         join_stages(&mut stages, &mut ended.archive_status).await;
         let finished = finish(archive).await;
         let head = finished.as_ref().ok().map(|summary| summary.next_offset);
@@ -100,7 +97,7 @@ pub(super) async fn drain(
     if let Some(why) = cut_short {
         // Stages that have ended and are not joined yet are no stragglers.
         while let Ok(Some(_)) = timeout(Duration::ZERO, stages.join_next()).await {}
-        name_stragglers(why, &registry, &stages.names()).await;
+        name_stragglers(why, &router, &stages.names()).await;
     }
     // Up to here, HTTP reports that the daemon drains, and how far it has come.
     http.finish().await;
@@ -125,22 +122,35 @@ struct Ended {
     archive: Option<Result<(), ArchiveError>>,
 }
 
+/// Waits until every link has read what its socket holds: until then, links may open streams. When their frames can
+/// never become durable, nothing is waited for.
+async fn settle_links(links: &Links, status: &mut watch::Receiver<Status>, is_flowing: bool) {
+    if !is_flowing {
+        return;
+    }
+    tokio::select! {
+        // Links that have ended already cannot answer.
+        _ = links.drain(Duration::MAX) => {}
+        _ = status.wait_for(|status| matches!(status, Status::Failed { .. })) => {}
+    }
+}
+
 /// Waits until every session has ended. When their frames can never become durable, orders the sessions to
 /// end.
-async fn settle_sessions(registry: &Registry, status: &mut watch::Receiver<Status>, is_flowing: bool) {
+async fn settle_sessions(router: &Router, status: &mut watch::Receiver<Status>, is_flowing: bool) {
     let storage_failed =
-        || WireError::new(ErrorCode::StorageFailed, "the daemon failed and ends, resume when it is back");
+        || WireError::new(ErrorCode::StorageFailed, "the daemon has failed and ends: resume when it is back");
     if !is_flowing {
-        registry.stop_all(storage_failed()).await;
+        router.stop_all(storage_failed()).await;
     }
-    // The registry answers when the last session is gone. A registry that is gone has no sessions.
-    let drained = registry.drain(Duration::MAX);
+    // The router answers when the last session is gone. A router that is gone has no sessions.
+    let drained = router.drain(Duration::MAX);
     tokio::pin!(drained);
     tokio::select! {
         _ = &mut drained => return,
         _ = status.wait_for(|status| matches!(status, Status::Failed { .. })) => {}
     }
-    registry.stop_all(storage_failed()).await;
+    router.stop_all(storage_failed()).await;
     let _ = drained.await;
 }
 
@@ -160,16 +170,20 @@ async fn finish(archive: Archive) -> Result<Summary, ArchiveError> {
         Ok(summary) => {
             tracing::info!(target: SUMMARY, next_offset = summary.next_offset, frames = summary.frames, "archive closed")
         }
-        Err(error) => tracing::error!(target: SUMMARY, %error, "the archive did not end well"),
+        Err(error) => tracing::error!(target: SUMMARY, %error, "the archive was closed with an error"),
     }
     finished
 }
 
-async fn name_stragglers(why: &str, registry: &Registry, stages: &[Arc<str>]) {
-    let sessions = tokio::time::timeout(Duration::from_millis(100), registry.names()).await;
+async fn name_stragglers(why: &str, router: &Router, stages: &[Arc<str>]) {
+    let sessions = tokio::time::timeout(Duration::from_millis(100), router.names()).await;
     let mut sessions = sessions.ok().and_then(Result::ok).unwrap_or_default();
     let others = sessions.split_off(sessions.len().min(STRAGGLERS_MAX)).len();
-    tracing::error!(target: SUMMARY, ?sessions, others, ?stages, "drain cut short: {why}; these had not ended");
+    let (sessions, stages) = (sessions.join(", "), stages.join(", "));
+    tracing::error!(
+        target: SUMMARY, sessions, others, stages,
+        "drain cut short: {why}; these sessions and stages had not ended"
+    );
 }
 
 fn report(outcome: &Outcome) {

@@ -1,4 +1,4 @@
-//! The subscriber side of the daemon: started with the other parts, and taken down after them.
+//! The subscriber side of the daemon, outputs included: started with the other parts, and taken down after them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,20 +13,24 @@ use super::{Settings, StartError, listen_error, own};
 use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::Archive;
 use crate::connection::{Entrance, Listener, Refusals, listener};
-use crate::feed::{Context, Ending, Registry, Subscribers, Tail};
+use crate::feed::{Context, Durable, Ending, Registry, Subscribers, Tail};
 use crate::liveness::Liveness;
+use crate::outputs::{self, Outputs};
 use crate::wire::{ErrorCode, WireError};
 
+/// The directory of the cursors of outputs, in the data directory.
+const OUTPUTS_DIR: &str = "outputs";
 /// Part of the deadline that is kept to tell subscribers where to continue later.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Part of the deadline that is kept to cut subscribers off.
 const CUT_OFF: Duration = Duration::from_millis(200);
 
-/// Listener, registry and tail of the feed.
+/// Listener, registry and tail of the feed, and the outputs.
 pub(super) struct Feed {
     pub(super) address: SocketAddr,
     pub(super) stages: Tasks,
     registry: Registry,
+    outputs: Outputs,
     subscribers: Arc<Subscribers>,
     restarts: Arc<AtomicU64>,
     tail: Arc<Tail>,
@@ -49,8 +53,14 @@ impl Feed {
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
         let (no_more_tx, no_more) = watch::channel(false);
         let entrance = Entrance::new(Listener::Feed, refusals);
-        let context =
-            Context::new(settings.feed_policy(), entrance, archive.history(), Arc::clone(&tail), ending);
+        let durable = Durable::new(archive.history(), Arc::clone(&tail));
+        let (outputs, outputs_handle) = Outputs::start(outputs::Context {
+            configs: settings.outputs(),
+            durable: durable.clone(),
+            ending: ending.clone(),
+            dir: settings.live().at_start().data_dir.join(OUTPUTS_DIR),
+        });
+        let context = Context::new(settings.feed_policy(), entrance, durable, ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
         let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
@@ -61,10 +71,15 @@ impl Feed {
                 encoding.run().await;
             });
         let mut stages = Tasks::new();
-        for handle in [listener_handle, registry_handle, tail_handle] {
+        for handle in [listener_handle, registry_handle, tail_handle, outputs_handle] {
             own(handle, &mut stages, liveness);
         }
-        Ok(Self { address, stages, registry, subscribers, restarts, tail, ending_tx, no_more_tx })
+        Ok(Self { address, stages, registry, outputs, subscribers, restarts, tail, ending_tx, no_more_tx })
+    }
+
+    /// The outputs.
+    pub(super) fn outputs(&self) -> Outputs {
+        self.outputs.clone()
     }
 
     /// The current subscribers.
@@ -83,7 +98,13 @@ impl Feed {
         self.ending_tx.send_replace(Ending::Draining);
     }
 
-    /// Serves the subscribers up to `head`, the end of the log, and ends them.
+    /// Waits until every subscriber and every output has ended.
+    async fn drain(&self) {
+        // A registry or a manager that is gone has drained.
+        let _ = tokio::join!(self.registry.drain(Duration::MAX), self.outputs.drain(Duration::MAX));
+    }
+
+    /// Serves the subscribers and the readers of outputs up to `head`, the end of the log, and ends them.
     ///
     /// A subscriber that has not taken everything shortly before `deadline` gets the position to continue
     /// from. If the subscriber does not take even that, it is cut off. It loses nothing, because the log has
@@ -91,18 +112,25 @@ impl Feed {
     pub(super) async fn finish(mut self, head: Option<u64>, deadline: Instant) {
         match head {
             Some(head) => drop(self.ending_tx.send_replace(Ending::Final(head))),
-            None => self.registry.stop_all(failed()).await,
+            None => {
+                self.registry.stop_all(failed()).await;
+                self.outputs.stop().await;
+            }
         }
         self.tail.close();
-        if timeout_at(deadline - LAST_WORDS, self.registry.drain(Duration::MAX)).await.is_err() {
+        if timeout_at(deadline - LAST_WORDS, self.drain()).await.is_err() {
             let left = self.registry.count(CUT_OFF / 2).await.unwrap_or(0);
-            tracing::warn!(subscribers = left, "told to go on later, before they had taken everything");
+            tracing::warn!(
+                subscribers = left,
+                "subscribers did not take all frames in time and must resume later"
+            );
             self.registry.stop_all(draining()).await;
-            if timeout_at(deadline - CUT_OFF, self.registry.drain(Duration::MAX)).await.is_err() {
+            self.outputs.stop().await;
+            if timeout_at(deadline - CUT_OFF, self.drain()).await.is_err() {
                 self.stages.abort_all();
             }
         }
-        drop(self.registry);
+        drop((self.registry, self.outputs));
         while self.stages.join_next().await.is_some() {}
     }
 }
@@ -110,10 +138,10 @@ impl Feed {
 fn draining() -> WireError {
     WireError::new(
         ErrorCode::Draining,
-        "the daemon is draining; go on from the offset in detail when it is back",
+        "the daemon is draining; resume at the offset in detail when it is back",
     )
 }
 
 fn failed() -> WireError {
-    WireError::new(ErrorCode::StorageFailed, "the daemon failed and ends, resume when it is back")
+    WireError::new(ErrorCode::StorageFailed, "the daemon has failed and ends: resume when it is back")
 }

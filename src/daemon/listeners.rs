@@ -57,7 +57,7 @@ fn activated(
     if address == *listen {
         tracing::info!(%address, "{key}: the socket was handed over");
     } else {
-        tracing::info!(%address, "{key}: the socket was handed over, its address holds instead of {listen}");
+        tracing::info!(%address, "{key}: the socket was handed over, its address is used instead of {listen}");
     }
     *listen = address;
     Ok(Some(listener))

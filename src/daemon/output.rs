@@ -34,9 +34,11 @@ impl DaemonOutput {
 /// The archive space that a frame uses.
 pub(super) fn charge(store_replays: bool) -> Charge {
     if store_replays {
-        archive::charge
+        archive::log_bytes_max
     } else {
-        |origin, payload_bytes| if is_replay(origin) { 0 } else { archive::charge(origin, payload_bytes) }
+        |origin, payload_bytes| {
+            if is_replay(origin) { 0 } else { archive::log_bytes_max(origin, payload_bytes) }
+        }
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn replays_are_summed_up_by_origin() {
+    fn replays_are_summed_by_origin() {
         let (a, b, live) = (origin(1, ArchivedReplay), origin(2, ArchivedReplay), origin(1, LiveUplink));
         let batch = batch_of([frame(&a, 7), frame(&live, 9), frame(&b, 2), frame(&a, 8)]);
         let sums: Vec<_> = passed(&batch)
@@ -154,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_stored_takes_no_space() {
+    fn replays_that_are_not_stored_need_no_space() {
         let (replay, live) = (origin(1, ArchivedReplay), origin(1, LiveUplink));
         assert_eq!(charge(false)(&replay, 7), 0);
-        assert_eq!(charge(false)(&live, 7), archive::charge(&live, 7));
-        assert_eq!(charge(true)(&replay, 7), archive::charge(&replay, 7));
+        assert_eq!(charge(false)(&live, 7), archive::log_bytes_max(&live, 7));
+        assert_eq!(charge(true)(&replay, 7), archive::log_bytes_max(&replay, 7));
     }
 }

@@ -10,7 +10,7 @@ use super::feed_side::Feed;
 use super::listeners::Listeners;
 use super::output::{self, DaemonOutput};
 use super::settings::{self, Settings};
-use super::{Addresses, Daemon, PROCESSOR, StartError, View, listen_error, own};
+use super::{Addresses, Daemon, Handles, PROCESSOR, StartError, listen_error, own};
 use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
 use crate::archive::{self, Appender, Archive, Commit, CommitObserver, Durable, SegmentStep, Storage};
 use crate::catalog::CatalogStore;
@@ -18,15 +18,14 @@ use crate::config::Config;
 use crate::connection::{Entrance, Listener, Refusals, listener};
 use crate::export::Exporter;
 use crate::feed::Tail;
-use crate::frame::unix_now_ns;
-use crate::http::Http;
-use crate::ingest::{self, Context, Registry, StreamEdits, StreamTable};
+use crate::frame::{BufferPool, unix_now_ns};
+use crate::http::{Controls, Http};
+use crate::ingest::{self, Context, Router, StreamEdits, StreamTable};
+use crate::links::{self, Links};
 use crate::liveness::Liveness;
 use crate::observe::sampler::{Sampled, Sampler};
 use crate::observe::{self, Emergencies, Latencies};
-use crate::pipeline::{
-    Counters, FanIn, Fanout, Gate, PipelineStats, Processor, Router, SourceQueue, Sources,
-};
+use crate::pipeline::{Counters, FanIn, Fanout, Gate, PipelineStats, Processor, SourceQueue, Sources};
 use crate::systemd::Manager;
 
 /// Starts all parts; see [`Daemon::start_under`].
@@ -50,17 +49,26 @@ pub(super) async fn start(
 
     let mut stages = Stages::of(&archive);
     let (shutdown_tx, shutdown) = watch::channel(false);
-    let (router, registry) =
-        start_ingest(&settings, listeners.ingest, &catalog, &state, shutdown.clone(), &mut stages);
+    let buffers = ingest::buffers();
+    let context = Context {
+        entrance: Entrance::new(Listener::Ingest, Arc::clone(&state.refusals)),
+        policy: settings.ingest_policy(),
+        catalog: catalog.subscribe(),
+        buffers: Arc::clone(&buffers),
+        shutdown: shutdown.clone(),
+    };
+    let router = start_ingest(context, listeners.ingest, &state, &mut stages);
     stages.own(pipeline.processor);
+    let links = start_links(&settings, &router, &buffers, shutdown.clone(), &mut stages);
     let (tail, refusals) = (Arc::clone(&state.tail), Arc::clone(&state.refusals));
     let feed = Feed::start(&settings, listeners.feed, &archive, tail, refusals, &mut stages.liveness)?;
     stages.restarts.push(("feed listener".into(), feed.restarts()));
 
-    let operator = Operator { archive: &archive, catalog: &catalog, router: &router, feed: &feed };
+    let operator =
+        Operator { archive: &archive, catalog: &catalog, router: &router, feed: &feed, links: &links };
     let restarts = std::mem::take(&mut stages.restarts);
     let http = start_http(&settings, listeners.http, operator, &state, restarts, shutdown)?;
-    let view = View {
+    let handles = Handles {
         books: state.table.books(),
         counters: pipeline.counters,
         stats_changed: pipeline.stats_changed,
@@ -77,14 +85,14 @@ pub(super) async fn start(
         shutdown_tx,
         sources: state.sources,
         router,
-        registry,
+        links,
         archive,
         feed,
         catalog,
         http,
         stages: stages.tasks,
         liveness: stages.liveness,
-        view,
+        handles,
         notifier,
         watchdog,
     })
@@ -182,33 +190,36 @@ fn start_pipeline(config: &Config, appender: Appender, archive: &Archive, state:
     Pipeline { processor, counters, fanout, stats_changed }
 }
 
-/// Starts the source side: router, registry, listener. The listener accepts no connection once `shutdown` is
-/// true.
-fn start_ingest(
-    settings: &Settings,
-    listener: TcpListener,
-    catalog: &CatalogStore,
-    state: &Shared,
-    shutdown: watch::Receiver<bool>,
-    stages: &mut Stages,
-) -> (Router, Registry) {
-    let (router, router_handle) = Router::start(Arc::clone(&state.sources));
-    let context = Arc::new(Context {
-        entrance: Entrance::new(Listener::Ingest, Arc::clone(&state.refusals)),
-        policy: settings.ingest_policy(),
-        router: router.clone(),
-        catalog: catalog.subscribe(),
-        buffers: ingest::buffers(),
-        shutdown: shutdown.clone(),
-    });
+/// Starts the source side: router and listener. The listener accepts no connection once the daemon drains.
+fn start_ingest(context: Context, listener: TcpListener, state: &Shared, stages: &mut Stages) -> Router {
+    let shutdown = context.shutdown.clone();
     let (table, sources) = (Arc::clone(&state.table), Arc::clone(&state.sources));
-    let (registry, registry_handle) = Registry::start(context, table, sources);
-    let listener = listener::start("ingest listener", listener, registry.clone(), shutdown);
+    let (router, router_handle) = Router::start(Arc::new(context), table, sources);
+    let listener = listener::start("ingest listener", listener, router.clone(), shutdown);
     stages.restarts.push(("ingest listener".into(), listener.restarts_counter()));
-    for handle in [listener, registry_handle, router_handle] {
+    for handle in [listener, router_handle] {
         stages.own(handle);
     }
-    (router, registry)
+    router
+}
+
+/// Starts the input links.
+fn start_links(
+    settings: &Settings,
+    router: &Router,
+    buffers: &Arc<BufferPool>,
+    shutdown: watch::Receiver<bool>,
+    stages: &mut Stages,
+) -> Links {
+    let (links, handle) = Links::start(links::Context {
+        configs: settings.links(),
+        router: router.clone(),
+        policy: settings.ingest_policy(),
+        buffers: Arc::clone(buffers),
+        shutdown,
+    });
+    stages.own(handle);
+    links
 }
 
 /// The parts that an operator sees.
@@ -217,6 +228,7 @@ struct Operator<'a> {
     catalog: &'a Arc<CatalogStore>,
     router: &'a Router,
     feed: &'a Feed,
+    links: &'a Links,
 }
 
 /// Starts the operator side: the sampler of rates, and HTTP.
@@ -228,29 +240,32 @@ fn start_http(
     restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
     draining: watch::Receiver<bool>,
 ) -> Result<Http, StartError> {
-    let Operator { archive, catalog, router, feed } = operator;
+    let Operator { archive, catalog, router, feed, links } = operator;
     let at_start = settings.live().at_start();
     let sampled = Sampled {
         books: state.table.books(),
         table: Arc::clone(&state.table),
+        links: links.list(),
         latencies: Arc::clone(&state.latencies),
         archive_stats: archive.stats(),
         dir: at_start.archive_dir(),
     };
     let (rates_tx, rates) = watch::channel(Arc::default());
     let sampler = Sampler { sampled: Arc::new(sampled), rates_tx };
-    let observed = observe::View {
+    let observed = observe::Handles {
         live: settings.live().clone(),
         started_ns: unix_now_ns(),
         books: state.table.books(),
         table: Arc::clone(&state.table),
-        router: Mutex::new(Some(router.clone())),
+        registered: router.sources(),
+        link_list: links.list(),
+        output_list: feed.outputs().list(),
         archive_stats: archive.stats(),
         archive_status: archive.status(),
-        archive_tuning: archive.tuning(),
+        age_holds: archive.age_holds(),
         history: archive.history(),
         subscribers: feed.subscribers(),
-        catalog: Arc::clone(catalog),
+        catalog: catalog.subscribe(),
         latencies: Arc::clone(&state.latencies),
         emergencies: Arc::clone(&state.emergencies),
         refusals: Arc::clone(&state.refusals),
@@ -258,8 +273,15 @@ fn start_http(
         draining,
         rates,
     };
-    let edits = StreamEdits::new(Arc::clone(&state.table), archive.resets());
-    Http::start(listener, observed, edits, sampler)
+    let controls = Controls {
+        edits: StreamEdits::new(Arc::clone(&state.table), archive.position_edits()),
+        router: router.clone(),
+        links: links.clone(),
+        outputs: feed.outputs(),
+        catalog: Arc::clone(catalog),
+        archive: archive.tuning(),
+    };
+    Http::start(listener, observed, controls, sampler)
         .map_err(|source| listen_error("http.listen", at_start.http.listen, source))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::View;
+use super::Handles;
 use crate::archive::Status;
 use crate::systemd::Notifier;
 
@@ -13,31 +13,31 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Reports the state of the daemon to `notifier` when it changes: changes of the archive at once, other
 /// figures every [`EVERY`].
-pub(super) async fn report(view: View, notifier: Notifier) {
+pub(super) async fn report(handles: Handles, notifier: Notifier) {
     if !notifier.is_heard() {
         std::future::pending::<()>().await;
     }
-    let mut archive_status = view.archive_status.clone();
+    let mut archive_status = handles.archive_status.clone();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut archived, mut then) = (view.books.totals().archived, Instant::now());
-    let (mut figures, mut told) = ((0, 0.0), String::new());
+    let (mut archived, mut then) = (handles.books.totals().archived, Instant::now());
+    let (mut figures, mut reported) = ((0, 0.0), String::new());
     loop {
         tokio::select! {
             now = ticks.tick() => {
-                let total = view.books.totals().archived;
+                let total = handles.books.totals().archived;
                 let seconds = (now - then).as_secs_f64();
                 let rate = if seconds > 0.0 { (total - archived) as f64 / seconds } else { 0.0 };
                 (archived, then) = (total, now);
-                figures = (view.router.list().await.map_or(0, |sources| sources.len()), rate);
+                figures = (handles.router.list().await.map_or(0, |sources| sources.len()), rate);
             }
             // An error means that the archive is gone and the daemon is about to end.
             Ok(()) = archive_status.changed() => {}
         }
         let text = line(figures, &archive_status.borrow_and_update());
-        if text != told {
+        if text != reported {
             notifier.status(&text);
-            told = text;
+            reported = text;
         }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_says_what_an_operator_asks_first() {
+    fn the_status_line_names_sources_archive_and_rate() {
         assert_eq!(line((48, 5_012.4), &Status::Ok), "48 sources, archive ok, 5012 frames/s");
         assert_eq!(line((1, 0.0), &Status::Ok), "1 source, archive ok, 0 frames/s");
         let full = Status::Degraded { reason: "no space".into() };

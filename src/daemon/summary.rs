@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::View;
+use super::Handles;
 use crate::archive::Status;
 use crate::pipeline::stats::snapshot;
 
@@ -13,16 +13,16 @@ use crate::pipeline::stats::snapshot;
 ///
 /// # Errors
 /// Errors of `out`.
-pub async fn every_second(view: View, mut out: impl Write) -> io::Result<()> {
+pub async fn every_second(handles: Handles, mut out: impl Write) -> io::Result<()> {
     let started = Instant::now();
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    let (mut before, mut then) = (view.books.totals(), started);
+    let (mut before, mut then) = (handles.books.totals(), started);
     loop {
         let now = ticks.tick().await;
-        let (totals, stats) = (view.books.totals(), snapshot(&view.counters));
-        let sources = view.router.list().await.map_or(0, |sources| sources.len());
+        let (totals, stats) = (handles.books.totals(), snapshot(&handles.counters));
+        let sources = handles.router.list().await.map_or(0, |sources| sources.len());
         let rate = (totals.archived - before.archived) as f64 / (now - then).as_secs_f64();
         let not_stored = match totals.not_stored {
             0 => String::new(),
@@ -35,7 +35,7 @@ pub async fn every_second(view: View, mut out: impl Write) -> io::Result<()> {
             totals.archived,
             stats.emergency_count,
             totals.in_flight(),
-            describe(&view.archive_status.borrow()),
+            describe(&handles.archive_status.borrow()),
         )?;
         (before, then) = (totals, now);
     }

@@ -40,7 +40,7 @@ impl Uplink {
         socket.write_all(&hello).await?;
         let mut input = BytesMut::new();
         let ServerMessage::Welcome(welcome) = read(&mut socket, &mut input).await? else {
-            bail!("source {source_id} was not welcome");
+            bail!("the daemon refused source {source_id}");
         };
         Ok(Self { socket, input, welcome, sent_next: Lanes::default(), durable_next: Lanes::default() })
     }

@@ -8,20 +8,20 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 /// An outbox with this many bytes is full: nothing more is added.
-pub(super) const FULL_BYTES: usize = 256 << 10;
+pub(crate) const FULL_BYTES: usize = 256 << 10;
 /// Most pieces per write.
 const SLICES_MAX: usize = 16;
 
 /// Messages on their way to the socket.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     pieces: VecDeque<Bytes>,
     bytes: usize,
 }
 
 impl Outbox {
     /// Appends whole messages.
-    pub(super) fn push(&mut self, messages: Bytes) {
+    pub(crate) fn push(&mut self, messages: Bytes) {
         if !messages.is_empty() {
             self.bytes += messages.len();
             self.pieces.push_back(messages);
@@ -29,22 +29,27 @@ impl Outbox {
     }
 
     /// Returns all bytes that are not written. They may begin within a message.
-    pub(super) fn into_rest(self) -> BytesMut {
+    pub(crate) fn into_rest(self) -> BytesMut {
         let mut rest = BytesMut::with_capacity(self.bytes);
         self.pieces.iter().for_each(|piece| rest.extend_from_slice(piece));
         rest
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// The bytes that are not written.
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.bytes >= FULL_BYTES
     }
 
     /// Writes as many bytes as the socket takes, and returns their number.
-    pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
+    pub(crate) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
         let mut written = 0;
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];

@@ -11,9 +11,9 @@ use super::{Context, session};
 use crate::actor::{
     ActorHandle, Address, CallError, Capacity, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
 };
+use crate::connection::Stop;
 use crate::connection::entrance::{Entrance, Permit};
 use crate::connection::listener::Acceptor;
-use crate::pipeline::Stop;
 use crate::wire::WireError;
 
 /// Room in the registry's mailbox. While a lane is full, the listener waits.

@@ -12,19 +12,17 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use super::catch_up::{CatchUp, Chunk};
+use super::follow::Following;
 use super::outbox::Outbox;
 use super::subscribers::Entered;
-use super::tail::{Follower, Found};
 use super::{Context, Ending, Permit};
 use crate::actor::{Mailbox, Received};
 use crate::archive::ReadError;
+use crate::connection::Stop;
 use crate::connection::closing;
 use crate::connection::entrance::{self, Unheard};
-use crate::frame::Selection;
 use crate::logging::{Kind, by_peer};
-use crate::pipeline::Stop;
-use crate::wire::{ErrorCode, FeedMessage, Gap, GapReason, Policy, SubscriberMessage, WireError, next_body};
+use crate::wire::{ErrorCode, FeedMessage, Policy, SubscriberMessage, WireError, next_body};
 use wire::clock::{Clock, Due};
 
 mod handshake;
@@ -52,7 +50,7 @@ pub(super) enum Ended {
     #[error("{0}")]
     Error(#[from] WireError),
     /// The subscriber closed.
-    #[error("the subscriber closed")]
+    #[error("the subscriber closed the connection")]
     Eof,
     /// The connection broke.
     #[error("connection lost: {0}")]
@@ -86,12 +84,13 @@ pub(super) async fn run(
             let subscribed = subscription.permit.take();
             by_peer!(
                 Kind::Subscribed, INFO,
-                session = session_id, %peer, from_offset = subscription.next_offset,
+                session = session_id, %peer, from_offset = subscription.following.next_offset(),
                 policy = ?subscription.policy, "subscribed"
             );
-            let Subscription { policy, next_offset, .. } = subscription;
+            let (policy, next_offset) = (subscription.policy, subscription.following.next_offset());
             let entered = context.subscribers.enter(session_id, peer, policy, next_offset);
-            let mut session = Session::new(&mut socket, mailbox, &context, input, subscription, entered);
+            let ending = context.ending.clone();
+            let mut session = Session::new(&mut socket, mailbox, ending, input, subscription, entered);
             let Err(ended) = session.serve().await;
             // The ERROR must not come within a message.
             (ended, session.outbox.into_rest(), subscribed)
@@ -123,12 +122,8 @@ fn log_error(session_id: u64, peer: SocketAddr, error: &WireError) {
 /// What a subscriber gets, and its position.
 pub(super) struct Subscription {
     policy: Policy,
-    selection: Selection,
-    /// Every frame below this offset is in the outbox, was sent or filtered out, or is named in a GAP.
-    next_offset: u64,
-    /// Whether the subscriber has reached the newest frame once. From then on, a timely subscriber skips.
-    has_caught_up: bool,
-    follower: Follower,
+    /// Its position. The frames below it are in the outbox, were sent or filtered out, or are named in a GAP.
+    following: Following,
     heartbeat: Duration,
     /// Longest body that SUBSCRIBED announces.
     message_bytes_max: usize,
@@ -141,15 +136,11 @@ pub(super) struct Subscription {
 struct Session<'a> {
     socket: &'a mut TcpStream,
     mailbox: Mailbox<Stop>,
-    context: &'a Arc<Context>,
     ending: watch::Receiver<Ending>,
     input: BytesMut,
     subscription: Subscription,
     entered: Entered,
     outbox: Outbox,
-    /// A chunk that was read while the outbox was full. It goes into the outbox next.
-    ahead: Option<Chunk>,
-    catch_up: CatchUp,
     clock: Clock,
     /// When PROGRESS is due next.
     progress_at: Instant,
@@ -167,7 +158,7 @@ impl<'a> Session<'a> {
     fn new(
         socket: &'a mut TcpStream,
         mailbox: Mailbox<Stop>,
-        context: &'a Arc<Context>,
+        ending: watch::Receiver<Ending>,
         input: BytesMut,
         mut subscription: Subscription,
         entered: Entered,
@@ -178,12 +169,9 @@ impl<'a> Session<'a> {
         Self {
             socket,
             mailbox,
-            context,
-            ending: context.ending.clone(),
+            ending,
             input,
             outbox,
-            ahead: None,
-            catch_up: CatchUp::default(),
             clock: Clock::new(subscription.heartbeat, now),
             progress_at: now + subscription.heartbeat,
             taken_at: now,
@@ -199,13 +187,13 @@ impl<'a> Session<'a> {
         // More bytes may have come behind SUBSCRIBE.
         self.take_in()?;
         loop {
-            self.fill()?;
-            self.entered.has_come_to(self.subscription.next_offset);
+            self.fill();
+            self.entered.has_come_to(self.subscription.following.next_offset());
             let was_full = self.outbox.is_full();
             self.write()?;
             // A socket that took everything at once does not signal again, and there may be more to add.
-            let has_more =
-                (was_full && !self.outbox.is_full()) || (self.ahead.is_some() && self.outbox.is_empty());
+            let has_more = (was_full && !self.outbox.is_full())
+                || (self.subscription.following.has_chunk() && self.outbox.is_empty());
             self.judge_end()?;
             let due = self.next_due();
             if timer.is_elapsed() || due < timer.deadline() {
@@ -225,13 +213,9 @@ impl<'a> Session<'a> {
                         yield_now().await;
                     }
                 }
-                read = self.catch_up.progress() => {
-                    if let Some(chunk) = read {
-                        self.take_chunk(chunk)?;
-                    }
+                read = self.subscription.following.progress(self.outbox.is_full()) => {
+                    read.map_err(|error| self.unreadable(&error))?;
                 }
-                // A subscriber with a full outbox needs no signal of new frames.
-                () = self.subscription.follower.changed(), if !self.outbox.is_full() => {}
                 order = self.mailbox.recv() => {
                     if let Some(Received::Message(Stop(error))) = order {
                         return Err(self.with_position(error));
@@ -246,82 +230,13 @@ impl<'a> Session<'a> {
     }
 
     /// Adds the messages that are due to the outbox, up to its limit.
-    fn fill(&mut self) -> Result<(), Ended> {
+    fn fill(&mut self) {
         while !self.outbox.is_full() {
             self.fill_answers();
-            if self.ahead.is_some() && !self.outbox.is_empty() {
-                // A subscriber may hold at most two chunks.
-                break;
-            }
-            if let Some(chunk) = self.ahead.take() {
-                self.subscription.next_offset = chunk.next_offset;
-                self.outbox.push(chunk.messages);
-                continue;
-            }
-            let from = self.subscription.next_offset;
-            match self.subscription.follower.find(from) {
-                Found::AtEnd => {
-                    self.subscription.has_caught_up = true;
-                    self.catch_up.give_up();
-                    break;
-                }
-                Found::Behind(first) if !self.skips() => {
-                    debug_assert!(from < first);
-                    self.read_on(from);
-                    break;
-                }
-                Found::Behind(_) => self.skip(),
-                Found::Piece(_) if self.is_late() => self.skip(),
-                Found::Piece(piece) => {
-                    self.catch_up.give_up();
-                    self.subscription.next_offset = piece.next_offset();
-                    self.outbox.push(piece.select(from, &self.subscription.selection));
-                }
-            }
+            let Some(messages) = self.subscription.following.next(self.outbox.is_empty()) else { break };
+            self.outbox.push(messages);
         }
-        self.read_ahead();
-        Ok(())
-    }
-
-    fn read_on(&mut self, from: u64) {
-        let Context { history, readers, .. } = &**self.context;
-        self.catch_up.go_on(from, &self.subscription.selection, history, readers);
-    }
-
-    /// Reads the log while the socket takes the outbox: one chunk, and only if this session holds the turn.
-    fn read_ahead(&mut self) {
-        let from = self.subscription.next_offset;
-        if self.ahead.is_none()
-            && self.catch_up.has_turn()
-            && matches!(self.subscription.follower.find(from), Found::Behind(_))
-            && !self.skips()
-        {
-            self.read_on(from);
-        }
-    }
-
-    /// Whether frames far behind are skipped.
-    fn skips(&self) -> bool {
-        self.subscription.policy == Policy::Timely && self.subscription.has_caught_up
-    }
-
-    /// Whether a timely subscriber is so far behind that it skips.
-    ///
-    /// A subscriber that has taken everything it was given is not late, however far the log has grown. Most
-    /// new frames may be filtered out. A message larger than the limit for late subscribers would otherwise
-    /// never be sent.
-    fn is_late(&self) -> bool {
-        self.skips()
-            && !self.outbox.is_empty()
-            && self.subscription.follower.is_late(self.subscription.next_offset)
-    }
-
-    fn skip(&mut self) {
-        let from = self.subscription.next_offset;
-        let newest = self.subscription.follower.next_offset();
-        self.subscription.next_offset = newest;
-        let gap = Gap { reason: GapReason::Skipped, offsets: from..newest };
-        self.push(|out| gap.encode(out));
+        self.subscription.following.read_ahead();
     }
 
     fn fill_answers(&mut self) {
@@ -334,7 +249,7 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         if now >= self.progress_at {
             self.progress_at = now + self.subscription.heartbeat;
-            let next_offset = self.subscription.next_offset;
+            let next_offset = self.subscription.following.next_offset();
             self.push(|out| FeedMessage::Progress(next_offset).encode(out));
         }
     }
@@ -345,13 +260,10 @@ impl<'a> Session<'a> {
         self.outbox.push(out.freeze());
     }
 
-    fn take_chunk(&mut self, chunk: Result<Chunk, ReadError>) -> Result<(), Ended> {
-        let chunk = chunk.map_err(|error| {
-            by_peer!(Kind::Unread, ERROR, %error, next_offset = self.subscription.next_offset, "a subscriber cannot be served");
-            self.with_position(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read"))
-        })?;
-        self.ahead = Some(chunk);
-        Ok(())
+    fn unreadable(&self, error: &ReadError) -> Ended {
+        let next_offset = self.subscription.following.next_offset();
+        by_peer!(Kind::Unread, ERROR, %error, next_offset, "a subscriber cannot be served");
+        self.with_position(WireError::new(ErrorCode::StorageFailed, "the archive cannot be read"))
     }
 
     fn write(&mut self) -> Result<(), Ended> {
@@ -390,11 +302,11 @@ impl<'a> Session<'a> {
         let Ending::Final(head) = *self.ending.borrow() else {
             return Ok(());
         };
-        let is_served = self.subscription.next_offset >= head && self.outbox.is_empty();
+        let is_served = self.subscription.following.next_offset() >= head && self.outbox.is_empty();
         if is_served || self.taken_at.elapsed() >= DRAIN_STALL_MAX {
             return Err(self.with_position(WireError::new(
                 ErrorCode::Draining,
-                "the daemon is draining; go on from the offset in detail when it is back",
+                "the daemon is draining; resume at the offset in detail when it is back",
             )));
         }
         Ok(())
@@ -403,7 +315,7 @@ impl<'a> Session<'a> {
     /// Adds the position to continue from to errors that carry it.
     fn with_position(&self, error: WireError) -> Ended {
         match error.code {
-            ErrorCode::Draining => Ended::Error(error.with_detail(self.subscription.next_offset)),
+            ErrorCode::Draining => Ended::Error(error.with_detail(self.subscription.following.next_offset())),
             _ => Ended::Error(error),
         }
     }
@@ -422,18 +334,18 @@ impl<'a> Session<'a> {
 
     /// When a turn that waits for the subscriber is given up.
     fn idle_turn_ends_at(&self) -> Option<Instant> {
-        self.catch_up.paused_until().map(|ends_at| ends_at.min(self.taken_at + IDLE_TURN_MAX))
+        self.subscription.following.turn_ends_at().map(|ends_at| ends_at.min(self.taken_at + IDLE_TURN_MAX))
     }
 
     fn act_on_time(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
-        if self.outbox.is_full() && self.idle_turn_ends_at().is_some_and(|at| now >= at) {
-            self.catch_up.give_up();
+        if self.idle_turn_ends_at().is_some_and(|at| now >= at) {
+            self.subscription.following.give_up_turn();
         }
         match self.clock.act(now) {
             Some(Due::Ping(nonce)) => self.ping = Some(nonce),
             Some(Due::Idle(silence)) => {
-                let text = format!("nothing heard for {silence:?}");
+                let text = format!("nothing received for {silence:?}");
                 return Err(Ended::Error(WireError::new(ErrorCode::Idle, text)));
             }
             None => {}

@@ -49,12 +49,6 @@ impl Subscribers {
         self.lock().iter().map(view).collect()
     }
 
-    /// The number of subscribers.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().len()
-    }
-
     /// Adds a subscriber. Dropping the returned value removes it.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -99,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_left_is_not_seen_any_more() {
+    fn a_subscriber_that_left_is_not_listed() {
         let subscribers = Arc::new(Subscribers::default());
         let peer = "127.0.0.1:9".parse().unwrap();
         let first = subscribers.enter(1, peer, Policy::Complete, 40);
@@ -109,7 +103,7 @@ mod tests {
             subscribers.views().iter().map(|view| (view.session_id, view.next_offset)).collect();
         assert_eq!(offsets, [(1, 50), (2, 7)]);
         drop(first);
-        assert_eq!(subscribers.count(), 1);
+        assert_eq!(subscribers.views().len(), 1);
         drop(second);
         assert!(subscribers.views().is_empty());
     }

@@ -114,8 +114,8 @@ impl Tail {
         let bytes = frames.weight();
         let mut pending = lock(&self.pending);
         if pending.bytes > 0 && pending.bytes + bytes > self.bytes_max / PENDING_DIVISOR {
-            let let_go: usize = pending.commits.drain(..).map(|run| run.frames.weight()).sum();
-            pending.bytes -= let_go;
+            let dropped: usize = pending.commits.drain(..).map(|run| run.frames.weight()).sum();
+            pending.bytes -= dropped;
             pending.skipped_to = Some(commit.next_offset);
         } else {
             pending.bytes += bytes;

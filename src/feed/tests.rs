@@ -85,7 +85,7 @@ fn without_a_subscriber_nothing_is_kept() {
 }
 
 #[test]
-fn a_subscriber_gets_what_is_committed_from_its_head_on() {
+fn a_subscriber_gets_all_commits_from_its_head_on() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 100);
     publish(&tail, 100, 30, 10);
@@ -97,7 +97,7 @@ fn a_subscriber_gets_what_is_committed_from_its_head_on() {
 }
 
 #[test]
-fn a_commit_from_before_the_ring_began_is_not_taken_for_a_new_one() {
+fn a_commit_below_the_start_of_the_ring_is_not_delivered() {
     let tail = Tail::new(TAIL_BYTES);
     // The count went up, then the commit was published, then the head was read.
     let (follower, head) = tail.subscribe(|| {
@@ -111,7 +111,7 @@ fn a_commit_from_before_the_ring_began_is_not_taken_for_a_new_one() {
 }
 
 #[test]
-fn the_oldest_give_way_and_whoever_needs_them_is_told() {
+fn the_oldest_pieces_are_dropped_and_a_late_subscriber_learns_it() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
     for commit in 0..20 {
@@ -126,7 +126,7 @@ fn the_oldest_give_way_and_whoever_needs_them_is_told() {
 }
 
 #[test]
-fn a_log_that_trickles_takes_no_more_room_than_one_that_floods() {
+fn a_slow_log_takes_no_more_memory_than_a_fast_one() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
     for offset in 0..600 {
@@ -142,7 +142,7 @@ fn a_log_that_trickles_takes_no_more_room_than_one_that_floods() {
 }
 
 #[test]
-fn what_nobody_had_time_to_encode_is_left_to_the_log() {
+fn commits_dropped_before_encoding_are_read_from_the_log() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
     publish(&tail, 0, 10, 1_000);
@@ -154,7 +154,7 @@ fn what_nobody_had_time_to_encode_is_left_to_the_log() {
 }
 
 #[test]
-fn a_ring_that_began_anew_does_not_fall_back_to_what_was_let_go_before() {
+fn a_restarted_ring_does_not_use_commits_dropped_before() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
     publish(&tail, 0, 10, 1_000);
@@ -167,7 +167,7 @@ fn a_ring_that_began_anew_does_not_fall_back_to_what_was_let_go_before() {
 }
 
 #[test]
-fn a_ring_that_was_left_by_all_begins_anew() {
+fn a_ring_without_subscribers_restarts_at_the_next_head() {
     let tail = Tail::new(TAIL_BYTES);
     let (follower, _) = tail.subscribe(|| 0);
     publish(&tail, 0, 3, 10);
@@ -182,7 +182,7 @@ fn a_ring_that_was_left_by_all_begins_anew() {
 }
 
 #[tokio::test]
-async fn an_outbox_hands_on_every_byte_once_however_little_is_taken() {
+async fn an_outbox_yields_every_byte_once_in_writes_of_any_size() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut far, _) = listener.accept().await.unwrap();

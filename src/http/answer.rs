@@ -10,12 +10,14 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{self, FromRequest, Query};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::value::{Error, StrDeserializer};
+use serde::de::{Deserialize, DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::gzip;
+use crate::api::Problem;
 use crate::wire::ErrorCode;
 
 /// At most this many responses read the archive at once. Others wait.
@@ -39,15 +41,6 @@ pub(super) const JSON: &str = "application/json";
 pub(super) struct ApiError {
     status: StatusCode,
     problem: Problem,
-}
-
-/// The body of every error response.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Problem {
-    /// For programs: `bad_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`, ...
-    pub error: String,
-    /// For people: which value is wrong and why, and what to do.
-    pub reason: String,
 }
 
 impl ApiError {
@@ -106,6 +99,19 @@ impl IntoResponse for ApiError {
 /// The query parameters, or an error that names the wrong one.
 pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     query.map(|Query(asked)| asked).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+/// The query parameter `name`, which must be one of the words of `T`. `words` lists them for people.
+pub(super) fn word<'de, T: Deserialize<'de>>(
+    name: &str,
+    asked: Option<&'de str>,
+    words: &str,
+) -> Result<Option<T>, ApiError> {
+    let read = |text| {
+        T::deserialize(StrDeserializer::<Error>::new(text))
+            .map_err(|_| ApiError::bad_request(format!("{name} is \"{text}\", it may be {words}")))
+    };
+    asked.map(read).transpose()
 }
 
 /// Reads the JSON body of `request`. The caller checks first whether the client may send the request.
@@ -295,7 +301,7 @@ impl Content {
 
 fn too_slow(bytes: usize) -> ApiError {
     ApiError::unavailable(format!(
-        "this would be {bytes} bytes more of answers whose readers are too slow; ask again"
+        "there is no room for these {bytes} bytes, because clients are too slow to read other answers; ask again"
     ))
 }
 

@@ -8,49 +8,38 @@ use axum::extract::{self, Extension, Query};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::State;
-use super::answer::{ApiError, Content, JSON, Tagged, aside, asked, in_time, json, now};
+use super::answer::{ApiError, Content, JSON, Tagged, aside, asked, in_time, json, now, word};
 use super::gzip;
 use super::server::Peer;
-use crate::catalog::{CatalogError, SubPoint, TEXT_BYTES_MAX};
+use crate::api::{Catalog, CatalogFormat, CatalogPut, CatalogQuery, SubPoint};
+use crate::catalog::{self, CatalogError, TEXT_BYTES_MAX};
 use crate::frame::unix_now_ns;
 use crate::logging::{Kind, by_peer};
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// Positions are computed again after this time. A low orbit moves 40 km meanwhile.
 const POSITIONS_FOR_MS: i64 = 5_000;
 /// The buffer for the text of a request grows in steps of this size.
 const STEP_BYTES: usize = 64 << 10;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    format: Option<String>,
-}
-
 pub(super) async fn get(
     extract::State(state): extract::State<Arc<State>>,
     headers: HeaderMap,
-    query: Result<Query<Asked>, QueryRejection>,
+    query: Result<Query<CatalogQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let asked = asked(query)?;
-    let is_text = match asked.format.as_deref() {
-        None | Some("json") => false,
-        Some("tle") => true,
-        Some(other) => {
-            return Err(ApiError::bad_request(format!("format is \"{other}\", it may be json or tle")));
-        }
-    };
-    if is_text { text(&state, &headers).await } else { positions(&state, &headers).await }
+    match word("format", asked.format.as_deref(), "json or tle")?.unwrap_or_default() {
+        CatalogFormat::Json => positions(&state, &headers).await,
+        CatalogFormat::Tle => text(&state, &headers).await,
+    }
 }
 
 /// Responds with the TLE text. Its tag changes only with the version.
 async fn text(state: &State, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let catalog = state.view.catalog.current();
+    let catalog = state.handles.catalog.borrow().clone();
     let tag = tag(format_args!("{}-tle", catalog.version()));
     if has_tag(headers, &tag) {
         return Ok(unchanged(tag));
@@ -64,7 +53,7 @@ async fn text(state: &State, headers: &HeaderMap) -> Result<Response, ApiError> 
 async fn positions(state: &Arc<State>, headers: &HeaderMap) -> Result<Response, ApiError> {
     let now_ns = unix_now_ns();
     let moment = now_ns / 1_000_000 / POSITIONS_FOR_MS;
-    let current = || tag(format_args!("{}-{moment}", state.view.catalog.current().version()));
+    let current = || tag(format_args!("{}-{moment}", state.handles.catalog.borrow().clone().version()));
     if has_tag(headers, &current()) {
         return Ok(unchanged(current()));
     }
@@ -97,14 +86,13 @@ async fn make(
         return Ok(kept);
     }
     let (state, tag) = (Arc::clone(state), current());
-    let catalog = state.view.catalog.current();
+    let catalog = state.handles.catalog.borrow().clone();
     turn.run(move || {
-        let sets = catalog.sub_points(now_ns);
-        let positions = Positions {
+        let positions = Catalog {
             version: catalog.version(),
             count: catalog.sets().len(),
             time_ms: now_ns / 1_000_000,
-            sets,
+            sets: catalog.sub_points(now_ns).into_iter().map(sub_point).collect(),
         };
         let mut text = serde_json::to_vec(&positions)?;
         text.shrink_to_fit();
@@ -140,15 +128,10 @@ fn tagged(mut answer: Response, tag: HeaderValue) -> Response {
     answer
 }
 
-/// The positions of the satellites.
-#[derive(Serialize)]
-struct Positions {
-    version: u64,
-    count: usize,
-    /// Time of the positions, unix milliseconds.
-    time_ms: i64,
-    /// The satellites whose current positions can be computed.
-    sets: Vec<SubPoint>,
+fn sub_point(point: catalog::SubPoint) -> SubPoint {
+    let catalog::SubPoint { norad_id, name, latitude_deg, longitude_deg, altitude_km, elements_age_days } =
+        point;
+    SubPoint { norad_id, name: name.into(), latitude_deg, longitude_deg, altitude_km, elements_age_days }
 }
 
 pub(super) async fn put(
@@ -163,17 +146,17 @@ pub(super) async fn put(
     let Ok(putting) = Arc::clone(&state.putting).try_lock_owned() else {
         return Err(ApiError::new(StatusCode::CONFLICT, "another catalog is being put; ask again"));
     };
-    let view = Arc::clone(&state.view);
+    let catalog = Arc::clone(&state.controls.catalog);
     let replaced = aside(move || {
         // The client may have disconnected. The lock and the room are held until the work ends.
         let _held = (putting, room);
-        view.catalog.replace(text)
+        catalog.replace(text)
     })
     .await?;
     match replaced {
         Ok(catalog) => {
             by_peer!(Kind::Changed, INFO, version = catalog.version(), peer = %peer.0, "catalog put over HTTP");
-            Ok(json(&json!({ "version": catalog.version(), "count": catalog.sets().len() })))
+            Ok(json(&CatalogPut { count: catalog.sets().len(), version: catalog.version() }))
         }
         Err(error @ CatalogError::Text(_)) => {
             Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))

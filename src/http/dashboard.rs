@@ -35,7 +35,7 @@ macro_rules! files {
 }
 
 /// All files. The page itself comes first.
-static FILES: [File; 18] = files! {
+static FILES: [File; 19] = files! {
     "index.html": HTML,
     "style.css": CSS,
     "panels.css": CSS,
@@ -51,6 +51,7 @@ static FILES: [File; 18] = files! {
     "head.js": SCRIPT,
     "land.js": SCRIPT,
     "link.js": SCRIPT,
+    "links.js": SCRIPT,
     "map.js": SCRIPT,
     "model.js": SCRIPT,
     "panels.js": SCRIPT,
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_browser_that_has_the_files_is_told_so() {
+    fn a_browser_that_has_the_current_file_gets_304() {
         let asked = |tag: &str| HeaderMap::from_iter([(header::IF_NONE_MATCH, tag.parse().unwrap())]);
         let tag = TAG.to_str().unwrap();
         let status = |tag: &str| FILES[0].answer(&asked(tag)).status().as_u16();
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_is_asked_for_is_there() {
+    fn every_file_that_the_page_names_is_served() {
         let names: Vec<_> = FILES.iter().map(|file| file.name).collect();
         for file in &FILES {
             for quote in file.content.split('"').filter(|quote| quote.len() < 40) {

@@ -24,14 +24,15 @@ use tokio::sync::watch;
 use super::State;
 use super::answer::{ApiError, aside, now};
 use super::server::Peer;
+use crate::api::{Kind, Source, Sources, Stats};
 use crate::connection::Listener;
 use crate::connection::refusals::Reason;
 use crate::connection::shares::{NoPlace, Share, Shares};
 use crate::frame::is_anonymous;
-use crate::observe::View;
-use crate::observe::report::{Source, Sources, Stats};
+use crate::observe::Handles;
 use crate::wire::ErrorCode;
 
+pub(super) const CONTENT_TYPE: &str = "text/event-stream";
 /// At most this many listeners at a time. An address may hold as many as are still free. Others get 503.
 pub const LISTENERS_MAX: usize = 128;
 /// At most this many streams are in an event. `/api/v1/sources` has all.
@@ -69,10 +70,10 @@ impl Moment {
 
 impl Events {
     /// Returns the events and the task that makes them.
-    pub(super) fn new(view: Arc<View>) -> (Self, Maker) {
+    pub(super) fn new(handles: Arc<Handles>) -> (Self, Maker) {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let listeners = Arc::<Shares>::default();
-        let maker = Maker { view, moments_tx, listeners: Arc::clone(&listeners) };
+        let maker = Maker { handles, moments_tx, listeners: Arc::clone(&listeners) };
         (Self { moments, listeners }, maker)
     }
 
@@ -90,7 +91,7 @@ impl Events {
 /// Encodes the changes.
 #[derive(Clone)]
 pub(super) struct Maker {
-    view: Arc<View>,
+    handles: Arc<Handles>,
     moments_tx: watch::Sender<Arc<Moment>>,
     listeners: Arc<Shares>,
 }
@@ -98,7 +99,7 @@ pub(super) struct Maker {
 impl Maker {
     /// Runs until all receivers are dropped. After a restart the first moment has everything.
     pub(super) async fn run(self) {
-        let mut rates = self.view.rates.clone();
+        let mut rates = self.handles.rates.clone();
         let mut told = Told { number: self.moments_tx.borrow().number, ..Told::default() };
         let mut kept = VecDeque::new();
         loop {
@@ -112,15 +113,15 @@ impl Maker {
                 kept.clear();
                 continue;
             }
-            let registered = self.view.registered().await;
-            let view = Arc::clone(&self.view);
+            let registered = self.handles.registered.current().await;
+            let handles = Arc::clone(&self.handles);
             let made = aside(move || {
                 let mut told = told;
-                let mut streams = view.table.views();
-                let (stats, total) = (view.stats(&streams), streams.len());
+                let mut streams = handles.table.views();
+                let (stats, total) = (handles.stats(&streams), streams.len());
                 streams.truncate(SOURCES_MAX);
                 let moment =
-                    told.moment(stats, Sources { total, sources: view.sources(streams, &registered) });
+                    told.moment(stats, Sources { total, sources: handles.sources(streams, &registered) });
                 (told, moment)
             });
             let Ok((next, moment)) = made.await else { return };
@@ -144,7 +145,7 @@ fn keep(kept: &mut VecDeque<Arc<Moment>>, moment: Arc<Moment>) {
 struct Told {
     number: u64,
     total: usize,
-    sources: HashMap<(u32, String, String, Option<u64>), Source>,
+    sources: HashMap<(u32, Kind, String, Option<u64>), Source>,
 }
 
 impl Told {
@@ -161,7 +162,7 @@ impl Told {
         let key = |source: &Source| {
             // Connections without an epoch of their own share the rest of the key.
             let session = source.session.filter(|_| is_anonymous(source.epoch));
-            (source.source_id, source.kind.clone(), source.station.clone(), session)
+            (source.source_id, source.kind, source.station.clone(), session)
         };
         let changed =
             all.sources.iter().filter(|source| self.sources.get(&key(source)) != Some(source)).collect();
@@ -218,7 +219,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let listener = state.events.listen(peer.0.ip()).map_err(|reason| {
-        state.view.refusals.note(Listener::Http, peer.0, Reason::Code(ErrorCode::Busy), &reason);
+        state.handles.refusals.note(Listener::Http, peer.0, Reason::Code(ErrorCode::Busy), &reason);
         ApiError::unavailable(reason)
     })?;
     let mut moments = state.events.moments.clone();
@@ -229,7 +230,7 @@ pub(super) async fn stream(
         let event = way.next().await?;
         Some((Ok::<_, Infallible>(event), way))
     });
-    Ok(now("text/event-stream", Body::from_stream(events)))
+    Ok(now(CONTENT_TYPE, Body::from_stream(events)))
 }
 
 impl Way {
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept_and_two_at_least() {
+    fn the_newest_moments_are_kept_and_at_least_two() {
         let mut kept = VecDeque::new();
         for number in 0..100 {
             keep(&mut kept, moment(number, KEPT_BYTES / 13));
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn more_streams_than_are_told_are_no_change_by_themselves() {
+    fn streams_beyond_the_limit_are_no_change() {
         let mut told = Told { total: 7, ..Told::default() };
         let is_change = [2_000, 2_000, 2_001, 2_001].map(|total| {
             let [_, changes] = told.sources(Sources { total, sources: vec![] });
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_slower_than_what_is_kept_is_ended() {
+    async fn a_listener_whose_moment_is_dropped_is_ended() {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let mut way = way(moments);
         moments_tx.send_replace(moment(1, CHUNK_BYTES));

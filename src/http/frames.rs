@@ -8,14 +8,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Extension, Query};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
 
 use super::State;
-use super::answer::{ApiError, Content, JSON, asked, limit};
+use super::answer::{ApiError, Content, JSON, asked, limit, word};
 use super::server::Peer;
+use crate::api::{self, FramesQuery, Gap, GapKind, Priority};
 use crate::archive::line::Line;
 use crate::archive::{Filter, History, Item, ReadError, StoredFrame};
-use crate::frame::{FramePriority, Selection, SourceKind};
+use crate::frame::Selection;
 use crate::logging::{Kind, by_peer};
 
 /// Maximum number of frames in a page, and the default.
@@ -31,72 +31,39 @@ const TIME_MAX: Duration = Duration::from_secs(1);
 const STRIDE_MIN: u64 = 1_024;
 const STRIDE_TIME_MAX: Duration = Duration::from_millis(20);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    /// First offset.
-    from: Option<u64>,
-    /// Offset behind the last.
-    to: Option<u64>,
-    /// Received at this unix millisecond or later.
-    from_ms: Option<i64>,
-    /// Received before this unix millisecond.
-    to_ms: Option<i64>,
-    /// Comma-separated.
-    source: Option<String>,
-    priority: Option<String>,
-    kind: Option<String>,
-    limit: Option<usize>,
-}
-
 pub(super) async fn frames(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    query: Result<Query<Asked>, QueryRejection>,
+    query: Result<Query<FramesQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     state.check(peer, &headers)?;
     let asked = asked(query)?;
     let limit = limit(asked.limit, FRAMES_DEFAULT, FRAMES_MAX)?;
-    let (filter, is_from_told) = (asked.filter()?, asked.from.is_some());
+    let (filter, is_from_told) = (filter(&asked)?, asked.from.is_some());
     let turn = state.answers.to_read().await?;
-    turn.answer(move || page(&state.view.history, filter, is_from_told, limit)).await
+    turn.answer(move || page(&state.handles.history, filter, is_from_told, limit)).await
 }
 
-impl Asked {
-    fn filter(&self) -> Result<Filter, ApiError> {
-        let ns = |ms: Option<i64>| ms.map(|ms| ms.saturating_mul(1_000_000));
-        let sources = self.source.as_deref().into_iter().flat_map(|list| list.split(','));
-        let sources: Result<Vec<u32>, _> = sources.map(|text| text.trim().parse()).collect();
-        let sources = sources.map_err(|_| {
-            ApiError::bad_request("source must be numbers from 0 to 4294967295 with commas in between")
-        })?;
-        let priority = match self.priority.as_deref() {
-            None => None,
-            Some("emergency") => Some(FramePriority::Emergency),
-            Some("routine") => Some(FramePriority::Routine),
-            Some(other) => {
-                let reason = format!("priority is \"{other}\", it may be emergency or routine");
-                return Err(ApiError::bad_request(reason));
-            }
-        };
-        let kind = match self.kind.as_deref() {
-            None => None,
-            Some("live") => Some(SourceKind::LiveUplink),
-            Some("replay") => Some(SourceKind::ArchivedReplay),
-            Some(other) => {
-                return Err(ApiError::bad_request(format!("kind is \"{other}\", it may be live or replay")));
-            }
-        };
-        Ok(Filter {
-            from_offset: self.from.unwrap_or(0),
-            to_offset: self.to,
-            from_received_ns: ns(self.from_ms),
-            to_received_ns: ns(self.to_ms),
-            selection: Selection::of_sources(sources).with_priority(priority).with_kind(kind),
-            ..Filter::default()
-        })
-    }
+fn filter(asked: &FramesQuery) -> Result<Filter, ApiError> {
+    let ns = |ms: Option<i64>| ms.map(|ms| ms.saturating_mul(1_000_000));
+    let sources = asked.source.as_deref().into_iter().flat_map(|list| list.split(','));
+    let sources: Result<Vec<u32>, _> = sources.map(|text| text.trim().parse()).collect();
+    let sources = sources.map_err(|_| {
+        ApiError::bad_request("source must be numbers from 0 to 4294967295 with commas in between")
+    })?;
+    let priority = word::<Priority>("priority", asked.priority.as_deref(), "emergency or routine")?;
+    let kind = word::<api::Kind>("kind", asked.kind.as_deref(), "live or replay")?;
+    Ok(Filter {
+        from_offset: asked.from.unwrap_or(0),
+        to_offset: asked.to,
+        from_received_ns: ns(asked.from_ms),
+        to_received_ns: ns(asked.to_ms),
+        selection: Selection::of_sources(sources)
+            .with_priority(priority.map(Into::into))
+            .with_kind(kind.map(Into::into)),
+        ..Filter::default()
+    })
 }
 
 /// Reads one page and reports where the next one begins. `more` is true if more requested frames may be durable now.
@@ -112,7 +79,7 @@ fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> 
     let mut reader = history.read(Filter { from_offset: reached, ..filter.clone() }).map_err(unreadable)?;
     let mut page = Page::new();
     if is_from_told {
-        page.gap("expired", filter.from_offset..reached);
+        page.gap(GapKind::Expired, filter.from_offset..reached);
     }
     let mut stride = STRIDE_MIN;
     'page: while reached < end && began.elapsed() < TIME_MAX {
@@ -124,8 +91,10 @@ fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> 
                     page.frame(&stored)?;
                     reached = stored.offset + 1;
                 }
-                Item::Damage(damage) => reached = page.gap("damaged", damage.offsets).unwrap_or(reached),
-                Item::Expired(offsets) => reached = page.gap("expired", offsets).unwrap_or(reached),
+                Item::Damage(damage) => {
+                    reached = page.gap(GapKind::Damaged, damage.offsets).unwrap_or(reached)
+                }
+                Item::Expired(offsets) => reached = page.gap(GapKind::Expired, offsets).unwrap_or(reached),
             }
             if page.is_full(limit) {
                 break 'page;
@@ -146,14 +115,6 @@ struct Page {
     gaps: Vec<Gap>,
 }
 
-/// A range of offsets whose frames are gone.
-#[derive(Serialize)]
-struct Gap {
-    kind: &'static str,
-    from: u64,
-    to: u64,
-}
-
 impl Page {
     fn new() -> Self {
         Self { text: b"{\"frames\":[".to_vec(), frames: 0, payload_bytes: 0, gaps: Vec::new() }
@@ -169,7 +130,7 @@ impl Page {
     }
 
     /// Adds a gap and returns its end. Returns `None` for an empty range.
-    fn gap(&mut self, kind: &'static str, Range { start: from, end: to }: Range<u64>) -> Option<u64> {
+    fn gap(&mut self, kind: GapKind, Range { start: from, end: to }: Range<u64>) -> Option<u64> {
         (from < to).then(|| {
             self.gaps.push(Gap { kind, from, to });
             to

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_is_the_same_text_or_nothing() {
+    fn compression_keeps_the_text_or_gives_none() {
         let text = b"telemetry_aggregator_source_frames_total 1\n".repeat(10_000);
         let zipped = zip(&text, text.len() / 2).unwrap();
         assert!(zipped.len() < text.len() / 10, "{}", zipped.len());

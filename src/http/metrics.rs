@@ -18,22 +18,23 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
+mod links;
+
 use super::State;
 use super::answer::{ApiError, Content};
+use crate::api::{ArchiveStatus, DaemonState, LaneStats, Link, Source, SourceLane, Stats};
 use crate::frame::{FramePriority, Lanes, is_anonymous};
 use crate::histogram::Counts;
-use crate::ingest::StreamView;
+use crate::ingest::{SourceInfo, StreamView};
 use crate::logging::{self, LeftOut};
-use crate::observe::View;
-use crate::observe::report::{LaneStats, Source, SourceLane, Stats};
-use crate::pipeline::SourceInfo;
+use crate::observe::Handles;
 
 /// At most this many streams have their own series: the first in order of source, kind and station.
 pub const SOURCES_MAX: usize = 1_000;
 /// The prefix of every name.
 const PREFIX: &str = "telemetry_aggregator";
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn metrics(
     extract::State(state): extract::State<Arc<State>>,
@@ -42,10 +43,10 @@ pub(super) async fn metrics(
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let is_open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
     let turn = state.answers.to_scrape().await?;
-    let registered = state.view.registered().await;
+    let registered = state.handles.registered.current().await;
     turn.answer(move || {
         let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(Scrape::new(&state.view, &registered)));
+        registry.register_collector(Box::new(Scrape::new(&state.handles, &registered)));
         let mut text = String::new();
         text::encode(&mut text, &registry)
             .map_err(|_| ApiError::unavailable("the metrics cannot be put into text"))?;
@@ -97,6 +98,7 @@ struct Scrape {
     ack: Lanes<Counts>,
     sync: Counts,
     restarts: Vec<(String, u64)>,
+    links: Vec<Link>,
 }
 
 /// Frames that wait for the processor, in one lane of all streams.
@@ -116,22 +118,23 @@ impl Waiting {
 }
 
 impl Scrape {
-    fn new(view: &View, registered: &[SourceInfo]) -> Self {
-        let mut streams = view.table.views();
-        let (stats, total) = (view.stats(&streams), streams.len());
+    fn new(handles: &Handles, registered: &[SourceInfo]) -> Self {
+        let mut streams = handles.table.views();
+        let (stats, total) = (handles.stats(&streams), streams.len());
         let waiting = Lanes::from_fn(|lane| Waiting::of(&streams, lane));
         streams.retain(|stream| !is_anonymous(stream.position.epoch));
         streams.truncate(SOURCES_MAX);
-        let restarts = view.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        let restarts = handles.restarts.lock().unwrap_or_else(PoisonError::into_inner);
         let restarts = restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
         Self {
             stats,
+            links: handles.links().links,
             waiting,
-            windows: view.live.current().ingest_config().windows(),
+            windows: handles.live.current().ingest_config().windows(),
             untold: (total - streams.len()) as u64,
-            sources: view.sources(streams, registered),
-            ack: view.latencies.snapshot(),
-            sync: view.archive_stats.sync_times.snapshot(),
+            sources: handles.sources(streams, registered),
+            ack: handles.latencies.snapshot(),
+            sync: handles.archive_stats.sync_times.snapshot(),
             restarts: restarts.collect(),
         }
     }
@@ -144,7 +147,8 @@ impl Collector for Scrape {
         self.frames(&mut out)?;
         self.archive(&mut out)?;
         self.connections(&mut out)?;
-        self.streams(&mut out)
+        self.streams(&mut out)?;
+        self.links(&mut out)
     }
 }
 
@@ -154,24 +158,24 @@ impl Scrape {
         out.info("build", "Of this program", &[("version", version.as_str())])?;
         out.gauge(
             "ready",
-            "1 while everything offered is taken in, as /readyz has it",
+            "1 while all data that clients offer is accepted, as in /readyz",
             None,
             unready.is_empty() as u64,
         )?;
-        out.gauge("draining", "1 from the signal to end on", None, (state == "draining") as u64)?;
+        out.gauge("draining", "1 from the signal to end on", None, (*state == DaemonState::Draining) as u64)?;
         let started = *started_ms as f64 / 1e3;
         out.gauge("start_time", "When the daemon started, unix time", Some(&Unit::Seconds), started)?;
         out.gauge("memory", "Resident memory", Some(&Unit::Bytes), process.memory_bytes)?;
         let limit = process.memory_limit_bytes;
         out.gauge(
             "memory_limit",
-            "What all limits may come to, ingest.memory_limit",
+            "Upper bound of the sum of all memory limits, ingest.memory_limit",
             Some(&Unit::Bytes),
             limit,
         )?;
         out.gauge("open_files", "Files and sockets open", None, process.open_files)?;
         let restarts = self.restarts.iter().map(|(name, count)| ([("part", name.as_str())], *count));
-        out.counters("restarts", "Parts begun anew after a failure", None, restarts)?;
+        out.counters("restarts", "Restarts of parts after a failure", None, restarts)?;
         let LeftOut { queue_full, rate } = logging::left_out();
         let left_out = [([("reason", "queue_full")], queue_full), ([("reason", "rate")], rate)];
         out.counters("log_lines_left_out", "Lines that are not in the log", None, left_out)
@@ -183,7 +187,7 @@ impl Scrape {
         out.counter("frames_archived", "Frames synced to disk", None, frames.archived)?;
         out.counter(
             "frames_not_stored",
-            "Replayed frames that passed and are not kept",
+            "Replayed frames that were processed and not stored",
             None,
             frames.not_stored,
         )?;
@@ -219,8 +223,8 @@ impl Scrape {
 
     fn archive(&self, out: &mut Out<'_>) -> fmt::Result {
         let archive = &self.stats.archive;
-        let states = ["ok", "degraded", "failed"];
-        let states = states.map(|state| ([("status", state)], (archive.status == state) as u64));
+        let states = [ArchiveStatus::Ok, ArchiveStatus::Degraded, ArchiveStatus::Failed];
+        let states = states.map(|state| ([("status", state.to_string())], (archive.status == state) as u64));
         out.gauges("archive_status", "1 for the status the archive has", None, states)?;
         out.gauge("archive_first_offset", "Offset of the oldest frame kept", None, archive.first_offset)?;
         out.gauge(
@@ -258,14 +262,22 @@ impl Scrape {
         out.gauge("sources_connected", "Sources connected", None, connections.sources as u64)?;
         let max = connections.sources_max as u64;
         out.gauge("sources_connected_max", "Sources that may connect, ingest.max_connections", None, max)?;
-        let states = self.stats.fleet.by_state().map(|(state, sources)| ([("state", state)], sources));
+        let fleet = &self.stats.fleet;
+        let states = [
+            ("connected", fleet.connected),
+            ("ended", fleet.ended),
+            ("lost", fleet.lost),
+            ("removed", fleet.removed),
+            ("offline", fleet.offline),
+        ];
+        let states = states.map(|(state, sources)| ([("state", state)], sources));
         out.gauges("fleet_sources", "Sources by what became of their connections", None, states)?;
         out.gauge("subscribers", "Subscribers of the feed", None, connections.subscribers as u64)?;
         let max = connections.subscribers_max as u64;
         out.gauge("subscribers_max", "Subscribers there may be, feed.max_subscribers", None, max)?;
-        let refusals = self.stats.refusals.iter().flat_map(|(listener, reasons)| {
-            let labels = |reason| [("listener", listener.as_str()), ("reason", reason)];
-            reasons.iter().map(move |(reason, count)| (labels(reason.as_str()), *count))
+        let refusals = self.stats.refusals.0.iter().flat_map(|(listener, reasons)| {
+            let labels = |reason: &String| [("listener", listener.to_string()), ("reason", reason.clone())];
+            reasons.iter().map(move |(reason, count)| (labels(reason), *count))
         });
         out.counters("refusals", "Connections refused, or ended for what the peer did", None, refusals)?;
         let lags = self.stats.subscribers.iter();
@@ -276,10 +288,10 @@ impl Scrape {
     fn streams(&self, out: &mut Out<'_>) -> fmt::Result {
         let told = || self.sources.iter();
         out.gauge("sources_untold", "Streams without series of their own", None, self.untold)?;
-        let each = |value: fn(&Source) -> u64| told().map(move |source| (source.labels(), value(source)));
+        let each = |value: fn(&Source) -> u64| told().map(move |source| (labels(source), value(source)));
         let lanes = |value: fn(&SourceLane) -> u64| {
             told().flat_map(move |source| {
-                source.lanes.iter().map(move |(priority, lane)| (source.lane_labels(priority), value(lane)))
+                source.lanes.iter().map(move |(priority, lane)| (lane_labels(source, priority), value(lane)))
             })
         };
         let is_connected = |source: &Source| u64::from(source.session.is_some());
@@ -288,7 +300,12 @@ impl Scrape {
         out.counters("source_received_frames", "Frames read", None, each(|source| source.frames.received))?;
         out.counters("source_archived_frames", "Frames synced", None, each(|source| source.frames.archived))?;
         let not_stored = each(|source| source.frames.not_stored);
-        out.counters("source_not_stored_frames", "Frames that passed and are not kept", None, not_stored)?;
+        out.counters(
+            "source_not_stored_frames",
+            "Frames that were processed and not stored",
+            None,
+            not_stored,
+        )?;
         let duplicates = each(|source| source.frames.duplicates);
         out.counters("source_duplicate_frames", "Frames dropped as accepted before", None, duplicates)?;
         out.counters(
@@ -301,7 +318,7 @@ impl Scrape {
         out.gauges("source_frames_in_flight", "Frames received and not settled", None, in_flight)?;
         let missing = each(|source| source.missing);
         out.gauges("source_sequences_missing", "Sequences of the epoch that have not come", None, missing)?;
-        let seen = told().filter_map(|source| Some((source.labels(), source.last_frame_ms? as f64 / 1e3)));
+        let seen = told().filter_map(|source| Some((labels(source), source.last_frame_ms? as f64 / 1e3)));
         out.gauges("source_last_frame", "When the newest frame was read, unix time", seconds, seen)?;
         out.counters("source_frames", "Frames accepted", None, lanes(|lane| lane.frames))?;
         out.counters("source_payload", "Payloads accepted", bytes, lanes(|lane| lane.payload_bytes))?;
@@ -315,24 +332,22 @@ impl Scrape {
         out.gauges("source_durable_next", "One past the highest sequence synced", None, durable)?;
         let ack = told().flat_map(|source| {
             source.lanes.iter().filter_map(|(priority, lane)| {
-                Some((source.lane_labels(priority), lane.ack_latency_ms? / 1e3))
+                Some((lane_labels(source, priority), lane.ack_latency_ms? / 1e3))
             })
         });
         out.gauges("source_ack_latency", "Of the slowest frame of the newest commit", seconds, ack)
     }
 }
 
-impl Source {
-    fn labels(&self) -> Vec<(&'static str, String)> {
-        let Self { source_id, kind, station, .. } = self;
-        vec![("source", source_id.to_string()), ("kind", kind.clone()), ("station", station.clone())]
-    }
+fn labels(source: &Source) -> Vec<(&'static str, String)> {
+    let Source { source_id, kind, station, .. } = source;
+    vec![("source", source_id.to_string()), ("kind", kind.to_string()), ("station", station.clone())]
+}
 
-    fn lane_labels(&self, priority: FramePriority) -> Vec<(&'static str, String)> {
-        let mut labels = self.labels();
-        labels.push(("lane", priority.name().to_owned()));
-        labels
-    }
+fn lane_labels(source: &Source, priority: FramePriority) -> Vec<(&'static str, String)> {
+    let mut labels = labels(source);
+    labels.push(("lane", priority.name().to_owned()));
+    labels
 }
 
 /// Encodes families of metrics one after the other.

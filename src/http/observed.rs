@@ -6,19 +6,18 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{self, Extension, Path, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::Deserialize;
 
 use super::State;
-use super::answer::{ApiError, Content, asked, limit};
+use super::answer::{ApiError, Content, asked, limit, word};
 use super::server::Peer;
+use crate::api::{Sources, SourcesQuery, StateChoice};
 use crate::archive::AgeHold;
 use crate::ingest::{StreamState, StreamView};
 use crate::logging::{Kind, by_peer};
-use crate::observe::report::Sources;
 
 const NO_NUMBER: &str = "sessions are whole numbers; /api/v1/sources has those of the sources connected";
-/// Matches all states except connected.
-const DISCONNECTED: &str = "disconnected";
+/// The words for a state in a request.
+const STATES: &str = "connected, ended, lost, removed, offline or disconnected";
 /// Maximum number of streams in one response, and the default.
 const SOURCES_MAX: usize = 1_000;
 
@@ -30,55 +29,42 @@ pub(super) async fn stats(
     let may_read_payloads = state.may_read_payloads(peer, &headers);
     let turn = state.answers.to_tell().await?;
     turn.answer(move || {
-        let stats = state.view.stats(&state.view.table.views());
+        let stats = state.handles.stats(&state.handles.table.views());
         Content::json(&if may_read_payloads { stats } else { stats.without_payloads() })
     })
     .await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    state: Option<String>,
-    source: Option<u32>,
-    offset: Option<usize>,
-    limit: Option<usize>,
-}
-
 pub(super) async fn sources(
     extract::State(state): extract::State<Arc<State>>,
-    which: Result<Query<Which>, QueryRejection>,
+    which: Result<Query<SourcesQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let which = asked(which)?;
-    if let Some(state) = which.state.as_deref().filter(|state| !is_state(state)) {
-        let known = StreamState::ALL.map(StreamState::name).join(", ");
-        return Err(ApiError::bad_request(format!(
-            "state is \"{state}\", it may be {known} or {DISCONNECTED}"
-        )));
-    }
+    let wanted = word("state", which.state.as_deref(), STATES)?;
     let limit = limit(which.limit, SOURCES_MAX, SOURCES_MAX)?;
     let turn = state.answers.to_tell().await?;
-    let registered = state.view.registered().await;
+    let registered = state.handles.registered.current().await;
     turn.answer(move || {
-        let mut streams = state.view.table.views();
-        streams.retain(|stream| which.has(stream));
+        let mut streams = state.handles.table.views();
+        streams.retain(|stream| {
+            which.source.is_none_or(|source| source == stream.key.source_id) && is_in(stream, wanted)
+        });
         let total = streams.len();
         let page = streams.into_iter().skip(which.offset.unwrap_or(0)).take(limit).collect();
-        Content::json(&Sources { total, sources: state.view.sources(page, &registered) })
+        Content::json(&Sources { total, sources: state.handles.sources(page, &registered) })
     })
     .await
 }
 
-fn is_state(name: &str) -> bool {
-    name == DISCONNECTED || StreamState::ALL.iter().any(|state| state.name() == name)
-}
-
-impl Which {
-    fn has(&self, stream: &StreamView) -> bool {
-        let is_connected = stream.state == StreamState::Connected;
-        let is_in = |wanted: &str| wanted == stream.state.name() || (wanted == DISCONNECTED && !is_connected);
-        self.state.as_deref().is_none_or(is_in)
-            && self.source.is_none_or(|wanted| wanted == stream.key.source_id)
+fn is_in(stream: &StreamView, wanted: Option<StateChoice>) -> bool {
+    match wanted {
+        None => true,
+        Some(StateChoice::Connected) => stream.state == StreamState::Connected,
+        Some(StateChoice::Ended) => stream.state == StreamState::Ended,
+        Some(StateChoice::Lost) => stream.state == StreamState::Lost,
+        Some(StateChoice::Removed) => stream.state == StreamState::Removed,
+        Some(StateChoice::Offline) => stream.state == StreamState::Offline,
+        Some(StateChoice::Disconnected) => stream.state != StreamState::Connected,
     }
 }
 
@@ -92,10 +78,7 @@ pub(super) async fn remove(
     state.check(peer, &headers)?;
     // A path that is not a number names no session.
     let Path(session) = session.map_err(|_| ApiError::not_found(NO_NUMBER))?;
-    let Some(router) = state.view.router() else {
-        return Err(ApiError::unavailable("the daemon is draining: its sources are ending"));
-    };
-    match router.remove(session).await {
+    match state.controls.router.remove(session).await {
         Ok(true) => {
             by_peer!(Kind::Changed, INFO, session, peer = %peer.0, "source removed over HTTP");
             Ok(StatusCode::NO_CONTENT)
@@ -103,6 +86,9 @@ pub(super) async fn remove(
         Ok(false) => Err(ApiError::not_found(format!(
             "no source is connected with session {session}; /api/v1/sources has those that are"
         ))),
+        Err(_) if *state.handles.draining.borrow() => {
+            Err(ApiError::unavailable("the daemon is draining: its sources are ending"))
+        }
         Err(error) => Err(ApiError::unavailable(error.to_string())),
     }
 }
@@ -115,7 +101,7 @@ pub(super) async fn trust_clock(
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
     let refused = |hold: AgeHold| ApiError::new(StatusCode::CONFLICT, hold.reason);
-    state.view.archive_tuning.trust_clock().map_err(refused)?;
+    state.controls.archive.trust_clock().map_err(refused)?;
     tracing::warn!(peer = %peer.0, "an operator says over HTTP that the clock is right: segments expire by age");
     Ok(StatusCode::NO_CONTENT)
 }

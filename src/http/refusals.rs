@@ -17,5 +17,5 @@ pub(super) async fn refusals(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     state.check_token(peer, &headers)?;
-    Ok(json(&state.view.refused()))
+    Ok(json(&state.handles.refused()))
 }

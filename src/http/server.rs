@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_cut_off() {
+    async fn a_client_that_reads_nothing_is_cut_off() {
         let (mut ours, _peer) = pair().await;
         let began = Instant::now();
         let error = loop {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_little_now_and_then_is_cut_off_as_well() {
+    async fn a_client_that_reads_a_little_now_and_then_is_cut_off() {
         let (mut ours, mut peer) = pair().await;
         let trickle = async {
             let mut taken = vec![0; 1 << 20];
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_read_of_who_takes_nothing_until_it_does() {
+    async fn nothing_is_read_from_a_client_until_it_reads() {
         let (mut ours, mut peer) = pair().await;
         peer.write_all(b"and on").await.unwrap();
         let mut asked = [0; 6];
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_each_answer_in_time_stays() {
+    async fn a_client_that_reads_each_answer_in_time_stays() {
         let (mut ours, mut peer) = pair().await;
         let mut taken = vec![0; 8 << 20];
         for _ in 0..4 {

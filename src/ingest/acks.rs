@@ -5,7 +5,7 @@
 //! an ACK of routine. The ACK of that session waits for a later commit, but at most for [`ACK_DELAY`].
 //! Emergencies never wait here.
 //!
-//! The commit thread lists the sessions. The registry, which owns the sessions, wakes all sessions that are
+//! The commit thread lists the sessions. The router, which owns the sessions, wakes all sessions that are
 //! due at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_streams_count_is_in_the_books_of_all() {
+    fn the_counts_of_streams_are_added_to_the_total_books() {
         let all = Arc::new(Books::default());
         let streams = [Books::of_stream(&all), Books::of_stream(&all)];
         for stream in &streams {

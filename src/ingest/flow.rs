@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::books::{LaneCount, Totals};
+use crate::connection::SessionId;
 use crate::frame::{Lanes, StreamKey};
-use crate::pipeline::SessionId;
 use crate::wire::ErrorCode;
 
 /// Whether a connection speaks for a stream, and if not, why.
@@ -21,23 +21,6 @@ pub enum StreamState {
     /// The stream has had no connection since the daemon started.
     #[default]
     Offline,
-}
-
-impl StreamState {
-    /// All states.
-    pub const ALL: [Self; 5] = [Self::Connected, Self::Ended, Self::Lost, Self::Removed, Self::Offline];
-
-    /// The name that the API uses.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Ended => "ended",
-            Self::Lost => "lost",
-            Self::Removed => "removed",
-            Self::Offline => "offline",
-        }
-    }
 }
 
 /// How far a stream's current epoch has come, per lane.

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_of_one_counter_miss_what_neither_has() {
+    fn with_a_shared_counter_a_sequence_is_missing_if_neither_lane_has_it() {
         let mut shared = sequences(true, [0, 0]);
         let is_emergency = |at: &u64| at.is_multiple_of(10);
         assert_eq!(add(&mut shared, Emergency, (0..100).filter(is_emergency)), 81);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_counter_begins_at_the_lowest_sequence_that_came() {
+    fn a_shared_counter_begins_at_the_lowest_received_sequence() {
         let mut shared = sequences(true, [0, 0]);
         assert_eq!(add(&mut shared, Emergency, [1_007]), 0);
         assert_eq!(add(&mut shared, Routine, 1_000..1_007), 0);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_looks_shared_is_noticed_once() {
+    fn lanes_that_seem_to_share_a_counter_are_reported_once() {
         let mut silent = sequences(false, [0, 0]);
         assert_eq!(add(&mut silent, Routine, 0..5), 0);
         assert!(!silent.begins_to_look_shared());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_that_count_apart_do_not_look_shared() {
+    fn lanes_with_separate_counters_do_not_seem_shared() {
         let mut apart = sequences(false, [0, 0]);
         add(&mut apart, Emergency, 0..5);
         // The number of lost frames equals the number of emergencies.

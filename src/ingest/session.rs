@@ -16,13 +16,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::acks::AckSignal;
-use super::registry::{Opened, Registry};
+use super::router::{Opened, Router};
 use super::{Context, IngestConfig, StreamState};
 use crate::actor::{Mailbox, Received};
 use crate::connection::entrance::{Permit, Unheard};
+use crate::connection::{SessionId, Stop};
 use crate::frame::{FrameRun, Lanes, ReadBuffer, unix_now_ns};
 use crate::logging::{Kind, by_peer};
-use crate::pipeline::{SessionId, Stop};
 use crate::wire::{ClientMessage, ErrorCode, WireError, cut};
 use wire::clock::{Clock, Due};
 
@@ -66,7 +66,7 @@ pub(super) async fn run(
     arrival: Arrival,
     mut mailbox: Mailbox<Stop>,
     context: Arc<Context>,
-    registry: Registry,
+    router: Router,
 ) -> Result<(), Ended> {
     let Arrival { session_id, clock_origin, mut socket, peer, config, permit } = arrival;
     // A socket that refuses this option is dead. The first read reports the error.
@@ -74,11 +74,10 @@ pub(super) async fn run(
     let signal = AckSignal::new(Arc::default(), Instant::now());
     let greeting = handshake::Greeting {
         session_id,
-        peer,
         config: &config,
         signal: &signal,
         context: &context,
-        registry: &registry,
+        router: &router,
         permit: &permit,
     };
     let handshake::Greeted { mut opened, outbox, intake, catalog, rest } =
@@ -407,7 +406,7 @@ impl Session {
     fn displaced(&mut self) -> WireError {
         match self.mailbox.try_recv() {
             Some(Received::Message(Stop(error))) => error,
-            _ => WireError::new(ErrorCode::TakenOver, "another connection speaks for this stream now"),
+            _ => WireError::new(ErrorCode::TakenOver, "another connection has taken over this stream"),
         }
     }
 
@@ -447,7 +446,7 @@ impl Session {
             // After a pause of the whole process, the socket may hold unread bytes.
             Some(Due::Idle(_)) if self.read()? => {}
             Some(Due::Idle(silence)) => {
-                let text = format!("nothing heard for {silence:?}");
+                let text = format!("nothing received for {silence:?}");
                 return Err(Ended::Error(WireError::new(ErrorCode::Idle, text)));
             }
             None => {}

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::IngestConfig;
 use super::stream::Stream;
+use crate::connection::SessionId;
 use crate::frame::{Lanes, StreamKey};
-use crate::pipeline::SessionId;
 use crate::wire::{ErrorCode, WireError};
 
 /// The slots in use, and an upper bound of the memory behind each of them.
@@ -33,7 +33,8 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    address: IpAddr,
+    /// `None` for a link: an operator configured it, so no limit per address applies.
+    address: Option<IpAddr>,
     stream: Arc<Stream>,
     /// `None` for a connection without an epoch: such a connection has no successor.
     key: Option<StreamKey>,
@@ -42,7 +43,8 @@ struct Slot {
 
 /// A connection that asks for a slot.
 pub(super) struct Candidate<'a> {
-    pub(super) address: IpAddr,
+    /// `None` for a link.
+    pub(super) address: Option<IpAddr>,
     /// The key of the stream. `None` for a connection without an epoch. In [`Slots::judge`] also `None` if the
     /// stream is new or has a higher epoch, because the candidate then takes over nothing.
     pub(super) key: Option<&'a StreamKey>,
@@ -67,12 +69,14 @@ impl Slots {
         if !self.fits(candidate, config) {
             self.unfinished.retain(|(stream, _)| stream.is_unfinished());
         }
-        let address = candidate.address;
         let text = if !self.fits(candidate, config) {
             format!("all {max_connections} connections are in use (ingest.max_connections)")
-        } else if self.of_address(candidate) >= max_connections_per_address {
+        } else if let Some(address) = candidate.address
+            && self.of_address(address, candidate) >= max_connections_per_address
+        {
             format!(
-                "all {max_connections_per_address} connections of {address} are in use (ingest.max_connections_per_address)"
+                "all {max_connections_per_address} connections of {address} are in use \
+                 (ingest.max_connections_per_address)"
             )
         } else {
             return Ok(());
@@ -108,11 +112,10 @@ impl Slots {
         self.held.get(self.holders.get(candidate.key?)?)
     }
 
-    /// How many other connections the address of `candidate` has.
-    fn of_address(&self, candidate: &Candidate<'_>) -> usize {
-        let is_predecessor =
-            self.predecessor(candidate).is_some_and(|slot| slot.address == candidate.address);
-        self.per_address.get(&candidate.address).copied().unwrap_or(0) - usize::from(is_predecessor)
+    /// How many connections `address` has beside that which `candidate` takes over.
+    fn of_address(&self, address: IpAddr, candidate: &Candidate<'_>) -> usize {
+        let is_predecessor = self.predecessor(candidate).is_some_and(|slot| slot.address == Some(address));
+        self.per_address.get(&address).copied().unwrap_or(0) - usize::from(is_predecessor)
     }
 
     /// Gives `session_id` a slot for `stream`. If there is a predecessor, its slot is taken over.
@@ -127,17 +130,19 @@ impl Slots {
         if let Some(key) = &key
             && let Some(predecessor) = self.holders.insert(key.clone(), session_id)
         {
-            self.let_go(predecessor);
+            self.remove_held(predecessor);
         }
         let address = candidate.address;
-        *self.per_address.entry(address).or_default() += 1;
+        if let Some(address) = address {
+            *self.per_address.entry(address).or_default() += 1;
+        }
         self.held_bytes = self.held_bytes.saturating_add(bytes);
         self.held.insert(session_id, Slot { address, stream: Arc::clone(stream), key, bytes });
     }
 
     /// Releases the slot of a connection that has ended.
     pub(super) fn release(&mut self, session_id: SessionId) {
-        let Some(Slot { stream, key, bytes, .. }) = self.let_go(session_id) else { return };
+        let Some(Slot { stream, key, bytes, .. }) = self.remove_held(session_id) else { return };
         if let Some(key) = &key {
             self.holders.remove(key);
         }
@@ -147,13 +152,15 @@ impl Slots {
     }
 
     /// Removes the slot of `session_id` and corrects the sums. The caller updates `holders` and `unfinished`.
-    fn let_go(&mut self, session_id: SessionId) -> Option<Slot> {
+    fn remove_held(&mut self, session_id: SessionId) -> Option<Slot> {
         let slot = self.held.remove(&session_id)?;
         self.held_bytes = self.held_bytes.saturating_sub(slot.bytes);
-        if let Some(count) = self.per_address.get_mut(&slot.address) {
+        if let Some(address) = slot.address
+            && let Some(count) = self.per_address.get_mut(&address)
+        {
             *count -= 1;
             if *count == 0 {
-                self.per_address.remove(&slot.address);
+                self.per_address.remove(&address);
             }
         }
         Some(slot)

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::acks::{AckSignal, Acks};
@@ -12,9 +13,10 @@ use super::books::{Books, LaneCount};
 use super::flow::{LaneTimes, Position, StreamState, StreamView};
 use super::sequences::Sequences;
 use crate::actor::Address;
+use crate::connection::{SessionId, Stop};
 use crate::frame::{FramePriority, FrameRun, Lanes, Origin, StreamKey, unix_now_ns};
 use crate::logging::{Kind, by_peer};
-use crate::pipeline::{SessionId, SourceQueue, Stop};
+use crate::pipeline::SourceQueue;
 use crate::wire::{ErrorCode, WireError};
 
 mod forget;
@@ -26,7 +28,7 @@ pub use reset::ResetRefused;
 /// The time span over which takeovers are counted.
 const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
 
-/// A stream. The session, the registry and the commits of the archive share it. Locks are held only briefly.
+/// A stream. The session, the router and the commits of the archive share it. Locks are held only briefly.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) queue: Arc<SourceQueue>,
@@ -76,10 +78,24 @@ pub(super) struct StreamOwner {
     pub(super) session_id: SessionId,
     /// The address for the order to end.
     pub(super) session: Address<Stop>,
-    /// Signals that the stream's durable position or its queue has moved.
-    pub(super) signal: Arc<AckSignal>,
+    /// Notified when frames have left the queue.
+    pub(super) room: Arc<Notify>,
+    /// Signals that the durable position has moved. `None` for a link, which acknowledges nothing.
+    pub(super) acks: Option<Arc<AckSignal>>,
     /// HELLO said that both lanes share one sequence counter.
     pub(super) shares_sequence: bool,
+    /// The link, if the stream comes from one. No connection takes a stream over from a link, and no link takes a
+    /// stream over.
+    pub(super) link: Option<Arc<str>>,
+}
+
+impl std::fmt::Display for StreamOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.link {
+            Some(link) => write!(f, "link {link}"),
+            None => write!(f, "session {}", self.session_id),
+        }
+    }
 }
 
 /// The session does not speak for the stream; nothing was accepted.
@@ -111,25 +127,36 @@ impl Stream {
         Arc::new(Self { queue, books: Books::of_stream(all), state: Mutex::new(state) })
     }
 
-    /// Makes `speaker` the owner of the stream in `epoch`, and orders the predecessor to end.
+    /// Makes `speaker` the owner of the stream in `epoch`, and orders the predecessor to end. Without `epoch` the stream
+    /// keeps its epoch; a new stream begins with epoch 1.
     ///
     /// From here on, nothing that the predecessor reads is accepted. The call does not wait for the
     /// predecessor.
     ///
     /// # Errors
-    /// `busy` when the stream changes its owner too often or an operator edits it, `fenced` when `epoch` is
-    /// older than the current one.
+    /// `busy` when the stream changes its owner too often, belongs to a link, or is edited by an operator; `fenced` when
+    /// `epoch` is older than the current one.
     pub(super) fn open(
         &self,
         speaker: StreamOwner,
-        epoch: u64,
+        epoch: Option<u64>,
         takeovers_max: usize,
         now: Instant,
     ) -> Result<(Arc<Origin>, Position), WireError> {
         let mut state = self.lock();
         let current = state.origin.epoch;
+        let epoch = epoch.unwrap_or(current.max(1));
         if let Some(why) = state.held_because {
-            return Err(WireError::new(ErrorCode::Busy, format!("an operator is at this stream: {why}")));
+            return Err(WireError::new(
+                ErrorCode::Busy,
+                format!("an operator is editing this stream: {why}"),
+            ));
+        }
+        if let Some(owner) = &state.owner
+            && (owner.link.is_some() || speaker.link.is_some())
+        {
+            let text = format!("{owner} speaks for stream {}", state.origin.stream);
+            return Err(WireError::new(ErrorCode::Busy, text));
         }
         if epoch >= current && state.owner.is_some() {
             state.note_takeover(takeovers_max, now)?;
@@ -146,13 +173,13 @@ impl Stream {
         }
         state.sequences.connected(speaker.shares_sequence);
         state.offline = None;
-        self.queue.listen(Arc::clone(speaker.signal.changed()));
+        self.queue.listen(Arc::clone(&speaker.room));
         if let Some(predecessor) = state.owner.replace(speaker) {
             let error = if epoch > current {
                 WireError::new(ErrorCode::Fenced, format!("epoch {epoch} of this stream has connected"))
                     .with_detail(epoch)
             } else {
-                WireError::new(ErrorCode::TakenOver, "another connection speaks for this stream now")
+                WireError::new(ErrorCode::TakenOver, "another connection has taken over this stream")
             };
             // A full or closed mailbox means that the session is being stopped already.
             let _ = predecessor.session.try_send_urgent(Stop(error));
@@ -190,8 +217,8 @@ impl Stream {
         if let Some(origin) = stream {
             by_peer!(
                 Kind::Hinted, WARN, session = session_id, stream = %origin.stream,
-                "both lanes look as if they shared one sequence counter, and HELLO did not set SHARED_SEQUENCE: what is \
-                 counted as missing in one lane is in the other. Set the flag in the client (docs/protocol.md)"
+                "both lanes seem to share one sequence counter, but HELLO did not set SHARED_SEQUENCE: frames \
+                 counted as missing in one lane are in the other lane. Set the flag in the client (docs/protocol.md)"
             );
         }
         Ok(counts)
@@ -217,10 +244,10 @@ impl Stream {
         }
         let durable_next = &mut state.durable_next[priority];
         *durable_next = next.max(*durable_next);
-        if let Some(owner) = &state.owner {
+        if let Some(signal) = state.owner.as_ref().and_then(|owner| owner.acks.as_ref()) {
             match priority {
-                FramePriority::Emergency => owner.signal.changed().notify_one(),
-                FramePriority::Routine => acks.list(&owner.signal),
+                FramePriority::Emergency => signal.changed().notify_one(),
+                FramePriority::Routine => acks.list(signal),
             }
         }
     }
@@ -401,21 +428,7 @@ impl StreamTable {
     }
 
     /// Notes that `frames` frames of `origin`, everything below `next`, are on stable storage. The frame that waited
-    /// longest took `latency`.
-    pub fn advance_durable(
-        &self,
-        origin: &Origin,
-        priority: FramePriority,
-        next: u64,
-        frames: u64,
-        latency: Duration,
-    ) {
-        self.advance_in_commit(origin, priority, next, frames, latency);
-        self.end_commit();
-    }
-
-    /// Like [`StreamTable::advance_durable`], for one of many streams of a commit.
-    /// [`StreamTable::end_commit`] must follow.
+    /// longest took `latency`. [`StreamTable::end_commit`] must follow when all streams of a commit are noted.
     pub fn advance_in_commit(
         &self,
         origin: &Origin,
@@ -470,12 +483,6 @@ impl StreamTable {
         let mut views: Vec<_> = streams.iter().map(|stream| stream.view()).collect();
         views.sort_by(|a, b| (&a.key, a.position.epoch).cmp(&(&b.key, b.position.epoch)));
         views
-    }
-
-    /// The position of a named stream.
-    #[must_use]
-    pub fn position(&self, key: &StreamKey) -> Option<Position> {
-        self.find(key).map(|stream| stream.position())
     }
 
     pub(super) fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {

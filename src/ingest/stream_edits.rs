@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{Forgetting, Position, ResetRefused, Selected, Selector, StreamTable};
-use crate::archive::{ResetError, Resets};
-use crate::frame::StreamKey;
+use crate::archive::{PositionEditError, PositionEdits};
+use crate::frame::{SourceKind, StreamKey};
 
 /// Most streams that one log line names.
 const LOGGED_MAX: usize = 8;
@@ -20,7 +20,7 @@ const LOGGED_MAX: usize = 8;
 #[derive(Clone)]
 pub struct StreamEdits {
     table: Arc<StreamTable>,
-    resets: Resets,
+    archive: PositionEdits,
 }
 
 /// Why an edit was not made.
@@ -31,17 +31,17 @@ pub enum EditError {
     Refused(ResetRefused),
     /// The archive refused the edit.
     #[error(transparent)]
-    Archive(#[from] ResetError),
+    Archive(#[from] PositionEditError),
     /// The archive failed during the edit. Only the next start shows whether the edit was made.
     #[error("the archive failed meanwhile")]
     ArchiveFailed,
 }
 
 impl StreamEdits {
-    /// Edits of the streams in `table`, made durable through `resets`.
+    /// Edits of the streams in `table`, made durable through `archive`.
     #[must_use]
-    pub const fn new(table: Arc<StreamTable>, resets: Resets) -> Self {
-        Self { table, resets }
+    pub const fn new(table: Arc<StreamTable>, archive: PositionEdits) -> Self {
+        Self { table, archive }
     }
 
     /// Restarts `stream` at sequence 0 of `epoch`, which must be lower than its current epoch. Returns the
@@ -63,7 +63,7 @@ impl StreamEdits {
         let reset = self.table.begin_reset(stream, epoch).map_err(EditError::Refused)?;
         let (done_tx, done) = oneshot::channel();
         let name = stream.clone();
-        let finish = move |result: Result<(), ResetError>| {
+        let finish = move |result: Result<(), PositionEditError>| {
             let result = result.map(|()| {
                 let old = reset.old();
                 let new = reset.finish();
@@ -71,16 +71,17 @@ impl StreamEdits {
                     stream = %name,
                     old_epoch = old.epoch,
                     epoch = new.epoch,
-                    old_durable_next = ?old.durable_next,
+                    old_emergency = old.durable_next.emergency,
+                    old_routine = old.durable_next.routine,
                     %peer,
-                    "a stream's epoch was reset over HTTP; it begins anew"
+                    "the epoch of a stream was reset over HTTP; the next session starts at sequence 0"
                 );
                 [old, new]
             });
             // The operator may be gone.
             let _ = done_tx.send(result);
         };
-        self.resets.request(stream.clone(), epoch, finish)?;
+        self.archive.lower_epoch(stream.clone(), epoch, finish)?;
         Ok(done.await.map_err(|_| EditError::ArchiveFailed)??)
     }
 
@@ -112,13 +113,18 @@ impl StreamEdits {
         let table = Arc::clone(&self.table);
         let names = keys.iter().take(LOGGED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let count = keys.len();
-        let finish = move |result: Result<(), ResetError>| {
+        let finish = move |result: Result<(), PositionEditError>| {
             let result = result.map(|()| {
                 table.finish_forget(forgetting);
+                let Selector { source_ids, kind, station, station_glob, offline_for } = selector;
                 tracing::warn!(
                     count,
                     first = names,
-                    ?selector,
+                    ?source_ids,
+                    kind = kind.map(SourceKind::name),
+                    station,
+                    station_glob,
+                    offline_for = offline_for.map(tracing::field::debug),
                     %peer,
                     "streams were forgotten over HTTP; their old epochs and frames are accepted again"
                 );
@@ -126,7 +132,7 @@ impl StreamEdits {
             // The operator may be gone.
             let _ = done_tx.send(result);
         };
-        self.resets.forget(keys, finish)?;
+        self.archive.forget(keys, finish)?;
         Ok(done.await.map_err(|_| EditError::ArchiveFailed)??)
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::api::Emergency;
 use crate::archive::Commit;
 use crate::frame::{FramePriority, FrameView};
 
@@ -13,28 +13,6 @@ use crate::frame::{FramePriority, FrameView};
 pub const KEPT: usize = 64;
 /// How many characters of a payload that begins with text are shown.
 const LABEL_CHARS_MAX: usize = 32;
-
-/// One emergency frame that is on stable storage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Emergency {
-    /// Its offset in the archive.
-    pub offset: u64,
-    /// The satellite or recording.
-    pub source_id: u32,
-    /// `live` or `replay`.
-    pub kind: String,
-    /// The ground station, may be empty.
-    pub station: String,
-    /// The sequence of the frame.
-    pub sequence: u64,
-    /// When it was read from the socket, unix milliseconds.
-    pub received_ms: i64,
-    /// Size of its payload.
-    pub payload_bytes: usize,
-    /// The text that its payload begins with, such as `SAFE_MODE`. Empty without such a text. `None` for a reader who
-    /// may not read payloads.
-    pub label: Option<String>,
-}
 
 /// The newest [`KEPT`] emergencies.
 #[derive(Debug)]
@@ -64,7 +42,7 @@ impl Emergencies {
             if newest.len() == KEPT {
                 newest.pop_front();
             }
-            newest.push_back(Emergency::of(offset, frame));
+            newest.push_back(emergency(offset, frame));
         }
         drop(newest);
         self.count.send_modify(|sum| *sum += count);
@@ -87,19 +65,17 @@ impl Emergencies {
     }
 }
 
-impl Emergency {
-    fn of(offset: u64, frame: FrameView<'_>) -> Self {
-        let stream = &frame.origin.stream;
-        Self {
-            offset,
-            source_id: stream.source_id,
-            kind: stream.source_kind.name().to_owned(),
-            station: stream.station.as_str().to_owned(),
-            sequence: frame.sequence,
-            received_ms: frame.received_ns / 1_000_000,
-            payload_bytes: frame.payload.len(),
-            label: Some(label(frame.payload)),
-        }
+fn emergency(offset: u64, frame: FrameView<'_>) -> Emergency {
+    let stream = &frame.origin.stream;
+    Emergency {
+        offset,
+        source_id: stream.source_id,
+        kind: stream.source_kind.into(),
+        station: stream.station.as_str().to_owned(),
+        sequence: frame.sequence,
+        received_ms: frame.received_ns / 1_000_000,
+        payload_bytes: frame.payload.len(),
+        label: Some(label(frame.payload)),
     }
 }
 
@@ -116,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_is_the_text_a_payload_begins_with() {
+    fn a_label_is_the_text_at_the_start_of_a_payload() {
         assert_eq!(label(b"SAFE_MODE\x00\x01\x02"), "SAFE_MODE");
         assert_eq!(label(&[0x08, 0x41, 0x42, 0x43]), "");
         assert_eq!(label(b"ABC\xff"), "");

@@ -17,6 +17,7 @@ use crate::archive::ArchiveStats;
 use crate::frame::{Lanes, StreamKey, is_anonymous};
 use crate::histogram::Counts;
 use crate::ingest::{Books, LaneCount, StreamTable, StreamView};
+use crate::links::LinkList;
 
 /// How often the sampler reads the counters.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +31,8 @@ pub struct Rates {
     pub lanes: Lanes<LaneRate>,
     /// Rates of each stream in the newest sample.
     pub streams: HashMap<StreamId, Lanes<LaneRate>>,
+    /// Rates of each input link, by name.
+    pub links: HashMap<String, LinkRate>,
     /// Time from the socket to stable storage, over the last ten seconds.
     pub ack: Lanes<Quantiles>,
     /// Durations of the archive's syncs, over the last ten seconds.
@@ -47,6 +50,15 @@ pub struct LaneRate {
     /// Frames accepted per second.
     pub frames_per_s: f64,
     /// Bytes of their payloads per second.
+    pub bytes_per_s: f64,
+}
+
+/// The rate of an input link.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LinkRate {
+    /// Units per second.
+    pub units_per_s: f64,
+    /// Bytes of units per second, framing included.
     pub bytes_per_s: f64,
 }
 
@@ -95,6 +107,8 @@ pub struct Sampled {
     pub books: Arc<Books>,
     /// All streams.
     pub table: Arc<StreamTable>,
+    /// The input links.
+    pub links: LinkList,
     /// Latencies from the socket to stable storage.
     pub latencies: Arc<Latencies>,
     /// The archive's counters.
@@ -149,6 +163,8 @@ struct Look {
     at: Instant,
     lanes: Lanes<LaneCount>,
     streams: HashMap<StreamId, Lanes<LaneCount>>,
+    /// Units and bytes of each link.
+    links: HashMap<String, (u64, u64)>,
     ack: Lanes<Counts>,
     sync: Counts,
 }
@@ -159,6 +175,12 @@ impl Look {
             at: Instant::now(),
             lanes: sampled.books.lanes(),
             streams: sampled.table.views().into_iter().map(|view| (view.id(), view.lanes)).collect(),
+            links: sampled
+                .links
+                .views()
+                .into_iter()
+                .map(|view| (view.config.name.clone(), (view.counts.units, view.counts.bytes)))
+                .collect(),
             ack: sampled.latencies.snapshot(),
             sync: sampled.archive_stats.sync_times.snapshot(),
         }
@@ -179,6 +201,14 @@ fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
         let lanes = Lanes::from_fn(|lane| LaneRate::between(earlier[lane], counts[lane], seconds));
         rates.streams.insert(stream.clone(), lanes);
     }
+    for (name, after) in &newest.links {
+        let earlier = before.links.get(name).copied().unwrap_or_default();
+        let rate = LinkRate {
+            units_per_s: per_second(earlier.0, after.0, seconds),
+            bytes_per_s: per_second(earlier.1, after.1, seconds),
+        };
+        rates.links.insert(name.clone(), rate);
+    }
     rates.ack = Lanes::from_fn(|lane| Quantiles::of(&newest.ack[lane].since(&oldest.ack[lane])));
     rates.sync = Quantiles::of(&newest.sync.since(&oldest.sync));
     rates
@@ -186,15 +216,15 @@ fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
 
 impl LaneRate {
     fn between(before: LaneCount, after: LaneCount, seconds: f64) -> Self {
-        if seconds <= 0.0 {
-            return Self::default();
-        }
-        let per_second = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
         Self {
-            frames_per_s: per_second(before.frames, after.frames),
-            bytes_per_s: per_second(before.payload_bytes, after.payload_bytes),
+            frames_per_s: per_second(before.frames, after.frames, seconds),
+            bytes_per_s: per_second(before.payload_bytes, after.payload_bytes, seconds),
         }
     }
+}
+
+fn per_second(before: u64, after: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { after.saturating_sub(before) as f64 / seconds } else { 0.0 }
 }
 
 fn machine(dir: &Path) -> Machine {
@@ -251,11 +281,18 @@ mod tests {
             |frames| Lanes::new(LaneCount::default(), LaneCount { frames, payload_bytes: 10 * frames });
         let streams = counts.iter().map(|(source_id, frames)| (stream(*source_id), lanes(*frames))).collect();
         let all = lanes(counts.iter().map(|(_, frames)| frames).sum());
-        Look { at, lanes: all, streams, ack: Lanes::default(), sync: Counts::default() }
+        Look {
+            at,
+            lanes: all,
+            streams,
+            links: HashMap::new(),
+            ack: Lanes::default(),
+            sync: Counts::default(),
+        }
     }
 
     #[test]
-    fn rates_are_of_the_last_two_looks() {
+    fn rates_cover_the_last_two_samples() {
         let start = Instant::now();
         let second = |n| start + Duration::from_secs(n);
         let looks =
@@ -266,13 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn a_first_look_has_no_rates() {
+    fn a_first_sample_has_no_rates() {
         let looks = [look(Instant::now(), &[(1, 1_000)])].into();
         assert_eq!(rates(&looks, Machine::default()).lanes, Lanes::default());
     }
 
     #[test]
-    fn the_machine_tells_of_disk_and_memory() {
+    fn the_machine_report_has_disk_and_memory() {
         let machine = machine(Path::new("."));
         assert!(machine.disk_bytes > machine.disk_free_bytes && machine.disk_free_bytes > 0);
         assert!(machine.memory_bytes > 1 << 20 && machine.open_files > 2, "{machine:?}");

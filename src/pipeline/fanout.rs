@@ -89,7 +89,7 @@ impl Consumer {
         let missed = first.saturating_sub(self.next);
         if missed > 0 {
             self.missed += missed;
-            tracing::warn!(consumer = %self.name, missed, "consumer lags, frames were skipped for it");
+            tracing::warn!(consumer = %self.name, missed, "the consumer is slow, and frames were skipped for it");
         }
     }
 }

@@ -37,7 +37,7 @@ struct Lane {
     /// Sum over all runs, see [`WaitingRun::cost`].
     cost: u64,
     /// Cost that has left since the listener was last notified or last looked.
-    left_untold: u64,
+    left_unreported: u64,
     /// The listener does not wait for the lane to become empty.
     ignores_empty: bool,
     /// Whether the lane is in the fan-in's list of lanes that have frames.
@@ -101,7 +101,7 @@ impl Lane {
             out.push(waiting.run.split_to(count));
             let left = if is_whole { 0 } else { waiting.cost() };
             self.cost -= before - left;
-            self.left_untold += before - left;
+            self.left_unreported += before - left;
             self.frames -= count;
             if !is_whole {
                 break;
@@ -126,6 +126,12 @@ impl SourceQueue {
     /// Changes the windows. From then on, the session that fills the queue keeps to `windows`.
     pub fn set_windows(&self, windows: Lanes<u64>) {
         self.lock().windows = windows;
+    }
+
+    /// The windows in force.
+    #[must_use]
+    pub fn windows(&self) -> Lanes<u64> {
+        self.lock().windows
     }
 
     /// Sets the listener. The queue notifies `listener` when a lane becomes empty or a quarter of its window
@@ -160,14 +166,14 @@ impl SourceQueue {
     }
 
     /// Returns the part of the windows that waiting frames use, per lane. From this call on, an empty lane
-    /// notifies the listener only where `tells_empty` is true, because a notification per frame costs more
+    /// notifies the listener only where `reports_empty` is true, because a notification per frame costs more
     /// than the frame.
     #[must_use]
-    pub fn look(&self, tells_empty: Lanes<bool>) -> Lanes<u64> {
+    pub fn look(&self, reports_empty: Lanes<bool>) -> Lanes<u64> {
         let mut state = self.lock();
-        for (priority, tells_empty) in tells_empty {
+        for (priority, reports_empty) in reports_empty {
             let lane = &mut state.lanes[priority];
-            (lane.ignores_empty, lane.left_untold) = (!tells_empty, 0);
+            (lane.ignores_empty, lane.left_unreported) = (!reports_empty, 0);
         }
         state.lanes.each_ref().map(|lane| lane.cost)
     }
@@ -212,8 +218,8 @@ impl SourceQueue {
             lane.runs.shrink_to_fit();
         }
         let is_awaited = turn == TurnOutcome::Dry && !lane.ignores_empty;
-        if lane.left_untold > 0 && (is_awaited || lane.left_untold >= windows[priority] / 4) {
-            lane.left_untold = 0;
+        if lane.left_unreported > 0 && (is_awaited || lane.left_unreported >= windows[priority] / 4) {
+            lane.left_unreported = 0;
             if let Some(listener) = listener {
                 listener.notify_one();
             }

@@ -93,7 +93,7 @@ fn routine(source_id: u32, sequences: std::ops::Range<u64>) -> impl Iterator<Ite
 }
 
 #[tokio::test]
-async fn emergencies_that_came_last_leave_first() {
+async fn emergencies_pushed_last_leave_first() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     push(&queue, routine(0, 0..8).chain([frame(0, Emergency, 8), frame(0, Emergency, 9)]));
@@ -119,7 +119,7 @@ async fn an_emergency_overtakes_all_routine_that_waits_at_every_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_output_without_room_for_routine_is_given_emergencies() {
+async fn an_output_without_room_for_routine_gets_emergencies() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     push(&queue, routine(0, 0..100));
@@ -151,7 +151,7 @@ async fn sources_of_a_lane_get_equal_turns() {
 }
 
 #[tokio::test]
-async fn a_batch_is_cut_at_its_bytes() {
+async fn a_batch_is_cut_at_its_byte_limit() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     let large = Bytes::from(vec![0; 100 * 1024]);
@@ -212,7 +212,7 @@ async fn routine_younger_than_the_delay_waits_for_the_flood_to_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn overdue_routine_passes_no_closed_gate_and_no_full_output() {
+async fn overdue_routine_waits_for_the_gate_and_the_output() {
     let (limit_tx, limit_rx) = watch::channel(0);
     let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     let queue = front.queue();
@@ -229,7 +229,7 @@ async fn overdue_routine_passes_no_closed_gate_and_no_full_output() {
 }
 
 #[tokio::test]
-async fn a_closed_gate_holds_routine_and_lets_emergencies_by() {
+async fn a_closed_gate_holds_routine_and_passes_emergencies() {
     let (limit_tx, limit_rx) = watch::channel(5);
     let mut front = Front::new(Gate::new(limit_rx, |_, _| 1));
     let queue = front.queue();
@@ -255,7 +255,7 @@ async fn a_waiting_fan_in_wakes_when_the_gate_opens() {
 }
 
 #[tokio::test]
-async fn a_dropped_wait_loses_nothing() {
+async fn a_cancelled_wait_loses_no_frame() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     for sequence in 0..100 {
@@ -269,7 +269,7 @@ async fn a_dropped_wait_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_queued_leaves_before_the_end() {
+async fn queued_frames_leave_before_the_end() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     push(&queue, routine(0, 0..100));
@@ -287,7 +287,7 @@ fn read_together(first: u64, payload_len: usize) -> Lanes<Option<FrameRun>> {
 }
 
 #[tokio::test]
-async fn the_rest_of_a_read_costs_what_it_keeps() {
+async fn the_last_frame_of_a_read_costs_the_memory_it_keeps() {
     let mut front = Front::new(Gate::open());
     let queue = front.queue();
     queue.push(read_together(0, 1_000));
@@ -306,7 +306,7 @@ async fn the_rest_of_a_read_costs_what_it_keeps() {
 }
 
 #[tokio::test]
-async fn frames_that_come_one_by_one_keep_no_more_than_their_window_allows_for() {
+async fn single_frames_keep_no_more_memory_than_their_window_allows() {
     let mut front = Front::new(Gate::open());
     let (queue, origin) = (front.queue(), origin(0));
     let mut cost = 0;
@@ -327,33 +327,33 @@ async fn frames_that_come_one_by_one_keep_no_more_than_their_window_allows_for()
 }
 
 #[tokio::test]
-async fn the_listener_hears_of_room_only_when_it_matters() {
+async fn the_session_is_woken_only_for_a_large_growth_of_room() {
     let mut front = Front::new(Gate::open());
     let queue = SourceQueue::new(Arc::clone(&front.sources), Lanes::new(256 * 64, 256 * 512));
     let heard = Arc::new(tokio::sync::Notify::new());
     queue.listen(Arc::clone(&heard));
     push(&queue, routine(0, 0..200));
     assert_eq!(queue.queued_cost(), Lanes::new(0, 200 * 256));
-    let mut told = Vec::new();
+    let mut woken = Vec::new();
     for _ in 0..4 {
         front.next().await;
-        told.push(futures::FutureExt::now_or_never(heard.notified()).is_some());
+        woken.push(futures::FutureExt::now_or_never(heard.notified()).is_some());
     }
-    assert_eq!(told, [false, true, false, true], "after a quarter of 512, and when dry");
+    assert_eq!(woken, [false, true, false, true], "after a quarter of 512, and when dry");
     assert_eq!(queue.look(Lanes::both(false)), Lanes::new(0, 0));
     push(&queue, routine(0, 200..201));
     front.next().await;
-    let is_told = || futures::FutureExt::now_or_never(heard.notified()).is_some();
-    assert!(!is_told(), "it does not wait for the lane to run empty");
+    let is_woken = || futures::FutureExt::now_or_never(heard.notified()).is_some();
+    assert!(!is_woken(), "it does not wait for the lane to run empty");
     push(&queue, routine(0, 201..202));
     assert!(queue.look(Lanes::new(false, true)).routine > 0);
     front.next().await;
-    assert!(is_told());
+    assert!(is_woken());
 }
 
 /// However pushing and taking interleave, the emergency of a batch leaves before the routine of that batch.
 #[test]
-fn an_emergency_never_leaves_behind_routine_of_its_own_batch() {
+fn an_emergency_never_follows_routine_of_its_own_push() {
     const BATCHES: u64 = 20_000;
     let mut front = Front::new(Gate::open());
     let (queue, sources) = (front.queue(), Arc::clone(&front.sources));
@@ -422,7 +422,7 @@ async fn never_more_than_64_frames_lie_between_fan_in_and_the_end_of_processing(
 }
 
 #[tokio::test]
-async fn an_archive_that_is_gone_ends_the_processor_with_an_error() {
+async fn a_closed_archive_ends_the_processor_with_an_error() {
     let front = Front::new(Gate::open());
     push(&front.queue(), routine(0, 0..1));
     let (seen_tx, _) = mpsc::unbounded_channel();
@@ -432,7 +432,7 @@ async fn an_archive_that_is_gone_ends_the_processor_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_lagging_consumer_is_told_how_many_frames_it_missed() {
+async fn a_lagging_consumer_gets_the_number_of_missed_frames() {
     let fanout = Fanout::new(2);
     let mut consumer = fanout.subscribe("slow");
     let mut first = 0;
@@ -450,7 +450,7 @@ async fn a_lagging_consumer_is_told_how_many_frames_it_missed() {
 }
 
 #[test]
-fn a_snapshot_is_in_order_while_others_count() {
+fn a_snapshot_is_consistent_during_updates() {
     let counters = Counters::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {

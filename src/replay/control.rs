@@ -42,12 +42,6 @@ impl Control {
         self.stop_tx.send_replace(true)
     }
 
-    /// Whether the run was stopped.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        *self.stop_tx.borrow()
-    }
-
     /// Pauses or resumes the run. Returns whether the run is paused now. During a pause no new write of frames begins,
     /// connections stay alive, and the clock of the recording stands still.
     pub fn toggle_pause(&self) -> bool {
@@ -89,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_recording_stands_for_as_long_as_it_is_paused() {
+    async fn the_recording_clock_stops_during_pauses() {
         let control = Control::default();
         let pause = control.pauses();
         assert!(control.toggle_pause());

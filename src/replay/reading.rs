@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
-use super::Progress;
+use super::{Progress, Recording};
 use crate::archive::{Filter, Item, ReadError, Reader, StoredFrame};
 
 /// At most this many batches wait for the scheduler.
-const BATCHES_MAX: usize = 4;
+pub(crate) const BATCHES_MAX: usize = 4;
 /// Maximum number of frames in a batch.
 const BATCH_FRAMES_MAX: usize = 256;
 /// A batch is cut when its payloads reach this.
@@ -20,7 +19,7 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 
 /// The next item of the range.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(crate) enum Read {
     /// Frames, in the order of the log.
     Frames(Vec<StoredFrame>),
     /// A message about frames that are missing.
@@ -40,7 +39,7 @@ pub(super) async fn start(
     filter: Filter,
     goes_on: bool,
     progress: Arc<Progress>,
-) -> Result<(mpsc::Receiver<Read>, JoinHandle<()>), ReadError> {
+) -> Result<Recording, ReadError> {
     let opening = spawn_blocking(move || open(&dir, filter, &progress));
     let reader = match opening.await {
         Ok(opened) => opened?,
@@ -49,8 +48,8 @@ pub(super) async fn start(
             Err(_) => unreachable!("only the end of the runtime cancels it"),
         },
     };
-    let (read_tx, read_rx) = mpsc::channel(BATCHES_MAX);
-    Ok((read_rx, spawn_blocking(move || read(reader, goes_on, &read_tx))))
+    let (read_tx, items) = mpsc::channel(BATCHES_MAX);
+    Ok(Recording { items, thread: spawn_blocking(move || read(reader, goes_on, &read_tx)) })
 }
 
 /// The current offset behind the last frame of the archive in `dir`. Blocks on the file system.
@@ -69,9 +68,7 @@ fn open(dir: &Path, mut filter: Filter, progress: &Progress) -> Result<Reader, R
     let end_offset = end_of(dir)?;
     let to_offset = filter.to_offset.map_or(end_offset, |to| to.min(end_offset));
     filter.to_offset = Some(to_offset);
-    progress.first_offset.store(filter.from_offset, Relaxed);
-    progress.offset.store(filter.from_offset, Relaxed);
-    progress.end_offset.store(to_offset, Relaxed);
+    progress.set_range(filter.from_offset, to_offset);
     Reader::open(dir, filter)
 }
 
@@ -93,8 +90,9 @@ fn read(mut reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
             Ok(Item::Expired(offsets)) if goes_on => {
                 is_over = true;
                 Some(format!(
-                    "offsets {offsets:?} were removed by retention: which epochs the earlier replay gave to what follows \
-                     cannot be told; replay the rest as a new one, with --from-offset {} and without --epoch",
+                    "offsets {offsets:?} were removed by retention, so the epochs that the earlier replay gave to \
+                     later frames are unknown; replay the rest as a new replay, with --from-offset {} and without \
+                     --epoch",
                     offsets.end
                 ))
             }
@@ -104,8 +102,7 @@ fn read(mut reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
                 Some(format!("reading ended early: {error}"))
             }
         };
-        let is_full = batch.frames.len() >= BATCH_FRAMES_MAX || batch.bytes >= BATCH_BYTES_MAX;
-        if (is_full || problem.is_some()) && !batch.send(read_tx) {
+        if (batch.is_full() || problem.is_some()) && !batch.send(read_tx) {
             return;
         }
         if let Some(problem) = problem
@@ -127,22 +124,28 @@ fn read(mut reader: Reader, goes_on: bool, read_tx: &mpsc::Sender<Read>) {
     }
 }
 
+/// Frames on their way to the scheduler.
 #[derive(Default)]
-struct Batch {
+pub(crate) struct Batch {
     frames: Vec<StoredFrame>,
     bytes: usize,
 }
 
 impl Batch {
-    /// Adds a frame. The payload is copied, because a slice would keep a whole block of the log in memory.
-    fn add(&mut self, mut stored: StoredFrame) {
+    /// Adds a frame. The payload is copied, because a slice would keep a whole block of the recording in memory.
+    pub(crate) fn add(&mut self, mut stored: StoredFrame) {
         stored.frame.payload = Bytes::copy_from_slice(&stored.frame.payload);
         self.bytes += stored.frame.payload.len();
         self.frames.push(stored);
     }
 
+    /// Whether the batch is to be sent before more frames are added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= BATCH_FRAMES_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
     /// Sends the batch. Returns false if the receiver is dropped.
-    fn send(&mut self, read_tx: &mpsc::Sender<Read>) -> bool {
+    pub(crate) fn send(&mut self, read_tx: &mpsc::Sender<Read>) -> bool {
         let batch = std::mem::take(self);
         batch.frames.is_empty() || read_tx.blocking_send(Read::Frames(batch.frames)).is_ok()
     }

@@ -106,7 +106,7 @@ impl From<Ended> for StreamReport {
             None if missing > 0 && trouble.is_empty() => Some(format!("{missing} frames not acknowledged")),
             None if missing > 0 => Some(format!("{missing} frames not acknowledged ({trouble})")),
             None if books.forgot => {
-                Some("the daemon knew less after a restart than it had acknowledged".to_owned())
+                Some("after a restart the daemon lacked frames that it had acknowledged".to_owned())
             }
             None => None,
         };

@@ -186,7 +186,7 @@ impl Scheduler {
             room = Arc::clone(&self.budget).acquire_many_owned(bytes) => room,
         };
         let Ok(room) = room else {
-            unreachable!("nobody closes the budget");
+            unreachable!("the budget is never closed");
         };
         let part = self.part(&stored.frame.origin.stream)?;
         self.wake(part);

@@ -51,7 +51,7 @@ impl Stream {
         self.sender.take_back();
         if let Some(error) = &error {
             tracing::debug!(stream = %self.stream, %error, "the stream is refused");
-            self.shared.progress.set_trouble(&format!("{}: {error}", self.stream));
+            self.shared.progress.connections.set_trouble(&format!("{}: {error}", self.stream));
             if is_for_all(error) {
                 // The same error would end every other stream.
                 self.shared.control.stop();
@@ -68,8 +68,9 @@ impl Stream {
         match self.sender.behind() {
             Some(epoch) => {
                 let text = format!(
-                    "the daemon is in epoch {epoch} of this stream, to which a replay of this range with --epoch {} does not \
-                     come: another one came in between, replay the range as a new one, without --epoch",
+                    "the daemon is in epoch {epoch} of this stream, which is above those of a replay of this \
+                     range with --epoch {}: another replay came in between, so replay the range as a new replay, \
+                     without --epoch",
                     self.shared.epoch
                 );
                 Err(SourceError::Refused { code: ErrorCode::Fenced as u16, detail: epoch, text })
@@ -89,7 +90,7 @@ impl Stream {
                 }
                 Ok(End::Lost { trouble, retry_after }) => {
                     tracing::debug!(stream = %self.stream, %trouble, ?retry_after, "connection lost");
-                    self.shared.progress.set_trouble(&trouble);
+                    self.shared.progress.connections.set_trouble(&trouble);
                     self.trouble = trouble;
                     retry_after
                 }
@@ -127,7 +128,7 @@ impl Stream {
             shared.progress.reconnects.fetch_add(1, Relaxed);
         }
         let began = Instant::now();
-        let _connected = shared.progress.connected();
+        let _connected = shared.progress.connections.add();
         let mut conversation = Conversation::new(&mut self.sender, &welcome, began)?;
         let ended = client::converse(socket, incoming, &mut conversation).await;
         if conversation.made_progress() || began.elapsed() >= BACKOFF_MAX {

@@ -1,7 +1,8 @@
 //! The counters of a run.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+
+use crate::client::Connections;
 
 /// Counters of a run. Share them with [`run`](super::run) and read them with [`Progress::counts`].
 #[derive(Debug, Default)]
@@ -13,13 +14,13 @@ pub struct Progress {
     pub(super) already: AtomicU64,
     pub(super) duplicates: AtomicU64,
     pub(super) reconnects: AtomicU64,
-    pub(super) connected: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) first_offset: AtomicU64,
     pub(super) offset: AtomicU64,
     pub(super) end_offset: AtomicU64,
     pub(super) received_ns: AtomicI64,
-    trouble: Mutex<Option<String>>,
+    /// The connections of all streams.
+    pub connections: Connections,
 }
 
 /// A copy of the counters of [`Progress`]. They are read one after the other.
@@ -54,6 +55,13 @@ pub struct Counts {
 }
 
 impl Progress {
+    /// Sets the offsets between which the range lies.
+    pub(crate) fn set_range(&self, first_offset: u64, end_offset: u64) {
+        self.first_offset.store(first_offset, Relaxed);
+        self.offset.store(first_offset, Relaxed);
+        self.end_offset.store(end_offset, Relaxed);
+    }
+
     /// A copy of the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -65,37 +73,12 @@ impl Progress {
             read: self.read.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
-            connected: self.connected.load(Relaxed),
+            connected: self.connections.count(),
             streams: self.streams.load(Relaxed),
             first_offset: self.first_offset.load(Relaxed),
             offset: self.offset.load(Relaxed),
             end_offset: self.end_offset.load(Relaxed),
             received_ns: self.received_ns.load(Relaxed),
         }
-    }
-
-    /// The reason why a stream last lost its connection or got none.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_trouble(&self, trouble: &str) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.to_owned());
-    }
-
-    /// Counts a connection while the guard lives.
-    pub(super) fn connected(&self) -> Connected<'_> {
-        self.connected.fetch_add(1, Relaxed);
-        Connected(self)
-    }
-}
-
-/// One connection after WELCOME.
-pub(super) struct Connected<'a>(&'a Progress);
-
-impl Drop for Connected<'_> {
-    fn drop(&mut self) {
-        self.0.connected.fetch_sub(1, Relaxed);
     }
 }

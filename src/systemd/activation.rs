@@ -49,13 +49,14 @@ pub enum ActivationError {
     UnknownName(String),
     /// Two sockets have the same name. A listener takes only one.
     #[error(
-        "two sockets named {0:?} were handed over: expected one ListenStream= in its .socket unit; [::]:port hears IPv4 \
-         as well"
+        "two sockets named {0:?} were handed over: expected one ListenStream= in its .socket unit; [::]:port \
+         accepts IPv4 too"
     )]
     Twice(&'static str),
     /// The socket is not a listening TCP socket.
     #[error(
-        "the socket {name:?} that was handed over is no listening TCP socket: expected ListenStream= with an address and \
+        "the socket {name:?} that was handed over is no listening TCP socket: expected ListenStream= with an \
+         address and \
          a port, and Accept=no, in its .socket unit"
     )]
     Kind {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_find_their_places_by_name() {
+    fn sockets_are_assigned_by_name() {
         let sockets = named("http:ingest", 2).unwrap();
         assert!(sockets.ingest.is_some() && sockets.feed.is_none() && sockets.http.is_some());
         let none = named("whatever was left there", 0).unwrap();
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_apart_is_refused_with_the_way_out() {
+    fn ambiguous_sockets_are_refused_with_a_remedy() {
         let text = |names: &str, count: usize| named(names, count).unwrap_err().to_string();
         let missing = text("ingest", 2);
         assert!(missing.contains("2 sockets") && missing.contains("FileDescriptorName="), "{missing}");
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_for_the_process_that_is_named() {
+    fn sockets_belong_to_the_process_in_listen_pid() {
         assert!(is_for(7, "7"));
         for other in ["", "8", "-7", "7 ", "seven", "18446744073709551623"] {
             assert!(!is_for(7, other), "{other:?}");
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_sockets_that_makes_no_sense_is_refused_with_the_way_out() {
+    fn an_invalid_number_of_sockets_is_refused_with_a_remedy() {
         assert_eq!([0, 1, 3].map(|number| count(&number.to_string()).unwrap()), [0, 1, 3]);
         for absurd in ["", "-1", "4", "two", "999999999999", "18446744073709551617"] {
             let error = count(absurd).unwrap_err().to_string();

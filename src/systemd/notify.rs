@@ -36,7 +36,7 @@ impl Notifier {
         };
         Self::to(Path::new(&name)).unwrap_or_else(|error| {
             let name = name.display();
-            tracing::warn!(%error, "NOTIFY_SOCKET is {name}, and the service manager cannot be told anything there");
+            tracing::warn!(%error, "NOTIFY_SOCKET is {name}, and the service manager cannot be notified there");
             Self::default()
         })
     }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_of_a_manager_that_is_not_there() {
+    fn a_missing_service_manager_is_ignored() {
         assert!(!Notifier::default().is_heard());
         Notifier::default().ready();
         Notifier::to(Path::new("/nowhere/at/all")).unwrap().ready();

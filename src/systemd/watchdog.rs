@@ -54,8 +54,8 @@ impl Watchdog {
         notifier: Notifier,
         stages: Vec<(Arc<str>, Liveness)>,
     ) -> std::io::Result<Self> {
-        let names: Vec<&str> = stages.iter().map(|(name, _)| &**name).collect();
-        tracing::info!(?interval, stages = ?names, "the watchdog watches");
+        let names = stages.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", ");
+        tracing::info!(?interval, stages = names, "watchdog started");
         let (drain_tx, drain) = channel();
         let watch = Watch { interval, notifier, stages: stages.into_iter().map(Stage::new).collect() };
         let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || watch.run(&drain))?;
@@ -110,11 +110,11 @@ impl Watch {
             match (was_late, stage.is_late()) {
                 (false, true) => tracing::error!(
                     stage = &*stage.name,
-                    "watchdog: this stage hangs, it has not turned for {:?}; unless it goes on the service manager \
-                     restarts the daemon, which loses nothing that was acknowledged",
+                    "watchdog: this stage hangs, it made no progress for {:?}; unless it continues, the service \
+                     manager restarts the daemon; no acknowledged frame is lost",
                     self.interval
                 ),
-                (true, false) => tracing::warn!(stage = &*stage.name, "watchdog: this stage goes on"),
+                (true, false) => tracing::warn!(stage = &*stage.name, "watchdog: this stage continues"),
                 _ => {}
             }
         }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interval_is_taken_where_it_is_meant_for_this_process() {
+    fn the_interval_is_used_only_if_it_is_for_this_process() {
         let of = |micros: &str, pid: Option<&str>| interval(Some(micros.to_owned()), pid.map(Into::into), 7);
         assert_eq!(of("1500000", Some("7")), Some(Duration::from_millis(1_500)));
         assert_eq!(of("1500000", None), Some(Duration::from_millis(1_500)));
@@ -165,18 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_late_after_an_interval_without_a_turn_and_well_again_with_the_next() {
+    fn a_stage_is_late_after_an_interval_without_a_turn_until_its_next_turn() {
         let liveness = [Liveness::of_thread(), Liveness::of_thread()];
         let named =
             |(index, liveness): (usize, &Liveness)| Stage::new((index.to_string().into(), liveness.clone()));
         let stages = liveness.iter().enumerate().map(named).collect();
         let mut watch = Watch { interval: Duration::from_secs(1), notifier: Notifier::default(), stages };
         for _ in 0..3 * LOOKS {
-            assert!(watch.is_well(), "who waits is well");
+            assert!(watch.is_well(), "a waiting stage is not late");
         }
         for _ in 0..3 * LOOKS {
             liveness.iter().for_each(Liveness::work);
-            assert!(watch.is_well(), "who turns is well");
+            assert!(watch.is_well(), "a stage that turns is not late");
         }
         for _ in 1..LOOKS {
             liveness[0].work();
@@ -187,6 +187,6 @@ mod tests {
         assert!(watch.stages[1].is_late() && !watch.stages[0].is_late());
         assert!(!watch.is_well());
         liveness.iter().for_each(Liveness::work);
-        assert!(watch.is_well(), "it goes on");
+        assert!(watch.is_well(), "it turns");
     }
 }

@@ -154,7 +154,7 @@ fn next_offset(client: &Client) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_resumes_behind_whatever_told_it_where_it_is() {
+async fn it_resumes_behind_the_newest_position_message() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Earliest);
     let serve = async {
@@ -196,7 +196,7 @@ async fn it_resumes_behind_whatever_told_it_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_is_at_hand() {
+async fn messages_already_read_are_returned_without_waiting() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let (_served, ()) = tokio::join!(
@@ -215,7 +215,7 @@ async fn what_was_read_is_at_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_grows_and_is_never_shorter_than_the_daemon_asks() {
+async fn a_pause_grows_and_is_at_least_the_one_the_daemon_asks_for() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let asked = Duration::from_secs(7);
@@ -238,7 +238,7 @@ async fn a_pause_grows_and_is_never_shorter_than_the_daemon_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_retryable_is_the_end() {
+async fn an_error_that_is_not_retryable_ends_the_subscription() {
     for code in [ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::Protocol, ErrorCode::Version] {
         let peer = Peer::bind().await;
         let mut client = peer.client(Start::Earliest);
@@ -253,7 +253,7 @@ async fn what_is_not_retryable_is_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_in_the_middle_is_judged_as_well() {
+async fn an_error_after_subscribed_is_judged_too() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let (_, ()) = tokio::join!(
@@ -282,7 +282,7 @@ async fn come_back_to(log_id: u64, start: Start) -> Result<Event, TailError> {
             drop(peer.serve(LOG, 5).await);
             assert_eq!(peer.refuse(ErrorCode::Protocol, Duration::ZERO).await, resumes_at(5));
             let (served, asked) = peer.serve(log_id, 2).await;
-            assert_eq!(asked, Start::Live, "SUBSCRIBED alone tells which log is there");
+            assert_eq!(asked, Start::Live, "only SUBSCRIBED names the log");
             served
         },
         async {
@@ -295,7 +295,7 @@ async fn come_back_to(log_id: u64, start: Start) -> Result<Event, TailError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_log_ends_all_but_a_live_subscription() {
+async fn a_change_of_the_log_ends_all_but_live_subscriptions() {
     match come_back_to(0xB2, Start::Earliest).await {
         Err(error @ TailError::LogChanged { expected: LOG, found: 0xB2 }) => {
             assert!(error.to_string().contains("another archive"), "{error}");
@@ -304,12 +304,12 @@ async fn another_log_ends_all_but_a_live_subscription() {
     }
     match come_back_to(0xB2, Start::Live).await {
         Ok(Event::LogChanged { from: LOG, to }) => assert_eq!((to.log_id, to.start_offset), (0xB2, 2)),
-        other => panic!("live goes on with the other log, not {other:?}"),
+        other => panic!("a live subscription continues with the other log, not {other:?}"),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_offset_of_the_same_log_is_the_end() {
+async fn a_refused_offset_of_the_same_log_ends_the_subscription() {
     for start in [Start::Live, Start::Earliest] {
         let ended = come_back_to(LOG, start).await;
         assert!(matches!(ended, Err(TailError::Refused { code: 1, .. })), "{ended:?}");
@@ -317,7 +317,7 @@ async fn a_refused_offset_of_the_same_log_is_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_changes_without_being_refused_is_noticed() {
+async fn a_change_of_the_log_without_a_refusal_is_noticed() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Earliest);
     tokio::join!(
@@ -335,7 +335,7 @@ async fn a_log_that_changes_without_being_refused_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_is_an_offence_of_the_daemon() {
+async fn a_repeated_offset_is_a_protocol_error_of_the_daemon() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let (_served, ()) = tokio::join!(
@@ -376,7 +376,7 @@ async fn pings_are_answered_while_nothing_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_asked_about_and_then_ends_the_connection() {
+async fn a_silent_connection_is_pinged_and_then_ended() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let (_served, ()) = tokio::join!(
@@ -392,14 +392,14 @@ async fn silence_is_asked_about_and_then_ends_the_connection() {
         async {
             expect_subscribed(&mut client).await;
             let since = Instant::now();
-            assert_eq!(expect_lost(&mut client).await.0, "nothing heard for 45s");
+            assert_eq!(expect_lost(&mut client).await.0, "nothing received for 45s");
             assert_eq!(since.elapsed().as_secs(), 45);
         }
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_byte_is_a_sign_of_life() {
+async fn any_byte_ends_the_silence() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     tokio::join!(
@@ -420,7 +420,7 @@ async fn any_byte_is_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_hold_it_stays_alive_and_its_clock_stands() {
+async fn while_held_it_sends_pings_and_does_not_time_out() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let (mut served, ()) = tokio::join!(async { peer.serve(LOG, 0).await.0 }, async {
@@ -452,7 +452,7 @@ async fn on_hold_it_stays_alive_and_its_clock_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_cut_short_loses_nothing() {
+async fn a_cancelled_wait_loses_no_message() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Live);
     let cut = Duration::from_millis(10);
@@ -482,11 +482,11 @@ async fn a_wait_that_is_cut_short_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_gives_up_when_it_was_told_to() {
+async fn it_gives_up_after_the_retry_time() {
     // The socket is bound, so that no other program gets the port, but it does not listen.
-    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
-    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = nobody.local_addr().unwrap();
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = closed.local_addr().unwrap();
     let limit = Duration::from_secs(60);
     let subscribe = Subscribe::new(Policy::Complete, Start::Live, Selection::default());
     let mut client = Client::new(Target { address: address.to_string(), subscribe, retry_for: Some(limit) });
@@ -495,7 +495,7 @@ async fn it_gives_up_when_it_was_told_to() {
     let error = loop {
         match client.next().await {
             Ok(Event::Lost { pause, .. }) => pauses.push(pause),
-            Ok(other) => panic!("nobody is there, but {other:?}"),
+            Ok(other) => panic!("no daemon is there, but {other:?}"),
             Err(error) => break error,
         }
     };
@@ -533,7 +533,7 @@ async fn silence_counts_as_time_without_a_connection() {
 }
 
 #[tokio::test]
-async fn an_offset_of_another_log_is_the_end() {
+async fn an_offset_of_another_log_ends_the_subscription() {
     let peer = Peer::bind().await;
     let mut client = peer.client(Start::Offset { offset: 7, log_id: LOG });
     let daemon = async {

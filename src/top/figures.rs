@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(super) use crate::number::grouped;
+
 /// Formats a count like `48,000`, and from ten million on like `12.3M`.
 pub(super) fn count(count: u64) -> String {
     match count {
@@ -10,19 +12,6 @@ pub(super) fn count(count: u64) -> String {
         1_000_000_000..1_000_000_000_000 => format!("{:.1}G", count as f64 / 1e9),
         _ => format!("{:.1}T", count as f64 / 1e12),
     }
-}
-
-/// Formats all digits, like `1,234,567`.
-pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Formats a rate per second, like `0.4` and `48,000`.

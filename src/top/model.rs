@@ -7,7 +7,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Size;
 
-use crate::observe::report::{Source, Stats};
+use crate::api::{Kind, Source, SourceLane, Stats, StreamState};
 
 /// How many values of throughput are kept, one per response.
 pub const HISTORY_MAX: usize = 240;
@@ -241,21 +241,21 @@ impl Model {
     }
 }
 
-fn identity(source: &Source) -> (u32, &str, &str) {
-    (source.source_id, &source.kind, &source.station)
+fn identity(source: &Source) -> (u32, Kind, &str) {
+    (source.source_id, source.kind, &source.station)
 }
 
 /// Whether the source has a connection.
 #[must_use]
 pub fn is_connected(source: &Source) -> bool {
-    source.state == "connected"
+    source.state == StreamState::Connected
 }
 
 /// Whether a person should look at the source: a live source without a connection, missing or refused frames, or credit
 /// nearly used up.
 #[must_use]
 pub fn is_in_trouble(source: &Source) -> bool {
-    (!is_connected(source) && source.kind == "live")
+    (!is_connected(source) && source.kind == Kind::Live)
         || source.missing > 0
         || source.frames.rejected > 0
         || credit_percent(source) >= CREDIT_TROUBLE
@@ -273,9 +273,7 @@ pub(super) fn bytes_per_s(source: &Source) -> f64 {
 
 /// Used credit in percent, of the lane that has used more.
 pub(super) fn credit_percent(source: &Source) -> u64 {
-    let used = |lane: &crate::observe::report::SourceLane| {
-        super::figures::percent(lane.credit_used_bytes, lane.credit_bytes)
-    };
+    let used = |lane: &SourceLane| super::figures::percent(lane.credit_used_bytes, lane.credit_bytes);
     used(&source.lanes.emergency).max(used(&source.lanes.routine))
 }
 

@@ -12,12 +12,11 @@ use ratatui::layout::Size;
 
 use super::draw::{draw, report};
 use super::model::{Column, Filter, Input, Model, Next, Snapshot};
-use crate::observe::report::SERVICE;
-use crate::observe::report::{
-    ArchiveReport, Books, CatalogReport, Connections, LaneStats, Latency, Process, RefusalCounts, Source,
-    SourceLane, Stats, Subscriber,
+use crate::api::{
+    Archive, ArchiveStatus, Books, CatalogReport, Connections, DaemonState, Emergency, Fleet, FleetState,
+    Kind, LaneStats, Latency, Listener, Policy, Process, RefusalCounts, Service, Source, SourceLane, Stats,
+    StreamState, Subscriber,
 };
-use crate::observe::{Emergency, Fleet};
 
 const NARROW: Size = Size::new(60, 20);
 const WIDE: Size = Size::new(200, 60);
@@ -27,11 +26,13 @@ const NOON_MS: i64 = 1_785_585_600_000;
 fn refusals() -> RefusalCounts {
     let counts =
         |reasons: &[(&str, u64)]| reasons.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
-    [
-        ("feed".to_owned(), counts(&[("version", 2)])),
-        ("ingest".to_owned(), counts(&[("evicted", 1_488), ("unauthorized", 3)])),
-    ]
-    .into()
+    RefusalCounts(
+        [
+            (Listener::Feed, counts(&[("version", 2)])),
+            (Listener::Ingest, counts(&[("evicted", 1_488), ("unauthorized", 3)])),
+        ]
+        .into(),
+    )
 }
 
 fn latency(ms: f64) -> Latency {
@@ -56,9 +57,9 @@ fn source(number: u32) -> Source {
     };
     Source {
         source_id: 100 + number,
-        kind: if number % 10 == 1 { "replay" } else { "live" }.to_owned(),
+        kind: if number % 10 == 1 { Kind::Replay } else { Kind::Live },
         station: ["KIRUNA", "SVALBARD", "Estación 衛星", ""][number as usize % 4].to_owned(),
-        state: if is_connected { "connected" } else { "lost" }.to_owned(),
+        state: if is_connected { StreamState::Connected } else { StreamState::Lost },
         ended_ms: (!is_connected).then_some(NOON_MS - 30_000),
         session: is_connected.then_some(n),
         peer: is_connected.then(|| format!("192.0.2.{number}:4000")),
@@ -80,13 +81,13 @@ fn source(number: u32) -> Source {
 fn fleet(sources: u32) -> Fleet {
     let lost = (0..sources).filter(|number| number % 7 == 6).count() as u64;
     let state = if sources == 0 {
-        "idle"
+        FleetState::Idle
     } else if lost > 0 {
-        "degraded"
+        FleetState::Degraded
     } else {
-        "ok"
+        FleetState::Ok
     };
-    Fleet { state: state.to_owned(), connected: u64::from(sources) - lost, lost, ..Fleet::default() }
+    Fleet { state, connected: u64::from(sources) - lost, lost, ..Fleet::default() }
 }
 
 fn snapshot(sources: u32) -> Snapshot {
@@ -101,7 +102,7 @@ fn snapshot(sources: u32) -> Snapshot {
     let emergency = |at: i64| Emergency {
         offset: 10 + at as u64,
         source_id: 107,
-        kind: if at == 0 { "replay" } else { "live" }.to_owned(),
+        kind: if at == 0 { Kind::Replay } else { Kind::Live },
         station: "KIRUNA".to_owned(),
         sequence: 40 + at as u64,
         received_ms: NOON_MS - 10_000 + at * 1_000,
@@ -115,7 +116,7 @@ fn snapshot(sources: u32) -> Snapshot {
     let subscriber = |at: u64| Subscriber {
         session: at,
         peer: format!("198.51.100.{at}:5000"),
-        policy: if at == 0 { "complete" } else { "timely" }.to_owned(),
+        policy: if at == 0 { Policy::Complete } else { Policy::Timely },
         since_ms: NOON_MS - 3_600_000,
         next_offset: 0,
         lag_frames: at * 12_000,
@@ -124,9 +125,9 @@ fn snapshot(sources: u32) -> Snapshot {
     let rejected_by = some.then(|| ("too_large".to_owned(), 2)).into_iter().collect();
     let received = 12_345_678 * n / 10;
     let stats = Stats {
-        service: SERVICE.to_owned(),
+        service: Service::default(),
         version: "0.1.0".to_owned(),
-        state: "running".to_owned(),
+        state: DaemonState::Running,
         unready: Vec::new(),
         time_ms: NOON_MS,
         started_ms: NOON_MS - 11_525_000,
@@ -148,8 +149,8 @@ fn snapshot(sources: u32) -> Snapshot {
         } else {
             Lanes::default()
         },
-        archive: ArchiveReport {
-            status: "ok".to_owned(),
+        archive: Archive {
+            status: ArchiveStatus::Ok,
             reason: None,
             first_offset: 0,
             next_offset: received,
@@ -174,7 +175,7 @@ fn snapshot(sources: u32) -> Snapshot {
         },
         fleet: fleet(sources),
         subscribers: if some { (0..2).map(subscriber).collect() } else { Vec::new() },
-        refusals: if some { refusals() } else { RefusalCounts::new() },
+        refusals: if some { refusals() } else { RefusalCounts::default() },
         emergencies: if some { (0..3).map(emergency).collect() } else { Vec::new() },
         catalog: CatalogReport::default(),
         process: Process { memory_bytes: 120 << 20, memory_limit_bytes: 512 << 20, open_files: 77 },
@@ -269,7 +270,7 @@ fn help_fits_a_small_screen() {
 }
 
 #[test]
-fn a_daemon_that_does_not_answer_cannot_be_missed() {
+fn a_daemon_that_does_not_answer_is_marked() {
     let mut model = unknown(NARROW);
     assert!(screen(&model).contains("\nconnecting\n"), "{}", screen(&model));
     model.step(Input::Trouble("cannot connect: connection refused".to_owned()));
@@ -292,9 +293,9 @@ fn a_daemon_that_does_not_answer_cannot_be_missed() {
 }
 
 #[test]
-fn a_lost_fleet_stands_at_the_top_of_a_daemon_that_runs() {
+fn a_lost_fleet_is_shown_at_the_top() {
     let mut lost = snapshot(2);
-    lost.stats.fleet = Fleet { state: "lost".to_owned(), lost: 2, ..Fleet::default() };
+    lost.stats.fleet = Fleet { state: FleetState::Lost, lost: 2, ..Fleet::default() };
     let mut model = unknown(NARROW);
     model.step(Input::Known(Box::new(lost)));
     let screen = screen(&model);
@@ -304,21 +305,21 @@ fn a_lost_fleet_stands_at_the_top_of_a_daemon_that_runs() {
 }
 
 #[test]
-fn why_it_is_not_ready_stands_at_the_top() {
+fn the_reasons_for_not_being_ready_are_shown_at_the_top() {
     let mut unready = snapshot(2);
-    unready.stats.state = "draining".to_owned();
+    unready.stats.state = DaemonState::Draining;
     unready.stats.unready = vec![
         "draining: no new connections are taken".to_owned(),
         "archive degraded: 12 MiB are free on the disk and the reserve is 64 MiB: free some, or add to it\x1b[2J".to_owned(),
     ];
-    unready.stats.archive.status = "degraded".to_owned();
+    unready.stats.archive.status = ArchiveStatus::Degraded;
     let mut model = unknown(NARROW);
     model.step(Input::Known(Box::new(unready)));
     assert_golden("unready", &screen(&model));
 }
 
 #[test]
-fn books_that_do_not_balance_say_so() {
+fn books_that_do_not_balance_are_marked() {
     let mut wrong = snapshot(2);
     wrong.stats.frames.received += 1;
     let mut model = unknown(WIDE);

@@ -25,7 +25,7 @@ fn crowd_size() -> u64 {
 }
 
 #[test]
-fn a_silent_crowd_is_evicted_and_forgotten() {
+fn a_silent_crowd_is_evicted_and_keeps_no_memory() {
     // The daemon starts first, so that it has the usual limits.
     let mut bench = Bench::new(
         "[ingest]\nmax_connections = 64\nmax_connections_per_address = 64\nhello_timeout = \"60s\"",
@@ -77,7 +77,7 @@ fn a_silent_crowd_is_evicted_and_forgotten() {
             other => panic!("WELCOME or busy is due, not {other:?}"),
         }
     }
-    let mut served = served.expect("nobody is served after the crowd");
+    let mut served = served.expect("no client is served after the crowd");
     served.deliver(ROUTINE, 0, b"served");
     drop(served);
     bench.finish();

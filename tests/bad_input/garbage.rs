@@ -57,7 +57,7 @@ fn ones_are_a_length_of_4_gib() {
 }
 
 #[test]
-fn noise_at_first_ends_the_connection_and_nothing_else() {
+fn noise_in_place_of_hello_ends_only_its_connection() {
     let mut bench = Bench::new("");
     let mut noise = Noise(0x0123_4567_89AB_CDEF);
     for round in 0..200 {
@@ -79,7 +79,7 @@ fn noise_at_first_ends_the_connection_and_nothing_else() {
 }
 
 #[test]
-fn a_session_with_flipped_bits_ends_or_goes_on_and_touches_nobody() {
+fn a_session_with_flipped_bits_ends_or_continues_and_affects_no_other() {
     let mut bench = Bench::new("[ingest]\nmax_takeovers_per_minute = 10000\nhello_timeout = \"300ms\"");
     let mut noise = Noise(42);
     // Epoch 0, so that a flipped epoch or sequence does not affect the next round.
@@ -104,7 +104,7 @@ fn a_session_with_flipped_bits_ends_or_goes_on_and_touches_nobody() {
 }
 
 #[test]
-fn a_connection_that_closes_without_a_word_is_no_offence() {
+fn a_connection_that_closes_without_a_message_is_no_offence() {
     let bench = Bench::new("");
     for _ in 0..20 {
         assert_eq!(sends(&bench, &[]), None);

@@ -96,12 +96,12 @@ fn a_hello_cut_short_is_protocol() {
 }
 
 #[test]
-fn an_empty_body_at_first_is_protocol() {
+fn an_empty_body_in_place_of_hello_is_protocol() {
     refused_at_first(&framed(&[]), code::PROTOCOL);
 }
 
 #[test]
-fn any_other_message_at_first_is_protocol() {
+fn any_message_before_hello_is_protocol() {
     let bench = Bench::new("");
     let critical = [0x00, 0x02, 0x04, 0x08, 0x09, 0x10, 0x11, 0x12, 0x13, 0x7F];
     let mut first: Vec<_> = critical.iter().map(|kind| framed(&[&[*kind][..], &[0; 60]].concat())).collect();
@@ -116,7 +116,7 @@ fn any_other_message_at_first_is_protocol() {
 }
 
 #[test]
-fn a_client_that_says_nothing_is_idle() {
+fn a_client_that_sends_nothing_is_idle() {
     let bench = Bench::new("[ingest]\nhello_timeout = \"300ms\"");
     let since = Instant::now();
     Client::connect(bench.daemon.address()).expect_error(code::IDLE);
@@ -165,7 +165,7 @@ fn a_wrong_token_is_unauthorized_and_the_right_one_for_another_source_forbidden(
 }
 
 #[test]
-fn a_token_speaks_from_its_stations_alone() {
+fn a_token_admits_only_its_stations() {
     let config = format!(
         "{TOKENS}\n[[ingest.tokens]]\ntoken = \"of svalbard\"\nsources = [7]\nstations = [\"svalbard\"]"
     );
@@ -174,13 +174,13 @@ fn a_token_speaks_from_its_stations_alone() {
     for station in ["kiruna", "", "svalbard "] {
         let error =
             Client::refused(address, &Hello::new(7).station(station).token("of svalbard"), code::FORBIDDEN);
-        let said = format!("this token may not speak for source 7 from station {station:?}");
+        let said = format!("this token does not admit source 7 from station {station:?}");
         assert_eq!(error.text, said);
     }
     // The daemon checks the source first, and the station before limits and epoch.
     let error =
         Client::refused(address, &Hello::new(8).station("kiruna").token("of svalbard"), code::FORBIDDEN);
-    assert_eq!(error.text, "this token may not speak for source 8");
+    assert_eq!(error.text, "this token does not admit source 8");
     let (mut client, _) = Client::open(address, &Hello::new(7).station("svalbard").token("of svalbard"));
     client.deliver(ROUTINE, 0, b"allowed");
     drop(client);
@@ -188,7 +188,7 @@ fn a_token_speaks_from_its_stations_alone() {
 }
 
 #[test]
-fn the_checks_come_in_the_order_of_the_page() {
+fn the_checks_are_in_the_order_of_the_protocol_page() {
     let config = format!("{TOKENS}\n[ingest]\nmax_streams = 2");
     let bench = Bench::with_healthy(&config, &Hello::new(HEALTHY).token("the token of all"));
     let address = bench.daemon.address();

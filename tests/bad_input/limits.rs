@@ -17,7 +17,7 @@ fn open_when_free(bench: &Bench, hello: &Hello) -> Client {
             other => panic!("WELCOME or busy is due, not {other:?}"),
         }
     }
-    panic!("the place of one who left is never free");
+    panic!("the slot of a closed connection is never free");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn one_connection_too_many_is_busy() {
 }
 
 #[test]
-fn one_connection_too_many_of_an_address_is_busy_and_another_address_is_served() {
+fn one_connection_too_many_of_an_address_is_busy_and_other_addresses_are_served() {
     let bench = Bench::new("[ingest]\nmax_connections_per_address = 3");
     let address = bench.daemon.address();
     let _clients: Vec<_> = (1..3).map(|source| Client::open(address, &Hello::new(source)).0).collect();
@@ -54,7 +54,7 @@ fn one_connection_too_many_of_an_address_is_busy_and_another_address_is_served()
 }
 
 #[test]
-fn one_stream_too_many_is_limit_and_the_known_ones_go_on() {
+fn one_stream_too_many_is_limit_and_known_streams_continue() {
     let bench = Bench::new("[ingest]\nmax_streams = 3");
     let address = bench.daemon.address();
     for station in ["a", "b"] {
@@ -73,7 +73,7 @@ fn one_stream_too_many_is_limit_and_the_known_ones_go_on() {
 /// One client invents stations until the daemon refuses it. Another satellite still gets a place, also after a
 /// restart.
 #[test]
-fn whoever_has_the_token_of_one_source_takes_no_place_of_another() {
+fn a_token_of_one_source_cannot_take_the_streams_of_another() {
     const CONFIG: &str = "
         [[ingest.tokens]]
         token = \"of 7\"
@@ -112,7 +112,7 @@ fn whoever_has_the_token_of_one_source_takes_no_place_of_another() {
 }
 
 #[test]
-fn one_takeover_too_many_is_busy_and_the_one_that_is_there_stays() {
+fn one_takeover_too_many_is_busy_and_the_current_connection_stays() {
     let bench = Bench::new("[ingest]\nmax_takeovers_per_minute = 3");
     let mut current = bench.offender();
     for sequence in 0..3 {
@@ -132,7 +132,7 @@ fn one_takeover_too_many_is_busy_and_the_one_that_is_there_stays() {
 }
 
 #[test]
-fn a_second_connection_of_a_stream_ends_the_first_and_nobody_else() {
+fn a_second_connection_of_a_stream_ends_only_the_first() {
     let bench = Bench::new("");
     let mut first = bench.offender();
     first.deliver(EMERGENCY, 0, b"first");
@@ -144,7 +144,7 @@ fn a_second_connection_of_a_stream_ends_the_first_and_nobody_else() {
 }
 
 #[test]
-fn clients_that_break_off_leave_no_trace() {
+fn clients_that_disconnect_leave_nothing_behind() {
     let mut bench = Bench::new("[ingest]\nmax_connections = 4\nmax_takeovers_per_minute = 1000");
     for round in 0..50_u64 {
         let mut client = open_when_free(&bench, &Hello::new(OFFENDER));

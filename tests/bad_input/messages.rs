@@ -40,7 +40,7 @@ fn a_second_hello_is_protocol() {
 }
 
 #[test]
-fn a_bad_priority_is_never_a_silent_demotion() {
+fn a_bad_priority_is_refused_and_never_read_as_routine() {
     for priority in [2, 255] {
         let mut frame = Frame::new(ROUTINE, 1, b"ABORT");
         frame.priority = priority;
@@ -66,7 +66,7 @@ fn a_header_len_past_the_body_is_protocol() {
 }
 
 #[test]
-fn the_priority_is_looked_at_before_header_len_and_sequence() {
+fn the_priority_is_checked_before_header_len_and_sequence() {
     let mut frame = Frame::new(ROUTINE, u64::MAX, b"");
     (frame.priority, frame.header_len) = (2, 3);
     refused_in_session(&frame.bytes(), code::BAD_PRIORITY);
@@ -88,7 +88,7 @@ fn a_body_too_short_for_its_fields_is_protocol() {
 }
 
 #[test]
-fn too_large_is_said_as_soon_as_the_prefix_is_read() {
+fn too_large_is_sent_as_soon_as_the_prefix_is_read() {
     let bench = Bench::new("[ingest]\nmax_takeovers_per_minute = 1000");
     let before = bench.daemon.rss_kib();
     for length in [4_097, 16 * 1024, 0x7FFF_FFFF, u32::MAX] {
@@ -107,7 +107,7 @@ fn too_large_is_said_as_soon_as_the_prefix_is_read() {
 }
 
 #[test]
-fn too_large_survives_what_is_sent_behind_it() {
+fn the_client_receives_too_large_while_it_still_sends() {
     let length = 16 * 1024 + 1_u32;
     let error =
         refused_in_session(&[&length.to_be_bytes()[..], &[0; 16 * 1024 + 1]].concat(), code::TOO_LARGE);

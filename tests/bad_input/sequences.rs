@@ -22,7 +22,7 @@ fn a_repeated_sequence_is_a_regression() {
 }
 
 #[test]
-fn a_regression_among_resends_is_one_as_well() {
+fn a_regression_among_resends_is_a_regression() {
     let bench = Bench::new("");
     let mut client = bench.offender();
     client.deliver(ROUTINE, 100, b"first");
@@ -35,7 +35,7 @@ fn a_regression_among_resends_is_one_as_well() {
 }
 
 #[test]
-fn the_lanes_fall_apart_from_one_another() {
+fn each_lane_has_its_own_regressions() {
     let bench = Bench::new("");
     let mut client = bench.offender();
     client.deliver(ROUTINE, 100, b"r");
@@ -80,12 +80,12 @@ fn overrun(client: &mut Client) -> ErrorMessage {
 }
 
 #[test]
-fn a_counter_that_starts_anew_in_a_higher_epoch_is_no_offence() {
+fn a_counter_that_restarts_in_a_higher_epoch_is_no_offence() {
     let bench = Bench::new("");
     let mut client = bench.offender();
     client.deliver(ROUTINE, 100, b"first");
     let (mut client, _) = Client::open(bench.daemon.address(), &Hello::new(crate::bench::OFFENDER).epoch(2));
-    client.deliver(ROUTINE, 0, b"anew");
+    client.deliver(ROUTINE, 0, b"from 0");
     drop(client);
     bench.finish();
 }

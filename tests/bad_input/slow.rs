@@ -62,7 +62,7 @@ fn a_client_that_stops_in_the_middle_of_a_message_is_idle() {
 }
 
 #[test]
-fn many_that_neither_read_nor_send_do_not_keep_others_waiting() {
+fn many_clients_that_neither_read_nor_send_do_not_delay_others() {
     let mut bench = Bench::new("[ingest]\nhello_timeout = \"300ms\"");
     let silent: Vec<_> = (0..50).map(|_| Client::connect(bench.daemon.address())).collect();
     bench.prove_healthy();
@@ -80,7 +80,7 @@ fn many_that_neither_read_nor_send_do_not_keep_others_waiting() {
 
 /// PING costs no credit, so the daemon always reads from such clients.
 #[test]
-fn clients_that_never_stop_talking_keep_nobody_from_being_served() {
+fn clients_that_never_stop_sending_do_not_delay_others() {
     let mut bench = Bench::new("");
     let talkers: Vec<_> = (0..3)
         .map(|source_id| {

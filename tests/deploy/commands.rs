@@ -37,7 +37,7 @@ fn code(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_programs_take_the_commands_of_the_docs() {
+fn the_programs_accept_the_commands_of_the_docs() {
     let mut seen = HashSet::new();
     // Some commands name files that exist once the secrets are made.
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn run(line: &str, daemon: &Daemon, srv: &Path) {
 }
 
 #[test]
-fn an_archive_is_checked_backed_up_and_repaired_by_the_lines_of_the_docs() {
+fn the_commands_of_the_docs_check_back_up_and_repair_an_archive() {
     let text = text("docs/operate.md");
     let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     let of = |begin: &str| {

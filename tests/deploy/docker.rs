@@ -45,7 +45,7 @@ fn hadolint_finds_nothing_in_the_dockerfile() {
 }
 
 #[test]
-fn compose_names_what_there_is() {
+fn compose_names_existing_files_and_services() {
     let Some(compose) = compose() else { return };
     let services = compose["services"].as_object().expect("services");
     let has_check = |name: &str| {
@@ -72,7 +72,7 @@ fn compose_names_what_there_is() {
             let is_health = condition["condition"] == "service_healthy";
             assert!(
                 !is_health || has_check(other),
-                "{name} waits for the health of {other}, which tells none"
+                "{name} waits for the health of {other}, which has no health check"
             );
         }
         assert_eq!(service["read_only"], true, "{name}");
@@ -100,16 +100,16 @@ pub fn make_secrets(dir: &Path) {
 }
 
 #[test]
-fn the_secrets_are_made_by_one_line_and_the_configuration_takes_them() {
+fn one_line_makes_the_secrets_and_the_configuration_accepts_them() {
     let dir = tempfile::tempdir().unwrap();
     make_secrets(dir.path());
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&dir.path().join("secrets")), 0o700, "nobody else on the host");
+    assert_eq!(mode(&dir.path().join("secrets")), 0o700, "only its owner may enter");
     let compose = text("deploy/docker/compose.yaml");
     let files: Vec<_> = compose.lines().filter_map(|line| line.trim().strip_prefix("file: ")).collect();
     assert_eq!(files.len(), 4);
     for file in files {
-        assert_eq!(mode(&dir.path().join(file)), 0o444, "{file}: whoever the containers run as");
+        assert_eq!(mode(&dir.path().join(file)), 0o444, "{file}: any user of a container may read it");
     }
     let secrets = dir.path().join("secrets");
     let config = text(CONFIG).replace("/run/secrets", &secrets.display().to_string());
@@ -130,7 +130,7 @@ fn the_secrets_are_made_by_one_line_and_the_configuration_takes_them() {
 }
 
 #[test]
-fn the_dockerfile_copies_what_its_context_has() {
+fn the_dockerfile_copies_only_files_of_its_context() {
     let (dockerfile, ignored) = (text(DOCKERFILE), text("deploy/docker/Dockerfile.dockerignore"));
     let copied = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
     let copied = copied.filter(|line| !line.contains("--from="));

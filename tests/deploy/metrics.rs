@@ -14,7 +14,7 @@ const DASHBOARD: &str = "deploy/grafana/telemetry-aggregator.json";
 const RULES: &str = "deploy/prometheus/rules.yml";
 
 #[test]
-fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+fn the_dashboard_and_the_alerts_use_existing_metrics() {
     let families = families();
     let kind_of = |name: &str| families.get(name).map(|family| family.kind.as_str());
     for path in [DASHBOARD, RULES, "deploy/prometheus/rules_test.yml"] {
@@ -27,20 +27,20 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
 }
 
 #[test]
-fn each_metric_stands_in_the_docs_with_its_type_and_labels() {
+fn each_metric_is_in_the_docs_with_its_type_and_labels() {
     let families = families();
-    let mut told = BTreeMap::new();
+    let mut documented = BTreeMap::new();
     for line in text("docs/observe.md").lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split(" |").map(str::trim).collect();
         let [name, kind, labels, _, _] = cells[..] else { continue };
         let labels: BTreeSet<String> =
             labels.split(", ").filter(|label| !label.is_empty()).map(str::to_owned).collect();
-        let before = told.insert(name.trim_matches('`').to_owned(), (kind.to_owned(), labels));
-        assert!(before.is_none(), "{name} stands there twice");
+        let before = documented.insert(name.trim_matches('`').to_owned(), (kind.to_owned(), labels));
+        assert!(before.is_none(), "{name} is documented twice");
     }
-    assert_eq!(told.keys().collect::<Vec<_>>(), families.keys().collect::<Vec<_>>());
+    assert_eq!(documented.keys().collect::<Vec<_>>(), families.keys().collect::<Vec<_>>());
     for (name, family) in families {
-        let (kind, labels) = &told[&name];
+        let (kind, labels) = &documented[&name];
         assert_eq!(*kind, family.kind, "{name}");
         if let Some(exposed) = family.labels {
             assert_eq!(*labels, exposed, "{name}");
@@ -56,7 +56,7 @@ fn panels(dashboard: &Value) -> Vec<&Value> {
 }
 
 #[test]
-fn the_dashboard_is_sound() {
+fn the_dashboard_file_is_valid() {
     let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).expect("JSON");
     assert!(dashboard["schemaVersion"].as_u64() >= Some(38), "of Grafana 10 or later");
     assert!(dashboard.get("id").is_none(), "an id is of one Grafana; the uid is what lasts");
@@ -91,7 +91,7 @@ fn promtool(dir: &Path, args: &[&str]) -> Option<()> {
 }
 
 #[test]
-fn the_alerts_come_when_they_should() {
+fn the_alerts_fire_as_their_tests_expect() {
     let dir = in_repository("deploy/prometheus");
     promtool(&dir, &["check", "rules", "rules.yml"]);
     promtool(&dir, &["check", "config", "prometheus.yml"]);
@@ -104,7 +104,7 @@ fn the_alerts_come_when_they_should() {
 }
 
 #[test]
-fn the_configuration_beside_the_container_is_one() {
+fn the_configuration_of_the_container_is_valid() {
     let dir = tempfile::tempdir().unwrap();
     // The same layout of files as compose.yaml mounts.
     for (from, to) in [("deploy/docker/prometheus.yml", "prometheus.yml"), (RULES, "rules.yml")] {
@@ -114,7 +114,7 @@ fn the_configuration_beside_the_container_is_one() {
 }
 
 #[test]
-fn the_dashboard_asks_in_promql() {
+fn the_queries_of_the_dashboard_are_promql() {
     let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).expect("JSON");
     let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
     let targets =

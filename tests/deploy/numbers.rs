@@ -142,7 +142,7 @@ fn each_number_agrees_with_its_metric() {
 }
 
 #[test]
-fn each_number_has_its_row() {
+fn each_number_is_in_a_row_of_the_docs() {
     let (daemon, _client) = daemon();
     let moment = Moment::of(daemon.http());
     let names = [
@@ -156,13 +156,13 @@ fn each_number_has_its_row() {
         "epoch",
     ];
     for (head, numbers) in [("| on the page |", moment.stats), ("| in its details |", moment.source)] {
-        let told: BTreeSet<String> = rows(head).into_iter().map(|row| row.path).collect();
-        assert!(told.len() > 15, "{told:?}");
+        let documented: BTreeSet<String> = rows(head).into_iter().map(|row| row.path).collect();
+        assert!(documented.len() > 15, "{documented:?}");
         let is_told = |path: &str| {
             let any_lane = path.replace(".emergency.", ".*.").replace(".routine.", ".*.");
             [path, &any_lane].iter().any(|path| {
-                told.iter().any(|told| {
-                    path.strip_prefix(told.as_str())
+                documented.iter().any(|documented| {
+                    path.strip_prefix(documented.as_str())
                         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 })
             })

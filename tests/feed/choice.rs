@@ -33,7 +33,7 @@ fn chosen(daemon: &Daemon, subscribe: Subscribe) -> Vec<u64> {
 }
 
 #[test]
-fn masks_and_sources_choose_together() {
+fn masks_and_sources_are_combined() {
     let daemon = six();
     for priorities in 0..4 {
         for kinds in 0..4 {
@@ -46,7 +46,7 @@ fn masks_and_sources_choose_together() {
 }
 
 #[test]
-fn unknown_bits_beside_known_ones_are_ignored_and_alone_they_are_protocol() {
+fn unknown_bits_are_ignored_beside_known_bits_and_protocol_without() {
     let daemon = six();
     assert_eq!(chosen(&daemon, Subscribe::earliest().priorities(0xFD)), [0, 2, 4]);
     assert_eq!(chosen(&daemon, Subscribe::earliest().kinds(0x82)), [4, 5]);
@@ -57,7 +57,7 @@ fn unknown_bits_beside_known_ones_are_ignored_and_alone_they_are_protocol() {
 }
 
 #[test]
-fn live_frames_are_chosen_as_those_of_history() {
+fn live_frames_are_selected_like_history() {
     let daemon = Daemon::start("");
     let choices = [
         Subscribe::live().sources(&[2]),

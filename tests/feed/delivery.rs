@@ -11,7 +11,7 @@ use crate::support::{
 const A_WHILE: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_delivery_carries_everything_of_its_frame() {
+fn a_delivery_carries_all_fields_of_its_frame() {
     let daemon = Daemon::start("");
     let (mut live, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
     let station = "é".repeat(32);
@@ -136,7 +136,7 @@ fn a_subscriber_that_reads_at_once_gets_megabytes_without_pauses() {
 }
 
 #[test]
-fn two_subscribers_on_one_connection_each_are_told_apart() {
+fn two_subscribers_are_served_independently() {
     let daemon = Daemon::start("");
     let mut client = durable(daemon.address(), 7, 2);
     let (mut one, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());

@@ -6,7 +6,7 @@ use crate::support::{
 };
 
 #[test]
-fn everything_up_to_the_final_head_is_delivered_and_the_detail_says_where_to_go_on() {
+fn everything_below_the_final_head_is_delivered_and_detail_is_the_resume_offset() {
     let mut daemon = Daemon::start("");
     let _client = durable(daemon.address(), 7, 30);
     let (mut idle, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
@@ -23,7 +23,7 @@ fn everything_up_to_the_final_head_is_delivered_and_the_detail_says_where_to_go_
 }
 
 #[test]
-fn what_the_drain_itself_makes_durable_is_delivered() {
+fn frames_that_become_durable_in_the_drain_are_delivered() {
     let mut daemon = HeldDaemon::start("");
     let (mut live, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
@@ -43,7 +43,7 @@ fn what_the_drain_itself_makes_durable_is_delivered() {
 }
 
 #[test]
-fn the_offset_in_detail_is_where_the_next_daemon_goes_on() {
+fn the_offset_in_detail_resumes_at_the_next_daemon() {
     let mut daemon = Daemon::start("");
     let mut client = durable(daemon.address(), 7, 10);
     let (mut subscriber, subscribed) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
@@ -61,7 +61,7 @@ fn the_offset_in_detail_is_where_the_next_daemon_goes_on() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_holds_no_drain_up() {
+fn a_subscriber_that_does_not_read_does_not_delay_the_drain() {
     let mut daemon = Daemon::start("");
     let (_deaf, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
     let _never_subscribed = Subscriber::connect(daemon.feed());
@@ -76,7 +76,7 @@ fn a_subscriber_that_does_not_read_holds_no_drain_up() {
 }
 
 #[test]
-fn nobody_new_is_served_in_a_drain() {
+fn no_new_client_is_served_in_a_drain() {
     let mut daemon = HeldDaemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     let mut waiting = Subscriber::connect(daemon.feed());
@@ -93,7 +93,7 @@ fn nobody_new_is_served_in_a_drain() {
 }
 
 #[test]
-fn a_storage_that_fails_is_told_to_all() {
+fn a_storage_failure_is_sent_to_all_subscribers() {
     let mut daemon = HeldDaemon::start("");
     let mut client = durable(daemon.address(), 7, 5);
     let (mut live, _) = Subscriber::open(daemon.feed(), &Subscribe::live());

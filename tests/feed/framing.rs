@@ -17,7 +17,7 @@ fn a_subscribe_may_be_as_long_as_4096_bytes_and_no_longer() {
 }
 
 #[test]
-fn behind_subscribed_a_message_may_have_max_message_bytes() {
+fn after_subscribed_a_message_may_have_max_message_bytes() {
     let daemon = Daemon::start("[ingest]\nmax_message = \"12 KiB\"");
     let (mut subscriber, subscribed) = Subscriber::open(daemon.feed(), &Subscribe::live());
     let bytes_max = subscribed.max_message_bytes;
@@ -28,7 +28,7 @@ fn behind_subscribed_a_message_may_have_max_message_bytes() {
 }
 
 #[test]
-fn a_subscriber_has_no_other_message_than_ping_and_pong() {
+fn a_subscriber_may_send_only_ping_and_pong() {
     let daemon = Daemon::start("");
     let known = [
         Hello::new(7).bytes(),
@@ -55,7 +55,7 @@ fn a_subscriber_has_no_other_message_than_ping_and_pong() {
 }
 
 #[test]
-fn unknown_types_are_critical_below_0x80_and_skipped_from_there_up() {
+fn unknown_types_are_critical_below_0x80_and_skipped_above() {
     let daemon = Daemon::start("");
     for kind in [0x00, 0x0A, 0x14, 0x7F] {
         let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
@@ -83,7 +83,7 @@ fn messages_may_be_cut_anywhere_and_have_room_to_grow() {
 }
 
 #[test]
-fn an_offence_of_one_subscriber_is_nobody_elses_matter() {
+fn an_offence_of_one_subscriber_affects_no_other() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     let (mut good, _) = Subscriber::open(daemon.feed(), &Subscribe::live());

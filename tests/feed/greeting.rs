@@ -9,7 +9,7 @@ use crate::support::{Daemon, Feed, Hello, LIMIT, Subscribe, Subscriber, code};
 const TOKENS: &str = "[[feed.tokens]]\ntoken = \"all\"\n[[feed.tokens]]\ntoken = \"two\"\nsources = [1, 2]";
 
 #[test]
-fn subscribed_carries_what_is_in_force() {
+fn subscribed_carries_the_values_in_force() {
     let daemon = Daemon::start("[ingest]\nheartbeat = \"21s\"\nmax_message = \"12 KiB\"");
     let (_, empty) = Subscriber::open(daemon.feed(), &Subscribe::live());
     assert_eq!((empty.version, empty.heartbeat_s, empty.max_message_bytes), (1, 21, 12 * 1024));
@@ -25,7 +25,7 @@ fn subscribed_carries_what_is_in_force() {
 }
 
 #[test]
-fn the_log_is_named_alike_after_a_restart_and_otherwise_elsewhere() {
+fn the_log_id_stays_after_a_restart_and_differs_between_archives() {
     let mut daemon = Daemon::start("");
     let (_, first) = Subscriber::open(daemon.feed(), &Subscribe::live());
     durable(daemon.address(), 7, 3);
@@ -76,7 +76,7 @@ fn a_subscribe_that_is_too_short_for_its_fields_is_protocol() {
 }
 
 #[test]
-fn bytes_behind_the_token_and_the_zero_byte_are_room_to_grow() {
+fn bytes_behind_the_token_and_the_zero_byte_are_ignored() {
     let daemon = Daemon::start("");
     let mut subscribe = Subscribe::live();
     (subscribe.zero, subscribe.trailing) = (0xAA, vec![0xAA; 500]);
@@ -102,7 +102,7 @@ fn any_other_message_before_subscribe_is_protocol() {
 }
 
 #[test]
-fn a_source_that_comes_to_the_wrong_door_is_told_so() {
+fn a_subscriber_at_the_ingest_listener_is_refused() {
     let daemon = Daemon::start("");
     let mut subscriber = Subscriber::connect(daemon.address());
     subscriber.send(&Subscribe::live().bytes());
@@ -110,7 +110,7 @@ fn a_source_that_comes_to_the_wrong_door_is_told_so() {
 }
 
 #[test]
-fn a_subscribe_that_does_not_come_in_time_is_idle() {
+fn a_late_subscribe_is_idle() {
     let daemon = Daemon::start("[ingest]\nhello_timeout = \"300ms\"");
     let (mut silent, mut slow) = (Subscriber::connect(daemon.feed()), Subscriber::connect(daemon.feed()));
     let since = Instant::now();
@@ -121,7 +121,7 @@ fn a_subscribe_that_does_not_come_in_time_is_idle() {
 }
 
 #[test]
-fn a_subscribe_may_come_byte_by_byte_and_with_more_behind_it() {
+fn a_subscribe_may_arrive_byte_by_byte_and_with_more_behind_it() {
     let daemon = Daemon::start("");
     let mut subscriber = Subscriber::connect(daemon.feed());
     for byte in Subscribe::live().bytes() {
@@ -135,7 +135,7 @@ fn a_subscribe_may_come_byte_by_byte_and_with_more_behind_it() {
 }
 
 #[test]
-fn a_token_opens_the_feed_and_its_sources_alone() {
+fn a_token_admits_to_the_feed_only_its_sources() {
     let daemon = Daemon::start(TOKENS);
     let feed = daemon.feed();
     for (one, other) in [(1, 2), (2, 3)] {
@@ -153,7 +153,7 @@ fn a_token_opens_the_feed_and_its_sources_alone() {
 }
 
 #[test]
-fn a_token_with_sources_is_never_told_of_another() {
+fn a_token_with_sources_gets_no_frames_of_others() {
     let daemon = Daemon::start(TOKENS);
     drop(durable(daemon.address(), 3, 2));
     let mut subscriber = Subscriber::connect(daemon.feed());
@@ -171,7 +171,7 @@ fn a_token_with_sources_is_never_told_of_another() {
 }
 
 #[test]
-fn checks_come_in_the_documented_order() {
+fn the_checks_are_in_the_documented_order() {
     let daemon = Daemon::start(&format!("[feed]\nmax_subscribers = 1\n{TOKENS}"));
     let feed = daemon.feed();
     durable(daemon.address(), 1, 3);
@@ -204,7 +204,7 @@ fn checks_come_in_the_documented_order() {
 }
 
 #[test]
-fn a_refused_subscriber_takes_no_place() {
+fn a_refused_subscriber_takes_no_slot() {
     let daemon = Daemon::start("[feed]\nmax_subscribers = 1");
     for _ in 0..20 {
         Subscriber::refused(daemon.feed(), &Subscribe::offset(1), code::PROTOCOL);

@@ -52,7 +52,7 @@ fn a_silent_subscriber_is_pinged_and_ended_after_three_heartbeats() {
 }
 
 #[test]
-fn whoever_answers_stays_and_any_byte_is_an_answer() {
+fn a_subscriber_that_answers_stays_and_any_byte_is_an_answer() {
     let daemon = Daemon::start(HEARTBEAT);
     let (mut answering, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
     let (mut dribbling, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
@@ -75,7 +75,7 @@ fn whoever_answers_stays_and_any_byte_is_an_answer() {
 }
 
 #[test]
-fn progress_comes_each_heartbeat_and_tells_where_to_go_on() {
+fn progress_comes_each_heartbeat_with_the_resume_offset() {
     let daemon = Daemon::start(HEARTBEAT);
     let (mut sparse, _) = Subscriber::open(daemon.feed(), &Subscribe::live().sources(&[99]));
     let (mut all, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
@@ -111,7 +111,7 @@ fn progress_comes_each_heartbeat_and_tells_where_to_go_on() {
 }
 
 #[test]
-fn subscribers_that_never_stop_talking_keep_nobody_from_being_served() {
+fn subscribers_that_never_stop_sending_do_not_delay_others() {
     let mut daemon = Daemon::start("");
     let talkers: Vec<_> = (0..3)
         .map(|_| {

@@ -46,7 +46,7 @@ fn read_to(subscriber: &mut Subscriber, head: u64) -> (Vec<Archived>, Vec<(u8, u
 }
 
 #[test]
-fn damage_in_an_old_segment_is_a_gap_and_all_around_it_is_delivered() {
+fn damage_in_an_old_segment_is_a_gap_and_the_rest_is_delivered() {
     let mut daemon = Daemon::start("");
     flood(&daemon, 1_200);
     let before = daemon.archived();
@@ -79,7 +79,7 @@ fn damage_in_an_old_segment_is_a_gap_and_all_around_it_is_delivered() {
 }
 
 #[test]
-fn what_expires_before_a_stalled_complete_subscriber_is_a_gap() {
+fn frames_that_expire_before_a_stalled_subscriber_reads_them_are_a_gap() {
     const FRAMES: u64 = 4_000;
     // The tail holds far fewer frames than the subscriber is behind, and retention keeps far less than was sent.
     let daemon = Daemon::start("[pipeline]\nbroadcast_capacity = 4\n[archive]\nretention_size = \"24 MiB\"");

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use telemetry_aggregator::feed::READERS_MAX;
+
 use crate::support::{Archived, Client, Daemon, Feed, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, reason};
 
 /// A short tail, so that a stalled subscriber soon falls out of it.
@@ -26,7 +28,7 @@ fn assert_sound(frame: &Archived) {
 }
 
 #[test]
-fn complete_skips_nothing_however_far_behind_it_is() {
+fn complete_skips_nothing_at_any_distance_behind() {
     let daemon = Daemon::start(SHORT_TAIL);
     // The subscriber reads nothing until all frames are durable.
     let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
@@ -40,7 +42,7 @@ fn complete_skips_nothing_however_far_behind_it_is() {
 }
 
 #[test]
-fn timely_skips_to_the_newest_and_names_what_it_skipped() {
+fn timely_skips_to_the_newest_and_reports_the_gap() {
     let daemon = Daemon::start(SHORT_TAIL);
     let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
     stalled.settle(1);
@@ -80,7 +82,7 @@ fn timely_that_keeps_up_skips_nothing() {
 }
 
 #[test]
-fn timely_gets_a_frame_larger_than_what_counts_as_late() {
+fn timely_gets_a_frame_larger_than_its_lag_limit() {
     // A subscriber is late when a quarter of the tail waits for it: 64 KiB.
     let daemon = Daemon::start("[ingest]\nmax_message = \"128 KiB\"\n[pipeline]\nbroadcast_capacity = 1");
     let (mut reader, _) = Subscriber::open(daemon.feed(), &Subscribe::live().timely());
@@ -92,7 +94,7 @@ fn timely_gets_a_frame_larger_than_what_counts_as_late() {
 }
 
 #[test]
-fn timely_gets_the_history_it_asks_for() {
+fn timely_gets_the_requested_history() {
     let daemon = Daemon::start(SHORT_TAIL);
     flood(daemon.address());
     let (mut reader, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest().timely());
@@ -101,4 +103,21 @@ fn timely_gets_the_history_it_asks_for() {
         assert_eq!(reader.expect_frame().offset, offset);
         assert!(started.elapsed() < LIMIT);
     }
+}
+
+#[test]
+fn stalled_subscribers_do_not_keep_another_from_the_log() {
+    let daemon = Daemon::start(SHORT_TAIL);
+    flood(daemon.address());
+    // More than may read the log at the same time. Each takes one frame, then nothing.
+    let stalled: Vec<_> = (0..2 * READERS_MAX)
+        .map(|_| {
+            let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
+            subscriber.expect_frame();
+            subscriber
+        })
+        .collect();
+    let (mut prompt, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
+    (0..FRAMES).for_each(|offset| assert_eq!(prompt.expect_frame().offset, offset));
+    drop(stalled);
 }

@@ -97,7 +97,7 @@ fn a_time_begins_with_the_lowest_offset_received_then_or_later() {
 }
 
 #[test]
-fn behind_the_start_of_a_time_everything_follows_also_what_was_received_earlier() {
+fn after_a_start_by_time_later_offsets_follow_even_if_received_earlier() {
     let mut daemon = HeldDaemon::start("[ingest]\nroutine_window = \"64 KiB\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();

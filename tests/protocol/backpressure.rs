@@ -112,7 +112,7 @@ fn credit_may_be_used_to_the_last_byte() {
 }
 
 #[test]
-fn an_emergency_is_taken_in_and_archived_ahead_of_all_queued_routine() {
+fn an_emergency_is_accepted_and_archived_ahead_of_all_queued_routine() {
     let mut daemon = HeldDaemon::start(CONFIG);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -134,7 +134,7 @@ fn an_emergency_is_taken_in_and_archived_ahead_of_all_queued_routine() {
 }
 
 #[test]
-fn a_takeover_waits_for_no_sync_and_counts_what_is_queued() {
+fn a_takeover_does_not_wait_for_a_sync_and_counts_queued_frames() {
     let mut daemon = HeldDaemon::start(CONFIG);
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -169,7 +169,7 @@ fn a_takeover_waits_for_no_sync_and_counts_what_is_queued() {
 }
 
 #[test]
-fn a_new_epoch_waits_for_no_sync_either() {
+fn a_new_epoch_does_not_wait_for_a_sync() {
     let mut daemon = HeldDaemon::start(CONFIG);
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -222,7 +222,7 @@ fn other_streams_have_windows_of_their_own() {
 }
 
 #[test]
-fn an_error_waits_for_no_sync_and_keeps_what_came_before() {
+fn an_error_does_not_wait_for_a_sync_and_keeps_earlier_frames() {
     let mut daemon = HeldDaemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -237,7 +237,7 @@ fn an_error_waits_for_no_sync_and_keeps_what_came_before() {
 }
 
 #[test]
-fn acks_already_known_are_written_before_an_error() {
+fn pending_acks_are_written_before_an_error() {
     let mut daemon = HeldDaemon::start(CONFIG);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 5, b"first");
@@ -252,7 +252,7 @@ fn acks_already_known_are_written_before_an_error() {
 }
 
 #[test]
-fn bye_waits_until_all_is_durable() {
+fn bye_waits_until_all_frames_are_durable() {
     let daemon = HeldDaemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -266,7 +266,7 @@ fn bye_waits_until_all_is_durable() {
 }
 
 #[test]
-fn a_no_ack_client_is_slowed_by_tcp_and_not_timed_out() {
+fn a_no_ack_client_is_slowed_down_by_tcp_and_not_timed_out() {
     let mut daemon = HeldDaemon::start(CONFIG);
     let hello = Hello::new(7).epoch(0).flags(NO_ACK).heartbeat(1);
     let (mut client, _) = Client::welcomed(daemon.address(), &hello);
@@ -301,7 +301,7 @@ fn a_no_ack_client_is_slowed_by_tcp_and_not_timed_out() {
 }
 
 #[test]
-fn a_drain_waits_for_the_disk_and_acknowledges_what_it_read() {
+fn a_drain_waits_for_the_disk_and_acknowledges_the_frames_it_read() {
     let mut daemon = HeldDaemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -324,7 +324,7 @@ fn a_drain_waits_for_the_disk_and_acknowledges_what_it_read() {
 }
 
 #[test]
-fn what_a_connection_left_in_the_queue_counts_against_the_next_one() {
+fn queued_frames_of_a_closed_connection_count_against_the_next_one() {
     let daemon = HeldDaemon::start(CONFIG);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();

@@ -23,7 +23,7 @@ fn expect_goaway(client: &mut Client) {
 }
 
 #[test]
-fn sigterm_reads_what_was_sent_and_ends_with_the_final_acks_and_draining() {
+fn sigterm_reads_all_sent_frames_and_ends_with_final_acks_and_draining() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     // The daemon is stopped while the client sends, so all frames lie in its socket when SIGTERM comes.
@@ -90,7 +90,7 @@ fn a_no_ack_client_is_drained_as_well() {
 }
 
 #[test]
-fn a_client_that_goes_on_sending_does_not_hold_the_drain_up() {
+fn a_client_that_keeps_sending_does_not_delay_the_drain() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 0, b"r");
@@ -123,11 +123,11 @@ fn a_client_that_goes_on_sending_does_not_hold_the_drain_up() {
     books.assert_balanced();
     assert_eq!((books.archived, books.undelivered), (acknowledged, 0), "what was read is acknowledged");
     assert_eq!(daemon.archived().len() as u64, acknowledged);
-    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
 }
 
 #[test]
-fn a_silent_client_and_one_that_does_not_read_do_not_hold_the_drain_up() {
+fn a_silent_client_and_one_that_does_not_read_do_not_delay_the_drain() {
     let mut daemon = Daemon::start("");
     let (_silent, _) = Client::open(daemon.address(), &Hello::new(1));
     let _no_hello = Client::connect(daemon.address());
@@ -164,7 +164,7 @@ fn sigint_drains_as_well() {
 const SMALL: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"";
 
 #[test]
-fn what_is_queued_when_the_drain_begins_is_archived() {
+fn frames_queued_when_the_drain_begins_are_archived() {
     let mut daemon = HeldDaemon::start(SMALL);
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -186,7 +186,7 @@ fn what_is_queued_when_the_drain_begins_is_archived() {
 }
 
 #[test]
-fn what_a_no_ack_client_has_in_the_socket_beyond_the_queue_is_not_accepted_and_not_lost_in_the_books() {
+fn socket_bytes_of_a_no_ack_client_beyond_the_queue_are_not_accepted() {
     let mut daemon = HeldDaemon::start(SMALL);
     let hello = Hello::new(7).epoch(0).flags(NO_ACK);
     let (mut client, _) = Client::welcomed(daemon.address(), &hello);
@@ -211,7 +211,7 @@ fn what_a_no_ack_client_has_in_the_socket_beyond_the_queue_is_not_accepted_and_n
 }
 
 #[test]
-fn nobody_new_is_served_in_a_drain() {
+fn no_new_client_is_served_in_a_drain() {
     let mut daemon = HeldDaemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();

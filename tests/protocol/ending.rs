@@ -28,7 +28,7 @@ fn a_bye_without_frames_is_answered() {
 }
 
 #[test]
-fn the_positions_of_the_clients_bye_are_for_the_log_only() {
+fn the_positions_in_the_clients_bye_are_only_logged() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 0, b"r");
@@ -40,7 +40,7 @@ fn the_positions_of_the_clients_bye_are_for_the_log_only() {
 }
 
 #[test]
-fn a_bye_after_a_reconnect_has_the_streams_positions() {
+fn a_bye_after_a_reconnect_has_the_positions_of_the_stream() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 0, b"r");
@@ -73,7 +73,7 @@ fn a_bye_with_the_socket_half_closed_behind_it_is_answered() {
 }
 
 #[test]
-fn a_half_close_without_bye_gets_the_last_acks() {
+fn a_half_closed_connection_without_bye_gets_the_last_acks() {
     let mut daemon = Daemon::start("[archive]\ncommit_delay = \"300ms\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..50 {
@@ -88,7 +88,7 @@ fn a_half_close_without_bye_gets_the_last_acks() {
 }
 
 #[test]
-fn what_was_accepted_before_an_end_without_bye_is_settled() {
+fn frames_accepted_before_an_end_without_bye_are_archived() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     for sequence in 0..500 {
@@ -127,7 +127,7 @@ fn a_frame_after_bye_is_protocol() {
 }
 
 #[test]
-fn a_ping_behind_bye_does_no_harm() {
+fn a_ping_after_bye_is_no_offence() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.send(&[frame(ROUTINE, 0, b"r"), bye([0, 1]), ping(1)].concat());

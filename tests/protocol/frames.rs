@@ -53,7 +53,7 @@ fn durable_next_is_one_past_the_highest_and_the_lanes_are_independent() {
 }
 
 #[test]
-fn both_lanes_may_share_one_counter_or_count_apart() {
+fn lanes_may_share_one_counter_or_have_separate_counters() {
     let mut daemon = Daemon::start("");
     let (mut shared, _) = Client::open(daemon.address(), &Hello::new(1));
     let (mut apart, _) = Client::open(daemon.address(), &Hello::new(2));
@@ -79,7 +79,7 @@ fn both_lanes_may_share_one_counter_or_count_apart() {
 }
 
 #[test]
-fn credit_counts_max_of_body_and_256_and_comes_back_as_frames_leave() {
+fn credit_costs_the_body_or_256_and_is_granted_again_as_frames_leave() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     let first = [client.ack(EMERGENCY).credit_limit, client.ack(ROUTINE).credit_limit];
@@ -115,7 +115,7 @@ fn only_frames_cost_credit() {
 }
 
 #[test]
-fn a_window_used_many_times_over_never_stalls() {
+fn a_window_that_is_used_many_times_never_stalls() {
     let mut daemon = Daemon::start("[ingest]\nroutine_window = \"16 KiB\"\nemergency_window = \"16 KiB\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     let payload = vec![9; 16 * 1024 - 20];
@@ -176,7 +176,7 @@ fn duplicates_are_dropped_counted_and_credited_at_once() {
 }
 
 #[test]
-fn a_sequence_left_out_and_sent_later_is_a_duplicate() {
+fn a_skipped_sequence_that_is_sent_later_is_a_duplicate() {
     let mut daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 9, b"nine");

@@ -9,7 +9,7 @@ use crate::support::{Client, Daemon, EMERGENCY, Hello, NO_ACK, ROUTINE, Received
 const WINDOWS: &str = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"";
 
 #[test]
-fn welcome_carries_what_is_in_force() {
+fn welcome_carries_the_values_in_force() {
     let mut daemon = Daemon::start("[ingest]\nheartbeat = \"21s\"\nmax_message = \"12 KiB\"");
     let (client, welcome) = Client::open(daemon.address(), &Hello::new(7).epoch(9));
     assert_eq!(welcome.version, 1);
@@ -48,7 +48,7 @@ fn one_ack_per_lane_follows_welcome_and_nothing_else() {
 }
 
 #[test]
-fn the_first_acks_come_before_the_answer_to_what_was_sent_behind_hello() {
+fn the_first_acks_precede_answers_to_messages_behind_hello() {
     let daemon = Daemon::start("");
     let mut client = Client::connect(daemon.address());
     client.send(&[Hello::new(7).bytes(), ping(77)].concat());
@@ -86,7 +86,7 @@ fn the_highest_version_both_speak_is_chosen() {
 }
 
 #[test]
-fn the_wished_heartbeat_is_clamped() {
+fn the_requested_heartbeat_is_clamped() {
     let daemon = Daemon::start("[ingest]\nheartbeat = \"15s\"");
     for (wish, in_force) in [(0, 15), (1, 1), (2, 2), (300, 300), (301, 300), (65_535, 300)] {
         let (_client, welcome) = Client::open(daemon.address(), &Hello::new(7).epoch(0).heartbeat(wish));
@@ -125,7 +125,7 @@ fn station_and_kind_reach_the_archive() {
 }
 
 #[test]
-fn a_hello_may_come_byte_by_byte_in_time() {
+fn a_hello_may_arrive_byte_by_byte_in_time() {
     let daemon = Daemon::start("");
     let mut client = Client::connect(daemon.address());
     for byte in Hello::new(7).bytes() {
@@ -168,7 +168,7 @@ fn an_ignorable_message_before_hello_is_not_a_hello() {
 }
 
 #[test]
-fn what_is_wrong_behind_hello_is_answered_after_the_first_acks() {
+fn errors_behind_hello_are_sent_after_the_first_acks() {
     let daemon = Daemon::start("");
     let mut client = Client::connect(daemon.address());
     client.send(&[Hello::new(7).bytes(), frame(9, 0, b"offends")].concat());

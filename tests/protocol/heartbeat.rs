@@ -34,7 +34,7 @@ fn the_newest_ping_is_answered() {
 }
 
 #[test]
-fn a_pong_nobody_asked_for_is_no_offence() {
+fn an_unrequested_pong_is_no_offence() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.send(&pong(1));
@@ -76,7 +76,7 @@ fn a_client_that_answers_pings_stays() {
 }
 
 #[test]
-fn any_byte_is_a_sign_of_life() {
+fn any_byte_ends_the_silence() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).heartbeat(1));
     let message = framed(&[0xC0; 6]);

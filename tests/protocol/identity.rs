@@ -23,7 +23,7 @@ fn a_reconnect_resumes_one_past_the_last_accepted_of_each_lane() {
 }
 
 #[test]
-fn a_higher_epoch_is_a_new_space_and_fences_the_older_connection() {
+fn a_higher_epoch_is_a_new_sequence_space_and_fences_the_older_connection() {
     let mut daemon = Daemon::start("");
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7).epoch(5));
     old.deliver(ROUTINE, 100, b"old");
@@ -39,7 +39,7 @@ fn a_higher_epoch_is_a_new_space_and_fences_the_older_connection() {
 }
 
 #[test]
-fn a_lower_epoch_is_fenced_and_ends_nobody() {
+fn a_lower_epoch_is_fenced_and_ends_no_connection() {
     let daemon = Daemon::start("");
     let (mut current, _) = Client::open(daemon.address(), &Hello::new(7).epoch(500));
     current.deliver(ROUTINE, 0, b"before");
@@ -75,7 +75,7 @@ fn an_epoch_is_remembered_across_a_restart_from_its_first_durable_frame_on() {
 }
 
 #[test]
-fn epoch_0_is_a_connection_alone() {
+fn epoch_0_lasts_only_for_its_connection() {
     let mut daemon = Daemon::start("");
     let (mut named, _) = Client::open(daemon.address(), &Hello::new(7).epoch(5));
     let (mut one, welcome_one) = Client::open(daemon.address(), &Hello::new(7).epoch(0));
@@ -167,7 +167,7 @@ fn a_takeover_under_load_accepts_nothing_of_the_old_connection_after_welcome() {
 }
 
 #[test]
-fn a_takeover_does_not_wait_for_the_rest_of_a_message() {
+fn a_takeover_does_not_wait_for_a_partial_message() {
     let mut daemon = Daemon::start("");
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
     old.deliver(ROUTINE, 0, b"whole");
@@ -210,7 +210,7 @@ fn kinds_and_stations_are_streams_of_their_own() {
 }
 
 #[test]
-fn a_session_that_was_taken_over_says_nothing_more() {
+fn a_session_that_was_taken_over_sends_nothing_more() {
     let daemon = Daemon::start("");
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
     let (_new, _) = Client::open(daemon.address(), &Hello::new(7));
@@ -223,7 +223,7 @@ fn a_session_that_was_taken_over_says_nothing_more() {
 }
 
 #[test]
-fn a_bye_that_meets_a_newer_epoch_has_its_own_positions_or_is_fenced() {
+fn a_bye_during_a_newer_epoch_gets_its_own_positions_or_fenced() {
     let daemon = Daemon::start("[ingest]\nmax_takeovers_per_minute = 60000");
     let address = daemon.address();
     for epoch in 1..ROUNDS {

@@ -14,7 +14,7 @@ fn an_epoch_without_frames_fences_while_the_daemon_runs() {
 }
 
 #[test]
-fn an_epoch_without_frames_fences_also_when_the_table_of_streams_is_full() {
+fn an_epoch_without_frames_fences_when_the_table_of_streams_is_full() {
     let daemon = Daemon::start("[ingest]\nmax_streams = 2");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(1).epoch(5));
     client.deliver(ROUTINE, 10, b"five");
@@ -38,7 +38,7 @@ fn an_epoch_without_frames_fences_also_when_the_table_of_streams_is_full() {
 }
 
 #[test]
-fn an_epoch_without_durable_frames_is_forgotten_and_the_one_before_stands() {
+fn a_restart_forgets_an_epoch_without_durable_frames_and_keeps_the_one_before() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).epoch(5));
     client.deliver(ROUTINE, 10, b"five");
@@ -50,7 +50,7 @@ fn an_epoch_without_durable_frames_is_forgotten_and_the_one_before_stands() {
 }
 
 #[test]
-fn a_recovered_epoch_has_no_position_of_the_one_before() {
+fn a_recovered_epoch_has_no_positions_of_the_epoch_before() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).epoch(5));
     client.deliver(ROUTINE, 10, b"five");
@@ -64,7 +64,7 @@ fn a_recovered_epoch_has_no_position_of_the_one_before() {
 }
 
 #[test]
-fn a_higher_epoch_after_a_restart_is_a_new_space() {
+fn a_higher_epoch_after_a_restart_is_a_new_sequence_space() {
     let daemon = Daemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7).epoch(5));
     client.deliver(ROUTINE, 10, b"five");
@@ -77,7 +77,7 @@ fn a_higher_epoch_after_a_restart_is_a_new_space() {
 }
 
 #[test]
-fn positions_survive_when_the_segment_that_held_the_frames_is_long_full() {
+fn positions_survive_in_later_segments_than_the_frames() {
     let daemon = Daemon::start("");
     let (mut early, _) = Client::open(daemon.address(), &Hello::new(1).epoch(3).station("early"));
     early.deliver(EMERGENCY, 5, b"early");
@@ -116,7 +116,7 @@ fn a_no_ack_client_may_have_an_epoch_and_resumes_like_others() {
 }
 
 #[test]
-fn a_takeover_ends_a_connection_that_waits_for_its_bye() {
+fn a_takeover_ends_a_connection_that_waits_for_the_bye_of_the_daemon() {
     let daemon = HeldDaemon::start("");
     let (mut old, _) = Client::open(daemon.address(), &Hello::new(7));
     daemon.hold();
@@ -148,7 +148,7 @@ fn a_takeover_does_not_wait_for_the_old_socket() {
 }
 
 #[test]
-fn a_failed_sync_is_storage_failed_and_nothing_of_it_was_acknowledged() {
+fn a_failed_sync_is_storage_failed_and_acknowledges_nothing() {
     let mut daemon = HeldDaemon::start("");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 0, b"kept");
@@ -162,7 +162,7 @@ fn a_failed_sync_is_storage_failed_and_nothing_of_it_was_acknowledged() {
 }
 
 #[test]
-fn frames_that_the_deadline_leaves_behind_are_counted_and_never_acknowledged() {
+fn frames_left_at_the_deadline_are_counted_and_not_acknowledged() {
     let mut daemon = HeldDaemon::start("[shutdown]\ndeadline = \"1s\"");
     let (mut client, _) = Client::open(daemon.address(), &Hello::new(7));
     client.deliver(ROUTINE, 0, b"kept");
@@ -186,7 +186,7 @@ fn frames_that_the_deadline_leaves_behind_are_counted_and_never_acknowledged() {
 }
 
 #[test]
-fn the_place_of_one_that_was_refused_or_said_bye_is_free_though_it_stays() {
+fn a_client_that_was_refused_or_said_bye_takes_no_slot_while_its_socket_is_open() {
     let daemon = Daemon::start("[ingest]\nmax_connections = 2");
     let mut stayed = Vec::new();
     for source in 0..6 {
@@ -217,5 +217,5 @@ fn open_when_free(daemon: &Daemon, hello: &Hello) -> Client {
             other => panic!("WELCOME or busy is due, not {other:?}"),
         }
     }
-    panic!("the place is never free");
+    panic!("the slot is never free");
 }

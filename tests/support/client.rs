@@ -177,7 +177,7 @@ impl Client {
     }
 
     fn note(&mut self, message: &Server) {
-        assert!(!self.has_ended, "the server goes on after its last message: {message:?}");
+        assert!(!self.has_ended, "the server sends after its last message: {message:?}");
         match message {
             Server::Ack(ack) => {
                 if let Some(before) = self.acks[ack.lane].replace(*ack) {

@@ -162,7 +162,7 @@ impl Daemon {
             archived_before: 0,
             home,
         };
-        let line = daemon.wait_line(" listening ");
+        let line = daemon.wait_line(" listening ingest=");
         daemon.address = field(&line, "ingest").parse().expect("the address in the log");
         // Use the count in the log: reading the archive would race with connected clients.
         let recovered = daemon.wait_line(" archive recovered ");

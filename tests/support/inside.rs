@@ -8,12 +8,11 @@ use std::time::Duration;
 use telemetry_aggregator::catalog::CatalogStore;
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::connection::{Credentials, Entrance, Listener, listener};
-use telemetry_aggregator::daemon::{Daemon, Outcome, View};
+use telemetry_aggregator::daemon::{Daemon, Handles, Outcome};
 use telemetry_aggregator::frame::Batch;
-use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Registry, SessionPolicy, StreamTable};
-use telemetry_aggregator::pipeline::{
-    Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Router, Sources,
-};
+use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Router, SessionPolicy, StreamTable};
+use telemetry_aggregator::outputs::Outputs;
+use telemetry_aggregator::pipeline::{Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Sources};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -22,8 +21,9 @@ use tokio::task::JoinHandle;
 pub struct Inside {
     pub runtime: Runtime,
     pub address: SocketAddr,
-    pub view: View,
+    pub handles: Handles,
     pub catalog: Arc<CatalogStore>,
+    pub outputs: Outputs,
     stop_tx: watch::Sender<bool>,
     running: JoinHandle<Outcome>,
 }
@@ -41,12 +41,12 @@ impl Inside {
         change(&mut config);
         let daemon = runtime.block_on(Daemon::start(config)).unwrap();
         let (stop_tx, mut stop) = watch::channel(false);
-        let (address, view) = (daemon.addresses().ingest, daemon.view());
-        let catalog = daemon.catalog();
+        let (address, handles) = (daemon.addresses().ingest, daemon.handles());
+        let (catalog, outputs) = (daemon.catalog(), daemon.outputs());
         let running = runtime.spawn(
             daemon.run(async move { drop(stop.wait_for(|stop| *stop).await) }, std::future::pending()),
         );
-        Self { runtime, address, view, catalog, stop_tx, running }
+        Self { runtime, address, handles, catalog, outputs, stop_tx, running }
     }
 
     /// Drains the daemon and returns the outcome.
@@ -57,12 +57,12 @@ impl Inside {
     /// Drains the daemon and waits for `task`, which ends with the pipeline.
     pub fn stop_and_join<T>(self, task: impl Future<Output = T>) -> (Outcome, T) {
         self.stop_tx.send_replace(true);
-        drop(self.view);
+        drop(self.handles);
         self.runtime.block_on(async { (self.running.await.unwrap(), task.await) })
     }
 }
 
-/// Listener, sessions, router, fan-in and processor, with an output that accepts a batch when the test allows it.
+/// Listener, router, sessions, fan-in and processor, with an output that accepts a batch when the test allows it.
 pub struct Held {
     pub runtime: Runtime,
     pub address: SocketAddr,
@@ -86,8 +86,9 @@ impl Output for HeldOutput {
         self.seen_tx.send(batch.clone()).map_err(|_| OutputGone)?;
         self.go.acquire().await.map_err(|_| OutputGone)?.forget();
         for frame in batch.iter() {
-            self.table.advance_durable(frame.origin, frame.priority, frame.sequence + 1, 1, Duration::ZERO);
+            self.table.advance_in_commit(frame.origin, frame.priority, frame.sequence + 1, 1, Duration::ZERO);
         }
+        self.table.end_commit();
         Ok(())
     }
 }
@@ -112,18 +113,16 @@ impl Held {
         );
         let processor = Processor::new(fan_in, output, Fanout::new(4), Arc::clone(&counters));
         let (shutdown_tx, shutdown) = watch::channel(false);
-        let (router, router_handle) = Router::start(Arc::clone(&sources));
         let context = Arc::new(Context {
             entrance: Entrance::new(Listener::Ingest, Arc::default()),
             // The policy never changes: the receiver keeps the last value after the sender is dropped.
             policy: watch::channel(SessionPolicy::new(config, Credentials::default())).1,
-            router,
             catalog: watch::channel(Arc::default()).1,
             buffers: telemetry_aggregator::ingest::buffers(),
             shutdown: shutdown.clone(),
         });
-        let (registry, registry_handle) = Registry::start(context, table, sources);
-        let listener_handle = listener::start("ingest listener", listener, registry, shutdown);
+        let (router, router_handle) = Router::start(context, table, sources);
+        let listener_handle = listener::start("ingest listener", listener, router, shutdown);
         let processor = runtime.spawn(processor.run());
         drop(entered);
         Self {
@@ -134,7 +133,7 @@ impl Held {
             seen_rx,
             go,
             _shutdown_tx: shutdown_tx,
-            _owned: vec![listener_handle, registry_handle, router_handle],
+            _owned: vec![listener_handle, router_handle],
             _processor: processor,
         }
     }

@@ -5,7 +5,7 @@
 //! process. [`LIMIT`] is the safety net that turns a hang into a failure.
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test shows")]
 
 use std::time::Duration;

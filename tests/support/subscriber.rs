@@ -394,7 +394,7 @@ impl Subscriber {
     }
 
     fn note(&mut self, message: &Feed) {
-        assert!(!self.has_ended, "the server goes on after its last message: {message:?}");
+        assert!(!self.has_ended, "the server sends after its last message: {message:?}");
         assert_eq!(
             self.subscribed.is_some(),
             !matches!(message, Feed::Subscribed(_) | Feed::Error(_)) || self.subscribed.is_some(),
@@ -420,7 +420,7 @@ impl Subscriber {
 
     fn pass(&mut self, from: u64, to: u64) {
         let next = self.next_offset();
-        assert!(from >= next, "offset {from} after everything below {next} was told");
+        assert!(from >= next, "offset {from} although all offsets below {next} were covered");
         assert!(!self.is_all || from == next, "offsets {next} to {from} are missing, and no GAP names them");
         self.next = to;
     }

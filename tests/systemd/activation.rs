@@ -19,14 +19,14 @@ fn connect(address: SocketAddr) -> TcpStream {
     loop {
         match TcpStream::connect(address) {
             Ok(socket) => return socket,
-            Err(error) => assert!(started.elapsed() < LIMIT, "nobody listens at {address}: {error}"),
+            Err(error) => assert!(started.elapsed() < LIMIT, "no listener at {address}: {error}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn who_connects_before_the_daemon_is_up_is_served() {
+fn a_client_that_connects_before_the_daemon_is_up_is_served() {
     if !has("systemd-socket-activate", "activation by systemd's own tool") {
         return;
     }
@@ -93,7 +93,7 @@ fn sockets_of_another_process_are_ignored() {
 }
 
 #[test]
-fn an_absurd_number_of_sockets_is_refused_with_the_way_out() {
+fn an_absurd_number_of_sockets_is_refused_with_a_remedy() {
     for count in ["999999999999", "-1", "many"] {
         let said = refused_count(vec![listener("127.0.0.1:0")], "ingest", count);
         assert!(said.contains(&format!("LISTEN_FDS is {count:?}")) && said.contains("unset"), "{said}");
@@ -105,7 +105,7 @@ fn listener(address: &str) -> OwnedFd {
 }
 
 #[test]
-fn sockets_that_make_no_sense_are_refused_with_the_way_out() {
+fn invalid_sockets_are_refused_with_a_remedy() {
     let unknown = refused(vec![listener("127.0.0.1:0")], "telemetry-aggregator.socket");
     assert!(unknown.contains("FileDescriptorName="), "{unknown}");
     let udp: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
@@ -116,7 +116,7 @@ fn sockets_that_make_no_sense_are_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_socket_beyond_loopback_takes_tokens_whatever_the_configuration_says() {
+fn a_handed_over_socket_beyond_loopback_needs_tokens() {
     let exposed = refused(vec![listener("0.0.0.0:0")], "ingest");
     assert!(exposed.contains("0.0.0.0:") && exposed.contains("[[ingest.tokens]]"), "{exposed}");
 }

@@ -1,6 +1,6 @@
 //! The daemon under systemd: its units, the passed sockets, its notifications, and the watchdog.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -21,7 +21,7 @@ fn under(manager: &FakeManager) -> impl Fn(&mut Command) + use<> {
 }
 
 #[test]
-fn a_life_is_told_from_its_start_to_its_end() {
+fn the_manager_is_notified_from_the_start_to_the_end() {
     let manager = FakeManager::start();
     let dir = tempfile::tempdir().unwrap();
     let prepare = under(&manager);
@@ -53,7 +53,7 @@ fn a_life_is_told_from_its_start_to_its_end() {
 }
 
 #[test]
-fn a_start_that_fails_says_why_and_never_ready() {
+fn a_failed_start_sends_its_reason_and_never_ready() {
     let manager = FakeManager::start();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ fn a_start_that_fails_says_why_and_never_ready() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_is_no_hang() {
+fn a_full_disk_is_in_the_status_and_is_no_hang() {
     let Some(tmpfs) = Tmpfs::mount(24 << 20) else {
         return not_tested(format_args!("the watchdog on a full disk: mounting a tmpfs is not allowed"));
     };

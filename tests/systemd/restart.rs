@@ -91,7 +91,7 @@ fn wait_for(what: &str, more: u64, count: impl Fn() -> u64) {
 }
 
 #[test]
-fn nobody_is_refused_and_nothing_is_lost_across_restarts() {
+fn no_client_is_refused_and_no_frame_is_lost_across_restarts() {
     let sockets = Sockets::bind();
     let addresses = [&sockets.ingest, &sockets.feed].map(|socket| socket.local_addr().unwrap());
     let prepare = |command: &mut Command| sockets.hand_over(command);

@@ -45,7 +45,7 @@ fn with_this_binary(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn systemd_has_nothing_to_say_against_the_units() {
+fn systemd_analyze_accepts_the_units() {
     if !has("systemd-analyze", "the units") {
         return;
     }
@@ -57,7 +57,7 @@ fn systemd_has_nothing_to_say_against_the_units() {
 }
 
 #[test]
-fn the_service_is_hardly_exposed() {
+fn the_service_has_a_low_exposure_level() {
     if !has("systemd-analyze", "the hardening of the service") {
         return;
     }
@@ -74,7 +74,7 @@ fn the_service_is_hardly_exposed() {
 }
 
 #[test]
-fn the_drain_fits_into_the_time_that_systemd_gives() {
+fn the_drain_fits_the_stop_timeout_of_systemd() {
     let service = read(SERVICE);
     let stop = humantime::parse_duration(&value(&service, "TimeoutStopSec")).unwrap();
     let deadline = Config::default().shutdown.deadline;
@@ -84,7 +84,7 @@ fn the_drain_fits_into_the_time_that_systemd_gives() {
 }
 
 #[test]
-fn sockets_have_the_names_and_the_ports_that_the_daemon_knows() {
+fn the_socket_units_have_the_names_and_ports_of_the_daemon() {
     let config = Config::default();
     let ports = [config.ingest.listen, config.feed.listen, config.http.listen].map(|address| address.port());
     for (name, port) in SOCKETS.into_iter().zip(ports) {
@@ -97,7 +97,7 @@ fn sockets_have_the_names_and_the_ports_that_the_daemon_knows() {
 }
 
 #[test]
-fn the_configuration_beside_the_units_is_accepted() {
+fn the_configuration_of_the_units_is_valid() {
     let dir = tempfile::tempdir().unwrap();
     for name in SOCKETS {
         let token = dir.path().join(format!("{name}.token"));

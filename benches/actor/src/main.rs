@@ -8,8 +8,8 @@
 //! `CONTENDER` a contender's whole name.
 //!
 //! What each contender does is what its users would write: bounded mailboxes where it has them (ractor and rusm-otp have
-//! none that make a sender wait), batches where it offers them. `call` always has a timeout; the asks of the others have
-//! none, but where the line says so. rusm-otp has no request and response, and its messages are byte vectors.
+//! none that make a sender wait). `call` always has a timeout; the asks of the others have none, except where the line
+//! says so. rusm-otp has no request and response, and its messages are byte vectors.
 //!
 //! On two workers tasks that wake each other tend to stay on one of them, as tokio runs a task that was just woken next on
 //! the same worker. Where the CPU time is no more than the wall-clock time, one worker did it all.
@@ -40,9 +40,6 @@ const ASKS: u64 = 200_000;
 const ASKS_EACH: u64 = 5_000;
 /// Messages a mailbox holds per lane.
 const CAPACITY: usize = 64;
-/// The mailbox and the batches of the fan-in in batches.
-const BATCH_CAPACITY: usize = 1_024;
-const BATCH: usize = 64;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
@@ -61,9 +58,6 @@ fn cases() -> Vec<Case> {
             .ping_pong(1, ROUND_TRIPS),
         Case::new("1,000 pairs, two workers", "message", Workers::Two, PAIRS * PAIR_ROUND_TRIPS * 2)
             .ping_pong(PAIRS, PAIR_ROUND_TRIPS),
-        Case::new("fan-in of 48 in batches, two workers", "message", Workers::Two, SENDERS * FAN_IN_EACH)
-            .run("tokio", || with_tokio::fan_in_batches(FAN_IN_EACH))
-            .run("actor", || with_actor::fan_in_batches(FAN_IN_EACH)),
         Case::new("fan-in of 48 one by one, two workers", "message", Workers::Two, SENDERS * FAN_IN_EACH)
             .run("tokio", || with_tokio::fan_in(FAN_IN_EACH))
             .run("actor", || with_actor::fan_in(FAN_IN_EACH))

@@ -1,13 +1,11 @@
 //! The product's own actors.
 
-use std::collections::VecDeque;
-use std::iter::repeat_n;
 use std::time::Duration;
 
 use actor::{ActorHandle, Address, Capacity, Mailbox, Received, Reply, Tasks, spawn};
 
 use crate::gauge::{Gauge, Latch, Spent};
-use crate::{BATCH, BATCH_CAPACITY, CAPACITY, SENDERS};
+use crate::{CAPACITY, SENDERS};
 
 const LANES: Capacity = Capacity { urgent: CAPACITY, routine: CAPACITY };
 
@@ -78,37 +76,6 @@ pub(crate) async fn fan_in(each: u64) -> Spent {
         tasks.spawn("sender", async move {
             for _ in 0..each {
                 address.send(1).await.unwrap();
-            }
-        });
-    }
-    join_all(vec![handle]).await;
-    let spent = gauge.stop();
-    while tasks.join_next().await.is_some() {}
-    spent
-}
-
-/// Batches at both ends, from many to one.
-pub(crate) async fn fan_in_batches(each: u64) -> Spent {
-    const LANES: Capacity = Capacity { urgent: BATCH_CAPACITY, routine: BATCH_CAPACITY };
-    let mut tasks = Tasks::new();
-    let gauge = Gauge::start();
-    let (address, handle) = spawn("receiver", LANES, move |mut mailbox: Mailbox<u64>| async move {
-        let mut batch = Vec::new();
-        let mut count = 0;
-        while count < SENDERS * each {
-            mailbox.recv_batch(&mut batch, BATCH).await;
-            count += batch.drain(..).filter_map(|entry| message(Some(entry))).sum::<u64>();
-        }
-    });
-    for _ in 0..SENDERS {
-        let address = address.clone();
-        tasks.spawn("sender", async move {
-            let mut batch = VecDeque::new();
-            let mut left = each as usize;
-            while left > 0 {
-                batch.extend(repeat_n(1, left.min(BATCH)));
-                left -= batch.len();
-                address.send_batch(&mut batch).await.unwrap();
             }
         });
     }

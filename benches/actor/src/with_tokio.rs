@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::gauge::{Gauge, Latch, Spent};
-use crate::{BATCH, BATCH_CAPACITY, CAPACITY, SENDERS};
+use crate::{CAPACITY, SENDERS};
 
 /// Pairs of tasks that each send one message there and back, again and again.
 pub(crate) async fn ping_pong(pairs: u64, round_trips: u64) -> Spent {
@@ -65,43 +65,6 @@ pub(crate) async fn fan_in(each: u64) -> Spent {
         tasks.spawn(async move {
             for _ in 0..each {
                 message_tx.send(1).await.unwrap();
-            }
-        });
-    }
-    latch.opened().await;
-    let spent = gauge.stop();
-    tasks.join_all().await;
-    spent
-}
-
-/// Batches at both ends, from many to one.
-pub(crate) async fn fan_in_batches(each: u64) -> Spent {
-    let (message_tx, mut message_rx) = mpsc::channel(BATCH_CAPACITY);
-    let mut tasks = JoinSet::new();
-    let gauge = Gauge::start();
-    let latch = Latch::new(1);
-    tasks.spawn({
-        let latch = latch.clone();
-        async move {
-            let mut batch = Vec::new();
-            let mut count = 0;
-            while count < SENDERS * each {
-                message_rx.recv_many(&mut batch, BATCH).await;
-                count += batch.drain(..).sum::<u64>();
-            }
-            latch.done();
-        }
-    });
-    for _ in 0..SENDERS {
-        let message_tx = message_tx.clone();
-        tasks.spawn(async move {
-            let mut left = each as usize;
-            while left > 0 {
-                let count = left.min(BATCH);
-                for permit in message_tx.reserve_many(count).await.unwrap() {
-                    permit.send(1);
-                }
-                left -= count;
             }
         });
     }

@@ -1,6 +1,5 @@
 //! The sending side of a mailbox.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -11,7 +10,7 @@ use tokio::task::coop;
 
 use super::ActorId;
 use super::core::{Core, Inbox, LaneName, Phase};
-use super::lane::{Lane, Wake};
+use super::lane::Wake;
 
 /// Sends messages to an actor. Cheap to clone.
 ///
@@ -22,7 +21,7 @@ pub struct Address<M> {
 
 /// The actor is gone or has closed its mailbox. The error returns the message.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the actor is gone")]
+#[error("the actor has ended")]
 pub struct SendError<M>(pub M);
 
 /// Why a message could not be sent at once. The error returns the message.
@@ -32,7 +31,7 @@ pub enum TrySendError<M> {
     #[error("the mailbox is full")]
     Full(M),
     /// The actor is gone or has closed its mailbox.
-    #[error("the actor is gone")]
+    #[error("the actor has ended")]
     Gone(M),
 }
 
@@ -51,7 +50,7 @@ impl<M> Address<M> {
     /// Sends in the routine lane. Waits while the lane is full.
     ///
     /// # Errors
-    /// [`SendError`] with the message if the actor is gone or ends during the wait.
+    /// [`SendError`] with the message if the actor has ended or ends during the wait.
     ///
     /// # Cancel safety
     /// If dropped before it is ready, the message was not sent, and the sender loses its place in line.
@@ -62,7 +61,7 @@ impl<M> Address<M> {
     /// Sends in the urgent lane. Waits while the lane is full. Otherwise like [`Address::send`].
     ///
     /// # Errors
-    /// [`SendError`] with the message if the actor is gone or ends during the wait.
+    /// [`SendError`] with the message if the actor has ended or ends during the wait.
     pub async fn send_urgent(&self, message: M) -> Result<(), SendError<M>> {
         self.send_in(LaneName::Urgent, message).await
     }
@@ -83,30 +82,10 @@ impl<M> Address<M> {
         self.try_send_in(LaneName::Urgent, message)
     }
 
-    /// Sends all of `batch` in the routine lane, in order. Waits while the lane is full.
+    /// Waits until the actor has ended: its body has ended, and it will not be restarted.
     ///
-    /// It sends what fits at once, and the rest when there is room. Messages of other senders may come in between.
-    ///
-    /// # Errors
-    /// [`SendError`] if the actor is gone or ends during the wait. `batch` keeps the messages that were not sent.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: `batch` always holds exactly the messages that were not sent.
-    pub async fn send_batch(&self, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
-        self.send_batch_in(LaneName::Routine, batch).await
-    }
-
-    /// Sends all of `batch` in the urgent lane. Otherwise like [`Address::send_batch`].
-    ///
-    /// # Errors
-    /// [`SendError`] if the actor is gone or ends during the wait. `batch` keeps the messages that were not sent.
-    pub async fn send_batch_urgent(&self, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
-        self.send_batch_in(LaneName::Urgent, batch).await
-    }
-
-    /// Waits until the actor is gone: its body has ended, and it will not be restarted.
-    ///
-    /// A mailbox that is closed by [`Mailbox::close`](super::Mailbox::close) refuses messages before the actor is gone.
+    /// A mailbox that is closed by [`Mailbox::close`](super::Mailbox::close) refuses messages before the actor has
+    /// ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -117,7 +96,7 @@ impl<M> Address<M> {
         }
     }
 
-    /// Whether the actor is gone, as defined for [`Address::closed`].
+    /// Whether the actor has ended, as defined for [`Address::closed`].
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.has_ended()
@@ -126,28 +105,8 @@ impl<M> Address<M> {
     pub(super) async fn send_in(&self, lane: LaneName, message: M) -> Result<(), SendError<M>> {
         let mut message = Some(message);
         let mut turn = Turn::new(&self.core, lane);
-        let sent = poll_fn(|cx| {
-            turn.poll_fill(cx, 1, |lane, _| {
-                if let Some(message) = message.take() {
-                    lane.push(message);
-                }
-            })
-        })
-        .await;
-        match message {
-            Some(message) if sent.is_err() => Err(SendError(message)),
-            _ => Ok(()),
-        }
-    }
-
-    async fn send_batch_in(&self, lane: LaneName, batch: &mut VecDeque<M>) -> Result<(), SendError<()>> {
-        while !batch.is_empty() {
-            let mut turn = Turn::new(&self.core, lane);
-            poll_fn(|cx| turn.poll_fill(cx, batch.len(), |lane, room| lane.fill(batch.drain(..room))))
-                .await
-                .map_err(|Refused| SendError(()))?;
-        }
-        Ok(())
+        poll_fn(|cx| turn.poll_send(cx, &mut message)).await;
+        message.map_or(Ok(()), |message| Err(SendError(message)))
     }
 
     fn try_send_in(&self, lane: LaneName, message: M) -> Result<(), TrySendError<M>> {
@@ -155,26 +114,23 @@ impl<M> Address<M> {
         if inbox.phase != Phase::Open {
             return Err(TrySendError::Gone(message));
         }
-        if inbox.lane(lane).take_free(1) == 0 {
+        if !inbox.lane(lane).take_free() {
             return Err(TrySendError::Full(message));
         }
-        fill(inbox, lane, |lane| lane.push(message));
+        push(inbox, lane, message);
         Ok(())
     }
 }
 
-/// Queues messages into room that is already reserved, and wakes the receiver.
-fn fill<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, put: impl FnOnce(&mut Lane<M>)) {
-    put(inbox.lane(lane));
+/// Queues a message into room that is already reserved, and wakes the receiver.
+fn push<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, message: M) {
+    inbox.lane(lane).push(message);
     let receiver = inbox.take_receiver();
     drop(inbox);
     if let Some(receiver) = receiver {
         receiver.wake();
     }
 }
-
-/// The mailbox is closed.
-struct Refused;
 
 /// A sender's turn. It takes free room at once, or joins the line. Dropping it leaves the line.
 struct Turn<'a, M> {
@@ -188,35 +144,27 @@ impl<'a, M> Turn<'a, M> {
         Self { core, lane, ticket: None }
     }
 
-    /// Calls `put` to queue as many messages as fit, at most `wanted`.
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        wanted: usize,
-        put: impl FnOnce(&mut Lane<M>, usize),
-    ) -> Poll<Result<(), Refused>> {
+    /// Sends `message` when there is room for it. If the mailbox is closed, the result is ready and `message` stays.
+    fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Option<M>) -> Poll<()> {
         let coop = ready!(coop::poll_proceed(cx));
         let mut inbox = self.core.inbox();
-        if inbox.phase != Phase::Open {
-            self.ticket = None;
-            coop.made_progress();
-            return Poll::Ready(Err(Refused));
-        }
-        let lane = inbox.lane(self.lane);
-        let room = match self.ticket {
-            Some(ticket) => lane.claim(ticket, cx.waker()),
-            None => Some(lane.take_free(wanted)).filter(|room| *room > 0),
-        };
-        let Some(room) = room else {
-            if self.ticket.is_none() {
-                self.ticket = Some(lane.join_line(wanted, cx.waker()));
+        if inbox.phase == Phase::Open {
+            let lane = inbox.lane(self.lane);
+            let has_room = match self.ticket {
+                Some(ticket) => lane.claim(ticket, cx.waker()),
+                None => lane.take_free(),
+            };
+            if !has_room {
+                self.ticket.get_or_insert_with(|| lane.join_line(cx.waker()));
+                return Poll::Pending;
             }
-            return Poll::Pending;
-        };
+            if let Some(message) = message.take() {
+                push(inbox, self.lane, message);
+            }
+        }
         self.ticket = None;
-        fill(inbox, self.lane, |lane| put(lane, room));
         coop.made_progress();
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 }
 

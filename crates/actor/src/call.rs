@@ -14,7 +14,7 @@ use super::core::LaneName;
 
 /// The reply channel of one [`Address::call`].
 #[derive(Debug)]
-#[must_use = "dropping it tells the caller that there is no answer"]
+#[must_use = "if it is dropped, the caller gets no answer"]
 pub struct Reply<R>(oneshot::Sender<R>);
 
 impl<R> Reply<R> {
@@ -31,7 +31,7 @@ impl<R> Reply<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The actor is gone. It may or may not have handled the message.
-    #[error("the actor is gone")]
+    #[error("the actor has ended")]
     Gone,
     /// The actor dropped the [`Reply`] without an answer.
     #[error("the actor gave no answer")]

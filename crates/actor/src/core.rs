@@ -194,21 +194,6 @@ impl<M> Inbox<M> {
         })
     }
 
-    /// Moves up to `max` entries to `out`, urgent first; `None` if there is none.
-    pub(super) fn pop_many(
-        &mut self,
-        out: &mut Vec<Received<M>>,
-        max: usize,
-        wake: &mut Wake,
-    ) -> Option<usize> {
-        let mut count = 0;
-        for lane in &mut self.lanes {
-            count += lane.pop_many(out, max - count);
-            lane.serve(wake);
-        }
-        (count > 0).then_some(count)
-    }
-
     fn await_entry(&mut self, waker: &Waker) {
         self.lanes.iter_mut().for_each(Lane::trim);
         match &mut self.receiver {

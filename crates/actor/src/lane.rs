@@ -19,7 +19,7 @@ pub(super) struct Lane<M> {
     used: usize,
     /// Waiting senders, sorted by ticket. Tickets rise, and senders join at the back.
     line: VecDeque<Waiting>,
-    /// How many senders at the head of the line have all the room they want and were woken.
+    /// How many senders at the head of the line have room and were woken.
     served: usize,
     next_ticket: u64,
 }
@@ -27,8 +27,6 @@ pub(super) struct Lane<M> {
 /// A waiting sender.
 struct Waiting {
     ticket: u64,
-    wanted: usize,
-    given: usize,
     /// `None` after the wake-up. The waker is moved and never cloned under the lock, because other threads contend for
     /// its reference count.
     waker: Option<Waker>,
@@ -54,21 +52,16 @@ impl<M> Lane<M> {
         self.queue.is_empty()
     }
 
-    /// Reserves up to `wanted` of the free room. The caller fills it with [`Lane::fill`] under the same lock.
-    pub(super) fn take_free(&mut self, wanted: usize) -> usize {
-        let taken = wanted.min(self.limit.saturating_sub(self.used));
-        self.used += taken;
-        taken
+    /// Reserves room for one message, if there is any. The caller fills it with [`Lane::push`].
+    pub(super) fn take_free(&mut self) -> bool {
+        let is_free = self.used < self.limit;
+        self.used += usize::from(is_free);
+        is_free
     }
 
     /// Queues a message into room that is already reserved.
     pub(super) fn push(&mut self, message: M) {
         self.queue.push_back(Received::Message(message));
-    }
-
-    /// Queues messages into room that is already reserved.
-    pub(super) fn fill(&mut self, messages: impl Iterator<Item = M>) {
-        self.queue.extend(messages.map(Received::Message));
     }
 
     /// Queues a `Down` or `Exit`, which takes no room.
@@ -84,15 +77,6 @@ impl<M> Lane<M> {
         Some(entry)
     }
 
-    /// Moves up to `max` of the oldest entries to `out` and frees their room, like [`Lane::pop`].
-    pub(super) fn pop_many(&mut self, out: &mut Vec<Received<M>>, max: usize) -> usize {
-        let count = max.min(self.queue.len());
-        let before = out.len();
-        out.extend(self.queue.drain(..count));
-        self.used -= out[before..].iter().filter(|entry| is_message(entry)).count();
-        count
-    }
-
     /// Puts back the entry that [`Lane::pop`] returned last. Its room may have been given away meanwhile. So the lane
     /// can hold one message above its limit until the next is taken.
     pub(super) fn unpop(&mut self, entry: Received<M>) {
@@ -100,64 +84,52 @@ impl<M> Lane<M> {
         self.queue.push_front(entry);
     }
 
-    /// Joins the line for `wanted` places. More than the limit would never be served.
-    pub(super) fn join_line(&mut self, wanted: usize, waker: &Waker) -> u64 {
+    /// Joins the line for one message.
+    pub(super) fn join_line(&mut self, waker: &Waker) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.line.push_back(Waiting {
-            ticket,
-            wanted: wanted.min(self.limit),
-            given: 0,
-            waker: Some(waker.clone()),
-        });
+        self.line.push_back(Waiting { ticket, waker: Some(waker.clone()) });
         ticket
     }
 
-    /// The room given to `ticket`. The ticket then leaves the line. `None` while it has to wait.
-    pub(super) fn claim(&mut self, ticket: u64, waker: &Waker) -> Option<usize> {
-        let at = self.place(ticket)?;
+    /// Whether `ticket` has room. Then it leaves the line.
+    pub(super) fn claim(&mut self, ticket: u64, waker: &Waker) -> bool {
+        let Some(at) = self.place(ticket) else { return false };
         if at < self.served {
             self.served -= 1;
-            return self.line.remove(at).map(|waiting| waiting.given);
+            self.line.remove(at);
+            return true;
         }
         if let Some(known) = &mut self.line[at].waker {
             known.clone_from(waker);
         }
-        None
+        false
     }
 
     /// Leaves the line and frees the room given to it. The caller must call [`Lane::serve`] afterwards.
     pub(super) fn leave_line(&mut self, ticket: u64) {
         let Some(at) = self.place(ticket) else { return };
-        if let Some(waiting) = self.line.remove(at) {
-            self.used -= waiting.given;
-            self.served -= usize::from(at < self.served);
+        self.line.remove(at);
+        if at < self.served {
+            self.served -= 1;
+            self.used -= 1;
         }
     }
 
     /// Gives free room to the line and collects the wakers to wake.
     pub(super) fn serve(&mut self, wake: &mut Wake) {
-        while self.served < self.line.len() {
-            let waiting = &self.line[self.served];
-            let missing = waiting.wanted - waiting.given;
-            let given = self.take_free(missing);
-            let waiting = &mut self.line[self.served];
-            waiting.given += given;
-            if given < missing {
-                return;
-            }
-            wake.extend(waiting.waker.take());
+        while self.served < self.line.len() && self.take_free() {
+            wake.extend(self.line[self.served].waker.take());
             self.served += 1;
         }
     }
 
     /// Removes all senders from the line, with their places and room.
     pub(super) fn dismiss_line(&mut self, wake: &mut Wake) {
+        self.used -= std::mem::take(&mut self.served);
         for waiting in self.line.drain(..) {
-            self.used -= waiting.given;
             wake.extend(waiting.waker);
         }
-        self.served = 0;
     }
 
     /// Takes all queued entries.

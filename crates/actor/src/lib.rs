@@ -117,7 +117,7 @@ impl fmt::Display for ExitReason {
             Self::Normal => f.write_str("normal"),
             Self::Error(error) => write!(f, "error: {error}"),
             Self::Panic(message) => write!(f, "panic: {message}"),
-            Self::Gone => f.write_str("gone before"),
+            Self::Gone => f.write_str("ended before"),
         }
     }
 }

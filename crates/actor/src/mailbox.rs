@@ -80,35 +80,6 @@ impl<M> Mailbox<M> {
         })
     }
 
-    /// Appends up to `max` entries to `out`, in the order of [`Mailbox::recv`], and returns their number.
-    ///
-    /// It waits only for the first entry. 0 means the end, like `None` of [`Mailbox::recv`], or that `max` is 0.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn recv_batch(&mut self, out: &mut Vec<Received<M>>, max: usize) -> usize {
-        if max == 0 {
-            return 0;
-        }
-        if !self.stash.is_empty() {
-            return self.try_recv_batch(out, max);
-        }
-        let taken = poll_fn(|cx| self.core.poll_take(cx, |inbox, wake| inbox.pop_many(out, max, wake)));
-        taken.await.unwrap_or(0)
-    }
-
-    /// Like [`Mailbox::recv_batch`], but takes only entries that are already there.
-    pub fn try_recv_batch(&mut self, out: &mut Vec<Received<M>>, max: usize) -> usize {
-        let before = out.len();
-        while out.len() - before < max {
-            let Some(entry) = self.stash.pop() else { break };
-            out.push(entry);
-        }
-        let stashed = out.len() - before;
-        let rest = max - stashed;
-        stashed + self.core.try_take(|inbox, wake| inbox.pop_many(out, rest, wake)).unwrap_or(0)
-    }
-
     /// The first entry for which `matches` is true. Entries that it passes over keep their order and free their room in
     /// the lanes. They are received before all other entries afterwards.
     ///

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::core::Core;
 use super::mailbox::OnDrop;
-use super::{ActorId, Address, Capacity, ExitReason, Mailbox};
+use super::{Address, Capacity, ExitReason, Mailbox};
 use frame::liveness::Liveness;
 
 /// The return type of a body: nothing, or a result whose error becomes [`ExitReason::Error`].
@@ -40,7 +40,6 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 #[must_use = "dropping it aborts the actor"]
 #[derive(Debug)]
 pub struct ActorHandle {
-    id: ActorId,
     name: Arc<str>,
     restarts: Arc<AtomicU64>,
     task: JoinHandle<ExitReason>,
@@ -101,7 +100,6 @@ pub(super) fn start<M: Send + 'static>(
     restarts: Arc<AtomicU64>,
     life: impl Future<Output = ExitReason> + Send + 'static,
 ) -> ActorHandle {
-    let id = core.id;
     // The body is on the heap. Otherwise each wrapper in the task would reserve memory as large as the body.
     let life = Box::pin(life);
     // Fields are dropped in this order, even if the task is aborted before its first poll.
@@ -116,7 +114,7 @@ pub(super) fn start<M: Send + 'static>(
     };
     #[allow(clippy::disallowed_methods, reason = "this is the owner: the handle joins or aborts it")]
     let task = tokio::spawn(task);
-    ActorHandle { id, name, restarts, task, liveness: None }
+    ActorHandle { name, restarts, task, liveness: None }
 }
 
 /// Runs a body to its end and returns the reason. A panic is logged.
@@ -163,12 +161,6 @@ impl<M> Drop for Ending<M> {
 }
 
 impl ActorHandle {
-    /// The id of the actor.
-    #[must_use]
-    pub fn id(&self) -> ActorId {
-        self.id
-    }
-
     /// The name of the actor.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -29,10 +29,6 @@ impl<M> Default for Stash<M> {
 }
 
 impl<M> Stash<M> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn pop(&mut self) -> Option<Received<M>> {
         let entry = self.entries.pop_front()?;
         self.messages -= usize::from(is_message(&entry));

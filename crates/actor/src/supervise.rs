@@ -99,7 +99,7 @@ impl<M: Send + 'static> Supervisor<M> {
                 return reason;
             }
             if !self.intensity.allows(Instant::now()) {
-                tracing::error!(task = &*self.name, %reason, "failed too often, given up");
+                tracing::error!(task = &*self.name, %reason, "failed too often, not restarted");
                 return reason;
             }
             let count = self.restarts.fetch_add(1, Ordering::Relaxed) + 1;

@@ -76,18 +76,6 @@ impl Tasks {
         names
     }
 
-    /// How many tasks have not been taken by [`Tasks::join_next`].
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.set.len()
-    }
-
-    /// Whether every task has been taken by [`Tasks::join_next`].
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty()
-    }
-
     /// Aborts all tasks at their next await. [`Tasks::join_next`] returns each with the error "aborted".
     pub fn abort_all(&mut self) {
         self.set.abort_all();

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let start = Instant::now();
     let output = timeout(PATIENCE, future).await.expect("nothing happened");
-    assert!(start.elapsed() < PATIENCE, "nobody was woken");
+    assert!(start.elapsed() < PATIENCE, "no task was woken");
     output
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::DirectIo;
-use super::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, charge_max, position_bytes_max};
+use crate::DirectIo;
+use crate::format::{BODY_BYTES_MAX, SEGMENT_HEADER_BYTES, frame_log_bytes_max, position_bytes_max};
 
-/// Largest number of frames in a batch given to [`Appender::append`](super::Appender::append).
+/// Largest number of frames in a batch given to [`Appender::append`](crate::Appender::append).
 pub const BATCH_FRAMES_MAX: usize = 64;
 /// Limit of the payload bytes in a batch. Only the last frame of a batch may bring the sum above it.
 pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
@@ -53,7 +53,7 @@ pub struct Retention {
     /// Age at which a segment is deleted: the age of its youngest frame, by `received_ns`.
     ///
     /// No segment counts as older than a segment before it. Implausible times do not count. Segments expire by age only
-    /// while the wall clock can be trusted (see [`AgeHold`](super::AgeHold)), at most one per minute. `bytes` applies
+    /// while the wall clock can be trusted (see [`AgeHold`](crate::AgeHold)), at most one per minute. `bytes` applies
     /// at any time.
     pub age: Option<Duration>,
     /// Largest total size in bytes. Above it the oldest segment is deleted. The total covers all segments, including
@@ -174,19 +174,20 @@ impl Config {
     /// closes, the other for emergencies.
     #[must_use]
     pub fn reserve_bytes_min(&self) -> u64 {
-        let block_bytes = self.batch_charge_max().max(BLOCK_BYTES.min(self.reserve_bytes / 8));
+        let block_bytes = self.batch_log_bytes_max().max(BLOCK_BYTES.min(self.reserve_bytes / 8));
         let fixed = self.segment_overhead_bytes() + 2 * block_bytes;
-        let charge_max = charge_max(self.payload_bytes_max);
-        // `Limits::ahead_bytes` is a quarter of the reserve, at most `AHEAD_BYTES` and at least `charge_max`. The
+        let frame_bytes = frame_log_bytes_max(self.payload_bytes_max);
+        // `Limits::ahead_bytes` is a quarter of the reserve, at most `AHEAD_BYTES` and at least `frame_bytes`. The
         // condition `reserve >= fixed + ahead_bytes`, solved for the reserve, gives the three terms of this formula.
-        (fixed + AHEAD_BYTES).min((fixed * 4).div_ceil(3)).max(fixed + charge_max)
+        (fixed + AHEAD_BYTES).min((fixed * 4).div_ceil(3)).max(fixed + frame_bytes)
     }
 
-    /// Largest [`charge`](super::charge) of a batch: the bytes that its frames take on the disk at most.
-    fn batch_charge_max(&self) -> u64 {
+    /// Largest [`log_bytes_max`](crate::log_bytes_max) of a batch: the bytes that its frames take on the disk at most.
+    fn batch_log_bytes_max(&self) -> u64 {
         let frames = BATCH_FRAMES_MAX as u64;
-        let by_payload = frames * charge_max(0) + (BATCH_PAYLOAD_BYTES + self.payload_bytes_max) as u64;
-        by_payload.min(frames * charge_max(self.payload_bytes_max))
+        let by_payload =
+            frames * frame_log_bytes_max(0) + (BATCH_PAYLOAD_BYTES + self.payload_bytes_max) as u64;
+        by_payload.min(frames * frame_log_bytes_max(self.payload_bytes_max))
     }
 
     /// Largest size in bytes of the header and positions of a new segment.
@@ -213,8 +214,10 @@ impl Limits {
         let block_bytes = BLOCK_BYTES.min(config.reserve_bytes / 8);
         Self {
             block_bytes,
-            block_bytes_max: config.batch_charge_max().max(block_bytes),
-            ahead_bytes: AHEAD_BYTES.min(config.reserve_bytes / 4).max(charge_max(config.payload_bytes_max)),
+            block_bytes_max: config.batch_log_bytes_max().max(block_bytes),
+            ahead_bytes: AHEAD_BYTES
+                .min(config.reserve_bytes / 4)
+                .max(frame_log_bytes_max(config.payload_bytes_max)),
             grow_bytes: GROW_BYTES.min(config.segment_bytes),
         }
     }

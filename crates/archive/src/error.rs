@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dir::REPAIR_MARK;
-use super::{BATCH_FRAMES_MAX, ConfigError, StorageError};
+use crate::format::names::REPAIR_MARK;
+use crate::{BATCH_FRAMES_MAX, ConfigError, StorageError};
 
 /// Why the archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum OpenError {
     },
     /// A segment is misnamed: its header has another base offset than its name.
     #[error(
-        "segment {path} says that it begins at offset {found}, unlike its name; archive verify says what to do",
+        "segment {path} begins at offset {found} by its header, which contradicts its name; archive verify says what to do",
         path = path.display()
     )]
     Misnamed {
@@ -45,8 +45,8 @@ pub enum OpenError {
     /// The directory holds segments of two archives.
     #[error(
         "segments {path} and {other} belong to different archives (log {log_id:016x} and {other_log_id:016x}): move the \
-         one that was put here, with all that came with it, to another directory and start again; until then nothing \
-         is accepted, since clients would be told of positions of the other archive",
+         segment that was copied here, and the files that came with it, to another directory and start again; the daemon \
+         does not start before that, because it would report positions of the other archive to clients",
         path = path.display(), other = other.display()
     )]
     Mixed {
@@ -75,8 +75,8 @@ pub enum OpenError {
 /// The error text for a directory `dir` that an interrupted repair left.
 pub(super) fn incomplete(dir: &Path) -> String {
     format!(
-        "{} is not an archive yet: archive repair was interrupted while it wrote it, and its file {REPAIR_MARK} is still \
-         there; remove this directory and repair the damaged archive again",
+        "{} is not a complete archive: archive repair was interrupted and left the file {REPAIR_MARK}; remove this \
+         directory and repair the damaged archive again",
         dir.display()
     )
 }
@@ -94,16 +94,16 @@ pub enum AppendError {
     Oversized {
         /// Frames in the batch.
         frames: usize,
-        /// Sum of their charges, see [`charge`](super::charge).
+        /// Most bytes of the log that they can take, see [`log_bytes_max`](crate::log_bytes_max).
         bytes: u64,
-        /// The largest charge of a batch.
+        /// The largest sum that a batch may have.
         bytes_max: u64,
     },
 }
 
 /// Why positions were not edited.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResetError {
+pub enum PositionEditError {
     /// Another edit is under way.
     #[error("another reset of an epoch or forgetting of streams is under way; ask again")]
     Busy,

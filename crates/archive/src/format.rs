@@ -115,18 +115,20 @@ mod encoder;
 mod frame_range;
 mod frames;
 mod headers;
+pub(crate) mod names;
 mod positions;
 #[cfg(test)]
 mod tests;
 
 #[cfg(any(test, feature = "test-support"))]
 pub use block_frames::encoded;
-pub use block_frames::{BlockFrames, KeptFrames, Received};
+pub use block_frames::{BlockFrames, Durable, KeptFrames, Received};
 pub(super) use bytes::Cursor;
 pub(super) use encoder::{BlockEncoder, encoded_len};
-pub(super) use frame_range::{FrameRange, FrameRanges, RUN_BYTES_MAX};
-pub(super) use frames::{FrameHeader, FrameIter, OriginHeader, push_origin};
+pub(super) use frame_range::{EXTENT_BYTES_MAX, FrameRange, FrameRanges};
+pub(super) use frames::{FrameIter, OriginHeader, RecordHeader, push_origin};
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
+pub use positions::StreamPosition;
 pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
 
 use frame::{FrameRun, Origin, Station};
@@ -158,23 +160,23 @@ const POSITIONS_PREFIX_BYTES: usize = 16;
 /// [`Archive::routine_limit`](super::Archive::routine_limit).
 ///
 /// Frames that share a block take less. The difference covers the padding at the end of the block: a padded block never
-/// exceeds the sum of the charges of its frames.
+/// exceeds the sum over its frames.
 #[must_use]
-pub fn charge(origin: &Origin, payload_bytes: usize) -> u64 {
-    charge_of(payload_bytes, origin.stream.station.as_str().len())
+pub fn log_bytes_max(origin: &Origin, payload_bytes: usize) -> u64 {
+    log_bytes_of(payload_bytes, origin.stream.station.as_str().len())
 }
 
-/// The sum of the [`charge`]s of all frames of `run`, whose payloads have `payload_bytes` in total.
-pub(super) fn run_charge(run: &FrameRun, payload_bytes: usize) -> u64 {
-    run.len() as u64 * charge(run.origin(), 0) + payload_bytes as u64
+/// The sum of [`log_bytes_max`] over all frames of `run`, whose payloads have `payload_bytes` in total.
+pub(super) fn run_log_bytes_max(run: &FrameRun, payload_bytes: usize) -> u64 {
+    run.len() as u64 * log_bytes_max(run.origin(), 0) + payload_bytes as u64
 }
 
-/// The largest [`charge`] of a frame with at most `payload_bytes` of payload.
-pub(super) fn charge_max(payload_bytes: usize) -> u64 {
-    charge_of(payload_bytes, Station::BYTES_MAX)
+/// The largest [`log_bytes_max`] of a frame with at most `payload_bytes` of payload.
+pub(super) fn frame_log_bytes_max(payload_bytes: usize) -> u64 {
+    log_bytes_of(payload_bytes, Station::BYTES_MAX)
 }
 
-const fn charge_of(payload: usize, station: usize) -> u64 {
+const fn log_bytes_of(payload: usize, station: usize) -> u64 {
     let body = FRAMES_PREFIX_BYTES + FRAME_HEADER_BYTES + payload + ORIGIN_HEADER_BYTES + station;
     2 * BLOCK_HEADER_BYTES + body as u64 + ALIGNMENT
 }

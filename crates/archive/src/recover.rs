@@ -7,6 +7,7 @@
 //! marks such pages as clean. Recovery therefore writes these frames to a new segment and syncs it before it reports
 //! any position. If a full disk has no room for a new segment, recovery writes the frames again in place.
 
+mod lost;
 mod mixed;
 mod older;
 mod repair;
@@ -17,18 +18,19 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::OpenError;
-use super::config::Config;
-use super::dir::{Dir, refuse_beyond_offsets};
-use super::format::{BlockKind, HoleRecord};
-use super::positions::{PositionTable, StreamPosition};
-use super::scan::{Scanner, Step};
-use super::segment::{BlockContent, Segment};
-use super::storage::{Access, Context, StorageError, read_full_at};
+use crate::OpenError;
+use crate::config::Config;
+use crate::format::StreamPosition;
+use crate::format::{BlockKind, HoleRecord};
+use crate::log::positions::PositionTable;
+use crate::log::segment::{BlockContent, Segment};
+use crate::read::scan::{ScanStep, Scanner};
+use crate::storage::dir::{Dir, refuse_beyond_offsets};
+use crate::storage::{Access, Context, StorageError, read_full_at};
 use frame::StreamKey;
 use older::{apply_block, apply_segment, older_log_id, positions_below};
 use tail_scan::TailScan;
-use unreadable::SetAside;
+use unreadable::UnreadableSegment;
 
 pub use repair::{LostFrames, RepairError, RepairReport, repair};
 pub(super) use tail_scan::proof_behind;
@@ -94,16 +96,16 @@ pub(super) fn recover(dir: &Dir, config: &Config) -> Result<Recovered, OpenError
     let mut bases = dir.segments()?;
     mixed::refuse(dir, &bases)?;
     let mut recovered = loop {
-        let aside = unreadable::latest(dir)?;
-        let durable = aside.as_ref().map_or(0, |aside| aside.base);
+        let unreadable = unreadable::latest(dir)?;
+        let durable = unreadable.as_ref().map_or(0, |unreadable| unreadable.base);
         let Some(last) = bases.last().copied() else {
-            break pass_over(dir, fresh(dir, aside.as_ref())?, aside)?;
+            break pass_over(dir, fresh(dir, unreadable.as_ref())?, unreadable)?;
         };
         let tail_scan = tail_scan::tail_scan(dir, last, durable)?;
         if !tail_scan.is_void() {
-            break pass_over(dir, go_on(dir, &bases, tail_scan)?, aside)?;
+            break pass_over(dir, go_on(dir, &bases, tail_scan)?, unreadable)?;
         }
-        unreadable::set_aside(dir, config, &tail_scan)?;
+        unreadable::move_to_lost(dir, config, &tail_scan)?;
         bases.pop();
     };
     recovered.table.set_limit(config.max_streams);
@@ -123,7 +125,7 @@ fn log(dir: &Dir, report: &Recovery) {
             segment = %hole.segment.display(),
             position = hole.position,
             bytes = hole.bytes,
-            "acknowledged frames are damaged; the bytes are kept and the log goes on behind them"
+            "acknowledged frames are damaged; their bytes are kept and the log continues behind them"
         );
     }
     if report.torn_bytes > 0 {
@@ -143,11 +145,11 @@ fn log(dir: &Dir, report: &Recovery) {
     );
 }
 
-/// Starts a log that has no segments, at the base of the segment set aside, or at 0.
-fn fresh(dir: &Dir, aside: Option<&SetAside>) -> Result<Recovered, OpenError> {
-    let base = aside.map_or(0, |aside| aside.base);
-    let log_id = match aside {
-        Some(aside) => aside.log_id(dir)?,
+/// Starts a log that has no segments, at the base of the segment set unreadable, or at 0.
+fn fresh(dir: &Dir, unreadable: Option<&UnreadableSegment>) -> Result<Recovered, OpenError> {
+    let base = unreadable.map_or(0, |unreadable| unreadable.base);
+    let log_id = match unreadable {
+        Some(unreadable) => unreadable.log_id(dir)?,
         None => None,
     };
     let log_id = log_id.unwrap_or_else(|| rand::random_range(1..u64::MAX));
@@ -163,20 +165,24 @@ fn fresh(dir: &Dir, aside: Option<&SetAside>) -> Result<Recovered, OpenError> {
 }
 
 /// Continues the log behind all offsets that a segment set aside may have held.
-fn pass_over(dir: &Dir, mut recovered: Recovered, aside: Option<SetAside>) -> Result<Recovered, OpenError> {
-    if let Some(aside) = aside
-        && recovered.report.next_offset < aside.bound
+fn pass_over(
+    dir: &Dir,
+    mut recovered: Recovered,
+    unreadable: Option<UnreadableSegment>,
+) -> Result<Recovered, OpenError> {
+    if let Some(unreadable) = unreadable
+        && recovered.report.next_offset < unreadable.bound
     {
-        let hole = aside.hole(dir, recovered.report.next_offset)?;
+        let hole = unreadable.hole(dir, recovered.report.next_offset)?;
         recovered.current.trim()?;
-        let mut next = new_segment(dir, recovered.report.log_id, aside.bound, &recovered.table)?;
+        let mut next = new_segment(dir, recovered.report.log_id, unreadable.bound, &recovered.table)?;
         let body = hole.encode();
-        full(dir, next.push(&BlockContent::plain(BlockKind::Hole, aside.bound, &body)))?;
+        full(dir, next.push(&BlockContent::plain(BlockKind::Hole, unreadable.bound, &body)))?;
         install(dir, &mut next)?;
         recovered.current = next;
         recovered.attested = true;
-        recovered.report.next_offset = aside.bound;
-        recovered.report.holes.push(Hole { segment: aside.path, ..hole_of(dir, &hole) });
+        recovered.report.next_offset = unreadable.bound;
+        recovered.report.holes.push(Hole { segment: unreadable.path, ..hole_of(dir, &hole) });
     }
     Ok(recovered)
 }
@@ -244,7 +250,7 @@ fn sync_in_place(dir: &Dir, base: u64, tail: Range<u64>) -> Result<(), OpenError
         position = end;
     }
     file.file().sync_data().context("sync", &path)?;
-    tracing::warn!(path = %path.display(), bytes = tail.end - tail.start, "no room to move the tail, synced in place");
+    tracing::warn!(path = %path.display(), bytes = tail.end - tail.start, "no space to rewrite the tail in a new segment; it was synced in place");
     Ok(())
 }
 
@@ -331,21 +337,13 @@ fn copy(
     let mut next = tail_scan.attested;
     loop {
         match scanner.next()? {
-            Step::Block(header, body) if tail_scan.is_tail(&header) && header.first_offset == next => {
-                to.push(&BlockContent {
-                    kind: BlockKind::Frames,
-                    first_offset: header.first_offset,
-                    synced_offset: tail_scan.attested,
-                    body: &body,
-                    origin_count: header.origin_count,
-                    frame_count: header.frame_count,
-                    received_max_ns: header.received_max_ns,
-                })?;
+            ScanStep::Block(header, body) if tail_scan.is_tail(&header) && header.first_offset == next => {
+                to.push(&BlockContent::copied(&header, &body, tail_scan.attested))?;
                 next = header.next_offset();
                 apply_block(&header, body, table);
             }
-            Step::Block(..) | Step::Damage(_) => {}
-            Step::End(_) => break,
+            ScanStep::Block(..) | ScanStep::Damage(_) => {}
+            ScanStep::End(_) => break,
         }
     }
     Ok(next - tail_scan.attested)
@@ -354,7 +352,7 @@ fn copy(
 /// Begins a segment under a temporary name, in the space of the reserve if there is one.
 fn new_segment(dir: &Dir, log_id: u64, base: u64, table: &PositionTable) -> Result<Segment, OpenError> {
     let reserve = dir.reserve();
-    let (path, file) = match full(dir, super::space::adopt_reserve(dir))? {
+    let (path, file) = match full(dir, crate::log::space::adopt_reserve(dir))? {
         Some(file) => (reserve, file),
         None => (dir.recovery(), full(dir, dir.open_log(&dir.recovery(), Access::Create, 0))?),
     };

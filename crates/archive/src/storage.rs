@@ -1,9 +1,11 @@
 //! The trait through which the archive accesses all files, so that tests can replace the file system.
 
-mod aligned;
+pub(crate) mod dir;
 mod disk;
+pub(crate) mod log_file;
 #[cfg(test)]
 pub(crate) mod mem;
+pub(crate) mod write_mode;
 
 use std::any::Any;
 use std::io;
@@ -11,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-pub(super) use aligned::{AlignedBuffer, GrowingBuffer, PAGE_BYTES};
 pub use disk::DiskStorage;
 
 /// A file system as the archive uses it.

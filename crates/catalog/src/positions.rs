@@ -2,7 +2,6 @@
 
 use std::f64::consts::TAU;
 
-use serde::Serialize;
 use sgp4::{Constants, MinutesSinceEpoch};
 
 use super::{Catalog, ElementSet};
@@ -18,7 +17,7 @@ const NS_PER_MINUTE: f64 = 60e9;
 const LATITUDE_ROUNDS: usize = 8;
 
 /// The point on the earth below a satellite.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SubPoint {
     /// Catalog number.
     pub norad_id: u64,

@@ -140,7 +140,8 @@ impl CatalogStore {
         if file.changed_at <= *kept_at {
             tracing::warn!(
                 file = %path.display(), kept = %self.kept.display(),
-                "the catalog an operator gave is newer than catalog.file and stays; touch the file to have it used"
+                "the catalog that an operator gave is newer than catalog.file and stays in use; touch the file to \
+                 use it"
             );
             return Ok(current);
         }
@@ -192,7 +193,7 @@ fn usable(path: &Path) -> Option<(Catalog, PathBuf)> {
         Err(CatalogError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             tracing::warn!(
-                "the catalog that was kept is not used: {error}; give it again, or remove the file"
+                "the stored catalog of an operator is not used: {error}; give it again, or remove the file"
             );
             None
         }

@@ -114,19 +114,19 @@ fn every_fault_is_named_with_its_line_and_its_satellite() {
 }
 
 #[test]
-fn what_sgp4_finds_is_told_with_the_line_too() {
+fn errors_of_sgp4_are_reported_with_the_line() {
     let [one, two] = ISS;
     let text = format!("{}\n{two}", summed(&with(one, "25544U", "25544X")));
-    let told = refusal(&text);
-    assert!(told.starts_with("line 1: unknown classification"), "{told}");
+    let error = refusal(&text);
+    assert!(error.starts_with("line 1: unknown classification"), "{error}");
     // An orbit through the centre of the earth.
     let text = format!("{one}\n{}", summed(&with(two, "0006703", "9999999")));
-    let told = refusal(&text);
-    assert!(told.starts_with("line 2: the elements cannot be propagated: "), "{told}");
+    let error = refusal(&text);
+    assert!(error.starts_with("line 2: the elements cannot be propagated: "), "{error}");
 }
 
 #[test]
-fn the_limits_are_refused_by_name() {
+fn a_text_beyond_a_limit_is_refused_with_the_limit() {
     let long = "#".repeat(TEXT_BYTES_MAX + 1);
     assert_eq!(refusal(&long), "the text has 4194305 bytes, at most 4194304 are taken");
     let text = text_of(SETS_MAX);

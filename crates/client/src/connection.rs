@@ -151,7 +151,7 @@ pub async fn converse<S: Script>(
             () = wake_up(wake_at) => {
                 let now = Instant::now();
                 if let Some((at, end)) = broken.take_if(|(at, _)| *at <= now) {
-                    tracing::trace!(?at, "no last words");
+                    tracing::trace!(?at, "the server sent no reason");
                     return Ok(end);
                 }
                 if let Some(end) = conversation.wake(&mut out, now) {

@@ -179,7 +179,7 @@ impl<'a, S: Script> Conversation<'a, S> {
         if self.silence.due_at().is_some_and(|at| at <= now) {
             if self.silence.is_last() {
                 return Some(End::lost(format!(
-                    "nothing heard for {:?}",
+                    "nothing received for {:?}",
                     self.silence.heartbeat * SILENT_HEARTBEATS_MAX
                 )));
             }

@@ -18,18 +18,18 @@ pub enum SourceError {
     StateLost { lane: FramePriority, resume_next: u64, sent_next: u64 },
     /// The server lost frames that it had acknowledged as durable.
     #[error(
-        "{lane} resumes at {resume_next}, but {durable_next} was acknowledged as durable: the server lost it, or an \
-         operator had it forget this stream; begin with a higher epoch"
+        "{lane} resumes at {resume_next}, but {durable_next} was acknowledged as durable: the server lost these \
+         frames, or an operator made it forget this stream; begin with a higher epoch"
     )]
     PromiseBroken { lane: FramePriority, resume_next: u64, durable_next: u64 },
     /// The server acknowledges frames that it cannot have.
-    #[error("{lane} is acknowledged up to {durable_next}, sent is {sent_next}")]
+    #[error("{lane} is acknowledged up to {durable_next}, but only frames up to {sent_next} were sent")]
     AckedUnsent { lane: FramePriority, durable_next: u64, sent_next: u64 },
     /// The server's bytes do not fit the protocol.
-    #[error("the server does not keep to the protocol: {0}")]
+    #[error("the server breaks the protocol: {0}")]
     Protocol(#[from] WireError),
     /// This server cannot take the frames of this feed.
-    #[error("frames of up to {body_bytes} bytes, the server takes {max_message_bytes}")]
+    #[error("the frames have up to {body_bytes} bytes, but the server accepts at most {max_message_bytes}")]
     FrameTooLarge { body_bytes: usize, max_message_bytes: u32 },
     /// The feed ended, and the linger time passed.
     #[error("{missing} frames not acknowledged at the end ({trouble})")]

@@ -11,6 +11,7 @@
 //! | `lane.rs` | [`Lane`]: the books of one lane: credit, positions, frames without an acknowledgement |
 //! | `conversation.rs` | [`Conversation`]: one connection after WELCOME, as decisions without I/O |
 //! | `connection.rs` | opens connections and carries their bytes |
+//! | `connections.rs` | [`Connections`]: how many connections a run has, and why a source has none |
 //! | `backoff.rs` | [`Backoff`]: the wait before a reconnect |
 //! | `trouble.rs` | [`Trouble`]: why there is no connection |
 //! | `error.rs` | [`SourceError`]: why a source ended before everything was acknowledged |
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 mod backoff;
 mod connection;
+mod connections;
 mod conversation;
 mod error;
 mod lane;
@@ -30,6 +32,7 @@ mod trouble;
 
 pub use backoff::Backoff;
 pub use connection::{Refusal, connect, converse, greet, open};
+pub use connections::{Connected, Connections};
 pub use conversation::{Conversation, End};
 pub use error::SourceError;
 pub use lane::{Kept, Lane};

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_told_with_their_number() {
+    fn the_newest_trouble_is_printed_with_the_count() {
         let mut trouble = Trouble::default();
         assert_eq!((trouble.newest(), trouble.to_string()), (None, "no attempt".to_owned()));
         trouble.note("busy".to_owned());

@@ -44,8 +44,8 @@ pub enum ExportError {
     },
     /// The directory holds an export of something else.
     #[error(
-        "{out} holds an export with another {what}: {found} there, {wanted} now; a directory holds one export, choose \
-         another or empty this one",
+        "{out} holds an export with another {what}: {found} there, {wanted} now; a directory holds one export, so \
+         choose another directory or empty this one",
         out = out.display()
     )]
     Mixed {
@@ -60,7 +60,7 @@ pub enum ExportError {
     },
     /// The directory holds partitions, but no manifest describes them.
     #[error(
-        "{out} holds partitions (date=..) but no readable {name}: what they are of is not known; choose another \
+        "{out} holds partitions (date=..) but no readable {name}: their origin is unknown; choose another \
          directory or empty this one",
         out = out.display(),
         name = MANIFEST_NAME

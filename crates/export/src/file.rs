@@ -82,7 +82,7 @@ impl Drop for Draft {
             && let Err(error) = fs::remove_file(&self.tmp)
         {
             let path = self.tmp.display();
-            tracing::warn!(%path, %error, "an unfinished export file stays behind until the next export");
+            tracing::warn!(%path, %error, "an unfinished export file remains until the next export");
         }
     }
 }

@@ -65,7 +65,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use archive::inspect::{self, list_own_segments, list_segments, segment_name};
+use archive::inspect::{self, list_segments, list_without_misnamed, segment_name};
 use archive::{Filter, SealedSegment, SegmentStep, SegmentStepError};
 use file::{Draft, OutDir};
 use manifest::Manifest;
@@ -297,13 +297,13 @@ impl Exporter {
     /// Returns the segments that may hold frames that `filter` takes: the base, and the offsets to read.
     fn segments(&self, filter: &Filter) -> Result<Vec<(u64, Range<u64>)>, ExportError> {
         let dir = &self.config.dir;
-        let mut bases = list_own_segments(dir)?;
+        let mut bases = list_without_misnamed(dir)?;
         let Some(newest) = bases.last().copied() else {
             return Ok(Vec::new());
         };
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
         // If a segment was begun meanwhile, the newest segment of the list ends at its base.
-        let begun = list_own_segments(dir)?.into_iter().find(|base| *base > newest);
+        let begun = list_without_misnamed(dir)?.into_iter().find(|base| *base > newest);
         bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
         // If the oldest segments are misnamed, the first part must report the frames that are missing before it.

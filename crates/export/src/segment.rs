@@ -55,11 +55,11 @@ impl Part<'_> {
                 Item::Damage(damage) => {
                     let lost = damage.offsets.end - damage.offsets.start;
                     exported.lose((lost > 0).then_some(damage.offsets.start), lost);
-                    tracing::warn!(?damage, "damage in the archive: missing from the export");
+                    tracing::warn!(?damage, "damaged frames of the archive are missing from the export");
                     return Ok(());
                 }
                 Item::Expired(offsets) => {
-                    tracing::info!(?offsets, "removed by retention before it was exported");
+                    tracing::info!(?offsets, "frames were removed by retention before they were exported");
                     return Ok(());
                 }
             };

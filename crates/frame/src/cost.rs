@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_weight_costs_may_keep_that_weight() {
+    fn the_cost_of_a_weight_allows_that_weight() {
         for weight in (0..5_000).chain([u64::MAX / 4]) {
             let cost = cost_of_weight(weight);
             assert!(weight_max(cost) >= weight, "{weight}");

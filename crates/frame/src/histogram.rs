@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_a_quarter_too_high_at_most() {
+    fn quantiles_are_at_most_a_quarter_too_high() {
         let histogram = Histogram::default();
         (1..=1_000).for_each(|ms| histogram.record(ms * 1_000_000, 1));
         let counts = histogram.snapshot();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_holds_what_came_between() {
+    fn a_difference_holds_the_values_recorded_between() {
         let histogram = Histogram::default();
         histogram.record(5_000_000, 3);
         let before = histogram.snapshot();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn octaves_cumulate() {
+    fn octaves_are_cumulative() {
         let histogram = Histogram::default();
         for ns in [100_000, 300_000, 50_000_000, 90_000_000_000] {
             histogram.record(ns, 1);

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_may_wait_for_ever_but_not_work_for_ever() {
+    fn a_thread_that_works_must_turn_and_one_that_waits_need_not() {
         let liveness = Liveness::of_thread();
         assert!(liveness.look().is_at_rest, "it has not begun");
         liveness.work();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_waits_turns_and_one_that_is_stuck_in_a_poll_does_not() {
+    fn a_waiting_task_makes_turns_and_a_task_stuck_in_a_poll_does_not() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let (stuck_tx, stuck) = mpsc::channel();
         let (go_tx, go) = mpsc::channel::<()>();
@@ -210,7 +210,7 @@ mod tests {
         stuck.recv().unwrap();
         assert!(hangs(&liveness), "it blocks in its poll");
         go_tx.send(()).unwrap();
-        assert!(turns(&liveness), "it goes on");
+        assert!(turns(&liveness), "it makes turns");
         task.abort();
         assert!(runtime.block_on(task).unwrap_err().is_cancelled());
         assert!(liveness.look().is_at_rest, "it has ended");

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_empty_with_the_room_it_had() {
+    fn a_returned_buffer_is_empty_and_keeps_its_capacity() {
         let pool = BufferPool::new(100, 1);
         let mut buffer = pool.take();
         assert_eq!(buffer.bytes.capacity(), 100);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_limit_is_kept_and_none_of_another_size() {
+    fn the_pool_keeps_only_its_limit_and_its_size() {
         let pool = BufferPool::new(100, 1);
         let (one, two) = (pool.take(), pool.take());
         pool.give(one);

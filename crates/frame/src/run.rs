@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compact_run_holds_its_payloads_alone() {
+    fn a_compact_run_holds_only_its_payloads() {
         let mut whole = run();
         let first = whole.split_to(1).compact();
         assert_eq!((&first.read.buffer.bytes[..], first.len(), first.cost()), (&b"ab"[..], 1, 256));
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_goes_back_with_the_last_frame() {
+    fn the_buffer_is_returned_with_the_last_frame() {
         let pool = BufferPool::new(9, 1);
         let mut run = run_in(&pool);
         let at = run.read.buffer.bytes.as_ptr();
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_heads_that_others_needed_is_given_back_before_anything_is_copied() {
+    fn unused_capacity_of_metas_is_freed_before_payloads_are_copied() {
         let pool = BufferPool::new(READ_BYTES, 4);
         let frames = vec![(Routine, 1_115); 57];
         let mut read = read_of(&frames);
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn small_runs_in_a_row_are_joined() {
+    fn consecutive_small_runs_are_joined() {
         let pool = BufferPool::new(READ_BYTES, 4);
         let small = |sequence: u64, received_ns: i64, payload_len| {
             let mut read = read_of(&[(Routine, payload_len)]);
@@ -493,7 +493,7 @@ mod tests {
     proptest::proptest! {
         /// For any read: a lane keeps no more memory than its cost allows, or than its frames need alone.
         #[test]
-        fn no_lane_keeps_more_than_its_frames_allow_for(
+        fn no_lane_keeps_more_memory_than_its_cost_allows(
             frames in proptest::collection::vec((proptest::bool::ANY, 0_usize..3_000), 1..20),
             many in 1_usize..40,
             has_credit: bool,
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_taken_out_is_the_frame_put_in() {
+    fn a_frame_read_from_a_run_is_the_frame_put_in() {
         let frame = run().iter().last().expect("three frames").to_frame();
         let back = FrameRun::from(frame.clone());
         let again = back.iter().next().expect("one frame").to_frame();

@@ -71,7 +71,7 @@ mod tests {
     use SourceKind::{ArchivedReplay, LiveUplink};
 
     #[test]
-    fn the_default_takes_everything() {
+    fn the_default_selects_everything() {
         assert!(Selection::default().is_all());
         assert!(Selection::default().takes_stream(7, ArchivedReplay, Emergency));
     }

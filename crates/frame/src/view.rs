@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{Frame, FrameFlags, FramePriority, Origin};
 
 /// A borrowed frame. A reader that only passes the bytes on needs no counted reference.
@@ -25,6 +23,7 @@ pub struct FrameView<'a> {
     pub payload: &'a [u8],
 }
 
+#[cfg(any(test, feature = "test-support"))]
 impl FrameView<'_> {
     /// Copies the payload and returns an owned frame.
     #[must_use]
@@ -39,7 +38,7 @@ impl FrameView<'_> {
             ert_ns,
             received_ns,
             origin: Arc::clone(self.origin),
-            payload: Bytes::copy_from_slice(self.payload),
+            payload: bytes::Bytes::copy_from_slice(self.payload),
         }
     }
 }

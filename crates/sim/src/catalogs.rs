@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_complete_with_its_last_part_and_one_given_up_never() {
+    fn a_version_is_complete_with_its_last_part_unless_it_was_abandoned() {
         let (mut assembly, wish) = (Assembly::default(), CatalogWish::Keep);
         assert_eq!(assembly.take(&part(1, 0, 3, b"old"), wish), None);
         assert_eq!(assembly.take(&part(2, 0, 2, b"ne"), wish), None);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_version_is_the_newest_whoever_has_it_first() {
+    fn the_highest_version_is_the_newest_in_any_order() {
         let catalogs = Catalogs::default();
         assert_eq!(catalogs.newest(), None);
         for (version, text) in [(1, "one"), (3, "three"), (2, "two"), (3, "three")] {
@@ -146,7 +146,7 @@ mod tests {
         }
         assert_eq!(catalogs.counts(), CatalogCounts { versions: 3, complete: 4, newest: Some(3) });
         assert_eq!(catalogs.newest().as_deref(), Some(&b"three"[..]));
-        let told = "catalog versions 3, received complete 4, newest 3";
-        assert_eq!(catalogs.counts().to_string(), told);
+        let text = "catalog versions 3, received complete 4, newest 3";
+        assert_eq!(catalogs.counts().to_string(), text);
     }
 }

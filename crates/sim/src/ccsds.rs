@@ -1,16 +1,11 @@
 //! CCSDS space packets as payloads: a file of packets back to back, cut into one slice each.
-//!
-//! CCSDS 133.0-B, section 4.1: a primary header of 6 bytes. Its last two bytes hold the length of the packet
-//! data field minus one. Its three topmost bits are the version, 0.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-
-/// Bytes of the primary header.
-const HEADER_BYTES: usize = 6;
+use framing::packet::{self, HEADER_BYTES};
 
 /// Why a file is not a sequence of space packets.
 #[derive(Debug, thiserror::Error)]
@@ -81,13 +76,11 @@ fn split_packets(path: &Path, whole: &Bytes) -> Result<Vec<Bytes>, InputError> {
 fn packet_length(path: &Path, offset: usize, rest: &[u8]) -> Result<usize, InputError> {
     let truncated =
         |expected| InputError::Truncated { path: path.to_owned(), offset, expected, found: rest.len() };
-    let Some(&[first, _, _, _, length_high, length_low]) = rest.first_chunk::<HEADER_BYTES>() else {
+    let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
         return Err(truncated(HEADER_BYTES));
     };
-    if first >> 5 != 0 {
-        return Err(InputError::Version { path: path.to_owned(), offset, found: first >> 5 });
-    }
-    let length = HEADER_BYTES + usize::from(u16::from_be_bytes([length_high, length_low])) + 1;
+    let version = |found| InputError::Version { path: path.to_owned(), offset, found };
+    let length = packet::length(header).map_err(version)?;
     if length > rest.len() {
         return Err(truncated(length));
     }
@@ -111,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packets_come_out_as_they_went_in(
+        fn split_packets_equal_the_joined_ones(
             datas in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 1..80)), 1..20),
         ) {
             let packets: Vec<_> = datas.iter().map(|(apid, data)| packet(*apid, data)).collect();
@@ -145,7 +138,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_cut_completely_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn any_bytes_are_split_completely_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(packets) = split(&bytes) {
                 prop_assert_eq!(packets.concat(), bytes);
             }
@@ -170,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn real_recordings_are_read_whole() {
+    fn real_recordings_are_read_completely() {
         let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".to_owned());
         for (name, count) in [("europa_clipper.ccsds", 1030), ("ssat_hs_apid130.ccsds", 14_351)] {
             let path = Path::new(&root).join("../../../shared/data").join(name);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use super::link::{LinkError, LinkFormat, LinkPeer, LinkPlan};
 use super::{CatalogWish, InputError, Plan, read_packets};
 use support::number::number;
 
@@ -17,77 +18,103 @@ const PAYLOAD_BYTES_MAX: u32 = 16 << 20;
 
 /// Connects simulated satellites and replay feeds to a telemetry aggregator and sends telemetry.
 ///
-/// Both lanes of a source draw their sequences from one counter, and HELLO says so (SHARED_SEQUENCE).
-/// Keeps what is unacknowledged, reconnects and resumes, and ends with a report: after its frames, after its
-/// duration, or on SIGINT or SIGTERM (a second one stops at once). Exit codes: 0 everything sent was acknowledged and
-/// no source was shut out, 1 it was not, 2 bad usage or input.
+/// Both lanes of a source share one sequence counter, and HELLO sets SHARED_SEQUENCE. Unacknowledged frames are kept
+/// and sent again after a reconnect. The program ends with a report: after all frames, after the duration, or on SIGINT
+/// or SIGTERM; a second signal stops it at once. Exit codes: 0 all sent frames were acknowledged and no source was shut
+/// out, 1 otherwise, 2 bad usage or input.
 #[derive(Debug, Parser)]
 #[command(name = "uplink-sim", version)]
 pub struct Args {
-    /// Ingest listener of the daemon
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480", value_parser = host_and_port)]
-    pub connect: String,
-    /// Live sources, with the ids 0 and up
+    /// Ingest listener of the daemon, or with --link the address of the link [default: 127.0.0.1:7480, with --link none]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub connect: Option<String>,
+    /// Number of live sources; their ids begin at 0
     #[arg(long, value_name = "N", default_value_t = 48, value_parser = number(0..=100_000_u32))]
     pub satellites: u32,
-    /// Replay feeds, with the ids after the satellites
+    /// Number of replay feeds; their ids follow the ids of the satellites
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = number(0..=100_000_u32))]
     pub replays: u32,
-    /// Ground stations the sources are spread over
+    /// Number of ground stations that the sources are spread over
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = number(1..=u32::MAX))]
     pub stations: u32,
-    /// Frames per source; without it and --duration: until SIGINT
+    /// Frames per source [default: until --duration, or until SIGINT]
     #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub frames: Option<u64>,
-    /// Send for so long, as in 30s or 5m, bare numbers are seconds; with --frames: whatever ends first
+    /// Send for this time, such as 30s or 5m; a number without a unit is seconds. With --frames, the earlier end counts
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Frames per second and source; 0 is flat out
+    /// Frames per second and source; 0 is as fast as possible
     #[arg(long, value_name = "N", default_value_t = 0.0, value_parser = rate)]
     pub rate: f64,
-    /// Payload per frame; with --input the packets decide
+    /// Payload bytes per frame; with --input each packet is a payload
     #[arg(long, value_name = "BYTES", default_value_t = 256,
           value_parser = number(0..=PAYLOAD_BYTES_MAX))]
     pub payload: u32,
     /// Share of emergency frames (SAFE_MODE, ABORT), 0 to 1 [default: 0.01, with --input 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub emergency_ratio: Option<f64>,
-    /// CCSDS space packets to send instead: every source sends the whole file once, one packet per frame
+    /// File of CCSDS space packets to send in place of generated payloads: every source sends the whole file once, one
+    /// packet per frame
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Credential
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true, value_parser = token)]
     pub token: String,
-    /// File with the credential, which then does not show in the list of processes
+    /// File with the credential, so that the list of processes does not show it
     #[arg(long, value_name = "FILE", conflicts_with = "token", value_parser = token_in_file)]
     pub token_file: Option<String>,
-    /// Ask for the catalog of orbital elements, and report how many versions came complete
+    /// Request the catalog of orbital elements, and report how many versions were received completely
     #[arg(long)]
     pub catalog: bool,
-    /// Ask for the catalog, and write the newest version that came complete to this file at the end
+    /// Request the catalog, and write the newest complete version to this file at the end
     #[arg(long, value_name = "FILE")]
     pub save_catalog: Option<PathBuf>,
-    /// Ask for no acknowledgements: nothing is kept, the server's BYE tells what arrived
+    /// Request no acknowledgements: no frame is sent again, and the server's BYE reports what arrived
     #[arg(long)]
     pub no_ack: bool,
-    /// Sequence space of all sources; unix milliseconds at the start when left out, none with --no-ack
+    /// Epoch (sequence space) of all sources [default: unix milliseconds at the start, with --no-ack none]
     #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX >> 1))]
     pub epoch: Option<u64>,
-    /// Decides payloads and which frames are emergencies
+    /// Seed of the generated payloads and of the choice of emergencies
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=u64::MAX))]
     pub seed: u64,
-    /// How long to wait at the end for what is not acknowledged
+    /// How long to wait at the end for acknowledgements
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub linger: Duration,
-    /// Form of the report on stdout
+    /// Format of the report on stdout
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub report: Form,
+    /// The options of a link.
+    #[command(flatten)]
+    pub link: LinkArgs,
 }
 
-/// Form of the report.
+/// Options to send as equipment that speaks its own protocol.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Equipment")]
+pub struct LinkArgs {
+    /// Send as equipment does, to an input link of the daemon and without acknowledgements. One connection carries all
+    /// satellites; --payload is the length of a transfer frame or packet. stderr gets the keys of the link
+    #[arg(long = "link", value_enum, value_name = "FORMAT")]
+    pub format: Option<LinkFormat>,
+    /// Wait here for a link that connects, such as NCTRS
+    #[arg(long, value_name = "HOST:PORT", requires = "format", conflicts_with = "connect")]
+    pub listen: Option<String>,
+    /// Send AOS frames in place of TM frames
+    #[arg(long, requires = "format")]
+    pub aos: bool,
+    /// Leave out this share of the frames, at random: 0 to 100 percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "format", value_parser = percent)]
+    pub loss: f64,
+    /// Bytes of noise behind every 16th CADU
+    #[arg(long, value_name = "BYTES", default_value_t = 0, requires = "format", value_parser = number(0..=1_u32 << 20))]
+    pub noise: u32,
+}
+
+/// Format of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// Lines for people
+    /// Readable lines
     Text,
     /// One JSON object
     Json,
@@ -109,6 +136,36 @@ impl Form {
 }
 
 impl Args {
+    /// What to send to an input link; `None` without `--link`.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the options do not fit together.
+    pub fn link_plan(&self) -> Result<Option<LinkPlan>, LinkError> {
+        let Some(format) = self.link.format else { return Ok(None) };
+        let peer = match (&self.link.listen, &self.connect) {
+            (Some(address), _) => LinkPeer::Listen(address.clone()),
+            (None, Some(address)) => LinkPeer::Connect(address.clone()),
+            (None, None) => return Err(LinkError::NoPeer),
+        };
+        let plan = LinkPlan {
+            format,
+            aos: self.link.aos,
+            peer,
+            satellites: self.satellites,
+            frames: self.frames,
+            duration: self.duration,
+            rate: self.rate,
+            unit_bytes: self.payload as usize,
+            emergency_ratio: self.emergency_ratio.unwrap_or(Plan::default().emergency_ratio),
+            loss_ratio: self.link.loss / 100.0,
+            noise_bytes: self.link.noise as usize,
+            seed: self.seed,
+            linger: self.linger,
+        };
+        plan.check()?;
+        Ok(Some(plan))
+    }
+
     /// The plan; reads the input file.
     ///
     /// # Errors
@@ -125,7 +182,7 @@ impl Args {
             (None, None) => defaults.emergency_ratio,
         };
         Ok(Plan {
-            connect: self.connect.clone(),
+            connect: self.connect.clone().unwrap_or(defaults.connect),
             satellites: self.satellites,
             replays: self.replays,
             stations: self.stations,
@@ -171,6 +228,13 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate >= 0.0 && rate.is_finite() => Ok(rate),
         _ => Err("expected frames per second, 0 or more".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("expected a number from 0 to 100".to_owned()),
     }
 }
 
@@ -247,8 +311,37 @@ mod tests {
     }
 
     #[test]
+    fn a_link_has_its_own_plan() {
+        let line = "--link cadu --listen 127.0.0.1:9 --satellites 3 --frames 6 --rate 8.5 --payload 1115 --loss 2.5 \
+                    --noise 40 --aos --emergency-ratio 0.25 --seed 11 --linger 12ms";
+        let expected = LinkPlan {
+            format: LinkFormat::Cadu,
+            aos: true,
+            peer: LinkPeer::Listen("127.0.0.1:9".to_owned()),
+            satellites: 3,
+            frames: Some(6),
+            duration: None,
+            rate: 8.5,
+            unit_bytes: 1_115,
+            emergency_ratio: 0.25,
+            loss_ratio: 0.025,
+            noise_bytes: 40,
+            seed: 11,
+            linger: Duration::from_millis(12),
+        };
+        assert_eq!(parse(line).unwrap().link_plan(), Ok(Some(expected)));
+        assert_eq!(parse("").unwrap().link_plan(), Ok(None));
+        assert_eq!(parse("--link kiss").unwrap().link_plan(), Err(LinkError::NoPeer));
+    }
+
+    #[test]
     fn bad_usage_exits_with_2() {
         for line in [
+            "--link modem",
+            "--loss 5",
+            "--listen 127.0.0.1:9",
+            "--link cadu --connect a:1 --listen b:2",
+            "--link cadu --loss 101",
             "--satellites -1",
             "--satellites many",
             "--stations 0",
@@ -272,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_lie_in_a_file() {
+    fn a_token_may_be_in_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "from the file\n").unwrap();
         let line = format!("--token-file {}", file.path().display());
@@ -282,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_come_without_emergencies_unless_asked_for() {
+    fn packets_have_no_emergencies_by_default() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [0, 1, 0xC0, 0, 0, 1, 7, 8]).unwrap();
         let line = format!("--input {}", file.path().display());

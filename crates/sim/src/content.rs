@@ -35,6 +35,11 @@ pub fn priority(seed: u64, source_id: u32, sequence: u64, emergency_ratio: f64) 
     priority_of(frame_state(seed, source_id, sequence), Share::new(emergency_ratio))
 }
 
+/// Whether an event that happens to the share `ratio` (0 to 1) of all frames happens to this one.
+pub(super) fn happens(seed: u64, source_id: u32, sequence: u64, ratio: f64) -> bool {
+    priority(seed, source_id, sequence, ratio) == FramePriority::Emergency
+}
+
 /// The content of all frames of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Content {
@@ -189,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_are_splitmix64() {
+    fn the_generator_is_splitmix64() {
         // First output of the reference implementation for seed 0.
         assert_eq!(mix(0), 0xE220_A839_7B1D_CDAF);
     }
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emergency_says_which_it_is_where_there_is_room() {
+    fn an_emergency_contains_its_label_if_there_is_room() {
         let mut seen = [0; NAMES.len()];
         for sequence in 0..100 {
             let of = |priority, bytes| payload(1, 2, sequence, priority, bytes);
@@ -224,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_says_what_the_public_functions_promise() {
+    fn a_source_agrees_with_the_public_functions() {
         let content = Content::generated(7, 3, 0.3, 100);
         let mut emergencies = 0;
         for sequence in 0..10_000 {
@@ -241,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_ratio_are_exact() {
+    fn ratios_0_and_1_are_exact() {
         for sequence in 0..1000 {
             assert_eq!(priority(1, 1, sequence, 0.0), FramePriority::Routine);
             assert_eq!(priority(1, 1, sequence, f64::NAN), FramePriority::Routine);

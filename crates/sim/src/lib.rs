@@ -3,7 +3,7 @@
 //! The `uplink-sim` binary, the daemon's `run --simulate` and the tests share it. [`run`] starts one task per
 //! source. Each task holds one connection at a time.
 //!
-//! This crate depends on `frame`, `wire`, `client`, `catalog` and `support`, never on the daemon, so that it
+//! This crate depends on `frame`, `wire`, `client`, `catalog`, `framing` and `support`, never on the daemon, so that it
 //! finds errors of the daemon.
 //!
 //! | file | purpose |
@@ -16,6 +16,7 @@
 //! | `pace.rs` | when frames are due, and when the feed ends |
 //! | `catalogs.rs` | puts together the parts of the catalog that the daemon sends |
 //! | `orbits.rs` | [`orbits`]: orbits for the simulated fleet, as TLE text |
+//! | `link.rs` | [`link`]: equipment that sends to an input link in a format of its own |
 //! | `stations.rs` | ground stations with plausible names |
 //! | `tally.rs` | [`Progress`]: what all sources of a run count together |
 //! | `report.rs` | [`Report`]: the outcome of a run |
@@ -38,6 +39,7 @@ mod catalogs;
 mod ccsds;
 pub mod cli;
 mod content;
+pub mod link;
 pub mod orbits;
 mod pace;
 mod report;

@@ -59,7 +59,7 @@ mod tests {
     const NOON_NS: i64 = 1_795_262_400_000_000_000;
 
     #[test]
-    fn the_fleet_is_a_catalog_and_flies_where_it_should() {
+    fn the_orbits_of_the_fleet_are_a_catalog_with_the_expected_positions() {
         let catalog = Catalog::new(1, catalog(48, NOON_NS).into()).unwrap();
         let points = catalog.sub_points(NOON_NS + 60_000_000_000);
         assert_eq!(points.len(), 48);

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_feed_ends_by_stop_time_or_its_owners_end_and_then_lingers() {
+    async fn a_feed_ends_by_stop_or_time_or_with_its_owner_and_then_lingers() {
         let (start, linger) = (Instant::now(), Duration::from_secs(10));
         let (stop, stopped) = watch::channel(false);
         let mut feed = Feed::new(stopped.clone(), Some(start + Duration::from_secs(3)), linger);

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_complete_only_when_nothing_is_missing_and_nothing_failed() {
+    fn a_report_is_complete_only_without_missing_frames_and_errors() {
         assert!(report(Vec::new()).is_complete());
         assert!(!report(vec![String::new()]).is_complete());
         let missing = Report { acked: 9, ..report(Vec::new()) };

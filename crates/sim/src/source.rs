@@ -68,7 +68,7 @@ impl Source {
                 End::Complete => return self.conclude(),
                 End::Lost { trouble, retry_after } => {
                     tracing::debug!(stream = %self.stream, %trouble, ?retry_after, "connection lost");
-                    self.shared.progress.set_trouble(&trouble);
+                    self.shared.progress.connections.set_trouble(&trouble);
                     self.trouble.note(trouble);
                     retry_after
                 }
@@ -142,7 +142,7 @@ impl Source {
         }
         let began = Instant::now();
         let shared = Arc::clone(&self.shared);
-        let _connected = shared.progress.connected();
+        let _connected = shared.progress.connections.add();
         let mut conversation = Conversation::new(&mut self.lines, &welcome, began)?;
         let ended = client::converse(socket, incoming, &mut conversation).await;
         if conversation.made_progress() || began.elapsed() >= BACKOFF_MAX {

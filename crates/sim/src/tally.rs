@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::catalogs::{CatalogCounts, Catalogs, Complete};
 use super::resend_buffer::{Filled, Settled};
+use client::Connections;
 use frame::{FramePriority, Lanes};
 
 /// Latencies of more than an hour count as an hour.
@@ -17,7 +18,8 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// [`Progress::counts`].
 #[derive(Debug, Default)]
 pub struct Progress {
-    connected: AtomicU64,
+    /// The connections of all sources.
+    pub connections: Connections,
     finished: AtomicU64,
     sent: AtomicU64,
     acked: AtomicU64,
@@ -25,7 +27,6 @@ pub struct Progress {
     resent: AtomicU64,
     duplicates: AtomicU64,
     reconnects: AtomicU64,
-    trouble: Mutex<Option<String>>,
     catalogs: Catalogs,
 }
 
@@ -55,7 +56,7 @@ impl Progress {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            connected: self.connected.load(Relaxed),
+            connected: self.connections.count(),
             finished: self.finished.load(Relaxed),
             acked: self.acked.load(Relaxed),
             acked_bytes: self.acked_bytes.load(Relaxed),
@@ -82,16 +83,6 @@ impl Progress {
         self.catalogs.add(complete);
     }
 
-    /// Why a source last lost its connection or got none.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_trouble(&self, trouble: &str) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.to_owned());
-    }
-
     pub(super) fn add_filled(&self, filled: Filled) {
         self.sent.fetch_add(filled.sent, Relaxed);
         self.resent.fetch_add(filled.resent, Relaxed);
@@ -112,21 +103,6 @@ impl Progress {
 
     pub(super) fn add_finished(&self) {
         self.finished.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a connection while the guard lives.
-    pub(super) fn connected(&self) -> Connected<'_> {
-        self.connected.fetch_add(1, Relaxed);
-        Connected(self)
-    }
-}
-
-/// One connection past WELCOME.
-pub(super) struct Connected<'a>(&'a Progress);
-
-impl Drop for Connected<'_> {
-    fn drop(&mut self) {
-        self.0.connected.fetch_sub(1, Relaxed);
     }
 }
 

@@ -12,7 +12,7 @@ mod peer;
 use peer::{PLENTY, Server, against, by_lane, next_of, within};
 
 #[tokio::test]
-async fn a_feed_arrives_whole_and_ends_with_bye() {
+async fn a_feed_arrives_completely_and_ends_with_bye() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(500), ..server.plan() };
     let (report, hello) = against(plan.clone(), async {
@@ -80,7 +80,7 @@ async fn emergencies_flow_while_routine_has_no_credit() {
 }
 
 #[tokio::test]
-async fn a_stop_sends_nothing_new_and_waits_for_what_was_sent() {
+async fn a_stop_sends_no_new_frame_and_waits_for_acks() {
     let server = Server::new().await;
     let plan = server.plan();
     let (stop_tx, stop_rx) = watch::channel(false);
@@ -103,7 +103,7 @@ async fn a_stop_sends_nothing_new_and_waits_for_what_was_sent() {
 }
 
 #[tokio::test]
-async fn without_acks_the_byes_tell_what_arrived() {
+async fn without_acks_the_bye_reports_what_arrived() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(100), no_ack: true, ..server.plan() };
     for missing in [0, 2] {

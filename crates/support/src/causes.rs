@@ -5,7 +5,7 @@ use std::error::Error;
 /// Joins `error` and its causes with colons. It leaves out a cause whose text is already in the line, because many
 /// errors repeat their cause.
 #[must_use]
-pub fn told(error: &(dyn Error + 'static)) -> String {
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -30,13 +30,13 @@ mod tests {
     struct Repeating(#[source] std::io::Error);
 
     #[test]
-    fn each_cause_is_told_once() {
+    fn each_cause_is_printed_once() {
         let cause = || std::io::Error::other("no such thing");
         let repeating: anyhow::Result<()> = Err(Repeating(cause()).into());
         let error = repeating.context("not started").unwrap_err();
-        assert_eq!(told(error.as_ref()), "not started: cannot open it: no such thing");
+        assert_eq!(with_causes(error.as_ref()), "not started: cannot open it: no such thing");
         let silent: Result<(), _> = Err(cause());
         let error = silent.context("not started").unwrap_err();
-        assert_eq!(told(error.as_ref()), "not started: no such thing");
+        assert_eq!(with_causes(error.as_ref()), "not started: no such thing");
     }
 }

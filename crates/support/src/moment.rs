@@ -100,7 +100,7 @@ mod tests {
     const HALF_PAST: i64 = 1_785_585_600_500_000_000;
 
     #[test]
-    fn a_moment_can_be_written_in_several_ways() {
+    fn a_moment_has_several_notations() {
         for text in [
             "2026-08-01T12:00:00.5Z",
             "2026-08-01t12:00:00.5z",
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_refused() {
+    fn an_invalid_moment_is_refused() {
         for text in [
             "",
             ".",

@@ -1,4 +1,4 @@
-//! Parses numbers on the command line.
+//! Parses and formats numbers.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -17,12 +17,26 @@ where
     }
 }
 
+/// Formats all digits, like `1,234,567`.
+#[must_use]
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_of_the_range_is_told_the_range() {
+    fn a_number_out_of_range_is_refused_with_the_range() {
         let source = number(0..=u32::MAX);
         assert_eq!(source("7"), Ok(7));
         for text in ["MERIDIAN-07", "", "-1", "4294967296", "1.5"] {

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_asked_about_twice_then_idle() {
+    async fn silence_causes_two_pings_and_then_idle() {
         let start = Instant::now();
         let mut clock = clock(start);
         assert_eq!(clock.act(start + BEAT - Duration::from_millis(1)), None);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn any_byte_starts_the_silence_anew() {
+    async fn any_byte_restarts_the_silence() {
         let start = Instant::now();
         let mut clock = clock(start);
         clock.heard(start + BEAT * 2);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_nothing_is_read_silence_does_not_count_but_pings_go_out() {
+    async fn while_nothing_is_read_silence_does_not_count_and_pings_are_sent() {
         let start = Instant::now();
         let mut clock = clock(start);
         assert!(!clock.set_reading(false, start));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_that_begin_at_different_times_are_due_together() {
+    async fn heartbeats_of_all_connections_are_due_at_the_same_ticks() {
         let origin = Instant::now();
         let gap = BEAT / GROUPS;
         let due = |after| Clock::grouped(BEAT, origin, origin + after).next_due();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_leaves_the_next_ping_where_it_is() {
+    async fn an_answer_does_not_move_the_next_ping() {
         let start = Instant::now();
         let mut clock = clock(start);
         assert_eq!(clock.act(start + BEAT), Some(Due::Ping(1)));

@@ -129,7 +129,8 @@ fn bad_priority(lane: u8) -> WireError {
 #[cold]
 fn bad_header_len(header_len: usize, body_bytes: usize) -> WireError {
     WireError::protocol(format!(
-        "header_len {header_len} of a FRAME of {body_bytes} bytes, allowed are {FRAME_HEADER_BYTES} up to its length"
+        "header_len {header_len} of a FRAME of {body_bytes} bytes is out of range: expected {FRAME_HEADER_BYTES} \
+         to the length of the FRAME"
     ))
 }
 

@@ -121,21 +121,21 @@ fn plausible_body() -> impl Strategy<Value = Bytes> {
 
 proptest! {
     #[test]
-    fn hello_survives_the_wire(hello in hello()) {
+    fn hello_decodes_as_encoded(hello in hello()) {
         let mut buffer = BytesMut::new();
         hello.encode(&mut buffer);
         prop_assert_eq!(Hello::decode(&only_body(&mut buffer)).unwrap(), hello);
     }
 
     #[test]
-    fn client_messages_survive_the_wire(message in client_message()) {
+    fn client_messages_decode_as_encoded(message in client_message()) {
         let mut buffer = BytesMut::new();
         message.encode(&mut buffer);
         prop_assert_eq!(ClientMessage::decode(only_body(&mut buffer)).unwrap(), message);
     }
 
     #[test]
-    fn server_messages_survive_the_wire(message in server_message()) {
+    fn server_messages_decode_as_encoded(message in server_message()) {
         let mut buffer = BytesMut::new();
         message.encode(&mut buffer);
         prop_assert_eq!(ServerMessage::decode(only_body(&mut buffer)).unwrap(), message);
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_cut_without_allocating_by_their_claim(
+    fn the_claimed_length_of_any_bytes_is_never_allocated(
         bytes in prop::collection::vec(any::<u8>(), 0..300), limit in 0..5000usize,
     ) {
         let mut buffer = BytesMut::from(&bytes[..]);
@@ -217,7 +217,7 @@ proptest! {
 }
 
 #[test]
-fn too_large_is_known_from_the_prefix_alone_and_spares_what_came_before() {
+fn too_large_is_known_from_the_prefix_and_keeps_earlier_messages() {
     let mut buffer = BytesMut::new();
     ClientMessage::Ping(7).encode(&mut buffer);
     buffer.put_u32(u32::MAX);
@@ -292,7 +292,7 @@ fn a_longer_frame_header_of_a_later_version_is_skipped() {
 }
 
 #[test]
-fn hello_refuses_what_it_does_not_speak() {
+fn an_unsupported_hello_is_refused() {
     let good = {
         let mut buffer = BytesMut::new();
         let stream =
@@ -326,7 +326,7 @@ fn hello_refuses_what_it_does_not_speak() {
 }
 
 #[test]
-fn types_are_critical_below_0x80_and_known_ones_have_their_place() {
+fn types_below_0x80_are_critical_and_known_types_have_a_direction() {
     let code = |kind: u8| ClientMessage::decode(Bytes::from(vec![kind; 60])).map_err(|error| error.code);
     assert_eq!(code(0x7F), Err(ErrorCode::UnknownType));
     assert_eq!(code(0x00), Err(ErrorCode::UnknownType));

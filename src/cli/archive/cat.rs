@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expired_offsets_are_named_to_who_asked_for_them() {
+    fn expired_offsets_are_reported_if_they_were_requested() {
         let everything = FilterArgs::default();
         assert!(!is_news(&everything, &(0..9)));
         assert!(is_news(&everything, &(4..9)), "they went while the archive was read");

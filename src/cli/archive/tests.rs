@@ -94,7 +94,7 @@ impl io::Write for Closed {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_an_error_for_all_but_cat() {
+async fn a_closed_output_is_an_error_for_all_commands_but_cat() {
     let data = tempfile::tempdir().unwrap();
     three_frames(data.path()).await.finish().await;
     for command in ["cat", "ls", "verify"] {

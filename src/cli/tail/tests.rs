@@ -36,7 +36,7 @@ fn a_start_can_be_written_in_four_ways() {
 }
 
 #[test]
-fn what_is_wanted_arrives_in_the_subscription() {
+fn the_options_arrive_in_the_subscription() {
     let line = "--connect [::1]:9 --source 3 --source 1 --priority emergency --kind replay --policy timely \
                 --retry-for 5m";
     let target = parse(line).unwrap().target().unwrap();
@@ -64,7 +64,7 @@ fn bad_usage_is_refused() {
 }
 
 #[test]
-fn a_token_comes_out_of_its_file_and_is_not_repeated() {
+fn a_token_is_read_from_its_file_and_never_printed() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "hunter2\n").unwrap();
     assert_eq!(token(Some(file.path())).unwrap(), "hunter2");
@@ -105,7 +105,7 @@ struct Slow {
 
 impl io::Write for Slow {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.go.recv().expect("the test goes on")?;
+        self.go.recv().expect("the test continues")?;
         self.written.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -122,7 +122,7 @@ fn slow(format: Format) -> Slowly {
 }
 
 #[tokio::test]
-async fn frames_are_written_in_their_form() {
+async fn each_format_writes_frames_in_its_form() {
     for (format, expected) in [
         (Format::Payload, "onetwo".to_owned()),
         (
@@ -155,7 +155,7 @@ async fn frames_are_written_in_their_form() {
 }
 
 #[tokio::test]
-async fn the_place_to_go_on_never_lies_behind_what_is_not_written() {
+async fn the_position_never_passes_an_unwritten_frame() {
     let (mut output, written, go) = slow(Format::Payload);
     output.begin(at(3));
     assert_eq!(output.written(), at(3), "nothing waits");
@@ -164,7 +164,7 @@ async fn the_place_to_go_on_never_lies_behind_what_is_not_written() {
     output.put(frame(4, b"two")).unwrap();
     output.begin(at(5));
     let stalled = tokio::time::timeout(Duration::from_millis(50), output.wrote()).await;
-    assert!(stalled.is_err(), "the writer stands still");
+    assert!(stalled.is_err(), "the writer is blocked");
     assert_eq!(output.written(), at(3));
     go.send(Ok(())).unwrap();
     output.wrote().await.unwrap();
@@ -175,7 +175,7 @@ async fn the_place_to_go_on_never_lies_behind_what_is_not_written() {
 }
 
 #[tokio::test]
-async fn a_writer_that_stands_still_fills_the_output() {
+async fn a_blocked_writer_fills_the_output() {
     let (mut output, _, go) = slow(Format::Payload);
     static LARGE: [u8; 64 << 10] = [1; 64 << 10];
     output.put(frame(0, &LARGE)).unwrap();

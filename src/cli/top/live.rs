@@ -53,7 +53,7 @@ pub(super) async fn show(question: Question, every: Duration) -> anyhow::Result<
 
 async fn ask(question: &Question, after: Duration) -> Result<Snapshot, String> {
     sleep(after).await;
-    question.ask().await?.understood()
+    question.ask().await
 }
 
 /// The signals that end the command. If they were not caught, the terminal would stay in screen mode.

@@ -7,8 +7,12 @@ use crate::config::Secret;
 use crate::config::keys::Key;
 use crate::config::tests::config;
 
+const LINK: &str = "[[links]]\nname = \"a\"\nconnect = \"modem:7000\"\nsource = 7\n\
+                    framing = { kind = \"fixed\", length = 892 }\n";
+const OUTPUT: &str = "[[outputs]]\nname = \"a\"\nlisten = \"127.0.0.1:10011\"\n";
+
 /// For each key: its name, a value other than the default, and whether it takes effect at once.
-const OTHERS: [(&str, &str, bool); 36] = [
+const OTHERS: [(&str, &str, bool); 38] = [
     ("data_dir", "data_dir = \"elsewhere\"", false),
     ("log.level", "log.level = \"debug\"", true),
     ("log.format", "log.format = \"json\"", false),
@@ -45,6 +49,8 @@ const OTHERS: [(&str, &str, bool); 36] = [
     ("http.token_file", "", true),
     ("catalog.file", "catalog.file = \"other.tle\"", true),
     ("shutdown.deadline", "shutdown.deadline = \"3s\"", true),
+    ("links", LINK, true),
+    ("outputs", OUTPUT, true),
 ];
 
 fn change(in_force: &Config, found: &Config) -> Change {
@@ -58,7 +64,7 @@ fn names(change: &Change) -> (Vec<&str>, Vec<&str>) {
 }
 
 #[test]
-fn each_key_does_what_its_entry_says() {
+fn each_key_changes_live_or_waits_as_its_entry_says() {
     let tried: Vec<&str> = OTHERS.iter().map(|(key, _, _)| *key).collect();
     assert_eq!(tried, KEYS.iter().map(Key::path).collect::<Vec<_>>(), "each key is tried");
     for (key, text, is_live) in OTHERS {
@@ -79,21 +85,21 @@ fn each_key_does_what_its_entry_says() {
 }
 
 #[test]
-fn the_same_again_changes_nothing() {
+fn an_equal_configuration_changes_nothing() {
     let text = "http.token = \"hunter2\"\n[[ingest.tokens]]\ntoken = \"a\"\nsources = [1]";
     let change = change(&config(text), &config(text));
     assert_eq!(names(&change), (vec![], vec![]));
 }
 
 #[test]
-fn what_can_change_does_while_the_rest_waits() {
+fn live_keys_change_while_other_keys_wait_for_a_restart() {
     let text = "archive.segment_size = \"128 MiB\"\nlog.level = \"debug\"\ningest.hello_timeout = \"3s\"";
     let change = change(&Config::default(), &config(text));
     let changed: Vec<_> = change.changed.iter().map(ToString::to_string).collect();
     assert_eq!(changed, ["log.level (info -> debug)", "ingest.hello_timeout (5s -> 3s)"]);
     let waiting: Vec<_> = change.waiting.iter().map(ToString::to_string).collect();
-    let said = "needs a restart: archive.segment_size (256 MiB in force, 128 MiB in the file): the log that is being \
-                written is laid out by it";
+    let said = "needs a restart: archive.segment_size (256 MiB in force, 128 MiB in the file): the open segment \
+                and the reserve are created with it";
     assert_eq!(waiting, [said]);
     assert_eq!(change.config, config("log.level = \"debug\"\ningest.hello_timeout = \"3s\""));
 }
@@ -120,7 +126,7 @@ fn credentials_are_counted_and_never_shown() {
         (vec![("a", "1"), ("c", "")], "1 removed"),
         (vec![("a", "1"), ("b", "2, 3"), ("c", "")], "1 with other sources"),
         (vec![("d", "1"), ("e", "1"), ("b", ""), ("c", "")], "2 added, 1 removed, 1 with other sources"),
-        (vec![("b", "2"), ("a", "1"), ("c", "")], "the same, written otherwise"),
+        (vec![("b", "2"), ("a", "1"), ("c", "")], "equal, but written differently"),
         (vec![], "3 removed"),
     ] {
         let change = change(&before, &tokens(&after));
@@ -137,9 +143,34 @@ fn credentials_are_counted_and_never_shown() {
     assert_eq!(change.config.http.token, Secret::new("hunter3").ok());
 }
 
+#[test]
+fn links_and_outputs_are_named() {
+    for (table, list) in [(LINK, "links"), (OUTPUT, "outputs")] {
+        let named = |name: &str, port: u16| {
+            let table = table.replace("\"a\"", &format!("{name:?}"));
+            table.replace(":7000", &format!(":{port}")).replace(":10011", &format!(":{port}"))
+        };
+        let tables = |tables: &[(&str, u16)]| {
+            config(&tables.iter().map(|(name, port)| named(name, *port)).collect::<String>())
+        };
+        let before = tables(&[("a", 1), ("b", 2), ("c", 3)]);
+        for (after, said) in [
+            (vec![("a", 1), ("b", 2), ("c", 3), ("d", 4)], "d added"),
+            (vec![("a", 1)], "b and c removed"),
+            (vec![("a", 5), ("b", 2), ("e", 4)], "e added, c removed, a changed"),
+            (vec![("b", 2), ("a", 1), ("c", 3)], "the same in another order"),
+            (vec![], "a and b and c removed"),
+        ] {
+            let change = change(&before, &tables(&after));
+            assert_eq!(change.changed[0].to_string(), format!("{list} ({said})"));
+        }
+        assert_eq!(names(&change(&before, &before)), (vec![], vec![]));
+    }
+}
+
 /// Blocks, reserve and positions are sized once, at the start.
 #[test]
-fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
+fn limits_measured_at_the_start_can_fall_and_return_but_not_exceed_it() {
     let text = |message: &str, streams: u32| {
         config(&format!("ingest.max_message = \"{message}\"\ningest.max_streams = {streams}"))
     };
@@ -155,7 +186,7 @@ fn what_the_archive_is_measured_for_goes_down_and_back_up_but_no_further() {
 
 /// Each of these files is valid. If only a part of it were applied, it would admit clients or exceed a bound.
 #[test]
-fn what_fits_only_after_a_restart_is_refused_as_a_whole() {
+fn a_change_that_fits_only_after_a_restart_is_refused_as_a_whole() {
     let open = "ingest.listen = \"0.0.0.0:7480\"\n[[ingest.tokens]]\ntoken = \"hunter2\"";
     // Room for the current values and 2 MiB more. The ring of the broadcast or the connections could take them.
     let limit_mib = (Config::default().memory_bound().total() >> 20) + 2;
@@ -177,7 +208,7 @@ fn what_fits_only_after_a_restart_is_refused_as_a_whole() {
 }
 
 #[test]
-fn what_was_said_of_the_file_is_said_of_the_whole_as_well() {
+fn the_configuration_in_force_is_checked_for_warnings_too() {
     let before = config("http.listen = \"0.0.0.0:7482\"\nhttp.token = \"hunter2\"");
     let change = change(&before, &Config::default());
     let listened: BTreeSet<_> = change.warnings.iter().filter(|said| said.contains("0.0.0.0:7482")).collect();

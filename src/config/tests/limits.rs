@@ -3,20 +3,20 @@
 use super::*;
 
 #[test]
-fn a_window_holds_a_maximal_message() {
+fn a_window_must_hold_a_maximal_message() {
     assert_eq!(
         errors("[ingest]\nemergency_window = \"127 KiB\""),
-        "c.toml:2:20: ingest.emergency_window: 127 KiB would not let one maximal message through: \
+        "c.toml:2:20: ingest.emergency_window: 127 KiB is smaller than one maximal message: \
          expected at least ingest.max_message, which is 128 KiB"
     );
     config("[ingest]\nemergency_window = \"128 KiB\"");
     // The error is at the value that was set, not at the default.
     let text = errors("[ingest]\nmax_message = \"300 KiB\"");
-    assert!(text.starts_with("c.toml:2:15: ingest.max_message: 256 KiB would not"), "{text}");
+    assert!(text.starts_with("c.toml:2:15: ingest.max_message: 256 KiB is smaller"), "{text}");
 }
 
 #[test]
-fn limits_beyond_the_memory_are_refused_with_the_sum_and_the_ways_out() {
+fn limits_beyond_the_memory_are_refused_with_the_sum_and_the_remedies() {
     let text = errors("[ingest]\nmax_connections = 1000");
     assert!(text.starts_with("c.toml:2:19: ingest.max_connections: the limits come to "), "{text}");
     assert!(text.contains("1718.8 MiB = 1000 x 1760 KiB"), "{text}");
@@ -43,23 +43,23 @@ fn ten_thousand_connections_fit_with_small_windows() {
 }
 
 #[test]
-fn the_reserve_holds_what_is_past_the_gate() {
+fn the_reserve_must_hold_the_frames_past_the_gate() {
     assert_eq!(
         errors("[archive]\nreserve = \"1 MiB\""),
-        "c.toml:2:11: archive.reserve: 1 MiB may not hold what is on its way when the disk fills: \
+        "c.toml:2:11: archive.reserve: 1 MiB is too small for the frames on their way when the disk becomes full: \
          expected at least 2 MiB for ingest.max_message = 128 KiB and ingest.max_streams = 4096"
     );
     config("[archive]\nreserve = \"2 MiB\"");
     assert_eq!(
         errors("[archive]\nreserve = \"257 MiB\""),
-        "c.toml:2:11: archive.reserve: 257 MiB is more than a segment has: expected at most \
+        "c.toml:2:11: archive.reserve: 257 MiB is larger than a segment: expected at most \
          archive.segment_size, which is 256 MiB"
     );
     config("[archive]\nreserve = \"256 MiB\"");
 }
 
 #[test]
-fn a_segment_holds_the_positions_and_retention_two_segments() {
+fn a_segment_must_hold_the_positions_and_retention_two_segments() {
     assert_eq!(
         errors(
             "[ingest]\nmax_streams = 400_000\nmemory_limit = \"4 GiB\"\n[archive]\nsegment_size = \"64 MiB\""
@@ -76,7 +76,7 @@ fn a_segment_holds_the_positions_and_retention_two_segments() {
 }
 
 #[test]
-fn exports_lie_beside_the_archive() {
+fn exports_must_be_outside_the_archive() {
     assert_eq!(
         errors("data_dir = \"d\"\n[archive]\nexport = \"d/archive/parquet\""),
         "c.toml:3:10: archive.export: \"d/archive/parquet\" overlaps the archive in \"d/archive\": expected a \
@@ -91,7 +91,7 @@ fn exports_lie_beside_the_archive() {
 }
 
 #[test]
-fn listening_beyond_loopback_takes_tokens() {
+fn listening_beyond_loopback_needs_tokens() {
     for section in ["ingest", "feed"] {
         for address in ["0.0.0.0:7490", "[::]:7490", "192.0.2.1:7490", "[::ffff:192.0.2.1]:7490"] {
             let listen = format!("[{section}]\nlisten = \"{address}\"\n");
@@ -122,7 +122,7 @@ fn http_beyond_loopback_without_a_token_is_a_warning() {
 }
 
 #[test]
-fn two_listeners_have_two_addresses() {
+fn two_listeners_need_two_addresses() {
     assert_eq!(
         errors("[http]\nlisten = \"127.0.0.1:7480\""),
         "c.toml:2:10: http.listen: http.listen = 127.0.0.1:7480 and ingest.listen = 127.0.0.1:7480 \
@@ -148,7 +148,7 @@ fn two_listeners_have_two_addresses() {
 }
 
 #[test]
-fn a_value_that_is_wrong_by_itself_is_in_no_conflict() {
+fn an_invalid_value_is_not_checked_against_other_keys() {
     let text = errors("[ingest]\nmax_message = \"1 GiB\"\nroutine_window = \"5 KiB\"");
     assert_eq!(text.lines().count(), 1, "{text}");
 }

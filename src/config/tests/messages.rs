@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_unknown_key_is_named_with_its_place_and_the_nearest_one() {
+fn an_unknown_key_is_named_with_its_location_and_the_nearest_key() {
     let text = errors("[ingest]\n  hello_timout = \"5s\"\n");
     assert!(
         text.starts_with(
@@ -21,7 +21,7 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_one() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_what_is_allowed() {
+fn a_wrong_value_is_named_with_the_allowed_values() {
     for (text, expected) in [
         (
             "[ingest]\nheartbeat = \"1500ms\"",
@@ -100,7 +100,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ),
         (
             "ingest.max_streams = 99999999999999999999",
-            "c.toml:1:22: ingest.max_streams: found a number out of all bounds, expected an integer from 1 \
+            "c.toml:1:22: ingest.max_streams: found a number that is too large, expected an integer from 1 \
              to 1048576",
         ),
         ("data_dir = 1979-05-27", "c.toml:1:12: data_dir: found a datetime, expected a path"),
@@ -145,7 +145,7 @@ fn all_problems_are_reported_in_the_order_of_the_file() {
 }
 
 #[test]
-fn text_that_is_no_toml_is_reported_with_its_place() {
+fn text_that_is_not_toml_is_reported_with_its_location() {
     let text = errors("[log]\nlevel = \n[ingest]\nlisten = \"x\"\nlisten = \"x\"\n");
     assert!(text.contains("c.toml:2:"), "{text}");
     assert!(text.contains("c.toml:5:1: not valid TOML: duplicate key"), "{text}");
@@ -153,7 +153,7 @@ fn text_that_is_no_toml_is_reported_with_its_place() {
 }
 
 #[test]
-fn a_file_full_of_errors_is_given_up() {
+fn a_file_full_of_errors_is_not_read_to_its_end() {
     let text: String = (0..50_000).map(|n| format!("k{n} = 1\n")).collect();
     assert_eq!(load(&text).unwrap_err().problems().len(), draft::PROBLEMS_MAX);
     assert_eq!(load(&"]\n".repeat(50_000)).unwrap_err().problems().len(), draft::PROBLEMS_MAX);

@@ -11,7 +11,7 @@ fn refused(env: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_variable_wins_over_the_file_and_is_taken_as_the_key_expects() {
+fn a_variable_overrides_the_file_and_is_read_as_the_type_of_its_key() {
     let loaded = overridden(&[
         ("TELEMETRY_AGGREGATOR__INGEST__LISTEN", "127.0.0.1:2"),
         ("TELEMETRY_AGGREGATOR__INGEST__MAX_CONNECTIONS", "3"),
@@ -51,7 +51,7 @@ fn every_key_can_be_overridden() {
 }
 
 #[test]
-fn an_unknown_variable_is_named_with_the_nearest_one() {
+fn an_unknown_variable_is_named_with_the_nearest_variable() {
     assert_eq!(
         refused(&[("TELEMETRY_AGGREGATOR__INGEST__LISTN", "127.0.0.1:2")]),
         "TELEMETRY_AGGREGATOR__INGEST__LISTN: overrides no key, did you mean \
@@ -65,7 +65,7 @@ fn an_unknown_variable_is_named_with_the_nearest_one() {
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_what_is_allowed() {
+fn a_wrong_value_is_refused_with_the_allowed_values() {
     assert_eq!(
         refused(&[("TELEMETRY_AGGREGATOR__INGEST__MAX_STREAMS", "many")]),
         "TELEMETRY_AGGREGATOR__INGEST__MAX_STREAMS: ingest.max_streams: found \"many\", expected an \
@@ -86,14 +86,19 @@ fn lists_of_tables_cannot_be_overridden() {
             text,
             format!(
                 "{name}: ingest.tokens is a list of tables and cannot be overridden: write \
-                 [[ingest.tokens]] in the file, with token_file for what must not stand there"
+                 [[ingest.tokens]] in the file, with token_file for tokens that must not be in the file"
             )
         );
     }
+    assert_eq!(
+        refused(&[("TELEMETRY_AGGREGATOR__LINKS__0__NAME", "kiruna-x")]),
+        "TELEMETRY_AGGREGATOR__LINKS__0__NAME: links is a list of tables and cannot be overridden: write [[links]] in \
+         the file"
+    );
 }
 
 #[test]
-fn a_conflict_is_blamed_on_the_variable() {
+fn a_conflict_names_the_variable() {
     let text = refused(&[("TELEMETRY_AGGREGATOR__FEED__LISTEN", "0.0.0.0:7481")]);
     assert!(
         text.starts_with("TELEMETRY_AGGREGATOR__FEED__LISTEN: feed.listen: 0.0.0.0:7481 can be"),
@@ -119,7 +124,7 @@ fn a_wrong_value_in_the_file_is_an_error_under_a_variable_too() {
 }
 
 #[test]
-fn an_integer_is_read_as_rust_reads_it() {
+fn an_integer_in_a_variable_may_have_the_forms_of_rust() {
     for (text, count) in [("007", 7), ("+3", 3)] {
         let loaded = overridden(&[("TELEMETRY_AGGREGATOR__INGEST__MAX_CONNECTIONS", text)]);
         assert_eq!(loaded.config.ingest.max_connections.get(), count);

@@ -55,7 +55,7 @@ async fn subscribe(
     let subscribed = context.take_place(config.max_subscribers)?;
     // The search for the start may take a while.
     drop(permit);
-    let (follower, head_offset) = context.tail.subscribe(|| context.history.watermark());
+    let (follower, head_offset) = context.durable.hold_tail();
     let start_offset = tokio::select! {
         // A subscriber that has closed its writing side may still read why it is refused.
         biased;
@@ -68,18 +68,17 @@ async fn subscribe(
         version: VERSION,
         heartbeat_s: u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX),
         max_message_bytes: u32::try_from(config.message_bytes_max).unwrap_or(u32::MAX),
-        log_id: context.history.log_id(),
+        log_id: context.durable.history().log_id(),
         start_offset,
         head_offset,
     }
     .encode(&mut greeting);
+    let (durable, policy) = (context.durable.clone(), subscribe.policy);
+    let start = (start_offset, subscribe.start == Start::Live);
+    let following = Following::new(durable, follower, selection, policy, start);
     let subscription = Subscription {
-        policy: subscribe.policy,
-        selection,
-        next_offset: start_offset,
-        // Live starts at the newest frame. Frames that come meanwhile are not requested history.
-        has_caught_up: subscribe.start == Start::Live,
-        follower,
+        policy,
+        following,
         heartbeat,
         message_bytes_max: config.message_bytes_max,
         greeting,
@@ -105,13 +104,13 @@ fn draining() -> WireError {
 
 /// The offset a subscription begins with.
 async fn start_offset(context: &Context, start: Start, head: u64) -> Result<u64, Ended> {
-    let history = &context.history;
+    let history = context.durable.history();
     match start {
         Start::Live => Ok(head),
         Start::Earliest => Ok(history.first_offset()),
         Start::Offset { log_id, .. } if log_id != 0 && log_id != history.log_id() => {
             let ours = history.log_id();
-            Err(WireError::protocol(format!("log {log_id} is not this one, which is {ours}")).into())
+            Err(WireError::protocol(format!("this daemon serves log {ours}, not log {log_id}")).into())
         }
         Start::Offset { offset, .. } if offset > head => {
             let text = format!("offset {offset} is above the head, which is {head}");
@@ -125,13 +124,13 @@ async fn start_offset(context: &Context, start: Start, head: u64) -> Result<u64,
 /// The lowest offset received at `from_ns` or later; `head` if there is none. Searches in turns, like all
 /// reading.
 async fn received_from(context: &Context, from_ns: i64, head: u64) -> Result<u64, Ended> {
-    let mut next_offset = context.history.first_offset();
+    let mut next_offset = context.durable.history().first_offset();
     let wanted = Wanted::default();
     while next_offset < head {
-        let Ok(turn) = Arc::clone(&context.readers).acquire_owned().await else {
+        let Ok(turn) = Arc::clone(context.durable.readers()).acquire_owned().await else {
             return Err(draining().into());
         };
-        let (history, is_wanted) = (context.history.clone(), Arc::clone(&wanted.0));
+        let (history, is_wanted) = (context.durable.history().clone(), Arc::clone(&wanted.0));
         let search = tokio::task::spawn_blocking(move || {
             // The session that waits for the result may end. The turn lasts until the reading ends.
             let _turn = turn;
@@ -226,18 +225,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscriber_that_goes_is_noticed_whatever_it_said_before() {
+    async fn a_subscriber_that_leaves_is_noticed_even_with_unread_input() {
         for more in [&b""[..], b"PING"] {
             let (socket, peer) = pair(more).await;
             let stays = tokio::time::timeout(2 * GONE_EVERY, gone(&socket)).await;
             assert!(stays.is_err(), "it is still there");
             drop(peer);
-            tokio::time::timeout(Duration::from_secs(20), gone(&socket)).await.expect("nobody noticed");
+            tokio::time::timeout(Duration::from_secs(20), gone(&socket))
+                .await
+                .expect("the end is not noticed");
         }
     }
 
     #[test]
-    fn nobody_wants_what_comes_of_a_search_that_was_given_up() {
+    fn a_dropped_search_is_marked_as_unwanted() {
         let wanted = Wanted::default();
         let is_wanted = Arc::clone(&wanted.0);
         assert!(is_wanted.load(Ordering::Relaxed));

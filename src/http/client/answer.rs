@@ -8,10 +8,11 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ClientError;
-use crate::http::answer::Problem;
+use crate::api::Problem;
 
 /// Largest head of a response, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -62,6 +63,21 @@ impl Answer {
             // The connection has read all there is. What it failed for is told by the exchange.
             _ = &mut connection => exchange.await,
         }
+    }
+
+    /// The body of a response with status 200.
+    ///
+    /// # Errors
+    /// The reason as text for a terminal: another status, or a body of another server or of another version.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
+        if self.status != StatusCode::OK {
+            return Err(self.problem());
+        }
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let version = env!("CARGO_PKG_VERSION");
+            format!("this is no telemetry-aggregator, or another version than {version}: {error}")
+                .replace(char::is_control, " ")
+        })
     }
 
     /// Why the response is not the expected one: its reason, or else its status and the start of its body.

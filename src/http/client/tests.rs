@@ -44,7 +44,7 @@ async fn bodies_end_by_length_by_chunks_or_with_the_connection() {
 }
 
 #[tokio::test]
-async fn what_is_broken_too_large_or_no_http_is_said() {
+async fn broken_and_too_large_answers_and_other_protocols_are_errors() {
     let long = "x".repeat(101);
     let header = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(20_000));
     let (ended, large) =
@@ -78,7 +78,7 @@ async fn what_is_broken_too_large_or_no_http_is_said() {
 }
 
 #[test]
-fn a_problem_is_told_by_its_reason_or_by_how_it_begins() {
+fn a_problem_is_its_reason_or_the_start_of_the_body() {
     let problem =
         |body: &str| Answer { status: StatusCode::FORBIDDEN, body: body.as_bytes().to_vec() }.problem();
     assert_eq!(

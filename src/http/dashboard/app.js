@@ -6,6 +6,7 @@ import { Forget } from "./forget.js";
 import { Grid } from "./grid.js";
 import { Head } from "./head.js";
 import { Link } from "./link.js";
+import { Links } from "./links.js";
 import { WorldMap } from "./map.js";
 import { Model } from "./model.js";
 import { Panels } from "./panels.js";
@@ -54,6 +55,8 @@ const link = new Link({
   sources: take("takeSources"),
   changes: take("takeChanges"),
 });
+
+new Links();
 
 const head = parts[0];
 setInterval(() => {

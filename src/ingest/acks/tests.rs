@@ -22,7 +22,7 @@ fn commit(acks: &Acks, pacer: &mut AckPacer, signals: &[&Arc<AckSignal>], now: I
 }
 
 #[test]
-fn a_session_that_has_not_just_sent_an_ack_is_woken_at_once() {
+fn a_session_without_a_recent_ack_is_woken_at_once() {
     let start = Instant::now();
     let (acks, mut pacer, signal) = (Acks::default(), AckPacer::default(), session(start));
     commit(&acks, &mut pacer, &[&signal], start + ACK_DELAY);
@@ -32,7 +32,7 @@ fn a_session_that_has_not_just_sent_an_ack_is_woken_at_once() {
 }
 
 #[test]
-fn a_session_that_has_just_sent_an_ack_waits_for_a_later_commit_of_any_stream() {
+fn a_session_with_a_recent_ack_is_woken_by_a_later_commit_of_any_stream() {
     let start = Instant::now();
     let (acks, mut pacer) = (Acks::default(), AckPacer::default());
     let (signal, other) = (session(start), session(start));
@@ -65,7 +65,7 @@ fn no_ack_waits_for_longer_than_its_delay() {
 }
 
 #[test]
-fn a_session_that_ends_hears_of_each_commit_at_once() {
+fn a_session_that_ends_is_woken_by_each_commit_at_once() {
     let start = Instant::now();
     let (acks, signal) = (Acks::default(), session(start));
     signal.end();
@@ -75,10 +75,10 @@ fn a_session_that_ends_hears_of_each_commit_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_ends_with_a_commit_or_with_the_delay() {
+async fn a_wait_ends_with_a_commit_or_with_the_delay() {
     let (acks, mut pacer, signal) = (Acks::default(), AckPacer::default(), session(Instant::now()));
     acks.list(&signal);
-    assert!(pacer.turn(&acks).now_or_never().is_none(), "the commit goes on");
+    assert!(pacer.turn(&acks).now_or_never().is_none(), "the commit is not finished");
     acks.flush();
     pacer.turn(&acks).await;
     let listed_at = Instant::now();

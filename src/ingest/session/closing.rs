@@ -7,11 +7,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{Ended, Session, Settling};
+use crate::connection::SessionId;
 use crate::connection::closing::{say, say_error};
 use crate::frame::{Lanes, Origin};
 use crate::ingest::StreamState;
 use crate::logging::{Kind, by_peer};
-use crate::pipeline::SessionId;
 use crate::wire::{Bye, ErrorCode, WireError};
 
 impl Session {
@@ -36,9 +36,10 @@ impl Session {
                 say(&mut socket, known).await;
                 return Err(Ended::Eof);
             }
-            Ok(Settling::Drained) => {
-                WireError::new(ErrorCode::Draining, "the daemon has drained, what it acknowledged is kept")
-            }
+            Ok(Settling::Drained) => WireError::new(
+                ErrorCode::Draining,
+                "the daemon has drained: all acknowledged frames are kept",
+            ),
             Err(Ended::Error(error)) => error,
             Err(lost) => return Err(lost),
         };
@@ -70,11 +71,14 @@ fn state_after(served: &Result<Settling, Ended>, said_bye: bool) -> StreamState 
 fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: Lanes<u64>) {
     let stream = &origin.stream;
     if said.next == accepted_next {
-        by_peer!(Kind::Complete, INFO, session, %stream, next = ?said.next, "feed complete");
+        let Lanes { emergency, routine } = accepted_next;
+        by_peer!(Kind::Complete, INFO, session, %stream, emergency, routine, "feed complete");
     } else {
         by_peer!(
             Kind::Complete, WARN,
-            session, %stream, said = ?said.next, accepted = ?accepted_next,
+            session, %stream,
+            emergency = accepted_next.emergency, routine = accepted_next.routine,
+            bye_emergency = said.next.emergency, bye_routine = said.next.routine,
             "feed complete, but its BYE names other positions"
         );
     }

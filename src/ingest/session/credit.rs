@@ -40,7 +40,7 @@ impl Credit {
 
     /// Whether `limit` is worth a message of its own: growth by a quarter of the window, or by an eighth when
     /// less than half of the window is left.
-    pub(super) const fn is_worth_telling(&self, limit: u64) -> bool {
+    pub(super) const fn is_worth_sending(&self, limit: u64) -> bool {
         let grown = limit - self.granted;
         let is_short = self.granted - self.consumed < self.window / 2;
         grown >= self.window / 4 || (is_short && grown >= self.window / 8)
@@ -98,15 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn small_growth_waits_for_company() {
+    fn small_growth_of_credit_waits_for_more() {
         let mut credit = Credit::new(1000, 100);
         credit.grant(1000);
         credit.consume(100).unwrap();
-        assert!(!credit.is_worth_telling(1100));
-        assert!(credit.is_worth_telling(1250));
+        assert!(!credit.is_worth_sending(1100));
+        assert!(credit.is_worth_sending(1250));
         credit.consume(500).unwrap();
-        assert!(credit.is_worth_telling(1125), "the client runs short");
-        assert!(!credit.is_worth_telling(1124), "but not for so little");
-        assert!(!credit.is_worth_telling(1000), "nothing new");
+        assert!(credit.is_worth_sending(1125), "the client runs short");
+        assert!(!credit.is_worth_sending(1124), "but not for so little");
+        assert!(!credit.is_worth_sending(1000), "nothing new");
     }
 }

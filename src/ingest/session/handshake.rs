@@ -1,6 +1,5 @@
 //! From the first byte to WELCOME: identifies the client and checks whether it may speak.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -11,23 +10,21 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
 use crate::connection::entrance::{First, Permit};
+use crate::connection::{SessionId, Stop};
 use crate::frame::unix_now_ns;
 use crate::ingest::acks::AckSignal;
-use crate::ingest::registry::{Opened, Registry};
+use crate::ingest::router::{Epoch, Opened, Opening, Router};
 use crate::ingest::stream::StreamOwner;
 use crate::ingest::{Context, IngestConfig};
-use crate::pipeline::router::RouterError;
-use crate::pipeline::{SessionId, SourceInfo, Stop};
 use crate::wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError, frame_cost};
 
 /// The inputs of a handshake.
 pub(super) struct Greeting<'a> {
     pub(super) session_id: SessionId,
-    pub(super) peer: SocketAddr,
     pub(super) config: &'a Arc<IngestConfig>,
     pub(super) signal: &'a Arc<AckSignal>,
     pub(super) context: &'a Context,
-    pub(super) registry: &'a Registry,
+    pub(super) router: &'a Router,
     pub(super) permit: &'a Permit,
 }
 
@@ -56,11 +53,15 @@ impl Greeting<'_> {
         let speaker = StreamOwner {
             session_id: self.session_id,
             session: mailbox.address(),
-            signal: Arc::clone(self.signal),
+            room: Arc::clone(self.signal.changed()),
+            acks: Some(Arc::clone(self.signal)),
             shares_sequence: hello.flags.contains(HelloFlags::SHARED_SEQUENCE),
+            link: None,
         };
-        let opened = self.registry.open(hello.clone(), speaker, Arc::clone(self.config)).await?;
-        self.register(&opened, mailbox).await?;
+        let epoch = if hello.epoch == 0 { Epoch::Anonymous } else { Epoch::Named(hello.epoch) };
+        let config = Arc::clone(self.config);
+        let opening = Opening { stream: hello.stream.clone(), epoch, speaker, config };
+        let opened = self.router.open(opening).await?;
         let config = self.config;
         let welcome = Welcome {
             version: VERSION,
@@ -90,19 +91,6 @@ impl Greeting<'_> {
             },
             _ = shutdown.wait_for(|stop| *stop) => Err(draining().into()),
         }
-    }
-
-    async fn register(&self, opened: &Opened, mailbox: &Mailbox<Stop>) -> Result<(), WireError> {
-        let source = SourceInfo {
-            session_id: self.session_id,
-            origin: Arc::clone(&opened.origin),
-            peer: self.peer,
-            since_ns: unix_now_ns(),
-        };
-        self.context.router.add(source, mailbox.address()).await.map_err(|error| match error {
-            RouterError::Refused(error) => error,
-            RouterError::Call(_) => draining(),
-        })
     }
 }
 

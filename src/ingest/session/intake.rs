@@ -208,13 +208,15 @@ impl Intake {
 
 #[cold]
 fn regression(priority: FramePriority, sequence: u64, previous: u64) -> WireError {
-    let text = format!("{} sequence {sequence} after {previous}, it must rise", priority.name());
+    let text =
+        format!("{} sequence {sequence} after {previous}: sequences of a lane must rise", priority.name());
     WireError::new(ErrorCode::SequenceRegression, text).with_detail(previous)
 }
 
 #[cold]
 fn overrun(priority: FramePriority, sequence: u64, cost: u64, left: u64) -> WireError {
-    let text = format!("{} FRAME {sequence} costs {cost}, {left} of the credit are left", priority.name());
+    let text =
+        format!("{} FRAME {sequence} costs {cost}, but only {left} of the credit is left", priority.name());
     WireError::new(ErrorCode::FlowControl, text)
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Stream, StreamTable};
+use crate::connection::SessionId;
 use crate::frame::{SourceKind, StreamKey};
-use crate::pipeline::SessionId;
 
 /// Most streams that one [`StreamTable::begin_forget`] holds.
 pub const FORGET_MAX: usize = 4_096;

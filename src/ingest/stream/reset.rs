@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::{Stream, StreamTable};
+use crate::connection::SessionId;
 use crate::frame::{Lanes, Origin, StreamKey};
 use crate::ingest::flow::Position;
-use crate::pipeline::SessionId;
 
 /// Why a stream's epoch cannot be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

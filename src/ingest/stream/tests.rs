@@ -22,11 +22,60 @@ fn speaker(session_id: SessionId) -> (StreamOwner, Mailbox<Stop>) {
         StreamOwner {
             session_id,
             session,
-            signal: AckSignal::new(Arc::default(), Instant::now()),
+            room: Arc::default(),
+            acks: Some(AckSignal::new(Arc::default(), Instant::now())),
             shares_sequence: false,
+            link: None,
         },
         mailbox,
     )
+}
+
+#[test]
+fn a_link_keeps_its_stream_and_takes_over_none() {
+    let table = StreamTable::new(StreamLimits { total: 9, per_source: 9 });
+    let stream = table.named(&key(1), queue).unwrap();
+    let now = Instant::now();
+    let of_link = |session_id, name: &str| {
+        let (speaker, mailbox) = speaker(session_id);
+        (StreamOwner { acks: None, link: Some(name.into()), ..speaker }, mailbox)
+    };
+    let ((link, mut orders), (other, _)) = (of_link(1, "kiruna"), of_link(2, "svalbard"));
+    let (origin, position) = stream.open(link, None, 10, now).unwrap();
+    assert_eq!(
+        (origin.epoch, position.accepted_next),
+        (1, Lanes::default()),
+        "a new stream begins with epoch 1"
+    );
+    let refused = stream.open(other.clone(), None, 10, now).unwrap_err();
+    assert_eq!(
+        (refused.code, refused.text.contains("link kiruna")),
+        (ErrorCode::Busy, true),
+        "{}",
+        refused.text
+    );
+    let (client, _) = speaker(3);
+    let refused = stream.open(client.clone(), Some(7), 10, now).unwrap_err();
+    assert_eq!(
+        (refused.code, refused.text.contains("link kiruna")),
+        (ErrorCode::Busy, true),
+        "{}",
+        refused.text
+    );
+    assert_eq!(ordered(&mut orders), None, "the link goes on");
+
+    stream.release(1, None);
+    stream.open(client, Some(7), 10, now).unwrap();
+    let refused = stream.open(other.clone(), None, 10, now).unwrap_err();
+    assert_eq!(
+        (refused.code, refused.text.contains("session 3")),
+        (ErrorCode::Busy, true),
+        "{}",
+        refused.text
+    );
+    stream.release(3, None);
+    let (origin, _) = stream.open(other, None, 10, now).unwrap();
+    assert_eq!(origin.epoch, 7, "the link adopts the stream's epoch");
 }
 
 fn ordered(mailbox: &mut Mailbox<Stop>) -> Option<(ErrorCode, u64)> {
@@ -66,16 +115,16 @@ fn table() -> StreamTable {
 }
 
 #[test]
-fn the_newest_connection_of_an_epoch_speaks_and_goes_on_where_the_old_one_was() {
+fn the_newest_connection_of_an_epoch_takes_over_at_its_position() {
     let (table, now) = (table(), Instant::now());
     let stream = table.named(&key(1), queue).unwrap();
     let (first, mut first_mailbox) = speaker(1);
-    let (origin, position) = stream.open(first, 5, 10, now).unwrap();
+    let (origin, position) = stream.open(first, Some(5), 10, now).unwrap();
     assert_eq!(position, Position { epoch: 5, ..Position::default() });
     stream.accept(1, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
 
     let (second, _second_mailbox) = speaker(2);
-    let (_, position) = stream.open(second, 5, 10, now).unwrap();
+    let (_, position) = stream.open(second, Some(5), 10, now).unwrap();
     assert_eq!((position.accepted_next, position.durable_next), (Lanes::new(0, 3), Lanes::default()));
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::TakenOver, 0)));
     let late = batch(&origin, Routine, 3..9);
@@ -85,26 +134,26 @@ fn the_newest_connection_of_an_epoch_speaks_and_goes_on_where_the_old_one_was() 
 }
 
 #[test]
-fn a_higher_epoch_starts_anew_and_fences_the_old_one() {
+fn a_higher_epoch_starts_at_0_and_fences_the_old_one() {
     let (table, now) = (table(), Instant::now());
     let stream = table.named(&key(1), queue).unwrap();
     let (first, mut first_mailbox) = speaker(1);
-    let (old, _) = stream.open(first, 5, 10, now).unwrap();
+    let (old, _) = stream.open(first, Some(5), 10, now).unwrap();
     stream.accept(1, Lanes::new(0, 3), batch(&old, Routine, 0..3)).unwrap();
     let (second, _second_mailbox) = speaker(2);
-    let (new, position) = stream.open(second, 6, 10, now).unwrap();
+    let (new, position) = stream.open(second, Some(6), 10, now).unwrap();
     assert_eq!(position, Position { epoch: 6, ..Position::default() });
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::Fenced, 6)));
     assert_eq!(stream.accept(1, Lanes::new(0, 9), batch(&old, Routine, 3..9)), Err(Displaced));
 
-    table.advance_durable(&old, Routine, 3, 3, Duration::ZERO);
+    table.advance_in_commit(&old, Routine, 3, 3, Duration::ZERO);
     assert_eq!(
         stream.position().durable_next,
         Lanes::new(0, 0),
         "positions of the old epoch are not the new one's"
     );
-    table.advance_durable(&new, Emergency, 8, 1, Duration::ZERO);
-    table.advance_durable(&new, Emergency, 7, 1, Duration::ZERO);
+    table.advance_in_commit(&new, Emergency, 8, 1, Duration::ZERO);
+    table.advance_in_commit(&new, Emergency, 7, 1, Duration::ZERO);
     assert_eq!(
         stream.position().durable_next,
         Lanes::new(8, 0),
@@ -113,7 +162,7 @@ fn a_higher_epoch_starts_anew_and_fences_the_old_one() {
     assert_eq!(stream.books.totals().archived, 5);
 
     let (third, _third_mailbox) = speaker(3);
-    let error = stream.open(third, 5, 10, now).unwrap_err();
+    let error = stream.open(third, Some(5), 10, now).unwrap_err();
     assert_eq!((error.code, error.detail), (ErrorCode::Fenced, 6));
 }
 
@@ -123,7 +172,7 @@ fn a_released_stream_changes_hands_without_a_takeover() {
     let stream = table.named(&key(1), queue).unwrap();
     for session_id in 1..10 {
         let (speaker, _mailbox) = speaker(session_id);
-        stream.open(speaker, 1, 0, now).unwrap();
+        stream.open(speaker, Some(1), 0, now).unwrap();
         stream.release(session_id + 1, Some(StreamState::Ended));
         assert!(
             stream.accept(session_id, Lanes::default(), Lanes::new(None, None)).is_ok(),
@@ -139,7 +188,7 @@ fn takeovers_are_limited_within_a_minute() {
     let stream = table.named(&key(1), queue).unwrap();
     let open = |session_id, at| {
         let (speaker, _mailbox) = speaker(session_id);
-        stream.open(speaker, 1, 2, at).map(|_| ()).map_err(|error| error.code)
+        stream.open(speaker, Some(1), 2, at).map(|_| ()).map_err(|error| error.code)
     };
     assert_eq!(open(1, start), Ok(()));
     assert_eq!(open(2, start), Ok(()));
@@ -153,14 +202,14 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
     let (table, now) = (table(), Instant::now());
     let used = table.named(&key(1), queue).unwrap();
     let (speaker_one, _mailbox) = speaker(1);
-    let (origin, _) = used.open(speaker_one, 1, 9, now).unwrap();
+    let (origin, _) = used.open(speaker_one, Some(1), 9, now).unwrap();
     used.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     used.release(1, Some(StreamState::Ended));
     table.named(&key(2), queue).unwrap();
     let open = table.named(&key(3), queue).expect("the blank one makes room");
-    assert_eq!(table.position(&key(2)), None);
+    assert!(table.find(&key(2)).is_none());
     let (speaker_two, _mailbox) = speaker(2);
-    open.open(speaker_two, 1, 9, now).unwrap();
+    open.open(speaker_two, Some(1), 9, now).unwrap();
     let error = table.named(&key(4), queue).unwrap_err();
     assert_eq!(error.code, ErrorCode::Limit);
     assert!(error.text.contains("ingest.max_streams = 2"), "{}", error.text);
@@ -168,24 +217,24 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
 }
 
 #[test]
-fn what_was_recovered_is_where_a_stream_goes_on() {
+fn a_stream_resumes_at_its_recovered_position() {
     let table = table();
     for source_id in 0..3 {
         table.restore(key(source_id), 7, Lanes::new(1, 2), queue());
     }
     let stream = table.named(&key(2), queue).unwrap();
     let (speaker, _mailbox) = speaker(1);
-    let (_, position) = stream.open(speaker, 7, 0, Instant::now()).unwrap();
+    let (_, position) = stream.open(speaker, Some(7), 0, Instant::now()).unwrap();
     assert_eq!((position.accepted_next, position.durable_next), (Lanes::new(1, 2), Lanes::new(1, 2)));
 }
 
 #[test]
-fn fewer_streams_from_now_on_leave_those_that_are_known() {
+fn a_lower_limit_of_streams_keeps_the_known_streams() {
     let (table, now) = (table(), Instant::now());
     for source_id in [1, 2] {
         let stream = table.named(&key(source_id), queue).unwrap();
         let (speaker, _mailbox) = speaker(1);
-        let (origin, _) = stream.open(speaker, 5, 10, now).unwrap();
+        let (origin, _) = stream.open(speaker, Some(5), 10, now).unwrap();
         stream.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     }
     table.set_limits(limits(1));
@@ -201,14 +250,14 @@ fn fewer_streams_from_now_on_leave_those_that_are_known() {
 fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
     let stream = table.named(key, queue)?;
     let (speaker, _mailbox) = speaker(1);
-    let (origin, _) = stream.open(speaker, 5, 10, Instant::now())?;
+    let (origin, _) = stream.open(speaker, Some(5), 10, Instant::now())?;
     stream.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     stream.release(1, Some(StreamState::Ended));
     Ok(())
 }
 
 #[test]
-fn one_source_fills_its_own_share_alone() {
+fn a_source_fills_only_its_own_share() {
     let at = |source_id, station| StreamKey { station: Station::new(station).unwrap(), ..key(source_id) };
     let table = StreamTable::new(limits(100));
     table.restore(at(1, "recovered"), 7, Lanes::new(1, 2), queue());
@@ -226,7 +275,7 @@ fn one_source_fills_its_own_share_alone() {
 }
 
 #[test]
-fn a_known_stream_takes_no_more_than_is_counted() {
+fn a_known_stream_takes_no_more_memory_than_counted() {
     // The two counters of an `Arc`.
     let shared = 2 * size_of::<usize>();
     let station = Station::BYTES_MAX;

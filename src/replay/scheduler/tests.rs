@@ -77,7 +77,7 @@ fn of(
 }
 
 /// The orders that a stream got. Frames are given by their sequence.
-fn told(orders: &mut mpsc::Receiver<Order>) -> Vec<String> {
+fn orders_of(orders: &mut mpsc::Receiver<Order>) -> Vec<String> {
     let text = |order| match order {
         Order::Frame(frame) => crate::client::Kept::sequence(&frame).to_string(),
         Order::NextEpoch => "next epoch".to_owned(),
@@ -88,7 +88,7 @@ fn told(orders: &mut mpsc::Receiver<Order>) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_keep_their_distance_at_the_speed_asked_for() {
+async fn frames_keep_their_time_distance_at_the_chosen_speed() {
     for (speed, expected_ms) in [(1.0, [0, 250, 250, 60_000]), (2.0, [0, 125, 125, 30_000])] {
         let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Times(speed), 1, 1);
         let start = Instant::now();
@@ -112,7 +112,7 @@ async fn frames_keep_their_distance_at_the_speed_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_moves_everything_behind_it_by_its_length() {
+async fn a_pause_delays_all_later_frames_by_its_length() {
     let Bench { scheduler, control, items_tx, mut orders } = bench(Speed::Times(1.0), 1, 1);
     let start = Instant::now();
     let frames = (0..4).map(|at| stored(at, at as i64 * 1_000)).collect();
@@ -136,7 +136,7 @@ async fn a_pause_moves_everything_behind_it_by_its_length() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_names_the_first_frame_that_no_stream_was_given() {
+async fn a_stop_names_the_first_frame_that_was_not_handed_out() {
     for paused in [false, true] {
         let Bench { scheduler, control, items_tx, mut orders } = bench(Speed::Times(1.0), 1, 1);
         let frames = (0..4).map(|at| stored(at + 40, at as i64 * 1_000)).collect();
@@ -150,12 +150,12 @@ async fn a_stop_names_the_first_frame_that_no_stream_was_given() {
         };
         let (ended, ()) = tokio::join!(scheduler.run(), user);
         assert_eq!(ended.stopped_at, Some(42));
-        assert_eq!(told(&mut orders[0]), ["40", "41"]);
+        assert_eq!(orders_of(&mut orders[0]), ["40", "41"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_said_in_one_epoch_is_said_in_the_next() {
+async fn frames_that_do_not_fit_one_epoch_go_into_the_next() {
     let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Max, 2, 2);
     let live = || key(0, LiveUplink);
     let frames = vec![
@@ -176,12 +176,12 @@ async fn what_cannot_be_said_in_one_epoch_is_said_in_the_next() {
     drop(items_tx);
     scheduler.run().await;
     let next = "next epoch";
-    assert_eq!(told(&mut orders[0]), ["5", "1", "6", next, "7", "0", next, "7", next, "90"]);
-    assert_eq!(told(&mut orders[1]), ["0", next, "0"]);
+    assert_eq!(orders_of(&mut orders[0]), ["5", "1", "6", next, "7", "0", next, "7", next, "90"]);
+    assert_eq!(orders_of(&mut orders[1]), ["0", next, "0"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stream_idle_longest_makes_room() {
+async fn the_stream_idle_longest_is_disconnected_for_another() {
     let Bench { scheduler, items_tx, mut orders, .. } = bench(Speed::Max, 3, 2);
     let sources = [0, 1, 0, 2, 1];
     let frames = sources.iter().enumerate();
@@ -189,13 +189,13 @@ async fn the_stream_idle_longest_makes_room() {
     items_tx.send(Read::Frames(frames.collect())).await.unwrap();
     drop(items_tx);
     scheduler.run().await;
-    assert_eq!(told(&mut orders[0]), ["0", "2", "rest"]);
-    assert_eq!(told(&mut orders[1]), ["1", "rest", "4"]);
-    assert_eq!(told(&mut orders[2]), ["3"]);
+    assert_eq!(orders_of(&mut orders[0]), ["0", "2", "rest"]);
+    assert_eq!(orders_of(&mut orders[1]), ["1", "rest", "4"]);
+    assert_eq!(orders_of(&mut orders[2]), ["3"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn reading_stops_while_the_memory_for_frames_is_used_up() {
+async fn reading_stops_while_the_memory_for_frames_is_full() {
     let Bench { mut scheduler, items_tx, mut orders, .. } = bench(Speed::Max, 1, 1);
     scheduler.budget = Arc::new(Semaphore::new(2 * FRAME_OVERHEAD_BYTES));
     items_tx.send(Read::Frames((0..3).map(|at| stored(at, 0)).collect())).await.unwrap();
@@ -212,7 +212,7 @@ async fn reading_stops_while_the_memory_for_frames_is_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_earlier_run_was_acknowledged_counts_for_epochs_and_takes_no_time() {
+async fn skipped_frames_count_for_epochs_and_take_no_time() {
     let frames = || {
         let frame = |offset, epoch, sequence| {
             of(offset, offset as i64 * 60_000, key(0, LiveUplink), epoch, Routine, sequence)
@@ -233,17 +233,17 @@ async fn what_an_earlier_run_was_acknowledged_counts_for_epochs_and_takes_no_tim
         drop(items_tx);
         scheduler.skipping_to(skip_to).run().await;
         assert_eq!(
-            (told(&mut orders[0]), start.elapsed().as_secs()),
+            (orders_of(&mut orders[0]), start.elapsed().as_secs()),
             (expected.iter().map(ToString::to_string).collect(), elapsed_s)
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_while_frames_are_skipped_takes_nothing_back() {
+async fn a_stop_while_frames_are_skipped_ends_behind_them() {
     let Bench { scheduler, control, items_tx, mut orders } = bench(Speed::Max, 1, 1);
     items_tx.send(Read::Frames((0..4).map(|at| stored(at, 0)).collect())).await.unwrap();
     control.stop();
     let ended = scheduler.skipping_to(9).run().await;
-    assert_eq!((ended.stopped_at, told(&mut orders[0]).len()), (Some(9), 0));
+    assert_eq!((ended.stopped_at, orders_of(&mut orders[0]).len()), (Some(9), 0));
 }

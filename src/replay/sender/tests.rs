@@ -44,7 +44,7 @@ impl Bench {
                 source_id: 1,
                 source_kind: SourceKind::LiveUplink,
                 priority,
-                flags: FrameFlags::BAD_QUALITY,
+                flags: FrameFlags(2),
                 sequence,
                 ert_ns: 5,
                 received_ns: 0,
@@ -86,7 +86,7 @@ impl Bench {
         bodies
             .map(|body| match ClientMessage::decode(body).unwrap() {
                 ClientMessage::Frame(frame) => {
-                    assert_eq!((frame.flags, frame.ert_ns), (FrameFlags::BAD_QUALITY, 5));
+                    assert_eq!((frame.flags, frame.ert_ns), (FrameFlags(2), 5));
                     (frame.priority, frame.sequence)
                 }
                 other => panic!("{other:?}"),
@@ -127,7 +127,7 @@ async fn frames_are_kept_until_durable_and_sent_again_from_where_the_daemon_is()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_forgot_gets_what_is_still_kept() {
+async fn a_daemon_that_lost_its_position_gets_the_kept_frames() {
     let mut bench = bench(false);
     bench.frames(Routine, 0..6).await;
     bench.welcome([0; 2]).unwrap();
@@ -141,7 +141,7 @@ async fn a_daemon_that_forgot_gets_what_is_still_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_run_that_goes_on_finds_frames_it_did_not_send() {
+async fn only_a_resumed_run_accepts_frames_that_it_did_not_send() {
     let mut fresh = bench(false);
     fresh.frames(Routine, 0..3).await;
     assert!(matches!(fresh.welcome([0, 2]), Err(SourceError::StateLost { .. })));
@@ -158,7 +158,7 @@ async fn only_a_run_that_goes_on_finds_frames_it_did_not_send() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn epochs_before_the_daemons_are_passed_over() {
+async fn epochs_below_the_epoch_of_the_daemon_are_skipped() {
     let mut bench = bench(true);
     bench.frames(Routine, 0..3).await;
     assert!(bench.sender.is_fresh(102) && !bench.sender.is_fresh(100));
@@ -197,7 +197,7 @@ async fn epochs_before_the_daemons_are_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_passed_over_for_an_epoch_that_never_comes_is_missing() {
+async fn frames_skipped_for_an_epoch_that_never_comes_are_missing() {
     let mut bench = bench(true);
     bench.frames(Emergency, 7..9).await;
     bench.frames(Routine, 2..3).await;
@@ -213,7 +213,7 @@ async fn what_was_passed_over_for_an_epoch_that_never_comes_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn paused_it_writes_nothing_not_even_again() {
+async fn a_paused_sender_writes_and_resends_nothing() {
     let mut bench = bench(false);
     bench.frames(Routine, 0..3).await;
     bench.welcome([0; 2]).unwrap();
@@ -236,7 +236,7 @@ async fn paused_it_writes_nothing_not_even_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_lets_go_of_what_was_not_sent_and_names_it() {
+async fn a_stop_drops_unsent_frames_and_names_the_first() {
     let mut bench = bench(false);
     bench.frames(Routine, 0..5).await;
     bench.welcome([0; 2]).unwrap();
@@ -252,7 +252,7 @@ async fn a_stop_lets_go_of_what_was_not_sent_and_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rest_says_bye_and_what_follows_waits_for_another_connection() {
+async fn a_resting_sender_says_bye_and_later_frames_wait_for_a_connection() {
     let mut bench = bench(false);
     bench.frames(Routine, 0..2).await;
     bench.order(Order::Rest).await;
@@ -267,7 +267,7 @@ async fn rest_says_bye_and_what_follows_waits_for_another_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_the_daemon_never_takes_ends_the_stream() {
+async fn a_frame_above_the_message_limit_ends_the_stream() {
     let mut bench = bench(false);
     bench.frames(Routine, 0..1).await;
     bench.sender.message_bytes_max = 26;

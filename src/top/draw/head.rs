@@ -4,8 +4,7 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 
 use super::{View, bold, cells, faint};
-use crate::observe::Fleet;
-use crate::observe::report::{ArchiveReport, Books, LaneStats, RefusalCounts, Stats};
+use crate::api::{Archive, ArchiveStatus, Books, Fleet, FleetState, LaneStats, RefusalCounts, Stats};
 use crate::top::figures::{
     age, between, clock, count, grouped, latency, megabytes, percent, plain, rate, size,
 };
@@ -33,7 +32,7 @@ impl View<'_> {
             String::new()
         };
         let old = model.age().unwrap_or_default();
-        let state = plain(&stats.state).to_uppercase();
+        let state = stats.state.to_string().to_uppercase();
         let fleet = fleet_words(&stats.fleet);
         let title = format!(
             "{name}{state}  {fleet}  up {}  data {} {} old",
@@ -57,7 +56,7 @@ impl View<'_> {
             rows.into_iter().map(move |row| Line::styled(cells::left(&row, columns), style))
         };
         if model.is_stale() {
-            let why = plain(model.trouble.as_deref().unwrap_or("the last question is not answered yet"));
+            let why = plain(model.trouble.as_deref().unwrap_or("the last request is not answered yet"));
             let text = match model.age() {
                 Some(old) => format!("NO ANSWER, all below is {} old: {why}", age(old)),
                 None => format!("NO ANSWER: {why}"),
@@ -190,9 +189,9 @@ impl View<'_> {
         vec![vec![text.into(), balance].into(), second.into()]
     }
 
-    fn archive(&self, archive: &ArchiveReport) -> Vec<Line<'static>> {
-        let status = plain(&archive.status);
-        let status = if status == "ok" { Span::raw(status).green() } else { Span::raw(status).red().bold() };
+    fn archive(&self, archive: &Archive) -> Vec<Line<'static>> {
+        let status = Span::raw(archive.status.to_string());
+        let status = if archive.status == ArchiveStatus::Ok { status.green() } else { status.red().bold() };
         let free = percent(archive.disk_free_bytes, archive.disk_bytes);
         let disk =
             format!("disk {} free of {} ({free}%)", size(archive.disk_free_bytes), size(archive.disk_bytes));
@@ -239,20 +238,21 @@ impl View<'_> {
 
 /// The state of the fleet. It is independent of the state of the daemon.
 fn fleet_words(fleet: &Fleet) -> String {
-    match fleet.state.as_str() {
-        "idle" => "NO SOURCES".to_owned(),
-        state => format!("FLEET {}", plain(state).to_uppercase()),
+    match fleet.state {
+        FleetState::Idle => "NO SOURCES".to_owned(),
+        state => format!("FLEET {state}").to_uppercase(),
     }
 }
 
 /// Connections refused since the start, if any: `refused    ingest busy 3, unauthorized 1; feed version 2`.
 fn refusals(counts: &RefusalCounts, is_roomy: bool) -> Option<Line<'static>> {
     let listeners: Vec<_> = counts
+        .0
         .iter()
         .map(|(listener, reasons)| {
             let reasons: Vec<_> =
                 reasons.iter().map(|(reason, n)| format!("{} {}", plain(reason), count(*n))).collect();
-            format!("{} {}", plain(listener), reasons.join(", "))
+            format!("{listener} {}", reasons.join(", "))
         })
         .collect();
     let label = if is_roomy { "refused    " } else { "refused " };

@@ -6,10 +6,10 @@ use ratatui::text::Line;
 const TEXT: &str = "\
 q, Ctrl-C     quit
 ?, h          this page, and back
-s, S, arrows  order by the next column, or the one before
-r             the other way round
+s, S, arrows  sort by the next column, or the previous
+r             reverse the order
 f             next filter: all, connected, offline, trouble
-a c o t       that filter
+a c o t       one of these filters
 up down j k   scroll; PgUp PgDn Space by pages
 Home End g G  to the first, to the last
 

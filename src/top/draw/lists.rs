@@ -4,8 +4,7 @@ use ratatui::style::Stylize as _;
 use ratatui::text::{Line, Span};
 
 use super::{View, cells, faint};
-use crate::observe::Emergency;
-use crate::observe::report::{Stats, Subscriber};
+use crate::api::{Emergency, Kind, Stats, Subscriber};
 use crate::top::figures::{age, between, clock, count, plain};
 
 /// A subscriber with a lag from this many frames on is shown as in trouble.
@@ -68,7 +67,7 @@ fn emergency(emergency: &Emergency) -> String {
         None | Some("") => format!("{payload_bytes} bytes"),
         Some(label) => plain(label),
     };
-    let replay = if emergency.kind == "replay" { " (replay)" } else { "" };
+    let replay = if emergency.kind == Kind::Replay { " (replay)" } else { "" };
     let station = plain(station);
     let station = if station.is_empty() { String::new() } else { format!(" {station}") };
     format!("{} source {source_id}{station}{replay} #{sequence} {what}", clock(*received_ms))
@@ -82,7 +81,7 @@ fn subscribers(stats: &Stats, rows: usize, columns: usize) -> Vec<Span<'static>>
     let mut list = vec![faint(cells::left(&format!("subscribers, the slowest first{more}"), columns))];
     list.extend(slowest.into_iter().take(rows).map(|one| {
         let since = age(between(one.since_ms, stats.time_ms));
-        let (peer, policy) = (plain(&one.peer), plain(&one.policy));
+        let (peer, policy) = (plain(&one.peer), one.policy);
         let text =
             format!("{} {policy:<8} lag {:>9}  for {since}", cells::left(&peer, 22), count(one.lag_frames));
         let text = Span::raw(cells::left(&text, columns));

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::{View, cells, faint};
-use crate::observe::report::Source;
+use crate::api::Source;
 use crate::top::figures::{age, between, count, latency, megabytes, plain, rate};
 use crate::top::model::{
     Column, Filter, ack_ms, bytes_per_s, credit_percent, frames_per_s, is_connected, is_in_trouble,
@@ -127,9 +127,9 @@ impl View<'_> {
     fn cell(&self, source: &Source, column: Column) -> String {
         match column {
             Column::Source => source.source_id.to_string(),
-            Column::Kind => plain(&source.kind),
+            Column::Kind => source.kind.to_string(),
             Column::Station => plain(&source.station),
-            Column::State => plain(&source.state),
+            Column::State => source.state.to_string(),
             Column::Frames => rate(frames_per_s(source)),
             Column::Bytes => megabytes(bytes_per_s(source)),
             Column::Missing => count(source.missing),

@@ -1,11 +1,9 @@
-use std::collections::VecDeque;
-
 use futures::FutureExt;
 
 use super::*;
 
 #[tokio::test]
-async fn a_dropped_send_was_not_sent_and_gives_its_place_to_the_next() {
+async fn a_dropped_send_sends_nothing_and_frees_its_place() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     address.try_send(0).unwrap();
     let mut first = Box::pin(address.send(1));
@@ -24,21 +22,6 @@ async fn a_dropped_send_was_not_sent_and_gives_its_place_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_cancelled_batch_keeps_exactly_what_was_not_sent() {
-    let (address, mut mailbox) = mailbox(capacity(2, 2));
-    let mut batch: VecDeque<_> = (0..7).collect();
-    let mut got = Vec::new();
-    while !batch.is_empty() {
-        let _ = address.send_batch(&mut batch).now_or_never();
-        got.extend(mailbox.try_recv().map(|entry| message(Some(entry))));
-    }
-    while let Some(entry) = mailbox.try_recv() {
-        got.push(message(Some(entry)));
-    }
-    assert_eq!(got, (0..7).collect::<Vec<_>>());
-}
-
-#[tokio::test]
 async fn a_dropped_recv_takes_nothing() {
     let (address, mut mailbox) = mailbox(capacity(1, 4));
     for i in 0..4 {
@@ -46,14 +29,13 @@ async fn a_dropped_recv_takes_nothing() {
         assert_eq!((&mut receiving).now_or_never(), None);
         address.try_send(i).unwrap();
         drop(receiving);
-        let mut out = Vec::new();
-        assert_eq!(mailbox.recv_batch(&mut out, 9).await, 1);
-        assert_eq!(out, [Received::Message(i)]);
+        assert_eq!(message(mailbox.recv().await), i);
+        assert_eq!(mailbox.try_recv(), None);
     }
 }
 
 #[tokio::test]
-async fn a_dropped_recv_match_keeps_what_it_passed_over() {
+async fn a_dropped_recv_match_keeps_the_messages_it_passed_over() {
     let (address, mut mailbox) = mailbox(capacity(4, 4));
     for i in 0..4 {
         address.try_send(i).unwrap();
@@ -70,7 +52,7 @@ async fn a_dropped_recv_match_keeps_what_it_passed_over() {
 }
 
 #[tokio::test]
-async fn a_receiver_in_another_task_than_before_is_woken() {
+async fn a_receiver_that_moved_to_another_task_is_woken() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     assert_eq!(mailbox.recv().now_or_never(), None);
     let (entry, ()) = tokio::join!(biased; soon(mailbox.recv()), async {
@@ -81,7 +63,7 @@ async fn a_receiver_in_another_task_than_before_is_woken() {
 }
 
 #[tokio::test]
-async fn a_sender_that_waits_in_another_task_than_before_is_woken() {
+async fn a_waiting_sender_that_moved_to_another_task_is_woken() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     address.try_send(0).unwrap();
     let mut sending = Box::pin(address.send(1));
@@ -96,7 +78,7 @@ async fn a_sender_that_waits_in_another_task_than_before_is_woken() {
 /// A task that can only run when the test yields. The receiver reports whether it ran.
 fn bystander(tasks: &mut Tasks) -> tokio::sync::oneshot::Receiver<()> {
     let (ran_tx, ran_rx) = tokio::sync::oneshot::channel();
-    tasks.spawn("bystander", async move { ran_tx.send(()).map_err(|()| "nobody listens") });
+    tasks.spawn("bystander", async move { ran_tx.send(()).map_err(|()| "the receiver has ended") });
     ran_rx
 }
 
@@ -140,7 +122,7 @@ async fn impatient(address: Address<(usize, u32)>, from: usize) {
 const COUNT: u32 = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn senders_on_other_threads_that_give_up_and_retry_lose_and_double_nothing() {
+async fn senders_on_other_threads_that_cancel_and_retry_lose_and_duplicate_nothing() {
     const SENDERS: usize = 8;
     let (address, mut mailbox) = mailbox(capacity(1, 3));
     let mut tasks = Tasks::new();
@@ -149,13 +131,10 @@ async fn senders_on_other_threads_that_give_up_and_retry_lose_and_double_nothing
     }
     drop(address);
     let mut next = [0; SENDERS];
-    let mut entries = Vec::new();
-    while soon(mailbox.recv_batch(&mut entries, 2)).await > 0 {
-        for entry in entries.drain(..) {
-            let (from, number) = message(Some(entry));
-            assert_eq!(number, next[from], "sender {from}");
-            next[from] += 1;
-        }
+    while let Some(entry) = soon(mailbox.recv()).await {
+        let (from, number) = message(Some(entry));
+        assert_eq!(number, next[from], "sender {from}");
+        next[from] += 1;
     }
     assert_eq!(next, [COUNT; SENDERS]);
     while let Some((_, reason)) = tasks.join_next().await {

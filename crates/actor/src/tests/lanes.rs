@@ -1,12 +1,10 @@
-use std::collections::VecDeque;
-
 use futures::FutureExt;
 use tokio::time;
 
 use super::*;
 
 #[tokio::test]
-async fn each_lane_keeps_its_order_and_urgent_goes_first() {
+async fn each_lane_keeps_its_order_and_urgent_is_received_first() {
     let (address, mut mailbox) = mailbox(capacity(3, 3));
     for i in 0..3 {
         address.send(i).await.unwrap();
@@ -20,7 +18,7 @@ async fn each_lane_keeps_its_order_and_urgent_goes_first() {
 }
 
 #[tokio::test]
-async fn urgent_overtakes_routine_that_was_there_first_and_batches_keep_to_it() {
+async fn urgent_overtakes_earlier_routine() {
     let (address, mut mailbox) = mailbox(capacity(4, 4));
     for i in 0..4 {
         address.try_send(i).unwrap();
@@ -28,11 +26,9 @@ async fn urgent_overtakes_routine_that_was_there_first_and_batches_keep_to_it() 
     assert_eq!(message(mailbox.try_recv()), 0);
     address.try_send_urgent(10).unwrap();
     address.try_send_urgent(11).unwrap();
-    let mut out = vec![Received::Message(99)];
-    assert_eq!(mailbox.recv_batch(&mut out, 4).await, 4);
-    let out: Vec<_> = out.into_iter().map(|entry| message(Some(entry))).collect();
-    assert_eq!(out, [99, 10, 11, 1, 2]);
-    assert_eq!(message(mailbox.try_recv()), 3);
+    for expected in [10, 11, 1, 2, 3] {
+        assert_eq!(message(mailbox.try_recv()), expected);
+    }
     assert_eq!(mailbox.try_recv(), None);
 }
 
@@ -83,46 +79,7 @@ async fn a_waiting_task_is_woken_when_there_is_room_for_it() {
 }
 
 #[tokio::test]
-async fn a_batch_above_the_limit_goes_in_parts_and_in_order() {
-    let (address, mut mailbox) = mailbox(capacity(4, 4));
-    let (result, got) = tokio::join!(
-        async {
-            let mut batch: VecDeque<_> = (0..100).collect();
-            let result = address.send_batch(&mut batch).await;
-            assert!(batch.is_empty());
-            drop(address);
-            result
-        },
-        async {
-            let mut got = Vec::new();
-            while mailbox.recv_batch(&mut got, 3).await > 0 {
-                assert!(got.len() <= 100);
-            }
-            got
-        }
-    );
-    result.unwrap();
-    let got: Vec<_> = got.into_iter().map(|entry| message(Some(entry))).collect();
-    assert_eq!(got, (0..100).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_batch_sender_waits_for_its_whole_rest_and_keeps_what_a_gone_actor_left() {
-    let (address, mut mailbox) = mailbox(capacity(4, 4));
-    let mut batch: VecDeque<_> = (0..7).collect();
-    {
-        let mut sending = Box::pin(address.send_batch(&mut batch));
-        assert_eq!((&mut sending).now_or_never(), None);
-        assert_eq!(message(mailbox.try_recv()), 0);
-        assert_eq!((&mut sending).now_or_never(), None, "3 are left, there is room for 1");
-        drop(mailbox);
-        assert_eq!(sending.await, Err(SendError(())));
-    }
-    assert_eq!(batch, [4, 5, 6]);
-}
-
-#[tokio::test]
-async fn a_gone_actor_says_so_to_everyone_and_gives_the_message_back() {
+async fn sending_to_an_ended_actor_fails_and_returns_the_message() {
     let (address, mailbox) = mailbox::<u32>(capacity(1, 1));
     assert!(!address.is_closed());
     drop(mailbox);
@@ -138,7 +95,7 @@ async fn a_gone_actor_says_so_to_everyone_and_gives_the_message_back() {
 }
 
 #[tokio::test]
-async fn a_sender_that_waits_when_the_actor_goes_gets_its_message_back() {
+async fn a_waiting_sender_gets_its_message_back_when_the_actor_ends() {
     let (address, mailbox) = mailbox(capacity(1, 1));
     address.try_send(0).unwrap();
     let waiting = tokio::task::LocalSet::new();
@@ -154,7 +111,7 @@ async fn a_sender_that_waits_when_the_actor_goes_gets_its_message_back() {
 }
 
 #[tokio::test]
-async fn a_dropped_mailbox_drops_what_is_queued() {
+async fn a_dropped_mailbox_drops_its_queued_messages() {
     let (address, mut mailbox) = mailbox(capacity(2, 2));
     let token = Arc::new(());
     for _ in 0..2 {
@@ -184,7 +141,7 @@ async fn recv_ends_when_all_addresses_are_gone_and_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_closed_mailbox_refuses_but_gives_what_it_has() {
+async fn a_closed_mailbox_refuses_new_messages_and_yields_queued_ones() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     address.try_send(1).unwrap();
     let mut waiting = Box::pin(address.send(2));
@@ -198,7 +155,7 @@ async fn a_closed_mailbox_refuses_but_gives_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_sender_that_was_given_room_is_refused_by_a_close_before_it_used_it() {
+async fn a_close_refuses_a_sender_that_has_not_used_its_room() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     address.try_send(1).unwrap();
     let mut waiting = Box::pin(address.send(2));
@@ -220,7 +177,7 @@ async fn a_call_is_answered() {
 }
 
 #[tokio::test]
-async fn a_call_unanswered_by_a_living_actor_is_told_apart_from_a_gone_one() {
+async fn a_dropped_reply_and_an_ended_actor_are_different_errors() {
     let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let (answer, ()) =
         tokio::join!(address.call_urgent(PATIENCE, |reply| reply), async { drop(mailbox.recv().await) });
@@ -230,7 +187,7 @@ async fn a_call_unanswered_by_a_living_actor_is_told_apart_from_a_gone_one() {
 }
 
 #[tokio::test]
-async fn an_answer_wins_over_the_end_of_who_gave_it() {
+async fn an_answer_is_returned_even_if_the_actor_has_ended() {
     let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let (answer, ()) = tokio::join!(address.call(PATIENCE, |reply| reply), async {
         message(mailbox.recv().await).send(7).unwrap();
@@ -241,7 +198,7 @@ async fn an_answer_wins_over_the_end_of_who_gave_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_wins_over_a_timeout_that_is_due() {
+async fn an_answer_is_returned_even_if_the_timeout_is_due() {
     let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let mut call = Box::pin(address.call(Duration::from_secs(1), |reply| reply));
     assert_eq!((&mut call).now_or_never(), None);
@@ -251,7 +208,7 @@ async fn an_answer_wins_over_a_timeout_that_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timeout_covers_the_wait_for_room_and_the_actor_sees_that_nobody_waits() {
+async fn the_timeout_covers_the_wait_for_room_and_the_actor_sees_a_dropped_call() {
     let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let start = time::Instant::now();
     let call = |seconds| address.call(Duration::from_secs(seconds), |reply| reply);
@@ -264,7 +221,7 @@ async fn the_timeout_covers_the_wait_for_room_and_the_actor_sees_that_nobody_wai
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_of_a_call_runs_while_its_task_waits() {
+async fn the_timeout_of_a_call_runs_while_its_task_waits() {
     let (address, _mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let start = time::Instant::now();
     assert_eq!(address.call(Duration::from_secs(5), |reply| reply).await, Err(CallError::Timeout));
@@ -272,7 +229,7 @@ async fn the_time_of_a_call_runs_while_its_task_waits() {
 }
 
 #[tokio::test]
-async fn a_call_may_have_all_the_time_there_is() {
+async fn a_call_may_have_the_longest_timeout() {
     let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let (answer, ()) = tokio::join!(biased; address.call(Duration::MAX, |reply| reply), async {
         let reply = message(mailbox.recv().await);
@@ -283,10 +240,11 @@ async fn a_call_may_have_all_the_time_there_is() {
 }
 
 #[tokio::test]
-async fn memory_of_a_burst_is_given_back() {
+async fn memory_of_a_burst_is_freed() {
     let (address, mut mailbox) = mailbox(capacity(1, 100_000));
-    let mut batch: VecDeque<u64> = (0..100_000).collect();
-    address.send_batch(&mut batch).await.unwrap();
+    for i in 0..100_000_u64 {
+        address.try_send(i).unwrap();
+    }
     while mailbox.try_recv().is_some() {}
     assert_eq!(mailbox.recv().now_or_never(), None);
     let held = mailbox.core.inbox().lane(super::super::core::LaneName::Routine).held();

@@ -7,7 +7,7 @@ fn is(wanted: u32) -> impl FnMut(&Received<u32>) -> bool {
 }
 
 #[tokio::test]
-async fn what_was_passed_over_keeps_its_order_and_is_served_first() {
+async fn passed_over_messages_keep_their_order_and_are_received_first() {
     let (address, mut mailbox) = mailbox(capacity(2, 5));
     for i in 0..5 {
         address.try_send(i).unwrap();
@@ -22,21 +22,6 @@ async fn what_was_passed_over_keeps_its_order_and_is_served_first() {
         rest.push(message(Some(entry)));
     }
     assert_eq!(rest, [0, 2, 10, 11]);
-}
-
-#[tokio::test]
-async fn a_batch_takes_what_was_passed_over_first() {
-    let (address, mut mailbox) = mailbox(capacity(2, 5));
-    for i in 0..4 {
-        address.try_send(i).unwrap();
-    }
-    mailbox.recv_match(is(2)).await.unwrap();
-    address.try_send_urgent(10).unwrap();
-    let mut out = Vec::new();
-    assert_eq!(mailbox.recv_batch(&mut out, 1).await, 1);
-    assert_eq!(mailbox.recv_batch(&mut out, 9).await, 3);
-    let out: Vec<_> = out.into_iter().map(|entry| message(Some(entry))).collect();
-    assert_eq!(out, [0, 1, 10, 3]);
 }
 
 #[tokio::test]
@@ -60,7 +45,7 @@ async fn a_full_stash_is_an_error_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn passing_over_makes_room_for_senders() {
+async fn a_passed_over_message_makes_room_for_senders() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     let (found, ()) = tokio::join!(mailbox.recv_match(is(1)), async {
         address.send(0).await.unwrap();
@@ -71,7 +56,7 @@ async fn passing_over_makes_room_for_senders() {
 }
 
 #[tokio::test]
-async fn no_match_is_the_end_once_nothing_can_come() {
+async fn recv_match_returns_none_when_no_message_can_come() {
     let (address, mut mailbox) = mailbox(capacity(1, 1));
     address.try_send(0).unwrap();
     drop(address);
@@ -81,7 +66,7 @@ async fn no_match_is_the_end_once_nothing_can_come() {
 }
 
 #[tokio::test]
-async fn a_down_can_be_picked_and_needs_no_room_in_the_stash() {
+async fn a_down_can_be_matched_and_needs_no_room_in_the_stash() {
     let (address, mut mailbox) = mailbox::<u32>(capacity(1, 1));
     let (first, first_handle) = puppet();
     let (second, second_handle) = puppet();

@@ -26,7 +26,6 @@ enum Step {
     /// Drops the waiting send at this index.
     CancelSend(usize),
     Recv,
-    RecvBatch(usize),
     RecvMatch {
         kind: u8,
     },
@@ -42,7 +41,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(Step::PollSend),
         1 => any::<usize>().prop_map(Step::CancelSend),
         4 => Just(Step::Recv),
-        1 => (0..6_usize).prop_map(Step::RecvBatch),
         4 => (0..5_u8).prop_map(|kind| Step::RecvMatch { kind }),
         1 => Just(Step::Down),
     ]
@@ -187,12 +185,6 @@ fn run(steps: &[Step]) {
             }
             Step::PollSend(_) | Step::CancelSend(_) => {}
             Step::Recv => assert_eq!(mailbox.try_recv(), model.pop()),
-            Step::RecvBatch(max) => {
-                let mut got = Vec::new();
-                mailbox.try_recv_batch(&mut got, max);
-                let expected: Vec<_> = (0..max).map_while(|_| model.pop()).collect();
-                assert_eq!(got, expected);
-            }
             Step::RecvMatch { kind } => {
                 let got = mailbox.recv_match(|entry| is_kind(entry, kind)).now_or_never();
                 match model.pop_match(kind) {

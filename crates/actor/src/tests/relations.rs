@@ -7,7 +7,9 @@ use super::*;
 /// Receives every entry until the mailbox is dry.
 async fn drain<M>(mut mailbox: Mailbox<M>) -> Vec<Received<M>> {
     let mut entries = Vec::new();
-    soon(async { while mailbox.recv_batch(&mut entries, 16).await > 0 {} }).await;
+    while let Some(entry) = soon(mailbox.recv()).await {
+        entries.push(entry);
+    }
     entries
 }
 
@@ -49,7 +51,7 @@ async fn a_body_that_panics_before_it_has_a_future_is_caught_too() {
 }
 
 #[tokio::test]
-async fn an_abort_and_a_dropped_handle_are_errors_to_the_watcher() {
+async fn the_watcher_sees_an_abort_and_a_dropped_handle_as_errors() {
     let (_address, mut watcher) = mailbox::<()>(capacity(1, 1));
     let (aborted, handle) = puppet();
     watcher.monitor(&aborted);
@@ -66,7 +68,7 @@ async fn an_abort_and_a_dropped_handle_are_errors_to_the_watcher() {
 }
 
 #[tokio::test]
-async fn a_target_that_was_gone_before_gives_one_down_too() {
+async fn a_target_that_ended_before_gives_one_down_too() {
     let (address, mut watcher) = mailbox::<()>(capacity(1, 1));
     let (target, handle) = puppet();
     target.send(Ok(())).await.unwrap();
@@ -95,7 +97,7 @@ async fn every_monitor_of_one_target_gets_its_own_down_although_the_mailbox_is_f
 }
 
 #[tokio::test]
-async fn downs_do_not_use_up_the_room_of_messages() {
+async fn downs_take_no_room_of_messages() {
     let (address, mut watcher) = mailbox(capacity(1, 1));
     let (target, handle) = puppet();
     watcher.monitor(&target);
@@ -147,7 +149,7 @@ async fn a_down_follows_everything_the_target_sent_in_either_lane() {
 }
 
 #[tokio::test]
-async fn a_demonitored_target_gives_no_down_wherever_it_was() {
+async fn a_demonitored_target_gives_no_down_at_any_stage() {
     let (address, mut watcher) = mailbox(capacity(1, 1));
     let (target, handle) = puppet();
     let outstanding = watcher.monitor(&target);
@@ -167,7 +169,7 @@ async fn a_demonitored_target_gives_no_down_wherever_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn demonitor_wins_the_race_with_the_end() {
+async fn demonitor_suppresses_the_down_of_a_target_that_ends_meanwhile() {
     for _ in 0..500 {
         let (address, mut watcher) = mailbox::<()>(capacity(1, 1));
         let (target, handle) = puppet();
@@ -181,7 +183,7 @@ async fn demonitor_wins_the_race_with_the_end() {
 }
 
 #[tokio::test]
-async fn a_target_forgets_watchers_that_are_gone_or_have_demonitored() {
+async fn a_target_forgets_watchers_that_ended_or_demonitored() {
     let (target, _handle) = puppet();
     let before = Arc::strong_count(&target.core);
     for _ in 0..10 {
@@ -196,7 +198,7 @@ async fn a_target_forgets_watchers_that_are_gone_or_have_demonitored() {
 }
 
 #[tokio::test]
-async fn a_link_tells_either_side_of_the_other_ones_failure() {
+async fn a_link_reports_the_failure_of_one_side_to_the_other() {
     let (_address, mut mine) = mailbox::<()>(capacity(1, 1));
     let (target, handle) = puppet();
     mine.link(&target);
@@ -223,7 +225,7 @@ async fn a_link_tells_either_side_of_the_other_ones_failure() {
 }
 
 #[tokio::test]
-async fn a_normal_end_is_no_exit_and_dissolves_the_link() {
+async fn a_normal_end_sends_no_exit_and_removes_the_link() {
     let (address, mut mine) = mailbox::<()>(capacity(1, 1));
     let (target, handle) = puppet();
     mine.link(&target);
@@ -235,7 +237,7 @@ async fn a_normal_end_is_no_exit_and_dissolves_the_link() {
 }
 
 #[tokio::test]
-async fn a_link_to_a_gone_actor_is_an_exit() {
+async fn a_link_to_an_ended_actor_gives_an_exit() {
     let (_address, mut mine) = mailbox::<()>(capacity(1, 1));
     let (target, handle) = puppet();
     drop(handle);
@@ -260,7 +262,7 @@ async fn actors_that_watch_and_are_linked_to_each_other_are_freed() {
 
 /// The target had already copied its list of watchers when the watcher unset its monitor.
 #[tokio::test]
-async fn a_down_or_exit_under_way_is_discarded_when_it_is_not_wanted_any_more() {
+async fn a_late_down_or_exit_is_discarded_after_demonitor_or_unlink() {
     let (_address, mut watcher) = mailbox::<()>(capacity(1, 1));
     let (target, _handle) = puppet();
     let monitor = watcher.monitor(&target);
@@ -273,18 +275,18 @@ async fn a_down_or_exit_under_way_is_discarded_when_it_is_not_wanted_any_more() 
     watcher.core.down(late(monitor));
     watcher.core.down(late(monitor));
     assert_eq!(down(watcher.try_recv()).monitor, monitor);
-    assert_eq!(watcher.try_recv(), None, "told once");
+    assert_eq!(watcher.try_recv(), None, "reported once");
 
     watcher.link(&target);
     let failed = || Exit { from: target.id(), reason: error("failed") };
     watcher.core.exit(failed());
     watcher.core.exit(failed());
     assert_eq!(exit(watcher.try_recv()), failed());
-    assert_eq!(watcher.try_recv(), None, "told once");
+    assert_eq!(watcher.try_recv(), None, "reported once");
 }
 
 #[tokio::test]
-async fn a_down_follows_what_a_body_sends_that_is_dropped_before_or_while_it_runs() {
+async fn a_down_follows_the_messages_that_a_dropped_body_sends() {
     for polled in [false, true] {
         let (address, mut watcher) = mailbox(capacity(1, 1));
         let last = LastWords(address);

@@ -39,7 +39,7 @@ async fn collect(mut log: Log) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn a_failure_at_any_message_loses_no_other() {
+async fn a_failure_at_any_message_loses_no_other_message() {
     const COUNT: u32 = 20;
     for poison in [2_000, 2_001] {
         for index in 0..COUNT {
@@ -68,7 +68,7 @@ async fn senders_that_wait_across_a_restart_are_served() {
 }
 
 #[tokio::test]
-async fn what_was_passed_over_and_monitored_outlasts_a_restart() {
+async fn passed_over_messages_and_monitors_survive_a_restart() {
     let (target, target_handle) = puppet();
     let mut first_run = true;
     let (report_tx, mut report_rx) = mpsc::unbounded_channel();
@@ -100,7 +100,7 @@ async fn what_was_passed_over_and_monitored_outlasts_a_restart() {
 }
 
 #[tokio::test]
-async fn a_restart_is_no_end_to_watchers() {
+async fn watchers_get_no_down_at_a_restart() {
     let (_mine, mut watcher) = mailbox::<()>(capacity(1, 1));
     let (address, handle, mut log) = fragile(capacity(1, 8));
     watcher.monitor(&address);
@@ -114,7 +114,7 @@ async fn a_restart_is_no_end_to_watchers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_failures_in_the_span_escalate() {
+async fn too_many_failures_within_the_span_escalate() {
     let (_mine, mut watcher) = mailbox::<()>(capacity(1, 1));
     let (address, handle, _log) = fragile(capacity(1, 8));
     watcher.monitor(&address);
@@ -132,7 +132,7 @@ async fn too_many_failures_in_the_span_escalate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_lie_a_span_apart_do_not_escalate() {
+async fn failures_further_apart_than_the_span_do_not_escalate() {
     let (address, handle, mut log) = fragile(capacity(1, 8));
     for round in 0..5 {
         for _ in 0..RESTART.max {
@@ -173,7 +173,7 @@ async fn a_task_without_messages_is_restarted_and_ends_normally() {
 }
 
 #[tokio::test]
-async fn a_supervised_actor_that_is_aborted_stays_ended() {
+async fn an_aborted_supervised_actor_is_not_restarted() {
     let (address, handle, log) = fragile(capacity(1, 1));
     tokio::task::yield_now().await;
     handle.abort();
@@ -188,11 +188,11 @@ async fn tasks_are_known_by_name_until_they_are_joined() {
     assert_eq!(tasks.join_next().await, None);
     let (end_tx, end_rx) = tokio::sync::oneshot::channel::<()>();
     tasks.spawn("waits", end_rx);
-    tasks.spawn("panics", async { assert_eq!(1, 2, "as told") });
+    tasks.spawn("panics", async { assert_eq!(1, 2, "on purpose") });
     assert_eq!(tasks.names(), ["panics".into(), "waits".into()]);
     let (name, reason) = tasks.join_next().await.unwrap();
     assert_eq!(&*name, "panics");
-    assert!(matches!(&reason, ExitReason::Panic(text) if text.contains("as told")), "{reason:?}");
+    assert!(matches!(&reason, ExitReason::Panic(text) if text.contains("on purpose")), "{reason:?}");
     assert_eq!(tasks.names(), ["waits".into()]);
     assert_eq!(tasks.join_next().now_or_never(), None);
     end_tx.send(()).unwrap();
@@ -200,7 +200,7 @@ async fn tasks_are_known_by_name_until_they_are_joined() {
     tasks.spawn("pends", std::future::pending::<()>());
     tasks.abort_all();
     assert_eq!(tasks.join_next().await, Some(("pends".into(), error("aborted"))));
-    assert!(tasks.is_empty());
+    assert!(tasks.names().is_empty());
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
-//! The frames of a block that was just encoded, for the commit observer.
+//! What the encoder gives back of a block: its frames, when they were read, and what they make durable.
 //!
 //! They are read from the bytes of the block. So a commit does not keep the read buffers of the sockets in memory.
 
 use std::sync::Arc;
 
 use super::FRAME_HEADER_BYTES;
-use super::frames::FrameHeader;
-use frame::{FrameFlags, FramePriority, FrameView, Origin};
+use super::frames::RecordHeader;
+use frame::{FramePriority, FrameView, Origin};
 
 /// Frames of a block, in the order of the log. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ impl<'a> BlockFrames<'a> {
     pub fn iter(&self) -> impl Iterator<Item = FrameView<'a>> + use<'a> {
         let Self { mut bytes, origins } = *self;
         std::iter::from_fn(move || {
-            let header = FrameHeader::read(bytes)?;
+            let header = RecordHeader::read(bytes)?;
             let (frame, behind) = bytes.split_at(header.frame_len());
             bytes = behind;
             Some(header.view(&origins[usize::from(header.origin)], &frame[FRAME_HEADER_BYTES..]))
@@ -73,11 +73,19 @@ pub struct Received {
     pub priority: FramePriority,
 }
 
-impl FrameHeader {
-    const fn view<'a>(&self, origin: &'a Arc<Origin>, payload: &'a [u8]) -> FrameView<'a> {
-        let Self { priority, flags, sequence, ert_ns, received_ns, .. } = *self;
-        FrameView { priority, flags: FrameFlags(flags.0), sequence, ert_ns, received_ns, origin, payload }
-    }
+/// What a commit made durable of one origin and lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// The stream and epoch.
+    pub origin: Arc<Origin>,
+    /// The lane.
+    pub priority: FramePriority,
+    /// One past the highest sequence of this origin and lane in the commit.
+    pub next: u64,
+    /// Frames of this origin and lane in the commit.
+    pub frames: u64,
+    /// When the first of these frames was read from the socket, unix nanoseconds.
+    pub received_min_ns: i64,
 }
 
 /// `frames`, encoded as in a commit.

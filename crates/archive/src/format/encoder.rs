@@ -5,15 +5,14 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::block_frames::{BlockFrames, Received};
+use super::block_frames::{BlockFrames, Durable, Received};
 use super::crc::combine;
 use super::frames::push_origin;
 use super::{
-    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FRAME_HEADER_BYTES, FRAMES_PREFIX_BYTES,
-    FrameRange, ORIGIN_HEADER_BYTES, RUN_BYTES_MAX, run_charge,
+    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, EXTENT_BYTES_MAX, FRAME_HEADER_BYTES,
+    FRAMES_PREFIX_BYTES, FrameRange, ORIGIN_HEADER_BYTES, run_log_bytes_max,
 };
-use crate::Durable;
-use crate::storage::GrowingBuffer;
+use crate::aligned::GrowingBuffer;
 use frame::{FrameRun, Lanes, Origin};
 
 /// Most bytes that `run`, whose payloads have `payload_bytes` in total, takes in a block. The header and the padding of
@@ -39,7 +38,7 @@ pub(crate) struct BlockEncoder {
     content_crc: u32,
     frame_count: u32,
     received_max_ns: i64,
-    charged: u64,
+    log_bytes_max: u64,
     frames_crc: RunningCrc,
     body_crc: u32,
 }
@@ -49,7 +48,7 @@ const CRC_BYTES: usize = 32 << 10;
 /// Sizes in bytes of the frame ranges that get a checksum of their own. The index uses these checksums, and the
 /// checksum of the block is combined from them. For a shorter range, combining takes longer than reading the bytes
 /// twice.
-const RANGE_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=RUN_BYTES_MAX;
+const RANGE_CRC_BYTES: RangeInclusive<usize> = 8 << 10..=EXTENT_BYTES_MAX;
 /// Position of the first frame in a block.
 const FRAMES_AT: usize = BLOCK_HEADER_BYTES as usize + FRAMES_PREFIX_BYTES;
 
@@ -71,7 +70,7 @@ impl BlockEncoder {
             self.push_run(run);
             // The last range may still grow. It is left out while it can have a checksum of its own.
             let open_bytes = self.ranges.last().map_or(0, |last| last.bytes as usize);
-            let open_bytes = if open_bytes > RUN_BYTES_MAX { 0 } else { open_bytes };
+            let open_bytes = if open_bytes > EXTENT_BYTES_MAX { 0 } else { open_bytes };
             self.frames_crc.follow(&self.buffer[..self.buffer.len() - open_bytes], CRC_BYTES);
         }
     }
@@ -80,6 +79,16 @@ impl BlockEncoder {
     pub(crate) fn finish(&mut self) {
         self.frames_end = self.buffer.len();
         self.end_range(self.frames_end);
+        debug_assert_eq!(
+            self.ranges.iter().map(|range| range.frames).sum::<u32>(),
+            self.frame_count,
+            "the frame ranges do not cover the frames of the block"
+        );
+        debug_assert_eq!(
+            self.ranges.iter().map(|range| range.bytes as usize).sum::<usize>(),
+            self.frames_end - FRAMES_AT,
+            "the frame ranges do not cover the bytes of the frames"
+        );
         let frames_len = (self.frames_end - FRAMES_AT) as u32;
         self.buffer[FRAMES_AT - FRAMES_PREFIX_BYTES..FRAMES_AT - 4]
             .copy_from_slice(&frames_len.to_le_bytes());
@@ -103,7 +112,12 @@ impl BlockEncoder {
     /// Pads the finished block with zeros to `len` bytes, header included. `len` must be a multiple of 8, and at least
     /// the length without padding.
     pub(crate) fn pad(&mut self, len: u64) {
-        assert!(len >= self.content_end as u64 && len.is_multiple_of(ALIGNMENT), "{len} bytes");
+        assert!(
+            len >= self.content_end as u64,
+            "{len} bytes are too few for a block of {}",
+            self.content_end
+        );
+        assert!(len.is_multiple_of(ALIGNMENT), "a block of {len} bytes is not padded");
         self.buffer.resize(self.content_end);
         self.buffer.resize(len as usize);
         self.body_crc = crc32c::crc32c_append(self.content_crc, &self.buffer[self.content_end..]);
@@ -116,7 +130,7 @@ impl BlockEncoder {
         self.ranges.clear();
         self.received.clear();
         self.frame_count = 0;
-        self.charged = 0;
+        self.log_bytes_max = 0;
     }
 
     fn push_run(&mut self, run: &FrameRun) {
@@ -152,7 +166,7 @@ impl BlockEncoder {
             crc: None,
         });
         let payload_bytes = bytes - run.len() * FRAME_HEADER_BYTES;
-        self.charged += run_charge(run, payload_bytes);
+        self.log_bytes_max += run_log_bytes_max(run, payload_bytes);
         self.frame_count += run.len() as u32;
         self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
@@ -200,9 +214,9 @@ impl BlockEncoder {
         &self.ranges
     }
 
-    /// Sum of the charges of the frames in the block, as the gate counts them.
-    pub(crate) fn charged(&self) -> u64 {
-        self.charged
+    /// Sum of [`log_bytes_max`](super::log_bytes_max) over the frames of the block, as the gate counts them.
+    pub(crate) fn log_bytes_max(&self) -> u64 {
+        self.log_bytes_max
     }
 
     /// Bytes of the finished block with its header and without padding.
@@ -229,6 +243,7 @@ impl BlockEncoder {
         synced_offset: u64,
     ) -> &[u8] {
         let body = &self.buffer[BLOCK_HEADER_BYTES as usize..];
+        assert!(self.buffer.len() >= self.content_end, "the block was changed after it was finished");
         let header = BlockHeader {
             kind: BlockKind::Frames,
             origin_count: self.origins.origins.len() as u16,
@@ -241,6 +256,12 @@ impl BlockEncoder {
             received_max_ns: self.received_max_ns,
             body_crc: self.body_crc,
         };
+        header.assert_valid();
+        debug_assert_eq!(
+            crc32c::crc32c(body),
+            self.body_crc,
+            "the checksum was not combined from the right parts"
+        );
         self.buffer[..BLOCK_HEADER_BYTES as usize].copy_from_slice(&header.encode());
         &self.buffer
     }

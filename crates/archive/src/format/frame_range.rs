@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::frames::{FrameHeader, tables};
+use super::frames::{RecordHeader, tables};
 use super::{BlockHeader, FRAMES_PREFIX_BYTES};
 use frame::{FramePriority, Origin};
 
 /// Most bytes of frames that share one checksum in an index, unless a single frame is longer.
-pub(crate) const RUN_BYTES_MAX: usize = 64 << 10;
+pub(crate) const EXTENT_BYTES_MAX: usize = 64 << 10;
 
 /// Frames of one origin and lane that follow one another in a block. The ranges of a block cover its frames without
 /// gaps, in their order. Neighbouring ranges may have the same origin and lane.
@@ -66,7 +66,7 @@ impl<'a> FrameRanges<'a> {
     }
 
     fn frame(&mut self) -> Option<FrameRange> {
-        let header = FrameHeader::read(self.frames)?;
+        let header = RecordHeader::read(self.frames)?;
         self.frames = &self.frames[header.frame_len()..];
         (usize::from(header.origin) < self.origin_count).then_some(FrameRange {
             origin: header.origin,

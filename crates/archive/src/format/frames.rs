@@ -66,9 +66,9 @@ impl FrameIter {
 
     /// The header of the next frame and the range of its payload in the body. An inner `None` means that the block is
     /// malformed from here on.
-    fn advance(&mut self) -> Option<Option<(FrameHeader, Range<usize>)>> {
+    fn advance(&mut self) -> Option<Option<(RecordHeader, Range<usize>)>> {
         self.left = self.left.checked_sub(1)?;
-        let header = self.body.get(self.at..self.frames_end).and_then(FrameHeader::read);
+        let header = self.body.get(self.at..self.frames_end).and_then(RecordHeader::read);
         let Some(header) = header.filter(|header| usize::from(header.origin) < self.origins.len()) else {
             self.left = 0;
             return Some(None);
@@ -83,9 +83,7 @@ impl FrameIter {
         let Some((header, payload)) = self.advance()? else {
             return Some(None);
         };
-        let FrameHeader { priority, flags, sequence, ert_ns, received_ns, .. } = header;
-        let (origin, payload) = (&self.origins[usize::from(header.origin)], &self.body[payload]);
-        Some(Some(FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }))
+        Some(Some(header.view(&self.origins[usize::from(header.origin)], &self.body[payload])))
     }
 }
 
@@ -107,18 +105,18 @@ pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Ar
 
 /// The header of a frame in the log, which lies before the payload. The protocol has another one, `wire::FrameHeader`.
 #[derive(Clone, Copy)]
-pub(crate) struct FrameHeader {
+pub(crate) struct RecordHeader {
     payload_len: usize,
     /// Index into the block's origin table.
     pub(crate) origin: u16,
     pub(crate) priority: FramePriority,
-    pub(super) flags: FrameFlags,
-    pub(super) sequence: u64,
-    pub(super) ert_ns: i64,
+    flags: FrameFlags,
+    sequence: u64,
+    ert_ns: i64,
     pub(super) received_ns: i64,
 }
 
-impl FrameHeader {
+impl RecordHeader {
     /// Reads the header at the start of `bytes`. `None` if `bytes` end before the payload ends, or the priority is
     /// unknown.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
@@ -140,6 +138,13 @@ impl FrameHeader {
     /// Bytes of the frame, payload included.
     pub(crate) const fn frame_len(&self) -> usize {
         FRAME_HEADER_BYTES + self.payload_len
+    }
+
+    /// As [`Self::frame`], but the frame borrows `origin` and `payload`.
+    #[inline]
+    pub(super) const fn view<'a>(&self, origin: &'a Arc<Origin>, payload: &'a [u8]) -> FrameView<'a> {
+        let Self { priority, flags, sequence, ert_ns, received_ns, .. } = *self;
+        FrameView { priority, flags, sequence, ert_ns, received_ns, origin, payload }
     }
 
     /// The frame with this header, of `origin` and with `payload`.

@@ -128,6 +128,34 @@ impl BlockHeader {
         bytes
     }
 
+    /// Panics unless readers accept a block with this header. Called before each write.
+    pub(crate) fn assert_valid(&self) {
+        let Self { kind, body_len, frame_count, position, first_offset, synced_offset, .. } = *self;
+        assert!(
+            position.is_multiple_of(ALIGNMENT),
+            "the block begins at {position}, not at a multiple of {ALIGNMENT}"
+        );
+        assert!(u64::from(body_len).is_multiple_of(ALIGNMENT), "the body of {body_len} bytes is not padded");
+        assert!(
+            u64::from(body_len) <= BODY_BYTES_MAX,
+            "the body of {body_len} bytes is larger than readers accept"
+        );
+        assert_eq!(
+            kind == BlockKind::Frames,
+            frame_count > 0,
+            "a block of {kind:?} has {frame_count} frames"
+        );
+        assert!(
+            synced_offset <= first_offset,
+            "the block at offset {first_offset} attests the later offset {synced_offset}"
+        );
+        assert!(
+            self.next_offset() <= OFFSET_MAX,
+            "the block ends at the offset {}, above the limit",
+            self.next_offset()
+        );
+    }
+
     /// Reads the header at `position`, of the segment `segment_id` if the id is known.
     pub(crate) fn decode(bytes: &[u8], position: u64, segment_id: Option<u64>) -> Result<Self, HeaderError> {
         let bytes = sealed::<BLOCK_BYTES>(bytes, BLOCK_MAGIC)?;

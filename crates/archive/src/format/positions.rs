@@ -8,8 +8,16 @@ use super::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, OFFSET_MAX, ORIGIN_HEADER_BYTES,
     POSITIONS_PREFIX_BYTES, aligned,
 };
-use crate::StreamPosition;
 use frame::{Lanes, Station, StreamKey};
+
+/// The position of a stream: everything below `next` is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// The stream's current sequence space.
+    pub epoch: u64,
+    /// One past the highest durable sequence.
+    pub next: Lanes<u64>,
+}
 
 /// Largest number of streams in one positions block. This keeps a block near 100 KiB.
 const STREAMS_PER_BLOCK: usize = 1_024;
@@ -89,6 +97,10 @@ pub(crate) struct HoleRecord {
 
 impl HoleRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
+        assert!(
+            self.from_offset <= self.to_offset && self.to_offset <= OFFSET_MAX,
+            "a hole that is no range: {self:?}"
+        );
         let fields = [self.from_offset, self.to_offset, self.base_offset, self.position, self.bytes];
         fields.iter().flat_map(|field| field.to_le_bytes()).collect()
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::StreamPosition;
-use crate::scan::{Head, Scanner, Step};
+use crate::read::scan::{HeaderState, ScanStep, Scanner};
 use crate::storage::DiskStorage;
 use crate::tests::support::{emergency, fields, frame, origin, routine, runs};
 use frame::{Frame, FramePriority, Lanes};
@@ -68,16 +68,16 @@ fn the_bytes_written_are_those_of_the_golden_file() {
 #[test]
 fn the_golden_file_is_read() {
     let mut scanner = Scanner::open(&DiskStorage, &golden_path()).unwrap();
-    assert!(matches!(scanner.head(), Head::Sound(header) if header.base_offset == 5));
+    assert!(matches!(scanner.header(), HeaderState::Sound(header) if header.base_offset == 5));
     let mut kinds = Vec::new();
     loop {
         match scanner.next().unwrap() {
-            Step::Block(header, body) => {
+            ScanStep::Block(header, body) => {
                 kinds.push(header.kind);
                 check_body(&header, body);
             }
-            Step::Damage(bytes) => panic!("damage at {bytes:?}"),
-            Step::End(position) => {
+            ScanStep::Damage(bytes) => panic!("damage at {bytes:?}"),
+            ScanStep::End(position) => {
                 assert_eq!(position, golden().len() as u64);
                 break;
             }
@@ -108,7 +108,7 @@ fn check_body(header: &BlockHeader, body: ::bytes::Bytes) {
 }
 
 #[test]
-fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
+fn log_bytes_max_covers_a_block_with_one_frame_and_its_attestation() {
     let mut encoder = BlockEncoder::default();
     for len in [0, 1, 7, 8, 64, 255] {
         let frame = frame(&origin(1, 1), FramePriority::Routine, 1, len);
@@ -116,11 +116,11 @@ fn a_charge_covers_a_block_of_its_own_and_its_attestation() {
         encoder.push(&runs([frame.clone()]));
         encoder.finish();
         let taken = encoder.len() + BLOCK_HEADER_BYTES;
-        let charge = charge(&frame.origin, len);
-        assert_eq!(encoder.charged(), charge);
+        let charge = log_bytes_max(&frame.origin, len);
+        assert_eq!(encoder.log_bytes_max(), charge);
         assert!(charge >= taken, "{len}: {charge} < {taken}");
         assert!(charge <= taken + ALIGNMENT);
-        assert!(charge <= charge_max(len));
+        assert!(charge <= frame_log_bytes_max(len));
         encoder.clear();
     }
 }

@@ -5,8 +5,8 @@
 //! all other segments.
 
 use crate::OpenError;
-use crate::dir::Dir;
-use crate::scan::Head;
+use crate::read::scan::HeaderState;
+use crate::storage::dir::Dir;
 
 /// Refuses a directory whose newest segment belongs to another log than the segment before it or the oldest segment.
 ///
@@ -36,8 +36,8 @@ fn first_known<'a>(dir: &Dir, mut bases: impl Iterator<Item = &'a u64>) -> Optio
 
 /// The id of the log that the segment `base` belongs to, if its header is sound.
 fn log_id(dir: &Dir, base: u64) -> Option<u64> {
-    match dir.scan(base).ok()?.head() {
-        Head::Sound(header) => Some(header.log_id),
-        Head::Damaged | Head::Version(_) => None,
+    match dir.scan(base).ok()?.header() {
+        HeaderState::Sound(header) => Some(header.log_id),
+        HeaderState::Damaged | HeaderState::Version(_) => None,
     }
 }

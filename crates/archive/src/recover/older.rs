@@ -2,10 +2,11 @@
 
 use super::tail_scan::{PositionsCollector, TailScan, checked_scan};
 use crate::OpenError;
-use crate::dir::Dir;
+use crate::format::StreamPosition;
 use crate::format::{BlockHeader, BlockKind, FrameIter};
-use crate::positions::{PositionTable, StreamPosition};
-use crate::scan::{Head, Step};
+use crate::log::positions::PositionTable;
+use crate::read::scan::{HeaderState, ScanStep};
+use crate::storage::dir::Dir;
 use frame::StreamKey;
 
 /// Returns the positions at the base of the last segment, and how many segments were read for them.
@@ -24,7 +25,9 @@ pub(super) fn positions_below(
     }
     match found {
         Some(entries) => table.restore(entries),
-        None => tracing::error!("no segment has sound positions; they are derived from the frames alone"),
+        None => tracing::error!(
+            "no segment has readable positions; the positions are derived from the frames alone"
+        ),
     }
     for index in start..last_index {
         apply_segment(dir, bases[index], bases[index + 1], &mut table)?;
@@ -37,10 +40,10 @@ fn leading_positions(dir: &Dir, base: u64) -> Result<Option<Vec<(StreamKey, Stre
     let mut collector = PositionsCollector::default();
     loop {
         match scanner.next()? {
-            Step::Block(header, body) if header.kind == BlockKind::Positions => {
+            ScanStep::Block(header, body) if header.kind == BlockKind::Positions => {
                 collector.take(&body);
             }
-            Step::Damage(_) => {}
+            ScanStep::Damage(_) => {}
             _ => return Ok(collector.complete()),
         }
     }
@@ -56,11 +59,11 @@ pub(super) fn apply_segment(
     let mut scanner = checked_scan(dir, base)?;
     loop {
         match scanner.next()? {
-            Step::Block(header, body) if header.first_offset < end => {
+            ScanStep::Block(header, body) if header.first_offset < end => {
                 apply_block(&header, body, table);
             }
-            Step::Block(..) | Step::Damage(_) => {}
-            Step::End(_) => return Ok(()),
+            ScanStep::Block(..) | ScanStep::Damage(_) => {}
+            ScanStep::End(_) => return Ok(()),
         }
     }
 }
@@ -78,7 +81,7 @@ pub(super) fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut 
 /// Returns the log's id from the newest segment with a sound header. Returns a new random id if there is none.
 pub(super) fn older_log_id(dir: &Dir, bases: &[u64]) -> Result<u64, OpenError> {
     for base in bases.iter().rev() {
-        if let Head::Sound(header) = checked_scan(dir, *base)?.head() {
+        if let HeaderState::Sound(header) = checked_scan(dir, *base)?.header() {
             return Ok(header.log_id);
         }
     }

@@ -10,22 +10,21 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dir::{Dir, REPAIR_MARK};
 use crate::error::incomplete;
+use crate::format::names::REPAIR_MARK;
 use crate::storage::Context;
+use crate::storage::dir::{self, Dir, Lock};
 use crate::{Access, DiskStorage, ReadError, Storage, StorageError};
 
 /// Why an archive cannot be repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// Another process holds the lock of a directory. A daemon could write frames that the copy then lacks.
-    #[error("archive {} is in use: stop the daemon first, or what it takes meanwhile is missing from the copy", .0.display())]
+    #[error("archive {} is in use: stop the daemon first, or the copy lacks the frames that it accepts meanwhile", .0.display())]
     Locked(PathBuf),
     /// The directory of the copy holds files.
     #[error("{} is not empty: name a directory that is empty or does not exist", .0.display())]
@@ -34,7 +33,7 @@ pub enum RepairError {
     #[error("{}", incomplete(.0))]
     Incomplete(PathBuf),
     /// The directory of the copy lies in the archive, so the copy would include itself.
-    #[error("{} lies in the archive itself, which is never written: name a directory outside of it", .0.display())]
+    #[error("{} lies in the archive itself: name a directory outside of it", .0.display())]
     Inside(PathBuf),
     /// A file operation failed before the copy began.
     #[error(transparent)]
@@ -111,13 +110,8 @@ fn copy_marked(source: &Dir, target: &Dir) -> Result<RepairReport, ReadError> {
     Ok(report)
 }
 
-fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Any + Send + Sync>, RepairError> {
-    storage.lock(dir).map_err(|source| {
-        if source.kind() == ErrorKind::WouldBlock {
-            return RepairError::Locked(dir.to_owned());
-        }
-        StorageError { op: "lock", path: dir.to_owned(), source }.into()
-    })
+fn lock(storage: &dyn Storage, dir: &Path) -> Result<Lock, RepairError> {
+    dir::lock(storage, dir)?.ok_or_else(|| RepairError::Locked(dir.to_owned()))
 }
 
 /// Creates `out`. `out` must be empty and must not lie in `dir`.

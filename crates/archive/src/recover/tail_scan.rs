@@ -7,14 +7,14 @@ use bytes::Bytes;
 
 use crate::OpenError;
 use crate::config::HOLES_MAX;
-use crate::dir::Dir;
+use crate::format::StreamPosition;
 use crate::format::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, HoleRecord, PositionsPart, SEGMENT_HEADER_BYTES,
     VERSION,
 };
-use crate::positions::StreamPosition;
-use crate::scan::{Head, Scanner, Step};
+use crate::read::scan::{HeaderState, ScanStep, Scanner};
 use crate::storage::StorageError;
+use crate::storage::dir::Dir;
 use frame::StreamKey;
 
 /// Bytes read at once in the search for headers.
@@ -74,12 +74,12 @@ impl TailScan {
 pub(super) fn checked_scan(dir: &Dir, base: u64) -> Result<Scanner, OpenError> {
     let scanner = dir.scan(base)?;
     let path = scanner.path().to_owned();
-    match scanner.head() {
-        Head::Version(found) => Err(OpenError::Version { path, found, expected: VERSION }),
-        Head::Sound(header) if header.base_offset != base => {
+    match scanner.header() {
+        HeaderState::Version(found) => Err(OpenError::Version { path, found, expected: VERSION }),
+        HeaderState::Sound(header) if header.base_offset != base => {
             Err(OpenError::Misnamed { path, found: header.base_offset })
         }
-        Head::Sound(_) | Head::Damaged => Ok(scanner),
+        HeaderState::Sound(_) | HeaderState::Damaged => Ok(scanner),
     }
 }
 
@@ -89,9 +89,9 @@ pub(super) fn tail_scan(dir: &Dir, base: u64, durable: u64) -> Result<TailScan, 
     let mut walk = Walk::new(base);
     let mut end = loop {
         match scanner.next()? {
-            Step::Block(header, body) => walk.block(&header, &body),
-            Step::Damage(bytes) => walk.damage = Some(bytes),
-            Step::End(position) => break position,
+            ScanStep::Block(header, body) => walk.block(&header, &body),
+            ScanStep::Damage(bytes) => walk.damage = Some(bytes),
+            ScanStep::End(position) => break position,
         }
     };
     if let Some(proof) = proof_behind(&scanner, walk.segment_id, end)? {
@@ -110,8 +110,8 @@ pub(super) fn tail_scan(dir: &Dir, base: u64, durable: u64) -> Result<TailScan, 
     walk.attested = walk.attested.max(durable);
     let cut = walk.cut().unwrap_or(end);
     let torn_end = scanner.content_end(cut)?;
-    let (log_id, segment_id) = match scanner.head() {
-        Head::Sound(header) => (Some(header.log_id), header.segment_id),
+    let (log_id, segment_id) = match scanner.header() {
+        HeaderState::Sound(header) => (Some(header.log_id), header.segment_id),
         _ => (None, 0),
     };
     Ok(TailScan {

@@ -11,20 +11,20 @@ use super::full;
 use super::tail_scan::TailScan;
 use crate::OpenError;
 use crate::config::Config;
-use crate::dir::{Dir, beyond_offsets};
 use crate::format::{FRAME_HEADER_BYTES, HoleRecord, OFFSET_MAX};
-use crate::scan::{Head, Scanner};
+use crate::read::scan::{HeaderState, Scanner};
+use crate::storage::dir::{Dir, beyond_offsets};
 use crate::storage::{Access, Context, StorageError};
 
 /// A segment in `lost/`.
-pub(super) struct SetAside {
+pub(super) struct UnreadableSegment {
     pub(super) path: PathBuf,
     pub(super) base: u64,
     /// No frame in it can have had this offset or a higher one.
     pub(super) bound: u64,
 }
 
-impl SetAside {
+impl UnreadableSegment {
     fn new(dir: &Dir, base: u64, bound: u64) -> Self {
         let path = dir.lost().join(format!("{base:020}-{bound:020}.damaged"));
         Self { path, base, bound }
@@ -37,9 +37,9 @@ impl SetAside {
 
     /// The id of its log, if its header is sound.
     pub(super) fn log_id(&self, dir: &Dir) -> Result<Option<u64>, StorageError> {
-        Ok(match Scanner::open(&*dir.storage, &self.path)?.head() {
-            Head::Sound(header) => Some(header.log_id),
-            Head::Damaged | Head::Version(_) => None,
+        Ok(match Scanner::open(&*dir.storage, &self.path)?.header() {
+            HeaderState::Sound(header) => Some(header.log_id),
+            HeaderState::Damaged | HeaderState::Version(_) => None,
         })
     }
 
@@ -52,23 +52,23 @@ impl SetAside {
 }
 
 /// Moves a segment to `lost/`.
-pub(super) fn set_aside(dir: &Dir, config: &Config, tail_scan: &TailScan) -> Result<(), OpenError> {
+pub(super) fn move_to_lost(dir: &Dir, config: &Config, tail_scan: &TailScan) -> Result<(), OpenError> {
     let file = dir.open(&tail_scan.path, Access::Read)?;
     let bytes = file.size().context("measure", &tail_scan.path)?;
     // The file may have been longer before it was damaged.
     let bound = offset_bound(tail_scan.base, bytes.max(config.segment_bytes));
     let bound = bound.ok_or_else(|| beyond_offsets(&tail_scan.path))?;
-    let aside = SetAside::new(dir, tail_scan.base, bound);
+    let unreadable = UnreadableSegment::new(dir, tail_scan.base, bound);
     let lost = dir.lost();
     full(dir, dir.storage.create_dir(&lost).context("create", &lost))?;
-    full(dir, dir.rename(&tail_scan.path, &aside.path))?;
+    full(dir, dir.rename(&tail_scan.path, &unreadable.path))?;
     dir.storage.sync_dir(&lost).context("sync", &lost)?;
     dir.sync()?;
     tracing::error!(
         segment = %tail_scan.path.display(),
-        kept_as = %aside.path.display(),
+        kept_as = %unreadable.path.display(),
         bytes,
-        "the newest segment holds nothing readable; what it held was acknowledged, and is lost unless it can be repaired"
+        "nothing in the newest segment can be read; its frames were acknowledged and are lost, unless the file can be restored"
     );
     Ok(())
 }
@@ -81,14 +81,14 @@ pub(super) fn offset_bound(base: u64, bytes: u64) -> Option<u64> {
 }
 
 /// Returns the segment in `lost/` with the highest bound.
-pub(super) fn latest(dir: &Dir) -> Result<Option<SetAside>, StorageError> {
+pub(super) fn latest(dir: &Dir) -> Result<Option<UnreadableSegment>, StorageError> {
     let lost = dir.lost();
     let names = match dir.storage.list(&lost) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         result => result.context("list", &lost)?,
     };
-    let set_aside = names.iter().filter_map(|name| SetAside::parse(dir, name));
-    let latest = set_aside.max_by_key(|aside| aside.bound);
+    let found = names.iter().filter_map(|name| UnreadableSegment::parse(dir, name));
+    let latest = found.max_by_key(|unreadable| unreadable.bound);
     if let Some(latest) = &latest {
         if latest.bound > OFFSET_MAX || latest.base > latest.bound {
             return Err(beyond_offsets(&latest.path));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::new_storage;
 use super::support::*;
 use super::watched::Watched;
-use crate::scan::Scanner;
+use crate::read::scan::Scanner;
 use crate::storage::mem::MemStorage;
 use crate::{Commit, Filter, Item, Reader, open};
 use frame::{Frame, FramePriority};
@@ -83,7 +83,7 @@ async fn a_daemon_with_a_bad_sector_in_its_last_segment_starts() {
 }
 
 #[tokio::test]
-async fn a_disk_that_gives_nothing_back_is_an_error_and_nothing_is_changed() {
+async fn an_unreadable_disk_is_an_error_and_nothing_is_changed() {
     let (original, path) = archive().await;
     let storage = Watched::new(original.clone());
     storage.spoil(&path, 0..u64::MAX);
@@ -96,7 +96,7 @@ async fn a_disk_that_gives_nothing_back_is_an_error_and_nothing_is_changed() {
 
 /// If unreadable bytes counted as free space, recovery could overwrite acknowledged frames.
 #[tokio::test]
-async fn what_cannot_be_read_counts_as_content() {
+async fn unreadable_bytes_count_as_content() {
     let (storage, path) = archive().await;
     let mut image = storage.content(&path);
     let end = image.len() as u64;

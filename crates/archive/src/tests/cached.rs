@@ -15,10 +15,10 @@ mod forget;
 mod holes;
 #[path = "model.rs"]
 mod model;
+#[path = "reset.rs"]
+mod position_edits;
 #[path = "recover.rs"]
 mod recover;
-#[path = "reset.rs"]
-mod reset;
 #[path = "sectors.rs"]
 mod sectors;
 #[path = "space.rs"]

@@ -12,8 +12,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::disk::Tmpfs;
 use super::support::not_tested;
-use crate::log_file::LogFile;
 use crate::storage::is_not_direct;
+use crate::storage::log_file::LogFile;
 use crate::{Access, DiskStorage, Storage as _};
 
 /// Opens a log file at `path`. Returns `None` if the file system does not support this way of writing.
@@ -47,7 +47,7 @@ fn holds(path: &Path, end: u64) -> bool {
 
 /// A reader finds exactly what was written, at any position and with either way of writing.
 #[test]
-fn what_is_appended_in_pieces_lies_there_in_one() {
+fn pieces_appended_in_order_read_back_as_one() {
     for is_direct in [false, true] {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("file");
@@ -132,7 +132,7 @@ fn grow(mut log: LogFile, path: &Path, synced: &AtomicU64) -> u64 {
 }
 
 #[test]
-fn who_reads_a_file_while_it_grows_never_finds_other_bytes() {
+fn a_reader_of_a_growing_file_never_sees_other_bytes() {
     for is_direct in [false, true] {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("file");
@@ -156,7 +156,7 @@ fn who_reads_a_file_while_it_grows_never_finds_other_bytes() {
 }
 
 #[test]
-fn what_a_full_disk_refuses_harms_nothing_that_was_there() {
+fn a_write_refused_by_a_full_disk_changes_nothing() {
     let Some(tmpfs) = Tmpfs::mount() else {
         return not_tested(format_args!("a full tmpfs, for none can be mounted"));
     };

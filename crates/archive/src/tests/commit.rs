@@ -11,7 +11,7 @@ use frame::FramePriority::{Emergency, Routine};
 use frame::{Lanes, Origin, Selection, batch_of};
 
 #[tokio::test]
-async fn what_is_written_is_read_with_all_fields_and_ascending_offsets() {
+async fn written_frames_are_read_with_all_fields_and_ascending_offsets() {
     let storage = new_storage();
     let mut running = start(&storage);
     let (a, b) = (origin(1, 7), origin(2, 1 << 63));
@@ -51,7 +51,7 @@ async fn nothing_is_announced_before_it_is_synced() {
 }
 
 #[tokio::test]
-async fn what_arrives_during_a_commit_forms_the_next() {
+async fn frames_that_arrive_during_a_commit_form_the_next_block() {
     let storage = new_storage();
     let mut running = start(&storage);
     let (entered_tx, entered) = mpsc::channel();
@@ -81,7 +81,7 @@ async fn what_arrives_during_a_commit_forms_the_next() {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_where_it_ended() {
+async fn a_restart_continues_at_the_last_offset() {
     let storage = new_storage();
     let (a, b) = (origin(1, 3), origin(2, 4));
     let mut running = start(&storage);
@@ -122,7 +122,7 @@ async fn segments_rotate_and_are_read_as_one_log() {
 }
 
 #[tokio::test]
-async fn a_filter_takes_what_it_says() {
+async fn a_filter_returns_exactly_the_selected_frames() {
     let storage = new_storage();
     let (a, b) = (origin(1, 1), origin(2, 1));
     let mut running = start(&storage);

@@ -151,7 +151,7 @@ async fn after_an_emergency_blocks_of_routine_are_a_quarter_as_large() {
 }
 
 #[tokio::test]
-async fn a_full_block_of_routine_has_no_room_until_it_goes() {
+async fn a_full_block_of_routine_has_no_room_until_it_is_taken() {
     let a = origin(1, 1);
     commits_behind_one_that_stands(async |running| {
         fill_up(running, &a).await;
@@ -178,7 +178,7 @@ async fn a_full_block_does_not_wait_for_the_delay() {
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_the_delay() {
+async fn closing_does_not_wait_for_the_delay() {
     let storage = MemStorage::default();
     let running = start_on(patient(), storage.clone());
     running.append(vec![routine(&origin(1, 1), 0)]).await;

@@ -87,7 +87,7 @@ async fn recovers(storage: &MemStorage, announced: u64) {
 }
 
 #[tokio::test]
-async fn an_error_of_the_disk_is_final_wherever_it_strikes() {
+async fn a_disk_error_at_any_operation_is_final() {
     let ops = [
         (Op::Write, "write"),
         (Op::Sync, "sync"),
@@ -114,7 +114,7 @@ async fn an_error_of_the_disk_is_final_wherever_it_strikes() {
 }
 
 #[tokio::test]
-async fn a_lack_of_space_passes_wherever_it_strikes() {
+async fn the_archive_recovers_from_a_full_disk_at_any_operation() {
     for op in [Op::Write, Op::Allocate, Op::Rename, Op::Create] {
         for nth in 0..12 {
             let run = run(op, nth, || io::ErrorKind::StorageFull.into()).await;
@@ -163,7 +163,7 @@ fn too_many_files() -> io::Error {
 }
 
 #[tokio::test]
-async fn a_lack_of_files_closes_the_gate_and_passes_wherever_it_strikes() {
+async fn too_many_open_files_close_the_gate_until_files_can_be_opened() {
     for op in [Op::Open, Op::Create] {
         for nth in 0..12 {
             let run = run(op, nth, too_many_files).await;
@@ -175,7 +175,7 @@ async fn a_lack_of_files_closes_the_gate_and_passes_wherever_it_strikes() {
 }
 
 #[tokio::test]
-async fn without_files_emergencies_go_on_and_the_status_names_the_way_out() {
+async fn without_free_file_descriptors_emergencies_continue_and_the_status_names_a_remedy() {
     for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
         let storage = new_storage();
         let mut running = start_with(config(), storage.clone(), None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::support::*;
-use crate::maintenance::SystemClock;
+use crate::maintain::SystemClock;
 use crate::storage::mem::{MemStorage, Op};
 use crate::{Commit, Filter, Item, OpenError, ReadError, Reader, Retention, Storage as _, open};
 use frame::FramePriority;
@@ -87,7 +87,7 @@ async fn a_damaged_header_is_damage_and_not_of_another_archive() {
 }
 
 #[tokio::test]
-async fn upkeep_sets_aside_what_is_of_another_archive_and_says_so_until_it_is_gone() {
+async fn maintenance_moves_segments_of_another_archive_to_lost_and_counts_them() {
     let (storage, other) = (archive(5).await, archive(9).await);
     let middle = segments(&storage)[2].clone();
     storage.put(&middle, other.content(&segments(&other)[2]));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::new_storage;
 use super::recover::blocks;
 use super::support::*;
-use crate::dir::Dir;
+use crate::storage::dir::Dir;
 use crate::storage::mem::{MemStorage, Op};
-use crate::{ResetError, StreamPosition};
+use crate::{PositionEditError, StreamPosition};
 use frame::{Lanes, StreamKey};
 
 fn stream(source: u32) -> StreamKey {
@@ -39,7 +39,7 @@ async fn crash(running: Running, storage: &MemStorage) -> Running {
 }
 
 #[tokio::test]
-async fn many_are_forgotten_with_one_segment_and_stay_so() {
+async fn many_streams_are_forgotten_with_one_segment_and_stay_forgotten() {
     let storage = new_storage();
     let running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(1), stream(3), stream(9)]).await, Some(Ok(())));
@@ -52,7 +52,7 @@ async fn many_are_forgotten_with_one_segment_and_stay_so() {
 }
 
 #[tokio::test]
-async fn it_holds_over_rotations_and_starts() {
+async fn a_lowered_epoch_survives_rotations_and_restarts() {
     let storage = new_storage();
     let mut running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
@@ -71,7 +71,7 @@ async fn it_holds_over_rotations_and_starts() {
 }
 
 #[tokio::test]
-async fn a_forgotten_stream_comes_back_with_what_it_sends_alone() {
+async fn a_forgotten_stream_returns_with_only_its_new_frames() {
     let storage = new_storage();
     let mut running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(1)]).await, Some(Ok(())));
@@ -83,7 +83,7 @@ async fn a_forgotten_stream_comes_back_with_what_it_sends_alone() {
 }
 
 #[tokio::test]
-async fn what_the_archive_does_not_know_costs_no_segment() {
+async fn forgetting_an_unknown_stream_begins_no_segment() {
     let storage = new_storage();
     let running = three(&storage).await;
     assert_eq!(forget(&running, &[stream(8), stream(9)]).await, Some(Ok(())));
@@ -101,7 +101,7 @@ async fn without_space_nothing_is_forgotten() {
         let refused = (op == Op::Write || op == Op::Allocate || op == Op::Create) && *at == path;
         refused.then(|| std::io::ErrorKind::StorageFull.into())
     });
-    assert_eq!(forget(&running, &[stream(1), stream(2)]).await, Some(Err(ResetError::NoSpace)));
+    assert_eq!(forget(&running, &[stream(1), stream(2)]).await, Some(Err(PositionEditError::NoSpace)));
     storage.clear_hook();
     running.commit(vec![routine(&origin(4, 42), 2)]).await;
     let running = crash(running, &storage).await;
@@ -110,7 +110,7 @@ async fn without_space_nothing_is_forgotten() {
 }
 
 #[tokio::test]
-async fn all_are_forgotten_or_none_wherever_the_power_fails() {
+async fn a_power_failure_forgets_all_streams_or_none() {
     let mut outcomes = [false; 2];
     for (after, seed) in (0..14).flat_map(|after| [None, Some(after)].map(|seed| (after, seed))) {
         let storage = new_storage();

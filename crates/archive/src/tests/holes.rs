@@ -60,7 +60,7 @@ async fn the_last_commit_is_acknowledged_data_once_it_is_attested() {
 }
 
 #[tokio::test]
-async fn a_torn_block_attests_what_lies_below_by_its_header() {
+async fn the_header_of_a_torn_block_attests_the_frames_below_it() {
     let storage = archive(5).await;
     let (path, headers) = frame_blocks(&storage);
     let content = storage.content(&path);
@@ -151,7 +151,7 @@ async fn the_record_of_a_hole_survives_further_rewrites() {
 }
 
 #[tokio::test]
-async fn damage_beside_a_recorded_hole_is_no_part_of_it() {
+async fn damage_beside_a_recorded_hole_is_reported_separately() {
     let storage = archive(6).await;
     let (path, headers) = frame_blocks(&storage);
     let spoil = |disk: &MemStorage, block: usize| {

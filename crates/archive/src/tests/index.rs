@@ -10,8 +10,10 @@ use rand::{RngExt, SeedableRng};
 
 use super::support::*;
 use super::watched::Watched;
-use crate::dir::Dir;
-use crate::index::{self, BuildLimits, Built, index_name};
+use crate::format::names::index_name;
+use crate::maintain::index_file::{BuildLimits, Built, build, build_from};
+use crate::read::index::{self, NoIndex};
+use crate::storage::dir::Dir;
 use crate::storage::mem::MemStorage;
 use crate::{Config, Filter, Item, Reader, Storage, StoredFrame};
 use frame::{Frame, FramePriority, Origin, Selection, SourceKind, Station, StreamKey};
@@ -25,7 +27,7 @@ fn index_all(storage: &MemStorage) -> usize {
     let dir = dir_of(storage);
     let bases = dir.segments().unwrap();
     for base in &bases[..bases.len() - 1] {
-        assert!(matches!(index::build(&dir, *base, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
+        assert!(matches!(build(&dir, *base, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
         assert!(index::is_sound(&dir, *base).unwrap());
     }
     bases.len() - 1
@@ -127,7 +129,7 @@ fn read(storage: Arc<dyn Storage>, filter: &Filter) -> Vec<(u64, Fields)> {
 }
 
 #[tokio::test]
-async fn with_and_without_index_a_filter_takes_what_it_says() {
+async fn a_filter_returns_the_same_frames_with_and_without_an_index() {
     let mut saved = 0;
     for seed in 0..6 {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -238,7 +240,7 @@ fn told(storage: &MemStorage, filter: &Filter, all: &[StoredFrame]) -> (Vec<u64>
 }
 
 #[tokio::test]
-async fn damage_behind_an_index_is_never_passed_over_in_silence() {
+async fn damage_in_an_indexed_segment_is_always_reported() {
     let mut rng = StdRng::seed_from_u64(9);
     let plain = random_log(&mut rng).await;
     let all = frames(&plain);
@@ -328,16 +330,16 @@ async fn a_full_disk_leaves_no_part_of_an_index() {
     let before = storage.paths();
     storage.set_capacity(Some(storage.used() + 100));
     let dir = dir_of(&storage);
-    assert_eq!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::NoSpace);
+    assert_eq!(build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::NoSpace);
     assert_eq!(storage.paths(), before);
     assert!(!index::is_sound(&dir, 0).unwrap());
     // The index must leave the space that the log needs.
     storage.set_capacity(Some(storage.used() + 200_000));
     let polite = BuildLimits { spare_bytes: 200_000, ..BuildLimits::NONE };
-    assert_eq!(index::build(&dir, 0, &polite).unwrap(), Built::NoSpace);
+    assert_eq!(build(&dir, 0, &polite).unwrap(), Built::NoSpace);
     assert_eq!(storage.paths(), before);
     storage.set_capacity(None);
-    assert!(matches!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
+    assert!(matches!(build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::Written { .. }));
 }
 
 #[tokio::test]
@@ -346,21 +348,24 @@ async fn damaged_and_unsealed_segments_get_no_index() {
     let storage = random_log(&mut rng).await;
     let dir = dir_of(&storage);
     let bases = dir.segments().unwrap();
-    assert_eq!(index::build(&dir, *bases.last().unwrap(), &BuildLimits::NONE).unwrap(), Built::NotSealed);
     assert_eq!(
-        index::build(&dir, 3, &BuildLimits::NONE).unwrap(),
-        Built::NotSealed,
+        build(&dir, *bases.last().unwrap(), &BuildLimits::NONE).unwrap(),
+        Built::Without(NoIndex::NotSealed)
+    );
+    assert_eq!(
+        build(&dir, 3, &BuildLimits::NONE).unwrap(),
+        Built::Without(NoIndex::NotSealed),
         "there is no such segment"
     );
     let mut image = storage.content(&dir.segment(0));
     let middle = image.len() / 2;
     image[middle] ^= 1;
     storage.put(&dir.segment(0), image);
-    assert_eq!(index::build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::Damaged);
+    assert_eq!(build(&dir, 0, &BuildLimits::NONE).unwrap(), Built::Without(NoIndex::Damaged));
 }
 
 #[tokio::test]
-async fn what_is_left_of_indexes_is_swept_away() {
+async fn unfinished_and_stale_indexes_are_removed() {
     let mut rng = StdRng::seed_from_u64(13);
     let storage = random_log(&mut rng).await;
     let count = index_all(&storage);
@@ -373,7 +378,7 @@ async fn what_is_left_of_indexes_is_swept_away() {
 }
 
 #[tokio::test]
-async fn an_index_is_called_off_between_two_blocks() {
+async fn building_an_index_can_be_stopped_between_two_blocks() {
     let mut rng = StdRng::seed_from_u64(14);
     let storage = random_log(&mut rng).await;
     let before = storage.paths();
@@ -381,7 +386,7 @@ async fn an_index_is_called_off_between_two_blocks() {
     let asked = std::cell::Cell::new(0);
     let is_stopped = || asked.replace(asked.get() + 1) == 5;
     let limits = BuildLimits { is_stopped: &is_stopped, ..BuildLimits::NONE };
-    assert_eq!(index::build(&dir, 0, &limits).unwrap(), Built::Stopped);
+    assert_eq!(build(&dir, 0, &limits).unwrap(), Built::Without(NoIndex::Stopped));
     assert_eq!(asked.get(), 6, "nothing was read after that");
     assert_eq!(storage.paths(), before);
 }

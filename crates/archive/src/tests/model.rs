@@ -15,9 +15,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::new_storage;
 use super::support::*;
-use crate::maintenance::{self, Maintenance, SystemClock};
+use crate::maintain::{self, Maintenance, SystemClock};
+use crate::open::open_with;
 use crate::storage::mem::{MemStorage, Op};
-use crate::{Config, OpenError, Retention, StreamPosition, open_with};
+use crate::{Config, OpenError, Retention, StreamPosition};
 use frame::{ANONYMOUS_EPOCH_MIN, Frame, FramePriority, Lanes, StreamKey, batches_of};
 
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ struct Model {
 
 fn maintenance(running: &Running, storage: &MemStorage) -> Maintenance {
     let retention = Retention { age: None, bytes: Some(RETENTION_BYTES) };
-    maintenance_of(running, storage, retention, Arc::new(SystemClock), maintenance::steps(Vec::new(), 0))
+    maintenance_of(running, storage, retention, Arc::new(SystemClock), maintain::steps(Vec::new(), 0))
 }
 
 impl Model {
@@ -425,7 +426,7 @@ fn power_may_fail_at_any_operation() {
 }
 
 #[test]
-fn power_may_fail_at_any_operation_of_upkeep() {
+fn power_may_fail_at_any_operation_of_maintenance() {
     for after in 0..12 {
         for seed in [None, Some(after), Some(after + 1_000)] {
             runtime().block_on(async {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::support::*;
 use super::watched::Watched;
-use crate::dir::list_segments;
-use crate::reader::Damage;
+use crate::read::reader::Damage;
+use crate::storage::dir::list_segments;
 use crate::storage::mem::MemStorage;
 use crate::{Filter, Item, Reader, Storage};
 
@@ -47,7 +47,7 @@ async fn a_reader_sees_no_frame_twice_when_a_restart_moves_the_tail() {
 }
 
 #[tokio::test]
-async fn a_reader_follows_a_segment_that_a_restart_wrote_anew_under_its_name() {
+async fn a_reader_follows_a_segment_that_a_restart_rewrote_under_its_name() {
     let disk = cut_after(1).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0]);
@@ -61,7 +61,7 @@ async fn a_reader_follows_a_segment_that_a_restart_wrote_anew_under_its_name() {
 }
 
 #[tokio::test]
-async fn a_segment_written_anew_and_sealed_is_read_to_its_end() {
+async fn a_rewritten_and_sealed_segment_is_read_to_its_end() {
     let disk = cut_after(1).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0]);
@@ -99,7 +99,7 @@ fn damage(storage: &MemStorage, from_offset: u64, to_offset: u64) -> Vec<(u64, u
 }
 
 #[tokio::test]
-async fn damage_is_reported_as_far_as_it_was_asked_for() {
+async fn only_requested_damage_is_reported() {
     let storage = MemStorage::default();
     let mut running = start_untended(&storage);
     for sequence in 0..4 {
@@ -136,7 +136,7 @@ async fn segments(count: usize) -> (MemStorage, Running, Vec<u64>) {
 }
 
 fn remove(storage: &MemStorage, base: u64) {
-    storage.unlink(&dir().join(crate::dir::segment_name(base))).unwrap();
+    storage.unlink(&dir().join(crate::format::names::segment_name(base))).unwrap();
 }
 
 /// Returns the offsets of frames and the expired ranges. Panics on anything else.
@@ -153,7 +153,7 @@ fn frames_and_expired(reader: &mut Reader) -> (Vec<u64>, Vec<(u64, u64)>) {
 }
 
 #[tokio::test]
-async fn offsets_that_are_gone_at_the_start_are_named_once() {
+async fn offsets_removed_before_the_start_are_reported_once() {
     let (storage, running, bases) = segments(3).await;
     let end = running.finish().await.next_offset;
     remove(&storage, 0);
@@ -173,7 +173,7 @@ async fn offsets_that_are_gone_at_the_start_are_named_once() {
 }
 
 #[tokio::test]
-async fn what_retention_takes_from_under_a_reader_is_named() {
+async fn frames_removed_by_retention_during_a_read_are_reported() {
     let (storage, running, bases) = segments(5).await;
     let end = running.finish().await.next_offset;
     let mut following = reader(&storage);
@@ -188,7 +188,7 @@ async fn what_retention_takes_from_under_a_reader_is_named() {
 }
 
 #[tokio::test]
-async fn a_follower_that_sleeps_through_retention_is_told() {
+async fn a_slow_follower_learns_what_retention_removed() {
     let (storage, mut running, _) = segments(1).await;
     running.commit((0..7).map(|sequence| routine(&origin(1, 1), sequence)).collect()).await;
     let mut following = reader(&storage);
@@ -209,7 +209,7 @@ async fn a_follower_that_sleeps_through_retention_is_told() {
 }
 
 #[tokio::test]
-async fn a_look_at_the_live_end_is_cheap() {
+async fn a_read_at_the_live_end_is_cheap() {
     let live = MemStorage::default();
     let mut running = start_untended(&live);
     running.commit(vec![routine(&origin(1, 1), 0)]).await;
@@ -229,7 +229,7 @@ async fn a_look_at_the_live_end_is_cheap() {
 
 /// Overwrites the header of a block with zeros, in a segment that is still written.
 fn wipe_header(storage: &MemStorage, first_offset: u64) {
-    let path = dir().join(crate::dir::segment_name(0));
+    let path = dir().join(crate::format::names::segment_name(0));
     let mut image = storage.content(&path);
     let is_block = |at: &usize| {
         image[*at..].starts_with(b"TMAB")
@@ -242,7 +242,7 @@ fn wipe_header(storage: &MemStorage, first_offset: u64) {
 }
 
 #[tokio::test]
-async fn a_header_wiped_out_is_no_live_end() {
+async fn a_wiped_header_is_not_taken_for_the_live_end() {
     let storage = MemStorage::default();
     let mut running = start_untended(&storage);
     for sequence in 0..3 {
@@ -257,12 +257,12 @@ async fn a_header_wiped_out_is_no_live_end() {
 }
 
 #[tokio::test]
-async fn a_follower_finds_a_wiped_header_when_it_is_told_of_more() {
+async fn a_follower_finds_a_wiped_header_when_the_end_moves() {
     let disk = cut_after(1).await;
     let mut following = reader(&disk);
     assert_eq!(offsets(&mut following), [0]);
     // The file grows under the reader.
-    let path = dir().join(crate::dir::segment_name(0));
+    let path = dir().join(crate::format::names::segment_name(0));
     let mut image = disk.content(&path);
     append_blocks(&mut image, 1..3);
     overwrite(&disk, &path, &image);
@@ -320,10 +320,10 @@ async fn damage_beyond_the_end_is_reported_when_the_end_moves_there() {
 }
 
 #[tokio::test]
-async fn a_damaged_segment_header_matters_to_who_asks_for_the_segment() {
+async fn a_damaged_segment_header_is_reported_only_to_readers_of_that_segment() {
     let (storage, running, bases) = segments(3).await;
     running.finish().await;
-    let path = dir().join(crate::dir::segment_name(bases[1]));
+    let path = dir().join(crate::format::names::segment_name(bases[1]));
     let mut image = storage.content(&path);
     image[20] ^= 1;
     storage.put(&path, image);
@@ -336,7 +336,7 @@ async fn a_damaged_segment_header_matters_to_who_asks_for_the_segment() {
     assert_eq!(reports(bases[2], None), 0);
     assert_eq!(reports(0, Some(bases[1])), 0);
     // This offset is in the newest segment, but behind its last frame.
-    let newest = dir().join(crate::dir::segment_name(bases[2]));
+    let newest = dir().join(crate::format::names::segment_name(bases[2]));
     let mut image = storage.content(&newest);
     image[20] ^= 1;
     storage.put(&newest, image);
@@ -360,7 +360,7 @@ async fn large_blocks_are_read_once() {
     }
     let len = image.len() as u64;
     let storage = MemStorage::default();
-    storage.put(&dir().join(crate::dir::segment_name(0)), image);
+    storage.put(&dir().join(crate::format::names::segment_name(0)), image);
     let storage = Watched::new(storage);
     let mut reader = Reader::open_on(Arc::new(storage.clone()), dir(), Filter::default()).unwrap();
     assert_eq!(offsets(&mut reader), (0..4 * frames).collect::<Vec<_>>());

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::new_storage;
 use super::support::*;
 use crate::format::{BlockHeader, BlockKind};
-use crate::reader::Damage;
-use crate::scan::{Scanner, Step};
+use crate::read::reader::Damage;
+use crate::read::scan::{ScanStep, Scanner};
 use crate::storage::mem::{MemStorage, Op};
 use crate::{Filter, Item, Storage, StoredFrame};
 use frame::{Frame, Lanes, batch_of};
@@ -16,7 +16,7 @@ pub(super) fn blocks(storage: &MemStorage) -> Vec<(PathBuf, Vec<BlockHeader>)> {
     let segment = |path: PathBuf| {
         let mut scanner = Scanner::open(storage, &path).unwrap();
         let mut headers = Vec::new();
-        while let Step::Block(header, _) = scanner.next().unwrap() {
+        while let ScanStep::Block(header, _) = scanner.next().unwrap() {
             headers.push(header);
         }
         (path, headers)
@@ -191,7 +191,7 @@ async fn a_segment_of_another_version_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_visible_at_the_start_is_durable_before_anything_is_acknowledged() {
+async fn recovery_syncs_the_directory_before_anything_is_acknowledged() {
     let storage = new_storage();
     let mut running = start(&storage);
     // The next segment gets its name. Then the process dies before it syncs the directory.
@@ -239,7 +239,7 @@ async fn cut_short(torn: usize) -> MemStorage {
 }
 
 #[tokio::test]
-async fn the_rest_of_the_old_segment_is_room_for_recovery_on_a_full_disk() {
+async fn recovery_on_a_full_disk_uses_the_unused_space_of_the_old_segment() {
     let disk = cut_short(300).await;
     disk.unlink(&dir().join("reserve")).unwrap();
     disk.set_capacity(Some(disk.used()));

@@ -6,9 +6,9 @@ use super::holes::hole_records;
 use super::new_storage;
 use super::recover::blocks;
 use super::support::*;
-use crate::dir::Dir;
+use crate::storage::dir::Dir;
 use crate::storage::mem::{MemStorage, Op};
-use crate::{Filter, Item, Reader, ResetError, StreamPosition};
+use crate::{Filter, Item, PositionEditError, Reader, StreamPosition};
 use frame::{Lanes, StreamKey};
 
 const MISTAKEN: u64 = 1 << 40;
@@ -30,7 +30,7 @@ async fn mistaken(storage: &MemStorage) -> Running {
 }
 
 #[tokio::test]
-async fn what_was_told_survives_the_power() {
+async fn reported_positions_survive_a_power_failure() {
     let storage = new_storage();
     let running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
@@ -88,7 +88,7 @@ async fn a_segment_without_frames_is_replaced_and_readers_follow() {
 }
 
 #[tokio::test]
-async fn records_of_holes_go_with_the_segment_replaced() {
+async fn a_replaced_segment_keeps_its_hole_records() {
     let storage = new_storage();
     let mut running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), 42).await, Some(Ok(())));
@@ -113,16 +113,16 @@ async fn records_of_holes_go_with_the_segment_replaced() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_is_lower_anyway_costs_no_segment() {
+async fn a_stream_in_a_lower_epoch_begins_no_segment() {
     let storage = new_storage();
     let running = mistaken(&storage).await;
     assert_eq!(reset(&running, &stream(), MISTAKEN + 1).await, Some(Ok(())));
     assert_eq!(reset(&running, &origin(2, 1).stream, 5).await, Some(Ok(())));
     assert_eq!(blocks(&storage).len(), 1);
-    let resets = running.archive.resets();
+    let edits = running.archive.position_edits();
     running.finish().await;
-    let told = resets.request(stream(), 1, |_| unreachable!("nobody is there to do it"));
-    assert!(matches!(told, Err(ResetError::Failed(_))), "{told:?}");
+    let told = edits.lower_epoch(stream(), 1, |_| unreachable!("nobody is there to do it"));
+    assert!(matches!(told, Err(PositionEditError::Failed(_))), "{told:?}");
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn without_space_nothing_changes() {
         let refused = (op == Op::Write || op == Op::Allocate || op == Op::Create) && *at == path;
         refused.then(|| std::io::ErrorKind::StorageFull.into())
     });
-    assert_eq!(reset(&running, &stream(), 42).await, Some(Err(ResetError::NoSpace)));
+    assert_eq!(reset(&running, &stream(), 42).await, Some(Err(PositionEditError::NoSpace)));
     running.commit(vec![emergency(&origin(1, 42), 8)]).await;
     storage.clear_hook();
     running.finish().await;
@@ -144,7 +144,7 @@ async fn without_space_nothing_changes() {
 }
 
 #[tokio::test]
-async fn the_power_may_fail_at_any_operation_of_a_reset() {
+async fn power_may_fail_at_any_operation_of_a_lowered_epoch() {
     let mut outcomes = [false; 2];
     for (after, seed) in
         (0..14).flat_map(|after| [None, Some(after), Some(after + 99)].map(|seed| (after, seed)))

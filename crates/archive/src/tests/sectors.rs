@@ -9,7 +9,7 @@ const SECTOR: u64 = 512;
 
 /// Each block rewrites the last page. Acknowledged frames stay, whichever part of that write reaches the disk.
 #[tokio::test]
-async fn what_shares_a_page_with_a_torn_block_stays() {
+async fn frames_that_share_a_page_with_a_torn_block_stay() {
     for seed in 0..200 {
         let disk = new_storage();
         let mut running = start_untended(&disk);
@@ -36,7 +36,7 @@ async fn what_shares_a_page_with_a_torn_block_stays() {
 }
 
 #[tokio::test]
-async fn a_sector_shredded_below_the_synced_offset_is_a_hole_and_no_torn_tail() {
+async fn a_damaged_sector_below_the_synced_offset_is_a_hole_and_not_a_torn_tail() {
     let live = new_storage();
     let mut running = start_untended(&live);
     let origin = origin(1, 1);

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::new_storage;
 use super::support::*;
 use crate::storage::mem::{MemStorage, Op};
-use crate::{Status, charge};
+use crate::{Status, log_bytes_max};
 use frame::{Frame, FramePriority, Origin, batch_of};
 
 /// Imitates the fan-in: sums the charges, and accepts routine frames only while the sum stays within the limit.
@@ -15,7 +15,7 @@ pub(in crate::tests) struct FanIn {
     running: Running,
     limit: watch::Receiver<u64>,
     status: watch::Receiver<Status>,
-    charged: u64,
+    log_bytes_max: u64,
     passed: u64,
     origin: Arc<Origin>,
 }
@@ -26,7 +26,7 @@ impl FanIn {
             limit: running.archive.routine_limit(),
             status: running.archive.status(),
             running,
-            charged: 0,
+            log_bytes_max: 0,
             passed: 0,
             origin: origin(1, 1),
         }
@@ -37,18 +37,18 @@ impl FanIn {
     }
 
     async fn pass(&mut self, frame: Frame) {
-        self.charged += charge(&frame.origin, frame.payload.len());
+        self.log_bytes_max += log_bytes_max(&frame.origin, frame.payload.len());
         self.passed += 1;
         self.running.append(vec![frame]).await;
     }
 
     fn charge_of_next(&self) -> u64 {
         let next = self.next(FramePriority::Routine);
-        charge(&next.origin, next.payload.len())
+        log_bytes_max(&next.origin, next.payload.len())
     }
 
     fn gate_is_open(&self) -> bool {
-        self.charged + self.charge_of_next() <= *self.limit.borrow()
+        self.log_bytes_max + self.charge_of_next() <= *self.limit.borrow()
     }
 
     async fn settle(&self) {
@@ -67,9 +67,9 @@ impl FanIn {
             // The limit that follows from a commit may arrive after its watermark, so the test waits for it.
             let waits = tokio::time::Duration::from_millis(300);
             let open = self.limit.clone();
-            let charged = self.charged + self.charge_of_next();
+            let log_bytes_max = self.log_bytes_max + self.charge_of_next();
             let mut open = open;
-            let opened = tokio::time::timeout(waits, open.wait_for(|limit| charged <= *limit)).await;
+            let opened = tokio::time::timeout(waits, open.wait_for(|limit| log_bytes_max <= *limit)).await;
             if opened.is_err() {
                 return;
             }
@@ -89,8 +89,8 @@ impl FanIn {
     }
 
     async fn opened(&mut self) {
-        let charged = self.charged + self.charge_of_next();
-        self.limit.wait_for(|limit| charged <= *limit).await.unwrap();
+        let log_bytes_max = self.log_bytes_max + self.charge_of_next();
+        self.limit.wait_for(|limit| log_bytes_max <= *limit).await.unwrap();
     }
 }
 
@@ -137,7 +137,7 @@ async fn a_full_disk_closes_the_gate_and_space_opens_it_again() {
 }
 
 #[tokio::test]
-async fn batches_in_flight_fit_however_they_are_cut() {
+async fn batches_past_the_gate_fit_however_they_are_divided() {
     // Whole batches in flight and emergencies between them, on disks of many sizes. Every frame that passed must be
     // written.
     for capacity in (300 << 10..700 << 10).step_by(37_123) {
@@ -150,7 +150,7 @@ async fn batches_in_flight_fit_however_they_are_cut() {
             while fan_in.gate_is_open() && batch.len() < 64 {
                 let priority = FramePriority::ALL[usize::from(!fan_in.passed.is_multiple_of(50))];
                 let frame = fan_in.next(priority);
-                fan_in.charged += charge(&frame.origin, frame.payload.len());
+                fan_in.log_bytes_max += log_bytes_max(&frame.origin, frame.payload.len());
                 fan_in.passed += 1;
                 batch.push(frame);
             }
@@ -241,7 +241,7 @@ async fn short_writes_are_completed() {
 }
 
 #[tokio::test]
-async fn without_fallocate_the_free_space_is_the_measure() {
+async fn without_fallocate_the_archive_relies_on_the_free_space() {
     let storage = new_storage();
     storage.set_no_allocate();
     storage.set_capacity(Some(1 << 20));

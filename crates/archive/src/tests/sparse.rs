@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::support::{config, frame, origin, start_with};
 use super::watched::Watched;
-use crate::dir::{list_segments, segment_name};
-use crate::index::{IndexState, check};
+use crate::format::names::segment_name;
+use crate::read::index::{IndexState, check};
 use crate::recover::proof_behind;
-use crate::{Config, DiskStorage, Filter, Item, Reader, dir::Dir};
+use crate::storage::dir::Dir;
+use crate::storage::dir::list_segments;
+use crate::{Config, DiskStorage, Filter, Item, Reader};
 use frame::FramePriority::Routine;
 
 const TIB: u64 = 1 << 40;
@@ -59,7 +61,7 @@ async fn a_hole_of_a_tebibyte_is_passed_over_by_reader_check_and_recovery() {
 }
 
 #[tokio::test]
-async fn what_lies_behind_a_hole_is_found() {
+async fn blocks_behind_a_file_hole_are_found() {
     let home = tempfile::tempdir().unwrap();
     let segments = archive(home.path()).await;
     let newest = segments.last().unwrap();

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::dir::Dir;
-use crate::maintenance::{Clock, Maintenance, Parts, Step, SystemClock};
+use crate::maintain::{Clock, Maintenance, Parts, Step, SystemClock};
+use crate::storage::dir::Dir;
 use crate::storage::mem::MemStorage;
 use crate::{
-    Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, Reader, Recovery, ResetError,
-    Retention, Storage, StoredFrame, open_with,
+    Appender, Archive, Commit, Config, DirectIo, Durable, Filter, Item, PositionEditError, Reader, Recovery,
+    Retention, Storage, StoredFrame, open::open_with,
 };
 use frame::{Frame, FrameFlags, FramePriority, FrameRun, Origin, StreamKey, batches_of};
 
@@ -126,7 +126,8 @@ pub(crate) fn maintenance_of(
         retention,
         clock,
         steps,
-        control: Arc::clone(&running.archive.control),
+        control: Arc::clone(&running.archive.retention),
+        shared: Arc::clone(&running.archive.shared),
         published: Arc::clone(&running.archive.published),
     })
 }
@@ -170,9 +171,12 @@ pub(crate) async fn reset(
     running: &Running,
     stream: &StreamKey,
     epoch: u64,
-) -> Option<Result<(), ResetError>> {
+) -> Option<Result<(), PositionEditError>> {
     let (done_tx, done) = tokio::sync::oneshot::channel();
-    let asked = running.archive.resets().request(stream.clone(), epoch, |result| _ = done_tx.send(result));
+    let asked = running
+        .archive
+        .position_edits()
+        .lower_epoch(stream.clone(), epoch, |result| _ = done_tx.send(result));
     match asked {
         Ok(()) => done.await.ok(),
         refused => Some(refused),
@@ -180,9 +184,12 @@ pub(crate) async fn reset(
 }
 
 /// Forgets streams and waits for the result. Returns `None` if the archive fails.
-pub(crate) async fn forget(running: &Running, streams: &[StreamKey]) -> Option<Result<(), ResetError>> {
+pub(crate) async fn forget(
+    running: &Running,
+    streams: &[StreamKey],
+) -> Option<Result<(), PositionEditError>> {
     let (done_tx, done) = tokio::sync::oneshot::channel();
-    let asked = running.archive.resets().forget(streams.to_vec(), |result| _ = done_tx.send(result));
+    let asked = running.archive.position_edits().forget(streams.to_vec(), |result| _ = done_tx.send(result));
     match asked {
         Ok(()) => done.await.ok(),
         refused => Some(refused),

@@ -43,7 +43,7 @@ fn overwrite_newest(storage: &MemStorage, content: impl Fn(usize) -> Vec<u8>) ->
 }
 
 #[tokio::test]
-async fn an_unreadable_newest_segment_is_kept_and_none_of_its_offsets_is_used_again() {
+async fn an_unreadable_newest_segment_is_kept_and_its_offsets_are_never_reused() {
     let contents: [fn(usize) -> Vec<u8>; 3] = [|_| Vec::new(), |len| vec![0; len], |len| vec![0xA5; len]];
     for (segment_count, content) in (1..3).flat_map(|count| contents.map(|content| (count, content))) {
         let (storage, acknowledged) = archive(segment_count).await;
@@ -87,7 +87,7 @@ fn check(storage: &MemStorage, base: u64, next: u64) {
 }
 
 #[tokio::test]
-async fn setting_aside_is_finished_by_the_next_start_wherever_it_was_cut_short() {
+async fn the_next_start_completes_an_interrupted_move_to_lost() {
     let (original, acknowledged) = archive(2).await;
     let mut cut = 0;
     loop {
@@ -118,7 +118,7 @@ async fn setting_aside_is_finished_by_the_next_start_wherever_it_was_cut_short()
 }
 
 #[tokio::test]
-async fn setting_aside_needs_no_room_but_that_of_a_segment_header() {
+async fn moving_a_segment_to_lost_needs_only_the_space_of_a_segment_header() {
     let (storage, acknowledged) = archive(2).await;
     overwrite_newest(&storage, |len| vec![0; len]);
     storage.set_capacity(Some(storage.used()));
@@ -145,7 +145,7 @@ async fn damage_below_an_unreadable_segment_is_a_hole_as_well() {
 }
 
 #[tokio::test]
-async fn a_segment_that_the_disk_cannot_read_now_is_not_set_aside() {
+async fn a_segment_that_the_disk_cannot_read_now_stays_in_place() {
     let (storage, _) = archive(2).await;
     let before = storage.paths();
     storage.set_hook(|op, _| (op == Op::Read).then(|| std::io::Error::other("input/output error")));

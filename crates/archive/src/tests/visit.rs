@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::support::*;
-use crate::dir::segment_name;
+use crate::format::names::segment_name;
 use crate::storage::mem::MemStorage;
 use crate::{Filter, Item, Reader, Storage, Visited};
 use frame::{FramePriority, Selection};
@@ -63,7 +63,7 @@ async fn damaged() -> MemStorage {
 }
 
 #[tokio::test]
-async fn a_visitor_sees_what_is_handed_out() {
+async fn a_visitor_sees_the_same_frames_as_the_iterator() {
     let storage = damaged().await;
     let lane = |lane| Selection::default().with_priority(Some(lane));
     let filters = [

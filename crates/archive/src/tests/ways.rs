@@ -27,7 +27,7 @@ async fn write(storage: &MemStorage, direct_io: DirectIo) -> bool {
 }
 
 #[tokio::test]
-async fn a_disk_that_can_is_written_past_its_cache_unless_that_is_off() {
+async fn direct_writes_are_used_where_possible_unless_they_are_off() {
     assert!(write(&MemStorage::direct(4_096), DirectIo::Auto).await);
     assert!(write(&MemStorage::direct(16_384), DirectIo::Auto).await);
     assert!(!write(&MemStorage::direct(4_096), DirectIo::Off).await);
@@ -65,7 +65,7 @@ async fn a_direct_write_that_is_refused_later_is_final() {
 
 /// A start may write in another way than the start before. It then continues behind the earlier blocks.
 #[tokio::test]
-async fn one_way_goes_on_behind_the_other() {
+async fn direct_and_cached_writes_can_alternate_between_starts() {
     let storage = MemStorage::direct(4_096);
     for direct_io in [DirectIo::Auto, DirectIo::Off, DirectIo::Auto] {
         let mut running = start_on(Config { direct_io, ..config() }, storage.clone());

@@ -9,7 +9,7 @@ fn close(found: f64, expected: f64, tolerance: f64) {
 
 /// Example 3-5 of Vallado, Fundamentals of Astrodynamics and Applications: 1992-08-20 12:14 UT1.
 #[test]
-fn the_earth_has_turned_as_the_textbook_says() {
+fn the_rotation_of_the_earth_agrees_with_the_textbook() {
     close(sidereal_angle(714_312_840_000_000_000).to_degrees(), 152.578_788, 1e-5);
 }
 
@@ -31,7 +31,7 @@ fn heights_are_above_the_ellipsoid_everywhere() {
 /// The positions in TEME are those of the test cases of AIAA 2006-6753. They are converted to the ground by Meeus'
 /// expression for the sidereal time and by Heikkinen's closed form.
 #[test]
-fn satellites_are_above_where_the_published_test_cases_have_them() {
+fn satellites_are_where_the_published_test_cases_say() {
     let text = [VANGUARD, MOLNIYA].concat().join("\n");
     let catalog = Catalog::new(1, text.into()).unwrap();
     // 360 minutes after the epoch of Vanguard 1, 240 after that of Molniya 2-14.
@@ -50,7 +50,7 @@ fn satellites_are_above_where_the_published_test_cases_have_them() {
 
 /// An error case of the same test cases: the satellite decays about 1500 minutes after its epoch, in the year 2005.
 #[test]
-fn who_cannot_be_propagated_is_left_out() {
+fn a_satellite_that_cannot_be_propagated_is_omitted() {
     let decaying = [
         "1 28872U 05037B   05333.02012661  .25992681  00000-0  24476-3 0  1534",
         "2 28872  96.4736 157.9986 0303955 244.0492 110.6523 16.46015938 10708",

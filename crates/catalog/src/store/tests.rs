@@ -38,12 +38,12 @@ fn write(path: &Path, text: &str, changed_at_ms: u64) {
     File::options().write(true).open(path).unwrap().set_modified(changed_at).unwrap();
 }
 
-fn told(result: Result<Arc<Catalog>, CatalogError>) -> String {
+fn refusal(result: Result<Arc<Catalog>, CatalogError>) -> String {
     result.expect_err("it was taken").to_string()
 }
 
 #[test]
-fn without_any_file_it_is_version_0() {
+fn without_a_file_the_catalog_is_version_0() {
     let scene = Scene::new();
     let store = CatalogStore::open(&scene.data(), None).unwrap();
     assert!(store.current().is_empty());
@@ -51,7 +51,7 @@ fn without_any_file_it_is_version_0() {
 }
 
 #[test]
-fn what_was_given_is_there_after_a_restart_with_its_version() {
+fn a_given_catalog_survives_a_restart_with_its_version() {
     let scene = Scene::new();
     let store = CatalogStore::open(&scene.data(), None).unwrap();
     let mut news = store.subscribe();
@@ -88,24 +88,24 @@ fn a_text_with_one_bad_set_changes_nothing() {
     let given = store.replace(text_of(2)).unwrap();
     let bad = format!("{}rubbish\n", text_of(3));
     let error = "line 10: the text ends, but line 1 of the element set is due (rubbish)";
-    assert_eq!(told(store.replace(bad)), error);
+    assert_eq!(refusal(store.replace(bad)), error);
     assert_eq!(store.current().version(), given.version());
     assert_eq!(fs::read_to_string(scene.kept()).unwrap(), text_of(2));
 }
 
 #[test]
-fn what_cannot_be_kept_is_not_used() {
+fn a_catalog_that_cannot_be_stored_is_not_used() {
     let scene = Scene::new();
     let store = CatalogStore::open(&scene.data(), None).unwrap();
     fs::remove_dir(scene.data()).unwrap();
     fs::write(scene.data(), "in the way").unwrap();
-    let told = told(store.replace(text_of(1)));
-    assert!(told.starts_with("cannot keep the catalog in "), "{told}");
+    let error = refusal(store.replace(text_of(1)));
+    assert!(error.starts_with("cannot keep the catalog in "), "{error}");
     assert!(store.current().is_empty());
 }
 
 #[test]
-fn at_the_start_the_newer_of_both_files_is_used() {
+fn the_start_uses_the_newer_of_both_files() {
     let scene = Scene::new();
     write(&scene.file(), &text_of(1), 1_000);
     assert_eq!(scene.open().unwrap().current().version(), 1_000);
@@ -117,19 +117,19 @@ fn at_the_start_the_newer_of_both_files_is_used() {
 }
 
 #[test]
-fn a_bad_file_is_an_error_at_the_start_with_its_path_and_line() {
+fn a_bad_file_fails_the_start_with_its_path_and_line() {
     let scene = Scene::new();
-    let told = |scene: &Scene| scene.open().unwrap_err().to_string();
+    let refusal = |scene: &Scene| scene.open().unwrap_err().to_string();
     let path = scene.file();
-    assert!(told(&scene).starts_with(&format!("cannot read the catalog {}: ", path.display())));
+    assert!(refusal(&scene).starts_with(&format!("cannot read the catalog {}: ", path.display())));
     write(&path, "ISS\n", 1_000);
     write(&scene.kept(), &text_of(1), 2_000);
     let error = "line 1: the text ends, but line 1 of the element set is due (ISS)";
-    assert_eq!(told(&scene), format!("{}, {error}", path.display()));
+    assert_eq!(refusal(&scene), format!("{}, {error}", path.display()));
 }
 
 #[test]
-fn a_bad_kept_file_is_passed_over() {
+fn a_bad_stored_file_is_ignored() {
     let scene = Scene::new();
     write(&scene.kept(), "rubbish", 2_000);
     write(&scene.file(), &text_of(1), 1_000);
@@ -138,7 +138,7 @@ fn a_bad_kept_file_is_passed_over() {
 }
 
 #[test]
-fn a_file_read_again_is_a_new_version_if_it_changed_whatever_its_time() {
+fn a_changed_file_is_a_new_version_at_a_reload_even_with_an_older_time() {
     let scene = Scene::new();
     let path = scene.file();
     write(&path, &text_of(1), 5_000);
@@ -155,7 +155,7 @@ fn a_file_read_again_is_a_new_version_if_it_changed_whatever_its_time() {
 }
 
 #[test]
-fn a_reload_takes_back_nothing_an_operator_gave_since() {
+fn a_reload_keeps_a_newer_catalog_of_an_operator() {
     let scene = Scene::new();
     let path = scene.file();
     write(&path, &text_of(1), 1_000);
@@ -167,12 +167,12 @@ fn a_reload_takes_back_nothing_an_operator_gave_since() {
 }
 
 #[test]
-fn a_bad_file_read_again_changes_nothing() {
+fn a_bad_file_at_a_reload_changes_nothing() {
     let scene = Scene::new();
     let path = scene.file();
     write(&path, &text_of(1), 1_000);
     let store = scene.open().unwrap();
     write(&path, "rubbish", 2_000);
-    assert!(told(store.reload_file(&path)).starts_with(&format!("{}, line 1: ", path.display())));
+    assert!(refusal(store.reload_file(&path)).starts_with(&format!("{}, line 1: ", path.display())));
     assert_eq!(store.current().version(), 1_000);
 }

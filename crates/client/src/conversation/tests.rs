@@ -75,7 +75,7 @@ fn messages(out: &mut BytesMut) -> Vec<ClientMessage> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_asked_about_twice_and_then_ends_the_connection() {
+async fn a_silent_server_is_pinged_twice_and_then_given_up() {
     let (mut script, start) = (Fake::default(), Instant::now());
     let mut conversation = begin(&mut script, start);
     let mut out = BytesMut::new();
@@ -89,11 +89,11 @@ async fn silence_is_asked_about_twice_and_then_ends_the_connection() {
         conversation.wrote(true, due);
     }
     let due = start + HEARTBEAT * SILENT_HEARTBEATS_MAX;
-    assert_eq!(conversation.wake(&mut out, due), Some(End::lost("nothing heard for 45s")));
+    assert_eq!(conversation.wake(&mut out, due), Some(End::lost("nothing received for 45s")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_byte_is_a_sign_of_life() {
+async fn any_byte_ends_the_silence() {
     let (mut script, start) = (Fake::default(), Instant::now());
     let mut conversation = begin(&mut script, start);
     let mut out = BytesMut::new();
@@ -109,7 +109,7 @@ async fn any_byte_is_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_of_silence_stands_still_while_a_write_is_blocked() {
+async fn silence_does_not_count_while_a_write_is_blocked() {
     let (mut script, start) = (Fake::default(), Instant::now());
     let mut conversation = begin(&mut script, start);
     let mut out = BytesMut::new();
@@ -141,7 +141,7 @@ async fn only_the_newest_ping_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_stops_frames_and_is_given_its_time() {
+async fn goaway_stops_frames_and_sets_the_deadline() {
     let (mut script, now) = (Fake::default(), Instant::now());
     let mut conversation = begin(&mut script, now);
     let mut out = BytesMut::new();

@@ -112,7 +112,7 @@ async fn extreme_values_and_times_before_1970_survive_parquet() {
 }
 
 #[tokio::test]
-async fn a_station_that_looks_like_a_formula_runs_in_no_spreadsheet() {
+async fn a_station_that_looks_like_a_formula_is_text_in_a_spreadsheet() {
     let names =
         ["=HYPERLINK(\"http://evil.example\")", "+1", "-1", "@SUM(A1)", "'=1", "＝1", "KIRUNA", "a=b", ""];
     let stations = names.map(|name| {

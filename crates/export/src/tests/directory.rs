@@ -62,7 +62,7 @@ async fn an_export_does_not_overlap_its_archive() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_had_is_named_with_the_way_out() {
+async fn a_directory_that_cannot_be_used_is_named_with_a_remedy() {
     let home = home().await;
     let missing = home.dir.path().join("missing/out");
     let file = home.dir.path().join("file");

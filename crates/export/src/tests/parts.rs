@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 
 #[tokio::test]
-async fn a_filter_chooses_among_all_segments() {
+async fn a_filter_selects_from_all_segments() {
     let home = Home::of_segments(2_000).await;
     let second = Selection::of_sources([2]);
     let filter = Filter { selection: second, from_offset: 501, to_offset: Some(1_999), ..Filter::default() };
@@ -46,7 +46,7 @@ async fn an_empty_selection_gives_no_files_and_takes_away_what_was_there() {
 }
 
 #[tokio::test]
-async fn an_export_that_was_cut_short_leaves_no_part_of_a_file_and_can_be_done_again() {
+async fn an_interrupted_export_leaves_no_partial_file_and_can_be_repeated() {
     let home = Home::of_segments(2_000).await;
     for format in ExportFormat::ALL {
         let stop = Arc::<AtomicBool>::default();
@@ -75,7 +75,7 @@ async fn an_export_that_was_cut_short_leaves_no_part_of_a_file_and_can_be_done_a
 }
 
 #[tokio::test]
-async fn what_retention_takes_meanwhile_is_passed_over_and_stays_exported() {
+async fn segments_removed_by_retention_are_skipped_and_their_exports_stay() {
     let home = Home::of_segments(2_000).await;
     home.export(ExportFormat::Jsonl).unwrap();
     let before = home.files();
@@ -88,7 +88,7 @@ async fn what_retention_takes_meanwhile_is_passed_over_and_stays_exported() {
 }
 
 #[tokio::test]
-async fn damage_is_passed_over_and_named() {
+async fn damage_is_skipped_and_reported() {
     let home = Home::with(vec![vec![received(0, 0)], vec![received(1, 0)], vec![received(2, 0)]]).await;
     let path = home.archive().join(segment_name(0));
     let mut content = fs::read(&path).unwrap();

@@ -62,7 +62,7 @@ fn a_write_begins_with_the_emergencies_and_is_bounded() {
 }
 
 #[test]
-fn a_frame_is_what_its_sequence_says_and_stays_so_when_written_again() {
+fn a_frame_depends_on_its_sequence_and_is_the_same_when_resent() {
     let mut resend = with_credit(3);
     let mut out = BytesMut::new();
     resend.fill(&mut out, Due::Below(1), 40, Some(1_000));
@@ -109,7 +109,7 @@ fn a_lane_keeps_no_more_than_its_limit_and_an_ack_makes_room() {
 }
 
 #[test]
-fn without_a_rate_a_lane_leads_by_its_limit_and_no_more() {
+fn without_a_rate_a_lane_is_ahead_by_at_most_its_limit() {
     let mut resend = resend(u64::MAX, Mode::Acked);
     resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();
     resend.acknowledge(&ack(Emergency, 0, PLENTY), |_, _| {}).unwrap();
@@ -125,7 +125,7 @@ fn without_a_rate_a_lane_leads_by_its_limit_and_no_more() {
 }
 
 #[test]
-fn latencies_come_in_runs_of_one_write() {
+fn latencies_are_reported_per_write() {
     let mut resend = with_credit(20);
     let mut out = BytesMut::new();
     resend.fill(&mut out, Due::Below(10), 7, None);
@@ -143,7 +143,7 @@ fn latencies_come_in_runs_of_one_write() {
 }
 
 #[test]
-fn positions_that_cannot_be_are_refused() {
+fn impossible_positions_are_refused() {
     let mut resend = with_credit(10);
     let mut out = BytesMut::new();
     resend.fill(&mut out, Due::FlatOut, 0, None);
@@ -209,7 +209,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn whatever_happens_every_frame_becomes_durable_and_none_goes_twice_for_nothing(
+    fn every_frame_becomes_durable_and_no_accepted_frame_is_resent(
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let limit = 400;
@@ -272,7 +272,7 @@ proptest! {
 }
 
 #[test]
-fn without_acks_nothing_is_kept_and_bye_settles_this_connection_alone() {
+fn without_acks_nothing_is_kept_and_bye_settles_only_this_connection() {
     let mut resend = resend(100, Mode::Unacked);
     let mut out = BytesMut::new();
     resend.open(Lanes::default(), BODY_BYTES_MAX).unwrap();

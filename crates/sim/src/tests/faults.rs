@@ -6,7 +6,7 @@ use frame::FramePriority::{Emergency, Routine};
 use wire::{ErrorCode, GoAway, ServerMessage};
 
 #[tokio::test]
-async fn after_a_lost_connection_exactly_what_was_not_accepted_is_sent_again() {
+async fn after_a_lost_connection_exactly_the_frames_not_accepted_are_resent() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(1000), ..server.plan() };
     let (report, resent) = against(plan.clone(), async {
@@ -38,7 +38,7 @@ async fn after_a_lost_connection_exactly_what_was_not_accepted_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_bye_that_was_not_answered_is_said_again() {
+async fn an_unanswered_bye_is_sent_again() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(10), ..server.plan() };
     let (report, ()) = against(plan.clone(), async {
@@ -56,7 +56,7 @@ async fn a_bye_that_was_not_answered_is_said_again() {
 }
 
 #[tokio::test]
-async fn a_retryable_error_is_obeyed_before_and_after_welcome() {
+async fn the_wait_of_a_retryable_error_is_obeyed_before_and_after_welcome() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(1), ..server.plan() };
     let wait = Duration::from_millis(300);
@@ -94,7 +94,7 @@ async fn an_error_that_is_not_retryable_ends_the_source() {
 }
 
 #[tokio::test]
-async fn a_used_epoch_is_not_gone_on_in() {
+async fn a_source_does_not_continue_in_a_used_epoch() {
     let server = Server::new().await;
     let plan = server.plan();
     let (report, ()) = against(plan.clone(), async {
@@ -107,7 +107,7 @@ async fn a_used_epoch_is_not_gone_on_in() {
 }
 
 #[tokio::test]
-async fn a_lost_promise_is_reported() {
+async fn a_lost_acknowledged_frame_is_reported() {
     let server = Server::new().await;
     let plan = server.plan();
     let (report, ()) = against(plan.clone(), async {
@@ -141,7 +141,7 @@ async fn the_wait_for_the_last_acks_is_bounded() {
 }
 
 #[tokio::test]
-async fn without_a_server_a_feed_ends_in_time_and_says_why() {
+async fn without_a_server_a_feed_ends_in_time_with_a_reason() {
     let free = Server::new().await;
     let plan = Plan {
         duration: Some(Duration::from_millis(60)),
@@ -156,7 +156,7 @@ async fn without_a_server_a_feed_ends_in_time_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_draining_server_gets_no_new_frames_and_a_later_one_the_rest() {
+async fn a_draining_server_gets_no_new_frames_and_the_next_server_gets_the_rest() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(100), ..server.plan() };
     let (report, ()) = against(plan.clone(), async {
@@ -181,7 +181,7 @@ async fn a_draining_server_gets_no_new_frames_and_a_later_one_the_rest() {
 }
 
 #[tokio::test]
-async fn what_the_server_says_is_read_while_a_write_is_blocked() {
+async fn messages_of_the_server_are_read_while_a_write_is_blocked() {
     let server = Server::new().await;
     let plan = Plan { payload_bytes: 100_000, ..server.plan() };
     let (report, _peer) = against(plan.clone(), async {
@@ -195,7 +195,7 @@ async fn what_the_server_says_is_read_while_a_write_is_blocked() {
 }
 
 #[tokio::test]
-async fn without_acks_a_lost_connection_loses_what_it_carried() {
+async fn without_acks_a_lost_connection_loses_its_frames() {
     let server = Server::new().await;
     let plan = Plan { frames: Some(1_000_000), no_ack: true, ..server.plan() };
     let (stop_tx, stop_rx) = watch::channel(false);

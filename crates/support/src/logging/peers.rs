@@ -42,11 +42,13 @@ pub enum Kind {
     Changed,
     /// A source probably should set a flag.
     Hinted,
+    /// A link got or lost its peer.
+    Linked,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Registered,
         Self::Gone,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Unread,
         Self::Changed,
         Self::Hinted,
+        Self::Linked,
     ];
 
     const fn name(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Kind {
             Self::Unread => "failed reads of the archive",
             Self::Changed => "changes over HTTP",
             Self::Hinted => "hints about sources",
+            Self::Linked => "connections of links",
         }
     }
 
@@ -144,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_lines_are_written_in_a_window_and_the_others_counted_once() {
+    fn lines_beyond_the_limit_of_a_window_are_counted_once() {
         let mut rate = Rate::NEW;
         let now = Instant::now();
         let written = (0..250).filter(|_| rate.take(now)).count() as u64;
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_not_forgotten_when_the_next_window_begins() {
+    fn omitted_lines_are_reported_in_the_next_window() {
         let mut rate = Rate::NEW;
         let now = Instant::now();
         let take = |rate: &mut Rate, at| (0..LINES_MAX + 1).filter(|_| rate.take(at)).count();
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_a_rate_and_a_name_of_its_own() {
+    fn every_kind_has_its_own_rate_and_name() {
         let names: std::collections::HashSet<_> = Kind::ALL.into_iter().map(Kind::name).collect();
         assert_eq!(names.len(), Kind::ALL.len());
         let places: Vec<usize> = Kind::ALL.into_iter().map(|kind| kind as usize).collect();

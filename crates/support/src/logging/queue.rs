@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_class_leaves_room_for_those_that_matter_more() {
+    fn each_class_leaves_room_for_more_important_classes() {
         let queue = Queue::new(1 << 20);
         let taken =
             [Class::Chatter, Class::Notice, Class::Trouble, Class::Summary].map(|class| fill(&queue, class));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_count_until_they_are_written_and_come_out_whole() {
+    fn lines_are_counted_until_they_are_written_completely() {
         let queue = Queue::new(1 << 20);
         let lines: Vec<String> = (0..1_000).map(|number| format!("line {number}\n")).collect();
         lines.iter().for_each(|line| queue.push(Class::Notice, line.as_bytes()));

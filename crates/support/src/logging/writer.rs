@@ -61,7 +61,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
 
     #[test]
-    fn nobody_waits_for_a_reader_that_stands_still_and_what_fits_arrives_later() {
+    fn logging_does_not_wait_for_a_stalled_reader_and_queued_lines_arrive_later() {
         let (mut reader, pipe) = pipe().unwrap();
         let queue = Arc::new(Queue::new(256 << 10));
         start("test", Arc::clone(&queue), pipe, || {}).unwrap();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_fails_the_next_write() {
+    fn a_closed_reader_fails_the_next_write() {
         let (reader, pipe) = pipe().unwrap();
         drop(reader);
         let queue = Arc::new(Queue::new(1 << 20));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_somebody_made_non_blocking_loses_nothing() {
+    fn a_non_blocking_descriptor_loses_no_line() {
         let (mut reader, pipe) = pipe().unwrap();
         rustix::io::ioctl_fionbio(&pipe, true).unwrap();
         let queue = Arc::new(Queue::new(1 << 20));

@@ -163,7 +163,7 @@ fn choice<T>(field: &str, mask: u8, [first, second]: [T; 2]) -> Result<Option<T>
         (0, _) | (_, 0b11) => Ok(None),
         (_, 0b01) => Ok(Some(first)),
         (_, 0b10) => Ok(Some(second)),
-        _ => Err(WireError::protocol(format!("{field} 0x{mask:02x} of SUBSCRIBE has no bit that is known"))),
+        _ => Err(WireError::protocol(format!("{field} 0x{mask:02x} of SUBSCRIBE has no known bit"))),
     }
 }
 

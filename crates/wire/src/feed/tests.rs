@@ -136,7 +136,7 @@ fn plausible_body() -> impl Strategy<Value = Bytes> {
 
 proptest! {
     #[test]
-    fn subscribe_survives_the_wire_and_fits_the_handshake(subscribe in subscribe()) {
+    fn subscribe_decodes_as_encoded_and_fits_the_handshake(subscribe in subscribe()) {
         let mut buffer = BytesMut::new();
         subscribe.encode(&mut buffer);
         let body = next_body(&mut buffer, HANDSHAKE_BODY_BYTES_MAX).unwrap().unwrap();
@@ -145,20 +145,20 @@ proptest! {
     }
 
     #[test]
-    fn subscriber_messages_survive_the_wire(message in subscriber_message()) {
+    fn subscriber_messages_decode_as_encoded(message in subscriber_message()) {
         let mut buffer = BytesMut::new();
         message.encode(&mut buffer);
         prop_assert_eq!(SubscriberMessage::decode(&only_body(&mut buffer)).unwrap(), message);
     }
 
     #[test]
-    fn feed_messages_survive_the_wire(message in feed_message()) {
+    fn feed_messages_decode_as_encoded(message in feed_message()) {
         let decoded = FeedMessage::decode(body_of(&message)).unwrap();
         prop_assert_eq!(shown(&decoded), shown(&message));
     }
 
     #[test]
-    fn a_delivery_has_the_size_that_is_announced(offset: u64, frame in frame()) {
+    fn a_delivery_has_the_announced_size(offset: u64, frame in frame()) {
         let mut buffer = BytesMut::new();
         Deliver::encode(offset, &frame, &mut buffer);
         prop_assert_eq!(buffer.len(), deliver_bytes(&frame));
@@ -346,7 +346,7 @@ fn with(at: usize, byte: u8) -> Result<Subscribe, ErrorCode> {
 }
 
 #[test]
-fn subscribe_refuses_what_it_does_not_speak() {
+fn an_unsupported_subscribe_is_refused() {
     assert!(with(0, 0x10).is_ok());
     assert_eq!(with(0, 5), Err(ErrorCode::Protocol), "PING before SUBSCRIBE");
     assert_eq!(with(0, 1), Err(ErrorCode::Protocol), "HELLO before SUBSCRIBE");
@@ -365,7 +365,7 @@ fn subscribe_refuses_what_it_does_not_speak() {
 }
 
 #[test]
-fn the_version_is_judged_before_what_a_later_one_may_put_differently() {
+fn the_version_is_judged_before_fields_that_a_later_version_may_change() {
     let mut bytes = good();
     (bytes[1], bytes[2], bytes[3], bytes[8]) = (2, 3, 9, 9);
     assert_eq!(Subscribe::decode(&bytes).unwrap_err().code, ErrorCode::Version);
@@ -397,7 +397,7 @@ fn counts_beyond_their_limits_are_refused_by_name() {
 }
 
 #[test]
-fn masks_choose_by_the_bits_that_are_known() {
+fn masks_select_by_their_known_bits() {
     let priority = |mask| with(9, mask).map(|subscribe| subscribe.selection.priority);
     assert_eq!(priority(0), Ok(None));
     assert_eq!(priority(1), Ok(Some(Emergency)));
@@ -415,7 +415,7 @@ fn masks_choose_by_the_bits_that_are_known() {
 }
 
 #[test]
-fn a_position_means_what_start_says() {
+fn a_position_is_read_as_start_says() {
     let mut bytes = good();
     bytes[16..24].copy_from_slice(&u64::MAX.to_be_bytes());
     bytes[24..32].copy_from_slice(&5u64.to_be_bytes());
@@ -431,7 +431,7 @@ fn a_position_means_what_start_says() {
 }
 
 #[test]
-fn a_subscription_does_not_show_its_token() {
+fn a_subscription_never_prints_its_token() {
     let subscribe = Subscribe { token: "hunter2".to_owned(), ..Subscribe::decode(&good()).unwrap() };
     assert!(!format!("{subscribe:?}").contains("hunter2"));
 }

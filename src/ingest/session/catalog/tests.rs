@@ -33,7 +33,7 @@ fn rest(owed: &mut CatalogCursor) -> (u64, Vec<u8>) {
 }
 
 #[test]
-fn a_catalog_goes_out_whole_in_parts_that_keep_to_the_limit() {
+fn a_catalog_is_sent_whole_in_parts_within_the_limit() {
     let large = catalog(7, 100);
     let (_tx, current) = watch::channel(Arc::clone(&large));
     let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);
@@ -51,7 +51,7 @@ fn version_0_is_not_sent() {
 }
 
 #[tokio::test]
-async fn what_was_begun_is_given_up_for_a_newer_version() {
+async fn a_newer_version_replaces_one_that_is_partly_sent() {
     let (tx, current) = watch::channel(catalog(1, 100));
     let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);
     let begun = next(&mut owed).unwrap();
@@ -67,7 +67,7 @@ async fn what_was_begun_is_given_up_for_a_newer_version() {
 }
 
 #[tokio::test]
-async fn no_version_is_kept_for_a_client_that_takes_nothing() {
+async fn no_version_is_kept_for_a_client_that_reads_nothing() {
     let old = catalog(1, 100);
     let (tx, current) = watch::channel(Arc::clone(&old));
     let mut owed = CatalogCursor::new(current, MESSAGE_BYTES_MAX);

@@ -35,7 +35,7 @@ fn message(body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn nothing_is_allocated_for_a_length_beyond_the_limit() {
+async fn a_length_beyond_the_limit_allocates_nothing() {
     let (mut peer, socket) = pair().await;
     let mut input = input(128 << 10);
     peer.write_all(&[&[0xFF; 4][..], &[7; 8192]].concat()).await.unwrap();
@@ -44,7 +44,7 @@ async fn nothing_is_allocated_for_a_length_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn a_message_within_the_limit_gets_the_room_it_needs_and_no_more() {
+async fn a_message_within_the_limit_allocates_exactly_its_length() {
     let (mut peer, socket) = pair().await;
     let mut input = input(128 << 10);
     let sent = message(&[1; 100_000]);
@@ -58,7 +58,7 @@ async fn a_message_within_the_limit_gets_the_room_it_needs_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_beginning_of_a_message_comes_before_the_rest_of_it() {
+async fn the_kept_beginning_of_a_message_precedes_the_rest() {
     for kept in [3, 300, MOVED_BYTES_MAX + 1] {
         let (mut peer, socket) = pair().await;
         let mut input = input(128 << 10);
@@ -74,7 +74,7 @@ async fn the_beginning_of_a_message_comes_before_the_rest_of_it() {
 }
 
 #[tokio::test]
-async fn what_came_behind_hello_is_the_beginning() {
+async fn bytes_received_behind_hello_are_read_first() {
     let (mut peer, socket) = pair().await;
     let mut input = Input::new(BufferPool::new(READ_BYTES, 4), message(b"behind"), 128 << 10);
     peer.write_all(&message(b"more")).await.unwrap();

@@ -65,7 +65,7 @@ fn take(reading: &mut Reading, body: Bytes) -> Result<Taken, ErrorCode> {
 }
 
 #[test]
-fn a_frame_keeps_what_it_came_with() {
+fn a_frame_keeps_its_fields() {
     let mut reading = Reading::new([0; 2], false);
     take(&mut reading, frame(Emergency, 0)).unwrap();
     let batch = reading.batch().unwrap();
@@ -92,7 +92,7 @@ fn sequences_rise_within_a_lane_and_gaps_are_legal() {
 }
 
 #[test]
-fn a_duplicate_is_dropped_counted_and_costs_credit() {
+fn a_duplicate_is_dropped_and_counted_and_costs_credit() {
     let mut reading = Reading::new([0, 8], false);
     for sequence in 6..10 {
         take(&mut reading, frame(Routine, sequence)).unwrap();
@@ -120,7 +120,7 @@ fn credit_is_judged_after_the_sequence_and_per_lane() {
 }
 
 #[test]
-fn without_acks_there_is_no_credit_but_the_windows_bound_reading() {
+fn without_acks_there_is_no_credit_and_the_windows_bound_reading() {
     let mut reading = Reading::new([0; 2], true);
     for sequence in 0..100 {
         take(&mut reading, frame(Routine, sequence)).unwrap();
@@ -138,7 +138,7 @@ fn without_acks_there_is_no_credit_but_the_windows_bound_reading() {
 }
 
 #[test]
-fn after_bye_no_frame_comes_and_no_second_bye() {
+fn after_bye_frames_and_a_second_bye_are_refused() {
     let mut reading = Reading::new([0; 2], false);
     let bye = ClientMessage::Bye(Bye { next: Lanes::new(0, 1) });
     assert_eq!(take(&mut reading, body(&bye)), Ok(Taken::Other(bye.clone())));
@@ -148,7 +148,7 @@ fn after_bye_no_frame_comes_and_no_second_bye() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_read_is_received_and_rejected() {
+fn an_invalid_frame_is_counted_as_received_and_rejected() {
     let mut reading = Reading::new([0; 2], false);
     assert_eq!(take(&mut reading, Bytes::from_static(&[3, 7])), Err(ErrorCode::BadPriority));
     let batch = reading.batch().unwrap();
@@ -159,7 +159,7 @@ fn a_frame_that_cannot_be_read_is_received_and_rejected() {
 
 /// A queued frame must not keep the memory of many frames that were skipped or have already left.
 #[test]
-fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
+fn a_payload_is_copied_if_its_lane_would_keep_more_memory_than_its_cost() {
     let pool = BufferPool::new(60_000, 1);
     let (mut intake, mut read) = (intake([0; 2], false), pool.take());
     let at = read.bytes.as_ptr();
@@ -180,7 +180,7 @@ fn a_payload_is_copied_when_its_lane_would_keep_more_than_it_costs() {
 }
 
 #[test]
-fn a_header_of_a_later_version_costs_what_it_takes() {
+fn a_longer_header_of_a_later_version_counts_in_the_cost() {
     let mut reading = Reading::new([0; 2], false);
     let mut longer = frame_of(Routine, 0, Bytes::from(vec![1; 500])).to_vec();
     longer[2] = 255;

@@ -43,7 +43,7 @@ fn ack(message: &ServerMessage) -> Ack {
 }
 
 #[test]
-fn one_ack_per_lane_follows_welcome_before_anything_else() {
+fn one_ack_per_lane_directly_follows_welcome() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     outbox.pong(7);
     outbox.refresh(Lanes::new(3, 4), Lanes::new(0, 100), &mut intake, Instant::now());
@@ -56,7 +56,7 @@ fn one_ack_per_lane_follows_welcome_before_anything_else() {
 }
 
 #[test]
-fn without_acks_there_are_none() {
+fn a_no_ack_client_gets_no_acks() {
     let (mut outbox, mut intake) = (outbox(), intake(true));
     outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, Instant::now());
     outbox.bytes.clear();
@@ -65,7 +65,7 @@ fn without_acks_there_are_none() {
 }
 
 #[test]
-fn the_newest_values_replace_those_that_were_not_written() {
+fn new_values_replace_unwritten_ones() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
     outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
@@ -82,11 +82,11 @@ fn the_newest_values_replace_those_that_were_not_written() {
     assert_eq!(ack(&messages[0]).durable_next, 1000);
     assert_eq!(messages[1..], [ServerMessage::Pong(999), ServerMessage::Ping(999)]);
     outbox.refresh(Lanes::new(1000, 0), Lanes::default(), &mut intake, now);
-    assert!(outbox.is_empty(), "nothing is told twice");
+    assert!(outbox.is_empty(), "nothing is sent twice");
 }
 
 #[test]
-fn small_growth_of_credit_is_told_after_a_while_even_if_nothing_becomes_durable() {
+fn small_growth_of_credit_is_sent_after_a_delay_without_a_commit() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let start = Instant::now();
     outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, start);
@@ -129,7 +129,7 @@ fn routine_that_became_durable_waits_until_its_ack_is_due() {
 }
 
 #[test]
-fn an_ack_that_was_due_for_what_another_has_said_does_not_make_the_next_due() {
+fn a_due_ack_without_news_does_not_make_the_next_ack_due() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
     outbox.set_routine_due();
@@ -138,7 +138,7 @@ fn an_ack_that_was_due_for_what_another_has_said_does_not_make_the_next_due() {
 }
 
 #[test]
-fn routine_goes_along_with_the_ack_of_an_emergency() {
+fn an_ack_of_an_emergency_carries_the_ack_of_routine() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([1000, 1000], start);
     assert!(outbox.refresh(Lanes::new(1, 100), Lanes::default(), &mut intake, start));
@@ -147,7 +147,7 @@ fn routine_goes_along_with_the_ack_of_an_emergency() {
 }
 
 #[test]
-fn credit_is_told_in_time_although_frames_are_in_flight() {
+fn credit_is_sent_in_time_while_frames_are_in_flight() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
     let mut use_up = |outbox: &mut Outbox, cost| {
@@ -162,7 +162,7 @@ fn credit_is_told_in_time_although_frames_are_in_flight() {
 }
 
 #[test]
-fn credit_is_told_although_no_commit_follows() {
+fn credit_is_sent_without_a_commit() {
     let start = Instant::now();
     let (mut outbox, mut intake) = accepted([0, 1000], start);
     intake.credit(FramePriority::Routine).consume(300).unwrap();
@@ -193,7 +193,7 @@ fn a_client_without_credit_for_any_message_is_not_kept_waiting_for_a_commit() {
 }
 
 #[test]
-fn an_emergency_that_became_durable_is_told_at_once() {
+fn a_durable_emergency_is_acknowledged_at_once() {
     let now = Instant::now();
     let (mut outbox, mut intake) = accepted([1000, 0], now);
     outbox.refresh(Lanes::new(1, 0), Lanes::default(), &mut intake, now);
@@ -201,7 +201,7 @@ fn an_emergency_that_became_durable_is_told_at_once() {
 }
 
 #[test]
-fn last_words_wait_for_no_company() {
+fn the_final_acks_are_not_delayed() {
     let now = Instant::now();
     let (outbox, mut intake) = accepted([0, 1000], now);
     let mut rest = outbox.finish(Lanes::new(0, 100), Lanes::default(), &mut intake, now);
@@ -226,7 +226,7 @@ fn credit_is_not_due_while_older_bytes_wait_to_be_written() {
 }
 
 #[test]
-fn large_growth_of_credit_is_told_at_once() {
+fn large_growth_of_credit_is_sent_at_once() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
     outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
@@ -237,7 +237,7 @@ fn large_growth_of_credit_is_told_at_once() {
 }
 
 #[test]
-fn what_is_known_is_written_before_the_last_words_behind_what_was_begun() {
+fn the_final_acks_follow_a_message_that_is_partly_written() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
     outbox.refresh(Lanes::default(), Lanes::default(), &mut intake, now);
@@ -253,7 +253,7 @@ fn what_is_known_is_written_before_the_last_words_behind_what_was_begun() {
 }
 
 #[test]
-fn one_part_of_the_catalog_at_a_time_goes_behind_what_is_short() {
+fn one_part_of_the_catalog_at_a_time_follows_short_messages() {
     let (mut outbox, mut intake) = (outbox(), intake(false));
     let now = Instant::now();
     let catalog = Arc::new(Catalog::new(3, text_of(200).into()).unwrap());

@@ -66,7 +66,7 @@ fn a_pattern_matches_the_whole_name() {
 }
 
 #[test]
-fn all_of_a_selector_must_hold() {
+fn all_conditions_of_a_selector_must_hold() {
     let table = roomy();
     let replay = StreamKey { source_kind: SourceKind::ArchivedReplay, ..at(1, "kiruna") };
     for key in [at(1, "kiruna"), at(1, "kiel"), at(2, "kiruna"), at(3, ""), replay.clone()] {
@@ -91,13 +91,13 @@ fn all_of_a_selector_must_hold() {
 }
 
 #[tokio::test]
-async fn what_is_connected_queued_or_unsynced_is_refused() {
+async fn a_connected_queued_or_unsynced_stream_is_refused() {
     let (table, now, sources) = (roomy(), Instant::now(), Sources::new());
     let stream =
         table.named(&key(1), || SourceQueue::new(Arc::clone(&sources), Lanes::both(1 << 18))).unwrap();
     let refused = |why| assert_eq!(forget(&table, &of(1)), [(key(1), why)]);
     let (speaker, _mailbox) = speaker(8);
-    let (origin, _) = stream.open(speaker, 5, 10, now).unwrap();
+    let (origin, _) = stream.open(speaker, Some(5), 10, now).unwrap();
     refused(ForgetRefused::Connected(8));
     stream.accept(8, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
     stream.release(8, Some(StreamState::Ended));
@@ -105,7 +105,7 @@ async fn what_is_connected_queued_or_unsynced_is_refused() {
     // The fan-in has taken the frames. They are not synced yet.
     empty(&stream.queue, &sources).await;
     refused(ForgetRefused::Unsynced(3));
-    table.advance_durable(&origin, Routine, 3, 3, Duration::ZERO);
+    table.advance_in_commit(&origin, Routine, 3, 3, Duration::ZERO);
     let reset = table.begin_reset(&key(1), 4).unwrap();
     refused(ForgetRefused::UnderWay);
     drop(reset);
@@ -115,13 +115,13 @@ async fn what_is_connected_queued_or_unsynced_is_refused() {
 }
 
 #[test]
-fn nobody_speaks_for_a_stream_that_is_being_forgotten() {
+fn no_session_opens_a_stream_that_is_being_forgotten() {
     let (table, now) = (roomy(), Instant::now());
     table.restore(key(1), 7, Lanes::new(1, 2), queue());
     let open = |stream: &Arc<Stream>| {
         let (speaker, _mailbox) = speaker(1);
         stream
-            .open(speaker, 7, 10, now)
+            .open(speaker, Some(7), 10, now)
             .map(|(_, position)| position.accepted_next)
             .map_err(|error| error.code)
     };
@@ -135,12 +135,12 @@ fn nobody_speaks_for_a_stream_that_is_being_forgotten() {
     assert_eq!(open(&held), Ok(Lanes::new(1, 2)));
     held.release(1, Some(StreamState::Ended));
     assert_eq!(forget(&table, &of(1)), []);
-    assert_eq!(open(&held), Err(ErrorCode::Busy), "whoever had found it before asks for it anew");
+    assert_eq!(open(&held), Err(ErrorCode::Busy), "a session that found the stream before looks it up again");
     assert_eq!(open(&table.named(&key(1), queue).unwrap()), Ok(Lanes::default()));
 }
 
 #[test]
-fn a_blank_stream_that_is_being_forgotten_makes_no_room_meanwhile() {
+fn a_blank_stream_that_is_being_forgotten_still_takes_its_place() {
     let table = StreamTable::new(limits(1));
     table.named(&key(1), queue).unwrap();
     let selected = table.begin_forget(&of(1), false);
@@ -150,7 +150,7 @@ fn a_blank_stream_that_is_being_forgotten_makes_no_room_meanwhile() {
 }
 
 #[test]
-fn a_forgotten_stream_gives_its_place_back() {
+fn a_forgotten_stream_frees_its_place() {
     let table = StreamTable::new(StreamLimits { total: 3, per_source: 2 });
     for key in [at(1, "a"), at(1, "b"), at(2, "a")] {
         table.restore(key, 5, Lanes::new(0, 1), queue());
@@ -170,11 +170,11 @@ async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
     tokio::time::advance(hour).await;
     let stream = table.named(&key(2), queue).unwrap();
     let (speaker, _mailbox) = speaker(1);
-    stream.open(speaker, 7, 10, Instant::now()).unwrap();
+    stream.open(speaker, Some(7), 10, Instant::now()).unwrap();
     let offline_for = |min| {
         let selector = Selector { offline_for: Some(min), ..Selector::default() };
         let selected = table.begin_forget(&selector, true);
-        assert_eq!(selected.refused, [], "who is connected is not meant");
+        assert_eq!(selected.refused, [], "a connected stream does not match");
         selected.forgetting.streams().map(|(key, _)| key.source_id).collect::<Vec<_>>()
     };
     assert_eq!(offline_for(Duration::ZERO), [1]);
@@ -186,7 +186,7 @@ async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
 }
 
 #[test]
-fn so_many_are_forgotten_at_a_time() {
+fn a_limited_number_of_streams_is_forgotten_at_a_time() {
     let table = StreamTable::new(StreamLimits { total: usize::MAX, per_source: usize::MAX });
     for source_id in 0..FORGET_MAX as u32 + 5 {
         table.restore(key(source_id), 7, Lanes::new(1, 2), queue());

@@ -11,11 +11,11 @@ use super::super::tail_scan::PositionsCollector;
 use super::super::unreadable::offset_bound;
 use super::source::{Source, sources};
 use super::{LostFrames, RepairReport};
-use crate::dir::{Dir, beyond_offsets};
 use crate::format::{BlockHeader, BlockKind, FrameIter, HoleRecord};
-use crate::positions::PositionTable;
-use crate::scan::{Scanner, Step};
-use crate::segment::{BlockContent, Segment};
+use crate::log::positions::PositionTable;
+use crate::log::segment::{BlockContent, Segment};
+use crate::read::scan::{ScanStep, Scanner};
+use crate::storage::dir::{Dir, beyond_offsets};
 use crate::storage::{Access, StorageError};
 use crate::{Config, ReadError};
 
@@ -81,9 +81,9 @@ impl Copier<'_> {
         let mut seen = Seen::default();
         let end = loop {
             match scanner.next()? {
-                Step::Block(header, body) => self.block(source, &mut seen, &header, body)?,
-                Step::Damage(bytes) => seen.damage = Some(bytes),
-                Step::End(position) => break position,
+                ScanStep::Block(header, body) => self.block(source, &mut seen, &header, body)?,
+                ScanStep::Damage(bytes) => seen.damage = Some(bytes),
+                ScanStep::End(position) => break position,
             }
         };
         self.end(source, &scanner, &mut seen, end)
@@ -121,15 +121,7 @@ impl Copier<'_> {
         if !is_sound {
             return self.lose(header.next_offset(), source, header.position..header.end());
         }
-        self.target()?.push(&BlockContent {
-            kind: BlockKind::Frames,
-            first_offset: header.first_offset,
-            synced_offset: header.first_offset,
-            body: &body,
-            origin_count: header.origin_count,
-            frame_count: header.frame_count,
-            received_max_ns: header.received_max_ns,
-        })?;
+        self.target()?.push(&BlockContent::copied(header, &body, header.first_offset))?;
         apply_block(header, body, &mut self.table);
         self.report.frames += u64::from(header.frame_count);
         self.report.next_offset = header.next_offset();

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::ReadError;
-use crate::dir::Dir;
-use crate::scan::{Head, Scanner};
+use crate::read::scan::{HeaderState, Scanner};
+use crate::storage::dir::Dir;
 
 /// A segment to copy from.
 pub(super) struct Source {
@@ -27,10 +27,12 @@ pub(super) fn sources(dir: &Dir) -> Result<Sources, ReadError> {
     let mut found = Vec::new();
     for name in dir.segments()? {
         let path = dir.segment(name);
-        match Scanner::open(&*dir.storage, &path)?.head() {
-            Head::Sound(header) => found.push((header.base_offset, path, Some(header.log_id))),
-            Head::Damaged => found.push((name, path, None)),
-            Head::Version(version_found) => return Err(ReadError::Version { path, found: version_found }),
+        match Scanner::open(&*dir.storage, &path)?.header() {
+            HeaderState::Sound(header) => found.push((header.base_offset, path, Some(header.log_id))),
+            HeaderState::Damaged => found.push((name, path, None)),
+            HeaderState::Version(version_found) => {
+                return Err(ReadError::Version { path, found: version_found });
+            }
         }
     }
     // If two segments have the same offset, the one whose name matches the offset comes last and supersedes the other.

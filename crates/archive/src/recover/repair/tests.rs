@@ -6,10 +6,11 @@ use super::super::unreadable::offset_bound;
 use super::copy::copy;
 use super::*;
 use crate::format::{BlockKind, HoleRecord};
-use crate::scan::{Scanner, Step};
+use crate::open::open_with;
+use crate::read::scan::{ScanStep, Scanner};
 use crate::storage::mem::MemStorage;
 use crate::tests::support::*;
-use crate::{Commit, Config, Filter, Item, OpenError, Reader, Recovery, open_with};
+use crate::{Commit, Config, Filter, Item, OpenError, Reader, Recovery};
 use frame::FramePriority::Routine;
 
 const COMMIT_FRAMES: u64 = 40;
@@ -81,7 +82,7 @@ fn recorded(storage: &MemStorage) -> Vec<Range<u64>> {
         let (mut scanner, mut next) = (Scanner::open(storage, &to.segment(base)).unwrap(), base);
         loop {
             match scanner.next().unwrap() {
-                Step::Block(header, body) => {
+                ScanStep::Block(header, body) => {
                     if header.kind == BlockKind::Hole {
                         let record = HoleRecord::decode(&body).unwrap();
                         assert_eq!((record.from_offset, record.to_offset), (next, header.first_offset));
@@ -91,8 +92,8 @@ fn recorded(storage: &MemStorage) -> Vec<Range<u64>> {
                     }
                     next = header.next_offset();
                 }
-                Step::Damage(bytes) => panic!("damage in the copy: {bytes:?}"),
-                Step::End(_) => break,
+                ScanStep::Damage(bytes) => panic!("damage in the copy: {bytes:?}"),
+                ScanStep::End(_) => break,
             }
         }
     }
@@ -145,11 +146,11 @@ async fn a_sound_archive_is_copied_as_it_is() {
 }
 
 #[tokio::test]
-async fn damage_anywhere_in_an_older_segment_costs_its_block_alone() {
+async fn damage_in_an_older_segment_loses_only_its_block() {
     let (original, before) = archive().await;
     let path = segments(&original)[1].clone();
     let mut scanner = Scanner::open(&original, &path).unwrap();
-    while let Step::Block(header, _) = scanner.next().unwrap() {
+    while let ScanStep::Block(header, _) = scanner.next().unwrap() {
         for at in [header.position, header.position + 40, header.end() - 9] {
             let storage = original.clone_disk();
             edit(&storage, &path, |content| content[at as usize] ^= 0x10);
@@ -181,7 +182,7 @@ async fn segments_that_are_missing_or_unreadable_are_holes() {
 }
 
 #[tokio::test]
-async fn a_damaged_head_costs_nothing() {
+async fn a_damaged_segment_header_loses_no_frame() {
     let (storage, before) = archive().await;
     for path in segments(&storage).iter().rev().skip(1) {
         edit(&storage, path, |content| content[..64].fill(0));
@@ -191,7 +192,7 @@ async fn a_damaged_head_costs_nothing() {
 }
 
 #[tokio::test]
-async fn without_any_head_the_log_gets_a_new_id() {
+async fn without_any_readable_segment_header_the_log_gets_a_new_id() {
     let (storage, before) = archive().await;
     for path in segments(&storage) {
         edit(&storage, &path, |content| content[..64].fill(0));
@@ -202,7 +203,7 @@ async fn without_any_head_the_log_gets_a_new_id() {
 }
 
 #[tokio::test]
-async fn of_an_unreadable_newest_segment_no_offset_is_used_again() {
+async fn offsets_of_an_unreadable_newest_segment_are_never_reused() {
     let (storage, before) = archive().await;
     edit(&storage, &segments(&storage).pop().unwrap(), |content| content.clear());
     let base = *bases(&storage).last().unwrap();
@@ -220,7 +221,7 @@ async fn the_last_block_is_lost_if_something_attests_it_and_torn_if_nothing_does
     let (original, before) = archive().await;
     let path = segments(&original).pop().unwrap();
     let (mut scanner, mut last) = (Scanner::open(&original, &path).unwrap(), None);
-    while let Step::Block(header, _) = scanner.next().unwrap() {
+    while let ScanStep::Block(header, _) = scanner.next().unwrap() {
         if header.kind == BlockKind::Frames {
             last = Some(header);
         }
@@ -257,7 +258,7 @@ async fn a_segment_of_another_log_is_left_out() {
 }
 
 #[tokio::test]
-async fn damage_beside_a_hole_of_the_copy_is_news() {
+async fn damage_beside_a_hole_of_the_copy_is_reported() {
     let (storage, _) = archive().await;
     edit(&storage, &segments(&storage)[1], |content| content.clear());
     let [from, to] = dirs(&storage);

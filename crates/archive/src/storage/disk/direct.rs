@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
-use crate::storage::PAGE_BYTES;
+use crate::aligned::PAGE_BYTES;
 
 /// Largest alignment of direct writes, in bytes. A file that needs more is written through the page cache.
 const ALIGNMENT_MAX: usize = 1 << 20;

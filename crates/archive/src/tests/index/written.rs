@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
-use crate::index::IndexState;
-use crate::maintenance::{Maintenance, MaintenanceControl, Parts, SystemClock, steps};
+use crate::log::shared::Shared;
+use crate::maintain::{Maintenance, Parts, SystemClock, steps};
+use crate::read::index::IndexState;
 use crate::storage::mem::Op;
 use crate::{Access, Retention};
 use frame::{Batch, FrameRun, Lanes, joined};
@@ -75,13 +76,13 @@ impl Writing {
 
 /// Installs the indexes that the commit thread handed over, and checks them against a walk. Returns the bases of the
 /// sealed segments without such an index.
-fn install(storage: &MemStorage, control: &MaintenanceControl) -> Vec<u64> {
+fn install(storage: &MemStorage, shared: &Shared) -> Vec<u64> {
     let dir = dir_of(storage);
     let mut bases = dir.segments().unwrap();
     bases.pop();
     bases.retain(|base| {
-        let Some(ready) = control.take_index(*base) else { return true };
-        let built = index::build_from(&dir, *base, &BuildLimits::NONE, || Some(ready)).unwrap();
+        let Some(ready) = shared.handover.take_index(*base) else { return true };
+        let built = build_from(&dir, *base, &BuildLimits::NONE, || Some(ready)).unwrap();
         assert!(matches!(built, Built::Written { .. }));
         assert!(index::is_sound(&dir, *base).unwrap());
         assert_eq!(index::check(&dir, *base).unwrap(), IndexState::Matches);
@@ -101,7 +102,7 @@ fn large() -> Config {
 }
 
 #[tokio::test]
-async fn a_filter_takes_what_it_says_by_an_index_made_while_writing() {
+async fn an_index_built_while_writing_finds_exactly_the_selected_frames() {
     let shapes = [
         (config(), 3, 40),
         (config(), 8, 256),
@@ -113,11 +114,11 @@ async fn a_filter_takes_what_it_says_by_an_index_made_while_writing() {
         let mut rng = StdRng::seed_from_u64(seed as u64);
         let plain = MemStorage::default();
         let running = start_with(config, plain.clone(), None);
-        let control = Arc::clone(&running.archive.control);
+        let shared = Arc::clone(&running.archive.shared);
         Writing::new(&mut rng, origins, payload_max).write(&mut rng, &running, &plain, 4).await;
         running.finish().await;
         let indexed = plain.clone_disk();
-        assert!(install(&indexed, &control).is_empty(), "seed {seed}: a walk is needed");
+        assert!(install(&indexed, &shared).is_empty(), "seed {seed}: a walk is needed");
         let all = frames(&plain);
         for _ in 0..8 {
             let filter = random_filter(&mut rng, &all);
@@ -128,14 +129,14 @@ async fn a_filter_takes_what_it_says_by_an_index_made_while_writing() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_are_not() {
+async fn a_segment_reopened_after_a_restart_is_indexed_by_a_walk_and_later_ones_while_writing() {
     let mut rng = StdRng::seed_from_u64(20);
     let storage = MemStorage::default();
     let mut writing = Writing::new(&mut rng, 4, 200);
     let mut all_left = Vec::new();
     for (start, crash) in [(1, false), (2, true), (3, false)] {
         let running = start_untended(&storage);
-        let control = Arc::clone(&running.archive.control);
+        let shared = Arc::clone(&running.archive.shared);
         let went_on = *dir_of(&storage).segments().unwrap().last().unwrap();
         writing.write(&mut rng, &running, &storage, 3 * start).await;
         for batch in writing.batch(&mut rng) {
@@ -145,7 +146,7 @@ async fn a_segment_that_was_gone_on_with_is_left_to_a_walk_and_those_behind_it_a
         if start > 1 {
             all_left.push(went_on);
         }
-        assert_eq!(install(&storage, &control).last(), all_left.last(), "run {start}");
+        assert_eq!(install(&storage, &shared).last(), all_left.last(), "run {start}");
         if crash {
             // Remove the last attestation, as if the process was killed before it wrote one.
             let last = *dir_of(&storage).segments().unwrap().last().unwrap();
@@ -170,19 +171,19 @@ async fn with_too_little_space(
     let mut rng = StdRng::seed_from_u64(seed);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let control = Arc::clone(&running.archive.control);
+    let shared = Arc::clone(&running.archive.shared);
     storage.set_hook(move |op, path| hook(op, path).then(|| std::io::ErrorKind::StorageFull.into()));
     Writing::new(&mut rng, 4, 256).write(&mut rng, &running, &storage, 3).await;
     running.finish().await;
     storage.clear_hook();
-    assert!(install(&storage, &control).is_empty(), "seed {seed}");
+    assert!(install(&storage, &shared).is_empty(), "seed {seed}");
     let all = frames(&storage);
     let filter = Filter { selection: Selection::of_sources([1, 2]), ..Filter::default() };
     assert!(read(Arc::new(storage.clone()), &filter) == naive(&all, &filter), "seed {seed}");
 }
 
 #[tokio::test]
-async fn a_block_that_finds_no_space_is_indexed_where_it_comes_to_lie() {
+async fn a_block_that_waited_for_space_is_indexed_at_its_final_position() {
     for nth in 0..16 {
         // A single refusal: the block goes to the same place, or to the next segment if this one is nearly full.
         let count = AtomicU64::new(0);
@@ -203,24 +204,27 @@ async fn a_block_that_finds_no_space_is_indexed_where_it_comes_to_lie() {
 }
 
 #[tokio::test]
-async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
+async fn maintenance_reads_no_segment_whose_index_was_built_while_writing() {
     let mut rng = StdRng::seed_from_u64(21);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let (control, published) = (Arc::clone(&running.archive.control), Arc::clone(&running.archive.published));
+    let (shared, published) = (Arc::clone(&running.archive.shared), Arc::clone(&running.archive.published));
     Writing::new(&mut rng, 4, 200).write(&mut rng, &running, &storage, 5).await;
     // When the thread has ended, all sealed segments are reported to maintenance.
     let log_id = running.recovery.log_id;
     running.finish().await;
     let bases = dir_of(&storage).segments().unwrap();
-    control.writing(bases[4], 0);
+    shared.handover.set_current(bases[4], 0);
     let watched = Watched::new(storage.clone());
     let dir = Dir::new(Arc::new(watched.clone()), dir().to_owned());
     let sealed_bytes: u64 = bases[..4].iter().map(|base| dir.size(&dir.segment(*base)).unwrap()).sum();
     // The archive's own maintenance was stopped with the archive.
-    let fresh = Arc::new(MaintenanceControl::new(Arc::clone(control.queue())));
-    bases[..4].iter().filter_map(|base| control.take_index(*base)).for_each(|index| fresh.hand_over(index));
-    fresh.writing(bases[4], 0);
+    let fresh = Arc::new(Shared::new(&config()));
+    bases[..4]
+        .iter()
+        .filter_map(|base| shared.handover.take_index(*base))
+        .for_each(|index| fresh.handover.put_index(index));
+    fresh.handover.set_current(bases[4], 0);
     let mut maintenance = Maintenance::new(Parts {
         id: dir.id().unwrap(),
         log_id,
@@ -228,7 +232,8 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
         retention: Retention::default(),
         clock: Arc::new(SystemClock),
         steps: steps(Vec::new(), 0),
-        control: fresh,
+        control: Arc::default(),
+        shared: fresh,
         published,
     });
     maintenance.tick(true);
@@ -240,17 +245,17 @@ async fn upkeep_reads_no_segment_whose_index_was_made_while_writing() {
 }
 
 #[tokio::test]
-async fn an_index_that_does_not_fit_the_file_is_made_anew() {
+async fn an_index_that_does_not_match_the_file_is_rebuilt() {
     let mut rng = StdRng::seed_from_u64(22);
     let storage = MemStorage::default();
     let running = start_untended(&storage);
-    let control = Arc::clone(&running.archive.control);
+    let shared = Arc::clone(&running.archive.shared);
     Writing::new(&mut rng, 3, 100).write(&mut rng, &running, &storage, 2).await;
     running.finish().await;
     let dir = dir_of(&storage);
     let mut image = storage.content(&dir.segment(0));
     image.extend([0; 8]);
     storage.put(&dir.segment(0), image);
-    index::build_from(&dir, 0, &BuildLimits::NONE, || control.take_index(0)).unwrap();
+    build_from(&dir, 0, &BuildLimits::NONE, || shared.handover.take_index(0)).unwrap();
     assert_eq!(index::check(&dir, 0).unwrap(), IndexState::Matches);
 }

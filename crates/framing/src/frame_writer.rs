@@ -1,0 +1,150 @@
+//! Makes transfer frames, for simulators and tests.
+
+use crate::packet::{self, IDLE_APID, PACKET_BYTES_MIN};
+use crate::{Decode, Format, PacketHeader, aos, tm, uslp};
+
+/// The fields of a frame that a sender chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameFields {
+    /// Spacecraft.
+    pub spacecraft: u32,
+    /// Virtual channel.
+    pub channel: u32,
+    /// Count of the channel. The lowest bits are sent, as many as the format has.
+    pub count: u64,
+    /// What begins in the data field.
+    pub pointer: Pointer,
+}
+
+/// The first header pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pointer {
+    /// The first packet begins at this byte of the data field.
+    At(usize),
+    /// No packet begins.
+    NoPacket,
+    /// There is nothing but fill.
+    Idle,
+}
+
+impl Decode {
+    /// Appends a transfer frame with `data` in its data field. The insert zone and the trailer are zeros.
+    ///
+    /// # Panics
+    /// If the format is no transfer frame.
+    pub fn encode(&self, fields: &FrameFields, data: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        match self.format {
+            Format::Tm => tm::encode(self, fields, out),
+            Format::Aos(_) => aos::encode(self, fields, out),
+            Format::Uslp => uslp::encode(self, fields, data.len(), out),
+            Format::Packet | Format::None => panic!("{self} are no transfer frames"),
+        }
+        out.extend_from_slice(data);
+        out.resize(out.len() + self.trailer, 0);
+        self.fecf.append(out, start);
+    }
+
+    /// Bytes of a frame around its data field, as [`encode`](Self::encode) makes it.
+    ///
+    /// # Panics
+    /// If the format is no transfer frame.
+    #[must_use]
+    pub fn overhead(&self) -> usize {
+        let mut frame = Vec::new();
+        self.encode(
+            &FrameFields { spacecraft: 0, channel: 0, count: 0, pointer: Pointer::Idle },
+            &[],
+            &mut frame,
+        );
+        frame.len()
+    }
+}
+
+/// Puts packets into the frames of one channel.
+#[derive(Debug)]
+pub struct FrameWriter {
+    decode: Decode,
+    spacecraft: u32,
+    channel: u32,
+    count: u64,
+    data_length: usize,
+    data: Vec<u8>,
+    first: Option<usize>,
+    frame: Vec<u8>,
+}
+
+impl FrameWriter {
+    /// A writer of frames of `length` bytes whose count begins with `count`.
+    ///
+    /// # Panics
+    /// If the format is no transfer frame, or the data field has fewer than 7 bytes.
+    #[must_use]
+    pub fn new(decode: Decode, spacecraft: u32, channel: u32, length: usize, count: u64) -> Self {
+        let data_length = length.saturating_sub(decode.overhead());
+        assert!(data_length >= PACKET_BYTES_MIN, "no room for packets in frames of {length} bytes");
+        Self {
+            decode,
+            spacecraft,
+            channel,
+            count,
+            data_length,
+            data: Vec::new(),
+            first: None,
+            frame: Vec::new(),
+        }
+    }
+
+    /// Appends a packet. Calls `each` with every frame that becomes full.
+    pub fn packet(&mut self, mut packet: &[u8], mut each: impl FnMut(&[u8])) {
+        self.first.get_or_insert(self.data.len());
+        while !packet.is_empty() {
+            let (now, later) = packet.split_at(packet.len().min(self.data_length - self.data.len()));
+            self.data.extend_from_slice(now);
+            packet = later;
+            if self.data.len() == self.data_length {
+                let pointer = self.first.take().map_or(Pointer::NoPacket, Pointer::At);
+                self.frame(pointer, &mut each);
+            }
+        }
+    }
+
+    /// Whether the last frame is full.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// Fills the last frame with an idle packet, which goes on in one more frame if it does not fit otherwise.
+    pub fn flush(&mut self, each: impl FnMut(&[u8])) {
+        if self.data.is_empty() {
+            return;
+        }
+        let room = self.data_length - self.data.len();
+        let length = if room < PACKET_BYTES_MIN { room + self.data_length } else { room };
+        let mut packet = Vec::new();
+        let header = PacketHeader { apid: IDLE_APID, ..PacketHeader::default() };
+        header.encode(&vec![0; length - packet::HEADER_BYTES], &mut packet);
+        self.packet(&packet, each);
+    }
+
+    /// Makes a frame with nothing but fill.
+    ///
+    /// # Panics
+    /// If a frame is not full. [`flush`](Self::flush) fills it.
+    pub fn idle(&mut self, mut each: impl FnMut(&[u8])) {
+        assert!(self.data.is_empty(), "a frame is not full");
+        self.data.resize(self.data_length, 0x55);
+        self.frame(Pointer::Idle, &mut each);
+    }
+
+    fn frame(&mut self, pointer: Pointer, each: &mut impl FnMut(&[u8])) {
+        let Self { spacecraft, channel, count, .. } = *self;
+        self.frame.clear();
+        let fields = FrameFields { spacecraft, channel, count, pointer };
+        self.decode.encode(&fields, &self.data, &mut self.frame);
+        each(&self.frame);
+        self.count += 1;
+        self.data.clear();
+    }
+}

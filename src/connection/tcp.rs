@@ -1,0 +1,65 @@
+//! TCP connections of links and outputs: listen, connect, and find peers that are gone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+/// Longest time of one attempt to connect, name resolution included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after the first failure.
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
+/// Longest pause. Each failure doubles the pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// A connection that lasts this long sets the pause back.
+pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// A peer that does not answer is found after [`KEEPALIVE_IDLE`] and three probes.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 64;
+
+/// The pauses between attempts.
+pub(crate) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(BACKOFF_MIN)
+    }
+}
+
+impl Backoff {
+    /// The pause before the next attempt.
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (2 * pause).min(BACKOFF_MAX);
+        pause
+    }
+}
+
+/// Connects to the first address of `host` that answers.
+pub(crate) async fn dial(host: &str) -> io::Result<(TcpStream, SocketAddr)> {
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(host)).await;
+    let socket = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10s"))??;
+    let peer = socket.peer_addr()?;
+    Ok((socket, peer))
+}
+
+/// Listens on `address`.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Makes the kernel find out when the peer is gone: a connection may be silent for hours.
+pub(crate) fn keep_alive(socket: &TcpStream) {
+    let settings =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    // A socket that refuses the option is dead. The first read reports the error.
+    let _ = SockRef::from(socket).set_tcp_keepalive(&settings);
+}

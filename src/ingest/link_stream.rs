@@ -1,0 +1,107 @@
+//! A stream that a link carries: frames of a foreign protocol, without credit and without acknowledgements.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::flow::StreamState;
+use super::router::Opened;
+use crate::actor::Address;
+use crate::connection::Stop;
+use crate::frame::{BufferPool, FrameRun, Lanes, ReadBuffer, StreamKey};
+use crate::wire::ErrorCode;
+
+/// The connection of a link that asks for a stream.
+#[derive(Clone, Debug)]
+pub struct Carrier {
+    /// The name of the link.
+    pub link: Arc<str>,
+    /// Where the frames come from.
+    pub peer: SocketAddr,
+    /// The address for the order to end.
+    pub session: Address<Stop>,
+    /// Notified when frames have left a queue.
+    pub room: Arc<Notify>,
+}
+
+/// A stream that a link carries. Dropping it releases the stream.
+///
+/// The sequence of a lane continues where the stream stands, because the foreign protocol has none.
+#[derive(Debug)]
+pub struct LinkStream {
+    opened: Opened,
+    next: Lanes<u64>,
+    windows: Lanes<u64>,
+}
+
+impl LinkStream {
+    pub(super) fn new(mut opened: Opened) -> Self {
+        let windows = opened.stream.queue.windows();
+        opened.ended = Some(StreamState::Lost);
+        Self { next: opened.position.accepted_next, opened, windows }
+    }
+
+    /// Which stream.
+    #[must_use]
+    pub fn key(&self) -> &StreamKey {
+        &self.opened.origin.stream
+    }
+
+    /// The sequence of the next frame, per lane.
+    #[must_use]
+    pub const fn next(&self) -> Lanes<u64> {
+        self.next
+    }
+
+    /// The cost that may still be queued, per lane. From this call on, the link is notified when the queue of a lane is
+    /// empty.
+    #[must_use]
+    pub fn room(&self) -> Lanes<u64> {
+        let queued = self.opened.stream.queue.look(Lanes::both(true));
+        Lanes::from_fn(|priority| self.windows[priority].saturating_sub(queued[priority]))
+    }
+
+    /// Hands over the frames of `buffer`, which were read at `received_ns` (unix nanoseconds). Their sequences continue
+    /// at [`LinkStream::next`]. Returns the number of frames. `buffer` returns to `pool` in the end.
+    ///
+    /// The caller keeps to [`LinkStream::room`].
+    ///
+    /// # Errors
+    /// [`Released`] when the link does not speak for the stream any more. The frames are counted as rejected.
+    pub fn deliver(
+        &mut self,
+        mut buffer: ReadBuffer,
+        pool: &Arc<BufferPool>,
+        received_ns: i64,
+    ) -> Result<u64, Released> {
+        for (priority, first) in self.next {
+            for (meta, sequence) in buffer.metas[priority].iter_mut().zip(first..) {
+                meta.sequence = sequence;
+            }
+        }
+        let counts = buffer.metas.each_ref().map(|metas| metas.len() as u64);
+        let frames = counts.values().sum();
+        let next = Lanes::from_fn(|priority| self.next[priority] + counts[priority]);
+        let Opened { stream, origin, session_id, .. } = &self.opened;
+        let lanes = FrameRun::of_read(origin, received_ns, buffer, false, pool);
+        stream.books.add_received(frames, 0, None);
+        let Ok(accepted) = stream.accept(*session_id, next, lanes) else {
+            stream.books.add_rejected(ErrorCode::TakenOver, frames);
+            return Err(Released);
+        };
+        stream.books.add_accepted(&accepted);
+        self.next = next;
+        Ok(frames)
+    }
+
+    /// Releases the stream. `state` is what operators see from here on.
+    pub fn end(mut self, state: StreamState) {
+        self.opened.ended = Some(state);
+    }
+}
+
+/// The link does not speak for the stream any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the link does not speak for the stream any more")]
+pub struct Released;

@@ -1,0 +1,276 @@
+//! The actor behind [`Router`]: it owns every session, enforces the limits, and decides which session speaks for a
+//! stream.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::{Epoch, Message, Opened, Opening, Router, SourceInfo};
+use crate::actor::{
+    ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage,
+};
+use crate::connection::entrance::Permit;
+use crate::connection::{SessionId, Stop};
+use crate::frame::{ANONYMOUS_EPOCH_MIN, StreamKey, unix_now_ns};
+use crate::ingest::acks::AckPacer;
+use crate::ingest::link_stream::Carrier;
+use crate::ingest::slots::{Candidate, Slots};
+use crate::ingest::stream::{Stream, StreamOwner, StreamTable};
+use crate::ingest::{Context, session};
+use crate::logging::{Kind, by_peer};
+use crate::pipeline::{SourceQueue, Sources};
+use crate::wire::{ErrorCode, WireError};
+
+/// Room in the router's mailbox. While a lane is full, the listener and new sessions wait.
+const CAPACITY: Capacity = Capacity { urgent: 16, routine: 1024 };
+/// Room in a session's mailbox. Every order means "end", so an order that finds no room is not needed.
+const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
+
+impl Router {
+    /// Starts the router over `table`; queues of new streams report to `sources`.
+    pub fn start(
+        context: Arc<Context>,
+        table: Arc<StreamTable>,
+        sources: Arc<Sources>,
+    ) -> (Self, ActorHandle) {
+        let entrance = Arc::clone(&context.entrance);
+        let (address, handle) = spawn_stage("router", CAPACITY, |mailbox| {
+            let anonymous_next = first_anonymous_epoch();
+            let state = State {
+                router: Self { address: mailbox.address(), entrance: Arc::clone(&context.entrance) },
+                mailbox,
+                context,
+                table,
+                sources,
+                sessions: BTreeMap::new(),
+                by_monitor: HashMap::new(),
+                slots: Slots::default(),
+                session_id_next: 1,
+                anonymous_next,
+                clock_origin: Instant::now(),
+                acks: AckPacer::default(),
+                drained: None,
+            };
+            state.run()
+        });
+        (Self { address, entrance }, handle)
+    }
+}
+
+/// The first epoch of anonymous streams. Epochs stay unique across restarts, as long as the clock moves
+/// forward, so archived frames of different connections have different epochs.
+fn first_anonymous_epoch() -> u64 {
+    ANONYMOUS_EPOCH_MIN | crate::frame::unix_now_ns().unsigned_abs()
+}
+
+struct State {
+    mailbox: Mailbox<Message>,
+    router: Router,
+    context: Arc<Context>,
+    table: Arc<StreamTable>,
+    sources: Arc<Sources>,
+    sessions: BTreeMap<SessionId, Live>,
+    by_monitor: HashMap<MonitorId, SessionId>,
+    slots: Slots,
+    session_id_next: SessionId,
+    anonymous_next: u64,
+    /// The instant from which the heartbeats of all sessions are counted.
+    clock_origin: Instant,
+    /// Wakes the sessions whose ACK is due.
+    acks: AckPacer,
+    drained: Option<Reply<()>>,
+}
+
+/// A session, or a stream of a link.
+struct Live {
+    /// The name for the log.
+    name: Arc<str>,
+    /// The task of a session. Dropping the handle aborts the task. A link owns its tasks itself.
+    _task: Option<ActorHandle>,
+    session: Address<Stop>,
+    peer: SocketAddr,
+    /// The source, from HELLO on.
+    source: Option<SourceInfo>,
+}
+
+impl State {
+    async fn run(mut self) {
+        loop {
+            let received = tokio::select! {
+                received = self.mailbox.recv() => received,
+                () = self.acks.turn(&self.table.acks) => continue,
+            };
+            match received {
+                Some(Received::Message(message)) => self.handle(message),
+                Some(Received::Down(down)) => self.forget(&down),
+                Some(Received::Exit(_)) => {}
+                None => return,
+            }
+            if self.sessions.is_empty()
+                && let Some(drained) = self.drained.take()
+            {
+                // No session is left that could push.
+                self.sources.finish();
+                let _ = drained.send(());
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Accepted { socket, peer, permit } => self.accept(socket, peer, permit),
+            Message::Open { opening, reply } => {
+                let _ = reply.send(self.open(*opening));
+            }
+            Message::Carry { stream, carrier, reply } => {
+                let _ = reply.send(self.carry(stream, carrier));
+            }
+            Message::Remove { session_id, reply } => {
+                let _ = reply.send(self.remove(session_id));
+            }
+            Message::List { reply } => {
+                let sources = self.sessions.values().filter_map(|live| live.source.clone());
+                let _ = reply.send(sources.collect());
+            }
+            Message::StopAll(error) => {
+                for live in self.sessions.values() {
+                    // A full or closed mailbox means that the session is being stopped already.
+                    let _ = live.session.try_send_urgent(Stop(error.clone()));
+                }
+            }
+            Message::Drain { reply } => self.drained = Some(reply),
+            Message::Names { reply } => {
+                let _ = reply.send(self.sessions.values().map(|live| live.name.to_string()).collect());
+            }
+        }
+    }
+
+    fn accept(&mut self, socket: TcpStream, peer: SocketAddr, permit: Permit) {
+        if self.drained.is_some() {
+            return;
+        }
+        let config = Arc::clone(&self.context.policy.borrow().config);
+        let session_id = self.next_session_id();
+        let (context, router) = (Arc::clone(&self.context), self.router.clone());
+        let clock_origin = self.clock_origin;
+        let name: Arc<str> = format!("session {session_id} from {peer}").into();
+        let (session, task) = spawn(Arc::clone(&name), SESSION_CAPACITY, move |mailbox| {
+            session::run(
+                session::Arrival { session_id, clock_origin, socket, peer, config, permit },
+                mailbox,
+                context,
+                router,
+            )
+        });
+        self.watch(session_id, Live { name, _task: Some(task), session, peer, source: None });
+    }
+
+    fn next_session_id(&mut self) -> SessionId {
+        let session_id = self.session_id_next;
+        self.session_id_next += 1;
+        session_id
+    }
+
+    fn watch(&mut self, session_id: SessionId, live: Live) {
+        let monitor = self.mailbox.monitor(&live.session);
+        self.by_monitor.insert(monitor, session_id);
+        self.sessions.insert(session_id, live);
+    }
+
+    /// Opens `stream` for a link. Each stream of a link is a session of its own here.
+    fn carry(&mut self, stream: StreamKey, carrier: Carrier) -> Result<Opened, WireError> {
+        let session_id = self.next_session_id();
+        let Carrier { link, peer, session, room } = carrier;
+        let name = format!("link {link}, stream {stream}").into();
+        let speaker = StreamOwner {
+            session_id,
+            session: session.clone(),
+            room,
+            acks: None,
+            shares_sequence: false,
+            link: Some(link),
+        };
+        let config = Arc::clone(&self.context.policy().config);
+        let live = Live { name, _task: None, session, peer, source: None };
+        self.sessions.insert(session_id, live);
+        let opened = self.open(Opening { stream, epoch: Epoch::Current, speaker, config });
+        match self.sessions.remove(&session_id) {
+            Some(live) if opened.is_ok() => self.watch(session_id, live),
+            _ => {}
+        }
+        opened
+    }
+
+    fn open(&mut self, opening: Opening) -> Result<Opened, WireError> {
+        let Opening { stream: wanted, epoch, speaker, config } = opening;
+        if self.drained.is_some() {
+            return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
+        }
+        let session_id = speaker.session_id;
+        let Some(live) = self.sessions.get(&session_id) else {
+            return Err(WireError::new(ErrorCode::Draining, "the session has ended"));
+        };
+        let peer = live.peer;
+        let is_anonymous = matches!(epoch, Epoch::Anonymous);
+        let key = (!is_anonymous).then_some(&wanted);
+        let known = key.and_then(|key| self.table.find(key));
+        let is_older =
+            |stream: &Stream| matches!(epoch, Epoch::Named(epoch) if epoch < stream.position().epoch);
+        // An older epoch takes no stream over.
+        let heir = known.as_ref().filter(|stream| !is_older(stream));
+        let candidate = Candidate {
+            address: speaker.link.is_none().then_some(peer.ip()),
+            key: key.filter(|_| heir.is_some()),
+            stream: heir,
+            bytes: config.connection_bytes(),
+        };
+        self.slots.judge(&candidate, &self.context.policy().config)?;
+        let queue = || SourceQueue::new(Arc::clone(&self.sources), config.windows());
+        let (stream, epoch) = match epoch {
+            Epoch::Anonymous => {
+                let epoch = self.anonymous_next;
+                self.anonymous_next += 1;
+                (self.table.anonymous(wanted.clone(), epoch, queue()), Some(epoch))
+            }
+            Epoch::Named(epoch) => (self.table.named(&wanted, queue)?, Some(epoch)),
+            Epoch::Current => (self.table.named(&wanted, queue)?, None),
+        };
+        let takeovers_max = config.max_takeovers_per_minute;
+        let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
+        stream.queue.set_windows(config.windows());
+        self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
+        by_peer!(
+            Kind::Registered, INFO,
+            session = session_id, stream = %origin.stream, epoch = origin.epoch, %peer, "source registered"
+        );
+        let source = SourceInfo { session_id, origin: Arc::clone(&origin), peer, since_ns: unix_now_ns() };
+        if let Some(live) = self.sessions.get_mut(&session_id) {
+            live.source = Some(source);
+        }
+        Ok(Opened { stream, origin, position, ended: None, session_id, table: Arc::clone(&self.table) })
+    }
+
+    fn remove(&self, session_id: SessionId) -> bool {
+        let Some(live) = self.sessions.get(&session_id).filter(|live| live.source.is_some()) else {
+            return false;
+        };
+        let order = Stop(WireError::new(ErrorCode::Removed, "removed by an operator"));
+        // A full or closed mailbox means that the session is being stopped already.
+        let _ = live.session.try_send_urgent(order);
+        true
+    }
+
+    fn forget(&mut self, down: &Down) {
+        let Some(session_id) = self.by_monitor.remove(&down.monitor) else { return };
+        self.slots.release(session_id);
+        let source = self.sessions.remove(&session_id).and_then(|live| live.source);
+        if let Some(source) = source {
+            let (session, stream) = (session_id, &source.origin.stream);
+            by_peer!(Kind::Gone, INFO, session, %stream, reason = %down.reason, "source gone");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Turns DELIVER and GAP messages into the bytes that a reader understands.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Buf as _, Bytes};
+
+use super::channels::Channels;
+use super::cursor::Position;
+use super::status::{Counters, OutputStatus};
+use crate::config::{Cosmos, Link, Output, OutputFraming, OutputTransport};
+use crate::frame::{Frame, FrameFlags, SourceKind, StreamKey};
+use crate::framing::Preidentified;
+use crate::framing::packet::{HEADER_BYTES, IDLE_APID, apid};
+use crate::framing::{Decode, ExtractCounts, Format, Length};
+use crate::wire::{Deliver, FeedMessage, Gap, GapReason};
+
+#[cfg(test)]
+mod tests;
+
+/// At most one mark is made in this many bytes. So marks take little memory; a restart repeats a little more.
+const MARK_BYTES: usize = 1 << 10;
+/// One conversion ends when it has made so many bytes. Small packets with long headers may become many times longer.
+const CONVERTED_BYTES: usize = 128 << 10;
+/// The longest payload of a UDP datagram over IPv4, in bytes.
+const DATAGRAM_BYTES_MAX: usize = 65_507;
+/// The name of a packet that the configuration does not name.
+const UNKNOWN: &str = "UNKNOWN";
+
+/// What goes out for some messages.
+#[derive(Debug, Default)]
+pub(super) struct Converted {
+    /// Frames or packets, each in its framing.
+    pub(super) bytes: Vec<u8>,
+    /// Where each of them ends. Only for datagrams.
+    pub(super) ends: Vec<usize>,
+    /// The positions of a reader that has so many of the bytes. Only for a cursor.
+    pub(super) marks: Vec<(usize, Position)>,
+}
+
+/// Converts for one reader.
+pub(super) struct Converter {
+    encoder: Encoder,
+    links: Arc<[Link]>,
+    /// What [`Output::decode_of`] says.
+    decodes: HashMap<StreamKey, Option<Decode>>,
+    channels: Channels,
+    /// The counts of the channels that were added to the status.
+    counted: ExtractCounts,
+    makes_marks: bool,
+    /// Every frame below this offset was converted or left out.
+    position: u64,
+}
+
+impl Converter {
+    /// Converts for the output of `config`. Frames of sources that one of `links` delivers are what the link says.
+    /// Packets that end in a frame below `send_from` were sent before.
+    pub(super) fn new(
+        config: Arc<Output>,
+        links: Arc<[Link]>,
+        status: Arc<OutputStatus>,
+        send_from: u64,
+        makes_marks: bool,
+    ) -> Self {
+        Self {
+            encoder: Encoder { config, status, send_from },
+            links,
+            decodes: HashMap::new(),
+            channels: Channels::default(),
+            counted: ExtractCounts::default(),
+            makes_marks,
+            position: 0,
+        }
+    }
+
+    /// Every frame below this offset was converted or left out.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Converts whole messages from the front of `messages`, which reach up to `next_offset`, until all are converted or
+    /// the result is long enough.
+    pub(super) fn convert(&mut self, messages: &mut Bytes, next_offset: u64) -> Converted {
+        let mut out = Converted::default();
+        while messages.has_remaining() && out.bytes.len() < CONVERTED_BYTES {
+            let length = messages.get_u32() as usize;
+            let message = FeedMessage::decode(messages.split_to(length));
+            match message.expect("a message that the feed has encoded") {
+                FeedMessage::Deliver(Deliver { offset, frame }) => {
+                    self.frame(offset, &frame, &mut out);
+                    self.position = offset + 1;
+                    self.mark(MARK_BYTES, &mut out);
+                }
+                FeedMessage::Gap(gap) => {
+                    self.gap(&gap);
+                    self.position = gap.offsets.end;
+                }
+                _ => {}
+            }
+        }
+        if messages.is_empty() {
+            self.position = next_offset;
+        }
+        self.mark(0, &mut out);
+        self.count_packets();
+        out
+    }
+
+    /// Notes the position, unless the last mark is less than `min_bytes` bytes away.
+    fn mark(&self, min_bytes: usize, out: &mut Converted) {
+        let last = out.marks.last().map_or(0, |(bytes, _)| *bytes);
+        if self.makes_marks && out.bytes.len() >= last + min_bytes {
+            // Below `send_from`, a packet that ends later may still begin.
+            let read_from = self.channels.incomplete_since().unwrap_or(self.position).min(self.position);
+            let next_offset = self.position.max(self.encoder.send_from);
+            out.marks.push((out.bytes.len(), Position { next_offset, read_from }));
+        }
+    }
+
+    fn frame(&mut self, offset: u64, frame: &Frame, out: &mut Converted) {
+        let select = &self.encoder.config.select;
+        let stream = &frame.origin.stream;
+        let is_bad = frame.flags.contains(FrameFlags::BAD_QUALITY);
+        if !select.stations.is_empty() && !select.stations.contains(&stream.station) {
+            return self.count(|counts| &counts.filtered, 1);
+        }
+        if is_bad {
+            self.channels.missed(stream);
+        }
+        if is_bad && (!select.bad || self.encoder.config.extract_packets) {
+            return self.count(|counts| &counts.filtered, 1);
+        }
+        if self.encoder.config.extract_packets {
+            return self.extract(offset, frame, out);
+        }
+        if !select.idle && !is_bad && self.is_idle(frame) {
+            return self.count(|counts| &counts.filtered, 1);
+        }
+        self.count(|counts| &counts.frames, 1);
+        self.encoder.unit(offset, &frame.payload, frame, out);
+    }
+
+    fn is_idle(&mut self, frame: &Frame) -> bool {
+        let decode = self.decode_of(&frame.origin.stream);
+        decode.is_some_and(|decode| decode.header(&frame.payload).is_ok_and(|header| header.is_idle))
+    }
+
+    fn extract(&mut self, offset: u64, frame: &Frame, out: &mut Converted) {
+        let header =
+            self.decode_of(&frame.origin.stream).map(|decode| (decode, decode.header(&frame.payload)));
+        let Some((decode, Ok(header))) = header else {
+            self.channels.missed(&frame.origin.stream);
+            return self.count(|counts| &counts.undecoded, 1);
+        };
+        self.count(|counts| &counts.frames, 1);
+        let encoder = &self.encoder;
+        let each = |packet: &[u8]| encoder.packet(offset, packet, frame, out);
+        self.channels.take(offset, frame, decode, &header, each);
+    }
+
+    /// What the frames of `stream` are; `None` if they have no header that is read.
+    fn decode_of(&mut self, stream: &StreamKey) -> Option<Decode> {
+        if let Some(decode) = self.decodes.get(stream) {
+            return *decode;
+        }
+        let decode = self.encoder.config.decode_of(stream.source_id, &stream.station, &self.links);
+        let decode = decode.filter(|decode| decode.format != Format::None);
+        self.decodes.insert(stream.clone(), decode);
+        decode
+    }
+
+    fn gap(&mut self, gap: &Gap) {
+        self.channels.cut();
+        let offsets = gap.offsets.end.saturating_sub(gap.offsets.start);
+        match gap.reason {
+            GapReason::Skipped => self.count(|counts| &counts.skipped, offsets),
+            GapReason::Expired | GapReason::Damaged => {
+                self.count(|counts| &counts.gaps, 1);
+                self.count(|counts| &counts.missing, offsets);
+            }
+        }
+    }
+
+    /// Adds to the status what the channels have counted since the last call.
+    fn count_packets(&mut self) {
+        if !self.encoder.config.extract_packets {
+            return;
+        }
+        let (before, after) = (self.counted, self.channels.counts());
+        self.count(|counts| &counts.cut, after.cut - before.cut);
+        self.count(|counts| &counts.encapsulated, after.encapsulated - before.encapsulated);
+        self.counted = after;
+    }
+
+    fn count(&self, counter: impl FnOnce(&Counters) -> &std::sync::atomic::AtomicU64, more: u64) {
+        counter(&self.encoder.status.counts).fetch_add(more, Relaxed);
+    }
+}
+
+/// Puts frames and packets into the framing of an output.
+struct Encoder {
+    config: Arc<Output>,
+    status: Arc<OutputStatus>,
+    /// What ends in a frame below this offset was sent before.
+    send_from: u64,
+}
+
+impl Encoder {
+    /// Appends a packet that was taken out of frames and ends in `frame`.
+    fn packet(&self, offset: u64, packet: &[u8], frame: &Frame, out: &mut Converted) {
+        if !self.config.select.idle && apid_of(packet) == Some(IDLE_APID) || offset < self.send_from {
+            return;
+        }
+        self.status.counts.packets.fetch_add(1, Relaxed);
+        self.unit(offset, packet, frame, out);
+    }
+
+    /// Appends `data`, which is `frame` or comes from it.
+    fn unit(&self, offset: u64, data: &[u8], frame: &Frame, out: &mut Converted) {
+        if offset < self.send_from {
+            return;
+        }
+        let begin = out.bytes.len();
+        let fits = match &self.config.framing {
+            OutputFraming::Bare => {
+                out.bytes.extend_from_slice(data);
+                true
+            }
+            OutputFraming::Length(length) => put_length(length, data, &mut out.bytes),
+            OutputFraming::Cosmos(cosmos) => {
+                preidentified(cosmos, data, frame).encode(data, &mut out.bytes);
+                true
+            }
+        };
+        let is_datagram = matches!(self.config.transport, OutputTransport::Udp { .. });
+        if !fits || is_datagram && out.bytes.len() - begin > DATAGRAM_BYTES_MAX {
+            out.bytes.truncate(begin);
+            self.status.counts.too_long.fetch_add(1, Relaxed);
+        } else if is_datagram {
+            out.ends.push(out.bytes.len());
+        }
+    }
+}
+
+/// Appends `data` behind its length. Returns false if the length does not fit the field.
+fn put_length(length: &Length, data: &[u8], out: &mut Vec<u8>) -> bool {
+    let bytes = length.length_field_length;
+    let highest = u64::MAX >> (64 - 8 * bytes);
+    let value =
+        i64::try_from(data.len()).ok().and_then(|len| len.checked_sub(length.length_adjustment as i64));
+    let value = value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value <= highest);
+    let Some(value) = value.filter(|_| data.len() <= length.max_frame_length) else { return false };
+    if length.big_endian {
+        out.extend_from_slice(&value.to_be_bytes()[8 - bytes..]);
+    } else {
+        out.extend_from_slice(&value.to_le_bytes()[..bytes]);
+    }
+    out.extend_from_slice(data);
+    true
+}
+
+/// The header of COSMOS for a packet. A replay is stored: it leaves the current values alone.
+fn preidentified<'a>(cosmos: &'a Cosmos, packet: &[u8], frame: &Frame) -> Preidentified<'a> {
+    Preidentified {
+        sync: cosmos.sync,
+        is_stored: frame.source_kind == SourceKind::ArchivedReplay,
+        extra: None,
+        time_ns: if frame.ert_ns == 0 { frame.received_ns } else { frame.ert_ns },
+        target: &cosmos.target,
+        packet: apid_of(packet).and_then(|apid| cosmos.packets.get(&apid)).map_or(UNKNOWN, String::as_str),
+    }
+}
+
+fn apid_of(packet: &[u8]) -> Option<u16> {
+    packet.first_chunk::<HEADER_BYTES>().map(apid)
+}

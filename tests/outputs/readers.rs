@@ -1,0 +1,60 @@
+//! What operators see of an output and its readers.
+
+use std::time::{Duration, Instant};
+
+use telemetry_aggregator::config::Config;
+use telemetry_aggregator::outputs::OutputView;
+
+use crate::software::{listening, packet, read_packet, with_limit};
+use crate::support::inside::Inside;
+use crate::support::{Client, Hello, LIMIT, ROUTINE};
+
+/// Waits until the view of the only output is as wanted.
+fn wait_for(daemon: &Inside, what: &str, is_met: impl Fn(&OutputView) -> bool) -> OutputView {
+    let started = Instant::now();
+    loop {
+        let views = daemon.outputs.list().views();
+        if let [view] = &views[..]
+            && is_met(view)
+        {
+            return view.clone();
+        }
+        assert!(started.elapsed() < LIMIT, "{what}: {views:#?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_view_shows_readers_positions_and_counts_and_an_operator_switches() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("aggregator.toml");
+    let output = listening("yamcs", "start = \"earliest\"\nselect = { stations = [\"KIR\"] }");
+    std::fs::write(&file, output).unwrap();
+    let outputs = Config::load(Some(&file), std::iter::empty()).unwrap().config.outputs;
+    let daemon = Inside::start(dir.path(), |config| config.outputs = outputs);
+    let view = wait_for(&daemon, "it listens", |view| view.state() == "listening" && view.address.is_some());
+    let mut reader = with_limit(std::net::TcpStream::connect(view.address.unwrap()).unwrap());
+    let (mut client, _) = Client::open(daemon.address, &Hello::new(1).station("KIR"));
+    client.deliver(ROUTINE, 0, &packet(1, 0, b"one"));
+    let (mut other, _) = Client::open(daemon.address, &Hello::new(2).station("SVA"));
+    other.deliver(ROUTINE, 0, &packet(1, 0, b"two"));
+    assert_eq!(read_packet(&mut reader), packet(1, 0, b"one"));
+    let view =
+        wait_for(&daemon, "both frames", |view| view.clients.first().is_some_and(|it| it.next_offset == 2));
+    assert_eq!(view.state(), "connected");
+    assert_eq!(view.clients[0].peer, reader.local_addr().unwrap());
+    let counts = view.counts;
+    assert_eq!((counts.frames, counts.filtered, counts.connects), (1, 1, 1));
+    assert_eq!(counts.bytes, packet(1, 0, b"one").len() as u64);
+
+    let switch = |name: &str, is_on| daemon.runtime.block_on(daemon.outputs.switch(name, is_on)).unwrap();
+    assert!(switch("yamcs", false));
+    assert_eq!(std::io::Read::read(&mut reader, &mut [0; 1]).unwrap(), 0, "the reader is cut off");
+    wait_for(&daemon, "it is off", |view| view.state() == "disabled" && view.clients.is_empty());
+    assert!(!switch("nobody", true));
+    assert!(switch("yamcs", true));
+    let view = wait_for(&daemon, "it is on", |view| view.state() == "listening" && view.address.is_some());
+    let mut reader = with_limit(std::net::TcpStream::connect(view.address.unwrap()).unwrap());
+    assert_eq!(read_packet(&mut reader), packet(1, 0, b"one"));
+    assert!(!daemon.stop().failed);
+}
