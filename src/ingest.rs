@@ -38,7 +38,7 @@ mod stream_edits;
 
 pub use books::{Books, LaneCount, Totals};
 pub use flow::{LaneTimes, Position, StreamState, StreamView};
-pub use link_stream::{Carrier, LinkStream, Released};
+pub use link_stream::{Carrier, LinkStream, NotOwner};
 pub use router::{Router, RouterError, SourceInfo, SourceList};
 pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 pub use stream::{ResetRefused, StreamLimits, StreamTable};

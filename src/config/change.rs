@@ -104,12 +104,13 @@ impl Change {
 fn reason_to_wait(effect: Effect, at_start: &Config, found: &Config) -> Option<&'static str> {
     match effect {
         Effect::Live => None,
+        // A lower value changes at once, a higher one than that at the start needs a restart.
         Effect::LiveUpToStart(value, why) => (value(found) > value(at_start)).then_some(why),
         Effect::Restart(why) => Some(why),
     }
 }
 
-/// The value as in the file. Quotes around a non-empty text are left out. Secrets are masked.
+/// The value as in the file, without the quotes around a non-empty text. [`values`] has masked the secrets.
 fn shown(value: Option<&Value>) -> String {
     let Some(text) = value.map(Value::to_string) else { return "not set".to_owned() };
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {

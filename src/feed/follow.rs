@@ -13,8 +13,8 @@ use crate::archive::{History, ReadError};
 use crate::frame::Selection;
 use crate::wire::{Gap, GapReason, Policy};
 
-/// The durable frames: the log, the tail of the newest frames, and the turns of those that read the log. Cheap to
-/// clone; all clones share the turns.
+/// The durable frames: the log, the tail of the newest frames, and the turns at the log. Who has a turn may read the
+/// log; at most [`READERS_MAX`] have one at a time. Cheap to clone; all clones share the turns.
 #[derive(Clone)]
 pub struct Durable {
     history: History,
@@ -39,18 +39,18 @@ impl Durable {
         &self.readers
     }
 
-    /// Holds the tail from here on. Also returns the offset behind the newest durable frame.
-    pub(super) fn hold_tail(&self) -> (Follower, u64) {
+    /// Subscribes to the tail. Also returns the offset behind the newest durable frame.
+    pub(super) fn subscribe_tail(&self) -> (Follower, u64) {
         self.tail.subscribe(|| self.history.watermark())
     }
 
     /// Follows the frames that `selection` takes, from the offset that `start` chooses. `start` gets the offset behind
     /// the newest durable frame, and must not choose a higher one.
     pub fn follow(&self, selection: Selection, policy: Policy, start: impl FnOnce(u64) -> u64) -> Following {
-        let (follower, head) = self.hold_tail();
+        let (follower, head) = self.subscribe_tail();
         let start = start(head);
         debug_assert!(start <= head, "a following cannot start beyond the newest frame");
-        Following::new(self.clone(), follower, selection, policy, (start, start == head))
+        Following::new(self.clone(), follower, selection, policy, start, start == head)
     }
 }
 
@@ -73,14 +73,15 @@ pub struct Following {
 }
 
 impl Following {
-    /// Follows from an offset on. The flag says that it is the newest: frames that come meanwhile are no requested
-    /// history.
+    /// Follows from `next_offset` on. `has_caught_up` says that this is the end of the log: a timely reader may skip
+    /// from the beginning.
     pub(super) fn new(
         durable: Durable,
         follower: Follower,
         selection: Selection,
         policy: Policy,
-        (next_offset, has_caught_up): (u64, bool),
+        next_offset: u64,
+        has_caught_up: bool,
     ) -> Self {
         Self {
             durable,
@@ -100,8 +101,8 @@ impl Following {
         self.next_offset
     }
 
-    /// Returns the next messages and moves on; `None` if there are none yet. They may be empty, where every frame was
-    /// filtered out. `has_taken_all` says that the reader has taken everything it was given.
+    /// Returns the next messages and moves on; `None` if there are none yet. The result is empty if the selection takes no
+    /// frame of those that were read. `has_taken_all` says that the reader has taken everything it was given.
     pub fn next(&mut self, has_taken_all: bool) -> Option<Bytes> {
         if self.ahead.is_some() && !has_taken_all {
             // A reader may hold at most two chunks.
@@ -124,6 +125,8 @@ impl Following {
                 None
             }
             Found::Behind(_) => Some(self.skip()),
+            // A reader that has taken everything skips nothing here: most new frames may be filtered out, and a message
+            // larger than the limit for late readers would never be sent.
             Found::Piece(_) if !has_taken_all && self.is_late() => Some(self.skip()),
             Found::Piece(piece) => {
                 self.catch_up.give_up();
@@ -133,7 +136,7 @@ impl Following {
         }
     }
 
-    /// Reads the log while the reader takes what it was given: one chunk, and only with the turn at hand.
+    /// Reads the log while the reader takes what it was given: one chunk, and only if it has a turn.
     pub fn read_ahead(&mut self) {
         if self.ahead.is_none()
             && self.catch_up.has_turn()
@@ -144,21 +147,22 @@ impl Following {
         }
     }
 
-    /// Waits until [`Following::next`] may have more. A reader that `wants_none` needs no signal of new frames.
+    /// Waits until [`Following::next`] may have more. If `wants_new` is false, new frames do not end
+    /// the wait.
     ///
     /// # Errors
     /// When the log cannot be read.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn progress(&mut self, wants_none: bool) -> Result<(), ReadError> {
+    pub async fn progress(&mut self, wants_new: bool) -> Result<(), ReadError> {
         tokio::select! {
             read = self.catch_up.progress() => {
                 if let Some(chunk) = read {
                     self.ahead = Some(chunk?);
                 }
             }
-            () = self.follower.changed(), if !wants_none => {}
+            () = self.follower.changed(), if wants_new => {}
         }
         Ok(())
     }
@@ -190,10 +194,7 @@ impl Following {
         self.policy == Policy::Timely && self.has_caught_up
     }
 
-    /// Whether a timely reader is so far behind that it skips.
-    ///
-    /// A reader that has taken everything it was given is not late, however far the log has grown. Most new frames
-    /// may be filtered out. A message larger than the limit for late readers would otherwise never be sent.
+    /// Whether a timely reader is further behind than its limit.
     fn is_late(&self) -> bool {
         self.skips() && self.follower.is_late(self.next_offset)
     }

@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
                         yield_now().await;
                     }
                 }
-                read = self.subscription.following.progress(self.outbox.is_full()) => {
+                read = self.subscription.following.progress(!self.outbox.is_full()) => {
                     read.map_err(|error| self.unreadable(&error))?;
                 }
                 order = self.mailbox.recv() => {

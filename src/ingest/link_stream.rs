@@ -19,19 +19,19 @@ pub struct Carrier {
     pub link: Arc<str>,
     /// Where the frames come from.
     pub peer: SocketAddr,
-    /// The address for the order to end.
+    /// The mailbox that receives the order to end.
     pub session: Address<Stop>,
-    /// Notified when frames have left a queue.
+    /// Notified when the queue of a lane becomes empty after a call of [`LinkStream::room`].
     pub room: Arc<Notify>,
 }
 
 /// A stream that a link carries. Dropping it releases the stream.
 ///
-/// The sequence of a lane continues where the stream stands, because the foreign protocol has none.
+/// The foreign protocol has no sequences, so the first frame of a lane gets the stream's next sequence.
 #[derive(Debug)]
 pub struct LinkStream {
     opened: Opened,
-    next: Lanes<u64>,
+    next_sequences: Lanes<u64>,
     windows: Lanes<u64>,
 }
 
@@ -39,10 +39,10 @@ impl LinkStream {
     pub(super) fn new(mut opened: Opened) -> Self {
         let windows = opened.stream.queue.windows();
         opened.ended = Some(StreamState::Lost);
-        Self { next: opened.position.accepted_next, opened, windows }
+        Self { next_sequences: opened.position.accepted_next, opened, windows }
     }
 
-    /// Which stream.
+    /// The key of the stream.
     #[must_use]
     pub fn key(&self) -> &StreamKey {
         &self.opened.origin.stream
@@ -50,48 +50,51 @@ impl LinkStream {
 
     /// The sequence of the next frame, per lane.
     #[must_use]
-    pub const fn next(&self) -> Lanes<u64> {
-        self.next
+    pub const fn next_sequences(&self) -> Lanes<u64> {
+        self.next_sequences
     }
 
     /// The cost that may still be queued, per lane. From this call on, the link is notified when the queue of a lane is
     /// empty.
     #[must_use]
     pub fn room(&self) -> Lanes<u64> {
-        let queued = self.opened.stream.queue.look(Lanes::both(true));
+        let reports_empty = Lanes::both(true);
+        let queued = self.opened.stream.queue.look(reports_empty);
         Lanes::from_fn(|priority| self.windows[priority].saturating_sub(queued[priority]))
     }
 
     /// Hands over the frames of `buffer`, which were read at `received_ns` (unix nanoseconds). Their sequences continue
-    /// at [`LinkStream::next`]. Returns the number of frames. `buffer` returns to `pool` in the end.
+    /// at [`LinkStream::next_sequences`]. Returns the number of frames. `buffer` returns to `pool` in the end.
     ///
     /// The caller keeps to [`LinkStream::room`].
     ///
     /// # Errors
-    /// [`Released`] when the link does not speak for the stream any more. The frames are counted as rejected.
+    /// [`NotOwner`] when the link does not speak for the stream any more. The frames are counted as rejected.
     pub fn deliver(
         &mut self,
         mut buffer: ReadBuffer,
         pool: &Arc<BufferPool>,
         received_ns: i64,
-    ) -> Result<u64, Released> {
-        for (priority, first) in self.next {
+    ) -> Result<u64, NotOwner> {
+        for (priority, first) in self.next_sequences {
             for (meta, sequence) in buffer.metas[priority].iter_mut().zip(first..) {
                 meta.sequence = sequence;
             }
         }
         let counts = buffer.metas.each_ref().map(|metas| metas.len() as u64);
         let frames = counts.values().sum();
-        let next = Lanes::from_fn(|priority| self.next[priority] + counts[priority]);
+        let next = Lanes::from_fn(|priority| self.next_sequences[priority] + counts[priority]);
         let Opened { stream, origin, session_id, .. } = &self.opened;
-        let lanes = FrameRun::of_read(origin, received_ns, buffer, false, pool);
-        stream.books.add_received(frames, 0, None);
+        let has_credit = false;
+        let lanes = FrameRun::of_read(origin, received_ns, buffer, has_credit, pool);
+        let duplicates = 0;
+        stream.books.add_received(frames, duplicates, None);
         let Ok(accepted) = stream.accept(*session_id, next, lanes) else {
             stream.books.add_rejected(ErrorCode::TakenOver, frames);
-            return Err(Released);
+            return Err(NotOwner);
         };
         stream.books.add_accepted(&accepted);
-        self.next = next;
+        self.next_sequences = next;
         Ok(frames)
     }
 
@@ -104,4 +107,4 @@ impl LinkStream {
 /// The link does not speak for the stream any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the link does not speak for the stream any more")]
-pub struct Released;
+pub struct NotOwner;

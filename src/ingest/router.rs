@@ -52,7 +52,7 @@ pub(super) enum Epoch {
 pub(super) struct Opening {
     pub(super) stream: StreamKey,
     pub(super) epoch: Epoch,
-    pub(super) speaker: StreamOwner,
+    pub(super) owner: StreamOwner,
     /// The limits of the connection.
     pub(super) config: Arc<IngestConfig>,
 }
@@ -74,7 +74,7 @@ pub(super) struct Opened {
     pub(super) stream: Arc<Stream>,
     pub(super) origin: Arc<Origin>,
     pub(super) position: Position,
-    /// The state of the stream after this value is dropped. `None` while the session is not served yet.
+    /// The state of the stream after this value is dropped. `None` until the session serves the stream.
     pub(super) ended: Option<StreamState>,
     pub(super) session_id: SessionId,
     pub(super) table: Arc<StreamTable>,
@@ -101,7 +101,7 @@ pub struct Router {
 pub struct SourceList(Router);
 
 impl SourceList {
-    /// The registered sources, by session. Empty when the router has ended, as it does in a drain.
+    /// The registered sources, in the order of their sessions. Empty when the router has ended, as it does in a drain.
     pub async fn current(&self) -> Vec<SourceInfo> {
         self.0.list().await.unwrap_or_default()
     }
@@ -120,10 +120,10 @@ impl Router {
     pub(super) async fn open(&self, opening: Opening) -> Result<Opened, WireError> {
         let opening = Box::new(opening);
         let opened = self.address.call(CALL_TIMEOUT, |reply| Message::Open { opening, reply }).await;
-        opened.unwrap_or_else(|error| Err(ending(error)))
+        opened.unwrap_or_else(|error| Err(unanswered(error)))
     }
 
-    /// Opens `stream` for a link and registers the source, in the stream's current epoch, where the stream stands. The
+    /// Opens `stream` for a link in its current epoch and at its current position, and registers the source. The
     /// source stays registered until `carrier.session` has ended.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Router {
     pub async fn carry(&self, stream: StreamKey, carrier: Carrier) -> Result<LinkStream, WireError> {
         let carry = |reply| Message::Carry { stream, carrier, reply };
         let opened = self.address.call(CALL_TIMEOUT, carry).await;
-        opened.unwrap_or_else(|error| Err(ending(error))).map(LinkStream::new)
+        opened.unwrap_or_else(|error| Err(unanswered(error))).map(LinkStream::new)
     }
 
     /// Orders the session of a source to end with ERROR `removed`. Returns false when there is no such source.
@@ -151,7 +151,7 @@ impl Router {
         SourceList(self.clone())
     }
 
-    /// The registered sources, by session.
+    /// The registered sources, in the order of their sessions.
     ///
     /// # Errors
     /// When the router has ended, or hangs.
@@ -184,7 +184,8 @@ impl Router {
     }
 }
 
-fn ending(error: CallError) -> WireError {
+/// The error for a client when the router has ended, as it does in a drain, or hangs.
+fn unanswered(error: CallError) -> WireError {
     WireError::new(ErrorCode::Draining, format!("the daemon is ending: {error}"))
 }
 

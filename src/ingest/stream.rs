@@ -127,7 +127,7 @@ impl Stream {
         Arc::new(Self { queue, books: Books::of_stream(all), state: Mutex::new(state) })
     }
 
-    /// Makes `speaker` the owner of the stream in `epoch`, and orders the predecessor to end. Without `epoch` the stream
+    /// Makes `owner` the owner of the stream in `epoch`, and orders the predecessor to end. Without `epoch` the stream
     /// keeps its epoch; a new stream begins with epoch 1.
     ///
     /// From here on, nothing that the predecessor reads is accepted. The call does not wait for the
@@ -138,7 +138,7 @@ impl Stream {
     /// `epoch` is older than the current one.
     pub(super) fn open(
         &self,
-        speaker: StreamOwner,
+        owner: StreamOwner,
         epoch: Option<u64>,
         takeovers_max: usize,
         now: Instant,
@@ -152,10 +152,10 @@ impl Stream {
                 format!("an operator is editing this stream: {why}"),
             ));
         }
-        if let Some(owner) = &state.owner
-            && (owner.link.is_some() || speaker.link.is_some())
+        if let Some(current) = &state.owner
+            && (current.link.is_some() || owner.link.is_some())
         {
-            let text = format!("{owner} speaks for stream {}", state.origin.stream);
+            let text = format!("{current} speaks for stream {}", state.origin.stream);
             return Err(WireError::new(ErrorCode::Busy, text));
         }
         if epoch >= current && state.owner.is_some() {
@@ -171,10 +171,10 @@ impl Stream {
             state.durable_next = Lanes::default();
             state.sequences.begin_epoch();
         }
-        state.sequences.connected(speaker.shares_sequence);
+        state.sequences.connected(owner.shares_sequence);
         state.offline = None;
-        self.queue.listen(Arc::clone(&speaker.room));
-        if let Some(predecessor) = state.owner.replace(speaker) {
+        self.queue.listen(Arc::clone(&owner.room));
+        if let Some(predecessor) = state.owner.replace(owner) {
             let error = if epoch > current {
                 WireError::new(ErrorCode::Fenced, format!("epoch {epoch} of this stream has connected"))
                     .with_detail(epoch)

@@ -124,7 +124,7 @@ impl Session {
                     Ok(_) => Ok(()),
                     Err(error) => Err(error.into()),
                 },
-                progress = self.reader.following.progress(self.outbox.is_full()) => progress.map_err(Ended::from),
+                progress = self.reader.following.progress(!self.outbox.is_full()) => progress.map_err(Ended::from),
                 () = cursor_saved(&mut self.reader.keeper, &self.reader.status) => Ok(()),
                 order = mailbox.recv() => match order {
                     Some(Received::Message(leave)) => Err(Ended::Ordered(leave)),

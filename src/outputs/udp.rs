@@ -91,7 +91,7 @@ impl Sender {
                 timer.as_mut().reset(due);
             }
             let outcome = tokio::select! {
-                progress = self.reader.following.progress(!is_sent) => progress.map_err(Ended::from),
+                progress = self.reader.following.progress(is_sent) => progress.map_err(Ended::from),
                 () = cursor_saved(&mut self.reader.keeper, &self.reader.status) => Ok(()),
                 order = mailbox.recv() => match order {
                     Some(Received::Message(leave)) => Err(Ended::Ordered(leave)),

@@ -13,7 +13,7 @@ use crate::frame::Batch;
 pub struct Processed {
     /// Number of frames processed since the start, before this batch.
     pub first: u64,
-    /// At most 64 frames or 256 KiB.
+    /// At most 64 frames. Only the last frame may bring the payloads above 256 KiB.
     pub batch: Batch,
 }
 
@@ -21,7 +21,7 @@ pub struct Processed {
 #[derive(Clone, Debug)]
 pub struct Fanout {
     batches_tx: broadcast::Sender<Processed>,
-    /// One past the last frame sent, also while there is no consumer.
+    /// Number of frames processed so far. It also grows while there is no consumer.
     sent_next: Arc<AtomicU64>,
 }
 

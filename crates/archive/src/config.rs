@@ -11,7 +11,7 @@ pub const BATCH_FRAMES_MAX: usize = 64;
 /// Limit of the payload bytes in a batch. Only the last frame of a batch may bring the sum above it.
 pub const BATCH_PAYLOAD_BYTES: usize = 256 << 10;
 /// Largest payload of a frame that can be configured, in bytes. A batch that ends with such a frame fits into half of
-/// the largest body of a block.
+/// the largest body of a block, which leaves room for the headers of its frames.
 pub const PAYLOAD_BYTES_MAX: usize = BODY_BYTES_MAX as usize / 2 - BATCH_PAYLOAD_BYTES;
 /// Size in bytes at which a block is full. A single batch may be larger.
 pub const BLOCK_BYTES: u64 = 1 << 20;
@@ -27,8 +27,8 @@ pub(super) const HOLES_MAX: usize = 1_024;
 pub struct Config {
     /// The directory of the segments, `<data_dir>/archive`. The archive creates it if it is missing.
     pub dir: PathBuf,
-    /// Longest time that the commit thread collects routine frames for one block. If no block of routine was taken
-    /// within this time before, it collects for only a quarter of the time. Emergencies do not wait.
+    /// Longest time that the commit thread collects routine frames for one block. After a pause of at least this
+    /// time without a routine frame, it collects for only a quarter of the time. Emergencies do not wait.
     pub commit_delay: Duration,
     /// Approximate size in bytes at which a segment is sealed.
     pub segment_bytes: u64,
@@ -47,12 +47,13 @@ pub struct Config {
 
 /// When sealed segments are deleted, oldest first. The default keeps all of them.
 ///
-/// Clients can resume whatever has expired, because each segment begins with the positions of all streams.
+/// A client can resume even if all its frames have expired, because each segment begins with the positions of all
+/// streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Age at which a segment is deleted: the age of its youngest frame, by `received_ns`.
     ///
-    /// No segment counts as older than a segment before it. Implausible times do not count. Segments expire by age only
+    /// A segment never counts as older than a segment before it. Frames with an implausible time do not count. Segments expire by age only
     /// while the wall clock can be trusted (see [`AgeHold`](crate::AgeHold)), at most one per minute. `bytes` applies
     /// at any time.
     pub age: Option<Duration>,
@@ -174,12 +175,24 @@ impl Config {
     /// closes, the other for emergencies.
     #[must_use]
     pub fn reserve_bytes_min(&self) -> u64 {
-        let block_bytes = self.batch_log_bytes_max().max(BLOCK_BYTES.min(self.reserve_bytes / 8));
-        let fixed = self.segment_overhead_bytes() + 2 * block_bytes;
-        let frame_bytes = frame_log_bytes_max(self.payload_bytes_max);
-        // `Limits::ahead_bytes` is a quarter of the reserve, at most `AHEAD_BYTES` and at least `frame_bytes`. The
-        // condition `reserve >= fixed + ahead_bytes`, solved for the reserve, gives the three terms of this formula.
-        (fixed + AHEAD_BYTES).min((fixed * 4).div_ceil(3)).max(fixed + frame_bytes)
+        // A larger reserve has larger blocks, and so needs more. Blocks grow by an eighth of it, so the loop ends.
+        let mut min = 0;
+        loop {
+            let needed = self.reserve_bytes_for(BLOCK_BYTES.min(min / 8));
+            if needed <= min {
+                return min;
+            }
+            min = needed;
+        }
+    }
+
+    /// The smallest reserve in bytes for blocks that are full at `block_bytes`.
+    fn reserve_bytes_for(&self, block_bytes: u64) -> u64 {
+        let fixed = self.segment_overhead_bytes() + 2 * block_bytes.max(self.batch_log_bytes_max());
+        // `Limits::ahead_bytes` is a quarter of the reserve, at most `AHEAD_BYTES` and at least one frame. The condition
+        // `reserve >= fixed + ahead_bytes`, solved for the reserve, gives a term for each of the three.
+        let (ahead_max, quarter) = (fixed + AHEAD_BYTES, (fixed * 4).div_ceil(3));
+        ahead_max.min(quarter).max(fixed + frame_log_bytes_max(self.payload_bytes_max))
     }
 
     /// Largest [`log_bytes_max`](crate::log_bytes_max) of a batch: the bytes that its frames take on the disk at most.
@@ -219,6 +232,25 @@ impl Limits {
                 .min(config.reserve_bytes / 4)
                 .max(frame_log_bytes_max(config.payload_bytes_max)),
             grow_bytes: GROW_BYTES.min(config.segment_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_reserve_works_and_a_smaller_one_does_not() {
+        for (max_streams, payload_bytes_max) in [(1, 64), (1_024, 128 << 10), (100_000, 1 << 20)] {
+            for reserve_bytes in [0, 1 << 20, 64 << 20] {
+                let config =
+                    Config { reserve_bytes, ..Config::new("a".into(), max_streams, payload_bytes_max) };
+                let min = config.reserve_bytes_min();
+                let with = |reserve_bytes| Config { reserve_bytes, ..config.clone() }.validate();
+                assert_eq!(with(min), Ok(()));
+                assert!(matches!(with(min - 1), Err(ConfigError::Reserve { .. })), "{max_streams} streams");
+            }
         }
     }
 }

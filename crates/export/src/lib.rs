@@ -113,8 +113,9 @@ impl ExportFormat {
         }
     }
 
-    /// Upper estimate of the bytes that the export of a segment of `bytes` needs, for frames of ordinary size.
-    const fn need(self, bytes: u64) -> u64 {
+    /// Estimate of the free bytes that the export of a segment of `bytes` needs. It is high enough for frames of ordinary
+    /// size.
+    const fn space_needed(self, bytes: u64) -> u64 {
         // Parquet needs the space of the small columns twice while a file is assembled.
         bytes.saturating_mul(match self {
             Self::Parquet | Self::Csv => 2,
@@ -152,10 +153,10 @@ impl Exported {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.expired += other.expired;
-        self.lose(other.first_lost, other.lost);
+        self.add_lost(other.first_lost, other.lost);
     }
 
-    fn lose(&mut self, first: Option<u64>, count: u64) {
+    fn add_lost(&mut self, first: Option<u64>, count: u64) {
         self.lost += count;
         self.first_lost = self.first_lost.or(first);
     }
@@ -206,7 +207,7 @@ impl Exporter {
     /// Exports the sealed segment with the offsets `base..end`, then marks it as exported. Blocks.
     ///
     /// Skips damage, logs it and counts it in the result. The segment still counts as exported, because a second export
-    /// would find the same frames. Rests between frames to leave the machine to the daemon, and so takes about four
+    /// would find the same damage. Rests between frames to leave the machine to the daemon, and so takes about four
     /// times as long as [`Self::export_all`].
     ///
     /// # Errors
@@ -220,7 +221,7 @@ impl Exporter {
         let bytes = fs::metadata(&segment).map(|metadata| metadata.len());
         let bytes = bytes.map_err(|error| ExportError::of_file("measure", &segment, 0, error))?;
         let (out, log_id) = self.open_out(&Filter::default())?;
-        let (path, need) = (out.path().to_owned(), self.config.format.need(bytes));
+        let (path, need) = (out.path().to_owned(), self.config.format.space_needed(bytes));
         let free = error::free_bytes(&path);
         if free < need {
             return Err(ExportError::NoSpace { path, need, free });
@@ -250,9 +251,10 @@ impl Exporter {
             }
             let part = Filter { limit, ..bounded(filter, offsets.clone()) };
             let rows = exported.rows;
-            let tell = |here| progress(Progress { passed: passed + here, total, rows: rows + here });
-            tell(0);
-            match self.export_part(&out, log_id, base, &part, &Pace::Full, &tell) {
+            let report =
+                |rows_here| progress(Progress { passed: passed + rows_here, total, rows: rows + rows_here });
+            report(0);
+            match self.export_part(&out, log_id, base, &part, &Pace::Full, &report) {
                 // Retention removed the segment first.
                 Err(ExportError::Gone { .. }) => exported.expired += 1,
                 result => exported.add(&result?),
@@ -283,15 +285,15 @@ impl Exporter {
         base: u64,
         filter: &Filter,
         pace: &Pace,
-        rows: &dyn Fn(u64),
+        on_rows: &dyn Fn(u64),
     ) -> Result<Exported, ExportError> {
         let ExportConfig { dir, format, .. } = &self.config;
         let segment = dir.join(segment_name(base));
         if is_gone(&segment) {
             return Err(ExportError::Gone { dir: dir.clone(), base });
         }
-        let need = format.need(fs::metadata(&segment).map_or(0, |metadata| metadata.len()));
-        Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, pace, rows }.export(out)
+        let need = format.space_needed(fs::metadata(&segment).map_or(0, |metadata| metadata.len()));
+        Part { dir, base, filter, format: *format, log_id, need, stop: &self.stop, pace, on_rows }.export(out)
     }
 
     /// Returns the segments that may hold frames that `filter` takes: the base, and the offsets to read.
@@ -302,11 +304,12 @@ impl Exporter {
             return Ok(Vec::new());
         };
         let end = end_of(&dir.join(segment_name(newest)), newest)?;
-        // If a segment was begun meanwhile, the newest segment of the list ends at its base.
+        // The archive may have begun a segment since the listing. Then the newest segment of the list ends at its base.
         let begun = list_without_misnamed(dir)?.into_iter().find(|base| *base > newest);
         bases.push(begun.unwrap_or(end));
         let asked = filter.from_offset..filter.to_offset.unwrap_or(u64::MAX);
-        // If the oldest segments are misnamed, the first part must report the frames that are missing before it.
+        // Misnamed segments are left out. If the oldest are, the first part begins at the lowest name, so that it counts
+        // their frames as lost.
         let oldest = list_segments(dir)?.first().map_or(bases[0], |oldest| bases[0].min(*oldest));
         let begin = |base: u64| if base == bases[0] { oldest } else { base };
         let parts =
@@ -349,9 +352,9 @@ impl SegmentStep for Exporter {
     }
 }
 
-/// Whether retention has removed the segment. A link to a disk that is not mounted exists but is unreadable, so it does
+/// Whether retention has removed the segment. A symbolic link to a disk that is not mounted exists but is unreadable, so it does
 /// not count as removed.
-fn is_gone(segment: &Path) -> bool {
+pub(crate) fn is_gone(segment: &Path) -> bool {
     fs::symlink_metadata(segment).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
@@ -386,7 +389,7 @@ pub fn overlap(out: &Path, dir: &Path) -> bool {
     out.starts_with(&dir) || dir.starts_with(&out)
 }
 
-/// Returns the absolute form of `path`. Resolves links in the part that exists.
+/// Returns the absolute form of `path`. Resolves symbolic links in the part that exists.
 fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for existing in path.ancestors() {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::ExportFormat;
 use super::day::Day;
 use super::error::ExportError;
+use super::is_gone;
 use super::pace::Pace;
 use archive::inspect::segment_name;
 use archive::{DiskStorage, Filter, Item, Reader, StoredFrame};
@@ -27,7 +28,7 @@ pub(super) struct Part<'a> {
     pub(super) stop: &'a AtomicBool,
     pub(super) pace: &'a Pace,
     /// Receives the number of frames exported so far.
-    pub(super) rows: &'a dyn Fn(u64),
+    pub(super) on_rows: &'a dyn Fn(u64),
 }
 
 /// The frames of one day within a segment.
@@ -49,7 +50,7 @@ impl Span {
         self.rows += 1;
         let frame = &stored.frame;
         for part in [stored.offset, frame.sequence, frame.received_ns as u64, frame.payload.len() as u64] {
-            // FNV-1a over words.
+            // FNV-1a over words, with a rotation.
             self.digest = (self.digest ^ part).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(29);
         }
     }
@@ -60,18 +61,18 @@ impl Part<'_> {
     ///
     /// # Errors
     /// [`ExportError::Gone`] if retention has removed the segment.
-    pub(super) fn is_there(&self) -> Result<(), ExportError> {
-        if self.dir.join(segment_name(self.base)).exists() {
-            return Ok(());
+    pub(super) fn check_exists(&self) -> Result<(), ExportError> {
+        if is_gone(&self.dir.join(segment_name(self.base))) {
+            return Err(ExportError::Gone { dir: self.dir.to_owned(), base: self.base });
         }
-        Err(ExportError::Gone { dir: self.dir.to_owned(), base: self.base })
+        Ok(())
     }
 
     /// Reads the frames of `day` a second time. They must be the frames of `span`.
     ///
     /// # Errors
     /// [`ExportError::Changed`] or [`ExportError::Gone`] if they are not.
-    pub(super) fn again(
+    pub(super) fn read_again(
         &self,
         day: Day,
         span: &Span,
@@ -94,10 +95,11 @@ impl Part<'_> {
         if seen == *span {
             return Ok(());
         }
-        self.is_there()?;
+        self.check_exists()?;
         Err(ExportError::Changed { base: self.base })
     }
 
+    /// Reads the frames that `filter` takes, at the pace of the export, until `stop` is set.
     pub(super) fn read(
         &self,
         filter: Filter,

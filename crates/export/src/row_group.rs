@@ -66,7 +66,7 @@ impl ParquetFile {
         let column =
             column.ok_or_else(|| failed(ParquetError::General("no column of payloads".to_owned())))?;
         let mut payloads = Payloads::new(column);
-        part.again(day, span, |stored| payloads.push(&stored.frame.payload).map_err(failed))?;
+        part.read_again(day, span, |stored| payloads.push(&stored.frame.payload).map_err(failed))?;
         payloads.close().map_err(failed)?;
         group.close().map_err(failed)?;
         writer.close().map_err(failed)?;

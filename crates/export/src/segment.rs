@@ -28,13 +28,13 @@ impl Part<'_> {
             self.finish(file, day, &days[&day], &mut exported, &mut paths)?;
             for (day, span) in days.into_iter().filter(|(other, _)| *other != day) {
                 let mut file = self.begin(out, day)?;
-                self.again(day, &span, |stored| file.push(stored))?;
+                self.read_again(day, &span, |stored| file.push(stored))?;
                 self.finish(file, day, &span, &mut exported, &mut paths)?;
             }
         }
         if exported.lost == 0 {
             // If frames are damaged, the files of an earlier export stay: they may hold these frames.
-            self.is_there()?;
+            self.check_exists()?;
             out.remove_others(&self.file_name(), &paths)?;
         }
         Ok(exported)
@@ -54,7 +54,7 @@ impl Part<'_> {
                 Item::Frame(stored) => stored,
                 Item::Damage(damage) => {
                     let lost = damage.offsets.end - damage.offsets.start;
-                    exported.lose((lost > 0).then_some(damage.offsets.start), lost);
+                    exported.add_lost((lost > 0).then_some(damage.offsets.start), lost);
                     tracing::warn!(?damage, "damaged frames of the archive are missing from the export");
                     return Ok(());
                 }
@@ -70,7 +70,7 @@ impl Part<'_> {
             }
             rows += 1;
             if rows % REPORT_ROWS == 0 {
-                (self.rows)(rows);
+                (self.on_rows)(rows);
             }
             match &mut first {
                 Some((first_day, file)) if *first_day == day => file.push(&stored),

@@ -55,7 +55,7 @@ async fn subscribe(
     let subscribed = context.take_place(config.max_subscribers)?;
     // The search for the start may take a while.
     drop(permit);
-    let (follower, head_offset) = context.durable.hold_tail();
+    let (follower, head_offset) = context.durable.subscribe_tail();
     let start_offset = tokio::select! {
         // A subscriber that has closed its writing side may still read why it is refused.
         biased;
@@ -74,8 +74,8 @@ async fn subscribe(
     }
     .encode(&mut greeting);
     let (durable, policy) = (context.durable.clone(), subscribe.policy);
-    let start = (start_offset, subscribe.start == Start::Live);
-    let following = Following::new(durable, follower, selection, policy, start);
+    let has_caught_up = subscribe.start == Start::Live;
+    let following = Following::new(durable, follower, selection, policy, start_offset, has_caught_up);
     let subscription = Subscription {
         policy,
         following,

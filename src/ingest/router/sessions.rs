@@ -186,7 +186,7 @@ impl State {
         let session_id = self.next_session_id();
         let Carrier { link, peer, session, room } = carrier;
         let name = format!("link {link}, stream {stream}").into();
-        let speaker = StreamOwner {
+        let owner = StreamOwner {
             session_id,
             session: session.clone(),
             room,
@@ -197,7 +197,7 @@ impl State {
         let config = Arc::clone(&self.context.policy().config);
         let live = Live { name, _task: None, session, peer, source: None };
         self.sessions.insert(session_id, live);
-        let opened = self.open(Opening { stream, epoch: Epoch::Current, speaker, config });
+        let opened = self.open(Opening { stream, epoch: Epoch::Current, owner, config });
         match self.sessions.remove(&session_id) {
             Some(live) if opened.is_ok() => self.watch(session_id, live),
             _ => {}
@@ -206,11 +206,11 @@ impl State {
     }
 
     fn open(&mut self, opening: Opening) -> Result<Opened, WireError> {
-        let Opening { stream: wanted, epoch, speaker, config } = opening;
+        let Opening { stream: wanted, epoch, owner, config } = opening;
         if self.drained.is_some() {
             return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
         }
-        let session_id = speaker.session_id;
+        let session_id = owner.session_id;
         let Some(live) = self.sessions.get(&session_id) else {
             return Err(WireError::new(ErrorCode::Draining, "the session has ended"));
         };
@@ -223,7 +223,7 @@ impl State {
         // An older epoch takes no stream over.
         let heir = known.as_ref().filter(|stream| !is_older(stream));
         let candidate = Candidate {
-            address: speaker.link.is_none().then_some(peer.ip()),
+            address: owner.link.is_none().then_some(peer.ip()),
             key: key.filter(|_| heir.is_some()),
             stream: heir,
             bytes: config.connection_bytes(),
@@ -240,7 +240,7 @@ impl State {
             Epoch::Current => (self.table.named(&wanted, queue)?, None),
         };
         let takeovers_max = config.max_takeovers_per_minute;
-        let (origin, position) = stream.open(speaker, epoch, takeovers_max, Instant::now())?;
+        let (origin, position) = stream.open(owner, epoch, takeovers_max, Instant::now())?;
         stream.queue.set_windows(config.windows());
         self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
         by_peer!(

@@ -50,7 +50,7 @@ impl Greeting<'_> {
         // The credentials in force at this moment: a token that was withdrawn since the connection came is
         // refused.
         self.context.policy().credentials.check(&hello.token, &hello.stream)?;
-        let speaker = StreamOwner {
+        let owner = StreamOwner {
             session_id: self.session_id,
             session: mailbox.address(),
             room: Arc::clone(self.signal.changed()),
@@ -60,7 +60,7 @@ impl Greeting<'_> {
         };
         let epoch = if hello.epoch == 0 { Epoch::Anonymous } else { Epoch::Named(hello.epoch) };
         let config = Arc::clone(self.config);
-        let opening = Opening { stream: hello.stream.clone(), epoch, speaker, config };
+        let opening = Opening { stream: hello.stream.clone(), epoch, owner, config };
         let opened = self.router.open(opening).await?;
         let config = self.config;
         let welcome = Welcome {

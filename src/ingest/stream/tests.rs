@@ -16,7 +16,7 @@ fn queue() -> Arc<SourceQueue> {
     SourceQueue::new(Sources::new(), Lanes::new(1 << 18, 1 << 20))
 }
 
-fn speaker(session_id: SessionId) -> (StreamOwner, Mailbox<Stop>) {
+fn owner(session_id: SessionId) -> (StreamOwner, Mailbox<Stop>) {
     let (session, mailbox) = mailbox(Capacity { urgent: 4, routine: 1 });
     (
         StreamOwner {
@@ -37,8 +37,8 @@ fn a_link_keeps_its_stream_and_takes_over_none() {
     let stream = table.named(&key(1), queue).unwrap();
     let now = Instant::now();
     let of_link = |session_id, name: &str| {
-        let (speaker, mailbox) = speaker(session_id);
-        (StreamOwner { acks: None, link: Some(name.into()), ..speaker }, mailbox)
+        let (owner, mailbox) = owner(session_id);
+        (StreamOwner { acks: None, link: Some(name.into()), ..owner }, mailbox)
     };
     let ((link, mut orders), (other, _)) = (of_link(1, "kiruna"), of_link(2, "svalbard"));
     let (origin, position) = stream.open(link, None, 10, now).unwrap();
@@ -54,7 +54,7 @@ fn a_link_keeps_its_stream_and_takes_over_none() {
         "{}",
         refused.text
     );
-    let (client, _) = speaker(3);
+    let (client, _) = owner(3);
     let refused = stream.open(client.clone(), Some(7), 10, now).unwrap_err();
     assert_eq!(
         (refused.code, refused.text.contains("link kiruna")),
@@ -118,12 +118,12 @@ fn table() -> StreamTable {
 fn the_newest_connection_of_an_epoch_takes_over_at_its_position() {
     let (table, now) = (table(), Instant::now());
     let stream = table.named(&key(1), queue).unwrap();
-    let (first, mut first_mailbox) = speaker(1);
+    let (first, mut first_mailbox) = owner(1);
     let (origin, position) = stream.open(first, Some(5), 10, now).unwrap();
     assert_eq!(position, Position { epoch: 5, ..Position::default() });
     stream.accept(1, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
 
-    let (second, _second_mailbox) = speaker(2);
+    let (second, _second_mailbox) = owner(2);
     let (_, position) = stream.open(second, Some(5), 10, now).unwrap();
     assert_eq!((position.accepted_next, position.durable_next), (Lanes::new(0, 3), Lanes::default()));
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::TakenOver, 0)));
@@ -137,10 +137,10 @@ fn the_newest_connection_of_an_epoch_takes_over_at_its_position() {
 fn a_higher_epoch_starts_at_0_and_fences_the_old_one() {
     let (table, now) = (table(), Instant::now());
     let stream = table.named(&key(1), queue).unwrap();
-    let (first, mut first_mailbox) = speaker(1);
+    let (first, mut first_mailbox) = owner(1);
     let (old, _) = stream.open(first, Some(5), 10, now).unwrap();
     stream.accept(1, Lanes::new(0, 3), batch(&old, Routine, 0..3)).unwrap();
-    let (second, _second_mailbox) = speaker(2);
+    let (second, _second_mailbox) = owner(2);
     let (new, position) = stream.open(second, Some(6), 10, now).unwrap();
     assert_eq!(position, Position { epoch: 6, ..Position::default() });
     assert_eq!(ordered(&mut first_mailbox), Some((ErrorCode::Fenced, 6)));
@@ -161,7 +161,7 @@ fn a_higher_epoch_starts_at_0_and_fences_the_old_one() {
     );
     assert_eq!(stream.books.totals().archived, 5);
 
-    let (third, _third_mailbox) = speaker(3);
+    let (third, _third_mailbox) = owner(3);
     let error = stream.open(third, Some(5), 10, now).unwrap_err();
     assert_eq!((error.code, error.detail), (ErrorCode::Fenced, 6));
 }
@@ -171,8 +171,8 @@ fn a_released_stream_changes_hands_without_a_takeover() {
     let (table, now) = (table(), Instant::now());
     let stream = table.named(&key(1), queue).unwrap();
     for session_id in 1..10 {
-        let (speaker, _mailbox) = speaker(session_id);
-        stream.open(speaker, Some(1), 0, now).unwrap();
+        let (owner, _mailbox) = owner(session_id);
+        stream.open(owner, Some(1), 0, now).unwrap();
         stream.release(session_id + 1, Some(StreamState::Ended));
         assert!(
             stream.accept(session_id, Lanes::default(), Lanes::new(None, None)).is_ok(),
@@ -187,8 +187,8 @@ fn takeovers_are_limited_within_a_minute() {
     let (table, start) = (table(), Instant::now());
     let stream = table.named(&key(1), queue).unwrap();
     let open = |session_id, at| {
-        let (speaker, _mailbox) = speaker(session_id);
-        stream.open(speaker, Some(1), 2, at).map(|_| ()).map_err(|error| error.code)
+        let (owner, _mailbox) = owner(session_id);
+        stream.open(owner, Some(1), 2, at).map(|_| ()).map_err(|error| error.code)
     };
     assert_eq!(open(1, start), Ok(()));
     assert_eq!(open(2, start), Ok(()));
@@ -201,15 +201,15 @@ fn takeovers_are_limited_within_a_minute() {
 fn a_full_table_forgets_blank_streams_and_then_refuses() {
     let (table, now) = (table(), Instant::now());
     let used = table.named(&key(1), queue).unwrap();
-    let (speaker_one, _mailbox) = speaker(1);
-    let (origin, _) = used.open(speaker_one, Some(1), 9, now).unwrap();
+    let (owner_one, _mailbox) = owner(1);
+    let (origin, _) = used.open(owner_one, Some(1), 9, now).unwrap();
     used.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     used.release(1, Some(StreamState::Ended));
     table.named(&key(2), queue).unwrap();
     let open = table.named(&key(3), queue).expect("the blank one makes room");
     assert!(table.find(&key(2)).is_none());
-    let (speaker_two, _mailbox) = speaker(2);
-    open.open(speaker_two, Some(1), 9, now).unwrap();
+    let (owner_two, _mailbox) = owner(2);
+    open.open(owner_two, Some(1), 9, now).unwrap();
     let error = table.named(&key(4), queue).unwrap_err();
     assert_eq!(error.code, ErrorCode::Limit);
     assert!(error.text.contains("ingest.max_streams = 2"), "{}", error.text);
@@ -223,8 +223,8 @@ fn a_stream_resumes_at_its_recovered_position() {
         table.restore(key(source_id), 7, Lanes::new(1, 2), queue());
     }
     let stream = table.named(&key(2), queue).unwrap();
-    let (speaker, _mailbox) = speaker(1);
-    let (_, position) = stream.open(speaker, Some(7), 0, Instant::now()).unwrap();
+    let (owner, _mailbox) = owner(1);
+    let (_, position) = stream.open(owner, Some(7), 0, Instant::now()).unwrap();
     assert_eq!((position.accepted_next, position.durable_next), (Lanes::new(1, 2), Lanes::new(1, 2)));
 }
 
@@ -233,8 +233,8 @@ fn a_lower_limit_of_streams_keeps_the_known_streams() {
     let (table, now) = (table(), Instant::now());
     for source_id in [1, 2] {
         let stream = table.named(&key(source_id), queue).unwrap();
-        let (speaker, _mailbox) = speaker(1);
-        let (origin, _) = stream.open(speaker, Some(5), 10, now).unwrap();
+        let (owner, _mailbox) = owner(1);
+        let (origin, _) = stream.open(owner, Some(5), 10, now).unwrap();
         stream.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     }
     table.set_limits(limits(1));
@@ -249,8 +249,8 @@ fn a_lower_limit_of_streams_keeps_the_known_streams() {
 /// Opens the stream of `key` and accepts one frame of it, or returns why that fails.
 fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
     let stream = table.named(key, queue)?;
-    let (speaker, _mailbox) = speaker(1);
-    let (origin, _) = stream.open(speaker, Some(5), 10, Instant::now())?;
+    let (owner, _mailbox) = owner(1);
+    let (origin, _) = stream.open(owner, Some(5), 10, Instant::now())?;
     stream.accept(1, Lanes::new(0, 1), batch(&origin, Routine, 0..1)).unwrap();
     stream.release(1, Some(StreamState::Ended));
     Ok(())

@@ -18,7 +18,7 @@ pub(crate) fn index_name(base: u64) -> String {
 pub(crate) const REPAIR_MARK: &str = "repair.incomplete";
 
 /// Endings of the files that belong to a segment and can be rebuilt from it: `<base><ending>`.
-pub(crate) const SIDE_FILES: [&str; 3] = [".idx", UNFINISHED_INDEX, ".exported"];
+pub(crate) const SIDE_FILE_SUFFIXES: [&str; 3] = [".idx", UNFINISHED_INDEX, ".exported"];
 /// Ending of an index that is being written.
 pub(crate) const UNFINISHED_INDEX: &str = ".idx.tmp";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::clock::Reading;
 use super::trust::{UNREADABLE, is_plausible};
 use super::{Maintenance, age};
-use crate::format::names::SIDE_FILES;
+use crate::format::names::SIDE_FILE_SUFFIXES;
 use crate::storage::StorageError;
 
 /// Minimum time between two segments that expire by age. An operator who sees that too much is removed has time to stop
@@ -165,7 +165,7 @@ impl Maintenance {
         }
         self.publish();
         // After a crash at this point, maintenance finds the side files without their segment and removes them.
-        for ending in SIDE_FILES {
+        for ending in SIDE_FILE_SUFFIXES {
             self.dir.remove(&self.dir.side_file(base, ending))?;
         }
         let stats = &self.published.stats;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{PASS_EVERY, Retry, age};
-use crate::format::names::SIDE_FILES;
+use crate::format::names::SIDE_FILE_SUFFIXES;
 use crate::log::MaintenanceSignal;
 use crate::storage::StorageError;
 use crate::storage::dir::Dir;
@@ -124,7 +124,7 @@ impl SealedSegments {
             return Ok(bytes);
         }
         let mut bytes = dir.size(&dir.segment(base))?;
-        for ending in SIDE_FILES {
+        for ending in SIDE_FILE_SUFFIXES {
             bytes += dir.size(&dir.side_file(base, ending))?;
         }
         sealed.bytes = Some(bytes);

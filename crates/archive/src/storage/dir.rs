@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::format::OFFSET_MAX;
 use crate::format::names::{
-    REPAIR_MARK, SIDE_FILES, UNFINISHED_INDEX, base_before, base_of, is_beyond_offsets, segment_name,
+    REPAIR_MARK, SIDE_FILE_SUFFIXES, UNFINISHED_INDEX, base_before, base_of, is_beyond_offsets, segment_name,
 };
 use crate::storage::log_file::LogFile;
 use crate::storage::write_mode::WriteMode;
@@ -98,7 +98,7 @@ impl Dir {
         self.path.join("recovery.tmp")
     }
 
-    /// See [`REPAIR_MARK`].
+    /// The file that exists while a repair writes this directory.
     pub(crate) fn repair_mark(&self) -> PathBuf {
         self.path.join(REPAIR_MARK)
     }
@@ -109,7 +109,7 @@ impl Dir {
         Ok(names.iter().any(|name| name == REPAIR_MARK))
     }
 
-    /// The space kept for the next segment.
+    /// The file whose space is kept for emergencies. It becomes the next segment.
     pub(crate) fn reserve(&self) -> PathBuf {
         self.path.join("reserve")
     }
@@ -125,8 +125,9 @@ impl Dir {
 
     pub(crate) fn list(&self) -> Result<Listing, StorageError> {
         let names = self.storage.list(&self.path).context("list", &self.path)?;
-        let side_file =
-            |name: &String| SIDE_FILES.iter().find_map(|ending| Some((base_before(name, ending)?, *ending)));
+        let side_file = |name: &String| {
+            SIDE_FILE_SUFFIXES.iter().find_map(|suffix| Some((base_before(name, suffix)?, *suffix)))
+        };
         Ok(Listing {
             segments: names.iter().filter_map(|name| base_of(name)).collect(),
             side_files: names.iter().filter_map(side_file).collect(),
@@ -168,7 +169,7 @@ impl Dir {
             return Ok(LogFile::cached(file, end));
         }
         match LogFile::direct(file, end).context("write", path) {
-            // The failed attempt leaves settings on the open file, so the file is opened once more.
+            // The failed attempt leaves settings on the open file, so the file is opened once more. By now it exists.
             Err(error) if self.write_mode.falls_back(path, &error) => {
                 Ok(LogFile::cached(self.open(path, Access::ReadWrite)?, end))
             }
@@ -199,6 +200,7 @@ impl Dir {
 }
 
 /// The error for a file or directory that was moved, replaced or removed while the archive was running.
+/// `what` is subject and verb, such as "the segment is".
 pub(crate) fn gone(path: &Path, what: &str) -> StorageError {
     let text = format!(
         "{what} no longer there: it was moved, replaced or removed while the archive was running; put it back if it was \

@@ -96,8 +96,8 @@ async fn a_connected_queued_or_unsynced_stream_is_refused() {
     let stream =
         table.named(&key(1), || SourceQueue::new(Arc::clone(&sources), Lanes::both(1 << 18))).unwrap();
     let refused = |why| assert_eq!(forget(&table, &of(1)), [(key(1), why)]);
-    let (speaker, _mailbox) = speaker(8);
-    let (origin, _) = stream.open(speaker, Some(5), 10, now).unwrap();
+    let (owner, _mailbox) = owner(8);
+    let (origin, _) = stream.open(owner, Some(5), 10, now).unwrap();
     refused(ForgetRefused::Connected(8));
     stream.accept(8, Lanes::new(0, 3), batch(&origin, Routine, 0..3)).unwrap();
     stream.release(8, Some(StreamState::Ended));
@@ -119,9 +119,9 @@ fn no_session_opens_a_stream_that_is_being_forgotten() {
     let (table, now) = (roomy(), Instant::now());
     table.restore(key(1), 7, Lanes::new(1, 2), queue());
     let open = |stream: &Arc<Stream>| {
-        let (speaker, _mailbox) = speaker(1);
+        let (owner, _mailbox) = owner(1);
         stream
-            .open(speaker, Some(7), 10, now)
+            .open(owner, Some(7), 10, now)
             .map(|(_, position)| position.accepted_next)
             .map_err(|error| error.code)
     };
@@ -169,8 +169,8 @@ async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
     let hour = Duration::from_secs(3600);
     tokio::time::advance(hour).await;
     let stream = table.named(&key(2), queue).unwrap();
-    let (speaker, _mailbox) = speaker(1);
-    stream.open(speaker, Some(7), 10, Instant::now()).unwrap();
+    let (owner, _mailbox) = owner(1);
+    stream.open(owner, Some(7), 10, Instant::now()).unwrap();
     let offline_for = |min| {
         let selector = Selector { offline_for: Some(min), ..Selector::default() };
         let selected = table.begin_forget(&selector, true);

@@ -1,7 +1,7 @@
 //! Tests of expiry: which segments expire, which stay, and what is published.
 
 use super::*;
-use crate::format::names::SIDE_FILES;
+use crate::format::names::SIDE_FILE_SUFFIXES;
 use crate::storage::mem::Op;
 use crate::tests::support::{frames, routine, sequences, start, start_on};
 use crate::{Config, DiskStorage, OpenError, open};
@@ -58,7 +58,7 @@ async fn above_the_size_limit_the_oldest_segments_are_removed_with_their_side_fi
     assert_eq!(kept.first_offset(), left[0]);
     for base in bases.iter().filter(|base| **base < left[0]) {
         let side_file = |ending: &&str| kept.maintenance.dir.side_file(*base, ending);
-        assert!(SIDE_FILES.iter().map(side_file).all(|path| !kept.storage.paths().contains(&path)));
+        assert!(SIDE_FILE_SUFFIXES.iter().map(side_file).all(|path| !kept.storage.paths().contains(&path)));
     }
     assert_eq!(sequences(&frames(&kept.storage)), (left[0]..kept.written).collect::<Vec<_>>());
     kept.running.finish().await;

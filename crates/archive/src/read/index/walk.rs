@@ -11,7 +11,8 @@ use crate::storage::dir::Dir;
 
 /// Walks the sealed segment `base` up to the base of the next one. Calls `is_stopped` before each block.
 ///
-/// Returns [`NoIndex::Damaged`] for anything that a reader would report.
+/// The outer error ends the walk: the segment cannot be read. The inner one says why there is no index:
+/// [`NoIndex::Damaged`] if a block is damaged, missing or out of order, or if the header names another base.
 pub(crate) fn walk(
     dir: &Dir,
     base: u64,
@@ -21,6 +22,7 @@ pub(crate) fn walk(
         return Ok(Err(NoIndex::NotSealed));
     };
     let mut scanner = match dir.scan(base) {
+        // Retention has removed the segment.
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(Err(NoIndex::NotSealed)),
         result => result?,
     };
@@ -34,7 +36,7 @@ pub(crate) fn walk(
             return Ok(Err(NoIndex::Stopped));
         }
         let outcome = match scanner.next()? {
-            ScanStep::Block(header, body) => block(&mut builder, next, &header, &body),
+            ScanStep::Block(header, body) => add_block(&mut builder, next, &header, &body),
             ScanStep::Damage(_) => Err(NoIndex::Damaged),
             ScanStep::End(_) => break,
         };
@@ -48,8 +50,9 @@ pub(crate) fn walk(
     Ok(Ok(builder.finish(covered)))
 }
 
-/// Adds the next block. The segment ends at the offset `end`: the next segment supersedes the frames from there on.
-fn block(builder: &mut Builder, end: u64, header: &BlockHeader, body: &[u8]) -> Result<(), NoIndex> {
+/// Adds the next block. The segment ends at the offset `end`. Frames from there on are skipped: the next
+/// segment has them, too.
+fn add_block(builder: &mut Builder, end: u64, header: &BlockHeader, body: &[u8]) -> Result<(), NoIndex> {
     if header.kind == BlockKind::Frames && header.first_offset >= end {
         return Ok(());
     }
