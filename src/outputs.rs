@@ -39,6 +39,8 @@ mod session;
 mod status;
 mod udp;
 
+pub use cursor::unused_cursors;
+
 use status::OutputStatus;
 
 /// What the outputs need from the rest of the daemon.
@@ -49,8 +51,8 @@ pub struct Context {
     pub durable: Durable,
     /// How far the shutdown of the daemon has come.
     pub ending: watch::Receiver<Ending>,
-    /// The directory of the cursors.
-    pub dir: PathBuf,
+    /// The data directory, which has the cursors.
+    pub data_dir: PathBuf,
 }
 
 /// The order to a connection to end, and why.

@@ -18,8 +18,6 @@ use crate::liveness::Liveness;
 use crate::outputs::{self, Outputs};
 use crate::wire::{ErrorCode, WireError};
 
-/// The directory of the cursors of outputs, in the data directory.
-const OUTPUTS_DIR: &str = "outputs";
 /// Part of the deadline that is kept to tell subscribers where to continue later.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Part of the deadline that is kept to cut subscribers off.
@@ -59,7 +57,7 @@ impl Feed {
             config: config.clone(),
             durable: durable.clone(),
             ending: ending.clone(),
-            dir: settings.live().at_start().data_dir.join(OUTPUTS_DIR),
+            data_dir: settings.live().at_start().data_dir.clone(),
         };
         let (outputs, outputs_handle) = Outputs::start(outputs, config, no_more.clone());
         let context = Context::new(settings.feed_policy(), entrance, durable, ending);

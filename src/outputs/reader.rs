@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 
 use super::convert::{Converted, Converter};
-use super::cursor::{Cursor, CursorError, CursorFile, Keeper, Position};
+use super::cursor::{self, Cursor, CursorError, CursorFile, Keeper, Position};
 use super::status::{Client, OutputStatus};
 use super::{Context, Leave};
 use crate::archive::ReadError;
@@ -58,7 +58,7 @@ impl Reader {
         context: &Context,
     ) -> Result<Self, Ended> {
         let history = context.durable.history();
-        let file = CursorFile::new(&context.dir, &config.name);
+        let file = CursorFile::new(&context.data_dir.join(cursor::DIR), &config.name);
         let has_cursor = config.start == OutputStart::Cursor;
         let cursor = if has_cursor { load(file.clone(), &config.name).await? } else { None };
         let mut position = Position::at(0);
