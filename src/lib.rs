@@ -31,7 +31,8 @@
 //! asked for it.
 //!
 //! Equipment that speaks its own protocol comes in over [`links`], which cut its bytes into units ([`framing`]) and hand
-//! them to the queues as sessions do.
+//! them to the queues as sessions do. One [`switchboard`] starts and ends the links,
+//! another one the outputs.
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
 //! and for subscribers share, [`cli`] is the command line, with the commands on archive directories. [`observe`] is
@@ -66,7 +67,7 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * Crates < [`pipeline`] < [`connection`] < [`ingest`], [`feed`] < [`config`] < [`links`], [`outputs`] < [`observe`] < [`http`] <
+//! * Crates < [`pipeline`] < [`connection`] < [`ingest`], [`feed`] < [`config`] < [`switchboard`] < [`links`], [`outputs`] < [`observe`] < [`http`] <
 //!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor do [`ingest`] and
 //!   [`feed`].
 //! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`import`] also has the rules of [`links`]. [`top`] knows the types of [`api`] and the
@@ -90,6 +91,7 @@ pub mod observe;
 pub mod outputs;
 pub mod pipeline;
 pub mod replay;
+pub mod switchboard;
 pub mod systemd;
 pub mod tail;
 pub mod top;

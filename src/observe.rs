@@ -26,7 +26,6 @@ pub mod emergencies;
 mod fleet;
 pub mod latencies;
 mod links;
-mod outputs;
 mod report;
 pub mod sampler;
 

@@ -66,11 +66,31 @@ pub(super) struct ImportArgs {
     /// Ingest listener of the daemon
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480", value_parser = host_and_port)]
     connect: String,
-    /// Continue an earlier import of this recording with the same options, which printed its epoch when it started
-    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX >> 1))]
-    epoch: Option<u64>,
+    /// Continue an earlier import of this recording with the same options, which printed its epoch when it started. The
+    /// part behind the hyphen stands for the options
+    #[arg(long, value_name = "N[-OPTIONS]", value_parser = earlier)]
+    epoch: Option<Earlier>,
     #[command(flatten)]
     sending: SendingArgs,
+}
+
+/// The epoch of an earlier import.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    epoch: u64,
+    /// [`Link::checksum`] of its options, unless the user left it out.
+    options: Option<u32>,
+}
+
+fn earlier(text: &str) -> Result<Earlier, String> {
+    let (epoch, options) = match text.split_once('-') {
+        Some((epoch, options)) => (epoch, Some(options)),
+        None => (text, None),
+    };
+    let checksum = |text: &str| u32::from_str_radix(text, 16);
+    let options = options.map(checksum).transpose();
+    let options = options.map_err(|_| "expected hex digits behind the hyphen".to_owned())?;
+    Ok(Earlier { epoch: number(1..=u64::MAX >> 1)(epoch)?, options })
 }
 
 impl ImportArgs {
@@ -91,7 +111,17 @@ impl ImportArgs {
         if let Some(text) = &self.bad_source {
             options = options.value("bad_source", text);
         }
-        options.read().map_err(|problems| anyhow::anyhow!(problems.join("\n")))
+        let rules = options.read().map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+        // With other options, frames would get sequences that the earlier import gave to others.
+        let is_other = |earlier: &Earlier| earlier.options.is_some_and(|options| options != rules.checksum());
+        if let Some(earlier) = self.epoch.filter(is_other) {
+            anyhow::bail!(
+                "--epoch: the import of epoch {} had other options: use the options of its first line, or leave out \
+                 --epoch to begin a new import",
+                earlier.epoch
+            );
+        }
+        Ok(rules)
     }
 
     fn import(&self, rules: Link) -> anyhow::Result<Import> {
@@ -121,7 +151,8 @@ pub(super) fn execute(args: &ImportArgs) -> ExitCode {
         Ok(checked) => checked,
         Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };
-    let sending = args.sending.sending(args.connect.clone(), token, args.epoch);
+    let epoch = args.epoch.map(|earlier| earlier.epoch);
+    let sending = args.sending.sending(args.connect.clone(), token, epoch);
     match args.import(rules).and_then(|import| start(args, import, sending)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
@@ -133,7 +164,7 @@ fn start(args: &ImportArgs, import: Import, sending: Sending) -> anyhow::Result<
     raise_limit(&sending)?;
     let epoch = sending.epoch;
     let mut again = args_without(std::env::args(), &["--epoch"]);
-    again.push(format!("--epoch {epoch}"));
+    again.push(format!("--epoch {epoch}-{:08x}", import.rules.checksum()));
     let again = again.join(" ");
     say(NAME, &format!("epoch {epoch}; to continue after an interruption: {again}"));
     let keys = if args.file == Path::new(STDIN) { Keys::none } else { Keys::of_terminal };

@@ -10,6 +10,7 @@ use rustix::fs::{Access, access};
 
 use crate::catalog::CatalogStore;
 use crate::config::{Config, raise_open_file_limit};
+use crate::outputs::unused_cursors;
 
 /// Checks everything that `config` names and returns warnings. It changes nothing except this process' limit of open
 /// files.
@@ -23,7 +24,7 @@ pub(super) fn preflight(config: &Config) -> anyhow::Result<Vec<String>> {
     let archive = config.archive_config();
     archive.validate()?;
     raise_open_file_limit(config.open_files_needed())?;
-    Ok(export_warning(config).into_iter().collect())
+    Ok(export_warning(config).into_iter().chain(unused_cursors(config)).collect())
 }
 
 /// Whether this user can keep an archive in `data_dir`.

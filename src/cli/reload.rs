@@ -9,6 +9,7 @@ use super::log::LevelSwitch;
 use crate::catalog::CatalogStore;
 use crate::config::{Change, Changed, ConfigError, Loaded, Mismatch, raise_open_file_limit};
 use crate::daemon::Settings;
+use crate::outputs::unused_cursors;
 
 /// The outcome of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl Reload {
         };
         match outcome {
             Ok(reloaded) => {
+                self.note_unused_cursors().await;
                 self.reload_catalog().await;
                 reloaded
             }
@@ -74,6 +76,12 @@ impl Reload {
                 Reloaded::Refused
             }
         }
+    }
+
+    async fn note_unused_cursors(&self) {
+        let config = self.settings.live().current();
+        let unused = tokio::task::spawn_blocking(move || unused_cursors(&config)).await;
+        unused.iter().flatten().for_each(|line| tracing::warn!("{line}"));
     }
 
     /// Reads the orbital elements again, even if `catalog.file` is the same, because the content of the file may

@@ -36,6 +36,12 @@ impl ConfigHandle {
         &self.at_start
     }
 
+    /// The configuration in force, and a signal when it changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
+        self.in_force.subscribe()
+    }
+
     /// Brings `config` into force.
     pub fn replace(&self, config: Arc<Config>) {
         self.in_force.send_replace(config);

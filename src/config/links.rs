@@ -85,9 +85,10 @@ pub enum LinkTransport {
 }
 
 /// The source that a frame of a link belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkSource {
     /// The spacecraft id.
+    #[default]
     Spacecraft,
     /// The application process of a packet.
     Apid,

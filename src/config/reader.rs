@@ -35,7 +35,7 @@ pub(super) struct Entry {
 #[derive(Deserialize)]
 #[serde(default, bound = "K: Kind")]
 struct KindTable<K> {
-    #[serde(deserialize_with = "kind")]
+    #[serde(deserialize_with = "choice::optional")]
     kind: Option<K>,
 }
 
@@ -43,10 +43,6 @@ impl<K> Default for KindTable<K> {
     fn default() -> Self {
         Self { kind: None }
     }
-}
-
-fn kind<'de, D: serde::Deserializer<'de>, K: Kind>(deserializer: D) -> Result<Option<K>, D::Error> {
-    choice::deserialize(deserializer).map(Some)
 }
 
 impl Reader<'_> {
@@ -185,6 +181,20 @@ impl Reader<'_> {
         self.drop_unknown_keys(&at.key, table, kind.keys());
         let values = self.read_values(&at.key, table);
         (self.draft.problem_count() == problems).then_some((kind, values))
+    }
+
+    /// Reports each key of the table `at`, a `what`, that is written and belongs to another transport than `key`. Each is
+    /// given with whether it is written, and the transport that it belongs to.
+    pub(super) fn check_transport(&mut self, at: &Entry, what: &str, key: &str, keys: &[(&str, bool, &str)]) {
+        for (name, is_written, belongs) in keys {
+            if *is_written && *belongs != key {
+                self.conflict(
+                    at,
+                    name,
+                    format!("belongs to {belongs}, and this {what} has {key}: remove it"),
+                );
+            }
+        }
     }
 
     /// Reports that the key `name` of the table `at` does not fit the others.

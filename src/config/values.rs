@@ -163,6 +163,11 @@ pub(super) mod choice {
         read_or_suggest(d, &expected, parse, |found| similar(found.as_str()?, &names).map(quote))
     }
 
+    /// Reads a value that may be left out.
+    pub(crate) fn optional<'de, D: Deserializer<'de>, T: Choice>(d: D) -> Result<Option<T>, D::Error> {
+        deserialize(d).map(Some)
+    }
+
     pub(crate) fn serialize<S: Serializer, T: Choice>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(name(value))
     }

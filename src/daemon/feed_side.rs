@@ -18,8 +18,6 @@ use crate::liveness::Liveness;
 use crate::outputs::{self, Outputs};
 use crate::wire::{ErrorCode, WireError};
 
-/// The directory of the cursors of outputs, in the data directory.
-const OUTPUTS_DIR: &str = "outputs";
 /// Part of the deadline that is kept to tell subscribers where to continue later.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Part of the deadline that is kept to cut subscribers off.
@@ -54,12 +52,14 @@ impl Feed {
         let (no_more_tx, no_more) = watch::channel(false);
         let entrance = Entrance::new(Listener::Feed, refusals);
         let durable = Durable::new(archive.history(), Arc::clone(&tail));
-        let (outputs, outputs_handle) = Outputs::start(outputs::Context {
-            configs: settings.outputs(),
+        let config = settings.live().subscribe();
+        let outputs = outputs::Context {
+            config: config.clone(),
             durable: durable.clone(),
             ending: ending.clone(),
-            dir: settings.live().at_start().data_dir.join(OUTPUTS_DIR),
-        });
+            data_dir: settings.live().at_start().data_dir.clone(),
+        };
+        let (outputs, outputs_handle) = Outputs::start(outputs, config, no_more.clone());
         let context = Context::new(settings.feed_policy(), entrance, durable, ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);

@@ -211,13 +211,13 @@ fn start_links(
     shutdown: watch::Receiver<bool>,
     stages: &mut Stages,
 ) -> Links {
-    let (links, handle) = Links::start(links::Context {
-        configs: settings.links(),
+    let context = links::Context {
         router: router.clone(),
         policy: settings.ingest_policy(),
         buffers: Arc::clone(buffers),
-        shutdown,
-    });
+        shutdown: shutdown.clone(),
+    };
+    let (links, handle) = Links::start(context, settings.live().subscribe(), shutdown);
     stages.own(handle);
     links
 }

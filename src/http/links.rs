@@ -10,6 +10,7 @@ use super::State;
 use super::answer::{ApiError, Content};
 use super::server::Peer;
 use crate::logging::{Kind, by_peer};
+use crate::switchboard::Switchboard;
 
 pub(super) async fn links(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
     let turn = state.answers.to_tell().await?;
@@ -29,8 +30,7 @@ pub(super) async fn switch_link<const IS_ON: bool>(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
-    let is_known = state.controls.links.switch(&name, IS_ON).await;
-    let status = switched("link", &name, is_known)?;
+    let status = switch(&state.controls.links, &name, IS_ON).await?;
     by_peer!(Kind::Changed, INFO, link = name, is_on = IS_ON, peer = %peer.0, "link switched over HTTP");
     Ok(status)
 }
@@ -43,19 +43,18 @@ pub(super) async fn switch_output<const IS_ON: bool>(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
-    let is_known = state.controls.outputs.switch(&name, IS_ON).await;
-    let status = switched("output", &name, is_known)?;
+    let status = switch(&state.controls.outputs, &name, IS_ON).await?;
     by_peer!(Kind::Changed, INFO, output = name, is_on = IS_ON, peer = %peer.0, "output switched over HTTP");
     Ok(status)
 }
 
-/// The answer to a switch of the link or output `name`.
-fn switched(
-    kind: &str,
+async fn switch<R: Clone + 'static>(
+    switchboard: &Switchboard<R>,
     name: &str,
-    is_known: Result<bool, impl std::error::Error>,
+    is_on: bool,
 ) -> Result<StatusCode, ApiError> {
-    match is_known {
+    let kind = switchboard.kind();
+    match switchboard.switch(name, is_on).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => {
             Err(ApiError::not_found(format!("there is no {kind} {name:?}; /api/v1/{kind}s has the {kind}s")))

@@ -4,28 +4,25 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
 use super::session::{self, Input};
-use super::status::{LinkStatus, Phase};
+use super::status::LinkStatus;
 use super::udp::{UdpOptions, UdpReceiver};
 use super::{Context, allows};
 use crate::actor::{ActorHandle, Address, Capacity, ExitReason, Mailbox, Received, spawn};
+use crate::api::LinkState;
 use crate::config::{Link, LinkTransport};
 use crate::connection::Stop;
 use crate::connection::tcp::{self, BACKOFF_MIN, Backoff, STABLE_AFTER};
 use crate::logging::{Kind, by_peer};
+use crate::switchboard::End;
 use crate::wire::{ErrorCode, WireError};
 
 /// Room in the mailbox of a connection. Every order means "end", so an order that finds no room is not needed.
 const CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
-
-/// The order to a link to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End;
 
 /// The actor of a link.
 struct Actor {
@@ -73,7 +70,7 @@ impl Actor {
     async fn connect(&mut self, host: &str, greeting: &[u8]) -> Result<Infallible, Over> {
         let mut backoff = Backoff::default();
         loop {
-            self.status.enter(Phase::Connecting);
+            self.status.enter(LinkState::Connecting);
             let connected = tokio::select! {
                 connected = tcp::dial(host) => connected,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
@@ -97,12 +94,12 @@ impl Actor {
         let listener = self.bind(|| tcp::listen(address), &format!("cannot listen on {address}")).await?;
         let mut current: Option<Connection> = None;
         self.bound(listener.local_addr().ok(), None);
-        self.status.enter(Phase::Listening);
+        self.status.enter(LinkState::Listening);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((_, peer)) if !allows(&self.config, peer.ip()) => {
-                        self.status.counts.strangers.fetch_add(1, Relaxed);
+                        self.status.count(|counts| counts.strangers += 1);
                         self.status.note_trouble(format!("{peer} may not connect: it is not in peers"));
                     }
                     Ok((socket, peer)) => {
@@ -117,7 +114,7 @@ impl Actor {
                 received = self.mailbox.recv() => match received {
                     Some(Received::Down(down)) => {
                         current = None;
-                        self.status.enter(Phase::Listening);
+                        self.status.enter(LinkState::Listening);
                         self.note_end(&down.reason);
                     }
                     Some(Received::Exit(_)) => {}
@@ -150,7 +147,7 @@ impl Actor {
             match bind() {
                 Ok(socket) => return Ok(socket),
                 Err(error) => {
-                    self.status.enter(Phase::Failed);
+                    self.status.enter(LinkState::Failed);
                     self.note_trouble(format!("{what}: {error}"));
                 }
             }
@@ -164,7 +161,7 @@ impl Actor {
             tcp::keep_alive(socket);
         }
         let is_udp = matches!(input, Input::Udp(_));
-        self.status.enter(Phase::Connected((!is_udp).then_some(peer)));
+        self.status.connected((!is_udp).then_some(peer));
         by_peer!(Kind::Linked, INFO, link = self.config.name, %peer, "link connected");
         let (config, status) = (Arc::clone(&self.config), Arc::clone(&self.status));
         let context = Arc::clone(&self.context);

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -265,9 +264,11 @@ impl Session {
                 return Ok(());
             };
             let dropped = receiver.dropped().wrapping_sub(before);
-            self.status.counts.kernel_drops.fetch_add(u64::from(dropped), Relaxed);
+            if dropped > 0 {
+                self.status.count(|counts| counts.kernel_drops += u64::from(dropped));
+            }
             if !datagram.sender.is_some_and(|sender| allows(&self.config, sender.ip())) {
-                self.status.counts.strangers.fetch_add(1, Relaxed);
+                self.status.count(|counts| counts.strangers += 1);
                 continue;
             }
             self.deframer.push(receiver.content(&datagram));
@@ -299,7 +300,7 @@ impl Session {
 
     fn count_framing(&mut self) {
         let counts = self.deframer.counts();
-        self.status.counts.add_framing(&self.counted, &counts);
+        self.status.count_framing(&self.counted, &counts);
         self.counted = counts;
     }
 
@@ -313,13 +314,12 @@ impl Session {
     }
 
     fn place(&mut self, unit: &Unit) {
-        let counts = &self.status.counts;
         let (fate, header) = self.sorter.judge(unit);
         if header.is_some_and(|header| header.is_idle) {
-            counts.idle.fetch_add(1, Relaxed);
+            self.status.count(|counts| counts.idle += 1);
         }
         if header.is_none() || unit.bad_quality {
-            counts.bad.fetch_add(1, Relaxed);
+            self.status.count(|counts| counts.bad += 1);
         }
         let is_gap = match (fate, header) {
             (Fate::Keep(kept), Some(Header { channel, is_bypass, count: Some(count), .. }))
@@ -332,8 +332,8 @@ impl Session {
         };
         match fate {
             Fate::Keep(kept) => self.streams.gather(kept, unit, is_gap || unit.discontinuity),
-            Fate::DropIdle => _ = counts.idle_dropped.fetch_add(1, Relaxed),
-            Fate::DropBad => _ = counts.bad_dropped.fetch_add(1, Relaxed),
+            Fate::DropIdle => self.status.count(|counts| counts.idle_dropped += 1),
+            Fate::DropBad => self.status.count(|counts| counts.bad_dropped += 1),
         }
     }
 

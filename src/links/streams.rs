@@ -1,7 +1,6 @@
 //! The streams that one connection of a link carries.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -60,7 +59,7 @@ impl Streams {
     /// Adds `unit` to the frames of the current read. `is_gap` says that frames were lost before it.
     pub(super) fn gather(&mut self, kept: Kept, unit: &Unit, is_gap: bool) {
         let Some(index) = self.index_of(kept.source) else {
-            self.status.counts.refused.fetch_add(1, Relaxed);
+            self.status.count(|counts| counts.refused += 1);
             return;
         };
         let carried = &mut self.carried[index];
@@ -104,17 +103,16 @@ impl Streams {
             let Some(buffer) = self.carried[index].gathered.take() else { continue };
             self.open(index).await;
             let frames = buffer.metas.values().map(Vec::len).sum::<usize>() as u64;
-            let counts = &self.status.counts;
             let Some(stream) = &mut self.carried[index].stream else {
-                counts.refused.fetch_add(frames, Relaxed);
+                self.status.count(|counts| counts.refused += frames);
                 self.pool.give(buffer);
                 continue;
             };
             let buffer = make_fit(buffer, stream, &self.config, &self.status);
             match stream.deliver(buffer, &self.pool, received_ns) {
-                Ok(kept) => _ = counts.kept.fetch_add(kept, Relaxed),
+                Ok(kept) => self.status.count(|counts| counts.kept += kept),
                 Err(released) => {
-                    counts.refused.fetch_add(frames, Relaxed);
+                    self.status.count(|counts| counts.refused += frames);
                     self.status.note_refused(Some(released.to_string()));
                     self.carried[index].stream = None;
                 }
@@ -176,7 +174,7 @@ fn make_fit(mut buffer: ReadBuffer, stream: &LinkStream, config: &Link, status: 
         let metas = &mut buffer.metas[priority];
         let cost: u64 = metas.iter().map(FrameMeta::cost).sum();
         if drops[priority] && cost > room[priority] {
-            status.counts.full_dropped.fetch_add(metas.len() as u64, Relaxed);
+            status.count(|counts| counts.full_dropped += metas.len() as u64);
             metas.clear();
         }
     }

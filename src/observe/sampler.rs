@@ -177,9 +177,9 @@ impl Look {
             streams: sampled.table.views().into_iter().map(|view| (view.id(), view.lanes)).collect(),
             links: sampled
                 .links
-                .views()
+                .reports()
                 .into_iter()
-                .map(|view| (view.config.name.clone(), (view.counts.units, view.counts.bytes)))
+                .map(|link| (link.name, (link.counts.units, link.counts.bytes)))
                 .collect(),
             ack: sampled.latencies.snapshot(),
             sync: sampled.archive_stats.sync_times.snapshot(),

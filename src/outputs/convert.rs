@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf as _, Bytes};
 
 use super::channels::Channels;
 use super::cursor::Position;
-use super::status::{Counters, OutputStatus};
-use crate::config::{Cosmos, Link, Output, OutputFraming, OutputTransport};
+use super::status::OutputStatus;
+use crate::api::OutputCounts;
+use crate::config::{Config, Cosmos, Output, OutputFraming, OutputTransport};
 use crate::frame::{Frame, FrameFlags, SourceKind, StreamKey};
 use crate::framing::Preidentified;
 use crate::framing::packet::{HEADER_BYTES, IDLE_APID, apid};
@@ -42,7 +42,8 @@ pub(super) struct Converted {
 /// Converts for one reader.
 pub(super) struct Converter {
     encoder: Encoder,
-    links: Arc<[Link]>,
+    /// The configuration of all links.
+    all: Arc<Config>,
     /// What [`Output::decode_of`] says.
     decodes: HashMap<StreamKey, Option<Decode>>,
     channels: Channels,
@@ -54,18 +55,18 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// Converts for the output of `config`. Frames of sources that one of `links` delivers are what the link says.
+    /// Converts for the output of `config`. Frames of sources that a link of `all` delivers are what the link says.
     /// Packets that end in a frame below `send_from` were sent before.
     pub(super) fn new(
         config: Arc<Output>,
-        links: Arc<[Link]>,
+        all: Arc<Config>,
         status: Arc<OutputStatus>,
         send_from: u64,
         makes_marks: bool,
     ) -> Self {
         Self {
             encoder: Encoder { config, status, send_from },
-            links,
+            all,
             decodes: HashMap::new(),
             channels: Channels::default(),
             counted: ExtractCounts::default(),
@@ -123,21 +124,21 @@ impl Converter {
         let stream = &frame.origin.stream;
         let is_bad = frame.flags.contains(FrameFlags::BAD_QUALITY);
         if !select.stations.is_empty() && !select.stations.contains(&stream.station) {
-            return self.count(|counts| &counts.filtered, 1);
+            return self.count(|counts| counts.filtered += 1);
         }
         if is_bad {
             self.channels.missed(stream);
         }
         if is_bad && (!select.bad || self.encoder.config.extract_packets) {
-            return self.count(|counts| &counts.filtered, 1);
+            return self.count(|counts| counts.filtered += 1);
         }
         if self.encoder.config.extract_packets {
             return self.extract(offset, frame, out);
         }
         if !select.idle && !is_bad && self.is_idle(frame) {
-            return self.count(|counts| &counts.filtered, 1);
+            return self.count(|counts| counts.filtered += 1);
         }
-        self.count(|counts| &counts.frames, 1);
+        self.count(|counts| counts.frames += 1);
         self.encoder.unit(offset, &frame.payload, frame, out);
     }
 
@@ -151,9 +152,9 @@ impl Converter {
             self.decode_of(&frame.origin.stream).map(|decode| (decode, decode.header(&frame.payload)));
         let Some((decode, Ok(header))) = header else {
             self.channels.missed(&frame.origin.stream);
-            return self.count(|counts| &counts.undecoded, 1);
+            return self.count(|counts| counts.undecoded += 1);
         };
-        self.count(|counts| &counts.frames, 1);
+        self.count(|counts| counts.frames += 1);
         let encoder = &self.encoder;
         let each = |packet: &[u8]| encoder.packet(offset, packet, frame, out);
         self.channels.take(offset, frame, decode, &header, each);
@@ -164,7 +165,7 @@ impl Converter {
         if let Some(decode) = self.decodes.get(stream) {
             return *decode;
         }
-        let decode = self.encoder.config.decode_of(stream.source_id, &stream.station, &self.links);
+        let decode = self.encoder.config.decode_of(stream.source_id, &stream.station, &self.all.links);
         let decode = decode.filter(|decode| decode.format != Format::None);
         self.decodes.insert(stream.clone(), decode);
         decode
@@ -174,11 +175,11 @@ impl Converter {
         self.channels.cut();
         let offsets = gap.offsets.end.saturating_sub(gap.offsets.start);
         match gap.reason {
-            GapReason::Skipped => self.count(|counts| &counts.skipped, offsets),
-            GapReason::Expired | GapReason::Damaged => {
-                self.count(|counts| &counts.gaps, 1);
-                self.count(|counts| &counts.missing, offsets);
-            }
+            GapReason::Skipped => self.count(|counts| counts.skipped += offsets),
+            GapReason::Expired | GapReason::Damaged => self.count(|counts| {
+                counts.gaps += 1;
+                counts.missing += offsets;
+            }),
         }
     }
 
@@ -188,13 +189,15 @@ impl Converter {
             return;
         }
         let (before, after) = (self.counted, self.channels.counts());
-        self.count(|counts| &counts.cut, after.cut - before.cut);
-        self.count(|counts| &counts.encapsulated, after.encapsulated - before.encapsulated);
+        self.count(|counts| {
+            counts.cut += after.cut - before.cut;
+            counts.encapsulated += after.encapsulated - before.encapsulated;
+        });
         self.counted = after;
     }
 
-    fn count(&self, counter: impl FnOnce(&Counters) -> &std::sync::atomic::AtomicU64, more: u64) {
-        counter(&self.encoder.status.counts).fetch_add(more, Relaxed);
+    fn count(&self, change: impl FnOnce(&mut OutputCounts)) {
+        self.encoder.status.count(change);
     }
 }
 
@@ -212,7 +215,7 @@ impl Encoder {
         if !self.config.select.idle && apid_of(packet) == Some(IDLE_APID) || offset < self.send_from {
             return;
         }
-        self.status.counts.packets.fetch_add(1, Relaxed);
+        self.status.count(|counts| counts.packets += 1);
         self.unit(offset, packet, frame, out);
     }
 
@@ -236,7 +239,7 @@ impl Encoder {
         let is_datagram = matches!(self.config.transport, OutputTransport::Udp { .. });
         if !fits || is_datagram && out.bytes.len() - begin > DATAGRAM_BYTES_MAX {
             out.bytes.truncate(begin);
-            self.status.counts.too_long.fetch_add(1, Relaxed);
+            self.status.count(|counts| counts.too_long += 1);
         } else if is_datagram {
             out.ends.push(out.bytes.len());
         }

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::config::{Config, OutputStart};
+
+/// The directory of the cursors, in the data directory.
+pub(super) const DIR: &str = "outputs";
 /// The file is written at most this often, except at the end of a connection.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -93,6 +97,30 @@ impl CursorFile {
         fs::rename(&self.new, &self.path)?;
         File::open(dir)?.sync_all()
     }
+}
+
+/// One line for each cursor in the data directory of `config` that no output uses. A cursor outlives its output, so that
+/// the output goes on when it comes back.
+#[must_use]
+pub fn unused_cursors(config: &Config) -> Vec<String> {
+    let dir = config.data_dir.join(DIR);
+    let is_used = |name: &str| {
+        config.outputs.iter().any(|output| output.name == name && output.start == OutputStart::Cursor)
+    };
+    // Without the directory there are no cursors. An output reports a directory that is unreadable.
+    let files = fs::read_dir(&dir).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let mut unused: Vec<_> = names.filter(|name| !name.starts_with('.') && !is_used(name)).collect();
+    unused.sort();
+    let line = |name: &String| {
+        let file = dir.join(name);
+        format!(
+            "the cursor of output {name} is kept, but no output of that name has start = \"cursor\"; remove {} unless \
+             the output comes back",
+            file.display()
+        )
+    };
+    unused.iter().map(line).collect()
 }
 
 /// Saves the cursor of a running output.
@@ -209,6 +237,33 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn cursors_that_no_output_uses_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        assert_eq!(unused_cursors(&config), Vec::<String>::new(), "there is no directory yet");
+        let output = |name: &str, start| {
+            let text = format!(
+                "[[outputs]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\nclients = 1\nstart = \"{start}\"\n"
+            );
+            let file = dir.path().join("aggregator.toml");
+            fs::write(&file, text).unwrap();
+            Config::load(Some(&file), std::iter::empty()).unwrap().config.outputs.remove(0)
+        };
+        config.outputs = vec![output("used", "cursor"), output("live", "live")];
+        for name in ["used", "live", "gone"] {
+            let cursor = Cursor { log_id: 1, next_offset: 2, read_from: 2 };
+            CursorFile::new(&dir.path().join(DIR), name).save(&cursor).unwrap();
+        }
+        fs::write(dir.path().join(DIR).join(".used.new"), "").unwrap();
+        let [gone, live] = &unused_cursors(&config)[..] else { panic!("two cursors are unused") };
+        assert!(
+            gone.starts_with("the cursor of output gone is kept") && gone.contains("/outputs/gone "),
+            "{gone}"
+        );
+        assert!(live.starts_with("the cursor of output live is kept"), "{live}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,20 +10,18 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep};
 
 use super::reader::Reader;
-use super::status::{ClientStatus, OutputStatus, Phase};
+use super::status::{ClientStatus, OutputStatus};
 use super::{Context, Leave, session, udp};
 use crate::actor::{ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, spawn};
+use crate::api::OutputState;
 use crate::config::{Output, OutputTransport};
 use crate::connection::tcp::{self, BACKOFF_MIN, Backoff, STABLE_AFTER};
 use crate::feed::Ending;
 use crate::logging::{Kind, by_peer};
+use crate::switchboard::End;
 
 /// Room in the mailbox of a connection. Every order means "end", so an order that finds no room is not needed.
 const CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
-
-/// The order to an output to end at once. In a drain, an output ends by itself when its readers have everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End;
 
 /// The actor of an output.
 struct Actor {
@@ -125,14 +123,14 @@ impl Actor {
                 Ok(listener) => {
                     let bound = listener.local_addr().ok();
                     self.status.bound(bound);
-                    self.status.enter(Phase::Listening);
+                    self.status.enter(OutputState::Listening);
                     tracing::info!(
                         output = self.config.name, address = %bound.unwrap_or(address), "output ready"
                     );
                     return Ok(listener);
                 }
                 Err(error) => {
-                    self.status.enter(Phase::Failed);
+                    self.status.enter(OutputState::Failed);
                     self.note_trouble(format!("cannot listen on {address}: {error}"));
                 }
             }
@@ -141,7 +139,7 @@ impl Actor {
     }
 
     fn refuse(&self, peer: SocketAddr, why: &str) {
-        self.status.counts.refused.fetch_add(1, Relaxed);
+        self.status.count(|counts| counts.refused += 1);
         self.note_trouble(format!("{peer} was refused: {why}"));
     }
 
@@ -164,7 +162,7 @@ impl Actor {
     async fn connect(&mut self, host: &str) -> Result<Infallible, Over> {
         let mut backoff = Backoff::default();
         loop {
-            self.status.enter(Phase::Connecting);
+            self.status.enter(OutputState::Connecting);
             let connected = tokio::select! {
                 connected = tcp::dial(host) => connected,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
@@ -181,7 +179,7 @@ impl Actor {
     async fn send(&mut self, to: SocketAddr, bytes_per_s: u64) -> Result<Infallible, Over> {
         let mut backoff = Backoff::default();
         loop {
-            self.status.enter(Phase::Connecting);
+            self.status.enter(OutputState::Connecting);
             match udp::socket(to).await {
                 Ok(socket) => self.serve(Target::Udp(socket, bytes_per_s), to, &mut backoff).await?,
                 Err(error) => self.note_trouble(format!("cannot send to {to}: {error}")),

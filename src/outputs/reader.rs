@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 
 use super::convert::{Converted, Converter};
-use super::cursor::{Cursor, CursorError, CursorFile, Keeper, Position};
+use super::cursor::{self, Cursor, CursorError, CursorFile, Keeper, Position};
 use super::status::{Client, OutputStatus};
 use super::{Context, Leave};
 use crate::archive::ReadError;
@@ -58,7 +58,7 @@ impl Reader {
         context: &Context,
     ) -> Result<Self, Ended> {
         let history = context.durable.history();
-        let file = CursorFile::new(&context.dir, &config.name);
+        let file = CursorFile::new(&context.data_dir.join(cursor::DIR), &config.name);
         let has_cursor = config.start == OutputStart::Cursor;
         let cursor = if has_cursor { load(file.clone(), &config.name).await? } else { None };
         let mut position = Position::at(0);
@@ -77,9 +77,8 @@ impl Reader {
         if has_cursor {
             status.cursor_at(position.next_offset);
         }
-        let links = Arc::clone(&context.configs.borrow().links);
-        let (own, counts) = (Arc::clone(&config), Arc::clone(&status));
-        let converter = Converter::new(own, links, counts, position.next_offset, has_cursor);
+        let (own, all) = (Arc::clone(&config), Arc::clone(&context.config.borrow()));
+        let converter = Converter::new(own, all, Arc::clone(&status), position.next_offset, has_cursor);
         Ok(Self { config, status, client, following, messages: Bytes::new(), converter, keeper })
     }
 
@@ -114,7 +113,7 @@ impl Reader {
         let next_offset = keeper.position().next_offset;
         match keeper.finish().await {
             Ok(()) => tracing::debug!(output = self.config.name, next_offset, "cursor saved"),
-            Err(error) => note_unsaved(&self.status, &error),
+            Err(error) => note_unsaved(&self.config, &self.status, &error),
         }
     }
 }
@@ -123,10 +122,10 @@ impl Reader {
 ///
 /// # Cancel safety
 /// Cancel safe.
-pub(super) async fn cursor_saved(keeper: &mut Option<Keeper>, status: &OutputStatus) {
+pub(super) async fn cursor_saved(keeper: &mut Option<Keeper>, config: &Output, status: &OutputStatus) {
     let Some(keeper) = keeper else { return std::future::pending().await };
     if let Err(error) = keeper.saved().await {
-        note_unsaved(status, &error);
+        note_unsaved(config, status, &error);
     }
 }
 
@@ -160,9 +159,8 @@ fn resume(cursor: Option<Cursor>, log_id: u64, first_offset: u64, head: u64, nam
     Position { next_offset: cursor.next_offset, read_from: cursor.read_from }
 }
 
-fn note_unsaved(status: &OutputStatus, error: &io::Error) {
-    let name = &status.config().name;
-    tracing::error!(output = name, %error, "the cursor cannot be saved; a restart repeats more frames");
+fn note_unsaved(config: &Output, status: &OutputStatus, error: &io::Error) {
+    tracing::error!(output = config.name, %error, "the cursor cannot be saved; a restart repeats more frames");
     status.note_trouble(format!("the cursor cannot be saved: {error}"));
 }
 

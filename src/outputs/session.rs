@@ -125,7 +125,7 @@ impl Session {
                     Err(error) => Err(error.into()),
                 },
                 progress = self.reader.following.progress(!self.outbox.is_full()) => progress.map_err(Ended::from),
-                () = cursor_saved(&mut self.reader.keeper, &self.reader.status) => Ok(()),
+                () = cursor_saved(&mut self.reader.keeper, &self.reader.config, &self.reader.status) => Ok(()),
                 order = mailbox.recv() => match order {
                     Some(Received::Message(leave)) => Err(Ended::Ordered(leave)),
                     _ => Ok(()),
@@ -158,7 +158,7 @@ impl Session {
 
     fn write(&mut self) -> io::Result<()> {
         let written = self.outbox.write_to(&self.socket)?;
-        self.reader.status.counts.bytes.fetch_add(written as u64, Relaxed);
+        self.reader.status.count(|counts| counts.bytes += written as u64);
         if written > 0 || self.outbox.is_empty() {
             self.taken_at = Instant::now();
         }

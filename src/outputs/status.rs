@@ -6,20 +6,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::api::{self, OutputCounts, OutputReader, OutputState};
 use crate::config::Output;
 use crate::frame::unix_now_ns;
+use crate::switchboard::Status;
 
-/// The state and the counts of one output. The output writes them; readers take an [`OutputView`].
-#[derive(Debug)]
-pub(super) struct OutputStatus {
+/// The state and the counts of one output. The output writes them; operators see a report.
+#[derive(Debug, Default)]
+pub(crate) struct OutputStatus {
     state: Mutex<State>,
-    pub(super) counts: Counters,
+    counts: Mutex<OutputCounts>,
 }
 
 #[derive(Debug)]
 struct State {
-    config: Arc<Output>,
-    phase: Phase,
+    /// Never [`OutputState::Connected`], which follows from the readers.
+    state: OutputState,
     since_ns: i64,
     /// Why the last connection ended or failed.
     trouble: Option<String>,
@@ -31,17 +33,36 @@ struct State {
     client_next: u64,
 }
 
-/// The phase of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// An operator has switched the output off.
-    Disabled,
-    /// The output waits for readers to connect.
-    Listening,
-    /// The output connects, or waits before it tries again.
-    Connecting,
-    /// The output failed. It tries again unless it failed too often.
-    Failed,
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            state: OutputState::Disabled,
+            since_ns: unix_now_ns(),
+            trouble: None,
+            address: None,
+            cursor: None,
+            clients: BTreeMap::new(),
+            client_next: 1,
+        }
+    }
+}
+
+impl State {
+    fn enter(&mut self, state: OutputState) {
+        if self.state != state {
+            (self.state, self.since_ns) = (state, unix_now_ns());
+        }
+    }
+
+    /// The state as operators see it.
+    fn shown(&self) -> OutputState {
+        match self.state {
+            OutputState::Listening | OutputState::Connecting if !self.clients.is_empty() => {
+                OutputState::Connected
+            }
+            state => state,
+        }
+    }
 }
 
 /// A connected reader.
@@ -55,6 +76,16 @@ pub(super) struct ClientStatus {
     pub(super) is_half_closed: AtomicBool,
 }
 
+impl ClientStatus {
+    fn report(&self) -> OutputReader {
+        OutputReader {
+            peer: self.peer.to_string(),
+            since_ms: self.since_ns / 1_000_000,
+            next_offset: self.next_offset.load(Relaxed),
+        }
+    }
+}
+
 /// A reader among those of its output. Dropping it removes the reader.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -65,154 +96,39 @@ pub(super) struct Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.output.lock().clients.remove(&self.id);
+        self.output.state().clients.remove(&self.id);
     }
-}
-
-/// Counters of an output, over all its readers.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) frames: AtomicU64,
-    pub(super) packets: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    pub(super) filtered: AtomicU64,
-    pub(super) undecoded: AtomicU64,
-    pub(super) cut: AtomicU64,
-    pub(super) encapsulated: AtomicU64,
-    pub(super) skipped: AtomicU64,
-    pub(super) gaps: AtomicU64,
-    pub(super) missing: AtomicU64,
-    pub(super) too_long: AtomicU64,
-    pub(super) unreachable: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) connects: AtomicU64,
-}
-
-/// A snapshot of the counts of an output, over all its readers. A frame counts for each reader that gets it, and again
-/// where it is repeated. `frames`, `filtered` and `undecoded` are the frames that were read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutputCounts {
-    /// Frames that went out, or whose packets did.
-    pub frames: u64,
-    /// Space packets that were taken out of frames and went out.
-    pub packets: u64,
-    /// Bytes handed over to the kernel, framing included.
-    pub bytes: u64,
-    /// Frames that the selection left out: by station, quality or because they are idle.
-    pub filtered: u64,
-    /// Frames without packets to take out: no link decodes the source, or the frame's header or checksum is wrong.
-    pub undecoded: u64,
-    /// Packets that began and did not end, because frames are missing.
-    pub cut: u64,
-    /// Packets of the encapsulation protocol, which are left out.
-    pub encapsulated: u64,
-    /// Offsets that a timely reader was too slow for.
-    pub skipped: u64,
-    /// Gaps in the history: frames that retention has removed, or that cannot be read.
-    pub gaps: u64,
-    /// The offsets in these gaps.
-    pub missing: u64,
-    /// Frames and packets that are too long for the length field or for a datagram.
-    pub too_long: u64,
-    /// Datagrams that no program received: the host of the reader reported it.
-    pub unreachable: u64,
-    /// Connections from addresses that are not in `peers`, or for which there was no place.
-    pub refused: u64,
-    /// Connections so far.
-    pub connects: u64,
-}
-
-/// A snapshot of a connected reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientView {
-    /// The address of the reader.
-    pub peer: SocketAddr,
-    /// When it connected, unix nanoseconds.
-    pub since_ns: i64,
-    /// Every frame below this offset was handed over to the connection, or was left out.
-    pub next_offset: u64,
-}
-
-/// A snapshot of an output.
-#[derive(Clone, Debug)]
-pub struct OutputView {
-    /// The configuration in force.
-    pub config: Arc<Output>,
-    /// The phase.
-    pub phase: Phase,
-    /// Since when, unix nanoseconds.
-    pub since_ns: i64,
-    /// Why the last connection ended or failed, or why the cursor cannot be kept.
-    pub trouble: Option<String>,
-    /// The address that the output listens on, once it does.
-    pub address: Option<SocketAddr>,
-    /// With a cursor: the offset below which the reader's kernel has everything.
-    pub cursor: Option<u64>,
-    /// The counts since the daemon started.
-    pub counts: OutputCounts,
-    /// The connected readers, in the order in which they connected.
-    pub clients: Vec<ClientView>,
 }
 
 impl OutputStatus {
-    pub(super) fn new(config: Arc<Output>) -> Arc<Self> {
-        let state = State {
-            config,
-            phase: Phase::Disabled,
-            since_ns: unix_now_ns(),
-            trouble: None,
-            address: None,
-            cursor: None,
-            clients: BTreeMap::new(),
-            client_next: 1,
-        };
-        Arc::new(Self { state: Mutex::new(state), counts: Counters::default() })
-    }
-
-    /// Replaces the configuration. The counts go on.
-    pub(super) fn set_config(&self, config: Arc<Output>) {
-        let mut state = self.lock();
-        (state.config, state.cursor) = (config, None);
-    }
-
-    pub(super) fn config(&self) -> Arc<Output> {
-        Arc::clone(&self.lock().config)
-    }
-
-    /// Enters `phase`.
-    pub(super) fn enter(&self, phase: Phase) {
-        let mut state = self.lock();
-        if phase == Phase::Disabled {
-            (state.trouble, state.address) = (None, None);
-        }
-        if state.phase != phase {
-            (state.phase, state.since_ns) = (phase, unix_now_ns());
-        }
+    /// Enters `state`.
+    pub(super) fn enter(&self, state: OutputState) {
+        self.state().enter(state);
     }
 
     /// Notes why a connection ended or failed.
     pub(super) fn note_trouble(&self, why: impl Into<String>) {
-        self.lock().trouble = Some(why.into());
+        self.state().trouble = Some(why.into());
     }
 
     pub(super) fn bound(&self, address: Option<SocketAddr>) {
-        self.lock().address = address;
+        self.state().address = address;
     }
 
     pub(super) fn cursor_at(&self, next_offset: u64) {
-        self.lock().cursor = Some(next_offset);
+        self.state().cursor = Some(next_offset);
     }
 
     /// Adds a reader.
     pub(super) fn connected(self: &Arc<Self>, peer: SocketAddr) -> Client {
-        self.counts.connects.fetch_add(1, Relaxed);
+        self.count(|counts| counts.connects += 1);
         let status = Arc::new(ClientStatus {
             peer,
             since_ns: unix_now_ns(),
             next_offset: AtomicU64::new(0),
             is_half_closed: AtomicBool::new(false),
         });
-        let mut state = self.lock();
+        let mut state = self.state();
         state.trouble = None;
         let id = state.client_next;
         state.client_next += 1;
@@ -220,63 +136,53 @@ impl OutputStatus {
         Client { id, status, output: Arc::clone(self) }
     }
 
-    pub(super) fn view(&self) -> OutputView {
-        let state = self.lock();
-        let clients = state.clients.values().map(|client| ClientView {
-            peer: client.peer,
-            since_ns: client.since_ns,
-            next_offset: client.next_offset.load(Relaxed),
-        });
-        OutputView {
-            config: Arc::clone(&state.config),
-            phase: state.phase,
-            since_ns: state.since_ns,
-            trouble: state.trouble.clone(),
-            address: state.address,
-            cursor: state.cursor,
-            counts: self.counts.snapshot(),
-            clients: clients.collect(),
-        }
+    /// Changes the counts, over all readers. A frame counts for each reader that gets it, and again where it is
+    /// repeated.
+    pub(super) fn count(&self, change: impl FnOnce(&mut OutputCounts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// The counts since the daemon started.
+    pub(super) fn counts(&self) -> OutputCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
         // No critical section panics half-way, so a poisoned lock still guards a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counters {
-    pub(super) fn snapshot(&self) -> OutputCounts {
-        let get = |counter: &AtomicU64| counter.load(Relaxed);
-        OutputCounts {
-            frames: get(&self.frames),
-            packets: get(&self.packets),
-            bytes: get(&self.bytes),
-            filtered: get(&self.filtered),
-            undecoded: get(&self.undecoded),
-            cut: get(&self.cut),
-            encapsulated: get(&self.encapsulated),
-            skipped: get(&self.skipped),
-            gaps: get(&self.gaps),
-            missing: get(&self.missing),
-            too_long: get(&self.too_long),
-            unreachable: get(&self.unreachable),
-            refused: get(&self.refused),
-            connects: get(&self.connects),
-        }
+impl Status<Output, api::Output> for OutputStatus {
+    fn reconfigured(&self) {
+        self.state().cursor = None;
     }
-}
 
-impl OutputView {
-    /// The state that the API uses: `disabled`, `listening`, `connecting`, `connected` or `failed`.
-    #[must_use]
-    pub fn state(&self) -> &'static str {
-        match self.phase {
-            Phase::Disabled => "disabled",
-            Phase::Failed => "failed",
-            Phase::Listening | Phase::Connecting if !self.clients.is_empty() => "connected",
-            Phase::Listening => "listening",
-            Phase::Connecting => "connecting",
+    fn stopped(&self, failure: Option<String>) {
+        let mut state = self.state();
+        match failure {
+            Some(_) => state.enter(OutputState::Failed),
+            None => {
+                state.enter(OutputState::Disabled);
+                state.address = None;
+            }
+        }
+        state.trouble = failure;
+    }
+
+    fn report(&self, config: &Output) -> api::Output {
+        let counts = self.counts();
+        let state = self.state();
+        api::Output {
+            name: config.name.clone(),
+            description: config.to_string(),
+            state: state.shown(),
+            since_ms: state.since_ns / 1_000_000,
+            trouble: state.trouble.clone(),
+            address: state.address.map(|address| address.to_string()),
+            cursor: state.cursor,
+            counts,
+            readers: state.clients.values().map(|client| client.report()).collect(),
         }
     }
 }

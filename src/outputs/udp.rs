@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -92,7 +91,7 @@ impl Sender {
             }
             let outcome = tokio::select! {
                 progress = self.reader.following.progress(is_sent) => progress.map_err(Ended::from),
-                () = cursor_saved(&mut self.reader.keeper, &self.reader.status) => Ok(()),
+                () = cursor_saved(&mut self.reader.keeper, &self.reader.config, &self.reader.status) => Ok(()),
                 order = mailbox.recv() => match order {
                     Some(Received::Message(leave)) => Err(Ended::Ordered(leave)),
                     _ => Ok(()),
@@ -144,23 +143,23 @@ impl Sender {
             self.ready_at = Some(ready_at);
             return false;
         }
-        let counts = &self.reader.status.counts;
+        let status = &self.reader.status;
         match self.socket.try_send(&self.current.bytes[begin..end]) {
-            Ok(bytes) => _ = counts.bytes.fetch_add(bytes as u64, Relaxed),
+            Ok(bytes) => status.count(|counts| counts.bytes += bytes as u64),
             // The host of the reader has answered an earlier datagram: nobody receives there. This one is not sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                counts.unreachable.fetch_add(1, Relaxed);
+                status.count(|counts| counts.unreachable += 1);
                 return true;
             }
             Err(error) if error.raw_os_error() == Some(nix::libc::EMSGSIZE) => {
-                counts.too_long.fetch_add(1, Relaxed);
+                status.count(|counts| counts.too_long += 1);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.ready_at = Some(now + FULL_PAUSE);
                 return false;
             }
             Err(error) => {
-                self.reader.status.note_trouble(format!("cannot send to {}: {error}", self.peer()));
+                status.note_trouble(format!("cannot send to {}: {error}", self.peer()));
                 self.ready_at = Some(now + RETRY);
                 return false;
             }

@@ -207,6 +207,41 @@ fn wrong_rules_are_bad_usage() {
     assert!(said.contains("cannot read nothing"), "{said}");
 }
 
+#[test]
+fn an_import_goes_on_with_the_options_it_began_with() {
+    let recording: Vec<u8> = (0..10).flat_map(|count| packet(5, count, b"content")).collect();
+    let (_dir, path) = file(&recording);
+    let mut daemon = Daemon::start("");
+    let args = ["--framing", "packet", "--source", "1"];
+    let (_, said) = expect_exit(&mut import(&daemon, &path, &args), 0);
+    let (_, epoch) = said.lines().next().unwrap().rsplit_once("--epoch ").unwrap();
+
+    let with = |args: &[&str], epoch: &str, code| {
+        let args = [args, &["--epoch", epoch]].concat();
+        expect_exit(&mut import(&daemon, &path, &args), code)
+    };
+    let again: Value = serde_json::from_str(&with(&args, epoch, 0).0).unwrap();
+    assert_eq!((&again["sent"], &again["already"]), (&0.into(), &10.into()), "{again}");
+    // The same options may be written in another way.
+    with(&["--framing", "{ kind = \"packet\" }", "--source", "1", "--decode", "packet"], epoch, 0);
+    for other in [
+        ["--framing", "packet", "--source", "2"],
+        ["--framing", "packet", "--source", "apid"],
+        ["--framing", "packet, max = 100", "--source", "1"],
+        ["--framing", "fixed, length = 13", "--source", "1"],
+    ] {
+        let (_, said) = with(&other, epoch, 2);
+        assert!(said.contains("had other options"), "{said}");
+    }
+    let (plain, _) = epoch.split_once('-').unwrap();
+    with(&args, plain, 0);
+    for unreadable in ["0", "5-", "5-xyz"] {
+        let (_, said) = with(&args, unreadable, 2);
+        assert!(said.contains("--epoch"), "{unreadable}: {said}");
+    }
+    assert_eq!(daemon.stop().archived, 10);
+}
+
 /// An interrupt ends an import whose input does not come.
 #[test]
 fn an_interrupt_ends_an_import_that_waits_for_its_input() {

@@ -172,3 +172,29 @@ fn an_unreadable_cursor_is_named_with_the_way_out() {
     let mut reader = with_limit(TcpStream::connect(address).unwrap());
     (0..10).for_each(|number| assert_eq!(number_of(&read_packet(&mut reader)), number));
 }
+
+#[test]
+fn a_cursor_outlives_its_output_and_the_log_names_it() {
+    const NAMED: &str = "the cursor of output yamcs is kept";
+    let output = listening("yamcs", CURSOR);
+    let mut daemon = Daemon::start(&output);
+    deliver(&daemon, &Hello::new(1), (0..10).map(numbered));
+    let mut reader = connect(&daemon, "yamcs");
+    (0..10).for_each(|number| assert_eq!(number_of(&read_packet(&mut reader)), number));
+    daemon.stop();
+    assert!(!daemon.lines().iter().any(|line| line.contains(NAMED)));
+
+    let mut daemon = daemon.restart_with("");
+    let line = daemon.wait_line(NAMED);
+    assert!(line.contains(&*cursor_file(&daemon, "yamcs").to_string_lossy()), "{line}");
+    daemon.reload(&output);
+    let mut reader = connect(&daemon, "yamcs");
+    deliver(&daemon, &Hello::new(1).epoch(2), [numbered(10)]);
+    assert_eq!(number_of(&read_packet(&mut reader)), 10, "the output goes on");
+    daemon.stop();
+
+    let mut daemon = daemon.restart_with(&output);
+    daemon.reload("");
+    daemon.wait_line(NAMED);
+    daemon.stop();
+}

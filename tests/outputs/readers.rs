@@ -2,24 +2,24 @@
 
 use std::time::{Duration, Instant};
 
+use telemetry_aggregator::api::{Output, OutputState};
 use telemetry_aggregator::config::Config;
-use telemetry_aggregator::outputs::OutputView;
 
 use crate::software::{listening, packet, read_packet, with_limit};
 use crate::support::inside::Inside;
 use crate::support::{Client, Hello, LIMIT, ROUTINE};
 
-/// Waits until the view of the only output is as wanted.
-fn wait_for(daemon: &Inside, what: &str, is_met: impl Fn(&OutputView) -> bool) -> OutputView {
+/// Waits until the report of the only output is as wanted.
+fn wait_for(daemon: &Inside, what: &str, is_met: impl Fn(&Output) -> bool) -> Output {
     let started = Instant::now();
     loop {
-        let views = daemon.outputs.list().views();
-        if let [view] = &views[..]
-            && is_met(view)
+        let outputs = daemon.outputs.list().reports();
+        if let [output] = &outputs[..]
+            && is_met(output)
         {
-            return view.clone();
+            return output.clone();
         }
-        assert!(started.elapsed() < LIMIT, "{what}: {views:#?}");
+        assert!(started.elapsed() < LIMIT, "{what}: {outputs:#?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -32,7 +32,8 @@ fn the_view_shows_readers_positions_and_counts_and_an_operator_switches() {
     std::fs::write(&file, output).unwrap();
     let outputs = Config::load(Some(&file), std::iter::empty()).unwrap().config.outputs;
     let daemon = Inside::start(dir.path(), |config| config.outputs = outputs);
-    let view = wait_for(&daemon, "it listens", |view| view.state() == "listening" && view.address.is_some());
+    let is_listening = |output: &Output| output.state == OutputState::Listening && output.address.is_some();
+    let view = wait_for(&daemon, "it listens", is_listening);
     let mut reader = with_limit(std::net::TcpStream::connect(view.address.unwrap()).unwrap());
     let (mut client, _) = Client::open(daemon.address, &Hello::new(1).station("KIR"));
     client.deliver(ROUTINE, 0, &packet(1, 0, b"one"));
@@ -40,9 +41,9 @@ fn the_view_shows_readers_positions_and_counts_and_an_operator_switches() {
     other.deliver(ROUTINE, 0, &packet(1, 0, b"two"));
     assert_eq!(read_packet(&mut reader), packet(1, 0, b"one"));
     let view =
-        wait_for(&daemon, "both frames", |view| view.clients.first().is_some_and(|it| it.next_offset == 2));
-    assert_eq!(view.state(), "connected");
-    assert_eq!(view.clients[0].peer, reader.local_addr().unwrap());
+        wait_for(&daemon, "both frames", |view| view.readers.first().is_some_and(|it| it.next_offset == 2));
+    assert_eq!(view.state, OutputState::Connected);
+    assert_eq!(view.readers[0].peer, reader.local_addr().unwrap().to_string());
     let counts = view.counts;
     assert_eq!((counts.frames, counts.filtered, counts.connects), (1, 1, 1));
     assert_eq!(counts.bytes, packet(1, 0, b"one").len() as u64);
@@ -50,10 +51,10 @@ fn the_view_shows_readers_positions_and_counts_and_an_operator_switches() {
     let switch = |name: &str, is_on| daemon.runtime.block_on(daemon.outputs.switch(name, is_on)).unwrap();
     assert!(switch("yamcs", false));
     assert_eq!(std::io::Read::read(&mut reader, &mut [0; 1]).unwrap(), 0, "the reader is cut off");
-    wait_for(&daemon, "it is off", |view| view.state() == "disabled" && view.clients.is_empty());
+    wait_for(&daemon, "it is off", |view| view.state == OutputState::Disabled && view.readers.is_empty());
     assert!(!switch("nobody", true));
     assert!(switch("yamcs", true));
-    let view = wait_for(&daemon, "it is on", |view| view.state() == "listening" && view.address.is_some());
+    let view = wait_for(&daemon, "it is on", is_listening);
     let mut reader = with_limit(std::net::TcpStream::connect(view.address.unwrap()).unwrap());
     assert_eq!(read_packet(&mut reader), packet(1, 0, b"one"));
     assert!(!daemon.stop().failed);

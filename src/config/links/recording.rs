@@ -106,6 +106,16 @@ impl RecordingOptions {
     }
 }
 
+impl Link {
+    /// A checksum of all values. Links that differ have different ones, most likely.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.lines()
+            .iter()
+            .fold(0, |sum, (key, value)| crc32c::crc32c_append(sum, format!("{key} = {value}\n").as_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

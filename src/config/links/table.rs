@@ -79,9 +79,8 @@ impl Choice for Keep {
     const NAMED: &'static [(&'static str, Self)] = &[("keep", Self::Keep), ("drop", Self::Drop)];
 }
 
-/// A table of `[[links]]` as it was written, with the defaults of most keys. `framing`, `decode` and `emergency` are
-/// read apart.
-#[derive(Deserialize)]
+/// A table of `[[links]]` as it was written. `framing`, `decode` and `emergency` are read apart.
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct LinkTable {
     #[serde(deserialize_with = "name")]
@@ -114,40 +113,14 @@ struct LinkTable {
     idle: Keep,
     #[serde(deserialize_with = "choice::deserialize")]
     bad: Keep,
-    #[serde(deserialize_with = "when_full")]
+    #[serde(deserialize_with = "choice::optional")]
     when_full: Option<WhenFull>,
     #[serde(deserialize_with = "DurationIn::<0, { 30 * 86_400_000 }>::deserialize")]
     silence_timeout: Duration,
     #[serde(deserialize_with = "integer::<1, { u32::MAX as i64 }, _, _>")]
     max_gap: Option<u32>,
     #[serde(deserialize_with = "flag")]
-    enabled: bool,
-}
-
-impl Default for LinkTable {
-    fn default() -> Self {
-        Self {
-            name: None,
-            connect: None,
-            listen: None,
-            udp: None,
-            greeting: None,
-            peers: None,
-            multicast: None,
-            interface: None,
-            receive_buffer: None,
-            station: None,
-            spacecraft: None,
-            source: LinkSource::Spacecraft,
-            bad_source: None,
-            idle: Keep::Keep,
-            bad: Keep::Keep,
-            when_full: None,
-            silence_timeout: Duration::ZERO,
-            max_gap: None,
-            enabled: true,
-        }
-    }
+    enabled: Option<bool>,
 }
 
 /// The receive buffer of UDP that the kernel is asked for, unless the file says otherwise.
@@ -201,7 +174,7 @@ pub(super) fn read_link(reader: &mut Reader<'_>, at: &Entry, mut table: DeTable<
         when_full: values.when_full.unwrap_or(default_when_full),
         silence_timeout: Some(values.silence_timeout).filter(|timeout| !timeout.is_zero()),
         max_gap: values.max_gap,
-        enabled: values.enabled,
+        enabled: values.enabled.unwrap_or(true),
     })
 }
 
@@ -232,10 +205,7 @@ fn transport(reader: &mut Reader<'_>, at: &Entry, values: &LinkTable) -> Option<
         ("interface", values.interface.is_some(), "udp"),
         ("receive_buffer", values.receive_buffer.is_some(), "udp"),
     ];
-    for (name, _, belongs) in written.iter().filter(|(_, is_written, belongs)| *is_written && *belongs != key)
-    {
-        reader.conflict(at, name, format!("belongs to {belongs}, and this link has {key}: remove it"));
-    }
+    reader.check_transport(at, "link", key, &written);
     if key == "udp" && values.when_full == Some(WhenFull::Wait) {
         let what = "a sender of datagrams does not wait: remove it or write \"drop-routine\", or use connect or listen";
         reader.conflict(at, "when_full", what);
@@ -320,8 +290,4 @@ fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LinkSource, D::E
     read_or_suggest(deserializer, &expected, parse, |found| {
         similar(found.as_str()?, &SOURCES.map(|(name, _)| name)).map(quote)
     })
-}
-
-fn when_full<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WhenFull>, D::Error> {
-    choice::deserialize(deserializer).map(Some)
 }

@@ -105,8 +105,8 @@ impl Choice for Option<FramePriority> {
     ];
 }
 
-/// A table of `[[outputs]]` as it was written, with the defaults of most keys. The inner tables are read apart.
-#[derive(Deserialize)]
+/// A table of `[[outputs]]` as it was written. The inner tables are read apart.
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct OutputTable {
     #[serde(deserialize_with = "name")]
@@ -127,25 +127,8 @@ struct OutputTable {
     extract: Extract,
     #[serde(deserialize_with = "choice::deserialize")]
     start: OutputStart,
-    #[serde(deserialize_with = "choice::deserialize")]
-    policy: Policy,
-}
-
-impl Default for OutputTable {
-    fn default() -> Self {
-        Self {
-            name: None,
-            listen: None,
-            connect: None,
-            udp: None,
-            peers: None,
-            clients: None,
-            rate: None,
-            extract: Extract::None,
-            start: OutputStart::Live,
-            policy: Policy::Complete,
-        }
-    }
+    #[serde(deserialize_with = "choice::optional")]
+    policy: Option<Policy>,
 }
 
 /// The table `select` with its defaults.
@@ -223,7 +206,7 @@ fn read_output(reader: &mut Reader<'_>, at: &Entry, mut table: DeTable<'_>) -> O
         decode,
         select,
         start: values.start,
-        policy: values.policy,
+        policy: values.policy.unwrap_or(Policy::Complete),
     })
 }
 
@@ -250,10 +233,7 @@ fn transport(reader: &mut Reader<'_>, at: &Entry, values: &OutputTable) -> Optio
         ("clients", values.clients.is_some(), "listen"),
         ("rate", values.rate.is_some(), "udp"),
     ];
-    for (name, _, belongs) in written.iter().filter(|(_, is_written, belongs)| *is_written && *belongs != key)
-    {
-        reader.conflict(at, name, format!("belongs to {belongs}, and this output has {key}: remove it"));
-    }
+    reader.check_transport(at, "output", key, &written);
     Some(transport)
 }
 

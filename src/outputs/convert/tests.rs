@@ -34,8 +34,8 @@ fn output(change: impl FnOnce(&mut Output)) -> Output {
 
 fn converter(output: Output, send_from: u64) -> (Converter, Arc<OutputStatus>) {
     let config = Arc::new(output);
-    let status = OutputStatus::new(Arc::clone(&config));
-    (Converter::new(config, Vec::new().into(), Arc::clone(&status), send_from, true), status)
+    let status = Arc::<OutputStatus>::default();
+    (Converter::new(config, Arc::default(), Arc::clone(&status), send_from, true), status)
 }
 
 fn frame(station: &str, payload: &[u8]) -> Frame {
@@ -90,7 +90,7 @@ fn the_selection_leaves_out_stations_and_bad_frames_and_the_position_moves_on() 
     let out = chosen.convert(&mut messages(10, &frames), 20);
     assert_eq!(out.bytes, b"one");
     assert_eq!(out.marks.last(), Some(&(3, Position::at(20))));
-    let counts = status.counts.snapshot();
+    let counts = status.counts();
     assert_eq!((counts.frames, counts.filtered), (1, 3));
     let (mut all, _) = converter(output(|output| output.select.bad = true), 0);
     assert_eq!(all.convert(&mut messages(0, &[bad]), 1).bytes, b"bad");
@@ -125,7 +125,7 @@ fn what_is_too_long_for_a_datagram_is_left_out() {
     let out = converter.convert(&mut messages(0, &frames), 3);
     assert_eq!(out.ends, [65_507, 65_508]);
     assert_eq!(out.bytes.len(), 65_508);
-    assert_eq!(status.counts.snapshot().too_long, 1);
+    assert_eq!(status.counts().too_long, 1);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn gaps_cut_packets_and_are_counted() {
     bytes.extend_from_slice(&messages(9, &frames[1..]));
     let out = converter.convert(&mut bytes.freeze(), 20);
     assert_eq!(out.bytes, packet(2, &[2; 10]));
-    let counts = status.counts.snapshot();
+    let counts = status.counts();
     assert_eq!((counts.cut, counts.gaps, counts.missing, counts.skipped), (1, 1, 6, 2));
     assert_eq!(counts.packets, 1, "idle packets are left out");
 }
