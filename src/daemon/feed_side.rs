@@ -1,4 +1,4 @@
-//! The subscriber side of the daemon, outputs included: started with the other parts, and taken down after them.
+//! The subscriber side of the daemon: the feed and the outputs. They end after all other parts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,10 +18,12 @@ use crate::liveness::Liveness;
 use crate::outputs::{self, Outputs};
 use crate::wire::{ErrorCode, WireError};
 
-/// Part of the deadline that is kept to tell subscribers where to continue later.
+/// Time before the deadline that is kept to tell subscribers where to continue later.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Part of the deadline that is kept to cut subscribers off.
+/// Time before the deadline that is kept to cut subscribers off.
 const CUT_OFF: Duration = Duration::from_millis(200);
+/// Longest wait for the number of subscribers, which is only for the log.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Listener, registry and tail of the feed, and the outputs.
 pub(super) struct Feed {
@@ -33,7 +35,7 @@ pub(super) struct Feed {
     restarts: Arc<AtomicU64>,
     tail: Arc<Tail>,
     ending_tx: watch::Sender<Ending>,
-    no_more_tx: watch::Sender<bool>,
+    stop_accepting_tx: watch::Sender<bool>,
 }
 
 impl Feed {
@@ -49,7 +51,7 @@ impl Feed {
         let address = address
             .map_err(|source| listen_error("feed.listen", settings.live().current().feed.listen, source))?;
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
-        let (no_more_tx, no_more) = watch::channel(false);
+        let (stop_accepting_tx, stop_accepting) = watch::channel(false);
         let entrance = Entrance::new(Listener::Feed, refusals);
         let durable = Durable::new(archive.history(), Arc::clone(&tail));
         let config = settings.live().subscribe();
@@ -63,18 +65,28 @@ impl Feed {
         let context = Context::new(settings.feed_policy(), entrance, durable, ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);
-        let listener_handle = listener::start("feed listener", listener, registry.clone(), no_more);
+        let listener_handle = listener::start("feed listener", listener, registry.clone(), stop_accepting);
         let restarts = listener_handle.restarts_counter();
-        let encoding = Arc::clone(&tail);
+        let encoder = Arc::clone(&tail);
         let (_, tail_handle) =
             spawn_stage("feed tail", Capacity { urgent: 1, routine: 1 }, |_: Mailbox<()>| async move {
-                encoding.run().await;
+                encoder.run().await;
             });
         let mut stages = Tasks::new();
         for handle in [listener_handle, registry_handle, tail_handle, outputs_handle] {
             own(handle, &mut stages, liveness);
         }
-        Ok(Self { address, stages, registry, outputs, subscribers, restarts, tail, ending_tx, no_more_tx })
+        Ok(Self {
+            address,
+            stages,
+            registry,
+            outputs,
+            subscribers,
+            restarts,
+            tail,
+            ending_tx,
+            stop_accepting_tx,
+        })
     }
 
     /// The outputs.
@@ -94,17 +106,18 @@ impl Feed {
 
     /// Lets no new subscriber in. Existing subscribers continue.
     pub(super) fn begin_drain(&self) {
-        self.no_more_tx.send_replace(true);
+        self.stop_accepting_tx.send_replace(true);
         self.ending_tx.send_replace(Ending::Draining);
     }
 
     /// Waits until every subscriber and every output has ended.
     async fn drain(&self) {
-        // A registry or a manager that is gone has drained.
+        // A registry or a manager of outputs that has ended has drained.
         let _ = tokio::join!(self.registry.drain(Duration::MAX), self.outputs.drain(Duration::MAX));
     }
 
-    /// Serves the subscribers and the readers of outputs up to `head`, the end of the log, and ends them.
+    /// Serves the subscribers and the readers of outputs up to `head`, the end of the log, and ends them. `None` means
+    /// that the archive has failed: they end at once.
     ///
     /// A subscriber that has not taken everything shortly before `deadline` gets the position to continue
     /// from. If the subscriber does not take even that, it is cut off. It loses nothing, because the log has
@@ -119,7 +132,7 @@ impl Feed {
         }
         self.tail.close();
         if timeout_at(deadline - LAST_WORDS, self.drain()).await.is_err() {
-            let left = self.registry.count(CUT_OFF / 2).await.unwrap_or(0);
+            let left = self.registry.count(COUNT_TIMEOUT).await.unwrap_or(0);
             tracing::warn!(
                 subscribers = left,
                 "subscribers did not take all frames in time and must resume later"

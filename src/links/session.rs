@@ -26,8 +26,8 @@ use crate::wire::{ErrorCode, WireError};
 pub(super) const READ_BYTES: usize = 64 << 10;
 /// One read takes at least this many bytes, even if the windows have less room.
 const READ_BYTES_MIN: usize = 4 << 10;
-/// One read takes at most this fraction (1/n) of the room in the windows: the smallest frames take more memory than
-/// their bytes.
+/// One read takes at most this fraction (1/n) of the room in the windows: the cost of a small frame is higher than its
+/// bytes.
 const ROOM_SHARE: u64 = 3;
 /// Datagrams that are taken before other tasks get a turn.
 const DATAGRAMS_PER_TURN: usize = 64;
@@ -52,7 +52,7 @@ pub(super) enum Ended {
     #[error("silent for {0:?} (silence_timeout)")]
     Silent(Duration),
     #[error("{0}")]
-    Ordered(WireError),
+    Stopped(WireError),
     #[error("the daemon drains")]
     Drained,
 }
@@ -73,7 +73,7 @@ struct Session {
     status: Arc<LinkStatus>,
     input: Input,
     deframer: Deframer,
-    /// What the framing had counted at the end of the last read.
+    /// What the deframer had counted at the end of the last read.
     counted: Counts,
     sorter: Sorter,
     streams: Streams,
@@ -129,8 +129,8 @@ pub(super) async fn run(
 /// The state of the streams after a connection that ended with `ended`.
 fn state_after(ended: &Ended) -> StreamState {
     match ended {
-        Ended::Ordered(error) if error.code == ErrorCode::Removed => StreamState::Removed,
-        Ended::Ordered(_) => StreamState::Ended,
+        Ended::Stopped(error) if error.code == ErrorCode::Removed => StreamState::Removed,
+        Ended::Stopped(_) => StreamState::Ended,
         Ended::Drained => StreamState::Offline,
         Ended::Eof | Ended::Lost(_) | Ended::Framing(_) | Ended::Silent(_) => StreamState::Lost,
     }
@@ -146,8 +146,9 @@ impl Session {
         let mut timer = std::pin::pin!(sleep_until(Instant::now()));
         let mut is_shut_down = false;
         loop {
-            let willing = self.read_bytes_max() > 0;
+            let can_read = self.read_bytes_max() > 0;
             let due = self.next_due();
+            // The timer moves only to an earlier time. If it fires too early, `act_on_time` does nothing.
             if let Some(due) = due
                 && (timer.is_elapsed() || due < timer.deadline())
             {
@@ -156,7 +157,7 @@ impl Session {
             let outcome = tokio::select! {
                 biased;
                 Some(received) = mailbox.recv() => match received {
-                    Received::Message(Stop(error)) => Err(Ended::Ordered(error)),
+                    Received::Message(Stop(error)) => Err(Ended::Stopped(error)),
                     _ => Ok(()),
                 },
                 () = drain_begins(&mut shutdown), if !is_shut_down => {
@@ -166,9 +167,9 @@ impl Session {
                         Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + drain_read_max };
                     Ok(())
                 }
-                () = self.room.notified(), if !willing => Ok(()),
+                () = self.room.notified(), if !can_read => Ok(()),
                 () = &mut timer, if due.is_some() => Ok(()),
-                readable = self.input.readable(), if willing => match readable {
+                readable = self.input.readable(), if can_read => match readable {
                     Ok(()) => self.read().await,
                     Err(error) => Err(error.into()),
                 },
@@ -207,7 +208,8 @@ impl Session {
         }
     }
 
-    /// How many bytes to read at most; 0 means none. A link that drops what does not fit always reads.
+    /// How many bytes to read at most; 0 means none. Datagrams are always read. With [`WhenFull::DropRoutine`] only the
+    /// room of the emergency lane counts.
     fn read_bytes_max(&self) -> usize {
         if matches!(self.input, Input::Udp(_)) {
             return READ_BYTES;
@@ -277,7 +279,7 @@ impl Session {
             if let Err(error) = &cut {
                 self.status.note_trouble(error.to_string());
             }
-            // A datagram holds whole units. Its end confirms the last of them.
+            // A datagram holds whole units, so its end is also the end of the last unit.
             if cut.is_err() || self.deframer.pending() > 0 {
                 self.restart_framing();
             }
@@ -285,11 +287,11 @@ impl Session {
         Ok(())
     }
 
-    /// Takes the complete units out of the framing.
+    /// Takes the complete units out of the deframer.
     fn cut(&mut self) -> Result<(), FramingError> {
         let cut = loop {
             match self.deframer.next_unit() {
-                Ok(Some(unit)) => self.place(&unit),
+                Ok(Some(unit)) => self.take_unit(&unit),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
@@ -304,16 +306,16 @@ impl Session {
         self.counted = counts;
     }
 
-    /// Takes what the end of a stream completes, and begins a new one.
+    /// Takes the units that the end of the bytes completes, then begins with a new deframer.
     fn restart_framing(&mut self) {
         while let Some(unit) = self.deframer.finish() {
-            self.place(&unit);
+            self.take_unit(&unit);
         }
         self.count_framing();
         (self.deframer, self.counted) = (Deframer::new(&self.config.framing), Counts::default());
     }
 
-    fn place(&mut self, unit: &Unit) {
+    fn take_unit(&mut self, unit: &Unit) {
         let (fate, header) = self.sorter.judge(unit);
         if header.is_some_and(|header| header.is_idle) {
             self.status.count(|counts| counts.idle += 1);

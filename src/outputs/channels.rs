@@ -70,7 +70,7 @@ impl Channels {
     }
 
     /// A frame of `stream` is missing whose channel is not known. A count shows the gap; channels without one are cut.
-    pub(super) fn missed(&mut self, stream: &StreamKey) {
+    pub(super) fn note_missing(&mut self, stream: &StreamKey) {
         for (key, channel) in &mut self.channels {
             if !channel.has_count && key.stream == *stream {
                 self.incomplete_bytes -= channel.extractor.incomplete_bytes();
@@ -80,7 +80,7 @@ impl Channels {
     }
 
     /// Frames of any channel are missing.
-    pub(super) fn cut(&mut self) {
+    pub(super) fn cut_all(&mut self) {
         self.channels.drain().for_each(|(_, channel)| give_up(channel, &mut self.before));
         self.incomplete_bytes = 0;
     }

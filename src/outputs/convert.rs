@@ -35,7 +35,8 @@ pub(super) struct Converted {
     pub(super) bytes: Vec<u8>,
     /// Where each of them ends. Only for datagrams.
     pub(super) ends: Vec<usize>,
-    /// The positions of a reader that has so many of the bytes. Only for a cursor.
+    /// Pairs of a number of bytes and a position: a reader that has received so many of the bytes is at that position.
+    /// Only for a cursor.
     pub(super) marks: Vec<(usize, Position)>,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Converter {
     encoder: Encoder,
     /// The configuration of all links.
     all: Arc<Config>,
-    /// What [`Output::decode_of`] says.
+    /// The results of [`Output::decode_of`] so far.
     decodes: HashMap<StreamKey, Option<Decode>>,
     channels: Channels,
     /// The counts of the channels that were added to the status.
@@ -55,8 +56,8 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// Converts for the output of `config`. Frames of sources that a link of `all` delivers are what the link says.
-    /// Packets that end in a frame below `send_from` were sent before.
+    /// Converts for the output of `config`. If a link of `all` delivers a source, its
+    /// `decode` says how to read the frames of the source. Packets that end in a frame below `send_from` were sent before.
     pub(super) fn new(
         config: Arc<Output>,
         all: Arc<Config>,
@@ -89,12 +90,12 @@ impl Converter {
             let message = FeedMessage::decode(messages.split_to(length));
             match message.expect("a message that the feed has encoded") {
                 FeedMessage::Deliver(Deliver { offset, frame }) => {
-                    self.frame(offset, &frame, &mut out);
+                    self.convert_frame(offset, &frame, &mut out);
                     self.position = offset + 1;
-                    self.mark(MARK_BYTES, &mut out);
+                    self.add_mark(MARK_BYTES, &mut out);
                 }
                 FeedMessage::Gap(gap) => {
-                    self.gap(&gap);
+                    self.note_gap(&gap);
                     self.position = gap.offsets.end;
                 }
                 _ => {}
@@ -103,23 +104,23 @@ impl Converter {
         if messages.is_empty() {
             self.position = next_offset;
         }
-        self.mark(0, &mut out);
+        self.add_mark(0, &mut out);
         self.count_packets();
         out
     }
 
     /// Notes the position, unless the last mark is less than `min_bytes` bytes away.
-    fn mark(&self, min_bytes: usize, out: &mut Converted) {
+    fn add_mark(&self, min_bytes: usize, out: &mut Converted) {
         let last = out.marks.last().map_or(0, |(bytes, _)| *bytes);
         if self.makes_marks && out.bytes.len() >= last + min_bytes {
-            // Below `send_from`, a packet that ends later may still begin.
+            // A packet may begin below `send_from` and end above it.
             let read_from = self.channels.incomplete_since().unwrap_or(self.position).min(self.position);
             let next_offset = self.position.max(self.encoder.send_from);
             out.marks.push((out.bytes.len(), Position { next_offset, read_from }));
         }
     }
 
-    fn frame(&mut self, offset: u64, frame: &Frame, out: &mut Converted) {
+    fn convert_frame(&mut self, offset: u64, frame: &Frame, out: &mut Converted) {
         let select = &self.encoder.config.select;
         let stream = &frame.origin.stream;
         let is_bad = frame.flags.contains(FrameFlags::BAD_QUALITY);
@@ -127,19 +128,19 @@ impl Converter {
             return self.count(|counts| counts.filtered += 1);
         }
         if is_bad {
-            self.channels.missed(stream);
+            self.channels.note_missing(stream);
         }
         if is_bad && (!select.bad || self.encoder.config.extract_packets) {
             return self.count(|counts| counts.filtered += 1);
         }
         if self.encoder.config.extract_packets {
-            return self.extract(offset, frame, out);
+            return self.extract_packets(offset, frame, out);
         }
         if !select.idle && !is_bad && self.is_idle(frame) {
             return self.count(|counts| counts.filtered += 1);
         }
         self.count(|counts| counts.frames += 1);
-        self.encoder.unit(offset, &frame.payload, frame, out);
+        self.encoder.put_unit(offset, &frame.payload, frame, out);
     }
 
     fn is_idle(&mut self, frame: &Frame) -> bool {
@@ -147,20 +148,20 @@ impl Converter {
         decode.is_some_and(|decode| decode.header(&frame.payload).is_ok_and(|header| header.is_idle))
     }
 
-    fn extract(&mut self, offset: u64, frame: &Frame, out: &mut Converted) {
+    fn extract_packets(&mut self, offset: u64, frame: &Frame, out: &mut Converted) {
         let header =
             self.decode_of(&frame.origin.stream).map(|decode| (decode, decode.header(&frame.payload)));
         let Some((decode, Ok(header))) = header else {
-            self.channels.missed(&frame.origin.stream);
+            self.channels.note_missing(&frame.origin.stream);
             return self.count(|counts| counts.undecoded += 1);
         };
         self.count(|counts| counts.frames += 1);
         let encoder = &self.encoder;
-        let each = |packet: &[u8]| encoder.packet(offset, packet, frame, out);
+        let each = |packet: &[u8]| encoder.put_packet(offset, packet, frame, out);
         self.channels.take(offset, frame, decode, &header, each);
     }
 
-    /// What the frames of `stream` are; `None` if they have no header that is read.
+    /// How to read the frames of `stream`; `None` if their headers are not read.
     fn decode_of(&mut self, stream: &StreamKey) -> Option<Decode> {
         if let Some(decode) = self.decodes.get(stream) {
             return *decode;
@@ -171,8 +172,8 @@ impl Converter {
         decode
     }
 
-    fn gap(&mut self, gap: &Gap) {
-        self.channels.cut();
+    fn note_gap(&mut self, gap: &Gap) {
+        self.channels.cut_all();
         let offsets = gap.offsets.end.saturating_sub(gap.offsets.start);
         match gap.reason {
             GapReason::Skipped => self.count(|counts| counts.skipped += offsets),
@@ -211,16 +212,16 @@ struct Encoder {
 
 impl Encoder {
     /// Appends a packet that was taken out of frames and ends in `frame`.
-    fn packet(&self, offset: u64, packet: &[u8], frame: &Frame, out: &mut Converted) {
+    fn put_packet(&self, offset: u64, packet: &[u8], frame: &Frame, out: &mut Converted) {
         if !self.config.select.idle && apid_of(packet) == Some(IDLE_APID) || offset < self.send_from {
             return;
         }
         self.status.count(|counts| counts.packets += 1);
-        self.unit(offset, packet, frame, out);
+        self.put_unit(offset, packet, frame, out);
     }
 
     /// Appends `data`, which is `frame` or comes from it.
-    fn unit(&self, offset: u64, data: &[u8], frame: &Frame, out: &mut Converted) {
+    fn put_unit(&self, offset: u64, data: &[u8], frame: &Frame, out: &mut Converted) {
         if offset < self.send_from {
             return;
         }
@@ -263,7 +264,8 @@ fn put_length(length: &Length, data: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The header of COSMOS for a packet. A replay is stored: it leaves the current values alone.
+/// The header of COSMOS for a packet. The packets of a replay are marked as stored: COSMOS does not take them for current
+/// values.
 fn preidentified<'a>(cosmos: &'a Cosmos, packet: &[u8], frame: &Frame) -> Preidentified<'a> {
     Preidentified {
         sync: cosmos.sync,

@@ -27,7 +27,7 @@ pub(super) enum Ended {
     #[error("{0}")]
     Cursor(#[from] CursorError),
     #[error("{0}")]
-    Ordered(Leave),
+    Stopped(Leave),
     #[error("the daemon drains")]
     Drained,
     #[error("the reader took nothing while the daemon drained")]

@@ -127,7 +127,7 @@ impl Session {
                 progress = self.reader.following.progress(!self.outbox.is_full()) => progress.map_err(Ended::from),
                 () = cursor_saved(&mut self.reader.keeper, &self.reader.config, &self.reader.status) => Ok(()),
                 order = mailbox.recv() => match order {
-                    Some(Received::Message(leave)) => Err(Ended::Ordered(leave)),
+                    Some(Received::Message(leave)) => Err(Ended::Stopped(leave)),
                     _ => Ok(()),
                 },
                 _ = self.ending.changed() => Ok(()),
