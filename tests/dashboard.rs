@@ -2,9 +2,11 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use support::browser::{Browser, key};
 use support::command::{expect_exit, uplink_sim};
 use support::http::{get, get_json, request};
@@ -74,6 +76,9 @@ fn the_page_shows_what_the_api_reports() {
     );
     let Some(browser) = page(daemon.http()) else { return };
     browser.wait("document.querySelectorAll('.cell[data-state=offline]').length === 9");
+    for panel in ["links", "outputs"] {
+        assert_eq!(browser.run(&format!("return document.getElementById('{panel}').hidden;")), true);
+    }
     let stats = get_json(daemon.http(), "/api/v1/stats");
     assert_eq!(stats["frames"]["in_flight"], 0, "nothing moves any more: {stats:#}");
 
@@ -280,6 +285,98 @@ fn the_page_shows_new_and_ended_sources_and_the_end_of_the_daemon() {
     let known = sources["sources"].as_array().unwrap().len();
     browser.wait(&format!("document.querySelectorAll('.cell').length === {known}"));
     browser.wait("document.querySelectorAll('.cell:not([data-state=offline])').length === 0");
+}
+
+/// A link that receives packets as datagrams, a link that cannot listen on `taken`, and two outputs.
+fn linked(taken: SocketAddr) -> String {
+    let link = "framing = { kind = \"packet\", max = 1024 }\nsource = \"apid\"";
+    format!(
+        "{PATIENT}
+        [[links]]\nname = \"inuvik\"\nudp = \"127.0.0.1:0\"\n{link}
+        [[links]]\nname = \"taken\"\nlisten = \"{taken}\"\n{link}
+        [[outputs]]\nname = \"history\"\nlisten = \"127.0.0.1:0\"\nstart = \"earliest\"
+        [[outputs]]\nname = \"live\"\nlisten = \"127.0.0.1:0\"\n"
+    )
+}
+
+/// What the API reports of each link or output, by name, once `is_met` holds.
+fn wait_linked(daemon: &Daemon, kind: &str, is_met: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        let answer = get_json(daemon.http(), &format!("/api/v1/{kind}"));
+        let all = answer[kind].as_array().expect("a list").iter();
+        let named = all.map(|one| (one["name"].as_str().expect("a name").to_owned(), one.clone()));
+        let by_name = Value::from(named.collect::<Map<_, _>>());
+        if is_met(&by_name) {
+            return by_name;
+        }
+        assert!(started.elapsed() < LIMIT, "{by_name:#}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the cells that match `selector` hold these values, or texts where they have no value.
+#[track_caller]
+fn wait_row(browser: &Browser, selector: &str, cells: &Value) {
+    let (selector, cells) = (json!(selector), json!(cells.to_string()));
+    browser.wait(&format!(
+        "JSON.stringify([...document.querySelectorAll({selector})]
+            .map(cell => cell.dataset.value ?? cell.textContent)) === {cells}"
+    ));
+}
+
+#[test]
+fn links_and_outputs_have_panels() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = Daemon::start(&linked(taken.local_addr().unwrap()));
+    let Some(browser) = page(daemon.http()) else { return };
+    let bound = |one: &Value| !one["address"].is_null();
+    let links =
+        wait_linked(&daemon, "links", |all| bound(&all["inuvik"]) && all["taken"]["state"] == "failed");
+    let outputs = wait_linked(&daemon, "outputs", |all| bound(&all["history"]) && bound(&all["live"]));
+    // The packet between these two is missing.
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.connect(links["inuvik"]["address"].as_str().unwrap()).unwrap();
+    for count in [0, 2] {
+        sender.send(&[0x00, 0x64, 0xC0, count, 0x00, 0x00, 0xAA]).unwrap();
+    }
+    wait_linked(&daemon, "links", |all| all["inuvik"]["counts"]["kept"] == 2);
+    let connect = |name: &str| {
+        let mut socket = TcpStream::connect(outputs[name]["address"].as_str().unwrap()).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let expected = if name == "history" { 14 } else { 0 };
+        socket.read_exact(&mut vec![0; expected]).unwrap();
+        socket
+    };
+    let _readers = [connect("history"), connect("history"), connect("live")];
+    let is_served =
+        |all: &Value| all["history"]["counts"]["frames"] == 4 && all["live"]["state"] == "connected";
+    let outputs = wait_linked(&daemon, "outputs", is_served);
+
+    let reported = wait_linked(&daemon, "links", |_| true);
+    let peer = &reported["inuvik"]["peer"];
+    // The state depends on the time: after 10 seconds the link is silent.
+    wait_row(
+        &browser,
+        "tr[data-link=inuvik] td:not(:nth-child(2))",
+        &json!([peer, "2", "14", "0", "0", "1", ""]),
+    );
+    let trouble = &links["taken"]["trouble"];
+    let taken = json!(["failed", "–", "0", "0", "0", "0", "0", trouble]);
+    wait_row(&browser, "tr[data-link=taken] td", &taken);
+    let status = "document.querySelector('tr[data-link=taken] .badge').dataset.status";
+    assert_eq!(browser.run(&format!("return {status};")), "failed");
+    let history = json!(["connected", "2 readers", "4", "28", "0", "0", "0", "0", ""]);
+    wait_row(&browser, "tr[data-output=history] td", &history);
+    // A reader that begins at the end of the log is not behind.
+    let reader = &outputs["live"]["readers"][0]["peer"];
+    let live = json!(["connected", reader, "0", "0", "0", "0", "0", "0", ""]);
+    wait_row(&browser, "tr[data-output=live] td", &live);
+    let aside = browser.run("return document.getElementById('outputs-aside').textContent;");
+    assert_eq!(aside, "2 of 2 serve, 3 readers");
+    let mut errors = browser.console_errors();
+    errors.retain(|error| !error.contains("/api/v1/catalog"));
+    assert_eq!(errors, Vec::<String>::new(), "errors on the console");
 }
 
 /// State, word and colour of the badge `id`.

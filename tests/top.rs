@@ -136,6 +136,56 @@ fn sources_can_be_selected() {
     assert!(text.contains("sources 0,"), "{text}");
 }
 
+/// A daemon with a link that cannot listen, a link that listens, and an output. Drop the listener last.
+fn linked() -> (Daemon, TcpListener) {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let link = |name: &str, at: &str| {
+        format!(
+            "[[links]]\nname = {name:?}\nlisten = {at:?}\nframing = {{ kind = \"packet\", max = 1024 }}\nsource = \"apid\"\n"
+        )
+    };
+    let links = link("taken", &address.to_string()) + &link("packets", "127.0.0.1:0");
+    let output = "[[outputs]]\nname = \"yamcs\"\nlisten = \"127.0.0.1:0\"\n";
+    let daemon = Daemon::start(&(links + output));
+    wait("a link that has failed and an output that listens", || {
+        let (links, outputs) =
+            (get_json(daemon.http(), "/api/v1/links"), get_json(daemon.http(), "/api/v1/outputs"));
+        let states = links["links"].as_array().unwrap().iter().map(|link| link["state"].as_str().unwrap());
+        let is_settled = states.eq(["listening", "failed"]) && outputs["outputs"][0]["state"] == "listening";
+        if is_settled { Ok(()) } else { Err(format!("{links:#} {outputs:#}")) }
+    });
+    (daemon, taken)
+}
+
+#[test]
+fn links_and_outputs_are_shown_and_their_trouble_is_noticed() {
+    let (daemon, _taken) = linked();
+    let (text, _) = expect_exit(&mut top(&daemon, &["--once"]), 0);
+    let banner = "LINKS: 1 of 2 in trouble: taken failed: cannot listen on 127.0.0.1:";
+    for expected in [banner, "links 2, 1 in trouble", "outputs 1, 0 in trouble", "yamcs ", "sources 0,"] {
+        assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+    }
+    let (out, _) = expect_exit(&mut top(&daemon, &["--once", "--json"]), 0);
+    let printed: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(printed["outputs"], get_json(daemon.http(), "/api/v1/outputs"));
+    assert_eq!(printed["links"]["links"][1]["name"], "taken");
+
+    let Some(terminal) = top_in_terminal(&url(&daemon), 100, 30) else { return };
+    let screen = terminal.wait_text("LINKS: 1 of 2 in trouble: taken failed");
+    assert!(screen.contains("sources 0,") && screen.contains("l links"), "{screen}");
+    terminal.type_key("l");
+    let screen = terminal.wait_text("links 2, 1 in trouble");
+    let states: Vec<_> = screen.lines().filter(|line| line.contains("listening")).collect();
+    assert!(states.len() == 1 && states[0].starts_with("packets "), "{screen}");
+    terminal.type_key("l");
+    terminal.wait_text("outputs 1, 0 in trouble");
+    terminal.type_key("l");
+    terminal.wait_text("sources 0,");
+    terminal.type_key("q");
+    terminal.expect_given_back();
+}
+
 #[test]
 fn top_without_a_daemon_or_a_terminal_reports_it() {
     let closed = Port::hold();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use ratatui::layout::Size;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
@@ -39,7 +39,7 @@ pub(super) struct TopArgs {
     /// Print the state once as plain text with all sources, and exit; needs no terminal
     #[arg(long)]
     once: bool,
-    /// With --once: print the answers of the API as JSON, {"stats": .., "sources": ..}
+    /// With --once: print the answers of the API as JSON, {"stats": .., "sources": ..}, and "links" and "outputs" if any
     #[arg(long, requires = "once")]
     json: bool,
     /// Only this source; may be repeated
@@ -102,8 +102,7 @@ impl TopArgs {
         let url = &question.url;
         let snapshot = question.ask().await.map_err(|why| anyhow::anyhow!("{url}: {why}"))?;
         let text = if self.json {
-            let Snapshot { stats, sources, total } = snapshot;
-            json!({ "stats": stats, "sources": { "total": total, "sources": sources } }).to_string() + "\n"
+            json(snapshot).to_string() + "\n"
         } else {
             let mut model = Model::new(url.to_string(), self.interval, Size::default());
             model.step(Input::Known(Box::new(snapshot)));
@@ -111,4 +110,17 @@ impl TopArgs {
         };
         io::stdout().write_all(text.as_bytes()).context("cannot write the output")
     }
+}
+
+/// The answers of the API. Links and outputs are left out where the daemon has none.
+fn json(snapshot: Snapshot) -> Value {
+    let Snapshot { stats, sources, total, links, outputs } = snapshot;
+    let mut printed = json!({ "stats": stats, "sources": { "total": total, "sources": sources } });
+    if !links.is_empty() {
+        printed["links"] = json!({ "links": links });
+    }
+    if !outputs.is_empty() {
+        printed["outputs"] = json!({ "outputs": outputs });
+    }
+    printed
 }

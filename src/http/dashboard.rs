@@ -35,7 +35,7 @@ macro_rules! files {
 }
 
 /// All files. The page itself comes first.
-static FILES: [File; 19] = files! {
+static FILES: [File; 21] = files! {
     "index.html": HTML,
     "style.css": CSS,
     "panels.css": CSS,
@@ -54,7 +54,9 @@ static FILES: [File; 19] = files! {
     "links.js": SCRIPT,
     "map.js": SCRIPT,
     "model.js": SCRIPT,
+    "outputs.js": SCRIPT,
     "panels.js": SCRIPT,
+    "poll.js": SCRIPT,
 };
 
 /// One tag for all files, so that a browser never mixes files of two releases.

@@ -19,10 +19,11 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
 mod links;
+mod outputs;
 
 use super::State;
 use super::answer::{ApiError, Content};
-use crate::api::{ArchiveStatus, DaemonState, LaneStats, Link, Source, SourceLane, Stats};
+use crate::api::{ArchiveStatus, DaemonState, LaneStats, Link, Output, Source, SourceLane, Stats};
 use crate::frame::{FramePriority, Lanes, is_anonymous};
 use crate::histogram::Counts;
 use crate::ingest::{SourceInfo, StreamView};
@@ -99,6 +100,7 @@ struct Scrape {
     sync: Counts,
     restarts: Vec<(String, u64)>,
     links: Vec<Link>,
+    outputs: Vec<Output>,
 }
 
 /// Frames that wait for the processor, in one lane of all streams.
@@ -129,6 +131,7 @@ impl Scrape {
         Self {
             stats,
             links: handles.links().links,
+            outputs: handles.outputs().outputs,
             waiting,
             windows: handles.live.current().ingest_config().windows(),
             untold: (total - streams.len()) as u64,
@@ -148,7 +151,8 @@ impl Collector for Scrape {
         self.archive(&mut out)?;
         self.connections(&mut out)?;
         self.streams(&mut out)?;
-        self.links(&mut out)
+        self.links(&mut out)?;
+        self.outputs(&mut out)
     }
 }
 

@@ -73,6 +73,7 @@ impl Reader {
             };
             position.read_from
         });
+        client.status.next_offset.store(position.next_offset, Relaxed);
         let keeper = has_cursor.then(|| Keeper::new(file, history.log_id(), position));
         if has_cursor {
             status.cursor_at(position.next_offset);

@@ -5,11 +5,13 @@ use ratatui::layout::{Rect, Size};
 use ratatui::style::{Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 
-use super::model::Model;
+use super::model::{List, Model};
 
 mod cells;
+mod columns;
 mod head;
 mod help;
+mod links;
 mod lists;
 mod table;
 
@@ -31,8 +33,8 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     head.extend(banners);
     head.extend(aged);
     let rows = usize::from(area.height).saturating_sub(head.len() + view.table_frame());
-    head.extend(view.table_head());
-    head.extend(view.table(model.scroll, rows).into_iter().map(|line| {
+    head.extend(view.list_head(model.list));
+    head.extend(view.list_rows(model.list, model.scroll, rows).into_iter().map(|line| {
         if is_stale { line.patch_style(Style::new().add_modifier(Modifier::DIM)) } else { line }
     }));
     put(&head, area, buffer);
@@ -44,7 +46,7 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// How many sources the screen can show at a time.
+/// How many rows of the list the screen can show at a time.
 #[must_use]
 pub fn table_rows(model: &Model) -> usize {
     let Size { width, height } = model.size;
@@ -53,15 +55,20 @@ pub fn table_rows(model: &Model) -> usize {
     usize::from(height).saturating_sub(above + view.table_frame())
 }
 
-/// The whole report with all sources, as plain text.
+/// The whole report with all links, outputs and sources, as plain text.
 #[must_use]
 pub fn report(model: &Model) -> String {
     let view = View { model, columns: REPORT_COLUMNS, is_roomy: true, is_report: true };
     let mut lines = view.head();
     lines.extend(view.banners());
     lines.extend(view.middle(u16::MAX));
-    lines.extend(view.table_head());
-    lines.extend(view.table(0, usize::MAX));
+    if !model.links().is_empty() {
+        lines.extend(view.list(List::Links));
+    }
+    if !model.outputs().is_empty() {
+        lines.extend(view.list(List::Outputs));
+    }
+    lines.extend(view.list(List::Sources));
     let text = |line: &Line<'_>| {
         let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
         text.trim_end().to_owned() + "\n"
@@ -82,9 +89,13 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The numbers, the history of the throughput and the lists. They lie between the banners and the table.
+    /// The numbers, the history of the throughput and the lists. They lie between the banners and the list that scrolls.
+    /// A small screen has no room for them beside links or outputs.
     fn middle(&self, height: u16) -> Vec<Line<'static>> {
         let Some((snapshot, _)) = &self.model.known else { return Vec::new() };
+        if !self.is_roomy && self.model.list != List::Sources {
+            return Vec::new();
+        }
         let mut lines = self.figures(&snapshot.stats);
         if !self.is_report {
             lines.push(self.throughput());
@@ -93,9 +104,48 @@ impl View<'_> {
         lines
     }
 
-    /// Rows around the table: its titles, and the last line of the screen.
+    /// Rows around the list: its titles, and the last line of the screen.
     fn table_frame(&self) -> usize {
-        self.table_head().len() + 1
+        self.list_head(self.model.list).len() + 1
+    }
+
+    /// The title of `list`, and the titles of its columns.
+    fn list_head(&self, list: List) -> Vec<Line<'static>> {
+        match list {
+            List::Sources => self.source_head(),
+            List::Links => self.link_head(),
+            List::Outputs => self.output_head(),
+        }
+    }
+
+    /// At most `rows` rows of `list`, starting with the one at `scroll`.
+    fn list_rows(&self, list: List, scroll: usize, rows: usize) -> Vec<Line<'static>> {
+        match list {
+            List::Sources => self.source_rows(scroll, rows),
+            List::Links => self.link_rows(scroll, rows),
+            List::Outputs => self.output_rows(scroll, rows),
+        }
+    }
+
+    /// All of `list` with its titles.
+    fn list(&self, list: List) -> Vec<Line<'static>> {
+        let mut lines = self.list_head(list);
+        lines.extend(self.list_rows(list, 0, usize::MAX));
+        lines
+    }
+
+    /// The last line of the screen: the keys, and which of the rows are shown.
+    fn foot(&self, rows: usize) -> Line<'static> {
+        let (all, scroll) = (self.model.row_count(), self.model.scroll);
+        let mut text = match (self.model.list, self.model.next_list()) {
+            (List::Sources, List::Sources) => "q quit  ? help  s sort  r reverse  f filter".to_owned(),
+            (List::Sources, next) => format!("q quit  ? help  l {}  s sort  f filter", next.name()),
+            (_, next) => format!("q quit  ? help  l {}", next.name()),
+        };
+        if all > rows {
+            text += &format!("  {}-{} of {all}", scroll + 1, (scroll + rows).min(all));
+        }
+        faint(cells::left(&text, usize::from(self.columns))).into()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::model::Snapshot;
-use crate::api::Sources;
+use crate::api::{Links, Outputs, Sources};
 use crate::http::client::{Limits, Url};
 
 /// At most this many streams are requested.
@@ -45,7 +45,9 @@ impl Question {
             }
             chosen
         };
-        Ok(Snapshot { stats, sources, total })
+        let Links { links } = self.get("/api/v1/links").await?;
+        let Outputs { outputs } = self.get("/api/v1/outputs").await?;
+        Ok(Snapshot { stats, sources, total, links, outputs })
     }
 
     /// The first [`STREAMS_MAX`] streams, page by page.

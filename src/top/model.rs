@@ -1,18 +1,21 @@
 //! The known state of the daemon, and the settings of the user. `update` changes both.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Size;
 
-use crate::api::{Kind, Source, SourceLane, Stats, StreamState};
+use super::links::OutputRate;
+use crate::api::{Kind, Link, Output, Source, SourceLane, Stats, StreamState};
 
 /// How many values of throughput are kept, one per response.
 pub const HISTORY_MAX: usize = 240;
 /// A source that uses at least this share of its credit counts as in trouble, in percent.
 const CREDIT_TROUBLE: u64 = 75;
+/// A subscriber or an output that is behind by this many frames counts as in trouble.
+pub(super) const LAG_TROUBLE: u64 = 10_000;
 /// Data counts as stale when it is older than two intervals plus this time.
 const STALE_AFTER: Duration = Duration::from_secs(3);
 
@@ -25,6 +28,10 @@ pub struct Snapshot {
     pub sources: Vec<Source>,
     /// How many streams there are. `sources` may have fewer.
     pub total: usize,
+    /// The input links, by name.
+    pub links: Vec<Link>,
+    /// The output links, by name.
+    pub outputs: Vec<Output>,
 }
 
 /// What the screen shows, and how.
@@ -42,13 +49,17 @@ pub struct Model {
     pub trouble: Option<String>,
     /// Frames per second, oldest first. `None` for a request without a response.
     pub throughput: VecDeque<Option<u64>>,
+    /// The rates of the outputs between the last two responses, by name.
+    pub output_rates: HashMap<String, OutputRate>,
+    /// The list at the bottom of the screen.
+    pub list: List,
     /// The column by which sources are sorted.
     pub sort: Column,
     /// Whether the largest value comes first.
     pub is_descending: bool,
     /// Which sources are shown.
     pub filter: Filter,
-    /// How many rows of the table are above the first visible one.
+    /// How many rows of the list are above the first visible one.
     pub scroll: usize,
     /// Whether help is shown.
     pub is_help: bool,
@@ -78,6 +89,17 @@ pub enum Next {
     GoOn,
     /// The user quits.
     Quit,
+}
+
+/// The list at the bottom of the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// The sources.
+    Sources,
+    /// The input links.
+    Links,
+    /// The output links.
+    Outputs,
 }
 
 /// Columns of the table of sources, in their order.
@@ -159,6 +181,18 @@ impl Column {
     }
 }
 
+impl List {
+    /// The name on the screen.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sources => "sources",
+            Self::Links => "links",
+            Self::Outputs => "outputs",
+        }
+    }
+}
+
 impl Filter {
     pub(super) const ALL: [Self; 4] = [Self::All, Self::Connected, Self::Offline, Self::Trouble];
 
@@ -199,6 +233,8 @@ impl Model {
             known: None,
             trouble: None,
             throughput: VecDeque::new(),
+            output_rates: HashMap::new(),
+            list: List::Sources,
             sort: Column::Source,
             is_descending: false,
             filter: Filter::All,
@@ -225,6 +261,28 @@ impl Model {
             }
         });
         rows
+    }
+
+    /// How many rows the list on the screen has.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        match self.list {
+            List::Sources => self.rows().len(),
+            List::Links => self.links().len(),
+            List::Outputs => self.outputs().len(),
+        }
+    }
+
+    /// The list that follows the one on the screen. Links and outputs are left out where the daemon has none.
+    #[must_use]
+    pub fn next_list(&self) -> List {
+        let outputs = if self.outputs().is_empty() { List::Sources } else { List::Outputs };
+        match self.list {
+            List::Sources if self.links().is_empty() => outputs,
+            List::Sources => List::Links,
+            List::Links => outputs,
+            List::Outputs => List::Sources,
+        }
     }
 
     /// The age of the data on the screen.

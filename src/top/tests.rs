@@ -18,6 +18,8 @@ use crate::api::{
     StreamState, Subscriber,
 };
 
+mod links;
+
 const NARROW: Size = Size::new(60, 20);
 const WIDE: Size = Size::new(200, 60);
 /// 2026-08-01T12:00:00Z.
@@ -180,7 +182,13 @@ fn snapshot(sources: u32) -> Snapshot {
         catalog: CatalogReport::default(),
         process: Process { memory_bytes: 120 << 20, memory_limit_bytes: 512 << 20, open_files: 77 },
     };
-    Snapshot { stats, sources: (0..sources).map(source).collect(), total: sources as usize }
+    Snapshot {
+        stats,
+        sources: (0..sources).map(source).collect(),
+        total: sources as usize,
+        links: Vec::new(),
+        outputs: Vec::new(),
+    }
 }
 
 fn unknown(size: Size) -> Model {

@@ -3,7 +3,8 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::draw;
-use super::model::{Column, Filter, HISTORY_MAX, Input, Model, Next};
+use super::links::output_rates;
+use super::model::{Column, Filter, HISTORY_MAX, Input, List, Model, Next, Snapshot};
 
 impl Model {
     /// Applies an event to the model.
@@ -11,13 +12,7 @@ impl Model {
         match input {
             Input::Now(now) => self.now = now,
             Input::Size(size) => self.size = size,
-            Input::Known(snapshot) => {
-                let lanes = &snapshot.stats.lanes;
-                let frames = lanes.emergency.frames_per_s + lanes.routine.frames_per_s;
-                self.note_throughput(Some(frames.round() as u64));
-                self.known = Some((*snapshot, self.now));
-                self.trouble = None;
-            }
+            Input::Known(snapshot) => self.take(*snapshot),
             Input::Trouble(why) => {
                 self.note_throughput(None);
                 self.trouble = Some(why);
@@ -29,9 +24,23 @@ impl Model {
                 }
             }
         }
-        let last = self.rows().len().saturating_sub(draw::table_rows(self));
+        let last = self.row_count().saturating_sub(draw::table_rows(self));
         self.scroll = self.scroll.min(last);
         Next::GoOn
+    }
+
+    fn take(&mut self, snapshot: Snapshot) {
+        let lanes = &snapshot.stats.lanes;
+        let frames = lanes.emergency.frames_per_s + lanes.routine.frames_per_s;
+        self.note_throughput(Some(frames.round() as u64));
+        if let Some((before, came)) = &self.known {
+            self.output_rates = output_rates(before, &snapshot, self.now.saturating_sub(*came));
+        }
+        self.known = Some((snapshot, self.now));
+        self.trouble = None;
+        if self.row_count() == 0 {
+            self.list = List::Sources;
+        }
     }
 
     fn press(&mut self, key: KeyEvent) -> Next {
@@ -41,6 +50,22 @@ impl Model {
             KeyCode::Char('q') => return Next::Quit,
             KeyCode::Esc if self.is_help => self.is_help = false,
             KeyCode::Char('?' | 'h') => self.is_help = !self.is_help,
+            KeyCode::Char('l') | KeyCode::Tab => self.go_to(self.next_list()),
+            KeyCode::Down | KeyCode::Char('j') => self.scroll += 1,
+            KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
+            KeyCode::PageDown | KeyCode::Char(' ') => self.scroll += page,
+            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(page),
+            KeyCode::Home | KeyCode::Char('g') => self.scroll = 0,
+            KeyCode::End | KeyCode::Char('G') => self.scroll = self.row_count(),
+            code if self.list == List::Sources => self.arrange(code),
+            _ => {}
+        }
+        Next::GoOn
+    }
+
+    /// The keys that sort and filter the sources.
+    fn arrange(&mut self, code: KeyCode) {
+        match code {
             KeyCode::Char('s') | KeyCode::Right => self.sort_by(self.sort.further(1)),
             KeyCode::Char('S') | KeyCode::Left => self.sort_by(self.sort.further(Column::ALL.len() - 1)),
             KeyCode::Char('r') => self.is_descending = !self.is_descending,
@@ -49,15 +74,13 @@ impl Model {
             KeyCode::Char('c') => self.show(Filter::Connected),
             KeyCode::Char('o') => self.show(Filter::Offline),
             KeyCode::Char('t') => self.show(Filter::Trouble),
-            KeyCode::Down | KeyCode::Char('j') => self.scroll += 1,
-            KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.scroll += page,
-            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(page),
-            KeyCode::Home | KeyCode::Char('g') => self.scroll = 0,
-            KeyCode::End | KeyCode::Char('G') => self.scroll = self.rows().len(),
             _ => {}
         }
-        Next::GoOn
+    }
+
+    fn go_to(&mut self, list: List) {
+        self.list = list;
+        self.scroll = 0;
     }
 
     fn sort_by(&mut self, column: Column) {

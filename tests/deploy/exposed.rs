@@ -1,9 +1,13 @@
 //! The families of metrics that `/metrics` of a running daemon exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
-use crate::support::http::get;
-use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code};
+use serde_json::Value;
+
+use crate::support::http::{get, get_json};
+use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code};
 
 /// The prefix of every name.
 pub const PREFIX: &str = "telemetry_aggregator_";
@@ -16,9 +20,24 @@ pub struct Family {
     pub labels: Option<BTreeSet<String>>,
 }
 
-/// The families that a daemon with a source and a subscriber exposes.
+/// A link and an output, each of which has every metric once its peer is there.
+const LINKED: &str = r#"
+    [[links]]
+    name = "inuvik-udp"
+    udp = "127.0.0.1:0"
+    framing = { kind = "packet", max = 1024 }
+    source = "apid"
+    [[outputs]]
+    name = "yamcs"
+    listen = "127.0.0.1:0"
+    start = "cursor"
+"#;
+/// A space packet with a counter.
+const PACKET: &[u8] = &[0x00, 0x64, 0xC0, 0x00, 0x00, 0x00, 0xAA];
+
+/// The families that a daemon with a source, a subscriber, a link and an output exposes.
 pub fn families() -> BTreeMap<String, Family> {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(LINKED);
     let (mut client, _) =
         Client::open(daemon.address(), &Hello { station: b"KIRUNA".to_vec(), ..Hello::new(7) });
     client.deliver(ROUTINE, 0, b"routine");
@@ -29,7 +48,31 @@ pub fn families() -> BTreeMap<String, Family> {
         code::VERSION,
     );
     let _subscriber = Subscriber::open(daemon.feed(), &Subscribe::live());
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    sender.send_to(PACKET, address_of(&daemon, "links")).expect("a datagram");
+    let _reader = TcpStream::connect(address_of(&daemon, "outputs")).expect("the output listens");
+    wait_for(&daemon, "links", |link| link["channels"].as_array().is_some_and(|all| !all.is_empty()));
+    wait_for(&daemon, "outputs", |output| !output["cursor"].is_null());
     parse(&get(daemon.http(), "/metrics").text())
+}
+
+/// The address on which the only one of the `kind` listens.
+fn address_of(daemon: &Daemon, kind: &str) -> SocketAddr {
+    let found = wait_for(daemon, kind, |one| !one["address"].is_null());
+    found["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
+}
+
+/// Waits until the API reports what `is_met` wants of the only one of the `kind`: "links" or "outputs".
+fn wait_for(daemon: &Daemon, kind: &str, is_met: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        let one = get_json(daemon.http(), &format!("/api/v1/{kind}"))[kind][0].take();
+        if is_met(&one) {
+            return one;
+        }
+        assert!(started.elapsed() < LIMIT, "{kind}: {one:#}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn parse(text: &str) -> BTreeMap<String, Family> {

@@ -144,7 +144,18 @@ macro_rules! display_as_in_json {
     };
 }
 
-display_as_in_json!(Service, Kind, DaemonState, ArchiveStatus, FleetState, StreamState, Policy, Listener);
+display_as_in_json!(
+    Service,
+    Kind,
+    DaemonState,
+    ArchiveStatus,
+    FleetState,
+    StreamState,
+    Policy,
+    Listener,
+    LinkState,
+    OutputState
+);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]

@@ -9,6 +9,7 @@ import { Link } from "./link.js";
 import { Links } from "./links.js";
 import { WorldMap } from "./map.js";
 import { Model } from "./model.js";
+import { Outputs } from "./outputs.js";
 import { Panels } from "./panels.js";
 
 const TICK_MS = 250;
@@ -57,6 +58,7 @@ const link = new Link({
 });
 
 new Links();
+new Outputs(model);
 
 const head = parts[0];
 setInterval(() => {

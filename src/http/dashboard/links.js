@@ -2,44 +2,29 @@
 
 import { attribute, byId, el, figure, keyed, text } from "./dom.js";
 import { brief, byteRate, count, iso, rate } from "./format.js";
+import { poll } from "./poll.js";
 
-const URL_OF_LINKS = new URL("../api/v1/links", import.meta.url);
-const EVERY_MS = 2000;
 /** States in which a link takes what comes. */
 const GOOD = ["connected", "silent", "listening"];
+/** States in which nobody has to look at a link. */
+const WELL = ["connected", "listening"];
 
 export class Links {
   constructor() {
-    this.links = [];
-    this.ask();
+    poll("api/v1/links", ({ links }) => this.draw(links));
   }
 
-  async ask() {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(URL_OF_LINKS, { headers: { accept: "application/json" } });
-        if (answer.ok) {
-          this.links = (await answer.json()).links;
-          this.draw();
-        }
-      } catch {
-        // The daemon cannot be reached. The head of the page says so already.
-      }
-    }
-    setTimeout(() => this.ask(), EVERY_MS);
-  }
-
-  draw() {
-    byId("links").hidden = this.links.length === 0;
-    text(byId("links-aside"), `${count(this.links.filter((link) => GOOD.includes(link.state)).length)} of ${count(this.links.length)} take what comes`);
+  draw(links) {
+    byId("links").hidden = links.length === 0;
+    text(byId("links-aside"), `${count(links.filter((link) => GOOD.includes(link.state)).length)} of ${count(links.length)} take what comes`);
     const make = (link) => el("tr", { data: { link: link.name } },
       el("th", { scope: "row", title: link.description }, link.name), el("td", {}, el("span", { class: "badge" })),
       el("td"), el("td", { class: "n" }), el("td", { class: "n" }), el("td", { class: "n" }), el("td", { class: "n" }),
       el("td", { class: "n" }), el("td", { class: "wide" }));
-    keyed(byId("link-rows"), this.links, (link) => link.name, make, (row, link) => {
+    keyed(byId("link-rows"), links, (link) => link.name, make, (row, link) => {
       const [, state, peer, units, bytes, bad, dropped, missing, trouble] = row.children;
       text(state.firstChild, link.state);
-      attribute(state.firstChild, "data-status", GOOD.includes(link.state) ? "ok" : link.state === "failed" ? "failed" : "degraded");
+      attribute(state.firstChild, "data-status", WELL.includes(link.state) ? "ok" : link.state === "failed" ? "failed" : "degraded");
       attribute(state, "title", `since ${iso(link.since_ms)}`);
       text(peer, link.peer ?? link.address ?? "–");
       attribute(peer, "title", link.heard_ms === null ? "nothing has come" : `last bytes ${brief(Date.now() - link.heard_ms)} ago`);

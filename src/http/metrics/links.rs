@@ -10,6 +10,15 @@ use crate::api::{Link, LinkState};
 /// At most this many channels of all links have their own series: the first by link, source and channel.
 const CHANNELS_MAX: usize = 1_000;
 
+const STATES: [LinkState; 6] = [
+    LinkState::Disabled,
+    LinkState::Listening,
+    LinkState::Connecting,
+    LinkState::Connected,
+    LinkState::Silent,
+    LinkState::Failed,
+];
+
 impl Scrape {
     pub(super) fn links(&self, out: &mut Out<'_>) -> fmt::Result {
         if self.links.is_empty() {
@@ -22,6 +31,11 @@ impl Scrape {
         let is_connected =
             |link: &Link| u64::from(matches!(link.state, LinkState::Connected | LinkState::Silent));
         out.gauges("link_connected", "1 while a peer is connected", None, each(is_connected))?;
+        let states = self.links.iter().flat_map(|link| {
+            let value = |state: LinkState| u64::from(link.state == state);
+            STATES.map(|state| ([("link", link.name.clone()), ("state", state.to_string())], value(state)))
+        });
+        out.gauges("link_state", "1 for the state the link has", None, states)?;
         out.counters("link_units", "Units that the framing has cut", None, each(|link| link.counts.units))?;
         out.counters("link_received", "Units with their framing", bytes, each(|link| link.counts.bytes))?;
         out.counters(

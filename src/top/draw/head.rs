@@ -10,7 +10,7 @@ use crate::top::figures::{
 };
 
 /// Maximum number of lines for each reason not to be ready.
-const REASON_LINES_MAX: usize = 3;
+pub(super) const REASON_LINES_MAX: usize = 3;
 /// Free disk space below this share is shown as trouble, in percent.
 const DISK_FREE_MIN: u64 = 10;
 /// Bars of the throughput. The first is for zero.
@@ -49,43 +49,47 @@ impl View<'_> {
     /// Warnings that the user must see.
     pub(super) fn banners(&self) -> Vec<Line<'static>> {
         let model = self.model;
-        let columns = usize::from(self.columns);
         let mut lines = Vec::new();
-        let banner = |text: &str, style: Style| {
-            let rows = cells::wrapped(text, columns, REASON_LINES_MAX);
-            rows.into_iter().map(move |row| Line::styled(cells::left(&row, columns), style))
-        };
         if model.is_stale() {
             let why = plain(model.trouble.as_deref().unwrap_or("the last request is not answered yet"));
             let text = match model.age() {
                 Some(old) => format!("NO ANSWER, all below is {} old: {why}", age(old)),
                 None => format!("NO ANSWER: {why}"),
             };
-            lines.extend(banner(&text, Style::new().fg(Color::White).bg(Color::Red).bold()));
+            lines.extend(self.banner(&text, true, REASON_LINES_MAX));
         } else if model.known.is_none() {
             lines.push(Line::from("connecting"));
         }
         if let Some((snapshot, _)) = &model.known {
             for reason in &snapshot.stats.unready {
                 let text = format!("NOT READY: {}", plain(reason));
-                lines.extend(banner(&text, Style::new().fg(Color::Black).bg(Color::Yellow)));
+                lines.extend(self.banner(&text, false, REASON_LINES_MAX));
             }
             let fleet = &snapshot.stats.fleet;
             if fleet.lost > 0 {
-                let style = match fleet.connected {
-                    0 => Style::new().fg(Color::White).bg(Color::Red).bold(),
-                    _ => Style::new().fg(Color::Black).bg(Color::Yellow),
-                };
                 let text = format!(
                     "{}: {} sources vanished without BYE, {} connected",
                     fleet_words(fleet),
                     count(fleet.lost),
                     count(fleet.connected)
                 );
-                lines.extend(banner(&text, style));
+                lines.extend(self.banner(&text, fleet.connected == 0, REASON_LINES_MAX));
             }
         }
+        lines.extend(self.link_banner());
+        lines.extend(self.output_banner());
         lines
+    }
+
+    /// A warning over the whole width: red if it `is_grave`, else yellow.
+    pub(super) fn banner(&self, text: &str, is_grave: bool, lines_max: usize) -> Vec<Line<'static>> {
+        let columns = usize::from(self.columns);
+        let style = match is_grave {
+            true => Style::new().fg(Color::White).bg(Color::Red).bold(),
+            false => Style::new().fg(Color::Black).bg(Color::Yellow),
+        };
+        let rows = cells::wrapped(text, columns, lines_max);
+        rows.into_iter().map(|row| Line::styled(cells::left(&row, columns), style)).collect()
     }
 
     /// Lanes, books, archive, connections.

@@ -6,6 +6,7 @@ use ratatui::text::Line;
 const TEXT: &str = "\
 q, Ctrl-C     quit
 ?, h          this page, and back
+l, Tab        next list: links, outputs, sources
 s, S, arrows  sort by the next column, or the previous
 r             reverse the order
 f             next filter: all, connected, offline, trouble

@@ -6,9 +6,8 @@ use ratatui::text::{Line, Span};
 use super::{View, cells, faint};
 use crate::api::{Emergency, Kind, Stats, Subscriber};
 use crate::top::figures::{age, between, clock, count, plain};
+use crate::top::model::LAG_TROUBLE;
 
-/// A subscriber with a lag from this many frames on is shown as in trouble.
-const LAG_TROUBLE: u64 = 10_000;
 /// Minimum and maximum number of rows of a list.
 const ROWS: (usize, usize) = (3, 10);
 /// Columns between two lists.

@@ -1,4 +1,4 @@
-//! The table of sources, and the line that reports which part of it is shown.
+//! The table of sources.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ impl Column {
 
 impl View<'_> {
     /// The title of the table, and the titles of its columns.
-    pub(super) fn table_head(&self) -> Vec<Line<'static>> {
+    pub(super) fn source_head(&self) -> Vec<Line<'static>> {
         let model = self.model;
         let Some((snapshot, _)) = &model.known else { return Vec::new() };
         let (shown, here) = (self.model.rows().len(), snapshot.sources.len());
@@ -94,21 +94,10 @@ impl View<'_> {
     }
 
     /// At most `rows` sources, starting with the one at `scroll`.
-    pub(super) fn table(&self, scroll: usize, rows: usize) -> Vec<Line<'static>> {
+    pub(super) fn source_rows(&self, scroll: usize, rows: usize) -> Vec<Line<'static>> {
         let columns: Vec<_> = self.columns_shown().collect();
         let sources = self.model.rows();
         sources.into_iter().skip(scroll).take(rows).map(|source| self.row(source, &columns)).collect()
-    }
-
-    /// The last line of the screen.
-    pub(super) fn foot(&self, rows: usize) -> Line<'static> {
-        let (all, scroll) = (self.model.rows().len(), self.model.scroll);
-        let keys = "q quit  ? help  s sort  r reverse  f filter";
-        let text = match all {
-            _ if all <= rows => keys.to_owned(),
-            _ => format!("{keys}  {}-{} of {all}", scroll + 1, (scroll + rows).min(all)),
-        };
-        faint(cells::left(&text, usize::from(self.columns))).into()
     }
 
     fn row(&self, source: &Source, columns: &[(Column, usize)]) -> Line<'static> {
