@@ -367,9 +367,13 @@ impl Terminal {
         assert_eq!(state.trim(), "0 1", "alternate screen and cursor");
     }
 
-    fn signal(&self, signal: Signal) {
+    fn pid(&self) -> Pid {
         let pid = std::fs::read_to_string(self.pid_file()).unwrap().trim().parse().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        Pid::from_raw(pid).unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
     }
 }
 
@@ -419,6 +423,21 @@ fn control_c_and_signals_restore_the_screen() {
         }
         terminal.expect_given_back();
     }
+}
+
+#[test]
+fn top_ends_with_its_terminal() {
+    let daemon = Daemon::start("");
+    let Some(terminal) = top_in_terminal(&url(&daemon), 80, 24) else { return };
+    terminal.wait_text("RUNNING");
+    let pid = terminal.pid();
+    drop(terminal);
+    let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    wait("the end of top", || match std::fs::read_to_string(&stat) {
+        // A process that nobody has waited for yet has ended, too.
+        Ok(stat) if !stat.contains(") Z ") => Err(stat),
+        _ => Ok(()),
+    });
 }
 
 #[test]

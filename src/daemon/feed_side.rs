@@ -61,7 +61,7 @@ impl Feed {
             ending: ending.clone(),
             data_dir: settings.live().at_start().data_dir.clone(),
         };
-        let (outputs, outputs_handle) = Outputs::start(outputs, config, no_more.clone());
+        let (outputs, outputs_handle) = Outputs::start(outputs, config, stop_accepting.clone());
         let context = Context::new(settings.feed_policy(), entrance, durable, ending);
         let subscribers = context.subscribers();
         let (registry, registry_handle) = Registry::start(context);

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
@@ -50,7 +50,7 @@ impl Drop for Screen {
 pub(super) struct Keys {
     pressed: mpsc::Receiver<io::Result<Option<KeyEvent>>>,
     stop: Arc<AtomicBool>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
 }
 
 impl Keys {
@@ -61,7 +61,7 @@ impl Keys {
             let stop = Arc::clone(&stop);
             move || read(&pressed_tx, &stop)
         })?;
-        Ok(Self { pressed, stop, reader: Some(reader) })
+        Ok(Self { pressed, stop, reader })
     }
 
     /// Waits for the next key. `None` if something else has changed at the terminal, such as its size. Cancel safe.
@@ -74,9 +74,10 @@ impl Drop for Keys {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.pressed.close();
-        if let Some(reader) = self.reader.take() {
-            // The panic was already reported. There is nothing left to do.
-            let _ = reader.join();
+        // crossterm reads a terminal that is gone again and again, without an end. Then the thread ends with the process.
+        let deadline = Instant::now() + 2 * KEYS_STOP_MAX;
+        while !self.reader.is_finished() && Instant::now() < deadline {
+            sleep(KEYS_STOP_MAX / 20);
         }
     }
 }
