@@ -1,27 +1,18 @@
 //! What operators see of an output and its readers.
 
-use std::time::{Duration, Instant};
-
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::outputs::OutputView;
 
 use crate::software::{listening, packet, read_packet, with_limit};
 use crate::support::inside::Inside;
-use crate::support::{Client, Hello, LIMIT, ROUTINE};
+use crate::support::{Client, Hello, ROUTINE, wait_until};
 
 /// Waits until the view of the only output is as wanted.
 fn wait_for(daemon: &Inside, what: &str, is_met: impl Fn(&OutputView) -> bool) -> OutputView {
-    let started = Instant::now();
-    loop {
-        let views = daemon.outputs.list().views();
-        if let [view] = &views[..]
-            && is_met(view)
-        {
-            return view.clone();
-        }
-        assert!(started.elapsed() < LIMIT, "{what}: {views:#?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(what, || match &daemon.outputs.list().views()[..] {
+        [view] if is_met(view) => Ok(view.clone()),
+        views => Err(format!("{views:#?}")),
+    })
 }
 
 #[test]
