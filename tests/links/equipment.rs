@@ -152,6 +152,19 @@ pub fn cadu(frame: &[u8], check_symbols: usize) -> Vec<u8> {
     [&[0x1A, 0xCF, 0xFC, 0x1D][..], &block].concat()
 }
 
+/// A data unit of an NCTRS with `frame`, received at 1970-01-02 00:00:01.000500.
+pub fn nctrs_unit(quality: u8, frame: &[u8]) -> Vec<u8> {
+    let mut unit = (20 + frame.len() as u32).to_be_bytes().to_vec();
+    unit.extend_from_slice(&123_u16.to_be_bytes());
+    unit.extend_from_slice(&[0, 2, 0, 7]);
+    // 4,384 days after 1958, 1,000 ms, 500 us.
+    unit.extend_from_slice(&4_384_u16.to_be_bytes());
+    unit.extend_from_slice(&1_000_u32.to_be_bytes());
+    unit.extend_from_slice(&500_u16.to_be_bytes());
+    unit.extend_from_slice(&[0, quality]);
+    [&unit, frame].concat()
+}
+
 /// A space packet of 133.0-B.
 pub fn packet(apid: u16, count: u16, content: &[u8]) -> Vec<u8> {
     let mut packet = (0x0800 | apid).to_be_bytes().to_vec();
