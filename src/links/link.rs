@@ -182,6 +182,7 @@ impl Actor {
             tokio::select! {
                 received = self.mailbox.recv() => match received {
                     Some(Received::Down(down)) => {
+                        self.status.enter(Phase::Connecting);
                         self.note_end(&down.reason);
                         if began.elapsed() >= STABLE_AFTER {
                             *backoff = Backoff::default();
