@@ -1,6 +1,6 @@
 //! Measures how fast input links take frames of equipment, compared with sources of the daemon's own protocol.
 //!
-//!     cargo bench --bench links
+//!     cargo bench --bench links -- [emergencies]
 //!
 //! 16 peers on loopback send as fast as they can from one thread, for 5 seconds. In each of three rounds every receiver
 //! has its turn, with a daemon of its own. Everything is archived and synced:
@@ -14,9 +14,16 @@
 //! one run.
 //!
 //! Then datagrams with frames of 1,115 bytes come at rising rates, for 2 seconds each, until the kernel drops some.
+//!
+//! The last part, which `emergencies` measures alone, compares the latency of emergencies. A link and a source of the
+//! daemon's own protocol each send an emergency about every 10 ms, with the same frames of 1,115 bytes. Time runs from the
+//! moment the frame exists until a subscriber of emergencies has it, so it contains the sync. The first phase has no other
+//! load. In the second, 48 sources and 10 links flood routine as fast as they can. Each phase lasts 15 seconds.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench prints and may fail")]
 
+#[path = "links/emergencies.rs"]
+mod emergencies;
 mod support;
 
 use std::io::{Read as _, Write as _};
@@ -59,32 +66,47 @@ fn main() {
     if !is_asked_for("links") {
         return;
     }
-    let cadu = Cadu { length: 4 + FRAME_BYTES + CHECK_BYTES, strip: CHECK_BYTES, ..Cadu::default() };
-    let cadus = tm_frames().iter().fold(Vec::new(), |mut out, frame| {
-        cadu.encode(frame, &mut out);
+    if !std::env::args().any(|arg| arg == "emergencies") {
+        compare("cadus", &cadu_keys(), &cadus(), cadu().length, FRAME_BYTES);
+        compare("packets", "framing = { kind = \"packet\" }", &packets(), PACKET_BYTES, PACKET_BYTES);
+        send_datagrams();
+    }
+    emergencies::compare();
+}
+
+fn cadu() -> Cadu {
+    Cadu { length: 4 + FRAME_BYTES + CHECK_BYTES, strip: CHECK_BYTES, ..Cadu::default() }
+}
+
+/// The keys of a link that reads [`cadus`].
+fn cadu_keys() -> String {
+    let Cadu { length, strip, .. } = cadu();
+    format!(
+        "framing = {{ kind = \"cadu\", length = {length}, strip = {strip} }}\ndecode = {{ kind = \"tm\", fecf = \"crc16\" }}"
+    )
+}
+
+/// The frames of one round of the count, in CADUs.
+fn cadus() -> Vec<u8> {
+    tm_frames().iter().fold(Vec::new(), |mut out, frame| {
+        cadu().encode(frame, &mut out);
         out
-    });
-    let keys = format!(
-        "framing = {{ kind = \"cadu\", length = {}, strip = {} }}\ndecode = {{ kind = \"tm\", fecf = \"crc16\" }}",
-        cadu.length, cadu.strip
-    );
-    compare("cadus", &keys, &cadus, cadu.length, FRAME_BYTES);
-    compare("packets", "framing = { kind = \"packet\" }", &packets(), PACKET_BYTES, PACKET_BYTES);
-    send_datagrams();
+    })
 }
 
 /// The frames of one round of the count.
 fn tm_frames() -> Vec<Vec<u8>> {
+    let data: Vec<u8> = (0..FRAME_BYTES).map(|at| ((at * at) >> 3) as u8).collect();
+    (0..=u8::MAX).map(|count| tm_frame(0, count, &data)).collect()
+}
+
+/// A frame with the front of `data`, as much as fits.
+fn tm_frame(channel: u32, count: u8, data: &[u8]) -> Vec<u8> {
     let decode = Decode { format: Format::Tm, fecf: Fecf::Crc16, ..Decode::default() };
-    let data: Vec<u8> = (0..FRAME_BYTES - decode.overhead()).map(|at| ((at * at) >> 3) as u8).collect();
-    let frames = (0..=u8::MAX).map(|count| {
-        let fields =
-            FrameFields { spacecraft: 1, channel: 0, count: count.into(), pointer: Pointer::NoPacket };
-        let mut frame = Vec::new();
-        decode.encode(&fields, &data, &mut frame);
-        frame
-    });
-    frames.collect()
+    let fields = FrameFields { spacecraft: 1, channel, count: count.into(), pointer: Pointer::NoPacket };
+    let mut frame = Vec::new();
+    decode.encode(&fields, &data[..FRAME_BYTES - decode.overhead()], &mut frame);
+    frame
 }
 
 /// The packets of one round of the count.
@@ -152,7 +174,7 @@ fn measure_links(keys: &str, units: &Arc<[u8]>, unit_bytes: usize) -> Measured {
     let daemon = Daemon::start_configured(&links.collect::<String>());
     let sockets: Vec<_> = listeners.iter().map(|listener| listener.accept().unwrap().0).collect();
     let (before, cpu_ns, started) = (daemon.usage(), own_thread_cpu_ns(), Instant::now());
-    let bytes = send(sockets, units);
+    let bytes = send(sockets, units, TIME);
     let sender_cpu_ns = own_thread_cpu_ns() - cpu_ns;
     let frames = bytes / unit_bytes as u64;
     while archived(&daemon) < frames {
@@ -166,8 +188,8 @@ fn measure_links(keys: &str, units: &Arc<[u8]>, unit_bytes: usize) -> Measured {
     }
 }
 
-/// Sends `units` on every socket again and again. Returns the bytes that were sent.
-fn send(sockets: Vec<TcpStream>, units: &Arc<[u8]>) -> u64 {
+/// Sends `units` on every socket again and again, for `time`. Returns the bytes that were sent.
+fn send(sockets: Vec<TcpStream>, units: &Arc<[u8]>, time: Duration) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let started = Instant::now();
@@ -178,7 +200,7 @@ fn send(sockets: Vec<TcpStream>, units: &Arc<[u8]>) -> u64 {
             let mut socket = tokio::net::TcpStream::from_std(socket).unwrap();
             peers.spawn(async move {
                 let mut sent = 0;
-                while started.elapsed() < TIME {
+                while started.elapsed() < time {
                     socket.write_all(&units).await.unwrap();
                     sent += units.len() as u64;
                 }

@@ -179,6 +179,7 @@ impl Actor {
             tokio::select! {
                 received = self.mailbox.recv() => match received {
                     Some(Received::Down(down)) => {
+                        self.status.enter(LinkState::Connecting);
                         self.note_end(&down.reason);
                         if began.elapsed() >= STABLE_AFTER {
                             *backoff = Backoff::default();

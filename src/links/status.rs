@@ -71,7 +71,9 @@ impl Default for State {
 
 impl State {
     fn enter(&mut self, state: LinkState) {
-        (self.state, self.since_ns) = (state, unix_now_ns());
+        if self.state != state {
+            (self.state, self.since_ns) = (state, unix_now_ns());
+        }
         (self.peer, self.refused) = (None, None);
     }
 
@@ -94,7 +96,8 @@ impl LinkStatus {
         self.count(|counts| counts.connects += 1);
         let mut state = self.state();
         state.enter(LinkState::Connected);
-        (state.peer, state.trouble, state.heard_ns) = (peer, None, unix_now_ns());
+        (state.since_ns, state.heard_ns) = (unix_now_ns(), unix_now_ns());
+        (state.peer, state.trouble) = (peer, None);
     }
 
     /// Notes why a connection ended or failed.
@@ -164,7 +167,7 @@ impl Status<Link, api::Link> for LinkStatus {
     fn stopped(&self, failure: Option<String>) {
         let mut state = self.state();
         state.enter(if failure.is_some() { LinkState::Failed } else { LinkState::Disabled });
-        state.trouble = failure;
+        (state.trouble, state.address) = (failure, None);
     }
 
     /// The report, without the rates.

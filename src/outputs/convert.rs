@@ -14,6 +14,7 @@ use crate::frame::{Frame, FrameFlags, SourceKind, StreamKey};
 use crate::framing::Preidentified;
 use crate::framing::packet::{HEADER_BYTES, IDLE_APID, apid};
 use crate::framing::{Decode, ExtractCounts, Format, Length};
+use crate::logging::{Kind, by_peer};
 use crate::wire::{Deliver, FeedMessage, Gap, GapReason};
 
 #[cfg(test)]
@@ -172,15 +173,29 @@ impl Converter {
         decode
     }
 
+    /// Counts the offsets of `gap`, and logs why the archive does not have them.
     fn note_gap(&mut self, gap: &Gap) {
         self.channels.cut_all();
-        let offsets = gap.offsets.end.saturating_sub(gap.offsets.start);
+        // What lies below `send_from` was sent before.
+        let from = gap.offsets.start.max(self.encoder.send_from);
+        let offsets = gap.offsets.end.saturating_sub(from);
         match gap.reason {
             GapReason::Skipped => self.count(|counts| counts.skipped += offsets),
-            GapReason::Expired | GapReason::Damaged => self.count(|counts| {
-                counts.gaps += 1;
-                counts.missing += offsets;
-            }),
+            GapReason::Expired | GapReason::Damaged => {
+                self.count(|counts| {
+                    counts.gaps += 1;
+                    counts.missing += offsets;
+                });
+                by_peer!(
+                    Kind::Unread,
+                    WARN,
+                    output = self.encoder.config.name,
+                    reason = gap.reason.name(),
+                    from_offset = gap.offsets.start,
+                    to_offset = gap.offsets.end,
+                    "frames are missing in the archive; the output goes on behind them"
+                );
+            }
         }
     }
 

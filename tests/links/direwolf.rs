@@ -40,7 +40,7 @@ fn every_frame_that_direwolf_decodes_arrives() {
     let mut daemon = Daemon::start(&format!(
         "[[links]]\nname = \"direwolf\"\nconnect = \"{modem_at}\"\nframing = {{ kind = \"kiss\", max = 4000 }}\nsource = 9"
     ));
-    wait_for(&daemon, "direwolf", "the modem", |link| link["state"] == "connected");
+    daemon.wait_line("link connected link=\"direwolf\"");
     // The modem ends with its input.
     modem.stdin.take().unwrap().write_all(&samples).unwrap();
     let said = modem.wait_with_output().unwrap().stdout;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use crate::support::http::get_json;
-use crate::support::{Archived, Daemon, LIMIT, Subscribe, Subscriber};
+use crate::support::{Archived, Daemon, LIMIT, Subscribe, Subscriber, wait_until};
 
 /// Numbers that look random and are the same in each run.
 pub struct Numbers(u64);
@@ -79,7 +79,12 @@ pub fn expect(daemon: &Daemon, count: usize) -> Vec<Archived> {
 
 /// What the API reports of the link `name`.
 pub fn report(daemon: &Daemon, name: &str) -> serde_json::Value {
-    let links = get_json(daemon.http(), "/api/v1/links");
+    report_at(daemon.http(), name)
+}
+
+/// Like [`report`], of the daemon whose API is at `http`.
+pub fn report_at(http: SocketAddr, name: &str) -> serde_json::Value {
+    let links = get_json(http, "/api/v1/links");
     let links = links["links"].as_array().expect("a list of links");
     links.iter().find(|link| link["name"] == name).expect("the link").clone()
 }
@@ -91,15 +96,11 @@ pub fn wait_for(
     what: &str,
     is_met: impl Fn(&serde_json::Value) -> bool,
 ) -> serde_json::Value {
-    let started = std::time::Instant::now();
-    loop {
-        let link = report(daemon, name);
-        if is_met(&link) && is_balanced(&link) {
-            return link;
-        }
-        assert!(started.elapsed() < LIMIT, "{what}: {link:#}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let http = daemon.http();
+    wait_until(what, || {
+        let link = report_at(http, name);
+        if is_met(&link) && is_balanced(&link) { Ok(link) } else { Err(format!("{link:#}")) }
+    })
 }
 
 /// Whether every unit of the link has become a frame, or was dropped for one reason.
@@ -149,6 +150,19 @@ pub fn cadu(frame: &[u8], check_symbols: usize) -> Vec<u8> {
     block.resize(frame.len() + check_symbols, 0x5A);
     randomize(&mut block);
     [&[0x1A, 0xCF, 0xFC, 0x1D][..], &block].concat()
+}
+
+/// A data unit of an NCTRS with `frame`, received at 1970-01-02 00:00:01.000500.
+pub fn nctrs_unit(quality: u8, frame: &[u8]) -> Vec<u8> {
+    let mut unit = (20 + frame.len() as u32).to_be_bytes().to_vec();
+    unit.extend_from_slice(&123_u16.to_be_bytes());
+    unit.extend_from_slice(&[0, 2, 0, 7]);
+    // 4,384 days after 1958, 1,000 ms, 500 us.
+    unit.extend_from_slice(&4_384_u16.to_be_bytes());
+    unit.extend_from_slice(&1_000_u32.to_be_bytes());
+    unit.extend_from_slice(&500_u16.to_be_bytes());
+    unit.extend_from_slice(&[0, quality]);
+    [&unit, frame].concat()
 }
 
 /// A space packet of 133.0-B.

@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 
-use crate::equipment::{cadu, connect, expect, listening, packet, receiving, sender, tm_frame, wait_for};
+use crate::equipment::{
+    cadu, connect, expect, listening, nctrs_unit, packet, receiving, sender, tm_frame, wait_for,
+};
 use crate::support::{Archived, Daemon};
 
 /// Sends `bytes` over a link with these lines. Returns the frames, of which there must be `count`.
@@ -60,22 +62,17 @@ fn units_of_nctrs_carry_their_time_and_quality() {
                  spacecraft = [123]\nsource = \"scid\"";
     let mut daemon = Daemon::start(&format!("[[links]]\nname = \"nctrs\"\nconnect = \"{address}\"\n{lines}"));
     let (mut socket, _) = equipment.accept().unwrap();
-    let unit = |quality: u8, count: u8| {
-        let frame = tm_frame(123, 2, count, 100, 0x42);
-        let mut unit = (20 + frame.len() as u32).to_be_bytes().to_vec();
-        unit.extend_from_slice(&123_u16.to_be_bytes());
-        unit.extend_from_slice(&[0, 2, 0, 7]);
-        // 1970-01-02 00:00:01.000500: 4,384 days after 1958, 1,000 ms, 500 us.
-        unit.extend_from_slice(&4_384_u16.to_be_bytes());
-        unit.extend_from_slice(&1_000_u32.to_be_bytes());
-        unit.extend_from_slice(&500_u16.to_be_bytes());
-        unit.extend_from_slice(&[0, quality]);
-        [unit, frame].concat()
-    };
-    socket.write_all(&[unit(0, 0), unit(0, 1)].concat()).unwrap();
-    let frames = expect(&daemon, 2);
-    assert_eq!(frames[0].payload, tm_frame(123, 2, 0, 100, 0x42));
-    assert_eq!(frames[1].payload, tm_frame(123, 2, 1, 100, 0x42));
+    let sent: Vec<_> = (0..3).map(|count| tm_frame(123, 2, count, 100, 0x42)).collect();
+    let units: Vec<_> =
+        sent.iter().zip([0, 0, 1]).map(|(frame, quality)| nctrs_unit(quality, frame)).collect();
+    socket.write_all(&units.concat()).unwrap();
+    let frames = expect(&daemon, 3);
+    assert_eq!(payloads(&frames), sent);
+    assert_eq!(
+        frames.iter().map(|frame| frame.flags & 2).collect::<Vec<_>>(),
+        [0, 0, 2],
+        "the mark of bad ones"
+    );
     assert_eq!(frames[0].ert_ns, (86_400 + 1) * 1_000_000_000 + 500_000);
     assert_eq!(frames[0].source_id, 123);
     daemon.stop();

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use crate::equipment::{connect, expect, listening, packet, report, tm_frame, wait_for};
+use crate::equipment::{connect, expect, listening, packet, tm_frame, wait_for};
 use crate::support::http::get_json;
-use crate::support::{Client, Daemon, Hello, ROUTINE, code};
+use crate::support::{Client, Daemon, Hello, ROUTINE, code, wait_until};
 
 fn of_source(source: &str) -> String {
     format!("station = \"KIRUNA\"\nframing = {{ kind = \"packet\", max = 2000 }}\nsource = {source}")
@@ -28,7 +28,7 @@ fn a_client_cannot_take_a_stream_from_a_link() {
     modem.write_all(&packet(1, 1, b"two")).unwrap();
     expect(&daemon, 2);
     drop(modem);
-    wait_for(&daemon, "modem", "the end", |link| link["state"] == "listening");
+    daemon.wait_line("link disconnected link=\"modem\"");
     // The link has let go of the stream. Another epoch begins its own sequence.
     let (mut client, welcome) = Client::open(daemon.address(), &hello());
     assert_eq!(welcome.epoch, 3);
@@ -67,16 +67,16 @@ fn two_links_on_a_stream_are_one_owner_and_one_that_waits() {
     let link = wait_for(&daemon, "backup", "a refusal", |link| link["counts"]["refused"] == 1);
     assert!(link["trouble"].as_str().unwrap().contains("link prime"), "{link:#}");
     drop(prime);
-    wait_for(&daemon, "prime", "the end", |link| link["state"] == "listening");
-    // The backup asks again after a second.
-    let mut count = 1;
-    while report(&daemon, "backup")["counts"]["kept"] == 0 {
-        backup.write_all(&packet(1, count, b"two")).unwrap();
+    daemon.wait_line("link disconnected link=\"prime\"");
+    // The backup asks again after a second. Each packet before is refused.
+    let mut count = 0;
+    wait_until("the stream of the backup", || {
         count += 1;
-        wait_for(&daemon, "backup", "the packet", |link| link["counts"]["units"] == count);
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert_eq!(expect(&daemon, 2)[1].payload, packet(1, count - 1, b"two"));
+        backup.write_all(&packet(1, count, b"two")).unwrap();
+        let link = wait_for(&daemon, "backup", "the packet", |link| link["counts"]["units"] == count + 1);
+        if link["counts"]["kept"] == 1 { Ok(()) } else { Err(format!("{link:#}")) }
+    });
+    assert_eq!(expect(&daemon, 2)[1].payload, packet(1, count, b"two"));
     daemon.stop();
 }
 

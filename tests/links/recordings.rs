@@ -2,13 +2,12 @@
 
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::path::Path;
 
 use crate::equipment::{
     Numbers, connect, expect, listening, packets, randomize, receiving, send_in_chunks, sender, wait_for,
 };
-use crate::support::recording::Recording;
-use crate::support::{Daemon, not_tested};
+use crate::support::Daemon;
+use crate::support::recording::{Recording, snpp_cadus};
 
 const SNPP: &str = r#"
     station = "SVALBARD"
@@ -20,11 +19,7 @@ const SNPP: &str = r#"
 
 /// The frames of 892 bytes that a decoder of its own finds in the recording.
 pub fn snpp() -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/snpp_cadus.dat");
-    let Ok(recording) = std::fs::read(&path) else {
-        not_tested(format_args!("CADUs of Suomi NPP, {} is not there", path.display()));
-        return None;
-    };
+    let (_, recording) = snpp_cadus()?;
     let frames = recording.chunks(1_024).map(|cadu| {
         assert_eq!(cadu[..4], [0x1A, 0xCF, 0xFC, 0x1D]);
         let mut block = cadu[4..].to_vec();

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::software::{
-    connect, connecting, deliver, expect_silence, listening, packet, read_packet, with_limit,
+    connect, connecting, deliver, expect_silence, listening, packet, read_packet, report, with_limit,
 };
-use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE, Signal};
+use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE, Signal, wait_until};
 
 const CURSOR: &str = "start = \"cursor\"";
+/// What retention keeps: as little as it may.
+const RETAINED_MIB: u64 = 20;
+/// Frames that together are half as much again.
+const EXPIRING: u64 = 30_000;
 /// Bytes of the content of a packet.
 const CONTENT_BYTES: usize = 1_000;
 
@@ -42,6 +46,18 @@ fn cursor_file(daemon: &Daemon, name: &str) -> PathBuf {
 fn saved(daemon: &Daemon, name: &str) -> serde_json::Value {
     let text = std::fs::read_to_string(cursor_file(daemon, name)).expect("the cursor");
     serde_json::from_str(&text).expect("the cursor is JSON")
+}
+
+/// Waits until retention has nothing more to remove.
+fn wait_for_retention(daemon: &Daemon) {
+    wait_until("retention", || {
+        let files = std::fs::read_dir(daemon.archive_dir()).unwrap().map(|file| file.unwrap());
+        let segments =
+            files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"));
+        // A file may be removed between the two calls.
+        let bytes: u64 = segments.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+        if bytes <= RETAINED_MIB << 20 { Ok(()) } else { Err(format!("{bytes} bytes")) }
+    });
 }
 
 #[test]
@@ -150,6 +166,40 @@ fn the_cursor_of_another_archive_begins_with_the_oldest_frame() {
     let mut reader = connect(&daemon, "yamcs");
     daemon.wait_line("the cursor belongs to another archive");
     assert_eq!(number_of(&read_packet(&mut reader)), 77);
+}
+
+/// Retention removes what the reader has not had while it is away. The archive keeps far less than is sent.
+#[test]
+fn frames_that_expired_below_the_cursor_are_a_gap_that_is_counted_and_logged() {
+    let retention = format!("[archive]\nretention_size = \"{RETAINED_MIB} MiB\"\n");
+    let daemon = Daemon::start(&(retention + &listening("yamcs", CURSOR)));
+    deliver(&daemon, &Hello::new(1), (0..10).map(numbered));
+    let mut reader = connect(&daemon, "yamcs");
+    (0..10).for_each(|number| assert_eq!(number_of(&read_packet(&mut reader)), number));
+    drop(reader);
+    // The output notices with the next frame that its reader has gone.
+    deliver(&daemon, &Hello::new(1).epoch(2), (10..EXPIRING).map(numbered));
+    daemon.wait_line("output disconnected output=\"yamcs\"");
+    wait_for_retention(&daemon);
+
+    let mut reader = connect(&daemon, "yamcs");
+    let first = number_of(&read_packet(&mut reader));
+    assert!(first > 10, "nothing has expired");
+    (first + 1..EXPIRING).for_each(|number| assert_eq!(number_of(&read_packet(&mut reader)), number));
+    let counts = &report(&daemon, "yamcs")["counts"];
+    assert_eq!((&counts["gaps"], &counts["missing"]), (&1.into(), &(first - 10).into()), "{counts:#}");
+    let line = daemon.wait_line("frames are missing");
+    assert!(
+        line.contains("output=\"yamcs\"") && line.contains(&format!("from_offset=10 to_offset={first}")),
+        "{line}"
+    );
+    // Nothing is repeated, and the cursor has moved over the gap.
+    deliver(&daemon, &Hello::new(1).epoch(3), [numbered(EXPIRING)]);
+    assert_eq!(number_of(&read_packet(&mut reader)), EXPIRING);
+    wait_until("the cursor", || match report(&daemon, "yamcs")["cursor"].as_u64() {
+        Some(cursor) if cursor == EXPIRING + 1 => Ok(()),
+        cursor => Err(format!("{cursor:?}")),
+    });
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Packets that were taken out of frames, across the borders of the frames.
 
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::ops::Range;
 
-use crate::software::{connect, crc16, deliver, listening, packet, read_packet};
+use crate::software::{connect, crc16, deliver, feed_link, listening, packet, read_packet};
 use crate::support::{Daemon, Hello};
 
 /// Bytes of packets in a frame.
@@ -61,9 +59,7 @@ fn packets_come_out_of_frames_and_a_gap_costs_only_what_it_cuts() {
         }
         bytes.extend(frames_two.get(number).into_iter().flatten());
     }
-    let line = daemon.wait_line("link ready link=\"modem\"");
-    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-    TcpStream::connect(address).unwrap().write_all(&bytes).unwrap();
+    feed_link(&daemon, &bytes);
 
     let is_whole = |range: &Range<usize>| !missing.iter().chain([&damaged]).any(|lost| range.contains(lost));
     let whole: Vec<_> =

@@ -1,27 +1,18 @@
 //! What operators see of an output and its readers.
 
-use std::time::{Duration, Instant};
-
 use telemetry_aggregator::api::{Output, OutputState};
 use telemetry_aggregator::config::Config;
 
 use crate::software::{listening, packet, read_packet, with_limit};
 use crate::support::inside::Inside;
-use crate::support::{Client, Hello, LIMIT, ROUTINE};
+use crate::support::{Client, Hello, ROUTINE, wait_until};
 
 /// Waits until the report of the only output is as wanted.
 fn wait_for(daemon: &Inside, what: &str, is_met: impl Fn(&Output) -> bool) -> Output {
-    let started = Instant::now();
-    loop {
-        let outputs = daemon.outputs.list().reports();
-        if let [output] = &outputs[..]
-            && is_met(output)
-        {
-            return output.clone();
-        }
-        assert!(started.elapsed() < LIMIT, "{what}: {outputs:#?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(what, || match &daemon.outputs.list().reports()[..] {
+        [output] if is_met(output) => Ok(output.clone()),
+        outputs => Err(format!("{outputs:#?}")),
+    })
 }
 
 #[test]

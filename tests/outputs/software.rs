@@ -1,10 +1,11 @@
 //! The other side of an output: software that only reads bytes. Formats are read here by their standards, apart from the
 //! code that is tested.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::support::http::get_json;
 use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE};
 
 /// An output that listens: a table of `[[outputs]]` with these lines beside the name and the address.
@@ -19,7 +20,23 @@ pub fn connecting(name: &str, address: SocketAddr, lines: &str) -> String {
 
 /// The address on which the output `name` listens.
 pub fn address_of(daemon: &Daemon, name: &str) -> SocketAddr {
-    let line = daemon.wait_line(&format!("output ready output={name:?}"));
+    address_in(&daemon.wait_line(&format!("output ready output={name:?}")))
+}
+
+/// Sends `bytes` into the link `modem`, as equipment does.
+pub fn feed_link(daemon: &Daemon, bytes: &[u8]) {
+    let address = address_in(&daemon.wait_line("link ready link=\"modem\""));
+    TcpStream::connect_timeout(&address, LIMIT).expect("the link listens").write_all(bytes).unwrap();
+}
+
+/// What the API reports of the output `name`.
+pub fn report(daemon: &Daemon, name: &str) -> serde_json::Value {
+    let outputs = get_json(daemon.http(), "/api/v1/outputs");
+    let outputs = outputs["outputs"].as_array().expect("a list of outputs");
+    outputs.iter().find(|output| output["name"] == name).expect("the output").clone()
+}
+
+fn address_in(line: &str) -> SocketAddr {
     let field = line.split("address=").nth(1).expect("an address in the log");
     field.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 
 use crate::software::{
-    address_of, connect, connecting, deliver, expect_silence, listening, packet, packets, read_exactly,
-    read_packet, with_limit,
+    address_of, connect, connecting, deliver, expect_silence, feed_link, listening, packet, packets,
+    read_exactly, read_packet, with_limit,
 };
 use crate::support::recording::Recording;
 use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE};
@@ -13,13 +13,6 @@ use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE};
 /// A link that takes space packets.
 const LINK: &str = "[[links]]\nname = \"modem\"\nlisten = \"127.0.0.1:0\"\nstation = \"KIRUNA\"\n\
                     framing = { kind = \"packet\", max = 8192 }\ndecode = { kind = \"packet\" }\nsource = 5\n";
-
-/// Sends `bytes` into the link.
-fn feed_link(daemon: &Daemon, bytes: &[u8]) {
-    let line = daemon.wait_line("link ready link=\"modem\"");
-    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-    TcpStream::connect(address).unwrap().write_all(bytes).unwrap();
-}
 
 #[test]
 fn packets_of_a_recording_come_out_of_every_transport_as_they_went_in() {

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use super::{Archived, LIMIT, archived};
+use super::{Archived, LIMIT, archived, wait_until};
 
 /// Small values, so that many daemons can share a machine. A test overrides the values it needs.
 pub const DEFAULTS: &str = r#"
@@ -220,15 +220,10 @@ impl Daemon {
 
     fn listener(&self, name: &str) -> SocketAddr {
         let path = self.home.dir.path().join(READY_FILE);
-        let started = Instant::now();
         // The file appears complete, right after the log line about listening.
-        let text = loop {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => break text,
-                Err(error) => assert!(started.elapsed() < LIMIT, "no ready file: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        let text = wait_until("the ready file", || {
+            std::fs::read_to_string(&path).map_err(|error| error.to_string())
+        });
         let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
         let address = ready[name].as_str().unwrap_or_else(|| panic!("no {name} address in {text}"));
         address.parse().expect("an address in the ready file")

@@ -1,8 +1,8 @@
 //! Parts that the end-to-end tests share: the real daemon as a child process, a client that only follows
 //! `protocol.md`, and a reader for the archive.
 //!
-//! The tests do not wait by sleeping. A test waits for a line of the log, a message of the server or the end of the
-//! process. [`LIMIT`] is the safety net that turns a hang into a failure.
+//! A test waits for a line of the log, a message of the server or the end of the process. Where nothing announces a state,
+//! [`wait_until`] looks for it. [`LIMIT`] is the safety net that turns a hang into a failure.
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
@@ -29,6 +29,7 @@ pub mod process;
 pub mod python;
 pub mod recording;
 pub mod subscriber;
+pub mod wait;
 
 pub use archive::{Archived, archived};
 pub use client::{Client, Received};
@@ -39,6 +40,7 @@ pub use message::{
 };
 pub use port::Port;
 pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
+pub use wait::wait_until;
 
 /// Connects from another address of this host.
 pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStream {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// A virtual environment with the packages that a file in `tests/python` pins. It stays below `target` across runs.
 pub struct Python {
@@ -19,6 +20,9 @@ impl Python {
     /// # Errors
     /// The missing part: Python, its module `venv`, or the packages.
     pub fn with(name: &str) -> Result<Self, String> {
+        // Tests that run at the same time must not make the same environment.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let requirements =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(format!("{name}.txt"));
         let wanted = std::fs::read_to_string(&requirements).expect("the requirements of the tests");

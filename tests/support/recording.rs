@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Daemon;
 use super::command::{expect_exit, say_aloud, uplink_sim};
+use super::{Daemon, not_tested};
 
 /// A recording, or a made-up one if the real one is missing.
 pub struct Recording {
@@ -32,6 +32,16 @@ impl Recording {
             }
         }
     }
+}
+
+/// The recording of CADUs of Suomi NPP: its path and its bytes. Reports it if the shared data is missing.
+pub fn snpp_cadus() -> Option<(PathBuf, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/snpp_cadus.dat");
+    let bytes = std::fs::read(&path);
+    if bytes.is_err() {
+        not_tested(format_args!("CADUs of Suomi NPP, {} is not there", path.display()));
+    }
+    Some((path, bytes.ok()?))
 }
 
 /// Space packets of 7 to 1,506 bytes with ascending sequence counts. The contents differ from packet to packet.

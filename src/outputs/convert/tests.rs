@@ -184,6 +184,15 @@ fn gaps_cut_packets_and_are_counted() {
 }
 
 #[test]
+fn a_gap_that_begins_below_the_cursor_counts_from_the_cursor_on() {
+    let (mut converter, status) = converter(output(|_| {}), 5);
+    let mut bytes = BytesMut::new();
+    Gap { reason: GapReason::Expired, offsets: 3..9 }.encode(&mut bytes);
+    converter.convert(&mut bytes.freeze(), 9);
+    assert_eq!((status.counts().gaps, status.counts().missing), (1, 4));
+}
+
+#[test]
 fn marks_lie_a_kibibyte_apart() {
     let (mut converter, _) = converter(output(|_| {}), 0);
     let frames: Vec<_> = (0..100).map(|_| frame("", &[0; 100])).collect();
