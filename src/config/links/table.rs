@@ -201,7 +201,6 @@ fn transport(reader: &mut Reader<'_>, at: &Entry, values: &LinkTable) -> Option<
     let key = transport.key();
     let written = [
         ("greeting", values.greeting.is_some(), "connect"),
-        ("peers", values.peers.is_some() && key == "connect", "listen and udp"),
         ("multicast", values.multicast.is_some(), "udp"),
         ("interface", values.interface.is_some(), "udp"),
         ("receive_buffer", values.receive_buffer.is_some(), "udp"),

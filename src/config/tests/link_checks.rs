@@ -79,10 +79,6 @@ fn a_key_belongs_to_its_transport() {
             &format!("6:{column}: links[0].{key}: belongs to udp, and this link has connect: remove it"),
         );
     }
-    refused(
-        &fixed("peers = [\"10.0.8.0/24\"]"),
-        "6:9: links[0].peers: belongs to listen and udp, and this link has connect: remove it",
-    );
     let udp = |keys: &str| {
         format!("udp = \"127.0.0.1:7490\"\nframing = {{ kind = \"datagram\" }}\nsource = 7\n{keys}")
     };
