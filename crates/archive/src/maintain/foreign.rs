@@ -44,6 +44,8 @@ impl Maintenance {
         self.dir.rename(path, &kept_as)?;
         self.dir.storage.sync_dir(&lost).context("sync", &lost)?;
         self.dir.sync()?;
+        // Whoever reads the line finds the segment counted.
+        self.count_foreign()?;
         tracing::error!(
             segment = %path.display(),
             kept_as = %kept_as.display(),
