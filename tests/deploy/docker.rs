@@ -92,9 +92,9 @@ fn compose_names_existing_files_and_services() {
     assert!(Config::default().ingest.memory_limit < 1280 << 20);
 }
 
-/// Runs the line of the README that makes the secrets, in `dir`.
-pub fn make_secrets(dir: &Path) {
-    let readme = text("deploy/docker/README.md");
+/// Runs the line of `readme` that makes the secrets, in `dir`.
+pub fn make_secrets(readme: &str, dir: &Path) {
+    let readme = text(readme);
     let line = readme.lines().find(|line| line.starts_with("install ")).expect("the line that makes secrets");
     expect_exit(Command::new("sh").args(["-ec", line]).current_dir(dir), 0);
 }
@@ -102,7 +102,7 @@ pub fn make_secrets(dir: &Path) {
 #[test]
 fn one_line_makes_the_secrets_and_the_configuration_accepts_them() {
     let dir = tempfile::tempdir().unwrap();
-    make_secrets(dir.path());
+    make_secrets("deploy/docker/README.md", dir.path());
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir.path().join("secrets")), 0o700, "only its owner may enter");
     let compose = text("deploy/docker/compose.yaml");

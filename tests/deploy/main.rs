@@ -7,6 +7,7 @@ mod commands;
 mod docker;
 mod examples;
 mod exposed;
+mod kubernetes;
 mod metrics;
 mod numbers;
 
