@@ -17,10 +17,10 @@ const DIR: &str = "deploy/kubernetes";
 
 /// A copy of the directory in `dir`, with secrets made as the README says.
 fn copy_to(dir: &Path) {
-    for entry in std::fs::read_dir(in_repository(DIR)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            std::fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+    for entry in std::fs::read_dir(in_repository(DIR)).expect("the directory") {
+        let entry = entry.expect("an entry");
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), dir.join(entry.file_name())).expect("a copy");
         }
     }
     make_secrets(&format!("{DIR}/README.md"), dir);
