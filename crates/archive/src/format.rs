@@ -124,6 +124,7 @@ mod tests;
 pub use block_frames::encoded;
 pub use block_frames::{BlockFrames, Durable, KeptFrames, Received};
 pub(super) use bytes::Cursor;
+pub(super) use crc::is_intact;
 pub(super) use encoder::{BlockEncoder, encoded_len};
 pub(super) use frame_range::{EXTENT_BYTES_MAX, FrameRange, FrameRanges};
 pub(super) use frames::{FrameIter, OriginHeader, RecordHeader, push_origin};

@@ -1,6 +1,7 @@
 //! The headers of segments and blocks.
 
 use super::bytes::Cursor;
+use super::crc::is_intact;
 use super::{ALIGNMENT, BLOCK_HEADER_BYTES, BODY_BYTES_MAX, OFFSET_MAX, SEGMENT_HEADER_BYTES, VERSION};
 
 const SEGMENT_MAGIC: &[u8; 8] = b"TMASEGMT";
@@ -202,6 +203,7 @@ fn seal<const N: usize>(bytes: &mut [u8; N]) {
 /// The first `N` bytes, if they start with `magic` and end with their checksum.
 fn sealed<const N: usize>(bytes: &[u8], magic: &[u8]) -> Result<[u8; N], HeaderError> {
     let bytes: &[u8; N] = bytes.first_chunk().ok_or(HeaderError::Damaged)?;
-    let crc = crc32c::crc32c(&bytes[..N - 4]).to_le_bytes();
-    if bytes.starts_with(magic) && bytes[N - 4..] == crc { Ok(*bytes) } else { Err(HeaderError::Damaged) }
+    let (content, crc) = bytes.split_last_chunk().ok_or(HeaderError::Damaged)?;
+    let is_sound = bytes.starts_with(magic) && is_intact(content, u32::from_le_bytes(*crc));
+    if is_sound { Ok(*bytes) } else { Err(HeaderError::Damaged) }
 }

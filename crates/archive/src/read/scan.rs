@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::format::{
     ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
+    is_intact,
 };
 use crate::storage::{Access, Context, Storage, StorageError, StorageFile};
 use pages::{Pages, patience, read_over};
@@ -176,7 +177,7 @@ impl Scanner {
             return Ok(None);
         }
         let body = block.start + header_len..block.end;
-        if crc32c::crc32c(&self.window[body.clone()]) != header.body_crc {
+        if !is_intact(&self.window[body.clone()], header.body_crc) {
             return Ok(None);
         }
         debug_assert_eq!(

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::format::{BODY_BYTES_MAX, Cursor, FRAME_HEADER_BYTES, OriginHeader, push_origin};
+use crate::format::{BODY_BYTES_MAX, Cursor, FRAME_HEADER_BYTES, OriginHeader, is_intact, push_origin};
 use frame::{FramePriority, Origin};
 
 const MAGIC: &[u8; 8] = b"TMAINDEX";
@@ -78,8 +78,8 @@ impl Header {
 
     /// Decodes a header. Returns `None` unless it is a sound header of this version.
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
-        let (content, crc) = bytes.split_at(HEADER_BYTES - 4);
-        if crc32c::crc32c(content).to_le_bytes() != crc {
+        let (content, crc) = bytes.split_last_chunk()?;
+        if !is_intact(content, u32::from_le_bytes(*crc)) {
             return None;
         }
         let mut cursor = Cursor(content.strip_prefix(MAGIC)?);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::layout::{Entry, Extent, ExtentDecoder, Malformed};
 use crate::StoredFrame;
-use crate::format::{FRAME_HEADER_BYTES, RecordHeader};
+use crate::format::{FRAME_HEADER_BYTES, RecordHeader, is_intact};
 use crate::storage::{StorageFile, read_full_at};
 use frame::{FramePriority, Origin};
 
@@ -190,7 +190,7 @@ fn read_extent(file: &dyn StorageFile, extent: &Extent) -> Result<Bytes, Malform
     // The decoder has checked the length against the length of the segment.
     let mut bytes = vec![0; extent.length as usize];
     let count = read_full_at(file, &mut bytes, extent.position).map_err(|_| Malformed)?;
-    if count < bytes.len() || crc32c::crc32c(&bytes) != extent.crc {
+    if count < bytes.len() || !is_intact(&bytes, extent.crc) {
         return Err(Malformed);
     }
     Ok(bytes.into())

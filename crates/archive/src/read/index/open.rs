@@ -10,7 +10,7 @@ use super::layout::{CHUNK_BYTES, Chunk, Entry, ExtentDecoder, HEADER_BYTES, Head
 use super::merge::{ChunkRange, ExtentCursor, Merge};
 use crate::Filter;
 use crate::format::names::index_name;
-use crate::format::{Cursor, SegmentHeader};
+use crate::format::{Cursor, SegmentHeader, is_intact};
 use crate::storage::{Access, Storage, StorageFile, read_full_at};
 
 /// Maximum bytes of chunk table and directory that a reader accepts. The largest index stays below it.
@@ -95,7 +95,7 @@ impl Index {
             return None;
         }
         let bytes = self.read(HEADER_BYTES as u64, self.header.tables_len())?;
-        if crc32c::crc32c(&bytes) != self.header.tables_crc {
+        if !is_intact(&bytes, self.header.tables_crc) {
             return None;
         }
         let mut cursor = Cursor(&bytes);
@@ -159,7 +159,7 @@ impl Index {
 
     fn list(&self, entry: &Entry) -> Option<ExtentCursor> {
         let bytes = self.read(entry.list_at, entry.list_len)?;
-        if crc32c::crc32c(&bytes) != entry.list_crc {
+        if !is_intact(&bytes, entry.list_crc) {
             return None;
         }
         let extents = ExtentDecoder::new(bytes, self.header.base_offset, self.header.covered);
