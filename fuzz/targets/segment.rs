@@ -48,7 +48,7 @@ fn read(files: &Arc<Files>, filter: Filter) {
     }
 }
 
-/// Files in memory that nobody can write.
+/// Read-only files in memory.
 struct Files(Vec<(String, Arc<[u8]>)>);
 
 fn refused<T>() -> io::Result<T> {

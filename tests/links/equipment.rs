@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
+use crate::support::crc16::crc16;
 use crate::support::http::get_json;
 use crate::support::{Archived, Daemon, LIMIT, Subscribe, Subscriber, wait_until};
 
@@ -120,17 +121,6 @@ pub fn randomize(block: &mut [u8]) {
             register = register >> 1 | next << 7;
         }
     }
-}
-
-/// CRC-16 with polynomial 0x1021, which begins with all ones, bit by bit.
-pub fn crc16(content: &[u8]) -> u16 {
-    content.iter().fold(0xFFFF, |mut register, byte| {
-        register ^= u16::from(*byte) << 8;
-        for _ in 0..8 {
-            register = if register & 0x8000 == 0 { register << 1 } else { register << 1 ^ 0x1021 };
-        }
-        register
-    })
 }
 
 /// A TM transfer frame of 132.0-B with a checksum, `length` bytes in all.

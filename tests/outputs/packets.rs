@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::software::{connect, crc16, deliver, feed_link, listening, packet, read_packet};
+use crate::software::{connect, deliver, feed_link, listening, packet, read_packet};
+use crate::support::crc16::crc16;
 use crate::support::{Daemon, Hello};
 
 /// Bytes of packets in a frame.

@@ -16,6 +16,7 @@ pub mod archive;
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod crc16;
 pub mod daemon;
 pub mod fleet;
 pub mod held;

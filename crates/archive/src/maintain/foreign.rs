@@ -44,7 +44,7 @@ impl Maintenance {
         self.dir.rename(path, &kept_as)?;
         self.dir.storage.sync_dir(&lost).context("sync", &lost)?;
         self.dir.sync()?;
-        // Whoever reads the line finds the segment counted.
+        // The segment is counted before the log names it.
         self.count_foreign()?;
         tracing::error!(
             segment = %path.display(),
