@@ -12,6 +12,7 @@
 mod addresses;
 mod change;
 mod check;
+mod clients;
 mod draft;
 mod error;
 mod files;
@@ -32,6 +33,7 @@ mod secret;
 mod sections;
 mod source;
 mod suggest;
+mod tls_files;
 mod token_files;
 mod tokens;
 mod units;
@@ -63,9 +65,11 @@ pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, O
 pub use overrides::{PREFIX, environment};
 pub use secret::{MASK, Secret, SecretError};
 pub use sections::{
-    Archive, Catalog, Feed, Http, Ingest, Log, LogFormat, LogLevel, Pipeline, Shutdown, Token,
+    Archive, Catalog, Feed, Http, Ingest, Log, LogFormat, LogLevel, NamedClient, Pipeline, Shutdown, Tls,
+    Token,
 };
 pub use source::SEARCH_PATHS;
+pub use tls_files::{TlsFiles, TlsSides};
 pub use token_files::CREDENTIALS_DIR;
 pub use units::{GIB, KIB, MIB, Size, TIB};
 
@@ -76,6 +80,9 @@ pub struct Config {
     /// Directory of everything kept on disk, relative to the working directory.
     #[serde(with = "values::path")]
     pub data_dir: PathBuf,
+    /// Whether every listener beyond loopback must be encrypted.
+    #[serde(deserialize_with = "values::flag")]
+    pub require_tls: bool,
     /// `[log]`
     pub log: Log,
     /// `[ingest]`
@@ -88,6 +95,8 @@ pub struct Config {
     pub feed: Feed,
     /// `[http]`
     pub http: Http,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[catalog]`
     pub catalog: Catalog,
     /// `[shutdown]`
@@ -104,12 +113,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("data"),
+            require_tls: false,
             log: Log::default(),
             ingest: Ingest::default(),
             pipeline: Pipeline::default(),
             archive: Archive::default(),
             feed: Feed::default(),
             http: Http::default(),
+            tls: Tls::default(),
             catalog: Catalog::default(),
             shutdown: Shutdown::default(),
             links: Vec::new(),
@@ -163,18 +174,20 @@ impl Config {
         Self::load_source(Source::find(path)?, env, Purpose::CheckBeforeStart)
     }
 
-    /// `http.listen` of what [`Config::load`] would load, for a client of the running daemon.
+    /// `http.listen` of what [`Config::load`] would load, for a client of the running daemon, and whether the listener
+    /// speaks TLS.
     ///
     /// Problems with other keys do not matter, and credentials are not read: neither means that the daemon is sick.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read as a whole, or this key is wrong.
-    pub fn http_listen(
+    pub fn http_listener(
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
-    ) -> Result<SocketAddr, ConfigError> {
+    ) -> Result<(SocketAddr, bool), ConfigError> {
         let draft = read::read(Source::find(path)?.as_ref(), &overrides::collect(env), Purpose::FindListener);
-        draft.finish_for("http.listen").map(|config| config.http.listen)
+        let config = draft.finish_for("http.listen")?;
+        Ok((config.http.listen, config.http.tls && config.tls.certificate.is_some()))
     }
 
     /// Checks how the values fit together, for a configuration that was changed after it was loaded.

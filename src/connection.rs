@@ -11,7 +11,7 @@ mod unauthenticated;
 
 use crate::wire::WireError;
 
-pub use credentials::{Credential, Credentials};
+pub use credentials::{CertifiedClient, Credential, Credentials, Proof, Rights};
 pub use entrance::{Entrance, PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
 pub use refusals::{Listener, Refusals};
 

@@ -60,6 +60,8 @@ pub struct SessionPolicy {
     pub config: FeedConfig,
     /// Which client may read which source. The handshake checks this once, when SUBSCRIBE has come.
     pub credentials: Credentials,
+    /// TLS of new connections, if they are encrypted.
+    pub tls: Option<tls::Server>,
 }
 
 /// The state that all sessions share.

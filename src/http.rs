@@ -28,8 +28,8 @@ use crate::connection::refusals::Reason;
 use crate::connection::{Listener, listener};
 use crate::ingest::{Router, StreamEdits};
 use crate::links::Links;
-use crate::observe::Handles;
 use crate::observe::sampler::Sampler;
+use crate::observe::{Handles, certificates};
 use crate::outputs::Outputs;
 use answer::{ApiError, ResponseLimiter};
 use server::Peer;
@@ -161,14 +161,19 @@ impl Http {
         let capacity = Capacity { urgent: 1, routine: 64 };
         let (connections, connections_handle) =
             supervise("http connections", RESTART, capacity, move |mailbox| {
-                server::serve_all(mailbox, routes::all(Arc::clone(&state)))
+                server::serve_all(mailbox, routes::all(Arc::clone(&state)), Arc::clone(&state.handles))
             });
-        let acceptor = server::Connections::new(connections, Arc::clone(&handles.refusals));
+        let (refusals, live) = (Arc::clone(&handles.refusals), handles.live.clone());
+        let acceptor = server::Connections::new(connections, refusals, live);
         let listener_handle = listener::start("http listener", listener, acceptor, stop);
         let events_handle = supervise_task("http events", RESTART, move || maker.clone().run());
+        let live = handles.live.clone();
+        let certificates_handle =
+            supervise_task("certificates", RESTART, move || certificates::watch(live.clone()));
         let rates_handle = supervise_task("rates", RESTART, move || sampler.clone().run());
         let mut stages = Tasks::new();
-        for handle in [listener_handle, connections_handle, events_handle, rates_handle] {
+        for handle in [listener_handle, connections_handle, events_handle, certificates_handle, rates_handle]
+        {
             handles.tell_restarts(&handle);
             stages.own(handle);
         }

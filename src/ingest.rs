@@ -128,13 +128,15 @@ pub struct SessionPolicy {
     pub config: Arc<IngestConfig>,
     /// Which client may speak for which source. The handshake checks this once, when HELLO has come.
     pub credentials: Credentials,
+    /// TLS of new connections, if they are encrypted.
+    pub tls: Option<tls::Server>,
 }
 
 impl SessionPolicy {
-    /// A policy of `config` and `credentials`.
+    /// A policy of these parts.
     #[must_use]
-    pub fn new(config: IngestConfig, credentials: Credentials) -> Arc<Self> {
-        Arc::new(Self { config: Arc::new(config), credentials })
+    pub fn new(config: IngestConfig, credentials: Credentials, tls: Option<tls::Server>) -> Arc<Self> {
+        Arc::new(Self { config: Arc::new(config), credentials, tls })
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::actor::Mailbox;
 use crate::api;
-use crate::config::{Config, Link, LinkTransport};
+use crate::config::{Config, ConfigHandle, Link, LinkTransport};
 use crate::frame::BufferPool;
 use crate::ingest::{Router, SessionPolicy};
 use crate::switchboard::{Configured, End, Kind, List, Switchboard};
@@ -45,6 +45,8 @@ pub struct Context {
     pub router: Router,
     /// The limits of the source side that are in force.
     pub policy: watch::Receiver<Arc<SessionPolicy>>,
+    /// The configuration in force, for the certificates.
+    pub live: ConfigHandle,
     /// The pool of buffers for frames.
     pub buffers: Arc<BufferPool>,
     /// Turns true when the daemon drains.

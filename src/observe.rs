@@ -22,6 +22,7 @@ use crate::ingest::{Books, SourceList, StreamTable};
 use crate::links::LinkList;
 use crate::outputs::OutputList;
 
+pub mod certificates;
 pub mod emergencies;
 mod fleet;
 pub mod latencies;

@@ -90,6 +90,8 @@ pub struct Plan {
 pub struct Sending {
     /// `host:port` of the daemon's ingest listener. The name is resolved for each connection.
     pub connect: String,
+    /// TLS of the connections, if they are encrypted.
+    pub tls: Option<tls::Client>,
     /// Credential, may be empty.
     pub token: String,
     /// The first epoch of each stream, 1 to 2^63-1: [`epoch_now`], or the epoch of an earlier run of this range.
@@ -120,6 +122,7 @@ pub(crate) struct Recording {
 /// The state that all parts of a run share.
 struct Shared {
     connect: String,
+    tls: Option<tls::Client>,
     token: String,
     /// The first epoch of each stream.
     epoch: u64,
@@ -182,6 +185,7 @@ async fn play(
         linger: sending.linger,
         slots: Semaphore::new(connections),
         connect: sending.connect,
+        tls: sending.tls,
         token: sending.token,
         control,
         progress,

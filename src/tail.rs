@@ -102,6 +102,8 @@ pub enum TailError {
 pub struct Target {
     /// The feed listener, `HOST:PORT`.
     pub address: String,
+    /// TLS of the connections, if they are encrypted.
+    pub tls: Option<tls::Client>,
     /// What to subscribe to, and where to start at first.
     pub subscribe: Subscribe,
     /// How long to try without a connection. The silence before the client gave up a connection counts. `None`:
@@ -239,7 +241,7 @@ impl Client {
     /// Opens a connection within the remaining time.
     async fn attempt(&self, subscribe: &Subscribe) -> Result<(Link, Subscribed), Ended> {
         let address = &self.target.address;
-        let opening = Link::open(address, subscribe);
+        let opening = Link::open(address, self.target.tls.as_ref(), subscribe);
         match self.target.retry_for.and_then(|limit| self.without_since.checked_add(limit)) {
             None => opening.await,
             Some(at) => match timeout_at(at, opening).await {

@@ -317,7 +317,12 @@ fn tail_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let subscribe = wire::Subscribe::new(Policy::Complete, Start::Earliest, Selection::default());
     let mut client = runtime.block_on(async {
-        tail::Client::new(tail::Target { address: feed.to_string(), subscribe, retry_for: Some(LIMIT) })
+        tail::Client::new(tail::Target {
+            address: feed.to_string(),
+            tls: None,
+            subscribe,
+            retry_for: Some(LIMIT),
+        })
     });
     let (mut seen, mut lost) = (Vec::new(), 0);
     let started = Instant::now();

@@ -146,13 +146,15 @@ fn open(path: &Path) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
 }
 
 pub(super) fn execute(args: &ImportArgs) -> ExitCode {
-    let checked = args.rules().and_then(|rules| Ok((rules, args.sending.token()?)));
-    let (rules, token) = match checked {
+    let epoch = args.epoch.map(|earlier| earlier.epoch);
+    let checked = args.rules().and_then(|rules| {
+        let token = args.sending.token()?;
+        Ok((rules, args.sending.sending(args.connect.clone(), token, epoch)?))
+    });
+    let (rules, sending) = match checked {
         Ok(checked) => checked,
         Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };
-    let epoch = args.epoch.map(|earlier| earlier.epoch);
-    let sending = args.sending.sending(args.connect.clone(), token, epoch);
     match args.import(rules).and_then(|import| start(args, import, sending)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),

@@ -70,7 +70,7 @@ impl ReplayArgs {
             skip_to: self.skip_to.unwrap_or(0),
             sending: Sending {
                 shared_sequence: self.shared_sequence,
-                ..self.sending.sending(self.connect.clone(), token, self.epoch)
+                ..self.sending.sending(self.connect.clone(), token, self.epoch)?
             },
         })
     }

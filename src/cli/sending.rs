@@ -37,6 +37,8 @@ pub(super) struct SendingArgs {
     /// File with the credential [default: the environment variable TELEMETRY_AGGREGATOR_TOKEN, if set]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: tls::ClientArgs,
     /// How long to wait after SIGINT or SIGTERM for the acknowledgements of sent frames
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     linger: Duration,
@@ -61,17 +63,24 @@ impl SendingArgs {
         Ok(secret.expose().to_owned())
     }
 
-    /// Where to send. `epoch` is that of an earlier run.
-    pub(super) fn sending(&self, connect: String, token: String, epoch: Option<u64>) -> Sending {
-        Sending {
+    /// Where to send. `epoch` is that of an earlier run. Blocks on the file system.
+    pub(super) fn sending(
+        &self,
+        connect: String,
+        token: String,
+        epoch: Option<u64>,
+    ) -> anyhow::Result<Sending> {
+        let tls = self.tls.client().context("TLS")?;
+        Ok(Sending {
             connect,
+            tls,
             token,
             epoch: epoch.unwrap_or_else(epoch_now),
             goes_on: epoch.is_some(),
             shared_sequence: false,
             connections: self.connections as usize,
             linger: self.linger,
-        }
+        })
     }
 
     /// Writes the report to stdout.

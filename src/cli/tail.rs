@@ -40,6 +40,8 @@ pub(super) struct TailArgs {
     /// Feed listener of the daemon
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7481", value_parser = host_and_port)]
     connect: String,
+    #[command(flatten)]
+    tls: tls::ClientArgs,
     /// Where to begin: `live`, `earliest`, an offset of the log, or a time of receipt as RFC 3339
     /// (2026-08-01T12:00:00Z, 2026-08-01T14:00:00+02:00), a date (2026-08-01, midnight UTC), a time before now (-1h,
     /// -2d), unix seconds with a fraction (1785585600.0) or nanoseconds with their unit (1785585600000000000ns)
@@ -137,7 +139,8 @@ impl TailArgs {
         };
         let token = token(self.token_file.as_deref())?;
         let subscribe = Subscribe { token, ..Subscribe::new(policy, start, selection) };
-        Ok(Target { address: self.connect.clone(), subscribe, retry_for: self.retry_for })
+        let tls = self.tls.client().context("TLS")?;
+        Ok(Target { address: self.connect.clone(), tls, subscribe, retry_for: self.retry_for })
     }
 }
 

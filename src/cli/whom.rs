@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::config::{Config, environment};
@@ -18,19 +18,32 @@ pub(super) struct WhomArgs {
     /// without a file, the default of http.listen]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    tls: tls::ClientArgs,
 }
 
 impl WhomArgs {
     pub(super) fn url(&self) -> anyhow::Result<Url> {
-        if let Some(url) = &self.url {
-            return Ok(url.clone());
+        let tls = self.tls.client().context("TLS")?;
+        if let Some(url) = self.url.clone() {
+            return match (url.is_encrypted(), tls) {
+                (true, Some(tls)) => Ok(url.encrypted(tls)),
+                (false, None) => Ok(url),
+                (true, None) => bail!("{url} needs --ca FILE: the authorities that are trusted"),
+                (false, Some(_)) => bail!("{url} is not encrypted: write https:// or leave out --ca"),
+            };
         }
-        let listen = Config::http_listen(self.config.as_deref(), environment())
+        let (listen, is_encrypted) = Config::http_listener(self.config.as_deref(), environment())
             .context("cannot find out where the daemon listens; name its URL with --url")?;
         anyhow::ensure!(
             listen.port() != 0,
             "http.listen = \"{listen}\" lets the system choose the port: pass --url"
         );
-        Ok(Url::of_listener(listen))
+        let url = Url::of_listener(listen);
+        match (is_encrypted, tls) {
+            (_, Some(tls)) => Ok(url.encrypted(tls)),
+            (true, None) => Ok(url.encrypted(tls::Client::of_this_host()?)),
+            (false, None) => Ok(url),
+        }
     }
 }

@@ -86,6 +86,12 @@ impl Change {
             let what = match key.path().as_str() {
                 "ingest.tokens" => tokens_changed(&in_force.ingest.tokens, &found.ingest.tokens),
                 "feed.tokens" => tokens_changed(&in_force.feed.tokens, &found.feed.tokens),
+                "ingest.clients" => {
+                    tables_changed(&in_force.ingest.clients, &found.ingest.clients, |client| &client.name)
+                }
+                "feed.clients" => {
+                    tables_changed(&in_force.feed.clients, &found.feed.clients, |client| &client.name)
+                }
                 LINKS => tables_changed(&in_force.links, &found.links, |link| &link.name),
                 OUTPUTS => tables_changed(&in_force.outputs, &found.outputs, |output| &output.name),
                 _ if before == after => "another".to_owned(),

@@ -10,6 +10,7 @@ use super::units::{MIB, RoundedMib, Size};
 
 mod links;
 mod outputs;
+mod tls;
 
 pub(super) use links::check_recording;
 
@@ -23,9 +24,12 @@ pub(super) fn check(draft: &mut Draft) {
     check_reserve(draft);
     check_segments(draft);
     check_export(draft);
+    tls::check_clients(draft);
     check_exposure(draft);
+    tls::check_encryption(draft);
     check_listeners(draft);
     links::check_links(draft);
+    tls::check_links(draft);
     outputs::check_outputs(draft);
 }
 
@@ -78,6 +82,7 @@ fn check_memory(draft: &mut Draft) {
         "feed.max_subscribers",
         "ingest.max_streams",
         "pipeline.processor_capacity",
+        "tls.certificate",
         "links",
         "outputs",
     ];
@@ -162,19 +167,21 @@ fn check_export(draft: &mut Draft) {
 /// Without tokens, every client that reaches a listener may use it. Such a listener must be on loopback.
 fn check_exposure(draft: &mut Draft) {
     let config = draft.config.clone();
-    for (section, listen, tokens) in [
-        ("ingest", config.ingest.listen, &config.ingest.tokens),
-        ("feed", config.feed.listen, &config.feed.tokens),
+    let (ingest, feed) = (&config.ingest, &config.feed);
+    for (section, listen, is_open) in [
+        ("ingest", ingest.listen, ingest.tokens.is_empty() && ingest.clients.is_empty()),
+        ("feed", feed.listen, feed.tokens.is_empty() && feed.clients.is_empty()),
     ] {
-        if tokens.is_empty() && !is_loopback(listen) {
+        if is_open && !is_loopback(listen) {
             let what = format!(
                 "{listen} can be reached from other hosts and no token is asked for: add \
                  [[{section}.tokens]] with a token_file, or listen on 127.0.0.1:{port}",
                 port = listen.port()
             );
             // A token that cannot be read still counts as a token: `conflict` ignores a list with problems.
-            let (listen, tokens) = (format!("{section}.listen"), format!("{section}.tokens"));
-            draft.conflict(&[&listen, &tokens], what);
+            let [listen, tokens, clients] =
+                ["listen", "tokens", "clients"].map(|name| format!("{section}.{name}"));
+            draft.conflict(&[&listen, &tokens, &clients], what);
         }
     }
     let http = &config.http;

@@ -43,7 +43,7 @@ pub const FILES_FIXED: u64 = LISTENERS * UNAUTHENTICATED
     + PROCESS_FILES
     + SIMULATED;
 /// Limit of HTTP connections, including event streams, and one that is closed at once.
-const HTTP_CONNECTIONS: u64 = 512 + 1;
+pub(super) const HTTP_CONNECTIONS: u64 = 512 + 1;
 /// At most this many subscribers read the archive at a time.
 const FEED_READERS: u64 = READERS_MAX as u64;
 

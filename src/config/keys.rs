@@ -41,12 +41,15 @@ impl Key {
 
     /// Whether this is a list of tables. Such a list has no environment variable.
     pub(super) fn is_list(&self) -> bool {
-        [LIST, LINKS, OUTPUTS].contains(&self.name)
+        [TOKENS, CLIENTS, LINKS, OUTPUTS].contains(&self.name)
     }
 }
 
-/// The name of the lists of credentials.
-pub(super) const LIST: &str = "tokens";
+/// The name of the lists of tokens.
+pub(super) const TOKENS: &str = "tokens";
+
+/// The name of the lists of clients with certificates.
+pub(super) const CLIENTS: &str = "clients";
 
 /// The name of the list of input links.
 pub(super) const LINKS: &str = "links";
@@ -109,9 +112,15 @@ const OPENED: &str = "each file of the archive is written in one mode from its b
 const REPLAYS: &str = "otherwise a replay on its way would be stored only in part";
 const EXPORTS: &str = "the existing exports were written with it";
 
+/// A renewed certificate lies in the same file.
+fn is_same_certificate(a: &Config, b: &Config) -> bool {
+    a.tls.certificate == b.tls.certificate && a.tls.files == b.tls.files
+}
+
 /// Every key of the file, in its order.
-pub(super) static KEYS: [Key; 38] = [
+pub(super) static KEYS: [Key; 47] = [
     key!(data_dir, Restart(DATA_DIR)),
+    key!(require_tls, Live),
     key!(log.level, Live),
     key!(log.format, Restart(LOG_FORMAT)),
     key!(ingest.listen, Restart(BOUND)),
@@ -126,7 +135,9 @@ pub(super) static KEYS: [Key; 38] = [
     key!(ingest.max_streams, LiveUpToStart(|config| config.ingest.max_streams.get() as u64, STREAMS)),
     key!(ingest.max_streams_per_source, Live),
     key!(ingest.max_takeovers_per_minute, Live),
+    key!(ingest.tls, Live),
     key!(ingest.tokens, Live),
+    key!(ingest.clients, Live),
     key!(pipeline.processor_capacity, Restart(BUILT)),
     key!(pipeline.broadcast_capacity, Restart(BUILT)),
     key!(pipeline.routine_max_delay, Restart(BUILT)),
@@ -141,10 +152,16 @@ pub(super) static KEYS: [Key; 38] = [
     key!(archive.export_format, Restart(EXPORTS)),
     key!(feed.listen, Restart(BOUND)),
     key!(feed.max_subscribers, Live),
+    key!(feed.tls, Live),
     key!(feed.tokens, Live),
+    key!(feed.clients, Live),
     key!(http.listen, Restart(BOUND)),
+    key!(http.tls, Live),
     key!(http.token, Live),
     key!(http.token_file, Live),
+    Key { is_same: is_same_certificate, ..key!(tls.certificate, Live) },
+    key!(tls.key, Live),
+    key!(tls.ca, Live),
     key!(catalog.file, Live),
     key!(shutdown.deadline, Live),
     key!(links, Live),

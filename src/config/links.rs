@@ -23,6 +23,8 @@ pub struct Link {
     pub name: String,
     /// Where its bytes come from.
     pub transport: LinkTransport,
+    /// Whether the connections are encrypted. Never with UDP.
+    pub tls: bool,
     /// The station of its streams.
     pub station: Station,
     /// How its bytes are cut into units.

@@ -196,8 +196,38 @@ impl Config {
             item("lines that wait for stderr and stdout", 1, LOG_BYTES),
             item("the process itself", 1, PROCESS_BYTES),
         ];
+        items.extend(self.tls_items());
         items.extend(self.link_items(batch));
         MemoryBound { items, limit: self.ingest.memory_limit }
+    }
+
+    /// What TLS takes. An item for none is left out.
+    fn tls_items(&self) -> Vec<MemoryItem> {
+        if self.tls.certificate.is_none() && self.tls.ca.is_none() {
+            return Vec::new();
+        }
+        let count = |is_on: bool, count: usize| if is_on { count } else { 0 };
+        let (ingest, feed) = (&self.ingest, &self.feed);
+        let entrances = usize::from(ingest.tls) + usize::from(feed.tls);
+        let connections = count(ingest.tls, ingest.max_connections.get())
+            + count(feed.tls, feed.max_subscribers.get())
+            + entrances * PARTING_MAX
+            + count(self.http.tls, super::files::HTTP_CONNECTIONS as usize)
+            + self.links.iter().filter(|link| link.enabled && link.tls).count();
+        let items = [
+            MemoryItem {
+                what: "TLS of connections that have not identified themselves, each with a handshake",
+                count: (entrances * UNAUTHENTICATED_MAX) as u64,
+                bytes_each: tls::HANDSHAKE_BYTES,
+            },
+            MemoryItem {
+                what: "TLS of connections (ingest.max_connections, feed.max_subscribers, HTTP, links), each with a record \
+                       to read, its content and a record to write",
+                count: connections as u64,
+                bytes_each: tls::CONNECTION_BYTES,
+            },
+        ];
+        items.into_iter().filter(|item| item.count > 0).collect()
     }
 
     /// What links and outputs take. The streams of the links count among `ingest.max_connections`. An item for none is

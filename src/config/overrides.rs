@@ -1,4 +1,4 @@
-//! Environment variables that override keys: `TELEMETRY_AGGREGATOR__INGEST__LISTEN`.
+//! Environment variables that override keys: `TELEMETRY_AGGREGATOR__INGEST__TOKENSEN`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::Config;
-use super::keys::{KEYS, Key, LIST};
+use super::keys::{KEYS, Key, TOKENS};
 use super::print::{value_of, values};
 use super::reader::Reader;
 use super::suggest::nearest;
@@ -95,7 +95,7 @@ fn variable(key: &Key) -> String {
 fn refusal(name: &str) -> String {
     let list = KEYS.iter().find(|key| key.is_list() && name.starts_with(&variable(key)));
     if let Some(list) = list.map(Key::path) {
-        let secrets = if list.ends_with(LIST) {
+        let secrets = if list.ends_with(TOKENS) {
             ", with token_file for tokens that must not be in the file"
         } else {
             ""

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::BATCH_BYTES;
-use super::{Config, Token};
+use super::{Config, NamedClient, Token};
 use crate::archive;
-use crate::connection::{Credential, Credentials};
+use crate::connection::{CertifiedClient, Credential, Credentials, Rights};
 use crate::export::ExportConfig;
 use crate::feed::{self, FeedConfig};
 use crate::ingest::{self, IngestConfig};
@@ -71,7 +71,9 @@ impl Config {
     /// The policy of the source side, with the sources that each credential may send for.
     #[must_use]
     pub fn ingest_policy(&self) -> Arc<ingest::SessionPolicy> {
-        ingest::SessionPolicy::new(self.ingest_config(), credentials(&self.ingest.tokens))
+        let ingest = &self.ingest;
+        let credentials = credentials(&ingest.tokens, &ingest.clients);
+        ingest::SessionPolicy::new(self.ingest_config(), credentials, self.tls.files.sides.ingest.clone())
     }
 
     /// The configuration of the subscriber side.
@@ -96,7 +98,8 @@ impl Config {
     #[must_use]
     pub fn feed_policy(&self, message_bytes_max: u64) -> Arc<feed::SessionPolicy> {
         let config = FeedConfig { message_bytes_max: message_bytes_max as usize, ..self.feed_config() };
-        Arc::new(feed::SessionPolicy { config, credentials: credentials(&self.feed.tokens) })
+        let credentials = credentials(&self.feed.tokens, &self.feed.clients);
+        Arc::new(feed::SessionPolicy { config, credentials, tls: self.tls.files.sides.feed.clone() })
     }
 
     /// The configuration of the fan-in.
@@ -109,11 +112,14 @@ impl Config {
     }
 }
 
-fn credentials(tokens: &[Token]) -> Credentials {
+fn credentials(tokens: &[Token], clients: &[NamedClient]) -> Credentials {
     let credential = |token: &Token| Credential {
         token: token.token.expose().to_owned(),
-        sources: token.sources.clone(),
-        stations: token.stations.clone(),
+        rights: Rights { sources: token.sources.clone(), stations: token.stations.clone() },
     };
-    Credentials::new(tokens.iter().map(credential).collect())
+    let certified = |client: &NamedClient| CertifiedClient {
+        name: client.name.clone(),
+        rights: Rights { sources: client.sources.clone(), stations: client.stations.clone() },
+    };
+    Credentials::new(tokens.iter().map(credential).collect(), clients.iter().map(certified).collect())
 }

@@ -1,14 +1,16 @@
 //! Prints the configuration in force as TOML.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use toml::{Table, Value};
 
 use super::Config;
-use super::keys::{KEYS, Key, LINKS, OUTPUTS};
+use super::keys::{CLIENTS, KEYS, Key, LINKS, OUTPUTS, TOKENS};
 use super::secret::MASK;
-use super::sections::Token;
+use super::sections::{NamedClient, Token};
 use super::values::quote;
+use crate::frame::Station;
 
 impl Config {
     /// All keys with their values as TOML. Secrets are masked. Absent keys and the memory sum are comments.
@@ -29,8 +31,10 @@ impl Config {
                 section = key.section;
                 push(&mut out, &format!("\n[{section}]"));
             }
-            if key.is_list() {
+            if key.name == TOKENS {
                 self.push_tokens(&mut out, section);
+            } else if key.name == CLIENTS {
+                self.push_clients(&mut out, section);
             } else {
                 push(&mut out, &self.line(key, value_of(&values, key)));
             }
@@ -56,7 +60,7 @@ impl Config {
     fn push_tokens(&self, out: &mut String, section: &str) {
         let tokens: &[Token] = if section == "ingest" { &self.ingest.tokens } else { &self.feed.tokens };
         if tokens.is_empty() {
-            push(out, "# tokens is empty: no credential is asked for");
+            push(out, "# tokens is empty: no token is asked for");
         }
         for token in tokens {
             push(out, &format!("\n[[{section}.tokens]]"));
@@ -64,12 +68,29 @@ impl Config {
                 Some(file) => push(out, &format!("token_file = {}", quote(&file.to_string_lossy()))),
                 None => push(out, &format!("token = {}", quote(MASK))),
             }
-            push(out, &format!("sources = {}", list(token.sources.iter().map(u32::to_string))));
-            if section == "ingest" {
-                let stations = token.stations.iter().map(|station| quote(station.as_str()));
-                push(out, &format!("stations = {}", list(stations)));
-            }
+            push_rights(out, section, &token.sources, &token.stations);
         }
+    }
+
+    fn push_clients(&self, out: &mut String, section: &str) {
+        let clients: &[NamedClient] =
+            if section == "ingest" { &self.ingest.clients } else { &self.feed.clients };
+        if clients.is_empty() {
+            push(out, "# clients is empty: no certificate is asked for");
+        }
+        for client in clients {
+            push(out, &format!("\n[[{section}.clients]]"));
+            push(out, &format!("name = {}", quote(&client.name)));
+            push_rights(out, section, &client.sources, &client.stations);
+        }
+    }
+}
+
+fn push_rights(out: &mut String, section: &str, sources: &BTreeSet<u32>, stations: &BTreeSet<Station>) {
+    push(out, &format!("sources = {}", list(sources.iter().map(u32::to_string))));
+    if section == "ingest" {
+        let stations = stations.iter().map(|station| quote(station.as_str()));
+        push(out, &format!("stations = {}", list(stations)));
     }
 }
 

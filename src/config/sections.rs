@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
+use super::tls_files::TlsFiles;
 use super::units::{GIB, KIB, MIB, TIB};
 use super::values::{
     Choice, DurationIn, SizeIn, WholeSecondsIn, address, choice, count, flag, path, path_or_empty,
@@ -122,9 +123,16 @@ pub struct Ingest {
     /// Limit of takeovers of one stream within a minute. One more gets `busy`.
     #[serde(deserialize_with = "count::<60_000, _, _>")]
     pub max_takeovers_per_minute: NonZeroU32,
-    /// Credentials. Without any, every client may connect. This is only allowed on a loopback address.
+    /// Whether connections are encrypted, once there is a [`Tls::certificate`].
+    #[serde(deserialize_with = "flag")]
+    pub tls: bool,
+    /// Credentials. Without any, and without [`clients`](Self::clients), every client may connect. This is only allowed on
+    /// a loopback address.
     #[serde(skip)]
     pub tokens: Vec<Token>,
+    /// Clients that prove their names by certificates.
+    #[serde(skip)]
+    pub clients: Vec<NamedClient>,
 }
 
 /// A credential of `[[ingest.tokens]]` or `[[feed.tokens]]`.
@@ -138,6 +146,35 @@ pub struct Token {
     pub sources: BTreeSet<u32>,
     /// Stations that the client may send from (ingest only). Empty means all.
     pub stations: BTreeSet<Station>,
+}
+
+/// A client of `[[ingest.clients]]` or `[[feed.clients]]`, which proves its name by a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedClient {
+    /// A subject alternative name of the certificate, in small letters.
+    pub name: String,
+    /// Sources that the client may send for (ingest) or read (feed). Empty means all.
+    pub sources: BTreeSet<u32>,
+    /// Stations that the client may send from (ingest only). Empty means all.
+    pub stations: BTreeSet<Station>,
+}
+
+/// `[tls]`: the certificate of the daemon, and the authorities that it trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// File with the certificate and its chain, in PEM. If absent, nothing is encrypted.
+    #[serde(with = "path")]
+    pub certificate: Option<PathBuf>,
+    /// File with the key of the certificate, in PEM.
+    #[serde(with = "path")]
+    pub key: Option<PathBuf>,
+    /// File with the authorities that sign the certificates of clients, and of the servers that links connect to.
+    #[serde(with = "path")]
+    pub ca: Option<PathBuf>,
+    /// The content of the files.
+    #[serde(skip)]
+    pub files: TlsFiles,
 }
 
 /// `[pipeline]`: the path from the sessions to the archive and the consumers.
@@ -201,9 +238,16 @@ pub struct Feed {
     /// Limit of subscribers. One more gets `busy`.
     #[serde(deserialize_with = "count::<65_536, _, _>")]
     pub max_subscribers: NonZeroUsize,
-    /// Credentials. Without any, every client may connect. This is only allowed on a loopback address.
+    /// Whether connections are encrypted, once there is a [`Tls::certificate`].
+    #[serde(deserialize_with = "flag")]
+    pub tls: bool,
+    /// Credentials. Without any, and without [`clients`](Self::clients), every client may connect. This is only allowed on
+    /// a loopback address.
     #[serde(skip)]
     pub tokens: Vec<Token>,
+    /// Clients that prove their names by certificates.
+    #[serde(skip)]
+    pub clients: Vec<NamedClient>,
 }
 
 /// `[http]`: health, metrics, API and dashboard.
@@ -213,6 +257,9 @@ pub struct Http {
     /// Address to listen on. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
+    /// Whether connections are encrypted, once there is a [`Tls::certificate`].
+    #[serde(deserialize_with = "flag")]
+    pub tls: bool,
     /// Credential for requests. If absent, requests need none.
     pub token: Option<Secret>,
     /// The file with [`Http::token`], if the token is not in the configuration itself.
@@ -249,11 +296,13 @@ impl Default for Ingest {
             max_message: 128 * KIB,
             routine_window: MIB,
             emergency_window: 256 * KIB,
-            memory_limit: 1024 * MIB,
+            memory_limit: 1152 * MIB,
             max_streams: at_most(4_096),
             max_streams_per_source: at_most(32),
             max_takeovers_per_minute: NonZeroU32::MIN.saturating_add(29),
+            tls: true,
             tokens: Vec::new(),
+            clients: Vec::new(),
         }
     }
 }
@@ -286,13 +335,19 @@ impl Default for Archive {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { listen: loopback(7481), max_subscribers: at_most(16), tokens: Vec::new() }
+        Self {
+            listen: loopback(7481),
+            max_subscribers: at_most(16),
+            tls: true,
+            tokens: Vec::new(),
+            clients: Vec::new(),
+        }
     }
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: loopback(7482), token: None, token_file: None }
+        Self { listen: loopback(7482), tls: true, token: None, token_file: None }
     }
 }
 

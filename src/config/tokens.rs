@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::keys::LIST;
+use super::keys::TOKENS;
 use super::reader::{Entry, Reader};
 use super::secret::Secret;
 use super::sections::Token;
@@ -43,10 +43,14 @@ struct TokenTable {
     stations: BTreeSet<Station>,
 }
 
-/// Removes the list of `section` from `root` and returns it.
-pub(super) fn take_list<'t>(root: &mut DeTable<'t>, section: &str) -> Option<Spanned<DeValue<'t>>> {
+/// Removes the list `name` of `section` from `root` and returns it.
+pub(super) fn take_list<'t>(
+    root: &mut DeTable<'t>,
+    section: &str,
+    name: &str,
+) -> Option<Spanned<DeValue<'t>>> {
     match root.get_mut(section)?.get_mut() {
-        DeValue::Table(table) => table.remove(LIST),
+        DeValue::Table(table) => table.remove(name),
         _ => None,
     }
 }
@@ -55,7 +59,7 @@ pub(super) fn take_list<'t>(root: &mut DeTable<'t>, section: &str) -> Option<Spa
 ///
 /// Messages never repeat a value, because a credential may be in the wrong place.
 pub(super) fn read(reader: &mut Reader<'_>, section: &str, list: Spanned<DeValue<'_>>) -> Vec<Token> {
-    let at = Entry { key: format!("{section}.{LIST}"), span: list.span() };
+    let at = Entry { key: format!("{section}.{TOKENS}"), span: list.span() };
     let form = format!("[[{}]]", at.key);
     let read = |reader: &mut Reader<'_>, at: &Entry, table| read_token(reader, section, at, table);
     let mut tokens: Vec<(Entry, Token)> = Vec::new();

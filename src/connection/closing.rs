@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use rustix::net::{RecvFlags, recv};
+use tls::Socket;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::wire::{ErrorMessage, WireError};
@@ -25,35 +25,36 @@ const AT_ONCE_READS_MAX: usize = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes `known`, then ERROR, and closes.
-pub(crate) async fn say_error(socket: &mut TcpStream, mut known: BytesMut, error: &WireError) {
+pub(crate) async fn say_error(socket: &mut Socket, mut known: BytesMut, error: &WireError) {
     ErrorMessage::new(error, RETRY_AFTER).encode(&mut known);
     say(socket, known).await;
 }
 
 /// [`write_at_once`] with `known`, then ERROR.
-pub(crate) fn say_at_once(socket: &TcpStream, mut known: BytesMut, error: &WireError) {
+pub(crate) fn say_at_once(socket: &mut Socket, mut known: BytesMut, error: &WireError) {
     ErrorMessage::new(error, RETRY_AFTER).encode(&mut known);
     write_at_once(socket, &known);
 }
 
 /// Writes as much of `last` as the socket takes, and does not wait. The caller must close the socket.
-pub(crate) fn write_at_once(socket: &TcpStream, last: &[u8]) {
+pub(crate) fn write_at_once(socket: &mut Socket, last: &[u8]) {
     // Input is discarded first: closing with unread input sends a reset, which destroys the message.
     let mut sink = [0; AT_ONCE_READ_BYTES];
     for _ in 0..AT_ONCE_READS_MAX {
-        match recv(socket, &mut sink, RecvFlags::DONTWAIT) {
+        match recv(socket.tcp(), &mut sink, RecvFlags::DONTWAIT) {
             Ok((AT_ONCE_READ_BYTES, _)) => {}
             _ => break,
         }
     }
     // A peer whose socket takes nothing gets no message.
-    let _ = send(socket, last, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    let _ = socket.write_now(last);
 }
 
 /// Writes `last`, shuts down the writing side, and discards input until end of file or a limit.
 ///
-/// A peer that does not take the message in time does not get it: such a peer has stopped reading.
-pub(crate) async fn say(socket: &mut TcpStream, last: BytesMut) {
+/// A peer that does not take the message in time does not get it: such a peer has stopped reading. A peer whose TLS
+/// handshake has failed gets the alert instead.
+pub(crate) async fn say(socket: &mut Socket, last: BytesMut) {
     let written = timeout(WRITE_TIME_MAX, async {
         socket.write_all(&last).await?;
         socket.shutdown().await
@@ -64,12 +65,12 @@ pub(crate) async fn say(socket: &mut TcpStream, last: BytesMut) {
     }
 }
 
-async fn discard(socket: &mut TcpStream) -> io::Result<()> {
+async fn discard(socket: &mut Socket) -> io::Result<()> {
     // On the heap: an array would enlarge the task of every connection for its whole life.
     let mut sink = vec![0; 4096];
     let mut left = DISCARD_BYTES_MAX;
     while left > 0 {
-        match socket.read(&mut sink).await? {
+        match socket.read_raw(&mut sink).await? {
             0 => return Ok(()),
             count => left = left.saturating_sub(count),
         }

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
+use tls::{Socket, TlsError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
@@ -29,6 +28,8 @@ pub const UNAUTHENTICATED_BYTES: u64 = 24 << 10;
 
 /// Bytes to read at a time of a first message.
 const READ_BYTES: usize = 512;
+/// The first bytes of a client that speaks TLS. As the length of a message they are far too large.
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
 /// The entrance of one listener.
 #[derive(Debug)]
@@ -107,14 +108,14 @@ impl Entrance {
 
     /// Notes why a connection from `peer` is refused, and informs the peer. The caller must drop the permit
     /// of the connection first.
-    pub(crate) async fn refuse(&self, socket: &mut TcpStream, peer: SocketAddr, error: &WireError) {
+    pub(crate) async fn refuse(&self, socket: &mut Socket, peer: SocketAddr, error: &WireError) {
         self.note(peer, error);
         self.part(socket, BytesMut::new(), error).await;
     }
 
     /// Writes `known`, then `error`, and closes. While many connections are being closed, the peer gets no
     /// time to read these messages.
-    pub(crate) async fn part(&self, socket: &mut TcpStream, known: BytesMut, error: &WireError) {
+    pub(crate) async fn part(&self, socket: &mut Socket, known: BytesMut, error: &WireError) {
         match self.parting.try_acquire() {
             Ok(_parting) => say_error(socket, known, error).await,
             Err(_) => say_at_once(socket, known, error),
@@ -128,14 +129,14 @@ impl Entrance {
 }
 
 impl Permit {
-    /// Reads the first message, which must be complete within `limit`. From then on, the connection is not
-    /// evicted.
+    /// Does the TLS handshake, if there is one, and reads the first message, which must be complete within `limit`. From
+    /// then on, the connection is not evicted.
     ///
     /// A connection that is evicted, or whose time is up, is judged by the bytes that have come by then: a
     /// busy daemon may not have read them yet.
     pub(crate) async fn first_message(
         &self,
-        socket: &TcpStream,
+        socket: &mut Socket,
         limit: Duration,
         name: &str,
     ) -> Result<First, Unheard> {
@@ -175,7 +176,7 @@ impl Drop for Permit {
 }
 
 /// Reads until the first message is complete. Cancel safe: `unread` holds the bytes read.
-async fn read_first(socket: &TcpStream, unread: &mut Vec<u8>) -> Result<First, Unheard> {
+async fn read_first(socket: &mut Socket, unread: &mut Vec<u8>) -> Result<First, Unheard> {
     loop {
         if let Some(first) = take_first(unread)? {
             return Ok(first);
@@ -193,24 +194,26 @@ async fn read_first(socket: &TcpStream, unread: &mut Vec<u8>) -> Result<First, U
 
 /// Returns the first message, if it has come. Reads the socket directly, because the runtime may not know yet
 /// that there is input.
-fn look(socket: &TcpStream, mut unread: Vec<u8>) -> Result<Option<First>, Unheard> {
+fn look(socket: &mut Socket, mut unread: Vec<u8>) -> Result<Option<First>, Unheard> {
     loop {
         if let Some(first) = take_first(&mut unread)? {
             return Ok(Some(first));
         }
-        let had = unread.len();
-        unread.resize(had + READ_BYTES, 0);
-        let read = recv(socket, &mut unread[had..], RecvFlags::DONTWAIT).map(|(count, _)| count);
-        unread.truncate(had + read.unwrap_or(0));
-        match read {
-            Ok(0) | Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        unread.reserve(READ_BYTES);
+        match socket.read_now(&mut unread) {
+            Ok(0) => return Ok(None),
             Ok(_) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 fn take_first(unread: &mut Vec<u8>) -> Result<Option<First>, WireError> {
+    if unread.starts_with(TLS_HANDSHAKE) {
+        let text = "this looks like TLS, and this listener does not speak it (tls.certificate)";
+        return Err(WireError::protocol(text));
+    }
     let mut bodies = cut(unread, HANDSHAKE_BODY_BYTES_MAX);
     let is_whole = bodies.next().is_some();
     let (end, judged) = bodies.end();
@@ -230,26 +233,33 @@ impl From<WireError> for Unheard {
 }
 
 impl From<io::Error> for Unheard {
+    /// A failed TLS handshake is a refusal. The peer gets an alert, or the ERROR if it does not speak TLS.
     fn from(error: io::Error) -> Self {
-        Self::Lost(error)
+        match TlsError::of(&error) {
+            None | Some(TlsError::Closed) => Self::Lost(error),
+            Some(TlsError::NotTls) => Self::Error(WireError::protocol(error.to_string())),
+            Some(TlsError::Failed(_)) => {
+                Self::Error(WireError::new(ErrorCode::Unauthorized, error.to_string()))
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// Longer than any test, so that no time limit passes.
     const LIMIT: Duration = Duration::from_secs(600);
 
-    async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream, SocketAddr) {
+    async fn pair(listener: &TcpListener) -> (TcpStream, Socket, SocketAddr) {
         let (peer, accepted) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (socket, from) = accepted.unwrap();
-        (peer.unwrap(), socket, from)
+        (peer.unwrap(), socket.into(), from)
     }
 
     fn message(body: &[u8]) -> Vec<u8> {
@@ -263,10 +273,10 @@ mod tests {
     #[tokio::test]
     async fn the_first_message_is_taken_and_later_bytes_are_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (mut peer, socket, from) = pair(&listener).await;
+        let (mut peer, mut socket, from) = pair(&listener).await;
         let permit = entrance().enter(from).await.unwrap();
         peer.write_all(&[message(b"hello"), message(b"more")].concat()).await.unwrap();
-        let First { body, rest } = permit.first_message(&socket, LIMIT, "HELLO").await.unwrap();
+        let First { body, rest } = permit.first_message(&mut socket, LIMIT, "HELLO").await.unwrap();
         assert_eq!(body, b"hello");
         assert!(message(b"more").starts_with(&rest));
     }
@@ -274,10 +284,10 @@ mod tests {
     #[tokio::test]
     async fn a_first_message_that_claims_too_much_is_refused_by_its_prefix() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (mut peer, socket, from) = pair(&listener).await;
+        let (mut peer, mut socket, from) = pair(&listener).await;
         let permit = entrance().enter(from).await.unwrap();
         peer.write_all(&4097u32.to_be_bytes()).await.unwrap();
-        let heard = permit.first_message(&socket, LIMIT, "HELLO").await;
+        let heard = permit.first_message(&mut socket, LIMIT, "HELLO").await;
         assert!(matches!(heard, Err(Unheard::Error(error)) if error.code == ErrorCode::TooLarge));
     }
 
@@ -290,15 +300,15 @@ mod tests {
         for _ in 0..UNAUTHENTICATED_MAX {
             places.push(entrance.enter(([127, 0, 0, 9], 1).into()).await.unwrap());
         }
-        let (mut eager, eager_socket, _) = pair(&listener).await;
-        let (mut silent, silent_socket, from) = pair(&listener).await;
+        let (mut eager, mut eager_socket, _) = pair(&listener).await;
+        let (mut silent, mut silent_socket, from) = pair(&listener).await;
         eager.write_all(&message(b"hello")).await.unwrap();
         let (eager_place, silent_place) = (&places[0], &places[1]);
         eager_place.evict.notify_one();
         silent_place.evict.notify_one();
-        let heard = eager_place.first_message(&eager_socket, Duration::ZERO, "HELLO").await;
+        let heard = eager_place.first_message(&mut eager_socket, Duration::ZERO, "HELLO").await;
         assert_eq!(heard.unwrap().body, b"hello");
-        let heard = silent_place.first_message(&silent_socket, LIMIT, "HELLO").await;
+        let heard = silent_place.first_message(&mut silent_socket, LIMIT, "HELLO").await;
         assert!(matches!(heard, Err(Unheard::Lost(_))));
         drop(silent_socket);
         let mut answer = Vec::new();

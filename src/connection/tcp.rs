@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tls::Socket;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Longest time of one attempt to connect, name resolution included.
+/// Longest time of one attempt to connect, with name resolution and the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the first failure.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
@@ -40,12 +41,17 @@ impl Backoff {
     }
 }
 
-/// Connects to the first address of `host` that answers.
-pub(crate) async fn dial(host: &str) -> io::Result<(TcpStream, SocketAddr)> {
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(host)).await;
-    let socket = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10s"))??;
-    let peer = socket.peer_addr()?;
-    Ok((socket, peer))
+/// Connects to the first address of `host` that answers, with TLS if `client` is given.
+pub(crate) async fn dial(host: &str, client: Option<&tls::Client>) -> io::Result<(Socket, SocketAddr)> {
+    let connect = async {
+        let tcp = TcpStream::connect(host).await?;
+        let peer = tcp.peer_addr()?;
+        let mut socket = Socket::connected(tcp, host, client)?;
+        socket.handshake().await?;
+        Ok((socket, peer))
+    };
+    let connected = timeout(CONNECT_TIMEOUT, connect).await;
+    connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10s"))?
 }
 
 /// Listens on `address`.

@@ -214,6 +214,7 @@ fn start_links(
     let context = links::Context {
         router: router.clone(),
         policy: settings.ingest_policy(),
+        live: settings.live().clone(),
         buffers: Arc::clone(buffers),
         shutdown: shutdown.clone(),
     };

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::net::TcpStream;
+use tls::Socket;
 
 /// An outbox with this many bytes is full: nothing more is added.
 pub(crate) const FULL_BYTES: usize = 256 << 10;
@@ -49,7 +49,7 @@ impl Outbox {
     }
 
     /// Writes as many bytes as the socket takes, and returns their number.
-    pub(crate) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
+    pub(crate) fn write_to(&mut self, socket: &mut Socket) -> io::Result<usize> {
         let mut written = 0;
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::Interest;
+use tls::Socket;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -75,10 +75,12 @@ pub(super) async fn run(
     mut mailbox: Mailbox<Stop>,
     context: Arc<Context>,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, mut socket, peer, permit } = arrival;
+    let Arrival { session_id, socket, peer, permit } = arrival;
     // A socket that refuses this option is dead. The first read reports the error.
     let _ = socket.set_nodelay(true);
-    let (ended, rest, subscribed) = match handshake::greet(&socket, permit, &mut mailbox, &context).await {
+    let mut socket = Socket::accepted(socket, context.policy().tls.as_ref())?;
+    let (ended, rest, subscribed) = match handshake::greet(&mut socket, permit, &mut mailbox, &context).await
+    {
         Ok((mut subscription, input)) => {
             // The session keeps its place among the subscribers until its last byte is written.
             let subscribed = subscription.permit.take();
@@ -134,7 +136,7 @@ pub(super) struct Subscription {
 }
 
 struct Session<'a> {
-    socket: &'a mut TcpStream,
+    socket: &'a mut Socket,
     mailbox: Mailbox<Stop>,
     ending: watch::Receiver<Ending>,
     input: BytesMut,
@@ -156,7 +158,7 @@ type Endless = std::convert::Infallible;
 
 impl<'a> Session<'a> {
     fn new(
-        socket: &'a mut TcpStream,
+        socket: &'a mut Socket,
         mailbox: Mailbox<Stop>,
         ending: watch::Receiver<Ending>,
         input: BytesMut,
@@ -199,14 +201,10 @@ impl<'a> Session<'a> {
             if timer.is_elapsed() || due < timer.deadline() {
                 timer.as_mut().reset(due);
             }
-            let interest = if self.outbox.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
+            let writes = !self.outbox.is_empty();
             tokio::select! {
-                ready = self.socket.ready(interest) => {
-                    if ready?.is_readable() {
+                is_readable = self.socket.ready(true, writes) => {
+                    if is_readable? {
                         self.read()?;
                         // A socket that stays ready never suspends its task. One subscriber that keeps
                         // sending would keep the thread, and the runtime would not poll the other sockets.

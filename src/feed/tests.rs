@@ -185,6 +185,7 @@ fn a_ring_without_subscribers_restarts_at_the_next_head() {
 async fn an_outbox_yields_every_byte_once_in_writes_of_any_size() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut near = tls::Socket::from(near);
     let (mut far, _) = listener.accept().await.unwrap();
     let mut outbox = Outbox::default();
     let mut expected = Vec::new();
@@ -200,8 +201,8 @@ async fn an_outbox_yields_every_byte_once_in_writes_of_any_size() {
     };
     let writing = async {
         while !outbox.is_empty() {
-            near.writable().await.unwrap();
-            outbox.write_to(&near).unwrap();
+            near.ready(false, true).await.unwrap();
+            outbox.write_to(&mut near).unwrap();
         }
     };
     let ((), read) = tokio::join!(writing, reading);

@@ -1,5 +1,4 @@
-//! GET and POST over HTTP/1.1, for our own commands: plain `http://`, one request per connection, limited in size and
-//! time.
+//! GET and POST over HTTP/1.1, for our own commands: one request per connection, limited in size and time.
 //!
 //! A complete client library would make `health` start too slowly, and `top` does not need one.
 
@@ -14,6 +13,7 @@ use axum::http::{Method, Request, Uri, request};
 use bytes::Bytes;
 use http_body_util::Full;
 use thiserror::Error;
+use tls::Socket;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -27,10 +27,10 @@ pub use answer::Answer;
 
 /// The media type of the API.
 const JSON: &str = "application/json";
-/// Port of a URL without a port.
-const PORT_DEFAULT: u16 = 80;
+/// Port of a URL without a port, in clear text and encrypted.
+const PORTS: [u16; 2] = [80, 443];
 
-/// Base URL of a daemon, such as `http://127.0.0.1:7482`. Its path is a prefix of every requested path.
+/// Base URL of a daemon, such as `http://127.0.0.1:7482` or `https://centre.example:7482`. Its path is a prefix of every requested path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// Host and port as in the text.
@@ -41,6 +41,10 @@ pub struct Url {
     prefix: String,
     /// Addresses to try in order instead of `host`. May be empty.
     addresses: Vec<SocketAddr>,
+    /// The scheme is `https`.
+    is_encrypted: bool,
+    /// Whom to trust with `https`.
+    tls: Option<tls::Client>,
 }
 
 /// Why a text is not a URL that this client can use.
@@ -49,8 +53,8 @@ pub enum UrlError {
     /// Not a URL at all.
     #[error("\"{0}\" is not a URL, expected one such as http://127.0.0.1:7482")]
     Malformed(String),
-    /// Another scheme than `http`.
-    #[error("\"{0}\" is not asked over plain http://, expected a URL such as http://127.0.0.1:7482")]
+    /// Another scheme than `http` and `https`.
+    #[error("\"{0}\" is neither http:// nor https://, expected a URL such as http://127.0.0.1:7482")]
     Scheme(String),
     /// The URL has a user, a query or a fragment.
     #[error("a user, a query or a fragment is not for this URL: expected one such as http://127.0.0.1:7482")]
@@ -121,7 +125,21 @@ impl Url {
             port,
             prefix: String::new(),
             addresses,
+            is_encrypted: false,
+            tls: None,
         }
+    }
+
+    /// This URL with `https`, where `tls` says whom to trust.
+    #[must_use]
+    pub fn encrypted(self, tls: tls::Client) -> Self {
+        Self { is_encrypted: true, tls: Some(tls), ..self }
+    }
+
+    /// Whether the scheme is `https`.
+    #[must_use]
+    pub const fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// Sends GET for `path`, which begins with a slash. Returns the response with any status.
@@ -181,12 +199,16 @@ impl Url {
         timeout(limits.time, exchange).await.unwrap_or(Err(ClientError::Timeout(limits.time)))
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
-        if self.addresses.is_empty() {
-            TcpStream::connect((self.host.as_str(), self.port)).await
+    async fn connect(&self) -> io::Result<Socket> {
+        let tcp = if self.addresses.is_empty() {
+            TcpStream::connect((self.host.as_str(), self.port)).await?
         } else {
-            TcpStream::connect(&self.addresses[..]).await
-        }
+            TcpStream::connect(&self.addresses[..]).await?
+        };
+        let address = format!("{}:{}", self.host, self.port);
+        let mut socket = Socket::connected(tcp, &address, self.tls.as_ref())?;
+        socket.handshake().await?;
+        Ok(socket)
     }
 }
 
@@ -198,16 +220,18 @@ impl FromStr for Url {
         let Some(authority) = uri.authority() else {
             return Err(UrlError::Malformed(text.to_owned()));
         };
-        if uri.scheme_str() != Some("http") {
-            return Err(UrlError::Scheme(text.to_owned()));
-        }
+        let is_encrypted = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(UrlError::Scheme(text.to_owned())),
+        };
         if uri.query().is_some() || authority.as_str().contains('@') || text.contains('#') {
             return Err(UrlError::Excess);
         }
         let after_host = &authority.as_str()[authority.host().len()..];
         let port = match after_host.strip_prefix(':') {
             Some(port) => port.parse().ok(),
-            None => Some(PORT_DEFAULT),
+            None => Some(PORTS[usize::from(is_encrypted)]),
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let Some(port) = port.filter(|_| !host.is_empty()) else {
@@ -219,12 +243,15 @@ impl FromStr for Url {
             port,
             prefix: uri.path().trim_end_matches('/').to_owned(),
             addresses: Vec::new(),
+            is_encrypted,
+            tls: None,
         })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
 }

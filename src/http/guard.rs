@@ -68,11 +68,16 @@ fn check_local(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         return refused(format!("Sec-Fetch-Site: {site} is a page of another site"));
     }
     match text(header::ORIGIN) {
-        Some(origin) if origin.strip_prefix("http://") != Some(host) => {
+        Some(origin) if host_of(origin) != Some(host) => {
             refused(format!("Origin: {origin} is another site than {host}"))
         }
         _ => Ok(()),
     }
+}
+
+/// The host and the port of a page.
+fn host_of(origin: &str) -> Option<&str> {
+    origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
 }
 
 fn is_this_host(host: &str) -> bool {

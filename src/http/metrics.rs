@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::extract;
 use axum::http::{HeaderMap, header};
@@ -99,6 +100,8 @@ struct Scrape {
     ack: Lanes<Counts>,
     sync: Counts,
     restarts: Vec<(String, u64)>,
+    /// When each certificate expires, by the name of its key.
+    expiries: Vec<(&'static str, Duration)>,
     links: Vec<Link>,
     outputs: Vec<Output>,
 }
@@ -130,6 +133,7 @@ impl Scrape {
         let restarts = restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
         Self {
             stats,
+            expiries: handles.live.current().tls.expiries(),
             links: handles.links().links,
             outputs: handles.outputs().outputs,
             waiting,
@@ -178,6 +182,9 @@ impl Scrape {
             limit,
         )?;
         out.gauge("open_files", "Files and sockets open", None, process.open_files)?;
+        let expiries =
+            self.expiries.iter().map(|(key, expires)| ([("certificate", *key)], expires.as_secs()));
+        out.gauges("certificate_expiry", "When it expires, unix time", Some(&Unit::Seconds), expiries)?;
         let restarts = self.restarts.iter().map(|(name, count)| ([("part", name.as_str())], *count));
         out.counters("restarts", "Restarts of parts after a failure", None, restarts)?;
         let LeftOut { queue_full, rate } = logging::left_out();

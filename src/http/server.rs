@@ -9,19 +9,23 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Extension;
+use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tls::{Socket, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::actor::{Address, Mailbox, Received, Tasks};
-use crate::connection::closing::write_at_once;
+use crate::config::ConfigHandle;
+use crate::connection::closing::{say, write_at_once};
 use crate::connection::listener::Acceptor;
 use crate::connection::refusals::Reason;
 use crate::connection::shares::{NoPlace, Share, Shares};
 use crate::connection::{Listener, Refusals};
+use crate::observe::Handles;
 use crate::wire::ErrorCode;
 
 /// At most this many connections at a time. An address may hold as many as are still free. Others get 503 and are
@@ -45,6 +49,11 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
+/// The response to a client that does not speak TLS.
+const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+    Content-Length: 44\r\n\r\nthis port speaks TLS: ask for https:// here\n";
+const NO_HANDSHAKE: &str = "the TLS handshake was not complete within 10 s";
+
 /// The address of the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -62,11 +71,12 @@ pub struct Connections {
     address: Address<Accepted>,
     taken: Arc<Shares>,
     refusals: Arc<Refusals>,
+    live: ConfigHandle,
 }
 
 impl Connections {
-    pub(super) fn new(address: Address<Accepted>, refusals: Arc<Refusals>) -> Self {
-        Self { address, taken: Arc::default(), refusals }
+    pub(super) fn new(address: Address<Accepted>, refusals: Arc<Refusals>, live: ConfigHandle) -> Self {
+        Self { address, taken: Arc::default(), refusals, live }
     }
 }
 
@@ -82,7 +92,9 @@ impl Acceptor for Connections {
                     peer.ip()
                 );
                 self.refusals.note(Listener::Http, peer, Reason::Code(ErrorCode::Busy), &text);
-                write_at_once(&socket, BUSY);
+                if let Ok(mut socket) = Socket::accepted(socket, http_tls(&self.live).as_ref()) {
+                    write_at_once(&mut socket, BUSY);
+                }
                 return true;
             }
         };
@@ -91,14 +103,15 @@ impl Acceptor for Connections {
 }
 
 /// Serves connections until all senders of the mailbox are dropped.
-pub(super) async fn serve_all(mut mailbox: Mailbox<Accepted>, router: Router) {
+pub(super) async fn serve_all(mut mailbox: Mailbox<Accepted>, router: Router, handles: Arc<Handles>) {
     let mut connections = Tasks::new();
     loop {
         tokio::select! {
             received = mailbox.recv() => match received {
                 Some(Received::Message(accepted)) => {
                     let router = router.clone().layer(Extension(Peer(accepted.peer)));
-                    connections.spawn(format!("http from {}", accepted.peer), serve(accepted, router));
+                    let name = format!("http from {}", accepted.peer);
+                    connections.spawn(name, serve(accepted, router, Arc::clone(&handles)));
                 }
                 Some(_) => {}
                 None => return,
@@ -109,9 +122,18 @@ pub(super) async fn serve_all(mut mailbox: Mailbox<Accepted>, router: Router) {
     }
 }
 
-async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Router) {
+async fn serve(accepted: Accepted, router: Router, handles: Arc<Handles>) {
+    let Accepted { socket, peer, place: _place } = accepted;
     // If this fails, the socket is dead, and the first read reports the error.
     let _ = socket.set_nodelay(true);
+    let socket = match open(socket, http_tls(&handles.live)).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            let reason = Reason::Code(ErrorCode::Unauthorized);
+            handles.refusals.note(Listener::Http, peer, reason, &error.to_string());
+            return;
+        }
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
@@ -123,19 +145,37 @@ async fn serve(Accepted { socket, peer, place: _place }: Accepted, router: Route
     }
 }
 
+/// TLS of new connections, if they are encrypted.
+fn http_tls(live: &ConfigHandle) -> Option<tls::Server> {
+    live.current().tls.files.sides.http.clone()
+}
+
+/// Does the TLS handshake, if there is one. A client that does not speak TLS is told in plain text.
+async fn open(socket: TcpStream, tls: Option<tls::Server>) -> io::Result<Socket> {
+    let mut socket = Socket::accepted(socket, tls.as_ref())?;
+    let shaken = timeout(HEAD_MAX, socket.handshake()).await;
+    let Err(error) = shaken.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, NO_HANDSHAKE)))
+    else {
+        return Ok(socket);
+    };
+    let answer = if TlsError::of(&error) == Some(&TlsError::NotTls) { NOT_TLS } else { b"" };
+    say(&mut socket, BytesMut::from(answer)).await;
+    Err(error)
+}
+
 /// A socket whose writes fail when the peer takes longer than [`STALL_MAX`] to take the output up to the flush.
 ///
 /// It reads nothing meanwhile. A client that pipelines requests without reading responses must not make us buffer them
 /// all.
 struct WriteTimeout {
-    socket: TcpStream,
+    socket: Socket,
     stall: Pin<Box<Sleep>>,
     is_waiting: bool,
     is_read_put_off: bool,
 }
 
 impl WriteTimeout {
-    fn new(socket: TcpStream) -> Self {
+    fn new(socket: Socket) -> Self {
         Self { socket, stall: Box::pin(sleep(STALL_MAX)), is_waiting: false, is_read_put_off: false }
     }
 
@@ -212,7 +252,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (WriteTimeout::new(accepted.unwrap().0), peer.unwrap())
+        (WriteTimeout::new(accepted.unwrap().0.into()), peer.unwrap())
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,13 +4,12 @@
 //! message), `credit`, `outbox` (what is written next). This file, `input` and `closing` carry the decisions
 //! out.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
+use tls::Socket;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -68,9 +67,10 @@ pub(super) async fn run(
     context: Arc<Context>,
     router: Router,
 ) -> Result<(), Ended> {
-    let Arrival { session_id, clock_origin, mut socket, peer, config, permit } = arrival;
+    let Arrival { session_id, clock_origin, socket, peer, config, permit } = arrival;
     // A socket that refuses this option is dead. The first read reports the error.
     let _ = socket.set_nodelay(true);
+    let mut socket = Socket::accepted(socket, context.policy().tls.as_ref())?;
     let signal = AckSignal::new(Arc::default(), Instant::now());
     let greeting = handshake::Greeting {
         session_id,
@@ -81,7 +81,7 @@ pub(super) async fn run(
         permit: &permit,
     };
     let handshake::Greeted { mut opened, outbox, intake, catalog, rest } =
-        match greeting.greet(&socket, &mut mailbox).await {
+        match greeting.greet(&mut socket, &mut mailbox).await {
             Ok(greeted) => greeted,
             Err(Ended::Error(error)) => {
                 log_error(peer, &error);
@@ -177,7 +177,7 @@ enum Settling {
 
 struct Session {
     session_id: SessionId,
-    socket: TcpStream,
+    socket: Socket,
     mailbox: Mailbox<Stop>,
     shutdown: watch::Receiver<bool>,
     context: Arc<Context>,
@@ -221,7 +221,7 @@ impl Session {
             {
                 return Ok(why);
             }
-            self.outbox.write_to(&self.socket)?;
+            self.outbox.write_to(&mut self.socket)?;
             if was_behind && self.outbox.is_empty() {
                 // New values had to wait until the older bytes were written.
                 continue;
@@ -250,7 +250,7 @@ impl Session {
                 () = catalog_changed(&mut self.catalog), if self.catalog.is_some() => {}
                 () = &mut news => news.set(changed.notified()),
                 () = &mut timer => {}
-                is_readable = ready(&self.socket, willing, writes) => {
+                is_readable = self.socket.ready(willing, writes) => {
                     if is_readable? {
                         self.read()?;
                         // A socket that stays ready never suspends its task, and messages that need no credit
@@ -316,7 +316,8 @@ impl Session {
     /// Reads what the socket has, then hands over all of it at once. Returns true if there was anything.
     fn read(&mut self) -> Result<bool, Ended> {
         // Reads a minimum even without room: after BYE, or when the clock asks for a last read.
-        let read = self.input.read_from(&self.socket, self.read_bytes_max().max(READ_BYTES_MIN));
+        let bytes_max = self.read_bytes_max().max(READ_BYTES_MIN);
+        let read = self.input.read_from(&mut self.socket, bytes_max);
         self.has_read_much = read.bytes >= TURN_BYTES;
         if read.bytes > 0 {
             self.heard(Instant::now());
@@ -472,21 +473,4 @@ async fn catalog_changed(catalog: &mut Option<CatalogCursor>) {
         Some(catalog) => catalog.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits until `socket` is readable, if `reads`, or writable, if `writes`. Returns true when it is readable.
-///
-/// # Cancel safety
-/// Cancel safe.
-async fn ready(socket: &TcpStream, reads: bool, writes: bool) -> io::Result<bool> {
-    poll_fn(|cx| {
-        if reads && let Poll::Ready(ready) = socket.poll_read_ready(cx) {
-            return Poll::Ready(ready.map(|()| true));
-        }
-        if writes && let Poll::Ready(ready) = socket.poll_write_ready(cx) {
-            return Poll::Ready(ready.map(|()| false));
-        }
-        Poll::Pending
-    })
-    .await
 }

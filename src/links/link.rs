@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tls::Socket;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
@@ -14,7 +15,7 @@ use super::udp::{UdpOptions, UdpReceiver};
 use super::{Context, allows};
 use crate::actor::{ActorHandle, Address, Capacity, ExitReason, Mailbox, Received, spawn};
 use crate::api::LinkState;
-use crate::config::{Link, LinkTransport};
+use crate::config::{Link, LinkTransport, TlsSides};
 use crate::connection::Stop;
 use crate::connection::tcp::{self, BACKOFF_MIN, Backoff, STABLE_AFTER};
 use crate::logging::{Kind, by_peer};
@@ -71,12 +72,13 @@ impl Actor {
         let mut backoff = Backoff::default();
         loop {
             self.status.enter(LinkState::Connecting);
+            let client = self.sides().connecting_link.filter(|_| self.config.tls);
             let connected = tokio::select! {
-                connected = tcp::dial(host) => connected,
+                connected = tcp::dial(host, client.as_ref()) => connected,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
             };
             match connected {
-                Ok((mut socket, peer)) => match socket.write_all(greeting).await {
+                Ok((mut socket, peer)) => match send_greeting(&mut socket, greeting).await {
                     Ok(()) => {
                         let connection = self.start(Input::Tcp(socket), peer);
                         self.watch(&connection, &mut backoff).await?;
@@ -106,7 +108,11 @@ impl Actor {
                         if let Some(connection) = current.take() {
                             self.replace(&connection, peer).await?;
                         }
-                        current = Some(self.start(Input::Tcp(socket), peer));
+                        let server = self.sides().listening_link.filter(|_| self.config.tls);
+                        match Socket::accepted(socket, server.as_ref()) {
+                            Ok(socket) => current = Some(self.start(Input::Tcp(socket), peer)),
+                            Err(error) => self.note_trouble(format!("{peer}: {error}")),
+                        }
                     }
                     // The peer has gone, or the process has no file descriptor left.
                     Err(_) => sleep(BACKOFF_MIN).await,
@@ -158,7 +164,7 @@ impl Actor {
     /// Starts a connection and monitors it.
     fn start(&mut self, input: Input, peer: SocketAddr) -> Connection {
         if let Input::Tcp(socket) = &input {
-            tcp::keep_alive(socket);
+            tcp::keep_alive(socket.tcp());
         }
         let is_udp = matches!(input, Input::Udp(_));
         self.status.connected((!is_udp).then_some(peer));
@@ -221,6 +227,11 @@ impl Actor {
         }
     }
 
+    /// What is needed to speak TLS now.
+    fn sides(&self) -> TlsSides {
+        self.context.live.current().tls.files.sides.clone()
+    }
+
     fn bound(&self, address: Option<SocketAddr>, receive_buffer: Option<u64>) {
         self.status.bound(address, receive_buffer);
         if let Some(address) = address {
@@ -244,6 +255,11 @@ impl Actor {
             over = ended(&mut self.mailbox, &self.context) => Err(over),
         }
     }
+}
+
+async fn send_greeting(socket: &mut Socket, greeting: &[u8]) -> io::Result<()> {
+    socket.write_all(greeting).await?;
+    socket.flush().await
 }
 
 /// Waits until the link is ordered to end or the daemon drains.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tls::Socket;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -36,7 +36,7 @@ const DRAIN_QUIET: Duration = Duration::from_millis(100);
 
 /// Where the bytes come from.
 pub(super) enum Input {
-    Tcp(TcpStream),
+    Tcp(Socket),
     Udp(UdpReceiver),
 }
 
@@ -230,7 +230,7 @@ impl Session {
         let read_max = self.read_bytes_max();
         let now_ns = unix_now_ns();
         let outcome = match &mut self.input {
-            Input::Tcp(socket) => match socket.try_read(&mut self.chunk[..read_max]) {
+            Input::Tcp(socket) => match socket.try_read_buf(&mut &mut self.chunk[..read_max]) {
                 Ok(0) => Err(Ended::Eof),
                 Ok(bytes) => {
                     self.has_read_much = bytes > READ_BYTES / 4;
@@ -357,7 +357,7 @@ impl Input {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    async fn readable(&self) -> io::Result<()> {
+    async fn readable(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.readable().await,
             Self::Udp(receiver) => receiver.readable().await,

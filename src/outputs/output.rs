@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tls::Socket;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::{Instant, sleep};
 
 use super::reader::Reader;
@@ -43,7 +44,7 @@ struct Connection {
 
 /// Where to send.
 enum Target {
-    Tcp(TcpStream),
+    Tcp(Socket),
     Udp(UdpSocket, u64),
 }
 
@@ -101,7 +102,7 @@ impl Actor {
                 }
                 Ok(Ok((socket, peer))) => {
                     if self.connections.len() < clients_max || self.make_room(peer, clients_max).await? {
-                        self.start(Target::Tcp(socket), peer);
+                        self.start(Target::Tcp(socket.into()), peer);
                     } else {
                         self.refuse(peer, "all places are taken (clients)");
                     }
@@ -164,7 +165,7 @@ impl Actor {
         loop {
             self.status.enter(OutputState::Connecting);
             let connected = tokio::select! {
-                connected = tcp::dial(host) => connected,
+                connected = tcp::dial(host, None) => connected,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
             };
             match connected {

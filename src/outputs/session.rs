@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tls::Socket;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -38,7 +38,7 @@ const READ_BYTES: usize = 4 << 10;
 
 /// A connection that is served.
 pub(super) struct Session {
-    socket: TcpStream,
+    socket: Socket,
     reader: Reader,
     outbox: Outbox,
     /// Bytes that were ever put into the outbox.
@@ -57,18 +57,18 @@ pub(super) struct Session {
 /// # Errors
 /// Why the connection ended: an output has no end of its own.
 pub(super) async fn run(
-    socket: TcpStream,
+    socket: Socket,
     reader: Reader,
     mut mailbox: Mailbox<Leave>,
     ending: watch::Receiver<Ending>,
 ) -> Result<(), Ended> {
-    tcp::keep_alive(&socket);
+    tcp::keep_alive(socket.tcp());
     // A socket that refuses an option is dead. The first write reports the error.
-    let _ = socket.set_nodelay(true);
+    let _ = socket.tcp().set_nodelay(true);
     if reader.keeper.is_some() {
-        let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
+        let _ = SockRef::from(socket.tcp()).set_send_buffer_size(SEND_BUFFER_BYTES);
     }
-    let acknowledged = Acknowledged::new(&socket);
+    let acknowledged = Acknowledged::new(socket.tcp());
     let mut session = Session {
         socket,
         reader,
@@ -113,7 +113,7 @@ impl Session {
             }
             let interest = self.interest();
             let outcome = tokio::select! {
-                ready = self.socket.ready(interest) => match ready {
+                ready = self.socket.tcp().ready(interest) => match ready {
                     Ok(ready) if ready.is_error() => Err(self.socket_error().into()),
                     Ok(ready) if ready.is_readable() && !self.is_half_closed => {
                         let read = self.discard();
@@ -157,7 +157,7 @@ impl Session {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let written = self.outbox.write_to(&self.socket)?;
+        let written = self.outbox.write_to(&mut self.socket)?;
         self.reader.status.count(|counts| counts.bytes += written as u64);
         if written > 0 || self.outbox.is_empty() {
             self.taken_at = Instant::now();
@@ -176,7 +176,7 @@ impl Session {
     /// A reader that has connected may close its writing side and go on reading. One that the output has connected to
     /// has gone when it closes: the output connects again.
     fn discard(&mut self) -> Result<(), Ended> {
-        match self.socket.try_read(&mut [0; READ_BYTES]) {
+        match self.socket.tcp().try_read(&mut [0; READ_BYTES]) {
             Ok(0) if matches!(self.reader.config.transport, OutputTransport::Connect { .. }) => {
                 Err(Ended::Eof)
             }
@@ -192,7 +192,7 @@ impl Session {
     }
 
     fn socket_error(&self) -> io::Error {
-        self.socket.take_error().ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+        self.socket.tcp().take_error().ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
     }
 
     /// Moves the cursor to what the reader's kernel has acknowledged.
@@ -200,7 +200,8 @@ impl Session {
         if self.reader.keeper.is_none() {
             return;
         }
-        let Some(bytes) = self.acknowledged.bytes(&self.socket, self.put_bytes - self.outbox.len() as u64)
+        let Some(bytes) =
+            self.acknowledged.bytes(self.socket.tcp(), self.put_bytes - self.outbox.len() as u64)
         else {
             return;
         };
@@ -249,11 +250,11 @@ impl Session {
     /// Closes the writing side and waits until the reader's kernel has everything, or stops taking. A socket that is
     /// closed with unread bytes would be reset, and the reader could lose the last bytes.
     async fn linger(&mut self) {
-        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
+        let _ = SockRef::from(self.socket.tcp()).shutdown(Shutdown::Write);
         let is_taken = async {
             while self
                 .acknowledged
-                .bytes(&self.socket, self.put_bytes)
+                .bytes(self.socket.tcp(), self.put_bytes)
                 .is_some_and(|bytes| bytes < self.put_bytes)
             {
                 if self.discard().is_err() {
@@ -263,6 +264,6 @@ impl Session {
             }
         };
         let _ = timeout(DRAIN_STALL_MAX, is_taken).await;
-        while !self.is_half_closed && matches!(self.socket.try_read(&mut [0; READ_BYTES]), Ok(1..)) {}
+        while !self.is_half_closed && matches!(self.socket.tcp().try_read(&mut [0; READ_BYTES]), Ok(1..)) {}
     }
 }

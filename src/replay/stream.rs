@@ -113,7 +113,7 @@ impl Stream {
         let hello = self.hello();
         let opening = async {
             let slot = shared.slots.acquire().await;
-            (slot, client::open(&shared.connect, &hello).await)
+            (slot, client::open(&shared.connect, shared.tls.as_ref(), &hello).await)
         };
         let (_slot, opened) = tokio::select! {
             opened = opening => opened,

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
+use tls::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -56,7 +57,7 @@ impl From<WireError> for Ended {
 /// One connection; see the module.
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: TcpStream,
+    socket: Socket,
     opened_at: Instant,
     incoming: BytesMut,
     /// Whole messages of `incoming` that were not returned yet.
@@ -77,12 +78,22 @@ impl Link {
     ///
     /// # Cancel safety
     /// Cancel safe: dropping it closes the connection.
-    pub(super) async fn open(address: &str, subscribe: &Subscribe) -> Result<(Self, Subscribed), Ended> {
-        let mut socket = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+    pub(super) async fn open(
+        address: &str,
+        tls: Option<&tls::Client>,
+        subscribe: &Subscribe,
+    ) -> Result<(Self, Subscribed), Ended> {
+        let connect = async {
+            let tcp = TcpStream::connect(address).await?;
+            tcp.set_nodelay(true)?;
+            let mut socket = Socket::connected(tcp, address, tls)?;
+            socket.handshake().await?;
+            io::Result::Ok(socket)
+        };
+        let mut socket = timeout(CONNECT_TIMEOUT, connect)
             .await
             .map_err(|_| Ended::Lost(format!("no connection to {address} within {CONNECT_TIMEOUT:?}")))?
             .map_err(|error| Ended::Lost(format!("cannot connect to {address}: {error}")))?;
-        socket.set_nodelay(true)?;
         let mut out = BytesMut::new();
         subscribe.encode(&mut out);
         let mut incoming = BytesMut::with_capacity(READ_BYTES);
@@ -169,20 +180,16 @@ impl Link {
         }
         let due_at = self.clock.next_due();
         self.incoming.reserve(READ_BYTES);
-        let (mut reader, mut writer) = self.socket.split();
+        let writes = !self.out.is_empty();
         tokio::select! {
             // Data in the socket is a sign of life, even if it is read late. So it is read before the timer is checked.
             biased;
-            wrote = writer.write_buf(&mut self.out), if !self.out.is_empty() => {
-                if wrote.is_err() {
-                    self.out.clear();
-                    self.is_deaf = true;
+            is_readable = self.socket.ready(may_read, writes) => {
+                if is_readable? {
+                    self.read()?;
                 }
+                self.write();
             }
-            read = reader.read_buf(&mut self.incoming), if may_read => match read? {
-                0 => return Err(Ended::Lost("the daemon closed the connection".to_owned())),
-                _ => self.clock.heard(Instant::now()),
-            },
             () = sleep_until(due_at) => match self.clock.act(Instant::now()) {
                 Some(Due::Ping(nonce)) => self.say(SubscriberMessage::Ping(nonce)),
                 Some(Due::Idle(silence)) => return Err(Ended::Silent(silence)),
@@ -190,6 +197,33 @@ impl Link {
             },
         }
         Ok(())
+    }
+
+    /// Reads once.
+    fn read(&mut self) -> Result<(), Ended> {
+        match self.socket.try_read_buf(&mut self.incoming) {
+            Ok(0) => Err(Ended::Lost("the daemon closed the connection".to_owned())),
+            Ok(_) => {
+                self.clock.heard(Instant::now());
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&mut self) {
+        while !self.out.is_empty() {
+            match self.socket.try_write(&self.out) {
+                Ok(count) => self.out.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.out.clear();
+                    self.is_deaf = true;
+                }
+            }
+        }
     }
 
     /// Queues the message, unless the daemon does not even read the earlier ones.
@@ -201,12 +235,12 @@ impl Link {
 }
 
 async fn shake_hands(
-    socket: &mut TcpStream,
+    socket: &mut Socket,
     out: &mut BytesMut,
     incoming: &mut BytesMut,
 ) -> Result<Subscribed, Ended> {
     // An ERROR may come before all bytes are written, because a daemon that is full does not read first.
-    let wrote = socket.write_all_buf(out).await;
+    let wrote = async { socket.write_all_buf(out).await.and(socket.flush().await) }.await;
     out.clear();
     loop {
         while let Some(body) = next_body(incoming, HANDSHAKE_BODY_BYTES_MAX)? {

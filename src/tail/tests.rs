@@ -37,7 +37,7 @@ impl Peer {
     fn client_for(&self, start: Start, retry_for: Option<Duration>) -> Client {
         let address = self.listener.local_addr().unwrap().to_string();
         let subscribe = Subscribe::new(Policy::Complete, start, Selection::default());
-        Client::new(Target { address, subscribe, retry_for })
+        Client::new(Target { address, tls: None, subscribe, retry_for })
     }
 
     /// Accepts the next connection and returns its SUBSCRIBE.
@@ -489,7 +489,8 @@ async fn it_gives_up_after_the_retry_time() {
     let address = closed.local_addr().unwrap();
     let limit = Duration::from_secs(60);
     let subscribe = Subscribe::new(Policy::Complete, Start::Live, Selection::default());
-    let mut client = Client::new(Target { address: address.to_string(), subscribe, retry_for: Some(limit) });
+    let mut client =
+        Client::new(Target { address: address.to_string(), tls: None, subscribe, retry_for: Some(limit) });
     let began = Instant::now();
     let mut pauses = Vec::new();
     let error = loop {

@@ -273,7 +273,7 @@ fn a_no_ack_client_is_slowed_down_by_tcp_and_not_timed_out() {
     daemon.hold();
     // More bytes than all buffers on the way hold. A thread sends them, because the write blocks.
     const FRAMES: u64 = 2_000;
-    let mut writer = Client::over(client.socket().try_clone().unwrap());
+    let mut writer = client.twin();
     let sender = std::thread::spawn(move || {
         for sequence in 0..FRAMES {
             writer.frame(ROUTINE, sequence, &PAYLOAD);

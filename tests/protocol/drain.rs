@@ -191,7 +191,7 @@ fn socket_bytes_of_a_no_ack_client_beyond_the_queue_are_not_accepted() {
     let hello = Hello::new(7).epoch(0).flags(NO_ACK);
     let (mut client, _) = Client::welcomed(daemon.address(), &hello);
     daemon.hold();
-    let mut writer = Client::over(client.socket().try_clone().unwrap());
+    let mut writer = client.twin();
     let sender = std::thread::spawn(move || {
         // 64 MB: more bytes than all buffers between the test and the disk hold.
         let burst: Vec<u8> = (0..4_000).flat_map(|sequence| frame(ROUTINE, sequence, &[0; 16_000])).collect();

@@ -1,11 +1,12 @@
-//! A blocking client over a plain socket.
+//! A blocking client.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
 use super::message::{self, Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, Welcome, cost};
+use super::stream::Stream;
 
 /// Longest message that a server may send to a source, by the default of `max_message_bytes` in protocol.md.
 const BODY_BYTES_MAX: usize = 128 * 1024;
@@ -27,7 +28,7 @@ pub enum Received {
 /// Keeps the newest ACK of each lane. Asserts the rules for every sequence of messages: `durable_next`, `duplicates`
 /// and `credit_limit` never fall, and no message follows ERROR or BYE.
 pub struct Client {
-    socket: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
     acks: [Option<Ack>; 2],
     /// Cost of the frames sent with [`Client::send_frame`], per lane.
@@ -45,7 +46,11 @@ impl Client {
     pub fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("TCP_NODELAY");
         socket.set_write_timeout(Some(LIMIT)).expect("a write timeout");
-        Self { socket, unread: Vec::new(), acks: [None; 2], spent: [0; 2], has_ended: false }
+        Self::with(Stream::new(socket))
+    }
+
+    fn with(stream: Stream) -> Self {
+        Self { stream, unread: Vec::new(), acks: [None; 2], spent: [0; 2], has_ended: false }
     }
 
     /// Connects, sends `hello` and reads WELCOME.
@@ -72,12 +77,12 @@ impl Client {
 
     /// Writes bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.socket.write_all(bytes).expect("the daemon does not take what is sent");
+        self.stream.write_all(bytes).expect("the daemon does not take what is sent");
     }
 
     /// Writes bytes as they are. Returns an error if the server does not take them all.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.socket.write_all(bytes)
+        self.stream.write_all(bytes)
     }
 
     /// Sends a frame and counts its cost. Does not check the credit.
@@ -106,12 +111,17 @@ impl Client {
 
     /// Closes the writing side.
     pub fn half_close(&mut self) {
-        self.socket.shutdown(Shutdown::Write).expect("the socket cannot be shut down");
+        self.stream.half_close().expect("the socket cannot be shut down");
     }
 
-    /// The socket itself.
+    /// The TCP connection.
     pub fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.stream.tcp()
+    }
+
+    /// Another client on the same connection, for a thread that writes.
+    pub fn twin(&self) -> Self {
+        Self::with(self.stream.twin())
     }
 
     /// Counts the cost of a frame that the test sends in another way.
@@ -145,9 +155,9 @@ impl Client {
             if left.is_zero() {
                 return Received::Silence;
             }
-            self.socket.set_read_timeout(Some(left)).expect("a read timeout");
+            self.socket().set_read_timeout(Some(left)).expect("a read timeout");
             let mut chunk = [0; 16 * 1024];
-            match self.socket.read(&mut chunk) {
+            match self.stream.read(&mut chunk) {
                 Ok(0) => {
                     assert!(
                         self.unread.is_empty(),
@@ -310,7 +320,7 @@ impl Client {
 
     /// Asserts that no reset follows the orderly end. Over a real network a reset may destroy the bytes before it.
     pub fn assert_not_reset(&self) {
-        let error = self.socket.take_error().expect("the state of the socket");
+        let error = self.socket().take_error().expect("the state of the socket");
         assert!(error.is_none(), "the server closed with input unread: {error:?}");
     }
 

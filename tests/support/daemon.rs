@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use super::{Archived, LIMIT, archived, wait_until};
+use super::{Archived, LIMIT, archived, pki, wait_until};
 
 /// Small values, so that many daemons can share a machine. A test overrides the values it needs.
 pub const DEFAULTS: &str = r#"
@@ -416,6 +416,11 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
 pub fn merged(home: &Path, config: &str) -> String {
     let mut table: Table = DEFAULTS.parse().expect("the tests' defaults are TOML");
     table.insert("data_dir".into(), Value::String(home.join("data").display().to_string()));
+    if pki::is_over_tls() {
+        let (_, identity) = pki::shared();
+        let tls = format!("[feed]\ntls = false\n[http]\ntls = false\n{}", pki::section(identity));
+        overlay(&mut table, tls.parse().expect("this is TOML"));
+    }
     overlay(&mut table, config.parse().expect("the test's configuration is TOML"));
     table.to_string()
 }

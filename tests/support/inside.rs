@@ -116,7 +116,7 @@ impl Held {
         let context = Arc::new(Context {
             entrance: Entrance::new(Listener::Ingest, Arc::default()),
             // The policy never changes: the receiver keeps the last value after the sender is dropped.
-            policy: watch::channel(SessionPolicy::new(config, Credentials::default())).1,
+            policy: watch::channel(SessionPolicy::new(config, Credentials::default(), None)).1,
             catalog: watch::channel(Arc::default()).1,
             buffers: telemetry_aggregator::ingest::buffers(),
             shutdown: shutdown.clone(),

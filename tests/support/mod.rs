@@ -25,10 +25,12 @@ pub mod inside;
 pub mod manager;
 pub mod message;
 pub mod mount;
+pub mod pki;
 pub mod port;
 pub mod process;
 pub mod python;
 pub mod recording;
+pub mod stream;
 pub mod subscriber;
 pub mod wait;
 

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
+use tls::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -51,26 +52,36 @@ impl From<io::Error> for Refusal {
 
 /// Connects and shakes hands. Returns the bytes that came behind WELCOME. Cancel safe: a connection that is
 /// dropped here has sent no frame.
-pub async fn open(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
-    greet(connect(address).await?, hello).await
+pub async fn open(
+    address: &str,
+    tls: Option<&tls::Client>,
+    hello: &Hello,
+) -> Result<(Socket, Welcome, BytesMut), Refusal> {
+    greet(connect(address, tls).await?, hello).await
 }
 
-/// The first half of [`open`].
-pub async fn connect(address: &str) -> Result<TcpStream, Refusal> {
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let socket = connected
+/// The first half of [`open`]. Connects to `address`, which is `host:port`, with TLS if `tls` is given.
+pub async fn connect(address: &str, tls: Option<&tls::Client>) -> Result<Socket, Refusal> {
+    let connect = async {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        hold_little_unsent(&tcp);
+        let mut socket = Socket::connected(tcp, address, tls)?;
+        socket.handshake().await?;
+        Ok(socket)
+    };
+    timeout(CONNECT_TIMEOUT, connect)
+        .await
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
-        .map_err(|error| Refusal::Lost(End::lost(format!("cannot connect to {address}: {error}"))))?;
-    socket.set_nodelay(true)?;
-    hold_little_unsent(&socket);
-    Ok(socket)
+        .map_err(|error| Refusal::Lost(End::lost(format!("cannot connect to {address}: {error}"))))
 }
 
 /// The second half of [`open`].
-pub async fn greet(mut socket: TcpStream, hello: &Hello) -> Result<(TcpStream, Welcome, BytesMut), Refusal> {
+pub async fn greet(mut socket: Socket, hello: &Hello) -> Result<(Socket, Welcome, BytesMut), Refusal> {
     let mut out = BytesMut::new();
     hello.encode(&mut out);
     socket.write_all(&out).await?;
+    socket.flush().await?;
     let mut incoming = BytesMut::with_capacity(READ_BYTES);
     let welcome = timeout(WELCOME_TIMEOUT, read_welcome(&mut socket, &mut incoming))
         .await
@@ -78,7 +89,7 @@ pub async fn greet(mut socket: TcpStream, hello: &Hello) -> Result<(TcpStream, W
     Ok((socket, welcome, incoming))
 }
 
-async fn read_welcome(socket: &mut TcpStream, incoming: &mut BytesMut) -> Result<Welcome, Refusal> {
+async fn read_welcome(socket: &mut Socket, incoming: &mut BytesMut) -> Result<Welcome, Refusal> {
     loop {
         while let Some(body) = next_body(incoming, HANDSHAKE_BODY_BYTES_MAX)? {
             match ServerMessage::decode(body)? {
@@ -105,11 +116,10 @@ fn hold_little_unsent(socket: &TcpStream) {
 /// Transfers bytes between the socket and `conversation` until one of them ends. Reading and writing do not
 /// wait for one another.
 pub async fn converse<S: Script>(
-    mut socket: TcpStream,
+    mut socket: Socket,
     mut incoming: BytesMut,
     conversation: &mut Conversation<'_, S>,
 ) -> Result<End, SourceError> {
-    let (mut reader, mut writer) = socket.split();
     let mut out = BytesMut::new();
     let mut broken: Option<(Instant, End)> = None;
     if let Some(end) = receive_all(&mut incoming, conversation, Instant::now())? {
@@ -127,25 +137,32 @@ pub async fn converse<S: Script>(
         let wake_at = [conversation.wake_at(out.is_empty(), now), last_words_at].into_iter().flatten().min();
         incoming.reserve(READ_BYTES);
         tokio::select! {
-            read = reader.read_buf(&mut incoming) => {
+            ready = socket.ready(true, !out.is_empty()) => {
                 let now = Instant::now();
-                match read {
-                    Ok(0) => return Ok(broken.map_or_else(|| End::lost("the server closed"), |(_, end)| end)),
-                    Ok(_) => conversation.heard(now),
+                match ready.and_then(|is_readable| read(&mut socket, &mut incoming, is_readable)) {
+                    Ok(Some(0)) => return Ok(broken.map_or_else(|| End::lost("the server closed"), |(_, end)| end)),
+                    Ok(Some(_)) => {
+                        conversation.heard(now);
+                        if let Some(end) = receive_all(&mut incoming, conversation, now)? {
+                            return Ok(end);
+                        }
+                    }
+                    Ok(None) => {}
                     Err(error) => return Ok(End::lost(error.to_string())),
                 }
-                if let Some(end) = receive_all(&mut incoming, conversation, now)? {
-                    return Ok(end);
+                // A server that always has something to read must not keep the frames from being written.
+                if !out.is_empty() {
+                    match socket.try_write(&out) {
+                        Ok(count) => out.advance(count),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        Err(error) => {
+                            // The receive buffer may still hold an ERROR with the reason.
+                            out.clear();
+                            broken = Some((now + LAST_WORDS_TIMEOUT, End::lost(error.to_string())));
+                        }
+                    }
+                    conversation.wrote(out.is_empty(), now);
                 }
-            }
-            wrote = writer.write_buf(&mut out), if !out.is_empty() => {
-                let now = Instant::now();
-                if let Err(error) = wrote {
-                    // The receive buffer may still hold an ERROR with the reason.
-                    out.clear();
-                    broken = Some((now + LAST_WORDS_TIMEOUT, End::lost(error.to_string())));
-                }
-                conversation.wrote(out.is_empty(), now);
             }
             () = conversation.script().changed() => {}
             () = wake_up(wake_at) => {
@@ -159,6 +176,18 @@ pub async fn converse<S: Script>(
                 }
             }
         }
+    }
+}
+
+/// Reads once if the socket is readable. `None` if there is nothing to read.
+fn read(socket: &mut Socket, incoming: &mut BytesMut, is_readable: bool) -> io::Result<Option<usize>> {
+    if !is_readable {
+        return Ok(None);
+    }
+    match socket.try_read_buf(incoming) {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -18,6 +18,9 @@ pub enum InputError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The options of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::ArgsError),
     /// There is nothing to send.
     #[error("{} holds no packet", path.display())]
     Empty {

@@ -84,6 +84,9 @@ pub struct Args {
     /// Format of the report on stdout
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub report: Form,
+    /// The options of TLS.
+    #[command(flatten)]
+    pub tls: tls::ClientArgs,
     /// The options of a link.
     #[command(flatten)]
     pub link: LinkArgs,
@@ -151,6 +154,7 @@ impl Args {
             format,
             aos: self.link.aos,
             peer,
+            tls: self.tls.client().map_err(|error| LinkError::Tls(error.to_string()))?,
             satellites: self.satellites,
             frames: self.frames,
             duration: self.duration,
@@ -183,6 +187,7 @@ impl Args {
         };
         Ok(Plan {
             connect: self.connect.clone().unwrap_or(defaults.connect),
+            tls: self.tls.client()?,
             satellites: self.satellites,
             replays: self.replays,
             stations: self.stations,
@@ -288,6 +293,7 @@ mod tests {
         assert_eq!(args.report, Form::Json);
         let expected = Plan {
             connect: "[::1]:9".to_owned(),
+            tls: None,
             satellites: 3,
             replays: 4,
             stations: 5,
@@ -318,6 +324,7 @@ mod tests {
             format: LinkFormat::Cadu,
             aos: true,
             peer: LinkPeer::Listen("127.0.0.1:9".to_owned()),
+            tls: None,
             satellites: 3,
             frames: Some(6),
             duration: None,

@@ -69,6 +69,8 @@ use frame::{ANONYMOUS_EPOCH_MIN, SourceKind, Station, StreamKey, unix_now_ns};
 pub struct Plan {
     /// `host:port` of the daemon's ingest listener; resolved again for each connection.
     pub connect: String,
+    /// TLS of the connections, if they are encrypted.
+    pub tls: Option<tls::Client>,
     /// Live sources; their ids count from 0.
     pub satellites: u32,
     /// Replay feeds; their ids follow those of the satellites.
@@ -106,6 +108,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             connect: "127.0.0.1:7480".to_owned(),
+            tls: None,
             satellites: 48,
             replays: 2,
             stations: 12,

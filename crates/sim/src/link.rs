@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use tls::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
@@ -75,6 +76,8 @@ pub struct LinkPlan {
     pub aos: bool,
     /// Where it is sent.
     pub peer: LinkPeer,
+    /// TLS of the connections that it opens, if they are encrypted.
+    pub tls: Option<tls::Client>,
     /// Satellites; their spacecraft ids, or APIDs, count from 0.
     pub satellites: u32,
     /// Units per satellite, those that are left out included; `None` means until `duration` or the stop.
@@ -103,6 +106,8 @@ pub struct LinkPlan {
 pub enum LinkError {
     #[error("--link needs --connect with the address of the link, or --listen for a link that connects")]
     NoPeer,
+    #[error("{0}")]
+    Tls(String),
     #[error("--listen is for TCP: datagrams are sent to --connect")]
     ListenUdp,
     #[error("--noise is for --link cadu: no other format finds its units between other bytes")]
@@ -219,7 +224,7 @@ pub async fn run(
     };
     match &plan.peer {
         LinkPeer::Connect(address) if plan.format.is_udp() => equipment.send_datagrams(address).await?,
-        LinkPeer::Connect(address) => equipment.connect(address).await,
+        LinkPeer::Connect(address) => equipment.connect(address, plan.tls.as_ref()).await,
         LinkPeer::Listen(address) => equipment.listen(TcpListener::bind(address).await?).await?,
     }
     let elapsed_s = started.elapsed().as_secs_f64();
@@ -240,6 +245,13 @@ struct Equipment<'a, N> {
     note: N,
 }
 
+/// Connects to `address`, with TLS if `tls` is given.
+async fn dial(address: &str, tls: Option<&tls::Client>) -> io::Result<Socket> {
+    let mut socket = Socket::connected(TcpStream::connect(address).await?, address, tls)?;
+    socket.handshake().await?;
+    Ok(socket)
+}
+
 impl<N: FnMut(String) + Send> Equipment<'_, N> {
     /// Whether all units are made.
     fn is_over(&self) -> bool {
@@ -247,11 +259,11 @@ impl<N: FnMut(String) + Send> Equipment<'_, N> {
     }
 
     /// Connects until everything is sent.
-    async fn connect(&mut self, address: &str) {
+    async fn connect(&mut self, address: &str, tls: Option<&tls::Client>) {
         let mut backoff = Backoff::new(BACKOFF_MAX);
         let mut is_noted = false;
         while !self.is_over() {
-            let Some(connected) = self.unless_over(TcpStream::connect(address)).await else { break };
+            let Some(connected) = self.unless_over(dial(address, tls)).await else { break };
             match connected {
                 Ok(socket) => {
                     (self.note)(format!("connected to {address}"));
@@ -279,7 +291,7 @@ impl<N: FnMut(String) + Send> Equipment<'_, N> {
             let Some(accepted) = self.unless_over(listener.accept()).await else { break };
             let (socket, peer) = accepted?;
             (self.note)(format!("connected to {peer}"));
-            self.serve(socket).await;
+            self.serve(socket.into()).await;
         }
         self.note_unconnected();
         Ok(())
@@ -301,10 +313,10 @@ impl<N: FnMut(String) + Send> Equipment<'_, N> {
     }
 
     /// Sends over one connection until it is lost or everything is sent.
-    async fn serve(&mut self, mut socket: TcpStream) {
+    async fn serve(&mut self, mut socket: Socket) {
         self.begin();
         // Small writes go out at once.
-        let _ = socket.set_nodelay(true);
+        let _ = socket.tcp().set_nodelay(true);
         while let Some(batch) = self.next_batch().await {
             match self.unless_over(socket.write_all(&batch.bytes)).await {
                 Some(Ok(())) => self.count(&batch),

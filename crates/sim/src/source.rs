@@ -114,7 +114,7 @@ impl Source {
         let began = Instant::now();
         let mut hanging = "no connection to";
         let opening = async {
-            let socket = client::connect(address).await?;
+            let socket = client::connect(address, self.shared.plan.tls.as_ref()).await?;
             hanging = "no answer to HELLO from";
             client::greet(socket, &hello).await
         };

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::TlsError;
 use super::identity::{Authorities, Identity};
+use super::unverified::Unverified;
 
 /// The cryptography. `ring` takes 26 s of CPU to build, `aws-lc-rs` 71 s, and both encrypt as fast.
 pub(crate) fn provider() -> CryptoProvider {
@@ -80,7 +81,30 @@ impl Client {
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self(Arc::new(config)))
     }
+
+    /// A client of a server on this host, whose name it does not verify: who can stand between them can do more.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the provider has no TLS 1.3. It has.
+    pub fn of_this_host() -> Result<Self, TlsError> {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unverified(provider())))
+            .with_no_client_auth();
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(Self(Arc::new(config)))
+    }
 }
+
+impl PartialEq for Client {
+    /// Two are equal if one is a clone of the other.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Client {}
 
 /// The name in `address`, which is `host:port`, that the certificate of the server must have.
 pub(crate) fn server_name(address: &str) -> Result<ServerName<'static>, TlsError> {

@@ -1,7 +1,6 @@
 //! Certificates and keys from files.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -161,10 +160,7 @@ impl fmt::Debug for Authorities {
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |error| FileError::Read { path: path.to_owned(), error };
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(FileError::content(path, "expected a plain file"));
-    }
+    let file = support::plain_file::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {

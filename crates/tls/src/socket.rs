@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BufMut};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::config::{Client, Server, server_name};
@@ -190,6 +190,14 @@ impl Socket {
         } else {
             Ok(send(&self.tcp, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
         }
+    }
+
+    /// Reads bytes of the TCP connection as they are, for a caller that discards them. Cancel safe.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub async fn read_raw(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.tcp.read(into).await
     }
 
     fn read_tls(&mut self, into: &mut impl BufMut, access: Access) -> io::Result<usize> {

@@ -13,6 +13,9 @@ impl Link {
     pub(in crate::config) fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("name", quote(&self.name))];
         self.transport.push_lines(&mut lines);
+        if !matches!(self.transport, LinkTransport::Udp { .. }) {
+            lines.push(("tls", self.tls.to_string()));
+        }
         lines.push(("station", quote(self.station.as_str())));
         lines.push(("framing", print_framing(&self.framing)));
         lines.push(("decode", print_decode(&self.decode)));

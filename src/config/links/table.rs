@@ -30,13 +30,14 @@ const RULES_MAX: usize = 64;
 const CHANNEL_MAX: i64 = 63;
 
 /// The keys allowed in a table of `[[links]]`.
-pub(in crate::config) const LINK_KEYS: [&str; 22] = [
+pub(in crate::config) const LINK_KEYS: [&str; 23] = [
     "name",
     "connect",
     "listen",
     "udp",
     "greeting",
     "peers",
+    "tls",
     "multicast",
     "interface",
     "receive_buffer",
@@ -95,6 +96,8 @@ struct LinkTable {
     greeting: Option<Vec<u8>>,
     #[serde(deserialize_with = "networks")]
     peers: Option<Vec<Network>>,
+    #[serde(deserialize_with = "flag")]
+    tls: Option<bool>,
     #[serde(deserialize_with = "group")]
     multicast: Option<IpAddr>,
     #[serde(deserialize_with = "interface")]
@@ -163,6 +166,7 @@ pub(super) fn read_link(reader: &mut Reader<'_>, at: &Entry, mut table: DeTable<
             _ => Decode::default(),
         }),
         transport,
+        tls: values.tls.unwrap_or(false),
         station: values.station.unwrap_or_default(),
         framing,
         spacecraft: values.spacecraft.unwrap_or_default(),
@@ -209,6 +213,9 @@ fn transport(reader: &mut Reader<'_>, at: &Entry, values: &LinkTable) -> Option<
     if key == "udp" && values.when_full == Some(WhenFull::Wait) {
         let what = "a sender of datagrams does not wait: remove it or write \"drop-routine\", or use connect or listen";
         reader.conflict(at, "when_full", what);
+    }
+    if key == "udp" && values.tls == Some(true) {
+        reader.conflict(at, "tls", "TLS needs TCP: remove it, or use connect or listen");
     }
     if let Some(address) = values.interface
         && !values.multicast.is_some_and(|group| group.is_ipv4())

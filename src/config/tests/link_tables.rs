@@ -50,6 +50,7 @@ fn the_link_that_is_specified_is_read() {
         Link {
             name: "kiruna-x".to_owned(),
             transport: LinkTransport::Connect { to, greeting: Vec::new() },
+            tls: false,
             station: crate::frame::Station::new("KIRUNA").unwrap(),
             framing: Framing::Cadu(Cadu { length: 1279, strip: 160, ..Cadu::default() }),
             decode: Decode { format: Format::Tm, fecf: Fecf::Crc16, ..Decode::default() },

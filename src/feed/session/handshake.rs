@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::archive::{Filter, History, Item};
+use crate::connection::Proof;
 use crate::feed::SessionPolicy;
 use crate::feed::catch_up::NO_FILES_PAUSE;
 use crate::logging::{Kind, by_peer};
@@ -24,7 +25,7 @@ const SEARCH_OFFSETS: u64 = 1 << 10;
 
 /// Reads SUBSCRIBE and answers it, unless the session must end or the subscriber leaves before.
 pub(super) async fn greet(
-    socket: &TcpStream,
+    socket: &mut Socket,
     permit: entrance::Permit,
     mailbox: &mut Mailbox<Stop>,
     context: &Arc<Context>,
@@ -42,7 +43,7 @@ pub(super) async fn greet(
 
 /// Checks SUBSCRIBE in the order version, token, sources, limits, position.
 async fn subscribe(
-    socket: &TcpStream,
+    socket: &mut Socket,
     permit: entrance::Permit,
     context: &Arc<Context>,
 ) -> Result<(Subscription, BytesMut), Ended> {
@@ -50,8 +51,10 @@ async fn subscribe(
     let entrance::First { body, rest } = permit.first_message(socket, limit, "SUBSCRIBE").await?;
     let subscribe = Subscribe::decode(&body)?;
     // The policy in force when SUBSCRIBE is complete: a token that was withdrawn meanwhile is refused.
-    let SessionPolicy { config, credentials } = &*context.policy();
-    let selection = credentials.narrow(&subscribe.token, subscribe.selection.clone())?;
+    let SessionPolicy { config, credentials, .. } = &*context.policy();
+    let names = socket.peer_names();
+    let proof = Proof { token: &subscribe.token, names: names.as_deref() };
+    let selection = credentials.narrow(proof, subscribe.selection.clone())?;
     let subscribed = context.take_place(config.max_subscribers)?;
     // The search for the start may take a while.
     drop(permit);
@@ -60,7 +63,7 @@ async fn subscribe(
         // A subscriber that has closed its writing side may still read why it is refused.
         biased;
         found = start_offset(context, subscribe.start, head_offset) => found?,
-        () = gone(socket) => return Err(Ended::Eof),
+        () = gone(socket.tcp()) => return Err(Ended::Eof),
     };
     let mut greeting = BytesMut::new();
     let heartbeat = config.heartbeat;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+use tls::Socket;
 use tokio::time::Instant;
 
 use super::{Ended, Session, Settling};
@@ -85,7 +85,7 @@ fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: Lanes
 }
 
 /// Writes `known`, then BYE with the durable positions, and closes.
-async fn say_bye(socket: &mut TcpStream, mut known: BytesMut, durable_next: Lanes<u64>) {
+async fn say_bye(socket: &mut Socket, mut known: BytesMut, durable_next: Lanes<u64>) {
     Bye { next: durable_next }.encode(&mut known);
     say(socket, known).await;
 }

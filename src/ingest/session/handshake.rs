@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tls::Socket;
 
 use super::Ended;
 use super::catalog::CatalogCursor;
@@ -10,7 +10,7 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
 use crate::connection::entrance::{First, Permit};
-use crate::connection::{SessionId, Stop};
+use crate::connection::{Proof, SessionId, Stop};
 use crate::frame::unix_now_ns;
 use crate::ingest::acks::AckSignal;
 use crate::ingest::router::{Epoch, Opened, Opening, Router};
@@ -42,14 +42,16 @@ impl Greeting<'_> {
     /// Reads HELLO and checks it in the order version, token, source, limits, epoch.
     pub(super) async fn greet(
         self,
-        socket: &TcpStream,
+        socket: &mut Socket,
         mailbox: &mut Mailbox<Stop>,
     ) -> Result<Greeted, Ended> {
         let First { body, rest } = self.await_hello(socket, mailbox).await?;
         let hello = Hello::decode(&body)?;
         // The credentials in force at this moment: a token that was withdrawn since the connection came is
         // refused.
-        self.context.policy().credentials.check(&hello.token, &hello.stream)?;
+        let names = socket.peer_names();
+        let proof = Proof { token: &hello.token, names: names.as_deref() };
+        self.context.policy().credentials.check(proof, &hello.stream)?;
         let owner = StreamOwner {
             session_id: self.session_id,
             session: mailbox.address(),
@@ -81,7 +83,7 @@ impl Greeting<'_> {
         Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog, rest })
     }
 
-    async fn await_hello(&self, socket: &TcpStream, mailbox: &mut Mailbox<Stop>) -> Result<First, Ended> {
+    async fn await_hello(&self, socket: &mut Socket, mailbox: &mut Mailbox<Stop>) -> Result<First, Ended> {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             first = self.permit.first_message(socket, self.config.hello_timeout, "HELLO") => Ok(first?),

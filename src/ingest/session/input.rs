@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BufMut;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tls::Socket;
 
 use crate::frame::{BufferPool, ReadBuffer};
 use crate::wire::framing::{PREFIX_BYTES, missing_bytes};
@@ -55,9 +54,10 @@ impl Input {
     ///
     /// The session hands over all frames of one read together, each lane to its own queue. So an emergency
     /// overtakes the routine frames of the same read.
-    pub(super) fn read_from(&mut self, socket: &TcpStream, bytes_max: usize) -> Read {
+    pub(super) fn read_from(&mut self, socket: &mut Socket, bytes_max: usize) -> Read {
         let mut buffer = self.buffer();
-        let (bytes, end) = match read_once(socket, &mut buffer.bytes, bytes_max) {
+        let room = (buffer.bytes.capacity() - buffer.bytes.len()).min(bytes_max);
+        let (bytes, end) = match socket.try_read_buf(&mut (&mut buffer.bytes).limit(room)) {
             Ok(0) => (0, Some(Ok(()))),
             Ok(count) => (count, None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, None),
@@ -99,25 +99,6 @@ impl Input {
     pub(super) fn shrink(&mut self) {
         self.partial.shrink_to_fit();
     }
-}
-
-/// Reads once into the free room of `bytes`, at most `bytes_max` bytes.
-///
-/// A read of fewer bytes has emptied the socket. The function then tells tokio that the socket is not readable.
-/// Otherwise the next read would be a system call that finds nothing.
-fn read_once(socket: &TcpStream, bytes: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
-    let room = (bytes.capacity() - bytes.len()).min(bytes_max);
-    let mut bytes = bytes.limit(room);
-    let mut read = Err(io::ErrorKind::WouldBlock.into());
-    // `read` holds the result for the caller. The closure returns `WouldBlock` only to clear the readiness.
-    let _ = socket.try_io(Interest::READABLE, || {
-        read = socket.try_read_buf(&mut bytes);
-        match read {
-            Ok(count) if 0 < count && count < room => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-            _ => Ok(()),
-        }
-    });
-    read
 }
 
 #[cfg(test)]

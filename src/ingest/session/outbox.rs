@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
+use tls::Socket;
 use tokio::time::Instant;
 
 use super::catalog::CatalogCursor;
@@ -243,7 +243,7 @@ impl Outbox {
     }
 
     /// Writes as many bytes as the socket takes.
-    pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<()> {
+    pub(super) fn write_to(&mut self, socket: &mut Socket) -> io::Result<()> {
         while !self.bytes.is_empty() {
             match socket.try_write(&self.bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -22,6 +22,7 @@ fn bench(speed: Speed, sources: u32, connections_max: usize) -> Bench {
     let control = Arc::new(Control::default());
     let shared = Arc::new(Shared {
         connect: String::new(),
+        tls: None,
         token: String::new(),
         epoch: 1,
         goes_on: false,

@@ -20,6 +20,7 @@ struct Bench {
 fn bench(goes_on: bool) -> Bench {
     let shared = Arc::new(Shared {
         connect: String::new(),
+        tls: None,
         token: String::new(),
         epoch: 100,
         goes_on,

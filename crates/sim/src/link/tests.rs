@@ -12,6 +12,7 @@ fn plan(format: LinkFormat, address: &str) -> LinkPlan {
         format,
         aos: false,
         peer: LinkPeer::Connect(address.to_owned()),
+        tls: None,
         satellites: 3,
         frames: Some(200),
         duration: None,
