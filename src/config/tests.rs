@@ -19,6 +19,7 @@ mod link_tables;
 mod messages;
 mod output_tables;
 mod overriding;
+mod tls;
 mod token_lists;
 
 /// Loads `text` as the file `c.toml` without overrides.
@@ -75,6 +76,7 @@ fn the_shipped_file_equals_the_defaults_and_names_every_key() {
         let names = match list.name {
             keys::LINKS => &links::table::LINK_KEYS[..],
             keys::OUTPUTS => &outputs::table::OUTPUT_KEYS,
+            keys::CLIENTS => clients::table_keys(list.section),
             _ => tokens::table_keys(list.section),
         };
         for name in names {
@@ -107,12 +109,16 @@ fn commented_settings_of_the_shipped_file_are_valid() {
     let dir = TempDir::new().unwrap();
     let token_file = dir.path().join("token");
     fs::write(&token_file, "secret\n").unwrap();
+    let files = tls::Files::new();
     let text: String = include_str!("../../config/aggregator.toml")
         .lines()
         .filter(|line| !line.starts_with("# token = "))
         .map(|line| match line.strip_prefix("# ") {
             Some(code) if code.starts_with("token_file = ") => {
                 format!("token_file = {:?}\n", token_file.to_str().unwrap())
+            }
+            Some(code) if code.contains(tls::SHIPPED_DIR) => {
+                format!("{}\n", code.replace(tls::SHIPPED_DIR, files.directory()))
             }
             Some(code) if code.starts_with("[[") || code.contains(" = ") => format!("{code}\n"),
             _ => format!("{line}\n"),
@@ -122,6 +128,8 @@ fn commented_settings_of_the_shipped_file_are_valid() {
     assert_eq!(config.archive.retention_age, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!(config.ingest.tokens.len(), 1);
     assert_eq!(config.feed.tokens.len(), 1);
+    assert_eq!((config.ingest.clients.len(), config.feed.clients.len()), (1, 1));
+    assert!(config.tls.files.sides.ingest.is_some());
     assert!(config.http.token.is_some());
     assert!(config.catalog.file.is_some());
     let links: Vec<_> = config.links.iter().map(|link| link.name.as_str()).collect();
@@ -134,6 +142,7 @@ fn commented_settings_of_the_shipped_file_are_valid() {
 fn every_key_is_accepted() {
     let text = r#"
         data_dir = "/d"
+        require_tls = true
         [log]
         level = "trace"
         format = "json"
@@ -150,6 +159,7 @@ fn every_key_is_accepted() {
         max_streams = 8
         max_streams_per_source = 7
         max_takeovers_per_minute = 9
+        tls = false
         [pipeline]
         processor_capacity = 12
         broadcast_capacity = 13
@@ -167,8 +177,10 @@ fn every_key_is_accepted() {
         [feed]
         listen = "127.0.0.1:20"
         max_subscribers = 21
+        tls = false
         [http]
         listen = "127.0.0.1:22"
+        tls = false
         token = "t"
         [catalog]
         file = "f"
@@ -190,8 +202,10 @@ fn every_key_is_accepted() {
         KEYS.iter().map(|key| (key.path(), value_of(&values, key).cloned())).collect()
     };
     for (ours, default) in printed(&config).iter().zip(printed(&Config::default())) {
-        if !["http.token_file", "ingest.tokens", "feed.tokens", "links", "outputs"].contains(&ours.0.as_str())
-        {
+        let has_files =
+            ["http.token_file", "tls.certificate", "tls.key", "tls.ca"].contains(&ours.0.as_str());
+        let is_list = KEYS.iter().any(|key| key.path() == ours.0 && key.is_list());
+        if !has_files && !is_list {
             assert_ne!(*ours, default);
         }
     }
@@ -206,6 +220,9 @@ fn the_list_of_keys_is_the_list_of_fields() {
     full.http.token = Secret::new("t").ok();
     full.http.token_file = Some("t".into());
     full.catalog.file = Some("c".into());
+    full.tls.certificate = Some("c".into());
+    full.tls.key = Some("k".into());
+    full.tls.ca = Some("a".into());
     let mut fields = Vec::new();
     for (name, value) in values(&full) {
         match value.as_table() {
@@ -218,7 +235,7 @@ fn the_list_of_keys_is_the_list_of_fields() {
     listed.sort();
     assert_eq!(fields, listed);
     let lists: Vec<_> = KEYS.iter().filter(|key| key.is_list()).map(Key::path).collect();
-    assert_eq!(lists, ["ingest.tokens", "feed.tokens", "links", "outputs"]);
+    assert_eq!(lists, ["ingest.tokens", "ingest.clients", "feed.tokens", "feed.clients", "links", "outputs"]);
 }
 
 #[test]

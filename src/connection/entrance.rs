@@ -238,7 +238,7 @@ impl From<io::Error> for Unheard {
         match TlsError::of(&error) {
             None | Some(TlsError::Closed) => Self::Lost(error),
             Some(TlsError::NotTls) => Self::Error(WireError::protocol(error.to_string())),
-            Some(TlsError::Failed(_)) => {
+            Some(TlsError::TooLong | TlsError::Failed(_)) => {
                 Self::Error(WireError::new(ErrorCode::Unauthorized, error.to_string()))
             }
         }

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(status(None, near, &[]), 403);
         let from = |origin| status(None, near, &[(HOST, "localhost:7482"), (ORIGIN, origin)]);
         assert_eq!(from("http://localhost:7482"), 200);
-        for origin in ["http://evil.example", "http://localhost:8000", "https://localhost:7482", "null"] {
+        for origin in ["http://evil.example", "http://localhost:8000", "https://localhost:8000", "null"] {
             assert_eq!(from(origin), 403, "{origin}");
         }
         let with = |name, value| {

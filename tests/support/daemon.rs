@@ -229,6 +229,11 @@ impl Daemon {
         address.parse().expect("an address in the ready file")
     }
 
+    /// The directory of this daemon. It exists as long as the daemon.
+    pub fn home(&self) -> &Path {
+        self.home.dir.path()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

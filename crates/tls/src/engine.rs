@@ -15,25 +15,28 @@ use super::config::{Client, Server};
 use super::error::TlsError;
 use super::identity::names;
 
-/// Most ciphertext that waits to be decrypted, in bytes, once the handshake is complete. Holds the largest record.
-pub(crate) const READ_BYTES: usize = 32 << 10;
+/// Most ciphertext that waits to be decrypted, in bytes. Holds the largest record (16,645 bytes) and the chains of
+/// certificates that are in use.
+pub(crate) const READ_BYTES: usize = 20 << 10;
 /// Most plaintext that is encrypted before it is written, in bytes.
-const WRITE_BYTES: usize = 32 << 10;
+const WRITE_BYTES: usize = 16 << 10;
 /// Most plaintext in one record, in bytes.
 const RECORD_BYTES: usize = 16 << 10;
 /// Room for what encryption adds to a record: header, type and tag, in bytes.
 const RECORD_EXCESS_BYTES: usize = 64;
-/// Least room for a read, in bytes. A handshake message may be longer than [`READ_BYTES`].
-const READ_BYTES_MIN: usize = 4 << 10;
+/// The answer to a client in a handshake, in bytes: the daemon's chain of certificates.
+const ANSWER_BYTES: usize = 8 << 10;
+/// The state of a connection, in bytes.
+const STATE_BYTES: usize = 16 << 10;
 /// The first byte of a client that speaks TLS: a handshake record.
 const HANDSHAKE_RECORD: u8 = 22;
 
 /// Upper bound of the memory of TLS on a connection in bytes: ciphertext that was read, its plaintext, ciphertext to
 /// write, and the state.
-pub const CONNECTION_BYTES: u64 = (2 * READ_BYTES + WRITE_BYTES + (16 << 10)) as u64;
-/// Upper bound of the memory of TLS on a connection that is in its handshake, in bytes: the longest message that the
-/// library takes (64 KiB), the answer, and the state.
-pub const HANDSHAKE_BYTES: u64 = 112 << 10;
+pub const CONNECTION_BYTES: u64 = (2 * READ_BYTES + WRITE_BYTES + STATE_BYTES) as u64;
+/// Upper bound of the memory of TLS on a connection that is in its handshake, in bytes: ciphertext that was read, the
+/// answer, and the state.
+pub const HANDSHAKE_BYTES: u64 = (READ_BYTES + ANSWER_BYTES + STATE_BYTES) as u64;
 
 /// The state of TLS on one connection.
 pub(crate) struct Engine {
@@ -136,8 +139,7 @@ impl Engine {
 
     /// The buffer for more ciphertext, with room. Call [`Engine::read`] after each read.
     pub(crate) fn incoming(&mut self) -> &mut Vec<u8> {
-        let room = READ_BYTES.saturating_sub(self.incoming.len()).max(READ_BYTES_MIN);
-        self.incoming.reserve_exact(room);
+        self.incoming.reserve_exact(READ_BYTES - self.incoming.len());
         &mut self.incoming
     }
 
@@ -227,6 +229,7 @@ impl Engine {
         }
         match failure {
             Some(error) => Err(self.fail(error.into())),
+            None if self.incoming.len() >= READ_BYTES => Err(self.fail(TlsError::TooLong)),
             None => Ok(count),
         }
     }

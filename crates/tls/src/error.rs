@@ -13,6 +13,11 @@ pub enum TlsError {
     /// The peer ended the connection before the handshake was complete.
     #[error("the peer closed the connection during the TLS handshake")]
     Closed,
+    /// A message of the handshake is longer than any that is needed.
+    #[error(
+        "a message of the TLS handshake is longer than 20 KiB: a chain of certificates that long is not taken"
+    )]
+    TooLong,
     /// The handshake failed, or a record is wrong.
     #[error("{}", explain(.0))]
     Failed(Error),
@@ -36,7 +41,7 @@ impl From<TlsError> for io::Error {
     fn from(error: TlsError) -> Self {
         let kind = match error {
             TlsError::Closed => io::ErrorKind::UnexpectedEof,
-            TlsError::NotTls | TlsError::Failed(_) => io::ErrorKind::InvalidData,
+            TlsError::NotTls | TlsError::TooLong | TlsError::Failed(_) => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
     }

@@ -294,6 +294,21 @@ async fn a_connection_can_be_judged_and_answered_at_once() {
     assert_eq!(got, b"late");
 }
 
+/// A client must not make the daemon keep a message of any length.
+#[tokio::test]
+async fn a_handshake_message_that_is_too_long_is_refused() {
+    let authority = Authority::new();
+    let (server, _) = sides(&authority, &Ask::Nothing, None);
+    let (mut server, mut client) = pair(Some(&server), None).await;
+    // Records of a ClientHello of 60,000 bytes, as far as the daemon reads.
+    let first = [&[22, 3, 1, 0x40, 0, 1, 0, 0xEA, 0x60][..], &[0; 0x4000 - 4]].concat();
+    let second = [&[22, 3, 1, 0x40, 0][..], &[0; 0x4000]].concat();
+    client.write_all(&first).await.unwrap();
+    client.write_all(&second).await.unwrap();
+    let error = server.handshake().await.unwrap_err();
+    assert_eq!(TlsError::of(&error), Some(&TlsError::TooLong));
+}
+
 /// A peer that sends garbage after the handshake gets an alert.
 #[tokio::test]
 async fn a_damaged_record_ends_the_connection() {

@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::Secret;
 use crate::config::keys::Key;
 use crate::config::tests::config;
+use crate::config::{NamedClient, Secret};
 
 const LINK: &str = "[[links]]\nname = \"a\"\nconnect = \"modem:7000\"\nsource = 7\n\
                     framing = { kind = \"fixed\", length = 892 }\n";
 const OUTPUT: &str = "[[outputs]]\nname = \"a\"\nlisten = \"127.0.0.1:10011\"\n";
 
 /// For each key: its name, a value other than the default, and whether it takes effect at once.
-const OTHERS: [(&str, &str, bool); 38] = [
+const OTHERS: [(&str, &str, bool); 47] = [
     ("data_dir", "data_dir = \"elsewhere\"", false),
+    ("require_tls", "require_tls = true", true),
     ("log.level", "log.level = \"debug\"", true),
     ("log.format", "log.format = \"json\"", false),
     ("ingest.listen", "ingest.listen = \"127.0.0.1:1\"", false),
@@ -28,7 +29,9 @@ const OTHERS: [(&str, &str, bool); 38] = [
     ("ingest.max_streams", "ingest.max_streams = 3", true),
     ("ingest.max_streams_per_source", "ingest.max_streams_per_source = 3", true),
     ("ingest.max_takeovers_per_minute", "ingest.max_takeovers_per_minute = 3", true),
+    ("ingest.tls", "ingest.tls = false", true),
     ("ingest.tokens", "[[ingest.tokens]]\ntoken = \"hunter2\"", true),
+    ("ingest.clients", "", true),
     ("pipeline.processor_capacity", "pipeline.processor_capacity = 3", false),
     ("pipeline.broadcast_capacity", "pipeline.broadcast_capacity = 3", false),
     ("pipeline.routine_max_delay", "pipeline.routine_max_delay = \"3s\"", false),
@@ -43,10 +46,16 @@ const OTHERS: [(&str, &str, bool); 38] = [
     ("archive.export_format", "archive.export_format = \"csv\"", false),
     ("feed.listen", "feed.listen = \"127.0.0.1:1\"", false),
     ("feed.max_subscribers", "feed.max_subscribers = 3", true),
+    ("feed.tls", "feed.tls = false", true),
     ("feed.tokens", "[[feed.tokens]]\ntoken = \"hunter2\"", true),
+    ("feed.clients", "", true),
     ("http.listen", "http.listen = \"127.0.0.1:1\"", false),
+    ("http.tls", "http.tls = false", true),
     ("http.token", "http.token = \"hunter2\"", true),
     ("http.token_file", "", true),
+    ("tls.certificate", "", true),
+    ("tls.key", "", true),
+    ("tls.ca", "", true),
     ("catalog.file", "catalog.file = \"other.tle\"", true),
     ("shutdown.deadline", "shutdown.deadline = \"3s\"", true),
     ("links", LINK, true),
@@ -55,6 +64,26 @@ const OTHERS: [(&str, &str, bool); 38] = [
 
 fn change(in_force: &Config, found: &Config) -> Change {
     Change::new(in_force, in_force, found).unwrap_or_else(|mismatch| panic!("{mismatch:?}"))
+}
+
+/// Sets a `key` whose value needs files.
+fn set_file(config: &mut Config, key: &str) {
+    let client = || {
+        vec![NamedClient {
+            name: "kiruna.example".to_owned(),
+            sources: BTreeSet::new(),
+            stations: BTreeSet::new(),
+        }]
+    };
+    match key {
+        "http.token_file" => config.http.token_file = Some("token".into()),
+        "tls.certificate" => config.tls.certificate = Some("server.pem".into()),
+        "tls.key" => config.tls.key = Some("server.key".into()),
+        "tls.ca" => config.tls.ca = Some("ca.pem".into()),
+        "ingest.clients" => config.ingest.clients = client(),
+        "feed.clients" => config.feed.clients = client(),
+        _ => {}
+    }
 }
 
 /// The keys that change at once, and those that wait.
@@ -68,9 +97,13 @@ fn each_key_changes_live_or_waits_as_its_entry_says() {
     let tried: Vec<&str> = OTHERS.iter().map(|(key, _, _)| *key).collect();
     assert_eq!(tried, KEYS.iter().map(Key::path).collect::<Vec<_>>(), "each key is tried");
     for (key, text, is_live) in OTHERS {
-        let (before, mut found) = (Config::default(), config(text));
-        if key == "http.token_file" {
-            found.http.token_file = Some("token".into());
+        let (mut before, mut found) = (Config::default(), config(text));
+        set_file(&mut found, key);
+        if key.ends_with(".clients") {
+            for config in [&mut before, &mut found] {
+                config.tls.certificate = Some("server.pem".into());
+                config.tls.ca = Some("ca.pem".into());
+            }
         }
         let change = change(&before, &found);
         let (changed, waiting) = names(&change);

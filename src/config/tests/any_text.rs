@@ -11,7 +11,7 @@ fn the_printed_configuration_reads_back() {
     let text = defaults.to_toml();
     for part in [
         "# memory:      440.0 MiB = 256 x 1760 KiB: connections (ingest.max_connections)",
-        "ingest.memory_limit is 1 GiB",
+        "ingest.memory_limit is 1152 MiB",
         "\n[ingest]\nlisten = \"127.0.0.1:7480\"\n",
         "# retention_age is not set",
         "# tokens is empty",
