@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -68,7 +68,10 @@ impl Stream {
 impl Tls {
     /// Writes the ciphertext that waits.
     fn send(&self, tcp: &mut TcpStream) -> io::Result<()> {
-        let _writing = self.writing.lock().unwrap();
+        self.send_with(self.writing.lock().unwrap(), tcp)
+    }
+
+    fn send_with(&self, _writing: MutexGuard<'_, ()>, tcp: &mut TcpStream) -> io::Result<()> {
         let mut ciphertext = Vec::new();
         {
             let mut connection = self.connection.lock().unwrap();
@@ -97,7 +100,10 @@ impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = self.tls.clone() else { return self.tcp.read(into) };
         loop {
-            tls.send(&mut self.tcp)?;
+            // A writer that waits for the server must not keep this thread from reading.
+            if let Ok(writing) = tls.writing.try_lock() {
+                tls.send_with(writing, &mut self.tcp)?;
+            }
             let mut plain = tls.plain.lock().unwrap();
             if !plain.is_empty() {
                 let count = plain.len().min(into.len());

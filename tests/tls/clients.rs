@@ -40,7 +40,8 @@ fn a_certificate_that_is_not_known_or_missing_is_refused_with_its_reason_at_both
     let nameless = scene.authority.sign("nameless", &[], |params| {
         params.distinguished_name.push(rcgen::DnType::CommonName, "kiruna.example");
     });
-    let foreign = Authority::new("theirs").identity("kiruna", &["kiruna.example"]);
+    let theirs = Authority::new("theirs");
+    let foreign = theirs.identity("kiruna", &["kiruna.example"]);
     let expired = scene.authority.identity_until("expired", &["kiruna.example"], 2001);
     let wildcard = scene.authority.identity("wildcard", &["*.example"]);
     for (identity, to_client, to_operator) in [
