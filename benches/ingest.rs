@@ -10,7 +10,8 @@
 //! * `split`: finds where frames end and discards them, the least a receiver can do;
 //! * `codec`: `LengthDelimitedCodec`, one `Bytes` for each frame, discarded;
 //! * `passing`: the daemon with `archive.store_replays = false`, which counts, broadcasts and acknowledges;
-//! * `archived`: the daemon with its defaults: archived, synced, acknowledged.
+//! * `archived`: the daemon with its defaults: archived, synced, acknowledged;
+//! * `encrypted`: the same over TLS 1.3, which the sender encrypts on the same cores.
 //!
 //! Time runs from the first byte to the last BYE, which means that everything is durable. `rcv ns` is the receiver's
 //! CPU time per frame. `snd ns` is the sender's, which uses the same cores. Figures are medians. Machines differ, so
@@ -24,7 +25,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Amount, Credit, Daemon, Disk, Flood, Flooded, Sink, SinkKind, Usage, is_asked_for, median};
+use support::{
+    Amount, Certificate, Credit, Daemon, Disk, Flood, Flooded, Sink, SinkKind, Usage, is_asked_for, median,
+};
 use telemetry_aggregator::frame::SourceKind;
 
 const CONNECTIONS: u32 = 48;
@@ -43,10 +46,11 @@ enum Receiving {
     Codec,
     Passing,
     Archived,
+    Encrypted,
 }
 
-const RECEIVING: [Receiving; 4] =
-    [Receiving::Split, Receiving::Codec, Receiving::Passing, Receiving::Archived];
+const RECEIVING: [Receiving; 5] =
+    [Receiving::Split, Receiving::Codec, Receiving::Passing, Receiving::Archived, Receiving::Encrypted];
 
 /// The figures of one receiver in one round.
 struct Measured {
@@ -82,7 +86,7 @@ fn compare(payload_bytes: usize, receiving: &[Receiving]) {
     }
     println!("{payload_bytes} B     frames/s     MB/s   rcv ns   snd ns   peak memory");
     for (receiving, measured) in receiving.iter().zip(&measured) {
-        println!("{:<9} {}", receiving.name(), row(measured, payload_bytes));
+        println!("{:<10}{}", receiving.name(), row(measured, payload_bytes));
     }
     if receiving == RECEIVING {
         compare_all(&measured, payload_bytes, &disk);
@@ -90,9 +94,10 @@ fn compare(payload_bytes: usize, receiving: &[Receiving]) {
 }
 
 fn compare_all(measured: &[Vec<Measured>], payload_bytes: usize, disk: &Disk) {
-    let [split, codec, passing, archived] = [0, 1, 2, 3].map(|at| frames_per_s(&measured[at]));
+    let [split, codec, passing, archived, encrypted] = [0, 1, 2, 3, 4].map(|at| frames_per_s(&measured[at]));
     println!(
-        "archived/codec {:.2}   archived/split {:.2}   passing/codec {:.2}",
+        "encrypted/archived {:.2}   archived/codec {:.2}   archived/split {:.2}   passing/codec {:.2}",
+        encrypted / archived,
         archived / codec,
         archived / split,
         passing / codec,
@@ -130,6 +135,7 @@ impl Receiving {
             Self::Codec => "codec",
             Self::Passing => "passing",
             Self::Archived => "archived",
+            Self::Encrypted => "encrypted",
         }
     }
 
@@ -139,9 +145,16 @@ impl Receiving {
             Self::Codec => sink(SinkKind::Codec, payload_bytes),
             Self::Passing => {
                 let off = [("ARCHIVE__STORE_REPLAYS", "false")];
-                daemon(&off, SourceKind::ArchivedReplay, payload_bytes, TIME)
+                daemon(&off, None, SourceKind::ArchivedReplay, payload_bytes, TIME)
             }
-            Self::Archived => daemon(&[], SourceKind::LiveUplink, payload_bytes, ARCHIVED_TIME),
+            Self::Archived => daemon(&[], None, SourceKind::LiveUplink, payload_bytes, ARCHIVED_TIME),
+            Self::Encrypted => {
+                let certificate = Certificate::new();
+                let overrides = certificate.overrides();
+                let overrides = overrides.each_ref().map(|(name, path)| (*name, path.as_str()));
+                let tls = Some(certificate.client());
+                daemon(&overrides, tls, SourceKind::LiveUplink, payload_bytes, ARCHIVED_TIME)
+            }
         }
     }
 }
@@ -162,6 +175,7 @@ fn sink(kind: SinkKind, payload_bytes: usize) -> Measured {
 
 fn daemon(
     overrides: &[(&str, &str)],
+    tls: Option<tls::Client>,
     source_kind: SourceKind,
     payload_bytes: usize,
     time: Duration,
@@ -170,6 +184,7 @@ fn daemon(
     let flood = Flood {
         connections: CONNECTIONS,
         source_kind,
+        tls,
         ..Flood::new(daemon.ingest, payload_bytes, Amount::Time(time))
     };
     let before = daemon.usage();

@@ -3,7 +3,7 @@
 //!
 //!     cargo bench --bench latency -- [SECONDS]
 //!
-//! * idle: one connection sends one frame at a time, both lanes in turn;
+//! * idle: one connection sends one frame at a time, both lanes in turn; the same over TLS 1.3;
 //! * saturated: 48 connections flood routine of 256 B as fast as they can. About every 10 ms an emergency occurs on a
 //!   separate connection, and another on one of the flooding connections, where the emergency goes first at the next
 //!   write. Routine is sampled on the flooding connections;
@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use support::{Amount, Connection, Credit, Daemon, Disk, Flood, Frames, hello, is_asked_for};
+use support::{Amount, Certificate, Connection, Credit, Daemon, Disk, Flood, Frames, hello, is_asked_for};
 use telemetry_aggregator::frame::SourceKind;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -88,9 +88,12 @@ fn main() {
     heading("idle");
     let fdatasync = disk.sync_small(SYNCS, SYNC_GAP);
     row("fdatasync", &fdatasync, None);
-    let idle = runtime().block_on(one_at_a_time(Daemon::start(&[]).ingest, time));
+    let idle = runtime().block_on(one_at_a_time(Daemon::start(&[]).ingest, None, time));
     row("emergency", &idle.emergency, None);
     row("routine", &idle.routine, None);
+    let encrypted = idle_over_tls(time);
+    row("emergency over TLS", &encrypted.emergency, Some(&idle.emergency));
+    row("routine over TLS", &encrypted.routine, Some(&idle.routine));
 
     let saturated = loaded(&disk, time, None);
     print(&format!("saturated, {:.0} frames/s", saturated.frames_per_s), &saturated, &idle, &fdatasync);
@@ -169,8 +172,15 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn one_at_a_time(address: SocketAddr, time: Duration) -> Samples {
-    let mut source = Source::open(address, 1).await;
+fn idle_over_tls(time: Duration) -> Samples {
+    let certificate = Certificate::new();
+    let overrides = certificate.overrides();
+    let daemon = Daemon::start(&overrides.each_ref().map(|(name, path)| (*name, path.as_str())));
+    runtime().block_on(one_at_a_time(daemon.ingest, Some(&certificate.client()), time))
+}
+
+async fn one_at_a_time(address: SocketAddr, tls: Option<&tls::Client>, time: Duration) -> Samples {
+    let mut source = Source::open_with(address, tls, 1).await;
     let started = Instant::now();
     while started.elapsed() < time {
         for is_emergency in [true, false] {
@@ -275,9 +285,13 @@ struct Source {
 
 impl Source {
     async fn open(address: SocketAddr, source_id: u32) -> Self {
+        Self::open_with(address, None, source_id).await
+    }
+
+    async fn open_with(address: SocketAddr, tls: Option<&tls::Client>, source_id: u32) -> Self {
         let hello = hello(source_id, SourceKind::LiveUplink, 0);
         Self {
-            connection: Connection::open(address, &hello, Frames::new(PAYLOAD_BYTES)).await,
+            connection: Connection::open_with(address, tls, &hello, Frames::new(PAYLOAD_BYTES)).await,
             payload: Bytes::from(vec![7; PAYLOAD_BYTES]),
             samples: Samples::new(),
             routine: VecDeque::new(),

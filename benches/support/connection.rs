@@ -9,7 +9,8 @@ use telemetry_aggregator::frame::{FrameFlags, FramePriority, SourceKind, Station
 use telemetry_aggregator::wire::{
     Ack, Bye, ClientMessage, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, kind,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tls::Socket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
@@ -40,7 +41,7 @@ pub struct Lane {
 
 /// A connection of one source. See the module.
 pub struct Connection {
-    socket: TcpStream,
+    socket: Socket,
     incoming: BytesMut,
     lanes: [Lane; 2],
     frames: Frames,
@@ -72,9 +73,20 @@ pub fn hello(source_id: u32, source_kind: SourceKind, heartbeat_s: u16) -> Hello
 impl Connection {
     /// Connects to a daemon and returns when WELCOME and the first ACK of each lane have come.
     pub async fn open(address: SocketAddr, hello: &Hello, frames: Frames) -> Self {
-        let mut connection = Self::connect(address, frames).await;
+        Self::open_with(address, None, hello, frames).await
+    }
+
+    /// Like [`Connection::open`], over TLS if `tls` is given.
+    pub async fn open_with(
+        address: SocketAddr,
+        tls: Option<&tls::Client>,
+        hello: &Hello,
+        frames: Frames,
+    ) -> Self {
+        let mut connection = Self::connect(address, tls, frames).await;
         hello.encode(&mut connection.urgent);
         connection.socket.write_all_buf(&mut connection.urgent).await.unwrap();
+        connection.socket.flush().await.unwrap();
         while connection.lanes.iter().any(|lane| lane.credit_limit == 0) {
             connection.incoming.reserve(READ_BYTES);
             let bytes = connection.socket.read_buf(&mut connection.incoming).await.unwrap();
@@ -86,15 +98,16 @@ impl Connection {
 
     /// Connects to a sink, which grants no credit and sends nothing.
     pub async fn open_raw(address: SocketAddr, frames: Frames) -> Self {
-        let mut connection = Self::connect(address, frames).await;
+        let mut connection = Self::connect(address, None, frames).await;
         connection.lanes[ROUTINE].credit_limit = u64::MAX;
         connection
     }
 
-    async fn connect(address: SocketAddr, frames: Frames) -> Self {
-        let socket = TcpStream::connect(address).await.unwrap();
-        socket.set_nodelay(true).unwrap();
-        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES).unwrap();
+    async fn connect(address: SocketAddr, tls: Option<&tls::Client>, frames: Frames) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES).unwrap();
+        let socket = Socket::connected(tcp, &address.to_string(), tls).unwrap();
         Self {
             socket,
             incoming: BytesMut::new(),
@@ -196,9 +209,8 @@ impl Connection {
             self.has_moved = true;
             return;
         }
-        let interest =
-            if self.is_written() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-        let ready = self.socket.ready(interest);
+        let writes = !self.is_written();
+        let ready = self.socket.ready(true, writes);
         match wake_at {
             None => drop(ready.await.unwrap()),
             Some(at) => tokio::select! {
@@ -211,7 +223,7 @@ impl Connection {
     /// Writes as much as the socket takes. Returns `true` if that was everything.
     fn write(&mut self) -> bool {
         loop {
-            let (bytes, is_urgent) = self.next_write();
+            let (bytes, is_urgent) = next_write(&self.pending, &self.urgent, &self.frames);
             if bytes.is_empty() {
                 return true;
             }
@@ -221,19 +233,6 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) => panic!("the peer takes no more: {error}"),
             }
-        }
-    }
-
-    /// The bytes to write next, and whether they belong to `urgent`.
-    fn next_write(&self) -> (&[u8], bool) {
-        let Range { start, end } = self.pending;
-        let boundary = start.next_multiple_of(self.frames.frame_bytes());
-        if self.urgent.is_empty() {
-            (&self.frames.bytes()[start..end], false)
-        } else if start < end && start < boundary {
-            (&self.frames.bytes()[start..boundary], false)
-        } else {
-            (&self.urgent, true)
         }
     }
 
@@ -284,5 +283,18 @@ impl Connection {
             }
             self.incoming.advance(4 + length);
         }
+    }
+}
+
+/// The bytes to write next, and whether they belong to `urgent`.
+fn next_write<'a>(pending: &Range<usize>, urgent: &'a BytesMut, frames: &'a Frames) -> (&'a [u8], bool) {
+    let Range { start, end } = *pending;
+    let boundary = start.next_multiple_of(frames.frame_bytes());
+    if urgent.is_empty() {
+        (&frames.bytes()[start..end], false)
+    } else if start < end && start < boundary {
+        (&frames.bytes()[start..boundary], false)
+    } else {
+        (urgent, true)
     }
 }

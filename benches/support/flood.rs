@@ -25,6 +25,8 @@ pub enum Amount {
 #[derive(Clone, Debug)]
 pub struct Flood {
     pub address: SocketAddr,
+    /// TLS of the connections, if they are encrypted.
+    pub tls: Option<tls::Client>,
     pub credit: Credit,
     pub connections: u32,
     /// The id of the first source. The others follow.
@@ -50,6 +52,7 @@ impl Flood {
     pub fn new(address: SocketAddr, payload_bytes: usize, amount: Amount) -> Self {
         Self {
             address,
+            tls: None,
             credit: Credit::Obeyed,
             connections: 48,
             first_source_id: 1,
@@ -83,7 +86,8 @@ impl Flood {
         let frames = Frames::new(self.payload_bytes);
         match self.credit {
             Credit::Obeyed => {
-                Connection::open(self.address, &hello(source_id, self.source_kind, 0), frames).await
+                let hello = hello(source_id, self.source_kind, 0);
+                Connection::open_with(self.address, self.tls.as_ref(), &hello, frames).await
             }
             Credit::Unlimited => Connection::open_raw(self.address, frames).await,
         }

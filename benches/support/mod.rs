@@ -14,7 +14,9 @@ mod flood;
 mod frames;
 mod receiver;
 mod sink;
+mod tls;
 
+pub use self::tls::Certificate;
 pub use connection::{Connection, Credit, hello};
 pub use daemon::Daemon;
 pub use disk::Disk;
