@@ -51,14 +51,15 @@
 //! | [`frame`] | the types that every part shares, [`histogram`], [`liveness`] | |
 //! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
 //! | [`actor`] | what router and sessions are built on | [`frame`] |
+//! | [`tls`] | TCP connections with or without TLS 1.3, certificates | `support` |
 //! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
 //! | [`archive`] | the segment log: writing, reading, recovery, maintenance | [`frame`], `support` |
 //! | [`export`] | Parquet, CSV and JSON lines, a step of sealed segments | [`archive`], [`frame`], `support` |
 //! | [`catalog`] | orbital elements | `support` |
 //! | [`framing`] | formats of ground equipment: framings and decoders | |
 //! | [`api`] | the requests and answers of the HTTP API | [`frame`] |
-//! | [`client`] | the client side of the protocol | [`frame`], [`wire`] |
-//! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], [`framing`], `support` |
+//! | [`client`] | the client side of the protocol | [`frame`], [`wire`], [`tls`] |
+//! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], [`framing`], [`tls`], `support` |
 //!
 //! # What holds everywhere
 //!

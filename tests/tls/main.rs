@@ -11,5 +11,6 @@ mod expiry;
 mod handshake;
 mod links;
 mod openssl;
+mod recipe;
 mod renewal;
 mod scene;

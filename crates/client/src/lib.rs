@@ -3,7 +3,7 @@
 //! A [`Script`] decides what is sent, and when. The simulated fleet and the replay of an archive have one
 //! each.
 //!
-//! This crate depends on `frame` and `wire` only, never on the daemon, so that clients find errors of the
+//! This crate depends on `frame`, `wire` and `tls` only, never on the daemon, so that clients find errors of the
 //! daemon.
 //!
 //! | file | purpose |
