@@ -210,20 +210,22 @@ fn look(socket: &mut Socket, mut unread: Vec<u8>) -> Result<Option<First>, Unhea
 }
 
 fn take_first(unread: &mut Vec<u8>) -> Result<Option<First>, WireError> {
-    if unread.starts_with(TLS_HANDSHAKE) {
-        let text = "this looks like TLS, and this listener does not speak it (tls.certificate)";
-        return Err(WireError::protocol(text));
-    }
+    let is_tls = unread.starts_with(TLS_HANDSHAKE);
     let mut bodies = cut(unread, HANDSHAKE_BODY_BYTES_MAX);
     let is_whole = bodies.next().is_some();
     let (end, judged) = bodies.end();
-    judged?;
+    judged.map_err(|error| if is_tls { looks_like_tls() } else { error })?;
     if !is_whole {
         return Ok(None);
     }
     let rest = unread.split_off(end);
     let body = unread.split_off(PREFIX_BYTES);
     Ok(Some(First { body, rest }))
+}
+
+fn looks_like_tls() -> WireError {
+    let text = "this looks like TLS, and this listener does not speak it (tls.certificate)";
+    WireError::new(ErrorCode::TooLarge, text)
 }
 
 impl From<WireError> for Unheard {

@@ -27,12 +27,19 @@ fn the_recipe_works_as_it_stands() {
     let programs = std::path::Path::new(env!("CARGO_BIN_EXE_uplink-sim")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let has_curl = Command::new("curl").arg("--version").output().is_ok();
-    let commands: String = commands.split_inclusive('\n').filter(|line| has_curl || !line.starts_with("curl")).collect();
+    let commands: String =
+        commands.split_inclusive('\n').filter(|line| has_curl || !line.starts_with("curl")).collect();
     let mut shell = Command::new("bash");
-    let ran = output(shell.args(["-euo", "pipefail", "-c", &commands]).env("PATH", path).current_dir(daemon.home()));
+    let ran = output(
+        shell.args(["-euo", "pipefail", "-c", &commands]).env("PATH", path).current_dir(daemon.home()),
+    );
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{out}\n{err}");
-    assert_eq!(out.lines().filter(|line| line.starts_with('{') && line.contains("\"sequence\"")).count(), 400, "{out}");
+    assert_eq!(
+        out.lines().filter(|line| line.starts_with('{') && line.contains("\"sequence\"")).count(),
+        400,
+        "{out}"
+    );
     assert!(out.contains("healthy"), "{out}");
     daemon.stop();
 }
