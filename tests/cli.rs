@@ -596,7 +596,9 @@ fn a_user_without_write_permission_can_check_the_configuration() {
     }
     // A copy: other users may not have access to the directory of the original.
     let program = dir.path().join("program");
-    std::fs::copy(env!("CARGO_BIN_EXE_telemetry-aggregator"), &program).expect("no copy");
+    // Another process copies: a test that starts a process meanwhile would hand on our open file, and a program that is
+    // open for writing cannot be started.
+    expect_exit(Command::new("cp").arg(env!("CARGO_BIN_EXE_telemetry-aggregator")).arg(&program), 0);
     let mut check = Command::new(program);
     check.args(["check", "--config"]).arg(&path).current_dir("/");
     if rustix::process::geteuid().is_root() {

@@ -194,7 +194,7 @@ fn top_without_a_daemon_or_a_terminal_reports_it() {
     assert_eq!(error, format!("telemetry-aggregator: {url}: cannot connect: connection refused\n"));
     let (_, error) = expect_exit(&mut aggregator(["top", "--url", &url]), 2);
     assert!(error.contains("--once") && error.lines().count() == 1, "{error}");
-    let (_, error) = expect_exit(&mut aggregator(["top", "--once", "--url", "https://127.0.0.1"]), 2);
+    let (_, error) = expect_exit(&mut aggregator(["top", "--once", "--url", "ftp://127.0.0.1"]), 2);
     assert!(error.contains("http://127.0.0.1:7482"), "{error}");
     expect_exit(&mut aggregator(["top", "--json"]), 2);
     expect_exit(&mut aggregator(["top", "--interval", "1ms"]), 2);

@@ -11,13 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 
 /// An authority, with a directory for what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::named("ours")
     }
 
@@ -35,7 +35,7 @@ impl Authority {
         self.directory.path().join(name)
     }
 
-    fn authorities(&self) -> Authorities {
+    pub(crate) fn authorities(&self) -> Authorities {
         Authorities::load(&self.path("ca.pem")).unwrap()
     }
 
@@ -51,7 +51,7 @@ impl Authority {
         Identity::load(&self.path("own.pem"), &self.path("own.key")).unwrap()
     }
 
-    fn identity(&self, names: &[&str]) -> Identity {
+    pub(crate) fn identity(&self, names: &[&str]) -> Identity {
         self.identity_until(names, 4000)
     }
 }
