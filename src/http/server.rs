@@ -129,8 +129,11 @@ async fn serve(accepted: Accepted, router: Router, handles: Arc<Handles>) {
     let socket = match open(socket, http_tls(&handles.live)).await {
         Ok(socket) => socket,
         Err(error) => {
-            let reason = Reason::Code(ErrorCode::Unauthorized);
-            handles.refusals.note(Listener::Http, peer, reason, &error.to_string());
+            // A check of the port that says nothing is no refusal.
+            if !matches!(TlsError::of(&error), None | Some(TlsError::Closed)) {
+                let reason = Reason::Code(ErrorCode::Unauthorized);
+                handles.refusals.note(Listener::Http, peer, reason, &error.to_string());
+            }
             return;
         }
     };
