@@ -39,6 +39,11 @@ impl Checkout {
         Ok(checkout)
     }
 
+    /// The copy of the repository.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The directory of compose.yaml.
     pub fn docker_dir(&self) -> PathBuf {
         self.dir.path().join("deploy/docker")

@@ -1,4 +1,5 @@
-//! The image and compose.yaml of `deploy/docker` in a real engine. The base images come from Debian's packages and from
+//! The image and compose.yaml of `deploy/docker` in a real engine, and the package of `deploy/debian` in a container that
+//! systemd starts. The base images come from Debian's packages and from
 //! the Rust of this machine (see `base-image`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
@@ -13,6 +14,8 @@ mod container;
 mod engine;
 mod image;
 mod lifecycle;
+mod machine;
+mod package;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

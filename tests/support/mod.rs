@@ -26,6 +26,7 @@ pub mod manager;
 pub mod message;
 pub mod mount;
 pub mod port;
+pub mod prober;
 pub mod process;
 pub mod python;
 pub mod recording;
