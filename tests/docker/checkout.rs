@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::engine::{base_image, run, unique};
+use crate::engine::{base_image, run, try_docker, unique};
 
 /// The files that the image and compose.yaml need, without what a build or a user left there.
 const COPY: &str = "tar -c --exclude=benches/actor --exclude=secrets --exclude=.env \
@@ -39,11 +39,6 @@ impl Checkout {
         Ok(checkout)
     }
 
-    /// The copy of the repository.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// The directory of compose.yaml.
     pub fn docker_dir(&self) -> PathBuf {
         self.dir.path().join("deploy/docker")
@@ -69,6 +64,19 @@ impl Checkout {
         let mut command = Command::new("sh");
         command.args(["-ec", &format!("umask 077\n{line}")]).current_dir(self.docker_dir());
         run(command.env("PATH", path).env("COMPOSE_PROJECT_NAME", &self.project))
+    }
+
+    /// Builds a service of compose.yaml by `command`. `image` is its name. Removes the image that had the name before.
+    pub fn build(&self, command: &str, image: &str) {
+        let id = || try_docker(["image", "inspect", "--format", "{{.Id}}", image]);
+        let before = id();
+        self.sh(command);
+        if let (Ok(before), Ok(after)) = (before, id())
+            && before != after
+        {
+            // A container of another run may still use it.
+            drop(try_docker(["image", "rm", &before]));
+        }
     }
 
     /// Where this host reaches `port` of a service.
@@ -107,7 +115,7 @@ pub fn stage_name(stage: &str) -> String {
 /// Debian.
 fn overrides() -> String {
     let image = image_name();
-    let [symbols, build] = ["symbols", "build"].map(stage_name);
+    let [symbols, package] = ["symbols", "package"].map(stage_name);
     format!(
         r#"
 services:
@@ -128,13 +136,13 @@ services:
       dockerfile: deploy/docker/Dockerfile
       target: symbols
       args: [RUST_IMAGE, RUNTIME_IMAGE]
-  build:
-    image: {build}
-    profiles: [build]
+  package:
+    image: {package}
+    profiles: [package]
     build:
       context: ../..
       dockerfile: deploy/docker/Dockerfile
-      target: build
+      target: package
       args: [RUST_IMAGE, RUNTIME_IMAGE]
 "#
     )

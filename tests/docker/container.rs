@@ -143,10 +143,15 @@ impl Created {
         Self { name }
     }
 
+    /// Copies a file or a directory to a path of this host.
+    pub fn copy(&self, path: &str, to: &Path) {
+        docker(["cp", &format!("{}:{path}", self.name), &to.display().to_string()]);
+    }
+
     /// The content of a file.
     pub fn file(&self, path: &str, dir: &Path) -> Vec<u8> {
         let copy = dir.join("copy");
-        docker(["cp", &format!("{}:{path}", self.name), &copy.display().to_string()]);
+        self.copy(path, &copy);
         std::fs::read(&copy).expect("the copy")
     }
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::checkout::{Checkout, image_name, stage_name};
 use crate::container::Created;
-use crate::engine::{base_image, docker, engine, try_docker};
+use crate::engine::{base_image, docker, engine};
 use crate::readme_command;
 use crate::support::not_tested;
 
@@ -35,15 +35,7 @@ pub fn built_checkout(what: &str) -> Option<Checkout> {
 fn build() -> Result<(), String> {
     engine()?;
     let checkout = Checkout::new()?;
-    let id = || try_docker(["image", "inspect", "--format", "{{.Id}}", &image_name()]);
-    let before = id();
-    checkout.sh(&readme_command("docker compose build"));
-    if let (Ok(before), Ok(after)) = (before, id())
-        && before != after
-    {
-        // The image of the last run has lost its name. A container of another run may still use it.
-        drop(try_docker(["image", "rm", &before]));
-    }
+    checkout.build(&readme_command("docker compose build"), &image_name());
     Ok(())
 }
 
@@ -81,7 +73,7 @@ fn build_id(program: &[u8]) -> &[u8] {
 #[test]
 fn the_symbols_of_the_programs_lie_apart() {
     let Some(checkout) = built_checkout("symbols of the programs") else { return };
-    checkout.sh("docker compose build symbols");
+    checkout.build("docker compose build symbols", &stage_name("symbols"));
     let dir = tempfile::tempdir().unwrap();
     let [programs, symbols] = [image_name(), stage_name("symbols")].map(|image| Created::new(&image));
     for name in ["telemetry-aggregator", "uplink-sim"] {

@@ -7,13 +7,14 @@ use telemetry_aggregator::sim::Plan;
 use tempfile::TempDir;
 
 use crate::checkout::{Checkout, stage_name};
-use crate::engine::{docker, try_docker, unique, wait_for};
+use crate::container::Created;
+use crate::engine::wait_for;
 use crate::image::built_checkout;
 use crate::machine::Machine;
 use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::prober::Prober;
 use crate::support::{LIMIT, not_tested, wait_until};
-use crate::{alone, code_lines, command_of};
+use crate::{alone, code_lines, command_of, text};
 
 const PACKAGE: &str = "telemetry-aggregator";
 const README: &str = "deploy/debian/README.md";
@@ -31,21 +32,11 @@ struct Packages {
 
 impl Packages {
     fn build(checkout: &Checkout) -> Self {
-        checkout.sh("docker compose build build");
-        let name = unique("package");
         let command = command_of(README, "deploy/debian/build");
-        docker(["create", "--name", &name, &stage_name("build"), "sh", "-ec", &command]);
-        for part in ["CHANGELOG.md", "config", "deploy"] {
-            let part = checkout.dir().join(part).display().to_string();
-            docker(["cp", &part, &format!("{name}:/src/")]);
-        }
-        let built = try_docker(["start", "--attach", &name]);
+        assert!(text("deploy/docker/Dockerfile").contains(&format!("RUN {command}\n")), "{command}");
+        checkout.build("docker compose build package", &stage_name("package"));
         let dir = tempfile::tempdir().unwrap();
-        let copied =
-            try_docker(["cp", &format!("{name}:/src/target/debian/."), &dir.path().display().to_string()]);
-        drop(try_docker(["rm", "--force", "--volumes", &name]));
-        built.expect("the package is built");
-        copied.expect("the package is there");
+        Created::new(&stage_name("package")).copy("/.", dir.path());
         Self { dir }
     }
 
