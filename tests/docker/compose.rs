@@ -51,6 +51,12 @@ fn prometheus_sees_the_fleet_that_the_readme_starts() {
     let rules = "docker compose exec prometheus wget -q -O - http://127.0.0.1:9090/api/v1/rules";
     assert!(checkout.sh(rules).contains("TelemetryAggregatorDown"), "the alerts are not loaded");
 
+    for container in checkout.sh("docker compose --profile simulate ps --quiet").lines() {
+        // `down` leaves volumes without a name behind.
+        let volumes = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{println .Name}}{{end}}{{end}}";
+        let named = |name: &str| name.starts_with("telemetry-aggregator-test-");
+        assert!(docker(["inspect", "--format", volumes, container]).lines().all(named), "{container}");
+    }
     let daemon = checkout.container("aggregator");
     checkout.sh("docker compose stop aggregator");
     assert_eq!(docker(["inspect", "--format", "{{.State.ExitCode}}", &daemon]), "0");
