@@ -16,6 +16,7 @@ mod image;
 mod lifecycle;
 mod machine;
 mod package;
+mod units;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

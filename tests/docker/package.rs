@@ -1,4 +1,4 @@
-//! The package of `deploy/debian` on a minimal Debian: install, upgrade under load, remove, purge, tokens of stations.
+//! The package of `deploy/debian` on a minimal Debian: install, upgrade under load, remove, purge.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -14,12 +14,11 @@ use crate::machine::Machine;
 use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::prober::Prober;
 use crate::support::{LIMIT, not_tested, wait_until};
-use crate::{alone, code_lines, command_of, text};
+use crate::{alone, command_of, text};
 
 const PACKAGE: &str = "telemetry-aggregator";
 const README: &str = "deploy/debian/README.md";
-const SYSTEMD_README: &str = "deploy/systemd/README.md";
-const CONFIG: &str = "/etc/telemetry-aggregator/aggregator.toml";
+pub(super) const CONFIG: &str = "/etc/telemetry-aggregator/aggregator.toml";
 /// The size of the package. Compressed programs take almost all of it.
 const PACKAGE_BYTES: std::ops::Range<u64> = 1 << 20..12 << 20;
 /// Frames of the fleet that are acknowledged before the test goes on.
@@ -69,24 +68,36 @@ fn package(what: &str) -> Option<&'static Path> {
     BUILT.as_deref()
 }
 
-/// A machine with the package, which is not started yet. `None` where no machine boots.
-fn installed(what: &str) -> Option<Machine> {
+/// A machine that has the package as a file. `None` where no machine boots.
+pub(super) fn machine(what: &str) -> Option<Machine> {
     let package = package(what)?;
-    let machine = match Machine::boot() {
-        Ok(machine) => machine,
+    match Machine::boot() {
+        Ok(machine) => {
+            machine.copy_in(package, "/root/package.deb");
+            Some(machine)
+        }
         Err(error) => {
             not_tested(format_args!("docker: {what}: {error}"));
-            return None;
+            None
         }
-    };
-    machine.copy_in(package, "/root/package.deb");
+    }
+}
+
+/// A machine with the package, which is not started yet.
+pub(super) fn installed(what: &str) -> Option<Machine> {
+    let machine = machine(what)?;
     machine.sh("dpkg -i /root/package.deb");
     Some(machine)
 }
 
 /// Starts the service as the README says, and waits until the daemon takes in everything.
-fn start(machine: &Machine) {
+pub(super) fn start(machine: &Machine) {
     machine.sh(&command_of(README, "systemctl enable"));
+    wait_ready(machine);
+}
+
+/// Waits until the daemon takes in everything.
+pub(super) fn wait_ready(machine: &Machine) {
     wait_for("a ready daemon", || machine.try_sh("telemetry-aggregator health --ready"));
 }
 
@@ -212,42 +223,4 @@ fn removing_keeps_data_and_configuration_and_purging_keeps_the_archive() {
     machine.sh(send);
     let listed = machine.sh("telemetry-aggregator archive cat /var/lib/telemetry-aggregator | wc -l");
     assert_eq!(listed, "400");
-}
-
-#[test]
-fn a_token_of_a_station_comes_with_a_restart_and_goes_with_a_reload() {
-    let Some(machine) = installed("tokens of stations under systemd") else { return };
-    start(&machine);
-    machine.sh(&command_of(SYSTEMD_README, "(umask 077; head"));
-    let config = machine.sh(&format!("cat {CONFIG}"));
-    let with_station = format!("{config}\n{}\n", code_lines(SYSTEMD_README, "toml").join("\n"));
-    let write = |text: &str| machine.sh(&format!("cat > {CONFIG} <<'END'\n{text}\nEND"));
-    let send = |station: &str| {
-        // The first station of a simulated fleet has this name.
-        machine.try_sh(&format!(
-            "uplink-sim --satellites 1 --stations 1 --replays 0 --frames 5 \
-             --token-file /etc/telemetry-aggregator/stations/{station}.token"
-        ))
-    };
-    write(&with_station);
-    machine.sh("telemetry-aggregator check");
-
-    // systemd copies credentials at the start of the service, so a reload finds no file.
-    machine.sh("systemctl reload telemetry-aggregator");
-    wait_for("the refused reload", || {
-        let journal = machine.journal();
-        journal.contains("the configuration in force has not changed").then_some(()).ok_or(journal)
-    });
-    assert!(send("svalbard").is_err(), "a reload cannot see a new token");
-
-    machine.sh("systemctl restart telemetry-aggregator");
-    send("svalbard").expect("the token of the station");
-
-    write(&config);
-    machine.sh("systemctl reload telemetry-aggregator");
-    wait_for("the reload", || {
-        let journal = machine.journal();
-        journal.contains("ingest.tokens (1 removed)").then_some(()).ok_or(journal)
-    });
-    assert!(send("svalbard").is_err(), "the token is withdrawn");
 }
