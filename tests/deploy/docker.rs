@@ -59,7 +59,7 @@ fn compose_names_existing_files_and_services() {
                 Some(_) => {
                     let path = in_repository("deploy/docker").join(source);
                     assert!(path.exists(), "{name}: {}", path.display());
-                    assert!(volume.ends_with(":ro"), "{name}: {volume}");
+                    assert!(volume.ends_with(":ro,z"), "{name}: {volume}");
                 }
                 None => assert!(compose["volumes"].get(source).is_some(), "{name}: {volume}"),
             }
@@ -88,8 +88,8 @@ fn compose_names_existing_files_and_services() {
     let deadline = duration(config["shutdown"]["deadline"].as_str().expect("a deadline"));
     let grace = duration(daemon["stop_grace_period"].as_str().expect("a time"));
     assert!(grace >= deadline + Duration::from_secs(2), "{grace:?} for a drain of {deadline:?}");
-    assert_eq!(daemon["mem_limit"], "1280m");
-    assert!(Config::default().ingest.memory_limit < 1280 << 20);
+    assert_eq!(daemon["mem_limit"], "1408m");
+    assert!(Config::default().ingest.memory_limit < 1408 << 20);
 }
 
 /// Runs the line of `readme` that makes the secrets, in `dir`.
@@ -131,7 +131,7 @@ fn one_line_makes_the_secrets_and_the_configuration_accepts_them() {
 
 #[test]
 fn the_dockerfile_copies_only_files_of_its_context() {
-    let (dockerfile, ignored) = (text(DOCKERFILE), text("deploy/docker/Dockerfile.dockerignore"));
+    let (dockerfile, ignored) = (text(DOCKERFILE), text(".dockerignore"));
     let copied = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
     let copied = copied.filter(|line| !line.contains("--from="));
     let sources: Vec<_> = copied

@@ -56,8 +56,8 @@ fn kustomize_makes_valid_objects_that_fit_image_and_configuration() {
     assert!(text("deploy/docker/Dockerfile").contains(&format!("\nUSER {user}:{user}\n")), "user {user}");
     let image = container["image"].as_str().unwrap();
     assert!(text("deploy/docker/compose.yaml").contains(&format!("image: {image}\n")), "{image}");
-    assert_eq!(container["resources"]["limits"]["memory"], "1280Mi");
-    assert!(Config::default().ingest.memory_limit < 1280 << 20);
+    assert_eq!(container["resources"]["limits"]["memory"], "1408Mi");
+    assert!(Config::default().ingest.memory_limit < 1408 << 20);
 
     let toml: toml::Table = text(&format!("{DIR}/aggregator.toml")).parse().unwrap();
     let deadline = humantime::parse_duration(toml["shutdown"]["deadline"].as_str().unwrap()).unwrap();

@@ -27,6 +27,7 @@ pub mod message;
 pub mod mount;
 pub mod pki;
 pub mod port;
+pub mod prober;
 pub mod process;
 pub mod python;
 pub mod recording;

@@ -1,10 +1,7 @@
 //! A restart under load with sockets that the service manager keeps: no connection is refused, no frame is lost.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -13,6 +10,7 @@ use telemetry_aggregator::sim::Plan;
 
 use crate::support::command::{aggregator, expect_exit};
 use crate::support::fleet::{Fleet, FleetLog};
+use crate::support::prober::Prober;
 use crate::support::{Daemon, LIMIT, Launch};
 
 const ROUNDS: u64 = 4;
@@ -41,43 +39,6 @@ impl Sockets {
             child_fd: 3 + index as i32,
         };
         command.fd_mappings(copies.into_iter().enumerate().map(mapping).collect()).unwrap();
-    }
-}
-
-/// Connects repeatedly and counts the connections.
-struct Prober {
-    connected: Arc<AtomicU64>,
-    is_over: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Prober {
-    fn start(addresses: [SocketAddr; 2]) -> Self {
-        let (connected, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let thread = std::thread::spawn({
-            let (connected, is_over) = (Arc::clone(&connected), Arc::clone(&is_over));
-            move || {
-                while !is_over.load(Ordering::Relaxed) {
-                    for address in addresses {
-                        let socket = TcpStream::connect(address);
-                        drop(socket.unwrap_or_else(|error| panic!("{address} refuses: {error}")));
-                        connected.fetch_add(1, Ordering::Relaxed);
-                    }
-                    // A pause, so that fewer connections than the backlog wait for the next daemon.
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-            }
-        });
-        Self { connected, is_over, thread }
-    }
-
-    fn connected(&self) -> u64 {
-        self.connected.load(Ordering::Relaxed)
-    }
-
-    fn stop(self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("a connection was refused");
     }
 }
 
