@@ -1,0 +1,70 @@
+//! All faults under one name.
+
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+
+use crate::clock::Step;
+use crate::disk::Disk;
+use crate::kills::Phase;
+use crate::network::Network;
+use crate::partition::Partition;
+use crate::scene::Scene;
+use crate::stops;
+use crate::track::Faults;
+
+/// What happens to a scene in one round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Kill(Phase),
+    Network(Network),
+    Stop,
+    Disk(Disk),
+    Clock(Step),
+    Partition(Partition),
+}
+
+/// What a fault left.
+pub struct Aftermath {
+    /// When the fault was over, or when the restart began.
+    pub over: Instant,
+    /// How often the daemon was killed.
+    pub kills: usize,
+    /// What was wrong in the archive before a restart.
+    pub faults: Faults,
+}
+
+impl Fault {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kill(phase) => phase.name(),
+            Self::Network(network) => network.name(),
+            Self::Stop => stops::NAME,
+            Self::Disk(disk) => disk.name(),
+            Self::Clock(step) => step.name(),
+            Self::Partition(partition) => partition.name(),
+        }
+    }
+
+    /// Lets this happen to `scene`, and asserts that it did. The daemon runs then.
+    pub fn strike(self, scene: &mut Scene, rng: &mut StdRng) -> Aftermath {
+        let over = match self {
+            Self::Kill(phase) => return kill(phase, scene, rng),
+            Self::Network(network) => network.strike(scene, rng),
+            Self::Stop => stops::strike(scene, rng),
+            Self::Disk(disk) => disk.strike(scene, rng),
+            Self::Clock(step) => step.strike(scene, rng),
+            Self::Partition(partition) => partition.strike(scene, rng),
+        };
+        Aftermath { over, kills: 0, faults: Faults::default() }
+    }
+}
+
+/// The archive is read while no daemon runs: the next one must not have to mend it first.
+fn kill(phase: Phase, scene: &mut Scene, rng: &mut StdRng) -> Aftermath {
+    let kills = phase.kill(scene, rng);
+    let faults = scene.check_archive();
+    let over = Instant::now();
+    scene.restart();
+    Aftermath { over, kills, faults }
+}

@@ -1,0 +1,48 @@
+//! Faults of every kind against real daemon processes: kill -9, broken networks, stopped processes, stalled and failing
+//! disks, clocks that step. `docs/reliability.md` says what is promised and how to run the long forms.
+//!
+//! The sources, subscribers and readers of these tests keep their own records. What was acknowledged is compared with
+//! the archive as `archive cat` reads it in a process of its own, never with counters of the daemon.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `content.rs` | sequences and payloads as functions of source, lane and index |
+//! | `wire.rs`, `session.rs`, `source.rs` | a source that records its acknowledgements, reconnects and resumes |
+//! | `follower.rs`, `reader.rs`, `equipment.rs` | a subscriber, the software of an output, the equipment of a link |
+//! | `track.rs`, `audit.rs` | each frame once, in order, without a hole, content right; the reading of the archive |
+//! | `scene.rs` | a daemon with all of these |
+//! | `proxy.rs`, `netns.rs`, `shim.rs`, `shim.c` | a network, a disk and a clock that can fail |
+//! | `kills.rs`, `network.rs`, `partition.rs`, `stops.rs`, `disk.rs`, `clock.rs` | the faults |
+//! | `fault.rs`, `campaign.rs`, `figures.rs` | rounds of faults, and what they found |
+//! | `short.rs`, `long.rs` | the tests |
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "what a test measured belongs to its output")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod audit;
+mod campaign;
+mod clock;
+mod content;
+mod disk;
+mod equipment;
+mod fault;
+mod figures;
+mod follower;
+mod kills;
+mod long;
+mod netns;
+mod network;
+mod partition;
+mod proxy;
+mod reader;
+mod scene;
+mod session;
+mod shim;
+mod short;
+mod source;
+mod stops;
+mod track;
+mod wire;

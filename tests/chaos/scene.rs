@@ -1,0 +1,349 @@
+//! A real daemon with everything around it: 50 sources, two links, an output with a reader, two subscribers.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::audit::{Audit, verify};
+use crate::equipment::{self, Equipment, LINKS};
+use crate::follower::{ALL, EMERGENCIES, Follower};
+use crate::netns::Namespace;
+use crate::proxy::Proxy;
+use crate::reader::{self, Reader};
+use crate::shim::Shim;
+use crate::source::{Entrance, REPLAYS, SATELLITES, Source, Uplink};
+use crate::support::http::get_json;
+use crate::support::{Books, Daemon, EMERGENCY, LIMIT, Launch, Port, ROUTINE, Signal};
+use crate::track::Faults;
+
+/// New routine frames per second and source while no test asks for more.
+pub const RATE: u32 = 60;
+/// Longest time until everything is as before a fault. Generous: the machine may be busy.
+pub const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// The credential of sources and subscribers in a namespace.
+const TOKEN: &str = "a token of the tests";
+/// Time after which a source has every acknowledgement that the daemon has written, also on a busy machine.
+const ON_ITS_WAY: Duration = Duration::from_millis(300);
+/// Time between two looks at the sources.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What a scene has beside its sources.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// More of the configuration: lines of TOML in front of all tables of links.
+    pub archive: &'static str,
+    /// Put a proxy in front of the listeners for sources and subscribers.
+    pub is_proxied: bool,
+    /// A library that the daemon preloads.
+    pub shim: Option<Arc<Shim>>,
+    /// The network namespace of sources and subscribers.
+    pub namespace: Option<Arc<Namespace>>,
+}
+
+/// A daemon and its peers.
+pub struct Scene {
+    daemon: Option<Daemon>,
+    setup: Setup,
+    pub rate: Arc<AtomicU32>,
+    pub sources: Vec<Source>,
+    pub followers: Vec<Follower>,
+    pub reader: Reader,
+    /// In front of the listeners for sources and subscribers.
+    pub proxies: Vec<Proxy>,
+    equipment: Vec<Equipment>,
+    audit: Audit,
+    /// Acknowledged frames that rounds have counted.
+    counted: u64,
+    _ports: Vec<Port>,
+}
+
+impl Scene {
+    /// Starts everything, and waits until each source has an acknowledgement.
+    pub fn start(setup: Setup) -> Self {
+        let host = setup.namespace.as_ref().map_or([127, 0, 0, 1], |namespace| namespace.host());
+        let reached = std::iter::repeat_with(|| Port::hold_at(host)).take(2);
+        let ports: Vec<_> = reached.chain(std::iter::repeat_with(Port::hold).take(2 + LINKS.len())).collect();
+        let addresses: Vec<_> = ports.iter().map(Port::address).collect();
+        let [ingest, feed, _, output, links @ ..] = &addresses[..] else {
+            unreachable!("there are that many")
+        };
+        let config = config(&setup, &addresses);
+        let dir = tempfile::tempdir().expect("no temporary directory");
+        let daemon = launched(&setup, |launch| Daemon::launch_at(dir, &config, launch));
+        let proxies: Vec<_> = match setup.is_proxied {
+            true => vec![Proxy::start(*ingest), Proxy::start(*feed)],
+            false => vec![],
+        };
+        let entrance = |at: usize, direct: SocketAddr| Entrance {
+            address: proxies.get(at).map_or(direct, Proxy::address),
+            token: setup.namespace.as_ref().map_or_else(String::new, |_| TOKEN.to_owned()),
+            namespace: setup.namespace.as_ref().map(|namespace| namespace.path()),
+        };
+        let rate = Arc::new(AtomicU32::new(RATE));
+        let uplink = Uplink { entrance: entrance(0, *ingest), rate: Arc::clone(&rate) };
+        let feed = entrance(1, *feed);
+        let may_miss = setup.archive.contains("retention");
+        let equipped = LINKS.into_iter().zip(links.iter().copied());
+        let mut scene = Self {
+            daemon: Some(daemon),
+            setup,
+            rate,
+            sources: (0..SATELLITES + REPLAYS).map(|id| Source::start(id, uplink.clone())).collect(),
+            followers: [ALL, EMERGENCIES].map(|lanes| Follower::start(feed.clone(), lanes)).into(),
+            reader: Reader::start(*output, may_miss),
+            proxies,
+            equipment: equipped.map(|(source, address)| Equipment::start(source, address)).collect(),
+            audit: Audit::default(),
+            counted: 0,
+            _ports: ports,
+        };
+        scene.recovered(Instant::now());
+        scene
+    }
+
+    pub fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("the daemon is there between two restarts")
+    }
+
+    pub fn daemon_mut(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("the daemon is there between two restarts")
+    }
+
+    pub fn archive_dir(&self) -> PathBuf {
+        self.daemon().archive_dir()
+    }
+
+    /// Whether retention removes frames.
+    fn may_miss(&self) -> bool {
+        self.setup.archive.contains("retention")
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.archive_dir().parent().expect("the data directory").to_owned()
+    }
+
+    /// kill -9. The daemon must run.
+    pub fn kill(&mut self) {
+        self.daemon().signal(Signal::KILL);
+        let exit = self.daemon_mut().wait_exit(LIMIT);
+        assert_eq!(exit.code, None, "the daemon ended before it was killed");
+    }
+
+    /// Starts a new process on the archive of the ended one.
+    pub fn restart(&mut self) {
+        let ended = self.daemon.take().expect("a daemon that has ended");
+        self.daemon = Some(launched(&self.setup, |launch| ended.relaunch(launch)));
+    }
+
+    /// Waits until each source has an acknowledgement of a frame that it wrote after this call.
+    ///
+    /// Returns the time since `began`.
+    pub fn recovered(&mut self, began: Instant) -> Duration {
+        let written: Vec<_> = self.sources.iter().map(|source| source.books()[ROUTINE].written).collect();
+        let started = Instant::now();
+        loop {
+            let late = self
+                .sources
+                .iter()
+                .zip(&written)
+                .find(|(source, written)| source.books()[ROUTINE].acked <= **written);
+            let Some((source, written)) = late else { return began.elapsed() };
+            assert!(
+                started.elapsed() < RECOVERY_MAX,
+                "source {} does not go on behind frame {written}: {:?}",
+                source.id,
+                source.books()
+            );
+            self.assert_running();
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Fails the test if a peer has found a fault.
+    pub fn assert_running(&mut self) {
+        self.sources.iter_mut().for_each(Source::assert_running);
+        self.followers.iter_mut().for_each(Follower::assert_running);
+        self.reader.assert_running();
+    }
+
+    /// How often sources have connected.
+    pub fn welcomes(&self) -> u64 {
+        self.sources.iter().map(|source| source.shared.welcomes.load(Relaxed)).sum()
+    }
+
+    /// The library of this scene's daemon.
+    pub fn shim(&self) -> &Shim {
+        self.setup.shim.as_ref().expect("the scene has a library to preload")
+    }
+
+    /// The namespace of this scene's sources.
+    pub fn namespace(&self) -> &Namespace {
+        self.setup.namespace.as_ref().expect("the scene has a namespace")
+    }
+
+    /// Asserts that for `time` nothing is acknowledged, apart from what is on its way when this is called.
+    pub fn assert_nothing_acked(&mut self, time: Duration) {
+        std::thread::sleep(ON_ITS_WAY);
+        let acked = self.acked();
+        std::thread::sleep(time);
+        assert_eq!(self.acked(), acked, "frames were acknowledged meanwhile");
+        self.assert_running();
+    }
+
+    /// Frames that were acknowledged, of all sources.
+    pub fn acked(&self) -> u64 {
+        self.sources.iter().flat_map(Source::books).map(|book| book.acked).sum()
+    }
+
+    /// Frames that were written and are not acknowledged, of all sources.
+    pub fn unacked(&self) -> u64 {
+        self.sources.iter().flat_map(Source::books).map(|book| book.written - book.acked).sum()
+    }
+
+    /// Frames that were acknowledged since the call before.
+    pub fn newly_acked(&mut self) -> u64 {
+        let acked = self.acked();
+        acked - std::mem::replace(&mut self.counted, acked)
+    }
+
+    /// Reads what is new in the archive, and compares it with what was acknowledged before this call.
+    pub fn check_archive(&mut self) -> Faults {
+        let acked: Vec<_> = self.sources.iter().map(Source::books).collect();
+        let data_dir = self.data_dir();
+        self.audit.read_on(&data_dir);
+        let mut faults = std::mem::take(&mut self.audit.track.faults);
+        for (source, acked) in self.sources.iter().zip(acked) {
+            let written = source.books();
+            for lane in [EMERGENCY, ROUTINE] {
+                let found = self.audit.track.found(source.id, lane);
+                faults.compare(source.id, lane, found, acked[lane].acked, written[lane].written);
+            }
+        }
+        for follower in &self.followers {
+            faults.add(&std::mem::take(&mut follower.track().faults));
+        }
+        self.assert_running();
+        faults
+    }
+
+    /// The books of the running daemon balance at any moment.
+    pub fn check_books(&self) {
+        let stats = get_json(self.daemon().http(), "/api/v1/stats");
+        let number = |name: &str| stats["frames"][name].as_u64().expect("a number of frames");
+        let settled = ["archived", "not_stored", "duplicates", "rejected", "in_flight"].map(number);
+        assert_eq!(number("received"), settled.iter().sum::<u64>(), "the books do not balance: {stats:#}");
+    }
+
+    /// Ends all sources with BYE, drains the daemon, and checks everything once more from the first offset on.
+    pub fn finish(mut self) -> Faults {
+        self.sources.iter().for_each(|source| source.shared.finish.store(true, Relaxed));
+        self.sources.iter_mut().for_each(Source::finish);
+        let units: u64 = self.equipment.iter_mut().map(Equipment::stop).sum();
+        self.wait_for_peers();
+        let books = self.drain();
+        let mut faults = self.check_archive();
+        self.check_again(&mut faults);
+        let track = &self.audit.track;
+        let written: u64 = self.sources.iter().flat_map(Source::books).map(|book| book.written).sum();
+        assert_eq!(track.frames, written, "frames of sources in the archive");
+        println!(
+            "scene: {} frames, {} of {units} units of links, {} frames repeated by the output; last life {books:?}",
+            track.frames,
+            track.units,
+            self.reader.repeated()
+        );
+        self.followers.iter_mut().for_each(Follower::stop);
+        self.reader.stop();
+        faults
+    }
+
+    /// Waits until subscribers and the reader of the output have everything.
+    fn wait_for_peers(&mut self) {
+        let stats = get_json(self.daemon().http(), "/api/v1/stats");
+        let head = stats["archive"]["next_offset"].as_u64().expect("an offset");
+        let started = Instant::now();
+        loop {
+            self.assert_running();
+            let behind = self.followers.iter().map(Follower::next_offset).find(|next| *next < head);
+            let books = |source: u32, lane: usize| self.sources[source as usize].books()[lane].written;
+            let missing = if self.may_miss() { Ok(()) } else { self.reader.has_all(books) };
+            if behind.is_none() && missing.is_ok() {
+                break;
+            }
+            let is_late = started.elapsed() > RECOVERY_MAX;
+            assert!(!is_late, "a subscriber is at {behind:?} of {head}; the output: {missing:?}");
+            std::thread::sleep(LOOK);
+        }
+        for source in &self.sources {
+            let all = self.followers[0].track().found(source.id, EMERGENCY);
+            assert_eq!(self.followers[1].track().found(source.id, EMERGENCY), all, "source {}", source.id);
+        }
+    }
+
+    /// SIGTERM. The daemon must exit with 0, and its books must balance.
+    fn drain(&mut self) -> Books {
+        self.daemon().signal(Signal::TERM);
+        let exit = self.daemon_mut().wait_exit(LIMIT);
+        assert_eq!(exit.code, Some(0), "exit code after SIGTERM");
+        let books = self.daemon().final_books();
+        books.assert_balanced();
+        assert_eq!(books.undelivered, 0, "accepted frames were lost: {books:?}");
+        books
+    }
+
+    /// Reads the whole archive a second time, if nothing of it has expired.
+    fn check_again(&self, faults: &mut Faults) {
+        verify(&self.data_dir());
+        if self.may_miss() {
+            return;
+        }
+        let mut again = Audit::default();
+        again.read_on(&self.data_dir());
+        faults.add(&again.track.faults);
+        assert_eq!(again.next_offset, self.audit.next_offset, "offsets of the archive");
+        assert_eq!(again.track.frames, self.audit.track.frames, "frames of the archive");
+    }
+}
+
+/// Passes `start` how the daemon of this scene is launched.
+fn launched(setup: &Setup, start: impl FnOnce(&Launch<'_>) -> Daemon) -> Daemon {
+    let prepare = |command: &mut Command| {
+        if let Some(shim) = &setup.shim {
+            shim.preload(command);
+        }
+    };
+    start(&Launch { through: &[], prepare: &prepare })
+}
+
+fn config(setup: &Setup, addresses: &[SocketAddr]) -> String {
+    let [ingest, feed, http, output, links @ ..] = addresses else { unreachable!("there are that many") };
+    let links = LINKS.into_iter().zip(links).map(|(source, address)| equipment::table(source, *address));
+    // Beyond loopback a listener needs a token.
+    let tokens = setup.namespace.as_ref().map_or_else(String::new, |_| {
+        format!("[[ingest.tokens]]\ntoken = \"{TOKEN}\"\n[[feed.tokens]]\ntoken = \"{TOKEN}\"\n")
+    });
+    format!(
+        "[ingest]\nlisten = \"{ingest}\"\nheartbeat = \"1s\"\nmax_takeovers_per_minute = 10000\n\
+         [feed]\nlisten = \"{feed}\"\n[http]\nlisten = \"{http}\"\n[archive]\n{}\n{tokens}{}{}",
+        setup.archive,
+        reader::table(*output),
+        links.collect::<String>()
+    )
+}
+
+/// The names of the segments in an archive, oldest first.
+pub fn segments(archive_dir: &Path) -> Vec<String> {
+    let mut names = names(archive_dir, ".seg");
+    names.sort_unstable();
+    names
+}
+
+/// The names in `dir` with this ending.
+pub fn names(dir: &Path, ending: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.ends_with(ending)).collect()
+}

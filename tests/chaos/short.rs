@@ -1,0 +1,90 @@
+//! The short forms: each fault a few times.
+
+use std::sync::Arc;
+
+use crate::campaign::{self, seeded, turn};
+use crate::clock::STEPS;
+use crate::disk::DISKS;
+use crate::fault::Fault;
+use crate::figures::Figures;
+use crate::kills::PHASES;
+use crate::netns::Namespace;
+use crate::network::NETWORKS;
+use crate::partition::PARTITIONS;
+use crate::scene::{Scene, Setup};
+use crate::shim::Shim;
+use crate::support::not_tested;
+
+/// Lets each of `faults` happen once on one archive, in random order.
+fn once_each(name: &str, setup: Setup, mut faults: Vec<Fault>) {
+    let (mut rng, mut figures) = (seeded(name), Figures::of_this_run());
+    campaign::shuffle(&mut faults, &mut rng);
+    let mut scene = Scene::start(setup);
+    for fault in faults {
+        campaign::round(fault, "", &mut scene, &mut rng, &mut figures);
+    }
+    let faults = scene.finish();
+    assert!(faults.is_none(), "{faults:#?}");
+    println!("{}", figures.table());
+}
+
+/// A library to preload, or none where it cannot be built.
+pub fn shim(what: &str) -> Option<Arc<Shim>> {
+    match Shim::build() {
+        Ok(shim) => Some(Arc::new(shim)),
+        Err(error) => {
+            not_tested(format_args!("{what}: no library to preload: {error}"));
+            None
+        }
+    }
+}
+
+/// A network namespace, or none where there can be none.
+pub fn namespace() -> Option<Arc<Namespace>> {
+    match Namespace::new() {
+        Ok(namespace) => Some(Arc::new(namespace)),
+        Err(error) => {
+            not_tested(format_args!("partitions between network namespaces: {error}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn a_kill_in_each_phase_loses_nothing_that_was_acknowledged() {
+    let _alone = turn();
+    let setup = Setup { archive: campaign::RETENTION, ..Setup::default() };
+    once_each("kills", setup, PHASES.map(Fault::Kill).into());
+}
+
+#[test]
+fn a_broken_network_loses_nothing_and_heals_by_itself() {
+    let _alone = turn();
+    let setup = Setup { is_proxied: true, ..Setup::default() };
+    once_each("network", setup, NETWORKS.map(Fault::Network).into());
+}
+
+#[test]
+fn a_daemon_that_stood_still_goes_on_without_loss() {
+    once_each("stops", Setup::default(), vec![Fault::Stop; 2]);
+}
+
+#[test]
+fn a_disk_that_stalls_or_fails_loses_nothing_that_was_acknowledged() {
+    let _alone = turn();
+    let Some(shim) = shim("disks that stall or fail") else { return };
+    once_each("disk", Setup { shim: Some(shim), ..Setup::default() }, DISKS.map(Fault::Disk).into());
+}
+
+#[test]
+fn steps_of_the_wall_clock_end_no_connection_and_lose_nothing() {
+    let Some(shim) = shim("steps of the wall clock") else { return };
+    once_each("clock", Setup { shim: Some(shim), ..Setup::default() }, STEPS.map(Fault::Clock).into());
+}
+
+#[test]
+fn partitions_lose_nothing_and_heal_by_themselves() {
+    let Some(namespace) = namespace() else { return };
+    let setup = Setup { namespace: Some(namespace), ..Setup::default() };
+    once_each("partitions", setup, PARTITIONS.map(Fault::Partition).into());
+}
