@@ -14,7 +14,8 @@ use crate::figures::Figures;
 use crate::kills::{PHASES, Phase};
 use crate::network::NETWORKS;
 use crate::partition::PARTITIONS;
-use crate::scene::{Scene, Setup};
+use crate::scene::Scene;
+use crate::setup::Setup;
 use crate::short::{namespace, shim};
 
 /// Rounds on one archive. Then everything is checked from its first offset on, and the next archive begins.

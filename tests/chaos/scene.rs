@@ -1,47 +1,32 @@
 //! A real daemon with everything around it: 50 sources, two links, an output with a reader, two subscribers.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, verify};
-use crate::equipment::{self, Equipment, LINKS};
+use crate::equipment::{Equipment, LINKS};
 use crate::follower::{ALL, EMERGENCIES, Follower};
 use crate::netns::Namespace;
 use crate::proxy::Proxy;
-use crate::reader::{self, Reader};
+use crate::reader::Reader;
+use crate::setup::{Setup, TOKEN, config, launched};
 use crate::shim::Shim;
 use crate::source::{Entrance, REPLAYS, SATELLITES, Source, Uplink};
 use crate::support::http::get_json;
-use crate::support::{Books, Daemon, EMERGENCY, LIMIT, Launch, Port, ROUTINE, Signal};
+use crate::support::{Books, Daemon, EMERGENCY, LIMIT, Port, ROUTINE, Signal};
 use crate::track::Faults;
 
 /// New routine frames per second and source while no test asks for more.
 pub const RATE: u32 = 60;
 /// Longest time until everything is as before a fault. Generous: the machine may be busy.
 pub const RECOVERY_MAX: Duration = Duration::from_secs(60);
-/// The credential of sources and subscribers in a namespace.
-const TOKEN: &str = "a token of the tests";
 /// Time after which a source has every acknowledgement that the daemon has written, also on a busy machine.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);
 /// Time between two looks at the sources.
 const LOOK: Duration = Duration::from_millis(2);
-
-/// What a scene has beside its sources.
-#[derive(Clone, Default)]
-pub struct Setup {
-    /// More of the configuration: lines of TOML in front of all tables of links.
-    pub archive: &'static str,
-    /// Put a proxy in front of the listeners for sources and subscribers.
-    pub is_proxied: bool,
-    /// A library that the daemon preloads.
-    pub shim: Option<Arc<Shim>>,
-    /// The network namespace of sources and subscribers.
-    pub namespace: Option<Arc<Namespace>>,
-}
 
 /// A daemon and its peers.
 pub struct Scene {
@@ -63,8 +48,7 @@ pub struct Scene {
 impl Scene {
     /// Starts everything, and waits until each source has an acknowledgement.
     pub fn start(setup: Setup) -> Self {
-        let host = setup.namespace.as_ref().map_or([127, 0, 0, 1], |namespace| namespace.host());
-        let reached = std::iter::repeat_with(|| Port::hold_at(host)).take(2);
+        let reached = std::iter::repeat_with(|| Port::hold_at(setup.host())).take(2);
         let ports: Vec<_> = reached.chain(std::iter::repeat_with(Port::hold).take(2 + LINKS.len())).collect();
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();
         let [ingest, feed, _, output, links @ ..] = &addresses[..] else {
@@ -85,7 +69,7 @@ impl Scene {
         let rate = Arc::new(AtomicU32::new(RATE));
         let uplink = Uplink { entrance: entrance(0, *ingest), rate: Arc::clone(&rate) };
         let feed = entrance(1, *feed);
-        let may_miss = setup.archive.contains("retention");
+        let may_miss = setup.has_retention();
         let equipped = LINKS.into_iter().zip(links.iter().copied());
         let mut scene = Self {
             daemon: Some(daemon),
@@ -114,11 +98,6 @@ impl Scene {
 
     pub fn archive_dir(&self) -> PathBuf {
         self.daemon().archive_dir()
-    }
-
-    /// Whether retention removes frames.
-    fn may_miss(&self) -> bool {
-        self.setup.archive.contains("retention")
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -269,7 +248,7 @@ impl Scene {
             self.assert_running();
             let behind = self.followers.iter().map(Follower::next_offset).find(|next| *next < head);
             let books = |source: u32, lane: usize| self.sources[source as usize].books()[lane].written;
-            let missing = if self.may_miss() { Ok(()) } else { self.reader.has_all(books) };
+            let missing = if self.setup.has_retention() { Ok(()) } else { self.reader.has_all(books) };
             if behind.is_none() && missing.is_ok() {
                 break;
             }
@@ -297,7 +276,7 @@ impl Scene {
     /// Reads the whole archive a second time, if nothing of it has expired.
     fn check_again(&self, faults: &mut Faults) {
         verify(&self.data_dir());
-        if self.may_miss() {
+        if self.setup.has_retention() {
             return;
         }
         let mut again = Audit::default();
@@ -306,44 +285,4 @@ impl Scene {
         assert_eq!(again.next_offset, self.audit.next_offset, "offsets of the archive");
         assert_eq!(again.track.frames, self.audit.track.frames, "frames of the archive");
     }
-}
-
-/// Passes `start` how the daemon of this scene is launched.
-fn launched(setup: &Setup, start: impl FnOnce(&Launch<'_>) -> Daemon) -> Daemon {
-    let prepare = |command: &mut Command| {
-        if let Some(shim) = &setup.shim {
-            shim.preload(command);
-        }
-    };
-    start(&Launch { through: &[], prepare: &prepare })
-}
-
-fn config(setup: &Setup, addresses: &[SocketAddr]) -> String {
-    let [ingest, feed, http, output, links @ ..] = addresses else { unreachable!("there are that many") };
-    let links = LINKS.into_iter().zip(links).map(|(source, address)| equipment::table(source, *address));
-    // Beyond loopback a listener needs a token.
-    let tokens = setup.namespace.as_ref().map_or_else(String::new, |_| {
-        format!("[[ingest.tokens]]\ntoken = \"{TOKEN}\"\n[[feed.tokens]]\ntoken = \"{TOKEN}\"\n")
-    });
-    format!(
-        "[ingest]\nlisten = \"{ingest}\"\nheartbeat = \"1s\"\nmax_takeovers_per_minute = 10000\n\
-         [feed]\nlisten = \"{feed}\"\n[http]\nlisten = \"{http}\"\n[archive]\n{}\n{tokens}{}{}",
-        setup.archive,
-        reader::table(*output),
-        links.collect::<String>()
-    )
-}
-
-/// The names of the segments in an archive, oldest first.
-pub fn segments(archive_dir: &Path) -> Vec<String> {
-    let mut names = names(archive_dir, ".seg");
-    names.sort_unstable();
-    names
-}
-
-/// The names in `dir` with this ending.
-pub fn names(dir: &Path, ending: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(ending)).collect()
 }

@@ -11,7 +11,8 @@ use crate::kills::PHASES;
 use crate::netns::Namespace;
 use crate::network::NETWORKS;
 use crate::partition::PARTITIONS;
-use crate::scene::{Scene, Setup};
+use crate::scene::Scene;
+use crate::setup::{Setup, segments};
 use crate::shim::Shim;
 use crate::support::not_tested;
 
@@ -87,4 +88,19 @@ fn partitions_lose_nothing_and_heal_by_themselves() {
     let Some(namespace) = namespace() else { return };
     let setup = Setup { namespace: Some(namespace), ..Setup::default() };
     once_each("partitions", setup, PARTITIONS.map(Fault::Partition).into());
+}
+
+/// The checks of this test find a loss: here the end of the log is cut off by hand.
+#[test]
+fn a_log_that_has_lost_its_end_is_found_out() {
+    let mut scene = Scene::start(Setup::default());
+    assert!(scene.check_archive().is_none());
+    scene.recovered(std::time::Instant::now());
+    scene.kill();
+    let dir = scene.archive_dir();
+    let newest = dir.join(segments(&dir).pop().expect("a segment"));
+    let file = std::fs::File::options().write(true).open(newest).expect("the segment");
+    file.set_len(64 << 10).expect("a shorter segment");
+    let faults = scene.check_archive();
+    assert!(faults.lost > 0 && faults.doubled + faults.wrong == 0, "{faults:?}");
 }

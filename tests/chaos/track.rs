@@ -120,3 +120,49 @@ impl Track {
         self.faults.note(format!("{why}: offset {offset} source {source} lane {lane} sequence {sequence}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::sequence;
+    use crate::support::ROUTINE;
+
+    fn frame(index: u64) -> Archived {
+        let source_id = 3;
+        Archived {
+            offset: index,
+            source_id,
+            kind: kind_of(source_id),
+            station: station_of(source_id),
+            epoch: 1,
+            lane: ROUTINE,
+            flags: 0,
+            sequence: sequence(index),
+            ert_ns: 0,
+            received_ns: 0,
+            payload: FrameId { source: source_id, lane: ROUTINE, index }.payload(),
+        }
+    }
+
+    fn faults(frames: impl IntoIterator<Item = Archived>) -> (u64, u64, u64) {
+        let mut track = Track::default();
+        frames.into_iter().for_each(|frame| track.take(&frame));
+        (track.faults.lost, track.faults.doubled, track.faults.wrong)
+    }
+
+    #[test]
+    fn missing_doubled_and_wrong_frames_are_found() {
+        assert_eq!(faults((0..200).map(frame)), (0, 0, 0));
+        assert_eq!(faults([0, 1, 4].map(frame)), (2, 0, 0));
+        assert_eq!(faults([0, 1, 1, 2].map(frame)), (0, 1, 0));
+        let mut wrong = frame(0);
+        wrong.payload[12] ^= 1;
+        assert_eq!(faults([wrong]), (0, 0, 1));
+        assert_eq!(faults([Archived { station: "NOWHERE".into(), ..frame(0) }]), (0, 0, 1));
+        assert_eq!(faults([Archived { sequence: 50, ..frame(0) }]), (0, 0, 1));
+        let mut faults = Faults::default();
+        faults.compare(3, ROUTINE, 7, 9, 12);
+        faults.compare(3, ROUTINE, 13, 9, 12);
+        assert_eq!((faults.lost, faults.wrong), (2, 1));
+    }
+}
