@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use crate::kills::start_aside;
 use crate::scene::Scene;
 use crate::shim::Field;
-use crate::support::LIMIT;
+use crate::support::{LIMIT, wait_until};
 
 /// EIO and ENOSPC.
 const IO_ERROR: i64 = 5;
@@ -23,9 +24,10 @@ pub enum Disk {
     WriteFails,
     NoSpace,
     KillInStall,
+    RecoveryFails,
 }
 
-pub const DISKS: [Disk; 7] = [
+pub const DISKS: [Disk; 8] = [
     Disk::SyncsStall,
     Disk::WritesStall,
     Disk::SyncsAreSlow,
@@ -33,6 +35,7 @@ pub const DISKS: [Disk; 7] = [
     Disk::WriteFails,
     Disk::NoSpace,
     Disk::KillInStall,
+    Disk::RecoveryFails,
 ];
 
 impl Disk {
@@ -45,6 +48,7 @@ impl Disk {
             Self::SyncFails => "disk: fdatasync fails (EIO), the daemon ends, restart",
             Self::WriteFails => "disk: a write fails (EIO), the daemon ends, restart",
             Self::KillInStall => "disk: fdatasync stalls, kill -9, restart",
+            Self::RecoveryFails => "disk: kill -9, fdatasync fails (EIO) in recovery, restart",
             Self::NoSpace => "disk: writes fail (ENOSPC) for a time",
         }
     }
@@ -60,6 +64,7 @@ impl Disk {
             Self::WriteFails => fail(scene, Field::WriteErrno, "cannot write"),
             Self::NoSpace => fill(scene, time),
             Self::KillInStall => kill_in_stall(scene),
+            Self::RecoveryFails => fail_in_recovery(scene),
         }
     }
 }
@@ -72,6 +77,24 @@ fn kill_in_stall(scene: &mut Scene) -> Instant {
     scene.assert_nothing_acked(Duration::ZERO);
     scene.kill();
     scene.shim().set(Field::HoldSyncs, 0);
+    let restarted = Instant::now();
+    scene.restart();
+    restarted
+}
+
+/// A daemon that cannot sync does not start, and acknowledges nothing. The next one recovers.
+fn fail_in_recovery(scene: &mut Scene) -> Instant {
+    scene.kill();
+    let before = scene.shim().get(Field::Failed);
+    scene.shim().set(Field::SyncErrno, IO_ERROR);
+    let ready = scene.archive_dir().join("../ready-of-recovery.json");
+    let mut failing = start_aside(scene, &ready);
+    let exit = wait_until("the end of the daemon", || {
+        failing.try_wait().expect("waiting fails").ok_or_else(|| "it runs".to_owned())
+    });
+    assert_eq!(exit.code(), Some(1), "exit code of a start on a failing disk");
+    assert!(scene.shim().get(Field::Failed) > before, "no sync has failed");
+    scene.shim().set(Field::SyncErrno, 0);
     let restarted = Instant::now();
     scene.restart();
     restarted

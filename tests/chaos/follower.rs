@@ -15,8 +15,9 @@ use crate::wire::{Connection, Event};
 const RETRY: Duration = Duration::from_millis(25);
 /// Longest wait for a message before the follower looks at its heartbeat.
 const LOOK: Duration = Duration::from_millis(100);
-/// The bit of the lane in SUBSCRIBE.
+/// The bits of the lanes in SUBSCRIBE.
 pub const EMERGENCIES: u8 = 1;
+pub const ROUTINES: u8 = 2;
 /// Both lanes in SUBSCRIBE.
 pub const ALL: u8 = 0;
 

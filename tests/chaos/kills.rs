@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 
 use crate::scene::{RATE, Scene};
 use crate::setup::{names, segments};
+use crate::shim::Field;
 use crate::source::FLAT_OUT;
 use crate::support::command::aggregator;
 use crate::support::{LIMIT, Signal};
@@ -114,6 +115,9 @@ fn under_load(scene: &mut Scene, rng: &mut StdRng) -> usize {
 
 fn in_recovery(scene: &mut Scene, rng: &mut StdRng) -> usize {
     under_load(scene, rng);
+    // A slow disk makes recovery longer.
+    let slow_us = if rng.random_bool(0.5) { 0 } else { rng.random_range(1_000..15_000) };
+    set_sync_delay(scene, slow_us);
     let (mut delay_us_max, mut hits, goal) = (40_000, 0, rng.random_range(1..=4));
     for _ in 0..ATTEMPTS {
         let ready = scene.archive_dir().join("../ready-of-recovery.json");
@@ -128,18 +132,28 @@ fn in_recovery(scene: &mut Scene, rng: &mut StdRng) -> usize {
             Err(_) => hits += 1,
         }
         if hits == goal {
+            set_sync_delay(scene, 0);
             return 1 + hits;
         }
     }
     panic!("no kill falls into recovery");
 }
 
+fn set_sync_delay(scene: &Scene, us: i64) {
+    if let Some(shim) = scene.try_shim() {
+        shim.set(Field::SyncDelayUs, us);
+    }
+}
+
 /// Starts another process with the configuration of the ended daemon, without waiting for anything.
-fn start_aside(scene: &Scene, ready: &Path) -> Child {
+pub fn start_aside(scene: &Scene, ready: &Path) -> Child {
     let config = scene.daemon().config_path();
     let mut command = aggregator(["run", "--config"]);
     command.arg(&config).arg("--ready-file").arg(ready);
     command.current_dir(config.parent().expect("a directory")).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(shim) = scene.try_shim() {
+        shim.preload(&mut command);
+    }
     command.spawn().expect("the daemon cannot be started")
 }
 

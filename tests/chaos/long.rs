@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use crate::campaign::{self, seeded};
 use crate::clock::STEPS;
 use crate::disk::DISKS;
+use crate::drains::Drain;
 use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::kills::{PHASES, Phase};
@@ -19,7 +20,7 @@ use crate::setup::Setup;
 use crate::short::{namespace, shim};
 
 /// Rounds on one archive. Then everything is checked from its first offset on, and the next archive begins.
-const ROUNDS: usize = 27;
+const ROUNDS: usize = 40;
 /// Marks the rounds of the mixed form in the table of figures.
 const MIXED: &str = "mixed; ";
 
@@ -63,7 +64,8 @@ fn thousand_kills() {
     while !is_over(&figures) {
         let has_retention = rng.random_bool(0.5);
         let archive = if has_retention { campaign::RETENTION } else { "" };
-        let setup = Setup { archive, ..Setup::default() };
+        let shim = shim("kills while a disk is slow");
+        let setup = Setup { archive, shim, ..Setup::default() };
         campaign(setup, kills(has_retention), "", &mut rng, &mut figures, is_over);
     }
     println!("{}", figures.table());
@@ -87,7 +89,7 @@ fn an_hour_of_mixed_faults() {
 /// A scene for mixed faults, and the faults that it can have: partitions in one of four, else all others.
 fn mixed(rng: &mut StdRng) -> (Setup, Vec<Fault>) {
     let mut faults = kills(false);
-    faults.push(Fault::Stop);
+    faults.extend([Fault::Stop, Fault::Drain(Drain::Loaded)]);
     if rng.random_bool(0.25)
         && let Some(namespace) = namespace()
     {
@@ -95,10 +97,12 @@ fn mixed(rng: &mut StdRng) -> (Setup, Vec<Fault>) {
         return (Setup { namespace: Some(namespace), ..Setup::default() }, faults);
     }
     faults.extend(NETWORKS.map(Fault::Network));
+    faults.push(Fault::Drain(Drain::CutOff));
     let shim = shim("disks that stall or fail, and clocks that step");
     if shim.is_some() {
         faults.extend(DISKS.map(Fault::Disk));
         faults.extend(STEPS.map(Fault::Clock));
+        faults.push(Fault::Drain(Drain::Stalled));
     }
     (Setup { is_proxied: true, shim, ..Setup::default() }, faults)
 }

@@ -1,4 +1,4 @@
-//! A real daemon with everything around it: 50 sources, two links, an output with a reader, two subscribers.
+//! A real daemon with everything around it: 50 sources, two links, an output with a reader, three subscribers.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, verify};
 use crate::equipment::{Equipment, LINKS};
-use crate::follower::{ALL, EMERGENCIES, Follower};
+use crate::follower::{ALL, EMERGENCIES, Follower, ROUTINES};
 use crate::netns::Namespace;
 use crate::proxy::Proxy;
 use crate::reader::Reader;
@@ -76,7 +76,7 @@ impl Scene {
             setup,
             rate,
             sources: (0..SATELLITES + REPLAYS).map(|id| Source::start(id, uplink.clone())).collect(),
-            followers: [ALL, EMERGENCIES].map(|lanes| Follower::start(feed.clone(), lanes)).into(),
+            followers: [ALL, EMERGENCIES, ROUTINES].map(|lanes| Follower::start(feed.clone(), lanes)).into(),
             reader: Reader::start(*output, may_miss),
             proxies,
             equipment: equipped.map(|(source, address)| Equipment::start(source, address)).collect(),
@@ -155,7 +155,11 @@ impl Scene {
 
     /// The library of this scene's daemon.
     pub fn shim(&self) -> &Shim {
-        self.setup.shim.as_ref().expect("the scene has a library to preload")
+        self.try_shim().expect("the scene has a library to preload")
+    }
+
+    pub fn try_shim(&self) -> Option<&Shim> {
+        self.setup.shim.as_deref()
     }
 
     /// The namespace of this scene's sources.
@@ -257,8 +261,11 @@ impl Scene {
             std::thread::sleep(LOOK);
         }
         for source in &self.sources {
-            let all = self.followers[0].track().found(source.id, EMERGENCY);
-            assert_eq!(self.followers[1].track().found(source.id, EMERGENCY), all, "source {}", source.id);
+            for (lane, follower) in [(EMERGENCY, 1), (ROUTINE, 2)] {
+                let found =
+                    [0, follower].map(|follower| self.followers[follower].track().found(source.id, lane));
+                assert_eq!(found[1], found[0], "source {} lane {lane} at the subscribers", source.id);
+            }
         }
     }
 

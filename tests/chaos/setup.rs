@@ -28,9 +28,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Whether retention removes frames.
+    /// Whether retention removes frames in the time of a test.
     pub fn has_retention(&self) -> bool {
-        self.archive.contains("retention")
+        self.archive.contains("retention_size")
     }
 
     /// The address on which sources and subscribers reach the daemon.

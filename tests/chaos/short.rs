@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::campaign::{self, seeded, turn};
 use crate::clock::STEPS;
 use crate::disk::DISKS;
+use crate::drains::Drain;
 use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::kills::PHASES;
@@ -54,7 +55,8 @@ pub fn namespace() -> Option<Arc<Namespace>> {
 #[test]
 fn a_kill_in_each_phase_loses_nothing_that_was_acknowledged() {
     let _alone = turn();
-    let setup = Setup { archive: campaign::RETENTION, ..Setup::default() };
+    let setup =
+        Setup { archive: campaign::RETENTION, shim: shim("kills while a disk is slow"), ..Setup::default() };
     once_each("kills", setup, PHASES.map(Fault::Kill).into());
 }
 
@@ -62,25 +64,30 @@ fn a_kill_in_each_phase_loses_nothing_that_was_acknowledged() {
 fn a_broken_network_loses_nothing_and_heals_by_itself() {
     let _alone = turn();
     let setup = Setup { is_proxied: true, ..Setup::default() };
-    once_each("network", setup, NETWORKS.map(Fault::Network).into());
+    let mut faults: Vec<_> = NETWORKS.map(Fault::Network).into();
+    faults.push(Fault::Drain(Drain::CutOff));
+    once_each("network", setup, faults);
 }
 
 #[test]
-fn a_daemon_that_stood_still_goes_on_without_loss() {
-    once_each("stops", Setup::default(), vec![Fault::Stop; 2]);
+fn a_daemon_that_stood_still_or_was_restarted_goes_on_without_loss() {
+    once_each("stops", Setup::default(), vec![Fault::Stop, Fault::Stop, Fault::Drain(Drain::Loaded)]);
 }
 
 #[test]
 fn a_disk_that_stalls_or_fails_loses_nothing_that_was_acknowledged() {
     let _alone = turn();
     let Some(shim) = shim("disks that stall or fail") else { return };
-    once_each("disk", Setup { shim: Some(shim), ..Setup::default() }, DISKS.map(Fault::Disk).into());
+    let mut faults: Vec<_> = DISKS.map(Fault::Disk).into();
+    faults.push(Fault::Drain(Drain::Stalled));
+    once_each("disk", Setup { shim: Some(shim), ..Setup::default() }, faults);
 }
 
 #[test]
 fn steps_of_the_wall_clock_end_no_connection_and_lose_nothing() {
     let Some(shim) = shim("steps of the wall clock") else { return };
-    once_each("clock", Setup { shim: Some(shim), ..Setup::default() }, STEPS.map(Fault::Clock).into());
+    let setup = Setup { archive: "retention_age = \"1h\"", shim: Some(shim), ..Setup::default() };
+    once_each("clock", setup, STEPS.map(Fault::Clock).into());
 }
 
 #[test]
