@@ -92,7 +92,8 @@ fn flood_until(scene: &mut Scene, rate: u32, what: &str, mut is_met: impl FnMut(
     scene.rate.store(rate, Relaxed);
     let started = Instant::now();
     while !is_met(scene) {
-        assert!(started.elapsed() < 3 * LIMIT, "{what} does not come");
+        let is_late = started.elapsed() > 3 * LIMIT;
+        assert!(!is_late, "{what} does not come; the reader of the output: {}", scene.reader.state());
         scene.assert_running();
         std::thread::sleep(Duration::from_micros(200));
     }

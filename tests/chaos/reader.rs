@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
+
 use crate::content::FrameId;
 
 /// Sources whose frames the output gives out: those below this id.
@@ -41,6 +43,14 @@ struct Shared {
     /// Whether frames may be missing: retention may remove them before a reader that is away has had them.
     may_miss: bool,
     next: Mutex<HashMap<(u32, usize), u64>>,
+    /// What the thread does, for a test that fails.
+    state: Mutex<String>,
+}
+
+impl Shared {
+    fn note(&self, state: String) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
 }
 
 impl Reader {
@@ -51,8 +61,14 @@ impl Reader {
             move || {
                 while !shared.stop.load(Relaxed) {
                     match TcpStream::connect_timeout(&address, CONNECT_MAX) {
-                        Ok(socket) => drop(read(&socket, &shared)),
-                        Err(_) => std::thread::sleep(RETRY),
+                        Ok(socket) => {
+                            shared.note(format!("reads {socket:?}"));
+                            shared.note(format!("a connection has ended: {:?}", read(&socket, &shared)));
+                        }
+                        Err(error) => {
+                            shared.note(format!("cannot connect: {error}"));
+                            std::thread::sleep(RETRY);
+                        }
                     }
                 }
             }
@@ -63,6 +79,11 @@ impl Reader {
     /// Frames that have come, repetitions included.
     pub fn frames(&self) -> u64 {
         self.shared.frames.load(Relaxed)
+    }
+
+    /// What the reader does.
+    pub fn state(&self) -> String {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Frames that have come again, as an output may repeat them after a kill.
@@ -112,6 +133,11 @@ impl Drop for Reader {
 /// Reads one connection to its end, however it ends. The kernel has acknowledged all of that to the daemon.
 fn read(socket: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     socket.set_read_timeout(Some(LOOK))?;
+    // The kernel of a killed daemon may drop a connection that was not accepted yet, without a reset. A reader that only
+    // reads notices that by keep-alive alone.
+    let second = Duration::from_secs(1);
+    let keep_alive = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
+    SockRef::from(socket).set_tcp_keepalive(&keep_alive)?;
     let mut input = BufReader::with_capacity(64 << 10, Patient { socket, shared });
     loop {
         let mut length = [0; 4];
