@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use crate::kills::FULL_LOAD;
 use crate::proxy::Weather;
 use crate::scene::{RATE, Scene};
 use crate::shim::Field;
-use crate::source::FLAT_OUT;
 use crate::support::{Books, LIMIT, Signal};
 
 /// Longest duration of a drain: `shutdown.deadline`, and what a busy machine adds.
@@ -56,7 +56,7 @@ fn stop(scene: &mut Scene, code: i32) -> Books {
 
 fn under_load(scene: &mut Scene) {
     let before = scene.acked();
-    scene.rate.store(FLAT_OUT, Relaxed);
+    scene.rate.store(FULL_LOAD, Relaxed);
     while scene.acked() < before + 1_000 {
         scene.assert_running();
         std::thread::sleep(Duration::from_millis(1));

@@ -5,9 +5,14 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Addresses for tests, which no host has: 198.18.0.0/15.
+const BENCHMARKS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+/// Networks of four addresses there.
+const NETWORKS: u32 = 1 << 15;
 
 /// Moves the calling thread into the namespace. Its new sockets are there.
 pub fn enter(namespace: &Path) {
@@ -19,16 +24,17 @@ pub fn enter(namespace: &Path) {
 /// A namespace with a pair of interfaces. Dropping it removes all of it.
 pub struct Namespace {
     name: String,
-    /// Number of the network: the namespace of the test has its address 1, this one has its address 2.
-    network: u8,
+    /// Number of the pair of addresses: the first is that of the test, the second is that of this namespace.
+    network: u32,
 }
 
 impl Namespace {
     /// # Errors
     /// The reason why that is not possible on this machine.
     pub fn new() -> Result<Self, String> {
-        static NEXT: AtomicU8 = AtomicU8::new(1);
-        let network = NEXT.fetch_add(1, Relaxed);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Other tests may have namespaces at the same time.
+        let network = (8 * std::process::id() + NEXT.fetch_add(1, Relaxed)) % NETWORKS;
         let name = format!("chaos-{}-{network}", std::process::id());
         ip(&["netns", "add", &name])?;
         let namespace = Self { name, network };
@@ -47,16 +53,20 @@ impl Namespace {
     }
 
     /// The address of the test.
-    pub const fn host(&self) -> [u8; 4] {
-        [10, 213, self.network, 1]
+    pub fn host(&self) -> [u8; 4] {
+        self.address(1).octets()
     }
 
     fn near(&self) -> String {
-        Ipv4Addr::from(self.host()).to_string()
+        self.address(1).to_string()
     }
 
     fn far(&self) -> String {
-        format!("10.213.{}.2", self.network)
+        self.address(2).to_string()
+    }
+
+    fn address(&self, of_network: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(BENCHMARKS.to_bits() + 4 * self.network + of_network)
     }
 
     fn device(&self, end: char) -> String {

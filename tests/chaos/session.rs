@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::content::{FrameId, count_below, sequence};
-use crate::source::{FLAT_OUT, Shared, Uplink, kind_of, station_of};
+use crate::source::{Shared, Uplink, kind_of, station_of};
 use crate::support::{Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, code, cost, message};
 use crate::wire::{Connection, Event};
 
@@ -16,6 +16,8 @@ const WRITE_BYTES: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(20);
 /// Routine frames for each emergency.
 const ROUTINE_PER_EMERGENCY: f64 = 20.0;
+/// Most new emergencies in a second.
+const EMERGENCIES_MAX: f64 = 20.0;
 /// Longest wait that a retryable error causes.
 const RETRY_MAX: Duration = Duration::from_millis(200);
 
@@ -144,14 +146,13 @@ impl<'a> Session<'a> {
     }
 
     fn look_at_the_clock(&mut self) {
-        let rate = self.uplink.rate.load(Relaxed);
+        let rate = f64::from(self.uplink.rate.load(Relaxed));
         let elapsed = self.looked_at.elapsed().as_secs_f64().min(0.5);
         self.looked_at = Instant::now();
-        let routine = f64::from(rate) * elapsed;
-        self.due[ROUTINE] =
-            if rate == FLAT_OUT { 1e9 } else { self.due[ROUTINE].min(f64::from(rate)) + routine };
-        let emergencies = if rate == FLAT_OUT { elapsed * 20.0 } else { routine / ROUTINE_PER_EMERGENCY };
-        self.due[EMERGENCY] = self.due[EMERGENCY].min(10.0) + emergencies;
+        // At most what a second brings is owed.
+        self.due[ROUTINE] = self.due[ROUTINE].min(rate) + rate * elapsed;
+        let rate = (rate / ROUTINE_PER_EMERGENCY).min(EMERGENCIES_MAX);
+        self.due[EMERGENCY] = self.due[EMERGENCY].min(rate) + rate * elapsed;
     }
 
     /// The next frame of `lane`: first those that the daemon has not accepted, then new ones as the rate allows.

@@ -17,8 +17,6 @@ pub const SATELLITES: u32 = 48;
 pub const REPLAYS: u32 = 2;
 /// Ground stations of the fleet.
 const STATIONS: u32 = 12;
-/// A rate without a limit but the credit.
-pub const FLAT_OUT: u32 = u32::MAX;
 /// Time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(25);
 
