@@ -11,6 +11,7 @@ use crate::drains::Drain;
 use crate::kills::Phase;
 use crate::network::Network;
 use crate::partition::Partition;
+use crate::power;
 use crate::proxy::Weather;
 use crate::scene::Scene;
 use crate::stops;
@@ -24,6 +25,7 @@ pub enum Fault {
     Stop,
     Drain(Drain),
     Disk(Disk),
+    PowerCut,
     Clock(Step),
     Partition(Partition),
 }
@@ -46,6 +48,7 @@ impl Fault {
             Self::Stop => stops::NAME,
             Self::Drain(drain) => drain.name(),
             Self::Disk(disk) => disk.name(),
+            Self::PowerCut => power::NAME,
             Self::Clock(step) => step.name(),
             Self::Partition(partition) => partition.name(),
         }
@@ -59,6 +62,7 @@ impl Fault {
             Self::Stop => stops::strike(scene, rng),
             Self::Drain(drain) => drain.strike(scene),
             Self::Disk(disk) => disk.strike(scene, rng),
+            Self::PowerCut => power::strike(scene, rng),
             Self::Clock(step) => step.strike(scene, rng),
             Self::Partition(partition) => partition.strike(scene, rng),
         };

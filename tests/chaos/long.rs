@@ -15,6 +15,7 @@ use crate::figures::Figures;
 use crate::kills::{PHASES, Phase};
 use crate::network::NETWORKS;
 use crate::partition::PARTITIONS;
+use crate::power;
 use crate::scene::Scene;
 use crate::setup::Setup;
 use crate::short::{namespace, shim};
@@ -72,6 +73,20 @@ fn thousand_kills() {
 }
 
 #[test]
+#[ignore = "takes a quarter of an hour"]
+fn three_hundred_power_cuts() {
+    let goal = goal("CHAOS_POWER_CUTS", 300);
+    let (mut rng, mut figures) = (seeded("power cuts"), Figures::of_all_sittings());
+    let is_over = |figures: &Figures| figures.rounds(power::NAME) >= goal;
+    while !is_over(&figures) {
+        let Some(shim) = shim("power cuts") else { return };
+        let setup = Setup { shim: Some(shim), ..Setup::default() };
+        campaign(setup, vec![Fault::PowerCut], "", &mut rng, &mut figures, is_over);
+    }
+    println!("{}", figures.table());
+}
+
+#[test]
 #[ignore = "takes an hour"]
 fn an_hour_of_mixed_faults() {
     let goal = goal("CHAOS_SECONDS", 3_600) as f64;
@@ -102,7 +117,7 @@ fn mixed(rng: &mut StdRng) -> (Setup, Vec<Fault>) {
     if shim.is_some() {
         faults.extend(DISKS.map(Fault::Disk));
         faults.extend(STEPS.map(Fault::Clock));
-        faults.push(Fault::Drain(Drain::Stalled));
+        faults.extend([Fault::Drain(Drain::Stalled), Fault::PowerCut, Fault::PowerCut]);
     }
     (Setup { is_proxied: true, shim, ..Setup::default() }, faults)
 }

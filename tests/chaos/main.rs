@@ -12,7 +12,7 @@
 //! | `track.rs`, `audit.rs` | each frame once, in order, without a hole, content right; the reading of the archive |
 //! | `scene.rs`, `setup.rs` | a daemon with all of these |
 //! | `proxy.rs`, `netns.rs`, `shim.rs`, `shim.c` | a network, a disk and a clock that can fail |
-//! | `kills.rs`, `drains.rs`, `network.rs`, `partition.rs`, `stops.rs`, `disk.rs`, `clock.rs` | the faults |
+//! | `kills.rs`, `drains.rs`, `network.rs`, `partition.rs`, `stops.rs`, `disk.rs`, `power.rs`, `clock.rs` | the faults |
 //! | `fault.rs`, `campaign.rs`, `figures.rs` | rounds of faults, and what they found |
 //! | `short.rs`, `long.rs` | the tests |
 
@@ -37,6 +37,7 @@ mod long;
 mod netns;
 mod network;
 mod partition;
+mod power;
 mod proxy;
 mod reader;
 mod scene;

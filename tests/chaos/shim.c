@@ -3,6 +3,9 @@
  *
  * CHAOS_CONTROL names a file of 64-bit integers that the test writes and this library maps. The monotonic clocks are
  * left alone.
+ *
+ * CHAOS_JOURNAL names a file that gets a record of each write to the archive's log, with the bytes that it replaces, and of
+ * each sync. With it a test can take back what a power cut would have taken.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,8 +16,10 @@
 #include <string.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +30,8 @@ enum {
     SYNC_ERRNO,      /* while not 0, each sync of a segment fails with it */
     WRITE_ERRNO,     /* while not 0, each write to a segment fails with it */
     HOLD_WRITES,     /* while not 0, no write to a segment ends */
+    JOURNAL,         /* while not 0, writes and syncs are recorded */
+    LIE,             /* while not 0, syncs succeed and do nothing */
     HELD,            /* counts syncs and writes that were held or delayed */
     FAILED,          /* counts syncs and writes that failed */
     FIELDS
@@ -32,6 +39,7 @@ enum {
 
 static volatile int64_t nothing[FIELDS];
 static volatile int64_t *control = nothing;
+static int journal = -1;
 
 __attribute__((constructor)) static void map_control(void) {
     const char *path = getenv("CHAOS_CONTROL");
@@ -40,15 +48,57 @@ __attribute__((constructor)) static void map_control(void) {
     void *mapped = mmap(NULL, FIELDS * sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mapped != MAP_FAILED) control = mapped;
     close(fd);
+    path = getenv("CHAOS_JOURNAL");
+    if (path) journal = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 }
 
 static void count(int field) { __atomic_fetch_add(&control[field], 1, __ATOMIC_RELAXED); }
 
+static int ends_with(const char *path, ssize_t length, const char *end) {
+    ssize_t wanted = (ssize_t)strlen(end);
+    return length > wanted && memcmp(path + length - wanted, end, (size_t)wanted) == 0;
+}
+
+/* The segments, and the space that is kept for the next one. */
 static int is_segment(int fd) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    return length > 4 && memcmp(path + length - 4, ".seg", 4) == 0;
+    return ends_with(path, length, ".seg") || ends_with(path, length, "/reserve");
+}
+
+enum { WRITTEN = 1, SYNCED = 2 };
+
+struct record {
+    int64_t kind, inode, at, length;
+};
+
+static int64_t inode_of(int fd) {
+    struct stat found;
+    return fstat(fd, &found) == 0 ? (int64_t)found.st_ino : -1;
+}
+
+static void append(struct record *record, void *bytes) {
+    struct iovec parts[2] = {{record, sizeof *record}, {bytes, (size_t)record->length}};
+    if (writev(journal, parts, 2) != (ssize_t)(sizeof *record) + record->length) abort();
+}
+
+static void record_write(int fd, size_t length, off64_t at) {
+    if (journal < 0 || !control[JOURNAL]) return;
+    void *before;
+    /* Direct access needs aligned memory. */
+    if (posix_memalign(&before, 4096, length) != 0) abort();
+    memset(before, 0, length);
+    syscall(SYS_pread64, fd, before, length, at);
+    struct record record = {WRITTEN, inode_of(fd), at, (int64_t)length};
+    append(&record, before);
+    free(before);
+}
+
+static void record_sync(int fd) {
+    if (journal < 0 || !control[JOURNAL]) return;
+    struct record record = {SYNCED, inode_of(fd), 0, 0};
+    append(&record, NULL);
 }
 
 static void hold(int field) {
@@ -72,6 +122,10 @@ static int synced(long number, int fd) {
             usleep((useconds_t)control[SYNC_DELAY_US]);
         }
         if (fails(SYNC_ERRNO)) return -1;
+        if (control[LIE]) return 0;
+        int result = (int)syscall(number, fd);
+        if (result == 0) record_sync(fd);
+        return result;
     }
     return (int)syscall(number, fd);
 }
@@ -81,9 +135,10 @@ int fdatasync(int fd) { return synced(SYS_fdatasync, fd); }
 int fsync(int fd) { return synced(SYS_fsync, fd); }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count_bytes, off64_t at) {
-    if ((control[HOLD_WRITES] || control[WRITE_ERRNO]) && is_segment(fd)) {
+    if ((control[HOLD_WRITES] || control[WRITE_ERRNO] || control[JOURNAL]) && is_segment(fd)) {
         hold(HOLD_WRITES);
         if (fails(WRITE_ERRNO)) return -1;
+        record_write(fd, count_bytes, at);
     }
     return syscall(SYS_pwrite64, fd, bytes, count_bytes, at);
 }

@@ -25,6 +25,10 @@ pub enum Field {
     WriteErrno,
     /// While not 0, no write to a segment ends.
     HoldWrites,
+    /// While not 0, the journal records writes and syncs.
+    Journal,
+    /// While not 0, syncs of segments succeed and do nothing.
+    Lie,
     /// Syncs and writes that were held or delayed so far.
     Held,
     /// Syncs and writes that failed so far.
@@ -37,6 +41,8 @@ const FIELDS: usize = Field::Failed as usize + 1;
 pub struct Shim {
     library: &'static Path,
     control: NamedTempFile,
+    /// The writes to the log with the bytes that they replace, and the syncs.
+    pub journal: NamedTempFile,
 }
 
 impl Shim {
@@ -49,12 +55,15 @@ impl Shim {
         let library = LIBRARY.get_or_init(compile).as_ref().map_err(Clone::clone)?;
         let control = NamedTempFile::new().expect("no control file");
         control.as_file().set_len(FIELDS as u64 * 8).expect("a control file");
-        Ok(Self { library, control })
+        // Not in memory: under full load it grows fast.
+        let journal = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("no journal");
+        Ok(Self { library, control, journal })
     }
 
     /// Makes `command` load the library.
     pub fn preload(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", self.library).env("CHAOS_CONTROL", self.control.path());
+        command.env("LD_PRELOAD", self.library);
+        command.env("CHAOS_CONTROL", self.control.path()).env("CHAOS_JOURNAL", self.journal.path());
     }
 
     pub fn set(&self, field: Field, value: i64) {

@@ -12,9 +12,10 @@ use crate::kills::PHASES;
 use crate::netns::Namespace;
 use crate::network::NETWORKS;
 use crate::partition::PARTITIONS;
+use crate::power;
 use crate::scene::Scene;
 use crate::setup::{Setup, segments};
-use crate::shim::Shim;
+use crate::shim::{Field, Shim};
 use crate::support::not_tested;
 
 /// Lets each of `faults` happen once on one archive, in random order.
@@ -79,7 +80,7 @@ fn a_disk_that_stalls_or_fails_loses_nothing_that_was_acknowledged() {
     let _alone = turn();
     let Some(shim) = shim("disks that stall or fail") else { return };
     let mut faults: Vec<_> = DISKS.map(Fault::Disk).into();
-    faults.push(Fault::Drain(Drain::Stalled));
+    faults.extend([Fault::Drain(Drain::Stalled), Fault::PowerCut, Fault::PowerCut, Fault::PowerCut]);
     once_each("disk", Setup { shim: Some(shim), ..Setup::default() }, faults);
 }
 
@@ -108,6 +109,17 @@ fn a_log_that_has_lost_its_end_is_found_out() {
     let newest = dir.join(segments(&dir).pop().expect("a segment"));
     let file = std::fs::File::options().write(true).open(newest).expect("the segment");
     file.set_len(64 << 10).expect("a shorter segment");
+    let faults = scene.check_archive();
+    assert!(faults.lost > 0 && faults.doubled + faults.wrong == 0, "{faults:?}");
+}
+
+/// Like the test before, by a disk whose syncs do nothing.
+#[test]
+fn acknowledgements_before_a_sync_are_found_out() {
+    let Some(shim) = shim("a disk that lies") else { return };
+    let mut scene = Scene::start(Setup { shim: Some(shim), ..Setup::default() });
+    scene.shim().set(Field::Lie, 1);
+    power::cut(&mut scene, 1.0, &mut seeded("lies"));
     let faults = scene.check_archive();
     assert!(faults.lost > 0 && faults.doubled + faults.wrong == 0, "{faults:?}");
 }

@@ -39,11 +39,19 @@ impl Faults {
         self.lost + self.doubled + self.wrong == 0
     }
 
+    /// Notes that `frames` are not there.
+    pub fn lose(&mut self, frames: u64, words: String) {
+        self.lost += frames;
+        self.note(words);
+    }
+
     /// Compares what the archive has of a lane with what was acknowledged and what was written.
     pub fn compare(&mut self, source: u32, lane: usize, found: u64, acked: u64, written: u64) {
         if found < acked {
-            self.lost += acked - found;
-            self.note(format!("source {source} lane {lane}: {acked} acknowledged, {found} there"));
+            self.lose(
+                acked - found,
+                format!("source {source} lane {lane}: {acked} acknowledged, {found} there"),
+            );
         }
         if found > written {
             self.wrong += found - written;
@@ -95,8 +103,8 @@ impl Track {
             self.faults.doubled += 1;
             self.faults.note(format!("twice: {id:?} at offset {}", frame.offset));
         } else if index > expected {
-            self.faults.lost += index - expected;
-            self.faults.note(format!("missing: {id:?} at offset {} follows {expected}", frame.offset));
+            let words = format!("missing: {id:?} at offset {} follows {expected}", frame.offset);
+            self.faults.lose(index - expected, words);
         }
     }
 
