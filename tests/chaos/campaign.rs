@@ -1,6 +1,5 @@
 //! Rounds of faults on one archive, one after the other.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -23,12 +22,6 @@ pub fn seeded(name: &str) -> StdRng {
     let seed = given.unwrap_or_else(rand::random);
     println!("{name}: CHAOS_SEED={seed}");
     StdRng::seed_from_u64(seed)
-}
-
-/// Waits for the turn of this test. Scenes that load the machine would make each other slow.
-pub fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub fn shuffle(faults: &mut [Fault], rng: &mut StdRng) {

@@ -80,7 +80,7 @@ fn three_hundred_power_cuts() {
     let is_over = |figures: &Figures| figures.rounds(power::NAME) >= goal;
     while !is_over(&figures) {
         let Some(shim) = shim("power cuts") else { return };
-        let setup = Setup { shim: Some(shim), ..Setup::default() };
+        let setup = Setup { archive: power::a_way_to_write(&mut rng), shim: Some(shim), ..Setup::default() };
         campaign(setup, vec![Fault::PowerCut], "", &mut rng, &mut figures, is_over);
     }
     println!("{}", figures.table());
@@ -119,5 +119,5 @@ fn mixed(rng: &mut StdRng) -> (Setup, Vec<Fault>) {
         faults.extend(STEPS.map(Fault::Clock));
         faults.extend([Fault::Drain(Drain::Stalled), Fault::PowerCut, Fault::PowerCut]);
     }
-    (Setup { is_proxied: true, shim, ..Setup::default() }, faults)
+    (Setup { archive: power::a_way_to_write(rng), is_proxied: true, shim, ..Setup::default() }, faults)
 }

@@ -35,6 +35,11 @@ struct Write {
     replaced: Vec<u8>,
 }
 
+/// Configures how blocks are written: direct where that is possible, or through the page cache.
+pub fn a_way_to_write(rng: &mut StdRng) -> &'static str {
+    ["", "direct_io = \"off\""][rng.random_range(0..2)]
+}
+
 /// Cuts the power. Returns when the restart began.
 pub fn strike(scene: &mut Scene, rng: &mut StdRng) -> Instant {
     // A disk can lose everything that it has not synced, or nearly nothing.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::campaign::{self, seeded, turn};
+use crate::campaign::{self, seeded};
 use crate::clock::STEPS;
 use crate::disk::DISKS;
 use crate::drains::Drain;
@@ -55,7 +55,6 @@ pub fn namespace() -> Option<Arc<Namespace>> {
 
 #[test]
 fn a_kill_in_each_phase_loses_nothing_that_was_acknowledged() {
-    let _alone = turn();
     let setup =
         Setup { archive: campaign::RETENTION, shim: shim("kills while a disk is slow"), ..Setup::default() };
     once_each("kills", setup, PHASES.map(Fault::Kill).into());
@@ -63,7 +62,6 @@ fn a_kill_in_each_phase_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_broken_network_loses_nothing_and_heals_by_itself() {
-    let _alone = turn();
     let setup = Setup { is_proxied: true, ..Setup::default() };
     let mut faults: Vec<_> = NETWORKS.map(Fault::Network).into();
     faults.push(Fault::Drain(Drain::CutOff));
@@ -77,11 +75,11 @@ fn a_daemon_that_stood_still_or_was_restarted_goes_on_without_loss() {
 
 #[test]
 fn a_disk_that_stalls_or_fails_loses_nothing_that_was_acknowledged() {
-    let _alone = turn();
     let Some(shim) = shim("disks that stall or fail") else { return };
     let mut faults: Vec<_> = DISKS.map(Fault::Disk).into();
     faults.extend([Fault::Drain(Drain::Stalled), Fault::PowerCut, Fault::PowerCut, Fault::PowerCut]);
-    once_each("disk", Setup { shim: Some(shim), ..Setup::default() }, faults);
+    let archive = power::a_way_to_write(&mut seeded("way to write"));
+    once_each("disk", Setup { archive, shim: Some(shim), ..Setup::default() }, faults);
 }
 
 #[test]
