@@ -140,7 +140,7 @@ fn fill(scene: &mut Scene, time: Duration) -> Instant {
     let before = scene.shim().get(Field::Failed);
     scene.shim().set(Field::WriteErrno, NO_SPACE);
     scene.shim().wait_above(Field::Failed, before);
-    std::thread::sleep(time);
+    scene.assert_nothing_acked(time);
     scene.shim().set(Field::WriteErrno, 0);
     assert!(scene.daemon_mut().is_running(), "the daemon has ended: {:#?}", scene.daemon().lines());
     Instant::now()

@@ -9,7 +9,7 @@
 //! | `content.rs` | sequences and payloads as functions of source, lane and index |
 //! | `wire.rs`, `session.rs`, `source.rs` | a source that records its acknowledgements, reconnects and resumes |
 //! | `follower.rs`, `reader.rs`, `equipment.rs` | a subscriber, the software of an output, the equipment of a link |
-//! | `track.rs`, `audit.rs` | each frame once, in order, without a hole, content right; the reading of the archive |
+//! | `track.rs`, `audit.rs`, `exports.rs` | each frame once, in order, without a hole, content right; the reading of archive and exports |
 //! | `scene.rs`, `setup.rs` | a daemon with all of these |
 //! | `proxy.rs`, `netns.rs`, `shim.rs`, `shim.c` | a network, a disk and a clock that can fail |
 //! | `kills.rs`, `drains.rs`, `network.rs`, `partition.rs`, `stops.rs`, `disk.rs`, `power.rs`, `clock.rs` | the faults |
@@ -29,6 +29,7 @@ mod content;
 mod disk;
 mod drains;
 mod equipment;
+mod exports;
 mod fault;
 mod figures;
 mod follower;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -25,7 +25,7 @@ const SECTOR_BYTES: usize = 512;
 /// The kind of a record, as in `shim.c`.
 const WRITTEN: i64 = 1;
 /// Bytes of a record before the replaced bytes.
-const RECORD_BYTES: usize = 32;
+const RECORD_BYTES: usize = 40;
 /// Longest time under full load before the cut.
 const LIFE_MS_MAX: u64 = 400;
 
@@ -102,7 +102,9 @@ fn lose(scene: &Scene, share: f64, rng: &mut StdRng) -> usize {
     let mut count = 0;
     for entry in files {
         let Ok(metadata) = entry.metadata() else { continue };
-        if let Some(writes) = unsynced.remove(&metadata.ino()) {
+        let born = metadata.created().map(|born| born.duration_since(UNIX_EPOCH));
+        let born = born.expect("a time of birth").expect("a time after 1970");
+        if let Some(writes) = unsynced.remove(&(metadata.ino(), born.as_nanos() as u64)) {
             count += writes.len();
             take_back(&entry.path(), &writes, share, rng);
         }
@@ -110,18 +112,19 @@ fn lose(scene: &Scene, share: f64, rng: &mut StdRng) -> usize {
     count
 }
 
-/// The writes behind the last sync of each file, by inode.
-fn unsynced(mut journal: &[u8]) -> HashMap<u64, Vec<Write>> {
-    let mut unsynced: HashMap<u64, Vec<Write>> = HashMap::new();
+/// The writes behind the last sync of each file, by inode and time of birth.
+fn unsynced(mut journal: &[u8]) -> HashMap<(u64, u64), Vec<Write>> {
+    let mut unsynced: HashMap<_, Vec<Write>> = HashMap::new();
     while journal.len() >= RECORD_BYTES {
         let field = |at: usize| i64::from_ne_bytes(journal[8 * at..8 * at + 8].try_into().unwrap());
-        let (kind, inode, at, length) = (field(0), field(1) as u64, field(2) as u64, field(3) as usize);
+        let (kind, file) = (field(0), (field(1) as u64, field(2) as u64));
+        let (at, length) = (field(3) as u64, field(4) as usize);
         // A kill can cut the last record. Its write has not begun.
         let Some(replaced) = journal.get(RECORD_BYTES..RECORD_BYTES + length) else { break };
         if kind == WRITTEN {
-            unsynced.entry(inode).or_default().push(Write { at, replaced: replaced.to_vec() });
+            unsynced.entry(file).or_default().push(Write { at, replaced: replaced.to_vec() });
         } else {
-            unsynced.remove(&inode);
+            unsynced.remove(&file);
         }
         journal = &journal[RECORD_BYTES + length..];
     }

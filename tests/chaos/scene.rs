@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, verify};
 use crate::equipment::{Equipment, LINKS};
+use crate::exports;
 use crate::follower::{ALL, EMERGENCIES, Follower, ROUTINES};
 use crate::netns::Namespace;
 use crate::proxy::Proxy;
@@ -101,7 +103,11 @@ impl Scene {
     }
 
     fn data_dir(&self) -> PathBuf {
-        self.archive_dir().parent().expect("the data directory").to_owned()
+        self.home().join("data")
+    }
+
+    fn home(&self) -> PathBuf {
+        self.daemon().config_path().parent().expect("a directory").to_owned()
     }
 
     /// kill -9. The daemon must run.
@@ -234,14 +240,18 @@ impl Scene {
         self.sources.iter_mut().for_each(Source::finish);
         let units: u64 = self.equipment.iter_mut().map(Equipment::stop).sum();
         self.wait_for_peers();
+        exports::wait(&self.archive_dir());
         let books = self.drain();
         let mut faults = self.check_archive();
         self.check_again(&mut faults);
+        let (found, exported) = exports::check(&self.home());
+        faults.add(&found);
         let track = &self.audit.track;
         let written: u64 = self.sources.iter().flat_map(Source::books).map(|book| book.written).sum();
         assert_eq!(track.frames, written, "frames of sources in the archive");
         println!(
-            "scene: {} frames, {} of {units} units of links, {} frames repeated by the output; last life {books:?}",
+            "scene: {} frames, {exported} of them and of units in exports, {} of {units} units of links, {} frames \
+             repeated by the output; last life {books:?}",
             track.frames,
             track.units,
             self.reader.repeated()
@@ -299,5 +309,19 @@ impl Scene {
         faults.add(&again.track.faults);
         assert_eq!(again.next_offset, self.audit.next_offset, "offsets of the archive");
         assert_eq!(again.track.frames, self.audit.track.frames, "frames of the archive");
+    }
+}
+
+impl Drop for Scene {
+    /// Keeps what a failed test leaves.
+    fn drop(&mut self) {
+        if !std::thread::panicking() || self.daemon.is_none() {
+            return;
+        }
+        let kept = tempfile::Builder::new().prefix("chaos-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let kept = kept.expect("no directory for the archive").keep();
+        let journal = self.try_shim().map(|shim| shim.journal.path().to_owned());
+        let copied = Command::new("cp").arg("-r").arg(self.archive_dir()).args(journal).arg(&kept).status();
+        println!("the archive is kept in {} ({copied:?})", kept.display());
     }
 }

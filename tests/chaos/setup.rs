@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use crate::equipment::{self, LINKS};
+use crate::exports;
 use crate::netns::Namespace;
 use crate::reader;
 use crate::shim::Shim;
@@ -58,8 +59,9 @@ pub fn config(setup: &Setup, addresses: &[SocketAddr]) -> String {
     });
     format!(
         "[ingest]\nlisten = \"{ingest}\"\nheartbeat = \"1s\"\nmax_takeovers_per_minute = 10000\n\
-         [feed]\nlisten = \"{feed}\"\n[http]\nlisten = \"{http}\"\n[archive]\n{}\n{tokens}{}{}",
+         [feed]\nlisten = \"{feed}\"\n[http]\nlisten = \"{http}\"\n[archive]\n{}\n{}{tokens}{}{}",
         setup.archive,
+        exports::keys(),
         reader::table(*output),
         links.collect::<String>()
     )

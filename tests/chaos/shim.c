@@ -59,23 +59,29 @@ static int ends_with(const char *path, ssize_t length, const char *end) {
     return length > wanted && memcmp(path + length - wanted, end, (size_t)wanted) == 0;
 }
 
-/* The segments, and the space that is kept for the next one. */
+/* The segments, the space that is kept for the next one, and what recovery writes before it becomes a segment. */
 static int is_segment(int fd) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    return ends_with(path, length, ".seg") || ends_with(path, length, "/reserve");
+    const char *ends[] = {".seg", "/reserve", "/recovery"};
+    for (int at = 0; at < 3; at++)
+        if (ends_with(path, length, ends[at])) return 1;
+    return 0;
 }
 
 enum { WRITTEN = 1, SYNCED = 2 };
 
 struct record {
-    int64_t kind, inode, at, length;
+    int64_t kind, inode, born_ns, at, length;
 };
 
-static int64_t inode_of(int fd) {
-    struct stat found;
-    return fstat(fd, &found) == 0 ? (int64_t)found.st_ino : -1;
+/* A file system gives the inode of a removed file to a new one: the time of birth tells them apart. */
+static struct record record_of(int64_t kind, int fd) {
+    struct statx found;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &found) != 0) abort();
+    int64_t born_ns = (int64_t)found.stx_btime.tv_sec * 1000000000 + found.stx_btime.tv_nsec;
+    return (struct record){kind, (int64_t)found.stx_ino, born_ns, 0, 0};
 }
 
 static void append(struct record *record, void *bytes) {
@@ -89,15 +95,18 @@ static void record_write(int fd, size_t length, off64_t at) {
     /* Direct access needs aligned memory. */
     if (posix_memalign(&before, 4096, length) != 0) abort();
     memset(before, 0, length);
-    syscall(SYS_pread64, fd, before, length, at);
-    struct record record = {WRITTEN, inode_of(fd), at, (int64_t)length};
+    /* Behind the end of the file there is nothing to read. */
+    if (syscall(SYS_pread64, fd, before, length, at) < 0) abort();
+    struct record record = record_of(WRITTEN, fd);
+    record.at = at;
+    record.length = (int64_t)length;
     append(&record, before);
     free(before);
 }
 
 static void record_sync(int fd) {
     if (journal < 0 || !control[JOURNAL]) return;
-    struct record record = {SYNCED, inode_of(fd), 0, 0};
+    struct record record = record_of(SYNCED, fd);
     append(&record, NULL);
 }
 
