@@ -10,7 +10,7 @@
 //! | `wire.rs`, `session.rs`, `source.rs` | a source that records its acknowledgements, reconnects and resumes |
 //! | `follower.rs`, `reader.rs`, `equipment.rs` | a subscriber, the software of an output, the equipment of a link |
 //! | `track.rs`, `audit.rs`, `exports.rs` | each frame once, in order, without a hole, content right; the reading of archive and exports |
-//! | `scene.rs`, `setup.rs` | a daemon with all of these |
+//! | `scene.rs`, `scene/ending.rs`, `setup.rs` | a daemon with all of these |
 //! | `proxy.rs`, `netns.rs`, `shim.rs`, `shim.c` | a network, a disk and a clock that can fail |
 //! | `kills.rs`, `drains.rs`, `network.rs`, `partition.rs`, `stops.rs`, `disk.rs`, `power.rs`, `clock.rs` | the faults |
 //! | `fault.rs`, `campaign.rs`, `figures.rs` | rounds of faults, and what they found |

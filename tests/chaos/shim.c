@@ -64,7 +64,7 @@ static int is_segment(int fd) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    const char *ends[] = {".seg", "/reserve", "/recovery"};
+    const char *ends[] = {".seg", "/reserve", "/recovery.tmp"};
     for (int at = 0; at < 3; at++)
         if (ends_with(path, length, ends[at])) return 1;
     return 0;

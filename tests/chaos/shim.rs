@@ -1,6 +1,7 @@
 //! A library in C that the daemon preloads: its wall clock can step, and its disk can stall and fail.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,18 +91,25 @@ impl Shim {
     }
 }
 
+/// Compiles the library, unless another run of these tests has.
 fn compile() -> Result<PathBuf, String> {
-    let dir = tempfile::Builder::new().prefix("chaos-shim-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
-    // The directory stays for all tests of this process. The next build of the tests finds and ignores it.
-    let dir = dir.map_err(|error| error.to_string())?.keep();
-    let (source, library) = (dir.join("shim.c"), dir.join("shim.so"));
-    std::fs::write(&source, include_str!("shim.c")).map_err(|error| error.to_string())?;
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source).arg("-ldl");
-    let built = cc.output().map_err(|error| format!("cc: {error}"))?;
-    if built.status.success() {
-        Ok(library)
-    } else {
-        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    let source = include_str!("shim.c");
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    let library =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-shim-{:016x}.so", hasher.finish()));
+    if library.exists() {
+        return Ok(library);
     }
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|error| error.to_string())?;
+    let (file, built) = (dir.path().join("shim.c"), dir.path().join("shim.so"));
+    std::fs::write(&file, source).map_err(|error| error.to_string())?;
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&built).arg(&file).arg("-ldl");
+    let ran = cc.output().map_err(|error| format!("cc: {error}"))?;
+    if !ran.status.success() {
+        return Err(String::from_utf8_lossy(&ran.stderr).into_owned());
+    }
+    std::fs::rename(&built, &library).map_err(|error| error.to_string())?;
+    Ok(library)
 }
