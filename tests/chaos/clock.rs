@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use crate::kills::fill_a_segment;
 use crate::scene::Scene;
 use crate::setup::segments;
 use crate::shim::Field;
@@ -42,6 +43,8 @@ impl Step {
         let size = (days * rng.random_range(1.0..4.0) * DAY_NS as f64) as i64;
         let is_forward = self == Self::Forward || self == Self::Restart && rng.random_bool(0.5);
         let offset = if is_forward { size } else { -size };
+        // Retention by age could remove a full segment.
+        fill_a_segment(scene);
         let segments_before = segments(&scene.archive_dir());
         let over = if self == Self::Restart { restart(scene, offset) } else { step(scene, offset) };
         let segments_after = segments(&scene.archive_dir());

@@ -91,6 +91,13 @@ fn pause(rng: &mut StdRng, us_max: u64) {
     std::thread::sleep(Duration::from_micros(rng.random_range(0..us_max)));
 }
 
+/// Fills segments until there is one that is full.
+pub fn fill_a_segment(scene: &mut Scene) {
+    let dir = scene.archive_dir();
+    flood_until(scene, FLOOD, "a full segment", |_| segments(&dir).len() > 1);
+    scene.rate.store(RATE, Relaxed);
+}
+
 /// Waits until `is_met`. The sources send at `rate` meanwhile.
 fn flood_until(scene: &mut Scene, rate: u32, what: &str, mut is_met: impl FnMut(&mut Scene) -> bool) {
     scene.rate.store(rate, Relaxed);
