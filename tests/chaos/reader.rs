@@ -133,8 +133,8 @@ impl Drop for Reader {
 /// Reads one connection to its end, however it ends. The kernel has acknowledged all of that to the daemon.
 fn read(socket: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     socket.set_read_timeout(Some(LOOK))?;
-    // The kernel of a killed daemon may drop a connection that was not accepted yet, without a reset. A reader that only
-    // reads notices that by keep-alive alone.
+    // A reader that only reads does not notice a connection whose other side has vanished without a reset, as one of a
+    // killed daemon may.
     let second = Duration::from_secs(1);
     let keep_alive = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
     SockRef::from(socket).set_tcp_keepalive(&keep_alive)?;

@@ -1,7 +1,7 @@
 //! SIGSTOP and SIGCONT: a daemon, the process of a source or of a subscriber stands still and goes on.
 
 use std::fs::File;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
@@ -39,17 +39,44 @@ fn await_stopped(pid: u32) {
     });
 }
 
-fn signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(child.id() as i32).expect("a process id");
+/// A process that ends with its test.
+struct Process(Option<Child>);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(Some(command.spawn().expect("the process starts")))
+    }
+
+    fn id(&self) -> u32 {
+        self.0.as_ref().expect("it runs").id()
+    }
+
+    /// Waits for its end.
+    fn output(&mut self) -> Output {
+        self.0.take().expect("it runs").wait_with_output().expect("waiting fails")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+fn signal(process: &Process, signal: Signal) {
+    let pid = Pid::from_raw(process.id() as i32).expect("a process id");
     kill_process(pid, signal).expect("the process cannot be signalled");
 }
 
 /// Stops a process until the daemon has ended its connection.
-fn stop_long(child: &Child) {
-    signal(child, Signal::STOP);
-    await_stopped(child.id());
+fn stop_long(process: &Process) {
+    signal(process, Signal::STOP);
+    await_stopped(process.id());
     std::thread::sleep(LONG);
-    signal(child, Signal::CONT);
+    signal(process, Signal::CONT);
 }
 
 #[test]
@@ -59,12 +86,12 @@ fn sources_and_a_subscriber_that_stood_still_go_on_without_loss() {
         Plan { satellites: 8, replays: 0, rate: 200.0, seed: 7, payload_bytes: 200, ..Plan::default() };
     let mut sim = uplink_sim(["--satellites", "8", "--replays", "0", "--rate", "200", "--seed", "7"]);
     sim.args(["--payload", "200", "--report", "json", "--connect", &daemon.address().to_string()]);
-    let sim = sim.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the simulator starts");
+    let mut sim = Process::start(sim.stdout(Stdio::piped()).stderr(Stdio::null()));
     let dir = tempfile::tempdir().expect("no temporary directory");
     let heard = dir.path().join("tail.jsonl");
     let mut tail = aggregator(["tail", "--from", "earliest", "--connect", &daemon.feed().to_string()]);
     let out = File::create(&heard).expect("a file for the frames");
-    let tail = tail.stdout(out).stderr(Stdio::null()).spawn().expect("the subscriber starts");
+    let mut tail = Process::start(tail.stdout(out).stderr(Stdio::null()));
 
     let grows = |what: &str| {
         let before = std::fs::metadata(&heard).map_or(0, |file| file.len());
@@ -81,7 +108,7 @@ fn sources_and_a_subscriber_that_stood_still_go_on_without_loss() {
     grows("frames after the stop of the subscriber");
 
     signal(&sim, Signal::INT);
-    let sim = sim.wait_with_output().expect("the simulator ends");
+    let sim = sim.output();
     let report = String::from_utf8_lossy(&sim.stdout).into_owned();
     assert!(sim.status.success(), "{report}");
     let sent = serde_json::from_str::<serde_json::Value>(&report).unwrap()["sent"].as_u64().unwrap();
@@ -91,7 +118,7 @@ fn sources_and_a_subscriber_that_stood_still_go_on_without_loss() {
         if lines >= stored { Ok(()) } else { Err(format!("{lines} of {stored}")) }
     });
     signal(&tail, Signal::INT);
-    tail.wait_with_output().expect("the subscriber ends");
+    tail.output();
     daemon.stop();
     assert_eq!(FleetLog::read(&plan, &daemon.archive_dir(), |frame| panic!("{frame:?}")), sent);
     let heard: Vec<_> = frames(File::open(&heard).unwrap()).collect();
