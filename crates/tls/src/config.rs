@@ -12,7 +12,7 @@ use super::error::TlsError;
 use super::identity::{Authorities, Identity};
 use super::unverified::Unverified;
 
-/// The cryptography. `ring` takes 26 s of CPU to build, `aws-lc-rs` 71 s, and both encrypt as fast.
+/// The cryptography. `ring` takes 26 s of CPU to build, `aws-lc-rs` 71 s.
 pub(crate) fn provider() -> CryptoProvider {
     ring::default_provider()
 }
