@@ -81,6 +81,9 @@ pub(super) struct Maintenance {
     aging: Aging,
     steps: Vec<Box<dyn Step>>,
     segments: SealedSegments,
+    /// The segment that was being written when the directory was listed last. `segments` has none from this one on, so it
+    /// follows them, also when the commit thread writes a later one by now.
+    listed_base: u64,
     /// Segments under wrong names that were logged.
     misnamed: BTreeSet<u64>,
     retry: Retry,
@@ -100,6 +103,7 @@ impl Maintenance {
             aging: Aging::new(start_offset),
             next_pass: clock.monotonic(),
             segments: SealedSegments::default(),
+            listed_base: shared.handover.current_base(),
             misnamed: BTreeSet::new(),
             retry: Retry::default(),
             dir,
@@ -193,6 +197,7 @@ impl Maintenance {
         let mut sealed: Vec<u64> = listing.segments.into_iter().filter(|base| *base < current).collect();
         sealed.retain(|base| !foreign.contains(base) && self.is_well_named(*base));
         self.segments.set(sealed.into_iter());
+        self.listed_base = current;
         self.segments.mark_all_checked();
         self.publish();
         Ok(())
@@ -220,7 +225,7 @@ impl Maintenance {
 
     /// Publishes the oldest offset kept and the counters of segments.
     fn publish(&self) {
-        let oldest = self.segments.first().unwrap_or_else(|| self.shared.handover.current_base());
+        let oldest = self.segments.first().unwrap_or(self.listed_base);
         self.published.first_offset.send_if_modified(|known| {
             let later = oldest > *known;
             *known = oldest.max(*known);

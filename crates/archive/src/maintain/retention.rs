@@ -154,7 +154,7 @@ impl Maintenance {
 
     fn remove(&mut self, base: u64, reason: Reason) -> Result<(), StorageError> {
         let bytes = self.segments.bytes(&self.dir, base)?;
-        let next = self.segments.after(base).unwrap_or_else(|| self.shared.handover.current_base());
+        let next = self.segments.after(base).unwrap_or(self.listed_base);
         let is_settled = self.segments.is_settled(base, self.steps.len());
         self.dir.remove(&self.dir.segment(base))?;
         self.dir.sync()?;

@@ -26,6 +26,19 @@ async fn without_limits_nothing_expires() {
     kept.running.finish().await;
 }
 
+/// The commit thread begins the second segment after maintenance has listed the first one alone.
+#[tokio::test]
+async fn a_segment_that_is_sealed_behind_the_list_stays_the_oldest() {
+    let mut kept = Kept::new(Retention::default(), steps_none());
+    kept.maintenance.list().unwrap();
+    kept.fill(2, 0).await;
+    kept.maintenance.publish();
+    assert_eq!(kept.first_offset(), 0);
+    kept.tick();
+    assert_eq!(kept.first_offset(), 0);
+    kept.running.finish().await;
+}
+
 #[tokio::test]
 async fn above_the_size_limit_the_oldest_segments_are_removed_with_their_side_files() {
     let mut kept = Kept::new(by_bytes(3 * SEGMENT_BYTES), steps_none());
