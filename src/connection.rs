@@ -9,7 +9,7 @@ pub(crate) mod shares;
 pub(crate) mod tcp;
 mod unauthenticated;
 
-use crate::wire::WireError;
+use crate::wire::{ErrorCode, WireError};
 
 pub use credentials::{CertifiedClient, Credential, Credentials, Proof, Rights};
 pub use entrance::{Entrance, PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
@@ -21,6 +21,11 @@ pub type SessionId = u64;
 /// The order to a session to end, with the ERROR its peer gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop(pub WireError);
+
+/// The ERROR for a client whose TLS handshake was done with a certificate or authorities that are not in force any more.
+pub(crate) fn renewed() -> WireError {
+    WireError::new(ErrorCode::Busy, "the certificates have been renewed during the handshake: connect again")
+}
 
 /// What a connection takes beside what waits in its windows, or in its outbox, and its read buffer: task, timers, unsent
 /// answers, tables, in bytes.

@@ -140,6 +140,13 @@ async fn run(
         "--simulate needs a token in ingest.tokens that admits all sources and stations: leave its lists of \
          sources and stations empty"
     );
+    anyhow::ensure!(
+        !args.simulate || config.ingest.clients.is_empty() || !config.ingest.tokens.is_empty(),
+        "--simulate shows no certificate, and ingest.clients asks for one: add a token to ingest.tokens that admits all \
+         sources and stations"
+    );
+    let fleet_tls =
+        config.tls.files.sides.ingest.as_ref().map(|_| tls::Client::of_this_host()).transpose()?;
     notifier.status("recovering the archive");
     let daemon = Daemon::start_under(manager, config, DiskStorage).await?;
     let addresses = daemon.addresses();
@@ -168,7 +175,7 @@ async fn run(
     let play = async {
         if args.simulate {
             tokio::select! {
-                () = simulate::play(addresses.ingest, token.unwrap_or_default(), handles, &catalog, stop.clone()) => {}
+                () = simulate::play(addresses.ingest, fleet_tls, token.unwrap_or_default(), handles, &catalog, stop.clone()) => {}
                 () = is_true(ended) => {}
             }
         }

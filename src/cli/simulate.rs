@@ -23,6 +23,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Plays the fleet against `address` and prints a summary line per second until `stop` turns true.
 pub(super) async fn play(
     address: SocketAddr,
+    tls: Option<tls::Client>,
     token: String,
     handles: Handles,
     catalog: &CatalogStore,
@@ -34,6 +35,7 @@ pub(super) async fn play(
     }
     let plan = Plan {
         connect: address.to_string(),
+        tls,
         rate: RATE,
         emergency_ratio: EMERGENCY_RATIO,
         token,

@@ -42,7 +42,11 @@ impl WhomArgs {
         let url = Url::of_listener(listen);
         match (is_encrypted, tls) {
             (_, Some(tls)) => Ok(url.encrypted(tls)),
-            (true, None) => Ok(url.encrypted(tls::Client::of_this_host()?)),
+            (true, None) if url.is_loopback() => {
+                Ok(url.encrypted(tls::Client::of_this_host()?).either_scheme()?)
+            }
+            (true, None) => bail!("{listen} is not loopback: name the trusted authorities with --ca FILE"),
+            (false, None) if url.is_loopback() => Ok(url.either_scheme()?),
             (false, None) => Ok(url),
         }
     }

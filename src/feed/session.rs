@@ -78,33 +78,34 @@ pub(super) async fn run(
     let Arrival { session_id, socket, peer, permit } = arrival;
     // A socket that refuses this option is dead. The first read reports the error.
     let _ = socket.set_nodelay(true);
-    let mut socket = Socket::accepted(socket, context.policy().tls.as_ref())?;
-    let (ended, rest, subscribed) = match handshake::greet(&mut socket, permit, &mut mailbox, &context).await
-    {
-        Ok((mut subscription, input)) => {
-            // The session keeps its place among the subscribers until its last byte is written.
-            let subscribed = subscription.permit.take();
-            by_peer!(
-                Kind::Subscribed, INFO,
-                session = session_id, %peer, from_offset = subscription.following.next_offset(),
-                policy = ?subscription.policy, "subscribed"
-            );
-            let (policy, next_offset) = (subscription.policy, subscription.following.next_offset());
-            let entered = context.subscribers.enter(session_id, peer, policy, next_offset);
-            let ending = context.ending.clone();
-            let mut session = Session::new(&mut socket, mailbox, ending, input, subscription, entered);
-            let Err(ended) = session.serve().await;
-            // The ERROR must not come within a message.
-            (ended, session.outbox.into_rest(), subscribed)
-        }
-        Err(ended) => {
-            if let Ended::Error(error) = &ended {
-                log_error(session_id, peer, error);
-                context.entrance.refuse(&mut socket, peer, error).await;
+    let tls = context.policy().tls.clone();
+    let mut socket = Socket::accepted(socket, tls.as_ref())?;
+    let (ended, rest, subscribed) =
+        match handshake::greet(&mut socket, tls, permit, &mut mailbox, &context).await {
+            Ok((mut subscription, input)) => {
+                // The session keeps its place among the subscribers until its last byte is written.
+                let subscribed = subscription.permit.take();
+                by_peer!(
+                    Kind::Subscribed, INFO,
+                    session = session_id, %peer, from_offset = subscription.following.next_offset(),
+                    policy = ?subscription.policy, "subscribed"
+                );
+                let (policy, next_offset) = (subscription.policy, subscription.following.next_offset());
+                let entered = context.subscribers.enter(session_id, peer, policy, next_offset);
+                let ending = context.ending.clone();
+                let mut session = Session::new(&mut socket, mailbox, ending, input, subscription, entered);
+                let Err(ended) = session.serve().await;
+                // The ERROR must not come within a message.
+                (ended, session.outbox.into_rest(), subscribed)
             }
-            return Err(ended);
-        }
-    };
+            Err(ended) => {
+                if let Ended::Error(error) = &ended {
+                    log_error(session_id, peer, error);
+                    context.entrance.refuse(&mut socket, peer, error).await;
+                }
+                return Err(ended);
+            }
+        };
     if let Ended::Error(error) = &ended {
         log_error(session_id, peer, error);
         context.entrance.note(peer, error);

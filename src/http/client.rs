@@ -9,14 +9,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
-use axum::http::{Method, Request, Uri, request};
+use axum::http::{Method, Request, StatusCode, Uri, request};
 use bytes::Bytes;
 use http_body_util::Full;
 use thiserror::Error;
-use tls::Socket;
+use tls::{Socket, TlsError};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::server::NOT_TLS;
 use crate::config::Secret;
 
 mod answer;
@@ -45,6 +46,8 @@ pub struct Url {
     is_encrypted: bool,
     /// Whom to trust with `https`.
     tls: Option<tls::Client>,
+    /// Whether to try the other scheme where the listener does not speak this one.
+    tries_both: bool,
 }
 
 /// Why a text is not a URL that this client can use.
@@ -127,13 +130,29 @@ impl Url {
             addresses,
             is_encrypted: false,
             tls: None,
+            tries_both: false,
         }
+    }
+
+    /// This URL, which also tries the other scheme. For a listener on loopback: the file that names its scheme may be newer
+    /// than the configuration in force.
+    ///
+    /// # Errors
+    /// When TLS cannot be used.
+    pub fn either_scheme(self) -> Result<Self, TlsError> {
+        Ok(Self { tries_both: true, tls: Some(tls::Client::of_this_host()?), ..self })
     }
 
     /// This URL with `https`, where `tls` says whom to trust.
     #[must_use]
     pub fn encrypted(self, tls: tls::Client) -> Self {
         Self { is_encrypted: true, tls: Some(tls), ..self }
+    }
+
+    /// Whether the listener is on loopback, so that no connection leaves the host.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        !self.addresses.is_empty() && self.addresses.iter().all(|address| address.ip().is_loopback())
     }
 
     /// Whether the scheme is `https`.
@@ -192,23 +211,39 @@ impl Url {
     ) -> Result<Answer, ClientError> {
         let request = request.body(Full::new(body));
         let request = request.map_err(|error| ClientError::Request(error.to_string()))?;
+        let ask = async |is_encrypted| {
+            let socket = self.connect(is_encrypted).await.map_err(ClientError::Connect)?;
+            Answer::read(socket, request.clone(), limits.body_bytes).await
+        };
         let exchange = async {
-            let socket = self.connect().await.map_err(ClientError::Connect)?;
-            Answer::read(socket, request, limits.body_bytes).await
+            match ask(self.is_encrypted).await {
+                answer if self.tries_both && is_other_scheme(&answer) => ask(!self.is_encrypted).await,
+                answer => answer,
+            }
         };
         timeout(limits.time, exchange).await.unwrap_or(Err(ClientError::Timeout(limits.time)))
     }
 
-    async fn connect(&self) -> io::Result<Socket> {
+    async fn connect(&self, is_encrypted: bool) -> io::Result<Socket> {
         let tcp = if self.addresses.is_empty() {
             TcpStream::connect((self.host.as_str(), self.port)).await?
         } else {
             TcpStream::connect(&self.addresses[..]).await?
         };
         let address = format!("{}:{}", self.host, self.port);
-        let mut socket = Socket::connected(tcp, &address, self.tls.as_ref())?;
+        let tls = self.tls.as_ref().filter(|_| is_encrypted);
+        let mut socket = Socket::connected(tcp, &address, tls)?;
         socket.handshake().await?;
         Ok(socket)
+    }
+}
+
+/// Whether the listener speaks the other scheme.
+fn is_other_scheme(answer: &Result<Answer, ClientError>) -> bool {
+    match answer {
+        Ok(answer) => answer.status == StatusCode::BAD_REQUEST && answer.body == NOT_TLS.as_bytes(),
+        Err(ClientError::Connect(error)) => TlsError::of(error).is_some_and(TlsError::is_plain_server),
+        Err(_) => false,
     }
 }
 
@@ -245,6 +280,7 @@ impl FromStr for Url {
             addresses: Vec::new(),
             is_encrypted,
             tls: None,
+            tries_both: false,
         })
     }
 }

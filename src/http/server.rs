@@ -49,9 +49,8 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// The response to a client that does not speak TLS.
-const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
-    Content-Length: 44\r\n\r\nthis port speaks TLS: ask for https:// here\n";
+/// What a client is told that does not speak TLS.
+pub(super) const NOT_TLS: &str = "this port speaks TLS: ask for https:// here\n";
 const NO_HANDSHAKE: &str = "the TLS handshake was not complete within 10 s";
 
 /// The address of the client.
@@ -161,8 +160,15 @@ async fn open(socket: TcpStream, tls: Option<tls::Server>) -> io::Result<Socket>
     else {
         return Ok(socket);
     };
-    let answer = if TlsError::of(&error) == Some(&TlsError::NotTls) { NOT_TLS } else { b"" };
-    say(&mut socket, BytesMut::from(answer)).await;
+    let answer = if TlsError::of(&error) == Some(&TlsError::NotTls) {
+        format!(
+            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{NOT_TLS}",
+            NOT_TLS.len()
+        )
+    } else {
+        String::new()
+    };
+    say(&mut socket, BytesMut::from(answer.as_bytes())).await;
     Err(error)
 }
 
@@ -231,16 +237,21 @@ impl AsyncWrite for WriteTimeout {
         true
     }
 
+    /// What TLS has accepted may still wait for the client.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.is_waiting = false;
-        if std::mem::take(&mut self.is_read_put_off) {
-            cx.waker().wake_by_ref();
+        let poll = Pin::new(&mut self.socket).poll_flush(cx);
+        if poll.is_ready() {
+            self.is_waiting = false;
+            if std::mem::take(&mut self.is_read_put_off) {
+                cx.waker().wake_by_ref();
+            }
         }
-        Pin::new(&mut self.socket).poll_flush(cx)
+        self.judge(cx, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let poll = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.judge(cx, poll)
     }
 }
 

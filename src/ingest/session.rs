@@ -70,7 +70,8 @@ pub(super) async fn run(
     let Arrival { session_id, clock_origin, socket, peer, config, permit } = arrival;
     // A socket that refuses this option is dead. The first read reports the error.
     let _ = socket.set_nodelay(true);
-    let mut socket = Socket::accepted(socket, context.policy().tls.as_ref())?;
+    let tls = context.policy().tls.clone();
+    let mut socket = Socket::accepted(socket, tls.as_ref())?;
     let signal = AckSignal::new(Arc::default(), Instant::now());
     let greeting = handshake::Greeting {
         session_id,
@@ -79,6 +80,7 @@ pub(super) async fn run(
         context: &context,
         router: &router,
         permit: &permit,
+        tls,
     };
     let handshake::Greeted { mut opened, outbox, intake, catalog, rest } =
         match greeting.greet(&mut socket, &mut mailbox).await {

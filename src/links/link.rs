@@ -72,9 +72,9 @@ impl Actor {
         let mut backoff = Backoff::default();
         loop {
             self.status.enter(LinkState::Connecting);
-            let client = self.sides().connecting_link.filter(|_| self.config.tls);
+            let client = self.tls(self.sides().connecting_link);
             let connected = tokio::select! {
-                connected = tcp::dial(host, client.as_ref()) => connected,
+                connected = async { tcp::dial(host, client?.as_ref()).await } => connected,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
             };
             match connected {
@@ -108,8 +108,8 @@ impl Actor {
                         if let Some(connection) = current.take() {
                             self.replace(&connection, peer).await?;
                         }
-                        let server = self.sides().listening_link.filter(|_| self.config.tls);
-                        match Socket::accepted(socket, server.as_ref()) {
+                        let server = self.tls(self.sides().listening_link);
+                        match server.and_then(|server| Socket::accepted(socket, server.as_ref())) {
                             Ok(socket) => current = Some(self.start(Input::Tcp(socket), peer)),
                             Err(error) => self.note_trouble(format!("{peer}: {error}")),
                         }
@@ -230,6 +230,15 @@ impl Actor {
     /// What is needed to speak TLS now.
     fn sides(&self) -> TlsSides {
         self.context.live.current().tls.files.sides.clone()
+    }
+
+    /// `side`, if this link is encrypted. Never plain text in place of TLS.
+    fn tls<T>(&self, side: Option<T>) -> io::Result<Option<T>> {
+        match (self.config.tls, side) {
+            (false, _) => Ok(None),
+            (true, Some(side)) => Ok(Some(side)),
+            (true, None) => Err(io::Error::other("there is no certificate or authority for TLS any more")),
+        }
     }
 
     fn bound(&self, address: Option<SocketAddr>, receive_buffer: Option<u64>) {

@@ -65,6 +65,19 @@ fn a_certificate_that_is_not_known_or_missing_is_refused_with_its_reason_at_both
     assert!(lines.contains("the client has no certificate, and one is needed here"), "{lines}");
 }
 
+/// The name of a workload, as meshes of services write it.
+#[test]
+fn a_uri_is_a_name() {
+    let scene = Scene::new();
+    let name = "spiffe://meridian.example/station/Kiruna";
+    let mut daemon = Daemon::start(&scene.config(&format!("[[ingest.clients]]\nname = \"{name}\"\n")));
+    let station = scene.authority.sign("kiruna", &[], |params| {
+        params.subject_alt_names = vec![rcgen::SanType::URI(name.try_into().unwrap())];
+    });
+    assert_eq!(refusal(daemon.address(), Some(&scene.client(Some(&station))), &hello(1, "", "")), None);
+    daemon.stop();
+}
+
 #[test]
 fn beside_a_token_the_narrower_wins_and_either_is_enough() {
     let scene = Scene::new();

@@ -66,5 +66,16 @@ fn a_health_check_on_the_host_of_the_daemon_needs_no_authority() {
     std::fs::write(&config, text).unwrap();
     let mut health = aggregator(["health", "--config", &config.display().to_string()]);
     assert_eq!(expect_exit(&mut health, 0).0, "healthy\n");
+    // The file has changed, and the daemon has not read it: its health does not depend on that.
+    std::fs::write(&config, format!("[http]\nlisten = \"{}\"\n", daemon.http())).unwrap();
+    let mut health = aggregator(["health", "--config", &config.display().to_string()]);
+    assert_eq!(expect_exit(&mut health, 0).0, "healthy\n");
     daemon.stop();
+    let mut plain = Daemon::start("");
+    let text =
+        format!("[http]\nlisten = \"{}\"\n{}", plain.http(), crate::support::pki::section(&scene.server));
+    std::fs::write(&config, text).unwrap();
+    let mut health = aggregator(["health", "--config", &config.display().to_string()]);
+    assert_eq!(expect_exit(&mut health, 0).0, "healthy\n");
+    plain.stop();
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use telemetry_aggregator::client::{self, Refusal};
 use telemetry_aggregator::sim::Plan;
 
 use crate::scene::{Scene, hello, refusal, trusting, until};
@@ -59,6 +60,27 @@ fn files_that_do_not_fit_leave_the_old_certificate_in_force() {
         said.iter().any(|line| line.contains("server.key: the key does not belong to the certificate"));
     assert!(is_named, "{said:#?}");
     assert_eq!(refusal(daemon.address(), Some(&scene.client(None)), &hello(1, "", "")), None);
+    daemon.stop();
+}
+
+/// A connection that came before the authority was withdrawn does not get in with its certificate.
+#[test]
+fn a_handshake_from_before_a_reload_proves_nothing_after_it() {
+    let scene = Scene::new();
+    let client = "[http]\ntls = false\n[[ingest.clients]]\nname = \"kiruna.example\"\n";
+    let mut daemon = Daemon::start(&scene.config(client));
+    let tls = scene.client(Some(&scene.authority.identity("kiruna", &["kiruna.example"])));
+    crate::scene::block_on(async {
+        let waiting = crate::scene::shaken(daemon.address(), &tls).await;
+        let other = Authority::new("other");
+        daemon.reload(&format!("{client}{}ca = {:?}\n", section(&scene.server), other.ca()));
+        match client::greet(waiting, &hello(1, "", "")).await {
+            Err(Refusal::Lost(client::End::Lost { trouble, .. })) => {
+                assert!(trouble.contains("the certificates have been renewed"), "{trouble}");
+            }
+            _ => panic!("it is let in"),
+        }
+    });
     daemon.stop();
 }
 

@@ -60,6 +60,15 @@ impl Server {
     }
 }
 
+impl PartialEq for Server {
+    /// Two are equal if one is a clone of the other.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Server {}
+
 /// The client side of TLS. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client(pub(crate) Arc<ClientConfig>);

@@ -133,6 +133,11 @@ impl Engine {
         !self.outgoing.is_empty()
     }
 
+    /// Whether the next read has something to return without more ciphertext: plaintext, the end, or an error.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_plain() || self.has_peer_closed || self.failed.is_some()
+    }
+
     pub(crate) fn has_plain(&self) -> bool {
         !self.plain.is_empty()
     }
@@ -155,7 +160,12 @@ impl Engine {
             return Ok(kept);
         }
         self.plain = BytesMut::new();
-        Ok(kept + self.advance(into, Output::Nothing)?)
+        match self.advance(into, Output::Nothing) {
+            Ok(count) => Ok(kept + count),
+            // What came before the error is returned first. The error follows.
+            Err(_) if kept > 0 => Ok(kept),
+            Err(error) => Err(error),
+        }
     }
 
     /// Encrypts the first bytes of `data`, and returns their number. [`Engine::outgoing`] must be empty.
@@ -227,10 +237,14 @@ impl Engine {
         if incoming.is_empty() {
             *incoming = Vec::new();
         }
+        let failure = match failure {
+            Some(error) => Some(self.fail(error.into())),
+            None if self.incoming.len() >= READ_BYTES => Some(self.fail(TlsError::TooLong)),
+            None => None,
+        };
         match failure {
-            Some(error) => Err(self.fail(error.into())),
-            None if self.incoming.len() >= READ_BYTES => Err(self.fail(TlsError::TooLong)),
-            None => Ok(count),
+            Some(error) if count == 0 => Err(error),
+            _ => Ok(count),
         }
     }
 

@@ -31,6 +31,14 @@ impl TlsError {
     }
 }
 
+impl TlsError {
+    /// Whether the server does not speak TLS.
+    #[must_use]
+    pub const fn is_plain_server(&self) -> bool {
+        matches!(self, Self::Failed(Error::InvalidMessage(_)))
+    }
+}
+
 impl From<Error> for TlsError {
     fn from(error: Error) -> Self {
         Self::Failed(error)

@@ -193,9 +193,10 @@ fn expires(certificate: &CertificateDer<'_>) -> Option<Duration> {
     }
 }
 
-/// The DNS names for which `certificate` was made. Names of its subject do not count.
+/// The DNS names and URIs for which `certificate` was made, in small letters. Names of its subject do not count.
 pub(crate) fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, rustls::Error> {
     let damaged = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
     let end_entity = webpki::EndEntityCert::try_from(certificate).map_err(damaged)?;
-    Ok(end_entity.valid_dns_names().map(str::to_ascii_lowercase).collect())
+    let names = end_entity.valid_dns_names().chain(end_entity.valid_uri_names());
+    Ok(names.map(str::to_ascii_lowercase).collect())
 }

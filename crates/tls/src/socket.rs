@@ -22,7 +22,12 @@ use super::error::TlsError;
 pub struct Socket {
     tcp: TcpStream,
     engine: Option<Box<Engine>>,
+    /// Why nothing can be written any more. What the peer has sent before can still be read.
+    broken: Option<io::ErrorKind>,
 }
+
+/// Reads of the connection by one [`Socket::read_now`], which has no caller to come back.
+const READS_NOW_MAX: usize = 32;
 
 /// How to use the TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ enum Access {
 
 impl From<TcpStream> for Socket {
     fn from(tcp: TcpStream) -> Self {
-        Self { tcp, engine: None }
+        Self { tcp, engine: None, broken: None }
     }
 }
 
@@ -46,7 +51,7 @@ impl Socket {
     /// When the random generator of the system fails.
     pub fn accepted(tcp: TcpStream, server: Option<&Server>) -> io::Result<Self> {
         let engine = server.map(Engine::server).transpose()?.map(Box::new);
-        Ok(Self { tcp, engine })
+        Ok(Self { tcp, engine, broken: None })
     }
 
     /// A connection to `address`, which is `host:port`, with TLS if `client` is given.
@@ -56,7 +61,7 @@ impl Socket {
     pub fn connected(tcp: TcpStream, address: &str, client: Option<&Client>) -> io::Result<Self> {
         let Some(client) = client else { return Ok(tcp.into()) };
         let engine = Engine::client(client, server_name(address)?)?;
-        Ok(Self { tcp, engine: Some(Box::new(engine)) })
+        Ok(Self { tcp, engine: Some(Box::new(engine)), broken: None })
     }
 
     /// The TCP connection, for its options and addresses.
@@ -121,9 +126,11 @@ impl Socket {
     /// # Errors
     /// When the connection is broken.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>, reads: bool, writes: bool) -> Poll<io::Result<bool>> {
-        let flushed = self.poll_outgoing(cx)?;
-        if reads {
-            if self.engine.as_ref().is_some_and(|engine| engine.has_plain() || engine.has_peer_closed()) {
+        // An error of a write shows at the next write. The reason of the peer may still wait to be read.
+        let flushed = self.poll_outgoing(cx);
+        // Before the handshake is complete, the peer must be heard first.
+        if reads || !self.is_open() {
+            if self.engine.as_ref().is_some_and(|engine| engine.has_news()) {
                 return Poll::Ready(Ok(true));
             }
             if let Poll::Ready(ready) = self.tcp.poll_read_ready(cx) {
@@ -143,7 +150,8 @@ impl Socket {
     /// Reads once into the free room of `into`, and returns the number of bytes; 0 at the end.
     ///
     /// A connection that the peer closes without saying so in TLS ends in the same way: the protocols above have a
-    /// message for an orderly end.
+    /// message for an orderly end. One call reads the TCP connection at most once: a peer that sends records without
+    /// content must not keep the task.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing to read, [`TlsError`] when the handshake fails or a record is wrong.
@@ -201,11 +209,12 @@ impl Socket {
     }
 
     fn read_tls(&mut self, into: &mut impl BufMut, access: Access) -> io::Result<usize> {
-        let Self { tcp, engine: Some(engine) } = self else { return Ok(0) };
+        let Self { tcp, engine: Some(engine), broken } = self else { return Ok(0) };
+        let mut reads_left = if access == Access::Now { READS_NOW_MAX } else { 1 };
         loop {
             let read = engine.read(into);
-            // Even a failed handshake has something to say. The error of the handshake is the one that counts.
-            let sent = send_outgoing(tcp, engine, access);
+            // Even a failed handshake has something to say. An error of a write shows at the next write.
+            let _ = send_outgoing(tcp, engine, broken, access);
             match read {
                 Err(TlsError::NotTls) => {
                     // The reason reaches such a peer only in plain text.
@@ -216,11 +225,10 @@ impl Socket {
                 Ok(0) if !engine.has_plain() && !engine.has_peer_closed() => {}
                 Ok(count) => return Ok(count),
             }
-            if let Err(error) = sent
-                && error.kind() != io::ErrorKind::WouldBlock
-            {
-                return Err(error);
+            if reads_left == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
+            reads_left -= 1;
             let was_open = engine.is_open();
             let incoming = engine.incoming();
             let count = match access {
@@ -234,8 +242,8 @@ impl Socket {
     }
 
     fn write_tls(&mut self, slices: &[IoSlice<'_>], access: Access) -> io::Result<usize> {
-        let Self { tcp, engine: Some(engine) } = self else { return Ok(0) };
-        send_outgoing(tcp, engine, access)?;
+        let Self { tcp, engine: Some(engine), broken } = self else { return Ok(0) };
+        send_outgoing(tcp, engine, broken, access)?;
         if engine.failed().is_some() {
             // The peer cannot read more than the alert.
             return Ok(slices.iter().map(|slice| slice.len()).sum());
@@ -244,7 +252,7 @@ impl Socket {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let count = engine.write(slices)?;
-        match send_outgoing(tcp, engine, access) {
+        match send_outgoing(tcp, engine, broken, access) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(count),
         }
@@ -252,10 +260,10 @@ impl Socket {
 
     /// Writes what waits. Registers the task if the connection does not take everything.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, engine: Some(engine) } = self else { return Poll::Ready(Ok(())) };
+        let Self { tcp, engine: Some(engine), broken } = self else { return Poll::Ready(Ok(())) };
         while engine.has_outgoing() {
             ready!(tcp.poll_write_ready(cx))?;
-            match send_outgoing(tcp, engine, Access::Ready) {
+            match send_outgoing(tcp, engine, broken, Access::Ready) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 sent => sent?,
             }
@@ -264,15 +272,35 @@ impl Socket {
     }
 }
 
-/// Writes what waits. `WouldBlock` when the connection does not take everything.
-fn send_outgoing(tcp: &TcpStream, engine: &mut Engine, access: Access) -> io::Result<()> {
+/// Writes what waits. `WouldBlock` when the connection does not take everything. After another error, nothing is written
+/// any more.
+fn send_outgoing(
+    tcp: &TcpStream,
+    engine: &mut Engine,
+    broken: &mut Option<io::ErrorKind>,
+    access: Access,
+) -> io::Result<()> {
+    if let Some(kind) = *broken {
+        engine.outgoing().clear();
+        return Err(kind.into());
+    }
     while engine.has_outgoing() {
         let outgoing = engine.outgoing();
-        let count = match access {
-            Access::Ready => tcp.try_write(outgoing)?,
-            Access::Now => send(tcp, outgoing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?,
+        let sent = match access {
+            Access::Ready => tcp.try_write(outgoing),
+            Access::Now => {
+                send(tcp, outgoing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from)
+            }
         };
-        outgoing.advance(count);
+        match sent {
+            Ok(count) => outgoing.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => {
+                *broken = Some(error.kind());
+                outgoing.clear();
+                return Err(error);
+            }
+        }
     }
     Ok(())
 }

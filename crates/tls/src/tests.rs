@@ -276,6 +276,30 @@ async fn a_server_without_tls_is_named() {
     assert_eq!(error.to_string(), "the peer does not speak TLS on this port");
 }
 
+/// An error of a write does not hide what the peer has said before.
+#[tokio::test]
+async fn the_last_words_of_a_peer_are_read_after_a_failed_write() {
+    let authority = Authority::new();
+    let (server, client) = sides(&authority, &Ask::Nothing, None);
+    let (mut server, mut client) = pair(Some(&server), Some(&client)).await;
+    assert_eq!(shake_hands(&mut server, &mut client).await, [Ok(()), Ok(())]);
+    server.write_all(b"why").await.unwrap();
+    server.shutdown().await.unwrap();
+    drop(server);
+    // The first write after the end meets a reset, a later one fails.
+    let failed = async {
+        loop {
+            if client.write_all(&[0; 1000]).await.and(client.flush().await).is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), failed).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(60), client.readable());
+    waited.await.unwrap().unwrap();
+}
+
 /// What the runtime does not know of is read and written directly.
 #[tokio::test]
 async fn a_connection_can_be_judged_and_answered_at_once() {

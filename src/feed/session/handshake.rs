@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::archive::{Filter, History, Item};
-use crate::connection::Proof;
+use crate::connection::{Proof, renewed};
 use crate::feed::SessionPolicy;
 use crate::feed::catch_up::NO_FILES_PAUSE;
 use crate::logging::{Kind, by_peer};
@@ -26,13 +26,14 @@ const SEARCH_OFFSETS: u64 = 1 << 10;
 /// Reads SUBSCRIBE and answers it, unless the session must end or the subscriber leaves before.
 pub(super) async fn greet(
     socket: &mut Socket,
+    tls: Option<tls::Server>,
     permit: entrance::Permit,
     mailbox: &mut Mailbox<Stop>,
     context: &Arc<Context>,
 ) -> Result<(Subscription, BytesMut), Ended> {
     let mut ending = context.ending.clone();
     tokio::select! {
-        subscription = subscribe(socket, permit, context) => subscription,
+        subscription = subscribe(socket, tls, permit, context) => subscription,
         order = mailbox.recv() => match order {
             Some(Received::Message(Stop(error))) => Err(error.into()),
             _ => Err(draining().into()),
@@ -44,6 +45,7 @@ pub(super) async fn greet(
 /// Checks SUBSCRIBE in the order version, token, sources, limits, position.
 async fn subscribe(
     socket: &mut Socket,
+    tls: Option<tls::Server>,
     permit: entrance::Permit,
     context: &Arc<Context>,
 ) -> Result<(Subscription, BytesMut), Ended> {
@@ -51,7 +53,12 @@ async fn subscribe(
     let entrance::First { body, rest } = permit.first_message(socket, limit, "SUBSCRIBE").await?;
     let subscribe = Subscribe::decode(&body)?;
     // The policy in force when SUBSCRIBE is complete: a token that was withdrawn meanwhile is refused.
-    let SessionPolicy { config, credentials, .. } = &*context.policy();
+    let policy = context.policy();
+    let SessionPolicy { config, credentials, .. } = &*policy;
+    // An authority that was withdrawn since the connection came proves nothing.
+    if policy.tls != tls {
+        return Err(renewed().into());
+    }
     let names = socket.peer_names();
     let proof = Proof { token: &subscribe.token, names: names.as_deref() };
     let selection = credentials.narrow(proof, subscribe.selection.clone())?;

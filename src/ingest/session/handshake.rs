@@ -10,7 +10,7 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::actor::{Mailbox, Received};
 use crate::connection::entrance::{First, Permit};
-use crate::connection::{Proof, SessionId, Stop};
+use crate::connection::{Proof, SessionId, Stop, renewed};
 use crate::frame::unix_now_ns;
 use crate::ingest::acks::AckSignal;
 use crate::ingest::router::{Epoch, Opened, Opening, Router};
@@ -26,6 +26,8 @@ pub(super) struct Greeting<'a> {
     pub(super) context: &'a Context,
     pub(super) router: &'a Router,
     pub(super) permit: &'a Permit,
+    /// TLS that was in force when the connection came.
+    pub(super) tls: Option<tls::Server>,
 }
 
 /// The result of a handshake: the initial state of a session.
@@ -49,9 +51,14 @@ impl Greeting<'_> {
         let hello = Hello::decode(&body)?;
         // The credentials in force at this moment: a token that was withdrawn since the connection came is
         // refused.
+        let policy = self.context.policy();
+        // An authority that was withdrawn since then proves nothing.
+        if policy.tls != self.tls {
+            return Err(renewed().into());
+        }
         let names = socket.peer_names();
         let proof = Proof { token: &hello.token, names: names.as_deref() };
-        self.context.policy().credentials.check(proof, &hello.stream)?;
+        policy.credentials.check(proof, &hello.stream)?;
         let owner = StreamOwner {
             session_id: self.session_id,
             session: mailbox.address(),
