@@ -8,7 +8,7 @@ use crate::alone;
 use crate::container::{Container, DATA_DIR, Secrets, Volume};
 use crate::image::image;
 use crate::support::fleet::{Fleet, FleetLog};
-use crate::support::{Books, LIMIT, Port, wait_until};
+use crate::support::{Books, LIMIT, Port};
 
 /// Frames of the fleet that are acknowledged before the test goes on.
 const LIFE_FRAMES: u64 = 20_000;
@@ -27,14 +27,6 @@ fn plan(port: &Port, secrets: &Secrets) -> Plan {
         token: secrets.ingest(),
         ..Plan::default()
     }
-}
-
-fn wait_acked(fleet: &Fleet, more: u64) {
-    let before = fleet.counts().acked;
-    wait_until("acknowledged frames", || match fleet.counts() {
-        counts if counts.acked >= before + more => Ok(()),
-        counts => Err(format!("{counts:?}")),
-    });
 }
 
 /// Sends SIGTERM and waits for the end, which must be in order and in time. Returns the books.
@@ -89,13 +81,13 @@ fn sigterm_drains_and_a_new_container_continues_on_the_volume() {
     container.wait_healthy();
     let fleet = Fleet::start(plan.clone());
     for _ in 0..3 {
-        wait_acked(&fleet, LIFE_FRAMES);
+        fleet.wait_acked(LIFE_FRAMES);
         let books = drain(&container);
         assert!(books.archived >= LIFE_FRAMES && books.undelivered == 0, "{books:?}");
         drop(container);
         container = Container::start(&image, &volume, &secrets, port.address());
     }
-    wait_acked(&fleet, LIFE_FRAMES);
+    fleet.wait_acked(LIFE_FRAMES);
     expect_all(fleet, &plan, &container);
 }
 
@@ -108,13 +100,13 @@ fn a_killed_container_loses_nothing_that_was_acknowledged() {
     let mut container = Container::start(&image, &volume, &secrets, port.address());
     let fleet = Fleet::start(plan.clone());
     for _ in 0..3 {
-        wait_acked(&fleet, LIFE_FRAMES);
+        fleet.wait_acked(LIFE_FRAMES);
         container.kill("KILL");
         assert_eq!(container.wait_exit(), "137");
         drop(container);
         container = Container::start(&image, &volume, &secrets, port.address());
     }
-    wait_acked(&fleet, LIFE_FRAMES);
+    fleet.wait_acked(LIFE_FRAMES);
     expect_all(fleet, &plan, &container);
 }
 

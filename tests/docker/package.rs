@@ -153,14 +153,6 @@ fn plan(machine: &Machine) -> Plan {
     }
 }
 
-fn wait_acked(fleet: &Fleet, more: u64) {
-    let before = fleet.counts().acked;
-    wait_until("acknowledged frames", || match fleet.counts() {
-        counts if counts.acked >= before + more => Ok(()),
-        counts => Err(format!("{counts:?}")),
-    });
-}
-
 #[test]
 fn an_upgrade_under_load_refuses_no_connection_and_loses_no_frame() {
     let Some(machine) = installed("upgrade of the package") else { return };
@@ -175,11 +167,11 @@ fn an_upgrade_under_load_refuses_no_connection_and_loses_no_frame() {
     let plan = plan(&machine);
     let (first, fleet) = (pid(), Fleet::start(plan.clone()));
     let prober = Prober::start([machine.address(7480), machine.address(7481)]);
-    wait_acked(&fleet, LIFE_FRAMES);
+    fleet.wait_acked(LIFE_FRAMES);
 
     machine.sh("dpkg -i /root/next.deb");
     assert_ne!(pid(), first, "the upgrade restarts the daemon");
-    wait_acked(&fleet, LIFE_FRAMES);
+    fleet.wait_acked(LIFE_FRAMES);
     let before = prober.connected();
     wait_until("connections after the upgrade", || {
         (prober.connected() > before + 10).then_some(()).ok_or_else(|| prober.connected().to_string())

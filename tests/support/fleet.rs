@@ -13,6 +13,9 @@ use tokio::sync::watch;
 /// Longest time until a disconnected fleet is connected again.
 const RETURN_MAX: Duration = Duration::from_secs(20);
 
+/// Longest time until more frames are acknowledged.
+const ACKED_MAX: Duration = Duration::from_secs(20);
+
 /// The sources of a simulator that runs while the test runs.
 pub struct Fleet {
     sources: u64,
@@ -40,6 +43,20 @@ impl Fleet {
     /// The number of frames sent and acknowledged so far.
     pub fn counts(&self) -> Counts {
         self.progress.counts()
+    }
+
+    /// Waits until `more` frames are acknowledged than now.
+    pub fn wait_acked(&self, more: u64) {
+        let before = self.counts().acked;
+        let started = Instant::now();
+        while self.counts().acked < before + more {
+            assert!(
+                started.elapsed() < ACKED_MAX,
+                "no {more} more frames are acknowledged: {:?}",
+                self.counts()
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for the end of all feeds.
