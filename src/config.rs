@@ -51,7 +51,7 @@ use draft::Draft;
 use source::Source;
 use token_files::Purpose;
 
-pub use addresses::{Endpoint, Network};
+pub use addresses::{Endpoint, Listening, Network};
 pub use change::{Change, Changed, Mismatch, Waiting};
 pub use error::{ConfigError, Location, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
@@ -200,6 +200,23 @@ impl Config {
         let mut draft = Draft::of(self.clone());
         check::check(&mut draft);
         draft.finish().map(|(_, warnings)| warnings)
+    }
+
+    /// The addresses in the configuration.
+    #[must_use]
+    pub const fn listening(&self) -> Listening {
+        Listening { ingest: self.ingest.listen, feed: self.feed.listen, http: self.http.listen }
+    }
+
+    /// Checks that the values fit together when the daemon listens on `listening`, and returns warnings.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with all conflicts.
+    pub fn validate_at(&self, listening: Listening) -> Result<Vec<String>, ConfigError> {
+        let mut real = self.clone();
+        (real.ingest.listen, real.feed.listen, real.http.listen) =
+            (listening.ingest, listening.feed, listening.http);
+        real.validate()
     }
 
     fn load_source(

@@ -109,10 +109,15 @@ impl Reload {
         }
         let live = self.settings.live();
         let change = Change::new(live.at_start(), &live.current(), &loaded.config).map_err(mismatch)?;
+        let at_sockets = self.settings.validate(&change.config).map_err(|error| unfit(&error))?;
         raise_open_file_limit(change.config.open_files_needed()).map_err(|error| vec![error.to_string()])?;
         let Loaded { file, overrides, mut warnings, .. } = loaded;
-        let Change { config, changed, waiting, warnings: more } = change;
-        warnings.extend(more.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
+        let Change { config, changed, waiting, warnings: in_force } = change;
+        for warning in in_force.into_iter().chain(at_sockets) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
@@ -159,6 +164,15 @@ fn mismatch(Mismatch { problems, waiting }: Mismatch) -> Vec<String> {
         )
     };
     problems.iter().map(say).collect()
+}
+
+/// The configuration fits the addresses in it, but not those of the sockets that the service manager handed over.
+fn unfit(error: &ConfigError) -> Vec<String> {
+    let say = |problem: &crate::config::Problem| {
+        let what = one_line(&problem.what);
+        format!("{}: {what}; the socket that was handed over has this address", problem.key)
+    };
+    error.problems().iter().map(say).collect()
 }
 
 fn one_line(text: &str) -> String {

@@ -1,7 +1,18 @@
-//! Addresses of links and outputs: hosts to connect to, and networks that may connect.
+//! Addresses: where the daemon listens, hosts to connect to, and networks that may connect.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+/// Where the daemon listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// For sources.
+    pub ingest: SocketAddr,
+    /// For subscribers.
+    pub feed: SocketAddr,
+    /// For operators.
+    pub http: SocketAddr,
+}
 
 /// A host and a port to connect to. A name is resolved at each attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

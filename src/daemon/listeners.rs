@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::{StartError, listen_error};
-use crate::config::Config;
+use crate::config::{Config, Listening};
 use crate::systemd::Sockets;
 
 /// The listeners of all parts.
@@ -17,6 +17,8 @@ pub(super) struct Listeners {
     pub(super) feed: TcpListener,
     /// For operators.
     pub(super) http: TcpListener,
+    /// The addresses of the sockets that were handed over, and for the others the ones in the configuration.
+    pub(super) listening: Listening,
 }
 
 impl Listeners {
@@ -25,12 +27,12 @@ impl Listeners {
     /// The rules of the configuration for its addresses also hold for the addresses of the sockets: every
     /// client that reaches a listener may use it, unless the listener asks for tokens.
     pub(super) async fn bind(config: &Config, sockets: Sockets) -> Result<Self, StartError> {
-        let mut real = config.clone();
-        let ingest = activated("ingest.listen", sockets.ingest, &mut real.ingest.listen)?;
-        let feed = activated("feed.listen", sockets.feed, &mut real.feed.listen)?;
-        let http = activated("http.listen", sockets.http, &mut real.http.listen)?;
-        if real != *config {
-            for warning in real.validate().map_err(StartError::Sockets)? {
+        let mut listening = config.listening();
+        let ingest = activated("ingest.listen", sockets.ingest, &mut listening.ingest)?;
+        let feed = activated("feed.listen", sockets.feed, &mut listening.feed)?;
+        let http = activated("http.listen", sockets.http, &mut listening.http)?;
+        if listening != config.listening() {
+            for warning in config.validate_at(listening).map_err(StartError::Sockets)? {
                 tracing::warn!("{warning}");
             }
         }
@@ -38,6 +40,7 @@ impl Listeners {
             ingest: or_bind(ingest, "ingest.listen", config.ingest.listen).await?,
             feed: or_bind(feed, "feed.listen", config.feed.listen).await?,
             http: or_bind(http, "http.listen", config.http.listen).await?,
+            listening,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::archive::Tuning;
-use crate::config::{Config, ConfigHandle};
+use crate::config::{Config, ConfigError, ConfigHandle, Listening};
 use crate::ingest::StreamTable;
 use crate::{feed, ingest};
 
@@ -16,6 +16,7 @@ use crate::{feed, ingest};
 /// has a copy.
 pub struct Settings {
     live: ConfigHandle,
+    listening: Listening,
     ingest_tx: watch::Sender<Arc<ingest::SessionPolicy>>,
     feed_tx: watch::Sender<Arc<feed::SessionPolicy>>,
     parts: Parts,
@@ -28,17 +29,26 @@ pub(super) struct Parts {
 }
 
 impl Settings {
-    /// `config` is in force, and `parts` were built with it.
-    pub(super) fn new(config: Config, parts: Parts) -> Arc<Self> {
+    /// `config` is in force, the daemon listens on `listening`, and `parts` were built with it.
+    pub(super) fn new(config: Config, listening: Listening, parts: Parts) -> Arc<Self> {
         let ingest_tx = watch::Sender::new(config.ingest_policy());
         let feed_tx = watch::Sender::new(config.feed_policy(config.ingest.max_message));
-        Arc::new(Self { live: ConfigHandle::new(config), ingest_tx, feed_tx, parts })
+        Arc::new(Self { live: ConfigHandle::new(config), listening, ingest_tx, feed_tx, parts })
     }
 
     /// The handle of the configuration in force.
     #[must_use]
     pub const fn live(&self) -> &ConfigHandle {
         &self.live
+    }
+
+    /// Checks `config` with the addresses where the daemon listens, and returns warnings. Sockets that were handed over
+    /// may have others than the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with all conflicts.
+    pub fn validate(&self, config: &Config) -> Result<Vec<String>, ConfigError> {
+        config.validate_at(self.listening)
     }
 
     pub(super) fn ingest_policy(&self) -> watch::Receiver<Arc<ingest::SessionPolicy>> {

@@ -45,7 +45,7 @@ pub(super) async fn start(
     let (appender, archive) = open_archive(&config, storage, &state)?;
     let pipeline = start_pipeline(&config, appender, &archive, &state);
     let parts = settings::Parts { table: Arc::clone(&state.table), archive: archive.tuning() };
-    let settings = Settings::new(config, parts);
+    let settings = Settings::new(config, listeners.listening, parts);
 
     let mut stages = Stages::of(&archive);
     let (shutdown_tx, shutdown) = watch::channel(false);

@@ -115,6 +115,34 @@ fn invalid_sockets_are_refused_with_a_remedy() {
     assert!(twice.contains("two sockets named \"feed\""), "{twice}");
 }
 
+/// The file says loopback; the socket is open to other hosts. A reload must not open it to everyone, nor call it encrypted.
+#[test]
+fn a_reload_is_refused_where_it_does_not_fit_the_sockets() {
+    let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let prepare = |command: &mut Command| {
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "ingest");
+        let parent_fd = socket.try_clone().unwrap().into();
+        command.fd_mappings(vec![FdMapping { parent_fd, child_fd: 3 }]).unwrap();
+    };
+    let launch = Launch { through: &THROUGH, prepare: &prepare };
+    let token = "[[ingest.tokens]]\ntoken = \"a token for the test\"\n";
+    let mut daemon = Daemon::launch_at(tempfile::tempdir().unwrap(), token, &launch);
+    for config in ["", &format!("require_tls = true\n{token}")] {
+        let said = daemon.reload(config);
+        let is_named = |line: &String| {
+            line.contains(&format!("0.0.0.0:{port} can be reached from other hosts"))
+                && line.contains("the socket that was handed over has this address")
+        };
+        assert!(said.iter().any(is_named), "{said:#?}");
+        assert!(said.last().unwrap().contains("in force has not changed"), "{said:#?}");
+    }
+    let other = "[[ingest.tokens]]\ntoken = \"another token for the test\"\n";
+    let said = daemon.reload(other);
+    assert!(said.last().unwrap().contains("ingest.tokens (1 added, 1 removed)"), "{said:#?}");
+    daemon.stop();
+}
+
 #[test]
 fn a_handed_over_socket_beyond_loopback_needs_tokens() {
     let exposed = refused(vec![listener("0.0.0.0:0")], "ingest");
