@@ -97,6 +97,8 @@ pub(super) async fn run(
     opened.ended = Some(StreamState::Lost);
     // The session has a slot from here on.
     drop(permit);
+    // The clock begins now; it does not count what came before.
+    socket.take_heard();
     let input = Input::new(Arc::clone(&context.buffers), rest, config.message_bytes_max);
     let clock = Clock::grouped(outbox.heartbeat(), clock_origin, Instant::now());
     let durable_next = opened.position.durable_next;
@@ -315,18 +317,20 @@ impl Session {
         self.intake.read_bytes_max(self.opened.stream.queue.queued_cost())
     }
 
-    /// Reads what the socket has, then hands over all of it at once. Returns true if there was anything.
+    /// Reads what the socket has, then hands over all of it at once. Returns true if there was anything, also a part of
+    /// a TLS record.
     fn read(&mut self) -> Result<bool, Ended> {
         // Reads a minimum even without room: after BYE, or when the clock asks for a last read.
         let bytes_max = self.read_bytes_max().max(READ_BYTES_MIN);
         let read = self.input.read_from(&mut self.socket, bytes_max);
         self.has_read_much = read.bytes >= TURN_BYTES;
-        if read.bytes > 0 {
+        let is_heard = self.socket.take_heard();
+        if is_heard {
             self.heard(Instant::now());
         }
         self.take_in(read.buffer)?;
         match read.end {
-            None => Ok(read.bytes > 0),
+            None => Ok(is_heard),
             Some(Err(error)) => Err(Ended::Lost(error)),
             Some(Ok(())) => {
                 self.read_closed = true;

@@ -238,7 +238,13 @@ impl Session {
                     self.heard(now_ns, None);
                     self.cut().map_err(Ended::from)
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A part of a TLS record has come.
+                    if socket.take_heard() {
+                        self.heard(now_ns, None);
+                    }
+                    return Ok(());
+                }
                 Err(error) => Err(error.into()),
             },
             Input::Udp(_) => self.receive(now_ns),

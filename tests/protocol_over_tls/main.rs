@@ -1,4 +1,7 @@
-//! The source part of `protocol.md` once more, over TLS: the same tests with the same client.
+//! The source part of `protocol.md` once more, over TLS: the same tests with the same client. Then what only TLS can do: a record
+//! that comes slowly.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,3 +24,4 @@ mod heartbeat;
 mod identity;
 #[path = "../protocol/recovery.rs"]
 mod recovery;
+mod slow;

@@ -24,6 +24,8 @@ pub struct Socket {
     engine: Option<Box<Engine>>,
     /// Why nothing can be written any more. What the peer has sent before can still be read.
     broken: Option<io::ErrorKind>,
+    /// Bytes have come since the last [`Socket::take_heard`].
+    has_heard: bool,
 }
 
 /// Reads of the connection by one [`Socket::read_now`], which has no caller to come back.
@@ -40,7 +42,7 @@ enum Access {
 
 impl From<TcpStream> for Socket {
     fn from(tcp: TcpStream) -> Self {
-        Self { tcp, engine: None, broken: None }
+        Self { tcp, engine: None, broken: None, has_heard: false }
     }
 }
 
@@ -51,7 +53,7 @@ impl Socket {
     /// When the random generator of the system fails.
     pub fn accepted(tcp: TcpStream, server: Option<&Server>) -> io::Result<Self> {
         let engine = server.map(Engine::server).transpose()?.map(Box::new);
-        Ok(Self { tcp, engine, broken: None })
+        Ok(Self { tcp, engine, broken: None, has_heard: false })
     }
 
     /// A connection to `address`, which is `host:port`, with TLS if `client` is given.
@@ -61,7 +63,7 @@ impl Socket {
     pub fn connected(tcp: TcpStream, address: &str, client: Option<&Client>) -> io::Result<Self> {
         let Some(client) = client else { return Ok(tcp.into()) };
         let engine = Engine::client(client, server_name(address)?)?;
-        Ok(Self { tcp, engine: Some(Box::new(engine)), broken: None })
+        Ok(Self { tcp, engine: Some(Box::new(engine)), broken: None, has_heard: false })
     }
 
     /// The TCP connection, for its options and addresses.
@@ -156,7 +158,12 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` when there is nothing to read, [`TlsError`] when the handshake fails or a record is wrong.
     pub fn try_read_buf(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
-        if self.engine.is_some() { self.read_tls(into, Access::Ready) } else { receive(&self.tcp, into) }
+        if self.engine.is_some() {
+            return self.read_tls(into, Access::Ready);
+        }
+        let count = receive(&self.tcp, into)?;
+        self.has_heard |= count > 0;
+        Ok(count)
     }
 
     /// [`Socket::try_read_buf`], also when the runtime does not know that there is input.
@@ -164,7 +171,12 @@ impl Socket {
     /// # Errors
     /// See [`Socket::try_read_buf`].
     pub fn read_now(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
-        if self.engine.is_some() { self.read_tls(into, Access::Now) } else { receive_now(&self.tcp, into) }
+        if self.engine.is_some() {
+            return self.read_tls(into, Access::Now);
+        }
+        let count = receive_now(&self.tcp, into)?;
+        self.has_heard |= count > 0;
+        Ok(count)
     }
 
     /// Writes as many bytes as the connection takes, and returns their number.
@@ -200,6 +212,12 @@ impl Socket {
         }
     }
 
+    /// Whether a read has got bytes since the last call of this function. A part of a TLS record counts, although nothing
+    /// can be read of it: a peer on a slow connection is not silent.
+    pub const fn take_heard(&mut self) -> bool {
+        std::mem::replace(&mut self.has_heard, false)
+    }
+
     /// Reads bytes of the TCP connection as they are, for a caller that discards them. Cancel safe.
     ///
     /// # Errors
@@ -209,7 +227,7 @@ impl Socket {
     }
 
     fn read_tls(&mut self, into: &mut impl BufMut, access: Access) -> io::Result<usize> {
-        let Self { tcp, engine: Some(engine), broken } = self else { return Ok(0) };
+        let Self { tcp, engine: Some(engine), broken, has_heard } = self else { return Ok(0) };
         let mut reads_left = if access == Access::Now { READS_NOW_MAX } else { 1 };
         loop {
             let read = engine.read(into);
@@ -235,6 +253,7 @@ impl Socket {
                 Access::Ready => receive(tcp, incoming)?,
                 Access::Now => receive_now(tcp, incoming)?,
             };
+            *has_heard |= count > 0;
             if count == 0 {
                 return if was_open { Ok(0) } else { Err(TlsError::Closed.into()) };
             }
@@ -242,7 +261,7 @@ impl Socket {
     }
 
     fn write_tls(&mut self, slices: &[IoSlice<'_>], access: Access) -> io::Result<usize> {
-        let Self { tcp, engine: Some(engine), broken } = self else { return Ok(0) };
+        let Self { tcp, engine: Some(engine), broken, .. } = self else { return Ok(0) };
         send_outgoing(tcp, engine, broken, access)?;
         if engine.failed().is_some() {
             // The peer cannot read more than the alert.
@@ -260,7 +279,7 @@ impl Socket {
 
     /// Writes what waits. Registers the task if the connection does not take everything.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, engine: Some(engine), broken } = self else { return Poll::Ready(Ok(())) };
+        let Self { tcp, engine: Some(engine), broken, .. } = self else { return Poll::Ready(Ok(())) };
         while engine.has_outgoing() {
             ready!(tcp.poll_write_ready(cx))?;
             match send_outgoing(tcp, engine, broken, Access::Ready) {
