@@ -209,7 +209,7 @@ impl Config {
         let count = |is_on: bool, count: usize| if is_on { count } else { 0 };
         let (ingest, feed) = (&self.ingest, &self.feed);
         let entrances = usize::from(ingest.tls) + usize::from(feed.tls);
-        let connections = count(ingest.tls, ingest.max_connections.get())
+        let connections = count(ingest.tls, ingest.max_connections.get() + DISPLACED_AT_ONCE)
             + count(feed.tls, feed.max_subscribers.get())
             + entrances * PARTING_MAX
             + count(self.http.tls, super::files::HTTP_CONNECTIONS as usize)

@@ -28,8 +28,8 @@ use crate::connection::{Listener, Refusals};
 use crate::observe::Handles;
 use crate::wire::ErrorCode;
 
-/// At most this many connections at a time. An address may hold as many as are still free. Others get 503 and are
-/// closed.
+/// At most this many connections at a time. An address may hold as many as are still free. Others get 503, unless
+/// they use TLS, and are closed.
 pub const CONNECTIONS_MAX: usize = 512;
 /// Memory of a connection without a long response: its task, a request, a small body, and the buffers of the socket.
 pub(super) const CONNECTION_BYTES: usize = 64 << 10;
@@ -51,7 +51,6 @@ const BUSY: &[u8] =
 
 /// What a client is told that does not speak TLS.
 pub(super) const NOT_TLS: &str = "this port speaks TLS: ask for https:// here\n";
-const NO_HANDSHAKE: &str = "the TLS handshake was not complete within 10 s";
 
 /// The address of the client.
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +90,9 @@ impl Acceptor for Connections {
                     peer.ip()
                 );
                 self.refusals.note(Listener::Http, peer, Reason::Code(ErrorCode::Busy), &text);
-                if let Ok(mut socket) = Socket::accepted(socket, http_tls(&self.live).as_ref()) {
-                    write_at_once(&mut socket, BUSY);
+                // Over TLS, an answer would need a handshake. Such a client only sees the end of the connection.
+                if http_tls(&self.live).is_none() {
+                    write_at_once(&mut socket.into(), BUSY);
                 }
                 return true;
             }
@@ -156,8 +156,7 @@ fn http_tls(live: &ConfigHandle) -> Option<tls::Server> {
 async fn open(socket: TcpStream, tls: Option<tls::Server>) -> io::Result<Socket> {
     let mut socket = Socket::accepted(socket, tls.as_ref())?;
     let shaken = timeout(HEAD_MAX, socket.handshake()).await;
-    let Err(error) = shaken.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, NO_HANDSHAKE)))
-    else {
+    let Err(error) = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) else {
         return Ok(socket);
     };
     let answer = if TlsError::of(&error) == Some(&TlsError::NotTls) {
