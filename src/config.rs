@@ -208,11 +208,15 @@ impl Config {
         Listening { ingest: self.ingest.listen, feed: self.feed.listen, http: self.http.listen }
     }
 
-    /// Checks that the values fit together when the daemon listens on `listening`, and returns warnings.
+    /// Checks that the values, which fit together, also do so when the daemon listens on `listening`, and returns
+    /// warnings. There are none if these are the addresses in the configuration.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with all conflicts.
     pub fn validate_at(&self, listening: Listening) -> Result<Vec<String>, ConfigError> {
+        if listening == self.listening() {
+            return Ok(Vec::new());
+        }
         let mut real = self.clone();
         (real.ingest.listen, real.feed.listen, real.http.listen) =
             (listening.ingest, listening.feed, listening.http);

@@ -53,7 +53,7 @@ fn twenty_kills_lose_nothing_that_was_acknowledged() {
     let recorders = RECORDERS.map(|source_id| Recorder::start(address, source_id, seed));
     for round in 0..ROUNDS {
         if rng.random_bool(0.8) {
-            wait_acked(&fleet, rng.random_range(1..LIFE_FRAMES_MAX));
+            fleet.wait_acked(rng.random_range(1..LIFE_FRAMES_MAX));
         }
         std::thread::sleep(Duration::from_micros(rng.random_range(0..LIFE_US_MAX)));
         daemon.signal(Signal::KILL);
@@ -91,15 +91,6 @@ fn twenty_kills_lose_nothing_that_was_acknowledged() {
             assert_eq!(record.acked[lane], sent[sent.len() - 1] + 1);
             assert_eq!(recorded.get(&(source_id, lane)), Some(sent), "source {source_id} lane {lane}");
         }
-    }
-}
-
-/// Waits until the daemon acknowledges `frames` more frames.
-fn wait_acked(fleet: &Fleet, frames: u64) {
-    let (before, started) = (fleet.counts().acked, Instant::now());
-    while fleet.counts().acked < before + frames {
-        assert!(started.elapsed() < LIMIT, "the fleet does not continue: {:?}", fleet.counts());
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -7,7 +7,6 @@
 mod support;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::fleet::{Fleet, FleetLog};
@@ -81,7 +80,7 @@ fn lives_through_kills(disk: &Path) -> bool {
     let mut daemon = Daemon::start_at(home_of(disk), &listen);
     let fleet = Fleet::start(plan.clone());
     for round in 0..ROUNDS {
-        wait_acked(&fleet, fleet.counts().acked + LIFE_FRAMES);
+        fleet.wait_acked(LIFE_FRAMES);
         daemon.signal(Signal::KILL);
         assert_eq!(daemon.wait_exit(LIMIT).code, None, "it ended before it was killed");
         let acked = fleet.counts().acked;
@@ -101,12 +100,4 @@ fn lives_through_kills(disk: &Path) -> bool {
 
 fn says(daemon: &Daemon, text: &str) -> bool {
     daemon.lines().iter().any(|line| line.contains(text))
-}
-
-fn wait_acked(fleet: &Fleet, acked: u64) {
-    let started = Instant::now();
-    while fleet.counts().acked < acked {
-        assert!(started.elapsed() < LIMIT, "the fleet does not continue: {:?}", fleet.counts());
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -31,10 +31,8 @@ impl Listeners {
         let ingest = activated("ingest.listen", sockets.ingest, &mut listening.ingest)?;
         let feed = activated("feed.listen", sockets.feed, &mut listening.feed)?;
         let http = activated("http.listen", sockets.http, &mut listening.http)?;
-        if listening != config.listening() {
-            for warning in config.validate_at(listening).map_err(StartError::Sockets)? {
-                tracing::warn!("{warning}");
-            }
+        for warning in config.validate_at(listening).map_err(StartError::Sockets)? {
+            tracing::warn!("{warning}");
         }
         Ok(Self {
             ingest: or_bind(ingest, "ingest.listen", config.ingest.listen).await?,

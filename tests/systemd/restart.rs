@@ -74,7 +74,7 @@ fn no_client_is_refused_and_no_frame_is_lost_across_restarts() {
     let mut daemon = Daemon::launch_at(tempfile::tempdir().unwrap(), "", &launch);
     assert_eq!([daemon.address(), daemon.feed()], addresses);
     for _ in 0..ROUNDS {
-        wait_for("frames acknowledged", LIFE_FRAMES, || fleet.counts().acked);
+        fleet.wait_acked(LIFE_FRAMES);
         daemon.signal(Signal::TERM);
         assert_eq!(daemon.wait_exit(LIMIT).code, Some(0), "exit code after SIGTERM");
         daemon.final_books().assert_balanced();
@@ -82,7 +82,7 @@ fn no_client_is_refused_and_no_frame_is_lost_across_restarts() {
         wait_for("connections", 4, || prober.connected());
         daemon = daemon.relaunch(&launch);
     }
-    wait_for("frames acknowledged", LIFE_FRAMES, || fleet.counts().acked);
+    fleet.wait_acked(LIFE_FRAMES);
     let report = fleet.stop_connected();
     prober.stop();
     assert!(report.is_complete(), "{report}");

@@ -29,9 +29,7 @@ impl TlsError {
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
-}
 
-impl TlsError {
     /// Whether the server does not speak TLS.
     #[must_use]
     pub const fn is_plain_server(&self) -> bool {

@@ -40,9 +40,19 @@ enum Access {
     Now,
 }
 
+impl Access {
+    /// Reads once into the free room of `into`.
+    fn receive(self, tcp: &TcpStream, into: &mut impl BufMut) -> io::Result<usize> {
+        match self {
+            Self::Ready => receive(tcp, into),
+            Self::Now => receive_now(tcp, into),
+        }
+    }
+}
+
 impl From<TcpStream> for Socket {
     fn from(tcp: TcpStream) -> Self {
-        Self { tcp, engine: None, broken: None, has_heard: false }
+        Self::new(tcp, None)
     }
 }
 
@@ -53,7 +63,7 @@ impl Socket {
     /// When the random generator of the system fails.
     pub fn accepted(tcp: TcpStream, server: Option<&Server>) -> io::Result<Self> {
         let engine = server.map(Engine::server).transpose()?.map(Box::new);
-        Ok(Self { tcp, engine, broken: None, has_heard: false })
+        Ok(Self::new(tcp, engine))
     }
 
     /// A connection to `address`, which is `host:port`, with TLS if `client` is given.
@@ -63,7 +73,11 @@ impl Socket {
     pub fn connected(tcp: TcpStream, address: &str, client: Option<&Client>) -> io::Result<Self> {
         let Some(client) = client else { return Ok(tcp.into()) };
         let engine = Engine::client(client, server_name(address)?)?;
-        Ok(Self { tcp, engine: Some(Box::new(engine)), broken: None, has_heard: false })
+        Ok(Self::new(tcp, Some(Box::new(engine))))
+    }
+
+    const fn new(tcp: TcpStream, engine: Option<Box<Engine>>) -> Self {
+        Self { tcp, engine, broken: None, has_heard: false }
     }
 
     /// The TCP connection, for its options and addresses.
@@ -158,12 +172,7 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` when there is nothing to read, [`TlsError`] when the handshake fails or a record is wrong.
     pub fn try_read_buf(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
-        if self.engine.is_some() {
-            return self.read_tls(into, Access::Ready);
-        }
-        let count = receive(&self.tcp, into)?;
-        self.has_heard |= count > 0;
-        Ok(count)
+        self.read(into, Access::Ready)
     }
 
     /// [`Socket::try_read_buf`], also when the runtime does not know that there is input.
@@ -171,12 +180,7 @@ impl Socket {
     /// # Errors
     /// See [`Socket::try_read_buf`].
     pub fn read_now(&mut self, into: &mut impl BufMut) -> io::Result<usize> {
-        if self.engine.is_some() {
-            return self.read_tls(into, Access::Now);
-        }
-        let count = receive_now(&self.tcp, into)?;
-        self.has_heard |= count > 0;
-        Ok(count)
+        self.read(into, Access::Now)
     }
 
     /// Writes as many bytes as the connection takes, and returns their number.
@@ -226,6 +230,15 @@ impl Socket {
         self.tcp.read(into).await
     }
 
+    fn read(&mut self, into: &mut impl BufMut, access: Access) -> io::Result<usize> {
+        if self.engine.is_some() {
+            return self.read_tls(into, access);
+        }
+        let count = access.receive(&self.tcp, into)?;
+        self.has_heard |= count > 0;
+        Ok(count)
+    }
+
     fn read_tls(&mut self, into: &mut impl BufMut, access: Access) -> io::Result<usize> {
         let Self { tcp, engine: Some(engine), broken, has_heard } = self else { return Ok(0) };
         let mut reads_left = if access == Access::Now { READS_NOW_MAX } else { 1 };
@@ -248,11 +261,7 @@ impl Socket {
             }
             reads_left -= 1;
             let was_open = engine.is_open();
-            let incoming = engine.incoming();
-            let count = match access {
-                Access::Ready => receive(tcp, incoming)?,
-                Access::Now => receive_now(tcp, incoming)?,
-            };
+            let count = access.receive(tcp, engine.incoming())?;
             *has_heard |= count > 0;
             if count == 0 {
                 return if was_open { Ok(0) } else { Err(TlsError::Closed.into()) };
