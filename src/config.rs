@@ -56,7 +56,7 @@ pub use change::{Change, Changed, Mismatch, Waiting};
 pub use error::{ConfigError, Location, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
 pub use handle::ConfigHandle;
-pub use links::{EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
+pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
 pub use memory::{
     BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, HTTP_READERS, INCOMPLETE_PACKET_BYTES,
     MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,

@@ -63,6 +63,9 @@ pub struct IngestConfig {
     pub max_streams: usize,
     /// At most this many streams per source id. One more new stream gets `limit`.
     pub max_streams_per_source: usize,
+    /// At most this many streams whose position is kept and whose source the peer of a link has chosen. The position of
+    /// one more is not kept.
+    pub max_invented_streams: usize,
     /// In a drain, sessions stop reading after this long.
     pub drain_read_max: Duration,
     /// How often per minute a stream may change its connection while one is open. One more takeover gets
@@ -74,7 +77,11 @@ impl IngestConfig {
     /// How many streams there may be.
     #[must_use]
     pub const fn stream_limits(&self) -> StreamLimits {
-        StreamLimits { total: self.max_streams, per_source: self.max_streams_per_source }
+        StreamLimits {
+            total: self.max_streams,
+            per_source: self.max_streams_per_source,
+            invented: self.max_invented_streams,
+        }
     }
 
     /// The windows in force: at least the cost of one maximal message.

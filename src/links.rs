@@ -7,6 +7,8 @@
 //! * `session`: one connection: reads, cuts into units ([`crate::framing`]) and hands over,
 //! * `udp`: the socket of a link that receives datagrams,
 //! * `sorter`: the source and the lane of each unit, or why it is dropped,
+//! * `candidates`: units of sources that nothing vouches for yet,
+//! * `recent`: a bound for streams and channels, where what is idle gives way,
 //! * `streams`: the streams of a connection, which are opened at the router like those of any source,
 //! * `status`: the state and the counts that operators see.
 //!
@@ -26,7 +28,9 @@ use crate::frame::BufferPool;
 use crate::ingest::{Router, SessionPolicy};
 use crate::switchboard::{Configured, End, Kind, List, Switchboard};
 
+mod candidates;
 mod link;
+mod recent;
 mod session;
 mod sorter;
 mod status;

@@ -38,7 +38,7 @@ pub use fan_in::FanIn;
 pub use fanout::{Consumer, Fanout, Processed};
 pub use gate::{Charge, Gate};
 pub use processor::Processor;
-pub use queue::{SourceQueue, Sources};
+pub use queue::{SharedCost, SourceQueue, Sources};
 pub use stats::{Counters, PipelineStats};
 
 /// Most frames between fan-in and archive: this many frames can be ahead of an emergency (RFC-0047).

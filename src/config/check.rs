@@ -118,7 +118,7 @@ fn check_reserve(draft: &mut Draft) {
 fn check_segments(draft: &mut Draft) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;
-    let positions = ingest.max_streams.get() as u64 * POSITION_BYTES_MAX;
+    let positions = draft.config.archive_config().max_streams as u64 * POSITION_BYTES_MAX;
     let commit = COMMIT_BYTES + BATCH_BYTES + ingest.max_message;
     let needed = positions.saturating_mul(2).saturating_add(commit);
     let segment = Size(archive.segment_size);

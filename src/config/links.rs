@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::addresses::{Endpoint, Network};
 use super::framings::APID_MAX;
-use crate::frame::Station;
-use crate::framing::{Decode, Framing};
+use crate::frame::{SourceKind, Station, StreamKey};
+use crate::framing::{Decode, Fecf, Format, Framing};
 
 mod explain;
 mod print;
@@ -50,6 +50,8 @@ pub struct Link {
     /// A jump of a counter beyond this is a restart of the counter. `None` means half the modulo of the counter, and at
     /// most 65,536.
     pub max_gap: Option<u32>,
+    /// Most streams at a time of sources that the configuration does not name.
+    pub max_sources: usize,
     /// Whether the link runs from the start.
     pub enabled: bool,
 }
@@ -153,6 +155,76 @@ impl Link {
                 LinkSource::Apid => source_id <= APID_MAX.into(),
             }
     }
+}
+
+/// The largest [`Link::max_sources`].
+pub const LINK_SOURCES_MAX: usize = 4_096;
+/// Most units of a link that wait until a second unit confirms their source.
+pub const CANDIDATES_MAX: usize = 16;
+/// The virtual channels of a spacecraft: no format has more.
+const CHANNELS_OF_SPACECRAFT: usize = 64;
+/// The fewest channels whose gaps a link notices at a time.
+const CHANNELS_MIN: usize = 256;
+
+impl Link {
+    /// Whether the peer can choose sources that the configuration does not name.
+    #[must_use]
+    pub fn lets_peer_invent(&self) -> bool {
+        match self.source {
+            LinkSource::Fixed(_) => false,
+            LinkSource::Apid => true,
+            LinkSource::Spacecraft | LinkSource::SpacecraftChannel => self.spacecraft.is_empty(),
+        }
+    }
+
+    /// Whether neither a checksum nor a list of spacecraft vouches for the header of a transfer frame.
+    #[must_use]
+    pub fn takes_any_header(&self) -> bool {
+        self.lets_peer_invent() && is_transfer_frame(self.decode.format) && self.decode.fecf == Fecf::None
+    }
+
+    /// Whether the configuration names the source of a stream that the link carries.
+    #[must_use]
+    pub fn names_stream_of(&self, source_id: u32) -> bool {
+        self.bad_source == Some(source_id) || self.names_source(source_id)
+    }
+
+    /// Whether the peer of the link may have chosen the source of `stream`.
+    #[must_use]
+    pub fn may_have_invented(&self, stream: &StreamKey) -> bool {
+        stream.source_kind == SourceKind::LiveUplink
+            && stream.station == self.station
+            && self.may_deliver(stream.source_id)
+            && !self.names_stream_of(stream.source_id)
+    }
+
+    /// Most streams of sources that the peer can invent.
+    #[must_use]
+    pub fn invented_max(&self) -> usize {
+        if self.enabled && self.lets_peer_invent() { self.max_sources } else { 0 }
+    }
+
+    /// Most streams that the link carries at a time.
+    #[must_use]
+    pub fn streams_max(&self) -> usize {
+        let sources = match self.source {
+            LinkSource::Fixed(_) => 1,
+            _ if self.lets_peer_invent() => self.max_sources,
+            LinkSource::Spacecraft | LinkSource::Apid => self.spacecraft.len(),
+            LinkSource::SpacecraftChannel => self.spacecraft.len() * CHANNELS_OF_SPACECRAFT,
+        };
+        sources + usize::from(self.bad_source.is_some())
+    }
+
+    /// Most channels whose gaps the link notices at a time.
+    #[must_use]
+    pub fn channels_max(&self) -> usize {
+        (4 * self.streams_max()).max(CHANNELS_MIN)
+    }
+}
+
+const fn is_transfer_frame(format: Format) -> bool {
+    matches!(format, Format::Tm | Format::Aos(_) | Format::Uslp)
 }
 
 impl LinkTransport {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Config;
 use super::framings::unit_bytes_max;
-use super::links::Link;
+use super::links::{CANDIDATES_MAX, Link};
 use super::outputs::Output;
 use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
@@ -12,7 +12,7 @@ use crate::catalog::CATALOG_BYTES_MAX;
 pub use crate::connection::CONNECTION_BYTES;
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
-use crate::frame::weight_max;
+use crate::frame::{Lanes, weight_max};
 use crate::ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use crate::logging::LOG_BYTES;
 use crate::pipeline::BATCH_BYTES_MAX;
@@ -44,8 +44,15 @@ pub const HTTP_READERS: usize = 2;
 /// Memory of a known stream in the reports, in bytes: the rates of each second, and the responses with them.
 const REPORT_BYTES: u64 = KIB + 256;
 
-/// Memory that a link reads into, and the least that it allocates to find units in, in bytes.
-const LINK_READ_BYTES: u64 = 128 * KIB;
+/// Memory that a link reads into, the least that it allocates to find units in, and the frames of a read on their way to
+/// the queues, in bytes.
+const LINK_READ_BYTES: u64 = 128 * KIB + BUFFER_BYTES_MAX as u64;
+
+/// Memory of a channel whose gaps a link notices, in bytes: its entry in a table that doubles, and in a report.
+const CHANNEL_BYTES: u64 = 256;
+
+/// Memory of a stream while a link carries it, in bytes: the lists of its queue, and its entries in tables.
+const CARRIED_STREAM_BYTES: u64 = 12 * KIB;
 
 /// Memory of what waits to be sent to a client of an output, and of what was read ahead for it, in bytes.
 const OUTPUT_SEND_BYTES: u64 = MIB;
@@ -230,19 +237,44 @@ impl Config {
         items.into_iter().filter(|item| item.count > 0).collect()
     }
 
-    /// What links and outputs take. The streams of the links count among `ingest.max_connections`. An item for none is
-    /// left out.
+    /// What links and outputs take. An item for none is left out.
     fn link_items(&self, batch: u64) -> Vec<MemoryItem> {
-        let buffers = |link: &Link| LINK_READ_BYTES + 6 * unit_bytes_max(&link.framing) as u64;
-        let links = self.links.iter().filter(|link| link.enabled).map(buffers).sum();
+        let enabled = || self.links.iter().filter(|link| link.enabled);
+        let Lanes { emergency, routine } = self.ingest_config().windows().map(weight_max);
+        let buffers = |link: &Link| {
+            let waiting = if link.takes_any_header() { CANDIDATES_MAX } else { 0 };
+            LINK_READ_BYTES + (6 + waiting as u64) * unit_bytes_max(&link.framing) as u64
+        };
         let clients: usize = self.outputs.iter().map(Output::clients_max).sum();
         let extracting = self.outputs.iter().filter(|output| output.extract_packets);
         let extracting: usize = extracting.map(Output::clients_max).sum();
         let items = [
             MemoryItem {
-                what: "enabled links, each with buffers of 128 KiB and of three units that wait, which grow by doubling",
+                what: "enabled links, each with buffers to read into and of three units that wait, which grow by doubling",
                 count: 1,
-                bytes_each: links,
+                bytes_each: enabled().map(buffers).sum(),
+            },
+            MemoryItem {
+                what: "windows that all streams of an enabled link share, each with 1.25 times ingest.routine_window and \
+                       emergency_window",
+                count: enabled().count() as u64,
+                bytes_each: emergency.saturating_add(routine),
+            },
+            MemoryItem {
+                what: "streams that enabled links carry at a time (links.max_sources, or those that the link names)",
+                count: enabled().map(Link::streams_max).sum::<usize>() as u64,
+                bytes_each: CARRIED_STREAM_BYTES,
+            },
+            MemoryItem {
+                what: "channels of enabled links (4 for each source, at least 256)",
+                count: enabled().map(Link::channels_max).sum::<usize>() as u64,
+                bytes_each: CHANNEL_BYTES,
+            },
+            MemoryItem {
+                what: "known streams whose sources the peers of links have chosen (links.max_sources), with and without a \
+                       position",
+                count: enabled().map(Link::invented_max).sum::<usize>() as u64 * 2,
+                bytes_each: STREAM_BYTES + REPORT_BYTES,
             },
             MemoryItem {
                 what: "clients of outputs, each with 1 MiB to send or read ahead and a batch",

@@ -1,18 +1,22 @@
 //! The configuration of each part of the daemon.
 
-use crate::frame::Lanes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::BATCH_BYTES;
-use super::{Config, NamedClient, Token};
+use super::{Config, Link, NamedClient, Token};
 use crate::archive;
 use crate::connection::{CertifiedClient, Credential, Credentials, Rights};
 use crate::export::ExportConfig;
 use crate::feed::{self, FeedConfig};
+use crate::frame::{Lanes, StreamKey};
 use crate::ingest::{self, IngestConfig};
 use crate::pipeline::fan_in::FanInConfig;
+
+/// There is room for the positions of at least this many streams whose sources the peers of links have chosen, so that a
+/// reload can add links.
+const INVENTED_STREAMS_MIN: usize = 256;
 
 /// A session reads for at most this long in a drain (protocol.md, GOAWAY).
 const DRAIN_READ_MAX: Duration = Duration::from_secs(2);
@@ -24,6 +28,20 @@ impl Config {
         self.data_dir.join("archive")
     }
 
+    /// Most streams with a position whose sources the peers of links have chosen.
+    #[must_use]
+    pub fn invented_streams(&self) -> usize {
+        self.links.iter().map(Link::invented_max).sum::<usize>().max(INVENTED_STREAMS_MIN)
+    }
+
+    /// The link whose peer may have chosen the source of `stream`.
+    #[must_use]
+    pub fn inventor_of(&self, stream: &StreamKey) -> Option<Arc<str>> {
+        let link =
+            self.links.iter().find(|link| link.invented_max() > 0 && link.may_have_invented(stream))?;
+        Some(link.name.as_str().into())
+    }
+
     /// The configuration of the archive.
     #[must_use]
     pub fn archive_config(&self) -> archive::Config {
@@ -32,7 +50,7 @@ impl Config {
             commit_delay: self.archive.commit_delay,
             segment_bytes: self.archive.segment_size,
             reserve_bytes: self.archive.reserve,
-            max_streams: self.ingest.max_streams.get(),
+            max_streams: self.ingest.max_streams.get() + self.invented_streams(),
             payload_bytes_max: self.ingest.max_message as usize,
             retention: archive::Retention {
                 age: self.archive.retention_age,
@@ -62,6 +80,7 @@ impl Config {
             windows: Lanes::new(ingest.emergency_window, ingest.routine_window),
             max_streams: ingest.max_streams.get(),
             max_streams_per_source: ingest.max_streams_per_source.get(),
+            max_invented_streams: self.invented_streams(),
             // Frames that are read in the drain must still be archived and acknowledged within the deadline.
             drain_read_max: DRAIN_READ_MAX.min(self.shutdown.deadline * 2 / 5),
             max_takeovers_per_minute: ingest.max_takeovers_per_minute.get() as usize,

@@ -162,7 +162,8 @@ fn open_archive(
     let windows = config.ingest_config().windows();
     for (key, position) in recovery.positions {
         let queue = SourceQueue::new(Arc::clone(&state.sources), windows);
-        state.table.restore(key, position.epoch, position.next, queue);
+        let inventor = config.inventor_of(&key);
+        state.table.restore(key, position.epoch, position.next, queue, inventor);
     }
     Ok((appender, archive))
 }

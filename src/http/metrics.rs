@@ -31,7 +31,8 @@ use crate::ingest::{SourceInfo, StreamView};
 use crate::logging::{self, LeftOut};
 use crate::observe::Handles;
 
-/// At most this many streams have their own series: the first in order of source, kind and station.
+/// At most this many streams have their own series: the first in order of source, kind and station. Those whose source the
+/// peer of a link chose come last.
 pub const SOURCES_MAX: usize = 1_000;
 /// The prefix of every name.
 const PREFIX: &str = "telemetry_aggregator";
@@ -128,6 +129,8 @@ impl Scrape {
         let (stats, total) = (handles.stats(&streams), streams.len());
         let waiting = Lanes::from_fn(|lane| Waiting::of(&streams, lane));
         streams.retain(|stream| !is_anonymous(stream.position.epoch));
+        // What the peer of a link invents takes no series from others.
+        streams.sort_by_key(|stream| stream.is_invented);
         streams.truncate(SOURCES_MAX);
         let restarts = handles.restarts.lock().unwrap_or_else(PoisonError::into_inner);
         let restarts = restarts.iter().map(|(name, count)| (name.to_string(), count.load(Relaxed)));
@@ -270,7 +273,7 @@ impl Scrape {
 
     fn connections(&self, out: &mut Out<'_>) -> fmt::Result {
         let connections = &self.stats.connections;
-        out.gauge("sources_connected", "Sources connected", None, connections.sources as u64)?;
+        out.gauge("sources_connected", "Connections of sources", None, connections.sources as u64)?;
         let max = connections.sources_max as u64;
         out.gauge("sources_connected_max", "Sources that may connect, ingest.max_connections", None, max)?;
         let fleet = &self.stats.fleet;

@@ -51,6 +51,8 @@ pub struct StreamView {
     pub key: StreamKey,
     /// The connection that speaks for the stream, if there is one.
     pub session_id: Option<SessionId>,
+    /// Whether that connection is one of a link.
+    pub is_carried: bool,
     /// Whether a connection speaks for the stream, and if not, why.
     pub state: StreamState,
     /// When the last connection ended, unix nanoseconds; 0 when none has ended.
@@ -69,6 +71,8 @@ pub struct StreamView {
     /// Sequences of the epoch that have not come since the daemon started. They were lost before they reached
     /// the daemon, or are on their way.
     pub missing: u64,
+    /// The peer of a link chose the source id: the configuration does not name it.
+    pub is_invented: bool,
     /// The newest client said that both lanes share one sequence counter.
     pub shared_sequence: bool,
     /// The newest client did not say that both lanes share a counter, but its sequences look as if they did.

@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 use super::flow::StreamState;
 use super::router::Opened;
 use crate::actor::Address;
-use crate::connection::Stop;
+use crate::connection::{SessionId, Stop};
 use crate::frame::{BufferPool, FrameRun, Lanes, ReadBuffer, StreamKey};
+use crate::pipeline::SharedCost;
 use crate::wire::ErrorCode;
 
 /// The connection of a link that asks for a stream.
@@ -21,8 +22,10 @@ pub struct Carrier {
     pub peer: SocketAddr,
     /// The mailbox that receives the order to end.
     pub session: Address<Stop>,
-    /// Notified when the queue of a lane becomes empty after a call of [`LinkStream::room`].
+    /// Notified when the queue of a stream becomes empty in a lane, or a quarter of the window has left it.
     pub room: Arc<Notify>,
+    /// What waits in the queues of all streams of the link. It outlives a connection.
+    pub queued: Arc<SharedCost>,
 }
 
 /// A stream that a link carries. Dropping it releases the stream.
@@ -32,14 +35,12 @@ pub struct Carrier {
 pub struct LinkStream {
     opened: Opened,
     next_sequences: Lanes<u64>,
-    windows: Lanes<u64>,
 }
 
 impl LinkStream {
     pub(super) fn new(mut opened: Opened) -> Self {
-        let windows = opened.stream.queue.windows();
         opened.ended = Some(StreamState::Lost);
-        Self { next_sequences: opened.position.accepted_next, opened, windows }
+        Self { next_sequences: opened.position.accepted_next, opened }
     }
 
     /// The key of the stream.
@@ -54,19 +55,17 @@ impl LinkStream {
         self.next_sequences
     }
 
-    /// The cost that may still be queued, per lane. From this call on, the link is notified when the queue of a lane is
-    /// empty.
+    /// Whether a later connection continues the sequences of this one. Otherwise the stream has an epoch of its own,
+    /// because the peer has invented too many sources.
     #[must_use]
-    pub fn room(&self) -> Lanes<u64> {
-        let reports_empty = Lanes::both(true);
-        let queued = self.opened.stream.queue.look(reports_empty);
-        Lanes::from_fn(|priority| self.windows[priority].saturating_sub(queued[priority]))
+    pub fn has_position(&self) -> bool {
+        !self.opened.origin.is_anonymous()
     }
 
     /// Hands over the frames of `buffer`, which were read at `received_ns` (unix nanoseconds). Their sequences continue
     /// at [`LinkStream::next_sequences`]. Returns the number of frames. `buffer` returns to `pool` in the end.
     ///
-    /// The caller keeps to [`LinkStream::room`].
+    /// The caller keeps to the window that all streams of the link share.
     ///
     /// # Errors
     /// [`NotOwner`] when the link does not speak for the stream any more. The frames are counted as rejected.
@@ -96,6 +95,10 @@ impl LinkStream {
         stream.books.add_accepted(&accepted);
         self.next_sequences = next;
         Ok(frames)
+    }
+
+    pub(super) const fn session_id(&self) -> SessionId {
+        self.opened.session_id
     }
 
     /// Releases the stream. `state` is what operators see from here on.

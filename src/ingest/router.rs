@@ -46,6 +46,9 @@ pub(super) enum Epoch {
     Named(u64),
     /// The stream's current epoch, 1 for a new stream.
     Current,
+    /// As [`Epoch::Current`]. The peer of the link chose the source. If the stream is new and this many streams of the
+    /// link have a position, the stream gets an epoch of its own as with [`Epoch::Anonymous`].
+    Invented { max: usize },
 }
 
 /// The request to open a stream.
@@ -60,7 +63,8 @@ pub(super) struct Opening {
 enum Message {
     Accepted { socket: TcpStream, peer: SocketAddr, permit: Permit },
     Open { opening: Box<Opening>, reply: Reply<Result<Opened, WireError>> },
-    Carry { stream: StreamKey, carrier: Carrier, reply: Reply<Result<Opened, WireError>> },
+    Carry { stream: StreamKey, epoch: Epoch, carrier: Carrier, reply: Reply<Result<Opened, WireError>> },
+    Released(SessionId),
     Remove { session_id: SessionId, reply: Reply<bool> },
     List { reply: Reply<Vec<SourceInfo>> },
     StopAll(WireError),
@@ -124,15 +128,32 @@ impl Router {
     }
 
     /// Opens `stream` for a link in its current epoch and at its current position, and registers the source. The
-    /// source stays registered until `carrier.session` has ended.
+    /// source stays registered until `carrier.session` has ended or the stream is dropped.
+    ///
+    /// `invented_max` is given where the peer of the link chose the source: at most this many such streams of the link
+    /// have a position. A stream beyond them has an epoch of its own, which ends with the stream.
     ///
     /// # Errors
-    /// `draining` once a drain has begun, `busy` when another link or a connection speaks for the stream, `busy` or
-    /// `limit` as the limits say.
-    pub async fn carry(&self, stream: StreamKey, carrier: Carrier) -> Result<LinkStream, WireError> {
-        let carry = |reply| Message::Carry { stream, carrier, reply };
+    /// `draining` once a drain has begun, `busy` when another link or a connection speaks for the stream, `limit` as the
+    /// limits of streams say.
+    pub async fn carry(
+        &self,
+        stream: StreamKey,
+        invented_max: Option<usize>,
+        carrier: Carrier,
+    ) -> Result<LinkStream, WireError> {
+        let epoch = invented_max.map_or(Epoch::Current, |max| Epoch::Invented { max });
+        let carry = |reply| Message::Carry { stream, epoch, carrier, reply };
         let opened = self.address.call(CALL_TIMEOUT, carry).await;
         opened.unwrap_or_else(|error| Err(unanswered(error))).map(LinkStream::new)
+    }
+
+    /// Releases `stream`, whose connection goes on. `state` is what operators see.
+    pub async fn release(&self, stream: LinkStream, state: StreamState) {
+        let session_id = stream.session_id();
+        stream.end(state);
+        // A router that is gone has no sessions.
+        let _ = self.address.send(Message::Released(session_id)).await;
     }
 
     /// Orders the session of a source to end with ERROR `removed`. Returns false when there is no such source.

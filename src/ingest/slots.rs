@@ -1,5 +1,5 @@
 //! The slots of `ingest.max_connections`. An open connection takes one slot. So does a queue with frames that an
-//! ended connection has left behind.
+//! ended connection has left behind. Links take none.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,8 +33,7 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    /// `None` for a link: an operator configured it, so no limit per address applies.
-    address: Option<IpAddr>,
+    address: IpAddr,
     stream: Arc<Stream>,
     /// `None` for a connection without an epoch: such a connection has no successor.
     key: Option<StreamKey>,
@@ -43,8 +42,7 @@ struct Slot {
 
 /// A connection that asks for a slot.
 pub(super) struct Candidate<'a> {
-    /// `None` for a link.
-    pub(super) address: Option<IpAddr>,
+    pub(super) address: IpAddr,
     /// The key of the stream. `None` for a connection without an epoch. In [`Slots::judge`] also `None` if the
     /// stream is new or has a higher epoch, because the candidate then takes over nothing.
     pub(super) key: Option<&'a StreamKey>,
@@ -71,12 +69,11 @@ impl Slots {
         }
         let text = if !self.fits(candidate, config) {
             format!("all {max_connections} connections are in use (ingest.max_connections)")
-        } else if let Some(address) = candidate.address
-            && self.of_address(address, candidate) >= max_connections_per_address
-        {
+        } else if self.of_address(candidate) >= max_connections_per_address {
             format!(
-                "all {max_connections_per_address} connections of {address} are in use \
-                 (ingest.max_connections_per_address)"
+                "all {max_connections_per_address} connections of {} are in use \
+                 (ingest.max_connections_per_address)",
+                candidate.address
             )
         } else {
             return Ok(());
@@ -112,9 +109,10 @@ impl Slots {
         self.held.get(self.holders.get(candidate.key?)?)
     }
 
-    /// How many connections `address` has beside that which `candidate` takes over.
-    fn of_address(&self, address: IpAddr, candidate: &Candidate<'_>) -> usize {
-        let is_predecessor = self.predecessor(candidate).is_some_and(|slot| slot.address == Some(address));
+    /// How many connections the address of `candidate` has beside that which it takes over.
+    fn of_address(&self, candidate: &Candidate<'_>) -> usize {
+        let address = candidate.address;
+        let is_predecessor = self.predecessor(candidate).is_some_and(|slot| slot.address == address);
         self.per_address.get(&address).copied().unwrap_or(0) - usize::from(is_predecessor)
     }
 
@@ -133,9 +131,7 @@ impl Slots {
             self.remove_held(predecessor);
         }
         let address = candidate.address;
-        if let Some(address) = address {
-            *self.per_address.entry(address).or_default() += 1;
-        }
+        *self.per_address.entry(address).or_default() += 1;
         self.held_bytes = self.held_bytes.saturating_add(bytes);
         self.held.insert(session_id, Slot { address, stream: Arc::clone(stream), key, bytes });
     }
@@ -155,12 +151,10 @@ impl Slots {
     fn remove_held(&mut self, session_id: SessionId) -> Option<Slot> {
         let slot = self.held.remove(&session_id)?;
         self.held_bytes = self.held_bytes.saturating_sub(slot.bytes);
-        if let Some(address) = slot.address
-            && let Some(count) = self.per_address.get_mut(&address)
-        {
+        if let Some(count) = self.per_address.get_mut(&slot.address) {
             *count -= 1;
             if *count == 0 {
-                self.per_address.remove(&address);
+                self.per_address.remove(&slot.address);
             }
         }
         Some(slot)

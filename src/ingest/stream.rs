@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::actor::Address;
 use crate::connection::{SessionId, Stop};
 use crate::frame::{FramePriority, FrameRun, Lanes, Origin, StreamKey, unix_now_ns};
 use crate::logging::{Kind, by_peer};
-use crate::pipeline::SourceQueue;
+use crate::pipeline::{SharedCost, SourceQueue};
 use crate::wire::{ErrorCode, WireError};
 
 mod forget;
@@ -33,6 +34,8 @@ const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
 pub(super) struct Stream {
     pub(super) queue: Arc<SourceQueue>,
     pub(super) books: Books,
+    /// The link whose peer chose the source id, see [`StreamTable::of_link`].
+    inventor: Option<Arc<str>>,
     state: Mutex<State>,
 }
 
@@ -86,13 +89,21 @@ pub(super) struct StreamOwner {
     pub(super) shares_sequence: bool,
     /// The link, if the stream comes from one. No connection takes a stream over from a link, and no link takes a
     /// stream over.
-    pub(super) link: Option<Arc<str>>,
+    pub(super) link: Option<LinkOwner>,
+}
+
+/// A link that speaks for a stream.
+#[derive(Clone, Debug)]
+pub(super) struct LinkOwner {
+    pub(super) name: Arc<str>,
+    /// What waits in the queues of all streams of the link.
+    pub(super) queued: Arc<SharedCost>,
 }
 
 impl std::fmt::Display for StreamOwner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.link {
-            Some(link) => write!(f, "link {link}"),
+            Some(link) => write!(f, "link {}", link.name),
             None => write!(f, "session {}", self.session_id),
         }
     }
@@ -103,7 +114,13 @@ impl std::fmt::Display for StreamOwner {
 pub(super) struct Displaced;
 
 impl Stream {
-    fn new(key: StreamKey, position: Position, queue: Arc<SourceQueue>, all: &Arc<Books>) -> Arc<Self> {
+    fn new(
+        key: StreamKey,
+        position: Position,
+        queue: Arc<SourceQueue>,
+        inventor: Option<Arc<str>>,
+        all: &Arc<Books>,
+    ) -> Arc<Self> {
         let Position { epoch, accepted_next, durable_next } = position;
         // This also covers a stream that was recovered just after a reset of its epoch.
         let has_history = epoch != 0;
@@ -124,7 +141,7 @@ impl Stream {
             offline: Some(Offline::now()),
             takeovers,
         };
-        Arc::new(Self { queue, books: Books::of_stream(all), state: Mutex::new(state) })
+        Arc::new(Self { queue, books: Books::of_stream(all), inventor, state: Mutex::new(state) })
     }
 
     /// Makes `owner` the owner of the stream in `epoch`, and orders the predecessor to end. Without `epoch` the stream
@@ -173,7 +190,8 @@ impl Stream {
         }
         state.sequences.connected(owner.shares_sequence);
         state.offline = None;
-        self.queue.listen(Arc::clone(&owner.room));
+        let shared = owner.link.as_ref().map(|link| Arc::clone(&link.queued));
+        self.queue.listen(Arc::clone(&owner.room), shared);
         if let Some(predecessor) = state.owner.replace(owner) {
             let error = if epoch > current {
                 WireError::new(ErrorCode::Fenced, format!("epoch {epoch} of this stream has connected"))
@@ -279,6 +297,7 @@ impl Stream {
         StreamView {
             key: state.origin.stream.clone(),
             session_id: state.owner.as_ref().map(|owner| owner.session_id),
+            is_carried: state.owner.as_ref().is_some_and(|owner| owner.link.is_some()),
             state: if state.owner.is_some() { StreamState::Connected } else { state.ended.0 },
             ended_ns: state.ended.1,
             offline_since_ns: state.offline.map(|offline| offline.since_ns),
@@ -287,6 +306,7 @@ impl Stream {
             lanes: self.books.lanes(),
             rejected,
             missing: state.sequences.missing(),
+            is_invented: self.inventor.is_some(),
             shared_sequence: state.sequences.is_shared(),
             looks_shared: state.sequences.looks_shared(),
             times: state.times,
@@ -352,18 +372,24 @@ pub struct StreamTable {
 /// How many named streams there may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// Of all sources together, `ingest.max_streams`.
+    /// Of all sources together, `ingest.max_streams`. Invented streams do not count.
     pub total: usize,
-    /// Of one source id, `ingest.max_streams_per_source`.
+    /// Of one source id, `ingest.max_streams_per_source`. Invented streams do not count.
     pub per_source: usize,
+    /// Invented streams: the peer of a link chose their source ids.
+    pub invented: usize,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
     named: HashMap<StreamKey, Arc<Stream>>,
-    /// How many of `named` each source id has.
+    /// How many of `named` each source id has, without those that were invented.
     per_source: HashMap<u32, usize>,
+    /// How many of `named` the peer of each link has invented.
+    per_inventor: HashMap<Arc<str>, usize>,
     limits: StreamLimits,
+    /// The room for invented streams at the start.
+    invented_max: usize,
     anonymous: HashMap<u64, Arc<Stream>>,
 }
 
@@ -371,7 +397,7 @@ impl StreamTable {
     /// An empty table with room for `limits` named streams.
     #[must_use]
     pub fn new(limits: StreamLimits) -> Self {
-        let tables = RwLock::new(Tables { limits, ..Tables::default() });
+        let tables = RwLock::new(Tables { limits, invented_max: limits.invented, ..Tables::default() });
         Self { tables, acks: Acks::default(), books: Arc::default() }
     }
 
@@ -381,17 +407,28 @@ impl StreamTable {
         Arc::clone(&self.books)
     }
 
-    /// Changes the room for named streams to `limits`. Existing streams stay.
+    /// Changes the room for named streams to `limits`. Existing streams stay. There is never more room for invented
+    /// streams than at the start: the segments have room for the positions of so many.
     pub fn set_limits(&self, limits: StreamLimits) {
-        self.write().limits = limits;
+        let mut tables = self.write();
+        let invented = tables.invented_max.min(limits.invented);
+        tables.limits = StreamLimits { invented, ..limits };
     }
 
-    /// Adds a recovered stream, also beyond the limits, because positions are never dropped.
+    /// Adds a recovered stream, also beyond the limits, because positions are never dropped. `inventor` is the link
+    /// whose peer may have chosen the source id.
     ///
     /// Everything recovered is durable, so the accepted positions are the durable positions.
-    pub fn restore(&self, key: StreamKey, epoch: u64, durable_next: Lanes<u64>, queue: Arc<SourceQueue>) {
+    pub fn restore(
+        &self,
+        key: StreamKey,
+        epoch: u64,
+        durable_next: Lanes<u64>,
+        queue: Arc<SourceQueue>,
+        inventor: Option<Arc<str>>,
+    ) {
         let position = Position { epoch, accepted_next: durable_next, durable_next };
-        self.write().insert(key.clone(), Stream::new(key, position, queue, &self.books));
+        self.write().insert(key.clone(), Stream::new(key, position, queue, inventor, &self.books));
     }
 
     /// Returns the stream of `key`. Creates it with `queue` when it is new.
@@ -410,14 +447,38 @@ impl StreamTable {
             return Ok(Arc::clone(stream));
         }
         tables.make_room(key)?;
-        let stream = Stream::new(key.clone(), Position::default(), queue(), &self.books);
+        let stream = Stream::new(key.clone(), Position::default(), queue(), None, &self.books);
         tables.insert(key.clone(), Arc::clone(&stream));
         Ok(stream)
     }
 
+    /// Returns the stream of `key`, whose source id the peer of `link` chose. Creates it with `queue` when it is new.
+    /// What such a peer invents has room of its own, so that it takes none from others.
+    ///
+    /// `None` when the stream is new and `invented_max` streams of the link have a position already, or all links
+    /// together have as many as they may. A stream that never had a frame is forgotten first.
+    pub(super) fn of_link(
+        &self,
+        key: &StreamKey,
+        link: &Arc<str>,
+        invented_max: usize,
+        queue: impl Fn() -> Arc<SourceQueue>,
+    ) -> Option<Arc<Stream>> {
+        let mut tables = self.write();
+        if let Some(stream) = tables.named.get(key) {
+            return Some(Arc::clone(stream));
+        }
+        tables.make_room_for_invented(link, invented_max).then(|| {
+            let (position, inventor) = (Position::default(), Some(Arc::clone(link)));
+            let stream = Stream::new(key.clone(), position, queue(), inventor, &self.books);
+            tables.insert(key.clone(), Arc::clone(&stream));
+            stream
+        })
+    }
+
     /// Creates a stream for one connection only. `epoch` must be unique.
     pub(super) fn anonymous(&self, key: StreamKey, epoch: u64, queue: Arc<SourceQueue>) -> Arc<Stream> {
-        let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue, &self.books);
+        let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue, None, &self.books);
         self.write().anonymous.insert(epoch, Arc::clone(&stream));
         stream
     }
@@ -502,46 +563,74 @@ impl Tables {
     /// Makes room for the new stream of `key`.
     fn make_room(&mut self, key: &StreamKey) -> Result<(), WireError> {
         const WAY_OUT: &str = "an operator can forget streams or raise the limit";
-        let StreamLimits { total, per_source } = self.limits;
+        let StreamLimits { total, per_source, .. } = self.limits;
         let StreamKey { source_id, .. } = *key;
         let of_source = self.per_source.get(&source_id).copied().unwrap_or(0);
-        if of_source >= per_source && !self.forget_blank(|key| key.source_id == source_id) {
+        let is_claimed = |stream: &Stream| stream.inventor.is_none();
+        if of_source >= per_source
+            && !self.forget_blank(|key, stream| key.source_id == source_id && is_claimed(stream))
+        {
             let text = format!(
                 "stream {key} is new, and source {source_id} has {of_source} streams: \
                  ingest.max_streams_per_source = {per_source} is reached; {WAY_OUT}"
             );
             return Err(WireError::new(ErrorCode::Limit, text));
         }
-        if self.named.len() >= total && !self.forget_blank(|_| true) {
+        let claimed = self.named.len() - self.invented();
+        if claimed >= total && !self.forget_blank(|_, stream| is_claimed(stream)) {
             let text = format!("stream {key} is new and ingest.max_streams = {total} is reached; {WAY_OUT}");
             return Err(WireError::new(ErrorCode::Limit, text));
         }
         Ok(())
     }
 
+    /// Makes room for a new stream that the peer of `link` has invented. Returns whether there is room.
+    fn make_room_for_invented(&mut self, link: &Arc<str>, invented_max: usize) -> bool {
+        let of_link = self.per_inventor.get(link).copied().unwrap_or(0);
+        if of_link >= invented_max {
+            return self.forget_blank(|_, stream| stream.inventor.as_ref() == Some(link));
+        }
+        self.invented() < self.limits.invented || self.forget_blank(|_, stream| stream.inventor.is_some())
+    }
+
+    fn invented(&self) -> usize {
+        self.per_inventor.values().sum()
+    }
+
     /// Forgets one blank stream among those that `choose` accepts. Returns whether there was one.
-    fn forget_blank(&mut self, choose: impl Fn(&StreamKey) -> bool) -> bool {
-        let blank = self.named.iter().find(|(key, stream)| choose(key) && stream.is_blank());
+    fn forget_blank(&mut self, choose: impl Fn(&StreamKey, &Stream) -> bool) -> bool {
+        let blank = self.named.iter().find(|(key, stream)| choose(key, stream) && stream.is_blank());
         let blank = blank.map(|(key, _)| key.clone());
         blank.is_some_and(|key| self.remove(&key).is_some())
     }
 
     fn insert(&mut self, key: StreamKey, stream: Arc<Stream>) {
-        let source_id = key.source_id;
+        let (source_id, inventor) = (key.source_id, stream.inventor.clone());
         if self.named.insert(key, stream).is_none() {
-            *self.per_source.entry(source_id).or_default() += 1;
+            match inventor {
+                Some(link) => *self.per_inventor.entry(link).or_default() += 1,
+                None => *self.per_source.entry(source_id).or_default() += 1,
+            }
         }
     }
 
     fn remove(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
         let stream = self.named.remove(key)?;
-        if let Entry::Occupied(mut count) = self.per_source.entry(key.source_id) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+        match &stream.inventor {
+            Some(link) => count_down(&mut self.per_inventor, Arc::clone(link)),
+            None => count_down(&mut self.per_source, key.source_id),
         }
         Some(stream)
+    }
+}
+
+/// Takes one from the count of `key`. A count of 0 leaves the table.
+fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }
 

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tls::Socket;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::sorter::{Fate, Sorter};
+use super::candidates::{Candidate, Candidates, Verdict};
+use super::sorter::{Fate, Kept, Sorter};
 use super::status::{Channel, LinkStatus};
 use super::streams::Streams;
 use super::udp::UdpReceiver;
@@ -17,7 +19,7 @@ use super::{Context, allows};
 use crate::actor::{Mailbox, Received};
 use crate::config::{Link, WhenFull};
 use crate::connection::Stop;
-use crate::frame::{Lanes, unix_now_ns};
+use crate::frame::{FramePriority, Lanes, unix_now_ns};
 use crate::framing::{Counts, Deframer, FramingError, Header, Unit};
 use crate::ingest::{Carrier, StreamState};
 use crate::wire::{ErrorCode, WireError};
@@ -76,6 +78,7 @@ struct Session {
     /// What the deframer had counted at the end of the last read.
     counted: Counts,
     sorter: Sorter,
+    candidates: Candidates,
     streams: Streams,
     room: Arc<Notify>,
     phase: Phase,
@@ -103,13 +106,16 @@ pub(super) async fn run(
         peer,
         session: mailbox.address(),
         room: Arc::clone(&room),
+        queued: status.queued(),
     };
     let (router, pool) = (context.router.clone(), Arc::clone(&context.buffers));
-    let streams = Streams::new(Arc::clone(&config), Arc::clone(&status), router, carrier, pool);
+    let streams =
+        Streams::new(Arc::clone(&config), Arc::clone(&status), router, context.policy.clone(), carrier, pool);
     let mut session = Session {
         deframer: Deframer::new(&config.framing),
         counted: Counts::default(),
         sorter: Sorter::new(Arc::clone(&config)),
+        candidates: Candidates::default(),
         chunk: if matches!(input, Input::Tcp(_)) { vec![0; READ_BYTES] } else { Vec::new() },
         config,
         status,
@@ -236,7 +242,7 @@ impl Session {
                     self.has_read_much = bytes > READ_BYTES / 4;
                     self.deframer.push(&self.chunk[..bytes]);
                     self.heard(now_ns, None);
-                    self.cut().map_err(Ended::from)
+                    self.cut(now_ns).await.map_err(Ended::from)
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A part of a TLS record has come.
@@ -247,7 +253,7 @@ impl Session {
                 }
                 Err(error) => Err(error.into()),
             },
-            Input::Udp(_) => self.receive(now_ns),
+            Input::Udp(_) => self.receive(now_ns).await,
         };
         self.streams.hand_over(now_ns).await;
         outcome
@@ -262,7 +268,7 @@ impl Session {
     }
 
     /// Takes the datagrams that are there.
-    fn receive(&mut self, now_ns: i64) -> Result<(), Ended> {
+    async fn receive(&mut self, now_ns: i64) -> Result<(), Ended> {
         self.has_read_much = true;
         for _ in 0..DATAGRAMS_PER_TURN {
             let Input::Udp(receiver) = &mut self.input else { return Ok(()) };
@@ -281,7 +287,7 @@ impl Session {
             }
             self.deframer.push(receiver.content(&datagram));
             self.heard(now_ns, datagram.sender);
-            let cut = self.cut();
+            let cut = self.cut(now_ns).await;
             if let Err(error) = &cut {
                 self.status.note_trouble(error.to_string());
             }
@@ -293,13 +299,17 @@ impl Session {
         Ok(())
     }
 
-    /// Takes the complete units out of the deframer.
-    fn cut(&mut self) -> Result<(), FramingError> {
+    /// Takes the complete units out of the deframer. Hands over when many are gathered, so that small units do not take
+    /// much more memory than their bytes.
+    async fn cut(&mut self, now_ns: i64) -> Result<(), FramingError> {
         let cut = loop {
             match self.deframer.next_unit() {
-                Ok(Some(unit)) => self.take_unit(&unit),
+                Ok(Some(unit)) => self.take_unit(unit),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
+            }
+            if self.streams.is_full() {
+                self.streams.hand_over(now_ns).await;
             }
         };
         self.count_framing();
@@ -315,31 +325,61 @@ impl Session {
     /// Takes the units that the end of the bytes completes, then begins with a new deframer.
     fn restart_framing(&mut self) {
         while let Some(unit) = self.deframer.finish() {
-            self.take_unit(&unit);
+            self.take_unit(unit);
         }
         self.count_framing();
         (self.deframer, self.counted) = (Deframer::new(&self.config.framing), Counts::default());
     }
 
-    fn take_unit(&mut self, unit: &Unit) {
-        let (fate, header) = self.sorter.judge(unit);
+    fn take_unit(&mut self, unit: Unit) {
+        let (fate, header) = self.sorter.judge(&unit);
         if header.is_some_and(|header| header.is_idle) {
             self.status.count(|counts| counts.idle += 1);
         }
         if header.is_none() || unit.bad_quality {
             self.status.count(|counts| counts.bad += 1);
         }
+        match (fate, header) {
+            (Fate::Keep(kept), Some(header)) if !kept.is_bad => self.confirm(kept, header, unit),
+            (fate, _) => self.settle(fate, None, &unit),
+        }
+    }
+
+    /// Takes a good unit. It waits if nothing vouches for its source. An emergency never waits.
+    fn confirm(&mut self, kept: Kept, header: Header, unit: Unit) {
+        if kept.priority == FramePriority::Emergency || !self.streams.needs_confirmation(kept.source) {
+            return self.settle(Fate::Keep(kept), Some(header), &unit);
+        }
+        // The copy does not keep the whole read in memory.
+        let unit = Unit { data: Bytes::copy_from_slice(&unit.data), ..unit };
+        match self.candidates.add(Candidate { unit, kept, header }) {
+            Verdict::Follows(first, second) => {
+                for Candidate { unit, kept, header } in [first, second] {
+                    self.settle(Fate::Keep(kept), Some(header), &unit);
+                }
+            }
+            Verdict::Waits(in_vain) => in_vain.into_iter().for_each(|candidate| self.refuse(candidate)),
+        }
+    }
+
+    /// Treats a unit that no other unit has confirmed as bad.
+    fn refuse(&mut self, candidate: Candidate) {
+        self.status.count(|counts| counts.bad += 1);
+        self.settle(self.sorter.bad(), None, &candidate.unit);
+    }
+
+    fn settle(&mut self, fate: Fate, header: Option<Header>, unit: &Unit) {
         let is_gap = match (fate, header) {
-            (Fate::Keep(kept), Some(Header { channel, is_bypass, count: Some(count), .. }))
-                if !kept.is_bad =>
-            {
+            (Fate::Keep(kept), Some(Header { channel, is_bypass, count: Some(count), .. })) => {
                 let channel = Channel { source: kept.source, channel, is_bypass };
-                self.status.note_count(channel, count, self.config.max_gap)
+                self.status.note_count(channel, count, &self.config, self.heard_at)
             }
             _ => false,
         };
         match fate {
-            Fate::Keep(kept) => self.streams.gather(kept, unit, is_gap || unit.discontinuity),
+            Fate::Keep(kept) => {
+                self.streams.gather(kept, unit, is_gap || unit.discontinuity, self.heard_at);
+            }
             Fate::DropIdle => self.status.count(|counts| counts.idle_dropped += 1),
             Fate::DropBad => self.status.count(|counts| counts.bad_dropped += 1),
         }
@@ -348,6 +388,9 @@ impl Session {
     /// Hands over what the end of the connection completes.
     async fn finish(&mut self) {
         self.restart_framing();
+        while let Some(candidate) = self.candidates.pop() {
+            self.refuse(candidate);
+        }
         self.streams.hand_over(unix_now_ns()).await;
     }
 }

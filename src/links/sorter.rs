@@ -71,8 +71,8 @@ impl Sorter {
         (!is_foreign).then_some(header)
     }
 
-    /// A bad frame must not create a stream that its damaged header names.
-    fn bad(&self) -> Fate {
+    /// What becomes of a bad frame: it must not create a stream that its damaged header names.
+    pub(crate) fn bad(&self) -> Fate {
         let source = match self.config.source {
             LinkSource::Fixed(source) => Some(source),
             LinkSource::Spacecraft => self.only_spacecraft().or(self.config.bad_source),

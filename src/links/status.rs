@@ -1,31 +1,35 @@
 //! The state and the counts of a link, as operators see them.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::recent::{Recent, Room};
 use crate::api::{self, LinkChannel, LinkCounts, LinkState};
 use crate::config::Link;
 use crate::frame::unix_now_ns;
 use crate::framing::{self, Continuity, Count, Step};
+use crate::logging::{Kind, by_peer};
+use crate::pipeline::SharedCost;
 use crate::switchboard::Status;
 
 /// A connected link counts as silent when nothing has come for this long.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
-/// Most counters of a link. The frames of further channels are not checked for gaps.
-const CHANNELS_MAX: usize = 4_096;
 
 /// The state and the counts of one link. The link writes them; readers take a report.
 #[derive(Debug, Default)]
 pub(crate) struct LinkStatus {
     state: Mutex<State>,
     counts: Mutex<LinkCounts>,
-    channels: Mutex<BTreeMap<Channel, Continuity>>,
+    channels: Mutex<Recent<Channel, Continuity>>,
+    /// What waits in the queues of all streams of the link.
+    queued: Arc<SharedCost>,
 }
 
 /// A counter of a spacecraft, as it comes over the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channel {
     /// The source that the frames belong to.
     pub source: u32,
@@ -139,14 +143,48 @@ impl LinkStatus {
         });
     }
 
-    /// Notes the `count` of a frame. Returns whether frames are missing before it, or the counter began again.
-    pub(super) fn note_count(&self, channel: Channel, count: Count, max_gap: Option<u32>) -> bool {
+    /// What waits in the queues of all streams of the link.
+    pub(super) fn queued(&self) -> Arc<SharedCost> {
+        Arc::clone(&self.queued)
+    }
+
+    /// Notes the `count` of a frame that came at `now`. Returns whether frames are missing before it, or the counter began
+    /// again. A channel that is idle gives its place to a new one. While every place is in use, a new channel is not
+    /// followed.
+    pub(super) fn note_count(&self, channel: Channel, count: Count, link: &Link, now: Instant) -> bool {
         let mut channels = self.channels();
-        if channels.len() >= CHANNELS_MAX && !channels.contains_key(&channel) {
+        if let Some(continuity) = channels.using(channel, now) {
+            return continuity.take(count) != Step::Next;
+        }
+        if let Room::Full = channels.make_room(link.channels_max(), now) {
+            drop(channels);
+            self.note_unfollowed(channel, link);
             return false;
         }
-        let continuity = channels.entry(channel).or_insert_with(|| Continuity::new(max_gap.map(u64::from)));
-        continuity.take(count) != Step::Next
+        let mut continuity = Continuity::new(link.max_gap.map(u64::from));
+        let is_gap = continuity.take(count) != Step::Next;
+        channels.insert(channel, continuity, now);
+        is_gap
+    }
+
+    fn note_unfollowed(&self, Channel { source, channel, .. }: Channel, link: &Link) {
+        let mut units = 0;
+        self.count(|counts| {
+            counts.unfollowed += 1;
+            units = counts.unfollowed;
+        });
+        if units.is_power_of_two() {
+            by_peer!(
+                Kind::Linked,
+                WARN,
+                link = link.name,
+                source,
+                channel,
+                units,
+                "gaps in this channel are not noticed: {} channels are followed and none of them is idle",
+                link.channels_max()
+            );
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,7 +192,7 @@ impl LinkStatus {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn channels(&self) -> MutexGuard<'_, BTreeMap<Channel, Continuity>> {
+    fn channels(&self) -> MutexGuard<'_, Recent<Channel, Continuity>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -172,7 +210,8 @@ impl Status<Link, api::Link> for LinkStatus {
 
     /// The report, without the rates.
     fn report(&self, config: &Link) -> api::Link {
-        let channels = self.channels().iter().map(link_channel).collect();
+        let mut channels: Vec<_> = self.channels().iter().map(link_channel).collect();
+        channels.sort_unstable_by_key(|channel| (channel.source, channel.channel, channel.bypass));
         let counts = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.state();
         api::Link {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::recent::{Recent, Room};
 use super::sorter::Kept;
 use super::status::LinkStatus;
 use crate::config::{Link, LinkTransport, WhenFull};
@@ -12,15 +14,17 @@ use crate::frame::{
     BufferPool, FrameFlags, FrameMeta, FramePriority, Lanes, ReadBuffer, SourceKind, StreamKey,
 };
 use crate::framing::Unit;
-use crate::ingest::{Carrier, LinkStream, Router, StreamState};
+use crate::ingest::{Carrier, LinkStream, Router, SessionPolicy, StreamState};
+use crate::logging::{Kind, by_peer};
 
 /// How long the link waits before it asks again for a stream that it may not carry.
 const RETRY: Duration = Duration::from_secs(1);
-/// Most sources of one connection. The units of others are counted as refused.
-const SOURCES_MAX: usize = 4_096;
 /// Bytes of a FRAME that a client of the daemon's own protocol would send before the payload. A unit of a link costs as
 /// much.
 const HEADER_BYTES: u8 = 20;
+/// The frames of a read are handed over when they have so many bytes of payload, or when there are so many of them.
+pub(super) const GATHERED_BYTES: usize = 64 << 10;
+const GATHERED_MAX: usize = 2_048;
 
 /// The streams of one connection, and the frames of one read that are on their way to them.
 #[derive(Debug)]
@@ -28,14 +32,23 @@ pub(super) struct Streams {
     config: Arc<Link>,
     status: Arc<LinkStatus>,
     router: Router,
+    policy: watch::Receiver<Arc<SessionPolicy>>,
     carrier: Carrier,
     pool: Arc<BufferPool>,
-    carried: Vec<Carried>,
+    /// The streams by source.
+    carried: Recent<u32, Carried>,
+    /// The sources with frames of the current read, and how many bytes and frames these are.
+    gathered: Vec<u32>,
+    gathered_bytes: usize,
+    gathered_frames: usize,
+    /// Streams that gave their places to others.
+    released: Vec<LinkStream>,
+    /// The log and the trouble name a source that found no place.
+    is_full_noted: bool,
 }
 
 #[derive(Debug)]
 struct Carried {
-    source: u32,
     /// `None` while the link may not carry the stream.
     stream: Option<LinkStream>,
     retry_at: Instant,
@@ -46,23 +59,50 @@ struct Carried {
 }
 
 impl Streams {
-    pub(super) const fn new(
+    pub(super) fn new(
         config: Arc<Link>,
         status: Arc<LinkStatus>,
         router: Router,
+        policy: watch::Receiver<Arc<SessionPolicy>>,
         carrier: Carrier,
         pool: Arc<BufferPool>,
     ) -> Self {
-        Self { config, status, router, carrier, pool, carried: Vec::new() }
+        Self {
+            config,
+            status,
+            router,
+            policy,
+            carrier,
+            pool,
+            carried: Recent::default(),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            gathered_frames: 0,
+            released: Vec::new(),
+            is_full_noted: false,
+        }
     }
 
-    /// Adds `unit` to the frames of the current read. `is_gap` says that frames were lost before it.
-    pub(super) fn gather(&mut self, kept: Kept, unit: &Unit, is_gap: bool) {
-        let Some(index) = self.index_of(kept.source) else {
+    /// Whether a unit of `source` must wait until a second unit confirms the source.
+    pub(super) fn needs_confirmation(&self, source: u32) -> bool {
+        self.config.takes_any_header()
+            && !self.carried.has(source)
+            && !self.carried.is_empty()
+            && !self.config.names_stream_of(source)
+    }
+
+    /// Whether the gathered frames must be handed over before another unit is gathered.
+    pub(super) const fn is_full(&self) -> bool {
+        self.gathered_bytes >= GATHERED_BYTES || self.gathered_frames >= GATHERED_MAX
+    }
+
+    /// Adds `unit` to the frames of the current read, which came at `now`. `is_gap` says that frames were lost before it.
+    pub(super) fn gather(&mut self, kept: Kept, unit: &Unit, is_gap: bool, now: Instant) {
+        if !self.take_place(kept.source, now) {
             self.status.count(|counts| counts.refused += 1);
             return;
-        };
-        let carried = &mut self.carried[index];
+        }
+        let Some(carried) = self.carried.using(kept.source, now) else { return };
         let is_gap = is_gap || std::mem::take(&mut carried.is_first);
         let mut flags = FrameFlags::default();
         if is_gap {
@@ -71,8 +111,13 @@ impl Streams {
         if kept.is_bad {
             flags.insert(FrameFlags::BAD_QUALITY);
         }
-        let buffer = carried.gathered.get_or_insert_with(|| self.pool.take());
-        // One read brings far fewer than 4 GiB.
+        let buffer = carried.gathered.get_or_insert_with(|| {
+            // One buffer of the pool for each source would take far more memory than what was read.
+            let buffer = if self.gathered.is_empty() { self.pool.take() } else { ReadBuffer::default() };
+            self.gathered.push(kept.source);
+            buffer
+        });
+        // The bytes of a read are far fewer than 4 GiB.
         let (payload_at, payload_len) = (buffer.bytes.len() as u32, unit.data.len() as u32);
         buffer.bytes.extend_from_slice(&unit.data);
         buffer.metas[kept.priority].push(FrameMeta {
@@ -83,47 +128,77 @@ impl Streams {
             flags,
             ..FrameMeta::default()
         });
+        self.gathered_bytes += unit.data.len();
+        self.gathered_frames += 1;
     }
 
-    fn index_of(&mut self, source: u32) -> Option<usize> {
-        let known = self.carried.iter().position(|carried| carried.source == source);
-        known.or_else(|| {
-            let index = self.carried.len();
-            (index < SOURCES_MAX).then(|| {
-                let retry_at = Instant::now();
-                self.carried.push(Carried { source, stream: None, retry_at, is_first: true, gathered: None });
-                index
-            })
-        })
+    /// Gives `source` a place unless it has one. A stream that is idle gives its place. Returns false when every place is
+    /// in use.
+    fn take_place(&mut self, source: u32, now: Instant) -> bool {
+        if self.carried.has(source) {
+            return true;
+        }
+        let is_named = self.config.names_stream_of(source);
+        let max = if is_named { usize::MAX } else { self.config.max_sources };
+        match self.carried.make_room(max, now) {
+            Room::Free => {}
+            Room::GaveWay(_, idle) => self.released.extend(idle.stream),
+            Room::Full => {
+                self.note_full(source);
+                return false;
+            }
+        }
+        let carried = Carried { stream: None, retry_at: now, is_first: true, gathered: None };
+        self.carried.insert(source, carried, now);
+        true
     }
 
-    /// Hands over the frames of the current read, which came at `received_ns` (unix nanoseconds).
+    fn note_full(&mut self, source: u32) {
+        if std::mem::replace(&mut self.is_full_noted, true) {
+            return;
+        }
+        let text = format!(
+            "source {source}: all {} places for sources that the configuration does not name are in use; name the \
+             spacecraft, or raise max_sources",
+            self.config.max_sources
+        );
+        by_peer!(Kind::Linked, WARN, link = self.config.name, "frames are refused: {text}");
+        self.status.note_refused(Some(text));
+    }
+
+    /// Hands over the frames that were gathered, which came at `received_ns` (unix nanoseconds).
     pub(super) async fn hand_over(&mut self, received_ns: i64) {
-        for index in 0..self.carried.len() {
-            let Some(buffer) = self.carried[index].gathered.take() else { continue };
-            self.open(index).await;
+        for stream in self.released.drain(..) {
+            self.router.release(stream, StreamState::Ended).await;
+        }
+        (self.gathered_bytes, self.gathered_frames) = (0, 0);
+        for source in std::mem::take(&mut self.gathered) {
+            self.open(source).await;
+            let room = self.room();
+            let Some(carried) = self.carried.get_mut(source) else { continue };
+            let Some(buffer) = carried.gathered.take() else { continue };
             let frames = buffer.metas.values().map(Vec::len).sum::<usize>() as u64;
-            let Some(stream) = &mut self.carried[index].stream else {
+            let Some(stream) = &mut carried.stream else {
                 self.status.count(|counts| counts.refused += frames);
                 self.pool.give(buffer);
                 continue;
             };
-            let buffer = make_fit(buffer, stream, &self.config, &self.status);
+            let buffer = make_fit(buffer, room, &self.config, &self.status);
             match stream.deliver(buffer, &self.pool, received_ns) {
                 Ok(kept) => self.status.count(|counts| counts.kept += kept),
                 Err(released) => {
                     self.status.count(|counts| counts.refused += frames);
                     self.status.note_refused(Some(released.to_string()));
-                    self.carried[index].stream = None;
+                    self.released.extend(carried.stream.take());
                 }
             }
         }
     }
 
-    /// Opens the stream at `index`, unless it is open or was refused a moment ago.
-    async fn open(&mut self, index: usize) {
-        let Carried { source, ref stream, retry_at, .. } = self.carried[index];
-        if stream.is_some() || Instant::now() < retry_at {
+    /// Opens the stream of `source`, unless it is open or was refused a moment ago.
+    async fn open(&mut self, source: u32) {
+        let Some(carried) = self.carried.get_mut(source) else { return };
+        if carried.stream.is_some() || Instant::now() < carried.retry_at {
             return;
         }
         let key = StreamKey {
@@ -131,12 +206,21 @@ impl Streams {
             source_kind: SourceKind::LiveUplink,
             station: self.config.station.clone(),
         };
-        let opened = self.router.carry(key, self.carrier.clone()).await;
-        let carried = &mut self.carried[index];
-        match opened {
+        let invented_max = (!self.config.names_stream_of(source)).then_some(self.config.max_sources);
+        match self.router.carry(key, invented_max, self.carrier.clone()).await {
             Ok(stream) => {
+                if !stream.has_position() {
+                    by_peer!(
+                        Kind::Linked,
+                        WARN,
+                        link = self.config.name,
+                        source,
+                        "the sequences of this source begin again at each connection: max_sources streams have positions \
+                         already; name the spacecraft, raise max_sources, or forget streams that are not needed"
+                    );
+                }
                 carried.stream = Some(stream);
-                if self.carried.iter().all(|carried| carried.stream.is_some()) {
+                if !self.is_full_noted && self.carried.iter().all(|(_, carried)| carried.stream.is_some()) {
                     self.status.note_refused(None);
                 }
             }
@@ -148,28 +232,24 @@ impl Streams {
         }
     }
 
-    /// The least cost that a stream can still take, per lane. `u64::MAX` without a stream.
+    /// The cost that the streams of the link can still take, per lane. All of them share one window.
     pub(super) fn room(&self) -> Lanes<u64> {
-        let rooms = self.carried.iter().filter_map(|carried| carried.stream.as_ref()).map(LinkStream::room);
-        rooms.fold(Lanes::both(u64::MAX), |least, room| {
-            Lanes::from_fn(|priority| least[priority].min(room[priority]))
-        })
+        let windows = self.policy.borrow().config.windows();
+        let queued = self.carrier.queued.queued();
+        Lanes::from_fn(|priority| windows[priority].saturating_sub(queued[priority]))
     }
 
     /// Releases the streams. `state` is what operators see from here on.
     pub(super) fn end(self, state: StreamState) {
-        self.carried.into_iter().filter_map(|carried| carried.stream).for_each(|stream| stream.end(state));
+        let carried = self.carried.into_values().filter_map(|carried| carried.stream);
+        carried.chain(self.released).for_each(|stream| stream.end(state));
     }
 }
 
-/// Drops the frames of each lane that does not fit the window, if the link drops in that lane.
-fn make_fit(mut buffer: ReadBuffer, stream: &LinkStream, config: &Link, status: &LinkStatus) -> ReadBuffer {
+/// Drops the frames of each lane that does not fit `room`, if the link drops in that lane.
+fn make_fit(mut buffer: ReadBuffer, room: Lanes<u64>, config: &Link, status: &LinkStatus) -> ReadBuffer {
     let is_udp = matches!(config.transport, LinkTransport::Udp { .. });
     let drops = Lanes::new(is_udp, is_udp || config.when_full == WhenFull::DropRoutine);
-    if drops == Lanes::both(false) {
-        return buffer;
-    }
-    let room = stream.room();
     for priority in FramePriority::ALL {
         let metas = &mut buffer.metas[priority];
         let cost: u64 = metas.iter().map(FrameMeta::cost).sum();

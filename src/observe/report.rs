@@ -35,7 +35,7 @@ impl Handles {
         };
         let subscribers = self.subscribers.views();
         let config = self.live.current();
-        let connected = streams.iter().filter(|view| view.session_id.is_some()).count();
+        let connected = streams.iter().filter(|view| view.session_id.is_some() && !view.is_carried).count();
         let (head, catalog) = (self.history.watermark(), self.catalog.borrow().clone());
         Stats {
             service: Service::default(),

@@ -3,6 +3,7 @@
 //! The queue is passive: the session pushes, the fan-in pulls. A task between them would only add a wake-up.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,25 @@ struct State {
     lanes: Lanes<Lane>,
     windows: Lanes<u64>,
     listener: Option<Arc<Notify>>,
+    /// The cost of the queue is a part of this one.
+    shared: Option<Arc<SharedCost>>,
+}
+
+/// The cost of the frames that wait in several queues which share one window, per lane.
+#[derive(Debug, Default)]
+pub struct SharedCost(Lanes<AtomicU64>);
+
+impl SharedCost {
+    /// The part of the window that is used, per lane.
+    #[must_use]
+    pub fn queued(&self) -> Lanes<u64> {
+        self.0.each_ref().map(|cost| cost.load(Ordering::Acquire))
+    }
+
+    fn change(&self, priority: FramePriority, before: u64, after: u64) {
+        // The sum of all changes is never below 0, so the counter does not wrap.
+        self.0[priority].fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +90,15 @@ impl WaitingRun {
     /// costs more.
     fn cost(&self) -> u64 {
         self.run.cost().max(cost_of_weight(self.run.weight()))
+    }
+}
+
+impl State {
+    /// Adds to the shared cost what the cost of a lane has become since it was `before`.
+    fn note_cost(&self, priority: FramePriority, before: u64) {
+        if let Some(shared) = &self.shared {
+            shared.change(priority, before, self.lanes[priority].cost);
+        }
     }
 }
 
@@ -136,10 +165,21 @@ impl SourceQueue {
 
     /// Sets the listener. The queue notifies `listener` when a lane becomes empty or a quarter of its window
     /// has left, until [`SourceQueue::look`] changes that.
-    pub fn listen(&self, listener: Arc<Notify>) {
+    ///
+    /// Until the next call, the cost of the queue is a part of `shared` too, also after [`SourceQueue::detach`]: the
+    /// frames still take memory.
+    pub fn listen(&self, listener: Arc<Notify>, shared: Option<Arc<SharedCost>>) {
         let mut state = self.lock();
         state.listener = Some(listener);
         state.lanes.values_mut().for_each(|lane| lane.ignores_empty = false);
+        let before = std::mem::replace(&mut state.shared, shared);
+        for priority in FramePriority::ALL {
+            let cost = state.lanes[priority].cost;
+            if let Some(before) = &before {
+                before.change(priority, cost, 0);
+            }
+            state.note_cost(priority, 0);
+        }
     }
 
     /// Removes the listener. Waiting frames still leave the queue. Memory that is not needed is freed.
@@ -158,8 +198,10 @@ impl SourceQueue {
         for run in read.into_values().flatten().filter(|run| !run.is_empty()) {
             let priority = run.priority();
             let lane = &mut state.lanes[priority];
+            let before = lane.cost;
             lane.push(run, since);
             newly_listed[priority] = !std::mem::replace(&mut lane.listed, true);
+            state.note_cost(priority, before);
         }
         // Under the lock: a reader that sees an emergency in the lane also finds the lane in the list.
         self.sources.list(self, newly_listed, since);
@@ -203,13 +245,17 @@ impl SourceQueue {
         out: &mut Vec<FrameRun>,
     ) -> TurnOutcome {
         let mut state = self.lock();
-        let State { lanes: Lanes { emergency, routine }, windows, listener } = &mut *state;
+        let State { lanes: Lanes { emergency, routine }, windows, listener, shared } = &mut *state;
         let lane = match priority {
             FramePriority::Emergency => emergency,
             FramePriority::Routine if !ahead && !emergency.runs.is_empty() => return TurnOutcome::Overtaken,
             FramePriority::Routine => routine,
         };
+        let before = lane.cost;
         lane.take(admit, out);
+        if let Some(shared) = shared {
+            shared.change(priority, before, lane.cost);
+        }
         let turn =
             lane.runs.front().map_or(TurnOutcome::Dry, |first| TurnOutcome::SomeLeft { since: first.since });
         lane.listed = turn != TurnOutcome::Dry;

@@ -331,7 +331,7 @@ async fn the_session_is_woken_only_for_a_large_growth_of_room() {
     let mut front = Front::new(Gate::open());
     let queue = SourceQueue::new(Arc::clone(&front.sources), Lanes::new(256 * 64, 256 * 512));
     let heard = Arc::new(tokio::sync::Notify::new());
-    queue.listen(Arc::clone(&heard));
+    queue.listen(Arc::clone(&heard), None);
     push(&queue, routine(0, 0..200));
     assert_eq!(queue.queued_cost(), Lanes::new(0, 200 * 256));
     let mut woken = Vec::new();
@@ -349,6 +349,29 @@ async fn the_session_is_woken_only_for_a_large_growth_of_room() {
     assert!(queue.look(Lanes::new(false, true)).routine > 0);
     front.next().await;
     assert!(is_woken());
+}
+
+#[tokio::test]
+async fn queues_that_share_a_window_count_together_until_their_frames_have_left() {
+    let mut front = Front::new(Gate::open());
+    let (one, other, shared) = (front.queue(), front.queue(), Arc::new(SharedCost::default()));
+    push(&one, routine(1, 0..2));
+    for queue in [&one, &other] {
+        queue.listen(Arc::default(), Some(Arc::clone(&shared)));
+    }
+    push(&other, routine(2, 0..3));
+    push(&other, (0..2).map(|sequence| frame(2, Emergency, sequence)));
+    let sum = |queues: [Lanes<u64>; 2]| Lanes::from_fn(|lane| queues[0][lane] + queues[1][lane]);
+    assert_eq!(shared.queued(), sum([one.queued_cost(), other.queued_cost()]));
+    assert_eq!(shared.queued().map(|cost| cost / 256), Lanes::new(2, 5));
+    // The link gives up one stream: its frames still wait. A client takes the other one over.
+    other.detach();
+    one.listen(Arc::default(), None);
+    assert_eq!(shared.queued(), other.queued_cost());
+    while other.queued_frames() != Lanes::new(0, 0) {
+        front.next().await;
+    }
+    assert_eq!(shared.queued(), Lanes::new(0, 0));
 }
 
 /// However pushing and taking interleave, the emergency of a batch leaves before the routine of that batch.

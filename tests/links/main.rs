@@ -11,6 +11,7 @@ mod equipment;
 mod framings;
 mod hostile;
 mod imports;
+mod inventions;
 mod lifecycle;
 mod ownership;
 mod recordings;

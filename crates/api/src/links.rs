@@ -86,6 +86,8 @@ pub struct LinkCounts {
     pub full_dropped: u64,
     /// Units of streams that the link may not carry.
     pub refused: u64,
+    /// Units of channels whose gaps are not noticed, because the link follows as many channels as it may.
+    pub unfollowed: u64,
     /// Units that were longer than the limit of the framing.
     pub oversize: u64,
     /// How often the framing lost the synchronisation.

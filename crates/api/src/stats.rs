@@ -185,7 +185,7 @@ pub struct AgeHold {
 /// How many clients are connected, and their limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
-    /// Connected sources.
+    /// Connections of sources that speak the daemon's protocol. `fleet` also counts what links carry.
     pub sources: usize,
     /// Limit for sources, `ingest.max_connections`.
     pub sources_max: usize,

@@ -20,6 +20,7 @@ pub(super) fn check_links(draft: &mut Draft) {
         let mut check = Check { draft, key };
         check.transport(link);
         check.units(link);
+        check.inventions(link);
     }
 }
 
@@ -94,6 +95,22 @@ impl Check<'_> {
             _ => return,
         };
         self.conflict("framing", what);
+    }
+
+    /// Warns of a link whose peer decides which sources there are.
+    fn inventions(&mut self, link: &Link) {
+        if link.invented_max() == 0 {
+            return;
+        }
+        let way_out = match link.source {
+            LinkSource::Apid => "write source = a number to keep all packets in one source",
+            _ => "list the ids in spacecraft",
+        };
+        self.draft.warnings.push(format!(
+            "link {:?}: its peer can begin up to {} sources (max_sources), because the configuration does not \
+             name them; {way_out}, or restrict peers",
+            link.name, link.max_sources
+        ));
     }
 
     /// Checks what becomes of the units.

@@ -39,6 +39,7 @@ impl Link {
             ("silence_timeout", quote(&print_duration(self.silence_timeout.unwrap_or_default()))),
         ]);
         lines.extend(self.max_gap.map(|gap| ("max_gap", gap.to_string())));
+        lines.push(("max_sources", self.max_sources.to_string()));
         lines.push(("enabled", self.enabled.to_string()));
         lines
     }

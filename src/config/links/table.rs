@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::{EmergencyRule, Link, LinkSource, LinkTransport, WhenFull};
+use super::{EmergencyRule, LINK_SOURCES_MAX, Link, LinkSource, LinkTransport, WhenFull};
 use crate::archive::PAYLOAD_BYTES_MAX;
 use crate::config::addresses::{Endpoint, Network};
 use crate::config::framings::{self, APID_MAX};
@@ -24,13 +24,15 @@ use crate::framing::{Decode, Format, Framing};
 
 /// Limit of links.
 const LINKS_MAX: usize = 256;
+/// Streams at a time of sources that the configuration does not name, unless the file says otherwise.
+const MAX_SOURCES: usize = 64;
 /// Limit of emergency rules of one link. Each frame is compared with every rule.
 const RULES_MAX: usize = 64;
 /// The highest virtual channel of any format.
 const CHANNEL_MAX: i64 = 63;
 
 /// The keys allowed in a table of `[[links]]`.
-pub(in crate::config) const LINK_KEYS: [&str; 23] = [
+pub(in crate::config) const LINK_KEYS: [&str; 24] = [
     "name",
     "connect",
     "listen",
@@ -53,6 +55,7 @@ pub(in crate::config) const LINK_KEYS: [&str; 23] = [
     "when_full",
     "silence_timeout",
     "max_gap",
+    "max_sources",
     "enabled",
 ];
 
@@ -122,6 +125,8 @@ struct LinkTable {
     silence_timeout: Duration,
     #[serde(deserialize_with = "integer::<1, { u32::MAX as i64 }, _, _>")]
     max_gap: Option<u32>,
+    #[serde(deserialize_with = "integer::<1, { LINK_SOURCES_MAX as i64 }, _, _>")]
+    max_sources: Option<usize>,
     #[serde(deserialize_with = "flag")]
     enabled: Option<bool>,
 }
@@ -178,6 +183,7 @@ pub(super) fn read_link(reader: &mut Reader<'_>, at: &Entry, mut table: DeTable<
         when_full: values.when_full.unwrap_or(default_when_full),
         silence_timeout: Some(values.silence_timeout).filter(|timeout| !timeout.is_zero()),
         max_gap: values.max_gap,
+        max_sources: values.max_sources.unwrap_or(MAX_SOURCES),
         enabled: values.enabled.unwrap_or(true),
     })
 }

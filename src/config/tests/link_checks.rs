@@ -359,7 +359,9 @@ fn links_and_outputs_count_for_the_memory_and_the_files() {
     let one = with(&link(&fixed), 3);
     let items = &one.memory_bound().items[none.memory_bound().items.len()..];
     let sizes: Vec<_> = items.iter().map(|item| (item.count, item.bytes_each)).collect();
-    assert_eq!(sizes, [(1, 128 * KIB + 6 * 892), (3, (1024 + 256 + 128) * KIB)]);
+    let link_alone = [(1, (128 + 320) * KIB + 6 * 892), (1, 1600 * KIB), (1, 12 * KIB), (256, 256)];
+    let readers = (3, (1024 + 256 + 128) * KIB);
+    assert_eq!(sizes, [&link_alone[..], &[readers]].concat());
     assert_eq!(one.open_files_needed(), none.open_files_needed() + 3 + 3 + 7);
 
     let disabled = with(&link(&format!("{fixed}enabled = false\n")), 3);
@@ -367,6 +369,29 @@ fn links_and_outputs_count_for_the_memory_and_the_files() {
 
     let text = errors(&output("listen = \"127.0.0.1:1\"\nclients = 1024"));
     assert!(text.starts_with("c.toml:1:1: outputs: the limits come to "), "{text}");
+}
+
+#[test]
+fn a_link_whose_peer_invents_sources_counts_for_the_memory_and_is_warned_of() {
+    let with = |lines: &str| {
+        let tm = format!("{FIXED}decode = {{ kind = \"tm\" }}\n{lines}");
+        load(&link(&tm)).unwrap()
+    };
+    let named = with("source = \"scid\"\nspacecraft = [1, 2]\nbad_source = 9\n");
+    assert_eq!(named.warnings, [""; 0]);
+    assert_eq!(named.config.links[0].streams_max(), 3);
+    let invented = with("source = \"scid\"\nmax_sources = 100\n");
+    let warning = &invented.warnings[0];
+    assert!(
+        warning.contains("up to 100 sources (max_sources)") && warning.contains("spacecraft"),
+        "{warning}"
+    );
+    let items = invented.config.memory_bound().items;
+    let found: Vec<_> = items[items.len() - 4..].iter().map(|item| item.count).collect();
+    assert_eq!(found, [1, 100, 400, 200], "windows, streams at a time, channels, known streams");
+    assert_eq!(invented.config.archive_config().max_streams, 4_096 + 256);
+    let off = with("source = \"scid\"\nenabled = false\n");
+    assert_eq!(off.warnings, [""; 0]);
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn the_link_that_is_specified_is_read() {
             when_full: WhenFull::Wait,
             silence_timeout: None,
             max_gap: None,
+            max_sources: 64,
             enabled: true,
         }
     );

@@ -18,7 +18,7 @@ use crate::frame::{ANONYMOUS_EPOCH_MIN, StreamKey, unix_now_ns};
 use crate::ingest::acks::AckPacer;
 use crate::ingest::link_stream::Carrier;
 use crate::ingest::slots::{Candidate, Slots};
-use crate::ingest::stream::{Stream, StreamOwner, StreamTable};
+use crate::ingest::stream::{LinkOwner, Stream, StreamOwner, StreamTable};
 use crate::ingest::{Context, session};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::{SourceQueue, Sources};
@@ -91,6 +91,8 @@ struct Live {
     /// The task of a session. Dropping the handle aborts the task. A link owns its tasks itself.
     _task: Option<ActorHandle>,
     session: Address<Stop>,
+    /// From [`State::watch`] on.
+    monitor: Option<MonitorId>,
     peer: SocketAddr,
     /// The source, from HELLO on.
     source: Option<SourceInfo>,
@@ -126,9 +128,10 @@ impl State {
             Message::Open { opening, reply } => {
                 let _ = reply.send(self.open(*opening));
             }
-            Message::Carry { stream, carrier, reply } => {
-                let _ = reply.send(self.carry(stream, carrier));
+            Message::Carry { stream, epoch, carrier, reply } => {
+                let _ = reply.send(self.carry(stream, epoch, carrier));
             }
+            Message::Released(session_id) => self.released(session_id),
             Message::Remove { session_id, reply } => {
                 let _ = reply.send(self.remove(session_id));
             }
@@ -166,7 +169,7 @@ impl State {
                 router,
             )
         });
-        self.watch(session_id, Live { name, _task: Some(task), session, peer, source: None });
+        self.watch(session_id, Live { name, _task: Some(task), session, monitor: None, peer, source: None });
     }
 
     fn next_session_id(&mut self) -> SessionId {
@@ -175,16 +178,17 @@ impl State {
         session_id
     }
 
-    fn watch(&mut self, session_id: SessionId, live: Live) {
+    fn watch(&mut self, session_id: SessionId, mut live: Live) {
         let monitor = self.mailbox.monitor(&live.session);
+        live.monitor = Some(monitor);
         self.by_monitor.insert(monitor, session_id);
         self.sessions.insert(session_id, live);
     }
 
     /// Opens `stream` for a link. Each stream of a link is a session of its own here.
-    fn carry(&mut self, stream: StreamKey, carrier: Carrier) -> Result<Opened, WireError> {
+    fn carry(&mut self, stream: StreamKey, epoch: Epoch, carrier: Carrier) -> Result<Opened, WireError> {
         let session_id = self.next_session_id();
-        let Carrier { link, peer, session, room } = carrier;
+        let Carrier { link, peer, session, room, queued } = carrier;
         let name = format!("link {link}, stream {stream}").into();
         let owner = StreamOwner {
             session_id,
@@ -192,12 +196,12 @@ impl State {
             room,
             acks: None,
             shares_sequence: false,
-            link: Some(link),
+            link: Some(LinkOwner { name: link, queued }),
         };
         let config = Arc::clone(&self.context.policy().config);
-        let live = Live { name, _task: None, session, peer, source: None };
+        let live = Live { name, _task: None, session, monitor: None, peer, source: None };
         self.sessions.insert(session_id, live);
-        let opened = self.open(Opening { stream, epoch: Epoch::Current, owner, config });
+        let opened = self.open(Opening { stream, epoch, owner, config });
         match self.sessions.remove(&session_id) {
             Some(live) if opened.is_ok() => self.watch(session_id, live),
             _ => {}
@@ -215,34 +219,39 @@ impl State {
             return Err(WireError::new(ErrorCode::Draining, "the session has ended"));
         };
         let peer = live.peer;
-        let is_anonymous = matches!(epoch, Epoch::Anonymous);
-        let key = (!is_anonymous).then_some(&wanted);
-        let known = key.and_then(|key| self.table.find(key));
+        let link = owner.link.as_ref().map(|link| Arc::clone(&link.name));
+        let known = if matches!(epoch, Epoch::Anonymous) { None } else { self.table.find(&wanted) };
         let is_older =
             |stream: &Stream| matches!(epoch, Epoch::Named(epoch) if epoch < stream.position().epoch);
         // An older epoch takes no stream over.
         let heir = known.as_ref().filter(|stream| !is_older(stream));
         let candidate = Candidate {
-            address: owner.link.is_none().then_some(peer.ip()),
-            key: key.filter(|_| heir.is_some()),
+            address: peer.ip(),
+            key: heir.map(|_| &wanted),
             stream: heir,
             bytes: config.connection_bytes(),
         };
-        self.slots.judge(&candidate, &self.context.policy().config)?;
+        // A link has a window of its own for all its streams, which the memory bound counts apart.
+        if link.is_none() {
+            self.slots.judge(&candidate, &self.context.policy().config)?;
+        }
         let queue = || SourceQueue::new(Arc::clone(&self.sources), config.windows());
-        let (stream, epoch) = match epoch {
-            Epoch::Anonymous => {
-                let epoch = self.anonymous_next;
-                self.anonymous_next += 1;
-                (self.table.anonymous(wanted.clone(), epoch, queue()), Some(epoch))
-            }
-            Epoch::Named(epoch) => (self.table.named(&wanted, queue)?, Some(epoch)),
-            Epoch::Current => (self.table.named(&wanted, queue)?, None),
+        let (stream, epoch) = match (epoch, &link) {
+            (Epoch::Named(epoch), _) => (self.table.named(&wanted, queue)?, Some(epoch)),
+            (Epoch::Current, _) => (self.table.named(&wanted, queue)?, None),
+            (Epoch::Invented { max }, Some(link)) => match self.table.of_link(&wanted, link, max, queue) {
+                Some(stream) => (stream, None),
+                None => self.anonymous(&wanted, queue()),
+            },
+            (Epoch::Anonymous | Epoch::Invented { .. }, _) => self.anonymous(&wanted, queue()),
         };
         let takeovers_max = config.max_takeovers_per_minute;
         let (origin, position) = stream.open(owner, epoch, takeovers_max, Instant::now())?;
         stream.queue.set_windows(config.windows());
-        self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
+        if link.is_none() {
+            let key = (!origin.is_anonymous()).then_some(&wanted);
+            self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
+        }
         by_peer!(
             Kind::Registered, INFO,
             session = session_id, stream = %origin.stream, epoch = origin.epoch, %peer, "source registered"
@@ -252,6 +261,13 @@ impl State {
             live.source = Some(source);
         }
         Ok(Opened { stream, origin, position, ended: None, session_id, table: Arc::clone(&self.table) })
+    }
+
+    /// A stream for one connection only, and its epoch.
+    fn anonymous(&mut self, wanted: &StreamKey, queue: Arc<SourceQueue>) -> (Arc<Stream>, Option<u64>) {
+        let epoch = self.anonymous_next;
+        self.anonymous_next += 1;
+        (self.table.anonymous(wanted.clone(), epoch, queue), Some(epoch))
     }
 
     fn remove(&self, session_id: SessionId) -> bool {
@@ -267,10 +283,22 @@ impl State {
     fn forget(&mut self, down: &Down) {
         let Some(session_id) = self.by_monitor.remove(&down.monitor) else { return };
         self.slots.release(session_id);
+        self.gone(session_id, &down.reason);
+    }
+
+    /// A link has released a stream, and its connection goes on.
+    fn released(&mut self, session_id: SessionId) {
+        let Some(monitor) = self.sessions.get(&session_id).and_then(|live| live.monitor) else { return };
+        self.mailbox.demonitor(monitor);
+        self.by_monitor.remove(&monitor);
+        self.gone(session_id, "the link gave its place to another source");
+    }
+
+    fn gone(&mut self, session_id: SessionId, reason: impl std::fmt::Display) {
         let source = self.sessions.remove(&session_id).and_then(|live| live.source);
         if let Some(source) = source {
             let (session, stream) = (session_id, &source.origin.stream);
-            by_peer!(Kind::Gone, INFO, session, %stream, reason = %down.reason, "source gone");
+            by_peer!(Kind::Gone, INFO, session, %stream, %reason, "source gone");
         }
     }
 }

@@ -33,12 +33,13 @@ fn owner(session_id: SessionId) -> (StreamOwner, Mailbox<Stop>) {
 
 #[test]
 fn a_link_keeps_its_stream_and_takes_over_none() {
-    let table = StreamTable::new(StreamLimits { total: 9, per_source: 9 });
+    let table = StreamTable::new(StreamLimits { total: 9, per_source: 9, invented: 2 });
     let stream = table.named(&key(1), queue).unwrap();
     let now = Instant::now();
     let of_link = |session_id, name: &str| {
         let (owner, mailbox) = owner(session_id);
-        (StreamOwner { acks: None, link: Some(name.into()), ..owner }, mailbox)
+        let link = LinkOwner { name: name.into(), queued: Arc::default() };
+        (StreamOwner { acks: None, link: Some(link), ..owner }, mailbox)
     };
     let ((link, mut orders), (other, _)) = (of_link(1, "kiruna"), of_link(2, "svalbard"));
     let (origin, position) = stream.open(link, None, 10, now).unwrap();
@@ -107,7 +108,7 @@ fn batch(
 }
 
 fn limits(total: usize) -> StreamLimits {
-    StreamLimits { total, per_source: 2 }
+    StreamLimits { total, per_source: 2, invented: 2 }
 }
 
 fn table() -> StreamTable {
@@ -220,7 +221,7 @@ fn a_full_table_forgets_blank_streams_and_then_refuses() {
 fn a_stream_resumes_at_its_recovered_position() {
     let table = table();
     for source_id in 0..3 {
-        table.restore(key(source_id), 7, Lanes::new(1, 2), queue());
+        table.restore(key(source_id), 7, Lanes::new(1, 2), queue(), None);
     }
     let stream = table.named(&key(2), queue).unwrap();
     let (owner, _mailbox) = owner(1);
@@ -260,7 +261,7 @@ fn used(table: &StreamTable, key: &StreamKey) -> Result<(), WireError> {
 fn a_source_fills_only_its_own_share() {
     let at = |source_id, station| StreamKey { station: Station::new(station).unwrap(), ..key(source_id) };
     let table = StreamTable::new(limits(100));
-    table.restore(at(1, "recovered"), 7, Lanes::new(1, 2), queue());
+    table.restore(at(1, "recovered"), 7, Lanes::new(1, 2), queue(), None);
     table.named(&at(1, "blank"), queue).unwrap();
     used(&table, &at(1, "a")).expect("the blank one makes room");
     let error = used(&table, &at(1, "b")).unwrap_err();
@@ -270,8 +271,32 @@ fn a_source_fills_only_its_own_share() {
     }
     assert_eq!(used(&table, &at(2, "b")), Ok(()), "another source has a share of its own");
     assert!(used(&table, &at(1, "recovered")).is_err_and(|error| error.code == ErrorCode::Fenced));
-    table.set_limits(StreamLimits { total: 100, per_source: 3 });
+    table.set_limits(StreamLimits { total: 100, per_source: 3, invented: 2 });
     assert_eq!(used(&table, &at(1, "b")), Ok(()));
+}
+
+#[test]
+fn what_the_peer_of_a_link_invents_takes_no_room_from_others() {
+    let table = StreamTable::new(StreamLimits { total: 2, per_source: 1, invented: 3 });
+    let invent = |source_id, link: &str| {
+        let stream = table.of_link(&key(source_id), &link.into(), 2, queue)?;
+        stream.lock().has_history = true;
+        Some(())
+    };
+    table.restore(key(1), 7, Lanes::new(1, 2), queue(), Some("kiruna".into()));
+    assert_eq!(invent(2, "kiruna"), Some(()));
+    assert_eq!(invent(3, "kiruna"), None, "the link has 2");
+    assert_eq!(invent(1, "kiruna"), Some(()), "a known one");
+    assert_eq!(invent(3, "svalbard"), Some(()));
+    assert_eq!(invent(4, "svalbard"), None, "all links have 3");
+    for source_id in [10, 11] {
+        assert_eq!(used(&table, &key(source_id)), Ok(()), "clients have room for 2");
+    }
+    assert!(used(&table, &key(12)).is_err_and(|error| error.text.contains("ingest.max_streams = 2")));
+    let at = StreamKey { station: Station::new("KIRUNA").unwrap(), ..key(2) };
+    table.set_limits(StreamLimits { total: 3, per_source: 1, invented: 9 });
+    assert_eq!(used(&table, &at), Ok(()), "what a link invented does not count for the source either");
+    assert_eq!(invent(4, "svalbard"), None, "the segments have room for 3");
 }
 
 #[test]

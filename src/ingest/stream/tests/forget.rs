@@ -28,7 +28,7 @@ fn at(source_id: u32, station: &str) -> StreamKey {
 }
 
 fn roomy() -> StreamTable {
-    StreamTable::new(StreamLimits { total: 100, per_source: 100 })
+    StreamTable::new(StreamLimits { total: 100, per_source: 100, invented: 2 })
 }
 
 fn keys(table: &StreamTable) -> Vec<StreamKey> {
@@ -70,7 +70,7 @@ fn all_conditions_of_a_selector_must_hold() {
     let table = roomy();
     let replay = StreamKey { source_kind: SourceKind::ArchivedReplay, ..at(1, "kiruna") };
     for key in [at(1, "kiruna"), at(1, "kiel"), at(2, "kiruna"), at(3, ""), replay.clone()] {
-        table.restore(key, 7, Lanes::new(1, 2), queue());
+        table.restore(key, 7, Lanes::new(1, 2), queue(), None);
     }
     let station = |name: &str| Selector { station: Some(name.to_owned()), ..Selector::default() };
     let pattern = |name: &str| Selector { station_glob: Some(name.to_owned()), ..of(1) };
@@ -117,7 +117,7 @@ async fn a_connected_queued_or_unsynced_stream_is_refused() {
 #[test]
 fn no_session_opens_a_stream_that_is_being_forgotten() {
     let (table, now) = (roomy(), Instant::now());
-    table.restore(key(1), 7, Lanes::new(1, 2), queue());
+    table.restore(key(1), 7, Lanes::new(1, 2), queue(), None);
     let open = |stream: &Arc<Stream>| {
         let (owner, _mailbox) = owner(1);
         stream
@@ -151,9 +151,9 @@ fn a_blank_stream_that_is_being_forgotten_still_takes_its_place() {
 
 #[test]
 fn a_forgotten_stream_frees_its_place() {
-    let table = StreamTable::new(StreamLimits { total: 3, per_source: 2 });
+    let table = StreamTable::new(StreamLimits { total: 3, per_source: 2, invented: 2 });
     for key in [at(1, "a"), at(1, "b"), at(2, "a")] {
-        table.restore(key, 5, Lanes::new(0, 1), queue());
+        table.restore(key, 5, Lanes::new(0, 1), queue(), None);
     }
     assert!(used(&table, &at(1, "c")).is_err() && used(&table, &at(3, "a")).is_err());
     assert_eq!(forget(&table, &Selector { station: Some("a".into()), ..of(1) }), []);
@@ -164,8 +164,8 @@ fn a_forgotten_stream_frees_its_place() {
 #[tokio::test(start_paused = true)]
 async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
     let table = roomy();
-    table.restore(key(1), 7, Lanes::new(1, 2), queue());
-    table.restore(key(2), 7, Lanes::new(1, 2), queue());
+    table.restore(key(1), 7, Lanes::new(1, 2), queue(), None);
+    table.restore(key(2), 7, Lanes::new(1, 2), queue(), None);
     let hour = Duration::from_secs(3600);
     tokio::time::advance(hour).await;
     let stream = table.named(&key(2), queue).unwrap();
@@ -187,9 +187,9 @@ async fn how_long_a_stream_is_offline_is_measured_from_its_last_connection() {
 
 #[test]
 fn a_limited_number_of_streams_is_forgotten_at_a_time() {
-    let table = StreamTable::new(StreamLimits { total: usize::MAX, per_source: usize::MAX });
+    let table = StreamTable::new(StreamLimits { total: usize::MAX, per_source: usize::MAX, invented: 2 });
     for source_id in 0..FORGET_MAX as u32 + 5 {
-        table.restore(key(source_id), 7, Lanes::new(1, 2), queue());
+        table.restore(key(source_id), 7, Lanes::new(1, 2), queue(), None);
     }
     let everything = Selector { offline_for: Some(Duration::ZERO), ..Selector::default() };
     let selected = table.begin_forget(&everything, false);
