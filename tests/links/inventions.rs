@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::equipment::{connect, expect, listening, packet, receiving, report, sender, wait_for};
-use crate::support::http::get_json;
+use crate::support::command::{aggregator, expect_exit, say_aloud};
+use crate::support::http::{get, get_json, open};
 use crate::support::{Client, Daemon, Hello, ROUTINE, wait_until};
 
 const PACKETS: &str = "station = \"KIRUNA\"\nframing = { kind = \"packet\", max = 2000 }\n";
@@ -142,4 +143,54 @@ fn a_channel_beyond_the_limit_is_counted_and_named() {
         }
     });
     daemon.stop();
+}
+
+/// Datagrams with the smallest packets fill the streams and the channels of as many links as there may be, while readers
+/// of the API do not read.
+#[test]
+fn links_at_their_limits_stay_below_the_memory_that_check_prints() {
+    const LINKS: usize = 256;
+    const STALLED: usize = 41;
+    let limits = "[ingest]\nmax_connections = 1\nmax_connections_per_address = 1\nmax_message = \"64 KiB\"\n\
+                  routine_window = \"64 KiB\"\nemergency_window = \"64 KiB\"\nmax_streams = 16\n\
+                  memory_limit = \"2 GiB\"\n[pipeline]\nbroadcast_capacity = 1\n[feed]\nmax_subscribers = 1\n\
+                  [archive]\nsegment_size = \"64 MiB\"\nreserve = \"16 MiB\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+    let link = |index: usize| {
+        let station = format!("{PACKETS}source = \"apid\"\n").replace("KIRUNA", &format!("STATION-{index}"));
+        receiving(&format!("modem-{index}"), &station)
+    };
+    let config = format!("{limits}{}", (0..LINKS).map(link).collect::<String>());
+    let mut daemon = Daemon::start(&config);
+    let (text, _) = expect_exit(aggregator(["check", "--config"]).arg(daemon.config_path()), 0);
+    let line = text.lines().find(|line| line.contains(" in all, ingest.memory_limit is ")).unwrap();
+    let mib: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    let exact = format!("memory_limit = \"{} MiB\"", mib.ceil());
+    daemon.stop();
+    let mut daemon = daemon.restart_with(&config.replace("memory_limit = \"2 GiB\"", &exact));
+
+    let stalled: Vec<_> = (0..STALLED)
+        .map(|_| open(daemon.http(), "GET", "/api/v1/links", &[("Host", "localhost")], b""))
+        .collect();
+    let senders: Vec<_> = (0..LINKS).map(|index| sender(&daemon, &format!("modem-{index}"))).collect();
+    let datagram = packets(0..2_047).repeat(4);
+    for sender in &senders {
+        sender.send(&datagram).unwrap();
+    }
+    let units = || metric(&daemon, "telemetry_aggregator_link_units_total{");
+    wait_until("all packets of all links", || {
+        let sent = (LINKS * 4 * 2_047) as u64;
+        if units() == sent { Ok(()) } else { Err(format!("{} of {sent} units", units())) }
+    });
+    let peak = daemon.peak_kib() as f64 / 1024.0;
+    say_aloud(&format!("peak {peak:.1} MiB of {mib:.1} MiB with {LINKS} links"));
+    assert!(peak < mib, "{peak:.1} MiB are resident at the peak, {line}");
+    drop(stalled);
+    daemon.stop().assert_balanced();
+}
+
+/// The sum of the samples whose lines begin with `prefix`.
+fn metric(daemon: &Daemon, prefix: &str) -> u64 {
+    let text = get(daemon.http(), "/metrics").text();
+    let samples = text.lines().filter(|line| line.starts_with(prefix));
+    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }

@@ -240,9 +240,18 @@ impl Daemon {
 
     /// Resident memory of the process in KiB.
     pub fn rss_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The peak of the resident memory of the process in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("the process is gone");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS in its status");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("its line in the status");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
     }
 
