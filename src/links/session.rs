@@ -299,7 +299,11 @@ impl Session {
             match self.deframer.next_unit() {
                 Ok(Some(unit)) => self.take_unit(&unit),
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+                Err(error) => {
+                    tracing::debug!(link = self.config.name, bytes = error.hex(), "{error}");
+                    self.status.note_bytes(error.clone());
+                    break Err(error);
+                }
             }
         };
         self.count_framing();

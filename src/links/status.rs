@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::api::{self, LinkChannel, LinkCounts, LinkState};
 use crate::config::Link;
 use crate::frame::unix_now_ns;
-use crate::framing::{self, Continuity, Count, Step};
+use crate::framing::{self, Continuity, Count, FramingError, Step};
 use crate::switchboard::Status;
 
 /// A connected link counts as silent when nothing has come for this long.
@@ -44,6 +45,8 @@ struct State {
     peer: Option<SocketAddr>,
     /// Why the last connection ended or failed.
     trouble: Option<String>,
+    /// The last unit that could not be cut. Its bytes belong to the trouble that ends with its text.
+    uncut: Option<FramingError>,
     /// The streams that the link may not carry, and why.
     refused: Option<String>,
     /// When something was last received, unix nanoseconds; 0 if nothing was.
@@ -61,6 +64,7 @@ impl Default for State {
             since_ns: unix_now_ns(),
             peer: None,
             trouble: None,
+            uncut: None,
             refused: None,
             heard_ns: 0,
             address: None,
@@ -75,6 +79,17 @@ impl State {
             (self.state, self.since_ns) = (state, unix_now_ns());
         }
         (self.peer, self.refused) = (None, None);
+    }
+
+    /// What hinders the link.
+    fn trouble(&self) -> Option<&String> {
+        self.refused.as_ref().or(self.trouble.as_ref())
+    }
+
+    /// The bytes that the trouble is about, in hexadecimal digits.
+    fn trouble_bytes(&self) -> Option<String> {
+        let (trouble, uncut) = (self.trouble()?, self.uncut.as_ref()?);
+        trouble.ends_with(&uncut.to_string()).then(|| uncut.hex())
     }
 
     /// The state as operators see it.
@@ -103,6 +118,11 @@ impl LinkStatus {
     /// Notes why a connection ended or failed.
     pub(super) fn note_trouble(&self, why: impl Into<String>) {
         self.state().trouble = Some(why.into());
+    }
+
+    /// Notes the unit that cannot be cut. The trouble is noted apart.
+    pub(super) fn note_bytes(&self, uncut: FramingError) {
+        self.state().uncut = Some(uncut);
     }
 
     /// Notes which stream the link may not carry; `None` when it carries all.
@@ -170,9 +190,12 @@ impl Status<Link, api::Link> for LinkStatus {
         (state.trouble, state.address) = (failure, None);
     }
 
-    /// The report, without the rates.
-    fn report(&self, config: &Link) -> api::Link {
-        let channels = self.channels().iter().map(link_channel).collect();
+    /// The report, without the rates, with the channels in `wanted`.
+    fn report(&self, config: &Link, wanted: Range<usize>) -> api::Link {
+        let all = self.channels();
+        let channels = all.iter().skip(wanted.start).take(wanted.len()).map(link_channel).collect();
+        let (channels_total, missing) = (all.len(), all.values().map(|channel| channel.missing).sum());
+        drop(all);
         let counts = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.state();
         api::Link {
@@ -180,7 +203,8 @@ impl Status<Link, api::Link> for LinkStatus {
             description: config.to_string(),
             state: state.shown(),
             since_ms: state.since_ns / 1_000_000,
-            trouble: state.refused.clone().or_else(|| state.trouble.clone()),
+            trouble: state.trouble().cloned(),
+            trouble_bytes: state.trouble_bytes(),
             address: state.address.map(|address| address.to_string()),
             peer: state.peer.map(|peer| peer.to_string()),
             heard_ms: (state.heard_ns > 0).then_some(state.heard_ns / 1_000_000),
@@ -188,6 +212,8 @@ impl Status<Link, api::Link> for LinkStatus {
             units_per_s: 0.0,
             bytes_per_s: 0.0,
             counts,
+            missing,
+            channels_total,
             channels,
         }
     }

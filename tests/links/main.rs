@@ -13,5 +13,6 @@ mod hostile;
 mod imports;
 mod lifecycle;
 mod ownership;
+mod pages;
 mod recordings;
 mod simulated;
