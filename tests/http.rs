@@ -572,11 +572,14 @@ fn take_all_room(daemon: &Daemon) -> Untaken {
 #[test]
 fn metrics_and_health_are_answered_while_others_do_not_read() {
     let daemon = Daemon::start("");
-    let clients: Vec<_> = (0..20).map(|id| Client::open(daemon.address(), &Hello::new(id))).collect();
+    let clients: Vec<_> = (0..100).map(|id| Client::open(daemon.address(), &Hello::new(id))).collect();
     put_long_catalog(&daemon);
-    let (untaken, refused) = take_all_room(&daemon);
-    assert_eq!(refused.0, 503);
-    assert_eq!(get(daemon.http(), "/api/v1/sources").status, 503, "there is no room for other answers");
+    // The sockets may take more bytes after a refusal.
+    let mut untaken = Vec::new();
+    while get(daemon.http(), "/api/v1/sources").status != 503 {
+        untaken.push(take_all_room(&daemon).0);
+        assert!(untaken.len() < 20, "there is always room");
+    }
     for _ in 0..50 {
         for path in ["/metrics", "/healthz", "/readyz"] {
             let answer = get(daemon.http(), path);

@@ -111,7 +111,7 @@ fn an_impossible_packet_ends_the_connection_and_shows_its_first_bytes() {
     send_impossible(&daemon);
     let link = wait_for(&daemon, "modem", "the reason", |link| !link["trouble"].is_null());
     let trouble = link["trouble"].as_str().unwrap();
-    assert!(trouble.ends_with("packet version 7, expected 0 at byte 11 of the stream"), "{trouble}");
+    assert!(trouble.ends_with("packet version 7, expected 0 at byte 10 of the stream"), "{trouble}");
     assert_eq!(link["trouble_bytes"], IMPOSSIBLE_HEX);
     assert_eq!(expect(&daemon, 1)[0].payload, packet(1, 0, b"good"), "the packet before is kept");
     // The next connection is well, so there is neither trouble nor bytes.
