@@ -8,7 +8,7 @@
 //!
 //! Behind a proxy on this host every client would look local. So a request with headers of a proxy is refused.
 //!
-//! These checks read one value of each header. [`refuse_ambiguous`] refuses every request that another program could
+//! These checks read one value of each header. `refuse_ambiguous` refuses every request that another program could
 //! read in another way: with one of these headers twice, or with a URI that names another host than `Host`.
 
 use std::net::IpAddr;

@@ -26,8 +26,8 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (
         400,
         "BadRequest",
-        "A parameter is unknown or has a wrong value, or the request has `Host`, `Origin`, `Sec-Fetch-Site` or \
-         `Authorization` twice.",
+        "A parameter is unknown or has a wrong value. Or the request can be read in two ways: it has `Host`, `Origin`, \
+         `Sec-Fetch-Site` or `Authorization` twice, or its URI names another host than `Host`.",
     ),
     (401, "Unauthorized", "The token of `http.token` is missing or wrong."),
     (

@@ -107,8 +107,9 @@ fn garbage_of_an_nctrs_ends_the_connection_and_the_link_comes_back() {
 
 #[test]
 fn an_impossible_packet_ends_the_connection_and_shows_its_first_bytes() {
-    let mut daemon = Daemon::start(&modem());
+    let mut daemon = Daemon::start(&("[log]\nlevel = \"debug\"\n".to_owned() + &modem()));
     send_impossible(&daemon);
+    daemon.wait_line(IMPOSSIBLE_HEX);
     let link = wait_for(&daemon, "modem", "the reason", |link| !link["trouble"].is_null());
     let trouble = link["trouble"].as_str().unwrap();
     assert!(trouble.ends_with("packet version 7, expected 0 at byte 10 of the stream"), "{trouble}");

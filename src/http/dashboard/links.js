@@ -36,6 +36,7 @@ export class Links {
       figure(dropped, count(lost), lost);
       figure(missing, count(link.missing), link.missing);
       text(trouble, link.trouble ?? "");
+      attribute(trouble, "title", link.trouble_bytes === null ? null : `bytes ${link.trouble_bytes}`);
     });
   }
 }
