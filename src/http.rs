@@ -61,6 +61,7 @@ const BYTES_MAX: usize = CONNECTIONS_MAX * server::CONNECTION_BYTES
     + answer::TELLING_BYTES
     + answer::SCRAPING_BYTES
     + answer::UNTAKEN_BYTES
+    + answer::UNTAKEN_SCRAPES_BYTES
     + gzip::AT_A_TIME * gzip::STATE_BYTES
     + events::KEPT_BYTES
     + events::MAKING_BYTES
@@ -101,10 +102,12 @@ pub(crate) struct State {
 impl State {
     /// Checks a request that changes something or reads payloads against the token in force. Counts a refusal.
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        self.judge(peer, headers).inspect_err(|error| {
-            let reason = Reason::Code(error.code());
-            self.handles.refusals.note(Listener::Http, peer.0, reason, error.reason());
-        })
+        self.judge(peer, headers).inspect_err(|error| self.note_refusal(peer, error))
+    }
+
+    /// Counts a refusal.
+    fn note_refusal(&self, peer: Peer, error: &ApiError) {
+        self.handles.refusals.note(Listener::Http, peer.0, Reason::Code(error.code()), error.reason());
     }
 
     /// Checks a request for data that is open to all clients when no token is configured.

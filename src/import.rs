@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::archive::StoredFrame;
 use crate::config::Link;
 use crate::frame::{Frame, FrameFlags, Lanes, Origin, SourceKind, StreamKey};
-use crate::framing::{Continuity, Deframer, Header, Step, Unit};
+use crate::framing::{Continuity, Deframer, FramingError, Header, Step, Unit};
 use crate::links::{Channel, Fate, Kept, Sorter};
 use crate::replay::{self, BATCHES_MAX, Batch, Control, Progress, Recording, Sending};
 
@@ -120,7 +120,7 @@ impl Reader {
             };
             self.deframer.push(&chunk[..count]);
             while let Some(unit) =
-                self.deframer.next_unit().map_err(|error| Ended::Problem(error.to_string()))?
+                self.deframer.next_unit().map_err(|error| Ended::Problem(with_bytes(&error)))?
             {
                 self.place(&unit)?;
             }
@@ -253,4 +253,9 @@ impl Reader {
         };
         format!("the unit that ends at byte {}: {why}", counts.bytes + counts.skipped)
     }
+}
+
+/// The problem with the bytes that show it. They are the user's own.
+fn with_bytes(error: &FramingError) -> String {
+    format!("{error}, where the bytes are {}", error.hex())
 }

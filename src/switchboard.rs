@@ -6,6 +6,7 @@
 //! handle to the manager, a [`List`] only reads.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,8 +61,8 @@ pub(crate) trait Status<C, R>: Default + Send + Sync + 'static {
     /// The actor does not run: it is switched off, or has failed for the reason `failure`.
     fn stopped(&self, failure: Option<String>);
 
-    /// What operators see.
-    fn report(&self, config: &C) -> R;
+    /// What operators see, with these of its parts: channels of a link, readers of an output.
+    fn report(&self, config: &C, parts: Range<usize>) -> R;
 }
 
 /// What the configuration says of one actor.
@@ -98,7 +99,7 @@ impl<R: Clone + 'static> Switchboard<R> {
         config: watch::Receiver<Arc<Config>>,
         draining: watch::Receiver<bool>,
     ) -> (Self, ActorHandle) {
-        let list = List(Arc::default());
+        let list = List(Arc::new(Mutex::new(Arc::new([]))));
         let own = list.clone();
         let (address, handle) = spawn_stage(format!("{}s", K::NAME), CAPACITY, move |mailbox| {
             Manager::new(kind, own, mailbox).serve(config, draining)
@@ -148,22 +149,38 @@ impl<R: Clone + 'static> Switchboard<R> {
     }
 }
 
-/// Makes the report of one actor.
-type Reporter<R> = Arc<dyn Fn() -> R + Send + Sync>;
+/// Makes reports of one actor.
+pub struct Reporter<R> {
+    name: String,
+    report: Box<dyn Fn(Range<usize>) -> R + Send + Sync>,
+}
+
+impl<R> Reporter<R> {
+    /// The report now, with these of its parts: channels of a link, readers of an output.
+    #[must_use]
+    pub fn report(&self, parts: Range<usize>) -> R {
+        (self.report)(parts)
+    }
+}
 
 /// The actors of the configuration in force, as readers find them. Cheap to clone.
 #[derive(Clone)]
-pub struct List<R>(Arc<Mutex<Vec<Reporter<R>>>>);
+pub struct List<R>(Arc<Mutex<Arc<[Reporter<R>]>>>);
 
 impl<R> List<R> {
-    /// The reports now, by name.
+    /// All actors, by name. Each report is made when it is asked for, so that a reader need not hold all of them.
     #[must_use]
-    pub fn reports(&self) -> Vec<R> {
-        let reporters = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        reporters.iter().map(|report| report()).collect()
+    pub fn reporters(&self) -> Arc<[Reporter<R>]> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, reporters: Vec<Reporter<R>>) {
+    /// The report of the actor `name`, with these of its parts.
+    #[must_use]
+    pub fn report(&self, name: &str, parts: Range<usize>) -> Option<R> {
+        self.reporters().iter().find(|actor| actor.name == name).map(|actor| actor.report(parts))
+    }
+
+    fn set(&self, reporters: Arc<[Reporter<R>]>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reporters;
     }
 }

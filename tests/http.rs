@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::http::{get, get_json, open, open_over, request};
+use support::http::{Stream, get, get_json, open, open_over, request};
 use support::{
     Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Signal, Subscribe, Subscriber, code, connect_from,
     message, not_tested,
@@ -266,6 +266,41 @@ fn with_a_token_changes_and_payloads_need_it() {
 }
 
 #[test]
+fn a_request_that_can_be_read_in_two_ways_is_refused() {
+    let token = "Bearer let me in";
+    for config in ["", "[http]\ntoken = \"let me in\""] {
+        let daemon = Daemon::start(config);
+        let here = daemon.http().to_string();
+        let origin = format!("http://{here}");
+        let asked = |path: &str, headers: &[(&str, &str)]| {
+            let headers: Vec<_> =
+                [("Authorization", token)].into_iter().chain(headers.iter().copied()).collect();
+            request(daemon.http(), "GET", path, &headers, b"")
+        };
+        for (name, first, second) in [
+            ("host", &*here, "evil.example"),
+            ("origin", &*origin, "http://evil.example"),
+            ("sec-fetch-site", "same-origin", "cross-site"),
+            ("authorization", token, "Bearer let me"),
+        ] {
+            let headers = [(name, first), (name, second)];
+            let answer = asked("/api/v1/frames", &headers);
+            assert_eq!(answer.status, 400, "{name}: {}", answer.text());
+            assert!(answer.json()["reason"].as_str().unwrap().starts_with(name), "{}", answer.text());
+        }
+        let absolute = |host: &str| format!("http://{host}/api/v1/frames");
+        assert_eq!(asked(&absolute(&here), &[]).status, 200);
+        let answer = asked(&absolute("evil.example"), &[]);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.json()["reason"].as_str().unwrap().contains("evil.example"), "{}", answer.text());
+        let both = asked(&absolute("evil.example"), &[("Host", "evil.example")]).status;
+        assert_eq!(both, if config.is_empty() { 403 } else { 200 }, "a token is enough for any host");
+        let refused = &get_json(daemon.http(), "/api/v1/stats")["refusals"]["http"];
+        assert_eq!(refused["protocol"], 5, "{refused}");
+    }
+}
+
+#[test]
 fn data_from_payloads_is_guarded_like_payloads() {
     let stranger = ("Host", "evil.example");
     let owner = ("Authorization", "Bearer let me in");
@@ -502,9 +537,8 @@ fn with_a_token_refusals_are_shown_only_to_its_owner() {
     assert_eq!(get_json(daemon.http(), "/api/v1/stats")["refusals"], refusals["counts"]);
 }
 
-#[test]
-fn long_answers_that_are_not_read_are_bounded_and_delay_no_one() {
-    let daemon = Daemon::start("");
+/// Puts a catalog whose text fills half of the room for long answers, and returns its text.
+fn put_long_catalog(daemon: &Daemon) -> Vec<u8> {
     let mut text = b"1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927\n\
         2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537\n"
         .to_vec();
@@ -514,17 +548,54 @@ fn long_answers_that_are_not_read_are_bounded_and_delay_no_one() {
         );
     }
     assert_eq!(request(daemon.http(), "PUT", "/api/v1/catalog", &[], &text).status, 200);
+    text
+}
+
+/// Long answers that no client reads, and the status and the body of the first refusal.
+type Untaken = (Vec<(Stream, Vec<(String, String)>)>, (u16, Vec<u8>));
+
+/// Asks for the catalog and does not read it, until there is no room.
+fn take_all_room(daemon: &Daemon) -> Untaken {
     let mut untaken = Vec::new();
-    let refused = loop {
+    loop {
         let mut answer = open(daemon.http(), "GET", "/api/v1/catalog?format=tle", &[], b"");
         match answer.head() {
             (200, headers) => untaken.push((answer, headers)),
             // Read this answer and send no other request: another one might succeed, because the sockets take more
             // bytes.
-            (status, headers) => break (status, answer.body(&headers)),
+            (status, headers) => return (untaken, (status, answer.body(&headers))),
         }
         assert!(untaken.len() < 20, "80 MiB for clients that read nothing");
-    };
+    }
+}
+
+#[test]
+fn metrics_and_health_are_answered_while_others_do_not_read() {
+    let daemon = Daemon::start("");
+    let clients: Vec<_> = (0..100).map(|id| Client::open(daemon.address(), &Hello::new(id))).collect();
+    put_long_catalog(&daemon);
+    // The sockets may take more bytes after a refusal.
+    let mut untaken = Vec::new();
+    while get(daemon.http(), "/api/v1/sources").status != 503 {
+        untaken.push(take_all_room(&daemon).0);
+        assert!(untaken.len() < 20, "there is always room");
+    }
+    for _ in 0..50 {
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            let answer = get(daemon.http(), path);
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        }
+        let zipped = request(daemon.http(), "GET", "/metrics", &[("Accept-Encoding", "gzip")], b"");
+        assert_eq!(zipped.status, 200);
+    }
+    drop((untaken, clients));
+}
+
+#[test]
+fn long_answers_that_are_not_read_are_bounded_and_delay_no_one() {
+    let daemon = Daemon::start("");
+    let text = put_long_catalog(&daemon);
+    let (mut untaken, refused) = take_all_room(&daemon);
     assert_eq!(refused.0, 503);
     let reason = String::from_utf8_lossy(&refused.1);
     assert!(reason.contains("too slow"), "{reason}");

@@ -130,6 +130,12 @@ fn real_answers_have_exactly_the_described_fields() {
         let operation = path.split('?').next().unwrap();
         api.check_answer(operation, "get", 200, &get_json(daemon.http(), path));
     }
+    for (path, operation) in [
+        ("/api/v1/links/modem/channels", "/api/v1/links/{name}/channels"),
+        ("/api/v1/outputs/software/readers", "/api/v1/outputs/{name}/readers"),
+    ] {
+        api.check_answer(operation, "get", 200, &get_json(daemon.http(), path));
+    }
     for (path, operation, status) in [
         ("/api/v1/frames?limit=0", "/api/v1/frames", 400),
         ("/api/v1/sources?state=gone", "/api/v1/sources", 400),

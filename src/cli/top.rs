@@ -117,10 +117,10 @@ fn json(snapshot: Snapshot) -> Value {
     let Snapshot { stats, sources, total, links, outputs } = snapshot;
     let mut printed = json!({ "stats": stats, "sources": { "total": total, "sources": sources } });
     if !links.is_empty() {
-        printed["links"] = json!({ "links": links });
+        printed["links"] = json!({ "total": links.len(), "links": links });
     }
     if !outputs.is_empty() {
-        printed["outputs"] = json!({ "outputs": outputs });
+        printed["outputs"] = json!({ "total": outputs.len(), "outputs": outputs });
     }
     printed
 }

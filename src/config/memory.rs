@@ -36,7 +36,7 @@ const MAINTENANCE_BYTES: u64 = archive::INDEX_BUILD_BYTES;
 
 /// Memory of HTTP under every configuration, in bytes: connections, responses made from memory, responses that wait for
 /// the client, events, and catalogs that are uploaded. The HTTP server enforces the bound.
-pub const HTTP_BYTES: u64 = 92 * MIB;
+pub const HTTP_BYTES: u64 = 100 * MIB;
 
 /// At most this many HTTP requests read the archive at a time.
 pub const HTTP_READERS: usize = 2;

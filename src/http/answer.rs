@@ -1,7 +1,7 @@
 //! Responses: `ResponseLimiter` limits the long ones and makes them off the runtime's threads. Errors are JSON with a
 //! reason.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Json;
@@ -28,6 +28,9 @@ pub(super) const TELLING_BYTES: usize = 12 << 20;
 pub(super) const SCRAPING_BYTES: usize = 16 << 20;
 /// Upper bound in bytes of all responses that wait for their readers. A response beyond the bound is refused.
 pub(super) const UNTAKEN_BYTES: usize = 8 << 20;
+/// Upper bound in bytes of all metrics that wait for their readers. Other responses cannot take this room. Beyond the
+/// bound, clients share metrics that wait already.
+pub(super) const UNTAKEN_SCRAPES_BYTES: usize = 8 << 20;
 /// A request must send its body within this time.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// A response up to this size counts within the memory share of its connection.
@@ -144,6 +147,15 @@ struct Waiting {
     room: Arc<Semaphore>,
     /// The newest response of `/api/v1/catalog`. It counts as waiting too.
     catalog: Mutex<Option<Tagged>>,
+    scrapes: Scrapes,
+}
+
+/// Metrics that wait for their readers.
+struct Scrapes {
+    /// One permit per byte that may still wait.
+    room: Arc<Semaphore>,
+    /// All that wait, oldest first.
+    untaken: Mutex<Vec<Weak<Scrape>>>,
 }
 
 /// A response that is the same for all clients.
@@ -163,7 +175,11 @@ impl Default for ResponseLimiter {
             scraping: permits(1),
             reading: permits(READERS_MAX),
             zipping: permits(gzip::AT_A_TIME),
-            waiting: Arc::new(Waiting { room: permits(UNTAKEN_BYTES), catalog: Mutex::default() }),
+            waiting: Arc::new(Waiting {
+                room: permits(UNTAKEN_BYTES),
+                catalog: Mutex::default(),
+                scrapes: Scrapes { room: permits(UNTAKEN_SCRAPES_BYTES), untaken: Mutex::default() },
+            }),
         }
     }
 }
@@ -261,6 +277,15 @@ impl Permit {
         let waiting = Arc::clone(&self.waiting);
         self.run(move || make()?.charged(&waiting)).await?
     }
+
+    /// Responds with the metrics that `make` returns.
+    pub(super) async fn answer_scrape(
+        self,
+        make: impl FnOnce() -> Result<Content, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let waiting = Arc::clone(&self.waiting);
+        self.run(move || waiting.scrapes.charge(make()?)).await?
+    }
 }
 
 /// The content of a response, with its type.
@@ -296,6 +321,44 @@ impl Content {
             return Err(too_slow(text.len()));
         };
         Ok(now(content_type, Bytes::from_owner(Untaken { text, _permit: permit })))
+    }
+}
+
+impl Scrapes {
+    /// Turns metrics into a response that counts as waiting until the socket has taken all of it. Without room, the
+    /// response is the newest one that waits already. It is at most as old as a client may take to read.
+    fn charge(&self, Content { content_type, text }: Content) -> Result<Response, ApiError> {
+        let length = text.len();
+        if length <= SMALL_BYTES {
+            return Ok(now(content_type, text));
+        }
+        let mut untaken = self.untaken.lock().unwrap_or_else(PoisonError::into_inner);
+        untaken.retain(|scrape| scrape.strong_count() > 0);
+        let bytes = length.min(UNTAKEN_SCRAPES_BYTES) as u32;
+        let scrape = match Arc::clone(&self.room).try_acquire_many_owned(bytes) {
+            Ok(permit) => {
+                let scrape = Arc::new(Scrape { content_type, text: Untaken { text, _permit: permit } });
+                untaken.push(Arc::downgrade(&scrape));
+                scrape
+            }
+            Err(_) => untaken.iter().rev().find_map(Weak::upgrade).ok_or_else(|| too_slow(length))?,
+        };
+        Ok(now(scrape.content_type, Bytes::from_owner(SharedScrape(scrape))))
+    }
+}
+
+/// Metrics with their format.
+struct Scrape {
+    content_type: &'static str,
+    text: Untaken,
+}
+
+/// Metrics that several clients may be reading.
+struct SharedScrape(Arc<Scrape>);
+
+impl AsRef<[u8]> for SharedScrape {
+    fn as_ref(&self) -> &[u8] {
+        self.0.text.as_ref()
     }
 }
 
@@ -349,5 +412,36 @@ pub(super) fn json(value: &impl Serialize) -> Response {
     match Content::json(value) {
         Ok(Content { content_type, text }) => now(content_type, text),
         Err(error) => error.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body(response: Response) -> Bytes {
+        axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap()
+    }
+
+    async fn scrape(limiter: &ResponseLimiter, text: Vec<u8>) -> Response {
+        let turn = limiter.to_scrape().await.unwrap();
+        turn.answer_scrape(move || Ok(Content::new("text/plain", text))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn metrics_have_room_of_their_own_and_are_shared_beyond_it() {
+        let limiter = ResponseLimiter::default();
+        let all = limiter.waiting(vec![0; UNTAKEN_BYTES]).unwrap();
+        assert!(limiter.waiting(vec![0; 1]).is_err(), "there is no room for other responses");
+        let half = UNTAKEN_SCRAPES_BYTES / 2;
+        let untaken = [scrape(&limiter, vec![1; half]).await, scrape(&limiter, vec![2; half]).await];
+        assert_eq!(limiter.waiting.scrapes.room.available_permits(), 0);
+        let shared = body(scrape(&limiter, vec![3; half]).await).await;
+        assert_eq!((shared.len(), shared[0]), (half, 2), "the newest that waits");
+        drop((untaken, shared));
+        assert_eq!(body(scrape(&limiter, vec![4; half]).await).await[0], 4);
+        assert_eq!(limiter.waiting.scrapes.room.available_permits(), UNTAKEN_SCRAPES_BYTES);
+        drop(all);
+        assert!(limiter.waiting(vec![0; UNTAKEN_BYTES]).is_ok());
     }
 }

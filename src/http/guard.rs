@@ -7,18 +7,59 @@
 //! page of another site cannot know a token.
 //!
 //! Behind a proxy on this host every client would look local. So a request with headers of a proxy is refused.
+//!
+//! These checks read one value of each header. `refuse_ambiguous` refuses every request that another program could
+//! read in another way: with one of these headers twice, or with a URI that names another host than `Host`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, StatusCode, header, uri::Authority};
+use axum::extract::{self, Extension, Request};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header, uri::Authority};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use subtle::ConstantTimeEq;
 
+use super::State;
 use super::answer::ApiError;
 use super::server::Peer;
 use crate::config::Secret;
 
 /// Headers that a proxy adds. Behind a proxy all clients seem to come from this host.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+/// A browser sends this header even where it sends no `Origin`.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Headers that a request may have once at most.
+const SINGLE: [HeaderName; 4] = [header::HOST, header::ORIGIN, SEC_FETCH_SITE, header::AUTHORIZATION];
+
+/// Refuses a request whose headers contradict each other. Counts the refusal.
+pub(super) async fn refuse_ambiguous(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match check_head(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            state.note_refusal(peer, &error);
+            error.into_response()
+        }
+    }
+}
+
+fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    if let Some(name) = SINGLE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        return Err(ApiError::bad_request(format!("{name} is there more than once")));
+    }
+    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    match uri.authority() {
+        Some(named) if !host.is_some_and(|host| host.eq_ignore_ascii_case(named.as_str().as_bytes())) => {
+            Err(ApiError::bad_request(format!("the URI of the request names {named}, and host another")))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Checks a request that changes something or reads payloads.
 pub(super) fn check(token: Option<&Secret>, peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -61,8 +102,7 @@ fn check_local(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), ApiError> {
             "{name} says that this comes by way of a proxy; behind one set http.token_file"
         ));
     }
-    // A browser sends this header even where it sends no Origin.
-    if let Some(site) = text(HeaderName::from_static("sec-fetch-site"))
+    if let Some(site) = text(SEC_FETCH_SITE)
         && !["same-origin", "none"].contains(&site)
     {
         return refused(format!("Sec-Fetch-Site: {site} is a page of another site"));
@@ -110,6 +150,27 @@ mod tests {
             assert_eq!(status(Some("secret"), "127.0.0.1:5000", &[(AUTHORIZATION, wrong)]), 401, "{wrong}");
         }
         assert_eq!(status(Some("secret"), "127.0.0.1:5000", &[(HOST, "localhost")]), 401);
+    }
+
+    #[test]
+    fn a_request_that_can_be_read_in_two_ways_is_refused() {
+        let judge = |uri: &str, headers: &[(HeaderName, &str)]| {
+            let headers =
+                headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+            check_head(&uri.parse().unwrap(), &headers).map_err(|error| error.reason().to_owned())
+        };
+        let host = (header::HOST, "localhost:7482");
+        for name in SINGLE {
+            assert_eq!(judge("/", &[(name.clone(), "one")]), Ok(()));
+            let reason = judge("/", &[(name.clone(), "one"), (name.clone(), "one")]).unwrap_err();
+            assert!(reason.starts_with(name.as_str()), "{reason}");
+        }
+        assert_eq!(judge("http://LOCALHOST:7482/healthz", std::slice::from_ref(&host)), Ok(()));
+        for uri in ["http://evil.example/", "http://localhost/", "http://localhost:7482@evil.example/"] {
+            assert!(judge(uri, std::slice::from_ref(&host)).is_err(), "{uri}");
+        }
+        assert!(judge("http://localhost:7482/", &[]).is_err(), "without Host");
+        assert_eq!(judge("*", &[host]), Ok(()));
     }
 
     #[test]

@@ -1,25 +1,96 @@
-//! `/api/v1/links` and `/api/v1/outputs`: the input and output links, and the switch of each.
+//! `/api/v1/links` and `/api/v1/outputs`: the input and output links, what belongs to each, and the switch of each.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use axum::extract::{self, Extension, Path};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{self, Extension, Path, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::State;
-use super::answer::{ApiError, Content};
+use super::answer::{ApiError, Content, asked, limit};
 use super::server::Peer;
+use crate::api::{ListQuery, PartsQuery};
 use crate::logging::{Kind, by_peer};
 use crate::switchboard::Switchboard;
 
-pub(super) async fn links(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
+/// Maximum number of links or outputs in one response, and the default.
+const LINKS_MAX: usize = 64;
+/// Maximum number of channels or readers in one response, and the default.
+const PARTS_MAX: usize = 1_000;
+
+pub(super) async fn links(
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    which: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let which = asked(which)?;
+    let page = page(which.offset, which.limit, LINKS_MAX)?;
+    let may_read_payloads = state.may_read_payloads(peer, &headers);
     let turn = state.answers.to_tell().await?;
-    turn.answer(move || Content::json(&state.handles.links())).await
+    turn.answer(move || {
+        let links = state.handles.links(page);
+        Content::json(&if may_read_payloads { links } else { links.without_payloads() })
+    })
+    .await
 }
 
-pub(super) async fn outputs(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
+pub(super) async fn channels(
+    extract::State(state): extract::State<Arc<State>>,
+    name: Result<Path<String>, PathRejection>,
+    which: Result<Query<PartsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let which = asked(which)?;
+    let page = page(which.offset, which.limit, PARTS_MAX)?;
+    let name = named("link", name)?;
     let turn = state.answers.to_tell().await?;
-    turn.answer(move || Content::json(&state.handles.outputs())).await
+    turn.answer(move || match state.handles.link_channels(&name, page) {
+        Some(channels) => Content::json(&channels),
+        None => Err(unknown("link", &name)),
+    })
+    .await
+}
+
+pub(super) async fn outputs(
+    extract::State(state): extract::State<Arc<State>>,
+    which: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let which = asked(which)?;
+    let page = page(which.offset, which.limit, LINKS_MAX)?;
+    let turn = state.answers.to_tell().await?;
+    turn.answer(move || Content::json(&state.handles.outputs(page))).await
+}
+
+pub(super) async fn readers(
+    extract::State(state): extract::State<Arc<State>>,
+    name: Result<Path<String>, PathRejection>,
+    which: Result<Query<PartsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let which = asked(which)?;
+    let page = page(which.offset, which.limit, PARTS_MAX)?;
+    let name = named("output", name)?;
+    let turn = state.answers.to_tell().await?;
+    turn.answer(move || match state.handles.output_readers(&name, page) {
+        Some(readers) => Content::json(&readers),
+        None => Err(unknown("output", &name)),
+    })
+    .await
+}
+
+fn page(offset: Option<usize>, asked: Option<usize>, max: usize) -> Result<Range<usize>, ApiError> {
+    let offset = offset.unwrap_or(0);
+    Ok(offset..offset.saturating_add(limit(asked, max, max)?))
+}
+
+/// The name in the path. A path that is no text names nothing.
+fn named(kind: &str, name: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    name.map(|Path(name)| name).map_err(|_| unknown(kind, "(not text)"))
+}
+
+fn unknown(kind: &str, name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no {kind} {name:?}; /api/v1/{kind}s has the {kind}s"))
 }
 
 /// Switches the link `name` on or off.
@@ -27,9 +98,10 @@ pub(super) async fn switch_link<const IS_ON: bool>(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
+    let name = named("link", name)?;
     let status = switch(&state.controls.links, &name, IS_ON).await?;
     by_peer!(Kind::Changed, INFO, link = name, is_on = IS_ON, peer = %peer.0, "link switched over HTTP");
     Ok(status)
@@ -40,9 +112,10 @@ pub(super) async fn switch_output<const IS_ON: bool>(
     extract::State(state): extract::State<Arc<State>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     state.check(peer, &headers)?;
+    let name = named("output", name)?;
     let status = switch(&state.controls.outputs, &name, IS_ON).await?;
     by_peer!(Kind::Changed, INFO, output = name, is_on = IS_ON, peer = %peer.0, "output switched over HTTP");
     Ok(status)
@@ -56,9 +129,7 @@ async fn switch<R: Clone + 'static>(
     let kind = switchboard.kind();
     match switchboard.switch(name, is_on).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
-        Ok(false) => {
-            Err(ApiError::not_found(format!("there is no {kind} {name:?}; /api/v1/{kind}s has the {kind}s")))
-        }
+        Ok(false) => Err(unknown(kind, name)),
         Err(error) => Err(ApiError::unavailable(error.to_string())),
     }
 }

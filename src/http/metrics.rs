@@ -47,7 +47,7 @@ pub(super) async fn metrics(
     let is_open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
     let turn = state.answers.to_scrape().await?;
     let registered = state.handles.registered.current().await;
-    turn.answer(move || {
+    turn.answer_scrape(move || {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Scrape::new(&state.handles, &registered)));
         let mut text = String::new();
@@ -137,8 +137,8 @@ impl Scrape {
         Self {
             stats,
             expiries: handles.live.current().tls.expiries(),
-            links: handles.links().links,
-            outputs: handles.outputs().outputs,
+            links: handles.all_links(links::CHANNELS_MAX),
+            outputs: handles.all_outputs(),
             waiting,
             windows: handles.live.current().ingest_config().windows(),
             untold: (total - streams.len()) as u64,

@@ -23,7 +23,12 @@ const BEARER: &str = "The token of `http.token`. Without `http.token`, no token 
 
 /// The errors: status, name and description.
 const PROBLEMS: [(u16, &str, &str); 10] = [
-    (400, "BadRequest", "A parameter is unknown or has a wrong value."),
+    (
+        400,
+        "BadRequest",
+        "A parameter is unknown or has a wrong value. Or the request can be read in two ways: it has `Host`, `Origin`, \
+         `Sec-Fetch-Site` or `Authorization` twice, or its URI names another host than `Host`.",
+    ),
     (401, "Unauthorized", "The token of `http.token` is missing or wrong."),
     (
         403,
@@ -85,8 +90,12 @@ impl Operation {
             "operationId": id,
             "tags": [tag],
             "summary": summary,
-            // hyper refuses a long head before the router sees the request.
-            "responses": { "431": { "$ref": "#/components/responses/HeadTooLarge" } },
+            "responses": {
+                // The guard refuses an ambiguous request before the handler sees it.
+                "400": { "$ref": "#/components/responses/BadRequest" },
+                // hyper refuses a long head before the router sees the request.
+                "431": { "$ref": "#/components/responses/HeadTooLarge" },
+            },
         });
         Self { path, handler, method, described, schemas: Vec::new() }
     }
@@ -98,9 +107,9 @@ impl Operation {
     }
 
     /// Takes the query parameters of `T`.
-    pub(super) fn query<T: IntoParams>(mut self) -> Self {
-        self.described["parameters"] = json!(T::into_params(|| Some(ParameterIn::Query)));
-        self
+    pub(super) fn query<T: IntoParams>(self) -> Self {
+        let parameters = T::into_params(|| Some(ParameterIn::Query));
+        self.parameters(parameters.iter().map(|parameter| json!(parameter)))
     }
 
     /// Takes a number `name` in the path.
@@ -113,10 +122,17 @@ impl Operation {
         self.in_path(name, description, json!({ "type": "string" }))
     }
 
-    fn in_path(mut self, name: &str, description: &str, schema: Value) -> Self {
-        let parameter = json!({ "name": name, "in": "path", "required": true, "description": description });
-        self.described["parameters"] = json!([parameter]);
-        self.described["parameters"][0]["schema"] = schema;
+    fn in_path(self, name: &str, description: &str, schema: Value) -> Self {
+        let mut parameter =
+            json!({ "name": name, "in": "path", "required": true, "description": description });
+        parameter["schema"] = schema;
+        self.parameters([parameter])
+    }
+
+    fn parameters(mut self, more: impl IntoIterator<Item = Value>) -> Self {
+        let mut parameters = self.described["parameters"].as_array().cloned().unwrap_or_default();
+        parameters.extend(more);
+        self.described["parameters"] = parameters.into();
         self
     }
 

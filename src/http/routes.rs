@@ -13,8 +13,8 @@ use axum::routing::get;
 use super::answer::{ApiError, Content};
 use super::openapi::{self, Operation};
 use super::{
-    State, catalog, dashboard, epoch, events, frames, gzip, health, links, metrics, observed, refusals,
-    streams,
+    State, catalog, dashboard, epoch, events, frames, guard, gzip, health, links, metrics, observed,
+    refusals, streams,
 };
 use crate::api;
 
@@ -34,6 +34,7 @@ pub(super) fn all(state: Arc<State>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&state), gzip::compress))
+        .layer(from_fn_with_state(Arc::clone(&state), guard::refuse_ambiguous))
         .with_state(state)
 }
 
@@ -66,7 +67,7 @@ fn operations() -> Vec<Operation> {
         Operation::get("/api/v1/sources", observed::sources, "sources", "All streams, page by page")
             .query::<api::SourcesQuery>()
             .json::<api::Sources>(200, "A page of streams.")
-            .problems(&[400, 503]),
+            .problems(&[503]),
         Operation::delete(
             "/api/v1/sources/{session}",
             observed::remove,
@@ -92,10 +93,20 @@ fn operations() -> Vec<Operation> {
         )
         .body::<api::EpochReset>()
         .json::<api::EpochAnswer>(200, "The new epoch is durable.")
-        .guarded(&[400, 403, 404, 408, 409, 413, 415, 422, 503]),
-        Operation::get("/api/v1/links", links::links, "links", "The input links, now")
-            .json::<api::Links>(200, "The links, by name.")
+        .guarded(&[403, 404, 408, 409, 413, 415, 422, 503]),
+        Operation::get("/api/v1/links", links::links, "links", "The input links, page by page")
+            .details(
+                "Each link has its first 64 channels. `trouble_bytes` is null for a client that may not read payloads: \
+                 with `http.token`, a client without the token.",
+            )
+            .query::<api::ListQuery>()
+            .json::<api::Links>(200, "A page of links, by name.")
             .problems(&[503]),
+        Operation::get("/api/v1/links/{name}/channels", links::channels, "linkChannels", "The continuity of a link, channel by channel")
+            .path_text("name", "The name of the link.")
+            .query::<api::PartsQuery>()
+            .json::<api::LinkChannels>(200, "A page of channels, by source and channel.")
+            .problems(&[404, 503]),
         Operation::post("/api/v1/links/{name}/disable", links::switch_link::<false>, "disableLink", "Switch a link off")
             .details(
                 "Its connection ends, and its streams are free for others. The link stays off until it is switched on, its \
@@ -108,9 +119,16 @@ fn operations() -> Vec<Operation> {
             .path_text("name", "The name of the link.")
             .empty(204, "The link is starting, or runs already.")
             .guarded(&[403, 404, 503]),
-        Operation::get("/api/v1/outputs", links::outputs, "outputs", "The output links, now")
-            .json::<api::Outputs>(200, "The outputs, by name.")
+        Operation::get("/api/v1/outputs", links::outputs, "outputs", "The output links, page by page")
+            .details("Each output has its first 64 readers.")
+            .query::<api::ListQuery>()
+            .json::<api::Outputs>(200, "A page of outputs, by name.")
             .problems(&[503]),
+        Operation::get("/api/v1/outputs/{name}/readers", links::readers, "outputReaders", "The connected readers of an output")
+            .path_text("name", "The name of the output.")
+            .query::<api::PartsQuery>()
+            .json::<api::OutputReaders>(200, "A page of readers, by time of connection.")
+            .problems(&[404, 503]),
         Operation::post("/api/v1/outputs/{name}/disable", links::switch_output::<false>, "disableOutput", "Switch an output off")
             .details(
                 "Its readers are disconnected; a cursor is saved. The output stays off until it is switched on, its \
@@ -146,7 +164,7 @@ fn operations() -> Vec<Operation> {
                 200,
                 "The streams are forgotten durably. With `dry_run`, nothing is changed.",
             )
-            .guarded(&[400, 403, 408, 413, 415, 422, 503]),
+            .guarded(&[403, 408, 413, 415, 422, 503]),
         Operation::post(
             "/api/v1/archive/trust-clock",
             observed::trust_clock,
@@ -172,7 +190,7 @@ fn operations() -> Vec<Operation> {
         )
         .query::<api::FramesQuery>()
         .json::<api::Frames>(200, "A page of frames.")
-        .guarded(&[400, 403, 503]),
+        .guarded(&[403, 503]),
         Operation::get(
             "/api/v1/catalog",
             catalog::get,
@@ -183,12 +201,12 @@ fn operations() -> Vec<Operation> {
         .json::<api::Catalog>(200, "The positions, or the text.")
         .text(200, "The positions, or the text.", &[catalog::TEXT])
         .empty(304, "The client has this answer already: its `ETag` came in `If-None-Match`.")
-        .problems(&[400, 503]),
+        .problems(&[503]),
         Operation::put("/api/v1/catalog", catalog::put, "putCatalog", "Put another catalog in force")
             .details("It replaces the current catalog durably. Clients that ask for catalogs get it.")
             .text_body("TLE text, with or without names, 4 MiB at most.")
             .json::<api::CatalogPut>(200, "The catalog is in force.")
-            .guarded(&[400, 403, 408, 409, 413, 422, 503]),
+            .guarded(&[403, 408, 409, 413, 422, 503]),
         Operation::get(
             "/api/v1/stream",
             events::stream,

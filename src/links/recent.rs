@@ -75,10 +75,6 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         self.entries.insert(key, (value, now));
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, (value, _))| (key, value))
     }

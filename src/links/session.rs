@@ -306,7 +306,11 @@ impl Session {
             match self.deframer.next_unit() {
                 Ok(Some(unit)) => self.take_unit(unit),
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+                Err(error) => {
+                    tracing::debug!(link = self.config.name, bytes = error.hex(), "{error}");
+                    self.status.note_bytes(error.clone());
+                    break Err(error);
+                }
             }
             if self.streams.is_full() {
                 self.streams.hand_over(now_ns).await;

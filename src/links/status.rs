@@ -1,6 +1,7 @@
 //! The state and the counts of a link, as operators see them.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::recent::{Recent, Room};
 use crate::api::{self, LinkChannel, LinkCounts, LinkState};
 use crate::config::Link;
 use crate::frame::unix_now_ns;
-use crate::framing::{self, Continuity, Count, Step};
+use crate::framing::{self, Continuity, Count, FramingError, Step};
 use crate::logging::{Kind, by_peer};
 use crate::pipeline::SharedCost;
 use crate::switchboard::Status;
@@ -23,9 +24,29 @@ const SILENT_AFTER: Duration = Duration::from_secs(10);
 pub(crate) struct LinkStatus {
     state: Mutex<State>,
     counts: Mutex<LinkCounts>,
-    channels: Mutex<Recent<Channel, Continuity>>,
+    channels: Mutex<Channels>,
     /// What waits in the queues of all streams of the link.
     queued: Arc<SharedCost>,
+}
+
+/// The channels whose gaps the link notices.
+#[derive(Debug, Default)]
+struct Channels {
+    followed: Recent<Channel, Continuity>,
+    /// Units that were missing in channels that gave way.
+    missing_before: u64,
+}
+
+impl Channels {
+    /// The channels in `wanted`, in order, the number of all, and the missing units of all.
+    fn report(&self, wanted: Range<usize>) -> (Vec<LinkChannel>, usize, u64) {
+        let mut all: Vec<_> = self.followed.iter().collect();
+        all.sort_unstable_by_key(|(channel, _)| **channel);
+        let missing = all.iter().map(|(_, continuity)| continuity.missing).sum::<u64>();
+        let channels =
+            all.iter().skip(wanted.start).take(wanted.len()).map(|one| link_channel(*one)).collect();
+        (channels, all.len(), missing + self.missing_before)
+    }
 }
 
 /// A counter of a spacecraft, as it comes over the link.
@@ -48,6 +69,8 @@ struct State {
     peer: Option<SocketAddr>,
     /// Why the last connection ended or failed.
     trouble: Option<String>,
+    /// The last unit that could not be cut. Its bytes belong to the trouble that ends with its text.
+    uncut: Option<FramingError>,
     /// The streams that the link may not carry, and why.
     refused: Option<String>,
     /// When something was last received, unix nanoseconds; 0 if nothing was.
@@ -65,6 +88,7 @@ impl Default for State {
             since_ns: unix_now_ns(),
             peer: None,
             trouble: None,
+            uncut: None,
             refused: None,
             heard_ns: 0,
             address: None,
@@ -79,6 +103,17 @@ impl State {
             (self.state, self.since_ns) = (state, unix_now_ns());
         }
         (self.peer, self.refused) = (None, None);
+    }
+
+    /// What hinders the link.
+    fn trouble(&self) -> Option<&String> {
+        self.refused.as_ref().or(self.trouble.as_ref())
+    }
+
+    /// The bytes that the trouble is about, in hexadecimal digits.
+    fn trouble_bytes(&self) -> Option<String> {
+        let (trouble, uncut) = (self.trouble()?, self.uncut.as_ref()?);
+        trouble.ends_with(&uncut.to_string()).then(|| uncut.hex())
     }
 
     /// The state as operators see it.
@@ -107,6 +142,11 @@ impl LinkStatus {
     /// Notes why a connection ended or failed.
     pub(super) fn note_trouble(&self, why: impl Into<String>) {
         self.state().trouble = Some(why.into());
+    }
+
+    /// Notes the unit that cannot be cut. The trouble is noted apart.
+    pub(super) fn note_bytes(&self, uncut: FramingError) {
+        self.state().uncut = Some(uncut);
     }
 
     /// Notes which stream the link may not carry; `None` when it carries all.
@@ -153,17 +193,21 @@ impl LinkStatus {
     /// followed.
     pub(super) fn note_count(&self, channel: Channel, count: Count, link: &Link, now: Instant) -> bool {
         let mut channels = self.channels();
-        if let Some(continuity) = channels.using(channel, now) {
+        if let Some(continuity) = channels.followed.using(channel, now) {
             return continuity.take(count) != Step::Next;
         }
-        if let Room::Full = channels.make_room(link.channels_max(), now) {
-            drop(channels);
-            self.note_unfollowed(channel, link);
-            return false;
+        match channels.followed.make_room(link.channels_max(), now) {
+            Room::Free => {}
+            Room::GaveWay(_, idle) => channels.missing_before += idle.missing,
+            Room::Full => {
+                drop(channels);
+                self.note_unfollowed(channel, link);
+                return false;
+            }
         }
         let mut continuity = Continuity::new(link.max_gap.map(u64::from));
         let is_gap = continuity.take(count) != Step::Next;
-        channels.insert(channel, continuity, now);
+        channels.followed.insert(channel, continuity, now);
         is_gap
     }
 
@@ -192,14 +236,14 @@ impl LinkStatus {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn channels(&self) -> MutexGuard<'_, Recent<Channel, Continuity>> {
+    fn channels(&self) -> MutexGuard<'_, Channels> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Status<Link, api::Link> for LinkStatus {
     fn reconfigured(&self) {
-        self.channels().clear();
+        *self.channels() = Channels::default();
     }
 
     fn stopped(&self, failure: Option<String>) {
@@ -208,10 +252,9 @@ impl Status<Link, api::Link> for LinkStatus {
         (state.trouble, state.address) = (failure, None);
     }
 
-    /// The report, without the rates.
-    fn report(&self, config: &Link) -> api::Link {
-        let mut channels: Vec<_> = self.channels().iter().map(link_channel).collect();
-        channels.sort_unstable_by_key(|channel| (channel.source, channel.channel, channel.bypass));
+    /// The report, without the rates, with the channels in `wanted`.
+    fn report(&self, config: &Link, wanted: Range<usize>) -> api::Link {
+        let (channels, channels_total, missing) = self.channels().report(wanted);
         let counts = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.state();
         api::Link {
@@ -219,7 +262,8 @@ impl Status<Link, api::Link> for LinkStatus {
             description: config.to_string(),
             state: state.shown(),
             since_ms: state.since_ns / 1_000_000,
-            trouble: state.refused.clone().or_else(|| state.trouble.clone()),
+            trouble: state.trouble().cloned(),
+            trouble_bytes: state.trouble_bytes(),
             address: state.address.map(|address| address.to_string()),
             peer: state.peer.map(|peer| peer.to_string()),
             heard_ms: (state.heard_ns > 0).then_some(state.heard_ns / 1_000_000),
@@ -227,6 +271,8 @@ impl Status<Link, api::Link> for LinkStatus {
             units_per_s: 0.0,
             bytes_per_s: 0.0,
             counts,
+            missing,
+            channels_total,
             channels,
         }
     }

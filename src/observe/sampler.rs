@@ -177,8 +177,9 @@ impl Look {
             streams: sampled.table.views().into_iter().map(|view| (view.id(), view.lanes)).collect(),
             links: sampled
                 .links
-                .reports()
-                .into_iter()
+                .reporters()
+                .iter()
+                .map(|link| link.report(0..0))
                 .map(|link| (link.name, (link.counts.units, link.counts.bytes)))
                 .collect(),
             ack: sampled.latencies.snapshot(),

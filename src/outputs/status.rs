@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -170,9 +171,11 @@ impl Status<Output, api::Output> for OutputStatus {
         state.trouble = failure;
     }
 
-    fn report(&self, config: &Output) -> api::Output {
+    /// The report, with the readers in `wanted`.
+    fn report(&self, config: &Output, wanted: Range<usize>) -> api::Output {
         let counts = self.counts();
         let state = self.state();
+        let readers = || state.clients.values();
         api::Output {
             name: config.name.clone(),
             description: config.to_string(),
@@ -182,7 +185,9 @@ impl Status<Output, api::Output> for OutputStatus {
             address: state.address.map(|address| address.to_string()),
             cursor: state.cursor,
             counts,
-            readers: state.clients.values().map(|client| client.report()).collect(),
+            slowest_offset: readers().map(|client| client.next_offset.load(Relaxed)).min(),
+            readers_total: state.clients.len(),
+            readers: readers().skip(wanted.start).take(wanted.len()).map(|client| client.report()).collect(),
         }
     }
 }

@@ -194,8 +194,8 @@ impl<K: Kind> Manager<K> {
 
     /// Shows readers the actors of the configuration.
     fn publish(&self) {
-        let actors = self.actors.values().filter(|actor| !actor.is_removed);
-        self.list.set(actors.map(Managed::reporter).collect());
+        let actors = self.actors.iter().filter(|(_, actor)| !actor.is_removed);
+        self.list.set(actors.map(|(name, actor)| actor.reporter(name)).collect());
     }
 }
 
@@ -208,8 +208,8 @@ impl<K: Kind> Managed<K> {
         }
     }
 
-    fn reporter(&self) -> Reporter<K::Report> {
+    fn reporter(&self, name: &str) -> Reporter<K::Report> {
         let (config, status) = (Arc::clone(&self.config), Arc::clone(&self.status));
-        Arc::new(move || status.report(&config))
+        Reporter { name: name.to_owned(), report: Box::new(move |parts| status.report(&config, parts)) }
     }
 }

@@ -39,7 +39,7 @@ impl Status<Link, Report> for Counted {
         self.change(|report| (report.is_running, report.failure) = (false, failure));
     }
 
-    fn report(&self, config: &Link) -> Report {
+    fn report(&self, config: &Link, _: Range<usize>) -> Report {
         Report { name: config.name.clone(), ..self.0.lock().unwrap().clone() }
     }
 }
@@ -105,17 +105,21 @@ impl Daemon {
         self.config_tx.send_modify(|config| change(Arc::make_mut(config)));
     }
 
+    fn reports(&self) -> Vec<Report> {
+        self.links.list().reporters().iter().map(|link| link.report(0..0)).collect()
+    }
+
     /// Waits until the links are as in `expected`: name, starts, and whether the link runs.
     async fn wait_for(&self, expected: &[(&str, usize, bool)]) {
         for _ in 0..1_000 {
-            let reports = self.links.list().reports();
+            let reports = self.reports();
             let found = reports.iter().map(|report| (&*report.name, report.starts, report.is_running));
             if found.eq(expected.iter().copied()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("expected {expected:?}, found {:#?}", self.links.list().reports());
+        panic!("expected {expected:?}, found {:#?}", self.reports());
     }
 }
 
@@ -127,7 +131,7 @@ async fn a_reload_starts_new_links_ends_those_that_are_gone_and_restarts_those_t
     let changed = Link { drop_idle: true, ..link("changed") };
     daemon.reload([disabled.clone(), link("same"), link("new"), changed.clone()]);
     daemon.wait_for(&[("changed", 2, true), ("new", 1, true), ("off", 0, false), ("same", 1, true)]).await;
-    let configs: Vec<_> = daemon.links.list().reports().iter().map(|report| report.configs).collect();
+    let configs: Vec<_> = daemon.reports().iter().map(|report| report.configs).collect();
     assert_eq!(configs, [2, 1, 1, 1]);
     daemon.reload([link("same")]);
     daemon.wait_for(&[("same", 1, true)]).await;
@@ -163,7 +167,7 @@ async fn a_link_that_keeps_failing_stays_down_until_it_is_switched_on() {
     // A reload of other links does not hide the failure.
     daemon.reload([broken, link("new")]);
     daemon.wait_for(&[("broken", 11, false), ("new", 1, true)]).await;
-    let failure = daemon.links.list().reports()[0].failure.clone().unwrap();
+    let failure = daemon.reports()[0].failure.clone().unwrap();
     assert!(
         failure.contains("broken") && failure.ends_with("; switch the link on to try again"),
         "{failure}"
@@ -180,7 +184,7 @@ async fn in_a_drain_links_end_by_themselves_and_none_is_started() {
     daemon.draining_tx.send_replace(true);
     daemon.reload([link("a"), link("b"), link("c")]);
     daemon.links.drain(Duration::from_secs(1)).await.unwrap();
-    let starts: Vec<_> = daemon.links.list().reports().iter().map(|report| report.starts).collect();
+    let starts: Vec<_> = daemon.reports().iter().map(|report| report.starts).collect();
     assert_eq!(starts.iter().sum::<usize>(), 2, "none was started");
     let error = daemon.links.switch("a", true).await.unwrap_err().to_string();
     assert!(error.starts_with("the links do not answer: "), "{error}");

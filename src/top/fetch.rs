@@ -8,8 +8,8 @@ use super::model::Snapshot;
 use crate::api::{Links, Outputs, Sources};
 use crate::http::client::{Limits, Url};
 
-/// At most this many streams are requested.
-const STREAMS_MAX: usize = 10_000;
+/// At most this many streams, links or outputs are requested.
+const ITEMS_MAX: usize = 10_000;
 /// Maximum number of `--source` options. Each needs its own request.
 pub const CHOSEN_MAX: usize = 64;
 /// The limits of each response.
@@ -35,7 +35,9 @@ impl Question {
     pub async fn ask(&self) -> Result<Snapshot, String> {
         let stats = self.get("/api/v1/stats").await?;
         let Sources { total, sources } = if self.chosen.is_empty() {
-            self.all().await?
+            let page = |Sources { total, sources }| (total, sources);
+            let (total, sources) = self.all("sources", page).await?;
+            Sources { total, sources }
         } else {
             let mut chosen = Sources::default();
             for source_id in &self.chosen {
@@ -45,22 +47,24 @@ impl Question {
             }
             chosen
         };
-        let Links { links } = self.get("/api/v1/links").await?;
-        let Outputs { outputs } = self.get("/api/v1/outputs").await?;
+        let (_, links) = self.all("links", |Links { total, links }| (total, links)).await?;
+        let (_, outputs) = self.all("outputs", |Outputs { total, outputs }| (total, outputs)).await?;
         Ok(Snapshot { stats, sources, total, links, outputs })
     }
 
-    /// The first [`STREAMS_MAX`] streams, page by page.
-    async fn all(&self) -> Result<Sources, String> {
-        let mut all = Sources::default();
+    /// How many `kind` there are, and the first [`ITEMS_MAX`] of them, page by page.
+    async fn all<P: DeserializeOwned, T>(
+        &self,
+        kind: &str,
+        read: impl Fn(P) -> (usize, Vec<T>),
+    ) -> Result<(usize, Vec<T>), String> {
+        let mut all = Vec::new();
         loop {
-            let known = all.sources.len();
-            let page: Sources = self.get(&format!("/api/v1/sources?offset={known}")).await?;
-            all.total = page.total;
-            all.sources.extend(page.sources);
-            let read = all.sources.len();
-            if read == known || read >= all.total || read >= STREAMS_MAX {
-                return Ok(all);
+            let known = all.len();
+            let (total, page) = read(self.get(&format!("/api/v1/{kind}?offset={known}")).await?);
+            all.extend(page);
+            if all.len() == known || all.len() >= total || all.len() >= ITEMS_MAX {
+                return Ok((total, all));
             }
         }
     }

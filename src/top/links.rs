@@ -69,8 +69,7 @@ fn is_far_behind(output: &Output, head: u64) -> bool {
 
 /// How many durable frames lie behind the cursor, or else behind the slowest reader. `None` without both.
 pub(super) fn behind(output: &Output, head: u64) -> Option<u64> {
-    let slowest = || output.readers.iter().map(|reader| reader.next_offset).min();
-    Some(head.saturating_sub(output.cursor.or_else(slowest)?))
+    Some(head.saturating_sub(output.cursor.or(output.slowest_offset)?))
 }
 
 /// The rates between two responses, by the names of the outputs. An output that is new has no rate.

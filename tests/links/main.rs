@@ -14,5 +14,6 @@ mod imports;
 mod inventions;
 mod lifecycle;
 mod ownership;
+mod pages;
 mod recordings;
 mod simulated;

@@ -3,15 +3,16 @@
 use telemetry_aggregator::api::{Output, OutputState};
 use telemetry_aggregator::config::Config;
 
-use crate::software::{listening, packet, read_packet, with_limit};
+use crate::software::{address_of, listening, packet, read_packet, report, with_limit};
+use crate::support::http::{get, get_json};
 use crate::support::inside::Inside;
-use crate::support::{Client, Hello, ROUTINE, wait_until};
+use crate::support::{Client, Daemon, Hello, ROUTINE, wait_until};
 
 /// Waits until the report of the only output is as wanted.
 fn wait_for(daemon: &Inside, what: &str, is_met: impl Fn(&Output) -> bool) -> Output {
-    wait_until(what, || match &daemon.outputs.list().reports()[..] {
-        [output] if is_met(output) => Ok(output.clone()),
-        outputs => Err(format!("{outputs:#?}")),
+    wait_until(what, || match daemon.outputs.list().report("yamcs", 0..64) {
+        Some(output) if is_met(&output) => Ok(output),
+        output => Err(format!("{output:#?}")),
     })
 }
 
@@ -49,4 +50,27 @@ fn the_view_shows_readers_positions_and_counts_and_an_operator_switches() {
     let mut reader = with_limit(std::net::TcpStream::connect(view.address.unwrap()).unwrap());
     assert_eq!(read_packet(&mut reader), packet(1, 0, b"one"));
     assert!(!daemon.stop().failed);
+}
+
+#[test]
+fn the_list_shows_the_first_readers_and_the_rest_comes_in_pages() {
+    let daemon = Daemon::start(&listening("yamcs", "clients = 70"));
+    let address = address_of(&daemon, "yamcs");
+    let readers: Vec<_> = (0..70).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let output = wait_until("all readers", || match report(&daemon, "yamcs") {
+        output if output["readers_total"] == 70 => Ok(output),
+        output => Err(format!("{output:#}")),
+    });
+    assert_eq!(output["readers"].as_array().unwrap().len(), 64);
+    assert_eq!(output["slowest_offset"], 0);
+    let page = get_json(daemon.http(), "/api/v1/outputs/yamcs/readers?offset=64");
+    assert_eq!((&page["total"], page["readers"].as_array().unwrap().len()), (&70.into(), 6));
+    let all = get_json(daemon.http(), "/api/v1/outputs/yamcs/readers");
+    let mut peers: Vec<_> = readers.iter().map(|reader| reader.local_addr().unwrap().to_string()).collect();
+    let mut found: Vec<_> =
+        all["readers"].as_array().unwrap().iter().map(|one| one["peer"].clone()).collect();
+    peers.sort_unstable();
+    found.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(found, peers);
+    assert_eq!(get(daemon.http(), "/api/v1/outputs/nobody/readers").status, 404);
 }

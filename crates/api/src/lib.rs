@@ -12,8 +12,9 @@
 //! | `stats.rs` | `/api/v1/stats`: [`Stats`] and its parts |
 //! | `refusals.rs` | `/api/v1/refusals`: [`Refusals`] |
 //! | `sources.rs` | `/api/v1/sources`: [`Sources`] and [`SourcesQuery`] |
-//! | `links.rs` | `/api/v1/links`: [`Links`] |
-//! | `outputs.rs` | `/api/v1/outputs`: [`Outputs`] |
+//! | `links.rs` | `/api/v1/links`: [`Links`] and [`LinkChannels`] |
+//! | `outputs.rs` | `/api/v1/outputs`: [`Outputs`] and [`OutputReaders`] |
+//! | `page.rs` | which page of a list is asked for: [`ListQuery`] and [`PartsQuery`] |
 //! | `epoch.rs` | `/api/v1/sources/epoch`: [`EpochReset`] and [`EpochAnswer`] |
 //! | `forget.rs` | `/api/v1/streams/forget`: [`ForgetRequest`] and [`ForgetAnswer`] |
 //! | `frames.rs` | `/api/v1/frames`: [`Frames`] and [`FramesQuery`] |
@@ -48,6 +49,7 @@ mod frames;
 mod health;
 mod links;
 mod outputs;
+mod page;
 mod refusals;
 mod sources;
 mod stats;
@@ -58,8 +60,9 @@ pub use epoch::{EpochAnswer, EpochReset, StreamStand};
 pub use forget::{ForgetAnswer, ForgetRequest, ForgottenStream, Refusal};
 pub use frames::{Frame, Frames, FramesQuery, Gap, GapKind};
 pub use health::{Health, HealthStatus, Readiness};
-pub use links::{Link, LinkChannel, LinkCounts, LinkState, Links};
-pub use outputs::{Output, OutputCounts, OutputReader, OutputState, Outputs};
+pub use links::{Link, LinkChannel, LinkChannels, LinkCounts, LinkState, Links};
+pub use outputs::{Output, OutputCounts, OutputReader, OutputReaders, OutputState, Outputs};
+pub use page::{ListQuery, PartsQuery};
 pub use refusals::{Listener, RefusalCounts, Refusals, Refused};
 pub use sources::{Source, SourceLane, Sources, SourcesQuery, StateChoice, StreamState};
 pub use stats::{

@@ -1,13 +1,33 @@
-//! `/api/v1/links`: the input links.
+//! `/api/v1/links`: the input links and their channels.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The input links, by name.
+/// A page of the input links.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Links {
-    /// The links of the configuration in force.
+    /// How many links the configuration in force has.
+    pub total: usize,
+    /// The links on this page, by name.
     pub links: Vec<Link>,
+}
+
+impl Links {
+    /// The links as a client may see them that may not read payloads: without the bytes of the stream.
+    #[must_use]
+    pub fn without_payloads(mut self) -> Self {
+        self.links.iter_mut().for_each(|link| link.trouble_bytes = None);
+        self
+    }
+}
+
+/// A page of the channels of a link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LinkChannels {
+    /// How many channels the link has.
+    pub total: usize,
+    /// The channels on this page, by source and channel.
+    pub channels: Vec<LinkChannel>,
 }
 
 /// One input link.
@@ -24,6 +44,10 @@ pub struct Link {
     /// Why the last connection ended or failed, or which stream the link may not carry.
     #[schema(required)]
     pub trouble: Option<String>,
+    /// The first bytes of the unit that `trouble` is about, in hexadecimal digits, 32 bytes at most. Only for clients
+    /// that may read payloads.
+    #[schema(required)]
+    pub trouble_bytes: Option<String>,
     /// The address on which the link listens or receives.
     #[schema(required)]
     pub address: Option<String>,
@@ -43,7 +67,11 @@ pub struct Link {
     pub bytes_per_s: f64,
     /// The counts since the daemon started.
     pub counts: LinkCounts,
-    /// The continuity of the spacecraft's own counts, by source and channel.
+    /// Units of all channels that have not come, at least.
+    pub missing: u64,
+    /// How many channels there are.
+    pub channels_total: usize,
+    /// The continuity of the spacecraft's own counts, by source and channel: the first 64 channels.
     pub channels: Vec<LinkChannel>,
 }
 

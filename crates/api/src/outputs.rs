@@ -1,13 +1,24 @@
-//! `/api/v1/outputs`: the output links.
+//! `/api/v1/outputs`: the output links and their readers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The output links, by name.
+/// A page of the output links.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Outputs {
-    /// The outputs of the configuration in force.
+    /// How many outputs the configuration in force has.
+    pub total: usize,
+    /// The outputs on this page, by name.
     pub outputs: Vec<Output>,
+}
+
+/// A page of the readers of an output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OutputReaders {
+    /// How many readers are connected.
+    pub total: usize,
+    /// The readers on this page, by the time of their connection.
+    pub readers: Vec<OutputReader>,
 }
 
 /// One output link.
@@ -32,7 +43,12 @@ pub struct Output {
     pub cursor: Option<u64>,
     /// The counts since the daemon started.
     pub counts: OutputCounts,
-    /// The connected readers.
+    /// The least `next_offset` of all readers.
+    #[schema(required)]
+    pub slowest_offset: Option<u64>,
+    /// How many readers are connected.
+    pub readers_total: usize,
+    /// The connected readers, by the time of their connection: the first 64.
     pub readers: Vec<OutputReader>,
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-/// A byte stream that cannot be cut into units from here on.
+/// A byte stream that cannot be cut into units from here on. The text does not have the bytes, because they are data of
+/// the stream: see [`FramingError::hex`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{fault} at byte {offset} of the stream, where the bytes are {}", hex(bytes))]
+#[error("{fault} at byte {offset} of the stream")]
 pub struct FramingError {
     /// What is wrong.
     pub fault: Fault,
@@ -12,6 +13,17 @@ pub struct FramingError {
     pub offset: u64,
     /// The first bytes of the refused unit, 32 at most.
     pub bytes: Vec<u8>,
+}
+
+impl FramingError {
+    /// [`bytes`](Self::bytes) as hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
 }
 
 /// What is wrong with a unit.
@@ -75,12 +87,4 @@ pub enum DecodeError {
         /// The checksum of the frame.
         computed: u32,
     },
-}
-
-/// `bytes` as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -126,18 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_header_names_its_byte_and_shows_the_bytes() {
+    fn an_impossible_header_names_its_byte_and_keeps_the_bytes_apart() {
         let mut deframer = Deframer::new(&Framing::Packet { max: 20 });
         deframer.push(&packet(1, b"abc"));
         deframer.push(&[0x20; 40]);
         assert!(deframer.next_unit().unwrap().is_some());
         let error = deframer.next_unit().unwrap_err();
         assert_eq!(deframer.next_unit().unwrap_err(), error);
-        let shown = "20".repeat(32);
-        assert_eq!(
-            error.to_string(),
-            format!("packet version 1, expected 0 at byte 9 of the stream, where the bytes are {shown}")
-        );
+        assert_eq!(error.to_string(), "packet version 1, expected 0 at byte 9 of the stream");
+        assert_eq!(error.hex(), "20".repeat(32));
         let mut deframer = Deframer::new(&Framing::Packet { max: 20 });
         deframer.push(&packet(1, &[0; 15])[..6]);
         let error = deframer.next_unit().unwrap_err();

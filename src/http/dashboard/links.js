@@ -11,7 +11,7 @@ const WELL = ["connected", "listening"];
 
 export class Links {
   constructor() {
-    poll("api/v1/links", ({ links }) => this.draw(links));
+    poll("links", (links) => this.draw(links));
   }
 
   draw(links) {
@@ -34,9 +34,9 @@ export class Links {
       const { idle_dropped, bad_dropped, full_dropped, refused, oversize, kernel_drops } = link.counts;
       const lost = [idle_dropped, bad_dropped, full_dropped, refused, oversize, kernel_drops].reduce((sum, part) => sum + Number(part), 0);
       figure(dropped, count(lost), lost);
-      const gone = link.channels.reduce((sum, channel) => sum + Number(channel.missing), 0);
-      figure(missing, count(gone), gone);
+      figure(missing, count(link.missing), link.missing);
       text(trouble, link.trouble ?? "");
+      attribute(trouble, "title", link.trouble_bytes === null ? null : `bytes ${link.trouble_bytes}`);
     });
   }
 }

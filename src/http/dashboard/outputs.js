@@ -14,13 +14,13 @@ export class Outputs {
     this.model = model;
     this.before = new Map();
     this.beforeAt = null;
-    poll("api/v1/outputs", ({ outputs }) => this.draw(outputs));
+    poll("outputs", (outputs) => this.draw(outputs));
   }
 
   draw(outputs) {
     byId("outputs").hidden = outputs.length === 0;
     const good = outputs.filter((output) => GOOD.includes(output.state));
-    const readers = outputs.reduce((sum, output) => sum + output.readers.length, 0);
+    const readers = outputs.reduce((sum, output) => sum + output.readers_total, 0);
     text(byId("outputs-aside"), `${count(good.length)} of ${count(outputs.length)} serve, ${plural(readers, "reader")}`);
     const rates = this.rates(outputs);
     keyed(byId("output-rows"), outputs, (output) => output.name, make, (row, output) => this.update(row, output, rates.get(output.name)));
@@ -33,7 +33,7 @@ export class Outputs {
     attribute(state.firstChild, "data-status", GOOD.includes(output.state) ? "ok" : output.state === "failed" ? "failed" : "degraded");
     attribute(state, "title", `since ${iso(output.since_ms)}`);
     const peers = output.readers.map((reader) => reader.peer);
-    text(reader, peers.length > 1 ? plural(peers.length, "reader") : peers[0] ?? output.address ?? "–");
+    text(reader, output.readers_total > 1 ? plural(output.readers_total, "reader") : peers[0] ?? output.address ?? "–");
     attribute(reader, "title", peers.length > 0 ? peers.join("\n") : "no reader");
     figure(frames, rates === undefined ? "–" : rate(rates.frames), counts.frames);
     figure(bytes, rates === undefined ? "–" : byteRate(rates.bytes), counts.bytes);
@@ -51,7 +51,7 @@ export class Outputs {
 
   /** Durable frames behind the cursor, or else behind the slowest reader. */
   behind(output) {
-    const at = output.cursor ?? (output.readers.length > 0 ? Math.min(...output.readers.map((reader) => reader.next_offset)) : null);
+    const at = output.cursor ?? output.slowest_offset;
     if (at === null || this.model.stats === null) return null;
     return Math.max(0, this.model.stats.archive.next_offset - at);
   }

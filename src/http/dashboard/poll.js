@@ -2,18 +2,28 @@
 
 const EVERY_MS = 2000;
 
-/** Gives each answer of `path` to `take`, while somebody can see the page. */
-export function poll(path, take) {
-  const url = new URL(`../${path}`, import.meta.url);
+/** Gives all `kind` ("links", "outputs") to `take`, again and again, while somebody can see the page. */
+export function poll(kind, take) {
   const ask = async () => {
     try {
-      const answer = document.hidden ? null : await fetchJson(url);
-      if (answer !== null) take(answer);
+      const all = document.hidden ? null : await fetchAll(kind);
+      if (all !== null) take(all);
     } finally {
       setTimeout(ask, EVERY_MS);
     }
   };
   ask();
+}
+
+/** All `kind`, page by page, or `null` when the daemon does not answer. */
+async function fetchAll(kind) {
+  const all = [];
+  for (;;) {
+    const page = await fetchJson(new URL(`../api/v1/${kind}?offset=${all.length}`, import.meta.url));
+    if (page === null) return null;
+    all.push(...page[kind]);
+    if (page[kind].length === 0 || all.length >= page.total) return all;
+  }
 }
 
 /** `null` when the daemon does not answer. The head of the page says so already. */

@@ -8,7 +8,7 @@ use super::{Out, Scrape};
 use crate::api::{Link, LinkState};
 
 /// At most this many channels of all links have their own series: the first by link, source and channel.
-const CHANNELS_MAX: usize = 1_000;
+pub(super) const CHANNELS_MAX: usize = 1_000;
 
 const STATES: [LinkState; 6] = [
     LinkState::Disabled,
@@ -71,7 +71,7 @@ impl Scrape {
         out.counters("link_connects", "Connections so far", None, connects)?;
         let channels =
             self.links.iter().flat_map(|link| link.channels.iter().map(move |channel| (link, channel)));
-        let missing = channels.take(CHANNELS_MAX).map(|(link, channel)| {
+        let missing = channels.map(|(link, channel)| {
             let labels = [
                 ("link", link.name.clone()),
                 ("source", channel.source.to_string()),

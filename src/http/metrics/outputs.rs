@@ -59,7 +59,7 @@ impl Scrape {
                 .map(|state| ([("output", output.name.clone()), ("state", state.to_string())], value(state)))
         });
         out.gauges("output_state", "1 for the state the output has", None, states)?;
-        let readers = self.outputs.iter().map(|output| (label(output), output.readers.len() as u64));
+        let readers = self.outputs.iter().map(|output| (label(output), output.readers_total as u64));
         out.gauges("output_readers", "Readers connected", None, readers)?;
         let head = self.stats.archive.next_offset;
         let lags = self.outputs.iter().filter_map(|output| {

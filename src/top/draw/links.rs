@@ -20,9 +20,7 @@ static LINK_COLUMNS: [Column<Link>; 11] = [
     }),
     Column::number("units/s", 8, 2, |_, link| rate(link.units_per_s)),
     Column::number("MB/s", 7, 9, |_, link| megabytes(link.bytes_per_s)),
-    Column::number("missing", 9, 4, |_, link| {
-        count(link.channels.iter().map(|channel| channel.missing).sum())
-    }),
+    Column::number("missing", 9, 4, |_, link| count(link.missing)),
     Column::number("bad", 8, 5, |_, link| count(link.counts.bad)),
     Column::number("dropped", 8, 6, |_, link| count(link_dropped(link))),
     Column::number("skipped", 10, 8, |_, link| size(link.counts.skipped_bytes)),
@@ -169,10 +167,10 @@ fn in_words(name: &str, state: Option<String>, why: Option<&str>) -> String {
 
 /// The reader, or how many there are, or the address where the output waits for them.
 fn readers(output: &Output) -> String {
-    match &output.readers[..] {
-        [] => plain(output.address.as_deref().unwrap_or("-")),
-        [reader] => plain(&reader.peer),
-        readers => format!("{} readers", readers.len()),
+    match (output.readers_total, &output.readers[..]) {
+        (0, _) => plain(output.address.as_deref().unwrap_or("-")),
+        (1, [reader]) => plain(&reader.peer),
+        (total, _) => format!("{total} readers"),
     }
 }
 

@@ -18,6 +18,7 @@ fn link(name: &str, state: LinkState, trouble: Option<&str>) -> Link {
         state,
         since_ms: NOON_MS - 60_000,
         trouble: trouble.map(str::to_owned),
+        trouble_bytes: None,
         address: (state == LinkState::Listening).then(|| "127.0.0.1:7490".to_owned()),
         peer: has_peer.then(|| "10.0.8.5:7000".to_owned()),
         heard_ms: has_peer.then_some(NOON_MS - 15_000),
@@ -32,6 +33,8 @@ fn link(name: &str, state: LinkState, trouble: Option<&str>) -> Link {
             skipped_bytes: 4_096,
             ..LinkCounts::default()
         },
+        missing: 7,
+        channels_total: 2,
         channels: [3, 4].map(channel).to_vec(),
     }
 }
@@ -74,6 +77,8 @@ fn output(name: &str, state: OutputState, readers: u64, head: u64) -> Output {
             undecoded: 1,
             ..OutputCounts::default()
         },
+        slowest_offset: (readers > 0).then(|| head - 100 * readers),
+        readers_total: readers as usize,
         readers: (1..=readers).map(reader).collect(),
     }
 }
