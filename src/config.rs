@@ -42,6 +42,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +137,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read; `None` when no file was found and the defaults stand.
     pub file: Option<PathBuf>,
+    /// The names at the top of the file: keys, sections and lists. Empty also without a file.
+    pub names: BTreeSet<String>,
     /// Names of the variables that overrode keys.
     pub overrides: Vec<String>,
     /// Warnings for the log, one sentence each: values that work but may be a mistake.
@@ -231,10 +234,11 @@ impl Config {
         let overrides = overrides::collect(env);
         let mut draft = read::read(source.as_ref(), &overrides, purpose);
         check::check(&mut draft);
-        let notes = std::mem::take(&mut draft.notes);
+        let (notes, names) = (std::mem::take(&mut draft.notes), std::mem::take(&mut draft.names));
         let (config, mut warnings) = draft.finish()?;
         warnings.extend(source.as_ref().and_then(|source| source.warning(&config)));
         let overrides = overrides.into_iter().map(|variable| variable.name).collect();
-        Ok(Loaded { config, file: source.map(|source| source.path), overrides, warnings, notes })
+        let file = source.map(|source| source.path);
+        Ok(Loaded { config, file, names, overrides, warnings, notes })
     }
 }

@@ -52,7 +52,7 @@
 //! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
 //! | [`actor`] | what router and sessions are built on | [`frame`] |
 //! | [`tls`] | TCP connections with or without TLS 1.3, certificates | `support` |
-//! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file` | [`frame`] |
+//! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file`, `private` | [`frame`] |
 //! | [`archive`] | the segment log: writing, reading, recovery, maintenance | [`frame`], `support` |
 //! | [`export`] | Parquet, CSV and JSON lines, a step of sealed segments | [`archive`], [`frame`], `support` |
 //! | [`catalog`] | orbital elements | `support` |
@@ -76,7 +76,7 @@
 
 pub use ::{actor, api, archive, catalog, client, export, frame, framing, sim, wire};
 pub use frame::{histogram, liveness};
-pub use support::{causes, logging, moment, number, plain_file};
+pub use support::{causes, logging, moment, number, plain_file, private};
 
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@
 //! meets them:
 //!
 //! * `link`: the actor of one link, which makes connections; a [`Switchboard`] starts and ends it,
+//! * `handshakes`: the TLS handshakes of peers that have connected to a link that listens,
 //! * `session`: one connection: reads, cuts into units ([`crate::framing`]) and hands over,
 //! * `udp`: the socket of a link that receives datagrams,
 //! * `sorter`: the source and the lane of each unit, or why it is dropped,
@@ -29,6 +30,7 @@ use crate::ingest::{Router, SessionPolicy};
 use crate::switchboard::{Configured, End, Kind, List, Switchboard};
 
 mod candidates;
+mod handshakes;
 mod link;
 mod recent;
 mod session;

@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,7 +18,9 @@ use support::command::{aggregator, expect_exit};
 use support::mount::Tmpfs;
 use support::python::Python;
 use support::recording::{Recording, send};
-use support::{Archived, Client, Daemon, EMERGENCY, Frame, Hello, ROUTINE, archived, not_tested};
+use support::{
+    Archived, Client, Daemon, EMERGENCY, Frame, Hello, Launch, ROUTINE, archived, not_tested, wait_until,
+};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::export::{ExportConfig, ExportError, ExportFormat, Exporter};
 use telemetry_aggregator::frame;
@@ -246,4 +251,66 @@ fn a_failed_export_names_the_path_and_a_remedy() {
     assert!(error.contains(&cannot) && error.contains("create the directory it lies in first"), "{error}");
     let (_, error) = export(&dir, &dir, "csv", &[], 1);
     assert!(error.contains("choose a directory beside the archive"), "{error}");
+}
+
+/// The permission bits of `path`.
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+/// Everything below `dir`.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| if path.is_dir() { [below(&path), vec![path]].concat() } else { vec![path] })
+        .collect()
+}
+
+/// With the most generous umask.
+#[test]
+fn no_other_user_can_read_what_the_daemon_keeps_except_an_export() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, out) = (home.path().join("data"), home.path().join("export"));
+    let reader = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "[archive]\nexport = {out:?}\n[[outputs]]\nname = \"yamcs\"\nconnect = \"{}\"\nstart = \"cursor\"\n",
+        reader.local_addr().unwrap()
+    );
+    let generous = Launch { through: &["sh", "-c", "umask 000; exec \"$@\"", "sh"], prepare: &|_| {} };
+    let mut daemon = Daemon::launch_at(home, &config, &generous);
+    let connection = reader.accept().unwrap();
+    let (mut client, _) = Client::open(daemon.address(), &Hello::new(1));
+    let frames = 600;
+    for sequence in 0..frames {
+        client.frame_within_credit(ROUTINE, sequence, &[7; 16_000]);
+    }
+    client.bye([0, frames]);
+    daemon.wait_line("segment exported");
+    let cursor = data.join("outputs/yamcs");
+    wait_until("the cursor", || if cursor.exists() { Ok(()) } else { Err("no file".to_owned()) });
+    drop(connection);
+    daemon.stop();
+    assert!(!daemon.lines().iter().any(|line| line.contains("open to everyone")), "the directory is private");
+
+    assert_eq!(mode(&data), 0o700);
+    let kept = below(&data);
+    for suffix in [".seg", ".idx", ".exported", "yamcs", "outputs", "archive"] {
+        let is_there = kept.iter().any(|path| path.to_string_lossy().ends_with(suffix));
+        assert!(is_there, "no {suffix} in {kept:?}");
+    }
+    for path in kept {
+        let expected = if path.is_dir() { 0o750 } else { 0o640 };
+        assert_eq!(mode(&path), expected, "{}: {:o}", path.display(), mode(&path));
+    }
+    for path in below(&out) {
+        let expected = if path.is_dir() { 0o777 } else { 0o666 };
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+
+    std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+    let mut daemon = daemon.restart();
+    let warning = daemon.wait_line("open to everyone on this host (mode 0755)");
+    assert!(warning.contains(&format!("chmod o-rwx {}", data.display())), "{warning}");
+    assert_eq!(mode(&data), 0o755, "the mode of an operator is kept");
+    daemon.stop();
 }

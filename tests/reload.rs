@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use support::fleet::{Fleet, FleetLog};
+use support::pki::{self, Authority};
 use support::{Client, Daemon, Hello, LIMIT, ROUTINE, Server, Signal, Subscribe, Subscriber, code};
 use telemetry_aggregator::sim::Plan;
 
@@ -245,6 +246,37 @@ fn a_broken_file_changes_nothing_and_its_errors_have_locations() {
     Client::open(daemon.address(), &Hello::new(1).token("good")).0.bye([0, 0]);
     let said = daemon.reload(&config);
     assert!(line(&said, "configuration reloaded").contains("nothing has changed"), "{said:#?}");
+    daemon.stop();
+}
+
+/// An editor may empty a file before it writes it.
+#[test]
+fn a_file_without_keys_or_without_tls_leaves_tls_in_force() {
+    let authority = Authority::new("ours");
+    let with_tls = format!(
+        "{}{}",
+        tokens("ingest", &["good"]),
+        pki::section(&authority.identity("server", &["localhost"]))
+    );
+    let mut daemon = Daemon::start(&with_tls);
+    let path = daemon.config_path().display().to_string();
+    let refused = |said: &[String], why: &str| {
+        let said_why = line(said, why);
+        assert!(said_why.contains(" ERROR ") && said_why.contains(&path), "{said_why}");
+        line(said, "the configuration in force has not changed");
+        let error = Client::refused(daemon.address(), &Hello::new(1), code::PROTOCOL);
+        assert!(error.text.contains("this port speaks TLS"), "{error:?}");
+    };
+    for empty in ["", "# being written\n"] {
+        refused(&daemon.reload_text(empty), "has no key: reload again when the file is complete");
+    }
+    refused(&daemon.reload(""), "has no [tls], and TLS is in force: restore tls.certificate, or write [tls]");
+
+    let said = daemon.reload(&with_tls);
+    assert!(line(&said, "configuration reloaded").contains("nothing has changed"), "{said:#?}");
+    let said = daemon.reload("[tls]\n");
+    assert!(line(&said, "configuration reloaded").contains("tls.certificate ("), "{said:#?}");
+    Client::open(daemon.address(), &Hello::new(1)).0.bye([0, 0]);
     daemon.stop();
 }
 

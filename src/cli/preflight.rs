@@ -4,6 +4,7 @@
 //! whether a port is free and whether another daemon uses the archive.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -24,7 +25,8 @@ pub(super) fn preflight(config: &Config) -> anyhow::Result<Vec<String>> {
     let archive = config.archive_config();
     archive.validate()?;
     raise_open_file_limit(config.open_files_needed())?;
-    Ok(export_warning(config).into_iter().chain(unused_cursors(config)).collect())
+    let warnings = data_dir_warning(&config.data_dir).into_iter().chain(export_warning(config));
+    Ok(warnings.chain(unused_cursors(config)).collect())
 }
 
 /// Whether this user can keep an archive in `data_dir`.
@@ -58,6 +60,19 @@ fn usable(path: &Path) -> io::Result<()> {
     access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
         let error = io::Error::from(error);
         said(error.kind(), format!("cannot be written by this user: {error}"))
+    })
+}
+
+/// A warning if every user of this host can enter, list or change the data directory `dir`. The daemon keeps the mode of
+/// a directory that exists.
+fn data_dir_warning(dir: &Path) -> Option<String> {
+    let mode = dir.metadata().ok()?.permissions().mode() & 0o7777;
+    let dir = dir.display();
+    (mode & 0o007 != 0).then(|| {
+        format!(
+            "data_dir: {dir} holds the archive and is open to everyone on this host (mode {mode:04o}): \
+             chmod o-rwx {dir}"
+        )
     })
 }
 

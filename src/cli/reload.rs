@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::ConfigArgs;
 use super::log::LevelSwitch;
 use crate::catalog::CatalogStore;
-use crate::config::{Change, Changed, ConfigError, Loaded, Mismatch, raise_open_file_limit};
+use crate::config::{Change, Changed, Config, ConfigError, Loaded, Mismatch, raise_open_file_limit};
 use crate::daemon::Settings;
 use crate::outputs::unused_cursors;
 
@@ -43,6 +43,8 @@ pub(super) struct Reload {
     pub(super) args: ConfigArgs,
     /// The file that the configuration in force was read from.
     pub(super) file: Option<PathBuf>,
+    /// Whether that file has no key.
+    pub(super) is_empty: bool,
     pub(super) settings: Arc<Settings>,
     pub(super) catalog: Arc<CatalogStore>,
     pub(super) level: LevelSwitch,
@@ -108,9 +110,13 @@ impl Reload {
             )]);
         }
         let live = self.settings.live();
+        if let (Some(file), Some(why)) = (&loaded.file, self.incomplete(&loaded, &live.current())) {
+            return Err(vec![format!("{} {why}", file.display())]);
+        }
         let change = Change::new(live.at_start(), &live.current(), &loaded.config).map_err(mismatch)?;
         let at_sockets = self.settings.validate(&change.config).map_err(|error| unfit(&error))?;
         raise_open_file_limit(change.config.open_files_needed()).map_err(|error| vec![error.to_string()])?;
+        let is_empty = loaded.names.is_empty();
         let Loaded { file, overrides, mut warnings, .. } = loaded;
         let Change { config, changed, waiting, warnings: in_force } = change;
         for warning in in_force.into_iter().chain(at_sockets) {
@@ -138,8 +144,26 @@ impl Reload {
         self.settings.apply(config);
         // The line is logged under the more verbose of the two levels.
         self.level.set(level, say);
-        self.file = file;
+        (self.file, self.is_empty) = (file, is_empty);
         Ok(outcome)
+    }
+
+    /// Why the file is probably not complete: editors empty a file before they write it. Otherwise a SIGHUP at that moment
+    /// would switch off TLS and remove every token.
+    fn incomplete(&self, loaded: &Loaded, in_force: &Config) -> Option<&'static str> {
+        let has_tls = |config: &Config| config.tls.certificate.is_some();
+        if loaded.names.is_empty() && !self.is_empty {
+            Some(
+                "has no key: reload again when the file is complete, or restart the daemon to use the defaults",
+            )
+        } else if has_tls(in_force) && !has_tls(&loaded.config) && !loaded.names.contains("tls") {
+            Some(
+                "has no [tls], and TLS is in force: restore tls.certificate, or write [tls] without a certificate to switch \
+                 TLS off",
+            )
+        } else {
+            None
+        }
     }
 }
 

@@ -131,7 +131,7 @@ async fn run(
     args: &RunArgs,
     manager: Manager,
 ) -> anyhow::Result<Outcome> {
-    let Loaded { config, file, .. } = loaded;
+    let Loaded { config, file, names, .. } = loaded;
     let notifier = manager.notifier.clone();
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let token = fleet_token(&config);
@@ -160,6 +160,7 @@ async fn run(
     let mut reload = Reload {
         args: args.config.clone(),
         file,
+        is_empty: names.is_empty(),
         settings: daemon.settings(),
         catalog: Arc::clone(&catalog),
         level,

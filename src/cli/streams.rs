@@ -15,7 +15,7 @@ use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use crate::api::{self, ForgetAnswer, ForgetRequest, Source, Sources, Whole};
 use crate::config::Secret;
-use crate::frame::{SourceKind, unix_now_ns};
+use crate::frame::{SourceKind, is_hidden, unix_now_ns};
 use crate::http::client::{Answer, ClientError, Limits, Url};
 use crate::ingest::Selector;
 use crate::number::number;
@@ -245,10 +245,10 @@ fn read<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyhow::Res
     answer.map_err(|error| error.to_string()).and_then(|answer| answer.json()).map_err(Error::msg)
 }
 
-/// The name of a stream as in the log. Control characters are replaced, because it goes to a terminal.
+/// The name of a stream as in the log. Control characters and invisible ones are replaced, because it goes to a terminal.
 fn name(kind: api::Kind, source_id: u32, station: &str) -> String {
     let at = if station.is_empty() { String::new() } else { format!("@{station}") };
-    format!("{kind}/{source_id}{at}").replace(char::is_control, " ")
+    format!("{kind}/{source_id}{at}").replace(is_hidden, " ")
 }
 
 fn time(unix_ms: i64) -> String {

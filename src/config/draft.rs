@@ -17,6 +17,8 @@ pub(super) struct Draft {
     pub(super) config: Config,
     /// Where each key was set, by its path. A key that is missing here has its default.
     pub(super) locations: BTreeMap<String, Location>,
+    /// The names at the top of the file.
+    pub(super) names: BTreeSet<String>,
     /// The key of each link in the file, such as `links[0]`. Links with problems are missing.
     pub(super) link_keys: Vec<String>,
     /// The key of each output in the file.

@@ -5,6 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::Config;
 use super::memory::{DISPLACED_AT_ONCE, HTTP_READERS};
 use super::outputs::Output;
+use crate::connection::tcp::HANDSHAKES_MAX;
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 
@@ -25,6 +26,8 @@ const MAINTENANCE_FILES: u64 = 32;
 const ARCHIVE_FILES: u64 = 8;
 /// A link: its listener, its connection, and the one that takes over.
 const LINK_FILES: u64 = 3;
+/// What a link with TLS has besides: connections in their handshake.
+const LINK_HANDSHAKES: u64 = HANDSHAKES_MAX as u64;
 /// An output besides its clients: its listener, a client that is refused, its cursor, and a reader of the archive.
 const OUTPUT_FILES: u64 = 3 + READER_FILES;
 /// Standard streams, the runtime's poll and wake-up, signals, three listeners, the service manager, the process
@@ -85,7 +88,8 @@ impl Config {
         let subscribers = self.feed.max_subscribers.get() as u64;
         let readers = |output: &Output| output.clients_max() as u64 + OUTPUT_FILES;
         let outputs: u64 = self.outputs.iter().map(readers).sum();
-        let links = self.links.len() as u64 * LINK_FILES;
+        let encrypted = self.links.iter().filter(|link| link.tls).count() as u64;
+        let links = self.links.len() as u64 * LINK_FILES + encrypted * LINK_HANDSHAKES;
         connections.saturating_add(subscribers).saturating_add(FILES_FIXED + links + outputs)
     }
 }

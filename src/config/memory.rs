@@ -4,12 +4,13 @@ use std::fmt;
 
 use super::Config;
 use super::framings::unit_bytes_max;
-use super::links::{CANDIDATES_MAX, Link};
+use super::links::{CANDIDATES_MAX, Link, LinkTransport};
 use super::outputs::Output;
 use super::units::{KIB, MIB, RoundedMib, Size};
 use crate::archive;
 use crate::catalog::CATALOG_BYTES_MAX;
 pub use crate::connection::CONNECTION_BYTES;
+use crate::connection::tcp::HANDSHAKES_MAX;
 use crate::connection::{PARTING_MAX, UNAUTHENTICATED_BYTES, UNAUTHENTICATED_MAX};
 use crate::feed::READERS_MAX;
 use crate::frame::{Lanes, weight_max};
@@ -216,15 +217,18 @@ impl Config {
         let count = |is_on: bool, count: usize| if is_on { count } else { 0 };
         let (ingest, feed) = (&self.ingest, &self.feed);
         let entrances = usize::from(ingest.tls) + usize::from(feed.tls);
+        let encrypted = || self.links.iter().filter(|link| link.enabled && link.tls);
+        let listens = |link: &&Link| matches!(link.transport, LinkTransport::Listen { .. });
+        let listening = encrypted().filter(listens).count();
         let connections = count(ingest.tls, ingest.max_connections.get() + DISPLACED_AT_ONCE)
             + count(feed.tls, feed.max_subscribers.get())
             + entrances * PARTING_MAX
             + count(self.http.tls, super::files::HTTP_CONNECTIONS as usize)
-            + self.links.iter().filter(|link| link.enabled && link.tls).count();
+            + encrypted().count();
         let items = [
             MemoryItem {
                 what: "TLS of connections that have not identified themselves, each with a handshake",
-                count: (entrances * UNAUTHENTICATED_MAX) as u64,
+                count: (entrances * UNAUTHENTICATED_MAX + listening * HANDSHAKES_MAX) as u64,
                 bytes_each: tls::HANDSHAKE_BYTES,
             },
             MemoryItem {

@@ -19,6 +19,7 @@ pub(super) fn read(source: Option<&Source>, overrides: &[Override], purpose: Pur
     let mut reader = Reader { origins: Origins { file, variables }, draft: Draft::default() };
     reader.draft.purpose = purpose;
     let mut root = reader.parse(file.1);
+    reader.draft.names = root.keys().map(|name| name.get_ref().to_string()).collect();
     reader.drop_unknown(&mut root);
     let lists = ["ingest", "feed"]
         .map(|section| (section, [TOKENS, CLIENTS].map(|name| tokens::take_list(&mut root, section, name))));

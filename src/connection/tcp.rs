@@ -9,7 +9,8 @@ use tls::Socket;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Longest time of one attempt to connect, with name resolution and the TLS handshake.
+/// Longest time of one attempt to connect, with name resolution and the TLS handshake, and of a TLS handshake with a peer
+/// that has connected.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the first failure.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
@@ -20,6 +21,8 @@ pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// A peer that does not answer is found after [`KEEPALIVE_IDLE`] and three probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// TLS handshakes of a listener at the same time.
+pub(crate) const HANDSHAKES_MAX: usize = 4;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 64;
 
@@ -52,6 +55,14 @@ pub(crate) async fn dial(host: &str, client: Option<&tls::Client>) -> io::Result
     };
     let connected = timeout(CONNECT_TIMEOUT, connect).await;
     connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10s"))?
+}
+
+/// Completes the TLS handshake of `socket`, which was accepted. The whole handshake has [`CONNECT_TIMEOUT`], even if bytes
+/// come all the time.
+pub(crate) async fn shake_hands(mut socket: Socket) -> io::Result<Socket> {
+    let shaken = timeout(CONNECT_TIMEOUT, socket.handshake()).await;
+    shaken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no complete TLS handshake within 10s"))??;
+    Ok(socket)
 }
 
 /// Listens on `address`.

@@ -44,7 +44,7 @@ fn stream(asked: EpochReset) -> Result<(StreamKey, u64), ApiError> {
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
     }
     // No stream has an invalid station name, so it is not found.
-    let station = Station::new(&asked.station).map_err(|error| ApiError::not_found(error.to_string()))?;
+    let station = Station::stored(&asked.station).map_err(|error| ApiError::not_found(error.to_string()))?;
     let source_kind = asked.kind.into();
     Ok((StreamKey { source_id: asked.source_id, source_kind, station }, asked.epoch))
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use tls::Socket;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::handshakes::Handshakes;
 use super::session::{self, Input};
 use super::status::LinkStatus;
 use super::udp::{UdpOptions, UdpReceiver};
@@ -91,10 +93,11 @@ impl Actor {
         }
     }
 
-    /// Accepts one peer at a time. A new peer ends the connection of the one before.
+    /// Accepts one peer at a time. A new peer ends the connection of the one before, with TLS only once its handshake is
+    /// complete.
     async fn listen(&mut self, address: SocketAddr) -> Result<Infallible, Over> {
         let listener = self.bind(|| tcp::listen(address), &format!("cannot listen on {address}")).await?;
-        let mut current: Option<Connection> = None;
+        let (mut current, mut handshakes) = (None, Handshakes::default());
         self.bound(listener.local_addr().ok(), None);
         self.status.enter(LinkState::Listening);
         loop {
@@ -104,18 +107,21 @@ impl Actor {
                         self.status.count(|counts| counts.strangers += 1);
                         self.status.note_trouble(format!("{peer} may not connect: it is not in peers"));
                     }
-                    Ok((socket, peer)) => {
-                        if let Some(connection) = current.take() {
-                            self.replace(&connection, peer).await?;
+                    Ok((socket, peer)) => match self.accepted(socket) {
+                        Ok(socket) if socket.is_encrypted() => {
+                            if let Some(evicted) = handshakes.begin(socket, peer) {
+                                self.note_trouble(format!("{evicted}: newer peers have connected before its handshake was complete"));
+                            }
                         }
-                        let server = self.tls(self.sides().listening_link);
-                        match server.and_then(|server| Socket::accepted(socket, server.as_ref())) {
-                            Ok(socket) => current = Some(self.start(Input::Tcp(socket), peer)),
-                            Err(error) => self.note_trouble(format!("{peer}: {error}")),
-                        }
-                    }
+                        Ok(socket) => self.take_over(&mut current, socket, peer).await,
+                        Err(error) => self.note_trouble(format!("{peer}: {error}")),
+                    },
                     // The peer has gone, or the process has no file descriptor left.
                     Err(_) => sleep(BACKOFF_MIN).await,
+                },
+                (peer, shaken) = handshakes.next() => match shaken {
+                    Ok(socket) => self.take_over(&mut current, socket, peer).await,
+                    Err(error) => self.note_trouble(format!("{peer}: {error}")),
                 },
                 received = self.mailbox.recv() => match received {
                     Some(Received::Down(down)) => {
@@ -200,12 +206,21 @@ impl Actor {
         }
     }
 
-    /// Ends the connection of a peer that `newer` has replaced.
-    async fn replace(&mut self, connection: &Connection, newer: SocketAddr) -> Result<(), Over> {
-        let text = format!("{newer} has connected to link {}; the newest connection wins", self.config.name);
-        order(connection, WireError::new(ErrorCode::TakenOver, text));
-        self.wait_for_end().await;
-        Ok(())
+    /// The socket of a peer that has connected.
+    fn accepted(&self, tcp: TcpStream) -> io::Result<Socket> {
+        let server = self.tls(self.sides().listening_link)?;
+        Socket::accepted(tcp, server.as_ref())
+    }
+
+    /// Serves `peer` in place of the `current` one, which ends first.
+    async fn take_over(&mut self, current: &mut Option<Connection>, socket: Socket, peer: SocketAddr) {
+        if let Some(connection) = current.take() {
+            let text =
+                format!("{peer} has connected to link {}; the newest connection wins", self.config.name);
+            order(&connection, WireError::new(ErrorCode::TakenOver, text));
+            self.wait_for_end().await;
+        }
+        *current = Some(self.start(Input::Tcp(socket), peer));
     }
 
     /// Ends the link with its `connection`. In a drain, the connection ends by itself.

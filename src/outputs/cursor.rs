@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{Config, OutputStart};
+use crate::private;
 
 /// The directory of the cursors, in the data directory.
 pub(super) const DIR: &str = "outputs";
@@ -88,10 +89,10 @@ impl CursorFile {
     /// Replaces the file. After a crash it holds this cursor or the one before.
     pub(super) fn save(&self, cursor: &Cursor) -> io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
+        private::create_dir_all(dir, private::DIR_MODE)?;
         let mut text = serde_json::to_string(cursor).map_err(io::Error::other)?;
         text.push('\n');
-        let mut file = File::create(&self.new)?;
+        let mut file = private::create_file().open(&self.new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&self.new, &self.path)?;

@@ -112,22 +112,22 @@ impl Reader {
     pub(super) async fn finish(self) {
         let Some(keeper) = self.keeper else { return };
         let next_offset = keeper.position().next_offset;
-        match keeper.finish().await {
-            Ok(()) => tracing::debug!(output = self.config.name, next_offset, "cursor saved"),
-            Err(error) => note_unsaved(&self.config, &self.status, &error),
+        let saved = keeper.finish().await;
+        if saved.is_ok() {
+            tracing::debug!(output = self.config.name, next_offset, "cursor saved");
         }
+        note_saved(&self.config, &self.status, saved);
     }
 }
 
-/// Waits until the cursor of `keeper` was saved. Never completes without one.
+/// Waits until a save of the cursor of `keeper` has ended, and reports it. Never completes without one.
 ///
 /// # Cancel safety
 /// Cancel safe.
 pub(super) async fn cursor_saved(keeper: &mut Option<Keeper>, config: &Output, status: &OutputStatus) {
     let Some(keeper) = keeper else { return std::future::pending().await };
-    if let Err(error) = keeper.saved().await {
-        note_unsaved(config, status, &error);
-    }
+    let saved = keeper.saved().await;
+    note_saved(config, status, saved);
 }
 
 async fn load(file: CursorFile, name: &str) -> Result<Option<Cursor>, Ended> {
@@ -160,9 +160,17 @@ fn resume(cursor: Option<Cursor>, log_id: u64, first_offset: u64, head: u64, nam
     Position { next_offset: cursor.next_offset, read_from: cursor.read_from }
 }
 
-fn note_unsaved(config: &Output, status: &OutputStatus, error: &io::Error) {
-    tracing::error!(output = config.name, %error, "the cursor cannot be saved; a restart repeats more frames");
-    status.note_trouble(format!("the cursor cannot be saved: {error}"));
+/// Reports the outcome of a save. On a full disk each save fails: only the first failure and the next success are logged.
+fn note_saved(config: &Output, status: &OutputStatus, saved: io::Result<()>) {
+    let has_changed = status.cursor_saved(&saved);
+    match saved {
+        Err(error) if has_changed => tracing::error!(
+            output = config.name, %error,
+            "the cursor cannot be saved; until it can, a restart repeats all frames since the last save"
+        ),
+        Ok(()) if has_changed => tracing::info!(output = config.name, "the cursor is saved again"),
+        _ => {}
+    }
 }
 
 #[cfg(test)]

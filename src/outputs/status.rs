@@ -1,6 +1,7 @@
 //! The state and the counts of an output, as operators see them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,6 +31,8 @@ struct State {
     address: Option<SocketAddr>,
     /// The position of the cursor.
     cursor: Option<u64>,
+    /// The last save of the cursor failed.
+    is_cursor_unsaved: bool,
     clients: BTreeMap<u64, Arc<ClientStatus>>,
     client_next: u64,
 }
@@ -42,6 +45,7 @@ impl Default for State {
             trouble: None,
             address: None,
             cursor: None,
+            is_cursor_unsaved: false,
             clients: BTreeMap::new(),
             client_next: 1,
         }
@@ -114,6 +118,19 @@ impl OutputStatus {
 
     pub(super) fn bound(&self, address: Option<SocketAddr>) {
         self.state().address = address;
+    }
+
+    /// Notes the outcome of a save of the cursor. Returns whether the save before had another outcome.
+    pub(super) fn cursor_saved(&self, saved: &io::Result<()>) -> bool {
+        let mut state = self.state();
+        let has_changed = state.is_cursor_unsaved != saved.is_err();
+        state.is_cursor_unsaved = saved.is_err();
+        match saved {
+            Err(error) => state.trouble = Some(format!("the cursor cannot be saved: {error}")),
+            Ok(()) if has_changed => state.trouble = None,
+            Ok(()) => {}
+        }
+        has_changed
     }
 
     pub(super) fn cursor_at(&self, next_offset: u64) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::frame::is_hidden;
+
 pub(super) use crate::number::grouped;
 
 /// Formats a count like `48,000`, and from ten million on like `12.3M`.
@@ -70,9 +72,9 @@ pub(super) fn percent(part: u64, whole: u64) -> u64 {
     if whole == 0 { 0 } else { (u128::from(part) * 100 / u128::from(whole)).min(999) as u64 }
 }
 
-/// Replaces control characters in foreign text, because they could control the terminal.
+/// Replaces control characters and invisible ones in foreign text, because they could control the terminal or mislead.
 pub(super) fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    text.replace(is_hidden, " ")
 }
 
 #[cfg(test)]

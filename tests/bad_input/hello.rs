@@ -44,9 +44,11 @@ fn no_version_in_common_is_version() {
 }
 
 #[test]
-fn a_station_with_control_characters_is_protocol() {
+fn a_station_with_control_or_invisible_characters_is_protocol() {
     let bench = Bench::new("");
-    for station in ["a\nb", "\0", "\u{1b}[2J", "\u{7f}", "\u{85}"] {
+    for station in
+        ["a\nb", "\0", "\u{1b}[2J", "\u{7f}", "\u{85}", "a\u{202E}b", "\u{200B}", "\u{2066}", "\u{FEFF}a"]
+    {
         Client::refused(bench.daemon.address(), &offender().station(station), code::PROTOCOL);
     }
     bench.finish();

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::software::{
     connect, connecting, deliver, expect_silence, listening, packet, read_packet, report, with_limit,
@@ -246,5 +247,50 @@ fn a_cursor_outlives_its_output_and_the_log_names_it() {
     let mut daemon = daemon.restart_with(&output);
     daemon.reload("");
     daemon.wait_line(NAMED);
+    daemon.stop();
+}
+
+/// A directory stands where the new cursor is written.
+#[test]
+fn a_cursor_that_cannot_be_saved_is_logged_once_and_once_more_when_it_is_saved_again() {
+    let mut daemon = Daemon::start(&listening("yamcs", CURSOR));
+    let lines = |daemon: &Daemon, text: &str| -> usize {
+        daemon.lines().iter().filter(|line| line.contains(text)).count()
+    };
+    let obstacle = cursor_file(&daemon, ".yamcs.new");
+    for round in 1..=2 {
+        std::fs::create_dir_all(&obstacle).unwrap();
+        // Each connection tries to save at its beginning and at its end.
+        for _ in 0..3 {
+            let ended = lines(&daemon, "output disconnected");
+            // Reset: a reader that only closes its side may still read.
+            let reader = connect(&daemon, "yamcs");
+            socket2::SockRef::from(&reader).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(reader);
+            wait_until("the end of the connection", || {
+                let count = lines(&daemon, "output disconnected");
+                if count > ended { Ok(()) } else { Err(format!("{count} have ended")) }
+            });
+        }
+        let said = daemon.wait_line("the cursor cannot be saved");
+        assert!(
+            said.contains(" ERROR ") && said.contains("repeats all frames since the last save"),
+            "{said}"
+        );
+        assert_eq!(lines(&daemon, "the cursor cannot be saved"), round);
+
+        let reader = connect(&daemon, "yamcs");
+        wait_until("the trouble", || match report(&daemon, "yamcs")["trouble"].as_str() {
+            Some(trouble) if trouble.contains("the cursor cannot be saved") => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        std::fs::remove_dir(&obstacle).unwrap();
+        wait_until("the save", || {
+            let count = lines(&daemon, "the cursor is saved again");
+            if count == round { Ok(()) } else { Err(format!("{count} lines")) }
+        });
+        assert_eq!(report(&daemon, "yamcs")["trouble"], serde_json::Value::Null);
+        drop(reader);
+    }
     daemon.stop();
 }

@@ -4,7 +4,7 @@
 //! daemon. The newer one is used, at the start and when the file is read again. So a reload for another reason does not
 //! undo a later change by an operator.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{Catalog, CatalogError, ParseError, TEXT_BYTES_MAX};
 use support::logging::{Kind, by_peer};
-use support::plain_file;
+use support::{plain_file, private};
 
 /// Name of the kept file in the data directory.
 const KEPT_NAME: &str = "catalog.tle";
@@ -161,7 +161,7 @@ impl CatalogStore {
     /// it.
     fn keep(&self, catalog: &Catalog) -> io::Result<()> {
         let dir = self.kept.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
+        private::create_dir_all(dir, private::DATA_DIR_MODE)?;
         let mut file = NamedTempFile::new_in(dir)?;
         file.write_all(catalog.text())?;
         file.as_file().set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(catalog.version()))?;

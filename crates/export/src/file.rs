@@ -1,14 +1,14 @@
 //! Writes the files of an export: under a temporary name, then synced and renamed. A failed export leaves no partial
 //! file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{ExportError, MANIFEST_NAME};
-use support::plain_file;
+use support::{plain_file, private};
 
 /// Bytes written between two syncs. Limits the data that waits for the disk, so that a sync of the archive does not
 /// have to wait long.
@@ -31,10 +31,25 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Creates the file `name` in `dir`, which must exist.
+    /// Creates the file `name` in `dir`, which must exist. The umask decides who can read it: an export is made for
+    /// others.
     pub(super) fn create(dir: &Path, name: &str, need: u64) -> Result<Self, ExportError> {
+        Self::create_with(File::options().write(true).create(true).truncate(true), dir, name, need)
+    }
+
+    /// [`Draft::create`] for a file in the archive, with the mode of the files there.
+    pub(super) fn create_private(dir: &Path, name: &str) -> Result<Self, ExportError> {
+        Self::create_with(&mut private::create_file(), dir, name, 0)
+    }
+
+    fn create_with(
+        options: &mut OpenOptions,
+        dir: &Path,
+        name: &str,
+        need: u64,
+    ) -> Result<Self, ExportError> {
         let (tmp, path) = (dir.join(tmp_name(name)), dir.join(name));
-        let file = plain_file::open_with(File::options().write(true).create(true).truncate(true), &tmp)
+        let file = plain_file::open_with(options, &tmp)
             .map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
         let dir = dir.to_owned();
         Ok(Self { file, dir, tmp, path, need, written: 0, synced: 0, committed: false })

@@ -322,7 +322,7 @@ impl Exporter {
     }
 
     fn write_mark(&self, base: u64) -> Result<(), ExportError> {
-        let mut draft = Draft::create(&self.config.dir, &mark_name(base), 0)?;
+        let mut draft = Draft::create_private(&self.config.dir, &mark_name(base))?;
         let json = serde_json::to_vec(&self.mark()).map_err(io::Error::from);
         json.and_then(|json| draft.write_all(&json)).map_err(|error| draft.error("write", error))?;
         draft.commit().map(|_| ())

@@ -132,7 +132,7 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// Name of a ground station: at most [`Station::BYTES_MAX`] bytes, no control characters, may be empty.
+/// Name of a ground station: at most [`Station::BYTES_MAX`] bytes, no character that [`is_hidden`], may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Station(Box<str>);
 
@@ -142,9 +142,9 @@ pub enum StationError {
     /// More bytes than a name may have.
     #[error("station name of {0} bytes, at most {max} are allowed", max = Station::BYTES_MAX)]
     TooLong(usize),
-    /// A control character, which could forge log lines.
-    #[error("station name {0:?} contains a control character")]
-    Control(String),
+    /// A control character, which could forge log lines, or an invisible one, which could imitate another name.
+    #[error("station name {0:?} contains a control character or an invisible one")]
+    Hidden(String),
 }
 
 impl Station {
@@ -156,11 +156,23 @@ impl Station {
     /// # Errors
     /// [`StationError`] with the length or the name.
     pub fn new(name: &str) -> Result<Self, StationError> {
+        if name.chars().any(is_hidden) {
+            return Err(StationError::Hidden(name.to_owned()));
+        }
+        Self::stored(name)
+    }
+
+    /// Takes a `name` from an archive. Archives of earlier versions may have names with invisible characters, and their
+    /// frames and positions must stay readable.
+    ///
+    /// # Errors
+    /// [`StationError`] with the length or the name.
+    pub fn stored(name: &str) -> Result<Self, StationError> {
         if name.len() > Self::BYTES_MAX {
             return Err(StationError::TooLong(name.len()));
         }
         if name.chars().any(char::is_control) {
-            return Err(StationError::Control(name.to_owned()));
+            return Err(StationError::Hidden(name.to_owned()));
         }
         Ok(Self(name.into()))
     }
@@ -170,6 +182,25 @@ impl Station {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether `c` must not be in a name that people read: a control character, or a format character that is invisible or
+/// changes the direction of text. With such a character, a name could forge lines or imitate another name.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{AD}'
+                | '\u{61C}'
+                | '\u{180E}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}'
+                | '\u{E0000}'..='\u{E007F}'
+        )
 }
 
 impl fmt::Display for Station {
@@ -292,7 +323,24 @@ mod tests {
         assert_eq!(Station::new("").unwrap().as_str(), "");
         assert_eq!(Station::new(&"é".repeat(32)).unwrap().as_str().len(), 64);
         assert_eq!(Station::new(&"a".repeat(65)), Err(StationError::TooLong(65)));
-        assert!(matches!(Station::new("a\nb"), Err(StationError::Control(_))));
+        for hidden in [
+            '\n', '\u{AD}', '\u{61C}', '\u{200B}', '\u{200F}', '\u{202E}', '\u{2066}', '\u{2069}', '\u{FEFF}',
+        ] {
+            assert!(
+                matches!(Station::new(&format!("a{hidden}b")), Err(StationError::Hidden(_))),
+                "{hidden:?}"
+            );
+        }
+        for shown in ["Tromsø", "白石", "Esrange 2", "a\u{2010}b", "\u{1F6F0}"] {
+            assert_eq!(Station::new(shown).unwrap().as_str(), shown);
+        }
+    }
+
+    #[test]
+    fn an_archive_may_have_invisible_characters_in_names() {
+        assert_eq!(Station::stored("a\u{202E}b").unwrap().as_str(), "a\u{202E}b");
+        assert!(matches!(Station::stored("a\nb"), Err(StationError::Hidden(_))));
+        assert_eq!(Station::stored(&"a".repeat(65)), Err(StationError::TooLong(65)));
     }
 
     #[test]

@@ -12,9 +12,11 @@
 //! | `moment.rs` | [`moment`]: times as people write them |
 //! | `number.rs` | [`number`]: numbers as people write them |
 //! | `plain_file.rs` | [`plain_file`]: opens the files that a configuration names, and refuses pipes and devices |
+//! | `private.rs` | [`private`]: the modes of what the daemon keeps on disk |
 
 pub mod causes;
 pub mod logging;
 pub mod moment;
 pub mod number;
 pub mod plain_file;
+pub mod private;

@@ -33,7 +33,11 @@ fn tokens_of_sources_come_with_their_stations() {
     assert_eq!(any.matches("stations = []").count(), 1, "subscribers have none: {any}");
     for (wrong, expected) in [
         ("[\"a\", \"b\", \"a\"]", "station \"a\" is listed twice: name each station once".to_owned()),
-        ("[\"a\\tb\"]", "station name \"a\\tb\" contains a control character".to_owned()),
+        ("[\"a\\tb\"]", "station name \"a\\tb\" contains a control character or an invisible one".to_owned()),
+        (
+            "[\"a\\u202Eb\"]",
+            "station name \"a\\u{202e}b\" contains a control character or an invisible one".to_owned(),
+        ),
         (&format!("[\"{}\"]", "x".repeat(65)), "station name of 65 bytes, at most 64 are allowed".to_owned()),
         ("\"a\"", "expected a list of station names such as [\"svalbard\"]; empty for any".to_owned()),
         ("[1]", "expected a list of station names such as [\"svalbard\"]; empty for any".to_owned()),

@@ -43,7 +43,7 @@ impl OriginHeader {
         Some(StreamKey {
             source_id: self.source_id,
             source_kind: self.source_kind,
-            station: Station::new(name).ok()?,
+            station: Station::stored(name).ok()?,
         })
     }
 }

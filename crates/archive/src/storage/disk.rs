@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{Access, Storage, StorageFile};
-use support::plain_file;
+use support::{plain_file, private};
 
 /// Files of this host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,20 +25,7 @@ pub struct DiskStorage;
 
 impl Storage for DiskStorage {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
-        let parent = match dir.parent() {
-            None => return Err(io::ErrorKind::NotFound.into()),
-            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-            Some(parent) => parent,
-        };
-        self.create_dir(parent)?;
-        match std::fs::create_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-            result => result?,
-        }
-        self.sync_dir(parent)
+        self.create_dir_with(dir, private::DIR_MODE)
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -59,13 +46,11 @@ impl Storage for DiskStorage {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true);
-        match access {
-            Access::Read => {}
-            Access::ReadWrite => _ = options.write(true),
-            Access::Create => _ = options.write(true).create(true).truncate(true),
-        }
+        let mut options = match access {
+            Access::Read | Access::ReadWrite => OpenOptions::new(),
+            Access::Create => private::create_file(),
+        };
+        options.read(true).write(access != Access::Read);
         Ok(Box::new(DiskFile(plain_file::open_with(&mut options, path)?)))
     }
 
@@ -89,6 +74,26 @@ impl Storage for DiskStorage {
 
     fn cached_file_system(&self, dir: &Path) -> io::Result<Option<&'static str>> {
         Ok(direct::cached_file_system(statfs(dir)?.f_type as u64))
+    }
+}
+
+impl DiskStorage {
+    /// Creates `dir` with `mode`. Its missing parents are the data directory and those of the data directory.
+    fn create_dir_with(self, dir: &Path, mode: u32) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = match dir.parent() {
+            None => return Err(io::ErrorKind::NotFound.into()),
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+        };
+        self.create_dir_with(parent, private::DATA_DIR_MODE)?;
+        match private::create_dir(dir, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+            result => result?,
+        }
+        self.sync_dir(parent)
     }
 }
 

@@ -8,7 +8,7 @@ use super::support::*;
 use crate::storage::mem::Op;
 use crate::{AppendError, Durable, Filter, Item, OpenError, Status, open};
 use frame::FramePriority::{Emergency, Routine};
-use frame::{Lanes, Origin, Selection, batch_of};
+use frame::{Lanes, Origin, Selection, Station, batch_of};
 
 #[tokio::test]
 async fn written_frames_are_read_with_all_fields_and_ascending_offsets() {
@@ -99,6 +99,27 @@ async fn a_restart_continues_at_the_last_offset() {
     running.commit(vec![routine(&a, 5)]).await;
     running.finish().await;
     assert_eq!(sequences(&frames(&storage)), [8, 4, 5]);
+}
+
+/// Earlier versions took names of stations with invisible characters.
+#[tokio::test]
+async fn a_station_whose_name_is_refused_today_keeps_its_frames_and_its_position() {
+    let storage = new_storage();
+    let mut stream = origin(1, 3).stream.clone();
+    stream.station = Station::stored("a\u{202E}b").unwrap();
+    let old = Arc::new(Origin { stream: stream.clone(), epoch: 3 });
+    let mut running = start(&storage);
+    running.commit(vec![routine(&old, 4)]).await;
+    running.finish().await;
+    // The second start reads the position from the first block, the third from the block that the second has written.
+    for _ in 0..2 {
+        let running = start(&storage);
+        let positions: Vec<_> = running.recovery.positions.iter().map(|(key, at)| (key, at.next)).collect();
+        assert_eq!(positions, [(&stream, Lanes::new(0, 5))]);
+        assert_eq!(running.recovery.torn_bytes, 0);
+        running.finish().await;
+    }
+    assert_eq!(sequences(&frames(&storage)), [4]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sample::text_of;
+use std::fs;
 
 /// A data directory and a configured file that lies elsewhere.
 struct Scene {

@@ -36,7 +36,7 @@ impl Deliver {
         let source_kind = fields.u8()?;
         let station_len = usize::from(fields.u8()?);
         fields.u16()?;
-        let station = Station::new(fields.text("station", station_len)?)
+        let station = Station::stored(fields.text("station", station_len)?)
             .map_err(|error| WireError::protocol(error.to_string()))?;
         let priority = FramePriority::from_wire(lane)
             .ok_or_else(|| WireError::protocol(format!("priority {lane} of DELIVER is reserved")))?;
