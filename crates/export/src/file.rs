@@ -34,8 +34,8 @@ impl Draft {
     /// Creates the file `name` in `dir`, which must exist.
     pub(super) fn create(dir: &Path, name: &str, need: u64) -> Result<Self, ExportError> {
         let (tmp, path) = (dir.join(tmp_name(name)), dir.join(name));
-        let file = plain_file::open_with(File::options().write(true).create(true).truncate(true), &tmp)
-            .map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
+        let file =
+            plain_file::create(&tmp).map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
         let dir = dir.to_owned();
         Ok(Self { file, dir, tmp, path, need, written: 0, synced: 0, committed: false })
     }

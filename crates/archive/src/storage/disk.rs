@@ -59,14 +59,16 @@ impl Storage for DiskStorage {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true);
-        match access {
-            Access::Read => {}
-            Access::ReadWrite => _ = options.write(true),
-            Access::Create => _ = options.write(true).create(true).truncate(true),
-        }
-        Ok(Box::new(DiskFile(plain_file::open_with(&mut options, path)?)))
+        let file = match access {
+            Access::Read => plain_file::open(path)?,
+            Access::ReadWrite => plain_file::open_with(OpenOptions::new().read(true).write(true), path)?,
+            Access::Create => plain_file::create(path)?,
+        };
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        Ok(std::fs::symlink_metadata(path)?.is_symlink())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
