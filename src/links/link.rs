@@ -115,7 +115,11 @@ impl Actor {
                         }
                     }
                     // The peer has gone, or the process has no file descriptor left.
-                    Err(_) => sleep(BACKOFF_MIN).await,
+                    Err(error) => {
+                        by_peer!(Kind::Linked, WARN, link = self.config.name, %error, "cannot accept a connection");
+                        self.status.note_trouble(format!("cannot accept a connection: {error}"));
+                        sleep(BACKOFF_MIN).await;
+                    }
                 },
                 received = self.mailbox.recv() => match received {
                     Some(Received::Down(down)) => {
