@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::equipment::{Numbers, packet};
 use crate::imports::{file, import};
 use crate::inventions::uslp_frame;
-use crate::support::process::rss_max_kib;
+use crate::support::process::rss_max_kib_if_running;
 use crate::support::{Daemon, LIMIT, Signal};
 
 /// No import may need more memory.
@@ -63,7 +63,7 @@ fn wait(mut child: Child, within: Duration) -> Ran {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        peak_kib = peak_kib.max(rss_max_kib_if_running(child.id()));
+        peak_kib = peak_kib.max(rss_max_kib_if_running(child.id()).unwrap_or(0));
         if began.elapsed() > within {
             child.kill().unwrap();
             panic!("the import has not ended after {within:?}");
@@ -74,12 +74,6 @@ fn wait(mut child: Child, within: Duration) -> Ran {
     assert!(!err.contains("panicked"), "{err}");
     assert!(peak_kib < RSS_MAX_KIB, "{peak_kib} KiB were resident");
     Ran { code: status.code(), out, err }
-}
-
-/// A process that has ended and was not waited for has no memory.
-fn rss_max_kib_if_running(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    if status.contains("VmHWM:") { rss_max_kib(pid) } else { 0 }
 }
 
 fn hostile() -> Vec<Vec<u8>> {
