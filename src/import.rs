@@ -28,6 +28,9 @@ pub use report::{ChannelReport, RecordingReport, Report};
 const READ_BYTES: usize = 64 << 10;
 /// Most counters of spacecraft. The units of further channels are not checked for gaps.
 const CHANNELS_MAX: usize = 4_096;
+/// Most sources of a recording. Each one takes memory here and a place in the daemon, so a decoder that reads noise must
+/// not make any number of them.
+const SOURCES_MAX: usize = 4_096;
 
 /// A recording to import, and the rules by which it is read.
 pub struct Import {
@@ -191,6 +194,9 @@ impl Reader {
     }
 
     fn add(&mut self, kept: Kept, header: Option<Header>, unit: &Unit) -> Result<(), Ended> {
+        if self.streams.len() >= SOURCES_MAX && !self.streams.contains_key(&kept.source) {
+            return Err(Ended::Problem(self.explain_sources()));
+        }
         let header = header.filter(|_| !kept.is_bad);
         let is_gap = header.is_some_and(|header| self.is_gap(kept.source, &header));
         let mut flags = FrameFlags::default();
@@ -238,6 +244,16 @@ impl Reader {
         }
         let continuity = self.channels.entry(channel).or_insert_with(|| Continuity::new(None));
         continuity.take(count) != Step::Next
+    }
+
+    /// Why the recording cannot be read beyond the last source that has a place.
+    fn explain_sources(&self) -> String {
+        let counts = self.deframer.counts();
+        format!(
+            "there are more than {SOURCES_MAX} sources before byte {}: is the decoder right? list the spacecraft, or name \
+             one source",
+            counts.bytes + counts.skipped
+        )
     }
 
     /// Why `unit` is bad, with its place.

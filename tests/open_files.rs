@@ -5,8 +5,18 @@
 
 mod support;
 
+#[path = "links/equipment.rs"]
+#[allow(dead_code, reason = "this crate uses a part of it")]
+mod equipment;
+#[path = "outputs/software.rs"]
+#[allow(dead_code, reason = "this crate uses a part of it")]
+mod software;
+
+use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use equipment::packet;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber};
@@ -120,4 +130,63 @@ fn a_subscriber_waits_for_open_files_and_gets_no_storage_error() {
         subscribers.push(subscriber);
     }
     daemon.stop();
+}
+
+/// Processor time that the daemon has used.
+fn cpu_time(daemon: &Daemon) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    // The name of the process stands in parentheses before these fields.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    // proc_pid_stat(5): in USER_HZ, which is 100.
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+#[test]
+fn links_and_outputs_go_on_while_all_open_files_are_used() {
+    const OUTPUT: &str = "start = \"earliest\"\nclients = 2";
+    /// A wait for accepts that fail, in which a daemon that tries without a pause would use one core.
+    const WATCH: Duration = Duration::from_secs(1);
+    let link = "station = \"KIRUNA\"\nframing = { kind = \"packet\", max = 2000 }\nsource = 9";
+    let config = equipment::listening("modem", link) + &software::listening("yamcs", OUTPUT);
+    let mut daemon = Daemon::start(&config);
+    let mut modem = equipment::connect(&daemon, "modem");
+    modem.write_all(&packet(1, 0, b"before")).unwrap();
+    let mut reader = software::connect(&daemon, "yamcs");
+    assert_eq!(software::read_packet(&mut reader), packet(1, 0, b"before"));
+
+    let before = set_limit(&daemon, open_files(&daemon) + 4);
+    let silent: Vec<_> = (0..SILENT).map(|_| TcpStream::connect(daemon.http()).unwrap()).collect();
+    daemon.wait_line("accepting a connection failed");
+    // Both wait in the kernel, because the daemon cannot accept them.
+    let mut newer_modem = equipment::connect(&daemon, "modem");
+    let address = software::address_of(&daemon, "yamcs");
+    let mut newer_reader = software::with_limit(TcpStream::connect(address).unwrap());
+    let used = cpu_time(&daemon);
+    let began = Instant::now();
+    let mut count = 1;
+    while began.elapsed() < WATCH {
+        modem.write_all(&packet(1, count, b"while no file can be opened")).unwrap();
+        assert_eq!(software::read_packet(&mut reader), packet(1, count, b"while no file can be opened"));
+        count += 1;
+        // The daemon has little to do beside the accepts.
+        std::thread::sleep(WATCH / 20);
+    }
+    let used = cpu_time(&daemon) - used;
+    assert!(used < WATCH / 4, "the daemon used {used:?} of {WATCH:?}");
+    assert!(daemon.is_running());
+
+    drop(silent);
+    set_limit(&daemon, before);
+    newer_modem.write_all(&packet(1, count, b"after")).unwrap();
+    for number in 0..=count {
+        let packet = software::read_packet(&mut newer_reader);
+        assert_eq!(packet[2..4], (0xC000 | number).to_be_bytes(), "the new reader gets every packet");
+    }
+    assert_eq!(software::read_packet(&mut reader), packet(1, count, b"after"));
+    for name in ["link=\"modem\"", "output=\"yamcs\""] {
+        daemon.wait_line(&format!("cannot accept a connection {name}"));
+    }
+    let books = daemon.stop();
+    assert_eq!(books.archived, u64::from(count) + 1);
 }

@@ -117,7 +117,11 @@ impl Actor {
                         Err(error) => self.note_trouble(format!("{peer}: {error}")),
                     },
                     // The peer has gone, or the process has no file descriptor left.
-                    Err(_) => sleep(BACKOFF_MIN).await,
+                    Err(error) => {
+                        by_peer!(Kind::Linked, WARN, link = self.config.name, %error, "cannot accept a connection");
+                        self.status.note_trouble(format!("cannot accept a connection: {error}"));
+                        sleep(BACKOFF_MIN).await;
+                    }
                 },
                 (peer, shaken) = handshakes.next() => match shaken {
                     Ok(socket) => self.take_over(&mut current, socket, peer).await,

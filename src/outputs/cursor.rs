@@ -1,7 +1,7 @@
 //! The cursor of an output: how far its reader has got, kept in a file.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +10,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{Config, OutputStart};
-use crate::private;
+use crate::{plain_file, private};
 
 /// The directory of the cursors, in the data directory.
 pub(super) const DIR: &str = "outputs";
 /// The file is written at most this often, except at the end of a connection.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// No cursor is longer. Further bytes are not read.
+const BYTES_MAX: u64 = 1_024;
 
 /// Where an output goes on after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ impl CursorFile {
     /// Reads the file; `None` if there is none.
     pub(super) fn load(&self) -> Result<Option<Cursor>, CursorError> {
         let unreadable = |why: String| CursorError { path: self.path.clone(), why };
-        let text = match fs::read_to_string(&self.path) {
+        let text = match self.read() {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error.to_string())),
@@ -86,13 +88,19 @@ impl CursorFile {
         Ok(Some(cursor))
     }
 
+    fn read(&self) -> io::Result<String> {
+        let mut text = String::new();
+        plain_file::open(&self.path)?.take(BYTES_MAX).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// Replaces the file. After a crash it holds this cursor or the one before.
     pub(super) fn save(&self, cursor: &Cursor) -> io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         private::create_dir_all(dir, private::DIR_MODE)?;
         let mut text = serde_json::to_string(cursor).map_err(io::Error::other)?;
         text.push('\n');
-        let mut file = private::create_file().open(&self.new)?;
+        let mut file = plain_file::create(&mut private::create_file(), &self.new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&self.new, &self.path)?;

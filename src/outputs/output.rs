@@ -108,7 +108,11 @@ impl Actor {
                     }
                 }
                 // The peer has gone, or the process has no file descriptor left.
-                Ok(Err(_)) => sleep(BACKOFF_MIN).await,
+                Ok(Err(error)) => {
+                    by_peer!(Kind::Linked, WARN, output = self.config.name, %error, "cannot accept a connection");
+                    self.status.note_trouble(format!("cannot accept a connection: {error}"));
+                    sleep(BACKOFF_MIN).await;
+                }
                 Err(received) => {
                     self.received(received)?;
                 }

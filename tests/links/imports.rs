@@ -14,7 +14,7 @@ use crate::support::recording::Recording;
 use crate::support::{Archived, Daemon, Port, Signal};
 
 /// An import into `daemon`.
-fn import(daemon: &Daemon, file: &Path, args: &[&str]) -> Command {
+pub fn import(daemon: &Daemon, file: &Path, args: &[&str]) -> Command {
     let connect = daemon.address().to_string();
     let mut command = aggregator(["import", "--connect", &connect, "--report", "json"]);
     command.arg(file).args(args);
@@ -27,7 +27,7 @@ fn report(daemon: &Daemon, file: &Path, args: &[&str], code: i32) -> Value {
 }
 
 /// A file with `bytes`, in a directory that lasts as long as the first value.
-fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recording");
     std::fs::write(&path, bytes).unwrap();

@@ -16,7 +16,7 @@ const FRAMES: &str = "station = \"KIRUNA\"\nframing = { kind = \"fixed\", length
 const MAX_SOURCES: u64 = 64;
 
 /// A USLP transfer frame of 732.1-B without a checksum, 16 bytes in all.
-fn uslp_frame(spacecraft: u16, count: u8) -> Vec<u8> {
+pub fn uslp_frame(spacecraft: u16, count: u8) -> Vec<u8> {
     let id = 12 << 28 | u32::from(spacecraft) << 12 | 1 << 5;
     let mut frame = id.to_be_bytes().to_vec();
     frame.extend_from_slice(&[0, 15, 1, count]);

@@ -5,11 +5,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../chaos/shim.rs"]
+#[allow(dead_code, reason = "this crate uses a part of it")]
+mod shim;
+
+mod clocks;
 mod direwolf;
 mod emergency;
 mod equipment;
 mod framings;
 mod hostile;
+mod hostile_imports;
 mod imports;
 mod inventions;
 mod lifecycle;

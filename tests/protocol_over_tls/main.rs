@@ -14,6 +14,7 @@ mod crash;
 mod drain;
 #[path = "../protocol/ending.rs"]
 mod ending;
+mod floods;
 #[path = "../protocol/frames.rs"]
 mod frames;
 #[path = "../protocol/greeting.rs"]

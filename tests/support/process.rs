@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 
 /// The peak of the resident memory of the process, in KiB.
 pub fn rss_max_kib(pid: u32) -> u64 {
-    let path = format!("/proc/{pid}/status");
-    let status = std::fs::read_to_string(path).expect("the process is gone");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM in its status");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+    rss_max_kib_if_running(pid).expect("VmHWM in the status of a running process")
+}
+
+/// Like [`rss_max_kib`]. `None` if the process has ended: then it has no memory.
+pub fn rss_max_kib_if_running(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB"))
 }
 
 /// Bytes in the send queue of the IPv4 socket at `local` that is connected to `remote`.

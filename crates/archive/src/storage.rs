@@ -52,6 +52,15 @@ pub trait Storage: Send + Sync + 'static {
     /// Any error of the file system.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>>;
 
+    /// Whether `path` is a symbolic link. Without an implementation, the storage has none.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
+
     /// Renames a file, replacing `to`. Durable after [`Self::sync_dir`].
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl Draft {
         need: u64,
     ) -> Result<Self, ExportError> {
         let (tmp, path) = (dir.join(tmp_name(name)), dir.join(name));
-        let file = plain_file::open_with(options, &tmp)
+        let file = plain_file::create(options, &tmp)
             .map_err(|error| ExportError::of_file("create", &tmp, need, error))?;
         let dir = dir.to_owned();
         Ok(Self { file, dir, tmp, path, need, written: 0, synced: 0, committed: false })

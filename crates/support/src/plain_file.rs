@@ -2,9 +2,9 @@
 //!
 //! A plain `open` of a named pipe waits for a writer. So one stray pipe would block a start without a message.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -22,8 +22,27 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    open_flagged(options, OFlags::empty(), path)
+}
+
+/// Opens the empty regular file `path` with `options`, which create and truncate it.
+///
+/// Replaces a symbolic link, and a file that has further names. So nothing outside the directory of `path` is emptied.
+///
+/// # Errors
+/// As [`open`].
+pub fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let is_shared = |found: Metadata| found.is_symlink() || found.is_file() && found.nlink() > 1;
+    if std::fs::symlink_metadata(path).is_ok_and(is_shared) {
+        std::fs::remove_file(path)?;
+    }
+    // A link that appears here after the look is refused.
+    open_flagged(options, OFlags::NOFOLLOW, path)
+}
+
+fn open_flagged(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
     // Without NONBLOCK, opening a named pipe waits for its other end. NONBLOCK has no effect on a regular file.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = options.custom_flags(flags as i32).open(path).map_err(|error| explain(path, error))?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() { Ok(file) } else { Err(not_regular(kind)) }
@@ -96,5 +115,30 @@ mod tests {
                 assert!(error.to_string().contains(what), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn creating_replaces_links_and_empties_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (other, path) = (dir.path().join("other"), dir.path().join("file"));
+        std::fs::write(&other, "keep this").unwrap();
+        let written = |bytes: &[u8]| {
+            let mut file = create(OpenOptions::new().write(true).create(true).truncate(true), &path).unwrap();
+            io::Write::write_all(&mut file, bytes).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            assert_eq!(std::fs::read(&other).unwrap(), b"keep this");
+        };
+        written(b"a new file");
+        written(b"emptied");
+        for link in [std::fs::hard_link::<&Path, &Path>, std::os::unix::fs::symlink::<&Path, &Path>] {
+            std::fs::remove_file(&path).unwrap();
+            link(&other, &path).unwrap();
+            written(b"replaced");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let missing = dir.path().join("missing");
+        std::os::unix::fs::symlink(&missing, &path).unwrap();
+        written(b"replaced");
+        assert!(!missing.exists());
     }
 }

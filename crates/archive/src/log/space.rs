@@ -26,9 +26,15 @@ use crate::storage::{Access, StorageError};
 /// Smallest step of growth, in bytes, that is tried when the disk refuses larger ones.
 const GROW_BYTES_MIN: u64 = 64 << 10;
 
-/// Opens the reserve that an earlier run left, if nothing is written in it. Otherwise removes it.
+/// Opens the reserve that an earlier run left, if nothing is written in it. Otherwise removes it. Removes a symbolic
+/// link, because the daemon writes no new segment in another directory.
 pub(crate) fn adopt_reserve(dir: &Dir) -> Result<Option<LogFile>, StorageError> {
     let path = dir.reserve();
+    if dir.storage.is_link(&path).unwrap_or(false) {
+        tracing::warn!(path = %path.display(), "the reserve is a symbolic link; the link is removed");
+        dir.remove(&path)?;
+        return Ok(None);
+    }
     let scanner = match crate::read::scan::Scanner::open(&*dir.storage, &path) {
         Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         result => result?,

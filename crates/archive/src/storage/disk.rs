@@ -46,12 +46,16 @@ impl Storage for DiskStorage {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn StorageFile>> {
-        let mut options = match access {
-            Access::Read | Access::ReadWrite => OpenOptions::new(),
-            Access::Create => private::create_file(),
+        let file = match access {
+            Access::Read => plain_file::open(path)?,
+            Access::ReadWrite => plain_file::open_with(OpenOptions::new().read(true).write(true), path)?,
+            Access::Create => plain_file::create(private::create_file().read(true), path)?,
         };
-        options.read(true).write(access != Access::Read);
-        Ok(Box::new(DiskFile(plain_file::open_with(&mut options, path)?)))
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        Ok(std::fs::symlink_metadata(path)?.is_symlink())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
