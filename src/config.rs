@@ -59,8 +59,8 @@ pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
 pub use handle::ConfigHandle;
 pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
 pub use memory::{
-    BATCH_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, HTTP_READERS, INCOMPLETE_PACKET_BYTES,
-    MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
+    BATCH_BYTES, CHANNEL_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, HTTP_READERS,
+    INCOMPLETE_PACKET_BYTES, MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
 };
 pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, OutputTransport};
 pub use overrides::{PREFIX, environment};

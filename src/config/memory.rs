@@ -49,8 +49,8 @@ const REPORT_BYTES: u64 = KIB + 256;
 /// the queues, in bytes.
 const LINK_READ_BYTES: u64 = 128 * KIB + BUFFER_BYTES_MAX as u64;
 
-/// Memory of a channel whose gaps a link notices, in bytes: its entry in a table that doubles, and in a report.
-const CHANNEL_BYTES: u64 = 256;
+/// Memory of a channel whose gaps a link notices, in bytes: its entry in a tree, and in a report.
+pub const CHANNEL_BYTES: u64 = 320;
 
 /// Memory of a stream while a link carries it, in bytes: the lists of its queue, and its entries in tables.
 const CARRIED_STREAM_BYTES: u64 = 12 * KIB;

@@ -1,7 +1,6 @@
 //! A map of bounded size. What was used least recently gives way to something new, once it has been idle for a while.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,9 +9,11 @@ use tokio::time::Instant;
 pub(super) const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Values by key, each with the time of its last use.
+///
+/// A peer chooses the keys. A tree stays fast whichever keys come.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    entries: HashMap<K, (V, Instant)>,
+    entries: BTreeMap<K, (V, Instant)>,
     /// Until then no entry can have been idle for long enough, so there is no need to look.
     all_used_until: Option<Instant>,
 }
@@ -29,11 +30,11 @@ pub(super) enum Room<K, V> {
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), all_used_until: None }
+        Self { entries: BTreeMap::new(), all_used_until: None }
     }
 }
 
-impl<K: Copy + Eq + Hash, V> Recent<K, V> {
+impl<K: Copy + Ord, V> Recent<K, V> {
     pub(super) fn has(&self, key: K) -> bool {
         self.entries.contains_key(&key)
     }
@@ -75,6 +76,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         self.entries.insert(key, (value, now));
     }
 
+    /// The entries in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, (value, _))| (key, value))
     }

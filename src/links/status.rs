@@ -50,7 +50,7 @@ impl Channels {
 }
 
 /// A counter of a spacecraft, as it comes over the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Channel {
     /// The source that the frames belong to.
     pub source: u32,
@@ -288,5 +288,18 @@ fn link_channel((channel, continuity): (&Channel, &Continuity)) -> LinkChannel {
         missing: continuity.missing,
         modulo: continuity.modulo(),
         restarts: continuity.restarts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_takes_no_more_memory_than_counted() {
+        // A node of the tree has 11 entries and is at least half full. A report holds a copy.
+        let entry = 2 * size_of::<(Channel, (Continuity, Instant))>();
+        let takes = (entry + size_of::<LinkChannel>()) as u64;
+        assert!(takes <= crate::config::CHANNEL_BYTES, "{takes} bytes");
     }
 }

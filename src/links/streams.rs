@@ -98,7 +98,7 @@ impl Streams {
 
     /// Adds `unit` to the frames of the current read, which came at `now`. `is_gap` says that frames were lost before it.
     pub(super) fn gather(&mut self, kept: Kept, unit: &Unit, is_gap: bool, now: Instant) {
-        if !self.take_place(kept.source, now) {
+        if !self.carried.has(kept.source) && !self.take_place(kept.source, now) {
             self.status.count(|counts| counts.refused += 1);
             return;
         }
@@ -132,17 +132,16 @@ impl Streams {
         self.gathered_frames += 1;
     }
 
-    /// Gives `source` a place unless it has one. A stream that is idle gives its place. Returns false when every place is
-    /// in use.
+    /// Gives `source` a place. A stream that is idle gives its place. Returns false when every place is in use.
     fn take_place(&mut self, source: u32, now: Instant) -> bool {
-        if self.carried.has(source) {
-            return true;
-        }
         let is_named = self.config.names_stream_of(source);
         let max = if is_named { usize::MAX } else { self.config.max_sources };
         match self.carried.make_room(max, now) {
             Room::Free => {}
-            Room::GaveWay(_, idle) => self.released.extend(idle.stream),
+            Room::GaveWay(_, idle) => {
+                self.released.extend(idle.stream);
+                self.is_full_noted = false;
+            }
             Room::Full => {
                 self.note_full(source);
                 return false;

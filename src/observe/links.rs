@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Handles;
 use crate::api::{Link, LinkChannels, Links, Output, OutputReaders, Outputs};
+use crate::switchboard::Reporter;
 
 /// A page of links or outputs has this many channels or readers of each, at most.
 const PARTS_MAX: usize = 64;
@@ -23,17 +24,19 @@ impl Handles {
         Links { total: all.len(), links }
     }
 
-    /// All input links without their rates. They have `channels_max` channels in all, at most.
+    /// All input links without their rates. They have `channels_max` channels in all, at most. Each link has a share of
+    /// them that no other link takes.
     #[must_use]
     pub fn all_links(&self, channels_max: usize) -> Vec<Link> {
         let mut left = channels_max;
-        let mut all = Vec::new();
-        for link in self.link_list.reporters().iter() {
-            let link = link.report(0..left);
+        let reporters = self.link_list.reporters();
+        let with_shares = reporters.iter().zip((1..=reporters.len()).rev());
+        let report = |(link, links_left): (&Reporter<Link>, usize)| {
+            let link = link.report(0..left / links_left);
             left -= link.channels.len();
-            all.push(link);
-        }
-        all
+            link
+        };
+        with_shares.map(report).collect()
     }
 
     /// The channels in `page` of the link `name`. `None` if there is no such link.

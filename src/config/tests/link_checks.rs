@@ -359,7 +359,7 @@ fn links_and_outputs_count_for_the_memory_and_the_files() {
     let one = with(&link(&fixed), 3);
     let items = &one.memory_bound().items[none.memory_bound().items.len()..];
     let sizes: Vec<_> = items.iter().map(|item| (item.count, item.bytes_each)).collect();
-    let link_alone = [(1, (128 + 320) * KIB + 6 * 892), (1, 1600 * KIB), (1, 12 * KIB), (256, 256)];
+    let link_alone = [(1, (128 + 320) * KIB + 6 * 892), (1, 1600 * KIB), (1, 12 * KIB), (256, 320)];
     let readers = (3, (1024 + 256 + 128) * KIB);
     assert_eq!(sizes, [&link_alone[..], &[readers]].concat());
     assert_eq!(one.open_files_needed(), none.open_files_needed() + 3 + 3 + 7);

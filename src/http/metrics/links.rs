@@ -7,7 +7,8 @@ use prometheus_client::registry::Unit;
 use super::{Out, Scrape};
 use crate::api::{Link, LinkState};
 
-/// At most this many channels of all links have their own series: the first by link, source and channel.
+/// At most this many channels of all links have their own series: the first by source and channel, with a
+/// share for each link.
 pub(super) const CHANNELS_MAX: usize = 1_000;
 
 const STATES: [LinkState; 6] = [
@@ -57,6 +58,8 @@ impl Scrape {
                 .map(|(reason, count)| ([("link", link.name.clone()), ("reason", reason.to_owned())], count))
         });
         out.counters("link_dropped_units", "Units that became no frame, by reason", None, dropped)?;
+        let unfollowed = each(|link| link.counts.unfollowed);
+        out.counters("link_unfollowed_units", "Units of channels whose gaps go unseen", None, unfollowed)?;
         out.counters(
             "link_sync_losses",
             "Losses of the synchronisation",
