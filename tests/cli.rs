@@ -108,7 +108,7 @@ fn check_explains_links_and_outputs_and_prints_them() {
         "# output yamcs-live: space packets out of live frames of source 123 to up to 4 clients of 127.0.0.1:10011, from \
          the next frame on",
         "decode = { kind = \"tm\", fecf = \"none\", trailer = 0 }",
-        "# memory:        0.2 MiB = 1 x 138746 B: enabled links, each with buffers of 128 KiB and of three units that wait, \
+        "# memory:        0.5 MiB = 1 x 466426 B: enabled links, each with buffers to read into and of three units that wait, \
          which grow by doubling",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");
