@@ -7,12 +7,14 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{self, Extension, Path, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Serialize;
 
 use super::State;
 use super::answer::{ApiError, Content, asked, limit};
 use super::server::Peer;
 use crate::api::{ListQuery, PartsQuery};
 use crate::logging::{Kind, by_peer};
+use crate::observe::Handles;
 use crate::switchboard::Switchboard;
 
 /// Maximum number of links or outputs in one response, and the default.
@@ -42,15 +44,7 @@ pub(super) async fn channels(
     name: Result<Path<String>, PathRejection>,
     which: Result<Query<PartsQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let which = asked(which)?;
-    let page = page(which.offset, which.limit, PARTS_MAX)?;
-    let name = named("link", name)?;
-    let turn = state.answers.to_tell().await?;
-    turn.answer(move || match state.handles.link_channels(&name, page) {
-        Some(channels) => Content::json(&channels),
-        None => Err(unknown("link", &name)),
-    })
-    .await
+    parts(state, "link", name, which, Handles::link_channels).await
 }
 
 pub(super) async fn outputs(
@@ -68,13 +62,24 @@ pub(super) async fn readers(
     name: Result<Path<String>, PathRejection>,
     which: Result<Query<PartsQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    parts(state, "output", name, which, Handles::output_readers).await
+}
+
+/// A page of what belongs to the link or output `name`, which `find` returns.
+async fn parts<T: Serialize + 'static>(
+    state: Arc<State>,
+    kind: &'static str,
+    name: Result<Path<String>, PathRejection>,
+    which: Result<Query<PartsQuery>, QueryRejection>,
+    find: fn(&Handles, &str, Range<usize>) -> Option<T>,
+) -> Result<Response, ApiError> {
     let which = asked(which)?;
     let page = page(which.offset, which.limit, PARTS_MAX)?;
-    let name = named("output", name)?;
+    let name = named(kind, name)?;
     let turn = state.answers.to_tell().await?;
-    turn.answer(move || match state.handles.output_readers(&name, page) {
-        Some(readers) => Content::json(&readers),
-        None => Err(unknown("output", &name)),
+    turn.answer(move || match find(&state.handles, &name, page) {
+        Some(parts) => Content::json(&parts),
+        None => Err(unknown(kind, &name)),
     })
     .await
 }

@@ -11,8 +11,8 @@ use tls::Socket;
 
 use crate::connection::tcp;
 
-/// The handshakes of a link, the oldest first, at most [`tcp::HANDSHAKES_MAX`]. A new one ends the oldest: strangers who never
-/// complete theirs keep nobody out. Dropping it ends them.
+/// The handshakes of a link, the oldest first, at most [`tcp::HANDSHAKES_MAX`]. A new handshake ends the oldest one, so that
+/// peers without a complete handshake do not keep other peers out. Dropping this value ends all handshakes.
 #[derive(Default)]
 pub(super) struct Handshakes(VecDeque<(SocketAddr, Handshake)>);
 

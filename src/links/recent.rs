@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// An entry that was not used for this long gives way.
-pub(super) const IDLE_AFTER: Duration = Duration::from_secs(10);
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Values by key, each with the time of its last use.
 ///

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// much.
 const HEADER_BYTES: u8 = 20;
 /// The frames of a read are handed over when they have so many bytes of payload, or when there are so many of them.
-pub(super) const GATHERED_BYTES: usize = 64 << 10;
+const GATHERED_BYTES: usize = 64 << 10;
 const GATHERED_MAX: usize = 2_048;
 
 /// The streams of one connection, and the frames of one read that are on their way to them.

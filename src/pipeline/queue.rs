@@ -157,12 +157,6 @@ impl SourceQueue {
         self.lock().windows = windows;
     }
 
-    /// The windows in force.
-    #[must_use]
-    pub fn windows(&self) -> Lanes<u64> {
-        self.lock().windows
-    }
-
     /// Sets the listener. The queue notifies `listener` when a lane becomes empty or a quarter of its window
     /// has left, until [`SourceQueue::look`] changes that.
     ///
