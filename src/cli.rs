@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Loaded, environment};
+use config::{Config, ConfigError, Loaded, environment};
 
 mod archive;
 mod check;
@@ -107,7 +107,7 @@ impl Cli {
 #[allow(clippy::print_stderr, reason = "command output")]
 fn fail(code: u8, error: impl std::fmt::Display) -> ExitCode {
     let line = format!("telemetry-aggregator: {error}");
-    if !crate::logging::say(&line) {
+    if !support::logging::say(&line) {
         eprintln!("{line}");
     }
     ExitCode::from(code)

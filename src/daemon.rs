@@ -16,17 +16,17 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::actor::{ActorHandle, Tasks};
-use crate::archive::{self, Archive, DiskStorage, Storage};
-use crate::catalog::{CatalogError, CatalogStore};
-use crate::config::{Config, ConfigError};
-use crate::http::Http;
-use crate::ingest::{Books, Router};
-use crate::links::Links;
-use crate::liveness::Liveness;
-use crate::outputs::Outputs;
-use crate::pipeline::{Counters, Fanout, PipelineStats, Sources};
 use crate::systemd::{Manager, Notifier, Watchdog};
+use actor::{ActorHandle, Tasks};
+use archive::{self, Archive, DiskStorage, Storage};
+use catalog::{CatalogError, CatalogStore};
+use config::{Config, ConfigError};
+use equipment::links::Links;
+use equipment::outputs::Outputs;
+use frame::liveness::Liveness;
+use ingest::pipeline::{Counters, Fanout, PipelineStats, Sources};
+use ingest::{Books, Router};
+use web::Http;
 
 mod drain;
 mod feed_side;
@@ -105,7 +105,7 @@ pub struct Daemon {
 pub struct Handles {
     /// The books of all streams together.
     pub books: Arc<Books>,
-    /// The pipeline's counters, see [`crate::pipeline::stats::snapshot`].
+    /// The pipeline's counters, see [`ingest::pipeline::stats::snapshot`].
     pub counters: Arc<Counters>,
     /// Signals that the counters changed.
     pub stats_changed: watch::Receiver<PipelineStats>,

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::actor::Tasks;
-use crate::config::Config;
 use crate::daemon::{Daemon, Handles};
-use crate::frame::{FramePriority, SourceKind};
-use crate::pipeline::Counters;
-use crate::pipeline::stats::snapshot;
+use actor::Tasks;
+use config::Config;
+use frame::{FramePriority, SourceKind};
+use ingest::pipeline::Counters;
+use ingest::pipeline::stats::snapshot;
 
 mod uplink;
 

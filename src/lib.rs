@@ -74,25 +74,18 @@
 //! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`import`] also has the rules of [`links`]. [`top`] knows the types of [`api`] and the
 //!   client of [`http`].
 
-pub use ::{actor, api, archive, catalog, client, export, frame, framing, sim, wire};
+pub use equipment::{links, outputs, switchboard};
 pub use frame::{histogram, liveness};
+pub use ingest::pipeline;
 pub use support::{causes, logging, moment, number, plain_file, private};
+pub use tools::{import, replay, tail};
+pub use web as http;
+pub use {
+    actor, api, archive, catalog, client, config, connection, export, feed, frame, framing, ingest, observe,
+    sim, top, wire,
+};
 
 pub mod cli;
-pub mod config;
-pub mod connection;
 pub mod daemon;
 pub mod demo;
-pub mod feed;
-pub mod http;
-pub mod import;
-pub mod ingest;
-pub mod links;
-pub mod observe;
-pub mod outputs;
-pub mod pipeline;
-pub mod replay;
-pub mod switchboard;
 pub mod systemd;
-pub mod tail;
-pub mod top;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use super::preflight::{can_hold_the_archive, preflight};
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail};
-use crate::causes::with_causes;
-use crate::config::{Config, environment};
+use config::{Config, environment};
+use support::causes::with_causes;
 
 #[allow(clippy::print_stderr, reason = "command output")]
 pub(super) fn execute(args: &ConfigArgs) -> ExitCode {

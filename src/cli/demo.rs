@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{FAILED, fail, log};
-use crate::causes::with_causes;
+use support::causes::with_causes;
 
 pub(super) fn execute() -> ExitCode {
     log::init_demo();

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::archive::inspect::{InspectError, holds_archive};
+use archive::inspect::{InspectError, holds_archive};
 
 /// Why a command finds no usable archive.
 #[derive(Debug, thiserror::Error)]

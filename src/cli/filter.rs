@@ -1,9 +1,9 @@
 //! The flags that select frames. All commands that read an archive share them.
 
-use crate::archive::Filter;
-use crate::frame::{FramePriority, Selection, SourceKind};
-use crate::moment::{parse_moment, time};
-use crate::number::number;
+use archive::Filter;
+use frame::{FramePriority, Selection, SourceKind};
+use support::moment::{parse_moment, time};
+use support::number::number;
 
 /// Choice of frames; all conditions must hold. To be flattened into a command's own arguments.
 #[derive(Clone, Debug, Default, clap::Args)]

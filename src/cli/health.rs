@@ -8,9 +8,9 @@ use clap::Args;
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
-use crate::api::{Health, Readiness};
-use crate::causes::with_causes;
-use crate::http::client::{Answer, Limits, Url};
+use api::{Health, Readiness};
+use http_client::{Answer, Limits, Url};
+use support::causes::with_causes;
 
 /// Largest response that is read. Reasons are a few lines.
 const BODY_BYTES_MAX: u64 = 64 << 10;

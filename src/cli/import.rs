@@ -11,12 +11,12 @@ use clap::Args;
 
 use super::sending::{Keys, SendingArgs, Subject, args_without, attend, raise_limit, say, start_runtime};
 use super::{BAD_USAGE, FAILED, fail};
-use crate::causes::with_causes;
-use crate::config::{Link, RecordingOptions};
-use crate::import::{self, Import, Report};
-use crate::number::number;
-use crate::replay::{Control, Progress, Sending};
-use crate::sim::cli::host_and_port;
+use config::{Link, RecordingOptions};
+use sim::cli::host_and_port;
+use support::causes::with_causes;
+use support::number::number;
+use tools::import::{self, Import, Report};
+use tools::replay::{Control, Progress, Sending};
 
 /// The name of the command in its lines on stderr.
 const NAME: &str = "import";

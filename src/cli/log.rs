@@ -7,8 +7,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
-use crate::config::{Log, LogFormat, LogLevel};
-use crate::logging::Stderr;
+use config::{Log, LogFormat, LogLevel};
+use support::logging::Stderr;
 
 /// Sets up logging for the whole process. A second call changes nothing.
 ///
@@ -72,7 +72,7 @@ fn filter(level: LogLevel) -> LevelFilter {
 pub(super) fn init_demo() {
     let targets = Targets::new().with_targets([
         ("telemetry_aggregator::demo", LevelFilter::INFO),
-        ("telemetry_aggregator::pipeline", LevelFilter::DEBUG),
+        ("ingest::pipeline", LevelFilter::DEBUG),
         ("telemetry_aggregator::daemon", LevelFilter::INFO),
     ]);
     let lines = fmt::layer().with_writer(stdout).without_time().with_level(false).with_target(false);

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use crate::catalog::CatalogStore;
-use crate::config::{Config, raise_open_file_limit};
-use crate::outputs::unused_cursors;
+use catalog::CatalogStore;
+use config::{Config, raise_open_file_limit};
+use equipment::outputs::unused_cursors;
 
 /// Checks everything that `config` names and returns warnings. It changes nothing except this process' limit of open
 /// files.

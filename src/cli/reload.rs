@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::ConfigArgs;
 use super::log::LevelSwitch;
-use crate::catalog::CatalogStore;
-use crate::config::{Change, Changed, Config, ConfigError, Loaded, Mismatch, raise_open_file_limit};
 use crate::daemon::Settings;
-use crate::outputs::unused_cursors;
+use catalog::CatalogStore;
+use config::{Change, Changed, Config, ConfigError, Loaded, Mismatch, raise_open_file_limit};
+use equipment::outputs::unused_cursors;
 
 /// The outcome of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ fn problems(error: &ConfigError) -> Vec<String> {
 fn mismatch(Mismatch { problems, waiting }: Mismatch) -> Vec<String> {
     let keys: Vec<_> = waiting.iter().map(|waiting| waiting.key.as_str()).collect();
     let keys = keys.join(", ");
-    let say = |problem: &crate::config::Problem| {
+    let say = |problem: &config::Problem| {
         let what = one_line(&problem.what);
         format!(
             "{}: {what}; the values in the file fit only after a restart, because {keys} need one",
@@ -192,7 +192,7 @@ fn mismatch(Mismatch { problems, waiting }: Mismatch) -> Vec<String> {
 
 /// The configuration fits the addresses in it, but not those of the sockets that the service manager handed over.
 fn unfit(error: &ConfigError) -> Vec<String> {
-    let say = |problem: &crate::config::Problem| {
+    let say = |problem: &config::Problem| {
         let what = one_line(&problem.what);
         format!("{}: {what}; the socket that was handed over has this address", problem.key)
     };

@@ -11,12 +11,12 @@ use super::directory::resolve;
 use super::filter::FilterArgs;
 use super::sending::{Keys, SendingArgs, Subject, args_without, attend, raise_limit, say, start_runtime};
 use super::{BAD_USAGE, FAILED, fail};
-use crate::archive::Filter;
-use crate::archive::inspect::oldest_offset;
-use crate::causes::with_causes;
-use crate::number::number;
-use crate::replay::{self, Control, Plan, Progress, Report, Sending, Speed};
-use crate::sim::cli::{duration, host_and_port};
+use archive::Filter;
+use archive::inspect::oldest_offset;
+use sim::cli::{duration, host_and_port};
+use support::causes::with_causes;
+use support::number::number;
+use tools::replay::{self, Control, Plan, Progress, Report, Sending, Speed};
 
 /// The name of the command in its lines on stderr.
 const NAME: &str = "replay";

@@ -12,13 +12,13 @@ use tokio::sync::watch;
 use super::preflight::{can_hold_the_archive, preflight};
 use super::reload::Reload;
 use super::{BAD_USAGE, ConfigArgs, FAILED, fail, log, simulate};
-use crate::archive::DiskStorage;
-use crate::causes::with_causes;
-use crate::config::{Config, Loaded, Token};
 use crate::daemon::signals::{Request, Signals};
 use crate::daemon::{Daemon, Outcome, ready_file};
-use crate::logging;
 use crate::systemd::Manager;
+use archive::DiskStorage;
+use config::{Config, Loaded, Token};
+use support::causes::with_causes;
+use support::logging;
 
 /// Tasks that a worker runs before it looks for sockets that became ready.
 const TURNS_BETWEEN_POLLS: u32 = 8;

@@ -13,10 +13,10 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Secret, raise_open_file_limit};
-use crate::number::number;
-use crate::replay::{Control, Progress, Sending, epoch_now};
-use crate::sim::cli::{Form, duration};
+use config::{Secret, raise_open_file_limit};
+use sim::cli::{Form, duration};
+use support::number::number;
+use tools::replay::{Control, Progress, Sending, epoch_now};
 
 mod keys;
 mod view;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::actor::Tasks;
-use crate::catalog::CatalogStore;
 use crate::daemon::{Handles, summary};
-use crate::frame::unix_now_ns;
-use crate::logging::Stdout;
-use crate::sim::{self, Plan, Progress};
+use actor::Tasks;
+use catalog::CatalogStore;
+use frame::unix_now_ns;
+use sim::{self, Plan, Progress};
+use support::logging::Stdout;
 
 /// Frames per second of each source.
 const RATE: f64 = 10.0;

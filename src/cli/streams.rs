@@ -13,12 +13,12 @@ use super::filter::Kind;
 use super::tail::token;
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
-use crate::api::{self, ForgetAnswer, ForgetRequest, Source, Sources, Whole};
-use crate::config::Secret;
-use crate::frame::{SourceKind, is_hidden, unix_now_ns};
-use crate::http::client::{Answer, ClientError, Limits, Url};
-use crate::ingest::Selector;
-use crate::number::number;
+use api::{self, ForgetAnswer, ForgetRequest, Source, Sources, Whole};
+use config::Secret;
+use frame::{SourceKind, is_hidden, unix_now_ns};
+use http_client::{Answer, ClientError, Limits, Url};
+use ingest::Selector;
+use support::number::number;
 
 /// Largest response that is read. It fits a page of 1,000 streams.
 const BODY_BYTES_MAX: u64 = 16 << 20;

@@ -12,15 +12,15 @@ use tokio::time::MissedTickBehavior;
 
 use super::filter::{Kind, Priority};
 use super::{BAD_USAGE, FAILED, fail};
-use crate::causes::with_causes;
-use crate::config::Secret;
-use crate::frame::{FramePriority, Selection, SourceKind};
-use crate::moment::parse_moment;
-use crate::number::number;
-use crate::sim::cli::host_and_port;
-use crate::tail::{Client, Event, Position, Target};
-use crate::wire::feed::SOURCES_MAX;
-use crate::wire::{Policy, Start, Subscribe};
+use config::Secret;
+use frame::{FramePriority, Selection, SourceKind};
+use sim::cli::host_and_port;
+use support::causes::with_causes;
+use support::moment::parse_moment;
+use support::number::number;
+use tools::tail::{Client, Event, Position, Target};
+use wire::feed::SOURCES_MAX;
+use wire::{Policy, Start, Subscribe};
 
 mod output;
 #[cfg(test)]

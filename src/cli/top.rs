@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
-use crate::causes::with_causes;
-use crate::number::number;
-use crate::top::draw::report;
-use crate::top::fetch::{CHOSEN_MAX, Question};
-use crate::top::model::{Input, Model, Snapshot};
+use support::causes::with_causes;
+use support::number::number;
+use top::draw::report;
+use top::fetch::{CHOSEN_MAX, Question};
+use top::model::{Input, Model, Snapshot};
 
 mod live;
 mod terminal;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::config::{Config, environment};
-use crate::http::client::Url;
+use config::{Config, environment};
+use http_client::Url;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct WhomArgs {

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Daemon, Failure};
-use crate::actor::Tasks;
-use crate::archive::{Archive, ArchiveError, Status, Summary};
-use crate::ingest::{Router, Totals};
-use crate::links::Links;
-use crate::logging::SUMMARY;
-use crate::wire::{ErrorCode, WireError};
+use actor::Tasks;
+use archive::{Archive, ArchiveError, Status, Summary};
+use equipment::links::Links;
+use ingest::{Router, Totals};
+use support::logging::SUMMARY;
+use wire::{ErrorCode, WireError};
 
 /// This fraction (1/n) of the deadline is kept for the report and the exit itself.
 const MARGIN_DIVISOR: u32 = 10;

@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Settings, StartError, listen_error, own};
-use crate::actor::{Capacity, Mailbox, Tasks, spawn_stage};
-use crate::archive::Archive;
-use crate::connection::{Entrance, Listener, Refusals, listener};
-use crate::feed::{Context, Durable, Ending, Registry, Subscribers, Tail};
-use crate::liveness::Liveness;
-use crate::outputs::{self, Outputs};
-use crate::wire::{ErrorCode, WireError};
+use actor::{Capacity, Mailbox, Tasks, spawn_stage};
+use archive::Archive;
+use connection::{Entrance, Listener, Refusals, listener};
+use equipment::outputs::{self, Outputs};
+use feed::{Context, Durable, Ending, Registry, Subscribers, Tail};
+use frame::liveness::Liveness;
+use wire::{ErrorCode, WireError};
 
 /// Time before the deadline that is kept to tell subscribers where to continue later.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::{StartError, listen_error};
-use crate::config::{Config, Listening};
 use crate::systemd::Sockets;
+use config::{Config, Listening};
 
 /// The listeners of all parts.
 pub(super) struct Listeners {

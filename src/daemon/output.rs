@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::archive::{self, Appender};
-use crate::frame::{Batch, FrameRun, Origin, SourceKind};
-use crate::ingest::StreamTable;
-use crate::pipeline::{Charge, Output, OutputGone};
+use archive::{self, Appender};
+use frame::{Batch, FrameRun, Origin, SourceKind};
+use ingest::StreamTable;
+use ingest::pipeline::{Charge, Output, OutputGone};
 
 /// The archive must take each batch of the fan-in as one batch.
 const _: () = {
-    assert!(crate::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
-    assert!(crate::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
+    assert!(ingest::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
+    assert!(ingest::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
 };
 
 /// Takes the batches that the processor has processed and broadcast.
@@ -122,8 +122,8 @@ fn passed(batch: &Batch) -> Vec<Passed<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Frame, FrameFlags, FramePriority, Station, StreamKey, batch_of};
     use SourceKind::{ArchivedReplay, LiveUplink};
+    use frame::{Frame, FrameFlags, FramePriority, Station, StreamKey, batch_of};
 
     fn origin(source_id: u32, source_kind: SourceKind) -> Arc<Origin> {
         let stream = StreamKey { source_id, source_kind, station: Station::default() };

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::archive::Tuning;
-use crate::config::{Config, ConfigError, ConfigHandle, Listening};
-use crate::ingest::StreamTable;
-use crate::{feed, ingest};
+use archive::Tuning;
+use config::{Config, ConfigError, ConfigHandle, Listening};
+use ingest::StreamTable;
 
 /// Brings a configuration into force and hands it to the parts of the daemon.
 ///
@@ -61,7 +60,7 @@ impl Settings {
 
     /// Brings `config` into force. A client that connects after this call gets its policy.
     ///
-    /// `config` must come from a [`Change`](crate::config::Change) of the configuration in force.
+    /// `config` must come from a [`Change`](config::Change) of the configuration in force.
     pub fn apply(&self, config: Config) {
         let before = self.live.current();
         let archive = config.archive_config();

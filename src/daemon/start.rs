@@ -11,22 +11,22 @@ use super::listeners::Listeners;
 use super::output::{self, DaemonOutput};
 use super::settings::{self, Settings};
 use super::{Addresses, Daemon, Handles, PROCESSOR, StartError, listen_error, own};
-use crate::actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
-use crate::archive::{self, Appender, Archive, Commit, CommitObserver, Durable, SegmentStep, Storage};
-use crate::catalog::CatalogStore;
-use crate::config::Config;
-use crate::connection::{Entrance, Listener, Refusals, listener};
-use crate::export::Exporter;
-use crate::feed::Tail;
-use crate::frame::{BufferPool, unix_now_ns};
-use crate::http::{Controls, Http};
-use crate::ingest::{self, Context, Router, StreamEdits, StreamTable};
-use crate::links::{self, Links};
-use crate::liveness::Liveness;
-use crate::observe::sampler::{Sampled, Sampler};
-use crate::observe::{self, Emergencies, Latencies};
-use crate::pipeline::{Counters, FanIn, Fanout, Gate, PipelineStats, Processor, SourceQueue, Sources};
 use crate::systemd::Manager;
+use actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
+use archive::{self, Appender, Archive, Commit, CommitObserver, Durable, SegmentStep, Storage};
+use catalog::CatalogStore;
+use config::Config;
+use connection::{Entrance, Listener, Refusals, listener};
+use equipment::links::{self, Links};
+use export::Exporter;
+use feed::Tail;
+use frame::liveness::Liveness;
+use frame::{BufferPool, unix_now_ns};
+use ingest::pipeline::{Counters, FanIn, Fanout, Gate, PipelineStats, Processor, SourceQueue, Sources};
+use ingest::{self, Context, Router, StreamEdits, StreamTable};
+use observe::sampler::{Sampled, Sampler};
+use observe::{self, Emergencies, Latencies};
+use web::{Controls, Http};
 
 /// Starts all parts; see [`Daemon::start_under`].
 pub(super) async fn start(

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Handles;
-use crate::archive::Status;
 use crate::systemd::Notifier;
+use archive::Status;
 
 /// How often the figures are read.
 const EVERY: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Handles;
-use crate::archive::Status;
-use crate::pipeline::stats::snapshot;
+use archive::Status;
+use ingest::pipeline::stats::snapshot;
 
 /// Writes a line to `out` every second until the future is dropped or `out` is gone.
 ///

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey, unix_now_ns};
-use crate::wire::{
+use frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey, unix_now_ns};
+use wire::{
     Ack, Bye, ErrorCode, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, Welcome, next_body,
 };
 

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Notifier;
-use crate::liveness::{Liveness, Probe};
+use frame::liveness::{Liveness, Probe};
 
 /// Number of looks per interval. A stage that makes no progress for this many looks is late.
 const LOOKS: u32 = 4;

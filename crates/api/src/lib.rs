@@ -71,6 +71,9 @@ pub use stats::{
 };
 pub use whole::Whole;
 
+/// The body of the answer to a request in clear text on a port that speaks TLS.
+pub const NOT_TLS: &str = "this port speaks TLS: ask for https:// here\n";
+
 /// Marks an answer as one of this daemon and not of another server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Service {

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{CommandError, misnamed, note_no_match};
-use crate::archive::line::Line;
-use crate::archive::{Item, Reader, StoredFrame};
 use crate::cli::directory::resolve;
 use crate::cli::filter::FilterArgs;
+use archive::line::Line;
+use archive::{Item, Reader, StoredFrame};
 
 /// Arguments of `archive cat`.
 #[derive(Debug, clap::Args)]

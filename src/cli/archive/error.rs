@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::archive::{ReadError, RepairError, StorageError};
 use crate::cli::directory::DirectoryError;
 use crate::cli::filter::FilterError;
-use crate::export::ExportError;
+use archive::{ReadError, RepairError, StorageError};
+use export::ExportError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

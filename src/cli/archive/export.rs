@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CommandError, misnamed, note_no_match};
-use crate::archive::inspect::misnamed_segments;
 use crate::cli::directory::resolve;
 use crate::cli::filter::FilterArgs;
-use crate::export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
+use archive::inspect::misnamed_segments;
+use export::{ExportConfig, ExportFormat, Exported, Exporter, Progress};
 
 /// How often the progress on the terminal is updated.
 const REFRESH: Duration = Duration::from_millis(200);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::CommandError;
-use crate::archive::inspect::{self, SegmentInfo};
 use crate::cli::directory::resolve;
+use archive::inspect::{self, SegmentInfo};
 
 /// Arguments of `archive ls`.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! Reports segments with wrong names, for commands that write frames.
 
 use super::CommandError;
-use crate::archive::Misnamed;
+use archive::Misnamed;
 
 /// Names each segment in `found` on stderr.
 ///

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
-use crate::archive::{self, LostFrames, RepairReport};
 use crate::cli::directory::resolve;
+use archive::{self, LostFrames, RepairReport};
 
 /// Arguments of `archive repair`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use clap::Parser;
 
 use self::support::{Line, archive, three_frames, three_segments};
 use super::{CommandError, run};
-use crate::archive::{DiskStorage, build_indexes};
+use archive::{DiskStorage, build_indexes};
 
 /// The oldest segment and its index.
 const SEGMENT: &str = "00000000000000000000.seg";

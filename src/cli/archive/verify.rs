@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
-use crate::archive::inspect::{self, IndexState};
-use crate::archive::{Damage, Filter, Item, Reader};
 use crate::cli::directory::resolve;
+use archive::inspect::{self, IndexState};
+use archive::{Damage, Filter, Item, Reader};
 
 /// Arguments of `archive verify`.
 #[derive(Debug, clap::Args)]

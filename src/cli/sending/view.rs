@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{Subject, say};
-use crate::replay::{Control, Counts, Progress};
+use tools::replay::{Control, Counts, Progress};
 
 /// How often the progress is read and a terminal is updated.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

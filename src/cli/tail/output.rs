@@ -6,9 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Format;
-use crate::archive::{StoredFrame, line::Line};
-use crate::tail::Position;
-use crate::wire::Deliver;
+use archive::{StoredFrame, line::Line};
+use tools::tail::Position;
+use wire::Deliver;
 
 /// At most this many bytes are collected while the thread writes. The last frame may exceed the limit.
 const GATHERED_BYTES_MAX: usize = 256 << 10;

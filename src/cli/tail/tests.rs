@@ -4,8 +4,8 @@ use bytes::Bytes;
 use clap::Parser as _;
 
 use super::*;
-use crate::frame::{Frame, FrameFlags, Origin, Station, StreamKey};
-use crate::wire::Deliver;
+use frame::{Frame, FrameFlags, Origin, Station, StreamKey};
+use wire::Deliver;
 
 #[derive(Debug, clap::Parser)]
 struct Line {

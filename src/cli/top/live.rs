@@ -9,8 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::terminal::{Keys, Screen};
-use crate::top::fetch::Question;
-use crate::top::model::{Input, Model, Next, Snapshot};
+use top::fetch::Question;
+use top::model::{Input, Model, Next, Snapshot};
 
 /// The screen is updated at this interval even without new responses, because it shows ages in seconds.
 const CLOCK: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use ratatui::crossterm::event::{self, Event, KeyEvent};
 use ratatui::layout::Size;
 use tokio::sync::mpsc;
 
-use crate::top::draw::draw;
-use crate::top::model::Model;
+use top::draw::draw;
+use top::model::Model;
 
 /// At most this many keys wait for the loop. Then the thread of the keys waits.
 const KEYS_MAX: usize = 64;

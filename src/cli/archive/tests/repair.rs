@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::CommandError;
 use super::support::{archive, origin, routine, start};
-use crate::archive::RepairError;
+use archive::RepairError;
 
 /// Runs `archive repair` and returns its result and output.
 fn run(dir: &Path, out: &Path) -> (Result<bool, CommandError>, String) {

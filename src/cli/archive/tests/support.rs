@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::super::{Command, CommandError, run};
-use crate::archive::{Appender, Archive, Commit, Config, DiskStorage, Recovery, open};
-use crate::frame::{Frame, FramePriority, batches_of};
+use archive::{Appender, Archive, Commit, Config, DiskStorage, Recovery, open};
+use frame::{Frame, FramePriority, batches_of};
 
-pub(super) use crate::frame::sample::{emergency, frame, origin, routine};
+pub(super) use frame::sample::{emergency, frame, origin, routine};
 
 /// A command line `archive ...`.
 #[derive(Parser)]

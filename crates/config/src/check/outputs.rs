@@ -1,0 +1,95 @@
+//! Checks of output links.
+
+use super::links::{Check, check_names};
+use crate::draft::Draft;
+use crate::keys::LINKS;
+use crate::links::Link;
+use crate::outputs::{Output, OutputFraming, OutputStart, OutputTransport};
+use framing::Format;
+
+/// Adds the problems of all outputs to `draft`.
+pub(super) fn check_outputs(draft: &mut Draft) {
+    let outputs: Vec<_> = draft.output_keys.clone().into_iter().zip(draft.config.outputs.clone()).collect();
+    let names = outputs.iter().map(|(key, output)| (key.as_str(), output.name.as_str()));
+    check_names(draft, names.collect());
+    let links = draft.config.links.clone();
+    for (key, output) in &outputs {
+        let mut check = Check { draft, key };
+        if let OutputTransport::Listen { at, peers, .. } = &output.transport {
+            check.peers("listen", *at, peers);
+        }
+        check.cursor(output);
+        // A link with problems may be the one that decodes the frames.
+        if !check.draft.has_failed(LINKS) {
+            check.packets(output, &links);
+        }
+    }
+}
+
+impl Check<'_> {
+    fn cursor(&mut self, output: &Output) {
+        let clients = output.clients_max();
+        if output.start == OutputStart::Cursor && clients > 1 {
+            let what = format!("{clients} clients cannot share one cursor: write 1, or start = \"live\"");
+            self.conflict("clients", what);
+        }
+    }
+
+    /// Packets can only be taken out of frames whose format is known, and COSMOS reads packets alone.
+    fn packets(&mut self, output: &Output, links: &[Link]) {
+        let is_cosmos = matches!(output.framing, OutputFraming::Cosmos(_));
+        match (output.extract_packets, output.decode.map(|decode| decode.format)) {
+            (true, Some(Format::Packet | Format::None)) => {
+                return self.conflict(
+                    "decode",
+                    "packets are taken out of frames: write tm, aos or uslp, or extract = \"none\"",
+                );
+            }
+            (false, Some(Format::Packet)) if is_cosmos => {}
+            (false, Some(_)) => {
+                return self.conflict("decode", "is for extract = \"packets\": add that, or remove decode");
+            }
+            (false, None) if !is_cosmos => return,
+            (true | false, _) => {}
+        }
+        let fits = |format: Format| match format {
+            Format::Tm | Format::Aos(_) | Format::Uslp => output.extract_packets,
+            Format::Packet => !output.extract_packets,
+            Format::None => false,
+        };
+        let key = if output.extract_packets { "extract" } else { "cosmos" };
+        let sources = output.select.frames.sources();
+        let own = output.decode.map(|decode| decode.format);
+        if sources.is_empty() && !links.iter().map(|link| link.decode.format).chain(own).any(fits) {
+            self.conflict(key, refusal("any source", None, output.extract_packets));
+        }
+        let misfit = sources.iter().find_map(|source| {
+            let decodes = output.decodes_of(*source, links);
+            let fits = decodes.iter().any(|(_, decode)| fits(decode.format));
+            (!fits).then(|| (source, decodes.first().map(|(_, decode)| decode.format)))
+        });
+        if let Some((source, format)) = misfit {
+            self.conflict(key, refusal(&format!("source {source}"), format, output.extract_packets));
+        }
+    }
+}
+
+/// Why the output gets no packets of `whose`, and what to do.
+fn refusal(whose: &str, format: Option<Format>, extracts: bool) -> String {
+    match (format, extracts) {
+        (Some(Format::Packet), true) => {
+            format!("the frames of {whose} are packets already: write \"none\"")
+        }
+        (Some(Format::Tm | Format::Aos(_) | Format::Uslp), false) => {
+            format!("COSMOS reads packets, and {whose} has transfer frames: add extract = \"packets\"")
+        }
+        (_, true) => format!(
+            "no link decodes frames of {whose}: add decode to the link that delivers it, or to this output where it \
+             comes over our protocol"
+        ),
+        (_, false) => format!(
+            "COSMOS reads packets, and no link decodes packets of {whose}: add decode to the link that delivers it, or \
+             decode = {{ kind = \"packet\" }} to this output where it comes over our protocol"
+        ),
+    }
+}

@@ -1,0 +1,245 @@
+//! Configuration: one TOML file, overridden by environment variables, checked as a whole.
+//!
+//! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `reader`,
+//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`),
+//! reads the lists of links and outputs (`links`, `outputs`, `framings`, `link_values`, `addresses`) and checks how the
+//! values fit together (`check`). All problems are reported at once, each with its location, key,
+//! value, and what is allowed. `keys` lists the keys and when a change of each takes effect.
+//!
+//! While the daemon runs, a [`ConfigHandle`] holds the configuration in force, and a [`Change`] says what a new
+//! configuration changes in it.
+
+mod addresses;
+mod change;
+mod check;
+mod clients;
+mod draft;
+mod error;
+mod files;
+mod fixed;
+mod framings;
+mod handle;
+mod keys;
+mod link_values;
+mod links;
+mod memory;
+mod origins;
+mod outputs;
+mod overrides;
+mod parts;
+mod print;
+mod read;
+mod reader;
+mod sections;
+mod source;
+mod suggest;
+mod tls_files;
+mod token_files;
+mod tokens;
+mod units;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use draft::Draft;
+use source::Source;
+use token_files::Purpose;
+
+pub use addresses::{Endpoint, Listening, Network};
+pub use change::{Change, Changed, Mismatch, Waiting};
+pub use error::{ConfigError, Location, Problem};
+pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
+pub use fixed::{HTTP_CONNECTIONS_MAX, HTTP_READERS};
+pub use handle::ConfigHandle;
+pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
+pub use memory::{
+    BATCH_BYTES, CHANNEL_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, INCOMPLETE_PACKET_BYTES,
+    MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
+};
+pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, OutputTransport};
+pub use overrides::{PREFIX, environment};
+pub use sections::{
+    Archive, Catalog, Feed, Http, Ingest, Log, LogFormat, LogLevel, NamedClient, Pipeline, Shutdown, Tls,
+    Token,
+};
+pub use source::SEARCH_PATHS;
+pub use support::secret::{MASK, Secret, SecretError};
+pub use tls_files::{TlsFiles, TlsSides};
+pub use token_files::CREDENTIALS_DIR;
+pub use units::{GIB, KIB, MIB, Size, TIB};
+
+/// Everything that can be configured. `Debug` masks secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Directory of everything kept on disk, relative to the working directory.
+    #[serde(with = "values::path")]
+    pub data_dir: PathBuf,
+    /// Whether every listener beyond loopback must be encrypted.
+    #[serde(deserialize_with = "values::flag")]
+    pub require_tls: bool,
+    /// `[log]`
+    pub log: Log,
+    /// `[ingest]`
+    pub ingest: Ingest,
+    /// `[pipeline]`
+    pub pipeline: Pipeline,
+    /// `[archive]`
+    pub archive: Archive,
+    /// `[feed]`
+    pub feed: Feed,
+    /// `[http]`
+    pub http: Http,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[catalog]`
+    pub catalog: Catalog,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// `[[links]]`
+    #[serde(skip)]
+    pub links: Vec<Link>,
+    /// `[[outputs]]`
+    #[serde(skip)]
+    pub outputs: Vec<Output>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            require_tls: false,
+            log: Log::default(),
+            ingest: Ingest::default(),
+            pipeline: Pipeline::default(),
+            archive: Archive::default(),
+            feed: Feed::default(),
+            http: Http::default(),
+            tls: Tls::default(),
+            catalog: Catalog::default(),
+            shutdown: Shutdown::default(),
+            links: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+}
+
+/// A configuration and its origin.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file that was read; `None` when no file was found and the defaults stand.
+    pub file: Option<PathBuf>,
+    /// The names at the top of the file: keys, sections and lists. Empty also without a file.
+    pub names: BTreeSet<String>,
+    /// Names of the variables that overrode keys.
+    pub overrides: Vec<String>,
+    /// Warnings for the log, one sentence each: values that work but may be a mistake.
+    pub warnings: Vec<String>,
+    /// Notes, one sentence each: missing files that exist once the daemon starts. See [`Config::load_before_start`].
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Loads the file at `path`, or the first of [`SEARCH_PATHS`] that exists, or the defaults.
+    ///
+    /// `env` are the variables that may override keys; see [`environment`]. Those that do not begin with
+    /// [`PREFIX`] are ignored. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] when a file exists or was named and cannot be read,
+    /// [`ConfigError::Invalid`] with all problems found otherwise.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        Self::load_source(Source::find(path)?, env, Purpose::Run)
+    }
+
+    /// [`Config::load`] for a caller that checks a configuration before the daemon starts.
+    ///
+    /// A token file that is missing under [`CREDENTIALS_DIR`], where the service manager puts it at the start, is a
+    /// note. The daemon must not run with this configuration: no client has the token that stands for the missing one.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_before_start(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        Self::load_source(Source::find(path)?, env, Purpose::CheckBeforeStart)
+    }
+
+    /// `http.listen` of what [`Config::load`] would load, for a client of the running daemon, and whether the listener
+    /// speaks TLS.
+    ///
+    /// Problems with other keys do not matter, and credentials are not read: neither means that the daemon is sick.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file cannot be read as a whole, or this key is wrong.
+    pub fn http_listener(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(SocketAddr, bool), ConfigError> {
+        let draft = read::read(Source::find(path)?.as_ref(), &overrides::collect(env), Purpose::FindListener);
+        let config = draft.finish_for("http.listen")?;
+        Ok((config.http.listen, config.http.tls && config.tls.certificate.is_some()))
+    }
+
+    /// Checks how the values fit together, for a configuration that was changed after it was loaded.
+    ///
+    /// Does not check the limits of each value. Returns warnings about values that work but may be a mistake.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with all conflicts, without locations.
+    pub fn validate(&self) -> Result<Vec<String>, ConfigError> {
+        let mut draft = Draft::of(self.clone());
+        check::check(&mut draft);
+        draft.finish().map(|(_, warnings)| warnings)
+    }
+
+    /// The addresses in the configuration.
+    #[must_use]
+    pub const fn listening(&self) -> Listening {
+        Listening { ingest: self.ingest.listen, feed: self.feed.listen, http: self.http.listen }
+    }
+
+    /// Checks that the values, which fit together, also do so when the daemon listens on `listening`, and returns
+    /// warnings. There are none if these are the addresses in the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with all conflicts.
+    pub fn validate_at(&self, listening: Listening) -> Result<Vec<String>, ConfigError> {
+        if listening == self.listening() {
+            return Ok(Vec::new());
+        }
+        let mut real = self.clone();
+        (real.ingest.listen, real.feed.listen, real.http.listen) =
+            (listening.ingest, listening.feed, listening.http);
+        real.validate()
+    }
+
+    fn load_source(
+        source: Option<Source>,
+        env: impl Iterator<Item = (String, String)>,
+        purpose: Purpose,
+    ) -> Result<Loaded, ConfigError> {
+        let overrides = overrides::collect(env);
+        let mut draft = read::read(source.as_ref(), &overrides, purpose);
+        check::check(&mut draft);
+        let (notes, names) = (std::mem::take(&mut draft.notes), std::mem::take(&mut draft.names));
+        let (config, mut warnings) = draft.finish()?;
+        warnings.extend(source.as_ref().and_then(|source| source.warning(&config)));
+        let overrides = overrides.into_iter().map(|variable| variable.name).collect();
+        let file = source.map(|source| source.path);
+        Ok(Loaded { config, file, names, overrides, warnings, notes })
+    }
+}

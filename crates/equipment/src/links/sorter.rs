@@ -1,0 +1,114 @@
+//! Decides what becomes of each unit of a link: its source, its lane, or why it is dropped.
+
+use std::sync::Arc;
+
+use config::{EmergencyRule, Link, LinkSource};
+use frame::FramePriority;
+use framing::{Format, Header, Unit};
+
+/// What becomes of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It becomes a frame.
+    Keep(Kept),
+    /// It is idle, and the link drops idle frames.
+    DropIdle,
+    /// It is bad, and the link drops bad frames or has no source for them.
+    DropBad,
+}
+
+/// A unit that becomes a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The source of the frame.
+    pub source: u32,
+    /// Its lane.
+    pub priority: FramePriority,
+    /// Whether its checksum is wrong.
+    pub is_bad: bool,
+    /// Whether it carries no data.
+    pub is_idle: bool,
+}
+
+/// The rules of a link.
+#[derive(Debug)]
+pub struct Sorter {
+    config: Arc<Link>,
+}
+
+impl Sorter {
+    /// The rules of the link `config`.
+    pub const fn new(config: Arc<Link>) -> Self {
+        Self { config }
+    }
+
+    /// Judges `unit`. Also returns its header, unless the unit is bad: the header of a bad frame is not believed.
+    pub fn judge(&self, unit: &Unit) -> (Fate, Option<Header>) {
+        let Some(header) = self.header(unit) else { return (self.bad(), None) };
+        if header.is_idle && self.config.drop_idle {
+            return (Fate::DropIdle, Some(header));
+        }
+        let source = match self.config.source {
+            LinkSource::Fixed(source) => Some(source),
+            LinkSource::Apid => Some(header.channel),
+            LinkSource::Spacecraft => header.spacecraft,
+            LinkSource::SpacecraftChannel => header.spacecraft.map(|id| id << 8 | header.channel),
+        };
+        // A spacecraft that neither the format nor the equipment names is the only one of the list.
+        let Some(source) = source.or_else(|| self.only_spacecraft()) else { return (self.bad(), None) };
+        let is_emergency = self.config.emergency.iter().any(|rule| holds(rule, &header, &unit.data));
+        let priority = if is_emergency { FramePriority::Emergency } else { FramePriority::Routine };
+        let kept = Kept { source, priority, is_bad: unit.bad_quality, is_idle: header.is_idle };
+        (Fate::Keep(kept), Some(header))
+    }
+
+    /// The header of a good unit.
+    fn header(&self, unit: &Unit) -> Option<Header> {
+        let mut header = self.config.decode.header(&unit.data).ok()?;
+        if self.config.decode.format == Format::None {
+            header.channel = unit.channel.map_or(0, u32::from);
+        }
+        header.spacecraft = header.spacecraft.or(unit.spacecraft.map(u32::from));
+        let allowed = &self.config.spacecraft;
+        let is_foreign = header.spacecraft.is_some_and(|id| {
+            !allowed.is_empty() && !u16::try_from(id).is_ok_and(|id| allowed.contains(&id))
+        });
+        (!is_foreign).then_some(header)
+    }
+
+    /// What becomes of a bad frame: it must not create a stream that its damaged header names.
+    pub fn bad(&self) -> Fate {
+        let source = match self.config.source {
+            LinkSource::Fixed(source) => Some(source),
+            LinkSource::Spacecraft => self.only_spacecraft().or(self.config.bad_source),
+            LinkSource::Apid | LinkSource::SpacecraftChannel => self.config.bad_source,
+        };
+        match source {
+            Some(source) if !self.config.drop_bad => {
+                let priority = FramePriority::Routine;
+                Fate::Keep(Kept { source, priority, is_bad: true, is_idle: false })
+            }
+            _ => Fate::DropBad,
+        }
+    }
+
+    fn only_spacecraft(&self) -> Option<u32> {
+        let mut allowed = self.config.spacecraft.iter();
+        allowed.next().copied().filter(|_| allowed.next().is_none()).map(u32::from)
+    }
+}
+
+fn holds(rule: &EmergencyRule, header: &Header, unit: &[u8]) -> bool {
+    match rule {
+        EmergencyRule::Channels(channels) => {
+            u8::try_from(header.channel).is_ok_and(|channel| channels.contains(&channel))
+        }
+        EmergencyRule::Apids(apids) => u16::try_from(header.channel).is_ok_and(|apid| apids.contains(&apid)),
+        EmergencyRule::Byte { offset, mask, value } => {
+            unit.get(*offset).is_some_and(|byte| byte & mask == *value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

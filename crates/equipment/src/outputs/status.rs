@@ -1,0 +1,210 @@
+//! The state and the counts of an output, as operators see them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::switchboard::Status;
+use api::{self, OutputCounts, OutputReader, OutputState};
+use config::Output;
+use frame::unix_now_ns;
+
+/// The state and the counts of one output. The output writes them; operators see a report.
+#[derive(Debug, Default)]
+pub struct OutputStatus {
+    state: Mutex<State>,
+    counts: Mutex<OutputCounts>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Never [`OutputState::Connected`], which follows from the readers.
+    state: OutputState,
+    since_ns: i64,
+    /// Why the last connection ended or failed.
+    trouble: Option<String>,
+    /// The address that the output listens on.
+    address: Option<SocketAddr>,
+    /// The position of the cursor.
+    cursor: Option<u64>,
+    /// The last save of the cursor failed.
+    is_cursor_unsaved: bool,
+    clients: BTreeMap<u64, Arc<ClientStatus>>,
+    client_next: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            state: OutputState::Disabled,
+            since_ns: unix_now_ns(),
+            trouble: None,
+            address: None,
+            cursor: None,
+            is_cursor_unsaved: false,
+            clients: BTreeMap::new(),
+            client_next: 1,
+        }
+    }
+}
+
+impl State {
+    fn enter(&mut self, state: OutputState) {
+        if self.state != state {
+            (self.state, self.since_ns) = (state, unix_now_ns());
+        }
+    }
+
+    /// The state as operators see it.
+    fn shown(&self) -> OutputState {
+        match self.state {
+            OutputState::Listening | OutputState::Connecting if !self.clients.is_empty() => {
+                OutputState::Connected
+            }
+            state => state,
+        }
+    }
+}
+
+/// A connected reader.
+#[derive(Debug)]
+pub(super) struct ClientStatus {
+    pub(super) peer: SocketAddr,
+    since_ns: i64,
+    /// Every frame below this offset was handed over to the connection, or was left out.
+    pub(super) next_offset: AtomicU64,
+    /// The reader has closed its writing side. It may have gone.
+    pub(super) is_half_closed: AtomicBool,
+}
+
+impl ClientStatus {
+    fn report(&self) -> OutputReader {
+        OutputReader {
+            peer: self.peer.to_string(),
+            since_ms: self.since_ns / 1_000_000,
+            next_offset: self.next_offset.load(Relaxed),
+        }
+    }
+}
+
+/// A reader among those of its output. Dropping it removes the reader.
+#[derive(Debug)]
+pub(super) struct Client {
+    id: u64,
+    pub(super) status: Arc<ClientStatus>,
+    output: Arc<OutputStatus>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.output.state().clients.remove(&self.id);
+    }
+}
+
+impl OutputStatus {
+    /// Enters `state`.
+    pub(super) fn enter(&self, state: OutputState) {
+        self.state().enter(state);
+    }
+
+    /// Notes why a connection ended or failed.
+    pub(super) fn note_trouble(&self, why: impl Into<String>) {
+        self.state().trouble = Some(why.into());
+    }
+
+    pub(super) fn bound(&self, address: Option<SocketAddr>) {
+        self.state().address = address;
+    }
+
+    /// Notes the outcome of a save of the cursor. Returns whether the save before had another outcome.
+    pub(super) fn cursor_saved(&self, saved: &io::Result<()>) -> bool {
+        let mut state = self.state();
+        let has_changed = state.is_cursor_unsaved != saved.is_err();
+        state.is_cursor_unsaved = saved.is_err();
+        match saved {
+            Err(error) => state.trouble = Some(format!("the cursor cannot be saved: {error}")),
+            Ok(()) if has_changed => state.trouble = None,
+            Ok(()) => {}
+        }
+        has_changed
+    }
+
+    pub(super) fn cursor_at(&self, next_offset: u64) {
+        self.state().cursor = Some(next_offset);
+    }
+
+    /// Adds a reader.
+    pub(super) fn connected(self: &Arc<Self>, peer: SocketAddr) -> Client {
+        self.count(|counts| counts.connects += 1);
+        let status = Arc::new(ClientStatus {
+            peer,
+            since_ns: unix_now_ns(),
+            next_offset: AtomicU64::new(0),
+            is_half_closed: AtomicBool::new(false),
+        });
+        let mut state = self.state();
+        state.trouble = None;
+        let id = state.client_next;
+        state.client_next += 1;
+        state.clients.insert(id, Arc::clone(&status));
+        Client { id, status, output: Arc::clone(self) }
+    }
+
+    /// Changes the counts, over all readers. A frame counts for each reader that gets it, and again where it is
+    /// repeated.
+    pub(super) fn count(&self, change: impl FnOnce(&mut OutputCounts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The counts since the daemon started.
+    pub(super) fn counts(&self) -> OutputCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No critical section panics half-way, so a poisoned lock still guards a consistent state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status<Output, api::Output> for OutputStatus {
+    fn reconfigured(&self) {
+        self.state().cursor = None;
+    }
+
+    fn stopped(&self, failure: Option<String>) {
+        let mut state = self.state();
+        match failure {
+            Some(_) => state.enter(OutputState::Failed),
+            None => {
+                state.enter(OutputState::Disabled);
+                state.address = None;
+            }
+        }
+        state.trouble = failure;
+    }
+
+    /// The report, with the readers in `wanted`.
+    fn report(&self, config: &Output, wanted: Range<usize>) -> api::Output {
+        let counts = self.counts();
+        let state = self.state();
+        let readers = || state.clients.values();
+        api::Output {
+            name: config.name.clone(),
+            description: config.to_string(),
+            state: state.shown(),
+            since_ms: state.since_ns / 1_000_000,
+            trouble: state.trouble.clone(),
+            address: state.address.map(|address| address.to_string()),
+            cursor: state.cursor,
+            counts,
+            slowest_offset: readers().map(|client| client.next_offset.load(Relaxed)).min(),
+            readers_total: state.clients.len(),
+            readers: readers().skip(wanted.start).take(wanted.len()).map(|client| client.report()).collect(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! From the first byte to WELCOME: identifies the client and checks whether it may speak.
+
+use std::sync::Arc;
+
+use tls::Socket;
+
+use super::Ended;
+use super::catalog::CatalogCursor;
+use super::intake::Intake;
+use super::outbox::Outbox;
+use crate::acks::AckSignal;
+use crate::router::{Epoch, Opened, Opening, Router};
+use crate::stream::StreamOwner;
+use crate::{Context, IngestConfig};
+use actor::{Mailbox, Received};
+use connection::entrance::{First, Permit};
+use connection::{Proof, SessionId, Stop, renewed};
+use frame::unix_now_ns;
+use wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError, frame_cost};
+
+/// The inputs of a handshake.
+pub(super) struct Greeting<'a> {
+    pub(super) session_id: SessionId,
+    pub(super) config: &'a Arc<IngestConfig>,
+    pub(super) signal: &'a Arc<AckSignal>,
+    pub(super) context: &'a Context,
+    pub(super) router: &'a Router,
+    pub(super) permit: &'a Permit,
+    /// TLS that was in force when the connection came.
+    pub(super) tls: Option<tls::Server>,
+}
+
+/// The result of a handshake: the initial state of a session.
+pub(super) struct Greeted {
+    pub(super) opened: Opened,
+    pub(super) outbox: Outbox,
+    pub(super) intake: Intake,
+    pub(super) catalog: Option<CatalogCursor>,
+    /// The bytes that came behind HELLO.
+    pub(super) rest: Vec<u8>,
+}
+
+impl Greeting<'_> {
+    /// Reads HELLO and checks it in the order version, token, source, limits, epoch.
+    pub(super) async fn greet(
+        self,
+        socket: &mut Socket,
+        mailbox: &mut Mailbox<Stop>,
+    ) -> Result<Greeted, Ended> {
+        let First { body, rest } = self.await_hello(socket, mailbox).await?;
+        let hello = Hello::decode(&body)?;
+        // The credentials in force at this moment: a token that was withdrawn since the connection came is
+        // refused.
+        let policy = self.context.policy();
+        // An authority that was withdrawn since then proves nothing.
+        if policy.tls != self.tls {
+            return Err(renewed().into());
+        }
+        let names = socket.peer_names();
+        let proof = Proof { token: &hello.token, names: names.as_deref() };
+        policy.credentials.check(proof, &hello.stream)?;
+        let owner = StreamOwner {
+            session_id: self.session_id,
+            session: mailbox.address(),
+            room: Arc::clone(self.signal.changed()),
+            acks: Some(Arc::clone(self.signal)),
+            shares_sequence: hello.flags.contains(HelloFlags::SHARED_SEQUENCE),
+            link: None,
+        };
+        let epoch = if hello.epoch == 0 { Epoch::Anonymous } else { Epoch::Named(hello.epoch) };
+        let config = Arc::clone(self.config);
+        let opening = Opening { stream: hello.stream.clone(), epoch, owner, config };
+        let opened = self.router.open(opening).await?;
+        let config = self.config;
+        let welcome = Welcome {
+            version: VERSION,
+            heartbeat_s: u16::try_from(hello.heartbeat(config.heartbeat).as_secs()).unwrap_or(u16::MAX),
+            max_message_bytes: u32::try_from(config.message_bytes_max).unwrap_or(u32::MAX),
+            session_id: self.session_id,
+            epoch: opened.origin.epoch,
+            resume_next: opened.position.accepted_next,
+            server_time_ns: unix_now_ns(),
+        };
+        let no_ack = hello.flags.contains(HelloFlags::NO_ACK);
+        let message_max = frame_cost(config.message_bytes_max);
+        let intake = Intake::new(opened.position.accepted_next, config.windows(), message_max, no_ack);
+        let wants_catalog = hello.flags.contains(HelloFlags::WANT_CATALOG);
+        let catalog =
+            wants_catalog.then(|| CatalogCursor::new(self.context.catalog.clone(), config.message_bytes_max));
+        Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog, rest })
+    }
+
+    async fn await_hello(&self, socket: &mut Socket, mailbox: &mut Mailbox<Stop>) -> Result<First, Ended> {
+        let mut shutdown = self.context.shutdown.clone();
+        tokio::select! {
+            first = self.permit.first_message(socket, self.config.hello_timeout, "HELLO") => Ok(first?),
+            order = mailbox.recv() => match order {
+                Some(Received::Message(Stop(error))) => Err(error.into()),
+                _ => Err(draining().into()),
+            },
+            _ = shutdown.wait_for(|stop| *stop) => Err(draining().into()),
+        }
+    }
+}
+
+fn draining() -> WireError {
+    WireError::new(ErrorCode::Draining, "the daemon is draining")
+}
