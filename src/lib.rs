@@ -13,12 +13,12 @@
 //!                        +--------------- durable positions (ingest::stream) <---------------------+
 //! ```
 //!
-//! 1. [`wire`] cuts bytes into messages, `ingest::session` judges them and hands frames over, a whole read at a time, which
-//!    stays together from here on ([`frame::FrameRun`]);
+//! 1. [`wire`] cuts bytes into messages. A session of [`ingest`] checks them and hands frames over, a whole read at a time,
+//!    which stays together from here on ([`frame::FrameRun`]);
 //! 2. [`pipeline::queue`] keeps them in two lanes, [`pipeline::fan_in`] picks what goes next, emergencies first;
 //! 3. [`pipeline::processor`] counts, logs, broadcasts ([`pipeline::fanout`]) and hands on;
 //! 4. [`archive`] encodes them into a block of their lane, writes and syncs it, then reports the durable positions;
-//! 5. [`ingest::stream`] takes note, and the session writes the ACK;
+//! 5. [`ingest::stream`] notes them, and the session writes the ACK;
 //! 6. [`feed::tail`] keeps the newest durable frames for subscribers. [`feed`] serves subscribers that are behind from the
 //!    log, which it reads as an [`archive::History`].
 //!
@@ -36,30 +36,27 @@
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
 //! and for subscribers share, [`cli`] is the command line, with the commands on archive directories. [`observe`] is
-//! everything there is to see of a running daemon, [`http`] serves it: health, metrics, an API with events, the dashboard.
-//! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`liveness`] of each stage. [`replay`] sends
-//! what an archive holds, [`import`] sends a recording of equipment, [`tail`] is a subscriber, [`top`] shows a running
-//! daemon over [`http`]. [`demo`] is the RFC's scenario.
+//! everything there is to see of a running daemon, [`web`] serves it: health, metrics, an API with events, the dashboard.
+//! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`frame::liveness`] of each stage. [`replay`]
+//! sends what an archive holds, [`import`] sends a recording of equipment, [`tail`] is a subscriber, [`top`] shows a running
+//! daemon over [`http_client`]. [`demo`] is the RFC's scenario.
 //!
 //! # Crates
 //!
 //! This package is the daemon with its commands. Its libraries are crates of the workspace, in `crates/`. Each `lib.rs`
-//! says what the crate never depends on and which file does what.
+//! says what the crate never depends on. A crate depends on crates of lower floors only; cargo refuses anything else.
 //!
-//! | crate | holds | depends on |
-//! |---|---|---|
-//! | [`frame`] | the types that every part shares, [`histogram`], [`liveness`] | |
-//! | [`wire`] | the protocol, the heartbeat clock | [`frame`] |
-//! | [`actor`] | what router and sessions are built on | [`frame`] |
-//! | [`tls`] | TCP connections with or without TLS 1.3, certificates | `support` |
-//! | `support` | [`logging`], [`causes`], [`moment`], `number`, `plain_file`, `private` | [`frame`] |
-//! | [`archive`] | the segment log: writing, reading, recovery, maintenance | [`frame`], `support` |
-//! | [`export`] | Parquet, CSV and JSON lines, a step of sealed segments | [`archive`], [`frame`], `support` |
-//! | [`catalog`] | orbital elements | `support` |
-//! | [`framing`] | formats of ground equipment: framings and decoders | |
-//! | [`api`] | the requests and answers of the HTTP API | [`frame`] |
-//! | [`client`] | the client side of the protocol | [`frame`], [`wire`], [`tls`] |
-//! | [`sim`] | a fleet of simulated sources | [`frame`], [`wire`], [`client`], [`catalog`], [`framing`], [`tls`], `support` |
+//! | floor | crates |
+//! |---|---|
+//! | 9 | [`web`] |
+//! | 8 | [`observe`], `tools`: [`replay`], [`import`], [`tail`] |
+//! | 7 | `equipment`: [`links`], [`outputs`], [`switchboard`] |
+//! | 6 | [`config`] |
+//! | 5 | [`ingest`] with its [`pipeline`], [`feed`], [`sim`], [`top`] |
+//! | 4 | [`connection`], [`client`], [`export`], [`http_client`] |
+//! | 3 | [`archive`], [`catalog`], [`tls`] |
+//! | 2 | [`wire`], [`actor`], [`support`], [`api`] |
+//! | 1 | [`frame`], [`framing`] |
 //!
 //! # What holds everywhere
 //!
@@ -68,22 +65,19 @@
 //! * Nothing waits upstream: a session never waits for the pipeline, the pipeline never for a client.
 //! * Every queue has a bound: windows bound the queues, 64 frames the processor, one block the archive's intake.
 //! * Every task has an owner that joins it; no task is cancelled while it holds a frame.
-//! * Crates < [`pipeline`] < [`connection`] < [`ingest`], [`feed`] < [`config`] < [`switchboard`] < [`links`], [`outputs`] < [`observe`] < [`http`] <
-//!   [`daemon`] < [`demo`], [`cli`]: imports point down only. [`pipeline`] and [`archive`] do not know each other, nor do [`ingest`] and
-//!   [`feed`].
-//! * [`replay`] and [`tail`] know of the daemon nothing but its protocol. [`import`] also has the rules of [`links`]. [`top`] knows the types of [`api`] and the
-//!   client of [`http`].
+//! * In this package, imports point down only: [`systemd`] < [`daemon`] < [`demo`] < [`cli`]. [`pipeline`] and [`archive`] do not
+//!   know each other, nor do [`ingest`] and [`feed`].
 
+pub use ::{
+    actor, api, archive, catalog, client, config, connection, export, feed, frame, framing, ingest, observe,
+    sim, top, wire,
+};
 pub use equipment::{links, outputs, switchboard};
 pub use frame::{histogram, liveness};
 pub use ingest::pipeline;
 pub use support::{causes, logging, moment, number, plain_file, private};
 pub use tools::{import, replay, tail};
 pub use web as http;
-pub use {
-    actor, api, archive, catalog, client, config, connection, export, feed, frame, framing, ingest, observe,
-    sim, top, wire,
-};
 
 pub mod cli;
 pub mod daemon;

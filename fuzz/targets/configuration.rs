@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use telemetry_aggregator::config::Config;
+use config::Config;
 
 /// A file in memory: each run writes it.
 static FILE: LazyLock<PathBuf> =

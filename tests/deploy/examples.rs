@@ -147,7 +147,7 @@ fn each_example_of_the_docs_gets_its_answer() {
 
 #[test]
 fn each_path_is_in_the_docs() {
-    let (routes, docs) = (text("src/http/routes.rs"), text("docs/observe.md") + &text("docs/links.md"));
+    let (routes, docs) = (text("crates/web/src/routes.rs"), text("docs/observe.md") + &text("docs/links.md"));
     let paths: Vec<_> = routes
         .split('"')
         .skip(1)

@@ -8,6 +8,9 @@
 //!
 //! While the daemon runs, a [`ConfigHandle`] holds the configuration in force, and a [`Change`] says what a new
 //! configuration changes in it.
+//!
+//! This crate knows the parts whose limits it sums up (`ingest`, `feed`, `archive`). It never depends on links, outputs, the
+//! HTTP server or the daemon.
 
 mod addresses;
 mod change;

@@ -1,4 +1,6 @@
 //! What connections of sources and of subscribers share: accepting, the way in, the heartbeat, credentials, last words.
+//!
+//! This crate never depends on sessions, queues or the configuration.
 
 pub mod closing;
 pub mod credentials;

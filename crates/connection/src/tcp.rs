@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 /// Longest time of one attempt to connect, with name resolution and the TLS handshake, and of a TLS handshake with a peer
 /// that has connected.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the first failure.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause. Each failure doubles the pause.

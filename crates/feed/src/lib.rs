@@ -12,6 +12,8 @@
 //! A subscription is one number, the next offset. The tail or the log, whichever has the frames from this
 //! offset on, serves it. So history continues into live without a hole or a repeat. A subscriber that does
 //! not read costs only its own buffer.
+//!
+//! This crate never depends on `ingest`, the configuration, or on what shows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,7 @@
 //! GET and POST over HTTP/1.1, for our own commands: one request per connection, limited in size and time.
 //!
-//! A complete client library would make `health` start too slowly, and `top` does not need one.
+//! A complete client library would make `health` start too slowly, and `top` does not need one. This crate never
+//! depends on the server.
 
 use std::fmt;
 use std::io;

@@ -11,11 +11,15 @@
 //!   stream,
 //! * `link_stream`: a stream that a link carries instead of a session,
 //! * `acks`: when a session learns that routine frames are durable,
+//! * [`pipeline`]: the queues of all streams, emergencies first, and the processor,
 //! * `sequences`: counts the sequences of a stream that have not come,
 //! * [`books`]: received = archived + not stored + duplicates + rejected + in flight.
 //!
 //! A session never waits for the pipeline: it always reads a client that keeps to its credit. The stream
 //! signals to the session that frames left the queue (credit) or reached the disk (ACK).
+//!
+//! This crate never depends on the configuration, on `feed`, or on what shows it. [`pipeline`] knows neither sessions nor
+//! the archive.
 
 use std::sync::Arc;
 use std::time::Duration;

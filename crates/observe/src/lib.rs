@@ -4,6 +4,8 @@
 //! answers of the HTTP [`api`] from both. The dashboard, `top` and the metrics use the same answers.
 //!
 //! The path of a frame writes only the counts of [`latencies`] and the notes of [`emergencies`], once per commit.
+//!
+//! This crate only reads. It never depends on the HTTP server or the daemon.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

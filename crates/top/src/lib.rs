@@ -7,7 +7,7 @@
 //! * [`draw`](mod@draw): draws the screen, as a function of the model and the size alone;
 //! * `figures`: formats numbers for the screen.
 //!
-//! The command in [`cli`](crate::cli) owns the terminal with its keys and signals.
+//! The command `top` owns the terminal with its keys and signals. This crate knows of the daemon nothing but its HTTP API.
 
 pub mod draw;
 pub mod fetch;

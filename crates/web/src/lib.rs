@@ -3,13 +3,13 @@
 //! * [`server`]: connections, their limits and timeouts;
 //! * [`guard`]: which requests may change something or read payloads;
 //! * `routes`: the handler of each path; each group of handlers has its own file next to it;
-//! * [`events`]: what changes, encoded once a second for all clients;
+//! * [`events`]: what changes, encoded once a second for all clients.
 //!
-//! The memory of this module has a bound: [`config::HTTP_BYTES`](HTTP_BYTES), plus parts that depend on the
+//! The memory of this crate has a bound: [`config::HTTP_BYTES`], plus parts that depend on the
 //! configuration. Slow readers and many requests do not exceed it.
 //!
 //! Nothing here is on the path of a frame. Slow work, such as reading the archive or encoding long answers, runs on
-//! other threads than those that serve sources.
+//! other threads than those that serve sources. This crate never depends on the daemon.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
