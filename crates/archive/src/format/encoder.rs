@@ -13,7 +13,7 @@ use super::{
     FRAMES_PREFIX_BYTES, FrameRange, ORIGIN_HEADER_BYTES, run_log_bytes_max,
 };
 use crate::aligned::GrowingBuffer;
-use frame::{FrameRun, Lanes, Origin};
+use frame::{FrameMeta, FrameRun, Lanes, Origin};
 
 /// Most bytes that `run`, whose payloads have `payload_bytes` in total, takes in a block. The header and the padding of
 /// the block do not count.
@@ -156,26 +156,44 @@ impl BlockEncoder {
         let bytes = self.buffer.len() - before;
         let (received_ns, received_max_ns) = (run.received_ns(), run.received_ns_of(last));
         self.received.push(Received { received_ns, frames: run.len() as u32, priority: run.priority() });
-        self.note_range(FrameRange {
-            origin,
-            priority: run.priority(),
-            frames: run.len() as u32,
-            bytes: bytes as u32,
-            received_min_ns: received_ns,
-            received_max_ns,
-            crc: None,
-        });
+        self.note_ranges(run, origin, before);
         let payload_bytes = bytes - run.len() * FRAME_HEADER_BYTES;
         self.log_bytes_max += run_log_bytes_max(run, payload_bytes);
         self.frame_count += run.len() as u32;
         self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
 
-    /// Records `range`, whose frames are the last in the buffer.
-    fn note_range(&mut self, range: FrameRange) {
-        if !self.ranges.last_mut().is_some_and(|last| last.join(&range)) {
-            self.end_range(self.buffer.len() - range.bytes as usize);
-            self.ranges.push(range);
+    /// Records the ranges of the frames of `run`, whose bytes lie from `at` to the end of the buffer. A range ends where
+    /// an extent of the index ends, so that the index needs no checksum of its own.
+    fn note_ranges(&mut self, run: &FrameRun, origin: u16, mut at: usize) {
+        let mut rest = run.metas();
+        while let Some(first) = rest.first() {
+            let bytes_left = self.buffer.len() - at;
+            let open = self.ranges.last().filter(|last| last.is_of(origin, run.priority()));
+            let room = open.map_or(0, |open| EXTENT_BYTES_MAX.saturating_sub(open.bytes as usize));
+            let (mut frames, mut bytes) = first_frames(rest, bytes_left, room);
+            let is_joined = frames > 0;
+            if !is_joined {
+                // The first frame of an extent may have any length.
+                let room = EXTENT_BYTES_MAX.max(FRAME_HEADER_BYTES + first.payload_len as usize);
+                (frames, bytes) = first_frames(rest, bytes_left, room);
+            }
+            let range = FrameRange {
+                origin,
+                priority: run.priority(),
+                frames: frames as u32,
+                bytes: bytes as u32,
+                received_min_ns: run.received_ns_of(first),
+                received_max_ns: run.received_ns_of(&rest[frames - 1]),
+                crc: None,
+            };
+            if is_joined && let Some(last) = self.ranges.last_mut() {
+                last.join(&range);
+            } else {
+                self.end_range(at);
+                self.ranges.push(range);
+            }
+            (rest, at) = (&rest[frames..], at + bytes);
         }
     }
 
@@ -283,6 +301,22 @@ impl BlockEncoder {
             }
         }
     }
+}
+
+/// How many of the first frames of `metas`, which have `bytes_left` bytes in all, fit into `room` bytes, and their bytes.
+fn first_frames(metas: &[FrameMeta], bytes_left: usize, room: usize) -> (usize, usize) {
+    if bytes_left <= room {
+        return (metas.len(), bytes_left);
+    }
+    let mut bytes = 0;
+    for (frames, meta) in metas.iter().enumerate() {
+        let next = bytes + FRAME_HEADER_BYTES + meta.payload_len as usize;
+        if next > room {
+            return (frames, bytes);
+        }
+        bytes = next;
+    }
+    (metas.len(), bytes)
 }
 
 /// A checksum that follows a buffer as it grows.

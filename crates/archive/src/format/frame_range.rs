@@ -32,17 +32,18 @@ pub(crate) struct FrameRange {
 const _: () = assert!(size_of::<FrameRange>() <= super::FRAME_HEADER_BYTES);
 
 impl FrameRange {
-    /// Merges `next`, which follows directly, into this range. Returns `false` if `next` has another origin or lane.
-    pub(crate) fn join(&mut self, next: &Self) -> bool {
-        let is_same = self.origin == next.origin && self.priority == next.priority;
-        if is_same {
-            self.frames += next.frames;
-            self.bytes += next.bytes;
-            self.crc = None;
-            self.received_min_ns = self.received_min_ns.min(next.received_min_ns);
-            self.received_max_ns = self.received_max_ns.max(next.received_max_ns);
-        }
-        is_same
+    /// Whether the frames have this origin and lane.
+    pub(crate) fn is_of(&self, origin: u16, priority: FramePriority) -> bool {
+        self.origin == origin && self.priority == priority
+    }
+
+    /// Merges `next`, which follows directly and has the same origin and lane, into this range.
+    pub(crate) fn join(&mut self, next: &Self) {
+        self.frames += next.frames;
+        self.bytes += next.bytes;
+        self.crc = None;
+        self.received_min_ns = self.received_min_ns.min(next.received_min_ns);
+        self.received_max_ns = self.received_max_ns.max(next.received_max_ns);
     }
 }
 
@@ -96,10 +97,11 @@ impl Iterator for FrameRanges<'_> {
                 range = Some(frame);
                 continue;
             };
-            if !known.join(&frame) {
+            if !known.is_of(frame.origin, frame.priority) {
                 self.ahead = Some(frame);
                 break;
             }
+            known.join(&frame);
         }
         range.map(Some)
     }
