@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
@@ -10,12 +9,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::TlsError;
 use super::identity::{Authorities, Identity};
+use super::provider::provider;
 use super::unverified::Unverified;
-
-/// The cryptography. `ring` takes 26 s of CPU to build, `aws-lc-rs` 71 s.
-pub(crate) fn provider() -> CryptoProvider {
-    ring::default_provider()
-}
 
 /// What a server asks of its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
