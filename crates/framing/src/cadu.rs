@@ -11,7 +11,7 @@
 use bytes::Buf;
 use memchr::memmem::Finder;
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::randomizer::randomize;
 use crate::{Fault, Unit};
 

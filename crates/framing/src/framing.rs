@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::cut::Cut;
 use crate::datagram::CutDatagrams;
-use crate::deframer::Cut;
 use crate::fixed::CutFixed;
 use crate::packet::{CutPackets, PACKET_BYTES_MIN};
 use crate::{Cadu, Kiss, Length, Nctrs};
