@@ -181,8 +181,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> 
 
 /// When `certificate` expires, as time since 1970. `None` for a damaged one.
 ///
-/// The library tells the end of the validity only in the error for a certificate that has expired. So the certificate is
-/// judged at the end of time, and no authority is needed for that.
+/// The library gives the end of the validity only in the error for a certificate that has expired. So the certificate is
+/// verified as of the latest possible time. That needs no authority.
 fn expires(certificate: &CertificateDer<'_>) -> Option<Duration> {
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let algorithms = provider().signature_verification_algorithms.all;
