@@ -1,7 +1,7 @@
 //! Cuts the bytes of a link into units.
 
 use crate::cut::{Cut, Input};
-use crate::{Counts, Framing, FramingError, Unit};
+use crate::{Counts, Framing, FramingError, Unit, UnitCheck};
 
 /// Least memory that the deframer allocates at once, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -23,10 +23,19 @@ impl Deframer {
     /// If [`Framing::check`] refuses `framing`.
     #[must_use]
     pub fn new(framing: &Framing) -> Self {
+        Self::with_check(framing, None)
+    }
+
+    /// A deframer that also finds units by `check`, if the framing searches its units: [`Framing::Cadu`].
+    ///
+    /// # Panics
+    /// If [`Framing::check`] refuses `framing`.
+    #[must_use]
+    pub fn with_check(framing: &Framing, check: Option<UnitCheck>) -> Self {
         if let Err(error) = framing.check() {
             panic!("{framing}: {error}");
         }
-        Self { input: Input::default(), cut: framing.cut() }
+        Self { input: Input::default(), cut: framing.cut(check) }
     }
 
     /// Appends bytes of the stream, or one datagram.

@@ -18,6 +18,7 @@
 //! | `kiss.rs` | [`kiss`]: frames of modems |
 //! | `datagram.rs` | [`datagram`]: one unit per datagram |
 //! | `nctrs.rs` | [`nctrs`]: data units of SCOS-2000's network controller |
+//! | `unit_check.rs` | [`UnitCheck`]: recognises a unit that stands alone between other bytes |
 //! | `cut.rs` | what every framing has in common |
 //! | `extract.rs` | [`Extractor`]: takes space packets out of transfer frames |
 //! | `frame_writer.rs` | [`FrameWriter`]: puts packets into transfer frames |
@@ -54,6 +55,7 @@ mod randomizer;
 mod tests;
 mod tm;
 mod transfer_frame;
+mod unit_check;
 mod uslp;
 
 pub use aos::ScidBits;
@@ -75,3 +77,4 @@ pub use nctrs::{Nctrs, NctrsHeader};
 pub use packet::PacketHeader;
 pub use randomizer::randomize;
 pub use transfer_frame::{FrameFields, Pointer};
+pub use unit_check::UnitCheck;
