@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::equipment::{
-    cadu, connect, expect, listening, nctrs_unit, packet, receiving, sender, tm_frame, wait_for,
+    Numbers, cadu, connect, expect, listening, nctrs_unit, packet, receiving, sender, tm_frame, wait_for,
 };
 use crate::support::{Archived, Daemon};
 
@@ -90,6 +90,23 @@ fn datagrams_are_units() {
     let link = wait_for(&daemon, "radio", "the long one", |link| link["counts"]["oversize"] == 1);
     assert_eq!(link["counts"]["skipped_bytes"], 101);
     daemon.stop();
+}
+
+#[test]
+fn cadus_that_stand_alone_between_noise() {
+    let lines = r#"
+        framing = { kind = "cadu", length = 264, derandomize = true, strip = 60 }
+        decode = { kind = "tm", fecf = "crc16" }
+        source = "scid"
+    "#;
+    let mut numbers = Numbers::new(152);
+    let sent: Vec<_> = (0..152).map(|count| tm_frame(123, 5, count, 200, count)).collect();
+    let units = sent.iter().flat_map(|frame| {
+        let silence = numbers.below(301);
+        [numbers.bytes(silence), cadu(frame, 60)].concat()
+    });
+    let bytes: Vec<u8> = units.collect();
+    assert_eq!(payloads(&through(lines, &bytes, 152)), sent);
 }
 
 #[test]

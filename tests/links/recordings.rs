@@ -66,6 +66,28 @@ fn cadus_of_suomi_npp_survive_random_chunks_and_noise() {
     assert_eq!((books.received, books.archived), (65, 65));
 }
 
+/// The frames have no checksum: the list of spacecraft and the next marker decide.
+#[test]
+fn cadus_of_suomi_npp_are_found_between_noise() {
+    let Some((recording, frames)) = snpp() else { return };
+    let mut daemon = Daemon::start(&listening("snpp", SNPP));
+    let mut numbers = Numbers::new(11);
+    let mut stream = Vec::new();
+    for cadu in recording.chunks(1_024) {
+        let silence = 1 + numbers.below(300);
+        stream.extend(numbers.bytes(silence));
+        stream.extend_from_slice(cadu);
+    }
+    let mut modem = connect(&daemon, "snpp");
+    send_in_chunks(&mut modem, &stream, &mut numbers);
+    drop(modem);
+    let found = expect(&daemon, frames.len());
+    assert!(found.iter().map(|frame| &frame.payload).eq(&frames));
+    let link = wait_for(&daemon, "snpp", "65 units", |link| link["counts"]["kept"] == 65);
+    assert_eq!(link["counts"]["skipped_bytes"], stream.len() - recording.len());
+    daemon.stop();
+}
+
 #[test]
 fn cadus_of_suomi_npp_arrive_as_datagrams() {
     let Some((recording, frames)) = snpp() else { return };

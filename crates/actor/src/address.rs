@@ -104,8 +104,8 @@ impl<M> Address<M> {
 
     pub(super) async fn send_in(&self, lane: LaneName, message: M) -> Result<(), SendError<M>> {
         let mut message = Some(message);
-        let mut turn = Turn::new(&self.core, lane);
-        poll_fn(|cx| turn.poll_send(cx, &mut message)).await;
+        let mut pending = PendingSend::new(&self.core, lane);
+        poll_fn(|cx| pending.poll_send(cx, &mut message)).await;
         message.map_or(Ok(()), |message| Err(SendError(message)))
     }
 
@@ -132,14 +132,14 @@ fn push<M>(mut inbox: MutexGuard<'_, Inbox<M>>, lane: LaneName, message: M) {
     }
 }
 
-/// A sender's turn. It takes free room at once, or joins the line. Dropping it leaves the line.
-struct Turn<'a, M> {
+/// A message that waits for room. It takes free room at once, or joins the line. Dropping it leaves the line.
+struct PendingSend<'a, M> {
     core: &'a Core<M>,
     lane: LaneName,
     ticket: Option<u64>,
 }
 
-impl<'a, M> Turn<'a, M> {
+impl<'a, M> PendingSend<'a, M> {
     fn new(core: &'a Core<M>, lane: LaneName) -> Self {
         Self { core, lane, ticket: None }
     }
@@ -168,7 +168,7 @@ impl<'a, M> Turn<'a, M> {
     }
 }
 
-impl<M> Drop for Turn<'_, M> {
+impl<M> Drop for PendingSend<'_, M> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut wake = Wake::default();

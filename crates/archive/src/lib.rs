@@ -50,6 +50,7 @@
 //! | `log/space.rs` | allocation ahead of need, the reserve, the gate for routine frames |
 //! | `log/positions.rs` | the positions of all streams, as of one offset |
 //! | `log/position_edits.rs` | [`PositionEdits`]: lowers the epoch of a stream, forgets streams |
+//! | `log/edit_request.rs` | what the commit thread is asked to change in the positions |
 //! | `log/published.rs` | the state of the archive that other parts can read |
 //! | `log/shared.rs` | what the threads share: `tuning.rs`, `signal.rs`, `handover.rs`, `fault.rs` |
 //! | `log/thread.rs` | starts the commit thread and reports its end |

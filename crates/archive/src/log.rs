@@ -4,6 +4,7 @@ pub(crate) mod appender;
 pub(crate) mod commit;
 pub(crate) mod commit_queue;
 mod committer;
+mod edit_request;
 pub(crate) mod fault;
 mod handover;
 pub(crate) mod position_edits;

@@ -286,7 +286,7 @@ impl Maintenance {
                     file = %file.display(),
                     %error,
                     retry_s = pause.as_secs(),
-                    "upkeep failed: {consequence}; it is tried again later"
+                    "maintenance failed: {consequence}; it is tried again later"
                 );
             }
         }
@@ -302,7 +302,7 @@ impl Maintenance {
             file = %error.path.display(),
             %error,
             retry_s = pause.as_secs(),
-            "upkeep failed: {consequence}; it is tried again later"
+            "maintenance failed: {consequence}; it is tried again later"
         );
         if error.op == "sync" && error.path == self.dir.path && !error.is_too_many_files() {
             // The kernel reports this error only once. Without this call the commit thread would never learn of it.
@@ -374,7 +374,7 @@ pub(super) fn start(maintenance: Maintenance, lock: Lock) -> io::Result<OwnedThr
         if let Err(panic) = std::panic::catch_unwind(run) {
             stats.upkeep_errors.fetch_add(1, Relaxed);
             let panic = panic_text(&*panic);
-            tracing::error!(%panic, "archive-upkeep panicked: until a restart no segment expires, is indexed or is exported");
+            tracing::error!(%panic, "maintenance panicked: until a restart no segment expires, is indexed or is exported");
         }
         shared.signal.liveness().end();
     })

@@ -204,12 +204,12 @@ fn receive_all<S: Script>(
     conversation: &mut Conversation<'_, S>,
     now: Instant,
 ) -> Result<Option<End>, SourceError> {
-    let (bodies, judged) = take_bodies(incoming, conversation.max_message_bytes());
+    let (bodies, checked) = take_bodies(incoming, conversation.max_message_bytes());
     for body in bodies {
         if let Some(end) = conversation.receive(ServerMessage::decode(body)?, now)? {
             return Ok(Some(end));
         }
     }
-    judged?;
+    checked?;
     Ok(None)
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `lib.rs` | [`Frame`], its lane ([`FramePriority`]), its stream ([`StreamKey`]) and where it came from ([`Origin`]) |
 //! | `lanes.rs` | [`Lanes`]: a value for each lane |
+//! | `meta.rs` | [`FrameMeta`]: the header of a frame, and where its payload is |
 //! | `run.rs` | [`FrameRun`]: frames of one read that share their origin and their memory |
 //! | `batch.rs` | [`Batch`]: runs of one lane that go on together |
 //! | `read.rs` | [`ReadBuffer`] and [`BufferPool`]: the memory that sockets are read into |
@@ -26,6 +27,7 @@ mod cost;
 pub mod histogram;
 mod lanes;
 pub mod liveness;
+mod meta;
 mod read;
 mod run;
 #[cfg(any(test, feature = "test-support"))]
@@ -38,10 +40,11 @@ pub use batch::Batch;
 pub use batch::{batch_of, batches_of};
 pub use cost::{FRAME_COST_MIN, cost_of_weight, frame_cost, weight_max};
 pub use lanes::Lanes;
+pub use meta::FrameMeta;
 pub use read::{BufferPool, ReadBuffer};
+pub use run::FrameRun;
 #[cfg(any(test, feature = "test-support"))]
 pub use run::joined;
-pub use run::{FrameMeta, FrameRun};
 pub use selection::Selection;
 pub use view::FrameView;
 

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_wraps_and_restarts_are_told_apart() {
+    fn losses_wraps_and_restarts_are_distinguished() {
         let (found, continuity) = steps(None, 256, &[250, 251, 254, 2, 130, 129, 2, 2]);
         // From 2 to 130 the jump leaves out 127 units, and from 129 to 2 it leaves out 128.
         let expected = [

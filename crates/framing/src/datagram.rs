@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::{Fault, Unit};
 
 /// The longest payload of a UDP datagram over IPv4, in bytes.

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use crate::{DecodeError, Fecf, aos, packet, tm, uslp};
+use crate::aos::Aos;
+use crate::tm::Tm;
+use crate::transfer_frame::TransferFrame;
+use crate::uslp::Uslp;
+use crate::{DecodeError, Fecf, Header, ScidBits, packet};
 
 /// Format of the units of a link. `Display` describes it in plain words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,45 +37,16 @@ pub enum Format {
     None,
 }
 
-/// Length of the spacecraft id in AOS frames. Issue 4 of 732.0-B has added two bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ScidBits {
-    /// 8 bits.
-    #[default]
-    Eight,
-    /// 10 bits, the two highest of them in bits 42 and 43.
-    Ten,
-}
-
-/// What the header of a unit says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Header {
-    /// The spacecraft; `None` if the format does not name it.
-    pub spacecraft: Option<u32>,
-    /// The virtual channel, or the application process of a packet.
-    pub channel: u32,
-    /// The bypass flag of USLP. Frames with and without it have counts of their own.
-    pub is_bypass: bool,
-    /// The count of the channel.
-    pub count: Option<Count>,
-    /// There is nothing but fill in the unit.
-    pub is_idle: bool,
-}
-
-/// A counter of a spacecraft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// The value, below `modulo`.
-    pub value: u64,
-    /// The number of values, 256 at least.
-    pub modulo: u64,
-}
-
-impl Count {
-    /// The count of the next unit.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self { value: (self.value + 1) % self.modulo, ..self }
+impl Format {
+    /// The layout of the transfer frames; `None` if the units are no transfer frames.
+    pub(crate) const fn frames(self) -> Option<&'static dyn TransferFrame> {
+        match self {
+            Self::Tm => Some(&Tm),
+            Self::Aos(ScidBits::Eight) => Some(&Aos(ScidBits::Eight)),
+            Self::Aos(ScidBits::Ten) => Some(&Aos(ScidBits::Ten)),
+            Self::Uslp => Some(&Uslp),
+            Self::Packet | Self::None => None,
+        }
     }
 }
 
@@ -81,13 +56,10 @@ impl Decode {
     /// # Errors
     /// [`DecodeError`], in plain words.
     pub fn header(&self, unit: &[u8]) -> Result<Header, DecodeError> {
-        let header = match self.format {
-            Format::Tm => tm::decode(unit),
-            Format::Aos(scid_bits) => aos::decode(unit, scid_bits),
-            Format::Uslp => uslp::decode(unit),
-            Format::Packet => return packet::decode(unit),
-            Format::None => return Ok(Header::default()),
-        }?;
+        let Some(frames) = self.format.frames() else {
+            return if self.format == Format::Packet { packet::decode(unit) } else { Ok(Header::default()) };
+        };
+        let header = frames.header(unit)?;
         self.fecf.check(unit)?;
         Ok(header)
     }
@@ -105,17 +77,4 @@ impl fmt::Display for Decode {
         };
         write!(f, "{frames} transfer frames {}", self.fecf)
     }
-}
-
-/// Refuses a unit that is shorter than `needed` bytes, or has another version than `expected` in its first `bits`
-/// bits.
-pub(crate) fn check_start<'a, const N: usize>(
-    unit: &'a [u8],
-    format: &'static str,
-    bits: u32,
-    expected: u8,
-) -> Result<&'a [u8; N], DecodeError> {
-    let header = unit.first_chunk().ok_or(DecodeError::TooShort { format, length: unit.len(), needed: N })?;
-    let found = unit[0] >> (8 - bits);
-    if found == expected { Ok(header) } else { Err(DecodeError::Version { format, found, expected }) }
 }

@@ -1,7 +1,8 @@
 //! Takes space packets out of transfer frames.
 
 use crate::packet::{self, HEADER_BYTES, PACKET_BYTES_MAX};
-use crate::{Count, Decode, Format, Header, aos, tm, uslp};
+use crate::transfer_frame::{Margins, Zone};
+use crate::{Count, Decode, Format, Header};
 
 /// Maps of a USLP channel.
 const MAPS: usize = 16;
@@ -30,18 +31,6 @@ pub struct Extractor {
     maps: Vec<Assembly>,
     counts: ExtractCounts,
     label: u64,
-}
-
-/// The part of a frame that holds packets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Zone<'a> {
-    /// The map of a USLP frame.
-    pub(crate) map: usize,
-    pub(crate) bytes: &'a [u8],
-    /// Where the first packet begins; `None` if no packet begins.
-    pub(crate) first: Option<usize>,
-    /// Every packet ends in the frame in which it begins.
-    pub(crate) is_self_contained: bool,
 }
 
 impl Extractor {
@@ -116,26 +105,10 @@ impl Extractor {
     }
 
     fn zone<'a>(&self, frame: &'a [u8]) -> Option<Zone<'a>> {
-        let frame = &frame[..frame.len().checked_sub(self.decode.fecf.length())?];
-        match self.decode.format {
-            Format::Tm => tm::zone(frame, &self.decode),
-            Format::Aos(_) => aos::zone(frame, &self.decode),
-            Format::Uslp => uslp::zone(frame, &self.decode),
-            Format::Packet | Format::None => None,
-        }
+        let Decode { format, fecf, insert_zone, trailer } = self.decode;
+        let frame = &frame[..frame.len().checked_sub(fecf.length())?];
+        format.frames()?.zone(frame, Margins { insert_zone, trailer })
     }
-}
-
-/// `frame` without `header` bytes and the insert zone in front, and without the trailer of at least `trailer_min`
-/// bytes at the end.
-pub(crate) fn data_field<'a>(
-    frame: &'a [u8],
-    header: usize,
-    trailer_min: usize,
-    decode: &Decode,
-) -> Option<&'a [u8]> {
-    let end = frame.len().checked_sub(decode.trailer.max(trailer_min))?;
-    frame.get(header.checked_add(decode.insert_zone)?..end)
 }
 
 /// Puts the packets of one map together.

@@ -1,6 +1,6 @@
 //! Units of one length, without anything between them.
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::{Fault, Unit};
 
 /// Cuts units of `length` bytes.

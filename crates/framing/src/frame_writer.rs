@@ -1,31 +1,8 @@
 //! Makes transfer frames, for simulators and tests.
 
 use crate::packet::{self, IDLE_APID, PACKET_BYTES_MIN};
-use crate::{Decode, Format, PacketHeader, aos, tm, uslp};
-
-/// The fields of a frame that a sender chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameFields {
-    /// Spacecraft.
-    pub spacecraft: u32,
-    /// Virtual channel.
-    pub channel: u32,
-    /// Count of the channel. The lowest bits are sent, as many as the format has.
-    pub count: u64,
-    /// What begins in the data field.
-    pub pointer: Pointer,
-}
-
-/// The first header pointer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pointer {
-    /// The first packet begins at this byte of the data field.
-    At(usize),
-    /// No packet begins.
-    NoPacket,
-    /// There is nothing but fill.
-    Idle,
-}
+use crate::transfer_frame::Margins;
+use crate::{Decode, FrameFields, PacketHeader, Pointer};
 
 impl Decode {
     /// Appends a transfer frame with `data` in its data field. The insert zone and the trailer are zeros.
@@ -34,12 +11,10 @@ impl Decode {
     /// If the format is no transfer frame.
     pub fn encode(&self, fields: &FrameFields, data: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        match self.format {
-            Format::Tm => tm::encode(self, fields, out),
-            Format::Aos(_) => aos::encode(self, fields, out),
-            Format::Uslp => uslp::encode(self, fields, data.len(), out),
-            Format::Packet | Format::None => panic!("{self} are no transfer frames"),
-        }
+        let Some(frames) = self.format.frames() else { panic!("{self} are no transfer frames") };
+        let behind = self.trailer + self.fecf.length();
+        let margins = Margins { insert_zone: self.insert_zone, trailer: behind };
+        frames.encode(fields, margins, data.len(), out);
         out.extend_from_slice(data);
         out.resize(out.len() + self.trailer, 0);
         self.fecf.append(out, start);

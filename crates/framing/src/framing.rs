@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::cut::Cut;
 use crate::datagram::CutDatagrams;
-use crate::deframer::Cut;
 use crate::fixed::CutFixed;
 use crate::packet::{CutPackets, PACKET_BYTES_MIN};
-use crate::{Cadu, Kiss, Length, Nctrs};
+use crate::{Cadu, Kiss, Length, Nctrs, UnitCheck};
 
 /// How the bytes of a link are cut into units. `Display` describes it in plain words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +54,10 @@ impl Framing {
         }
     }
 
-    pub(crate) fn cut(&self) -> Box<dyn Cut> {
+    pub(crate) fn cut(&self, check: Option<UnitCheck>) -> Box<dyn Cut> {
         match self {
             Self::Packet { max } => Box::new(CutPackets { max: *max }),
-            Self::Cadu(cadu) => Box::new(cadu.cut()),
+            Self::Cadu(cadu) => Box::new(cadu.cut(check)),
             Self::Fixed { length } => Box::new(CutFixed { length: *length }),
             Self::Length(length) => Box::new(length.cut()),
             Self::Kiss(kiss) => Box::new(kiss.cut()),

@@ -6,7 +6,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::{Fault, Unit};
 
 /// Most bytes between two delimiters that a frame may have unless the configuration says otherwise.

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::{Fault, Unit};
 
 /// Format of the length field. Each name means what it means for [`LengthDelimitedCodec`].

@@ -13,7 +13,7 @@
 
 use bytes::Buf;
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::{Fault, Unit};
 
 /// Bytes of the header.

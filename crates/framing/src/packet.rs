@@ -1,6 +1,6 @@
 //! Space packets, CCSDS 133.0-B, section 4.1: a primary header of 6 bytes, then up to 65,536 bytes of data.
 
-use crate::deframer::{Cut, Input};
+use crate::cut::{Cut, Input};
 use crate::{Count, DecodeError, Fault, Header, Unit};
 
 /// Bytes of the primary header.

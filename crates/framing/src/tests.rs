@@ -2,12 +2,13 @@
 
 mod cadus;
 mod kiss;
+mod lone_units;
 mod recordings;
 mod streams;
 
 use bytes::Bytes;
 
-use crate::{Counts, Deframer, Fault, Framing, Unit};
+use crate::{Counts, Deframer, Fault, Framing, Unit, UnitCheck};
 
 /// Everything that a deframer makes of a stream that comes in `parts`.
 #[derive(Debug, PartialEq)]
@@ -26,7 +27,16 @@ impl Cut {
 
 /// Cuts a stream that comes in `parts`, and checks the balance of the counts after each.
 fn cut<'a>(framing: &Framing, parts: impl IntoIterator<Item = &'a [u8]>) -> Cut {
-    let mut deframer = Deframer::new(framing);
+    cut_with(framing, None, parts)
+}
+
+/// As [`cut`], with a check that recognises units.
+fn cut_with<'a>(
+    framing: &Framing,
+    check: Option<UnitCheck>,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Cut {
+    let mut deframer = Deframer::with_check(framing, check);
     let (mut units, mut pushed) = (Vec::new(), 0);
     let balance = |deframer: &Deframer, pushed: usize| {
         let counts = deframer.counts();

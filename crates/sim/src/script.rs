@@ -15,7 +15,7 @@ use frame::FramePriority;
 use wire::{Ack, Bye, CatalogPart, Welcome};
 
 /// The script of one source; see the module. It lives through all connections of a source.
-pub(super) struct Lines {
+pub(super) struct SourceScript {
     pub(super) shared: Arc<Shared>,
     pub(super) resend: ResendBuffer,
     pub(super) schedule: Schedule,
@@ -28,7 +28,7 @@ pub(super) struct Lines {
     pub(super) ert_base_ns: Option<i64>,
 }
 
-impl Lines {
+impl SourceScript {
     /// Frames that were due when the feed ended. Flat out and without a number of frames, this is one more
     /// than were sent.
     pub(super) fn due(&self) -> u64 {
@@ -58,7 +58,7 @@ impl Lines {
     }
 }
 
-impl Script for Lines {
+impl Script for SourceScript {
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), SourceError> {
         self.catalog = Assembly::default();
         self.resend.open(welcome.resume_next, welcome.max_message_bytes)

@@ -9,7 +9,7 @@ use super::Shared;
 use super::catalogs::{Assembly, CatalogWish};
 use super::pace::{Feed, Schedule};
 use super::resend_buffer::{Mode, ResendBuffer};
-use super::script::Lines;
+use super::script::SourceScript;
 use client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError, Trouble};
 use frame::{SourceKind, StreamKey};
 use wire::{Hello, HelloFlags, VERSION};
@@ -18,7 +18,7 @@ use wire::{Hello, HelloFlags, VERSION};
 pub(super) struct Source {
     shared: Arc<Shared>,
     stream: StreamKey,
-    lines: Lines,
+    script: SourceScript,
     backoff: Backoff,
     was_welcome: bool,
     trouble: Trouble,
@@ -34,7 +34,7 @@ impl Source {
         let stream = plan.stream(index);
         let is_live = stream.source_kind == SourceKind::LiveUplink;
         Self {
-            lines: Lines {
+            script: SourceScript {
                 resend: ResendBuffer::new(plan.content(index), plan.frames_per_source(), shared.mode()),
                 schedule: Schedule::new(shared.started + plan.phase(index), plan.rate),
                 feed: Feed::new(stop, until, plan.linger),
@@ -77,12 +77,12 @@ impl Source {
                 return self.conclude();
             }
             let wait = sleep(self.backoff.next(retry_after));
-            let was_over = self.lines.feed.is_over();
+            let was_over = self.script.feed.is_over();
             let given_up = tokio::select! {
                 () = wait => false,
-                () = self.lines.feed.given_up(self.lines.resend.unacked() == 0) => true,
+                () = self.script.feed.given_up(self.script.resend.unacked() == 0) => true,
             };
-            self.was_cut_off |= !was_over && self.lines.feed.is_over();
+            self.was_cut_off |= !was_over && self.script.feed.is_over();
             if given_up {
                 return self.conclude();
             }
@@ -91,15 +91,15 @@ impl Source {
 
     /// Whether another connection is useless: the time is up, or what is missing can never be known.
     fn is_hopeless(&self) -> bool {
-        let nobody_tells = self.lines.resend.mode() == Mode::Unacked && self.lines.feed.is_over();
-        nobody_tells || self.lines.feed.gives_up_at().is_some_and(|at| at <= Instant::now())
+        let is_unknowable = self.script.resend.mode() == Mode::Unacked && self.script.feed.is_over();
+        is_unknowable || self.script.feed.gives_up_at().is_some_and(|at| at <= Instant::now())
     }
 
     /// Checks the books at the end.
     fn conclude(&mut self) -> Result<(), SourceError> {
         let trouble = self.trouble.to_string();
-        let (sent, due) = (self.lines.sent, self.lines.due());
-        match self.lines.resend.unacked() {
+        let (sent, due) = (self.script.sent, self.script.due());
+        match self.script.resend.unacked() {
             _ if !self.was_welcome => Err(SourceError::NeverConnected { trouble }),
             0 if self.was_cut_off && sent < due => Err(SourceError::ShutOut { sent, due, trouble }),
             0 => Ok(()),
@@ -118,12 +118,12 @@ impl Source {
             hanging = "no answer to HELLO from";
             client::greet(socket, &hello).await
         };
-        let was_over = self.lines.feed.is_over();
+        let was_over = self.script.feed.is_over();
         let opened = tokio::select! {
             opened = opening => Some(opened),
-            () = self.lines.feed.given_up(self.lines.resend.unacked() == 0) => None,
+            () = self.script.feed.given_up(self.script.resend.unacked() == 0) => None,
         };
-        self.was_cut_off |= !was_over && self.lines.feed.is_over();
+        self.was_cut_off |= !was_over && self.script.feed.is_over();
         let Some(opened) = opened else {
             let waited = began.elapsed();
             // An attempt that was cut short says less than the one before.
@@ -143,7 +143,7 @@ impl Source {
         let began = Instant::now();
         let shared = Arc::clone(&self.shared);
         let _connected = shared.progress.connections.add();
-        let mut conversation = Conversation::new(&mut self.lines, &welcome, began)?;
+        let mut conversation = Conversation::new(&mut self.script, &welcome, began)?;
         let ended = client::converse(socket, incoming, &mut conversation).await;
         if conversation.made_progress() || began.elapsed() >= BACKOFF_MAX {
             self.backoff.reset();
@@ -153,7 +153,7 @@ impl Source {
 
     fn hello(&self) -> Hello {
         // Both lanes of the resend buffer take their sequences from one counter.
-        let mut flags = match self.lines.resend.mode() {
+        let mut flags = match self.script.resend.mode() {
             Mode::Acked => HelloFlags::SHARED_SEQUENCE,
             Mode::Unacked => HelloFlags::SHARED_SEQUENCE.and(HelloFlags::NO_ACK),
         };

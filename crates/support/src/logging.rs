@@ -21,6 +21,7 @@ mod writer;
 
 pub use peers::Kind;
 pub use peers::by_peer;
+pub use queue::SUMMARY;
 use queue::{Class, Queue};
 
 /// Upper bound in bytes of the lines that wait for stderr.
@@ -29,8 +30,6 @@ const STDERR_BYTES: usize = 1 << 20;
 const STDOUT_BYTES: usize = 64 << 10;
 /// Upper bound in bytes of the memory of all waiting lines.
 pub const LOG_BYTES: u64 = (STDERR_BYTES + STDOUT_BYTES) as u64;
-/// Target of the lines that report the outcome of the drain.
-pub const SUMMARY: &str = "telemetry_aggregator::daemon::summary";
 
 /// The queue for stderr. It is set when the log of the process uses it.
 static STDERR: OnceLock<Arc<Queue>> = OnceLock::new();

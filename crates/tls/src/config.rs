@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
@@ -10,12 +9,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::TlsError;
 use super::identity::{Authorities, Identity};
+use super::provider::provider;
 use super::unverified::Unverified;
-
-/// The cryptography. `ring` takes 26 s of CPU to build, `aws-lc-rs` 71 s.
-pub(crate) fn provider() -> CryptoProvider {
-    ring::default_provider()
-}
 
 /// What a server asks of its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +86,11 @@ impl Client {
         Ok(Self(Arc::new(config)))
     }
 
-    /// A client of a server on this host, whose name it does not verify: who can stand between them can do more.
+    /// A client of a server on this host. It does not verify the name of the server: a program that can intercept
+    /// connections within this host has more rights than the client anyway.
     ///
     /// # Errors
-    /// [`TlsError`] when the provider has no TLS 1.3. It has.
+    /// [`TlsError`] when the provider has no TLS 1.3. The provider of this crate has it.
     pub fn of_this_host() -> Result<Self, TlsError> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&TLS13])?

@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::{CertificateError, RootCertStore};
 
+use super::provider::provider;
+
 /// Largest file with certificates or a key, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -82,8 +84,7 @@ impl Identity {
     /// Whether the key fits the certificate.
     fn check_key(&self) -> Result<(), String> {
         let (chain, key) = self.parts();
-        let provider = crate::config::provider();
-        rustls::sign::CertifiedKey::from_der(chain, key, &provider).map(drop).map_err(|error| match error {
+        rustls::sign::CertifiedKey::from_der(chain, key, &provider()).map(drop).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
             error => format!("the key cannot be used: {error}"),
         })
@@ -180,11 +181,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> 
 
 /// When `certificate` expires, as time since 1970. `None` for a damaged one.
 ///
-/// The library tells the end of the validity only in the error for a certificate that has expired. So the certificate is
-/// judged at the end of time, and no authority is needed for that.
+/// The library gives the end of the validity only in the error for a certificate that has expired. So the certificate is
+/// verified as of the latest possible time. That needs no authority.
 fn expires(certificate: &CertificateDer<'_>) -> Option<Duration> {
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
-    let algorithms = crate::config::provider().signature_verification_algorithms.all;
+    let algorithms = provider().signature_verification_algorithms.all;
     let end_entity = webpki::EndEntityCert::try_from(certificate).ok()?;
     let usage = webpki::KeyUsage::server_auth();
     match end_entity.verify_for_usage(algorithms, &[], &[], end_of_time, usage, None, None) {

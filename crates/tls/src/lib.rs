@@ -10,6 +10,7 @@
 //! | `identity.rs` | [`Identity`], [`Authorities`]: certificates and keys from files, and how long they are valid |
 //! | `config.rs` | [`Server`], [`Client`]: what a side proves, and what it asks of the other |
 //! | `args.rs` | [`ClientArgs`]: the options of a client's command line |
+//! | `provider.rs` | the cryptography |
 //! | `unverified.rs` | connections to this host |
 //! | `error.rs` | [`TlsError`]: why there is no encrypted connection, in plain words |
 //!
@@ -21,6 +22,7 @@ mod config;
 mod engine;
 mod error;
 mod identity;
+mod provider;
 mod socket;
 #[cfg(test)]
 mod tests;

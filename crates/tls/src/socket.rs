@@ -144,7 +144,7 @@ impl Socket {
     pub fn poll_ready(&mut self, cx: &mut Context<'_>, reads: bool, writes: bool) -> Poll<io::Result<bool>> {
         // An error of a write shows at the next write. The reason of the peer may still wait to be read.
         let flushed = self.poll_outgoing(cx);
-        // Before the handshake is complete, the peer must be heard first.
+        // The handshake is complete only after the peer has sent its part.
         if reads || !self.is_open() {
             if self.engine.as_ref().is_some_and(|engine| engine.has_news()) {
                 return Poll::Ready(Ok(true));
@@ -244,7 +244,7 @@ impl Socket {
         let mut reads_left = if access == Access::Now { READS_NOW_MAX } else { 1 };
         loop {
             let read = engine.read(into);
-            // Even a failed handshake has something to say. An error of a write shows at the next write.
+            // A failed handshake sends an alert too. An error of a write shows at the next write.
             let _ = send_outgoing(tcp, engine, broken, access);
             match read {
                 Err(TlsError::NotTls) => {

@@ -255,7 +255,7 @@ async fn a_certificate_for_another_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_without_tls_is_told_in_plain_text() {
+async fn a_client_without_tls_gets_the_reason_in_plain_text() {
     let authority = Authority::new();
     let (server, _) = sides(&authority, &Ask::Nothing, None);
     let (mut server, mut client) = pair(Some(&server), None).await;

@@ -54,9 +54,10 @@ pub async fn run(import: Import, sending: Sending, control: Arc<Control>, progre
     progress.set_range(0, length.unwrap_or(0));
     let report = Arc::default();
     let (items_tx, items) = mpsc::channel(BATCHES_MAX);
+    let sorter = Sorter::new(Arc::clone(&rules));
     let reader = Reader {
-        sorter: Sorter::new(Arc::clone(&rules)),
-        deframer: Deframer::new(&rules.framing),
+        deframer: Deframer::with_check(&rules.framing, sorter.unit_check()),
+        sorter,
         rules,
         batch: Batch::default(),
         items_tx,

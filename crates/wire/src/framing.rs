@@ -44,8 +44,8 @@ fn too_large(claimed: u32, body_bytes_max: usize) -> WireError {
 pub fn next_body(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<Bytes>, WireError> {
     let mut bodies = cut(buffer, body_bytes_max);
     let is_whole = bodies.next().is_some();
-    let (end, judged) = bodies.end();
-    judged?;
+    let (end, checked) = bodies.end();
+    checked?;
     if !is_whole {
         return Ok(None);
     }
@@ -60,13 +60,13 @@ pub struct Cut<'a> {
     bytes: &'a [u8],
     at: usize,
     body_bytes_max: usize,
-    judged: Result<(), WireError>,
+    checked: Result<(), WireError>,
 }
 
 /// Starts to cut `bytes`. Bodies may have up to `body_bytes_max` bytes.
 #[must_use]
 pub fn cut(bytes: &[u8], body_bytes_max: usize) -> Cut<'_> {
-    Cut { bytes, at: 0, body_bytes_max, judged: Ok(()) }
+    Cut { bytes, at: 0, body_bytes_max, checked: Ok(()) }
 }
 
 impl<'a> Iterator for Cut<'a> {
@@ -84,7 +84,7 @@ impl<'a> Iterator for Cut<'a> {
             }
             Ok(None) => None,
             Err(error) => {
-                self.judged = Err(error);
+                self.checked = Err(error);
                 None
             }
         }
@@ -98,7 +98,7 @@ impl Cut<'_> {
     /// # Errors
     /// Returned beside the position; see above.
     pub fn end(self) -> (usize, Result<(), WireError>) {
-        (self.at, self.judged)
+        (self.at, self.checked)
     }
 }
 
@@ -137,8 +137,8 @@ impl Iterator for Bodies {
 pub fn take_bodies(buffer: &mut BytesMut, body_bytes_max: usize) -> (Bodies, Result<(), WireError>) {
     let mut bodies = cut(buffer, body_bytes_max);
     bodies.by_ref().for_each(drop);
-    let (end, judged) = bodies.end();
-    (Bodies { whole: buffer.split_to(end).freeze(), at: 0 }, judged)
+    let (end, checked) = bodies.end();
+    (Bodies { whole: buffer.split_to(end).freeze(), at: 0 }, checked)
 }
 
 /// Number of bytes that the incomplete message at the front of `buffer` lacks; 0 while its length is unknown.

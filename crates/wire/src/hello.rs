@@ -141,7 +141,7 @@ impl Hello {
     pub fn heartbeat(&self, default: Duration) -> Duration {
         match self.heartbeat_s {
             0 => default,
-            wish => Duration::from_secs(u64::from(wish)).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
+            requested => Duration::from_secs(u64::from(requested)).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
         }
     }
 }

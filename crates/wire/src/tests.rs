@@ -192,8 +192,8 @@ proptest! {
         while !stream.is_empty() {
             let piece = stream.split_to(cuts.next().unwrap().min(stream.len()));
             buffer.put_slice(&piece);
-            let (bodies, judged) = take_bodies(&mut buffer, 1 << 16);
-            prop_assert!(judged.is_ok());
+            let (bodies, checked) = take_bodies(&mut buffer, 1 << 16);
+            prop_assert!(checked.is_ok());
             seen.extend(bodies.map(|body| ClientMessage::decode(body).unwrap()));
         }
         prop_assert_eq!(seen, messages);
@@ -205,11 +205,11 @@ proptest! {
     ) {
         let mut buffer = BytesMut::from(&bytes[..]);
         let capacity = buffer.capacity();
-        let (bodies, judged) = take_bodies(&mut buffer, limit);
+        let (bodies, checked) = take_bodies(&mut buffer, limit);
         let whole: usize = bodies.map(|body| body.len() + framing::PREFIX_BYTES).sum();
         prop_assert_eq!(whole + buffer.len(), bytes.len());
         prop_assert!(buffer.capacity() <= capacity);
-        if let Err(error) = judged {
+        if let Err(error) = checked {
             prop_assert_eq!(error.code, ErrorCode::TooLarge);
             prop_assert!(error.detail > limit as u64);
         }
@@ -221,10 +221,10 @@ fn too_large_is_known_from_the_prefix_and_keeps_earlier_messages() {
     let mut buffer = BytesMut::new();
     ClientMessage::Ping(7).encode(&mut buffer);
     buffer.put_u32(u32::MAX);
-    let (mut bodies, judged) = take_bodies(&mut buffer, 4096);
+    let (mut bodies, checked) = take_bodies(&mut buffer, 4096);
     assert_eq!(ClientMessage::decode(bodies.next().unwrap()), Ok(ClientMessage::Ping(7)));
     assert_eq!(bodies.next(), None);
-    let error = judged.unwrap_err();
+    let error = checked.unwrap_err();
     assert_eq!((error.code, error.detail), (ErrorCode::TooLarge, u64::from(u32::MAX)));
     assert_eq!(next_body(&mut buffer, 4096).unwrap_err().code, ErrorCode::TooLarge);
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::config::{BATCH_FRAMES_MAX, Limits};
 use crate::format::{BlockEncoder, encoded_len, run_log_bytes_max};
-use crate::log::position_edits::EditRequest;
+use crate::log::edit_request::EditRequest;
 use crate::{AppendError, PositionEditError};
 use frame::liveness::Liveness;
 use frame::{Batch, FramePriority, Lanes};

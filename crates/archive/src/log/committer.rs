@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Commit, CommitObserver};
 use super::commit_queue::{Block, Next};
-use super::position_edits::EditRequest;
+use super::edit_request::EditRequest;
 use super::published::{Published, Status, Summary};
 use super::shared::Shared;
 use super::space::Shortage;

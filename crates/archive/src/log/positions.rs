@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::position_edits::PositionEdit;
+use super::edit_request::PositionEdit;
 use crate::format::{Durable, StreamPosition};
 use frame::{Frame, FramePriority, StreamKey};
 

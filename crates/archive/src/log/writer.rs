@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::position_edits::PositionEdit;
+use super::edit_request::PositionEdit;
 use super::positions::PositionTable;
 use super::published::Summary;
 use super::segment::BlockContent;

@@ -3,7 +3,7 @@
 use super::trust::is_plausible;
 use crate::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, SEGMENT_HEADER_BYTES};
 use crate::log::MaintenanceSignal;
-use crate::read::scan::{HeaderState, ScanStep};
+use crate::read::scan::ScanStep;
 use crate::storage::dir::Dir;
 use crate::storage::{Access, Context, StorageError, read_full_at};
 
@@ -42,7 +42,7 @@ pub(super) fn received_max_ns(
         received_ns.filter(|received_ns| is_plausible(*received_ns, now_ns))
     };
     let scanner = dir.scan(base)?;
-    let HeaderState::Sound(head) = scanner.header() else {
+    let Some(head) = scanner.sound_header() else {
         return by_scan(dir, base, signal, of_block);
     };
     let path = dir.segment(base);

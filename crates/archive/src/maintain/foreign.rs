@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Maintenance;
-use crate::read::scan::{HeaderState, Scanner};
 use crate::storage::dir::Listing;
 use crate::storage::{Context, StorageError};
 
@@ -20,8 +19,8 @@ impl Maintenance {
         let mut foreign = BTreeSet::new();
         for base in listing.segments.iter().copied().filter(|base| !self.segments.is_checked(*base)) {
             let path = self.dir.segment(base);
-            match Scanner::open(&*self.dir.storage, &path).map(|scanner| scanner.header()) {
-                Ok(HeaderState::Sound(header)) if header.log_id != self.log_id => {
+            match self.dir.scan(base).map(|scanner| scanner.sound_header()) {
+                Ok(Some(header)) if header.log_id != self.log_id => {
                     self.move_to_lost(&path, &format!("{base:020}-{:016x}{ENDING}", header.segment_id))?;
                     foreign.insert(base);
                 }
@@ -38,12 +37,8 @@ impl Maintenance {
     }
 
     fn move_to_lost(&self, path: &Path, name: &str) -> Result<(), StorageError> {
-        let lost = self.dir.lost();
-        let kept_as = lost.join(name);
-        self.dir.storage.create_dir(&lost).context("create", &lost)?;
-        self.dir.rename(path, &kept_as)?;
-        self.dir.storage.sync_dir(&lost).context("sync", &lost)?;
-        self.dir.sync()?;
+        let kept_as = self.dir.lost().join(name);
+        self.dir.move_to_lost(path, &kept_as)?;
         // The segment is counted before the log names it.
         self.count_foreign()?;
         tracing::error!(

@@ -118,7 +118,7 @@ impl Trust {
             )
         };
         format!(
-            "{cause}, and {lead}: it must agree with the boot-time clock for 24 h, or somebody says that it is right \
+            "{cause}, and {lead}: it must agree with the boot-time clock for 24 h, or an operator confirms it \
              (POST /api/v1/archive/trust-clock)"
         )
     }
@@ -132,7 +132,7 @@ pub(crate) fn check_confirmable(wall_ns: i64) -> Result<(), AgeHold> {
     if wall_ns >= EPOCH_NS {
         return Ok(());
     }
-    let reason = "the wall clock is before the year 2025, so nobody has set it: set it".to_owned();
+    let reason = "the wall clock is before the year 2025, so it was never set: set it".to_owned();
     Err(AgeHold { reason, until_ns: None })
 }
 

@@ -76,7 +76,6 @@ use std::path::Path;
 
 use crate::format::SegmentHeader;
 use crate::format::names::index_name;
-use crate::read::scan::HeaderState;
 use crate::storage::dir::Dir;
 use crate::storage::{Access, Context, Storage, StorageError};
 
@@ -113,7 +112,7 @@ pub(crate) fn is_sound(dir: &Dir, base: u64) -> Result<bool, StorageError> {
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(false),
         result => result?,
     };
-    let HeaderState::Sound(segment) = scanner.header() else {
+    let Some(segment) = scanner.sound_header() else {
         return Ok(false);
     };
     Ok(Index::open(&*dir.storage, &dir.path, &segment, scanner.size()?).is_some())

@@ -214,7 +214,7 @@ impl Reader {
             let path = scanner.path().to_owned();
             return Err(ReadError::Version { path, found });
         }
-        if let HeaderState::Sound(header) = scanner.header() {
+        if let Some(header) = scanner.sound_header() {
             let (found, expected) = (header.log_id, *self.log_id.get_or_insert(header.log_id));
             if found != expected {
                 return Err(ReadError::Mixed { path: scanner.path().to_owned(), found, expected });
@@ -235,7 +235,7 @@ impl Reader {
         // to skip those in front.
         if !matches!(open.strategy, Strategy::Whole) {
             self.floor = self.floor.max(self.next_offset);
-        } else if from > self.next_offset && matches!(open.scanner.header(), HeaderState::Sound(_)) {
+        } else if from > self.next_offset && open.scanner.sound_header().is_some() {
             self.next_offset = open.scanner.pass_over(from)?.unwrap_or(0).max(self.next_offset);
         }
         self.segment = Some(open);

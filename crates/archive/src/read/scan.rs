@@ -46,6 +46,15 @@ pub(crate) enum HeaderState {
     Damaged,
 }
 
+impl HeaderState {
+    fn sound(self) -> Option<SegmentHeader> {
+        match self {
+            Self::Sound(header) => Some(header),
+            Self::Version(_) | Self::Damaged => None,
+        }
+    }
+}
+
 /// Reads one segment from its first block to its last.
 pub(crate) struct Scanner {
     path: PathBuf,
@@ -71,15 +80,11 @@ impl Scanner {
             Err(HeaderError::Version(version)) => HeaderState::Version(version),
             Err(HeaderError::Damaged) => HeaderState::Damaged,
         };
-        let segment_id = match head {
-            HeaderState::Sound(header) => Some(header.segment_id),
-            _ => None,
-        };
         Ok(Self {
             path: path.to_owned(),
             pages,
             head,
-            segment_id,
+            segment_id: head.sound().map(|header| header.segment_id),
             position: SEGMENT_HEADER_BYTES,
             window: Bytes::new(),
             window_at: 0,
@@ -89,6 +94,11 @@ impl Scanner {
 
     pub(crate) fn header(&self) -> HeaderState {
         self.head
+    }
+
+    /// The header, unless it is damaged or of another version.
+    pub(crate) fn sound_header(&self) -> Option<SegmentHeader> {
+        self.head.sound()
     }
 
     pub(crate) fn path(&self) -> &Path {

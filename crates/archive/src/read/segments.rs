@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::scan::{HeaderState, Scanner};
+use super::scan::Scanner;
 use crate::format::names::segment_name;
 use crate::storage::dir::{Dir, list_segments};
 use crate::storage::{Storage, StorageError};
@@ -10,11 +10,8 @@ use crate::storage::{Storage, StorageError};
 /// Returns the base offset in the header of the segment `base` in `dir`, if the header is sound and contradicts the
 /// name.
 pub(crate) fn misnamed(storage: &dyn Storage, dir: &Path, base: u64) -> Option<u64> {
-    let scanner = Scanner::open(storage, &dir.join(segment_name(base))).ok()?;
-    match scanner.header() {
-        HeaderState::Sound(header) if header.base_offset != base => Some(header.base_offset),
-        _ => None,
-    }
+    let header = Scanner::open(storage, &dir.join(segment_name(base))).ok()?.sound_header()?;
+    (header.base_offset != base).then_some(header.base_offset)
 }
 
 /// As [`list_segments`], without segments whose headers contradict their names.

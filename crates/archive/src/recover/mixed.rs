@@ -5,7 +5,6 @@
 //! all other segments.
 
 use crate::OpenError;
-use crate::read::scan::HeaderState;
 use crate::storage::dir::Dir;
 
 /// Refuses a directory whose newest segment belongs to another log than the segment before it or the oldest segment.
@@ -31,13 +30,5 @@ pub(super) fn refuse(dir: &Dir, bases: &[u64]) -> Result<(), OpenError> {
 }
 
 fn first_known<'a>(dir: &Dir, mut bases: impl Iterator<Item = &'a u64>) -> Option<(u64, u64)> {
-    bases.find_map(|base| Some((*base, log_id(dir, *base)?)))
-}
-
-/// The id of the log that the segment `base` belongs to, if its header is sound.
-fn log_id(dir: &Dir, base: u64) -> Option<u64> {
-    match dir.scan(base).ok()?.header() {
-        HeaderState::Sound(header) => Some(header.log_id),
-        HeaderState::Damaged | HeaderState::Version(_) => None,
-    }
+    bases.find_map(|base| Some((*base, dir.scan(*base).ok()?.sound_header()?.log_id)))
 }

@@ -5,7 +5,7 @@ use crate::OpenError;
 use crate::format::StreamPosition;
 use crate::format::{BlockHeader, BlockKind, FrameIter};
 use crate::log::positions::PositionTable;
-use crate::read::scan::{HeaderState, ScanStep};
+use crate::read::scan::ScanStep;
 use crate::storage::dir::Dir;
 use frame::StreamKey;
 
@@ -81,7 +81,7 @@ pub(super) fn apply_block(header: &BlockHeader, body: bytes::Bytes, table: &mut 
 /// Returns the log's id from the newest segment with a sound header. Returns a new random id if there is none.
 pub(super) fn older_log_id(dir: &Dir, bases: &[u64]) -> Result<u64, OpenError> {
     for base in bases.iter().rev() {
-        if let HeaderState::Sound(header) = checked_scan(dir, *base)?.header() {
+        if let Some(header) = checked_scan(dir, *base)?.sound_header() {
             return Ok(header.log_id);
         }
     }

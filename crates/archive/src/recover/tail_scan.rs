@@ -110,15 +110,12 @@ pub(super) fn tail_scan(dir: &Dir, base: u64, durable: u64) -> Result<TailScan, 
     walk.attested = walk.attested.max(durable);
     let cut = walk.cut().unwrap_or(end);
     let torn_end = scanner.content_end(cut)?;
-    let (log_id, segment_id) = match scanner.header() {
-        HeaderState::Sound(header) => (Some(header.log_id), header.segment_id),
-        _ => (None, 0),
-    };
+    let header = scanner.sound_header();
     Ok(TailScan {
         path: scanner.path().to_owned(),
         base,
-        log_id,
-        segment_id,
+        log_id: header.map(|header| header.log_id),
+        segment_id: header.map_or(0, |header| header.segment_id),
         attested: walk.attested,
         next_offset: walk.next_offset.max(walk.attested),
         torn: cut..torn_end,

@@ -12,7 +12,7 @@ use super::tail_scan::TailScan;
 use crate::OpenError;
 use crate::config::Config;
 use crate::format::{FRAME_HEADER_BYTES, HoleRecord, OFFSET_MAX};
-use crate::read::scan::{HeaderState, Scanner};
+use crate::read::scan::Scanner;
 use crate::storage::dir::{Dir, beyond_offsets};
 use crate::storage::{Access, Context, StorageError};
 
@@ -37,10 +37,8 @@ impl UnreadableSegment {
 
     /// The id of its log, if its header is sound.
     pub(super) fn log_id(&self, dir: &Dir) -> Result<Option<u64>, StorageError> {
-        Ok(match Scanner::open(&*dir.storage, &self.path)?.header() {
-            HeaderState::Sound(header) => Some(header.log_id),
-            HeaderState::Damaged | HeaderState::Version(_) => None,
-        })
+        let header = Scanner::open(&*dir.storage, &self.path)?.sound_header();
+        Ok(header.map(|header| header.log_id))
     }
 
     /// Returns the hole record for the frames of this segment from `from_offset` on.
@@ -59,11 +57,7 @@ pub(super) fn move_to_lost(dir: &Dir, config: &Config, tail_scan: &TailScan) -> 
     let bound = offset_bound(tail_scan.base, bytes.max(config.segment_bytes));
     let bound = bound.ok_or_else(|| beyond_offsets(&tail_scan.path))?;
     let unreadable = UnreadableSegment::new(dir, tail_scan.base, bound);
-    let lost = dir.lost();
-    full(dir, dir.storage.create_dir(&lost).context("create", &lost))?;
-    full(dir, dir.rename(&tail_scan.path, &unreadable.path))?;
-    dir.storage.sync_dir(&lost).context("sync", &lost)?;
-    dir.sync()?;
+    full(dir, dir.move_to_lost(&tail_scan.path, &unreadable.path))?;
     tracing::error!(
         segment = %tail_scan.path.display(),
         kept_as = %unreadable.path.display(),

@@ -181,6 +181,15 @@ impl Dir {
         self.storage.rename(from, to).context("rename", from)
     }
 
+    /// Renames `from` to `to`, which is in `lost/`, and syncs both directories.
+    pub(crate) fn move_to_lost(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let lost = self.lost();
+        self.storage.create_dir(&lost).context("create", &lost)?;
+        self.rename(from, to)?;
+        self.storage.sync_dir(&lost).context("sync", &lost)?;
+        self.sync()
+    }
+
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.storage.sync_dir(&self.path).context("sync", &self.path)
     }

@@ -57,9 +57,9 @@ async fn a_bad_sector_costs_the_blocks_it_lies_in_and_no_other() {
         let mut all = [found, lost].concat();
         all.sort_unstable();
         // No later block attests the last block, so a reader may miss it.
-        let told = all.len() as u64;
-        assert!(told >= (COMMITS - 1) * COMMIT_FRAMES, "page {page}: {told}");
-        assert_eq!(all, (0..told).collect::<Vec<_>>(), "page {page}");
+        let reported = all.len() as u64;
+        assert!(reported >= (COMMITS - 1) * COMMIT_FRAMES, "page {page}: {reported}");
+        assert_eq!(all, (0..reported).collect::<Vec<_>>(), "page {page}");
     }
 }
 

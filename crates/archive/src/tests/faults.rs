@@ -19,7 +19,7 @@ fn input_output_error() -> io::Error {
 }
 
 /// The result of a run with a fault.
-struct Run {
+struct FaultRun {
     storage: MemStorage,
     /// Frames announced as durable.
     announced: u64,
@@ -30,7 +30,7 @@ struct Run {
 }
 
 /// Writes several segments. Only the `nth` operation `op` fails, with `error`.
-async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
+async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> FaultRun {
     let storage = new_storage();
     let mut running = start_with(config(), storage.clone(), None);
     let (count, after) = (AtomicU64::new(0), Arc::new(Mutex::new(Vec::new())));
@@ -64,7 +64,7 @@ async fn run(op: Op, nth: u64, error: fn() -> io::Error) -> Run {
     assert_eq!(ended.is_err(), error.is_some());
     storage.clear_hook();
     let after = after.lock().unwrap().clone();
-    Run { storage, announced, error, after }
+    FaultRun { storage, announced, error, after }
 }
 
 /// Starts on the remaining data, once on the disk as it is and once after a power cut. Checks the announced frames.

@@ -116,14 +116,14 @@ async fn a_power_failure_forgets_all_streams_or_none() {
         let storage = new_storage();
         let running = three(&storage).await;
         storage.cut_power_after(after);
-        let told = forget(&running, &[stream(1), stream(2)]).await;
+        let reported = forget(&running, &[stream(1), stream(2)]).await;
         drop(running.appender);
         _ = running.archive.finish().await;
         storage.crash(seed);
         let running = start_untended(&storage);
         let is_forgotten = running.recovery.positions == known(&[3]);
         assert!(is_forgotten || running.recovery.positions == known(&[1, 2, 3]));
-        assert!(is_forgotten || told != Some(Ok(())), "told and lost: {after} {seed:?}");
+        assert!(is_forgotten || reported != Some(Ok(())), "reported and lost: {after} {seed:?}");
         outcomes[usize::from(is_forgotten)] = true;
         running.finish().await;
         assert_eq!(frames(&storage).len(), 9);

@@ -16,7 +16,7 @@ async fn damage_in_acknowledged_data_becomes_a_hole_once() {
         image[header.position as usize + 70] ^= 0x10;
     }
     storage.put(&path, image);
-    assert!(!found(&storage).1[0].recorded, "nobody has noticed it yet");
+    assert!(!found(&storage).1[0].recorded, "no start has recorded it");
     let mut running = start(&storage);
     let holes = &running.recovery.holes;
     assert_eq!(holes.len(), 1);
@@ -169,8 +169,8 @@ async fn damage_beside_a_recorded_hole_is_reported_separately() {
     ] {
         let disk = storage.clone_disk();
         spoil(&disk, block);
-        let told: Vec<_> =
+        let reported: Vec<_> =
             found(&disk).1.into_iter().map(|damage| (damage.offsets, damage.recorded)).collect();
-        assert_eq!(told, expected, "block {block}");
+        assert_eq!(reported, expected, "block {block}");
     }
 }

@@ -223,7 +223,7 @@ async fn the_index_of_another_segment_is_not_taken() {
 }
 
 /// Returns the offsets of the frames found and the offsets reported as lost. Checks each frame against `all`.
-fn told(storage: &MemStorage, filter: &Filter, all: &[StoredFrame]) -> (Vec<u64>, Vec<u64>) {
+fn reported(storage: &MemStorage, filter: &Filter, all: &[StoredFrame]) -> (Vec<u64>, Vec<u64>) {
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     for item in items(storage, filter.clone()) {
         match item {
@@ -263,9 +263,9 @@ async fn damage_in_an_indexed_segment_is_always_reported() {
             let selection = Selection::of_sources([source]);
             let filter = Filter { selection, to_offset, ..Filter::default() };
             let expected: Vec<u64> = naive(&all, &filter).into_iter().map(|(offset, _)| offset).collect();
-            let (found, lost) = told(&indexed, &filter, &all);
+            let (found, lost) = reported(&indexed, &filter, &all);
             // A run may be sound in a damaged block. Then the index finds more frames than a walk, but none twice.
-            let (found_by_walk, _) = told(&plain, &filter, &all);
+            let (found_by_walk, _) = reported(&plain, &filter, &all);
             assert!(found.is_sorted_by(|one, other| one < other), "at {at}, source {source}");
             assert!(found_by_walk.iter().all(|offset| found.binary_search(offset).is_ok()));
             for offset in expected {
@@ -276,7 +276,7 @@ async fn damage_in_an_indexed_segment_is_always_reported() {
         }
         // A reader that asks for everything gets every report.
         let everything = Filter { from_offset: 1, to_offset, ..Filter::default() };
-        assert_eq!(told(&indexed, &everything, &all), told(&plain, &everything, &all), "at {at}");
+        assert_eq!(reported(&indexed, &everything, &all), reported(&plain, &everything, &all), "at {at}");
     }
     assert!(fell_back > 6, "only {fell_back} of 72 queries met the damage");
 }

@@ -275,13 +275,13 @@ impl Model {
         };
         let epoch = by.map(|by| position.epoch.saturating_sub(by));
         let running = self.running.as_ref().unwrap();
-        let told = match epoch {
+        let reported = match epoch {
             Some(epoch) => reset(running, &stream, epoch).await,
             None => forget(running, std::slice::from_ref(&stream)).await,
         };
         self.edits.push((self.acknowledged.len(), stream, epoch));
         self.lowered[source as usize] += by.unwrap_or(0);
-        match told {
+        match reported {
             Some(Ok(())) => {}
             // The storage refused the edit or is gone.
             Some(Err(_)) => _ = self.edits.pop(),

@@ -302,20 +302,20 @@ async fn damage_beyond_the_end_is_reported_when_the_end_moves_there() {
     wipe_header(&storage, 10);
     let filter = Filter { to_offset: Some(4), ..Filter::default() };
     let mut following = Reader::open_on(Arc::new(storage.clone()), dir(), filter).unwrap();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for to in [12, 12, 13, 25, 30] {
         following.set_to_offset(Some(to));
         for item in following.by_ref() {
             match item.unwrap() {
-                Item::Frame(stored) => told.push((stored.offset, stored.offset)),
-                Item::Damage(damage) => told.push((damage.offsets.start, damage.offsets.end)),
+                Item::Frame(stored) => reported.push((stored.offset, stored.offset)),
+                Item::Damage(damage) => reported.push((damage.offsets.start, damage.offsets.end)),
                 Item::Expired(offsets) => panic!("{offsets:?}"),
             }
         }
     }
     let frames = |offsets: std::ops::Range<u64>| offsets.map(|offset| (offset, offset));
     let expected = frames(0..10).chain([(10, 12), (12, 13), (13, 20)]).chain(frames(20..30));
-    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert_eq!(reported, expected.collect::<Vec<_>>());
     running.finish().await;
 }
 

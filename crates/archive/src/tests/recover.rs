@@ -147,7 +147,7 @@ async fn positions_that_cannot_be_read_come_from_the_segment_before() {
     assert!(running.recovery.holes.is_empty());
     running.finish().await;
     let running = start(&storage);
-    assert_eq!(running.recovery.segments_scanned, 1, "the positions were written anew");
+    assert_eq!(running.recovery.segments_scanned, 1, "the positions were written again");
     assert_eq!(running.recovery.positions, expected);
     running.finish().await;
 }

@@ -121,8 +121,8 @@ async fn a_stream_in_a_lower_epoch_begins_no_segment() {
     assert_eq!(blocks(&storage).len(), 1);
     let edits = running.archive.position_edits();
     running.finish().await;
-    let told = edits.lower_epoch(stream(), 1, |_| unreachable!("nobody is there to do it"));
-    assert!(matches!(told, Err(PositionEditError::Failed(_))), "{told:?}");
+    let requested = edits.lower_epoch(stream(), 1, |_| unreachable!("the commit thread has ended"));
+    assert!(matches!(requested, Err(PositionEditError::Failed(_))), "{requested:?}");
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn power_may_fail_at_any_operation_of_a_lowered_epoch() {
             }
             let before = if is_again { at(50, Lanes::new(0, 0)) } else { at(MISTAKEN, Lanes::new(1, 0)) };
             storage.cut_power_after(after);
-            let told = reset(&running, &stream(), 42).await;
+            let reported = reset(&running, &stream(), 42).await;
             drop(running.appender);
             _ = running.archive.finish().await;
             storage.crash(seed);
@@ -165,7 +165,7 @@ async fn power_may_fail_at_any_operation_of_a_lowered_epoch() {
             let positions = &running.recovery.positions;
             let is_reset = *positions == at(42, Lanes::new(0, 0));
             assert!(is_reset || *positions == before, "{positions:?}");
-            assert!(is_reset || told != Some(Ok(())), "told and lost: {after} {seed:?}");
+            assert!(is_reset || reported != Some(Ok(())), "reported and lost: {after} {seed:?}");
             outcomes[usize::from(is_reset)] = true;
             running.finish().await;
             assert_eq!(sequences(&frames(&storage)), [0, 1, 2, 0]);

@@ -111,10 +111,11 @@ pub(super) async fn run(
     let (router, pool) = (context.router.clone(), Arc::clone(&context.buffers));
     let streams =
         Streams::new(Arc::clone(&config), Arc::clone(&status), router, context.policy.clone(), carrier, pool);
+    let sorter = Sorter::new(Arc::clone(&config));
     let mut session = Session {
-        deframer: Deframer::new(&config.framing),
+        deframer: Deframer::with_check(&config.framing, sorter.unit_check()),
         counted: Counts::default(),
-        sorter: Sorter::new(Arc::clone(&config)),
+        sorter,
         candidates: Candidates::default(),
         chunk: if matches!(input, Input::Tcp(_)) { vec![0; READ_BYTES] } else { Vec::new() },
         config,
@@ -332,7 +333,8 @@ impl Session {
             self.take_unit(unit);
         }
         self.count_framing();
-        (self.deframer, self.counted) = (Deframer::new(&self.config.framing), Counts::default());
+        self.deframer = Deframer::with_check(&self.config.framing, self.sorter.unit_check());
+        self.counted = Counts::default();
     }
 
     fn take_unit(&mut self, unit: Unit) {

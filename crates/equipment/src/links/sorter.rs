@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use config::{EmergencyRule, Link, LinkSource};
 use frame::FramePriority;
-use framing::{Format, Header, Unit};
+use framing::{Fecf, Format, Header, Unit, UnitCheck};
 
 /// What becomes of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Kept {
 }
 
 /// The rules of a link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sorter {
     config: Arc<Link>,
 }
@@ -69,11 +69,35 @@ impl Sorter {
             header.channel = unit.channel.map_or(0, u32::from);
         }
         header.spacecraft = header.spacecraft.or(unit.spacecraft.map(u32::from));
-        let allowed = &self.config.spacecraft;
-        let is_foreign = header.spacecraft.is_some_and(|id| {
-            !allowed.is_empty() && !u16::try_from(id).is_ok_and(|id| allowed.contains(&id))
-        });
+        let is_foreign =
+            !self.config.spacecraft.is_empty() && header.spacecraft.is_some_and(|id| !self.lists(id));
         (!is_foreign).then_some(header)
+    }
+
+    /// Whether the list of spacecraft has this one.
+    fn lists(&self, spacecraft: u32) -> bool {
+        u16::try_from(spacecraft).is_ok_and(|id| self.config.spacecraft.contains(&id))
+    }
+
+    /// What recognises a transfer frame that stands alone between other bytes: its checksum, or else the list of
+    /// spacecraft. `None` if there is neither.
+    pub fn unit_check(&self) -> Option<UnitCheck> {
+        let decode = self.config.decode;
+        match decode.format {
+            Format::Packet | Format::None => None,
+            _ if decode.fecf != Fecf::None => {
+                Some(UnitCheck::checksum(move |unit| decode.header(unit).is_ok()))
+            }
+            _ if self.config.spacecraft.is_empty() => None,
+            _ => {
+                let sorter = self.clone();
+                Some(UnitCheck::header(move |unit| {
+                    decode
+                        .header(unit)
+                        .is_ok_and(|header| header.spacecraft.is_some_and(|id| sorter.lists(id)))
+                }))
+            }
+        }
     }
 
     /// What becomes of a bad frame: it must not create a stream that its damaged header names.

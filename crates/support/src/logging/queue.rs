@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata};
 
-use super::SUMMARY;
-
+/// Target of the lines that report the outcome of the drain.
+pub const SUMMARY: &str = "telemetry_aggregator::daemon::summary";
 /// Memory of a line besides its text, in bytes: its slot in the queue, which grows by doubling, and the allocator's
 /// overhead.
 const LINE_COST: usize = 64;

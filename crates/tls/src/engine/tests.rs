@@ -1,4 +1,4 @@
-//! Both sides without a connection, and a server that hears damaged bytes.
+//! Both sides without a connection, and a server that receives damaged bytes.
 
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ fn conversation(server: &Server, client: &Client, data: &[u8]) -> Vec<Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// A server that hears a conversation with damage fails or waits. It never panics, and keeps a bounded part.
+    /// A server that receives damaged bytes fails or waits. It never panics, and keeps a bounded part.
     #[test]
     fn damaged_bytes_do_no_harm(
         flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 0..4),
@@ -81,7 +81,7 @@ proptest! {
                 prop_assert_eq!(hand_over(&mut engine, b"more"), Err(error), "it stays failed");
             }
         }
-        // What it has to say reaches the peer, or is nothing.
+        // The peer may refuse the alert of a failed handshake.
         let _ = hand_over(&mut peer, &engine.outgoing().split());
     }
 

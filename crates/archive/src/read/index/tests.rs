@@ -132,8 +132,8 @@ fn index_of(seed: u64, tell: impl Fn(&BlockEncoder, &BlockHeader) -> Vec<FrameRa
         let header = BlockHeader::decode(&block[..64], position, Some(99)).unwrap();
         let ranges = tell(&encoder, &header);
         assert_eq!(ranges.iter().map(|it| u64::from(it.frames)).sum::<u64>(), encoder.frame_count());
-        let told = ranges.into_iter().map(Some);
-        builder.block(position, encoder.body(), encoder.origins(), told).unwrap();
+        let known = ranges.into_iter().map(Some);
+        builder.block(position, encoder.body(), encoder.origins(), known).unwrap();
         position += encoder.len();
         encoder.clear();
     }

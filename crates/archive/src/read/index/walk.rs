@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::NoIndex;
 use super::build::{Builder, Content};
 use crate::format::{BlockHeader, BlockKind, FrameRanges};
-use crate::read::scan::{HeaderState, ScanStep};
+use crate::read::scan::ScanStep;
 use crate::storage::StorageError;
 use crate::storage::dir::Dir;
 
@@ -26,7 +26,7 @@ pub(crate) fn walk(
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(Err(NoIndex::NotSealed)),
         result => result?,
     };
-    let HeaderState::Sound(segment) = scanner.header() else {
+    let Some(segment) = scanner.sound_header() else {
         return Ok(Err(NoIndex::Damaged));
     };
     let covered = scanner.size()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::segments::end_of;
 use crate::format::names::segment_name;
-use crate::read::scan::{HeaderState, Scanner};
+use crate::read::scan::Scanner;
 use crate::read::segments;
 use crate::storage::dir;
 use crate::{DiskStorage, StorageError};
@@ -35,7 +35,7 @@ pub fn log_id(dir: &Path) -> Result<Option<u64>, StorageError> {
         match Scanner::open(&DiskStorage, &dir.join(segment_name(base))) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
             scanner => {
-                if let HeaderState::Sound(header) = scanner?.header() {
+                if let Some(header) = scanner?.sound_header() {
                     return Ok(Some(header.log_id));
                 }
             }

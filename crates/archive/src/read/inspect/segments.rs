@@ -105,9 +105,7 @@ impl Segments {
 
     /// Returns the receive times from the index of the segment.
     fn received_ns(&self, scanner: &Scanner, segment_len: u64) -> Option<RangeInclusive<i64>> {
-        let HeaderState::Sound(segment) = scanner.header() else {
-            return None;
-        };
+        let segment = scanner.sound_header()?;
         let times = index::header(&DiskStorage, &self.dir, &segment, segment_len)?.times;
         Some(times.min_ns..=times.max_ns)
     }

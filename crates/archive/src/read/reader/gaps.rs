@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Damage, Item};
+use super::item::{Damage, Item};
 
 /// Why frames are missing.
 pub(super) enum Cause {

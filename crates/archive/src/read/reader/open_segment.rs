@@ -96,8 +96,7 @@ impl OpenSegment {
             || filter.from_received_ns.is_some()
             || filter.to_received_ns.is_some()
             || from > self.base;
-        if let (true, Some(end), HeaderState::Sound(segment)) =
-            (narrow, self.sure_end(), self.scanner.header())
+        if let (true, Some(end), Some(segment)) = (narrow, self.sure_end(), self.scanner.sound_header())
             && let Ok(len) = self.scanner.size()
             && let Some(index) = Index::open(storage, dir, &segment, len)
             && segment.base_offset == self.base
