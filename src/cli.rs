@@ -104,11 +104,10 @@ impl Cli {
 }
 
 /// Writes the reason for a failure to stderr.
-#[allow(clippy::print_stderr, reason = "command output")]
 fn fail(code: u8, error: impl std::fmt::Display) -> ExitCode {
     let line = format!("telemetry-aggregator: {error}");
     if !crate::logging::say(&line) {
-        eprintln!("{line}");
+        crate::stdio::note(line);
     }
     ExitCode::from(code)
 }

@@ -76,7 +76,7 @@
 
 pub use ::{actor, api, archive, catalog, client, export, frame, framing, sim, wire};
 pub use frame::{histogram, liveness};
-pub use support::{causes, logging, moment, number, plain_file, private};
+pub use support::{causes, logging, moment, number, plain_file, private, stdio};
 
 pub mod cli;
 pub mod config;

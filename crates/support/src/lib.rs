@@ -13,6 +13,7 @@
 //! | `number.rs` | [`number`]: numbers as people write them |
 //! | `plain_file.rs` | [`plain_file`]: opens the files that a configuration names, and refuses pipes and devices |
 //! | `private.rs` | [`private`]: the modes of what the daemon keeps on disk |
+//! | `stdio.rs` | [`stdio`]: what commands write to stdout and stderr |
 
 pub mod causes;
 pub mod logging;
@@ -20,3 +21,4 @@ pub mod moment;
 pub mod number;
 pub mod plain_file;
 pub mod private;
+pub mod stdio;
