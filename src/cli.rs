@@ -104,11 +104,10 @@ impl Cli {
 }
 
 /// Writes the reason for a failure to stderr.
-#[allow(clippy::print_stderr, reason = "command output")]
 fn fail(code: u8, error: impl std::fmt::Display) -> ExitCode {
     let line = format!("telemetry-aggregator: {error}");
     if !support::logging::say(&line) {
-        eprintln!("{line}");
+        support::stdio::note(line);
     }
     ExitCode::from(code)
 }

@@ -75,7 +75,7 @@ pub use ::{
 pub use equipment::{links, outputs, switchboard};
 pub use frame::{histogram, liveness};
 pub use ingest::pipeline;
-pub use support::{causes, logging, moment, number, plain_file, private};
+pub use support::{causes, logging, moment, number, plain_file, private, stdio};
 pub use tools::{import, replay, tail};
 pub use web as http;
 

@@ -1,5 +1,5 @@
 //! A reader of stderr or stdout that stops reading does not block the daemon. When it reads again, it finds the
-//! important lines.
+//! important lines. A reader that is gone changes nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
@@ -9,11 +9,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write as _, pipe};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::command::aggregator;
+use support::command::{aggregator, full_device, unread_pipe};
 use support::daemon::merged;
 use support::http::get;
 use support::manager::FakeManager;
@@ -39,14 +39,20 @@ struct Daemon {
 
 impl Daemon {
     fn start(args: &[&str], stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Self {
+        let mut run = aggregator(["run"]);
+        run.args(args).stdout(stdout).stderr(stderr);
+        Self::spawn(run, CONFIG)
+    }
+
+    /// Runs the daemon with `run`, whose output is directed already.
+    fn spawn(mut run: Command, config_text: &str) -> Self {
         let manager = FakeManager::start();
         let home = tempfile::tempdir().unwrap();
         let (config, ready) = (home.path().join("aggregator.toml"), home.path().join("ready.json"));
-        std::fs::write(&config, merged(home.path(), CONFIG)).unwrap();
-        let mut run = aggregator(["run"]);
+        std::fs::write(&config, merged(home.path(), config_text)).unwrap();
         // With one worker thread, a blocked worker stops the whole daemon.
-        run.args(args).arg("--config").arg(config).arg("--ready-file").arg(&ready);
-        run.env("TOKIO_WORKER_THREADS", "1").stdout(stdout).stderr(stderr);
+        run.arg("--config").arg(config).arg("--ready-file").arg(&ready);
+        run.env("TOKIO_WORKER_THREADS", "1");
         run.env("NOTIFY_SOCKET", manager.path());
         let child = run.spawn().unwrap();
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -204,4 +210,48 @@ fn the_status_line_waits_for_no_reader_of_stdout() {
     drop(daemon);
     let text = std::io::read_to_string(reader).unwrap();
     assert!(text.len() >= filled);
+}
+
+/// Runs a daemon whose log is lost, from its start to its drain.
+fn outlive_the_log(run: Command, format: &str) {
+    let mut daemon = Daemon::spawn(run, &format!("[log]\nlevel = \"debug\"\nformat = \"{format}\""));
+    let (mut client, _) = Client::open(daemon.ingest, &Hello::new(1));
+    for sequence in 0..100 {
+        client.frame_within_credit(ROUTINE, sequence, b"routine");
+    }
+    client.deliver(EMERGENCY, 0, b"emergency");
+    std::fs::write(daemon.home.path().join("aggregator.toml"), "nonsense").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.manager.wait(0, "the end of the reload", |text| text.starts_with("STATUS=reloaded: "));
+    client.wait_durable(ROUTINE, 100);
+    assert_eq!(daemon.metric("telemetry_aggregator_frames_archived_total"), 101);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn the_daemon_outlives_the_reader_of_its_log() {
+    for format in ["text", "json"] {
+        for lost in [unread_pipe, full_device] {
+            let mut run = aggregator(["run"]);
+            run.stdout(lost()).stderr(lost());
+            outlive_the_log(run, format);
+        }
+        let mut run = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_telemetry-aggregator");
+        run.args(["-c", "exec \"$0\" \"$@\" >&- 2>&-", program, "run"]);
+        outlive_the_log(run, format);
+    }
+}
+
+#[test]
+fn the_simulated_fleet_outlives_the_reader_of_the_status_line() {
+    for lost in [unread_pipe, full_device] {
+        let mut daemon = Daemon::start(&["--simulate"], lost(), lost());
+        // The first status line comes after a second.
+        let archived = || daemon.metric("telemetry_aggregator_frames_archived_total");
+        wait("frames of two seconds", || Some(archived()).filter(|frames| *frames > 1_000));
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.wait_exit().code(), Some(0));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 all sent frames were acknowledged and no source failed, 1 otherwise, 2 bad usage or input.
 
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use telemetry_aggregator::causes::with_causes;
 use telemetry_aggregator::sim::cli::Args;
 use telemetry_aggregator::sim::link::{self, LinkPlan};
 use telemetry_aggregator::sim::{self, Plan, Progress, Report};
+use telemetry_aggregator::stdio::note;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     match start(&args) {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("uplink-sim: {}", with_causes(error.as_ref())));
+            note(format_args!("uplink-sim: {}", with_causes(error.as_ref())));
             ExitCode::from(1)
         }
     }
@@ -49,14 +50,14 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(Some(plan)) => return send_to_link(args, &plan),
         Ok(None) => {}
         Err(error) => {
-            say(&format!("uplink-sim: {error}"));
+            note(format_args!("uplink-sim: {error}"));
             return Ok(ExitCode::from(2));
         }
     }
     let plan = match args.plan() {
         Ok(plan) => plan,
         Err(error) => {
-            say(&format!("uplink-sim: {}", with_causes(&error)));
+            note(format_args!("uplink-sim: {}", with_causes(&error)));
             return Ok(ExitCode::from(2));
         }
     };
@@ -67,7 +68,7 @@ fn start(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(report) = report else {
         return Ok(ExitCode::from(1));
     };
-    args.report.print(&report).context("cannot write the report")?;
+    args.report.print(&report)?;
     if let Some(path) = &args.save_catalog {
         let text = progress.newest_catalog().context("--save-catalog: no catalog was received completely")?;
         std::fs::write(path, text)
@@ -83,17 +84,17 @@ fn start_runtime() -> anyhow::Result<Runtime> {
 
 /// Sends as equipment does.
 fn send_to_link(args: &Args, plan: &LinkPlan) -> anyhow::Result<ExitCode> {
-    say(&format!("uplink-sim: a link of the daemon reads this with\n{}", plan.configuration()));
+    note(format_args!("uplink-sim: a link of the daemon reads this with\n{}", plan.configuration()));
     let report = start_runtime()?.block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let (stop_tx, stop_rx) = watch::channel(false);
-        let run = link::run(plan, stop_rx, |line| say(&format!("uplink-sim: {line}")));
+        let run = link::run(plan, stop_rx, |line| note(format_args!("uplink-sim: {line}")));
         tokio::pin!(run);
         loop {
             tokio::select! {
                 report = &mut run => return Ok::<_, anyhow::Error>(Some(report?)),
                 () = signals.next() => if stop_tx.send_replace(true) {
-                    say("uplink-sim: stopped at once");
+                    note("uplink-sim: stopped at once");
                     return Ok(None);
                 }
             }
@@ -102,7 +103,7 @@ fn send_to_link(args: &Args, plan: &LinkPlan) -> anyhow::Result<ExitCode> {
     let Some(report) = report else {
         return Ok(ExitCode::from(1));
     };
-    args.report.print(&report).context("cannot write the report")?;
+    args.report.print(&report)?;
     Ok(ExitCode::from(u8::from(!report.is_complete())))
 }
 
@@ -139,7 +140,7 @@ async fn simulate(plan: Plan, progress: &Arc<Progress>) -> anyhow::Result<Option
                     view.close();
                     let counts = progress.counts();
                     let missing = counts.sent - counts.acked.min(counts.sent);
-                    say(&format!("uplink-sim: stopped at once, {missing} frames not acknowledged"));
+                    note(format_args!("uplink-sim: stopped at once, {missing} frames not acknowledged"));
                     return Ok(None);
                 }
             }
@@ -202,7 +203,7 @@ impl View {
             // Also report a server that does not answer at all.
             let hangs = || (self.began.elapsed() >= HANGS_AFTER).then(|| "no answer yet".to_owned());
             if let Some(trouble) = trouble.or_else(hangs) {
-                say(&format!("uplink-sim: no connection, trying again: {trouble}"));
+                note(format_args!("uplink-sim: no connection, trying again: {trouble}"));
                 self.said_trouble = true;
             }
         }
@@ -221,9 +222,4 @@ fn new_bar(frames: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{spinner} {elapsed} {human_pos} {msg}"),
     };
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Writes one line to stderr. Ignores errors, because there is no other place for the line.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

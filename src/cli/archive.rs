@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{BAD_USAGE, FAILED, fail};
+use support::stdio::{Report, note};
 
 use error::CommandError;
 
@@ -36,7 +37,13 @@ pub(super) enum Command {
 
 /// Runs `command` with its output on stdout.
 pub(super) fn execute(command: &Command) -> ExitCode {
-    match run(command, &mut BufWriter::new(stdout().lock())) {
+    let mut out = BufWriter::new(stdout().lock());
+    let ran = match command {
+        // Their result is their output.
+        Command::Ls(_) | Command::Cat(_) => run(command, &mut out),
+        _ => run(command, &mut Report::new(out)),
+    };
+    match ran {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
         Err(error @ CommandError::Filter(_)) => fail(BAD_USAGE, error),
@@ -46,8 +53,8 @@ pub(super) fn execute(command: &Command) -> ExitCode {
 
 /// Runs `command` and writes its output to `out`; `false` if damage was found.
 ///
-/// If a reader closes the output early (`| head`), `cat` ends without an error, because the reader has all frames that
-/// it wanted. The other commands report an error, because a part of the result is missing.
+/// If a reader closes the output early (`| head`), the command ends without an error, because the reader has all that it
+/// wanted.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -61,17 +68,12 @@ fn run(command: &Command, out: &mut impl Write) -> Result<bool, CommandError> {
     };
     let flushed = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match flushed {
-        Err(CommandError::Output(error))
-            if error.kind() == io::ErrorKind::BrokenPipe && matches!(command, Command::Cat(_)) =>
-        {
-            Ok(true)
-        }
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
         result => result,
     }
 }
 
 /// Reports on stderr that the output is empty because no frame in `dir` matches the filter.
-#[allow(clippy::print_stderr, reason = "command output")]
 fn note_no_match(dir: &Path) {
-    eprintln!("telemetry-aggregator: no frame in {} matches", dir.display());
+    note(format_args!("telemetry-aggregator: no frame in {} matches", dir.display()));
 }

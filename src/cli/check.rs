@@ -1,14 +1,14 @@
 //! `check`: checks a configuration and the files that it names, and prints it in full.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use super::preflight::{can_hold_the_archive, preflight};
-use super::{BAD_USAGE, ConfigArgs, FAILED, fail};
+use super::{BAD_USAGE, ConfigArgs, fail};
 use config::{Config, environment};
 use support::causes::with_causes;
+use support::stdio::{Report, note};
 
-#[allow(clippy::print_stderr, reason = "command output")]
 pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
     let loaded = match Config::load_before_start(args.config.as_deref(), environment()) {
         Ok(loaded) => loaded,
@@ -26,14 +26,12 @@ pub(super) fn execute(args: &ConfigArgs) -> ExitCode {
         }
         Err(error) => return fail(BAD_USAGE, with_causes(&error)),
     }
-    for note in &loaded.notes {
-        eprintln!("note: {note}");
+    for line in &loaded.notes {
+        note(format_args!("note: {line}"));
     }
     for warning in loaded.warnings.iter().chain(&warnings) {
-        eprintln!("warning: {warning}");
+        note(format_args!("warning: {warning}"));
     }
-    match io::stdout().write_all(loaded.config.to_toml().as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, format_args!("cannot write the output: {error}")),
-    }
+    Report::on_stdout().print(loaded.config.to_toml());
+    ExitCode::SUCCESS
 }

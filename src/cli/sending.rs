@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use config::{Secret, raise_open_file_limit};
 use sim::cli::{Form, duration};
 use support::number::number;
+use support::stdio::note;
 use tools::replay::{Control, Progress, Sending, epoch_now};
 
 mod keys;
@@ -85,7 +86,7 @@ impl SendingArgs {
 
     /// Writes the report to stdout.
     pub(super) fn print(&self, report: &(impl Display + Serialize)) -> anyhow::Result<()> {
-        self.report.print(report).context("cannot write the report")
+        Ok(self.report.print(report)?)
     }
 }
 
@@ -197,9 +198,9 @@ fn quoted(word: String) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Writes one line of `command` to stderr. An error of stderr is ignored.
+/// Writes one line of `command` to stderr.
 pub(super) fn say(command: &str, line: &str) {
-    let _ = writeln!(io::stderr(), "{command}: {line}");
+    note(format_args!("{command}: {line}"));
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `streams`: lists the streams of a running daemon, and forgets streams that are not needed any longer.
 
-use std::io::{self, Write as _};
+use std::io::Stdout;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
@@ -19,6 +19,7 @@ use frame::{SourceKind, is_hidden, unix_now_ns};
 use http_client::{Answer, ClientError, Limits, Url};
 use ingest::Selector;
 use support::number::number;
+use support::stdio::{self, Report};
 
 /// Largest response that is read. It fits a page of 1,000 streams.
 const BODY_BYTES_MAX: u64 = 16 << 20;
@@ -154,7 +155,7 @@ async fn list(url: &Url, which: &WhichArgs, limits: Limits) -> anyhow::Result<()
         let now_ms = unix_now_ns() / 1_000_000;
         for source in page.sources.iter().filter(|source| which.has(source, now_ms)) {
             shown += 1;
-            print(&line(source))?;
+            stdio::print(line(source) + "\n").context("cannot write the output")?;
         }
         if page.sources.is_empty() || seen >= page.total {
             break;
@@ -186,10 +187,11 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
         dry_run: args.dry_run,
     };
     let body = serde_json::to_vec(&request)?;
+    let mut report = Report::on_stdout();
     let (mut forgotten, mut refused) = (0, 0);
     let remaining = loop {
         let answer: ForgetAnswer = read(url.post("/api/v1/streams/forget", &body, token, limits).await)?;
-        tell(&answer)?;
+        tell(&answer, &mut report);
         forgotten += answer.forgotten;
         refused = answer.refused.max(refused);
         // The loop ends, because each round forgets at least one stream.
@@ -202,7 +204,7 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
         note("no stream matches");
         return Ok(());
     }
-    print(&format!("{forgotten} streams {done}, {refused} refused"))?;
+    report.print(format_args!("{forgotten} streams {done}, {refused} refused\n"));
     ensure!(refused == 0, "{refused} streams were refused");
     if remaining > 0 && !args.dry_run {
         bail!(
@@ -221,14 +223,14 @@ fn whole_seconds(time: Duration) -> u64 {
 }
 
 /// Prints one line for each stream: forgotten streams on stdout, refused ones on stderr.
-fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
+fn tell(answer: &ForgetAnswer, report: &mut Report<Stdout>) {
     for stream in &answer.streams {
         let since =
             stream.offline_since_ms.map_or(String::new(), |since| format!("  offline since {}", time(since)));
-        print(&format!("{}{since}", name(stream.kind, stream.source_id, &stream.station)))?;
+        report.print(format_args!("{}{since}\n", name(stream.kind, stream.source_id, &stream.station)));
     }
     if answer.forgotten > answer.streams.len() {
-        print(&format!("and {} more", answer.forgotten - answer.streams.len()))?;
+        report.print(format_args!("and {} more\n", answer.forgotten - answer.streams.len()));
     }
     for stream in &answer.refusals {
         let name = name(stream.kind, stream.source_id, &stream.station);
@@ -237,7 +239,6 @@ fn tell(answer: &ForgetAnswer) -> anyhow::Result<()> {
     if answer.refused > answer.refusals.len() {
         note(&format!("and {} more are refused", answer.refused - answer.refusals.len()));
     }
-    Ok(())
 }
 
 /// The answer of the daemon, or why there is none.
@@ -262,12 +263,6 @@ fn time(unix_ms: i64) -> String {
 /// RFC 3339 cannot express times from here on.
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Writes a line to stdout. A closed stdout is an error, because the user does not get the result.
-fn print(line: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{line}").context("cannot write the output")
-}
-
-#[allow(clippy::print_stderr, reason = "command output")]
 fn note(line: &str) {
-    eprintln!("telemetry-aggregator: {line}");
+    stdio::note(format_args!("telemetry-aggregator: {line}"));
 }

@@ -1,6 +1,6 @@
 //! `tail`: follows the durable frames of a running daemon and writes them to stdout.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use sim::cli::host_and_port;
 use support::causes::with_causes;
 use support::moment::parse_moment;
 use support::number::number;
+use support::stdio::note;
 use tools::tail::{Client, Event, Position, Target};
 use wire::feed::SOURCES_MAX;
 use wire::{Policy, Start, Subscribe};
@@ -345,7 +346,6 @@ impl<W: io::Write + Send + 'static> Follower<W> {
     }
 }
 
-/// Writes one line to stderr. An error of stderr is ignored.
 fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "telemetry-aggregator: {line}");
+    note(format_args!("telemetry-aggregator: {line}"));
 }

@@ -1,6 +1,6 @@
 //! `top`: shows a running daemon on a screen, or prints its state once as text or JSON.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use support::causes::with_causes;
 use support::number::number;
+use support::stdio;
 use top::draw::report;
 use top::fetch::{CHOSEN_MAX, Question};
 use top::model::{Input, Model, Snapshot};
@@ -108,7 +109,7 @@ impl TopArgs {
             model.step(Input::Known(Box::new(snapshot)));
             report(&model)
         };
-        io::stdout().write_all(text.as_bytes()).context("cannot write the output")
+        stdio::print(text).context("cannot write the output")
     }
 }
 

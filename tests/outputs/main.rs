@@ -5,9 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../chaos/netns.rs"]
+#[allow(dead_code, reason = "this crate uses a part of it")]
+mod netns;
+
 mod cosmos;
 mod cursor;
 mod drain;
+mod gone;
 mod packets;
 mod readers;
 mod selection;

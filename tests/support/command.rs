@@ -23,6 +23,17 @@ pub fn uplink_sim<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command
     command
 }
 
+/// A pipe whose reader is gone.
+pub fn unread_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().expect("no pipe");
+    writer.into()
+}
+
+/// A device that is full.
+pub fn full_device() -> Stdio {
+    std::fs::File::create("/dev/full").expect("/dev/full cannot be opened").into()
+}
+
 /// Runs `command` to its end.
 pub fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"))

@@ -317,8 +317,13 @@ impl Daemon {
 
     /// Waits for a line that contains `text`. Returns the first such line.
     pub fn wait_line(&self, text: &str) -> String {
+        self.wait_line_within(text, LIMIT)
+    }
+
+    /// Like [`Self::wait_line`], for something that takes longer than other steps.
+    pub fn wait_line_within(&self, text: &str, within: Duration) -> String {
         let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
-        let log = self.log.wait_until(LIMIT, |log| log.is_closed || found(&log.lines).is_some());
+        let log = self.log.wait_until(within, |log| log.is_closed || found(&log.lines).is_some());
         found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
     }
 

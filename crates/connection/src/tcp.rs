@@ -18,7 +18,9 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// A connection that lasts this long sets the pause back.
 pub const STABLE_AFTER: Duration = Duration::from_secs(10);
-/// A peer that does not answer is found after [`KEEPALIVE_IDLE`] and three probes.
+/// A peer whose kernel does not answer for this long is gone. On an idle connection this is [`KEEPALIVE_IDLE`] and three
+/// probes.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// TLS handshakes of a listener at the same time.
@@ -79,4 +81,11 @@ pub fn keep_alive(socket: &TcpStream) {
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
     // A socket that refuses the option is dead. The first read reports the error.
     let _ = SockRef::from(socket).set_tcp_keepalive(&settings);
+    limit_unacknowledged(socket, true);
+}
+
+/// Sets whether the kernel ends the connection when bytes wait for [`ANSWER_MAX`]: sent ones for an acknowledgement, others
+/// for room at the peer.
+pub fn limit_unacknowledged(socket: &TcpStream, is_limited: bool) {
+    let _ = SockRef::from(socket).set_tcp_user_timeout(is_limited.then_some(ANSWER_MAX));
 }

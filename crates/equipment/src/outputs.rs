@@ -5,7 +5,8 @@
 //! * `output`: the actor of one output, which listens or connects; a [`Switchboard`] starts and ends it,
 //! * `reader`: the position of a connected reader in the log ([`feed::Following`]), and where it begins,
 //! * `convert`: selects frames, takes packets out of them (`channels`), puts them into the framing,
-//! * `session`: one TCP connection; `udp`: the datagrams of an output, at the rate of `pacer`,
+//! * `session`: one TCP connection, and `patience` with its reader; `udp`: the datagrams of an output, at the rate of
+//!   `pacer`,
 //! * `marks`: which bytes of a connection stand for which position in the log, and `acknowledged`: how many of them the
 //!   kernel of the reader has,
 //! * `cursor`: the position that outlives connections and restarts, in a file,
@@ -33,6 +34,7 @@ mod cursor;
 mod marks;
 mod output;
 mod pacer;
+mod patience;
 mod reader;
 mod session;
 mod status;

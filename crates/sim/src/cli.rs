@@ -1,7 +1,6 @@
 //! The command line of `uplink-sim`.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::link::{LinkError, LinkFormat, LinkPeer, LinkPlan};
 use super::{CatalogWish, InputError, Plan, read_packets};
 use support::number::number;
+use support::stdio::Report;
 
 /// Longest payload that the user can ask for. A server has its own limit.
 const PAYLOAD_BYTES_MAX: u32 = 16 << 20;
@@ -124,17 +124,17 @@ pub enum Form {
 }
 
 impl Form {
-    /// Writes `report` to stdout. A closed stdout is an error, too.
+    /// Writes `report` to stdout.
     ///
     /// # Errors
-    /// Errors of stdout.
-    pub fn print(self, report: &(impl Display + Serialize)) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match self {
-            Self::Text => writeln!(out, "{report}")?,
-            Self::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
-        }
-        out.flush()
+    /// `report` cannot be JSON.
+    pub fn print(self, report: &(impl Display + Serialize)) -> serde_json::Result<()> {
+        let text = match self {
+            Self::Text => format!("{report}\n"),
+            Self::Json => serde_json::to_string(report)? + "\n",
+        };
+        Report::on_stdout().print(text);
+        Ok(())
     }
 }
 

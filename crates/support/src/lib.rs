@@ -14,6 +14,7 @@
 //! | `plain_file.rs` | [`plain_file`]: opens the files that a configuration names, and refuses pipes and devices |
 //! | `private.rs` | [`private`]: the modes of what the daemon keeps on disk |
 //! | `secret.rs` | [`secret`]: credentials that are never printed |
+//! | `stdio.rs` | [`stdio`]: what commands write to stdout and stderr |
 
 pub mod causes;
 pub mod logging;
@@ -22,3 +23,4 @@ pub mod number;
 pub mod plain_file;
 pub mod private;
 pub mod secret;
+pub mod stdio;

@@ -9,6 +9,7 @@ use crate::cli::directory::resolve;
 use crate::cli::filter::FilterArgs;
 use archive::line::Line;
 use archive::{Item, Reader, StoredFrame};
+use support::stdio::note;
 
 /// Arguments of `archive cat`.
 #[derive(Debug, clap::Args)]
@@ -69,13 +70,12 @@ pub(super) fn cat(args: &CatArgs, out: &mut impl Write) -> Result<(), CommandErr
     }
 }
 
-#[allow(clippy::print_stderr, reason = "command output")]
 fn note_expired(filter: &FilterArgs, offsets: &Range<u64>) {
     if is_news(filter, offsets) {
-        eprintln!(
+        note(format_args!(
             "telemetry-aggregator: offsets {}..{} were removed by retention",
             offsets.start, offsets.end
-        );
+        ));
     }
 }
 

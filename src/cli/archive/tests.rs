@@ -1,13 +1,12 @@
 mod repair;
 mod support;
 
-use std::io;
 use std::sync::Arc;
 
 use clap::Parser;
 
 use self::support::{Line, archive, three_frames, three_segments};
-use super::{CommandError, run};
+use super::CommandError;
 use archive::{DiskStorage, build_indexes};
 
 /// The oldest segment and its index.
@@ -78,34 +77,6 @@ fn a_directory_without_an_archive_is_an_error() {
     let data = tempfile::tempdir().unwrap();
     let (result, _) = archive("ls", data.path());
     assert!(result.unwrap_err().to_string().contains("holds no archive"));
-}
-
-/// The writing end of a pipe whose reader has closed it.
-struct Closed;
-
-impl io::Write for Closed {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-#[tokio::test]
-async fn a_closed_output_is_an_error_for_all_commands_but_cat() {
-    let data = tempfile::tempdir().unwrap();
-    three_frames(data.path()).await.finish().await;
-    for command in ["cat", "ls", "verify"] {
-        let line = Line::try_parse_from(["archive", command, data.path().to_str().unwrap()]).unwrap();
-        match run(&line.command, &mut Closed) {
-            Ok(sound) => assert!(sound && command == "cat", "{command}"),
-            Err(error) => {
-                assert!(command != "cat" && error.to_string().contains("cannot write the output"), "{error}")
-            }
-        }
-    }
 }
 
 #[tokio::test]

@@ -42,7 +42,12 @@ impl Acknowledged {
 }
 
 fn counter(socket: &TcpStream) -> Option<u64> {
-    getsockopt(&socket.as_fd(), TcpInfo).ok().map(|info| info.tcpi_bytes_acked)
+    info(socket).map(|info| info.tcpi_bytes_acked)
+}
+
+/// What the kernel knows of a connection.
+pub(super) fn info(socket: &TcpStream) -> Option<libc::tcp_info> {
+    getsockopt(&socket.as_fd(), TcpInfo).ok()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::Leave;
 use super::acknowledged::Acknowledged;
 use super::cursor::Keeper;
 use super::marks::Marks;
+use super::patience;
 use super::reader::{Ended, Reader, cursor_saved};
 use actor::{Mailbox, Received};
 use config::OutputTransport;
@@ -48,6 +49,8 @@ pub(super) struct Session {
     ending: watch::Receiver<Ending>,
     /// When the reader last took something, or had nothing to take.
     taken_at: Instant,
+    /// When to look again whether the reader is there.
+    look_at: Instant,
     /// The reader has closed its writing side. It may go on reading.
     is_half_closed: bool,
 }
@@ -78,6 +81,7 @@ pub(super) async fn run(
         acknowledged,
         ending,
         taken_at: Instant::now(),
+        look_at: Instant::now() + patience::LOOK_EVERY,
         is_half_closed: false,
     };
     let ended = session.serve(&mut mailbox).await;
@@ -101,14 +105,14 @@ impl Session {
             // A socket that took everything at once does not signal again, and there may be more to add.
             let has_more = (was_full && !self.outbox.is_full())
                 || (self.reader.following.has_chunk() && self.outbox.is_empty());
-            self.act_on_time();
+            if let Err(error) = self.act_on_time() {
+                return error.into();
+            }
             if let Some(ended) = self.judge_end() {
                 return ended;
             }
             let due = self.next_due();
-            if let Some(due) = due
-                && (timer.is_elapsed() || due != timer.deadline())
-            {
+            if timer.is_elapsed() || due != timer.deadline() {
                 timer.as_mut().reset(due);
             }
             let interest = self.interest();
@@ -131,7 +135,7 @@ impl Session {
                     _ => Ok(()),
                 },
                 _ = self.ending.changed() => Ok(()),
-                () = &mut timer, if due.is_some() => Ok(()),
+                () = &mut timer => Ok(()),
                 () = yield_now(), if has_more => Ok(()),
             };
             if let Err(ended) = outcome {
@@ -210,7 +214,9 @@ impl Session {
         }
     }
 
-    fn act_on_time(&mut self) {
+    /// # Errors
+    /// The reader is gone.
+    fn act_on_time(&mut self) -> io::Result<()> {
         let now = Instant::now();
         if self.idle_turn_ends_at().is_some_and(|at| now >= at) {
             self.reader.following.give_up_turn();
@@ -221,13 +227,18 @@ impl Session {
         if let Some(keeper) = &mut self.reader.keeper {
             keeper.act(now);
         }
+        if now >= self.look_at {
+            self.look_at = now + patience::LOOK_EVERY;
+            patience::look(self.socket.tcp())?;
+        }
+        Ok(())
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self) -> Instant {
         let stalled_at =
             matches!(*self.ending.borrow(), Ending::Final(_)).then(|| self.taken_at + DRAIN_STALL_MAX);
         let save_at = self.reader.keeper.as_ref().map(Keeper::next_at);
-        [stalled_at, save_at, self.idle_turn_ends_at()].into_iter().flatten().min()
+        [stalled_at, save_at, self.idle_turn_ends_at()].into_iter().flatten().fold(self.look_at, Instant::min)
     }
 
     /// When a turn at the log that waits for the reader is given up.
