@@ -2,35 +2,8 @@
 
 use std::ops::Range;
 
-use crate::software::{connect, deliver, feed_link, listening, packet, read_packet};
-use crate::support::crc16::crc16;
+use crate::software::{connect, deliver, feed_link, frames, listening, packet, read_packet};
 use crate::support::{Daemon, Hello};
-
-/// Bytes of packets in a frame.
-const ZONE: usize = 100;
-
-/// TM frames of one virtual channel that carry `packets` one behind the other, and the frames of each packet. The last
-/// frame is filled with an idle packet.
-fn frames(channel: u8, packets: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<Range<usize>>) {
-    let mut stream = packets.concat();
-    let filled = (stream.len() + 7).next_multiple_of(ZONE);
-    stream.extend(packet(0x7FF, 0, &vec![0; filled - stream.len() - 6]));
-    let mut begins = vec![0];
-    packets.iter().for_each(|packet| begins.push(begins.last().unwrap() + packet.len()));
-    let frame = |(number, zone): (usize, &[u8])| {
-        let first = begins.iter().find(|begin| **begin >= number * ZONE).map(|begin| begin - number * ZONE);
-        let pointer = first.filter(|first| *first < ZONE).unwrap_or(0x7FF) as u16;
-        let mut frame = (42_u16 << 4 | u16::from(channel) << 1).to_be_bytes().to_vec();
-        frame.extend_from_slice(&[number as u8, number as u8]);
-        frame.extend_from_slice(&(0x1800 | pointer).to_be_bytes());
-        frame.extend_from_slice(zone);
-        let crc = crc16(&frame);
-        frame.extend_from_slice(&crc.to_be_bytes());
-        frame
-    };
-    let ranges = begins.windows(2).map(|ends| ends[0] / ZONE..(ends[1] - 1) / ZONE + 1).collect();
-    (stream.chunks(ZONE).enumerate().map(frame).collect(), ranges)
-}
 
 /// Packets of many lengths, some longer than several frames.
 fn some_packets(apid: u16, count: u16) -> Vec<Vec<u8>> {

@@ -3,8 +3,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
+use crate::support::crc16::crc16;
 use crate::support::http::get_json;
 use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE};
 
@@ -83,7 +85,7 @@ pub fn expect_silence(socket: &mut TcpStream) {
 pub fn packet(apid: u16, count: u16, content: &[u8]) -> Vec<u8> {
     let mut packet = (0x0800 | apid).to_be_bytes().to_vec();
     packet.extend_from_slice(&(0xC000 | (count & 0x3FFF)).to_be_bytes());
-    packet.extend_from_slice(&(content.len() as u16 - 1).to_be_bytes());
+    packet.extend_from_slice(&((content.len() - 1) as u16).to_be_bytes());
     packet.extend_from_slice(content);
     packet
 }
@@ -98,6 +100,32 @@ pub fn packets(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         bytes = rest;
     }
     packets
+}
+
+/// Bytes of packets in a frame.
+const ZONE: usize = 100;
+
+/// TM frames of one virtual channel that carry `packets` one behind the other, and the frames of each packet. The last
+/// frame is filled with an idle packet.
+pub fn frames(channel: u8, packets: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<Range<usize>>) {
+    let mut stream = packets.concat();
+    let filled = (stream.len() + 7).next_multiple_of(ZONE);
+    stream.extend(packet(0x7FF, 0, &vec![0; filled - stream.len() - 6]));
+    let mut begins = vec![0];
+    packets.iter().for_each(|packet| begins.push(begins.last().unwrap() + packet.len()));
+    let frame = |(number, zone): (usize, &[u8])| {
+        let first = begins.iter().find(|begin| **begin >= number * ZONE).map(|begin| begin - number * ZONE);
+        let pointer = first.filter(|first| *first < ZONE).unwrap_or(0x7FF) as u16;
+        let mut frame = (42_u16 << 4 | u16::from(channel) << 1).to_be_bytes().to_vec();
+        frame.extend_from_slice(&[number as u8, number as u8]);
+        frame.extend_from_slice(&(0x1800 | pointer).to_be_bytes());
+        frame.extend_from_slice(zone);
+        let crc = crc16(&frame);
+        frame.extend_from_slice(&crc.to_be_bytes());
+        frame
+    };
+    let ranges = begins.windows(2).map(|ends| ends[0] / ZONE..(ends[1] - 1) / ZONE + 1).collect();
+    (stream.chunks(ZONE).enumerate().map(frame).collect(), ranges)
 }
 
 /// Sends `payloads` as routine frames of source `hello`. Returns when all are durable.

@@ -388,22 +388,23 @@ impl Drop for Daemon {
     }
 }
 
-/// The lines that a daemon wrote. A thread collects them.
+/// The lines that a process wrote. A thread collects them.
 #[derive(Default)]
-struct Log {
+pub struct Log {
     state: Mutex<LogState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct LogState {
-    lines: Vec<String>,
-    is_closed: bool,
+pub struct LogState {
+    pub lines: Vec<String>,
+    pub is_closed: bool,
 }
 
 impl Log {
-    fn fill(&self, stderr: impl BufRead) {
-        for line in stderr.lines() {
+    /// Collects the lines of `output` until it ends.
+    pub fn fill(&self, output: impl BufRead) {
+        for line in output.lines() {
             let Ok(line) = line else { break };
             self.lock().lines.push(line);
             self.changed.notify_all();
@@ -413,12 +414,16 @@ impl Log {
     }
 
     /// Waits until `is_done`, for `within` at most.
-    fn wait_until(&self, within: Duration, is_done: impl Fn(&LogState) -> bool) -> MutexGuard<'_, LogState> {
+    pub fn wait_until(
+        &self,
+        within: Duration,
+        is_done: impl Fn(&LogState) -> bool,
+    ) -> MutexGuard<'_, LogState> {
         let waited = self.changed.wait_timeout_while(self.lock(), within, |state| !is_done(state));
         waited.expect("the log's reader panicked").0
     }
 
-    fn lock(&self) -> MutexGuard<'_, LogState> {
+    pub fn lock(&self) -> MutexGuard<'_, LogState> {
         // After a panic of a test that held the log, the drop must still be able to show the log.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
