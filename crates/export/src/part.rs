@@ -33,7 +33,7 @@ pub(super) struct Part<'a> {
 
 /// The frames of one day within a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct DayFrames {
     /// From the first frame of the day to behind its last frame. Frames of other days may lie between them.
     offsets: Range<u64>,
     pub(super) rows: u64,
@@ -41,7 +41,7 @@ pub(super) struct Span {
     digest: u64,
 }
 
-impl Span {
+impl DayFrames {
     pub(super) fn note(&mut self, stored: &StoredFrame) {
         if self.rows == 0 {
             self.offsets.start = stored.offset;
@@ -68,23 +68,23 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Reads the frames of `day` a second time. They must be the frames of `span`.
+    /// Reads the frames of `day` a second time. They must be the frames of `expected`.
     ///
     /// # Errors
     /// [`ExportError::Changed`] or [`ExportError::Gone`] if they are not.
     pub(super) fn read_again(
         &self,
         day: Day,
-        span: &Span,
+        expected: &DayFrames,
         mut each: impl FnMut(&StoredFrame) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
         let filter = Filter {
-            from_offset: span.offsets.start,
-            to_offset: Some(span.offsets.end),
+            from_offset: expected.offsets.start,
+            to_offset: Some(expected.offsets.end),
             limit: None,
             ..self.filter.clone()
         };
-        let mut seen = Span::default();
+        let mut seen = DayFrames::default();
         self.read(filter, |item| match item {
             Item::Frame(stored) if Day::of(stored.frame.received_ns) == day => {
                 seen.note(&stored);
@@ -92,7 +92,7 @@ impl Part<'_> {
             }
             _ => Ok(()),
         })?;
-        if seen == *span {
+        if seen == *expected {
             return Ok(());
         }
         self.check_exists()?;

@@ -11,7 +11,7 @@ use super::columns::{Columns, properties, schema};
 use super::day::Day;
 use super::error::ExportError;
 use super::file::Draft;
-use super::part::{Part, Span};
+use super::part::{DayFrames, Part};
 use archive::StoredFrame;
 
 /// Payloads are copied together up to this many bytes. Without the copy, each payload would keep its whole block in
@@ -51,8 +51,8 @@ impl ParquetFile {
         pushed.map_err(|error| ExportError::of_parquet(self.draft.path(), self.need, error))
     }
 
-    /// Assembles the file, with the payloads of a second pass over `span`. The file still has its temporary name.
-    pub(super) fn finish(self, part: &Part<'_>, day: Day, span: &Span) -> Result<Draft, ExportError> {
+    /// Assembles the file, with the payloads of a second pass over `frames`. The file still has its temporary name.
+    pub(super) fn finish(self, part: &Part<'_>, day: Day, frames: &DayFrames) -> Result<Draft, ExportError> {
         let Self { mut draft, need, schema, properties, columns } = self;
         let path = draft.path().to_owned();
         let failed = |error| ExportError::of_parquet(&path, need, error);
@@ -66,7 +66,7 @@ impl ParquetFile {
         let column =
             column.ok_or_else(|| failed(ParquetError::General("no column of payloads".to_owned())))?;
         let mut payloads = Payloads::new(column);
-        part.read_again(day, span, |stored| payloads.push(&stored.frame.payload).map_err(failed))?;
+        part.read_again(day, frames, |stored| payloads.push(&stored.frame.payload).map_err(failed))?;
         payloads.close().map_err(failed)?;
         group.close().map_err(failed)?;
         writer.close().map_err(failed)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::day::Day;
 use super::error::ExportError;
 use super::file::{Draft, OutDir};
-use super::part::{Part, Span};
+use super::part::{DayFrames, Part};
 use super::row_group::ParquetFile;
 use super::text::TextFile;
 use super::{ExportFormat, Exported};
@@ -16,7 +16,7 @@ use archive::{Item, StoredFrame};
 const REPORT_ROWS: u64 = 16_384;
 
 /// The days of a segment.
-type Days = BTreeMap<Day, Span>;
+type Days = BTreeMap<Day, DayFrames>;
 
 impl Part<'_> {
     /// Writes the files of this segment. Removes files of an earlier export for days that the segment no longer has.
@@ -26,10 +26,10 @@ impl Part<'_> {
         let (days, first) = self.first_pass(out, &mut exported)?;
         if let Some((day, file)) = first {
             self.finish(file, day, &days[&day], &mut exported, &mut paths)?;
-            for (day, span) in days.into_iter().filter(|(other, _)| *other != day) {
+            for (day, frames) in days.into_iter().filter(|(other, _)| *other != day) {
                 let mut file = self.begin(out, day)?;
-                self.read_again(day, &span, |stored| file.push(stored))?;
-                self.finish(file, day, &span, &mut exported, &mut paths)?;
+                self.read_again(day, &frames, |stored| file.push(stored))?;
+                self.finish(file, day, &frames, &mut exported, &mut paths)?;
             }
         }
         if exported.lost == 0 {
@@ -55,7 +55,10 @@ impl Part<'_> {
                 Item::Damage(damage) => {
                     let lost = damage.offsets.end - damage.offsets.start;
                     exported.add_lost((lost > 0).then_some(damage.offsets.start), lost);
-                    tracing::warn!(?damage, "damaged frames of the archive are missing from the export");
+                    tracing::warn!(
+                        segment = %damage.segment.display(), bytes = ?damage.bytes, offsets = ?damage.offsets,
+                        "damaged frames of the archive are missing from the export"
+                    );
                     return Ok(());
                 }
                 Item::Expired(offsets) => {
@@ -93,18 +96,18 @@ impl Part<'_> {
         &self,
         file: DayFile,
         day: Day,
-        span: &Span,
+        frames: &DayFrames,
         exported: &mut Exported,
         paths: &mut Vec<PathBuf>,
     ) -> Result<(), ExportError> {
         let draft = match file {
-            DayFile::Parquet(file) => file.finish(self, day, span)?,
+            DayFile::Parquet(file) => file.finish(self, day, frames)?,
             DayFile::Text(file) => file.finish()?,
         };
         paths.push(draft.path().to_owned());
         exported.bytes += draft.commit()?;
         exported.files += 1;
-        exported.rows += span.rows;
+        exported.rows += frames.rows;
         Ok(())
     }
 
