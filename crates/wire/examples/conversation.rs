@@ -124,7 +124,7 @@ mod tests {
         let expected = [
             "> HELLO from live/7, epoch 1",
             "< WELCOME, epoch 1",
-            "< ACK of the emergency lane: durable below 0, credit 16384",
+            "< ACK of the EMERGENCY lane: durable below 0, credit 16384",
             "< ACK of the routine lane: durable below 0, credit 16384",
             "> FRAME 0 on the routine lane: a",
             "> FRAME 1 on the routine lane: b",
