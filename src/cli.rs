@@ -12,6 +12,7 @@ use config::{Config, ConfigError, Loaded, environment};
 
 mod archive;
 mod check;
+mod daemon_args;
 mod demo;
 mod directory;
 mod filter;
@@ -27,7 +28,6 @@ mod simulate;
 mod streams;
 mod tail;
 mod top;
-mod whom;
 
 /// The command has failed.
 const FAILED: u8 = 1;

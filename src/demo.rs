@@ -57,7 +57,7 @@ pub async fn run() -> anyhow::Result<()> {
     played?;
     tracing::info!(total = outcome.totals.archived, "archive done");
     ensure!(outcome.totals.archived == TOTAL, "archived {} frames of {TOTAL}", outcome.totals.archived);
-    ensure!(outcome.exit_code() == 0, "the drain ended with {outcome:?}");
+    ensure!(outcome.exit_code() == 0, "the drain ended with exit code {}", outcome.exit_code());
     Ok(())
 }
 

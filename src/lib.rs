@@ -36,7 +36,7 @@
 //!
 //! Around that: [`daemon`] wires and drains, [`config`] reads the one file, [`connection`] holds what listeners for sources
 //! and for subscribers share, [`cli`] is the command line, with the commands on archive directories. [`observe`] is
-//! everything there is to see of a running daemon, [`web`] serves it: health, metrics, an API with events, the dashboard.
+//! what operators see of a running daemon, [`web`] serves it: health, metrics, an API with events, the dashboard.
 //! [`systemd`] is how a service manager and the daemon talk, its watchdog over the [`frame::liveness`] of each stage. [`replay`]
 //! sends what an archive holds, [`import`] sends a recording of equipment, [`tail`] is a subscriber, [`top`] shows a running
 //! daemon over [`http_client`]. [`demo`] is the RFC's scenario.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::whom::WhomArgs;
+use super::daemon_args::DaemonArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use api::{Health, Readiness};
 use http_client::{Answer, Limits, Url};
@@ -18,7 +18,7 @@ const BODY_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
     #[command(flatten)]
-    whom: WhomArgs,
+    daemon: DaemonArgs,
     /// Ask whether the daemon accepts all data that clients offer (/readyz), not only whether it answers (/healthz)
     #[arg(long)]
     ready: bool,
@@ -28,7 +28,7 @@ pub(super) struct HealthArgs {
 }
 
 pub(super) fn execute(args: &HealthArgs) -> ExitCode {
-    let url = match args.whom.url() {
+    let url = match args.daemon.url() {
         Ok(url) => url,
         Err(error) => return fail(BAD_USAGE, with_causes(error.as_ref())),
     };

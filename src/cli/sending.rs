@@ -124,29 +124,29 @@ pub(super) async fn attend<T>(
     let mut view = View::new(subject, progress, Arc::clone(&control));
     tokio::pin!(run);
     loop {
-        let wish = tokio::select! {
+        let request = tokio::select! {
             report = &mut run => {
                 view.close();
                 return Ok(Some(report));
             }
-            wish = signals.next() => wish,
-            () = keys.pressed() => Wish::Pause,
+            request = signals.next() => request,
+            () = keys.pressed() => Request::Pause,
             () = view.refresh() => continue,
         };
-        match wish {
-            Wish::Stop if control.stop() => {
+        match request {
+            Request::Stop if control.stop() => {
                 view.close();
                 return Ok(None);
             }
-            Wish::Stop => view.say("stopping: waiting for acknowledgements of sent frames"),
-            Wish::Pause if control.toggle_pause() => view.say("paused"),
-            Wish::Pause => view.say("resumed"),
+            Request::Stop => view.say("stopping: waiting for acknowledgements of sent frames"),
+            Request::Pause if control.toggle_pause() => view.say("paused"),
+            Request::Pause => view.say("resumed"),
         }
     }
 }
 
 /// What the user asks for.
-enum Wish {
+enum Request {
     Stop,
     Pause,
 }
@@ -167,11 +167,11 @@ impl Signals {
     }
 
     /// Waits for the next signal. Cancel safe.
-    async fn next(&mut self) -> Wish {
+    async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.pause.recv() => Wish::Pause,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.pause.recv() => Request::Pause,
         }
     }
 }

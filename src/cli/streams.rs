@@ -9,9 +9,9 @@ use anyhow::{Context as _, Error, bail, ensure};
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
+use super::daemon_args::DaemonArgs;
 use super::filter::Kind;
 use super::tail::token;
-use super::whom::WhomArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use api::{self, ForgetAnswer, ForgetRequest, Source, Sources, Whole};
 use config::Secret;
@@ -58,7 +58,7 @@ struct WhichArgs {
 #[derive(Debug, Args)]
 pub(super) struct LsArgs {
     #[command(flatten)]
-    whom: WhomArgs,
+    daemon: DaemonArgs,
     #[command(flatten)]
     which: WhichArgs,
     /// How long to wait for each answer
@@ -69,7 +69,7 @@ pub(super) struct LsArgs {
 #[derive(Debug, Args)]
 pub(super) struct ForgetArgs {
     #[command(flatten)]
-    whom: WhomArgs,
+    daemon: DaemonArgs,
     #[command(flatten)]
     which: WhichArgs,
     /// Only print the streams, forget none
@@ -85,9 +85,9 @@ pub(super) struct ForgetArgs {
 }
 
 pub(super) fn execute(command: &Command) -> ExitCode {
-    let (whom, which, timeout) = match command {
-        Command::Ls(LsArgs { whom, which, timeout }) => (whom, which, *timeout),
-        Command::Forget(ForgetArgs { whom, which, timeout, .. }) => (whom, which, *timeout),
+    let (daemon, which, timeout) = match command {
+        Command::Ls(LsArgs { daemon, which, timeout }) => (daemon, which, *timeout),
+        Command::Forget(ForgetArgs { daemon, which, timeout, .. }) => (daemon, which, *timeout),
     };
     let limits = Limits { time: timeout, body_bytes: BODY_BYTES_MAX };
     let usage = || {
@@ -101,7 +101,7 @@ pub(super) fn execute(command: &Command) -> ExitCode {
                 token(args.token_file.as_deref())?
             }
         };
-        Ok((whom.url()?, Secret::new(&credential).ok()))
+        Ok((daemon.url()?, Secret::new(&credential).ok()))
     };
     let (url, token) = match usage() {
         Ok(known) => known,
@@ -191,7 +191,7 @@ async fn forget(url: &Url, args: &ForgetArgs, token: Option<&Secret>, limits: Li
     let (mut forgotten, mut refused) = (0, 0);
     let remaining = loop {
         let answer: ForgetAnswer = read(url.post("/api/v1/streams/forget", &body, token, limits).await)?;
-        tell(&answer, &mut report);
+        print_forgotten(&answer, &mut report);
         forgotten += answer.forgotten;
         refused = answer.refused.max(refused);
         // The loop ends, because each round forgets at least one stream.
@@ -223,7 +223,7 @@ fn whole_seconds(time: Duration) -> u64 {
 }
 
 /// Prints one line for each stream: forgotten streams on stdout, refused ones on stderr.
-fn tell(answer: &ForgetAnswer, report: &mut Report<Stdout>) {
+fn print_forgotten(answer: &ForgetAnswer, report: &mut Report<Stdout>) {
     for stream in &answer.streams {
         let since =
             stream.offline_since_ms.map_or(String::new(), |since| format!("  offline since {}", time(since)));

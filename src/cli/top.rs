@@ -9,7 +9,7 @@ use clap::Args;
 use ratatui::layout::Size;
 use serde_json::{Value, json};
 
-use super::whom::WhomArgs;
+use super::daemon_args::DaemonArgs;
 use super::{BAD_USAGE, FAILED, fail};
 use support::causes::with_causes;
 use support::number::number;
@@ -33,7 +33,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     #[command(flatten)]
-    whom: WhomArgs,
+    daemon: DaemonArgs,
     /// How often to ask the daemon
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
@@ -96,7 +96,7 @@ impl TopArgs {
             "--source is given {} times, at most {CHOSEN_MAX} times are allowed; without --source all sources are shown",
             chosen.len()
         );
-        Ok(Question { url: self.whom.url()?, chosen })
+        Ok(Question { url: self.daemon.url()?, chosen })
     }
 
     async fn print_once(&self, question: &Question) -> anyhow::Result<()> {

@@ -82,7 +82,7 @@ pub(super) async fn drain(
     let stages_end = async {
         settle_links(&links, &mut ended.archive_status, is_flowing).await;
         settle_sessions(&router, &mut ended.archive_status, is_flowing).await;
-        // The router has told the fan-in that no session is left that could push. A router that failed has not.
+        // The router reports to the fan-in that no session is left that could push. A router that failed has not done so.
         sources.finish();
         join_stages(&mut stages, &mut ended.archive_status).await;
         let finished = finish(archive).await;

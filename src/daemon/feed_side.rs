@@ -18,7 +18,7 @@ use feed::{Context, Durable, Ending, Registry, Subscribers, Tail};
 use frame::liveness::Liveness;
 use wire::{ErrorCode, WireError};
 
-/// Time before the deadline that is kept to tell subscribers where to continue later.
+/// Time before the deadline that is kept to send each subscriber the offset at which it continues later.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time before the deadline that is kept to cut subscribers off.
 const CUT_OFF: Duration = Duration::from_millis(200);
@@ -151,7 +151,7 @@ impl Feed {
 fn draining() -> WireError {
     WireError::new(
         ErrorCode::Draining,
-        "the daemon is draining; resume at the offset in detail when it is back",
+        "the daemon is shutting down; resume at the offset in detail when it is back",
     )
 }
 

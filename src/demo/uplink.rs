@@ -95,11 +95,14 @@ impl Uplink {
             match read(&mut self.socket, &mut self.input).await? {
                 ServerMessage::Ack(_) => {}
                 ServerMessage::Bye(bye) => {
+                    let (sent, durable) = (self.sent_next, bye.next);
                     ensure!(
-                        bye.next == self.sent_next,
-                        "sent {:?}, but {:?} is durable",
-                        self.sent_next,
-                        bye.next
+                        durable == sent,
+                        "sent {} emergency and {} routine frames, but {} and {} are durable",
+                        sent.emergency,
+                        sent.routine,
+                        durable.emergency,
+                        durable.routine
                     );
                     return Ok(());
                 }

@@ -100,7 +100,7 @@ impl Notifier {
     fn send(&self, message: &str) {
         let Some(target) = &self.0 else { return };
         if let Err(error) = target.socket.send_to_addr(message.as_bytes(), &target.address) {
-            tracing::warn!(%error, message, "the service manager does not listen");
+            tracing::warn!(%error, message, "the service manager cannot be notified");
         }
     }
 }

@@ -47,7 +47,7 @@ impl Network {
             Self::Reset => "network: all connections are reset, 1 to 5 times",
             Self::SwallowUp => "network: nothing reaches the daemon",
             Self::SwallowDown => "network: nothing reaches the clients",
-            Self::HalfOpen => "network: clients vanish, the daemon is not told",
+            Self::HalfOpen => "network: clients vanish, the daemon gets no error",
         }
     }
 

@@ -7,6 +7,7 @@ mod backpressure;
 mod crash;
 mod drain;
 mod ending;
+mod example;
 mod frames;
 mod greeting;
 mod heartbeat;

@@ -1,6 +1,7 @@
 //! Actors on tokio: a bounded two-lane mailbox per actor, monitors, links and supervision.
 //!
-//! An actor is a task that owns a [`Mailbox`]. All other parts hold an [`Address`].
+//! An actor is a task that owns a [`Mailbox`]. All other parts hold an [`Address`]. `examples/counter.rs` shows an
+//! actor with supervision and a restart.
 //!
 //! This crate does not depend on the protocol, the archive or the daemon. From `frame` it uses only the liveness of a
 //! stage.

@@ -139,7 +139,7 @@ pub struct LinkChannel {
     pub channel: u32,
     /// Of USLP: frames with the bypass flag, which have a count of their own.
     pub bypass: bool,
-    /// Units that the spacecraft has sent, as far as the counts tell: received + missing.
+    /// Units that the spacecraft has sent, as far as the counts show: received + missing.
     pub expected: u64,
     /// Units received.
     pub received: u64,

@@ -82,7 +82,7 @@ pub struct OutputReader {
 /// Counts of an output, over all its readers. A frame counts for each reader that gets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputCounts {
-    /// Frames that went out, or whose packets did.
+    /// Frames that were sent, whole or as packets.
     pub frames: u64,
     /// Space packets that were taken out of frames and went out.
     pub packets: u64,

@@ -10,7 +10,7 @@
 //! | `element_line.rs` | one line of an element set: form, checksum, fields; no I/O |
 //! | `positions.rs` | where the satellites are at a time: [`Catalog::sub_points`] |
 //! | `store.rs` | [`CatalogStore`]: the one place where the current version is |
-//! | `error.rs` | why a text is no catalog, and why a catalog cannot be had |
+//! | `error.rs` | why a text is not a catalog, and why a catalog cannot be loaded or kept |
 //! | `sample.rs` | element sets for tests |
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! The client side of the wire protocol: a source with credit, resume and reconnect.
 //!
 //! A [`Script`] decides what is sent, and when. The simulated fleet and the replay of an archive have one
-//! each.
+//! each. `examples/source.rs` is a whole source with a small one.
 //!
 //! This crate depends on `frame`, `wire` and `tls` only, never on the daemon, so that clients find errors of the
 //! daemon.

@@ -62,7 +62,7 @@ pub struct First {
 
 /// Why a peer sent no message that could be checked.
 #[derive(Debug)]
-pub enum Unheard {
+pub enum FirstMessageError {
     /// The peer is to be refused with this error.
     Error(WireError),
     /// The peer has gone, or was evicted and has been informed.
@@ -139,7 +139,7 @@ impl Permit {
         socket: &mut Socket,
         limit: Duration,
         name: &str,
-    ) -> Result<First, Unheard> {
+    ) -> Result<First, FirstMessageError> {
         let mut unread = Vec::new();
         let is_evicted = tokio::select! {
             first = read_first(socket, &mut unread) => return first.inspect(|_| self.keep()),
@@ -152,7 +152,7 @@ impl Permit {
         }
         let text = format!("no complete {name} within {limit:?}");
         if !is_evicted {
-            return Err(Unheard::Error(WireError::new(ErrorCode::Idle, text)));
+            return Err(FirstMessageError::Error(WireError::new(ErrorCode::Idle, text)));
         }
         let text = format!(
             "more than {UNAUTHENTICATED_MAX} connections have not sent {name} yet, so this one is closed; send \
@@ -160,7 +160,7 @@ impl Permit {
         );
         self.entrance.refusals.note(self.entrance.listener, self.peer, Reason::Evicted, &text);
         say_at_once(socket, BytesMut::new(), &WireError::new(ErrorCode::Busy, text));
-        Err(Unheard::Lost(io::ErrorKind::ConnectionAborted.into()))
+        Err(FirstMessageError::Lost(io::ErrorKind::ConnectionAborted.into()))
     }
 
     /// Protects this connection from eviction: from then on, another one is evicted.
@@ -176,7 +176,7 @@ impl Drop for Permit {
 }
 
 /// Reads until the first message is complete. Cancel safe: `unread` holds the bytes read.
-async fn read_first(socket: &mut Socket, unread: &mut Vec<u8>) -> Result<First, Unheard> {
+async fn read_first(socket: &mut Socket, unread: &mut Vec<u8>) -> Result<First, FirstMessageError> {
     loop {
         if let Some(first) = take_first(unread)? {
             return Ok(first);
@@ -194,7 +194,7 @@ async fn read_first(socket: &mut Socket, unread: &mut Vec<u8>) -> Result<First, 
 
 /// Returns the first message, if it has come. Reads the socket directly, because the runtime may not know yet
 /// that there is input.
-fn look(socket: &mut Socket, mut unread: Vec<u8>) -> Result<Option<First>, Unheard> {
+fn look(socket: &mut Socket, mut unread: Vec<u8>) -> Result<Option<First>, FirstMessageError> {
     loop {
         if let Some(first) = take_first(&mut unread)? {
             return Ok(Some(first));
@@ -228,13 +228,13 @@ fn looks_like_tls() -> WireError {
     WireError::new(ErrorCode::TooLarge, text)
 }
 
-impl From<WireError> for Unheard {
+impl From<WireError> for FirstMessageError {
     fn from(error: WireError) -> Self {
         Self::Error(error)
     }
 }
 
-impl From<io::Error> for Unheard {
+impl From<io::Error> for FirstMessageError {
     /// A failed TLS handshake is a refusal. The peer gets an alert, or the ERROR if it does not speak TLS.
     fn from(error: io::Error) -> Self {
         match TlsError::of(&error) {
@@ -290,7 +290,7 @@ mod tests {
         let permit = entrance().enter(from).await.unwrap();
         peer.write_all(&4097u32.to_be_bytes()).await.unwrap();
         let heard = permit.first_message(&mut socket, LIMIT, "HELLO").await;
-        assert!(matches!(heard, Err(Unheard::Error(error)) if error.code == ErrorCode::TooLarge));
+        assert!(matches!(heard, Err(FirstMessageError::Error(error)) if error.code == ErrorCode::TooLarge));
     }
 
     /// The runtime has not seen the input; the socket has it.
@@ -311,7 +311,7 @@ mod tests {
         let heard = eager_place.first_message(&mut eager_socket, Duration::ZERO, "HELLO").await;
         assert_eq!(heard.unwrap().body, b"hello");
         let heard = silent_place.first_message(&mut silent_socket, LIMIT, "HELLO").await;
-        assert!(matches!(heard, Err(Unheard::Lost(_))));
+        assert!(matches!(heard, Err(FirstMessageError::Lost(_))));
         drop(silent_socket);
         let mut answer = Vec::new();
         silent.read_to_end(&mut answer).await.unwrap();

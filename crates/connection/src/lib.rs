@@ -1,4 +1,4 @@
-//! What connections of sources and of subscribers share: accepting, the way in, the heartbeat, credentials, last words.
+//! What connections of sources and of subscribers share: accepting, the entrance, credentials, closing.
 //!
 //! This crate never depends on sessions, queues or the configuration.
 
@@ -29,6 +29,6 @@ pub fn renewed() -> WireError {
     WireError::new(ErrorCode::Busy, "the certificates have been renewed during the handshake: connect again")
 }
 
-/// What a connection takes beside what waits in its windows, or in its outbox, and its read buffer: task, timers, unsent
-/// answers, tables, in bytes.
+/// Upper bound in bytes of a connection without its windows, its outbox and its read buffer: task, timers, unsent answers,
+/// tables.
 pub const CONNECTION_BYTES: u64 = 32 << 10;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::switchboard::{Configured, End, Kind, List, Switchboard};
+use crate::switchboard::{Configured, End, Kind, Reporters, Switchboard};
 use actor::Mailbox;
 use config::{Config, ConfigHandle, Link, LinkTransport};
 use frame::BufferPool;
@@ -68,7 +68,7 @@ impl Context {
 /// A handle to the links. Cheap to clone.
 pub type Links = Switchboard<api::Link>;
 /// The links, as readers find them. Cheap to clone.
-pub type LinkList = List<api::Link>;
+pub type LinkList = Reporters<api::Link>;
 
 impl Kind for Context {
     const NAME: &'static str = "link";

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::switchboard::{Configured, End, Kind, List, Switchboard};
+use crate::switchboard::{Configured, End, Kind, Reporters, Switchboard};
 use actor::Mailbox;
 use config::{Config, Link, Output};
 use feed::{Durable, Ending};
@@ -69,7 +69,7 @@ impl fmt::Display for Leave {
 /// A handle to the outputs. Cheap to clone.
 pub type Outputs = Switchboard<api::Output>;
 /// The outputs, as readers find them. Cheap to clone.
-pub type OutputList = List<api::Output>;
+pub type OutputList = Reporters<api::Output>;
 
 impl Kind for Context {
     const NAME: &'static str = "output";

@@ -3,7 +3,7 @@
 //!
 //! A manager owns the actors. It starts those that are new in the configuration, ends those that are gone, and restarts
 //! those that have changed. Others go on, also those that an operator has switched on or off. A [`Switchboard`] is the
-//! handle to the manager, a [`List`] only reads.
+//! handle to the manager, a [`Reporters`] only reads.
 
 use std::future::Future;
 use std::ops::Range;
@@ -82,7 +82,7 @@ pub struct Configured<'a, C> {
 pub struct Switchboard<R> {
     kind: &'static str,
     address: Address<Message>,
-    list: List<R>,
+    list: Reporters<R>,
 }
 
 /// The manager has ended, or hangs. It ends with a drain.
@@ -101,7 +101,7 @@ impl<R: Clone + 'static> Switchboard<R> {
         config: watch::Receiver<Arc<Config>>,
         draining: watch::Receiver<bool>,
     ) -> (Self, ActorHandle) {
-        let list = List(Arc::new(Mutex::new(Arc::new([]))));
+        let list = Reporters(Arc::new(Mutex::new(Arc::new([]))));
         let own = list.clone();
         let (address, handle) = spawn_stage(format!("{}s", K::NAME), CAPACITY, move |mailbox| {
             Manager::new(kind, own, mailbox).serve(config, draining)
@@ -137,7 +137,7 @@ impl<R: Clone + 'static> Switchboard<R> {
 
     /// A handle that only reads.
     #[must_use]
-    pub fn list(&self) -> List<R> {
+    pub fn list(&self) -> Reporters<R> {
         self.list.clone()
     }
 
@@ -167,9 +167,9 @@ impl<R> Reporter<R> {
 
 /// The actors of the configuration in force, as readers find them. Cheap to clone.
 #[derive(Clone)]
-pub struct List<R>(Arc<Mutex<Arc<[Reporter<R>]>>>);
+pub struct Reporters<R>(Arc<Mutex<Arc<[Reporter<R>]>>>);
 
-impl<R> List<R> {
+impl<R> Reporters<R> {
     /// All actors, by name. Each report is made when it is asked for, so that a reader need not hold all of them.
     #[must_use]
     pub fn reporters(&self) -> Arc<[Reporter<R>]> {

@@ -31,8 +31,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Creates the file `name` in `dir`, which must exist. The umask decides who can read it: an export is made for
-    /// others.
+    /// Creates the file `name` in `dir`, which must exist. The umask decides which users can read it: an export is made
+    /// for other users.
     pub(super) fn create(dir: &Path, name: &str, need: u64) -> Result<Self, ExportError> {
         Self::create_with(File::options().write(true).create(true).truncate(true), dir, name, need)
     }

@@ -68,19 +68,19 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Reads the frames of `day` a second time. They must be the same as `frames`.
+    /// Reads the frames of `day` a second time. They must be the frames of `expected`.
     ///
     /// # Errors
     /// [`ExportError::Changed`] or [`ExportError::Gone`] if they are not.
     pub(super) fn read_again(
         &self,
         day: Day,
-        frames: &DayFrames,
+        expected: &DayFrames,
         mut each: impl FnMut(&StoredFrame) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
         let filter = Filter {
-            from_offset: frames.offsets.start,
-            to_offset: Some(frames.offsets.end),
+            from_offset: expected.offsets.start,
+            to_offset: Some(expected.offsets.end),
             limit: None,
             ..self.filter.clone()
         };
@@ -92,7 +92,7 @@ impl Part<'_> {
             }
             _ => Ok(()),
         })?;
-        if seen == *frames {
+        if seen == *expected {
             return Ok(());
         }
         self.check_exists()?;

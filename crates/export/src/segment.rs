@@ -55,7 +55,10 @@ impl Part<'_> {
                 Item::Damage(damage) => {
                     let lost = damage.offsets.end - damage.offsets.start;
                     exported.add_lost((lost > 0).then_some(damage.offsets.start), lost);
-                    tracing::warn!(?damage, "damaged frames of the archive are missing from the export");
+                    tracing::warn!(
+                        segment = %damage.segment.display(), bytes = ?damage.bytes, offsets = ?damage.offsets,
+                        "damaged frames of the archive are missing from the export"
+                    );
                     return Ok(());
                 }
                 Item::Expired(offsets) => {

@@ -13,7 +13,7 @@ use archive::{History, ReadError};
 use frame::Selection;
 use wire::{Gap, GapReason, Policy};
 
-/// The durable frames: the log, the tail of the newest frames, and the turns at the log. Who has a turn may read the
+/// The durable frames: the log, the tail of the newest frames, and the turns at the log. The holder of a turn may read the
 /// log; at most [`READERS_MAX`] have one at a time. Cheap to clone; all clones share the turns.
 #[derive(Clone)]
 pub struct Durable {

@@ -20,7 +20,7 @@ use actor::{Mailbox, Received};
 use archive::ReadError;
 use connection::Stop;
 use connection::closing;
-use connection::entrance::{self, Unheard};
+use connection::entrance::{self, FirstMessageError};
 use support::logging::{Kind, by_peer};
 use wire::clock::{Clock, Due};
 use wire::{ErrorCode, FeedMessage, Policy, SubscriberMessage, WireError, next_body};
@@ -57,11 +57,11 @@ pub(super) enum Ended {
     Lost(#[from] io::Error),
 }
 
-impl From<Unheard> for Ended {
-    fn from(unheard: Unheard) -> Self {
-        match unheard {
-            Unheard::Error(error) => Self::Error(error),
-            Unheard::Lost(error) => Self::Lost(error),
+impl From<FirstMessageError> for Ended {
+    fn from(error: FirstMessageError) -> Self {
+        match error {
+            FirstMessageError::Error(error) => Self::Error(error),
+            FirstMessageError::Lost(error) => Self::Lost(error),
         }
     }
 }
@@ -305,7 +305,7 @@ impl<'a> Session<'a> {
         if is_served || self.taken_at.elapsed() >= DRAIN_STALL_MAX {
             return Err(self.with_position(WireError::new(
                 ErrorCode::Draining,
-                "the daemon is draining; resume at the offset in detail when it is back",
+                "the daemon is shutting down; resume at the offset in detail when it is back",
             )));
         }
         Ok(())

@@ -37,7 +37,7 @@ pub struct Tail {
 
 #[derive(Default)]
 struct Pending {
-    commits: VecDeque<Run>,
+    commits: VecDeque<PendingCommit>,
     bytes: usize,
     /// Commits were discarded up to this offset, for lack of room.
     skipped_to: Option<u64>,
@@ -45,7 +45,7 @@ struct Pending {
 }
 
 /// Frames with consecutive offsets.
-struct Run {
+struct PendingCommit {
     first_offset: u64,
     /// Counted in [`Pending::bytes`] until they are encoded.
     frames: KeptFrames,
@@ -114,12 +114,12 @@ impl Tail {
         let bytes = frames.weight();
         let mut pending = lock(&self.pending);
         if pending.bytes > 0 && pending.bytes + bytes > self.bytes_max / PENDING_DIVISOR {
-            let dropped: usize = pending.commits.drain(..).map(|run| run.frames.weight()).sum();
+            let dropped: usize = pending.commits.drain(..).map(|commit| commit.frames.weight()).sum();
             pending.bytes -= dropped;
             pending.skipped_to = Some(commit.next_offset);
         } else {
             pending.bytes += bytes;
-            pending.commits.push_back(Run { first_offset: commit.first_offset, frames });
+            pending.commits.push_back(PendingCommit { first_offset: commit.first_offset, frames });
         }
         drop(pending);
         self.work.notify_one();
@@ -133,17 +133,17 @@ impl Tail {
                 let skipped_to = pending.skipped_to.take();
                 match pending.commits.pop_front() {
                     None if skipped_to.is_none() && pending.closed => return,
-                    run => (run, skipped_to),
+                    commit => (commit, skipped_to),
                 }
             };
             match taken {
                 (None, None) => self.work.notified().await,
-                (run, skipped_to) => {
+                (commit, skipped_to) => {
                     if let Some(offset) = skipped_to {
                         lock(&self.ring).skip_to(offset);
                     }
-                    if let Some(run) = run {
-                        self.encode(&run);
+                    if let Some(commit) = commit {
+                        self.encode(&commit);
                     }
                     self.announce();
                     // Encoding takes time, so other tasks get their turn in between.
@@ -159,9 +159,9 @@ impl Tail {
         self.work.notify_one();
     }
 
-    fn encode(&self, run: &Run) {
-        let mut encoder = Encoder::new(run);
-        for frame in run.frames.frames().iter() {
+    fn encode(&self, commit: &PendingCommit) {
+        let mut encoder = Encoder::new(commit);
+        for frame in commit.frames.frames().iter() {
             let bytes = deliver_bytes(frame);
             if !encoder.has_room(bytes) {
                 self.push(encoder.finish());
@@ -169,7 +169,7 @@ impl Tail {
             encoder.push(frame, bytes);
         }
         self.push(encoder.finish());
-        lock(&self.pending).bytes -= run.frames.weight();
+        lock(&self.pending).bytes -= commit.frames.weight();
     }
 
     /// Wakes the subscribers if the end of the ring has moved.
@@ -294,16 +294,16 @@ impl Drop for Follower {
 
 struct Encoder {
     first_offset: u64,
-    /// Bytes of the run that are not encoded yet.
+    /// Bytes of the commit that are not encoded yet.
     left_bytes: usize,
     messages: BytesMut,
     marks: Vec<Mark>,
 }
 
 impl Encoder {
-    fn new(run: &Run) -> Self {
-        let left_bytes = run.frames.frames().iter().map(deliver_bytes).sum();
-        Self { first_offset: run.first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
+    fn new(commit: &PendingCommit) -> Self {
+        let left_bytes = commit.frames.frames().iter().map(deliver_bytes).sum();
+        Self { first_offset: commit.first_offset, left_bytes, messages: BytesMut::new(), marks: Vec::new() }
     }
 
     /// Whether a message of `bytes` bytes belongs to the current piece.

@@ -60,7 +60,7 @@ impl Answer {
         let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
         tokio::select! {
             answer = &mut exchange => answer,
-            // The connection has read all there is. What it failed for is told by the exchange.
+            // The connection has read everything. The exchange returns the reason of a failure.
             _ = &mut connection => exchange.await,
         }
     }

@@ -45,7 +45,7 @@ pub struct Url {
     addresses: Vec<SocketAddr>,
     /// The scheme is `https`.
     is_encrypted: bool,
-    /// Whom to trust with `https`.
+    /// The authorities to trust with `https`.
     tls: Option<tls::Client>,
     /// Whether to try the other scheme where the listener does not speak this one.
     tries_both: bool,
@@ -144,7 +144,7 @@ impl Url {
         Ok(Self { tries_both: true, tls: Some(tls::Client::of_this_host()?), ..self })
     }
 
-    /// This URL with `https`, where `tls` says whom to trust.
+    /// This URL with `https`. `tls` holds the authorities to trust.
     #[must_use]
     pub fn encrypted(self, tls: tls::Client) -> Self {
         Self { is_encrypted: true, tls: Some(tls), ..self }

@@ -44,7 +44,7 @@ pub struct LaneTimes {
     pub ack_latency: Duration,
 }
 
-/// Name of a stream. Connections without an epoch of their own are told apart by the epoch that the daemon gave them.
+/// Name of a stream. The epoch distinguishes connections without an epoch of their own: the daemon gave it to them.
 pub type StreamId = (StreamKey, Option<u64>);
 
 /// A snapshot of a stream.

@@ -186,8 +186,8 @@ impl Router {
         let _ = self.address.send_urgent(Message::StopAll(error)).await;
     }
 
-    /// Refuses new connections, waits until every session has ended by itself, and tells the fan-in that no more
-    /// frames will come. The router has then ended.
+    /// Refuses new connections, waits until every session has ended by itself, and reports to the fan-in that no
+    /// more frames will come. The router has then ended.
     ///
     /// # Errors
     /// When the router has ended before, or `timeout` passes first. [`Router::names`] returns the sessions that are

@@ -14,9 +14,9 @@
 
 use frame::{FrameRun, Lanes};
 
-/// A span of sequences, and the number of frames that came of it.
+/// A range of sequences, and the number of frames that came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Span {
+struct SequenceRange {
     first: Option<u64>,
     next: u64,
     frames: u64,
@@ -24,8 +24,8 @@ struct Span {
     is_resumed: bool,
 }
 
-impl Span {
-    /// A span that continues at the recovered `next`; 0 means a new epoch.
+impl SequenceRange {
+    /// A range that continues at the recovered `next`; 0 means a new epoch.
     fn from(next: u64) -> Self {
         Self { first: (next > 0).then_some(next), next, frames: 0, is_resumed: next > 0 }
     }
@@ -57,9 +57,9 @@ impl Span {
 /// The sequences of one stream; see the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sequences {
-    lanes: Lanes<Span>,
+    lanes: Lanes<SequenceRange>,
     /// The same frames, counted as one lane.
-    both: Span,
+    both: SequenceRange,
     /// The newest client said that its lanes share a counter.
     is_shared: bool,
     /// The newest client did not say so, but one lane had every sequence that the other lane lacked.
@@ -70,7 +70,11 @@ impl Sequences {
     /// Continues at the resume positions; 0 means a new epoch.
     pub(super) fn from(next: Lanes<u64>) -> Self {
         let Lanes { emergency, routine } = next;
-        Self { lanes: next.map(Span::from), both: Span::from(emergency.max(routine)), ..Self::default() }
+        Self {
+            lanes: next.map(SequenceRange::from),
+            both: SequenceRange::from(emergency.max(routine)),
+            ..Self::default()
+        }
     }
 
     /// Starts a new epoch.

@@ -18,7 +18,7 @@ use super::acks::AckSignal;
 use super::router::{Opened, Router};
 use super::{Context, IngestConfig, StreamState};
 use actor::{Mailbox, Received};
-use connection::entrance::{Permit, Unheard};
+use connection::entrance::{FirstMessageError, Permit};
 use connection::{SessionId, Stop};
 use frame::{FrameRun, Lanes, ReadBuffer, unix_now_ns};
 use support::logging::{Kind, by_peer};
@@ -151,11 +151,11 @@ pub(super) enum Ended {
     Lost(#[from] io::Error),
 }
 
-impl From<Unheard> for Ended {
-    fn from(unheard: Unheard) -> Self {
-        match unheard {
-            Unheard::Error(error) => Self::Error(error),
-            Unheard::Lost(error) => Self::Lost(error),
+impl From<FirstMessageError> for Ended {
+    fn from(error: FirstMessageError) -> Self {
+        match error {
+            FirstMessageError::Error(error) => Self::Error(error),
+            FirstMessageError::Lost(error) => Self::Lost(error),
         }
     }
 }

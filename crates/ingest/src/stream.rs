@@ -453,7 +453,7 @@ impl StreamTable {
     }
 
     /// Returns the stream of `key`, whose source id the peer of `link` chose. Creates it with `queue` when it is new.
-    /// What such a peer invents has room of its own, so that it takes none from others.
+    /// Streams that such a peer invents have a limit of their own, so that they take no room from others.
     ///
     /// `None` when the stream is new and `invented_max` streams of the link have a position already, or all links
     /// together have as many as they may. A stream that never had a frame is forgotten first.

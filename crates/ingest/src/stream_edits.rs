@@ -27,7 +27,7 @@ pub struct StreamEdits {
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The state of the stream does not allow the edit.
-    #[error("the stream's epoch cannot be reset: {0:?}")]
+    #[error("the stream's epoch cannot be reset: {0}")]
     Refused(ResetRefused),
     /// The archive refused the edit.
     #[error(transparent)]
@@ -117,10 +117,11 @@ impl StreamEdits {
             let result = result.map(|()| {
                 table.finish_forget(forgetting);
                 let Selector { source_ids, kind, station, station_glob, offline_for } = selector;
+                let source_ids = source_ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 tracing::warn!(
                     count,
                     first = names,
-                    ?source_ids,
+                    source_ids,
                     kind = kind.map(SourceKind::name),
                     station,
                     station_glob,

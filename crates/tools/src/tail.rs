@@ -199,7 +199,7 @@ impl Client {
         if let Some(link) = &mut self.link {
             // The lost connection is reported by the next read, after all data that came before.
             let ended = link.hold().await;
-            tracing::debug!(?ended, "connection lost while frames are not read");
+            tracing::debug!(reason = %ended, "connection lost while frames are not read");
         }
         std::future::pending().await
     }
@@ -312,19 +312,18 @@ impl Client {
 
     /// Handles the end of a connection or of an attempt: retries, or ends the subscription.
     fn end(&mut self, ended: Ended) -> Result<Event, TailError> {
+        let trouble = ended.to_string();
         let mut silent = Duration::ZERO;
-        let (trouble, retry_after) = match ended {
+        let retry_after = match ended {
             Ended::Refused(ErrorMessage { retryable: false, code, detail, text, .. }) => {
                 return Err(TailError::Refused { code, detail, text });
             }
             Ended::Peer(error) => return Err(error.into()),
-            Ended::Refused(error) => {
-                (format!("{}: {}", code_name(error.code), error.text), error.retry_after)
-            }
-            Ended::Lost(trouble) => (trouble, Duration::ZERO),
+            Ended::Refused(error) => error.retry_after,
+            Ended::Lost(_) => Duration::ZERO,
             Ended::Silent(silence) => {
                 silent = silence;
-                (format!("nothing received for {silence:?}"), Duration::ZERO)
+                Duration::ZERO
             }
         };
         let now = Instant::now();

@@ -5,7 +5,7 @@ use ratatui::layout::{Rect, Size};
 use ratatui::style::{Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 
-use super::model::{List, Model};
+use super::model::{ListKind, Model};
 
 mod cells;
 mod columns;
@@ -63,12 +63,12 @@ pub fn report(model: &Model) -> String {
     lines.extend(view.banners());
     lines.extend(view.middle(u16::MAX));
     if !model.links().is_empty() {
-        lines.extend(view.list(List::Links));
+        lines.extend(view.list(ListKind::Links));
     }
     if !model.outputs().is_empty() {
-        lines.extend(view.list(List::Outputs));
+        lines.extend(view.list(ListKind::Outputs));
     }
-    lines.extend(view.list(List::Sources));
+    lines.extend(view.list(ListKind::Sources));
     let text = |line: &Line<'_>| {
         let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
         text.trim_end().to_owned() + "\n"
@@ -93,7 +93,7 @@ impl View<'_> {
     /// A small screen has no room for them beside links or outputs.
     fn middle(&self, height: u16) -> Vec<Line<'static>> {
         let Some((snapshot, _)) = &self.model.known else { return Vec::new() };
-        if !self.is_roomy && self.model.list != List::Sources {
+        if !self.is_roomy && self.model.list != ListKind::Sources {
             return Vec::new();
         }
         let mut lines = self.figures(&snapshot.stats);
@@ -110,25 +110,25 @@ impl View<'_> {
     }
 
     /// The title of `list`, and the titles of its columns.
-    fn list_head(&self, list: List) -> Vec<Line<'static>> {
+    fn list_head(&self, list: ListKind) -> Vec<Line<'static>> {
         match list {
-            List::Sources => self.source_head(),
-            List::Links => self.link_head(),
-            List::Outputs => self.output_head(),
+            ListKind::Sources => self.source_head(),
+            ListKind::Links => self.link_head(),
+            ListKind::Outputs => self.output_head(),
         }
     }
 
     /// At most `rows` rows of `list`, starting with the one at `scroll`.
-    fn list_rows(&self, list: List, scroll: usize, rows: usize) -> Vec<Line<'static>> {
+    fn list_rows(&self, list: ListKind, scroll: usize, rows: usize) -> Vec<Line<'static>> {
         match list {
-            List::Sources => self.source_rows(scroll, rows),
-            List::Links => self.link_rows(scroll, rows),
-            List::Outputs => self.output_rows(scroll, rows),
+            ListKind::Sources => self.source_rows(scroll, rows),
+            ListKind::Links => self.link_rows(scroll, rows),
+            ListKind::Outputs => self.output_rows(scroll, rows),
         }
     }
 
     /// All of `list` with its titles.
-    fn list(&self, list: List) -> Vec<Line<'static>> {
+    fn list(&self, list: ListKind) -> Vec<Line<'static>> {
         let mut lines = self.list_head(list);
         lines.extend(self.list_rows(list, 0, usize::MAX));
         lines
@@ -138,8 +138,10 @@ impl View<'_> {
     fn foot(&self, rows: usize) -> Line<'static> {
         let (all, scroll) = (self.model.row_count(), self.model.scroll);
         let mut text = match (self.model.list, self.model.next_list()) {
-            (List::Sources, List::Sources) => "q quit  ? help  s sort  r reverse  f filter".to_owned(),
-            (List::Sources, next) => format!("q quit  ? help  l {}  s sort  f filter", next.name()),
+            (ListKind::Sources, ListKind::Sources) => {
+                "q quit  ? help  s sort  r reverse  f filter".to_owned()
+            }
+            (ListKind::Sources, next) => format!("q quit  ? help  l {}  s sort  f filter", next.name()),
             (_, next) => format!("q quit  ? help  l {}", next.name()),
         };
         if all > rows {

@@ -52,7 +52,7 @@ pub struct Model {
     /// The rates of the outputs between the last two responses, by name.
     pub output_rates: HashMap<String, OutputRate>,
     /// The list at the bottom of the screen.
-    pub list: List,
+    pub list: ListKind,
     /// The column by which sources are sorted.
     pub sort: Column,
     /// Whether the largest value comes first.
@@ -93,7 +93,7 @@ pub enum Next {
 
 /// The list at the bottom of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
+pub enum ListKind {
     /// The sources.
     Sources,
     /// The input links.
@@ -181,7 +181,7 @@ impl Column {
     }
 }
 
-impl List {
+impl ListKind {
     /// The name on the screen.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -234,7 +234,7 @@ impl Model {
             trouble: None,
             throughput: VecDeque::new(),
             output_rates: HashMap::new(),
-            list: List::Sources,
+            list: ListKind::Sources,
             sort: Column::Source,
             is_descending: false,
             filter: Filter::All,
@@ -267,21 +267,21 @@ impl Model {
     #[must_use]
     pub fn row_count(&self) -> usize {
         match self.list {
-            List::Sources => self.rows().len(),
-            List::Links => self.links().len(),
-            List::Outputs => self.outputs().len(),
+            ListKind::Sources => self.rows().len(),
+            ListKind::Links => self.links().len(),
+            ListKind::Outputs => self.outputs().len(),
         }
     }
 
     /// The list that follows the one on the screen. Links and outputs are left out where the daemon has none.
     #[must_use]
-    pub fn next_list(&self) -> List {
-        let outputs = if self.outputs().is_empty() { List::Sources } else { List::Outputs };
+    pub fn next_list(&self) -> ListKind {
+        let outputs = if self.outputs().is_empty() { ListKind::Sources } else { ListKind::Outputs };
         match self.list {
-            List::Sources if self.links().is_empty() => outputs,
-            List::Sources => List::Links,
-            List::Links => outputs,
-            List::Outputs => List::Sources,
+            ListKind::Sources if self.links().is_empty() => outputs,
+            ListKind::Sources => ListKind::Links,
+            ListKind::Links => outputs,
+            ListKind::Outputs => ListKind::Sources,
         }
     }
 

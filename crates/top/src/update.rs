@@ -4,7 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::draw;
 use super::links::output_rates;
-use super::model::{Column, Filter, HISTORY_MAX, Input, List, Model, Next, Snapshot};
+use super::model::{Column, Filter, HISTORY_MAX, Input, ListKind, Model, Next, Snapshot};
 
 impl Model {
     /// Applies an event to the model.
@@ -39,7 +39,7 @@ impl Model {
         self.known = Some((snapshot, self.now));
         self.trouble = None;
         if self.row_count() == 0 {
-            self.list = List::Sources;
+            self.list = ListKind::Sources;
         }
     }
 
@@ -57,7 +57,7 @@ impl Model {
             KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(page),
             KeyCode::Home | KeyCode::Char('g') => self.scroll = 0,
             KeyCode::End | KeyCode::Char('G') => self.scroll = self.row_count(),
-            code if self.list == List::Sources => self.arrange(code),
+            code if self.list == ListKind::Sources => self.arrange(code),
             _ => {}
         }
         Next::GoOn
@@ -78,7 +78,7 @@ impl Model {
         }
     }
 
-    fn go_to(&mut self, list: List) {
+    fn go_to(&mut self, list: ListKind) {
         self.list = list;
         self.scroll = 0;
     }

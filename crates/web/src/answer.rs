@@ -23,14 +23,14 @@ use wire::ErrorCode;
 /// At most this many responses read the archive at once. Others wait.
 const READERS_MAX: usize = config::HTTP_READERS;
 /// Upper bound in bytes of a response from memory while it is being built. Only one is built at a time.
-pub(super) const TELLING_BYTES: usize = 12 << 20;
+pub(super) const BUILDING_BYTES: usize = 12 << 20;
 /// Upper bound in bytes of the metrics while they are being built, in both formats. Only one is built at a time.
 pub(super) const SCRAPING_BYTES: usize = 16 << 20;
 /// Upper bound in bytes of all responses that wait for their readers. A response beyond the bound is refused.
-pub(super) const UNTAKEN_BYTES: usize = 8 << 20;
+pub(super) const UNREAD_BYTES: usize = 8 << 20;
 /// Upper bound in bytes of all metrics that wait for their readers. Other responses cannot take this room. Beyond the
 /// bound, clients share metrics that wait already.
-pub(super) const UNTAKEN_SCRAPES_BYTES: usize = 8 << 20;
+pub(super) const UNREAD_SCRAPES_BYTES: usize = 8 << 20;
 /// A request must send its body within this time.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// A response up to this size counts within the memory share of its connection.
@@ -100,7 +100,7 @@ impl IntoResponse for ApiError {
 }
 
 /// The query parameters, or an error that names the wrong one.
-pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     query.map(|Query(asked)| asked).map_err(|error| ApiError::bad_request(error.body_text()))
 }
 
@@ -134,7 +134,7 @@ pub(super) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
 
 /// Limits long responses: how many are made at once, and how many bytes wait for their readers in total.
 pub(super) struct ResponseLimiter {
-    telling: Arc<Semaphore>,
+    building: Arc<Semaphore>,
     scraping: Arc<Semaphore>,
     reading: Arc<Semaphore>,
     zipping: Arc<Semaphore>,
@@ -155,7 +155,7 @@ struct Scrapes {
     /// One permit per byte that may still wait.
     room: Arc<Semaphore>,
     /// All that wait, oldest first.
-    untaken: Mutex<Vec<Weak<Scrape>>>,
+    unread: Mutex<Vec<Weak<Scrape>>>,
 }
 
 /// A response that is the same for all clients.
@@ -171,14 +171,14 @@ impl Default for ResponseLimiter {
     fn default() -> Self {
         let permits = |count| Arc::new(Semaphore::new(count));
         Self {
-            telling: permits(1),
+            building: permits(1),
             scraping: permits(1),
             reading: permits(READERS_MAX),
             zipping: permits(gzip::AT_A_TIME),
             waiting: Arc::new(Waiting {
-                room: permits(UNTAKEN_BYTES),
+                room: permits(UNREAD_BYTES),
                 catalog: Mutex::default(),
-                scrapes: Scrapes { room: permits(UNTAKEN_SCRAPES_BYTES), untaken: Mutex::default() },
+                scrapes: Scrapes { room: permits(UNREAD_SCRAPES_BYTES), unread: Mutex::default() },
             }),
         }
     }
@@ -192,8 +192,8 @@ pub(super) struct Permit {
 
 impl ResponseLimiter {
     /// Waits until a response from memory may be made.
-    pub(super) async fn to_tell(&self) -> Result<Permit, ApiError> {
-        self.turn(&self.telling).await
+    pub(super) async fn to_build(&self) -> Result<Permit, ApiError> {
+        self.turn(&self.building).await
     }
 
     /// Waits until metrics may be made. They wait only for other metrics.
@@ -208,12 +208,12 @@ impl ResponseLimiter {
 
     /// Compresses `text` on a blocking thread. `None` if the result is more than half as long, or if there is no room.
     pub(super) async fn zipped(&self, text: Bytes) -> Option<Bytes> {
-        let bytes_max = (text.len() / 2).min(UNTAKEN_BYTES);
+        let bytes_max = (text.len() / 2).min(UNREAD_BYTES);
         let _turn = Arc::clone(&self.zipping).acquire_owned().await.ok()?;
         let mut permit = self.waiting.room(bytes_max)?;
-        let zipped = aside(move || gzip::zip(&text, bytes_max)).await.ok()??;
+        let zipped = run_blocking(move || gzip::zip(&text, bytes_max)).await.ok()??;
         drop(permit.split(bytes_max - zipped.len()));
-        Some(Bytes::from_owner(Untaken { text: zipped, _permit: permit }))
+        Some(Bytes::from_owner(Unread { text: zipped, _permit: permit }))
     }
 
     /// The kept response of `/api/v1/catalog`, if it has `tag`.
@@ -229,8 +229,8 @@ impl ResponseLimiter {
     /// Turns `text` into a response. It counts as waiting until its last copy is dropped.
     pub(super) fn waiting(&self, text: Vec<u8>) -> Result<Bytes, ApiError> {
         let length = text.len();
-        let permit = self.waiting.room(length.min(UNTAKEN_BYTES)).ok_or_else(|| too_slow(length))?;
-        Ok(Bytes::from_owner(Untaken { text: text.into(), _permit: permit }))
+        let permit = self.waiting.room(length.min(UNREAD_BYTES)).ok_or_else(|| too_slow(length))?;
+        Ok(Bytes::from_owner(Unread { text: text.into(), _permit: permit }))
     }
 
     async fn turn(&self, turns: &Arc<Semaphore>) -> Result<Permit, ApiError> {
@@ -262,7 +262,7 @@ impl Permit {
         self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        aside(move || {
+        run_blocking(move || {
             let _turn = self.permit;
             work()
         })
@@ -317,10 +317,10 @@ impl Content {
             return Ok(now(content_type, text));
         }
         // A response larger than the whole room takes the whole room.
-        let Some(permit) = waiting.room(text.len().min(UNTAKEN_BYTES)) else {
+        let Some(permit) = waiting.room(text.len().min(UNREAD_BYTES)) else {
             return Err(too_slow(text.len()));
         };
-        Ok(now(content_type, Bytes::from_owner(Untaken { text, _permit: permit })))
+        Ok(now(content_type, Bytes::from_owner(Unread { text, _permit: permit })))
     }
 }
 
@@ -332,16 +332,16 @@ impl Scrapes {
         if length <= SMALL_BYTES {
             return Ok(now(content_type, text));
         }
-        let mut untaken = self.untaken.lock().unwrap_or_else(PoisonError::into_inner);
-        untaken.retain(|scrape| scrape.strong_count() > 0);
-        let bytes = length.min(UNTAKEN_SCRAPES_BYTES) as u32;
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.retain(|scrape| scrape.strong_count() > 0);
+        let bytes = length.min(UNREAD_SCRAPES_BYTES) as u32;
         let scrape = match Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             Ok(permit) => {
-                let scrape = Arc::new(Scrape { content_type, text: Untaken { text, _permit: permit } });
-                untaken.push(Arc::downgrade(&scrape));
+                let scrape = Arc::new(Scrape { content_type, text: Unread { text, _permit: permit } });
+                unread.push(Arc::downgrade(&scrape));
                 scrape
             }
-            Err(_) => untaken.iter().rev().find_map(Weak::upgrade).ok_or_else(|| too_slow(length))?,
+            Err(_) => unread.iter().rev().find_map(Weak::upgrade).ok_or_else(|| too_slow(length))?,
         };
         Ok(now(scrape.content_type, Bytes::from_owner(SharedScrape(scrape))))
     }
@@ -350,7 +350,7 @@ impl Scrapes {
 /// Metrics with their format.
 struct Scrape {
     content_type: &'static str,
-    text: Untaken,
+    text: Unread,
 }
 
 /// Metrics that several clients may be reading.
@@ -369,12 +369,12 @@ fn too_slow(bytes: usize) -> ApiError {
 }
 
 /// Content that waits for its reader. It is dropped when the socket has taken it.
-struct Untaken {
+struct Unread {
     text: Bytes,
     _permit: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Untaken {
+impl AsRef<[u8]> for Unread {
     fn as_ref(&self) -> &[u8] {
         &self.text
     }
@@ -389,7 +389,7 @@ pub(super) async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, ApiEr
 }
 
 /// Runs the blocking `work` on the blocking pool.
-pub(super) async fn aside<T: Send + 'static>(
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(work).await {
@@ -431,17 +431,17 @@ mod tests {
     #[tokio::test]
     async fn metrics_have_room_of_their_own_and_are_shared_beyond_it() {
         let limiter = ResponseLimiter::default();
-        let all = limiter.waiting(vec![0; UNTAKEN_BYTES]).unwrap();
+        let all = limiter.waiting(vec![0; UNREAD_BYTES]).unwrap();
         assert!(limiter.waiting(vec![0; 1]).is_err(), "there is no room for other responses");
-        let half = UNTAKEN_SCRAPES_BYTES / 2;
-        let untaken = [scrape(&limiter, vec![1; half]).await, scrape(&limiter, vec![2; half]).await];
+        let half = UNREAD_SCRAPES_BYTES / 2;
+        let unread = [scrape(&limiter, vec![1; half]).await, scrape(&limiter, vec![2; half]).await];
         assert_eq!(limiter.waiting.scrapes.room.available_permits(), 0);
         let shared = body(scrape(&limiter, vec![3; half]).await).await;
         assert_eq!((shared.len(), shared[0]), (half, 2), "the newest that waits");
-        drop((untaken, shared));
+        drop((unread, shared));
         assert_eq!(body(scrape(&limiter, vec![4; half]).await).await[0], 4);
-        assert_eq!(limiter.waiting.scrapes.room.available_permits(), UNTAKEN_SCRAPES_BYTES);
+        assert_eq!(limiter.waiting.scrapes.room.available_permits(), UNREAD_SCRAPES_BYTES);
         drop(all);
-        assert!(limiter.waiting(vec![0; UNTAKEN_BYTES]).is_ok());
+        assert!(limiter.waiting(vec![0; UNREAD_BYTES]).is_ok());
     }
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::State;
-use super::answer::{ApiError, Content, JSON, Tagged, aside, asked, in_time, json, now, word};
+use super::answer::{ApiError, Content, JSON, Tagged, in_time, json, now, parameters, run_blocking, word};
 use super::gzip;
 use super::server::Peer;
 use api::{Catalog, CatalogFormat, CatalogPut, CatalogQuery, SubPoint};
@@ -30,7 +30,7 @@ pub(super) async fn get(
     headers: HeaderMap,
     query: Result<Query<CatalogQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(query)?;
+    let asked = parameters(query)?;
     match word("format", asked.format.as_deref(), "json or tle")?.unwrap_or_default() {
         CatalogFormat::Json => positions(&state, &headers).await,
         CatalogFormat::Tle => text(&state, &headers).await,
@@ -44,7 +44,7 @@ async fn text(state: &State, headers: &HeaderMap) -> Result<Response, ApiError> 
     if has_tag(headers, &tag) {
         return Ok(unchanged(tag));
     }
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     let answer = turn.answer(move || Ok(Content::of(TEXT, catalog.text().clone()))).await?;
     Ok(tagged(answer, tag))
 }
@@ -80,7 +80,7 @@ async fn make(
     current: impl Fn() -> HeaderValue,
     now_ns: i64,
 ) -> Result<Tagged, ApiError> {
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     // Another client may have asked for the same response meanwhile.
     if let Some(kept) = state.answers.catalog(&current()) {
         return Ok(kept);
@@ -147,7 +147,7 @@ pub(super) async fn put(
         return Err(ApiError::new(StatusCode::CONFLICT, "another catalog is being put; ask again"));
     };
     let catalog = Arc::clone(&state.controls.catalog);
-    let replaced = aside(move || {
+    let replaced = run_blocking(move || {
         // The client may have disconnected. The lock and the room are held until the work ends.
         let _held = (putting, room);
         catalog.replace(text)
@@ -174,9 +174,9 @@ async fn read(
     headers: &HeaderMap,
     mut body: Body,
 ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
-    let told =
+    let length =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if told.is_some_and(|length| length > TEXT_BYTES_MAX as u64) {
+    if length.is_some_and(|bytes| bytes > TEXT_BYTES_MAX as u64) {
         return Err(too_long());
     }
     let (mut text, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);

@@ -58,7 +58,7 @@ async fn lower(state: &State, stream: &StreamKey, epoch: u64, peer: Peer) -> Res
         EditError::Refused(why) => refused(stream, epoch, why),
         EditError::Archive(error) => ApiError::unavailable(error.to_string()),
         EditError::ArchiveFailed => ApiError::unavailable(
-            "the archive failed meanwhile; /api/v1/sources tells after the restart whether the epoch was reset",
+            "the archive failed meanwhile; /api/v1/sources shows after the restart whether the epoch was reset",
         ),
     })
 }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::State;
-use super::answer::{ApiError, aside, now};
+use super::answer::{ApiError, now, run_blocking};
 use super::server::Peer;
 use api::{Kind, Source, Sources, Stats};
 use connection::Listener;
@@ -100,7 +100,7 @@ impl Maker {
     /// Runs until all receivers are dropped. After a restart the first moment has everything.
     pub(super) async fn run(self) {
         let mut rates = self.handles.rates.clone();
-        let mut told = Told { number: self.moments_tx.borrow().number, ..Told::default() };
+        let mut published = Published { number: self.moments_tx.borrow().number, ..Published::default() };
         let mut kept = VecDeque::new();
         loop {
             tokio::select! {
@@ -109,23 +109,23 @@ impl Maker {
                 () = self.moments_tx.closed() => return,
             }
             if self.listeners.is_empty() {
-                told = Told { number: told.number, ..Told::default() };
+                published = Published { number: published.number, ..Published::default() };
                 kept.clear();
                 continue;
             }
             let registered = self.handles.registered.current().await;
             let handles = Arc::clone(&self.handles);
-            let made = aside(move || {
-                let mut told = told;
+            let made = run_blocking(move || {
+                let mut published = published;
                 let mut streams = handles.table.views();
                 let (stats, total) = (handles.stats(&streams), streams.len());
                 streams.truncate(SOURCES_MAX);
-                let moment =
-                    told.moment(stats, Sources { total, sources: handles.sources(streams, &registered) });
-                (told, moment)
+                let moment = published
+                    .moment(stats, Sources { total, sources: handles.sources(streams, &registered) });
+                (published, moment)
             });
             let Ok((next, moment)) = made.await else { return };
-            told = next;
+            published = next;
             keep(&mut kept, Arc::new(moment));
             self.moments_tx.send_replace(kept.back().map(Arc::clone).unwrap_or_default());
         }
@@ -142,13 +142,13 @@ fn keep(kept: &mut VecDeque<Arc<Moment>>, moment: Arc<Moment>) {
 
 /// The last published state.
 #[derive(Default)]
-struct Told {
+struct Published {
     number: u64,
     total: usize,
     sources: HashMap<(u32, Kind, String, Option<u64>), Source>,
 }
 
-impl Told {
+impl Published {
     fn moment(&mut self, stats: Stats, all: Sources) -> Moment {
         self.number += 1;
         let [all, changes] = self.sources(all);
@@ -195,7 +195,7 @@ fn event(name: &str, data: &impl Serialize) -> Vec<u8> {
 }
 
 /// The position of a listener in the moments.
-struct Way {
+struct ListenerPosition {
     moments: watch::Receiver<Arc<Moment>>,
     seen: Option<u64>,
     reading: Option<Reading>,
@@ -225,15 +225,16 @@ pub(super) async fn stream(
     let mut moments = state.events.moments.clone();
     moments.borrow_and_update();
     let may_read_payloads = Box::new(move || state.may_read_payloads(peer, &headers));
-    let way = Way { moments, seen: None, reading: None, may_read_payloads, _listener: listener };
-    let events = stream::unfold(way, |mut way| async move {
-        let event = way.next().await?;
-        Some((Ok::<_, Infallible>(event), way))
+    let position =
+        ListenerPosition { moments, seen: None, reading: None, may_read_payloads, _listener: listener };
+    let events = stream::unfold(position, |mut position| async move {
+        let event = position.next().await?;
+        Some((Ok::<_, Infallible>(event), position))
     });
     Ok(now(CONTENT_TYPE, Body::from_stream(events)))
 }
 
-impl Way {
+impl ListenerPosition {
     /// The next bytes for the listener. `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
         let mut reading = match self.reading.take() {
@@ -281,9 +282,15 @@ mod tests {
         Arc::new(Moment { number, stats, stats_without_payloads, all: of(b'a'), changes: of(b'c') })
     }
 
-    fn way(moments: watch::Receiver<Arc<Moment>>) -> Way {
+    fn position(moments: watch::Receiver<Arc<Moment>>) -> ListenerPosition {
         let _listener = Arc::<Shares>::default().take([127, 0, 0, 1].into(), 1).unwrap();
-        Way { moments, seen: None, reading: None, may_read_payloads: Box::new(|| true), _listener }
+        ListenerPosition {
+            moments,
+            seen: None,
+            reading: None,
+            may_read_payloads: Box::new(|| true),
+            _listener,
+        }
     }
 
     /// The length of each run of equal bytes.
@@ -291,10 +298,10 @@ mod tests {
         text.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
     }
 
-    async fn read(way: &mut Way) -> Vec<u8> {
+    async fn read(position: &mut ListenerPosition) -> Vec<u8> {
         let mut text = Vec::new();
-        while text.is_empty() || way.reading.is_some() {
-            text.extend(way.next().await.unwrap());
+        while text.is_empty() || position.reading.is_some() {
+            text.extend(position.next().await.unwrap());
         }
         text
     }
@@ -314,9 +321,9 @@ mod tests {
 
     #[test]
     fn streams_beyond_the_limit_are_no_change() {
-        let mut told = Told { total: 7, ..Told::default() };
+        let mut published = Published { total: 7, ..Published::default() };
         let is_change = [2_000, 2_000, 2_001, 2_001].map(|total| {
-            let [_, changes] = told.sources(Sources { total, sources: vec![] });
+            let [_, changes] = published.sources(Sources { total, sources: vec![] });
             changes.starts_with(b"event: changes")
         });
         assert_eq!(is_change, [false, true, false, true]);
@@ -325,14 +332,15 @@ mod tests {
     #[tokio::test]
     async fn a_listener_gets_all_and_then_changes_in_pieces() {
         let (moments_tx, moments) = watch::channel(Arc::default());
-        let (mut way, bytes) = (way(moments), 2 * CHUNK_BYTES + 7);
-        let mut told = Vec::new();
+        let (mut position, bytes) = (position(moments), 2 * CHUNK_BYTES + 7);
+        let mut published = Vec::new();
         // Moment 3 is missing.
         for number in [1, 2, 4, 5] {
             moments_tx.send_replace(moment(number, bytes));
-            told.extend(read(&mut way).await);
+            published.extend(read(&mut position).await);
         }
-        let kinds: Vec<_> = runs(&told).into_iter().map(|(kind, count)| (char::from(kind), count)).collect();
+        let kinds: Vec<_> =
+            runs(&published).into_iter().map(|(kind, count)| (char::from(kind), count)).collect();
         let expected = [('s', bytes), ('a', bytes), ('s', bytes), ('c', bytes)];
         assert_eq!(kinds, [expected, [('s', bytes), ('a', bytes), ('s', bytes), ('c', bytes)]].concat());
     }
@@ -340,10 +348,10 @@ mod tests {
     #[tokio::test]
     async fn a_listener_whose_moment_is_dropped_is_ended() {
         let (moments_tx, moments) = watch::channel(Arc::default());
-        let mut way = way(moments);
+        let mut position = position(moments);
         moments_tx.send_replace(moment(1, CHUNK_BYTES));
-        assert_eq!(way.next().await.unwrap().len(), CHUNK_BYTES);
+        assert_eq!(position.next().await.unwrap().len(), CHUNK_BYTES);
         moments_tx.send_replace(moment(2, CHUNK_BYTES));
-        assert_eq!(way.next().await, None);
+        assert_eq!(position.next().await, None);
     }
 }

@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::State;
-use super::answer::{ApiError, Content, JSON, asked, limit, word};
+use super::answer::{ApiError, Content, JSON, limit, parameters, word};
 use super::server::Peer;
 use api::{self, FramesQuery, Gap, GapKind, Priority};
 use archive::line::Line;
@@ -38,11 +38,11 @@ pub(super) async fn frames(
     query: Result<Query<FramesQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     state.check(peer, &headers)?;
-    let asked = asked(query)?;
+    let asked = parameters(query)?;
     let limit = limit(asked.limit, FRAMES_DEFAULT, FRAMES_MAX)?;
-    let (filter, is_from_told) = (filter(&asked)?, asked.from.is_some());
+    let (filter, has_from) = (filter(&asked)?, asked.from.is_some());
     let turn = state.answers.to_read().await?;
-    turn.answer(move || page(&state.handles.history, filter, is_from_told, limit)).await
+    turn.answer(move || page(&state.handles.history, filter, has_from, limit)).await
 }
 
 fn filter(asked: &FramesQuery) -> Result<Filter, ApiError> {
@@ -68,7 +68,7 @@ fn filter(asked: &FramesQuery) -> Result<Filter, ApiError> {
 
 /// Reads one page and reports where the next one begins. `more` is true if more requested frames may be durable now.
 /// Frames that become durable later have offsets from `next` on.
-fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> Result<Content, ApiError> {
+fn page(history: &History, filter: Filter, has_from: bool, limit: usize) -> Result<Content, ApiError> {
     let unreadable = |error: ReadError| {
         by_peer!(Kind::Unread, ERROR, %error, "frames cannot be read for HTTP");
         ApiError::unavailable(format!("the archive cannot be read: {error}"))
@@ -78,7 +78,7 @@ fn page(history: &History, filter: Filter, is_from_told: bool, limit: usize) -> 
     let mut reached = filter.from_offset.max(history.first_offset()).min(end);
     let mut reader = history.read(Filter { from_offset: reached, ..filter.clone() }).map_err(unreadable)?;
     let mut page = Page::new();
-    if is_from_told {
+    if has_from {
         page.gap(GapKind::Expired, filter.from_offset..reached);
     }
     let mut stride = STRIDE_MIN;

@@ -53,10 +53,10 @@ mod streams;
 /// Upper bound in bytes of all catalogs that are being received.
 const PUT_BYTES: usize = 2 * TEXT_BYTES_MAX;
 const BYTES_MAX: usize = HTTP_CONNECTIONS_MAX * server::CONNECTION_BYTES
-    + answer::TELLING_BYTES
+    + answer::BUILDING_BYTES
     + answer::SCRAPING_BYTES
-    + answer::UNTAKEN_BYTES
-    + answer::UNTAKEN_SCRAPES_BYTES
+    + answer::UNREAD_BYTES
+    + answer::UNREAD_SCRAPES_BYTES
     + gzip::AT_A_TIME * gzip::STATE_BYTES
     + events::KEPT_BYTES
     + events::MAKING_BYTES

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::State;
-use super::answer::{ApiError, Content, asked, limit};
+use super::answer::{ApiError, Content, limit, parameters};
 use super::server::Peer;
 use api::{ListQuery, PartsQuery};
 use equipment::switchboard::Switchboard;
@@ -28,10 +28,10 @@ pub(super) async fn links(
     headers: HeaderMap,
     which: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let which = asked(which)?;
+    let which = parameters(which)?;
     let page = page(which.offset, which.limit, LINKS_MAX)?;
     let may_read_payloads = state.may_read_payloads(peer, &headers);
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     turn.answer(move || {
         let links = state.handles.links(page);
         Content::json(&if may_read_payloads { links } else { links.without_payloads() })
@@ -51,9 +51,9 @@ pub(super) async fn outputs(
     extract::State(state): extract::State<Arc<State>>,
     which: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let which = asked(which)?;
+    let which = parameters(which)?;
     let page = page(which.offset, which.limit, LINKS_MAX)?;
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     turn.answer(move || Content::json(&state.handles.outputs(page))).await
 }
 
@@ -73,10 +73,10 @@ async fn parts<T: Serialize + 'static>(
     which: Result<Query<PartsQuery>, QueryRejection>,
     find: fn(&Handles, &str, Range<usize>) -> Option<T>,
 ) -> Result<Response, ApiError> {
-    let which = asked(which)?;
+    let which = parameters(which)?;
     let page = page(which.offset, which.limit, PARTS_MAX)?;
     let name = named(kind, name)?;
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     turn.answer(move || match find(&state.handles, &name, page) {
         Some(parts) => Content::json(&parts),
         None => Err(unknown(kind, &name)),
@@ -89,7 +89,7 @@ fn page(offset: Option<usize>, asked: Option<usize>, max: usize) -> Result<Range
     Ok(offset..offset.saturating_add(limit(asked, max, max)?))
 }
 
-/// The name in the path. A path that is no text names nothing.
+/// The name in the path. A path that is not UTF-8 names nothing.
 fn named(kind: &str, name: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     name.map(|Path(name)| name).map_err(|_| unknown(kind, "(not text)"))
 }

@@ -94,7 +94,7 @@ struct Scrape {
     stats: Stats,
     /// The streams that have their own series.
     sources: Vec<Source>,
-    untold: u64,
+    without_series: u64,
     waiting: Lanes<Waiting>,
     /// Credit of each connection.
     windows: Lanes<u64>,
@@ -129,7 +129,7 @@ impl Scrape {
         let (stats, total) = (handles.stats(&streams), streams.len());
         let waiting = Lanes::from_fn(|lane| Waiting::of(&streams, lane));
         streams.retain(|stream| !is_anonymous(stream.position.epoch));
-        // What the peer of a link invents takes no series from others.
+        // Sources that the peer of a link invents must not take series from others.
         streams.sort_by_key(|stream| stream.is_invented);
         streams.truncate(SOURCES_MAX);
         let restarts = handles.restarts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +141,7 @@ impl Scrape {
             outputs: handles.all_outputs(),
             waiting,
             windows: handles.live.current().ingest_config().windows(),
-            untold: (total - streams.len()) as u64,
+            without_series: (total - streams.len()) as u64,
             sources: handles.sources(streams, registered),
             ack: handles.latencies.snapshot(),
             sync: handles.archive_stats.sync_times.snapshot(),
@@ -261,7 +261,7 @@ impl Scrape {
         let is_held = archive.age_hold.is_some() as u64;
         out.gauge("archive_age_hold", "1 while nothing expires by age", None, is_held)?;
         let failing = archive.upkeep_failing;
-        out.gauge("archive_upkeep_failing", "Segments whose upkeep failed last time", None, failing)?;
+        out.gauge("archive_upkeep_failing", "Segments whose maintenance failed last time", None, failing)?;
         let foreign = archive.foreign_segments;
         out.gauge("archive_foreign_segments", "Segments of another archive, set aside", None, foreign)?;
         let shortages = archive.file_shortages;
@@ -300,11 +300,17 @@ impl Scrape {
     }
 
     fn streams(&self, out: &mut Out<'_>) -> fmt::Result {
-        let told = || self.sources.iter();
-        out.gauge("sources_untold", "Streams without series of their own", None, self.untold)?;
-        let each = |value: fn(&Source) -> u64| told().map(move |source| (labels(source), value(source)));
+        let with_series = || self.sources.iter();
+        out.gauge(
+            "sources_without_series",
+            "Streams without series of their own",
+            None,
+            self.without_series,
+        )?;
+        let each =
+            |value: fn(&Source) -> u64| with_series().map(move |source| (labels(source), value(source)));
         let lanes = |value: fn(&SourceLane) -> u64| {
-            told().flat_map(move |source| {
+            with_series().flat_map(move |source| {
                 source.lanes.iter().map(move |(priority, lane)| (lane_labels(source, priority), value(lane)))
             })
         };
@@ -332,7 +338,8 @@ impl Scrape {
         out.gauges("source_frames_in_flight", "Frames received and not settled", None, in_flight)?;
         let missing = each(|source| source.missing);
         out.gauges("source_sequences_missing", "Sequences of the epoch that have not come", None, missing)?;
-        let seen = told().filter_map(|source| Some((labels(source), source.last_frame_ms? as f64 / 1e3)));
+        let seen =
+            with_series().filter_map(|source| Some((labels(source), source.last_frame_ms? as f64 / 1e3)));
         out.gauges("source_last_frame", "When the newest frame was read, unix time", seconds, seen)?;
         out.counters("source_frames", "Frames accepted", None, lanes(|lane| lane.frames))?;
         out.counters("source_payload", "Payloads accepted", bytes, lanes(|lane| lane.payload_bytes))?;
@@ -344,7 +351,7 @@ impl Scrape {
         out.gauges("source_accepted_next", "One past the highest sequence accepted", None, accepted)?;
         let durable = lanes(|lane| lane.durable_next);
         out.gauges("source_durable_next", "One past the highest sequence synced", None, durable)?;
-        let ack = told().flat_map(|source| {
+        let ack = with_series().flat_map(|source| {
             source.lanes.iter().filter_map(|(priority, lane)| {
                 Some((lane_labels(source, priority), lane.ack_latency_ms? / 1e3))
             })

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::State;
-use super::answer::{ApiError, Content, asked, limit, word};
+use super::answer::{ApiError, Content, limit, parameters, word};
 use super::server::Peer;
 use api::{Sources, SourcesQuery, StateChoice};
 use archive::AgeHold;
@@ -27,7 +27,7 @@ pub(super) async fn stats(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let may_read_payloads = state.may_read_payloads(peer, &headers);
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     turn.answer(move || {
         let stats = state.handles.stats(&state.handles.table.views());
         Content::json(&if may_read_payloads { stats } else { stats.without_payloads() })
@@ -39,10 +39,10 @@ pub(super) async fn sources(
     extract::State(state): extract::State<Arc<State>>,
     which: Result<Query<SourcesQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let which = asked(which)?;
+    let which = parameters(which)?;
     let wanted = word("state", which.state.as_deref(), STATES)?;
     let limit = limit(which.limit, SOURCES_MAX, SOURCES_MAX)?;
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     let registered = state.handles.registered.current().await;
     turn.answer(move || {
         let mut streams = state.handles.table.views();
@@ -87,7 +87,7 @@ pub(super) async fn remove(
             "no source is connected with session {session}; /api/v1/sources has those that are"
         ))),
         Err(_) if *state.handles.draining.borrow() => {
-            Err(ApiError::unavailable("the daemon is draining: its sources are ending"))
+            Err(ApiError::unavailable("the daemon is shutting down: its sources are ending"))
         }
         Err(error) => Err(ApiError::unavailable(error.to_string())),
     }

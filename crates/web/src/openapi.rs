@@ -44,7 +44,7 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (
         503,
         "Unavailable",
-        "Not now: the daemon drains, its archive cannot do it, or too many clients ask. See the reason.",
+        "Not now: the daemon is shutting down, its archive cannot do it, or too many clients ask. See the reason.",
     ),
 ];
 

@@ -224,7 +224,7 @@ fn operations() -> Vec<Operation> {
 
 /// `/api/v1/openapi.json`: the description of the API, for programs that generate clients and for tests.
 async fn document(extract::State(state): extract::State<Arc<State>>) -> Result<Response, ApiError> {
-    let turn = state.answers.to_tell().await?;
+    let turn = state.answers.to_build().await?;
     turn.answer(move || {
         let has_token = state.handles.live.current().http.token.is_some();
         Content::json(&openapi::document(operations(), has_token)?)

@@ -123,7 +123,7 @@ async fn serve(accepted: Accepted, router: Router, handles: Arc<Handles>) {
     let socket = match open(socket, http_tls(&handles.live)).await {
         Ok(socket) => socket,
         Err(error) => {
-            // A check of the port that says nothing is no refusal.
+            // A check of the port that sends nothing does not count as a refusal.
             if !matches!(TlsError::of(&error), None | Some(TlsError::Closed)) {
                 let reason = Reason::Code(ErrorCode::Unauthorized);
                 handles.refusals.note(Listener::Http, peer, reason, &error.to_string());
@@ -147,7 +147,7 @@ fn http_tls(live: &ConfigHandle) -> Option<tls::Server> {
     live.current().tls.files.sides.http.clone()
 }
 
-/// Does the TLS handshake, if there is one. A client that does not speak TLS is told in plain text.
+/// Does the TLS handshake, if there is one. A client that does not speak TLS gets an error in plain text.
 async fn open(socket: TcpStream, tls: Option<tls::Server>) -> io::Result<Socket> {
     let mut socket = Socket::accepted(socket, tls.as_ref())?;
     let shaken = timeout(HEAD_MAX, socket.handshake()).await;
@@ -174,12 +174,12 @@ struct WriteTimeout {
     socket: Socket,
     stall: Pin<Box<Sleep>>,
     is_waiting: bool,
-    is_read_put_off: bool,
+    is_read_deferred: bool,
 }
 
 impl WriteTimeout {
     fn new(socket: Socket) -> Self {
-        Self { socket, stall: Box::pin(sleep(STALL_MAX)), is_waiting: false, is_read_put_off: false }
+        Self { socket, stall: Box::pin(sleep(STALL_MAX)), is_waiting: false, is_read_deferred: false }
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -204,7 +204,7 @@ impl AsyncRead for WriteTimeout {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_waiting {
-            self.is_read_put_off = true;
+            self.is_read_deferred = true;
             return Poll::Pending;
         }
         Pin::new(&mut self.socket).poll_read(cx, into)
@@ -236,7 +236,7 @@ impl AsyncWrite for WriteTimeout {
         let poll = Pin::new(&mut self.socket).poll_flush(cx);
         if poll.is_ready() {
             self.is_waiting = false;
-            if std::mem::take(&mut self.is_read_put_off) {
+            if std::mem::take(&mut self.is_read_deferred) {
                 cx.waker().wake_by_ref();
             }
         }

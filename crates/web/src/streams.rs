@@ -36,7 +36,7 @@ pub(super) async fn forget(
     if !is_dry_run && !unready.is_empty() {
         return Err(ApiError::unavailable(format!("no stream is forgotten now: {}", unready.join("; "))));
     }
-    let (turn, edits) = (state.answers.to_tell().await?, state.controls.edits.clone());
+    let (turn, edits) = (state.answers.to_build().await?, state.controls.edits.clone());
     let chosen = selector.clone();
     let selected = turn.run(move || edits.select(&chosen, is_dry_run)).await?;
     let Selected { forgetting, refused, remaining } = selected;
@@ -51,7 +51,7 @@ pub(super) async fn forget(
     if !is_dry_run && answer.forgotten > 0 {
         state.controls.edits.forget(forgetting, selector, peer.0).await.map_err(|error| failed(&error))?;
     }
-    state.answers.to_tell().await?.answer(move || Content::json(&answer)).await
+    state.answers.to_build().await?.answer(move || Content::json(&answer)).await
 }
 
 fn selector(asked: ForgetRequest) -> Result<Selector, ApiError> {
@@ -91,7 +91,7 @@ fn selector(asked: ForgetRequest) -> Result<Selector, ApiError> {
 fn failed(error: &EditError) -> ApiError {
     match error {
         EditError::ArchiveFailed => ApiError::unavailable(
-            "the archive failed meanwhile; /api/v1/sources tells after the restart whether the streams were forgotten",
+            "the archive failed meanwhile; /api/v1/sources shows after the restart whether the streams were forgotten",
         ),
         error => ApiError::unavailable(error.to_string()),
     }

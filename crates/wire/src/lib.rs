@@ -2,7 +2,7 @@
 //!
 //! `docs/protocol.md` is the contract. Every message is `u32 big-endian length | body`, and `body[0]` is its
 //! type. Decoding never panics. No length that the peer claims leads to an allocation: payloads are slices of
-//! the read buffer.
+//! the read buffer. `examples/conversation.rs` encodes and decodes a whole conversation.
 //!
 //! This crate does no I/O and depends on `frame` only. From tokio it uses [`Instant`](tokio::time::Instant);
 //! time is an argument.

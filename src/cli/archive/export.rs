@@ -26,7 +26,7 @@ pub(in crate::cli) struct ExportArgs {
     /// How files are written
     #[arg(long, value_enum, default_value_t = Format::Parquet)]
     format: Format,
-    /// The directory of the export; it holds one export, and what it holds of the same is written anew
+    /// The directory of the export; it holds one export, whose files are written again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }

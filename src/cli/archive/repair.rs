@@ -72,7 +72,7 @@ fn print_left_out(report: &RepairReport, out: &mut impl Write) -> io::Result<()>
         )?;
     }
     if report.has_new_log_id {
-        writeln!(out, "no segment tells the log's id: the copy has a new one, and subscribers start anew")?;
+        writeln!(out, "no segment holds the log's id: the copy has a new one, and subscribers start again")?;
     }
     Ok(())
 }

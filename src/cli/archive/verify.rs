@@ -149,7 +149,7 @@ fn check_indexes(dir: &Path, out: &mut impl Write) -> Result<u64, CommandError> 
             IndexState::Differs => {
                 bad += 1;
                 let path = index.path.display();
-                writeln!(out, "index {path} does not match its segment; delete it to have it built anew")?;
+                writeln!(out, "index {path} does not match its segment; delete it to have it built again")?;
             }
         }
     }

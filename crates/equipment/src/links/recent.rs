@@ -1,4 +1,4 @@
-//! A map of bounded size. What was used least recently gives way to something new, once it has been idle for a while.
+//! A map of bounded size. A new entry replaces the least recently used one, if that has been idle for a while.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -55,7 +55,7 @@ pub(super) enum Ended {
     Silent(Duration),
     #[error("{0}")]
     Stopped(WireError),
-    #[error("the daemon drains")]
+    #[error("the daemon is shutting down")]
     Drained,
 }
 
@@ -242,13 +242,13 @@ impl Session {
                 Ok(bytes) => {
                     self.has_read_much = bytes > READ_BYTES / 4;
                     self.deframer.push(&self.chunk[..bytes]);
-                    self.heard(now_ns, None);
+                    self.note_received(now_ns, None);
                     self.cut(now_ns).await.map_err(Ended::from)
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A part of a TLS record has come.
                     if socket.take_heard() {
-                        self.heard(now_ns, None);
+                        self.note_received(now_ns, None);
                     }
                     return Ok(());
                 }
@@ -260,9 +260,9 @@ impl Session {
         outcome
     }
 
-    fn heard(&mut self, now_ns: i64, sender: Option<SocketAddr>) {
+    fn note_received(&mut self, now_ns: i64, sender: Option<SocketAddr>) {
         self.heard_at = Instant::now();
-        self.status.heard(now_ns, sender);
+        self.status.note_received(now_ns, sender);
         if let Phase::Draining { quiet_at, .. } = &mut self.phase {
             *quiet_at = self.heard_at + DRAIN_QUIET;
         }
@@ -287,7 +287,7 @@ impl Session {
                 continue;
             }
             self.deframer.push(receiver.content(&datagram));
-            self.heard(now_ns, datagram.sender);
+            self.note_received(now_ns, datagram.sender);
             let cut = self.cut(now_ns).await;
             if let Err(error) = &cut {
                 self.status.note_trouble(error.to_string());

@@ -155,7 +155,7 @@ impl LinkStatus {
     }
 
     /// Notes that something has come at `now_ns`, from `sender` on a UDP link.
-    pub(super) fn heard(&self, now_ns: i64, sender: Option<SocketAddr>) {
+    pub(super) fn note_received(&self, now_ns: i64, sender: Option<SocketAddr>) {
         let mut state = self.state();
         state.heard_ns = now_ns;
         state.peer = sender.or(state.peer);

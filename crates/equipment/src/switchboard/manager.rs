@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Configured, End, Kind, List, Reporter, Status as _};
+use super::{Configured, End, Kind, Reporter, Reporters, Status as _};
 use actor::{ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, Reply, Restart, supervise};
 use config::Config;
 
@@ -27,7 +27,7 @@ pub(super) enum Message {
 
 pub(super) struct Manager<K: Kind> {
     kind: Arc<K>,
-    list: List<K::Report>,
+    list: Reporters<K::Report>,
     mailbox: Mailbox<Message>,
     actors: BTreeMap<String, Managed<K>>,
     /// The daemon drains: actors end by themselves, and none is started.
@@ -53,7 +53,7 @@ struct Running {
 }
 
 impl<K: Kind> Manager<K> {
-    pub(super) fn new(kind: K, list: List<K::Report>, mailbox: Mailbox<Message>) -> Self {
+    pub(super) fn new(kind: K, list: Reporters<K::Report>, mailbox: Mailbox<Message>) -> Self {
         let (kind, actors) = (Arc::new(kind), BTreeMap::new());
         Self { kind, list, mailbox, actors, is_draining: false, drained: None }
     }

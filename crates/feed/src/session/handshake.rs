@@ -109,7 +109,7 @@ async fn gone(socket: &TcpStream) {
 }
 
 fn draining() -> WireError {
-    WireError::new(ErrorCode::Draining, "the daemon is draining")
+    WireError::new(ErrorCode::Draining, "the daemon is shutting down")
 }
 
 /// The offset a subscription begins with.

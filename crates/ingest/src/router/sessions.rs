@@ -210,7 +210,7 @@ impl State {
     fn open(&mut self, opening: Opening) -> Result<Opened, WireError> {
         let Opening { stream: wanted, epoch, owner, config } = opening;
         if self.drained.is_some() {
-            return Err(WireError::new(ErrorCode::Draining, "the daemon is draining"));
+            return Err(WireError::new(ErrorCode::Draining, "the daemon is shutting down"));
         }
         let session_id = owner.session_id;
         let Some(live) = self.sessions.get(&session_id) else {

@@ -104,5 +104,5 @@ impl Greeting<'_> {
 }
 
 fn draining() -> WireError {
-    WireError::new(ErrorCode::Draining, "the daemon is draining")
+    WireError::new(ErrorCode::Draining, "the daemon is shutting down")
 }

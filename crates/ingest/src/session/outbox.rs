@@ -162,7 +162,7 @@ impl Outbox {
     ) -> bool {
         let has_acked_routine = intake.wants_acks() && self.encode_acks(durable_next, queued, intake, now);
         if let Some(deadline) = self.goaway.take() {
-            let text = "the daemon is draining: finish with BYE, or connect again later".to_owned();
+            let text = "the daemon is shutting down: finish with BYE, or connect again later".to_owned();
             ServerMessage::GoAway(GoAway { deadline, text }).encode(&mut self.bytes);
         }
         if let Some(nonce) = self.pong.take() {

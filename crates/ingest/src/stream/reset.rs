@@ -12,17 +12,22 @@ use connection::SessionId;
 use frame::{Lanes, Origin, StreamKey};
 
 /// Why a stream's epoch cannot be reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResetRefused {
     /// No such stream is known.
+    #[error("the stream is not known")]
     Unknown,
     /// This connection speaks for the stream.
+    #[error("session {0} speaks for it")]
     Connected(SessionId),
     /// This many of its frames are on their way to the disk.
+    #[error("{0} of its frames are on their way to the disk")]
     InFlight(u64),
     /// Another edit already resets or forgets the stream.
+    #[error("another edit already resets or forgets it")]
     UnderWay,
     /// The stream has this epoch, which is not above the requested one.
+    #[error("its epoch is {0}, which is not above the requested one")]
     NotAbove(u64),
 }
 

@@ -46,7 +46,7 @@ pub struct RecordingReport {
     pub left_over_bytes: u64,
     /// How often the synchronisation was lost.
     pub sync_losses: u64,
-    /// Units that the spacecraft have sent and that are not in the recording, as far as the counts tell.
+    /// Units that the spacecraft have sent and that are not in the recording, as far as the counts show.
     pub missing: u64,
     /// Where the first bad unit is, and why it is bad.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub struct RecordingReport {
     pub channels: Vec<ChannelReport>,
 }
 
-/// What one counter of a spacecraft tells.
+/// What one counter of a spacecraft shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChannelReport {
     /// The source of the frames.

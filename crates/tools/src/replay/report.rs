@@ -19,7 +19,7 @@ pub struct Report {
     pub complete: bool,
     /// The first epoch of each stream. It is needed to continue an interrupted run.
     pub epoch: u64,
-    /// Whether the daemon was told that both lanes of each stream share a sequence counter (`--shared-sequence`).
+    /// Whether the replay has declared to the daemon that both lanes of each stream share a sequence counter (`--shared-sequence`).
     pub shared_sequence: bool,
     /// All frames below this offset are acknowledged. A continued run need not send them
     /// ([`Plan::skip_to`](super::Plan::skip_to)).

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::code_name;
 use wire::clock::{Clock, Due};
 use wire::feed::DELIVER_EXCESS_BYTES;
 use wire::framing::Bodies;
@@ -30,15 +31,19 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const UNSENT_BYTES_MAX: usize = 4 << 10;
 
 /// How a connection, or an attempt to connect, ended.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
     /// The daemon sent ERROR.
+    #[error("{}: {}", code_name(.0.code), .0.text)]
     Refused(ErrorMessage),
     /// The peer violates the protocol.
+    #[error("{0}")]
     Peer(WireError),
     /// The connection is lost.
+    #[error("{0}")]
     Lost(String),
     /// Nothing was received for this time.
+    #[error("nothing received for {0:?}")]
     Silent(Duration),
 }
 

@@ -216,7 +216,7 @@ impl View<'_> {
             line.push(Span::raw("; nothing expires by age for now").yellow());
         }
         if archive.upkeep_failing > 0 {
-            line.push(Span::raw(format!("; upkeep of {} segments fails", archive.upkeep_failing)).red());
+            line.push(Span::raw(format!("; maintenance of {} segments fails", archive.upkeep_failing)).red());
         }
         vec![line.into()]
     }

@@ -7,7 +7,7 @@ use ratatui::layout::Size;
 
 use super::{NARROW, NOON_MS, WIDE, assert_golden, key, model, screen, snapshot, type_text, unknown};
 use crate::draw::report;
-use crate::model::{Column, Input, List, Model, Next, Snapshot};
+use crate::model::{Column, Input, ListKind, Model, Next, Snapshot};
 use api::{Link, LinkChannel, LinkCounts, LinkState, Output, OutputCounts, OutputReader, OutputState};
 
 fn link(name: &str, state: LinkState, trouble: Option<&str>) -> Link {
@@ -144,7 +144,7 @@ fn the_lists_of_links_and_outputs_fit_every_screen() {
             assert_golden(&format!("{name}_{list}"), &screen(&model));
         }
         key(&mut model, KeyCode::Tab);
-        assert_eq!(model.list, List::Sources);
+        assert_eq!(model.list, ListKind::Sources);
     }
 }
 
@@ -202,12 +202,12 @@ fn without_links_and_outputs_there_is_only_the_list_of_sources() {
     // A reload of the daemon's configuration may remove all links while they are shown.
     model.step(Input::Known(Box::new(linked(60))));
     type_text(&mut model, "l");
-    assert_eq!(model.list, List::Links);
+    assert_eq!(model.list, ListKind::Links);
     // The keys of the sources have no effect on another list.
     type_text(&mut model, "sr");
     assert_eq!((model.sort, model.is_descending), (Column::Source, false));
     model.step(Input::Known(Box::new(snapshot(60))));
-    assert_eq!(model.list, List::Sources);
+    assert_eq!(model.list, ListKind::Sources);
 }
 
 #[test]

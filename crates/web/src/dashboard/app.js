@@ -34,7 +34,7 @@ const parts = [
 ];
 
 let isDrawPending = false;
-/** Draws once for all that has come, and not at all while nobody can see it. */
+/** Draws once for everything that has arrived, and draws nothing while the page is hidden. */
 function draw() {
   if (isDrawPending) return;
   isDrawPending = true;

@@ -193,7 +193,7 @@ class Chart {
     }
   }
 
-  /** Nobody has kept what was before the page was opened. */
+  /** There are no values from before the page was opened. */
   drawBefore(frame, bottom) {
     const { context, em, colors } = frame;
     const first = this.x(frame, this.model.history[0].ms);

@@ -75,6 +75,6 @@ export const brief = (ms) => duration(ms).split(" ")[0];
 /** "1 frame", "2 frames". */
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${Number(value) === 1 ? one : many}`;
 
-/** Connections refused, whoever refused them for whatever reason. */
+/** Connections refused, by all listeners and for all reasons. */
 export const refusedTotal = (refusals) =>
   Object.values(refusals).flatMap((reasons) => Object.values(reasons)).reduce((sum, refused) => sum + Number(refused), 0);

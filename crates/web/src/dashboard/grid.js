@@ -187,7 +187,7 @@ function drawCell(node, { source, look }) {
 }
 
 function flow(look) {
-  // Whoever sends ten a second is now told of as 9.95, now as 10.1: that is noise here.
+  // The measured rate of a source that sends ten a second varies between 9.95 and 10.1. That is noise here.
   if (look.state === "flowing") return `${look.framesPerS >= 9.5 ? count(look.framesPerS) : look.framesPerS.toFixed(1)}/s`;
   if (look.isElsewhere) return "elsewhere";
   const since = look.silentMs === null ? "" : ` ${brief(look.silentMs)}`;

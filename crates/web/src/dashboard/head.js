@@ -29,7 +29,7 @@ export class Head {
     const mode = !isHeard ? "waiting" : link.isStale ? "lost" : "live";
     if (document.body.dataset.link !== mode) document.body.dataset.link = mode;
     const lost = byId("lost");
-    // Never heard for a while is as bad as not heard any more.
+    // A page without a first message for a while is as bad as a page whose messages have stopped.
     lost.hidden = mode === "live" || (mode === "waiting" && performance.now() < 3000);
     if (!lost.hidden) text(lost, this.lostWords(link, isHeard));
     const state = mode === "live" ? this.condition(stats) : mode;

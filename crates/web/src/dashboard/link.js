@@ -5,7 +5,7 @@ const EVENTS_URL = new URL("../api/v1/stream", import.meta.url);
 const STALE_AFTER_MS = 4000;
 /** Or after so much, when the connection is known to be gone. */
 const GONE_AFTER_MS = 1500;
-/** After so much the connection is given up, even if nobody has closed it. */
+/** After so much the connection is given up, even if neither side has closed it. */
 const DEAD_AFTER_MS = 10000;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 8000;
@@ -65,7 +65,7 @@ export class Link {
     }
   }
 
-  /** Milliseconds since the daemon was last heard, `null` when never; also across a sleep of this computer. */
+  /** Milliseconds since the last message of the daemon, `null` without one; also across a sleep of this computer. */
   get silenceMs() {
     if (this.heardAt === null) return null;
     return Math.max(performance.now() - this.heardAt, Date.now() - this.heardTime);

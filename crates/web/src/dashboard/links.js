@@ -6,7 +6,7 @@ import { poll } from "./poll.js";
 
 /** States in which a link takes what comes. */
 const GOOD = ["connected", "silent", "listening"];
-/** States in which nobody has to look at a link. */
+/** States of a link that need no attention. */
 const WELL = ["connected", "listening"];
 
 export class Links {

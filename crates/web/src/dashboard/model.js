@@ -116,7 +116,7 @@ export class Model {
   }
 }
 
-/** The same in a sentence, for who hears the page. */
+/** The same in a sentence, for screen readers. */
 export const stateWords = {
   flowing: "connected, frames flow", silent: "connected, silent", lost: "lost: its connection ended without BYE", offline: "offline",
 };

@@ -1,4 +1,4 @@
-// Runs before the first paint, so that nobody is blinded by the wrong theme at night.
+// Runs before the first paint, so that the page does not flash in the wrong theme.
 (() => {
   const KEY = "telemetry-aggregator.theme";
   const read = () => {

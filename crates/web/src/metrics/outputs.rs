@@ -25,7 +25,7 @@ impl Scrape {
             self.outputs.iter().map(move |output| (label(output), count(&output.counts)))
         };
         let frames = each(|counts| counts.frames);
-        out.counters("output_frames", "Frames that went out, or whose packets did", None, frames)?;
+        out.counters("output_frames", "Frames that were sent, whole or as packets", None, frames)?;
         let packets = each(|counts| counts.packets);
         out.counters("output_packets", "Space packets that went out of frames", None, packets)?;
         let sent = each(|counts| counts.bytes);

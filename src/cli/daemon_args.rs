@@ -9,7 +9,7 @@ use config::{Config, environment};
 use http_client::Url;
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct WhomArgs {
+pub(super) struct DaemonArgs {
     /// URL of the daemon's HTTP API, such as http://127.0.0.1:7482 [default: http.listen of the configuration; loopback
     /// if the daemon listens on all addresses]
     #[arg(long, value_name = "URL", conflicts_with = "config")]
@@ -22,7 +22,7 @@ pub(super) struct WhomArgs {
     tls: tls::ClientArgs,
 }
 
-impl WhomArgs {
+impl DaemonArgs {
     pub(super) fn url(&self) -> anyhow::Result<Url> {
         let tls = self.tls.client().context("TLS")?;
         if let Some(url) = self.url.clone() {
