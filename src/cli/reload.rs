@@ -133,13 +133,13 @@ impl Reload {
         let outcome = Reloaded::Applied { changed: changed.len(), waiting: waiting.len() };
         let level = config.log.level;
         let say = || {
-            let overrides = overrides.join(", ");
+            let overrides = (!overrides.is_empty()).then(|| overrides.join(", "));
             let file = file.as_ref().map(|file| tracing::field::display(file.display()));
             if changed.is_empty() {
-                tracing::info!(file, %overrides, "configuration reloaded, nothing has changed");
+                tracing::info!(file, overrides, "configuration reloaded, nothing has changed");
             } else {
                 let changed = changed.iter().map(Changed::to_string).collect::<Vec<_>>().join(", ");
-                tracing::info!(file, %overrides, changed, "configuration reloaded");
+                tracing::info!(file, overrides, changed, "configuration reloaded");
             }
         };
         self.settings.apply(config);

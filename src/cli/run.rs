@@ -112,10 +112,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn note(loaded: &Loaded) {
-    let overrides = loaded.overrides.join(", ");
+    let overrides = (!loaded.overrides.is_empty()).then(|| loaded.overrides.join(", "));
     match &loaded.file {
-        Some(file) => tracing::info!(file = %file.display(), %overrides, "configuration read"),
-        None => tracing::info!(%overrides, "no configuration file found, defaults are in force"),
+        Some(file) => tracing::info!(file = %file.display(), overrides, "configuration read"),
+        None => tracing::info!(overrides, "no configuration file found, defaults are in force"),
     }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

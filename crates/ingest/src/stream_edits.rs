@@ -117,7 +117,8 @@ impl StreamEdits {
             let result = result.map(|()| {
                 table.finish_forget(forgetting);
                 let Selector { source_ids, kind, station, station_glob, offline_for } = selector;
-                let source_ids = source_ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let source_ids = (!source_ids.is_empty())
+                    .then(|| source_ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
                 tracing::warn!(
                     count,
                     first = names,

@@ -333,14 +333,14 @@ mod tests {
     async fn a_listener_gets_all_and_then_changes_in_pieces() {
         let (moments_tx, moments) = watch::channel(Arc::default());
         let (mut position, bytes) = (position(moments), 2 * CHUNK_BYTES + 7);
-        let mut published = Vec::new();
+        let mut received = Vec::new();
         // Moment 3 is missing.
         for number in [1, 2, 4, 5] {
             moments_tx.send_replace(moment(number, bytes));
-            published.extend(read(&mut position).await);
+            received.extend(read(&mut position).await);
         }
         let kinds: Vec<_> =
-            runs(&published).into_iter().map(|(kind, count)| (char::from(kind), count)).collect();
+            runs(&received).into_iter().map(|(kind, count)| (char::from(kind), count)).collect();
         let expected = [('s', bytes), ('a', bytes), ('s', bytes), ('c', bytes)];
         assert_eq!(kinds, [expected, [('s', bytes), ('a', bytes), ('s', bytes), ('c', bytes)]].concat());
     }
