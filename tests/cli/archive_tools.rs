@@ -1,9 +1,5 @@
 //! The archive commands on faulty archives: interrupted repairs, readers that go away, segments under wrong names.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,11 +8,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use support::command::{aggregator, expect_exit, output};
-use support::mount::Tmpfs;
-use support::{Daemon, not_tested};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::frame;
+
+use crate::support::command::{aggregator, expect_exit, output};
+use crate::support::mount::Tmpfs;
+use crate::support::{Daemon, not_tested};
 
 const FRAMES: u64 = 4_000;
 
@@ -90,7 +87,8 @@ fn export(dir: &Path, out: &Path) -> Command {
 fn assert_refused(home: &Path, sound: &Path) {
     let dir = home.join("data/archive");
     let config = home.join("aggregator.toml");
-    fs::write(&config, format!("data_dir = {:?}\n{}", home.join("data"), support::daemon::DEFAULTS)).unwrap();
+    fs::write(&config, format!("data_dir = {:?}\n{}", home.join("data"), crate::support::daemon::DEFAULTS))
+        .unwrap();
     let mut daemon = aggregator(["run", "--config"]);
     daemon.arg(config);
     for mut command in [

@@ -1,81 +1,17 @@
 //! The `uplink-sim` binary as a child process: exit codes, signals and the report, against a scripted server.
 
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
-use telemetry_aggregator::frame::{FramePriority, Lanes};
-use telemetry_aggregator::wire::{
-    Ack, Bye, ClientMessage, ErrorCode, ErrorMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage,
-    Welcome, WireError, next_body,
-};
+use telemetry_aggregator::wire::{ClientMessage, ErrorCode, ErrorMessage, ServerMessage, WireError};
 
-/// The server's end of one connection, past WELCOME.
-struct Peer {
-    socket: TcpStream,
-    buffer: BytesMut,
-}
-
-impl Peer {
-    /// Accepts one connection and grants the same credit on both lanes.
-    fn accept(listener: &TcpListener, credit_limit: u64) -> Self {
-        let (socket, _) = listener.accept().unwrap();
-        let mut peer = Self { socket, buffer: BytesMut::new() };
-        let hello = Hello::decode(&peer.body()).unwrap();
-        peer.send(&ServerMessage::Welcome(Welcome {
-            version: 1,
-            heartbeat_s: 15,
-            max_message_bytes: HANDSHAKE_BODY_BYTES_MAX as u32,
-            session_id: 1,
-            epoch: hello.epoch,
-            resume_next: Lanes::default(),
-            server_time_ns: 0,
-        }));
-        for priority in FramePriority::ALL {
-            peer.send(&ServerMessage::Ack(Ack { priority, duplicates: 0, durable_next: 0, credit_limit }));
-        }
-        peer
-    }
-
-    fn send(&mut self, message: &ServerMessage) {
-        let mut out = BytesMut::new();
-        message.encode(&mut out);
-        self.socket.write_all(&out).unwrap();
-    }
-
-    fn body(&mut self) -> bytes::Bytes {
-        let mut read = [0; 4096];
-        loop {
-            if let Some(body) = next_body(&mut self.buffer, HANDSHAKE_BODY_BYTES_MAX).unwrap() {
-                return body;
-            }
-            let count = self.socket.read(&mut read).unwrap();
-            assert_ne!(count, 0, "the client closed");
-            self.buffer.extend_from_slice(&read[..count]);
-        }
-    }
-
-    fn next(&mut self) -> ClientMessage {
-        ClientMessage::decode(self.body()).unwrap()
-    }
-
-    /// Reads everything up to BYE. Returns the number of frames and the BYE.
-    fn read_to_bye(&mut self) -> (usize, Bye) {
-        let mut frames = 0;
-        loop {
-            match self.next() {
-                ClientMessage::Bye(bye) => return (frames, bye),
-                _ => frames += 1,
-            }
-        }
-    }
-}
+use crate::peer::Peer;
+use crate::support::command;
 
 fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -84,13 +20,7 @@ fn listener() -> (TcpListener, String) {
 }
 
 fn uplink_sim(args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_uplink-sim"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    command::uplink_sim(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Starts a simulator with one satellite and no recording.

@@ -1,16 +1,15 @@
 //! SIGHUP: the daemon reads the file, applies what can change, names what cannot, and keeps every connection.
 
-mod support;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use support::fleet::{Fleet, FleetLog};
-use support::pki::{self, Authority};
-use support::{Client, Daemon, Hello, LIMIT, ROUTINE, Server, Signal, Subscribe, Subscriber, code};
 use telemetry_aggregator::sim::Plan;
+
+use crate::support::fleet::{Fleet, FleetLog};
+use crate::support::pki::{self, Authority};
+use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE, Server, Signal, Subscribe, Subscriber, code};
 
 /// A list of tokens for `section`.
 fn tokens(section: &str, tokens: &[&str]) -> String {
@@ -23,15 +22,6 @@ fn line<'a>(lines: &'a [String], text: &str) -> &'a str {
     let line = found.next().unwrap_or_else(|| panic!("no line with {text:?} in {lines:#?}"));
     assert!(found.next().is_none(), "{text:?} is said twice in {lines:#?}");
     line
-}
-
-/// Waits for a condition that another thread of this test makes true.
-fn wait_until(is_met: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is_met() {
-        assert!(Instant::now() < deadline, "it does not come about");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -349,7 +339,7 @@ fn a_hundred_reloads_under_load_lose_nothing() {
         ..Plan::default()
     };
     let fleet = Fleet::start(plan.clone());
-    wait_until(|| fleet.counts().connected == 8);
+    fleet.wait_connected();
     for round in 0..100_u32 {
         let (connections, window) = (8 + round % 5, 64 << (round % 4));
         let said = daemon.reload(&format!(
@@ -363,8 +353,7 @@ fn a_hundred_reloads_under_load_lose_nothing() {
         ));
         line(&said, "configuration reloaded");
         // The load continues before the next reload.
-        let acked = fleet.counts().acked;
-        wait_until(|| fleet.counts().acked > acked);
+        fleet.wait_acked(1);
     }
     let report = fleet.stop();
     assert!(report.is_complete(), "{report}");

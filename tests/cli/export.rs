@@ -1,9 +1,5 @@
 //! Exports, read by an independent reader and by hand. Also exports to a disk that is full or missing.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,16 +10,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
-use support::command::{aggregator, expect_exit};
-use support::mount::Tmpfs;
-use support::python::Python;
-use support::recording::{Recording, send};
-use support::{
-    Archived, Client, Daemon, EMERGENCY, Frame, Hello, Launch, ROUTINE, archived, not_tested, wait_until,
-};
 use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
 use telemetry_aggregator::export::{ExportConfig, ExportError, ExportFormat, Exporter};
 use telemetry_aggregator::frame;
+
+use crate::support::command::{aggregator, expect_exit};
+use crate::support::mount::Tmpfs;
+use crate::support::python::Python;
+use crate::support::recording::{Recording, send};
+use crate::support::{
+    Archived, Client, Daemon, EMERGENCY, Frame, Hello, Launch, ROUTINE, archived, not_tested, wait_until,
+};
 
 /// The highest epoch that the protocol allows.
 const EPOCH: u64 = (1 << 63) - 1;
