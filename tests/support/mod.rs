@@ -16,6 +16,7 @@ pub mod client;
 pub mod command;
 pub mod crc16;
 pub mod daemon;
+pub mod elements;
 pub mod fleet;
 pub mod held;
 pub mod http;

@@ -1,13 +1,13 @@
 //! A client used a wrong epoch, and an operator corrects it: `POST /api/v1/sources/epoch` of the real daemon.
 
-mod support;
-
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use serde_json::{Value, json};
-use support::http::{Answer, get_json, request};
-use support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, ROUTINE, Server, Signal, code};
+
+use crate::support::http::{Answer, get_json, request, wait_json};
+use crate::support::{
+    Client, Daemon, EMERGENCY, HeldDaemon, Hello, ROUTINE, Server, Signal, code, wait_until,
+};
 
 /// An epoch in milliseconds, from a clock that is set to the year 2106.
 const MISTAKEN: u64 = 4_294_967_295_000;
@@ -28,15 +28,14 @@ fn reset(address: SocketAddr, epoch: u64) -> Answer {
 /// Repeats the request until no session speaks for the stream and no frame of the stream is in flight.
 #[track_caller]
 fn reset_when_free(address: SocketAddr, epoch: u64) -> Value {
-    let started = Instant::now();
-    loop {
+    wait_until("a reset", || {
         let answer = reset(address, epoch);
         if answer.status == 200 {
-            return answer.json();
+            return Ok(answer.json());
         }
         assert_eq!(answer.status, 409, "{}", answer.text());
-        assert!(started.elapsed() < LIMIT, "{}", answer.text());
-    }
+        Err(answer.text())
+    })
 }
 
 #[track_caller]
@@ -132,15 +131,11 @@ fn a_reset_is_refused_while_frames_are_on_their_way_and_no_session_opens_the_str
     // once.
     assert_eq!(request(daemon.http(), "DELETE", "/api/v1/sources/1", &[], b"").status, 204);
     drop(mistaken);
-    let started = Instant::now();
-    loop {
+    wait_until("frames on their way", || {
         let answer = reset(daemon.http(), 42);
         assert_eq!(answer.status, 409, "{}", answer.text());
-        if answer.text().contains("on their way") {
-            break;
-        }
-        assert!(started.elapsed() < LIMIT, "{}", answer.text());
-    }
+        if answer.text().contains("on their way") { Ok(()) } else { Err(answer.text()) }
+    });
     daemon.release();
     let (mut other, _) = Client::open(daemon.address(), &Hello::new(8));
     other.deliver(ROUTINE, 0, b"everything before is durable");
@@ -162,30 +157,23 @@ fn a_reset_is_refused_while_frames_are_on_their_way_and_no_session_opens_the_str
 /// Waits until the daemon answers `busy` to new connections of the stream. The test connects with an epoch that would
 /// otherwise be fenced.
 fn wait_busy(address: SocketAddr) {
-    let started = Instant::now();
-    loop {
+    wait_until("a reset that has begun", || {
         let mut client = Client::connect(address);
         client.send(&hello(1).bytes());
         match client.next() {
-            Server::Error(error) if error.code == code::BUSY => return,
-            Server::Error(error) => assert_eq!(error.code, code::FENCED),
+            Server::Error(error) if error.code == code::BUSY => Ok(()),
+            Server::Error(error) if error.code == code::FENCED => Err(error.text),
             other => panic!("{other:?}"),
         }
-        assert!(started.elapsed() < LIMIT, "no reset begins");
-    }
+    });
 }
 
 /// Waits until no session speaks for the stream and no frame of the stream is in flight.
 fn wait_offline(address: SocketAddr) {
-    let started = Instant::now();
-    loop {
-        let sources = get_json(address, "/api/v1/sources?source=7");
-        let source = &sources["sources"][0];
-        if source["state"] != "connected" && source["frames"]["in_flight"] == 0 {
-            return;
-        }
-        assert!(started.elapsed() < LIMIT, "{sources:#}");
-    }
+    wait_json(address, "/api/v1/sources?source=7", |found| {
+        let source = &found["sources"][0];
+        source["state"] != "connected" && source["frames"]["in_flight"] == 0
+    });
 }
 
 #[test]
@@ -244,14 +232,11 @@ fn an_impossible_reset_is_refused_with_a_remedy() {
     assert_refused(&raw(&foreign, b"{}"), 403, "evil.example");
     let (_waiting, _) = Client::open(daemon.address(), &Hello::new(9));
     daemon.signal(Signal::TERM);
-    let started = Instant::now();
-    loop {
+    let answer = wait_until("the drain", || {
         let answer = reset(daemon.http(), 1);
-        if answer.status == 503 {
-            break assert_refused(&answer, 503, "draining");
-        }
-        assert!(started.elapsed() < LIMIT, "{}", answer.text());
-    }
+        if answer.status == 503 { Ok(answer) } else { Err(answer.text()) }
+    });
+    assert_refused(&answer, 503, "draining");
 }
 
 #[test]

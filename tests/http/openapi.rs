@@ -1,17 +1,20 @@
 //! The OpenAPI document describes the running server: schemathesis finds no error, each operation answers as described,
 //! and the real answers have exactly the properties described.
 
-mod support;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::Instant;
 
-use serde_json::{Map, Value, json};
-use support::http::{get, get_json, open, request};
-use support::python::Python;
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code, not_tested};
+use schema::Api;
+use serde_json::{Value, json};
+
+use crate::support::http::{get, get_json, open, request, wait_json};
+use crate::support::python::Python;
+use crate::support::{
+    Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code, not_tested, wait_until,
+};
 
 /// Orbital elements of 2008.
 const ISS: &[u8] = b"ISS (ZARYA)\n\
@@ -89,21 +92,19 @@ const WITH_LINKS: &str = r#"
 
 /// Sends a packet to the link and reads from the output. Returns both connections once the API shows them.
 fn use_links(daemon: &Daemon) -> [TcpStream; 2] {
-    let started = Instant::now();
-    let first = |kind: &str| {
-        let found = get_json(daemon.http(), &format!("/api/v1/{kind}"))[kind][0].clone();
-        assert!(started.elapsed() < LIMIT, "{found:#}");
-        found
+    let wait_first = |kind: &str, is_met: &dyn Fn(&Value) -> bool| {
+        let found = wait_json(daemon.http(), &format!("/api/v1/{kind}"), |found| is_met(&found[kind][0]));
+        found[kind][0].clone()
     };
-    let connect = |kind: &str| loop {
-        if let Some(address) = first(kind)["address"].as_str() {
-            break TcpStream::connect(address).expect("it listens");
-        }
+    let connect = |kind: &str| {
+        let listening = wait_first(kind, &|first| first["address"].is_string());
+        TcpStream::connect(listening["address"].as_str().unwrap()).expect("it listens")
     };
+    let has_some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
     let [mut link, output] = ["links", "outputs"].map(connect);
     link.write_all(&[0x08, 0x01, 0xC0, 0x00, 0x00, 0x00, 0xAA]).expect("the link takes a packet");
-    while first("links")["channels"].as_array().is_none_or(Vec::is_empty) {}
-    while first("outputs")["readers"].as_array().is_none_or(Vec::is_empty) {}
+    wait_first("links", &|link| has_some(&link["channels"]));
+    wait_first("outputs", &|output| has_some(&output["readers"]));
     [link, output]
 }
 
@@ -111,10 +112,8 @@ fn use_links(daemon: &Daemon) -> [TcpStream; 2] {
 fn real_answers_have_exactly_the_described_fields() {
     let (daemon, mut client, _replay, _subscriber) = busy(WITH_LINKS);
     let _equipment = use_links(&daemon);
-    let started = Instant::now();
-    while get_json(daemon.http(), "/api/v1/stats")["archive"]["age_hold"].is_null() {
-        assert!(started.elapsed() < LIMIT, "nothing holds the age although the daemon has just started");
-    }
+    // The daemon has just started, so the age is held.
+    wait_json(daemon.http(), "/api/v1/stats", |stats| !stats["archive"]["age_hold"].is_null());
     let api = Api { description: get_json(daemon.http(), "/api/v1/openapi.json"), ..Api::default() };
     for path in [
         "/healthz",
@@ -165,13 +164,11 @@ fn real_answers_have_exactly_the_described_fields() {
     client.bye([1, 51]);
     let body = json!({ "source_id": 7, "kind": "live", "station": "KIRUNA", "epoch": 42 }).to_string();
     let headers = [("Content-Type", "application/json")];
-    let answer = loop {
+    let answer = wait_until("the end of the session", || {
         let answer = request(daemon.http(), "POST", "/api/v1/sources/epoch", &headers, body.as_bytes());
         api.check_answer("/api/v1/sources/epoch", "post", answer.status, &answer.json());
-        if answer.status != 409 {
-            break answer;
-        }
-    };
+        if answer.status == 409 { Err(answer.text()) } else { Ok(answer) }
+    });
     assert_eq!(answer.status, 200, "{}", answer.text());
     let forget = "/api/v1/streams/forget";
     let answer = request(daemon.http(), "POST", forget, &headers, br#"{"source_ids":[7,8]}"#);
@@ -319,86 +316,4 @@ fn unusual_requests_get_described_answers() {
     assert_eq!((long.status, long.body.len()), (431, 0), "a head beyond 8 KiB");
     // The daemon ignores a body where the API has none.
     assert_eq!(request(daemon.http(), "GET", "/api/v1/stats", &[], &[b'x'; 100]).status, 200);
-}
-
-/// An API description, and the parts of it that the test has seen.
-#[derive(Default)]
-struct Api {
-    description: Value,
-    seen: std::cell::RefCell<BTreeSet<String>>,
-}
-
-impl Api {
-    fn schemas(&self) -> &Map<String, Value> {
-        self.description["components"]["schemas"].as_object().expect("schemas")
-    }
-
-    /// Follows the reference in `schema`, if there is one.
-    fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let Some(reference) = schema["$ref"].as_str() else { return schema };
-        if let Some(name) = reference.strip_prefix("#/components/schemas/") {
-            self.seen.borrow_mut().insert(name.to_owned());
-        }
-        self.description.pointer(&reference[1..]).unwrap_or_else(|| panic!("{reference} leads nowhere"))
-    }
-
-    #[track_caller]
-    fn check_answer(&self, path: &str, method: &str, status: u16, answer: &Value) {
-        let response = &self.description["paths"][path][method]["responses"][status.to_string()];
-        let schema = &self.resolve(response)["content"]["application/json"]["schema"];
-        assert!(schema.is_object(), "{method} {path} with {status} is not described: {answer:#}");
-        self.check(schema, answer, path);
-    }
-
-    /// Asserts that `value` matches `schema`, and that an object has exactly the properties of its schema.
-    #[track_caller]
-    fn check(&self, schema: &Value, value: &Value, at: &str) {
-        let schema = self.resolve(schema);
-        if let Some([schema, null]) = schema["oneOf"].as_array().map(Vec::as_slice) {
-            assert_eq!(null["type"], "null", "{at}");
-            if !value.is_null() {
-                self.check(schema, value, at);
-            }
-            return;
-        }
-        let types: Vec<&str> = match &schema["type"] {
-            Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-            one => one.as_str().into_iter().collect(),
-        };
-        let found = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "boolean",
-            Value::Number(number) if number.is_f64() => "number",
-            Value::Number(_) if types.contains(&"number") => "number",
-            Value::Number(_) => "integer",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        assert!(types.contains(&found), "{at} is {value}, described as {types:?}");
-        if let Some(known) = schema["enum"].as_array() {
-            assert!(known.contains(value), "{at} is {value}, described as {known:?}");
-        }
-        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-            self.check(&schema["items"], item, &format!("{at}[{index}]"));
-        }
-        let Some(object) = value.as_object() else { return };
-        if schema == &json!({ "type": "object" }) {
-            // The OpenAPI document has no schema of its own.
-            return;
-        }
-        if let Some(properties) = schema["properties"].as_object() {
-            let keys = |object: &Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
-            assert_eq!(keys(object), keys(properties), "{at}");
-            let required = schema["required"].as_array().expect("what is required");
-            assert_eq!(required.len(), properties.len(), "{at}: all of it is always there");
-        }
-        for (key, item) in object {
-            if let Some(names) = schema.get("propertyNames") {
-                self.check(names, &json!(key), at);
-            }
-            let schema = schema["properties"].get(key).unwrap_or(&schema["additionalProperties"]);
-            self.check(schema, item, &format!("{at}.{key}"));
-        }
-    }
 }

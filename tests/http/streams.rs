@@ -1,17 +1,13 @@
 //! Operators remove streams for good, over HTTP and on the command line.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Instant;
 
 use serde_json::{Value, json};
-use support::command::{aggregator, expect_exit};
-use support::http::{Answer, get_json, request};
-use support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, LIMIT, Port, ROUTINE, code};
+
+use crate::support::command::{aggregator, expect_exit};
+use crate::support::http::{Answer, get_json, request, wait_json};
+use crate::support::{Client, Daemon, EMERGENCY, HeldDaemon, Hello, Port, ROUTINE, code, wait_until};
 
 fn forget(address: SocketAddr, body: &Value) -> Answer {
     let headers = [("Content-Type", "application/json")];
@@ -34,16 +30,11 @@ fn gone(address: SocketAddr, hello: &Hello) {
 
 /// Waits until `streams` streams are known, none is connected and no frame is in flight.
 fn wait_offline(address: SocketAddr, streams: usize) {
-    let started = Instant::now();
-    loop {
-        let all = get_json(address, "/api/v1/sources");
-        let sources = all["sources"].as_array().unwrap();
+    wait_json(address, "/api/v1/sources", |found| {
+        let sources = found["sources"].as_array().unwrap();
         let is_over = |source: &Value| source["state"] != "connected" && source["frames"]["in_flight"] == 0;
-        if sources.len() == streams && sources.iter().all(is_over) {
-            return;
-        }
-        assert!(started.elapsed() < LIMIT, "{all:#}");
-    }
+        sources.len() == streams && sources.iter().all(is_over)
+    });
 }
 
 fn names(address: SocketAddr) -> Vec<String> {
@@ -121,15 +112,12 @@ fn connected_and_unsynced_streams_are_refused_with_the_reason() {
     let (mut client, welcome) = Client::open(daemon.address(), &Hello::new(7).station("KIRUNA").epoch(90));
     let which = json!({ "source_ids": [7] });
     let reason = |part: &str| {
-        let started = Instant::now();
-        loop {
+        wait_until(part, || {
             let answer = forgotten(daemon.http(), &which);
             assert_eq!((&answer["forgotten"], &answer["refused"]), (&json!(0), &json!(1)), "{answer:#}");
-            if answer["refusals"][0]["reason"].as_str().unwrap().contains(part) {
-                return;
-            }
-            assert!(started.elapsed() < LIMIT, "no {part:?} in {answer:#}");
-        }
+            let reason = answer["refusals"][0]["reason"].as_str().unwrap();
+            if reason.contains(part) { Ok(()) } else { Err(reason.to_owned()) }
+        });
     };
     reason(&format!("DELETE /api/v1/sources/{}", welcome.session_id));
     daemon.hold();
@@ -141,10 +129,10 @@ fn connected_and_unsynced_streams_are_refused_with_the_reason() {
     daemon.release();
     let (mut other, _) = Client::open(daemon.address(), &Hello::new(8));
     other.deliver(EMERGENCY, 0, b"everything before is durable");
-    let started = Instant::now();
-    while forgotten(daemon.http(), &which)["forgotten"] != 1 {
-        assert!(started.elapsed() < LIMIT, "it is never free");
-    }
+    wait_until("a stream that may be forgotten", || {
+        let answer = forgotten(daemon.http(), &which);
+        if answer["forgotten"] == 1 { Ok(()) } else { Err(format!("{answer:#}")) }
+    });
     assert_eq!(names(daemon.http()), ["8@"]);
     drop(other);
     daemon.stop();
