@@ -9,7 +9,7 @@ use telemetry_aggregator::sim::Plan;
 
 use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::pki::{self, Authority};
-use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE, Server, Signal, Subscribe, Subscriber, code};
+use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE, Signal, Subscribe, Subscriber, code};
 
 /// A list of tokens for `section`.
 fn tokens(section: &str, tokens: &[&str]) -> String {
@@ -132,20 +132,8 @@ fn smaller_windows_apply_to_new_connections_within_the_memory_bound() {
     large.deliver(ROUTINE, 0, &[7; 12 << 10]);
     Client::refused(daemon.address(), &Hello::new(2), code::BUSY);
     large.bye([0, 1]);
-    // The daemon may not have freed the slot of the previous client yet.
-    let mut client = loop {
-        let mut client = Client::connect(daemon.address());
-        client.send(&Hello::new(1).bytes());
-        match client.next() {
-            Server::Welcome(welcome) => {
-                assert_eq!(welcome.max_message_bytes, 8 << 10);
-                break client;
-            }
-            Server::Error(error) => assert_eq!(error.code, code::BUSY),
-            other => panic!("{other:?}"),
-        }
-    };
-    client.expect_first_acks();
+    let (mut client, welcome) = Client::open_when_free(daemon.address(), &Hello::new(1));
+    assert_eq!(welcome.max_message_bytes, 8 << 10);
     assert_eq!(client.ack(ROUTINE).credit_limit, 64 << 10);
     let others: Vec<Client> =
         (2..=4).map(|source| Client::open(daemon.address(), &Hello::new(source)).0).collect();

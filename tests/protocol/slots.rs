@@ -1,10 +1,6 @@
 //! A connection uses a slot until the queue of its stream is empty. A stream uses one slot, however often its client
 //! reconnects. A client without a valid HELLO uses none.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,34 +9,23 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use support::inside::Held;
-use support::message::Server;
-use support::{
-    Client, Daemon, EMERGENCY, Feed, Heard, Hello, LIMIT, ROUTINE, Received, Subscribe, Subscriber, code,
-    connect_from,
-};
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::ingest::IngestConfig;
+
+use crate::support::inside::Held;
+use crate::support::message::Server;
+use crate::support::{
+    Client, Daemon, EMERGENCY, Feed, Heard, Hello, LIMIT, ROUTINE, Received, Subscribe, Subscriber, code,
+    connect_from, wait_until,
+};
 
 fn held() -> Held {
     Held::start(IngestConfig { max_connections: 3, ..Config::default().ingest_config() })
 }
 
-/// Connects as soon as there is a slot. The daemon may not have noticed yet that the previous client is gone.
+/// Connects as soon as there is a slot.
 fn open(held: &Held, source_id: u32) -> Client {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let mut client = Client::connect(held.address);
-        client.send(&Hello::new(source_id).bytes());
-        match client.next() {
-            Server::Welcome(_) => {
-                client.expect_first_acks();
-                return client;
-            }
-            Server::Error(error) if error.code == code::BUSY && Instant::now() < deadline => {}
-            other => panic!("no slot for source {source_id}: {other:?}"),
-        }
-    }
+    Client::open_when_free(held.address, &Hello::new(source_id)).0
 }
 
 /// Leaves a frame in the queue of `source_id` and disconnects.
@@ -160,21 +145,20 @@ fn silent_connections_do_not_keep_subscribers_out() {
     let flood = Flood::start(daemon.feed(), &[[127, 0, 0, 2], [127, 0, 0, 3]], 160);
     let subscribe = Subscribe::live().token("right");
     for attempt in 0..60 {
-        let deadline = Instant::now() + LIMIT;
-        loop {
+        wait_until("a slot", || {
             let mut subscriber = Subscriber::connect(daemon.feed());
             subscriber.ask(&subscribe);
             match subscriber.receive(LIMIT) {
-                Heard::Message(Feed::Subscribed(_)) => break,
+                Heard::Message(Feed::Subscribed(_)) => Ok(()),
                 // The slot of an earlier attempt is free as soon as the daemon has noticed that the attempt is gone.
                 Heard::Message(Feed::Error(error))
                     if error.code == code::BUSY && error.text.contains("feed.max") =>
                 {
-                    assert!(Instant::now() < deadline, "attempt {attempt}: {error:?}");
+                    Err(error.text)
                 }
                 other => panic!("attempt {attempt}: {other:?}"),
             }
-        }
+        });
     }
     flood.stop();
 }

@@ -1,37 +1,17 @@
 //! The catalog on the wire: which clients get it, when, and which catalog is in force after a restart.
 
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-
-mod support;
-
-use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
-use support::command::{aggregator, expect_exit, uplink_sim};
-use support::inside::Inside;
-use support::message::{bye, ping};
-use support::{Client, Daemon, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG};
+
+use crate::support::command::{aggregator, expect_exit, uplink_sim};
+use crate::support::elements::text_of;
+use crate::support::inside::Inside;
+use crate::support::message::{bye, ping};
+use crate::support::{Client, Daemon, Hello, NO_ACK, ROUTINE, Server, WANT_CATALOG};
 
 /// Most bytes of data in one part, from docs/catalog.md.
 const PART_BYTES_MAX: usize = 16 << 10;
-
-/// A catalog text of this many satellites: the elements of the ISS of 2008 under different catalog numbers.
-fn text_of(satellites: usize) -> String {
-    let mut text = String::new();
-    for id in 10_000..10_000 + satellites {
-        writeln!(text, "SAT {id}").unwrap();
-        for line in [
-            format!("1 {id}U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  292"),
-            format!("2 {id}  51.6416 247.4627 0006703 130.5360 325.0288 15.7212539156353"),
-        ] {
-            let value = |c: char| if c == '-' { 1 } else { c.to_digit(10).unwrap_or(0) };
-            let sum: u32 = line.chars().map(value).sum();
-            writeln!(text, "{line}{}", sum % 10).unwrap();
-        }
-    }
-    text
-}
 
 fn wants(source_id: u32) -> Hello {
     Hello::new(source_id).flags(WANT_CATALOG)

@@ -1,12 +1,11 @@
 //! The tests' own daemon and client behave as the other tests expect.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::TcpStream;
 
 use socket2::{Domain, Socket, Type};
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE};
+
+use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE};
 
 #[test]
 fn a_frame_is_archived_and_counted() {

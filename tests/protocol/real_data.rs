@@ -1,10 +1,8 @@
 //! Recordings of real spacecraft go through the daemon and come out byte for byte the same.
 
-mod support;
-
-use support::Daemon;
-use support::command::{aggregator, output};
-use support::recording::{Recording, send};
+use crate::support::Daemon;
+use crate::support::command::{aggregator, output};
+use crate::support::recording::{Recording, send};
 
 /// The output of `archive cat --format payload` on the daemon's data directory.
 fn payloads(daemon: &Daemon, filter: &[&str]) -> Vec<u8> {

@@ -1,14 +1,10 @@
 //! The acceptance criteria of RFC-0047, one test each, over loopback sockets.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use rustix::process::Signal;
-use support::inside::{Held, Inside};
-use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code};
 use telemetry_aggregator::archive::{Filter, Item, Reader};
 use telemetry_aggregator::config::Config;
 use telemetry_aggregator::frame::{Batch, FramePriority, FrameView, Lanes};
@@ -16,6 +12,9 @@ use telemetry_aggregator::ingest::IngestConfig;
 use telemetry_aggregator::pipeline::stats::snapshot;
 use telemetry_aggregator::pipeline::{Counters, PipelineStats};
 use telemetry_aggregator::sim::{self, Plan, Progress};
+
+use crate::support::inside::{Held, Inside};
+use crate::support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code, wait_until};
 
 /// The emergencies are the newest of the waiting frames, so only the pipeline can have put them first.
 #[test]
@@ -64,9 +63,10 @@ fn criterion_2_sources_are_registered_and_removed_mid_run() {
     first.deliver(ROUTINE, 1, b"the other goes on");
     let (mut third, _) = Client::open(inside.address, &Hello::new(3));
     third.deliver(EMERGENCY, 0, b"and new ones come");
-    while list().len() != 2 {
-        std::thread::yield_now();
-    }
+    wait_until("the end of the removed session", || match list().len() {
+        2 => Ok(()),
+        count => Err(format!("{count} sources")),
+    });
     assert_eq!(inside.stop().totals.archived, 4);
 }
 
