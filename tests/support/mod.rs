@@ -46,6 +46,13 @@ pub use port::Port;
 pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
 pub use wait::{LIMIT, wait_until};
 
+/// Connects as soon as a program listens at `address`. A test may read a whole archive before it starts the next daemon.
+#[track_caller]
+pub fn connect_when_up(address: std::net::SocketAddr) -> std::net::TcpStream {
+    let connect = || std::net::TcpStream::connect(address).map_err(|error| error.to_string());
+    wait::wait_within(3 * LIMIT, &format!("a listener at {address}"), connect)
+}
+
 /// Connects from another address of this host.
 pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStream {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};

@@ -1,11 +1,10 @@
 //! A small fleet against a daemon that is killed and stopped during the run. Every frame is archived exactly once.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Received, Server, Signal, code};
+use crate::alone;
+use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Received, Server, Signal, code};
 
 const SATELLITES: u32 = 12;
 const FRAMES: u64 = 600;
@@ -52,7 +51,7 @@ impl Uplink {
                     if self.next[lane] < Self::COUNT[lane] && client.credit(lane) >= 256 {
                         client.spend(lane, 256);
                         let payload = payload(self.source_id, lane, self.next[lane]);
-                        let frame = support::message::frame(lane, self.next[lane], &payload);
+                        let frame = crate::support::message::frame(lane, self.next[lane], &payload);
                         self.next[lane] += 1;
                         if client.try_send(&frame).is_err() {
                             break;
@@ -108,6 +107,7 @@ fn pass(daemon: &Daemon, fleet: &mut [Uplink], until: u64, signal: Option<Signal
 
 #[test]
 fn every_frame_of_a_fleet_is_archived_exactly_once() {
+    let _alone = alone();
     let mut fleet: Vec<_> = (0..SATELLITES).map(Uplink::new).collect();
     let mut daemon = Daemon::start("[ingest]\nroutine_window = \"32 KiB\"\nemergency_window = \"16 KiB\"");
     for (until, signal) in [(100, Signal::KILL), (250, Signal::TERM), (400, Signal::KILL)] {

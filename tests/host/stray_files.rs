@@ -1,16 +1,13 @@
 //! Unexpected files in an archive or a configuration: the program refuses them by name and never waits for them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::command::aggregator;
-use support::{Client, Daemon, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code};
+
+use crate::support::command::aggregator;
+use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code};
 
 /// Runs `command`, which must end by itself with `code`. Returns its stdout and stderr.
 fn ends_with(code: i32, command: &mut Command) -> (String, String) {
@@ -164,12 +161,13 @@ fn a_foreign_segment_is_refused_as_the_newest_and_set_aside_in_the_middle() {
     let mut daemon = daemon.restart();
     let line = daemon.wait_line("a segment of another archive");
     assert!(line.contains(&middle.display().to_string()) && line.contains(".foreign"), "{line}");
-    let metrics = support::http::get(daemon.http(), "/metrics").text();
+    let metrics = crate::support::http::get(daemon.http(), "/metrics").text();
     assert!(metrics.contains("telemetry_aggregator_archive_foreign_segments 1"), "{metrics}");
-    let status = support::http::get_json(daemon.http(), "/api/v1/stats")["archive"]["status"].to_string();
+    let status =
+        crate::support::http::get_json(daemon.http(), "/api/v1/stats")["archive"]["status"].to_string();
     assert!(status.contains("degraded"), "{status}");
     // The file does no harm under its new name: the daemon accepts frames and forgets streams.
-    assert_eq!(support::http::get(daemon.http(), "/readyz").status, 200);
+    assert_eq!(crate::support::http::get(daemon.http(), "/readyz").status, 200);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_exit(LIMIT).code, Some(0));
 }
@@ -193,7 +191,7 @@ fn a_segment_on_a_disk_that_is_not_mounted_has_not_expired() {
     let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::earliest());
     let (frames, _) = subscriber.frames_to_error(code::STORAGE_FAILED);
     assert!(frames.is_empty(), "frames behind those that are away: {}", frames.len());
-    let answer = support::http::get(daemon.http(), "/api/v1/frames?from=0");
+    let answer = crate::support::http::get(daemon.http(), "/api/v1/frames?from=0");
     assert_eq!(answer.status, 503, "{}", answer.text());
     named(&answer.text());
 

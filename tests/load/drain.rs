@@ -1,23 +1,21 @@
 //! SIGTERM under load: the daemon archives every accepted frame, informs every client, and ends within five seconds.
 
-#![allow(clippy::print_stdout, reason = "what a test measured, or why it did not run, belongs to its output")]
-
-mod support;
-
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
-use support::fleet::{Fleet, FleetLog, for_each_frame};
-use support::process::{rss_max_kib, send_queue_bytes};
-use support::{
+use telemetry_aggregator::sim::Plan;
+
+use crate::alone;
+use crate::support::fleet::{Fleet, FleetLog, for_each_frame};
+use crate::support::process::{rss_max_kib, send_queue_bytes};
+use crate::support::{
     Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, Received, Server, code, cost,
     message,
 };
-use telemetry_aggregator::sim::Plan;
 
 /// The limits of the shipped configuration, where the defaults of the tests are smaller.
 const SHIPPED: &str =
@@ -34,16 +32,9 @@ const UNACKED: u32 = 1_002;
 /// How long a kernel may wait before it confirms bytes that it has received, with time to spare for a busy machine.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
-/// Each test that loads the machine holds this lock, so that two loads do not make each other miss a deadline.
-static MACHINE: Mutex<()> = Mutex::new(());
-
-fn machine() -> MutexGuard<'static, ()> {
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn five_million_frames_flat_out_stay_within_256_mib() {
-    let _alone = machine();
+    let _alone = alone();
     let mut daemon = Daemon::start(SHIPPED);
     let plan = Plan {
         connect: daemon.address().to_string(),
@@ -76,7 +67,7 @@ fn sigint_with_difficult_clients_loses_nothing() {
 }
 
 fn difficult_clients(signal: Signal) {
-    let _alone = machine();
+    let _alone = alone();
     let mut daemon = Daemon::start(SHIPPED);
     let address = daemon.address();
     let plan = Plan {
@@ -90,9 +81,7 @@ fn difficult_clients(signal: Signal) {
     let fleet = Fleet::start(plan.clone());
     let silent = std::thread::spawn(move || Silent::run(address));
     let unacked = std::thread::spawn(move || unacked_flat_out(address, || {}));
-    while fleet.counts().acked < 100_000 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    fleet.wait_acked_in_all(100_000, LIMIT);
 
     let books = drain(&mut daemon, signal);
     println!("{books:?}");
@@ -260,6 +249,7 @@ impl Deaf {
                 if client.try_send(&message::ping(nonce)).is_err() {
                     return sequence;
                 }
+                // A pace, not a wait.
                 std::thread::sleep(Duration::from_micros(200));
             }
             if !is_deaf && is_receive_buffer_full(address, local) {
@@ -267,7 +257,6 @@ impl Deaf {
                 state.lock().expect("the test panicked").is_deaf = true;
                 changed.notify_all();
             }
-            // Once the client is deaf it sends slowly, so that some credit is left when the drain begins.
             if (is_deaf || sequence == 0) && client.credit(ROUTINE) >= spent + cost(84) {
                 let frame = Frame::new(ROUTINE, sequence, &payload(DEAF, sequence));
                 if client.try_send(&frame.bytes()).is_err() {
@@ -277,6 +266,7 @@ impl Deaf {
                 sequence += 1;
             }
             if is_deaf {
+                // A pace, not a wait: some credit is left when the drain begins.
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
@@ -290,6 +280,7 @@ impl Deaf {
 fn is_receive_buffer_full(server: SocketAddr, client: SocketAddr) -> bool {
     let waits = || send_queue_bytes(server, client) > 0;
     waits() && {
+        // Bytes that still wait after this time wait for room.
         std::thread::sleep(CONFIRMED_WITHIN);
         waits()
     }
@@ -315,7 +306,7 @@ fn unacked_flat_out(address: SocketAddr, began: impl FnOnce()) -> u64 {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    let _alone = machine();
+    let _alone = alone();
     let mut daemon = Daemon::start("");
     let address = daemon.address();
     // The drain reads for as long as this client sends. That leaves two seconds for the second signal.
@@ -339,6 +330,7 @@ fn a_second_signal_stops_at_once() {
 
 #[test]
 fn an_idle_daemon_stops_quickly() {
+    let _alone = alone();
     let mut daemon = Daemon::start("");
     let started = Instant::now();
     daemon.stop();

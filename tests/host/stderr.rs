@@ -1,10 +1,6 @@
 //! A reader of stderr or stdout that stops reading does not block the daemon. When it reads again, it finds the
 //! important lines.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write as _, pipe};
 use std::net::SocketAddr;
@@ -13,12 +9,13 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::command::aggregator;
-use support::daemon::merged;
-use support::http::get;
-use support::manager::FakeManager;
-use support::{Client, EMERGENCY, Hello, LIMIT, ROUTINE, code};
 use tempfile::TempDir;
+
+use crate::support::command::aggregator;
+use crate::support::daemon::merged;
+use crate::support::http::get;
+use crate::support::manager::FakeManager;
+use crate::support::{Client, EMERGENCY, Hello, ROUTINE, code, wait_until};
 
 /// Longest duration of a drain: five seconds, plus the time in which a busy machine notices the end.
 const DRAIN_MAX: Duration = Duration::from_millis(5_200);
@@ -51,8 +48,9 @@ impl Daemon {
         let child = run.spawn().unwrap();
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut daemon = Self { child, home, manager, ingest: unknown, http: unknown };
-        let addresses: serde_json::Value = wait("the ready file", || {
-            std::fs::read_to_string(&ready).ok().map(|text| serde_json::from_str(&text).unwrap())
+        let addresses: serde_json::Value = wait_until("the ready file", || {
+            let text = std::fs::read_to_string(&ready).map_err(|error| error.to_string())?;
+            Ok(serde_json::from_str(&text).unwrap())
         });
         let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
         (daemon.ingest, daemon.http) = (address("ingest"), address("http"));
@@ -64,7 +62,7 @@ impl Daemon {
     }
 
     fn wait_exit(&mut self) -> ExitStatus {
-        wait("the end of the daemon", || self.child.try_wait().unwrap())
+        wait_exit(&mut self.child)
     }
 
     /// The value of a metric.
@@ -82,15 +80,8 @@ impl Drop for Daemon {
     }
 }
 
-fn wait<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited for {what} in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn wait_exit(child: &mut Child) -> ExitStatus {
+    wait_until("the end of the daemon", || child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()))
 }
 
 /// Both ends of a pipe that is full, and the number of bytes in it.
@@ -185,7 +176,7 @@ fn a_failed_start_ends_while_stderr_is_not_read() {
     let (_reader, writer, _) = full_pipe();
     let mut run = aggregator(["run", "--config"]);
     let mut child = run.arg(config).stderr(writer).spawn().unwrap();
-    let status = wait("the end of the daemon", || child.try_wait().unwrap());
+    let status = wait_exit(&mut child);
     assert_eq!(status.code(), Some(1));
 }
 
@@ -195,9 +186,13 @@ fn the_status_line_waits_for_no_reader_of_stdout() {
     let (_stderr, ignored) = pipe().unwrap();
     let mut daemon = Daemon::start(&["--simulate"], writer, ignored);
     // Two samples of the counter, both taken after the first status line.
-    let archived = || daemon.metric("telemetry_aggregator_frames_archived_total");
-    let first = wait("the first frames", || Some(archived()).filter(|frames| *frames > 1_000));
-    wait("more frames", || Some(archived()).filter(|frames| *frames > first));
+    let wait_archived = |more_than: u64| {
+        wait_until("frames", || match daemon.metric("telemetry_aggregator_frames_archived_total") {
+            archived if archived > more_than => Ok(archived),
+            archived => Err(format!("{archived} are archived")),
+        })
+    };
+    wait_archived(wait_archived(1_000));
     daemon.signal(Signal::TERM);
     let status = daemon.wait_exit();
     assert_eq!(status.code(), Some(0));

@@ -1,14 +1,11 @@
 //! A flood of emergencies over a slow disk: emergencies go first, and routine of the whole fleet still gets through.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::{Client, EMERGENCY, HeldDaemon, Hello, ROUTINE};
+use crate::alone;
+use crate::support::{Client, EMERGENCY, HeldDaemon, Hello, ROUTINE};
 
 const FLOODING: u32 = 16;
 const PAYLOAD_BYTES: usize = 4_000;
@@ -33,6 +30,7 @@ fn flood(address: SocketAddr, source_id: u32, is_over: &AtomicBool) -> u64 {
 
 #[test]
 fn routine_gets_through_a_flood_of_emergencies() {
+    let _alone = alone();
     let mut daemon = HeldDaemon::start("");
     daemon.slow(Duration::from_millis(20));
     let is_over = AtomicBool::new(false);

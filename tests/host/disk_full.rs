@@ -3,25 +3,21 @@
 //! Each test mounts its own tmpfs. Where that is not allowed, the test runs itself in its own user and mount
 //! namespaces. Where namespaces are not allowed either, the test reports that it did not run.
 
-#![allow(clippy::print_stdout, reason = "what a test measured, or why it did not run, belongs to its output")]
-
-mod support;
-
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::command::say_aloud;
-use support::fleet::{Fleet, FleetLog};
-use support::http::get_json;
-use support::mount::Tmpfs;
-use support::{
-    Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, Subscribe, Subscriber,
-    code, cost,
-};
 use telemetry_aggregator::sim::Plan;
+
+use crate::support::fleet::{Fleet, FleetLog};
+use crate::support::http::get_json;
+use crate::support::mount::Tmpfs;
+use crate::support::{
+    Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, Subscribe, Subscriber,
+    code, cost, not_tested, wait_until,
+};
 
 /// Small messages and few streams let the reserve be small.
 const CONFIG: &str = r#"
@@ -57,14 +53,15 @@ fn with_tmpfs_of(bytes: u64, name: &str, test: impl FnOnce(&Tmpfs)) {
     let works = |command: &mut Command| command.output().is_ok_and(|ran| ran.status.success());
     let mount_works = "mount -t tmpfs tmpfs /mnt";
     if !works(Command::new("unshare").args(["-rm", "sh", "-c", mount_works])) {
-        say_aloud(&format!(
-            "NOT RUN: {name}: neither a tmpfs nor namespaces are allowed here; run it as root"
-        ));
-        return;
+        return not_tested(format_args!("{name}: neither a tmpfs nor namespaces are allowed here"));
     }
     let this = std::env::current_exe().expect("the test binary");
     let mut again = Command::new("unshare");
-    again.arg("-rm").arg(this).args(["--exact", name, "--nocapture"]).env(WITHIN, "1");
+    again
+        .arg("-rm")
+        .arg(this)
+        .args(["--exact", &format!("disk_full::{name}"), "--nocapture"])
+        .env(WITHIN, "1");
     assert!(again.status().expect("unshare").success(), "{name} failed in its own namespaces, see above");
 }
 
@@ -111,7 +108,9 @@ impl Sender {
             }
             match self.client.receive(silence) {
                 Received::Message(Server::Ack(_)) => {}
-                Received::Message(Server::Ping(nonce)) => self.client.send(&support::message::pong(nonce)),
+                Received::Message(Server::Ping(nonce)) => {
+                    self.client.send(&crate::support::message::pong(nonce))
+                }
                 Received::Silence => break,
                 other => panic!("sending until stuck, but: {other:?}"),
             }
@@ -438,16 +437,11 @@ fn a_link_that_drops_routine_delivers_emergencies_on_a_full_disk() {
             modem.write_all(&packet).expect("the link reads on");
         };
         tmpfs.fill();
-        let dropped = || {
-            get_json(daemon.http(), "/api/v1/links")["links"][0]["counts"]["full_dropped"]
-                .as_u64()
-                .unwrap_or(0)
-        };
-        let started = Instant::now();
-        while dropped() == 0 {
-            assert!(started.elapsed() < LIMIT, "no routine is dropped");
+        wait_until("routine that is dropped", || {
             (0..100).for_each(|_| send(1));
-        }
+            let counts = get_json(daemon.http(), "/api/v1/links")["links"][0]["counts"].take();
+            if counts["full_dropped"].as_u64() > Some(0) { Ok(()) } else { Err(counts.to_string()) }
+        });
         let subscribe = Subscribe::earliest().priorities(1);
         let (mut subscriber, _) = Subscriber::open(daemon.feed(), &subscribe);
         for _ in 0..20 {

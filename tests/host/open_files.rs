@@ -1,25 +1,15 @@
 //! A daemon that can open no more files: emergencies continue, routine waits, no frame is lost and no connection
 //! ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
-#[path = "links/equipment.rs"]
-#[allow(dead_code, reason = "this crate uses a part of it")]
-mod equipment;
-#[path = "outputs/software.rs"]
-#[allow(dead_code, reason = "this crate uses a part of it")]
-mod software;
-
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use equipment::packet;
-
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber};
+
+use crate::equipment::{self, packet};
+use crate::software;
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, wait_until};
 
 /// A segment of the tests' defaults holds some hundreds of frames of this size.
 const PAYLOAD_BYTES: usize = 15_000;
@@ -34,14 +24,6 @@ fn sockets(daemon: &Daemon) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
     let leads_to = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     leads_to.filter(|path| path.to_string_lossy().starts_with("socket:")).count()
-}
-
-fn wait_until(is_so: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < LIMIT, "it never comes");
-        std::thread::yield_now();
-    }
 }
 
 fn segments(daemon: &Daemon) -> usize {
@@ -119,7 +101,10 @@ fn a_subscriber_waits_for_open_files_and_gets_no_storage_error() {
     for subscribe in [Subscribe::earliest(), Subscribe::received(0)] {
         let known = sockets(&daemon);
         let mut subscriber = Subscriber::connect(daemon.feed());
-        wait_until(|| sockets(&daemon) > known);
+        wait_until("the daemon's end of the connection", || match sockets(&daemon) {
+            open if open > known => Ok(()),
+            open => Err(format!("{open} sockets")),
+        });
         let before = set_limit(&daemon, 3);
         subscriber.ask(&subscribe);
         daemon.wait_line("a subscriber waits until files can be opened again");
@@ -169,7 +154,7 @@ fn links_and_outputs_go_on_while_all_open_files_are_used() {
         modem.write_all(&packet(1, count, b"while no file can be opened")).unwrap();
         assert_eq!(software::read_packet(&mut reader), packet(1, count, b"while no file can be opened"));
         count += 1;
-        // The daemon has little to do beside the accepts.
+        // A pace, not a wait: the daemon has little to do beside the accepts.
         std::thread::sleep(WATCH / 20);
     }
     let used = cpu_time(&daemon) - used;

@@ -1,22 +1,16 @@
 //! Links that somebody has planted in the data directory: the daemon writes nothing through them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
-#[path = "outputs/software.rs"]
-#[allow(dead_code, reason = "this crate uses a part of it")]
-mod software;
-
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use support::command::{aggregator, expect_exit};
-use support::http::request;
-use support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE, Signal, wait_until};
 use tempfile::TempDir;
+
+use crate::software;
+use crate::support::command::{aggregator, expect_exit};
+use crate::support::http::request;
+use crate::support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE, Signal, wait_until};
 
 const OUTPUT: &str = "[[outputs]]\nname = \"yamcs\"\nlisten = \"127.0.0.1:0\"\nstart = \"cursor\"\n";
 const CATALOG: &str = "SAT 25544\n\

@@ -4,15 +4,15 @@
 //! The daemon writes blocks past the page cache where the file system allows it. Each test mounts its own file
 //! system. A test that cannot mount one reports that.
 
-mod support;
-
 use std::path::Path;
 
 use rustix::process::Signal;
-use support::fleet::{Fleet, FleetLog};
-use support::mount::{LoopMount, Tmpfs, home_of};
-use support::{Daemon, LIMIT, Port, not_tested};
 use telemetry_aggregator::sim::Plan;
+
+use crate::alone;
+use crate::support::fleet::{Fleet, FleetLog};
+use crate::support::mount::{LoopMount, Tmpfs, home_of};
+use crate::support::{Daemon, LIMIT, Port, not_tested};
 
 /// More bytes than a flood writes during the test on a busy machine. Blocks that are not written take no space.
 const DISK_BYTES: u64 = 4 << 30;
@@ -64,6 +64,7 @@ fn on_loop_mount(name: &str, mkfs: &[&str], sector_bytes: u32) {
 /// Kills a daemon with its archive below `disk` several times in a flood. Checks after each kill that every
 /// acknowledged frame is there. Returns whether the last daemon wrote past the page cache.
 fn lives_through_kills(disk: &Path) -> bool {
+    let _alone = alone();
     let port = Port::hold();
     let plan = Plan {
         connect: port.address().to_string(),

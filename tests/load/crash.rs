@@ -1,9 +1,7 @@
 //! kill -9 at random moments, under load. No acknowledged frame is lost, and no frame is archived twice.
 
-mod support;
-
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -12,10 +10,14 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
-use support::command::aggregator;
-use support::fleet::{Fleet, FleetLog};
-use support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, Port, ROUTINE, Received, Server, cost};
 use telemetry_aggregator::sim::Plan;
+
+use crate::alone;
+use crate::support::command::aggregator;
+use crate::support::fleet::{Fleet, FleetLog};
+use crate::support::{
+    Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, Port, ROUTINE, Received, Server, connect_when_up, cost,
+};
 
 const ROUNDS: usize = 20;
 /// Most frames of the fleet that are acknowledged between two kills. Most kills thus fall into the flood after a
@@ -30,6 +32,7 @@ const RECORDERS: [u32; 2] = [1_000, 1_001];
 
 #[test]
 fn twenty_kills_lose_nothing_that_was_acknowledged() {
+    let _alone = alone();
     let seed = std::env::var("CRASH_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("CRASH_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -55,6 +58,7 @@ fn twenty_kills_lose_nothing_that_was_acknowledged() {
         if rng.random_bool(0.8) {
             fleet.wait_acked(rng.random_range(1..LIFE_FRAMES_MAX));
         }
+        // The kill comes at a random moment.
         std::thread::sleep(Duration::from_micros(rng.random_range(0..LIFE_US_MAX)));
         daemon.signal(Signal::KILL);
         assert_eq!(daemon.wait_exit(LIMIT).code, None, "it ended before it was killed");
@@ -100,6 +104,7 @@ fn kill_in_recovery(daemon: &Daemon, after: Duration) {
     command.arg(daemon.config_path()).current_dir(daemon.config_path().parent().expect("a directory"));
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the daemon cannot be started");
+    // Nothing announces the parts of a recovery: the kill comes at a random moment.
     std::thread::sleep(after);
     assert_eq!(child.try_wait().expect("waiting fails"), None, "it ended before it was killed");
     child.kill().expect("it cannot be killed");
@@ -185,11 +190,7 @@ impl Recorder {
 
 /// Runs one connection. Returns `true` if the server answered BYE when all frames were acknowledged.
 fn connection(address: SocketAddr, source_id: u32, record: &Mutex<Record>, rng: &mut StdRng) -> bool {
-    let Ok(socket) = TcpStream::connect_timeout(&address, LIMIT) else {
-        std::thread::sleep(Duration::from_millis(5));
-        return false;
-    };
-    let mut client = Client::over(socket);
+    let mut client = Client::over(connect_when_up(address));
     let mut lanes = [Lane::default(), Lane::default()];
     if client.try_send(&Hello::new(source_id).station("CRASH").bytes()).is_err() {
         return false;
@@ -227,7 +228,7 @@ fn connection(address: SocketAddr, source_id: u32, record: &Mutex<Record>, rng: 
                 .each_ref()
                 .map(|sent| sent[sent.len() - 1] + 1);
             said_bye = true;
-            if client.try_send(&support::message::bye(next)).is_err() {
+            if client.try_send(&crate::support::message::bye(next)).is_err() {
                 return false;
             }
         }
@@ -242,7 +243,7 @@ fn connection(address: SocketAddr, source_id: u32, record: &Mutex<Record>, rng: 
                 return true;
             }
             Received::Message(Server::Ping(nonce)) => {
-                drop(client.try_send(&support::message::pong(nonce)));
+                drop(client.try_send(&crate::support::message::pong(nonce)));
             }
             Received::Message(other) => panic!("unexpected {other:?}"),
             Received::End | Received::Reset => return false,

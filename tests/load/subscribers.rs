@@ -1,25 +1,24 @@
 //! Many subscribers on a daemon under load: each gets every frame once, through stalls, kills and restarts.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
-mod support;
-
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use support::fleet::Fleet;
-use support::process::rss_max_kib;
-use support::{Archived, Daemon, Feed, Heard, LIMIT, Port, Subscribe, Subscriber};
 use telemetry_aggregator::frame::Selection;
 use telemetry_aggregator::sim::Plan;
 use telemetry_aggregator::tail;
 use telemetry_aggregator::wire::{self, Policy, Start};
+
+use crate::alone;
+use crate::support::fleet::Fleet;
+use crate::support::process::rss_max_kib;
+use crate::support::{Archived, Daemon, Feed, Heard, LIMIT, Port, Subscribe, Subscriber, connect_when_up};
 
 /// How long a test waits for a message before it checks whether more messages are due.
 const LOOK: Duration = Duration::from_millis(20);
@@ -71,7 +70,9 @@ fn read_to(subscriber: &mut Subscriber, goal: &Goal, mut take: impl FnMut(Archiv
         assert!(started.elapsed() < ALL_WITHIN, "stuck at {}", subscriber.next_offset());
         match subscriber.receive(LOOK) {
             Heard::Message(Feed::Deliver(frame)) => take(frame),
-            Heard::Message(Feed::Ping(nonce)) => drop(subscriber.try_send(&support::message::pong(nonce))),
+            Heard::Message(Feed::Ping(nonce)) => {
+                drop(subscriber.try_send(&crate::support::message::pong(nonce)))
+            }
             Heard::Message(Feed::Error(error)) if error.flags & 1 == 0 => panic!("refused: {error:?}"),
             Heard::Message(Feed::Gap { from, to, .. }) => panic!("complete, but a gap from {from} to {to}"),
             Heard::Message(_) | Heard::Silence => {}
@@ -88,14 +89,6 @@ fn assert_same(seen: &[Seen], expected: &[Seen], who: &str) {
     assert_eq!(seen.len(), expected.len(), "{who}: number of frames");
 }
 
-fn wait_acked(fleet: &Fleet, frames: u64) {
-    let started = Instant::now();
-    while fleet.counts().acked < frames {
-        assert!(started.elapsed() < ALL_WITHIN, "the fleet does not continue: {:?}", fleet.counts());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// What a subscriber of the first test does besides reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
@@ -108,6 +101,7 @@ enum Habit {
 
 #[test]
 fn ten_subscribers_that_join_stall_and_leave_each_get_every_frame_once() {
+    let _alone = alone();
     let seed = std::env::var("FEED_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("FEED_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -126,35 +120,32 @@ fn ten_subscribers_that_join_stall_and_leave_each_get_every_frame_once() {
         ..Plan::default()
     };
     let total = plan.frames.unwrap() * u64::from(plan.satellites);
-    let (goal, acked) = (Goal::default(), Arc::new(AtomicU64::new(0)));
+    let goal = Goal::default();
     let fleet = Fleet::start(plan);
-    let subscribers: Vec<_> = (0..10_u64)
-        .map(|index| {
-            wait_acked(&fleet, index * total / 20);
-            // Acknowledged frames are durable, so this is an offset of the log.
-            let start = rng.random_range(0..=fleet.counts().acked);
-            let habit = match index {
-                2 | 5 => Habit::StalledUntil(fleet.counts().acked + total / 4),
-                7 => Habit::Leaving(rng.random_range(500..3_000)),
-                _ => Habit::Steady,
-            };
-            let (goal, acked) = (goal.clone(), Arc::clone(&acked));
-            let thread = std::thread::spawn(move || follow(feed, start, habit, &goal, &acked));
-            (start, habit, thread)
-        })
-        .collect();
-    while fleet.counts().acked < total {
-        acked.store(fleet.counts().acked, Ordering::Release);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    acked.store(total, Ordering::Release);
+    let seen: Vec<_> = std::thread::scope(|scope| {
+        let subscribers: Vec<_> = (0..10_u64)
+            .map(|index| {
+                fleet.wait_acked_in_all(index * total / 20, ALL_WITHIN);
+                // Acknowledged frames are durable, so this is an offset of the log.
+                let start = rng.random_range(0..=fleet.counts().acked);
+                let habit = match index {
+                    2 | 5 => Habit::StalledUntil(fleet.counts().acked + total / 4),
+                    7 => Habit::Leaving(rng.random_range(500..3_000)),
+                    _ => Habit::Steady,
+                };
+                let (goal, fleet) = (&goal, &fleet);
+                (start, habit, scope.spawn(move || follow(feed, start, habit, goal, fleet)))
+            })
+            .collect();
+        fleet.wait_acked_in_all(total, ALL_WITHIN);
+        goal.set(total);
+        let join = |(start, habit, thread): (_, _, ScopedJoinHandle<'_, _>)| {
+            (start, habit, thread.join().expect("a subscriber failed"))
+        };
+        subscribers.into_iter().map(join).collect()
+    });
     let report = fleet.wait();
     assert!(report.is_complete(), "{report}");
-    goal.set(total);
-    let seen: Vec<_> = subscribers
-        .into_iter()
-        .map(|(start, habit, thread)| (start, habit, thread.join().expect("a subscriber failed")))
-        .collect();
     let archived = archived(&daemon);
     assert_eq!(archived.len() as u64, total);
     for (start, habit, seen) in seen {
@@ -163,13 +154,11 @@ fn ten_subscribers_that_join_stall_and_leave_each_get_every_frame_once() {
     daemon.stop();
 }
 
-fn follow(feed: SocketAddr, start: u64, habit: Habit, goal: &Goal, acked: &AtomicU64) -> Vec<Seen> {
+fn follow(feed: SocketAddr, start: u64, habit: Habit, goal: &Goal, fleet: &Fleet) -> Vec<Seen> {
     let mut seen: Vec<Seen> = Vec::new();
     let (mut subscriber, subscribed) = Subscriber::open(feed, &Subscribe::offset(start));
     if let Habit::StalledUntil(frames) = habit {
-        while acked.load(Ordering::Acquire) < frames {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        fleet.wait_acked_in_all(frames, ALL_WITHIN);
     }
     let Habit::Leaving(after) = habit else {
         assert!(read_to(&mut subscriber, goal, |frame| seen.push(Seen::from(&frame))));
@@ -182,7 +171,7 @@ fn follow(feed: SocketAddr, start: u64, habit: Habit, goal: &Goal, acked: &Atomi
             }
             match subscriber.next() {
                 Feed::Deliver(frame) => seen.push(Seen::from(&frame)),
-                Feed::Ping(nonce) => subscriber.send(&support::message::pong(nonce)),
+                Feed::Ping(nonce) => subscriber.send(&crate::support::message::pong(nonce)),
                 Feed::Progress(_) => {}
                 other => panic!("a frame is due, not {other:?}"),
             }
@@ -196,6 +185,7 @@ const ROUNDS: usize = 12;
 
 #[test]
 fn no_offset_changes_through_kills_and_subscribers_resume() {
+    let _alone = alone();
     let seed = std::env::var("FEED_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("FEED_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -232,7 +222,8 @@ fn no_offset_changes_through_kills_and_subscribers_resume() {
     });
     for _ in 0..ROUNDS {
         let more = rng.random_range(1..8_000);
-        wait_acked(&fleet, fleet.counts().acked + more);
+        fleet.wait_acked(more);
+        // The kill comes at a random moment.
         std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));
         daemon = daemon.kill_and_restart();
     }
@@ -258,11 +249,7 @@ fn no_offset_changes_through_kills_and_subscribers_resume() {
 
 /// Connects as soon as the daemon listens.
 fn reconnect(feed: SocketAddr, subscribe: &Subscribe) -> Option<Subscriber> {
-    let Ok(socket) = TcpStream::connect_timeout(&feed, LIMIT) else {
-        std::thread::sleep(Duration::from_millis(5));
-        return None;
-    };
-    let mut subscriber = Subscriber::over(socket);
+    let mut subscriber = Subscriber::over(connect_when_up(feed));
     subscriber.try_ask(subscribe).ok()?;
     match subscriber.receive(LIMIT) {
         Heard::Message(Feed::Subscribed(_)) => Some(subscriber),
@@ -331,7 +318,7 @@ fn tail_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
         let next = async { tokio::time::timeout(LOOK, client.next()).await };
         match runtime.block_on(next).map(|event| event.expect("the subscription continues")) {
             Ok(tail::Event::Frame(frame)) => {
-                seen.push(Seen::from(&support::archive::plain(frame.offset, &frame.frame)))
+                seen.push(Seen::from(&crate::support::archive::plain(frame.offset, &frame.frame)))
             }
             Ok(tail::Event::Lost { .. }) => lost += 1,
             Ok(tail::Event::Subscribed(_)) | Err(_) => {}
@@ -343,6 +330,7 @@ fn tail_through_kills(feed: SocketAddr, goal: &Goal) -> (Vec<Seen>, usize) {
 
 #[test]
 fn subscribers_that_never_read_cost_neither_memory_nor_ingest() {
+    let _alone = alone();
     let config = "[ingest]\nroutine_window = \"64 KiB\"\nemergency_window = \"32 KiB\"\n\
                   [pipeline]\nbroadcast_capacity = 8";
     let mut daemon = Daemon::start(config);
