@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::home::{Running, home, run, wait_for_file};
-use crate::support::command::{aggregator, expect_exit};
+use crate::home::{home, run, wait_for_file};
+use crate::support::command::{Running, aggregator, expect_exit};
 use crate::support::daemon::DEFAULTS as CONFIG;
 
 fn shipped() -> PathBuf {

@@ -1,9 +1,8 @@
-//! A configuration in a directory of its own, and the daemon as a bare process.
+//! A configuration in a directory of its own, and the command that runs a daemon with it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::support::command::aggregator;
@@ -23,28 +22,6 @@ pub fn run(config: &Path) -> Command {
     let mut command = aggregator(["run", "--config"]);
     command.arg(config);
     command
-}
-
-/// A process. If the test fails before the process ends, the drop kills the process.
-pub struct Running(pub Child);
-
-impl Running {
-    pub fn start(command: &mut Command) -> Self {
-        Self(command.spawn().expect("it cannot be started"))
-    }
-
-    /// Sends SIGTERM and returns the exit code.
-    pub fn stop(mut self) -> Option<i32> {
-        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("no signal");
-        self.0.wait().expect("waiting fails").code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 /// The text of a file, as soon as the file exists.

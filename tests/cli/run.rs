@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::home::{Running, home, run, wait_for_file};
-use crate::support::command::{aggregator, expect_exit};
+use crate::home::{home, run, wait_for_file};
+use crate::support::command::{Running, aggregator, expect_exit};
 use crate::support::daemon::DEFAULTS as CONFIG;
 use crate::support::{Client, Daemon, Hello, LIMIT, ROUTINE};
 

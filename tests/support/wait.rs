@@ -18,13 +18,24 @@ pub fn wait_until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
 
 /// Like [`wait_until`], for `limit` at most.
 #[track_caller]
-pub fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn wait_within<T>(limit: Duration, what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    poll(LOOK, limit, what, look)
+}
+
+/// Like [`wait_within`], with this time between two looks.
+#[track_caller]
+pub fn poll<T>(
+    every: Duration,
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
     let started = Instant::now();
     loop {
         match look() {
             Ok(found) => return found,
             Err(instead) => assert!(started.elapsed() < limit, "waiting for {what}: {instead}"),
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(every);
     }
 }
