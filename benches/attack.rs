@@ -26,6 +26,9 @@ mod fleet;
 #[path = "attack/good.rs"]
 mod good;
 mod support;
+#[path = "../tests/support/wait.rs"]
+#[allow(dead_code, reason = "the bench takes what it needs")]
+mod wait;
 
 use std::io::{PipeReader, Read as _, pipe};
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::Bench;
-use crate::support::{Client, Hello, ROUTINE, Received, Server, code};
+use crate::support::{Client, Hello, LIMIT, ROUTINE, Received, Server, code, wait_until};
 
 const CROWD: u64 = 10_000;
 /// Open files of this process besides the crowd. They include files of tests that run at the same time.
@@ -50,7 +50,7 @@ fn a_silent_crowd_is_evicted_and_keeps_no_memory() {
             bench.prove_healthy();
         }
         loop {
-            match client.receive(crate::support::LIMIT) {
+            match client.receive(LIMIT) {
                 Received::Message(Server::Error(error)) => assert_eq!(error.code, code::BUSY),
                 Received::End | Received::Reset => break,
                 other => panic!("client {number} is neither refused nor closed: {other:?}"),
@@ -62,22 +62,17 @@ fn a_silent_crowd_is_evicted_and_keeps_no_memory() {
     drop((crowd, waiting));
 
     // Until the daemon has noticed that the crowd is gone, it answers `busy` to new clients.
-    let mut served = None;
-    for _ in 0..10_000 {
+    let mut served = wait_until("a place after the crowd", || {
         let mut client = Client::connect(bench.daemon.address());
         client.send(&Hello::new(1).bytes());
-        match client.receive(crate::support::LIMIT) {
-            Received::Message(Server::Welcome(_)) => {
-                client.expect_first_acks();
-                served = Some(client);
-                break;
-            }
-            Received::Message(Server::Error(error)) => assert_eq!(error.code, code::BUSY),
-            Received::End | Received::Reset => {}
+        match client.receive(LIMIT) {
+            Received::Message(Server::Welcome(_)) => Ok(client),
+            Received::Message(Server::Error(error)) if error.code == code::BUSY => Err(error.text),
+            end @ (Received::End | Received::Reset) => Err(format!("{end:?}")),
             other => panic!("WELCOME or busy is due, not {other:?}"),
         }
-    }
-    let mut served = served.expect("no client is served after the crowd");
+    });
+    served.expect_first_acks();
     served.deliver(ROUTINE, 0, b"served");
     drop(served);
     bench.finish();

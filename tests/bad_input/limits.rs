@@ -3,23 +3,6 @@
 use crate::bench::{Bench, HEALTHY, OFFENDER};
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Received, Server, code, connect_from};
 
-/// Repeats HELLO until the daemon has noticed that a client left.
-fn open_when_free(bench: &Bench, hello: &Hello) -> Client {
-    for _ in 0..10_000 {
-        let mut client = Client::connect(bench.daemon.address());
-        client.send(&hello.bytes());
-        match client.next() {
-            Server::Welcome(_) => {
-                client.expect_first_acks();
-                return client;
-            }
-            Server::Error(error) => assert_eq!(error.code, code::BUSY, "{error:?}"),
-            other => panic!("WELCOME or busy is due, not {other:?}"),
-        }
-    }
-    panic!("the slot of a closed connection is never free");
-}
-
 #[test]
 fn one_connection_too_many_is_busy() {
     let bench = Bench::new("[ingest]\nmax_connections = 3");
@@ -31,7 +14,7 @@ fn one_connection_too_many_is_busy() {
         client.deliver(ROUTINE, 0, b"in");
     }
     clients.pop();
-    let mut late = open_when_free(&bench, &Hello::new(3));
+    let mut late = Client::open_when_free(bench.daemon.address(), &Hello::new(3)).0;
     late.deliver(ROUTINE, 0, b"late");
     drop((clients, late));
     bench.finish();
@@ -147,7 +130,7 @@ fn a_second_connection_of_a_stream_ends_only_the_first() {
 fn clients_that_disconnect_leave_nothing_behind() {
     let mut bench = Bench::new("[ingest]\nmax_connections = 4\nmax_takeovers_per_minute = 1000");
     for round in 0..50_u64 {
-        let mut client = open_when_free(&bench, &Hello::new(OFFENDER));
+        let mut client = Client::open_when_free(bench.daemon.address(), &Hello::new(OFFENDER)).0;
         client.frame(ROUTINE, round, b"and gone");
         // A reset instead of an end of file.
         let linger = Some(std::time::Duration::ZERO);

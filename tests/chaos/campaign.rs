@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::fault::Fault;
 use crate::figures::{Figures, Round};
-use crate::scene::Scene;
+use crate::scene::{Scene, pass};
 use crate::track::Faults;
 
 /// Retention keeps more than one round writes, so that each round can check what it wrote.
@@ -33,7 +33,7 @@ pub fn shuffle(faults: &mut [Fault], rng: &mut StdRng) {
 /// Lets `fault` happen to `scene`, waits for the recovery, and checks everything.
 pub fn round(fault: Fault, prefix: &str, scene: &mut Scene, rng: &mut StdRng, figures: &mut Figures) {
     let began = Instant::now();
-    std::thread::sleep(Duration::from_millis(rng.random_range(0..LIFE_MS_MAX)));
+    pass(Duration::from_millis(rng.random_range(0..LIFE_MS_MAX)));
     let mut aftermath = fault.strike(scene, rng);
     let recovery = scene.recovered(aftermath.over);
     let found = scene.check_archive();

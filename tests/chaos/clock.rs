@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::kills::fill_a_segment;
-use crate::scene::Scene;
+use crate::scene::{Scene, pass};
 use crate::setup::segments;
 use crate::shim::Field;
 use crate::support::http::get_json;
@@ -58,7 +58,7 @@ fn step(scene: &mut Scene, offset: i64) -> Instant {
     let (welcomes, acked) = (scene.welcomes(), scene.acked());
     scene.shim().set(Field::ClockOffsetNs, offset);
     assert_offset(scene, offset);
-    std::thread::sleep(WATCH);
+    pass(WATCH);
     assert!(scene.acked() > acked, "nothing is acknowledged after the step");
     assert_eq!(scene.welcomes(), welcomes, "the step ended connections");
     scene.shim().set(Field::ClockOffsetNs, 0);

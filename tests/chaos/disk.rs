@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::kills::start_aside;
-use crate::scene::Scene;
+use crate::scene::{Scene, pass};
 use crate::shim::Field;
 use crate::support::{LIMIT, wait_until};
 
@@ -115,7 +115,7 @@ fn slow(scene: &mut Scene, delay_us: i64, time: Duration) -> Instant {
     let (held, acked) = (scene.shim().get(Field::Held), scene.acked());
     scene.shim().set(Field::SyncDelayUs, delay_us);
     scene.shim().wait_above(Field::Held, held + 2);
-    std::thread::sleep(time);
+    pass(time);
     scene.shim().set(Field::SyncDelayUs, 0);
     assert!(scene.acked() > acked, "nothing is acknowledged on a slow disk");
     Instant::now()

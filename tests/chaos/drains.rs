@@ -55,12 +55,8 @@ fn stop(scene: &mut Scene, code: i32) -> Books {
 }
 
 fn under_load(scene: &mut Scene) {
-    let before = scene.acked();
     scene.rate.store(FULL_LOAD, Relaxed);
-    while scene.acked() < before + 1_000 {
-        scene.assert_running();
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    scene.wait_acked(1_000);
     let books = stop(scene, 0);
     scene.rate.store(RATE, Relaxed);
     assert_eq!(books.undelivered, 0, "{books:?}");

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::content::mixed;
+use crate::scene::pass;
 
 /// Source ids of the links of a scene. No source of the fleet has them.
 pub const LINKS: [u32; 2] = [900, 901];
@@ -60,7 +61,7 @@ impl Equipment {
             let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
             move || {
                 while !stop.load(Relaxed) {
-                    std::thread::sleep(PACE);
+                    pass(PACE);
                     if let Ok(socket) = TcpStream::connect_timeout(&address, WAIT_MAX) {
                         drop(send(source, socket, &stop, &sent));
                     }
@@ -93,7 +94,7 @@ fn send(source: u32, mut socket: TcpStream, stop: &AtomicBool, sent: &AtomicU64)
         // Counted before the write: a packet that is written in part never comes a second time.
         let number = sent.fetch_add(1, Relaxed);
         socket.write_all(&packet(source, number))?;
-        std::thread::sleep(PACE);
+        pass(PACE);
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::audit::frames;
 use crate::scene::RECOVERY_MAX;
 use crate::setup::{names, segments};
+use crate::support::wait::wait_within;
 use crate::track::{Faults, Track};
 
 /// The directory of the exports, beside that of the data.
@@ -20,18 +20,13 @@ pub fn keys() -> String {
 
 /// Waits until every full segment is exported.
 pub fn wait(archive_dir: &Path) {
-    let started = Instant::now();
-    loop {
+    wait_within(RECOVERY_MAX, "the exports of all full segments", || {
         let mut missing = segments(archive_dir);
         missing.pop();
         let marks = names(archive_dir, ".exported");
         missing.retain(|segment| !marks.contains(&segment.replace(".seg", ".exported")));
-        if missing.is_empty() {
-            return;
-        }
-        assert!(started.elapsed() < RECOVERY_MAX, "these segments are not exported: {missing:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not exported")) }
+    });
 }
 
 /// Reads all exports below `home`, from the first offset on. Returns what is wrong, and the number of frames.

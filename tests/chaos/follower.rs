@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::scene::pass;
 use crate::session::HEARTBEAT;
 use crate::source::Entrance;
 use crate::support::{Feed, Subscribe, code, message};
@@ -87,10 +88,10 @@ fn follow(entrance: &Entrance, priorities: u8, shared: &Shared) {
         let mut subscribe =
             Subscribe::offset(shared.next_offset.load(Relaxed)).log(log_id).token(&entrance.token);
         subscribe.priorities = priorities;
-        match Connection::open(entrance.address, &subscribe.bytes(), HEARTBEAT) {
-            Ok(mut connection) => drop(listen(&mut connection, priorities, shared, &mut log_id)),
-            Err(_) => std::thread::sleep(RETRY),
+        if let Ok(mut connection) = Connection::open(entrance.address, &subscribe.bytes(), HEARTBEAT) {
+            drop(listen(&mut connection, priorities, shared, &mut log_id));
         }
+        pass(RETRY);
     }
 }
 
@@ -104,10 +105,7 @@ fn listen(
     while !shared.stop.load(Relaxed) {
         match connection.receive(LOOK) {
             Event::Silence => {}
-            Event::Broken => {
-                std::thread::sleep(RETRY);
-                return Ok(());
-            }
+            Event::Broken => return Ok(()),
             Event::Body(body) => match Feed::decode(&body) {
                 Feed::Subscribed(subscribed) => {
                     *log_id = subscribed.log_id;
@@ -115,7 +113,6 @@ fn listen(
                 Feed::Ping(nonce) => connection.send(&message::pong(nonce))?,
                 Feed::Error(error) => {
                     assert!(code::is_retryable(error.code), "the feed answers {error:?}");
-                    std::thread::sleep(RETRY);
                     return Ok(());
                 }
                 other => note(&other, priorities, shared),

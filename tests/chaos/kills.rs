@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use crate::scene::{RATE, Scene};
+use crate::scene::{RATE, Scene, pass};
 use crate::setup::{names, segments};
 use crate::shim::Field;
+use crate::source::Source;
 use crate::support::command::aggregator;
+use crate::support::wait::poll;
 use crate::support::{LIMIT, Signal};
 
 /// New routine frames per second and source under full load. The sources and the daemon share few cores, so this is all
@@ -23,6 +25,8 @@ const FLOOD: u32 = 400;
 const LIFE_US_MAX: u64 = 150_000;
 /// Longest time from an event to the kill that should fall close behind it, in microseconds.
 const CLOSE_US_MAX: u64 = 4_000;
+/// Time between two looks for an event that a kill should follow closely.
+const CLOSE_LOOK: Duration = Duration::from_micros(200);
 /// Segments that are written between two checks. Retention keeps more.
 const UNCHECKED_MAX: usize = 4;
 /// Attempts to hit a short phase.
@@ -88,7 +92,7 @@ impl Phase {
 }
 
 fn pause(rng: &mut StdRng, us_max: u64) {
-    std::thread::sleep(Duration::from_micros(rng.random_range(0..us_max)));
+    pass(Duration::from_micros(rng.random_range(0..us_max)));
 }
 
 /// Fills segments until there is one that is full.
@@ -101,13 +105,14 @@ pub fn fill_a_segment(scene: &mut Scene) {
 /// Waits until `is_met`. The sources send at `rate` meanwhile.
 fn flood_until(scene: &mut Scene, rate: u32, what: &str, mut is_met: impl FnMut(&mut Scene) -> bool) {
     scene.rate.store(rate, Relaxed);
-    let started = Instant::now();
-    while !is_met(scene) {
-        let is_late = started.elapsed() > 3 * LIMIT;
-        assert!(!is_late, "{what} does not come; the reader of the output: {}", scene.reader.state());
+    poll(CLOSE_LOOK, 3 * LIMIT, what, || {
         scene.assert_running();
-        std::thread::sleep(Duration::from_micros(200));
-    }
+        if is_met(scene) {
+            Ok(())
+        } else {
+            Err(format!("the reader of the output: {}", scene.reader.state()))
+        }
+    });
 }
 
 /// Like [`flood_until`]. Checks segments before retention can take them, however slow the check is.
@@ -202,8 +207,13 @@ fn in_handshakes(scene: &mut Scene) -> usize {
         scene.restart();
         flood_until(scene, RATE, "a WELCOME", |scene| scene.welcomes() > welcomes);
         kill(scene);
-        // The sources notice the end of their connections within this time.
-        std::thread::sleep(Duration::from_millis(20));
+        scene.wait("the end of all handshakes", |scene| {
+            let is_greeting = |source: &&Source| source.shared.is_greeting.load(Relaxed);
+            match scene.sources.iter().find(is_greeting) {
+                None => Ok(()),
+                Some(source) => Err(format!("source {} is in a handshake", source.id)),
+            }
+        });
         if broken_handshakes(scene) > before {
             return 2;
         }

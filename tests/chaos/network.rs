@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::proxy::{Cut, DOWN, Proxy, UP, Weather};
-use crate::scene::{RECOVERY_MAX, Scene};
+use crate::scene::{Scene, pass};
 use crate::session::HEARTBEAT;
 
 /// What happens to the network.
@@ -53,7 +53,6 @@ impl Network {
 
     /// Lets this happen to `scene`, and asserts that it did. Returns when it was over.
     pub fn strike(self, scene: &mut Scene, rng: &mut StdRng) -> Instant {
-        let ms = |rng: &mut StdRng, from: u64, to: u64| Duration::from_millis(rng.random_range(from..to));
         match self {
             Self::Slow => {
                 let delay = ms(rng, 20, 100);
@@ -93,12 +92,16 @@ impl Network {
     }
 }
 
+fn ms(rng: &mut StdRng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(rng.random_range(from..to))
+}
+
 /// Bad weather for `time`.
 fn hold(scene: &mut Scene, weather: Weather, time: Duration) {
     let held = |scene: &Scene| scene.proxies.iter().map(Proxy::held).sum::<u64>();
     let before = held(scene);
     scene.proxies.iter().for_each(|proxy| proxy.set(weather));
-    std::thread::sleep(time);
+    pass(time);
     scene.proxies.iter().for_each(|proxy| proxy.set(Weather::default()));
     assert!(held(scene) > before, "{weather:?} held nothing");
 }
@@ -109,7 +112,7 @@ fn cut(scene: &mut Scene, how: Cut, rng: &mut StdRng) -> Instant {
     let cut: usize = scene.proxies.iter().map(|proxy| proxy.cut(how)).sum();
     assert!(cut >= scene.sources.len(), "{cut} connections were cut");
     for _ in 0..rng.random_range(0..5) {
-        std::thread::sleep(Duration::from_millis(rng.random_range(0..80)));
+        pass(ms(rng, 0, 80));
         let _again: usize = scene.proxies.iter().map(|proxy| proxy.cut(how)).sum();
     }
     let over = Instant::now();
@@ -124,7 +127,7 @@ fn swallow(scene: &mut Scene, way: usize, time: Duration) -> Instant {
     let mut swallows = [false; 2];
     swallows[way] = true;
     scene.proxies.iter().for_each(|proxy| proxy.set(Weather { swallows, ..Weather::default() }));
-    std::thread::sleep(time);
+    pass(time);
     scene.proxies.iter().for_each(|proxy| proxy.set(Weather::default()));
     let over = Instant::now();
     assert!(swallowed(scene) > before, "nothing was swallowed");
@@ -134,10 +137,8 @@ fn swallow(scene: &mut Scene, way: usize, time: Duration) -> Instant {
 
 /// Waits until a source has connected again.
 fn await_welcomes(scene: &mut Scene, before: u64, what: &str) {
-    let started = Instant::now();
-    while scene.welcomes() == before {
-        assert!(started.elapsed() < RECOVERY_MAX, "{what}, but none did");
-        scene.assert_running();
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    scene.wait(what, |scene| match scene.welcomes() {
+        welcomes if welcomes > before => Ok(()),
+        welcomes => Err(format!("{welcomes} connections so far")),
+    });
 }

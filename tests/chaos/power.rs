@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::kills::{FULL_LOAD, start_aside};
-use crate::scene::{RATE, Scene};
+use crate::scene::{RATE, Scene, pass};
 use crate::shim::Field;
 
 /// The name in the table of figures.
@@ -56,12 +56,8 @@ pub fn cut(scene: &mut Scene, share: f64, rng: &mut StdRng) {
     scene.shim().journal.as_file().set_len(0).expect("the journal can be cut");
     scene.shim().set(Field::Journal, 1);
     scene.rate.store(FULL_LOAD, Relaxed);
-    let acked = scene.acked();
-    while scene.acked() < acked + 1_000 {
-        scene.assert_running();
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    std::thread::sleep(Duration::from_millis(rng.random_range(0..LIFE_MS_MAX)));
+    scene.wait_acked(1_000);
+    pass(Duration::from_millis(rng.random_range(0..LIFE_MS_MAX)));
     let is_in_sync = rng.random_bool(0.7);
     if is_in_sync {
         let held = scene.shim().get(Field::Held);
@@ -88,7 +84,7 @@ pub fn cut(scene: &mut Scene, share: f64, rng: &mut StdRng) {
 fn begin_recovery(scene: &Scene, rng: &mut StdRng) {
     let ready = scene.archive_dir().join("../ready-of-recovery.json");
     let mut child = start_aside(scene, &ready);
-    std::thread::sleep(Duration::from_millis(rng.random_range(0..40)));
+    pass(Duration::from_millis(rng.random_range(0..40)));
     child.kill().expect("it cannot be killed");
     child.wait().expect("waiting fails");
     drop(std::fs::remove_file(&ready));

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::scene::pass;
+
 /// From the client to the daemon.
 pub const UP: usize = 0;
 /// From the daemon to the client.
@@ -213,7 +215,7 @@ impl Shared {
         let pause = weather.delay + Duration::from_secs_f64(limited);
         if !pause.is_zero() {
             self.held.fetch_add(1, Relaxed);
-            std::thread::sleep(pause);
+            pass(pause);
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::content::FrameId;
+use crate::scene::pass;
 
 /// Sources whose frames the output gives out: those below this id.
 const SOURCES: u32 = 8;
@@ -67,7 +68,7 @@ impl Reader {
                         }
                         Err(error) => {
                             shared.note(format!("cannot connect: {error}"));
-                            std::thread::sleep(RETRY);
+                            pass(RETRY);
                         }
                     }
                 }

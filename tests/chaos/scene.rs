@@ -19,6 +19,7 @@ use crate::setup::{Setup, TOKEN, config, launched};
 use crate::shim::Shim;
 use crate::source::{Entrance, REPLAYS, SATELLITES, Source, Uplink};
 use crate::support::http::get_json;
+use crate::support::wait::wait_within;
 use crate::support::{Daemon, EMERGENCY, LIMIT, Port, ROUTINE, Signal};
 use crate::track::Faults;
 
@@ -28,8 +29,12 @@ pub const RATE: u32 = 60;
 pub const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// Time without any acknowledgement after which none is on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);
-/// Time between two looks at the sources.
-const LOOK: Duration = Duration::from_millis(2);
+
+/// Lets time pass, for what no event ends: the length of a fault, a random moment, the pace of a sender, the pause of a
+/// client between two attempts.
+pub fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
 
 /// A daemon and its peers.
 pub struct Scene {
@@ -129,23 +134,35 @@ impl Scene {
     /// Returns the time since `began`.
     pub fn recovered(&mut self, began: Instant) -> Duration {
         let written: Vec<_> = self.sources.iter().map(|source| source.books()[ROUTINE].written).collect();
-        let started = Instant::now();
-        loop {
-            let late = self
-                .sources
-                .iter()
-                .zip(&written)
-                .find(|(source, written)| source.books()[ROUTINE].acked <= **written);
-            let Some((source, written)) = late else { return began.elapsed() };
-            assert!(
-                started.elapsed() < RECOVERY_MAX,
-                "source {} does not go on behind frame {written}: {:?}",
-                source.id,
-                source.books()
-            );
+        self.wait("sources that go on", |scene| {
+            let mut pairs = scene.sources.iter().zip(&written);
+            match pairs.find(|(source, written)| source.books()[ROUTINE].acked <= **written) {
+                None => Ok(()),
+                Some((source, written)) => {
+                    Err(format!("source {} is at {:?}, not behind {written}", source.id, source.books()))
+                }
+            }
+        });
+        began.elapsed()
+    }
+
+    /// Waits until `look` succeeds. Fails the test at once if a peer has found a fault.
+    #[track_caller]
+    pub fn wait(&mut self, what: &str, look: impl Fn(&Self) -> Result<(), String>) {
+        wait_within(RECOVERY_MAX, what, || {
             self.assert_running();
-            std::thread::sleep(LOOK);
-        }
+            look(&*self)
+        });
+    }
+
+    /// Waits until `more` frames are acknowledged than now.
+    #[track_caller]
+    pub fn wait_acked(&mut self, more: u64) {
+        let goal = self.acked() + more;
+        self.wait(&format!("{more} more acknowledged frames"), |scene| match scene.acked() {
+            acked if acked >= goal => Ok(()),
+            acked => Err(format!("{acked} of {goal}")),
+        });
     }
 
     /// Fails the test if a peer has found a fault.
@@ -179,14 +196,14 @@ impl Scene {
         let started = Instant::now();
         let mut acked = self.acked();
         loop {
-            std::thread::sleep(ON_ITS_WAY);
+            pass(ON_ITS_WAY);
             let before = std::mem::replace(&mut acked, self.acked());
             if before == acked {
                 break;
             }
             assert!(started.elapsed() < LIMIT, "the daemon goes on to acknowledge frames");
         }
-        std::thread::sleep(time);
+        pass(time);
         assert_eq!(self.acked(), acked, "frames were acknowledged meanwhile");
         self.assert_running();
     }

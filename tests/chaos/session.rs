@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::content::{FrameId, count_below, sequence};
+use crate::scene::pass;
 use crate::source::{Shared, Uplink, kind_of, station_of};
 use crate::support::{Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, code, cost, message};
 use crate::wire::{Connection, Event};
@@ -41,6 +42,13 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Connects and reads WELCOME.
     pub fn open(id: u32, uplink: &'a Uplink, shared: &'a Shared) -> std::io::Result<Self> {
+        shared.is_greeting.store(true, Relaxed);
+        let opened = Self::connect(id, uplink, shared);
+        shared.is_greeting.store(false, Relaxed);
+        opened
+    }
+
+    fn connect(id: u32, uplink: &'a Uplink, shared: &'a Shared) -> std::io::Result<Self> {
         let hello = Hello::new(id).kind(kind_of(id)).station(&station_of(id)).token(&uplink.entrance.token);
         let hello = hello.heartbeat(HEARTBEAT.as_secs() as u16).bytes();
         let connection = Connection::open(uplink.entrance.address, &hello, HEARTBEAT)?;
@@ -225,7 +233,7 @@ impl<'a> Session<'a> {
         // A connection of this source that the network swallowed may be alive for the daemon. The daemon ends it.
         let is_expected = code::is_retryable(error.code) || error.code == code::TAKEN_OVER;
         assert!(is_expected, "source {}: {error:?}", self.id);
-        std::thread::sleep(Duration::from_millis(error.retry_after_ms.into()).min(RETRY_MAX));
+        pass(Duration::from_millis(error.retry_after_ms.into()).min(RETRY_MAX));
     }
 }
 

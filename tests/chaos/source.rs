@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use telemetry_aggregator::sim::station_name;
 
+use crate::scene::pass;
 use crate::session::Session;
 
 /// Live sources of a scene, one per spacecraft of the fleet.
@@ -62,6 +63,8 @@ pub struct Shared {
     /// Send no new frames. Send BYE when all frames are acknowledged.
     pub finish: AtomicBool,
     pub stop: AtomicBool,
+    /// Whether the source is between the beginning of a connection and WELCOME.
+    pub is_greeting: AtomicBool,
     /// Connections that broke after HELLO and before WELCOME.
     pub broken_handshakes: AtomicU64,
     /// Connections with WELCOME.
@@ -136,7 +139,7 @@ fn run(id: u32, uplink: &Uplink, shared: &Shared) {
     while !shared.stop.load(Relaxed) {
         match Session::open(id, uplink, shared).map(Session::run) {
             Ok(true) => return,
-            Ok(false) | Err(_) => std::thread::sleep(RETRY),
+            Ok(false) | Err(_) => pass(RETRY),
         }
     }
 }

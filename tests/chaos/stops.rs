@@ -10,7 +10,7 @@ use rustix::process::{Pid, kill_process};
 use telemetry_aggregator::sim::Plan;
 
 use crate::audit::frames;
-use crate::scene::Scene;
+use crate::scene::{Scene, pass};
 use crate::support::command::{aggregator, uplink_sim};
 use crate::support::fleet::FleetLog;
 use crate::support::{Daemon, Signal, wait_until};
@@ -75,7 +75,7 @@ fn signal(process: &Process, signal: Signal) {
 fn stop_long(process: &Process) {
     signal(process, Signal::STOP);
     await_stopped(process.id());
-    std::thread::sleep(LONG);
+    pass(LONG);
     signal(process, Signal::CONT);
 }
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::command::output;
+use crate::support::wait::poll;
 
 /// Longest time for a state of a container. A busy machine starts containers slowly, and a health check comes every 10 s.
 pub const ENGINE_LIMIT: Duration = Duration::from_secs(120);
@@ -81,13 +82,6 @@ pub fn unique(what: &str) -> String {
 ///
 /// Panics with the last error after [`ENGINE_LIMIT`].
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let started = Instant::now();
-    loop {
-        match look() {
-            Ok(found) => return found,
-            Err(instead) => assert!(started.elapsed() < ENGINE_LIMIT, "waiting for {what}: {instead}"),
-        }
-        std::thread::sleep(LOOK);
-    }
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    poll(LOOK, ENGINE_LIMIT, what, look)
 }

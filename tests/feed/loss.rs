@@ -3,13 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use crate::support::{Archived, Client, Daemon, Feed, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, reason};
+use crate::support::{
+    Archived, Client, Daemon, Feed, Hello, ROUTINE, Subscribe, Subscriber, reason, wait_until,
+};
 
 const PAYLOAD_BYTES: usize = 16_000;
-/// Pause between two looks at the segments on disk.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Sends frames that fill segments. Returns when they are durable.
 fn flood(daemon: &Daemon, frames: u64) {
@@ -86,11 +85,10 @@ fn frames_that_expire_before_a_stalled_subscriber_reads_them_are_a_gap() {
     let (mut stalled, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
     flood(&daemon, FRAMES);
     // More frames have expired than all buffers on the way to the subscriber hold.
-    let since = Instant::now();
-    while segments(&daemon)[0].0 < FRAMES / 2 {
-        assert!(since.elapsed() < LIMIT, "retention removes nothing: {:?}", segments(&daemon));
-        std::thread::sleep(LOOK);
-    }
+    wait_until("retention", || match segments(&daemon) {
+        kept if kept[0].0 >= FRAMES / 2 => Ok(()),
+        kept => Err(format!("{kept:?} are kept")),
+    });
     let (frames, gaps) = read_to(&mut stalled, FRAMES);
     let expired: u64 = gaps.iter().map(|(_, from, to)| to - from).sum();
     assert!(gaps.iter().all(|(reason, ..)| *reason == reason::EXPIRED), "{gaps:?}");

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, kill_process};
 use serde_json::Value;
@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::equipment::{Numbers, packet};
 use crate::imports::{file, import};
 use crate::inventions::uslp_frame;
+use crate::support::command::Running;
 use crate::support::process::rss_max_kib_if_running;
+use crate::support::wait::wait_within;
 use crate::support::{Daemon, LIMIT, Signal};
 
 /// No import may need more memory.
@@ -58,18 +60,11 @@ fn wait(mut child: Child, within: Duration) -> Ran {
     };
     let out = std::thread::spawn(move || read(&mut out));
     let err = std::thread::spawn(move || read(&mut err));
-    let (began, mut peak_kib) = (Instant::now(), 0);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        peak_kib = peak_kib.max(rss_max_kib_if_running(child.id()).unwrap_or(0));
-        if began.elapsed() > within {
-            child.kill().unwrap();
-            panic!("the import has not ended after {within:?}");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let (mut child, mut peak_kib) = (Running(child), 0);
+    let status = wait_within(within, "the end of the import", || {
+        peak_kib = peak_kib.max(rss_max_kib_if_running(child.0.id()).unwrap_or(0));
+        child.0.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+    });
     let (out, err) = (out.join().unwrap(), err.join().unwrap());
     assert!(!err.contains("panicked"), "{err}");
     assert!(peak_kib < RSS_MAX_KIB, "{peak_kib} KiB were resident");

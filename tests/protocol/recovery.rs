@@ -190,7 +190,7 @@ fn a_client_that_was_refused_or_said_bye_takes_no_slot_while_its_socket_is_open(
     let daemon = Daemon::start("[ingest]\nmax_connections = 2");
     let mut stayed = Vec::new();
     for source in 0..6 {
-        let mut client = open_when_free(&daemon, &Hello::new(source));
+        let (mut client, _) = Client::open_when_free(daemon.address(), &Hello::new(source));
         if source % 2 == 0 {
             client.send(&frame(9, 0, b"offends"));
             client.expect_error(code::BAD_PRIORITY);
@@ -200,22 +200,4 @@ fn a_client_that_was_refused_or_said_bye_takes_no_slot_while_its_socket_is_open(
         }
         stayed.push(client);
     }
-}
-
-/// Repeats HELLO until the daemon has a free place.
-fn open_when_free(daemon: &Daemon, hello: &Hello) -> Client {
-    let since = std::time::Instant::now();
-    while since.elapsed() < LIMIT {
-        let mut client = Client::connect(daemon.address());
-        client.send(&hello.bytes());
-        match client.next() {
-            Server::Welcome(_) => {
-                client.expect_first_acks();
-                return client;
-            }
-            Server::Error(error) => assert_eq!(error.code, code::BUSY, "{error:?}"),
-            other => panic!("WELCOME or busy is due, not {other:?}"),
-        }
-    }
-    panic!("the slot is never free");
 }

@@ -25,7 +25,7 @@ const TOKEN: &str = "the token of good sources";
 const ATTACKER: [u8; 4] = [127, 0, 0, 2];
 /// Connections that one attacker holds at a time.
 const HELD: usize = 100;
-/// Pause between two connections of an attacker: all run in this process, beside the good sources.
+/// The pace of an attacker, not a wait: all attackers run in this process, beside the good sources.
 const PAUSE: Duration = Duration::from_millis(2);
 
 const CONFIG: &str = r#"

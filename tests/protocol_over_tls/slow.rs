@@ -76,6 +76,7 @@ fn carry(mut client: TcpStream, mut daemon: TcpStream, is_slow: &AtomicBool, pau
                 return longest;
             }
             let since = Instant::now();
+            // The road is this slow.
             std::thread::sleep(pause);
             longest = longest.max(since.elapsed());
         }

@@ -4,9 +4,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::LIMIT;
-use super::message::{self, Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, Welcome, cost};
+use super::message::{
+    self, Ack, EMERGENCY, ErrorMessage, Frame, Hello, ROUTINE, Server, Welcome, code, cost,
+};
 use super::stream::Stream;
+use super::{LIMIT, wait_until};
 
 /// Longest message that a server may send to a source, by the default of `max_message_bytes` in protocol.md.
 const BODY_BYTES_MAX: usize = 128 * 1024;
@@ -64,6 +66,22 @@ impl Client {
     /// Like [`Self::welcomed`], and reads the first ACK of each lane.
     pub fn open(address: SocketAddr, hello: &Hello) -> (Self, Welcome) {
         let (mut client, welcome) = Self::welcomed(address, hello);
+        client.expect_first_acks();
+        (client, welcome)
+    }
+
+    /// Repeats [`Self::open`] while the answer is `busy`: the daemon may not have noticed yet that a client is gone.
+    #[track_caller]
+    pub fn open_when_free(address: SocketAddr, hello: &Hello) -> (Self, Welcome) {
+        let (mut client, welcome) = wait_until("a free place", || {
+            let mut client = Self::connect(address);
+            client.send(&hello.bytes());
+            match client.next() {
+                Server::Welcome(welcome) => Ok((client, welcome)),
+                Server::Error(error) if error.code == code::BUSY => Err(error.text),
+                other => panic!("WELCOME or busy is due, not {other:?}"),
+            }
+        });
         client.expect_first_acks();
         (client, welcome)
     }

@@ -2,7 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// `telemetry-aggregator` with these arguments. It inherits no environment variable that would configure it.
 pub fn aggregator<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
@@ -45,6 +47,28 @@ pub fn expect_exit(command: &mut Command, code: i32) -> (String, String) {
     let (out, err) = (text(&ran.stdout), text(&ran.stderr));
     assert_eq!(ran.status.code(), Some(code), "exit of {command:?}\nstdout: {out}\nstderr: {err}");
     (out, err)
+}
+
+/// A process. If the test fails before the process ends, the drop kills the process.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("it cannot be started"))
+    }
+
+    /// Sends SIGTERM and returns the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("no signal");
+        self.0.wait().expect("waiting fails").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// Writes a text that is visible even when the test passes. The output of a passed test is otherwise hidden.

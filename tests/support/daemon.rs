@@ -1,17 +1,15 @@
 //! The real daemon as a child process.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
+use super::lines::Lines;
 use super::{Archived, LIMIT, archived, pki, wait_until};
 
 /// Small values, so that many daemons can share a machine. A test overrides the values it needs.
@@ -35,8 +33,7 @@ const READY_FILE: &str = "ready.json";
 pub struct Daemon {
     child: Child,
     address: SocketAddr,
-    log: Arc<Log>,
-    reader: Option<JoinHandle<()>>,
+    log: Lines,
     has_exited: bool,
     /// Frames in the archive when the daemon began to listen.
     archived_before: u64,
@@ -146,18 +143,12 @@ impl Daemon {
         (launch.prepare)(&mut command);
         let mut child = command.spawn().expect("the daemon cannot be started");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let log = Arc::new(Log::default());
-        let reader = std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || log.fill(BufReader::new(stderr))
-        });
         // Build the value before the daemon listens, so that a failed start also kills the process.
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut daemon = Self {
             child,
             address: unknown,
-            log,
-            reader: Some(reader),
+            log: Lines::read(stderr),
             has_exited: false,
             archived_before: 0,
             home,
@@ -269,15 +260,10 @@ impl Daemon {
     /// Waits until the process has ended.
     pub fn wait_exit(&mut self, within: Duration) -> Exit {
         let started = Instant::now();
-        let closed = self.log.wait_until(within, |log| log.is_closed);
-        assert!(closed.is_closed, "the daemon did not end within {within:?}");
-        drop(closed);
+        assert!(self.log.wait_closed(within), "the daemon did not end within {within:?}");
         // The end of the log is the end of the process, apart from the kernel's clean-up.
         let status = self.child.wait().expect("waiting for the daemon fails");
         self.has_exited = true;
-        if let Some(reader) = self.reader.take() {
-            reader.join().expect("the log's reader panicked");
-        }
         Exit { code: status.code(), elapsed: started.elapsed() }
     }
 
@@ -312,19 +298,19 @@ impl Daemon {
 
     /// All lines of the log so far.
     pub fn lines(&self) -> Vec<String> {
-        self.log.lock().lines.clone()
+        self.log.all()
     }
 
     /// Waits for a line that contains `text`. Returns the first such line.
+    #[track_caller]
     pub fn wait_line(&self, text: &str) -> String {
-        self.wait_line_within(text, LIMIT)
+        self.log.wait_line(text)
     }
 
     /// Like [`Self::wait_line`], for something that takes longer than other steps.
+    #[track_caller]
     pub fn wait_line_within(&self, text: &str, within: Duration) -> String {
-        let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
-        let log = self.log.wait_until(within, |log| log.is_closed || found(&log.lines).is_some());
-        found(&log.lines).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", log.lines))
+        self.log.wait_line_within(text, within)
     }
 
     /// Replaces the configuration by `config` over the tests' defaults, and makes the running daemon read it.
@@ -343,15 +329,16 @@ impl Daemon {
 
     /// Sends SIGHUP. Returns the lines of the log up to the result.
     pub fn hang_up(&self) -> Vec<String> {
-        let before = self.log.lock().lines.len();
+        let before = self.log.count();
         self.signal(Signal::HUP);
         let is_outcome = |line: &String| {
             line.contains("configuration reloaded") || line.contains("in force has not changed")
         };
-        let end = |log: &LogState| log.lines[before..].iter().position(is_outcome).map(|at| before + at + 1);
-        let log = self.log.wait_until(LIMIT, |log| log.is_closed || end(log).is_some());
-        let end = end(&log).unwrap_or_else(|| panic!("no outcome in the log: {:#?}", log.lines));
-        log.lines[before..end].to_vec()
+        let up_to_outcome = |lines: &[String]| {
+            let lines = &lines[before..];
+            lines.iter().position(is_outcome).map(|at| lines[..=at].to_vec())
+        };
+        self.log.wait("the outcome of a reload", up_to_outcome)
     }
 
     /// The path of the configuration that the daemon was started with.
@@ -377,55 +364,12 @@ impl Drop for Daemon {
             drop(self.child.kill());
             drop(self.child.wait());
         }
-        if let Some(reader) = self.reader.take() {
-            drop(reader.join());
-        }
         if std::thread::panicking() {
-            for line in &self.log.lock().lines {
+            self.log.wait_closed(LIMIT);
+            for line in self.log.all() {
                 eprintln!("daemon: {line}");
             }
         }
-    }
-}
-
-/// The lines that a process wrote. A thread collects them.
-#[derive(Default)]
-pub struct Log {
-    state: Mutex<LogState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-pub struct LogState {
-    pub lines: Vec<String>,
-    pub is_closed: bool,
-}
-
-impl Log {
-    /// Collects the lines of `output` until it ends.
-    pub fn fill(&self, output: impl BufRead) {
-        for line in output.lines() {
-            let Ok(line) = line else { break };
-            self.lock().lines.push(line);
-            self.changed.notify_all();
-        }
-        self.lock().is_closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits until `is_done`, for `within` at most.
-    pub fn wait_until(
-        &self,
-        within: Duration,
-        is_done: impl Fn(&LogState) -> bool,
-    ) -> MutexGuard<'_, LogState> {
-        let waited = self.changed.wait_timeout_while(self.lock(), within, |state| !is_done(state));
-        waited.expect("the log's reader panicked").0
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, LogState> {
-        // After a panic of a test that held the log, the drop must still be able to show the log.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -3,18 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use telemetry_aggregator::archive::{Filter, Item, Reader};
 use telemetry_aggregator::frame::Frame;
 use telemetry_aggregator::sim::{self, Counts, Plan, Progress, Report};
 use tokio::sync::watch;
 
-/// Longest time until a disconnected fleet is connected again.
-const RETURN_MAX: Duration = Duration::from_secs(20);
-
-/// Longest time until more frames are acknowledged.
-const ACKED_MAX: Duration = Duration::from_secs(20);
+use super::wait::{LIMIT, wait_within};
 
 /// The sources of a simulator that runs while the test runs.
 pub struct Fleet {
@@ -46,17 +42,27 @@ impl Fleet {
     }
 
     /// Waits until `more` frames are acknowledged than now.
+    #[track_caller]
     pub fn wait_acked(&self, more: u64) {
-        let before = self.counts().acked;
-        let started = Instant::now();
-        while self.counts().acked < before + more {
-            assert!(
-                started.elapsed() < ACKED_MAX,
-                "no {more} more frames are acknowledged: {:?}",
-                self.counts()
-            );
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.wait_acked_in_all(self.counts().acked + more, LIMIT);
+    }
+
+    /// Waits until `frames` frames are acknowledged in all, for `limit` at most.
+    #[track_caller]
+    pub fn wait_acked_in_all(&self, frames: u64, limit: Duration) {
+        self.wait_counts(&format!("{frames} acknowledged frames"), limit, |counts| counts.acked >= frames);
+    }
+
+    /// Waits until every source is connected.
+    #[track_caller]
+    pub fn wait_connected(&self) {
+        self.wait_counts("a connected fleet", LIMIT, |counts| counts.connected >= self.sources);
+    }
+
+    #[track_caller]
+    fn wait_counts(&self, what: &str, limit: Duration, is_met: impl Fn(&Counts) -> bool) {
+        let look = || Some(self.counts()).filter(&is_met).ok_or_else(|| format!("{:?}", self.counts()));
+        wait_within(limit, what, look);
     }
 
     /// Waits for the end of all feeds.
@@ -67,11 +73,7 @@ impl Fleet {
     /// Like [`Self::stop`], once every source is connected. A source without connection at the end of its feed would
     /// report a failure.
     pub fn stop_connected(self) -> Report {
-        let started = Instant::now();
-        while self.counts().connected < self.sources {
-            assert!(started.elapsed() < RETURN_MAX, "the fleet does not come back: {:?}", self.counts());
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.wait_connected();
         self.stop()
     }
 

@@ -181,6 +181,7 @@ impl Disk {
         state.waiting -= 1;
         let (is_failing, extra) = (state.is_failing, state.extra);
         drop(state);
+        // The disk of the test is this slow.
         std::thread::sleep(extra);
         if is_failing { Err(io::Error::other("the test's disk fails")) } else { Ok(()) }
     }

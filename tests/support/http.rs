@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::LIMIT;
+use super::{LIMIT, wait_until};
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -54,6 +54,15 @@ pub fn get_json(address: SocketAddr, path: &str) -> Value {
     let answer = get(address, path);
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     answer.json()
+}
+
+/// Repeats a GET until the JSON of its answer is what `is_met` wants, and returns it.
+#[track_caller]
+pub fn wait_json(address: SocketAddr, path: &str, is_met: impl Fn(&Value) -> bool) -> Value {
+    wait_until(path, || {
+        let found = get_json(address, path);
+        if is_met(&found) { Ok(found) } else { Err(format!("{found:#}")) }
+    })
 }
 
 /// A connection whose answer the test reads in parts.

@@ -8,8 +8,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test shows")]
 
-use std::time::Duration;
-
 pub use rustix::process::Signal;
 
 pub mod archive;
@@ -18,10 +16,12 @@ pub mod client;
 pub mod command;
 pub mod crc16;
 pub mod daemon;
+pub mod elements;
 pub mod fleet;
 pub mod held;
 pub mod http;
 pub mod inside;
+pub mod lines;
 pub mod manager;
 pub mod message;
 pub mod mount;
@@ -44,7 +44,14 @@ pub use message::{
 };
 pub use port::Port;
 pub use subscriber::{Feed, Heard, Subscribe, Subscribed, Subscriber, reason};
-pub use wait::wait_until;
+pub use wait::{LIMIT, wait_until};
+
+/// Connects as soon as a program listens at `address`. A test may read a whole archive before it starts the next daemon.
+#[track_caller]
+pub fn connect_when_up(address: std::net::SocketAddr) -> std::net::TcpStream {
+    let connect = || std::net::TcpStream::connect(address).map_err(|error| error.to_string());
+    wait::wait_within(3 * LIMIT, &format!("a listener at {address}"), connect)
+}
 
 /// Connects from another address of this host.
 pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStream {
@@ -54,9 +61,6 @@ pub fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> std::net::TcpStr
     connect(&socket, &to).expect("the daemon cannot be connected to");
     socket.into()
 }
-
-/// Longest time for any step before the test fails. Generous: the machine may be busy.
-pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// Reports on stderr what cannot be tested on this machine. The report is visible even when the test passes.
 pub fn not_tested(what: std::fmt::Arguments<'_>) {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::wait_until;
+
 /// Connects repeatedly and counts the connections.
 pub struct Prober {
     connected: Arc<AtomicU64>,
@@ -25,7 +27,7 @@ impl Prober {
                         drop(socket.unwrap_or_else(|error| panic!("{address} refuses: {error}")));
                         connected.fetch_add(1, Ordering::Relaxed);
                     }
-                    // A pause, so that fewer connections than the backlog wait for the next daemon.
+                    // A pace, not a wait: fewer connections than the backlog wait for the next daemon.
                     std::thread::sleep(Duration::from_millis(10));
                 }
             }
@@ -36,6 +38,16 @@ impl Prober {
     /// The number of connections so far.
     pub fn connected(&self) -> u64 {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Waits for `more` connections.
+    #[track_caller]
+    pub fn wait_connected(&self, more: u64) {
+        let before = self.connected();
+        wait_until(&format!("{more} more connections"), || match self.connected() {
+            connected if connected >= before + more => Ok(()),
+            connected => Err(format!("{connected} after {before}")),
+        });
     }
 
     /// Ends the connections, of which none may have been refused.

@@ -1,29 +1,16 @@
 //! Sockets that a service manager passes to the daemon: passed by systemd's own tool, and sockets that the daemon
 //! refuses.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 
 use super::has;
 use super::restart::THROUGH;
 use crate::support::command::{aggregator, expect_exit};
-use crate::support::{Client, Daemon, Hello, LIMIT, Launch, Port, ROUTINE};
-
-/// Connects as soon as a program listens at `address`.
-fn connect(address: SocketAddr) -> TcpStream {
-    let started = Instant::now();
-    loop {
-        match TcpStream::connect(address) {
-            Ok(socket) => return socket,
-            Err(error) => assert!(started.elapsed() < LIMIT, "no listener at {address}: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use crate::support::{Client, Daemon, Hello, Launch, Port, ROUTINE, connect_when_up};
 
 #[test]
 fn a_client_that_connects_before_the_daemon_is_up_is_served() {
@@ -34,7 +21,7 @@ fn a_client_that_connects_before_the_daemon_is_up_is_served() {
     let address = port.address();
     let listen = address.to_string();
     // The tool starts the daemon on the first connection, and not before.
-    let early = std::thread::spawn(move || connect(address));
+    let early = std::thread::spawn(move || connect_when_up(address));
     let through = ["systemd-socket-activate", "-l", &listen, "--fdname=ingest"];
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::launch_at(dir, "", &Launch { through: &through, prepare: &|_| {} });

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::Signal;
@@ -42,15 +41,6 @@ impl Sockets {
     }
 }
 
-/// Waits until `count` returns at least `more` above its current value.
-fn wait_for(what: &str, more: u64, count: impl Fn() -> u64) {
-    let (before, started) = (count(), Instant::now());
-    while count() < before + more {
-        assert!(started.elapsed() < LIMIT, "{what}: stuck at {}", count());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn no_client_is_refused_and_no_frame_is_lost_across_restarts() {
     let sockets = Sockets::bind();
@@ -79,7 +69,7 @@ fn no_client_is_refused_and_no_frame_is_lost_across_restarts() {
         assert_eq!(daemon.wait_exit(LIMIT).code, Some(0), "exit code after SIGTERM");
         daemon.final_books().assert_balanced();
         // Connections while no daemon runs.
-        wait_for("connections", 4, || prober.connected());
+        prober.wait_connected(4);
         daemon = daemon.relaunch(&launch);
     }
     fleet.wait_acked(LIFE_FRAMES);

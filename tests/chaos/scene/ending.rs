@@ -1,9 +1,8 @@
 //! The end of a scene: everything is acknowledged, archived, exported and delivered, and is checked once more.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
-use super::{LOOK, RECOVERY_MAX, Scene};
+use super::Scene;
 use crate::audit::{Audit, verify};
 use crate::equipment::Equipment;
 use crate::exports;
@@ -45,19 +44,13 @@ impl Scene {
     fn wait_for_peers(&mut self) {
         let stats = get_json(self.daemon().http(), "/api/v1/stats");
         let head = stats["archive"]["next_offset"].as_u64().expect("an offset");
-        let started = Instant::now();
-        loop {
-            self.assert_running();
-            let behind = self.followers.iter().map(Follower::next_offset).find(|next| *next < head);
-            let books = |source: u32, lane: usize| self.sources[source as usize].books()[lane].written;
-            let missing = if self.setup.has_retention() { Ok(()) } else { self.reader.has_all(books) };
-            if behind.is_none() && missing.is_ok() {
-                break;
+        self.wait("all frames at the peers", |scene| {
+            if let Some(next) = scene.followers.iter().map(Follower::next_offset).find(|next| *next < head) {
+                return Err(format!("a subscriber is at {next} of {head}"));
             }
-            let is_late = started.elapsed() > RECOVERY_MAX;
-            assert!(!is_late, "a subscriber is at {behind:?} of {head}; the output: {missing:?}");
-            std::thread::sleep(LOOK);
-        }
+            let books = |source: u32, lane: usize| scene.sources[source as usize].books()[lane].written;
+            if scene.setup.has_retention() { Ok(()) } else { scene.reader.has_all(books) }
+        });
         for source in &self.sources {
             for (lane, follower) in [(EMERGENCY, 1), (ROUTINE, 2)] {
                 let found =

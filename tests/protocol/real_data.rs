@@ -1,0 +1,63 @@
+//! Recordings of real spacecraft go through the daemon and come out byte for byte the same.
+
+use crate::support::Daemon;
+use crate::support::command::{aggregator, output};
+use crate::support::recording::{Recording, send};
+
+/// The output of `archive cat --format payload` on the daemon's data directory.
+fn payloads(daemon: &Daemon, filter: &[&str]) -> Vec<u8> {
+    let data_dir = daemon.archive_dir().parent().expect("the data directory").to_owned();
+    let mut command = aggregator(["archive", "cat", "--format", "payload"]);
+    let ran = output(command.args(filter).arg(data_dir));
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+    ran.stdout
+}
+
+/// Asserts that both are equal. `assert_eq` would print both files.
+fn assert_same(found: &[u8], recording: &Recording) {
+    let differs = found.iter().zip(&recording.bytes).position(|(found, sent)| found != sent);
+    assert!(
+        differs.is_none() && found.len() == recording.bytes.len(),
+        "{}: {} bytes sent, {} came back, the first that differs is at {differs:?}",
+        recording.path.display(),
+        recording.bytes.len(),
+        found.len()
+    );
+}
+
+#[test]
+fn a_live_recording_is_archived_byte_for_byte() {
+    let mut daemon = Daemon::start("");
+    let recording = Recording::find("europa_clipper.ccsds", 1_030);
+    send(&daemon, &recording, 1, 0);
+    let books = daemon.stop();
+    assert_eq!(books.archived, recording.packets as u64);
+    assert_same(&payloads(&daemon, &[]), &recording);
+    assert_same(&payloads(&daemon, &["--kind", "live", "--source", "0"]), &recording);
+    assert!(payloads(&daemon, &["--kind", "replay"]).is_empty());
+}
+
+#[test]
+fn a_replayed_recording_is_archived_byte_for_byte() {
+    let mut daemon = Daemon::start("");
+    let recording = Recording::find("ssat_hs_apid130.ccsds", 14_351);
+    send(&daemon, &recording, 0, 1);
+    let books = daemon.stop();
+    assert_eq!(books.archived, recording.packets as u64);
+    assert_same(&payloads(&daemon, &["--kind", "replay"]), &recording);
+    assert!(payloads(&daemon, &["--kind", "live"]).is_empty());
+}
+
+#[test]
+fn a_pass_and_a_replay_at_the_same_time_do_not_mix() {
+    let mut daemon = Daemon::start("");
+    let pass = Recording::find("europa_clipper.ccsds", 1_030);
+    let replay = Recording::find("ssat_hs_apid130.ccsds", 14_351);
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(&daemon, &pass, 1, 0));
+        scope.spawn(|| send(&daemon, &replay, 0, 1));
+    });
+    daemon.stop();
+    assert_same(&payloads(&daemon, &["--kind", "live"]), &pass);
+    assert_same(&payloads(&daemon, &["--kind", "replay"]), &replay);
+}
