@@ -7,9 +7,10 @@ use tls::{Ask, Authorities, Client, FileError, Identity, Server, TlsError};
 
 use super::Config;
 use super::draft::Draft;
+use super::purpose::Purpose;
 use super::sections::{NamedClient, Tls, Token};
-use super::source::is_absent;
-use super::token_files::{CREDENTIALS_DIR, Purpose, readable_warning};
+use super::source::{is_absent, readable_warning};
+use super::token_files::CREDENTIALS_DIR;
 
 /// What the files of `[tls]` hold. Two are equal if their certificates, keys and authorities are.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +84,7 @@ impl Tls {
 }
 
 /// Reads the files that `[tls]` names. Adds errors to `draft`.
-pub(super) fn resolve(draft: &mut Draft) {
+pub(super) fn resolve(draft: &mut Draft<'_>) {
     let tls = draft.config.tls.clone();
     match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => {
@@ -109,7 +110,7 @@ pub(super) fn resolve(draft: &mut Draft) {
 }
 
 /// The content of files that `key` names, or `None` after a report.
-fn loaded<T>(draft: &mut Draft, key: &str, loaded: Result<T, FileError>) -> Option<T> {
+fn loaded<T>(draft: &mut Draft<'_>, key: &str, loaded: Result<T, FileError>) -> Option<T> {
     let error = match loaded {
         Ok(loaded) => return Some(loaded),
         Err(error) => error,
@@ -125,7 +126,7 @@ fn loaded<T>(draft: &mut Draft, key: &str, loaded: Result<T, FileError>) -> Opti
         ));
         return None;
     }
-    draft.problem(draft.location(key), key, error.to_string());
+    draft.problem(key, error.to_string());
     None
 }
 

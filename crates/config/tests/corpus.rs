@@ -6,6 +6,8 @@
 //! In `corpus.txt`, a line `==== name` begins a configuration, and a line `#env NAME=value` sets a variable. `DIR` is
 //! the directory of the files that [`files`] writes.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

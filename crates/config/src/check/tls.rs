@@ -5,7 +5,7 @@ use super::super::links::LinkTransport;
 use super::is_loopback;
 
 /// Certificates of clients can only be asked for over TLS, and only an authority makes them worth something.
-pub(super) fn check_clients(draft: &mut Draft) {
+pub(super) fn check_clients(draft: &mut Draft<'_>) {
     let config = draft.config.clone();
     for (section, is_on, is_empty) in [
         ("ingest", config.ingest.tls, config.ingest.clients.is_empty()),
@@ -33,7 +33,7 @@ pub(super) fn check_clients(draft: &mut Draft) {
 }
 
 /// A link over TLS needs the daemon's certificate to listen, and authorities to connect.
-pub(super) fn check_links(draft: &mut Draft) {
+pub(super) fn check_links(draft: &mut Draft<'_>) {
     let (links, tls) = (draft.config.links.clone(), draft.config.tls.clone());
     for (key, link) in draft.link_keys.clone().iter().zip(links.iter()) {
         let what = match link.transport {
@@ -49,7 +49,7 @@ pub(super) fn check_links(draft: &mut Draft) {
 }
 
 /// A listener beyond loopback should be encrypted; with `require_tls` it must be. A token in clear text is a warning.
-pub(super) fn check_encryption(draft: &mut Draft) {
+pub(super) fn check_encryption(draft: &mut Draft<'_>) {
     let config = draft.config.clone();
     let (ingest, feed, http) = (&config.ingest, &config.feed, &config.http);
     let has_http_token = http.token.is_some() || http.token_file.is_some();
