@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::addresses::is_loopback;
 use super::draft::Draft;
 use super::links::LinkTransport;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
@@ -193,10 +194,6 @@ fn check_exposure(draft: &mut Draft<'_>) {
             http.listen.port()
         ));
     }
-}
-
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }
 
 /// Two listeners cannot share a port, unless their addresses or their protocols differ.

@@ -75,7 +75,7 @@ impl<'t> Draft<'t> {
         loop {
             let error = match T::deserialize(&*node) {
                 Ok(value) => return Some(value),
-                Err(error) => error,
+                Err(error) => error.at(node),
             };
             let place = error.place.filter(|_| !self.is_full())?;
             if !reduced.contains(&place.culprit) {
@@ -101,8 +101,8 @@ impl<'t> Draft<'t> {
 
     /// Adds a problem with the value of `key`. Later checks across keys ignore it.
     pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
-        self.failed.insert(key.split('[').next().unwrap_or(key).to_owned());
         self.conflict_in_table(key.to_owned(), what);
+        self.failed.insert(key.split('[').next().unwrap_or(key).to_owned());
     }
 
     /// How many problems there are.
@@ -123,8 +123,7 @@ impl<'t> Draft<'t> {
         }
         let set = keys.iter().find(|key| self.written.contains_key(**key));
         let key = set.or(keys.first()).copied().unwrap_or_default().to_owned();
-        let location = self.written.get(&key).map_or(Location::Default, |at| self.locate(at));
-        self.problems.push(Problem { location, key, what: what.into() });
+        self.conflict_in_table(key, what);
     }
 
     /// Adds a conflict of `key`, which is in a table of a list. Its location is that of the key, or of the innermost

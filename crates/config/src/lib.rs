@@ -28,9 +28,11 @@ mod overrides;
 mod parts;
 mod print;
 mod purpose;
+mod recording;
 mod sections;
 mod source;
 mod tls_files;
+mod tls_sides;
 mod token_files;
 mod tokens;
 mod tree;
@@ -57,20 +59,21 @@ pub use error::{ConfigError, Location, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
 pub use fixed::{HTTP_CONNECTIONS_MAX, HTTP_READERS};
 pub use handle::ConfigHandle;
-pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
+pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, WhenFull};
 pub use memory::{
     BATCH_BYTES, CHANNEL_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, INCOMPLETE_PACKET_BYTES,
     MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
 };
 pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, OutputTransport};
 pub use overrides::{PREFIX, environment};
+pub use recording::RecordingOptions;
 pub use sections::{
     Archive, Catalog, Feed, Http, Ingest, Log, LogFormat, LogLevel, NamedClient, Pipeline, Shutdown, Tls,
     Token,
 };
 pub use source::SEARCH_PATHS;
 pub use support::secret::{MASK, Secret, SecretError};
-pub use tls_files::{TlsFiles, TlsSides};
+pub use tls_sides::{TlsFiles, TlsSides};
 pub use token_files::CREDENTIALS_DIR;
 pub use units::{GIB, KIB, MIB, Size, TIB};
 

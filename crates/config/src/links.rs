@@ -13,17 +13,14 @@ use super::framings::{FramingTable, check_decode, check_framing, decode};
 use super::tree::{Node, path};
 use super::units::{GIB, KIB, MIB, print_duration};
 use super::values::{
-    APID_MAX, DurationIn, Hex, SizeIn, address, count, display, display_each, endpoint, group, integer,
-    integers, interface, name, networks, read_or_suggest, similar, station,
+    APID_MAX, DurationIn, Hex, SizeIn, address, display, display_each, endpoint, group, integer, integers,
+    interface, name, networks, read_or_suggest, similar, station,
 };
 use archive::PAYLOAD_BYTES_MAX;
 use frame::{SourceKind, Station, StreamKey};
 use framing::{Decode, Fecf, Format, Framing};
 
 mod explain;
-mod recording;
-
-pub use recording::RecordingOptions;
 
 /// Limit of links.
 pub(super) const MAX: usize = 256;
@@ -31,18 +28,6 @@ pub(super) const MAX: usize = 256;
 const RULES_MAX: usize = 64;
 /// The highest virtual channel of any format.
 const CHANNEL_MAX: i64 = 63;
-
-/// The keys of the transports, each with the only one that it belongs to.
-pub(super) const TRANSPORT_KEYS: [(&str, &str); 8] = [
-    ("connect", ""),
-    ("listen", ""),
-    ("udp", ""),
-    ("greeting", "connect"),
-    ("peers", ""),
-    ("multicast", "udp"),
-    ("interface", "udp"),
-    ("receive_buffer", "udp"),
-];
 
 /// An input link: frames of equipment that does not speak our protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -92,10 +77,10 @@ pub struct Link {
     pub silence_timeout: Option<Duration>,
     /// A jump of a counter beyond this is a restart of the counter. `None` means half the modulo of the counter, and at
     /// most 65,536.
-    #[serde(default, deserialize_with = "count::<{ u32::MAX as i64 }, _, _>")]
+    #[serde(default, deserialize_with = "integer::<1, { u32::MAX as i64 }, _, _>")]
     pub max_gap: Option<u32>,
     /// Most streams at a time of sources that the configuration does not name.
-    #[serde(default = "max_sources", deserialize_with = "count::<{ LINK_SOURCES_MAX as i64 }, _, _>")]
+    #[serde(default = "max_sources", deserialize_with = "integer::<1, { LINK_SOURCES_MAX as i64 }, _, _>")]
     pub max_sources: usize,
     /// Whether the link runs from the start.
     #[serde(default = "yes")]
@@ -206,9 +191,12 @@ pub enum WhenFull {
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 struct RuleTable {
-    #[serde(deserialize_with = "channels", skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(deserialize_with = "integers::<CHANNEL_MAX, _, _>", skip_serializing_if = "BTreeSet::is_empty")]
     vcid: BTreeSet<u8>,
-    #[serde(deserialize_with = "apids", skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(
+        deserialize_with = "integers::<{ APID_MAX as i64 }, _, _>",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
     apid: BTreeSet<u16>,
     #[serde(deserialize_with = "integer::<0, { PAYLOAD_BYTES_MAX as i64 - 1 }, _, _>")]
     offset: Option<usize>,
@@ -299,14 +287,6 @@ mod drops {
     pub(super) fn serialize<S: Serializer>(drops: &bool, serializer: S) -> Result<S::Ok, S::Error> {
         if *drops { Keep::Drop } else { Keep::Keep }.serialize(serializer)
     }
-}
-
-fn channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u8>, D::Error> {
-    integers::<CHANNEL_MAX, D, u8>(deserializer)
-}
-
-fn apids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u16>, D::Error> {
-    integers::<{ APID_MAX as i64 }, D, u16>(deserializer)
 }
 
 /// Writes a timeout. None is `"0s"`.

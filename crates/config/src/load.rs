@@ -4,14 +4,11 @@ use serde::de::DeserializeOwned;
 
 use super::draft::Draft;
 use super::overrides::{self, Overrides};
+use super::print::LISTS;
 use super::purpose::Purpose;
 use super::source::Source;
 use super::tree::{Content, Node};
 use super::{links, outputs, tls_files, token_files, tokens};
-
-/// The lists of tables. They are read one table after the other, and they have no variables.
-pub(super) const LISTS: [&str; 6] =
-    ["ingest.tokens", "ingest.clients", "feed.tokens", "feed.clients", "links", "outputs"];
 
 /// Reads the file `source`, if there is one, and applies `overrides`.
 pub(super) fn read<'t>(source: Option<&'t Source>, overrides: &Overrides, purpose: Purpose) -> Draft<'t> {

@@ -12,8 +12,8 @@ use super::links::Link;
 use super::tree::{Content, Node, path};
 use super::units::{GIB, KIB, MIB};
 use super::values::{
-    SizeIn, address, cosmos_name, count, display, display_each, endpoint, integer, name, networks,
-    packet_names, sources, stations,
+    SizeIn, address, cosmos_name, display, display_each, endpoint, integer, name, networks, packet_names,
+    sources, stations,
 };
 use archive::PAYLOAD_BYTES_MAX;
 use frame::{FramePriority, Selection, SourceKind, Station};
@@ -28,17 +28,6 @@ pub(super) const MAX: usize = 256;
 const CLIENTS_MAX: i64 = 1_024;
 /// Readers of one output, unless the file says otherwise.
 const CLIENTS: usize = 4;
-
-/// The keys that are not fields: those of the transports, each with the only one that it belongs to, and `cosmos`.
-pub(super) const FURTHER_KEYS: [(&str, &str); 7] = [
-    ("listen", ""),
-    ("connect", ""),
-    ("udp", ""),
-    ("peers", "listen"),
-    ("clients", "listen"),
-    ("rate", "udp"),
-    ("cosmos", ""),
-];
 
 /// An output link: durable frames for software that does not speak our protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -104,7 +93,7 @@ pub enum OutputTransport {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         peers: Vec<Network>,
         /// Readers at a time. With [`OutputStart::Cursor`] it is 1.
-        #[serde(default, deserialize_with = "count::<CLIENTS_MAX, _, _>")]
+        #[serde(default, deserialize_with = "integer::<1, CLIENTS_MAX, _, _>")]
         clients: usize,
     },
     /// The output connects over TCP.

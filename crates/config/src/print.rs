@@ -5,8 +5,11 @@ use std::fmt::{self, Write as _};
 use toml::{Table, Value};
 
 use super::Config;
-use super::load::LISTS;
 use super::tree::path;
+
+/// The lists of tables. They are read one table after the other, and they have no variables.
+pub(super) const LISTS: [&str; 6] =
+    ["ingest.tokens", "ingest.clients", "feed.tokens", "feed.clients", "links", "outputs"];
 
 /// A key with its value in the form of the file.
 pub(super) struct Setting {

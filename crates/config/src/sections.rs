@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::tls_files::TlsFiles;
-use super::tokens::client_name;
+use super::tls_sides::TlsFiles;
 use super::units::{GIB, KIB, MIB, TIB};
 use super::values::{
-    DurationIn, SizeIn, address, count, display_each, path, path_or_empty, secret, sources, stations,
+    DurationIn, SizeIn, address, client_name, display_each, integer, path, path_or_empty, secret, sources,
+    stations,
 };
 use archive::{self, DirectIo, PAYLOAD_BYTES_MAX};
 use export::ExportFormat;
@@ -78,10 +78,10 @@ pub struct Ingest {
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Limit of connections with a valid HELLO. One more gets `busy`.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub max_connections: NonZeroUsize,
     /// Limit of these connections per IP address. One more gets `busy`.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub max_connections_per_address: NonZeroUsize,
     /// Time limit for a complete HELLO. Then the client gets `idle`.
     #[serde(with = "DurationIn::<10, 300_000>")]
@@ -102,13 +102,13 @@ pub struct Ingest {
     #[serde(with = "SizeIn::<MIB, TIB>")]
     pub memory_limit: u64,
     /// Limit of streams whose positions are kept. A new stream beyond it gets `limit`.
-    #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
+    #[serde(deserialize_with = "integer::<1, { 1 << 20 }, _, _>")]
     pub max_streams: NonZeroUsize,
     /// Limit of streams of one source id. A new stream beyond it gets `limit`.
-    #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
+    #[serde(deserialize_with = "integer::<1, { 1 << 20 }, _, _>")]
     pub max_streams_per_source: NonZeroUsize,
     /// Limit of takeovers of one stream within a minute. One more gets `busy`.
-    #[serde(deserialize_with = "count::<60_000, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 60_000, _, _>")]
     pub max_takeovers_per_minute: NonZeroU32,
     /// Whether connections are encrypted, once there is a [`Tls::certificate`].
     pub tls: bool,
@@ -173,10 +173,10 @@ pub struct Tls {
 #[serde(default)]
 pub struct Pipeline {
     /// Limit of frames in the processor's input. The fan-in waits when it is full.
-    #[serde(deserialize_with = "count::<{ PROCESSOR_FRAMES_MAX as i64 }, _, _>")]
+    #[serde(deserialize_with = "integer::<1, { PROCESSOR_FRAMES_MAX as i64 }, _, _>")]
     pub processor_capacity: NonZeroUsize,
     /// Batches the broadcast keeps for slow consumers. A consumer that lags further misses frames and gets a report.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub broadcast_capacity: NonZeroUsize,
     /// When a routine frame has waited this long, one routine batch follows every 8 emergency batches.
     #[serde(with = "DurationIn::<1, 60_000>")]
@@ -225,7 +225,7 @@ pub struct Feed {
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Limit of subscribers. One more gets `busy`.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub max_subscribers: NonZeroUsize,
     /// Whether connections are encrypted, once there is a [`Tls::certificate`].
     pub tls: bool,

@@ -228,7 +228,7 @@ fn the_keys_come_in_the_order_of_the_file() {
     let settings = settings(&Config::default());
     assert_eq!(settings.len(), 47);
     let lists: Vec<_> = settings.iter().filter(|setting| setting.is_list()).map(Setting::path).collect();
-    assert_eq!(lists, load::LISTS);
+    assert_eq!(lists, print::LISTS);
 }
 
 #[test]

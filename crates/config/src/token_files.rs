@@ -27,16 +27,12 @@ pub(super) fn resolve_http(draft: &mut Draft<'_>) {
 /// Reads the credential in `path`, which `key` names. Adds errors to `draft`.
 pub(super) fn read_or_report(draft: &mut Draft<'_>, key: &str, path: &Path) -> Option<Secret> {
     let shown = path.display();
-    let may_be_absent = draft.purpose == Purpose::CheckBeforeStart && path.starts_with(CREDENTIALS_DIR);
     let problem = match read_file(path) {
         Ok((secret, mode)) => {
             draft.warnings.extend(readable_warning(path, mode, "a token"));
             return Some(secret);
         }
-        Err(FileError::Io(error)) if may_be_absent && is_absent(&error) => {
-            draft.notes.push(format!(
-                "{key}: {shown} does not exist yet: the service manager creates it at the start"
-            ));
+        Err(FileError::Io(error)) if is_awaited(draft, key, path, &error) => {
             return Some(Secret::awaited());
         }
         Err(FileError::Io(error)) => format!("cannot read {shown}: {error}"),
@@ -44,6 +40,19 @@ pub(super) fn read_or_report(draft: &mut Draft<'_>, key: &str, path: &Path) -> O
     };
     draft.problem(key, problem);
     None
+}
+
+/// Whether the file that `key` names does not exist before the start, because the service manager creates it. Notes that.
+pub(super) fn is_awaited(draft: &mut Draft<'_>, key: &str, path: &Path, error: &io::Error) -> bool {
+    let is_awaited =
+        draft.purpose == Purpose::CheckBeforeStart && path.starts_with(CREDENTIALS_DIR) && is_absent(error);
+    if is_awaited {
+        let path = path.display();
+        draft
+            .notes
+            .push(format!("{key}: {path} does not exist yet: the service manager creates it at the start"));
+    }
+    is_awaited
 }
 
 enum FileError {

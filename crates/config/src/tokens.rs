@@ -1,24 +1,13 @@
 //! The lists of credentials and of clients with certificates: `[[ingest.tokens]]`, `[[ingest.clients]]`, and those of
 //! `[feed]`.
 
-use serde::Deserializer;
-use serde::de::Error as _;
-
 use super::draft::Draft;
 use super::sections::{NamedClient, Token};
 use super::token_files::read_or_report;
 use super::tree::Node;
-use super::values::read;
 
 /// Limit of tables in a list. The daemon compares each credential with the token of a client.
 const MAX: usize = 1_024;
-/// Longest name in bytes. A DNS name is not longer; the name of a workload (URI) may be.
-const NAME_BYTES_MAX: usize = 1_024;
-
-/// What the name of a client is, for messages.
-pub(super) const CLIENT_NAME: &str =
-    "a name of the client's certificate (subject alternative name) such as \"kiruna.example\"";
-
 /// Reads a list of credentials and their files.
 pub(super) fn read_tokens(draft: &mut Draft<'_>, list: Option<Node>) -> Vec<Token> {
     let tokens = draft.read_list(list, MAX, read_token);
@@ -63,17 +52,4 @@ fn read_token(draft: &mut Draft<'_>, node: &mut Node) -> Option<Token> {
         _ => draft.problem(key, "expected exactly one of token and token_file"),
     }
     Some(token)
-}
-
-/// Reads the name of a client.
-pub(super) fn client_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let name: String = read(deserializer, CLIENT_NAME, |found| found.as_str().map(str::to_ascii_lowercase))?;
-    let is_wrong = |c: char| c.is_whitespace() || c.is_control();
-    if name.contains('*') {
-        return Err(D::Error::custom(format!("found {name:?}, which is a pattern, expected {CLIENT_NAME}")));
-    }
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(is_wrong) {
-        return Err(D::Error::custom(format!("found {name:?}, expected {CLIENT_NAME}")));
-    }
-    Ok(name)
 }

@@ -14,10 +14,33 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use toml::Value;
 
+use super::Config;
 use super::print::settings;
 use super::tree::{Content, Node, Origin, path};
-use super::values::{describe, one_of, similar};
-use super::{Config, links, outputs};
+use super::values::{CLIENT_NAME, describe, one_of, similar};
+
+/// The keys of the transports of a link, each with the only transport that it belongs to.
+const LINK_KEYS: [(&str, &str); 8] = [
+    ("connect", ""),
+    ("listen", ""),
+    ("udp", ""),
+    ("greeting", "connect"),
+    ("peers", ""),
+    ("multicast", "udp"),
+    ("interface", "udp"),
+    ("receive_buffer", "udp"),
+];
+
+/// The keys of an output that are not fields: those of its transports, and `cosmos`.
+const OUTPUT_KEYS: [(&str, &str); 7] = [
+    ("listen", ""),
+    ("connect", ""),
+    ("udp", ""),
+    ("peers", "listen"),
+    ("clients", "listen"),
+    ("rate", "udp"),
+    ("cosmos", ""),
+];
 
 /// Why a value cannot be read.
 #[derive(Debug)]
@@ -40,7 +63,8 @@ pub(super) struct Place {
 }
 
 impl Error {
-    fn at(mut self, node: &Node) -> Self {
+    /// This error with the place of `node`, if it has none.
+    pub(super) fn at(mut self, node: &Node) -> Self {
         self.place.get_or_insert_with(|| Place {
             key: self.missing.map_or_else(|| node.key.clone(), |name| path(&node.key, name)),
             at: node.at.clone(),
@@ -80,7 +104,7 @@ impl fmt::Display for Error {
 fn missing(key: &str) -> String {
     let expected = match key.rsplit('.').next().unwrap_or_default() {
         "name" if key.starts_with("outputs") => "a name of its own such as \"yamcs-live\"",
-        "name" if key.contains(".clients[") => super::tokens::CLIENT_NAME,
+        "name" if key.contains(".clients[") => CLIENT_NAME,
         "name" => "a name of its own such as \"kiruna-x\"",
         "framing" => "a table such as { kind = \"fixed\", length = 892 }",
         "target" => "the name of a COSMOS target such as \"SAT\"",
@@ -141,7 +165,7 @@ impl Node {
 
     /// The keys that are not fields: those of the transports, each with the only transport that it belongs to.
     fn further_keys(&self) -> &'static [(&'static str, &'static str)] {
-        if self.key.starts_with("outputs") { &outputs::FURTHER_KEYS } else { &links::TRANSPORT_KEYS }
+        if self.key.starts_with("outputs") { &OUTPUT_KEYS } else { &LINK_KEYS }
     }
 
     /// The keys of a struct with these `fields`.
@@ -285,16 +309,8 @@ impl<'de> Deserializer<'de> for &Node {
         visitor.visit_enum(variant)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct newtype_struct tuple
         tuple_struct map identifier ignored_any
     }
 }

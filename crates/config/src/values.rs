@@ -1,7 +1,6 @@
 //! The kinds of values: how each is read, limited and written.
 //!
 //! The fields name these functions in their `serde` attributes. An error has the value found and the values allowed.
-//! Each function also reads an optional value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
@@ -29,6 +28,13 @@ const NETWORKS_MAX: usize = 256;
 const NAME_CHARS_MAX: usize = 64;
 /// Longest name of a COSMOS target or packet in bytes: its length is one byte.
 const COSMOS_NAME_BYTES_MAX: usize = u8::MAX as usize;
+
+/// Longest name of a client in bytes. A DNS name is not longer; the name of a workload (URI) may be.
+const CLIENT_NAME_BYTES_MAX: usize = 1_024;
+
+/// What the name of a client is, for messages.
+pub(super) const CLIENT_NAME: &str =
+    "a name of the client's certificate (subject alternative name) such as \"kiruna.example\"";
 
 /// A size from `MIN` to `MAX` bytes, written like `"64 MiB"`.
 pub(super) struct SizeIn<const MIN: u64, const MAX: u64>;
@@ -194,15 +200,6 @@ where
     })
 }
 
-/// Reads a count from 1 to `MAX`.
-pub(super) fn count<'de, const MAX: i64, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Integer,
-{
-    integer::<1, MAX, D, T>(deserializer)
-}
-
 /// Reads a number of bytes from `MIN` to `MAX`, as an integer or as a size.
 pub(super) fn bytes<'de, const MIN: i64, const MAX: i64, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -314,47 +311,59 @@ pub(super) fn station<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Stat
 
 /// Reads names of stations with the rules of HELLO.
 pub(super) fn stations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Station>, D::Error> {
-    let refusal =
-        || D::Error::custom("expected a list of station names such as [\"svalbard\"]; empty for any");
-    let found = read_any(deserializer);
-    let names = found.as_array().ok_or_else(refusal)?;
-    if names.len() > STATIONS_MAX {
-        let text = format!("{} stations, at most {STATIONS_MAX} are allowed", names.len());
-        return Err(D::Error::custom(text));
-    }
-    let mut stations = BTreeSet::new();
-    for name in names {
-        let name = name.as_str().ok_or_else(refusal)?;
-        if !stations.insert(Station::new(name).map_err(D::Error::custom)?) {
-            return Err(D::Error::custom(format!(
-                "station {name:?} is listed twice: name each station once"
-            )));
+    let expected = "expected a list of station names such as [\"svalbard\"]; empty for any";
+    let mut seen = BTreeSet::new();
+    list(deserializer, expected, "stations", STATIONS_MAX, |name, _| {
+        let station = Station::new(name).map_err(|error| error.to_string())?;
+        if seen.insert(station.clone()) {
+            return Ok(station);
         }
-    }
-    Ok(stations)
+        Err(format!("station {name:?} is listed twice: name each station once"))
+    })
 }
 
 /// Reads a list of networks.
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
-    let found = read_any(deserializer);
     let expected = "expected a list of networks such as [\"10.0.8.0/24\", \"2001:db8::/32\"]";
-    let items = found.as_array().ok_or_else(|| D::Error::custom(expected))?;
-    if items.len() > NETWORKS_MAX {
-        let text = format!("{} networks, at most {NETWORKS_MAX} are allowed", items.len());
-        return Err(D::Error::custom(text));
-    }
-    let network = |item: &Value| {
-        let text = item.as_str().ok_or_else(|| D::Error::custom(expected))?;
-        Network::parse(text).map_err(|error| {
-            D::Error::custom(match error {
-                NetworkError::Form => format!("found {item}, {expected}"),
-                NetworkError::HostBits(meant) => {
-                    format!("{item} has bits behind its prefix; write \"{meant}\"")
-                }
-            })
+    list(deserializer, expected, "networks", NETWORKS_MAX, |text, item| {
+        Network::parse(text).map_err(|error| match error {
+            NetworkError::Form => format!("found {item}, {expected}"),
+            NetworkError::HostBits(meant) => format!("{item} has bits behind its prefix; write \"{meant}\""),
         })
+    })
+}
+
+/// Reads a list of at most `max` texts.
+fn list<'de, D: Deserializer<'de>, T, C: FromIterator<T>>(
+    deserializer: D,
+    expected: &str,
+    what: &str,
+    max: usize,
+    mut parse: impl FnMut(&str, &Value) -> Result<T, String>,
+) -> Result<C, D::Error> {
+    let found = read_any(deserializer);
+    let items = found.as_array().ok_or_else(|| D::Error::custom(expected))?;
+    if items.len() > max {
+        return Err(D::Error::custom(format!("{} {what}, at most {max} are allowed", items.len())));
+    }
+    let item = |item: &Value| match item.as_str() {
+        Some(text) => parse(text, item).map_err(D::Error::custom),
+        None => Err(D::Error::custom(expected)),
     };
-    items.iter().map(network).collect()
+    items.iter().map(item).collect()
+}
+
+/// Reads the name of a client.
+pub(super) fn client_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name: String = read(deserializer, CLIENT_NAME, |found| found.as_str().map(str::to_ascii_lowercase))?;
+    let is_wrong = |c: char| c.is_whitespace() || c.is_control();
+    if name.contains('*') {
+        return Err(D::Error::custom(format!("found {name:?}, which is a pattern, expected {CLIENT_NAME}")));
+    }
+    if name.is_empty() || name.len() > CLIENT_NAME_BYTES_MAX || name.chars().any(is_wrong) {
+        return Err(D::Error::custom(format!("found {name:?}, expected {CLIENT_NAME}")));
+    }
+    Ok(name)
 }
 
 /// Reads the name of a COSMOS target.

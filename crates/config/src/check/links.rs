@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::is_loopback;
-use crate::addresses::Network;
+use crate::addresses::{Network, is_loopback};
 use crate::draft::Draft;
 use crate::framings::payload_bytes_max;
 use crate::links::{EmergencyRule, Link, LinkSource, LinkTransport};

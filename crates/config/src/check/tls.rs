@@ -1,8 +1,8 @@
 //! Checks what is encrypted, and who may prove a name by a certificate.
 
-use super::super::draft::Draft;
-use super::super::links::LinkTransport;
-use super::is_loopback;
+use crate::addresses::is_loopback;
+use crate::draft::Draft;
+use crate::links::LinkTransport;
 
 /// Certificates of clients can only be asked for over TLS, and only an authority makes them worth something.
 pub(super) fn check_clients(draft: &mut Draft<'_>) {
@@ -14,21 +14,21 @@ pub(super) fn check_clients(draft: &mut Draft<'_>) {
         if is_empty {
             continue;
         }
-        let missing = if config.tls.certificate.is_none() {
-            "tls.certificate and tls.key"
-        } else if config.tls.ca.is_none() {
-            "tls.ca, the authorities that sign the certificates of clients"
-        } else if !is_on {
-            draft.conflict(
-                &[&format!("{section}.tls"), &format!("{section}.clients")],
-                format!("false, but clients show certificates only over TLS: set it to true, or remove [[{section}.clients]]"),
-            );
-            continue;
-        } else {
-            continue;
+        let clients = format!("{section}.clients");
+        let missing = match (&config.tls.certificate, &config.tls.ca) {
+            (None, _) => "tls.certificate and tls.key",
+            (_, None) => "tls.ca, the authorities that sign the certificates of clients",
+            _ if is_on => continue,
+            _ => {
+                let what = format!(
+                    "false, but clients show certificates only over TLS: set it to true, or remove [[{clients}]]"
+                );
+                draft.conflict(&[&format!("{section}.tls"), &clients], what);
+                continue;
+            }
         };
         let what = format!("clients show certificates only over TLS: set {missing}");
-        draft.conflict(&[&format!("{section}.clients"), "tls.certificate", "tls.ca"], what);
+        draft.conflict(&[&clients, "tls.certificate", "tls.ca"], what);
     }
 }
 

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Link, read};
-use crate::check::check_recording;
-use crate::draft::Draft;
-use crate::error::{ConfigError, Location, Problem};
-use crate::print;
-use crate::purpose::Purpose;
+use super::check::check_recording;
+use super::draft::Draft;
+use super::error::{ConfigError, Location, Problem};
+use super::links::{Link, read};
+use super::print;
+use super::purpose::Purpose;
 
 /// The keys of a link that a recording has no use for, and that a link must have.
 const UNUSED: &str = "name = \"recording\"\nconnect = \"recording:1\"\n";
