@@ -14,6 +14,11 @@ pub struct Listening {
     pub http: SocketAddr,
 }
 
+/// Whether only programs of this host reach `address`.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 /// A host and a port to connect to. A name is resolved at each attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Box<str>);

@@ -3,12 +3,69 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use toml::Value;
-
-use super::keys::{Effect, KEYS, LINKS, OUTPUTS};
-use super::print::{value_of, values};
+use super::print::{Setting, settings};
 use super::sections::Token;
 use super::{Config, Problem};
+
+/// A key that does not change while the daemon runs. All others change at once.
+struct Fixed {
+    key: &'static str,
+    /// Why it cannot change now.
+    why: &'static str,
+    /// The value, if a value up to that at the start changes at once.
+    limit: Option<fn(&Config) -> u64>,
+    /// Copies the value from the second configuration to the first.
+    copy: fn(&mut Config, &Config),
+}
+
+macro_rules! fixed {
+    ($section:ident.$name:ident, $why:expr) => {
+        Fixed {
+            key: concat!(stringify!($section), ".", stringify!($name)),
+            why: $why,
+            limit: None,
+            copy: |to, from| to.$section.$name.clone_from(&from.$section.$name),
+        }
+    };
+}
+
+const BOUND: &str = "the listener is bound before anything else starts";
+const MESSAGE: &str =
+    "the blocks and the reserve of the archive are sized at the start for the largest message";
+const STREAMS: &str =
+    "each segment has room for the positions of as many streams as are allowed at the start";
+const BUILT: &str = "the queues between the stages are created with it";
+const LAID_OUT: &str = "the open segment and the reserve are created with it";
+const OPENED: &str = "each file of the archive is written in one mode from its beginning to its end";
+const EXPORTS: &str = "the existing exports were written with it";
+
+/// The keys that need a restart.
+static FIXED: [Fixed; 16] = [
+    Fixed {
+        key: "data_dir",
+        why: "the archive in it is open and locked",
+        limit: None,
+        copy: |to, from| to.data_dir.clone_from(&from.data_dir),
+    },
+    fixed!(log.format, "programs that read the log expect one format"),
+    fixed!(ingest.listen, BOUND),
+    Fixed { limit: Some(|config| config.ingest.max_message), ..fixed!(ingest.max_message, MESSAGE) },
+    Fixed {
+        limit: Some(|config| config.ingest.max_streams.get() as u64),
+        ..fixed!(ingest.max_streams, STREAMS)
+    },
+    fixed!(pipeline.processor_capacity, BUILT),
+    fixed!(pipeline.broadcast_capacity, BUILT),
+    fixed!(pipeline.routine_max_delay, BUILT),
+    fixed!(archive.segment_size, LAID_OUT),
+    fixed!(archive.reserve, LAID_OUT),
+    fixed!(archive.direct_io, OPENED),
+    fixed!(archive.store_replays, "otherwise a replay on its way would be stored only in part"),
+    fixed!(archive.export, EXPORTS),
+    fixed!(archive.export_format, EXPORTS),
+    fixed!(feed.listen, BOUND),
+    fixed!(http.listen, BOUND),
+];
 
 /// A key whose value changes at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,31 +130,29 @@ impl Change {
     /// # Errors
     /// [`Mismatch`] if the keys that change now do not fit together with the keys that wait.
     pub fn new(at_start: &Config, in_force: &Config, found: &Config) -> Result<Self, Mismatch> {
-        let (before, after) = (values(in_force), values(found));
         let mut config = found.clone();
         let (mut changed, mut waiting) = (Vec::new(), Vec::new());
-        for key in KEYS.iter().filter(|key| !(key.is_same)(in_force, found)) {
-            let (before, after) = (shown(value_of(&before, key)), shown(value_of(&after, key)));
-            if let Some(why) = reason_to_wait(key.effect, at_start, found) {
-                (key.copy)(&mut config, in_force);
-                waiting.push(Waiting { key: key.path(), in_force: before, found: after, why });
+        for (before, after) in settings(in_force).iter().zip(&settings(found)) {
+            let key = before.path();
+            if before.value == after.value && !differs_unseen(&key, in_force, found) {
                 continue;
             }
-            let what = match key.path().as_str() {
-                "ingest.tokens" => tokens_changed(&in_force.ingest.tokens, &found.ingest.tokens),
-                "feed.tokens" => tokens_changed(&in_force.feed.tokens, &found.feed.tokens),
-                "ingest.clients" => {
-                    tables_changed(&in_force.ingest.clients, &found.ingest.clients, |client| &client.name)
-                }
-                "feed.clients" => {
-                    tables_changed(&in_force.feed.clients, &found.feed.clients, |client| &client.name)
-                }
-                LINKS => tables_changed(&in_force.links, &found.links, |link| &link.name),
-                OUTPUTS => tables_changed(&in_force.outputs, &found.outputs, |output| &output.name),
-                _ if before == after => "another".to_owned(),
-                _ => format!("{before} -> {after}"),
+            // A lower value changes at once, a higher one than that at the start needs a restart.
+            let waits = |fixed: &&Fixed| {
+                fixed.key == key && fixed.limit.is_none_or(|limit| limit(found) > limit(at_start))
             };
-            changed.push(Changed { key: key.path(), what });
+            if let Some(fixed) = FIXED.iter().find(waits) {
+                (fixed.copy)(&mut config, in_force);
+                let (in_force, found) = (shown(before), shown(after));
+                waiting.push(Waiting { key, in_force, found, why: fixed.why });
+                continue;
+            }
+            let what =
+                list_change(&key, in_force, found).unwrap_or_else(|| match (shown(before), shown(after)) {
+                    (before, after) if before == after => "another".to_owned(),
+                    (before, after) => format!("{before} -> {after}"),
+                });
+            changed.push(Changed { key, what });
         }
         match config.validate() {
             Ok(warnings) => Ok(Self { config, changed, waiting, warnings }),
@@ -106,19 +161,36 @@ impl Change {
     }
 }
 
-/// Why a key with this `effect` cannot take its value in `found` before a restart. `None` if it can.
-fn reason_to_wait(effect: Effect, at_start: &Config, found: &Config) -> Option<&'static str> {
-    match effect {
-        Effect::Live => None,
-        // A lower value changes at once, a higher one than that at the start needs a restart.
-        Effect::LiveUpToStart(value, why) => (value(found) > value(at_start)).then_some(why),
-        Effect::Restart(why) => Some(why),
+/// Whether the values of `key` differ in what is not printed: a credential, or the content of a file.
+fn differs_unseen(key: &str, a: &Config, b: &Config) -> bool {
+    match key {
+        "ingest.tokens" => a.ingest.tokens != b.ingest.tokens,
+        "feed.tokens" => a.feed.tokens != b.feed.tokens,
+        "http.token" => a.http.token != b.http.token,
+        // A renewed certificate lies in the same file.
+        "tls.certificate" => a.tls.files != b.tls.files,
+        _ => false,
     }
 }
 
-/// The value as in the file, without the quotes around a non-empty text. [`values`] has masked the secrets.
-fn shown(value: Option<&Value>) -> String {
-    let Some(text) = value.map(Value::to_string) else { return "not set".to_owned() };
+/// How the lists of tables of `key` differ.
+fn list_change(key: &str, before: &Config, after: &Config) -> Option<String> {
+    Some(match key {
+        "ingest.tokens" => tokens_changed(&before.ingest.tokens, &after.ingest.tokens),
+        "feed.tokens" => tokens_changed(&before.feed.tokens, &after.feed.tokens),
+        "ingest.clients" => {
+            tables_changed(&before.ingest.clients, &after.ingest.clients, |client| &client.name)
+        }
+        "feed.clients" => tables_changed(&before.feed.clients, &after.feed.clients, |client| &client.name),
+        "links" => tables_changed(&before.links, &after.links, |link| &link.name),
+        "outputs" => tables_changed(&before.outputs, &after.outputs, |output| &output.name),
+        _ => return None,
+    })
+}
+
+/// The value as in the file, without the quotes around a non-empty text. Secrets are masked.
+fn shown(setting: &Setting) -> String {
+    let Some(text) = setting.value().map(ToString::to_string) else { return "not set".to_owned() };
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(inner) if !inner.is_empty() => inner.to_owned(),
         _ => text,

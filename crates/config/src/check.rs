@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::addresses::is_loopback;
 use super::draft::Draft;
 use super::links::LinkTransport;
 use super::memory::{BATCH_BYTES, COMMIT_BYTES};
@@ -18,7 +19,7 @@ pub(super) use links::check_recording;
 const POSITION_BYTES_MAX: u64 = 128;
 
 /// Adds all conflicts between values to `draft`.
-pub(super) fn check(draft: &mut Draft) {
+pub(super) fn check(draft: &mut Draft<'_>) {
     check_windows(draft);
     check_memory(draft);
     check_reserve(draft);
@@ -34,7 +35,7 @@ pub(super) fn check(draft: &mut Draft) {
 }
 
 /// The windows of a stream must hold one message. Otherwise the stream could never send it.
-fn check_windows(draft: &mut Draft) {
+fn check_windows(draft: &mut Draft<'_>) {
     let ingest = draft.config.ingest.clone();
     let message = ingest.max_message;
     for (key, window) in [
@@ -52,7 +53,7 @@ fn check_windows(draft: &mut Draft) {
     }
 }
 
-fn check_memory(draft: &mut Draft) {
+fn check_memory(draft: &mut Draft<'_>) {
     let bound = draft.config.memory_bound();
     if bound.fits() {
         return;
@@ -90,7 +91,7 @@ fn check_memory(draft: &mut Draft) {
 }
 
 /// The reserve must hold the frames that are past the gate when it closes, and must fit into a segment.
-fn check_reserve(draft: &mut Draft) {
+fn check_reserve(draft: &mut Draft<'_>) {
     let archive = draft.config.archive.clone();
     let needed = draft.config.archive_config().reserve_bytes_min();
     let reserve = Size(archive.reserve);
@@ -115,7 +116,7 @@ fn check_reserve(draft: &mut Draft) {
 
 /// A segment must hold the positions of all streams and a commit. Retention must hold more than the open segment and
 /// the reserve.
-fn check_segments(draft: &mut Draft) {
+fn check_segments(draft: &mut Draft<'_>) {
     let archive = draft.config.archive.clone();
     let ingest = &draft.config.ingest;
     let positions = draft.config.archive_config().max_streams as u64 * POSITION_BYTES_MAX;
@@ -150,7 +151,7 @@ fn check_segments(draft: &mut Draft) {
 
 /// The directories of the exports and of the archive must not overlap. Otherwise the export would treat segments as its
 /// own files, and retention would delete exports.
-fn check_export(draft: &mut Draft) {
+fn check_export(draft: &mut Draft<'_>) {
     let archive = draft.config.archive_dir();
     if let Some(export) = draft.config.archive.export.clone()
         && export::overlap(&export, &archive)
@@ -165,7 +166,7 @@ fn check_export(draft: &mut Draft) {
 }
 
 /// Without tokens, every client that reaches a listener may use it. Such a listener must be on loopback.
-fn check_exposure(draft: &mut Draft) {
+fn check_exposure(draft: &mut Draft<'_>) {
     let config = draft.config.clone();
     let (ingest, feed) = (&config.ingest, &config.feed);
     for (section, listen, is_open) in [
@@ -195,12 +196,8 @@ fn check_exposure(draft: &mut Draft) {
     }
 }
 
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
 /// Two listeners cannot share a port, unless their addresses or their protocols differ.
-fn check_listeners(draft: &mut Draft) {
+fn check_listeners(draft: &mut Draft<'_>) {
     let config = &draft.config;
     let mut tcp = vec![
         ("http.listen".to_owned(), config.http.listen),

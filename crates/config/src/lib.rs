@@ -1,10 +1,12 @@
 //! Configuration: one TOML file, overridden by environment variables, checked as a whole.
 //!
-//! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables (`read`, `reader`,
-//! `overrides`) into the sections (`sections`, `values`), takes credentials from their files (`tokens`, `token_files`),
-//! reads the lists of links and outputs (`links`, `outputs`, `framings`, `link_values`, `addresses`) and checks how the
-//! values fit together (`check`). All problems are reported at once, each with its location, key,
-//! value, and what is allowed. `keys` lists the keys and when a change of each takes effect.
+//! [`Config::load`] is the only way in. It finds the file (`source`), reads it and the variables into a tree with the
+//! places of all values (`tree`, `overrides`), and reads the tree into the types of the sections, links and outputs
+//! (`load`, `typed`). These types derive how they are read and printed: `sections`, `links` and `outputs` hold the keys
+//! with their defaults, `values` the kinds of values with their limits, `framings` the tables of the crate `framing`.
+//! Credentials come from their files (`tokens`, `token_files`, `tls_files`). `check` checks how the values fit together.
+//! A `draft` collects all problems, which are reported at once, each with its location, key, value, and what is allowed.
+//! `print` writes a configuration in the form of the file.
 //!
 //! While the daemon runs, a [`ConfigHandle`] holds the configuration in force, and a [`Change`] says what a new
 //! configuration changes in it.
@@ -15,30 +17,29 @@
 mod addresses;
 mod change;
 mod check;
-mod clients;
 mod draft;
 mod error;
 mod files;
 mod fixed;
 mod framings;
 mod handle;
-mod keys;
-mod link_values;
 mod links;
+mod load;
 mod memory;
-mod origins;
 mod outputs;
 mod overrides;
 mod parts;
 mod print;
-mod read;
-mod reader;
+mod purpose;
+mod recording;
 mod sections;
 mod source;
-mod suggest;
 mod tls_files;
+mod tls_sides;
 mod token_files;
 mod tokens;
+mod tree;
+mod typed;
 mod units;
 mod values;
 
@@ -52,8 +53,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use draft::Draft;
+use purpose::Purpose;
 use source::Source;
-use token_files::Purpose;
 
 pub use addresses::{Endpoint, Listening, Network};
 pub use change::{Change, Changed, Mismatch, Waiting};
@@ -61,32 +62,32 @@ pub use error::{ConfigError, Location, Problem};
 pub use files::{FILES_FIXED, OpenFilesError, raise_open_file_limit};
 pub use fixed::{HTTP_CONNECTIONS_MAX, HTTP_READERS};
 pub use handle::ConfigHandle;
-pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, RecordingOptions, WhenFull};
+pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, WhenFull};
 pub use memory::{
     BATCH_BYTES, CHANNEL_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, INCOMPLETE_PACKET_BYTES,
     MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
 };
 pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, OutputTransport};
 pub use overrides::{PREFIX, environment};
+pub use recording::RecordingOptions;
 pub use sections::{
     Archive, Catalog, Feed, Http, Ingest, Log, LogFormat, LogLevel, NamedClient, Pipeline, Shutdown, Tls,
     Token,
 };
 pub use source::SEARCH_PATHS;
 pub use support::secret::{MASK, Secret, SecretError};
-pub use tls_files::{TlsFiles, TlsSides};
+pub use tls_sides::{TlsFiles, TlsSides};
 pub use token_files::CREDENTIALS_DIR;
 pub use units::{GIB, KIB, MIB, Size, TIB};
 
 /// Everything that can be configured. `Debug` masks secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Config {
     /// Directory of everything kept on disk, relative to the working directory.
     #[serde(with = "values::path")]
     pub data_dir: PathBuf,
     /// Whether every listener beyond loopback must be encrypted.
-    #[serde(deserialize_with = "values::flag")]
     pub require_tls: bool,
     /// `[log]`
     pub log: Log,
@@ -107,10 +108,8 @@ pub struct Config {
     /// `[shutdown]`
     pub shutdown: Shutdown,
     /// `[[links]]`
-    #[serde(skip)]
     pub links: Vec<Link>,
     /// `[[outputs]]`
-    #[serde(skip)]
     pub outputs: Vec<Output>,
 }
 
@@ -192,7 +191,8 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(SocketAddr, bool), ConfigError> {
-        let draft = read::read(Source::find(path)?.as_ref(), &overrides::collect(env), Purpose::FindListener);
+        let source = Source::find(path)?;
+        let draft = load::read(source.as_ref(), &overrides::collect(env), Purpose::FindListener);
         let config = draft.finish_for("http.listen")?;
         Ok((config.http.listen, config.http.tls && config.tls.certificate.is_some()))
     }
@@ -236,12 +236,13 @@ impl Config {
         purpose: Purpose,
     ) -> Result<Loaded, ConfigError> {
         let overrides = overrides::collect(env);
-        let mut draft = read::read(source.as_ref(), &overrides, purpose);
+        let mut draft = load::read(source.as_ref(), &overrides, purpose);
         check::check(&mut draft);
-        let (notes, names) = (std::mem::take(&mut draft.notes), std::mem::take(&mut draft.names));
+        let notes = std::mem::take(&mut draft.notes);
+        let names = std::mem::take(&mut draft.names);
         let (config, mut warnings) = draft.finish()?;
         warnings.extend(source.as_ref().and_then(|source| source.warning(&config)));
-        let overrides = overrides.into_iter().map(|variable| variable.name).collect();
+        let overrides = overrides.into_keys().collect();
         let file = source.map(|source| source.path);
         Ok(Loaded { config, file, names, overrides, warnings, notes })
     }

@@ -195,12 +195,13 @@ impl Config {
             item("lines that wait for stderr and stdout", 1, LOG_BYTES),
             item("the process itself", 1, PROCESS_BYTES),
         ];
-        items.extend(self.tls_items());
-        items.extend(self.link_items(batch));
+        // An item for none is left out.
+        let items_of_some = self.tls_items().into_iter().chain(self.link_items(batch));
+        items.extend(items_of_some.filter(|item| item.bytes() > 0));
         MemoryBound { items, limit: self.ingest.memory_limit }
     }
 
-    /// What TLS takes. An item for none is left out.
+    /// What TLS takes.
     fn tls_items(&self) -> Vec<MemoryItem> {
         if self.tls.certificate.is_none() && self.tls.ca.is_none() {
             return Vec::new();
@@ -216,7 +217,7 @@ impl Config {
             + entrances * PARTING_MAX
             + count(self.http.tls, HTTP_CONNECTIONS_MAX + 1)
             + encrypted().count();
-        let items = [
+        vec![
             MemoryItem {
                 what: "TLS of connections that have not identified themselves, each with a handshake",
                 count: (entrances * UNAUTHENTICATED_MAX + listening * HANDSHAKES_MAX) as u64,
@@ -228,11 +229,10 @@ impl Config {
                 count: connections as u64,
                 bytes_each: tls::CONNECTION_BYTES,
             },
-        ];
-        items.into_iter().filter(|item| item.count > 0).collect()
+        ]
     }
 
-    /// What links and outputs take. An item for none is left out.
+    /// What links and outputs take.
     fn link_items(&self, batch: u64) -> Vec<MemoryItem> {
         let enabled = || self.links.iter().filter(|link| link.enabled);
         let Lanes { emergency, routine } = self.ingest_config().windows().map(weight_max);
@@ -243,7 +243,7 @@ impl Config {
         let clients: usize = self.outputs.iter().map(Output::clients_max).sum();
         let extracting = self.outputs.iter().filter(|output| output.extract_packets);
         let extracting: usize = extracting.map(Output::clients_max).sum();
-        let items = [
+        vec![
             MemoryItem {
                 what: "enabled links, each with buffers to read into and of three units that wait, which grow by doubling",
                 count: 1,
@@ -281,8 +281,7 @@ impl Config {
                 count: extracting as u64,
                 bytes_each: INCOMPLETE_PACKET_BYTES,
             },
-        ];
-        items.into_iter().filter(|item| item.bytes() > 0).collect()
+        ]
     }
 
     /// Upper bound of one connection in bytes: the frames that fill both windows ([`weight_max`]), the read buffer and

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::tls_files::TlsFiles;
+use super::tls_sides::TlsFiles;
 use super::units::{GIB, KIB, MIB, TIB};
 use super::values::{
-    Choice, DurationIn, SizeIn, WholeSecondsIn, address, choice, count, flag, path, path_or_empty, secret,
+    DurationIn, SizeIn, address, client_name, display_each, integer, path, path_or_empty, secret, sources,
+    stations,
 };
 use archive::{self, DirectIo, PAYLOAD_BYTES_MAX};
 use export::ExportFormat;
@@ -25,18 +26,17 @@ use support::secret::Secret;
 
 /// `[log]`: what is written to stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Log {
     /// The least severe level that is written.
-    #[serde(with = "choice")]
     pub level: LogLevel,
     /// Text for people or JSON for machines.
-    #[serde(with = "choice")]
     pub format: LogFormat,
 }
 
 /// Least severe level that is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Only failures.
     Error,
@@ -52,7 +52,8 @@ pub enum LogLevel {
 }
 
 /// How a log line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -61,47 +62,32 @@ pub enum LogFormat {
     Json,
 }
 
-impl Choice for LogLevel {
-    const NAMED: &'static [(&'static str, Self)] = &[
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-        ("trace", Self::Trace),
-    ];
-}
-
-impl Choice for LogFormat {
-    const NAMED: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
-}
-
-impl Choice for DirectIo {
-    const NAMED: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
-}
-
-impl Choice for ExportFormat {
-    const NAMED: &'static [(&'static str, Self)] =
-        &[("parquet", Self::Parquet), ("csv", Self::Csv), ("jsonl", Self::Jsonl)];
+/// The names of [`DirectIo`].
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "DirectIo", rename_all = "lowercase")]
+enum DirectIoName {
+    Auto,
+    Off,
 }
 
 /// `[ingest]`: the listener for sources (protocol.md, "Source connections").
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Ingest {
     /// Address for sources. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Limit of connections with a valid HELLO. One more gets `busy`.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub max_connections: NonZeroUsize,
     /// Limit of these connections per IP address. One more gets `busy`.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub max_connections_per_address: NonZeroUsize,
     /// Time limit for a complete HELLO. Then the client gets `idle`.
     #[serde(with = "DurationIn::<10, 300_000>")]
     pub hello_timeout: Duration,
     /// Heartbeat for clients that ask for none, in whole seconds.
-    #[serde(with = "WholeSecondsIn::<1_000, 300_000>")]
+    #[serde(with = "DurationIn::<1_000, 300_000, true>")]
     pub heartbeat: Duration,
     /// Longest message body in bytes. A longer one gets `too_large`.
     #[serde(with = "SizeIn::<{ 4 * KIB }, { PAYLOAD_BYTES_MAX as u64 }>")]
@@ -116,53 +102,57 @@ pub struct Ingest {
     #[serde(with = "SizeIn::<MIB, TIB>")]
     pub memory_limit: u64,
     /// Limit of streams whose positions are kept. A new stream beyond it gets `limit`.
-    #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
+    #[serde(deserialize_with = "integer::<1, { 1 << 20 }, _, _>")]
     pub max_streams: NonZeroUsize,
     /// Limit of streams of one source id. A new stream beyond it gets `limit`.
-    #[serde(deserialize_with = "count::<{ 1 << 20 }, _, _>")]
+    #[serde(deserialize_with = "integer::<1, { 1 << 20 }, _, _>")]
     pub max_streams_per_source: NonZeroUsize,
     /// Limit of takeovers of one stream within a minute. One more gets `busy`.
-    #[serde(deserialize_with = "count::<60_000, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 60_000, _, _>")]
     pub max_takeovers_per_minute: NonZeroU32,
     /// Whether connections are encrypted, once there is a [`Tls::certificate`].
-    #[serde(deserialize_with = "flag")]
     pub tls: bool,
     /// Credentials. Without any, and without [`clients`](Self::clients), every client may connect. This is only allowed on
     /// a loopback address.
-    #[serde(skip)]
     pub tokens: Vec<Token>,
     /// Clients that prove their names by certificates.
-    #[serde(skip)]
     pub clients: Vec<NamedClient>,
 }
 
 /// A credential of `[[ingest.tokens]]` or `[[feed.tokens]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Token {
     /// The credential itself, from the configuration or from `token_file`.
+    #[serde(default = "Secret::awaited", deserialize_with = "secret::deserialize")]
     pub token: Secret,
     /// The file with the credential, if it is not in the configuration itself.
+    #[serde(default, deserialize_with = "path::deserialize")]
     pub token_file: Option<PathBuf>,
     /// Sources that the client may send for (ingest) or read (feed). Empty means all.
+    #[serde(default, deserialize_with = "sources")]
     pub sources: BTreeSet<u32>,
     /// Stations that the client may send from (ingest only). Empty means all.
+    #[serde(default, deserialize_with = "stations", serialize_with = "display_each")]
     pub stations: BTreeSet<Station>,
 }
 
 /// A client of `[[ingest.clients]]` or `[[feed.clients]]`, which proves its name by a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct NamedClient {
     /// A subject alternative name of the certificate, in small letters.
+    #[serde(deserialize_with = "client_name")]
     pub name: String,
     /// Sources that the client may send for (ingest) or read (feed). Empty means all.
+    #[serde(default, deserialize_with = "sources")]
     pub sources: BTreeSet<u32>,
     /// Stations that the client may send from (ingest only). Empty means all.
+    #[serde(default, deserialize_with = "stations", serialize_with = "display_each")]
     pub stations: BTreeSet<Station>,
 }
 
 /// `[tls]`: the certificate of the daemon, and the authorities that it trusts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Tls {
     /// File with the certificate and its chain, in PEM. If absent, nothing is encrypted.
     #[serde(with = "path")]
@@ -180,13 +170,13 @@ pub struct Tls {
 
 /// `[pipeline]`: the path from the sessions to the archive and the consumers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Pipeline {
     /// Limit of frames in the processor's input. The fan-in waits when it is full.
-    #[serde(deserialize_with = "count::<{ PROCESSOR_FRAMES_MAX as u32 }, _, _>")]
+    #[serde(deserialize_with = "integer::<1, { PROCESSOR_FRAMES_MAX as i64 }, _, _>")]
     pub processor_capacity: NonZeroUsize,
     /// Batches the broadcast keeps for slow consumers. A consumer that lags further misses frames and gets a report.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub broadcast_capacity: NonZeroUsize,
     /// When a routine frame has waited this long, one routine batch follows every 8 emergency batches.
     #[serde(with = "DurationIn::<1, 60_000>")]
@@ -198,7 +188,7 @@ const CENTURY_MS: u64 = 100 * 365 * 86_400 * 1_000;
 
 /// `[archive]`: the segment log in `data_dir/archive`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Archive {
     /// How long a commit collects routine frames. Zero commits at once.
     #[serde(with = "DurationIn::<0, 1_000>")]
@@ -216,53 +206,47 @@ pub struct Archive {
     #[serde(with = "SizeIn::<{ 16 * MIB }, { 1024 * 1024 * TIB }>")]
     pub retention_size: Option<u64>,
     /// Whether blocks bypass the page cache.
-    #[serde(with = "choice")]
+    #[serde(with = "DirectIoName")]
     pub direct_io: DirectIo,
     /// Whether replayed frames are stored too.
-    #[serde(deserialize_with = "flag")]
     pub store_replays: bool,
     /// Directory to which each sealed segment is exported; `None` exports nothing.
     #[serde(with = "path_or_empty")]
     pub export: Option<PathBuf>,
     /// The file format of the export.
-    #[serde(with = "choice")]
     pub export_format: ExportFormat,
 }
 
 /// `[feed]`: the listener for subscribers (protocol.md, "Feed connections").
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Feed {
     /// Address for subscribers. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Limit of subscribers. One more gets `busy`.
-    #[serde(deserialize_with = "count::<65_536, _, _>")]
+    #[serde(deserialize_with = "integer::<1, 65_536, _, _>")]
     pub max_subscribers: NonZeroUsize,
     /// Whether connections are encrypted, once there is a [`Tls::certificate`].
-    #[serde(deserialize_with = "flag")]
     pub tls: bool,
     /// Credentials. Without any, and without [`clients`](Self::clients), every client may connect. This is only allowed on
     /// a loopback address.
-    #[serde(skip)]
     pub tokens: Vec<Token>,
     /// Clients that prove their names by certificates.
-    #[serde(skip)]
     pub clients: Vec<NamedClient>,
 }
 
 /// `[http]`: health, metrics, API and dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Http {
     /// Address to listen on. Port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Whether connections are encrypted, once there is a [`Tls::certificate`].
-    #[serde(deserialize_with = "flag")]
     pub tls: bool,
     /// Credential for requests. If absent, requests need none.
-    #[serde(deserialize_with = "secret")]
+    #[serde(with = "secret")]
     pub token: Option<Secret>,
     /// The file with [`Http::token`], if the token is not in the configuration itself.
     #[serde(with = "path")]
@@ -271,7 +255,7 @@ pub struct Http {
 
 /// `[catalog]`: the orbital elements for sessions that ask for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Catalog {
     /// File with TLE text. If absent, the catalog is empty at the start.
     #[serde(with = "path")]
@@ -280,7 +264,7 @@ pub struct Catalog {
 
 /// `[shutdown]`: the drain.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Shutdown {
     /// Time from the signal to the exit. After it the daemon logs the parts that still run, and ends.
     #[serde(with = "DurationIn::<100, 600_000>")]

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::error::ConfigError;
-use super::token_files::readable_warning;
 use super::units::{MIB, Size};
 use support::plain_file;
 
@@ -74,4 +73,16 @@ impl Source {
 pub(super) fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// A warning if `mode` lets every user of this host read `path`, which holds `content`.
+pub(super) fn readable_warning(path: &Path, mode: u32, content: &str) -> Option<String> {
+    // Container engines put secrets there with modes that users cannot choose. Only the daemon runs in the container.
+    let is_secret_of_container = path.starts_with("/run/secrets");
+    let (path, mode) = (path.display(), mode & 0o7777);
+    (mode & 0o004 != 0 && !is_secret_of_container).then(|| {
+        format!(
+            "{path} holds {content} and everyone on this host can read it (mode {mode:04o}): chmod o-rwx {path}"
+        )
+    })
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::keys::{KEYS, Key};
-use super::print::{value_of, values};
+use super::print::{Setting, settings};
 use super::source::FILE_BYTES_MAX;
 use super::*;
 
@@ -66,42 +65,60 @@ fn the_shipped_file_equals_the_defaults_and_names_every_key() {
         if let Some(header) = line.strip_prefix('[') {
             section = header.trim_matches(['[', ']']).to_owned();
         } else if let Some((name, _)) = line.split_once(" = ") {
-            named.push(super::keys::path(&section, name));
+            named.push(tree::path(&section, name));
         }
     }
-    for key in KEYS.iter().filter(|key| !key.is_list()) {
-        assert!(named.contains(&key.path()), "{} is missing", key.path());
-    }
-    for list in KEYS.iter().filter(|key| key.is_list()) {
-        let names = match list.name {
-            keys::LINKS => &links::table::LINK_KEYS[..],
-            keys::OUTPUTS => &outputs::table::OUTPUT_KEYS,
-            keys::CLIENTS => clients::table_keys(list.section),
-            _ => tokens::table_keys(list.section),
-        };
-        for name in names {
-            let path = format!("{}.{name}", list.path());
+    for setting in settings(&Config::default()) {
+        let path = setting.path();
+        if !setting.is_list() {
             assert!(named.contains(&path), "{path} is missing");
+            continue;
+        }
+        for name in allowed_after(&format!("[[{path}]]\nzzz = 1"), "(allowed here: ") {
+            assert!(named.contains(&format!("{path}.{name}")), "{path}.{name} is missing");
         }
     }
     let words: Vec<_> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     for name in inner_keys() {
-        assert!(words.contains(&name), "{name} is missing");
+        assert!(words.contains(&name.as_str()), "{name} is missing");
     }
 }
 
+/// The names that the only error in `text` lists after `start`.
+fn allowed_after(text: &str, start: &str) -> Vec<String> {
+    let error = errors(text);
+    let names = error.split_once(start).unwrap_or_else(|| panic!("{error}")).1.trim_end_matches(')');
+    names.split(", ").map(|name| name.trim_matches('"').to_owned()).collect()
+}
+
 /// The kinds and keys of the tables in links and outputs.
-fn inner_keys() -> Vec<&'static str> {
-    fn of_kinds<K: framings::Kind>() -> impl Iterator<Item = &'static str> {
-        K::NAMED.iter().flat_map(|(name, kind)| [*name].into_iter().chain(kind.keys().iter().copied()))
+fn inner_keys() -> Vec<String> {
+    let mut names = Vec::new();
+    for (list, table) in [("links", "framing"), ("links", "decode"), ("outputs", "framing")] {
+        let start = match (list, table) {
+            ("links", "decode") => "name = \"a\"\nconnect = \"a:1\"\nframing = { kind = \"kiss\" }",
+            ("links", _) => "name = \"a\"\nconnect = \"a:1\"",
+            _ => "name = \"a\"\nlisten = \"127.0.0.1:1\"",
+        };
+        let of_kind = |keys: &str| format!("[[{list}]]\n{start}\n{table} = {{ {keys} }}");
+        for kind in allowed_after(&of_kind("kind = \"zzzzzzzz\""), "expected one of ") {
+            if (list, kind.as_str()) != ("outputs", "cosmos") {
+                names.extend(allowed_after(
+                    &of_kind(&format!("kind = \"{kind}\", zzz = 1")),
+                    "(allowed here: ",
+                ));
+            }
+            names.push(kind);
+        }
     }
-    of_kinds::<framings::FramingKind>()
-        .chain(of_kinds::<framings::DecodeKind>())
-        .chain(of_kinds::<outputs::table::OutputKind>())
-        .chain(links::table::RULE_KEYS)
-        .chain(outputs::table::SELECT_KEYS)
-        .chain(outputs::table::COSMOS_KEYS)
-        .collect()
+    for (table, keys) in
+        [("links", "emergency = [{ zzz = 1 }]"), ("outputs", "select.zzz = 1"), ("outputs", "cosmos.zzz = 1")]
+    {
+        let text = format!("[[{table}]]\nname = \"a\"\nudp = \"127.0.0.1:1\"\n{keys}");
+        let text = if table == "links" { text + "\nframing = { kind = \"datagram\" }" } else { text };
+        names.extend(allowed_after(&text, "(allowed here: "));
+    }
+    names
 }
 
 #[test]
@@ -197,45 +214,21 @@ fn every_key_is_accepted() {
     assert_eq!(export.out, Path::new("/e"));
 
     // No value is the default. So a key that is stored in the wrong place would show as a default.
-    let printed = |config: &Config| -> Vec<_> {
-        let values = values(config);
-        KEYS.iter().map(|key| (key.path(), value_of(&values, key).cloned())).collect()
-    };
-    for (ours, default) in printed(&config).iter().zip(printed(&Config::default())) {
-        let has_files =
-            ["http.token_file", "tls.certificate", "tls.key", "tls.ca"].contains(&ours.0.as_str());
-        let is_list = KEYS.iter().any(|key| key.path() == ours.0 && key.is_list());
-        if !has_files && !is_list {
-            assert_ne!(*ours, default);
+    for (ours, default) in settings(&config).iter().zip(settings(&Config::default())) {
+        let path = ours.path();
+        let has_files = ["http.token_file", "tls.certificate", "tls.key", "tls.ca"].contains(&path.as_str());
+        if !has_files && !ours.is_list() {
+            assert_ne!(ours.value, default.value, "{path}");
         }
     }
 }
 
-/// Every field of the sections that is read from the file is in the list of keys, exactly once.
 #[test]
-fn the_list_of_keys_is_the_list_of_fields() {
-    let mut full = Config::default();
-    full.archive.retention_age = Some(Duration::from_secs(1));
-    full.archive.retention_size = Some(1);
-    full.http.token = Secret::new("t").ok();
-    full.http.token_file = Some("t".into());
-    full.catalog.file = Some("c".into());
-    full.tls.certificate = Some("c".into());
-    full.tls.key = Some("k".into());
-    full.tls.ca = Some("a".into());
-    let mut fields = Vec::new();
-    for (name, value) in values(&full) {
-        match value.as_table() {
-            Some(section) => fields.extend(section.keys().map(|field| keys::path(&name, field))),
-            None => fields.push(name),
-        }
-    }
-    let mut listed: Vec<_> = KEYS.iter().filter(|key| !key.is_list()).map(Key::path).collect();
-    fields.sort();
-    listed.sort();
-    assert_eq!(fields, listed);
-    let lists: Vec<_> = KEYS.iter().filter(|key| key.is_list()).map(Key::path).collect();
-    assert_eq!(lists, ["ingest.tokens", "ingest.clients", "feed.tokens", "feed.clients", "links", "outputs"]);
+fn the_keys_come_in_the_order_of_the_file() {
+    let settings = settings(&Config::default());
+    assert_eq!(settings.len(), 47);
+    let lists: Vec<_> = settings.iter().filter(|setting| setting.is_list()).map(Setting::path).collect();
+    assert_eq!(lists, print::LISTS);
 }
 
 #[test]

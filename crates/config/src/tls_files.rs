@@ -8,42 +8,9 @@ use tls::{Ask, Authorities, Client, FileError, Identity, Server, TlsError};
 use super::Config;
 use super::draft::Draft;
 use super::sections::{NamedClient, Tls, Token};
-use super::source::is_absent;
-use super::token_files::{CREDENTIALS_DIR, Purpose, readable_warning};
-
-/// What the files of `[tls]` hold. Two are equal if their certificates, keys and authorities are.
-#[derive(Clone, Debug, Default)]
-pub struct TlsFiles {
-    /// The certificate and the key.
-    pub identity: Option<Identity>,
-    /// The trusted authorities.
-    pub authorities: Option<Authorities>,
-    /// What each side of the daemon does with them.
-    pub sides: TlsSides,
-}
-
-/// What each side of the daemon needs to speak TLS. `None` for what is not encrypted.
-#[derive(Clone, Debug, Default)]
-pub struct TlsSides {
-    /// For sources.
-    pub ingest: Option<Server>,
-    /// For subscribers.
-    pub feed: Option<Server>,
-    /// For operators.
-    pub http: Option<Server>,
-    /// For links that listen.
-    pub listening_link: Option<Server>,
-    /// For links that connect. They show the daemon's certificate to peers that ask for one.
-    pub connecting_link: Option<Client>,
-}
-
-impl PartialEq for TlsFiles {
-    fn eq(&self, other: &Self) -> bool {
-        self.identity == other.identity && self.authorities == other.authorities
-    }
-}
-
-impl Eq for TlsFiles {}
+use super::source::readable_warning;
+use super::tls_sides::{TlsFiles, TlsSides};
+use super::token_files::is_awaited;
 
 /// A certificate that is valid for less than this is reported.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -83,7 +50,7 @@ impl Tls {
 }
 
 /// Reads the files that `[tls]` names. Adds errors to `draft`.
-pub(super) fn resolve(draft: &mut Draft) {
+pub(super) fn resolve(draft: &mut Draft<'_>) {
     let tls = draft.config.tls.clone();
     match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => {
@@ -109,23 +76,17 @@ pub(super) fn resolve(draft: &mut Draft) {
 }
 
 /// The content of files that `key` names, or `None` after a report.
-fn loaded<T>(draft: &mut Draft, key: &str, loaded: Result<T, FileError>) -> Option<T> {
+fn loaded<T>(draft: &mut Draft<'_>, key: &str, loaded: Result<T, FileError>) -> Option<T> {
     let error = match loaded {
         Ok(loaded) => return Some(loaded),
         Err(error) => error,
     };
     if let FileError::Read { path, error: io } = &error
-        && draft.purpose == Purpose::CheckBeforeStart
-        && path.starts_with(CREDENTIALS_DIR)
-        && is_absent(io)
+        && is_awaited(draft, key, path, io)
     {
-        draft.notes.push(format!(
-            "{key}: {} does not exist yet: the service manager creates it at the start",
-            path.display()
-        ));
         return None;
     }
-    draft.problem(draft.location(key), key, error.to_string());
+    draft.problem(key, error.to_string());
     None
 }
 

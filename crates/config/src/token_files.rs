@@ -5,75 +5,54 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::draft::Draft;
-use super::error::Location;
-use super::source::is_absent;
+use super::purpose::Purpose;
+use super::source::{is_absent, readable_warning};
 use support::plain_file;
 use support::secret::Secret;
 
 /// The directory where the service manager puts the credentials of a unit when it starts the unit.
 pub const CREDENTIALS_DIR: &str = "/run/credentials";
 
-/// What a configuration is loaded for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The daemon runs with it. Each token file must exist.
-    #[default]
-    Run,
-    /// It is checked before the daemon starts. A missing file in [`CREDENTIALS_DIR`] is only a note.
-    CheckBeforeStart,
-    /// A client reads the listener of the running daemon. No token file is read.
-    FindListener,
-}
-
 /// Reads the file that `http.token_file` names.
-pub(super) fn resolve_http(draft: &mut Draft) {
+pub(super) fn resolve_http(draft: &mut Draft<'_>) {
     let http = &draft.config.http;
     let Some(path) = http.token_file.clone() else { return };
     if http.token.is_some() {
         let what = "both http.token and http.token_file are set, expected at most one of them";
         return draft.conflict(&["http.token_file", "http.token"], what);
     }
-    let location = draft.location("http.token_file");
-    draft.config.http.token = read_or_report(draft, &location, "http.token_file", &path);
+    draft.config.http.token = read_or_report(draft, "http.token_file", &path);
 }
 
-/// Reads the credential in `path`, which `key` names at `location`. Adds errors to `draft`.
-pub(super) fn read_or_report(
-    draft: &mut Draft,
-    location: &Location,
-    key: &str,
-    path: &Path,
-) -> Option<Secret> {
+/// Reads the credential in `path`, which `key` names. Adds errors to `draft`.
+pub(super) fn read_or_report(draft: &mut Draft<'_>, key: &str, path: &Path) -> Option<Secret> {
     let shown = path.display();
-    let may_be_absent = draft.purpose == Purpose::CheckBeforeStart && path.starts_with(CREDENTIALS_DIR);
     let problem = match read_file(path) {
         Ok((secret, mode)) => {
             draft.warnings.extend(readable_warning(path, mode, "a token"));
             return Some(secret);
         }
-        Err(FileError::Io(error)) if may_be_absent && is_absent(&error) => {
-            draft.notes.push(format!(
-                "{key}: {shown} does not exist yet: the service manager creates it at the start"
-            ));
+        Err(FileError::Io(error)) if is_awaited(draft, key, path, &error) => {
             return Some(Secret::awaited());
         }
         Err(FileError::Io(error)) => format!("cannot read {shown}: {error}"),
         Err(FileError::Content(why)) => format!("the token in {shown} {why}"),
     };
-    draft.problem(location.clone(), key, problem);
+    draft.problem(key, problem);
     None
 }
 
-/// A warning if `mode` lets every user of this host read `path`, which holds `content`.
-pub(super) fn readable_warning(path: &Path, mode: u32, content: &str) -> Option<String> {
-    // Container engines put secrets there with modes that users cannot choose. Only the daemon runs in the container.
-    let is_secret_of_container = path.starts_with("/run/secrets");
-    let (path, mode) = (path.display(), mode & 0o7777);
-    (mode & 0o004 != 0 && !is_secret_of_container).then(|| {
-        format!(
-            "{path} holds {content} and everyone on this host can read it (mode {mode:04o}): chmod o-rwx {path}"
-        )
-    })
+/// Whether the file that `key` names does not exist before the start, because the service manager creates it. Notes that.
+pub(super) fn is_awaited(draft: &mut Draft<'_>, key: &str, path: &Path, error: &io::Error) -> bool {
+    let is_awaited =
+        draft.purpose == Purpose::CheckBeforeStart && path.starts_with(CREDENTIALS_DIR) && is_absent(error);
+    if is_awaited {
+        let path = path.display();
+        draft
+            .notes
+            .push(format!("{key}: {path} does not exist yet: the service manager creates it at the start"));
+    }
+    is_awaited
 }
 
 enum FileError {

@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::is_loopback;
-use crate::addresses::Network;
+use crate::addresses::{Network, is_loopback};
 use crate::draft::Draft;
 use crate::framings::payload_bytes_max;
-use crate::keys::path;
 use crate::links::{EmergencyRule, Link, LinkSource, LinkTransport};
+use crate::tree::path;
 use framing::{Decode, Format, Framing, ScidBits};
 use wire::data::FRAME_HEADER_BYTES;
 
 /// Adds the problems of all links to `draft`.
-pub(super) fn check_links(draft: &mut Draft) {
+pub(super) fn check_links(draft: &mut Draft<'_>) {
     let links: Vec<_> = draft.link_keys.clone().into_iter().zip(draft.config.links.clone()).collect();
     let names = links.iter().map(|(key, link)| (key.as_str(), link.name.as_str()));
     check_names(draft, names.collect());
@@ -25,7 +24,7 @@ pub(super) fn check_links(draft: &mut Draft) {
 }
 
 /// Adds the problems of the rules by which a recording is read.
-pub(crate) fn check_recording(draft: &mut Draft, link: &Link) {
+pub(crate) fn check_recording(draft: &mut Draft<'_>, link: &Link) {
     let mut check = Check { draft, key: "" };
     if matches!(link.framing, Framing::Datagram { .. }) {
         check.conflict(
@@ -37,7 +36,7 @@ pub(crate) fn check_recording(draft: &mut Draft, link: &Link) {
 }
 
 /// Adds a problem for each name that stands before in the same list of keys and names.
-pub(super) fn check_names(draft: &mut Draft, names: Vec<(&str, &str)>) {
+pub(super) fn check_names(draft: &mut Draft<'_>, names: Vec<(&str, &str)>) {
     for (index, (key, name)) in names.iter().enumerate() {
         if let Some((first, _)) = names[..index].iter().find(|(_, other)| other == name) {
             Check { draft, key }
@@ -47,12 +46,12 @@ pub(super) fn check_names(draft: &mut Draft, names: Vec<(&str, &str)>) {
 }
 
 /// The table that is checked.
-pub(super) struct Check<'a> {
-    pub(super) draft: &'a mut Draft,
+pub(super) struct Check<'a, 't> {
+    pub(super) draft: &'a mut Draft<'t>,
     pub(super) key: &'a str,
 }
 
-impl Check<'_> {
+impl Check<'_, '_> {
     /// Adds a problem with the key `name` of the table.
     pub(super) fn conflict(&mut self, name: &str, what: impl Into<String>) {
         self.draft.conflict_in_table(path(self.key, name), what);

@@ -2,13 +2,12 @@
 
 use super::links::{Check, check_names};
 use crate::draft::Draft;
-use crate::keys::LINKS;
 use crate::links::Link;
 use crate::outputs::{Output, OutputFraming, OutputStart, OutputTransport};
 use framing::Format;
 
 /// Adds the problems of all outputs to `draft`.
-pub(super) fn check_outputs(draft: &mut Draft) {
+pub(super) fn check_outputs(draft: &mut Draft<'_>) {
     let outputs: Vec<_> = draft.output_keys.clone().into_iter().zip(draft.config.outputs.clone()).collect();
     let names = outputs.iter().map(|(key, output)| (key.as_str(), output.name.as_str()));
     check_names(draft, names.collect());
@@ -20,13 +19,13 @@ pub(super) fn check_outputs(draft: &mut Draft) {
         }
         check.cursor(output);
         // A link with problems may be the one that decodes the frames.
-        if !check.draft.has_failed(LINKS) {
+        if !check.draft.has_failed("links") {
             check.packets(output, &links);
         }
     }
 }
 
-impl Check<'_> {
+impl Check<'_, '_> {
     fn cursor(&mut self, output: &Output) {
         let clients = output.clients_max();
         if output.start == OutputStart::Cursor && clients > 1 {

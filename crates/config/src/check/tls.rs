@@ -1,11 +1,11 @@
 //! Checks what is encrypted, and who may prove a name by a certificate.
 
-use super::super::draft::Draft;
-use super::super::links::LinkTransport;
-use super::is_loopback;
+use crate::addresses::is_loopback;
+use crate::draft::Draft;
+use crate::links::LinkTransport;
 
 /// Certificates of clients can only be asked for over TLS, and only an authority makes them worth something.
-pub(super) fn check_clients(draft: &mut Draft) {
+pub(super) fn check_clients(draft: &mut Draft<'_>) {
     let config = draft.config.clone();
     for (section, is_on, is_empty) in [
         ("ingest", config.ingest.tls, config.ingest.clients.is_empty()),
@@ -14,26 +14,26 @@ pub(super) fn check_clients(draft: &mut Draft) {
         if is_empty {
             continue;
         }
-        let missing = if config.tls.certificate.is_none() {
-            "tls.certificate and tls.key"
-        } else if config.tls.ca.is_none() {
-            "tls.ca, the authorities that sign the certificates of clients"
-        } else if !is_on {
-            draft.conflict(
-                &[&format!("{section}.tls"), &format!("{section}.clients")],
-                format!("false, but clients show certificates only over TLS: set it to true, or remove [[{section}.clients]]"),
-            );
-            continue;
-        } else {
-            continue;
+        let clients = format!("{section}.clients");
+        let missing = match (&config.tls.certificate, &config.tls.ca) {
+            (None, _) => "tls.certificate and tls.key",
+            (_, None) => "tls.ca, the authorities that sign the certificates of clients",
+            _ if is_on => continue,
+            _ => {
+                let what = format!(
+                    "false, but clients show certificates only over TLS: set it to true, or remove [[{clients}]]"
+                );
+                draft.conflict(&[&format!("{section}.tls"), &clients], what);
+                continue;
+            }
         };
         let what = format!("clients show certificates only over TLS: set {missing}");
-        draft.conflict(&[&format!("{section}.clients"), "tls.certificate", "tls.ca"], what);
+        draft.conflict(&[&clients, "tls.certificate", "tls.ca"], what);
     }
 }
 
 /// A link over TLS needs the daemon's certificate to listen, and authorities to connect.
-pub(super) fn check_links(draft: &mut Draft) {
+pub(super) fn check_links(draft: &mut Draft<'_>) {
     let (links, tls) = (draft.config.links.clone(), draft.config.tls.clone());
     for (key, link) in draft.link_keys.clone().iter().zip(links.iter()) {
         let what = match link.transport {
@@ -49,7 +49,7 @@ pub(super) fn check_links(draft: &mut Draft) {
 }
 
 /// A listener beyond loopback should be encrypted; with `require_tls` it must be. A token in clear text is a warning.
-pub(super) fn check_encryption(draft: &mut Draft) {
+pub(super) fn check_encryption(draft: &mut Draft<'_>) {
     let config = draft.config.clone();
     let (ingest, feed, http) = (&config.ingest, &config.feed, &config.http);
     let has_http_token = http.token.is_some() || http.token_file.is_some();

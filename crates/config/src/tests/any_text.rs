@@ -52,16 +52,14 @@ proptest! {
     fn any_value_of_any_key_is_accepted_or_an_error(
         entries in proptest::collection::vec(
             (
-                0usize..42,
+                0usize..47,
                 "[-0-9]{1,20}|\"[0-9.]{1,8} ?[KMGTiBmsh]{0,3}\"|true|\\[[0-9,]{0,9}\\]|\\{\\}|inf|[0-9:T-]{5,20}",
             ),
             0..8,
         ),
     ) {
-        let lines = entries.iter().map(|(index, value)| match KEYS.get(*index) {
-            Some(key) => format!("{} = {value}\n", key.path()),
-            None => format!("ingest.tokens = {value}\n"),
-        });
+        let keys = settings(&Config::default());
+        let lines = entries.iter().map(|(index, value)| format!("{} = {value}\n", keys[*index].path()));
         let _ = load(&lines.collect::<String>()).map_err(|error| error.to_string());
     }
 

@@ -460,8 +460,7 @@ fn problems_of_all_links_are_reported_at_once() {
     assert_eq!(
         keys,
         [
-            "links[0].connect",
-            "links[0].listen",
+            "links[0]",
             "links[0].framing.length",
             "links[0].framing.strip",
             "links[0].framing.colour",

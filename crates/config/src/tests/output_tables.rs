@@ -173,7 +173,7 @@ fn a_wrong_key_of_an_output_is_named_with_what_is_allowed() {
             "4:11: outputs[0].clients: found the integer 0, expected an integer from 1 to 1024",
         ),
         (
-            with("rate = \"1 B\""),
+            "udp = \"127.0.0.1:10011\"\nrate = \"1 B\"".to_owned(),
             "4:8: outputs[0].rate: found \"1 B\", expected a size such as \"64 MiB\", from 1 KiB to 10 GiB",
         ),
         (

@@ -32,11 +32,10 @@ fn a_variable_overrides_the_file_and_is_read_as_the_type_of_its_key() {
 
 #[test]
 fn every_key_can_be_overridden() {
-    let defaults = values(&Config::default());
-    for key in KEYS.iter().filter(|key| !key.is_list()) {
+    for key in settings(&Config::default()).iter().filter(|key| !key.is_list()) {
         let path = key.path().to_ascii_uppercase().replace('.', "__");
         let name = format!("{PREFIX}{path}");
-        let value = value_of(&defaults, key).map_or_else(|| "\"x\"".to_owned(), ToString::to_string);
+        let value = key.value().map_or_else(|| "\"x\"".to_owned(), ToString::to_string);
         let value = value.trim_matches('"');
         let text = match load_with("", &[(&name, value)]) {
             Ok(loaded) => {

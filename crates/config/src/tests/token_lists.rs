@@ -82,7 +82,7 @@ fn a_token_file_everyone_can_read_is_a_warning() {
 
 #[test]
 fn a_mounted_secret_may_be_readable_by_everyone() {
-    let warning = |path| token_files::readable_warning(Path::new(path), 0o644, "a token");
+    let warning = |path| source::readable_warning(Path::new(path), 0o644, "a token");
     assert_eq!(warning("/run/secrets/http.token"), None);
     assert!(warning("/run/secrets.d/http.token").is_some());
 }
@@ -113,7 +113,7 @@ fn a_token_file_that_holds_no_token_is_an_error_with_its_path() {
         let path = token_file(&dir, "t", content, 0o600);
         let shown = path.display();
         let text = errors(&format!("[[ingest.tokens]]\ntoken_file = \"{shown}\""));
-        let start = format!("c.toml:1:1: ingest.tokens[0].token_file: the token in {shown} {why}");
+        let start = format!("c.toml:2:14: ingest.tokens[0].token_file: the token in {shown} {why}");
         assert!(text.starts_with(&start), "{text}");
         assert!(!text.contains("hunter"), "{text}");
     }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::Link;
-use super::table::read_link;
-use crate::check::check_recording;
-use crate::draft::Draft;
-use crate::error::{ConfigError, Location, Problem};
-use crate::origins::Origins;
-use crate::reader::{Entry, Reader};
-use crate::values::quote;
+use toml::{Table, Value};
+
+use super::check::check_recording;
+use super::draft::Draft;
+use super::error::{ConfigError, Location, Problem};
+use super::links::{Link, read};
+use super::print;
+use super::purpose::Purpose;
 
 /// The keys of a link that a recording has no use for, and that a link must have.
 const UNUSED: &str = "name = \"recording\"\nconnect = \"recording:1\"\n";
@@ -31,7 +31,7 @@ impl RecordingOptions {
         }
         let (kind, keys) = text.split_once(',').unwrap_or((text, ""));
         let comma = if keys.trim().is_empty() { "" } else { "," };
-        self.add(name, format!("{{ kind = {}{comma}{keys} }}", quote(kind.trim())))
+        self.add(name, format!("{{ kind = {}{comma}{keys} }}", Value::from(kind.trim())))
     }
 
     /// Adds a list: `[1, 2]`, or `1, 2`.
@@ -46,13 +46,13 @@ impl RecordingOptions {
     #[must_use]
     pub fn value(self, name: &'static str, text: &str) -> Self {
         let integer = text.parse::<i64>().map(|integer| integer.to_string());
-        self.add(name, integer.unwrap_or_else(|_| quote(text)))
+        self.add(name, integer.unwrap_or_else(|_| Value::from(text).to_string()))
     }
 
     /// Adds a text.
     #[must_use]
     pub fn text(self, name: &'static str, text: &str) -> Self {
-        self.add(name, quote(text))
+        self.add(name, Value::from(text).to_string())
     }
 
     fn add(mut self, name: &'static str, toml: String) -> Self {
@@ -68,18 +68,18 @@ impl RecordingOptions {
     pub fn read(&self) -> Result<Link, Vec<String>> {
         let lines = self.values.iter().map(|(name, toml)| format!("{name} = {toml}\n"));
         let text = lines.collect::<String>() + UNUSED;
-        let origins = Origins { file: (Path::new(""), &text), variables: Vec::new() };
-        let mut reader = Reader { origins, draft: Draft::default() };
+        let mut draft = Draft::of_file(Some((Path::new(""), &text)), Purpose::Run);
         // The daemon that gets the frames has its own limit.
-        reader.draft.config.ingest.max_message = u32::MAX.into();
-        let table = reader.parse(&text);
-        let link = (reader.draft.problem_count() == 0)
-            .then(|| read_link(&mut reader, &Entry { key: String::new(), span: 0..0 }, table))
-            .flatten();
+        draft.config.ingest.max_message = u32::MAX.into();
+        let mut root = draft.parse();
+        root.note(&mut draft.written);
+        let is_toml = draft.problem_count() == 0;
+        let link =
+            is_toml.then(|| read(&mut draft, &mut root)).flatten().filter(|_| draft.problem_count() == 0);
         if let Some(link) = &link {
-            check_recording(&mut reader.draft, link);
+            check_recording(&mut draft, link);
         }
-        match (reader.draft.finish(), link) {
+        match (draft.finish(), link) {
             (Ok(_), Some(link)) => Ok(link),
             (Err(ConfigError::Invalid(problems)), _) => {
                 Err(problems.iter().map(|problem| self.explain(problem)).collect())
@@ -110,9 +110,9 @@ impl Link {
     /// A checksum of all values. Links that differ have different ones, most likely.
     #[must_use]
     pub fn checksum(&self) -> u32 {
-        self.lines()
-            .iter()
-            .fold(0, |sum, (key, value)| crc32c::crc32c_append(sum, format!("{key} = {value}\n").as_bytes()))
+        let table = Table::try_from(self).expect("every value of a link has a form in TOML");
+        let lines = print::lines(&table).into_iter().map(|(key, value)| format!("{key} = {value}\n"));
+        crc32c::crc32c(lines.collect::<String>().as_bytes())
     }
 }
 
