@@ -1,7 +1,5 @@
 //! Commands whose stdout or stderr cannot be written: they do what they do otherwise, and exit with the same code.
 
-
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 

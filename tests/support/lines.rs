@@ -53,8 +53,9 @@ impl Lines {
         self.wait_within(LIMIT, what, find)
     }
 
+    /// Like [`Self::wait`], for `within` at most.
     #[track_caller]
-    fn wait_within<T>(&self, within: Duration, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
+    pub fn wait_within<T>(&self, within: Duration, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
         let state = self.shared.wait(within, |state| state.is_closed || find(&state.lines).is_some());
         find(&state.lines).unwrap_or_else(|| panic!("waiting for {what}, but: {:#?}", state.lines))
     }

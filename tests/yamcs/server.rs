@@ -1,20 +1,17 @@
 //! Yamcs as a child process.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::daemon::Log;
 use crate::support::http::{get_json, request};
+use crate::support::lines::Lines;
 use crate::support::python::Python;
 use crate::support::{not_tested, wait_until};
 
@@ -63,8 +60,7 @@ impl Jars {
 /// A running Yamcs. Dropping it kills the process, and shows its log if the test failed.
 pub struct Yamcs {
     child: Child,
-    log: Arc<Log>,
-    reader: Option<JoinHandle<()>>,
+    log: Lines,
     http: SocketAddr,
 }
 
@@ -89,12 +85,7 @@ impl Yamcs {
         let child = command.spawn().expect("Yamcs cannot be started");
         // The log ends when the process ends: the command would keep the pipe open.
         drop(command);
-        let log = Arc::new(Log::default());
-        let reader = std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || log.fill(BufReader::new(output))
-        });
-        let yamcs = Self { child, log, reader: Some(reader), http };
+        let yamcs = Self { child, log: Lines::read(output), http };
         yamcs.wait_lines("Yamcs started in", 1);
         yamcs
     }
@@ -103,11 +94,8 @@ impl Yamcs {
     #[track_caller]
     pub fn wait_lines(&self, text: &str, count: usize) {
         let found = |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count();
-        let log = self.log.wait_until(SLOW, |log| log.is_closed || found(&log.lines) >= count);
-        let found = found(&log.lines);
-        // The log must be unlocked for the drop that shows it.
-        drop(log);
-        assert!(found >= count, "{found} lines with {text:?} in the log of Yamcs, {count} are due");
+        let what = format!("{count} lines with {text:?} in the log of Yamcs");
+        self.log.wait_within(SLOW, &what, |lines| (found(lines) >= count).then_some(()));
     }
 
     /// What Yamcs reports of a link.
@@ -169,9 +157,7 @@ impl Yamcs {
     fn end(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-        if let Some(reader) = self.reader.take() {
-            drop(reader.join());
-        }
+        self.log.read_to_end();
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
@@ -187,7 +173,7 @@ impl Drop for Yamcs {
     fn drop(&mut self) {
         self.end();
         if std::thread::panicking() {
-            for line in &self.log.lock().lines {
+            for line in self.log.all() {
                 eprintln!("yamcs: {line}");
             }
         }

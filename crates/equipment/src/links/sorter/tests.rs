@@ -71,6 +71,16 @@ fn a_bad_frame_goes_where_its_header_has_no_say() {
 }
 
 #[test]
+fn a_checksum_or_a_list_of_spacecraft_recognises_a_lone_unit() {
+    let check = |lines: &str| Sorter::new(Arc::new(link(lines))).unit_check();
+    assert!(check(&format!("{TM}\nsource = 5")).is_none());
+    assert!(check(&format!("{TM}\nspacecraft = [123]\nsource = 5")).is_some());
+    assert!(check("framing = { kind = \"fixed\", length = 10 }\nsource = 5").is_none());
+    let checked = "framing = { kind = \"fixed\", length = 10 }\ndecode = { kind = \"tm\", fecf = \"crc16\" }";
+    assert!(check(&format!("{checked}\nsource = 5")).is_some());
+}
+
+#[test]
 fn an_emergency_needs_one_rule_and_a_good_frame() {
     let rules = "emergency = [{ vcid = [3, 4] }, { offset = 6, mask = 0xF0, value = 0xB0 }]";
     let link = || link(&format!("{TM}\nspacecraft = [123]\nsource = \"scid\"\n{rules}"));
