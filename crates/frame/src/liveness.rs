@@ -161,6 +161,7 @@ mod tests {
     /// Whether the stage does not move.
     fn hangs(liveness: &Liveness) -> bool {
         let first = liveness.look();
+        // Time is what this tests: nothing moves for a while.
         (0..20).all(|_| {
             std::thread::sleep(Duration::from_millis(1));
             liveness.look() == first

@@ -228,7 +228,7 @@ async fn the_timeout_of_a_call_runs_while_its_task_waits() {
     assert_eq!(start.elapsed(), Duration::from_secs(5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_may_have_the_longest_timeout() {
     let (address, mut mailbox) = mailbox::<Reply<u32>>(capacity(1, 1));
     let (answer, ()) = tokio::join!(biased; address.call(Duration::MAX, |reply| reply), async {
