@@ -244,8 +244,12 @@ fn the_simulated_fleet_outlives_the_reader_of_the_status_line() {
     for lost in [unread_pipe, full_device] {
         let mut daemon = Daemon::start(&["--simulate"], lost(), lost());
         // The first status line comes after a second.
-        let archived = || daemon.metric("telemetry_aggregator_frames_archived_total");
-        wait("frames of two seconds", || Some(archived()).filter(|frames| *frames > 1_000));
+        wait_until("frames of two seconds", || {
+            match daemon.metric("telemetry_aggregator_frames_archived_total") {
+                1_001.. => Ok(()),
+                few => Err(format!("{few} frames")),
+            }
+        });
         daemon.signal(Signal::TERM);
         assert_eq!(daemon.wait_exit().code(), Some(0));
     }
