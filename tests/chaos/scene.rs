@@ -224,11 +224,19 @@ impl Scene {
         acked - std::mem::replace(&mut self.counted, acked)
     }
 
+    /// The offset after the newest durable frame of the running daemon.
+    fn head(&self) -> u64 {
+        let stats = get_json(self.daemon().http(), "/api/v1/stats");
+        stats["archive"]["next_offset"].as_u64().expect("an offset")
+    }
+
     /// Reads what is new in the archive, and compares it with what was acknowledged before this call.
     pub fn check_archive(&mut self) -> Faults {
         let acked: Vec<_> = self.sources.iter().map(Source::books).collect();
+        // Sources that send on must not make this read without an end.
+        let head = self.daemon_mut().is_running().then(|| self.head());
         let data_dir = self.data_dir();
-        self.audit.read_on(&data_dir);
+        self.audit.read_on(&data_dir, head);
         let mut faults = std::mem::take(&mut self.audit.track.faults);
         for (source, acked) in self.sources.iter().zip(acked) {
             let written = source.books();
