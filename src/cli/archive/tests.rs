@@ -3,9 +3,7 @@ mod support;
 
 use std::sync::Arc;
 
-use clap::Parser;
-
-use self::support::{Line, archive, three_frames, three_segments};
+use self::support::{archive, three_frames, three_segments};
 use super::CommandError;
 use crate::archive::{DiskStorage, build_indexes};
 
