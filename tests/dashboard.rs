@@ -4,6 +4,7 @@ mod support;
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -11,6 +12,8 @@ use support::browser::{Browser, key};
 use support::command::{expect_exit, uplink_sim};
 use support::http::{get, get_json, request};
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, code, not_tested};
+use telemetry_aggregator::frame::unix_now_ns;
+use telemetry_aggregator::sim::orbits::catalog;
 
 /// A long heartbeat: the clients of the tests send nothing while the test looks at the browser.
 const PATIENT: &str = "[ingest]\nheartbeat = \"300s\"\n";
@@ -377,6 +380,50 @@ fn links_and_outputs_have_panels() {
     let mut errors = browser.console_errors();
     errors.retain(|error| !error.contains("/api/v1/catalog"));
     assert_eq!(errors, Vec::<String>::new(), "errors on the console");
+}
+
+const SATELLITES: u32 = 48;
+/// The texts of all elements that have no room for them.
+const CLIPPED: &str = "return [...document.querySelectorAll('body *:not(.unseen)')]
+    .filter(one => one.clientWidth > 0 && one.scrollWidth > one.clientWidth
+        && getComputedStyle(one).overflowX !== 'visible')
+    .map(one => `${one.className}: ${one.textContent}`);";
+
+/// `uplink-sim` that sends until this is dropped.
+struct Uplinks(Child);
+
+impl Drop for Uplinks {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn no_label_is_clipped_on_the_screens_of_operators() {
+    let daemon = Daemon::start(PATIENT);
+    let elements = catalog(SATELLITES, unix_now_ns());
+    assert_eq!(request(daemon.http(), "PUT", "/api/v1/catalog", &[], elements.as_bytes()).status, 200);
+    let fleet =
+        format!("--satellites {SATELLITES} --replays 2 --stations 12 --rate 10 --emergency-ratio 0.01");
+    let mut command = uplink_sim(["--connect", &daemon.address().to_string()]);
+    let command = command.args(fleet.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
+    let _uplinks = Uplinks(command.spawn().unwrap());
+    let Some(browser) = page(daemon.http()) else { return };
+    browser.wait("document.querySelectorAll('.cell[data-state=flowing]').length === 50");
+    // The longest name of a station is in a tile, and with the longest label in the list of emergencies.
+    let texts =
+        |selector: &str| format!("[...document.querySelectorAll('{selector}')].map(one => one.textContent)");
+    browser.wait(&format!("{}.includes('HARTEBEESTHOEK')", texts(".cell .at")));
+    browser.wait(&format!(
+        "{}.some(row => row.includes('HARTEBEESTHOEKSAFE_MODE'))",
+        texts("#emergency-rows tr")
+    ));
+    for width in [1280, 1440, 1920] {
+        browser.resize(width, 1000);
+        browser.wait(&format!("innerWidth === {width}"));
+        assert_eq!(browser.run(CLIPPED), json!([]), "{width} pixels");
+    }
 }
 
 /// State, word and colour of the badge `id`.

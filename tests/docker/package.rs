@@ -1,6 +1,7 @@
 //! The package of `deploy/debian` on a minimal Debian: install, upgrade under load, remove, purge.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use telemetry_aggregator::sim::Plan;
@@ -11,12 +12,15 @@ use crate::container::Created;
 use crate::engine::wait_for;
 use crate::image::built_checkout;
 use crate::machine::Machine;
+use crate::support::command::expect_exit;
 use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::prober::Prober;
 use crate::support::{LIMIT, not_tested, wait_until};
 use crate::{alone, command_of, text};
 
 const PACKAGE: &str = "telemetry-aggregator";
+/// The package with the symbols, beside the package with the programs.
+const SYMBOLS: &str = "telemetry-aggregator-dbgsym.deb";
 const README: &str = "deploy/debian/README.md";
 pub(super) const CONFIG: &str = "/etc/telemetry-aggregator/aggregator.toml";
 /// The size of the package. Compressed programs take almost all of it.
@@ -58,8 +62,8 @@ fn package(what: &str) -> Option<&'static Path> {
         let checkout = built_checkout("package for Debian")?;
         let packages = Packages::build(&checkout);
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("telemetry-aggregator.deb");
-        assert!(packages.named(&format!("{PACKAGE}-dbgsym_")).exists());
         std::fs::copy(packages.main(), &kept).unwrap();
+        std::fs::copy(packages.named(&format!("{PACKAGE}-dbgsym_")), kept.with_file_name(SYMBOLS)).unwrap();
         Some(kept)
     });
     if BUILT.is_none() {
@@ -99,6 +103,21 @@ pub(super) fn start(machine: &Machine) {
 /// Waits until the daemon takes in everything.
 pub(super) fn wait_ready(machine: &Machine) {
     wait_for("a ready daemon", || machine.try_sh("telemetry-aggregator health --ready"));
+}
+
+#[test]
+fn lintian_has_no_errors_and_no_warnings() {
+    let what = "lintian on the packages";
+    if let Err(error) = Command::new("lintian").arg("--version").output() {
+        not_tested(format_args!("docker: {what}: lintian cannot be started: {error}"));
+        return;
+    }
+    let Some(package) = package(what) else { return };
+    for package in [package.to_owned(), package.with_file_name(SYMBOLS)] {
+        let mut lintian = Command::new("lintian");
+        lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package);
+        expect_exit(&mut lintian, 0);
+    }
 }
 
 #[test]

@@ -103,6 +103,11 @@ impl Browser {
         self.command("/url", &json!({ "url": url }));
     }
 
+    /// Sets the size of the window in pixels.
+    pub fn resize(&self, width: u32, height: u32) {
+        self.command("/window/rect", &json!({ "width": width, "height": height }));
+    }
+
     /// Runs `script` on the page and returns its result.
     pub fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", &json!({ "script": script, "args": [] }))
