@@ -21,14 +21,9 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Reads the archive in `data_dir` on, up to the offset `head` or to its end. Missing offsets and damage are losses.
-    pub fn read_on(&mut self, data_dir: &Path, head: Option<u64>) {
+    /// Reads the rest of the archive in `data_dir`. Missing offsets and damage are losses.
+    pub fn read_on(&mut self, data_dir: &Path) {
         let mut command = aggregator(["archive", "cat", "--from-offset", &self.next_offset.to_string()]);
-        match head {
-            Some(head) if head <= self.next_offset => return,
-            Some(head) => _ = command.args(["--to-offset", &head.to_string()]),
-            None => {}
-        }
         command.arg(data_dir).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command cannot be started");
         for frame in frames(child.stdout.take().expect("stdout is piped")) {

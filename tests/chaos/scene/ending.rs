@@ -8,6 +8,7 @@ use crate::equipment::Equipment;
 use crate::exports;
 use crate::follower::Follower;
 use crate::source::Source;
+use crate::support::http::get_json;
 use crate::support::{Books, EMERGENCY, LIMIT, ROUTINE, Signal};
 use crate::track::Faults;
 
@@ -41,7 +42,8 @@ impl Scene {
 
     /// Waits until subscribers and the reader of the output have everything.
     fn wait_for_peers(&mut self) {
-        let head = self.head();
+        let stats = get_json(self.daemon().http(), "/api/v1/stats");
+        let head = stats["archive"]["next_offset"].as_u64().expect("an offset");
         self.wait("all frames at the peers", |scene| {
             if let Some(next) = scene.followers.iter().map(Follower::next_offset).find(|next| *next < head) {
                 return Err(format!("a subscriber is at {next} of {head}"));
@@ -76,7 +78,7 @@ impl Scene {
             return;
         }
         let mut again = Audit::default();
-        again.read_on(&self.data_dir(), None);
+        again.read_on(&self.data_dir());
         faults.add(&again.track.faults);
         assert_eq!(again.next_offset, self.audit.next_offset, "offsets of the archive");
         assert_eq!(again.track.frames, self.audit.track.frames, "frames of the archive");
