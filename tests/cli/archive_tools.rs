@@ -152,7 +152,7 @@ fn unread(command: &mut Command) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_closed_stdout_is_success_only_for_commands_that_stream_frames() {
+fn a_closed_stdout_changes_neither_the_work_nor_the_exit_code() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("archive");
     let segments = archive(&dir);
@@ -167,8 +167,8 @@ fn a_closed_stdout_is_success_only_for_commands_that_stream_frames() {
         aggregator(["top", "--once", "--url", &url]),
     ] {
         let (code, said) = unread(&mut command);
-        assert_eq!(code, Some(1), "{command:?}: {said}");
-        assert!(said.contains("cannot write the output: Broken pipe"), "{command:?}: {said}");
+        assert_eq!(code, Some(0), "{command:?}: {said}");
+        assert!(!said.contains("Broken pipe"), "{command:?}: {said}");
     }
     expect_exit(&mut tool("verify", &home.path().join("copy")), 0);
     assert_eq!(unread(&mut tool("cat", &dir)), (Some(0), String::new()));

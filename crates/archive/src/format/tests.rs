@@ -128,7 +128,7 @@ fn log_bytes_max_covers_a_block_with_one_frame_and_its_attestation() {
 #[test]
 fn checksums_of_ranges_and_of_the_block_are_those_of_their_bytes() {
     let origins = [origin(1, 1), origin(2, 1)];
-    for len in [0, 100, 1_000, 3_000, 10_000, 70_000] {
+    for len in [0, 100, 1_000, 3_000, 10_000] {
         let mut encoder = BlockEncoder::default();
         for batch in 0..40_u64 {
             // Two of three batches are of the first source. They follow one another and make one range, or several if they
@@ -150,7 +150,7 @@ fn checksums_of_ranges_and_of_the_block_are_those_of_their_bytes() {
             }
             at += bytes.len();
         }
-        assert_eq!(taken > 0, (1_000..=10_000).contains(&len), "{len}: {taken}");
+        assert_eq!(taken > 0, len >= 1_000, "{len}: {taken}");
     }
 }
 
