@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::http::{get, get_json};
-use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, code};
+use crate::support::http::{get, wait_json};
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Subscribe, Subscriber, code};
 
 /// The prefix of every name.
 pub const PREFIX: &str = "telemetry_aggregator_";
@@ -64,15 +63,7 @@ fn address_of(daemon: &Daemon, kind: &str) -> SocketAddr {
 
 /// Waits until the API reports what `is_met` wants of the only one of the `kind`: "links" or "outputs".
 fn wait_for(daemon: &Daemon, kind: &str, is_met: impl Fn(&Value) -> bool) -> Value {
-    let started = Instant::now();
-    loop {
-        let one = get_json(daemon.http(), &format!("/api/v1/{kind}"))[kind][0].take();
-        if is_met(&one) {
-            return one;
-        }
-        assert!(started.elapsed() < LIMIT, "{kind}: {one:#}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_json(daemon.http(), &format!("/api/v1/{kind}"), |found| is_met(&found[kind][0]))[kind][0].take()
 }
 
 fn parse(text: &str) -> BTreeMap<String, Family> {

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::exposed::PREFIX;
 use crate::support::http::{get, get_json};
-use crate::support::{Client, Daemon, EMERGENCY, Hello, LIMIT, ROUTINE};
+use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, wait_until};
 use crate::text;
 
 const LABELS: &str = "source=\"7\",kind=\"live\",station=\"KIRUNA\"";
@@ -130,15 +129,11 @@ fn daemon() -> (Daemon, Client) {
 #[test]
 fn each_number_agrees_with_its_metric() {
     let (daemon, _client) = daemon();
-    let started = Instant::now();
-    loop {
-        // The daemon samples memory, files and disk once a second.
-        let differences = Moment::of(daemon.http()).differences();
-        if differences.is_empty() {
-            return;
-        }
-        assert!(started.elapsed() < LIMIT, "{differences:#?}");
-    }
+    // The daemon samples memory, files and disk once a second.
+    wait_until("a moment without differences", || match Moment::of(daemon.http()).differences() {
+        differences if differences.is_empty() => Ok(()),
+        differences => Err(format!("{differences:#?}")),
+    });
 }
 
 #[test]
