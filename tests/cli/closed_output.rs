@@ -42,11 +42,14 @@ fn sim(code: i32, line: impl Into<String>) -> Case {
     Case { command: Box::new(command), code, is_output: false }
 }
 
+/// Makes what an output goes to.
+type Sink = fn() -> Stdio;
+
 impl Case {
     /// Runs the command with every combination of outputs that cannot be written.
     fn check(&self) {
         expect_exit(&mut (self.command)(), self.code);
-        let ends: [(&str, fn() -> Stdio); 3] =
+        let ends: [(&str, Sink); 3] =
             [("null", Stdio::null), ("a pipe without a reader", unread_pipe), ("a full device", full_device)];
         for (out, stdout) in ends {
             for (err, stderr) in ends {
