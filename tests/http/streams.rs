@@ -232,20 +232,6 @@ fn fractions_of_a_second_are_rounded_up() {
 }
 
 #[test]
-fn a_list_on_a_closed_stdout_fails() {
-    let daemon = Daemon::start("");
-    gone(daemon.address(), &Hello::new(7).epoch(90));
-    wait_offline(daemon.http(), 1);
-    for args in [&["ls"][..], &["forget", "--source", "7"]] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let mut command = streams(&daemon, args);
-        let status = command.stdout(writer).stderr(std::process::Stdio::null()).status().unwrap();
-        assert_eq!(status.code(), Some(1), "{args:?}");
-    }
-}
-
-#[test]
 fn the_streams_command_sends_the_token_of_http() {
     let daemon = Daemon::start("[http]\ntoken = \"let me in\"");
     gone(daemon.address(), &Hello::new(7).epoch(90));
