@@ -18,9 +18,9 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// A connection that lasts this long sets the pause back.
 pub const STABLE_AFTER: Duration = Duration::from_secs(10);
-/// A peer whose kernel does not answer for this long is gone. On an idle connection this is [`KEEPALIVE_IDLE`] and three
+/// A peer whose kernel does not answer for this long is gone. On an idle connection this is `KEEPALIVE_IDLE` and three
 /// probes.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// TLS handshakes of a listener at the same time.

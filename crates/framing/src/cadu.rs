@@ -17,8 +17,8 @@
 //! the check refuses, the block is no unit, and the other one is taken.
 //!
 //! No byte is in two units. Checks cost time, and a hostile stream may be full of markers. So a stream may have
-//! [`CHECKS_MAX`] checks for each block length of its bytes: what is checked, and what is searched behind it, is at most
-//! [`CHECKS_MAX`] times the stream. A block for which no check is left counts as refused.
+//! `CHECKS_MAX` checks for each block length of its bytes: what is checked, and what is searched behind it, is at most
+//! `CHECKS_MAX` times the stream. A block for which no check is left counts as refused.
 
 use std::ops::Range;
 
