@@ -17,13 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use archive::{self, Access, Commit, Config, DiskStorage, Filter, Item, Reader, Storage, StorageFile};
 use bytes::Bytes;
-use telemetry_aggregator::archive::{
-    self, Access, Commit, Config, DiskStorage, Filter, Item, Reader, Storage, StorageFile,
-};
-use telemetry_aggregator::frame::{
-    Frame, FrameFlags, FramePriority, Origin, Selection, SourceKind, Station, StreamKey, batch_of,
-};
+use frame::{Frame, FrameFlags, FramePriority, Origin, Selection, SourceKind, Station, StreamKey, batch_of};
 use tokio::runtime::Runtime;
 
 const SOURCES: u32 = 48;

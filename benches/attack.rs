@@ -38,8 +38,8 @@ use std::time::{Duration, Instant};
 
 use fleet::{Fleet, FleetLog};
 use good::{Good, Greetings};
+use sim::{Plan, Report};
 use support::{Daemon, is_asked_for};
-use telemetry_aggregator::sim::{Plan, Report};
 
 const SECONDS: u64 = 600;
 /// Longest duration of a drain, plus the time for the kernel to clean up.

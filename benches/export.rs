@@ -12,15 +12,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use archive::{Commit, Config, DiskStorage, Filter, open};
 use bytes::Bytes;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use telemetry_aggregator::archive::{Commit, Config, DiskStorage, Filter, open};
-use telemetry_aggregator::config;
-use telemetry_aggregator::export::{ExportConfig, ExportFormat, Exporter};
-use telemetry_aggregator::frame::{
+use export::{ExportConfig, ExportFormat, Exporter};
+use frame::{
     Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
 };
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 const SATELLITES: u32 = 48;
 const STATIONS: u32 = 12;

@@ -25,10 +25,10 @@ mod support;
 
 use std::time::Duration;
 
+use frame::SourceKind;
 use support::{
     Amount, Certificate, Credit, Daemon, Disk, Flood, Flooded, Sink, SinkKind, Usage, is_asked_for, median,
 };
-use telemetry_aggregator::frame::SourceKind;
 
 const CONNECTIONS: u32 = 48;
 const PAYLOADS: [usize; 4] = [64, 256, 1_115, 8_192];

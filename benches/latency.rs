@@ -29,9 +29,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use frame::SourceKind;
 use hdrhistogram::Histogram;
 use support::{Amount, Certificate, Connection, Credit, Daemon, Disk, Flood, Frames, hello, is_asked_for};
-use telemetry_aggregator::frame::SourceKind;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};

@@ -31,11 +31,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use framing::{Cadu, Decode, Fecf, Format, FrameFields, PacketHeader, Pointer, packet::HEADER_BYTES};
 use serde_json::Value;
 use support::{Amount, Daemon, Flood, is_asked_for, median, own_thread_cpu_ns};
-use telemetry_aggregator::framing::{
-    Cadu, Decode, Fecf, Format, FrameFields, PacketHeader, Pointer, packet::HEADER_BYTES,
-};
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 

@@ -12,18 +12,17 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use archive::{Access, Commit, Config, Storage, StorageFile, open};
 use bytes::{Bytes, BytesMut};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use telemetry_aggregator::archive::{Access, Commit, Config, Storage, StorageFile, open};
-use telemetry_aggregator::config;
-use telemetry_aggregator::frame::{
+use frame::{
     Batch, BufferPool, FrameFlags, FrameMeta, FramePriority, FrameRun, Lanes, Origin, ReadBuffer, SourceKind,
     Station, StreamKey,
 };
-use telemetry_aggregator::pipeline::{Counters, FanIn, Gate, Output, OutputGone, SourceQueue, Sources};
-use telemetry_aggregator::wire::{Deliver, FrameHeader, FrameMessage, cut};
+use ingest::pipeline::{Counters, FanIn, Gate, Output, OutputGone, SourceQueue, Sources};
 use tokio::runtime::{Builder, Runtime};
+use wire::{Deliver, FrameHeader, FrameMessage, cut};
 
 const PAYLOADS: [usize; 2] = [64, 1_115];
 const READ_BYTES: usize = 64 << 10;

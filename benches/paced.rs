@@ -32,12 +32,12 @@ use std::time::Duration;
 
 use bare::Bare;
 use bytes::BytesMut;
+use frame::{FramePriority, Selection};
 use hdrhistogram::Histogram;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sources::{Pace, Paced, Sources};
 use support::{Daemon, Usage, is_asked_for, median};
-use telemetry_aggregator::frame::{FramePriority, Selection};
-use telemetry_aggregator::wire::{Policy, Start, Subscribe};
+use wire::{Policy, Start, Subscribe};
 
 const SOURCES: [usize; 2] = [50, 1_000];
 const FRAMES_PER_S: [u64; 4] = [1, 10, 100, 400];

@@ -22,12 +22,12 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use frame::SourceKind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Amount, Connection, Daemon, Flood, Frames, hello, is_asked_for, median};
-use telemetry_aggregator::frame::SourceKind;
-use telemetry_aggregator::wire::Hello;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
+use wire::Hello;
 
 const BUSY: u32 = 48;
 const CONNECTIONS: [u32; 3] = [BUSY, 1_000, 10_000];

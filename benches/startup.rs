@@ -14,13 +14,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use archive::{Commit, Config, DiskStorage};
 use bytes::Bytes;
-use rustix::fs::{Advice, fadvise};
-use telemetry_aggregator::archive::{self, Commit, Config, DiskStorage};
-use telemetry_aggregator::config;
-use telemetry_aggregator::frame::{
+use frame::{
     Frame, FrameFlags, FramePriority, Origin, SourceKind, Station, StreamKey, batch_of, unix_now_ns,
 };
+use rustix::fs::{Advice, fadvise};
 
 const PAYLOAD_BYTES: usize = 1_115;
 const BATCH_FRAMES: usize = 64;

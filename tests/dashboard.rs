@@ -7,13 +7,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use frame::unix_now_ns;
 use serde_json::{Map, Value, json};
+use sim::orbits::catalog;
 use support::browser::{Browser, key};
 use support::command::{expect_exit, uplink_sim};
 use support::http::{get, get_json, request};
 use support::{Client, Daemon, EMERGENCY, Hello, LIMIT, Port, ROUTINE, Signal, code, not_tested};
-use telemetry_aggregator::frame::unix_now_ns;
-use telemetry_aggregator::sim::orbits::catalog;
 
 /// A long heartbeat: the clients of the tests send nothing while the test looks at the browser.
 const PATIENT: &str = "[ingest]\nheartbeat = \"300s\"\n";

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use config::Config;
 use support::command::{aggregator, expect_exit};
 use support::{Client, Daemon, EMERGENCY, Frame, HeldDaemon, Hello, LIMIT, ROUTINE, Signal, cost};
-use telemetry_aggregator::config::Config;
 
 /// Held by each test, because a test measures the memory of its own process.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use frame::{FrameFlags, FramePriority, SourceKind};
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use socket2::{Domain, Socket, Type};
-use telemetry_aggregator::frame::{FrameFlags, FramePriority, SourceKind};
-use telemetry_aggregator::wire::{FrameMessage, ServerMessage, next_body};
+use wire::{FrameMessage, ServerMessage, next_body};
 
 use super::support::{Receiver, hello};
 

@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use frame::{Selection, SourceKind};
 use serde_json::Value;
-use telemetry_aggregator::frame::{Selection, SourceKind};
-use telemetry_aggregator::wire::{FeedMessage, Policy, ServerMessage, Start, Subscribe, next_body};
+use wire::{FeedMessage, Policy, ServerMessage, Start, Subscribe, next_body};
 
 use super::support::hello;
 

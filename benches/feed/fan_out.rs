@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_aggregator::wire::Start;
+use wire::Start;
 
 use super::subscribers::Subscribers;
 use super::support::{Amount, Daemon, Flood, Flooded, median};

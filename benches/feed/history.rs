@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use telemetry_aggregator::wire::Start;
+use wire::Start;
 
 use super::subscribers::Subscribers;
 use super::support::{Amount, Daemon, Flood, median};

@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use bytes::BytesMut;
-use telemetry_aggregator::frame::Selection;
-use telemetry_aggregator::wire::{Policy, Start, Subscribe, SubscriberMessage, kind};
+use frame::Selection;
+use wire::{Policy, Start, Subscribe, SubscriberMessage, kind};
 
 use super::support::own_thread_cpu_ns;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use frame::{FramePriority, Selection, SourceKind};
 use hdrhistogram::Histogram;
-use telemetry_aggregator::frame::{FramePriority, Selection, SourceKind};
-use telemetry_aggregator::wire::{Deliver, FeedMessage, Policy, Start, Subscribe, SubscriberMessage};
+use wire::{Deliver, FeedMessage, Policy, Start, Subscribe, SubscriberMessage};
 
 use super::support::{Amount, Connection, Credit, Daemon, Flood, Frames, hello};
 use super::{FRAME_BYTES, cadu, cadu_keys, cadus, send, tm_frame};

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use frame::{FrameFlags, FramePriority, SourceKind};
 use hdrhistogram::Histogram;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use telemetry_aggregator::frame::{FrameFlags, FramePriority, SourceKind};
-use telemetry_aggregator::wire::{Ack, ClientMessage, FrameMessage, ServerMessage, kind};
+use wire::{Ack, ClientMessage, FrameMessage, ServerMessage, kind};
 
 use super::support::hello;
 

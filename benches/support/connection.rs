@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use telemetry_aggregator::frame::{FrameFlags, FramePriority, SourceKind, Station, StreamKey};
-use telemetry_aggregator::wire::{
-    Ack, Bye, ClientMessage, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, kind,
-};
+use frame::{FrameFlags, FramePriority, SourceKind, Station, StreamKey};
 use tls::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
+use wire::{Ack, Bye, ClientMessage, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, kind};
 
 use super::frames::Frames;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use telemetry_aggregator::frame::SourceKind;
+use frame::SourceKind;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -1,8 +1,8 @@
 //! Encoded frames that a sender sends repeatedly with new sequences.
 
 use bytes::{Bytes, BytesMut};
-use telemetry_aggregator::frame::{FrameFlags, FramePriority};
-use telemetry_aggregator::wire::FrameMessage;
+use frame::{FrameFlags, FramePriority};
+use wire::FrameMessage;
 
 /// Most bytes of one write.
 const BUFFER_BYTES: usize = 64 << 10;

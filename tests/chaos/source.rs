@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_aggregator::sim::station_name;
+use sim::station_name;
 
 use crate::scene::pass;
 use crate::session::Session;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, kill_process};
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::audit::frames;
 use crate::scene::{Scene, pass};

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use archive::{Commit, Config, DiskStorage, open};
 use bytes::Bytes;
-use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
-use telemetry_aggregator::frame;
 
 use crate::support::command::{aggregator, expect_exit, output};
 use crate::support::mount::Tmpfs;

@@ -6,13 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use archive::{Commit, Config, DiskStorage, open};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use export::{ExportConfig, ExportError, ExportFormat, Exporter};
 use serde_json::Value;
-use telemetry_aggregator::archive::{Commit, Config, DiskStorage, open};
-use telemetry_aggregator::export::{ExportConfig, ExportError, ExportFormat, Exporter};
-use telemetry_aggregator::frame;
 
 use crate::support::command::{aggregator, expect_exit};
 use crate::support::mount::Tmpfs;
@@ -192,9 +191,7 @@ fn noise(dir: &Path, bytes: usize) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (appender, archive, _) = open(config, DiskStorage, |_: &Commit<'_>| {}).unwrap();
         for batch in 0..bytes / PAYLOAD_BYTES / 16 {
-            for batch in telemetry_aggregator::frame::batches_of(
-                (0..16).map(|index| frame((batch * 16 + index) as u64)),
-            ) {
+            for batch in frame::batches_of((0..16).map(|index| frame((batch * 16 + index) as u64))) {
                 appender.append(batch).await.unwrap();
             }
         }

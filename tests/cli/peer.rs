@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use bytes::BytesMut;
-use telemetry_aggregator::frame::{FramePriority, Lanes};
-use telemetry_aggregator::wire::{Ack, Bye, ClientMessage, Hello, ServerMessage, Welcome, next_body};
+use frame::{FramePriority, Lanes};
+use wire::{Ack, Bye, ClientMessage, Hello, ServerMessage, Welcome, next_body};
 
 use crate::support::LIMIT;
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::pki::{self, Authority};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
-use telemetry_aggregator::wire::{ClientMessage, ErrorCode, ErrorMessage, ServerMessage, WireError};
+use wire::{ClientMessage, ErrorCode, ErrorMessage, ServerMessage, WireError};
 
 use crate::peer::Peer;
 use crate::support::command;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use config::Config;
 use serde_json::Value;
-use telemetry_aggregator::config::Config;
 
 use crate::support::command::{aggregator, expect_exit, uplink_sim};
 use crate::support::python::Python;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use config::Config;
 use serde_json::Value;
-use telemetry_aggregator::config::Config;
 
 use crate::docker::make_secrets;
 use crate::support::command::{aggregator, expect_exit};

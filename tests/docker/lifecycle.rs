@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::alone;
 use crate::container::{Container, DATA_DIR, Secrets, Volume};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 use tempfile::TempDir;
 
 use crate::checkout::{Checkout, stage_name};

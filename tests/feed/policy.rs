@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use telemetry_aggregator::feed::READERS_MAX;
+use feed::READERS_MAX;
 
 use crate::support::{Archived, Client, Daemon, Feed, Hello, LIMIT, ROUTINE, Subscribe, Subscriber, reason};
 

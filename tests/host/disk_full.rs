@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::support::fleet::{Fleet, FleetLog};
 use crate::support::http::get_json;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::alone;
 use crate::support::command::aggregator;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use sim::Plan;
 use socket2::{Domain, Socket, Type};
-use telemetry_aggregator::sim::Plan;
 
 use crate::alone;
 use crate::support::fleet::{Fleet, FleetLog, for_each_frame};

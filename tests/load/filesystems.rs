@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use rustix::process::Signal;
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::alone;
 use crate::support::fleet::{Fleet, FleetLog};

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
+use frame::Selection;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use telemetry_aggregator::frame::Selection;
-use telemetry_aggregator::sim::Plan;
-use telemetry_aggregator::tail;
-use telemetry_aggregator::wire::{self, Policy, Start};
+use sim::Plan;
+use tools::tail;
+use wire::{Policy, Start};
 
 use crate::alone;
 use crate::support::fleet::Fleet;

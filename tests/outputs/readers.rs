@@ -1,7 +1,7 @@
 //! What operators see of an output and its readers.
 
-use telemetry_aggregator::api::{Output, OutputState};
-use telemetry_aggregator::config::Config;
+use api::{Output, OutputState};
+use config::Config;
 
 use crate::software::{address_of, listening, packet, read_packet, report, with_limit};
 use crate::support::http::{get, get_json};

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use archive::{Filter, Item, Reader};
+use config::Config;
+use frame::{Batch, FramePriority, FrameView, Lanes};
+use ingest::IngestConfig;
+use ingest::pipeline::stats::snapshot;
+use ingest::pipeline::{Counters, PipelineStats};
 use rustix::process::Signal;
-use telemetry_aggregator::archive::{Filter, Item, Reader};
-use telemetry_aggregator::config::Config;
-use telemetry_aggregator::frame::{Batch, FramePriority, FrameView, Lanes};
-use telemetry_aggregator::ingest::IngestConfig;
-use telemetry_aggregator::pipeline::stats::snapshot;
-use telemetry_aggregator::pipeline::{Counters, PipelineStats};
-use telemetry_aggregator::sim::{self, Plan, Progress};
+use sim::{Plan, Progress};
 
 use crate::support::inside::{Held, Inside};
 use crate::support::{Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, NO_ACK, ROUTINE, code, wait_until};

@@ -8,9 +8,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use config::Config;
+use ingest::IngestConfig;
 use rustix::net::sockopt::set_socket_linger;
-use telemetry_aggregator::config::Config;
-use telemetry_aggregator::ingest::IngestConfig;
 
 use crate::support::inside::Held;
 use crate::support::message::Server;

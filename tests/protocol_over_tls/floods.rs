@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use config::Config;
 use socket2::{Domain, Socket, Type};
-use telemetry_aggregator::config::Config;
 
 use crate::support::daemon::merged;
 use crate::support::process::rss_max_kib;

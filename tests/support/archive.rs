@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use telemetry_aggregator::archive::{Filter, Item, Reader};
-use telemetry_aggregator::frame::Frame;
+use archive::{Filter, Item, Reader};
+use frame::Frame;
 
 /// A frame of the archive, with the fields that the tests compare.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_aggregator::archive::{Filter, Item, Reader};
-use telemetry_aggregator::frame::Frame;
-use telemetry_aggregator::sim::{self, Counts, Plan, Progress, Report};
+use archive::{Filter, Item, Reader};
+use frame::Frame;
+use sim::{Counts, Plan, Progress, Report};
 use tokio::sync::watch;
 
 use super::wait::{LIMIT, wait_within};

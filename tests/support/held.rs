@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_aggregator::archive::{Access, DiskStorage, Storage, StorageFile};
-use telemetry_aggregator::config::Config;
+use archive::{Access, DiskStorage, Storage, StorageFile};
+use config::Config;
 use telemetry_aggregator::daemon::{Addresses, Daemon, Outcome};
 use telemetry_aggregator::systemd::Manager;
 use tempfile::TempDir;

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_aggregator::catalog::CatalogStore;
-use telemetry_aggregator::config::Config;
-use telemetry_aggregator::connection::{Credentials, Entrance, Listener, listener};
+use catalog::CatalogStore;
+use config::Config;
+use connection::{Credentials, Entrance, Listener, listener};
+use equipment::outputs::Outputs;
+use frame::Batch;
+use ingest::pipeline::{Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Sources};
+use ingest::{Books, Context, IngestConfig, Router, SessionPolicy, StreamTable};
 use telemetry_aggregator::daemon::{Daemon, Handles, Outcome};
-use telemetry_aggregator::frame::Batch;
-use telemetry_aggregator::ingest::{Books, Context, IngestConfig, Router, SessionPolicy, StreamTable};
-use telemetry_aggregator::outputs::Outputs;
-use telemetry_aggregator::pipeline::{Counters, FanIn, Fanout, Gate, Output, OutputGone, Processor, Sources};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -71,7 +71,7 @@ pub struct Held {
     seen_rx: mpsc::UnboundedReceiver<Batch>,
     go: Arc<Semaphore>,
     _shutdown_tx: watch::Sender<bool>,
-    _owned: Vec<telemetry_aggregator::actor::ActorHandle>,
+    _owned: Vec<actor::ActorHandle>,
     _processor: JoinHandle<Result<(), OutputGone>>,
 }
 
@@ -118,7 +118,7 @@ impl Held {
             // The policy never changes: the receiver keeps the last value after the sender is dropped.
             policy: watch::channel(SessionPolicy::new(config, Credentials::default(), None)).1,
             catalog: watch::channel(Arc::default()).1,
-            buffers: telemetry_aggregator::ingest::buffers(),
+            buffers: ingest::buffers(),
             shutdown: shutdown.clone(),
         });
         let (router, router_handle) = Router::start(context, table, sources);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::manager::FakeManager;
 use crate::support::mount::Tmpfs;
 use crate::support::{Client, Daemon, Hello, LIMIT, Launch, ROUTINE, Signal, fleet::Fleet, not_tested};
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 /// Long enough for a busy machine: pings are due four times as often.
 const INTERVAL: Duration = Duration::from_secs(4);

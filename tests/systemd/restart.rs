@@ -5,7 +5,7 @@ use std::process::Command;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::Signal;
-use telemetry_aggregator::sim::Plan;
+use sim::Plan;
 
 use crate::support::command::{aggregator, expect_exit};
 use crate::support::fleet::{Fleet, FleetLog};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use telemetry_aggregator::config::Config;
+use config::Config;
 
 use super::has;
 use crate::support::command::{aggregator, expect_exit, output};

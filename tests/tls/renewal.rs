@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use telemetry_aggregator::client::{self, Refusal};
-use telemetry_aggregator::sim::Plan;
+use client::Refusal;
+use sim::Plan;
 
 use crate::scene::{Scene, hello, refusal, trusting, until};
 use crate::support::Daemon;

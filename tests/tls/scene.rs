@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use telemetry_aggregator::client::{self, Refusal};
-use telemetry_aggregator::frame::{SourceKind, Station, StreamKey};
-use telemetry_aggregator::wire::{Hello, HelloFlags, VERSION};
+use client::Refusal;
+use frame::{SourceKind, Station, StreamKey};
 use tls::{Authorities, ClientArgs, Socket};
+use wire::{Hello, HelloFlags, VERSION};
 
 use crate::support::pki::{self, Authority, Identity};
 use crate::support::wait_until;

@@ -10,6 +10,7 @@
 //! * [`stream`]: what outlives a connection: epoch, positions, queue, and which session speaks for the
 //!   stream,
 //! * `link_stream`: a stream that a link carries instead of a session,
+//! * `opened`: the right of one connection to speak for a stream,
 //! * `acks`: when a session learns that routine frames are durable,
 //! * [`pipeline`]: the queues of all streams, emergencies first, and the processor,
 //! * `sequences`: counts the sequences of a stream that have not come,
@@ -33,6 +34,7 @@ mod acks;
 pub mod books;
 pub mod flow;
 mod link_stream;
+mod opened;
 pub mod pipeline;
 pub mod router;
 mod sequences;

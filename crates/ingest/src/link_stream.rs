@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::flow::StreamState;
-use super::router::Opened;
+use super::opened::Opened;
 use crate::pipeline::SharedCost;
 use actor::Address;
 use connection::{SessionId, Stop};

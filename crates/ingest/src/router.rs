@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::IngestConfig;
-use super::flow::{Position, StreamState};
+use super::flow::StreamState;
 use super::link_stream::{Carrier, LinkStream};
-use super::stream::{Stream, StreamOwner, StreamTable};
+use super::opened::Opened;
+use super::stream::StreamOwner;
 use actor::{Address, CallError, Reply};
 use connection::SessionId;
 use connection::entrance::{Entrance, Permit};
@@ -70,27 +71,6 @@ enum Message {
     StopAll(WireError),
     Drain { reply: Reply<()> },
     Names { reply: Reply<Vec<String>> },
-}
-
-/// A stream that a session may speak for. Dropping this value releases the stream.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) stream: Arc<Stream>,
-    pub(super) origin: Arc<Origin>,
-    pub(super) position: Position,
-    /// The state of the stream after this value is dropped. `None` until the session serves the stream.
-    pub(super) ended: Option<StreamState>,
-    pub(super) session_id: SessionId,
-    pub(super) table: Arc<StreamTable>,
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.stream.release(self.session_id, self.ended);
-        if self.origin.is_anonymous() {
-            self.table.remove_anonymous(self.origin.epoch);
-        }
-    }
 }
 
 /// A handle to the router. Cheap to clone.

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::acks::AckSignal;
-use super::router::{Opened, Router};
+use super::opened::Opened;
+use super::router::Router;
 use super::{Context, IngestConfig, StreamState};
 use actor::{Mailbox, Received};
 use connection::entrance::{FirstMessageError, Permit};

@@ -3,17 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::model::{LAG_TROUBLE, Model, Snapshot};
+use super::model::{LAG_TROUBLE, Model, OutputRate, Snapshot};
 use api::{Link, LinkState, Output, OutputState};
-
-/// The rate of an output, over all its readers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OutputRate {
-    /// Frames per second.
-    pub frames_per_s: f64,
-    /// Bytes per second, framing included.
-    pub bytes_per_s: f64,
-}
 
 impl Model {
     /// The links: first those that have failed, then those in other trouble, each by name.

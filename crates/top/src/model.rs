@@ -7,7 +7,6 @@ use std::time::Duration;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Size;
 
-use super::links::OutputRate;
 use api::{Kind, Link, Output, Source, SourceLane, Stats, StreamState};
 
 /// How many values of throughput are kept, one per response.
@@ -65,6 +64,15 @@ pub struct Model {
     pub is_help: bool,
     /// Size of the terminal.
     pub size: Size,
+}
+
+/// The rate of an output, over all its readers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutputRate {
+    /// Frames per second.
+    pub frames_per_s: f64,
+    /// Bytes per second, framing included.
+    pub bytes_per_s: f64,
 }
 
 /// An event that changes the model.

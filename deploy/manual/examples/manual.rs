@@ -9,8 +9,8 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use sim::cli::Args;
 use telemetry_aggregator::cli::Cli;
-use telemetry_aggregator::sim::cli::Args;
 
 fn main() -> io::Result<()> {
     let usage = || io::Error::new(io::ErrorKind::InvalidInput, "usage: manual DIR");

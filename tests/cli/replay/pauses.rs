@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 
+use frame::Lanes;
 use rustix::process::Signal;
-use telemetry_aggregator::frame::Lanes;
-use telemetry_aggregator::wire::{Bye, ClientMessage, ServerMessage};
+use wire::{Bye, ClientMessage, ServerMessage};
 
 use super::{Replay, archive_of, recording, simulate};
 use crate::peer::Peer;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Epoch, Message, Opened, Opening, Router, SourceInfo};
+use super::{Epoch, Message, Opening, Router, SourceInfo};
 use crate::acks::AckPacer;
 use crate::link_stream::Carrier;
+use crate::opened::Opened;
 use crate::pipeline::{SourceQueue, Sources};
 use crate::slots::{Candidate, Slots};
 use crate::stream::{LinkOwner, Stream, StreamOwner, StreamTable};
