@@ -9,7 +9,7 @@ use archive::{ReadError, StorageError};
 
 /// Name of the file that describes the content of an export directory. The underscore keeps readers of data sets from
 /// reading the file as data.
-pub(super) const MANIFEST_NAME: &str = "_export.json";
+pub const MANIFEST_NAME: &str = "_export.json";
 
 /// Why an export ended early. The unfinished file is removed. Files that were finished before stay.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{ExportError, MANIFEST_NAME};
+use super::listing::LISTINGS;
 use support::{plain_file, private};
 
 /// Bytes written between two syncs. Limits the data that waits for the disk, so that a sync of the archive does not
@@ -113,7 +114,7 @@ fn is_tmp(name: &str) -> bool {
     named.is_some_and(|name| name == MANIFEST_NAME || of_segment(name))
 }
 
-fn is_base(digits: &str) -> bool {
+pub(super) fn is_base(digits: &str) -> bool {
     digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -145,15 +146,21 @@ impl OutDir {
 
     /// Returns the directory of a partition. Creates it if it is missing.
     pub(super) fn partition(&self, date: impl std::fmt::Display) -> Result<PathBuf, ExportError> {
-        let path = self.path.join(format!("{PARTITION}{date}"));
+        let path = self.path.join(Self::partition_name(date));
         create_dir(&path)?;
         Ok(path)
+    }
+
+    /// The name of the directory of a partition.
+    pub(super) fn partition_name(date: impl std::fmt::Display) -> String {
+        format!("{PARTITION}{date}")
     }
 
     /// Removes the temporary files of interrupted exports. The lock ensures that no other export writes here.
     pub(super) fn sweep(&self) -> Result<(), ExportError> {
         let mut dirs = partitions(&self.path)?;
         dirs.push(self.path.clone());
+        dirs.extend(Some(self.path.join(LISTINGS)).filter(|dir| dir.is_dir()));
         for dir in dirs {
             for name in names(&dir)?.iter().filter(|name| is_tmp(name)) {
                 remove(&dir.join(name))?;
@@ -194,7 +201,7 @@ fn names(dir: &Path) -> Result<Vec<String>, ExportError> {
     list().map_err(|error| ExportError::of_file("list", dir, 0, error))
 }
 
-fn create_dir(path: &Path) -> Result<(), ExportError> {
+pub(super) fn create_dir(path: &Path) -> Result<(), ExportError> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(ExportError::of_file("create", path, 0, error)),
@@ -206,7 +213,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn remove(path: &Path) -> Result<(), ExportError> {
+pub(super) fn remove(path: &Path) -> Result<(), ExportError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(ExportError::of_file("remove", path, 0, error))

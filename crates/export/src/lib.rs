@@ -14,6 +14,7 @@
 //! | `text.rs` | CSV and JSON lines |
 //! | `file.rs` | files that appear whole under their names, and the lock of the directory |
 //! | `manifest.rs` | `_export.json`: what a directory holds |
+//! | `listing.rs` | `_segments/*.json`: the files of each segment, and whether they are uploaded |
 //! | `pace.rs` | how much of the time an export works |
 //! | `error.rs` | [`ExportError`] |
 //!
@@ -23,7 +24,8 @@
 //! day in UTC, in the order of their offsets. A segment that spans midnight gives one file per day. A file is written
 //! under a temporary name, synced and renamed. So a file under its final name is complete. A second export writes the
 //! same files with the same content. `OUT/_export.json` names the log, format and filter of the directory. An export
-//! with another log, format or filter is refused.
+//! with another log, format or filter is refused. `OUT/_segments/<base offset>.json` names the files of a segment, once
+//! they are all there ([`listing`]).
 //!
 //! # Memory
 //!
@@ -46,6 +48,7 @@ mod columns;
 mod day;
 mod error;
 mod file;
+pub mod listing;
 mod manifest;
 mod pace;
 mod part;
@@ -68,12 +71,14 @@ use serde::{Deserialize, Serialize};
 use archive::inspect::{self, list_segments, list_without_misnamed, segment_name};
 use archive::{Filter, SealedSegment, SegmentStep, SegmentStepError};
 use file::{Draft, OutDir};
+use listing::ListedFile;
 use manifest::Manifest;
 use pace::Pace;
 use part::Part;
 use support::plain_file;
 
-pub use error::ExportError;
+pub use error::{ExportError, MANIFEST_NAME};
+pub use listing::Listing;
 
 /// What to export, to which directory, and in which format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +171,7 @@ impl Exported {
 #[derive(Clone, Debug)]
 pub struct Exporter {
     config: ExportConfig,
+    needs_listings: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -187,7 +193,13 @@ impl Exporter {
     /// Creates an exporter for `config`. Does not access any file.
     #[must_use]
     pub fn new(config: ExportConfig) -> Self {
-        Self { config, stop: Arc::default() }
+        Self { config, needs_listings: false, stop: Arc::default() }
+    }
+
+    /// Exports a segment again if it has no [`Listing`], because an older version exported it.
+    #[must_use]
+    pub fn needs_listings(self, needs_listings: bool) -> Self {
+        Self { needs_listings, ..self }
     }
 
     /// Uses `stop` as the stop flag. Once `stop` is true, a running export ends within a few frames with
@@ -201,7 +213,9 @@ impl Exporter {
     #[must_use]
     pub fn is_exported(&self, base: u64) -> bool {
         let mark = plain_file::open(&self.config.dir.join(mark_name(base)));
-        mark.is_ok_and(|mark| serde_json::from_reader(mark).is_ok_and(|mark: Mark| mark == self.mark()))
+        let is_marked =
+            mark.is_ok_and(|mark| serde_json::from_reader(mark).is_ok_and(|mark: Mark| mark == self.mark()));
+        is_marked && (!self.needs_listings || listing::path_of(&self.config.out, base).exists())
     }
 
     /// Exports the sealed segment with the offsets `base..end`, then marks it as exported. Blocks.
@@ -227,7 +241,9 @@ impl Exporter {
             return Err(ExportError::NoSpace { path, need, free });
         }
         let filter = bounded(&Filter::default(), base..end);
-        let exported = self.export_part(&out, log_id, base, &filter, &Pace::background(), &|_| {})?;
+        let (exported, files) =
+            self.export_part(&out, log_id, base, &filter, &Pace::background(), &|_| {})?;
+        Listing { base, end, files, uploaded: None, removed: false }.write(out.path())?;
         self.write_mark(base)?;
         Ok(exported)
     }
@@ -257,7 +273,7 @@ impl Exporter {
             match self.export_part(&out, log_id, base, &part, &Pace::Full, &report) {
                 // Retention removed the segment first.
                 Err(ExportError::Gone { .. }) => exported.expired += 1,
-                result => exported.add(&result?),
+                result => exported.add(&result?.0),
             }
             passed += offsets.end - offsets.start;
         }
@@ -286,7 +302,7 @@ impl Exporter {
         filter: &Filter,
         pace: &Pace,
         on_rows: &dyn Fn(u64),
-    ) -> Result<Exported, ExportError> {
+    ) -> Result<(Exported, Vec<ListedFile>), ExportError> {
         let ExportConfig { dir, format, .. } = &self.config;
         let segment = dir.join(segment_name(base));
         if is_gone(&segment) {

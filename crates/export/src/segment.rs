@@ -1,11 +1,11 @@
 //! Exports one segment into one file per day.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::day::Day;
 use super::error::ExportError;
 use super::file::{Draft, OutDir};
+use super::listing::ListedFile;
 use super::part::{DayFrames, Part};
 use super::row_group::ParquetFile;
 use super::text::TextFile;
@@ -20,24 +20,28 @@ type Days = BTreeMap<Day, DayFrames>;
 
 impl Part<'_> {
     /// Writes the files of this segment. Removes files of an earlier export for days that the segment no longer has.
-    pub(super) fn export(&self, out: &OutDir) -> Result<Exported, ExportError> {
+    pub(super) fn export(&self, out: &OutDir) -> Result<(Exported, Vec<ListedFile>), ExportError> {
         let mut exported = Exported::default();
-        let mut paths = Vec::new();
+        let mut files = Vec::new();
         let (days, first) = self.first_pass(out, &mut exported)?;
         if let Some((day, file)) = first {
-            self.finish(file, day, &days[&day], &mut exported, &mut paths)?;
+            self.finish(file, day, &days[&day], &mut files)?;
             for (day, frames) in days.into_iter().filter(|(other, _)| *other != day) {
                 let mut file = self.begin(out, day)?;
                 self.read_again(day, &frames, |stored| file.push(stored))?;
-                self.finish(file, day, &frames, &mut exported, &mut paths)?;
+                self.finish(file, day, &frames, &mut files)?;
             }
         }
+        exported.files = files.len() as u64;
+        exported.rows = files.iter().map(|file| file.rows).sum();
+        exported.bytes = files.iter().map(|file| file.bytes).sum();
         if exported.lost == 0 {
             // If frames are damaged, the files of an earlier export stay: they may hold these frames.
             self.check_exists()?;
+            let paths: Vec<_> = files.iter().map(|file| out.path().join(&file.path)).collect();
             out.remove_others(&self.file_name(), &paths)?;
         }
-        Ok(exported)
+        Ok((exported, files))
     }
 
     /// Finds the days of the segment, and writes the file of the first day in the same pass.
@@ -97,17 +101,14 @@ impl Part<'_> {
         file: DayFile,
         day: Day,
         frames: &DayFrames,
-        exported: &mut Exported,
-        paths: &mut Vec<PathBuf>,
+        files: &mut Vec<ListedFile>,
     ) -> Result<(), ExportError> {
         let draft = match file {
             DayFile::Parquet(file) => file.finish(self, day, frames)?,
             DayFile::Text(file) => file.finish()?,
         };
-        paths.push(draft.path().to_owned());
-        exported.bytes += draft.commit()?;
-        exported.files += 1;
-        exported.rows += frames.rows;
+        let path = format!("{}/{}", OutDir::partition_name(day), self.file_name());
+        files.push(ListedFile { path, bytes: draft.commit()?, rows: frames.rows });
         Ok(())
     }
 

@@ -112,13 +112,24 @@ async fn a_sealed_segment_is_marked_when_it_is_exported() {
     assert!(!exporter.is_exported(base));
     let exported = exporter.export_segment(base, end).unwrap();
     assert_eq!((exported.files, exported.rows), (1, end - base));
-    assert_eq!(home.names(), [format!("date=1970-01-01/{base:020}.parquet")]);
+    let file = format!("date=1970-01-01/{base:020}.parquet");
+    assert_eq!(home.names(), [format!("_segments/{base:020}.json"), file.clone()]);
+    let listing = listing::read(&home.out(), base).unwrap();
+    assert_eq!((listing.base, listing.end, listing.rows()), (base, end, end - base));
+    assert_eq!((listing.files[0].path.as_str(), listing.bytes()), (file.as_str(), exported.bytes));
+    assert_eq!(listing::list(&home.out()).unwrap(), [base]);
     assert!(exporter.is_exported(base));
     assert!(!exporter.is_exported(end));
     assert!(home.archive().join(mark_name(base)).exists());
     let config = ExportConfig { out: home.dir.path().join("elsewhere"), ..exporter.config.clone() };
     assert!(!Exporter::new(config).is_exported(base), "an export to another place is due");
     assert!(!home.exporter(ExportFormat::Csv).is_exported(base));
+
+    let listed = home.exporter(ExportFormat::Parquet).needs_listings(true);
+    assert!(listed.is_exported(base));
+    fs::remove_file(listing::path_of(&home.out(), base)).unwrap();
+    assert!(!listed.is_exported(base), "an older version exported it");
+    assert!(exporter.is_exported(base));
 
     // The command and the daemon may share a directory.
     assert_eq!(home.export(ExportFormat::Parquet).unwrap().rows, 2_000);
