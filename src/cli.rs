@@ -15,6 +15,7 @@ mod check;
 mod daemon_args;
 mod demo;
 mod directory;
+mod export;
 mod filter;
 mod health;
 mod import;
@@ -66,6 +67,9 @@ enum Command {
     /// List the streams of a running daemon, or make it forget streams that are not used any more.
     #[command(subcommand)]
     Streams(streams::Command),
+    /// Show the exports of sealed segments.
+    #[command(subcommand)]
+    Export(export::Command),
     /// Check the health of a running daemon, for containers: exit 0, or 1 and a line with the reason.
     Health(health::HealthArgs),
 }
@@ -98,6 +102,7 @@ impl Cli {
             Command::Tail(args) => tail::execute(&args),
             Command::Top(args) => top::execute(&args),
             Command::Streams(command) => streams::execute(&command),
+            Command::Export(command) => export::execute(&command),
             Command::Health(args) => health::execute(&args),
         }
     }

@@ -53,7 +53,7 @@
 //! | 8 | [`observe`], [`tools`]: replay, import, tail |
 //! | 7 | [`equipment`]: links, outputs, switchboard |
 //! | 6 | [`config`] |
-//! | 5 | [`ingest`] with its pipeline, [`feed`], [`sim`], [`top`] |
+//! | 5 | [`ingest`] with its pipeline, [`feed`], [`sim`], [`top`], [`upload`] |
 //! | 4 | [`connection`], [`client`], [`export`], [`http_client`] |
 //! | 3 | [`archive`], [`catalog`], [`tls`] |
 //! | 2 | [`wire`], [`actor`], [`support`], [`api`] |

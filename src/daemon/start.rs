@@ -26,6 +26,7 @@ use ingest::pipeline::{Counters, FanIn, Fanout, Gate, PipelineStats, Processor, 
 use ingest::{self, Context, Router, StreamEdits, StreamTable};
 use observe::sampler::{Sampled, Sampler};
 use observe::{self, Emergencies, Latencies};
+use upload::Uploads;
 use web::{Controls, Http};
 
 /// Starts all parts; see [`Daemon::start_under`].
@@ -64,8 +65,15 @@ pub(super) async fn start(
     let feed = Feed::start(&settings, listeners.feed, &archive, tail, refusals, &mut stages.liveness)?;
     stages.restarts.push(("feed listener".into(), feed.restarts()));
 
-    let operator =
-        Operator { archive: &archive, catalog: &catalog, router: &router, feed: &feed, links: &links };
+    let uploads = start_uploads(&settings, shutdown.clone(), &mut stages);
+    let operator = Operator {
+        archive: &archive,
+        catalog: &catalog,
+        router: &router,
+        feed: &feed,
+        links: &links,
+        uploads,
+    };
     let restarts = std::mem::take(&mut stages.restarts);
     let http = start_http(&settings, listeners.http, operator, &state, restarts, shutdown)?;
     let handles = Handles {
@@ -154,9 +162,10 @@ fn open_archive(
         latencies: Arc::clone(&state.latencies),
         emergencies: Arc::clone(&state.emergencies),
     };
-    let export =
-        config.export_config().map(|export| -> Box<dyn SegmentStep> { Box::new(Exporter::new(export)) });
-    let steps = export.into_iter().collect();
+    let export = config
+        .export_config()
+        .map(|export| Exporter::new(export).needs_listings(config.export.store.is_some()));
+    let steps = export.into_iter().map(|export| -> Box<dyn SegmentStep> { Box::new(export) }).collect();
     let (appender, archive, recovery) =
         archive::open_with_steps(config.archive_config(), storage, observer, steps)?;
     let windows = config.ingest_config().windows();
@@ -224,6 +233,18 @@ fn start_links(
     links
 }
 
+/// Starts the uploads of exports to object storage, if there is a store.
+fn start_uploads(
+    settings: &Settings,
+    shutdown: watch::Receiver<bool>,
+    stages: &mut Stages,
+) -> Option<Uploads> {
+    let config = settings.live().at_start().upload_config()?;
+    let (uploads, handle) = Uploads::start(config, shutdown);
+    stages.own(handle);
+    Some(uploads)
+}
+
 /// The parts that an operator sees.
 struct Operator<'a> {
     archive: &'a Archive,
@@ -231,6 +252,7 @@ struct Operator<'a> {
     router: &'a Router,
     feed: &'a Feed,
     links: &'a Links,
+    uploads: Option<Uploads>,
 }
 
 /// Starts the operator side: the sampler of rates, and HTTP.
@@ -242,7 +264,7 @@ fn start_http(
     restarts: Vec<(Arc<str>, Arc<AtomicU64>)>,
     draining: watch::Receiver<bool>,
 ) -> Result<Http, StartError> {
-    let Operator { archive, catalog, router, feed, links } = operator;
+    let Operator { archive, catalog, router, feed, links, uploads } = operator;
     let at_start = settings.live().at_start();
     let sampled = Sampled {
         books: state.table.books(),
@@ -267,6 +289,7 @@ fn start_http(
         age_holds: archive.age_holds(),
         history: archive.history(),
         subscribers: feed.subscribers(),
+        uploads,
         catalog: catalog.subscribe(),
         latencies: Arc::clone(&state.latencies),
         emergencies: Arc::clone(&state.emergencies),

@@ -67,7 +67,7 @@ pub use refusals::{Listener, RefusalCounts, Refusals, Refused};
 pub use sources::{Source, SourceLane, Sources, SourcesQuery, StateChoice, StreamState};
 pub use stats::{
     AgeHold, Archive, ArchiveStatus, Books, CatalogReport, Connections, DaemonState, Emergency, Fleet,
-    FleetState, LaneStats, Latency, Policy, Process, Stats, Subscriber,
+    FleetState, LaneStats, Latency, Policy, Process, Stats, Subscriber, Upload,
 };
 pub use whole::Whole;
 

@@ -42,6 +42,9 @@ pub struct Stats {
     pub subscribers: Vec<Subscriber>,
     /// The newest emergencies, oldest first.
     pub emergencies: Vec<Emergency>,
+    /// The uploads of exports to object storage. Absent without `export.store`.
+    #[schema(required)]
+    pub uploads: Option<Upload>,
     /// The orbital elements.
     pub catalog: CatalogReport,
     /// The process.
@@ -158,6 +161,29 @@ pub struct Archive {
     pub disk_free_bytes: u64,
     /// Size of its disk.
     pub disk_bytes: u64,
+}
+
+/// The uploads of exports to object storage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Upload {
+    /// The URL of the store.
+    pub store: String,
+    /// Exported segments that are not in the store.
+    pub pending_segments: u64,
+    /// Size of their files in bytes.
+    pub pending_bytes: u64,
+    /// Segments uploaded since the start.
+    pub segments: u64,
+    /// Bytes of files uploaded since the start.
+    pub bytes: u64,
+    /// Tries that failed since the start.
+    pub failures: u64,
+    /// When the last segment was uploaded since the start. Unix milliseconds.
+    #[schema(required)]
+    pub uploaded_ms: Option<i64>,
+    /// Why the last try failed, and what to do.
+    #[schema(required)]
+    pub trouble: Option<String>,
 }
 
 /// Whether the archive works. `degraded`: an operator must do something. `failed`: it has ended.

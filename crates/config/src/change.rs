@@ -38,9 +38,10 @@ const BUILT: &str = "the queues between the stages are created with it";
 const LAID_OUT: &str = "the open segment and the reserve are created with it";
 const OPENED: &str = "each file of the archive is written in one mode from its beginning to its end";
 const EXPORTS: &str = "the existing exports were written with it";
+const UPLOADS: &str = "the uploads are started with it";
 
 /// The keys that need a restart.
-static FIXED: [Fixed; 16] = [
+static FIXED: [Fixed; 18] = [
     Fixed {
         key: "data_dir",
         why: "the archive in it is open and locked",
@@ -63,6 +64,8 @@ static FIXED: [Fixed; 16] = [
     fixed!(archive.store_replays, "otherwise a replay on its way would be stored only in part"),
     fixed!(archive.export, EXPORTS),
     fixed!(archive.export_format, EXPORTS),
+    fixed!(export.store, UPLOADS),
+    fixed!(export.local_retention, UPLOADS),
     fixed!(feed.listen, BOUND),
     fixed!(http.listen, BOUND),
 ];

@@ -163,6 +163,16 @@ fn check_export(draft: &mut Draft<'_>) {
         );
         draft.conflict(&["archive.export", "data_dir"], what);
     }
+    let export = draft.config.export.clone();
+    if export.store.is_some() && draft.config.archive.export.is_none() {
+        let what = "uploads exports, and nothing is exported: set archive.export to the directory where exports wait for \
+                    their upload";
+        draft.conflict(&["export.store", "archive.export"], what);
+    }
+    if export.store.is_none() && export.local_retention.is_some() {
+        let what = "removes exports after their upload, and nothing is uploaded: set export.store, or remove this key";
+        draft.conflict(&["export.local_retention", "export.store"], what);
+    }
 }
 
 /// Without tokens, every client that reaches a listener may use it. Such a listener must be on loopback.

@@ -71,8 +71,8 @@ pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, O
 pub use overrides::{PREFIX, environment};
 pub use recording::RecordingOptions;
 pub use sections::{
-    Archive, Catalog, Feed, Http, Ingest, Log, LogFormat, LogLevel, NamedClient, Pipeline, Shutdown, Tls,
-    Token,
+    Archive, Catalog, Export, Feed, Http, Ingest, Log, LogFormat, LogLevel, NamedClient, Pipeline, Shutdown,
+    Tls, Token,
 };
 pub use source::SEARCH_PATHS;
 pub use support::secret::{MASK, Secret, SecretError};
@@ -97,6 +97,8 @@ pub struct Config {
     pub pipeline: Pipeline,
     /// `[archive]`
     pub archive: Archive,
+    /// `[export]`
+    pub export: Export,
     /// `[feed]`
     pub feed: Feed,
     /// `[http]`
@@ -122,6 +124,7 @@ impl Default for Config {
             ingest: Ingest::default(),
             pipeline: Pipeline::default(),
             archive: Archive::default(),
+            export: Export::default(),
             feed: Feed::default(),
             http: Http::default(),
             tls: Tls::default(),

@@ -18,6 +18,7 @@ pub use ingest::STREAM_BYTES;
 use ingest::pipeline::BATCH_BYTES_MAX;
 use ingest::{BUFFER_BYTES_MAX, FREE_BUFFERS_MAX};
 use support::logging::LOG_BYTES;
+use upload::UPLOAD_BYTES;
 
 /// Size at which a batch of the broadcast ends, in bytes. The frame that reaches it still belongs to the batch.
 pub const BATCH_BYTES: u64 = BATCH_BYTES_MAX as u64;
@@ -193,11 +194,16 @@ impl Config {
             ),
             item("catalogs, the current one and one that is read", 2, CATALOG_BYTES_MAX as u64),
             item("lines that wait for stderr and stdout", 1, LOG_BYTES),
+            item(
+                "uploads of exports (export.store), with a part of a file and a request",
+                usize::from(self.upload_config().is_some()),
+                UPLOAD_BYTES,
+            ),
             item("the process itself", 1, PROCESS_BYTES),
         ];
+        items.extend(self.tls_items().into_iter().chain(self.link_items(batch)));
         // An item for none is left out.
-        let items_of_some = self.tls_items().into_iter().chain(self.link_items(batch));
-        items.extend(items_of_some.filter(|item| item.bytes() > 0));
+        items.retain(|item| item.bytes() > 0);
         MemoryBound { items, limit: self.ingest.memory_limit }
     }
 

@@ -12,6 +12,7 @@ use feed::{self, FeedConfig};
 use frame::{Lanes, StreamKey};
 use ingest::pipeline::fan_in::FanInConfig;
 use ingest::{self, IngestConfig};
+use upload::UploadConfig;
 
 /// There is room for the positions of at least this many streams whose sources the peers of links have chosen, so that a
 /// reload can add links.
@@ -64,6 +65,13 @@ impl Config {
     pub fn export_config(&self) -> Option<ExportConfig> {
         let out = self.archive.export.clone()?;
         Some(ExportConfig { dir: self.archive_dir(), out, format: self.archive.export_format })
+    }
+
+    /// The configuration of the uploads to object storage, if exports are uploaded.
+    #[must_use]
+    pub fn upload_config(&self) -> Option<UploadConfig> {
+        let (out, store) = (self.archive.export.clone()?, self.export.store.clone()?);
+        Some(UploadConfig { out, store, retention: self.export.local_retention })
     }
 
     /// The configuration of the source side.

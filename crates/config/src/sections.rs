@@ -15,7 +15,7 @@ use super::tls_sides::TlsFiles;
 use super::units::{GIB, KIB, MIB, TIB};
 use super::values::{
     DurationIn, SizeIn, address, client_name, display_each, integer, path, path_or_empty, secret, sources,
-    stations,
+    stations, store,
 };
 use archive::{self, DirectIo, PAYLOAD_BYTES_MAX};
 use export::ExportFormat;
@@ -23,6 +23,7 @@ use frame::Station;
 use ingest::pipeline::PROCESSOR_FRAMES_MAX;
 use ingest::pipeline::fan_in::FanInConfig;
 use support::secret::Secret;
+use upload::StoreUrl;
 
 /// `[log]`: what is written to stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -215,6 +216,18 @@ pub struct Archive {
     pub export: Option<PathBuf>,
     /// The file format of the export.
     pub export_format: ExportFormat,
+}
+
+/// `[export]`: what happens to the exports of sealed segments, see [`Archive::export`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Export {
+    /// The object storage to which exports are uploaded. Absent uploads nothing.
+    #[serde(with = "store")]
+    pub store: Option<StoreUrl>,
+    /// How long after its upload an export stays in [`Archive::export`]. Absent keeps it.
+    #[serde(with = "DurationIn::<0, CENTURY_MS>")]
+    pub local_retention: Option<Duration>,
 }
 
 /// `[feed]`: the listener for subscribers (protocol.md, "Feed connections").

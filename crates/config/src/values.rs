@@ -17,6 +17,7 @@ use toml::Value;
 use super::addresses::{Endpoint, Network, NetworkError};
 use super::units::{Size, parse_duration, parse_size, print_duration};
 use frame::Station;
+use upload::StoreUrl;
 
 /// The highest application process of a space packet.
 pub(super) const APID_MAX: u16 = 0x7FF;
@@ -35,6 +36,10 @@ const CLIENT_NAME_BYTES_MAX: usize = 1_024;
 /// What the name of a client is, for messages.
 pub(super) const CLIENT_NAME: &str =
     "a name of the client's certificate (subject alternative name) such as \"kiruna.example\"";
+
+/// What the URL of a store is, for messages.
+const STORE: &str = "the URL of a bucket such as \"s3://bucket/prefix\" (the endpoint and the credentials come from the \
+                     environment: AWS_ENDPOINT, AWS_ACCESS_KEY_ID ..)";
 
 /// A size from `MIN` to `MAX` bytes, written like `"64 MiB"`.
 pub(super) struct SizeIn<const MIN: u64, const MAX: u64>;
@@ -121,6 +126,19 @@ pub(super) mod path_or_empty {
 
     pub(crate) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
         path::serialize(&path.clone().unwrap_or_default(), serializer)
+    }
+}
+
+/// The URL of an object storage.
+pub(super) mod store {
+    use super::*;
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<StoreUrl>, D::Error> {
+        read(d, STORE, |found| found.as_str()?.parse().ok().map(Some))
+    }
+
+    pub(crate) fn serialize<S: Serializer>(url: &Option<StoreUrl>, serializer: S) -> Result<S::Ok, S::Error> {
+        or_not_set(url.as_ref().map(StoreUrl::to_string), serializer)
     }
 }
 

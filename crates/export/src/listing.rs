@@ -79,7 +79,7 @@ impl Listing {
     /// The path of the listing in the directory of an export.
     #[must_use]
     pub fn path(&self) -> String {
-        format!("{LISTINGS}/{}", name(self.base))
+        path_in(self.base)
     }
 
     /// The content of the listing's file.
@@ -145,10 +145,16 @@ pub fn parse(json: &[u8], base: u64) -> io::Result<Listing> {
     Ok(listing)
 }
 
+/// The path of the listing of the segment at `base` in the directory of an export.
+#[must_use]
+pub fn path_in(base: u64) -> String {
+    format!("{LISTINGS}/{}", name(base))
+}
+
 /// The path of the listing of the segment at `base` in the export `out`.
 #[must_use]
 pub fn path_of(out: &Path, base: u64) -> PathBuf {
-    out.join(LISTINGS).join(name(base))
+    out.join(path_in(base))
 }
 
 /// The first offsets of the segments that have a listing in the export `out`, in order. Blocks.

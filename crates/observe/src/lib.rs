@@ -23,6 +23,7 @@ use equipment::links::LinkList;
 use equipment::outputs::OutputList;
 use feed::Subscribers;
 use ingest::{Books, SourceList, StreamTable};
+use upload::Uploads;
 
 pub mod certificates;
 pub mod emergencies;
@@ -62,6 +63,8 @@ pub struct Handles {
     pub history: History,
     /// The subscribers of the feed.
     pub subscribers: Arc<Subscribers>,
+    /// The uploads of exports, if exports are uploaded.
+    pub uploads: Option<Uploads>,
     /// The orbital elements.
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Latencies from the socket to stable storage.

@@ -8,7 +8,7 @@ use super::{Handles, Rates, fleet};
 use api::{
     AgeHold, Archive, ArchiveStatus, Books, CatalogReport, Connections, DaemonState, LaneStats, Latency,
     Policy, Process, RefusalCounts, Refusals, Refused, Service, Source, SourceLane, Stats, StreamState,
-    Subscriber,
+    Subscriber, Upload,
 };
 use archive::Status;
 use connection::Listener;
@@ -57,6 +57,7 @@ impl Handles {
             refusals: self.refusal_counts(),
             subscribers: subscribers.iter().map(|view| subscriber(view, head)).collect(),
             emergencies: latest,
+            uploads: self.uploads.as_ref().map(|uploads| upload_report(uploads.status())),
             catalog: CatalogReport { version: catalog.version(), sets: catalog.sets().len() },
             process: Process {
                 memory_bytes: rates.machine.memory_bytes,
@@ -131,6 +132,19 @@ impl Handles {
             source(&view, connection, rates, windows)
         };
         streams.into_iter().map(report).collect()
+    }
+}
+
+fn upload_report(status: upload::Status) -> Upload {
+    Upload {
+        store: status.store,
+        pending_segments: status.pending_segments,
+        pending_bytes: status.pending_bytes,
+        segments: status.segments,
+        bytes: status.bytes,
+        failures: status.failures,
+        uploaded_ms: status.uploaded_ms,
+        trouble: status.trouble,
     }
 }
 

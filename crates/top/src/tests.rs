@@ -179,6 +179,7 @@ fn snapshot(sources: u32) -> Snapshot {
         subscribers: if some { (0..2).map(subscriber).collect() } else { Vec::new() },
         refusals: if some { refusals() } else { RefusalCounts::default() },
         emergencies: if some { (0..3).map(emergency).collect() } else { Vec::new() },
+        uploads: None,
         catalog: CatalogReport::default(),
         process: Process { memory_bytes: 120 << 20, memory_limit_bytes: 512 << 20, open_files: 77 },
     };

@@ -16,10 +16,7 @@ pub struct StoreUrl {
 
 /// Why a text is no [`StoreUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected the URL of a bucket such as \"s3://bucket/prefix\"; the endpoint and the credentials come from the \
-     environment (AWS_ENDPOINT, AWS_ACCESS_KEY_ID ..)"
-)]
+#[error("expected the URL of a bucket such as \"s3://bucket/prefix\"")]
 pub struct StoreUrlError;
 
 /// Longest name of a bucket in bytes.

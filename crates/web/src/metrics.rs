@@ -21,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 mod links;
 mod outputs;
+mod uploads;
 
 use super::State;
 use super::answer::{ApiError, Content};
@@ -159,7 +160,8 @@ impl Collector for Scrape {
         self.connections(&mut out)?;
         self.streams(&mut out)?;
         self.links(&mut out)?;
-        self.outputs(&mut out)
+        self.outputs(&mut out)?;
+        self.uploads(&mut out)
     }
 }
 
