@@ -19,8 +19,12 @@ pub struct Family {
     pub labels: Option<BTreeSet<String>>,
 }
 
-/// A link and an output, each of which has every metric once its peer is there.
+/// A link and an output, each of which has every metric once its peer is there. A store, which has them at once.
 const LINKED: &str = r#"
+    [archive]
+    export = "export"
+    [export]
+    store = "s3://telemetry"
     [[links]]
     name = "inuvik-udp"
     udp = "127.0.0.1:0"
