@@ -47,10 +47,15 @@ pub(super) enum CatchUp {
 
 /// The right to read, and the reader. Dropping it gives the right up.
 pub(super) struct Turn {
+    /// The reader of the log; `None` before the first read.
     reader: Option<Reader>,
+    /// The memory of the chunks.
     buffers: Buffers,
+    /// Chunks until the turn ends.
     chunks_left: u32,
+    /// When the turn ends even if chunks are left.
     ends_at: Instant,
+    /// The permit of the turn. `None` only while [`Self::renew`] asks for another one.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -170,6 +175,7 @@ impl Buffers {
         }
     }
 
+    /// Keeps the memory of a whole chunk for reuse.
     fn keep(&mut self, messages: &Bytes) {
         if messages.len() >= CHUNK_BYTES {
             self.0.push_back(messages.clone());
@@ -189,6 +195,7 @@ impl Turn {
         }
     }
 
+    /// Whether the turn has had its chunks or its time.
     fn is_over(&self) -> bool {
         self.chunks_left == 0 || Instant::now() >= self.ends_at
     }
@@ -203,6 +210,7 @@ impl Turn {
         self.permit.is_some()
     }
 
+    /// Reads the next chunk, from `next_offset` on. Returns the turn too, because another thread reads.
     fn read(
         mut self: Box<Self>,
         next_offset: u64,
@@ -239,6 +247,8 @@ impl Turn {
     }
 }
 
+/// Encodes the frames and gaps of `offsets` until the chunk is full. `offsets` lie below the watermark, so all of them
+/// must be there: what the reader does not return is a gap.
 fn read_chunk(reader: &mut Reader, offsets: Range<u64>, mut messages: BytesMut) -> Result<Chunk, ReadError> {
     let mut next_offset = offsets.start;
     while messages.len() < CHUNK_BYTES && next_offset < offsets.end {
