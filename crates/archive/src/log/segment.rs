@@ -40,9 +40,11 @@ pub(crate) struct BlockContent<'a> {
     pub(crate) synced_offset: u64,
     /// The body, padded to a multiple of [`ALIGNMENT`](crate::format::ALIGNMENT).
     pub(crate) body: &'a [u8],
-    /// For frames: this field and the next two have the values of the copied block.
+    /// Origins in the table of the copied block; 0 without frames.
     pub(crate) origin_count: u16,
+    /// Frames of the copied block; 0 without frames.
     pub(crate) frame_count: u32,
+    /// Newest receive time of the copied block in unix nanoseconds, as in its header.
     pub(crate) received_max_ns: i64,
 }
 

@@ -153,7 +153,7 @@ impl Space {
     }
 
     /// Restores the reserve and keeps space allocated behind the last block. Begins the next segment if the current one
-    /// is full.
+    /// is full: it begins with the positions in `table`, and `offset`, that of the next frame, is its base.
     pub(crate) fn allocate_ahead(&mut self, table: &PositionTable, offset: u64) -> Result<(), StorageError> {
         (self.refused, self.no_files) = (false, None);
         self.refill()?;
@@ -174,7 +174,7 @@ impl Space {
     }
 
     /// Makes sure that `block` fits at the current position, and pads the block as the file needs it. The frames of the
-    /// block have passed the gate or are urgent.
+    /// block have passed the gate or are urgent. For `table` and `offset` see [`Self::allocate_ahead`].
     ///
     /// Returns `false` if there is no space.
     pub(crate) fn make_room_for(
