@@ -74,6 +74,9 @@ pub(super) struct Chunk {
 
 impl CatchUp {
     /// Starts to wait for a turn, or to read from `next_offset` on, unless one of them is under way.
+    ///
+    /// The reader of a turn goes on where its last chunk ended. So within a turn `next_offset` must be that of the last
+    /// chunk; a caller that continues elsewhere gives the turn up before.
     pub(super) fn go_on(
         &mut self,
         next_offset: u64,

@@ -36,7 +36,7 @@ pub struct Tail {
     ring: Mutex<Ring>,
     /// Offset behind the newest frame in the ring.
     next: watch::Sender<u64>,
-    /// Number of followers. Without any, commits are not kept.
+    /// Number of subscribers: [`Follower`]s that are not dropped. Without any, commits are not kept.
     subscribers: AtomicUsize,
 }
 
@@ -126,7 +126,7 @@ impl Tail {
     /// Copies a commit. Never blocks for long, because the commit thread calls it.
     ///
     /// Without subscribers nothing is kept. When too many bytes wait to be encoded, all of them are
-    /// discarded. Subscribers then read them from the log.
+    /// discarded. Subscribers then read them from the log. A commit that finds nothing waiting is always kept.
     pub fn publish(&self, commit: &Commit<'_>) {
         if self.subscribers.load(Ordering::Acquire) == 0 {
             return;
