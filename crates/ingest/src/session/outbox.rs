@@ -122,7 +122,8 @@ impl Outbox {
         self.is_routine_due = true;
     }
 
-    /// Encodes new values, unless older bytes wait to be written.
+    /// Encodes new values, unless older bytes wait to be written. `durable_next` is how far each lane of the stream is
+    /// durable, and `queued` the part of its window that waiting frames use, as `SourceQueue::look` returns it.
     ///
     /// WELCOME and the first ACKs are the first messages on a connection, so the first ACKs do not wait until
     /// WELCOME is written. Returns true if an ACK of routine was encoded.
