@@ -145,6 +145,7 @@ impl Streams {
 
     /// Gives `source` a place. A stream that is idle gives its place. Returns false when every place is in use.
     fn take_place(&mut self, source: u32, now: Instant) -> bool {
+        // A source that the configuration names always finds a place; `max_sources` is for the others.
         let is_named = self.config.names_stream_of(source);
         let max = if is_named { usize::MAX } else { self.config.max_sources };
         match self.carried.make_room(max, now) {
