@@ -81,22 +81,35 @@ pub enum StartError {
 
 /// The running daemon.
 pub struct Daemon {
+    /// The configuration in force, and the way to change it.
     settings: Arc<Settings>,
+    /// The bound addresses of the listeners.
     addresses: Addresses,
+    /// Turns true when the drain begins; listeners, links and HTTP watch it.
     shutdown_tx: watch::Sender<bool>,
+    /// The queues of all streams, which the fan-in reads.
     sources: Arc<Sources>,
+    /// Knows the sessions of the source side.
     router: Router,
+    /// The links.
     links: Links,
+    /// The threads of the archive.
     archive: Archive,
+    /// The subscriber side.
     feed: Feed,
+    /// Holds the catalog.
     catalog: Arc<CatalogStore>,
+    /// The operator side.
     http: Http,
     /// Every stage that must not end before the drain, by name.
     stages: Tasks,
     /// Liveness of each stage, by name.
     liveness: Vec<(Arc<str>, Liveness)>,
+    /// What others may read of the daemon.
     handles: Handles,
+    /// Tells the service manager how the daemon is.
     notifier: Notifier,
+    /// How often the service manager wants to hear of the watchdog; `None` if it does not.
     watchdog: Option<Duration>,
 }
 
@@ -239,6 +252,7 @@ const PROCESSOR: &str = "processor";
 
 /// A part that ended too early.
 struct Failure {
+    /// Which part, and why.
     what: String,
     /// Whether accepted frames still reach the archive.
     is_flowing: bool,

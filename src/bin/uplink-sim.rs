@@ -151,7 +151,9 @@ async fn simulate(plan: Plan, progress: &Arc<Progress>) -> anyhow::Result<Option
 
 /// SIGINT and SIGTERM, which have the same effect.
 struct Signals {
+    /// SIGINT.
     interrupt: Signal,
+    /// SIGTERM.
     terminate: Signal,
 }
 
@@ -170,9 +172,13 @@ impl Signals {
 
 /// The output on stderr during the run: a bar on a terminal, elsewhere only the first problem.
 struct View {
+    /// The bar; `None` if stderr is no terminal.
     bar: Option<ProgressBar>,
+    /// How many sources the plan has.
     sources: u32,
+    /// Whether the first problem was written; only without a bar.
     said_trouble: bool,
+    /// When the run began.
     began: Instant,
 }
 

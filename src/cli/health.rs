@@ -63,7 +63,8 @@ impl HealthArgs {
     }
 }
 
-/// An error has the reasons of the daemon in one line, or why they cannot be had.
+/// Whether the daemon is ready. If its body says that it is not, the error is its reasons in one line, whatever the
+/// status is. Any other answer is judged as [`Answer::json`] does: the status must be 200 and the body must parse.
 fn judge_readiness(answer: &Answer) -> Result<(), String> {
     match serde_json::from_slice(&answer.body) {
         Ok(Readiness { ready: false, reasons, .. }) => Err(reasons.join("; ").replace(char::is_control, " ")),

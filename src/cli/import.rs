@@ -26,9 +26,10 @@ const STDIN: &str = "-";
 /// Send a recording of equipment to a daemon, as archived replays: CADUs, packets, or any framing of an input link.
 ///
 /// The options --framing to --bad-source are the keys of a link in aggregator.toml, with the same values. Enter, p and
-/// SIGUSR1 pause and resume the import. SIGINT and SIGTERM end it when all sent frames are acknowledged. A second one of
-/// these signals ends it at once. The command in the first line continues an import: it sends only what the daemon does
-/// not have. Exit codes: 0 the recording was read to its end and every frame is acknowledged, 1 otherwise, 2 bad usage.
+/// SIGUSR1 pause and resume the import. SIGINT and SIGTERM end it when all sent frames are acknowledged. A second one
+/// of these signals ends it at once. The command in the first line continues an import: it sends only what the daemon
+/// does not have. Exit codes: 0 the recording was read to its end and every frame is acknowledged, 1 otherwise, 2 bad
+/// usage.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     /// The recording, or - for stdin
@@ -77,6 +78,7 @@ pub(super) struct ImportArgs {
 /// The epoch of an earlier import.
 #[derive(Clone, Copy, Debug)]
 struct Earlier {
+    /// The epoch of its frames.
     epoch: u64,
     /// [`Link::checksum`] of its options, unless the user left it out.
     options: Option<u32>,

@@ -32,7 +32,9 @@ pub(super) fn init(log: &Log) -> io::Result<LevelSwitch> {
 
 /// Changes the least severe level that is written.
 pub(super) struct LevelSwitch {
+    /// The level in force.
     level: LogLevel,
+    /// Changes the filter of the subscriber that [`init`] has set up.
     switch: reload::Handle<LevelFilter, Registry>,
 }
 

@@ -42,8 +42,11 @@ pub(super) fn can_hold_the_archive(config: &Config) -> Result<(), Unusable> {
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot hold the archive (data_dir = {data_dir:?})", dir.display())]
 pub(super) struct Unusable {
+    /// The directory of the archive, in `data_dir`.
     dir: PathBuf,
+    /// `data_dir` as configured.
     data_dir: PathBuf,
+    /// What is wrong, with the directory where it is: the archive's, or the nearest one above that exists.
     pub(super) source: io::Error,
 }
 
@@ -63,8 +66,8 @@ fn usable(path: &Path) -> io::Result<()> {
     })
 }
 
-/// A warning if every user of this host can enter, list or change the data directory `dir`. The daemon keeps the mode of
-/// a directory that exists.
+/// A warning if every user of this host can enter, list or change the data directory `dir`. The daemon keeps the mode
+/// of a directory that exists.
 fn data_dir_warning(dir: &Path) -> Option<String> {
     let mode = dir.metadata().ok()?.permissions().mode() & 0o7777;
     let dir = dir.display();

@@ -45,8 +45,11 @@ pub(super) struct Reload {
     pub(super) file: Option<PathBuf>,
     /// Whether that file has no key.
     pub(super) is_empty: bool,
+    /// Where the new configuration comes into force.
     pub(super) settings: Arc<Settings>,
+    /// Where the new catalog does.
     pub(super) catalog: Arc<CatalogStore>,
+    /// Changes the level of the log.
     pub(super) level: LevelSwitch,
 }
 
@@ -149,8 +152,8 @@ impl Reload {
         Ok(outcome)
     }
 
-    /// Why the file is probably not complete: editors empty a file before they write it. Otherwise a SIGHUP at that moment
-    /// would switch off TLS and remove every token.
+    /// Why the file is probably not complete: editors empty a file before they write it. Otherwise a SIGHUP at that
+    /// moment would switch off TLS and remove every token.
     fn incomplete(&self, loaded: &Loaded, in_force: &Config) -> Option<&'static str> {
         let has_tls = |config: &Config| config.tls.certificate.is_some();
         if loaded.names.is_empty() && !self.is_empty {

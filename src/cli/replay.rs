@@ -75,8 +75,10 @@ impl ReplayArgs {
         })
     }
 
-    /// The first offset of the range. A later run must begin at the same offset, even if retention removes frames
-    /// meanwhile.
+    /// The first offset of the range. A run that continues another one must begin at the same offset: the epochs of a
+    /// replay are counted from there, even over frames that it skips. The command that a run prints names the offset.
+    /// Without it such a run begins at 0. Then frames that retention has removed end it with an error, instead of
+    /// wrong epochs with which the daemon would take new frames for those that it has.
     fn beginning(&self, dir: &Path) -> anyhow::Result<u64> {
         match self.filter.from_offset {
             Some(offset) => Ok(offset),
@@ -100,6 +102,7 @@ pub(super) fn execute(args: &ReplayArgs) -> ExitCode {
 
 fn start(args: &ReplayArgs, token: String) -> anyhow::Result<bool> {
     let plan = args.plan(token)?;
+    // Each connection is an open file.
     raise_limit(&plan.sending)?;
     let (epoch, filter) = (plan.sending.epoch, plan.filter.clone());
     let command = |skip_to| go_on(std::env::args(), epoch, &filter, skip_to);

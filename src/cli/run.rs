@@ -52,7 +52,7 @@ pub(super) fn execute(args: &RunArgs) -> ExitCode {
     code
 }
 
-/// Waits until the log is written, even if a panic ends the process.
+/// Waits when dropped until the log is written, so also if a panic ends the process.
 struct FlushAtEnd {
     /// When the process must have exited, if known.
     exit_by: Option<Instant>,
@@ -111,6 +111,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// Logs which configuration is in force, with its warnings.
 fn note(loaded: &Loaded) {
     let overrides = (!loaded.overrides.is_empty()).then(|| loaded.overrides.join(", "));
     match &loaded.file {
@@ -122,6 +123,12 @@ fn note(loaded: &Loaded) {
     }
 }
 
+/// Runs the daemon until it has ended. Three things run at once: the daemon, the simulated fleet if it is wanted, and
+/// the loop that obeys signals. The first signal makes the daemon drain and the fleet end, a second one cuts the drain
+/// short.
+///
+/// # Errors
+/// The daemon cannot be started.
 async fn run(
     loaded: Loaded,
     level: log::LevelSwitch,
@@ -218,6 +225,7 @@ fn fleet_token(config: &Config) -> Option<String> {
     Some(unrestricted.token.expose().to_owned())
 }
 
+/// Waits until `flag` is true. If its sender is gone before, it waits forever.
 async fn is_true(mut flag: watch::Receiver<bool>) {
     if flag.wait_for(|flag| *flag).await.is_err() {
         std::future::pending::<()>().await;

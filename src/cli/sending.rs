@@ -90,7 +90,7 @@ impl SendingArgs {
     }
 }
 
-/// Raises the limit of open files to what the connections need.
+/// Raises the process's limit of open files to what the connections need, because each of them is one.
 pub(super) fn raise_limit(sending: &Sending) -> anyhow::Result<()> {
     Ok(raise_open_file_limit(sending.connections as u64 + FILES_BESIDE_CONNECTIONS)?)
 }
@@ -107,7 +107,8 @@ pub(super) struct Subject {
     pub(super) command: &'static str,
     /// What the offset of a frame is.
     pub(super) position: &'static str,
-    /// Whether frames have a time.
+    /// Whether the frames carry the time when they were received, as those of an archive do; then the progress shows
+    /// it.
     pub(super) is_timed: bool,
 }
 
@@ -147,13 +148,19 @@ pub(super) async fn attend<T>(
 
 /// What the user asks for.
 enum Request {
+    /// The first time: send nothing new and wait for acknowledgements. The second time: end at once.
     Stop,
+    /// Pause, or resume if paused.
     Pause,
 }
 
+/// The signals of a run: SIGINT and SIGTERM stop it, SIGUSR1 pauses and resumes it.
 struct Signals {
+    /// SIGINT.
     interrupt: Signal,
+    /// SIGTERM.
     terminate: Signal,
+    /// SIGUSR1.
     pause: Signal,
 }
 

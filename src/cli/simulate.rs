@@ -15,7 +15,8 @@ use support::logging::Stdout;
 
 /// Frames per second of each source.
 const RATE: f64 = 10.0;
-/// Share of emergencies. There is one in about seven seconds, so that a reader sees each.
+/// Share of emergencies. The 50 sources of the fleet send 500 frames per second together, so there is one emergency in
+/// about seven seconds, and a reader sees each.
 const EMERGENCY_RATIO: f64 = 0.0003;
 /// How long the fleet waits for its last acknowledgements when the daemon stops.
 const LINGER: Duration = Duration::from_secs(1);
@@ -48,6 +49,7 @@ pub(super) async fn play(
         Err(error) => tracing::warn!(%error, "no summary on stdout"),
     }
     let report = sim::run(plan, stop, Arc::new(Progress::default())).await;
+    // Ends the summary lines.
     drop(lines);
     tracing::info!(sent = report.sent, acked = report.acked, "simulation ended");
 }

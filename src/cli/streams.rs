@@ -32,9 +32,9 @@ pub(super) enum Command {
     Ls(LsArgs),
     /// Forget streams durably; their frames stay in the archive.
     ///
-    /// A stream is refused while it is connected, or while frames of it are not on the disk yet. Old epochs and duplicates of
-    /// forgotten streams are accepted again. Exit codes: 0 all selected streams are forgotten, 1 a stream was refused or the
-    /// daemon does not answer.
+    /// A stream is refused while it is connected, or while frames of it are not on the disk yet. Old epochs and
+    /// duplicates of forgotten streams are accepted again. Exit codes: 0 all selected streams are forgotten, 1 a stream
+    /// was refused or the daemon does not answer.
     Forget(ForgetArgs),
 }
 
@@ -49,8 +49,8 @@ struct WhichArgs {
     /// Only this kind
     #[arg(long)]
     kind: Option<Kind>,
-    /// Only streams without a connection for at least this time, counted from the start of the daemon at the earliest; 0s
-    /// for all that are offline
+    /// Only streams without a connection for at least this time, counted from the start of the daemon at the earliest;
+    /// 0s for all that are offline
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     offline_for: Option<Duration>,
 }
@@ -75,8 +75,8 @@ pub(super) struct ForgetArgs {
     /// Only print the streams, forget none
     #[arg(long)]
     dry_run: bool,
-    /// File with the credential of http.token [default: the environment variable TELEMETRY_AGGREGATOR_TOKEN; without it, no
-    /// credential is sent, which is enough on the host of a daemon without http.token]
+    /// File with the credential of http.token [default: the environment variable TELEMETRY_AGGREGATOR_TOKEN; without
+    /// it, no credential is sent, which is enough on the host of a daemon without http.token]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How long to wait for each answer
@@ -126,6 +126,7 @@ pub(super) fn execute(command: &Command) -> ExitCode {
 }
 
 impl WhichArgs {
+    /// The streams that these flags name. `forget` sends the flags to the daemon, which selects by the same rules.
     fn selector(&self) -> Selector {
         Selector {
             source_ids: self.sources.clone(),
@@ -136,6 +137,7 @@ impl WhichArgs {
         }
     }
 
+    /// Whether `source`, as the API of the daemon lists it, is one of them. The list itself cannot be filtered.
     fn has(&self, source: &Source, now_ms: i64) -> bool {
         let is_offline_for = |min: Duration| {
             let offline = source.offline_since_ms.map(|since| now_ms.saturating_sub(since));
@@ -246,7 +248,8 @@ fn read<T: DeserializeOwned>(answer: Result<Answer, ClientError>) -> anyhow::Res
     answer.map_err(|error| error.to_string()).and_then(|answer| answer.json()).map_err(Error::msg)
 }
 
-/// The name of a stream as in the log. Control characters and invisible ones are replaced, because it goes to a terminal.
+/// The name of a stream as in the log. Control characters and invisible ones are replaced, because it goes to a
+/// terminal.
 fn name(kind: api::Kind, source_id: u32, station: &str) -> String {
     let at = if station.is_empty() { String::new() } else { format!("@{station}") };
     format!("{kind}/{source_id}{at}").replace(is_hidden, " ")

@@ -219,7 +219,9 @@ struct Follower<W> {
 
 /// Why the command ends without an error.
 enum End {
+    /// A signal came. Frames that were taken are still written, within [`LAST_WRITE_TIME_MAX`].
     Signal,
+    /// As many frames as `--limit` says were taken.
     Limit,
     /// The reader has closed the output.
     Unread,

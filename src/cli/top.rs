@@ -21,15 +21,15 @@ use top::model::{Input, Model, Snapshot};
 mod live;
 mod terminal;
 
-/// The shortest interval. The daemon computes its rates only once a second.
+/// The shortest interval. Counts may change at any time, but the daemon computes its rates only once a second.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 
 /// Show a running daemon in the terminal, or print its state once.
 ///
-/// Keys: q or Ctrl-C quits, ? lists all keys. When the daemon does not answer, the screen says so, shows the last answer with
-/// its age, and asks again. Exit codes: 0 ended by the user; 1 with --once when the daemon does not answer; 2 when
-/// there is no terminal and no --once.
+/// Keys: q or Ctrl-C quits, ? lists all keys. When the daemon does not answer, the screen says so, shows the last
+/// answer with its age, and asks again. Exit codes: 0 ended by the user, or printed; 1 failed, with --once also when
+/// the daemon does not answer; 2 bad usage, or no terminal and no --once.
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     #[command(flatten)]
@@ -40,7 +40,8 @@ pub(super) struct TopArgs {
     /// Print the state once as plain text with all sources, and exit; needs no terminal
     #[arg(long)]
     once: bool,
-    /// With --once: print the answers of the API as JSON, {"stats": .., "sources": ..}, and "links" and "outputs" if any
+    /// With --once: print the answers of the API as JSON, {"stats": .., "sources": ..}, and "links" and "outputs" if
+    /// any
     #[arg(long, requires = "once")]
     json: bool,
     /// Only this source; may be repeated

@@ -117,8 +117,11 @@ pub(super) async fn drain(
     outcome
 }
 
+/// What is known of the end of the archive, even if the drain is cut short.
 struct Ended {
+    /// Tells when the archive has failed, after which nothing becomes durable any more.
     archive_status: watch::Receiver<Status>,
+    /// How the archive ended; `None` until then.
     archive: Option<Result<(), ArchiveError>>,
 }
 
@@ -199,6 +202,7 @@ fn report(outcome: &Outcome) {
     }
 }
 
+/// How long before the deadline the drain is cut short, so that there is time left to log why and to exit.
 fn margin(deadline: Duration) -> Duration {
     (deadline / MARGIN_DIVISOR).min(MARGIN_MAX)
 }

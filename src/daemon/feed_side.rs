@@ -27,14 +27,23 @@ const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Listener, registry and tail of the feed, and the outputs.
 pub(super) struct Feed {
+    /// The bound address of the listener.
     pub(super) address: SocketAddr,
+    /// Listener, registry, tail and manager of the outputs. One that ends early is a failure.
     pub(super) stages: Tasks,
+    /// Knows the sessions of the subscribers.
     registry: Registry,
+    /// The outputs of the configuration.
     outputs: Outputs,
+    /// The current subscribers, for display.
     subscribers: Arc<Subscribers>,
+    /// How often the listener was restarted after a failure.
     restarts: Arc<AtomicU64>,
+    /// The newest durable frames, from which subscribers are served.
     tail: Arc<Tail>,
+    /// Tells the sessions and readers how far the log goes once it ends.
     ending_tx: watch::Sender<Ending>,
+    /// Turns true when no new subscriber or reader is let in.
     stop_accepting_tx: watch::Sender<bool>,
 }
 

@@ -7,7 +7,7 @@ use frame::{Batch, FrameRun, Origin, SourceKind};
 use ingest::StreamTable;
 use ingest::pipeline::{Charge, Output, OutputGone};
 
-/// The archive must take each batch of the fan-in as one batch.
+/// Each batch of the fan-in must fit into one batch of the archive, because [`DaemonOutput`] does not split batches.
 const _: () = {
     assert!(ingest::pipeline::PROCESSOR_FRAMES_MAX <= archive::BATCH_FRAMES_MAX);
     assert!(ingest::pipeline::BATCH_BYTES_MAX <= archive::BATCH_PAYLOAD_BYTES);
@@ -19,6 +19,7 @@ pub(super) enum DaemonOutput {
     All(Appender),
     /// Replays are not archived (`archive.store_replays = false`).
     LiveOnly {
+        /// Takes the live frames.
         appender: Appender,
         /// Learns that a replayed frame has passed.
         table: Arc<StreamTable>,
@@ -31,7 +32,8 @@ impl DaemonOutput {
     }
 }
 
-/// The archive space that a frame uses.
+/// Returns the function that computes the archive space of a frame in bytes, from its origin and the length of its
+/// payload. The gate of routine frames adds these up.
 pub(super) fn charge(store_replays: bool) -> Charge {
     if store_replays {
         archive::log_bytes_max
@@ -61,8 +63,8 @@ impl Output for DaemonOutput {
                 }
                 // The frames are in the archive that they come from. Their sender waits only until they have
                 // passed.
-                for passed in passed(&batch) {
-                    table.advance_not_stored(passed.origin, batch.priority(), passed.next, passed.frames);
+                for Replayed { origin, next, frames } in replays_by_origin(&batch) {
+                    table.advance_not_stored(origin, batch.priority(), next, frames);
                 }
                 Ok(())
             }
@@ -93,27 +95,29 @@ async fn archive(appender: &Appender, batch: Batch) -> Result<(), OutputGone> {
     })
 }
 
-/// The frames of one origin in a batch.
+/// The replayed frames of one origin in a batch.
 #[derive(Debug, PartialEq, Eq)]
-struct Passed<'a> {
+struct Replayed<'a> {
+    /// Stream and epoch of the frames.
     origin: &'a Arc<Origin>,
-    /// One past the highest sequence.
+    /// One past their highest sequence.
     next: u64,
+    /// Their number.
     frames: u64,
 }
 
-/// The replays of `batch` by origin. A linear search is enough, because a batch is small.
-fn passed(batch: &Batch) -> Vec<Passed<'_>> {
-    let mut all: Vec<Passed<'_>> = Vec::new();
+/// The replayed frames of `batch` by origin. A linear search is enough, because a batch is small.
+fn replays_by_origin(batch: &Batch) -> Vec<Replayed<'_>> {
+    let mut all: Vec<Replayed<'_>> = Vec::new();
     for run in batch.runs().iter().filter(|run| is_replay(run.origin())) {
         let (origin, frames) = (run.origin(), run.len() as u64);
         let next = run.metas().last().map_or(0, |meta| meta.sequence + 1);
-        match all.iter_mut().rev().find(|passed| passed.origin == origin) {
-            Some(passed) => {
-                passed.next = passed.next.max(next);
-                passed.frames += frames;
+        match all.iter_mut().rev().find(|replayed| replayed.origin == origin) {
+            Some(replayed) => {
+                replayed.next = replayed.next.max(next);
+                replayed.frames += frames;
             }
-            None => all.push(Passed { origin, next, frames }),
+            None => all.push(Replayed { origin, next, frames }),
         }
     }
     all
@@ -148,9 +152,9 @@ mod tests {
     fn replays_are_summed_by_origin() {
         let (a, b, live) = (origin(1, ArchivedReplay), origin(2, ArchivedReplay), origin(1, LiveUplink));
         let batch = batch_of([frame(&a, 7), frame(&live, 9), frame(&b, 2), frame(&a, 8)]);
-        let sums: Vec<_> = passed(&batch)
+        let sums: Vec<_> = replays_by_origin(&batch)
             .iter()
-            .map(|passed| (passed.origin.stream.source_id, passed.next, passed.frames))
+            .map(|replayed| (replayed.origin.stream.source_id, replayed.next, replayed.frames))
             .collect();
         assert_eq!(sums, [(1, 9, 2), (2, 3, 1)]);
     }

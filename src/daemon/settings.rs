@@ -14,16 +14,23 @@ use ingest::StreamTable;
 /// gets its own: the source side and the subscriber side read theirs when a client connects, and the archive
 /// has a copy.
 pub struct Settings {
+    /// The configuration in force.
     live: ConfigHandle,
+    /// Where the daemon listens; see [`validate`](Self::validate).
     listening: Listening,
+    /// What the source side needs of the configuration.
     ingest_tx: watch::Sender<Arc<ingest::SessionPolicy>>,
+    /// What the subscriber side needs of it.
     feed_tx: watch::Sender<Arc<feed::SessionPolicy>>,
+    /// The parts that are told directly.
     parts: Parts,
 }
 
 /// The parts that must learn of a change.
 pub(super) struct Parts {
+    /// Has the limits of the streams.
     pub(super) table: Arc<StreamTable>,
+    /// Has the limits of the archive that can change while it runs.
     pub(super) archive: Tuning,
 }
 
@@ -60,7 +67,8 @@ impl Settings {
 
     /// Brings `config` into force. A client that connects after this call gets its policy.
     ///
-    /// `config` must come from a [`Change`](config::Change) of the configuration in force.
+    /// `config` must come from a [`Change`](config::Change) of the configuration in force: that keeps the keys which
+    /// need a restart as they were at the start.
     pub fn apply(&self, config: Config) {
         let before = self.live.current();
         let archive = config.archive_config();

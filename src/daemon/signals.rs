@@ -7,17 +7,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The signals that the daemon obeys.
 #[derive(Debug)]
 pub struct Signals {
+    /// SIGTERM.
     terminate: Signal,
+    /// SIGINT.
     interrupt: Signal,
+    /// SIGHUP.
     hangup: Signal,
 }
 
 /// The request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// End: the first request drains, the second stops at once. Holds the name of the signal.
+    /// SIGTERM or SIGINT, with its name: end. What the first and the second one do is decided in `src/cli/run.rs`.
     Stop(&'static str),
-    /// Reload the configuration. Several requests that nothing waits for count as one.
+    /// SIGHUP: reload the configuration. Several that arrive before [`Signals::next`] is called count as one.
     Reload,
 }
 
@@ -44,8 +47,8 @@ impl Signals {
         }
     }
 
-    /// Waits for the next request to end, and returns the name of its signal. Other requests are left for
-    /// [`Signals::next`]. Cancel safe.
+    /// Waits for the next SIGTERM or SIGINT, and returns its name. A SIGHUP meanwhile is kept for [`Signals::next`].
+    /// Cancel safe.
     pub async fn stop(&mut self) -> &'static str {
         tokio::select! {
             Some(()) = self.terminate.recv() => "SIGTERM",

@@ -108,11 +108,17 @@ pub(super) async fn start(
 
 /// The state that several parts share: commits write it, sessions and the operator side read it.
 struct Shared {
+    /// The queues of all streams: sessions and links push, the fan-in takes.
     sources: Arc<Sources>,
+    /// The positions and books of all streams.
     table: Arc<StreamTable>,
+    /// The newest durable frames, for the subscribers.
     tail: Arc<Tail>,
+    /// How long frames took to become durable.
     latencies: Arc<Latencies>,
+    /// The last emergencies, for display.
     emergencies: Arc<Emergencies>,
+    /// The connections that were refused, by reason.
     refusals: Arc<Refusals>,
 }
 
@@ -131,6 +137,7 @@ impl Shared {
 
 /// The stages that must not end before the drain, and what the watchdog and the operator see of them.
 struct Stages {
+    /// The stages.
     tasks: Tasks,
     /// Liveness of each stage, by name.
     liveness: Vec<(Arc<str>, Liveness)>,
@@ -179,9 +186,13 @@ fn open_archive(
 
 /// The running pipeline.
 struct Pipeline {
+    /// The task of the processor.
     processor: ActorHandle,
+    /// What the pipeline counts.
     counters: Arc<Counters>,
+    /// The broadcast of processed frames.
     fanout: Fanout,
+    /// Signals that the counters changed.
     stats_changed: watch::Receiver<PipelineStats>,
 }
 
@@ -247,10 +258,15 @@ fn start_uploads(
 
 /// The parts that an operator sees.
 struct Operator<'a> {
+    /// Its numbers, and the frames that HTTP reads.
     archive: &'a Archive,
+    /// The catalog, which an operator may replace.
     catalog: &'a Arc<CatalogStore>,
+    /// The connected sources.
     router: &'a Router,
+    /// The subscribers and outputs.
     feed: &'a Feed,
+    /// The links.
     links: &'a Links,
     uploads: Option<Uploads>,
 }
@@ -312,9 +328,13 @@ fn start_http(
 
 /// Reports to streams and subscribers what each commit made durable.
 struct Bookkeeper {
+    /// Learns how far each stream is durable, so that sessions acknowledge it.
     table: Arc<StreamTable>,
+    /// Learns the durable frames, so that subscribers get them.
     tail: Arc<Tail>,
+    /// Learns how long the frames took.
     latencies: Arc<Latencies>,
+    /// Learns of the emergencies among them.
     emergencies: Arc<Emergencies>,
 }
 

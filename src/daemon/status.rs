@@ -21,6 +21,7 @@ pub(super) async fn report(handles: Handles, notifier: Notifier) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut archived, mut then) = (handles.books.totals().archived, Instant::now());
+    // Connected sources, and archived frames per second.
     let (mut figures, mut reported) = ((0, 0.0), String::new());
     loop {
         tokio::select! {

@@ -14,11 +14,15 @@ use wire::{
 
 /// One connection and its position.
 pub(super) struct Uplink {
+    /// The connection to the daemon.
     socket: TcpStream,
+    /// Bytes from the daemon that are not decoded yet.
     input: BytesMut,
+    /// The daemon's answer to HELLO: how to send.
     welcome: Welcome,
     /// One past the last sequence sent, per lane.
     sent_next: Lanes<u64>,
+    /// One past the last sequence that the daemon has acknowledged, per lane.
     durable_next: Lanes<u64>,
 }
 
@@ -63,6 +67,7 @@ impl Uplink {
         Ok(())
     }
 
+    /// Waits until every frame that was sent is acknowledged.
     pub(super) async fn await_acknowledged(&mut self) -> anyhow::Result<()> {
         while self.durable_next != self.sent_next {
             match read(&mut self.socket, &mut self.input).await? {
@@ -112,6 +117,7 @@ impl Uplink {
     }
 }
 
+/// Waits for the next message of the daemon.
 async fn read(socket: &mut TcpStream, input: &mut BytesMut) -> anyhow::Result<ServerMessage> {
     loop {
         if let Some(body) = next_body(input, 1 << 20)? {

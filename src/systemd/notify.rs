@@ -21,9 +21,12 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct Notifier(Option<Arc<Target>>);
 
+/// Where notifications go.
 #[derive(Debug)]
 struct Target {
+    /// An unbound socket to send from.
     socket: UnixDatagram,
+    /// The socket of the service manager.
     address: SocketAddr,
 }
 

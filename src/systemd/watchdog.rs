@@ -40,7 +40,9 @@ fn interval(micros: Option<String>, pid: Option<String>, own_pid: u32) -> Option
 /// The running watchdog. It ends when dropped.
 #[derive(Debug)]
 pub struct Watchdog {
+    /// A message says that the drain has begun; closing it ends the thread. `None` only while it is dropped.
     drain_tx: Option<Sender<()>>,
+    /// The thread. `None` only while it is dropped.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,9 +82,13 @@ impl Drop for Watchdog {
     }
 }
 
+/// The work of the thread.
 struct Watch {
+    /// After this time without a notification the service manager kills the daemon.
     interval: Duration,
+    /// Notifies the service manager.
     notifier: Notifier,
+    /// The stages that must make progress; none during the drain, when stages end.
     stages: Vec<Stage>,
 }
 
@@ -122,10 +128,14 @@ impl Watch {
     }
 }
 
+/// A stage that is watched.
 #[derive(Debug)]
 struct Stage {
+    /// Its name in the log.
     name: Arc<str>,
+    /// Tells how far it is.
     liveness: Liveness,
+    /// What the last look saw.
     last: Probe,
     /// Number of consecutive looks without progress. It counts looks instead of time, because after a suspend of the
     /// machine the stages are not late.

@@ -14,7 +14,9 @@ const CAPACITY_MIN: usize = 64 << 10;
 pub(crate) struct AlignedBuffer {
     /// The memory never grows, so it never moves.
     memory: Vec<u8>,
+    /// Index of the content in `memory`: the first address there that is a multiple of the alignment.
     start: usize,
+    /// Bytes of the content.
     len: usize,
 }
 
@@ -48,6 +50,7 @@ impl DerefMut for AlignedBuffer {
 pub(crate) struct GrowingBuffer {
     /// Filler up to `start`, then the content.
     memory: Vec<u8>,
+    /// Index of the content in `memory`. It is at a page once the buffer has grown.
     start: usize,
 }
 

@@ -19,18 +19,26 @@ use frame::liveness::Liveness;
 /// If it is dropped without [`Archive::finish`], its threads end after the current commit and the current step of
 /// maintenance. The directory stays locked until then.
 pub struct Archive {
+    /// What the threads and the handles share.
     pub(crate) shared: Arc<Shared>,
+    /// What the threads publish: status, limit, offsets and counters.
     pub(crate) published: Arc<Published>,
+    /// Given out by [`Self::history`].
     pub(crate) history: History,
+    /// How the handles reach the maintenance thread: a new retention, a confirmed clock, the age hold.
     pub(crate) retention: Arc<RetentionControl>,
+    /// The commit thread. `None` once [`Self::finish`] has taken it.
     pub(crate) thread: Option<CommitThread>,
+    /// The maintenance thread. `None` in tests without a clock.
     pub(crate) maintenance: Option<OwnedThread<()>>,
 }
 
 /// Changes settings of a running archive. Cheap to clone. It does not keep the archive running.
 #[derive(Clone)]
 pub struct Tuning {
+    /// Holds the commit delay, and wakes maintenance.
     shared: Arc<Shared>,
+    /// Holds the retention until maintenance takes it.
     retention: Arc<RetentionControl>,
 }
 

@@ -115,6 +115,7 @@ mod encoder;
 mod frame_range;
 mod frames;
 mod headers;
+mod hole;
 pub(crate) mod names;
 mod positions;
 #[cfg(test)]
@@ -129,8 +130,9 @@ pub(super) use encoder::{BlockEncoder, encoded_len};
 pub(super) use frame_range::{EXTENT_BYTES_MAX, FrameRange, FrameRanges};
 pub(super) use frames::{FrameIter, OriginHeader, RecordHeader, push_origin};
 pub(super) use headers::{BlockHeader, BlockKind, HeaderError, SegmentHeader};
+pub(super) use hole::HoleRecord;
 pub use positions::StreamPosition;
-pub(super) use positions::{HoleRecord, PositionsPart, position_blocks, position_bytes_max};
+pub(super) use positions::{PositionsPart, position_blocks, position_bytes_max};
 
 use frame::{FrameRun, Origin, Station};
 

@@ -59,38 +59,60 @@ const NICENESS: i32 = 10;
 
 /// What [`Maintenance::new`] needs.
 pub(super) struct Parts {
+    /// The archive's directory.
     pub(super) dir: Dir,
+    /// The identity of the directory when it was locked.
     pub(super) id: DirId,
+    /// The id of the log.
     pub(super) log_id: u64,
+    /// The retention of the configuration.
     pub(super) retention: Retention,
+    /// The clocks, which tests replace.
     pub(super) clock: Arc<dyn Clock>,
+    /// The steps for each sealed segment, in their order.
     pub(super) steps: Vec<Box<dyn Step>>,
+    /// Where operators set another retention and confirm the clock.
     pub(super) control: Arc<RetentionControl>,
+    /// What the threads share.
     pub(super) shared: Arc<Shared>,
+    /// What the threads publish.
     pub(super) published: Arc<Published>,
 }
 
 /// All state of the maintenance thread.
 pub(super) struct Maintenance {
+    /// The archive's directory.
     dir: Dir,
+    /// Its identity when it was locked.
     id: DirId,
+    /// The id of the log. Segments of another one are moved to `lost/`.
     log_id: u64,
+    /// The retention in force.
     retention: Retention,
+    /// The clocks, which tests replace.
     clock: Arc<dyn Clock>,
+    /// Whether the wall clock is trusted for ages.
     trust: Trust,
+    /// The state of the expiry by age.
     aging: Aging,
+    /// The steps for each sealed segment. The number of a step is its index here.
     steps: Vec<Box<dyn Step>>,
+    /// What is known of each sealed segment.
     segments: SealedSegments,
-    /// The segment that was being written when the directory was listed last. `segments` has none from this one on, so it
-    /// follows them, also when the commit thread writes a later one by now.
+    /// The segment that was being written when the directory was listed last. `segments` has none from this one on, so
+    /// it follows them, also when the commit thread writes a later one by now.
     listed_base: u64,
     /// Segments under wrong names that were logged.
     misnamed: BTreeSet<u64>,
+    /// When the next pass may begin after one that failed.
     retry: Retry,
     /// When the next pass is due, by [`Clock::monotonic`].
     next_pass: Duration,
+    /// Where operators set another retention and confirm the clock.
     control: Arc<RetentionControl>,
+    /// The handover of sealed segments, the signal, and the way to make the archive fail.
     shared: Arc<Shared>,
+    /// Where the oldest offset and the counters appear.
     published: Arc<Published>,
 }
 
@@ -334,6 +356,7 @@ impl Maintenance {
 /// When a failed pass is due again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Retry {
+    /// Failures in a row.
     failures: u32,
     /// The time of the next try, by [`Clock::monotonic`].
     at: Duration,

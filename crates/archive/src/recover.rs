@@ -79,10 +79,13 @@ pub struct Hole {
 
 /// The state from which the commit thread continues.
 pub(super) struct Recovered {
+    /// The segment in which writing continues.
     pub(super) current: Segment,
+    /// The position of each stream at the end of the log.
     pub(super) table: PositionTable,
     /// Whether a block already attests that everything is durable.
     pub(super) attested: bool,
+    /// What recovery found.
     pub(super) report: Recovery,
 }
 
@@ -164,7 +167,8 @@ fn fresh(dir: &Dir, unreadable: Option<&UnreadableSegment>) -> Result<Recovered,
     })
 }
 
-/// Continues the log behind all offsets that a segment set aside may have held.
+/// Continues the log behind all offsets that a segment set aside may have held, if it does not lie behind them yet: a
+/// new segment begins at the bound, with the hole as its first record.
 fn pass_over(
     dir: &Dir,
     mut recovered: Recovered,
@@ -187,6 +191,7 @@ fn pass_over(
     Ok(recovered)
 }
 
+/// Continues behind the last segment. If the disk has no room to rewrite its tail, the tail is synced in place.
 fn go_on(dir: &Dir, bases: &[u64], tail_scan: TailScan) -> Result<Recovered, OpenError> {
     let (base, in_place) = (tail_scan.base, tail_scan.can_be_synced_in_place());
     let tail = tail_scan.kept_end..tail_scan.end;
@@ -206,6 +211,7 @@ fn go_on(dir: &Dir, bases: &[u64], tail_scan: TailScan) -> Result<Recovered, Ope
     }
 }
 
+/// Continues in the last segment if it is clean, else in a new one with its tail.
 fn go_on_from(dir: &Dir, bases: &[u64], tail_scan: TailScan) -> Result<Recovered, OpenError> {
     let (table, segments_scanned) = positions_below(dir, bases, &tail_scan)?;
     let log_id = match tail_scan.log_id {
@@ -264,7 +270,7 @@ fn hole_of(dir: &Dir, hole: &HoleRecord) -> Hole {
     }
 }
 
-/// Continues in the last segment, which needs no repair.
+/// Continues in the last segment, which is sound.
 fn reopen(
     dir: &Dir,
     tail_scan: TailScan,
@@ -320,6 +326,8 @@ fn rewrite(
     Ok(Recovered { attested: tail_scan.attested == tail_scan.next_offset, current, table, report })
 }
 
+/// Copies the hole records and the blocks of the tail into the segment `to`, and applies the frames to `table`. Returns
+/// the number of frames.
 fn copy(
     scanner: &mut Scanner,
     tail_scan: &TailScan,

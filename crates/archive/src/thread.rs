@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 /// A running thread.
 pub(crate) struct OwnedThread<T> {
+    /// Fails when the thread drops the sender: nothing is ever sent.
     ended_rx: oneshot::Receiver<()>,
+    /// The handle that [`Self::join`] joins.
     thread: JoinHandle<T>,
 }
 

@@ -12,12 +12,15 @@ const LINE_CHARS: usize = 69;
 
 /// A number in fixed columns.
 struct Field {
+    /// What an error calls it.
     name: &'static str,
     /// First and last column, counted from 1, as in descriptions of the format.
     columns: (usize, usize),
     /// Whether the number is written without its leading "0.".
     is_fraction: bool,
+    /// The allowed values.
     range: RangeInclusive<f64>,
+    /// The same in words, for an error.
     allowed: &'static str,
 }
 

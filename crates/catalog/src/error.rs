@@ -128,10 +128,10 @@ pub enum LineError {
         /// The NORAD id of line 1.
         expected: String,
     },
-    /// Another error in the format.
+    /// An error that only `sgp4` finds, in its words; it reads the lines after our checks of them.
     #[error("{0}")]
     Format(String),
-    /// The elements describe no orbit.
+    /// The elements describe no orbit; the reason is in the words of `sgp4`.
     #[error("the elements cannot be propagated: {0}")]
     NoOrbit(String),
     /// A satellite occurs twice.
@@ -153,7 +153,7 @@ pub enum CatalogError {
     /// The text is refused.
     #[error(transparent)]
     Text(#[from] ParseError),
-    /// The text of a file is refused.
+    /// The text of a file is refused. The error in the text is part of the message, so it is no `source`.
     #[error("{}, {error}", path.display())]
     InFile {
         /// The file.
@@ -169,7 +169,7 @@ pub enum CatalogError {
         /// The error of the file system.
         source: io::Error,
     },
-    /// The catalog cannot be stored for the next start. So it is not used either.
+    /// The catalog cannot be stored for the next start. So it is not used either: a restart would undo it unnoticed.
     #[error("cannot keep the catalog in {}: {source}", path.display())]
     Keep {
         /// The file.

@@ -36,18 +36,25 @@ pub const TEXT_BYTES_MAX: usize = 4 << 20;
 pub const SETS_MAX: usize = 20_000;
 /// Longest name of a satellite in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
+/// Most memory of one satellite in the map that finds duplicates while a text is parsed, in bytes: a key and a value of
+/// 8 bytes and their control byte, in a table that is at least 7/16 full, rounded up.
+const DUPLICATES_ENTRY_BYTES: usize = 48;
 /// Upper bound of the memory of a catalog in bytes: its text, its sets with their names, and the map that finds
 /// duplicates.
 pub const CATALOG_BYTES_MAX: usize =
-    TEXT_BYTES_MAX + SETS_MAX * (size_of::<ElementSet>() + NAME_BYTES_MAX + 48);
+    TEXT_BYTES_MAX + SETS_MAX * (size_of::<ElementSet>() + NAME_BYTES_MAX + DUPLICATES_ENTRY_BYTES);
 
 /// One version of the catalog.
 ///
 /// Version 0 is the default. It is the version of a daemon without a catalog. It is empty and is not sent to clients.
+/// Every other version has at least one element set, because [`parse()`] refuses a text without one.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
+    /// See [`version`](Self::version).
     version: u64,
+    /// The text as it was given.
     text: Bytes,
+    /// What [`parse()`] found in `text`.
     sets: Vec<ElementSet>,
 }
 
@@ -80,7 +87,7 @@ impl Catalog {
         &self.sets
     }
 
-    /// Whether this is version 0.
+    /// Whether this is version 0, the only one without element sets.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.version == 0

@@ -36,26 +36,32 @@ pub fn parse(text: &[u8]) -> Result<Vec<ElementSet>, ParseError> {
     let text = text.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(text);
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let mut parser = Parser::default();
-    let mut line = 0;
-    for bytes in text.split(|byte| *byte == b'\n') {
-        line += 1;
-        if let Err(Fault { line_one, what, satellite }) = parser.take(line, bytes) {
+    let mut at = 0;
+    for line in text.split(|byte| *byte == b'\n') {
+        at += 1;
+        if let Err(Fault { line_one, what, satellite }) = parser.take(at, line) {
             let satellite = satellite.or_else(|| parser.begun.satellite());
-            return Err(ParseError::Line { line: line_one.unwrap_or(line), what: what.into(), satellite });
+            return Err(ParseError::Line { line: line_one.unwrap_or(at), what: what.into(), satellite });
         }
     }
-    parser.finish(line)
+    parser.finish(at)
 }
 
 /// The lines of the current set so far.
 #[derive(Clone, Copy, Default)]
 enum Begun<'a> {
+    /// None: the next line begins a set, or is between sets.
     #[default]
     Nothing,
+    /// The name in the title line; line 1 is due.
     Title(&'a str),
+    /// Line 1, whose form is right; line 2 is due.
     LineOne {
+        /// The name, if there is a title line.
         title: Option<&'a str>,
+        /// The number of line 1 in the text, from 1.
         at: usize,
+        /// Line 1.
         line: &'a str,
     },
 }
@@ -75,10 +81,11 @@ fn by_number(line: &str) -> Option<String> {
     element_line::norad_columns(line).map(|id| format!("NORAD {id}"))
 }
 
-/// An error in a line.
+/// An error that shows when a line is read.
 struct Fault {
-    /// The number of the set's line 1, if the set has one so far.
+    /// The number of the set's line 1 if that is the wrong one, and not the line that is read.
     line_one: Option<usize>,
+    /// What is wrong.
     what: LineError,
     /// The satellite, if the line itself names it.
     satellite: Option<String>,
@@ -96,15 +103,19 @@ impl Fault {
     }
 }
 
+/// What was read of a text.
 #[derive(Default)]
 struct Parser<'a> {
+    /// The set that is not complete.
     begun: Begun<'a>,
+    /// The complete ones, in the order of the text.
     sets: Vec<ElementSet>,
-    /// The line where each satellite's set begins.
+    /// The number of line 1 of each satellite's set, by catalog number.
     lines: HashMap<u64, usize>,
 }
 
 impl<'a> Parser<'a> {
+    /// Reads the next line, which is number `at` of the text, from 1.
     fn take(&mut self, at: usize, line: &'a [u8]) -> Result<(), Fault> {
         let line = str::from_utf8(line).map_err(|_| LineError::NotText)?.trim_end();
         self.begun = match self.begun {
@@ -125,9 +136,11 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    /// Appends the set of the lines `one`, which is number `at` of the text, and `two`.
     fn complete(&mut self, title: Option<&str>, at: usize, one: &str, two: &str) -> Result<(), Fault> {
         element_line::check(2, two)?;
         let set = element_set(title, one, two).map_err(|what| {
+            // The errors of sgp4 name the line only in their text. If it changes, line 2 is named instead of line 1.
             let line_one = matches!(&what, LineError::Format(text) if text.contains("line 1")).then_some(at);
             Fault { line_one, ..what.into() }
         })?;
@@ -141,7 +154,8 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn finish(mut self, line: usize) -> Result<Vec<ElementSet>, ParseError> {
+    /// Ends the text, whose last line is number `at`.
+    fn finish(mut self, at: usize) -> Result<Vec<ElementSet>, ParseError> {
         let due = match self.begun {
             Begun::Nothing if self.sets.is_empty() => return Err(ParseError::NoSets),
             Begun::Nothing => {
@@ -152,7 +166,7 @@ impl<'a> Parser<'a> {
             Begun::LineOne { .. } => 2,
         };
         let satellite = self.begun.satellite();
-        Err(ParseError::Line { line, what: LineError::Unfinished { due }.into(), satellite })
+        Err(ParseError::Line { line: at, what: LineError::Unfinished { due }.into(), satellite })
     }
 }
 
@@ -198,6 +212,7 @@ fn element_set(title: Option<&str>, one: &str, two: &str) -> Result<ElementSet, 
     Ok(ElementSet { name, norad_id, elements })
 }
 
+/// Checks that SGP4 takes the elements and computes a finite position and velocity at their epoch.
 fn check_orbit(elements: &Elements) -> Result<(), String> {
     let constants =
         Constants::from_elements_afspc_compatibility_mode(elements).map_err(|error| error.to_string())?;

@@ -3,6 +3,10 @@
 //! There are two files: `catalog.file`, and `<data_dir>/catalog.tle`, which keeps what an operator gave the running
 //! daemon. The newer one is used, at the start and when the file is read again. So a reload for another reason does not
 //! undo a later change by an operator.
+//!
+//! Newer means the higher version. A version is a time in unix milliseconds: that of a file is its modification time,
+//! and that of a text from an operator is the time when it came. It is raised where needed, so that every change of the
+//! current catalog has a higher version than the one before.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -24,18 +28,21 @@ const KEPT_NAME: &str = "catalog.tle";
 /// Holds the current catalog; see the module. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct CatalogStore {
+    /// The catalog in use, and everyone who waits for the next one.
     current_tx: watch::Sender<Arc<Catalog>>,
+    /// The path of the kept file.
     kept: PathBuf,
-    /// The time of the kept catalog, 0 without one. Its lock is held during each change of the catalog.
-    kept_at: Mutex<u64>,
+    /// The version of the catalog in the kept file, 0 without one. Its lock is held during each change of the catalog.
+    kept_version: Mutex<u64>,
 }
 
-/// A catalog on disk.
+/// A catalog on disk, not parsed yet.
 struct OnDisk {
     path: PathBuf,
+    /// The text, up to one byte more than is allowed.
     text: Bytes,
-    /// Unix milliseconds.
-    changed_at: u64,
+    /// The modification time of the file in unix milliseconds.
+    version: u64,
 }
 
 impl CatalogStore {
@@ -50,7 +57,7 @@ impl CatalogStore {
         let kept_path = data_dir.join(KEPT_NAME);
         let kept = usable(&kept_path);
         let file = file.map(|path| OnDisk::read(path).and_then(OnDisk::catalog)).transpose()?;
-        let kept_at = kept.as_ref().map_or(0, |(catalog, _)| catalog.version());
+        let kept_version = kept.as_ref().map_or(0, |(catalog, _)| catalog.version());
         let newer = match (file, kept) {
             (Some(file), Some(kept)) => {
                 let (used, other) =
@@ -65,7 +72,7 @@ impl CatalogStore {
             catalog
         });
         let (current_tx, _) = watch::channel(Arc::new(current.unwrap_or_default()));
-        Ok(Self { current_tx, kept: kept_path, kept_at: Mutex::new(kept_at) })
+        Ok(Self { current_tx, kept: kept_path, kept_version: Mutex::new(kept_version) })
     }
 
     /// Checks that `file` (`catalog.file`) can be used.
@@ -97,7 +104,7 @@ impl CatalogStore {
     /// [`CatalogError::Text`] or [`CatalogError::Keep`]. The current version stays in force then.
     pub fn replace(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
         let text = text.into();
-        let mut kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept_version = self.kept_version.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current();
         if is_same(&current, &text) {
             return Ok(current);
@@ -105,16 +112,17 @@ impl CatalogStore {
         let version = unix_ms(SystemTime::now()).max(current.version() + 1);
         let catalog = Catalog::new(version, text)?;
         self.keep(&catalog).map_err(|source| CatalogError::Keep { path: self.kept.clone(), source })?;
-        *kept_at = version;
+        *kept_version = version;
         Ok(self.publish(catalog, "an operator"))
     }
 
-    /// Makes `text` the current version if there is none. It is not kept for the next start.
+    /// Makes `text`, the catalog of a simulation, the current version if there is none. It is not kept for the next
+    /// start.
     ///
     /// # Errors
     /// [`CatalogError::Text`]. There is no current version then.
     pub fn offer(&self, text: impl Into<Bytes>) -> Result<Arc<Catalog>, CatalogError> {
-        let _changing = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.kept_version.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current();
         if !current.is_empty() {
             return Ok(current);
@@ -131,13 +139,13 @@ impl CatalogStore {
     /// # Errors
     /// [`CatalogError::Read`] or [`CatalogError::InFile`]. The current version stays in force then.
     pub fn reload_file(&self, path: &Path) -> Result<Arc<Catalog>, CatalogError> {
-        let kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept_version = self.kept_version.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = OnDisk::read(path)?;
         let current = self.current();
         if is_same(&current, &file.text) {
             return Ok(current);
         }
-        if file.changed_at <= *kept_at {
+        if file.version <= *kept_version {
             tracing::warn!(
                 file = %path.display(), kept = %self.kept.display(),
                 "the catalog that an operator gave is newer than catalog.file and stays in use; touch the file to \
@@ -145,7 +153,7 @@ impl CatalogStore {
             );
             return Ok(current);
         }
-        file.changed_at = file.changed_at.max(current.version() + 1);
+        file.version = file.version.max(current.version() + 1);
         let (catalog, path) = file.catalog()?;
         Ok(self.publish(catalog, &path.display().to_string()))
     }
@@ -202,15 +210,15 @@ fn usable(path: &Path) -> Option<(Catalog, PathBuf)> {
 
 impl OnDisk {
     fn read(path: &Path) -> Result<Self, CatalogError> {
-        let (text, changed_at) =
+        let (text, version) =
             read(path).map_err(|source| CatalogError::Read { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), text, changed_at })
+        Ok(Self { path: path.to_owned(), text, version })
     }
 
     fn catalog(self) -> Result<(Catalog, PathBuf), CatalogError> {
-        let Self { path, text, changed_at } = self;
+        let Self { path, text, version } = self;
         // Version 0 means no catalog, but a file may be older than 1970.
-        match Catalog::new(changed_at.max(1), text) {
+        match Catalog::new(version.max(1), text) {
             Ok(catalog) => Ok((catalog, path)),
             Err(error) => Err(in_file(path, error)),
         }
@@ -221,15 +229,17 @@ fn in_file(path: PathBuf, error: ParseError) -> CatalogError {
     CatalogError::InFile { path, error }
 }
 
+/// The text of a file, and its modification time in unix milliseconds.
 fn read(path: &Path) -> io::Result<(Bytes, u64)> {
     let file = plain_file::open(path)?;
-    let changed_at = unix_ms(file.metadata()?.modified()?);
+    let modified_ms = unix_ms(file.metadata()?.modified()?);
     let mut text = Vec::new();
     // Reads one byte more than the limit, so that a longer text is detected.
     file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-    Ok((text.into(), changed_at))
+    Ok((text.into(), modified_ms))
 }
 
+/// Unix milliseconds; 0 before 1970.
 fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -66,7 +66,9 @@ pub struct Proof<'a> {
 /// A client shows a token or a certificate. What it shows must be known. One that shows both may do what both allow.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
+    /// The tokens. Without any, no token is asked for.
     tokens: Vec<Credential>,
+    /// The clients with a certificate. Without any, a certificate proves nothing.
     clients: Vec<CertifiedClient>,
 }
 
@@ -74,6 +76,7 @@ pub struct Credentials {
 struct Grant<'a> {
     /// How messages name the proof.
     by: &'static str,
+    /// The rights of each entry that fits the proof. A client may do what one of them allows.
     rights: Vec<&'a Rights>,
 }
 
@@ -84,8 +87,8 @@ impl Credentials {
         Self { tokens, clients }
     }
 
-    /// Returns the part of `selection` that a client with this proof may read. Without named sources, that is all sources
-    /// it may read.
+    /// Returns the part of `selection` that a client with this proof may read. Without named sources, that is all
+    /// sources it may read.
     ///
     /// # Errors
     /// `unauthorized` for an unknown token or certificate, `forbidden` for a named source that the client may not read.
@@ -114,8 +117,8 @@ impl Credentials {
     /// Checks whether a client with this proof may speak for `stream`. Compares every token, each in constant time.
     ///
     /// # Errors
-    /// `unauthorized` for an unknown token or certificate, `forbidden` for a source or a station that the client may not
-    /// speak for.
+    /// `unauthorized` for an unknown token or certificate, `forbidden` for a source or a station that the client may
+    /// not speak for.
     pub fn check(&self, proof: Proof<'_>, stream: &StreamKey) -> Result<(), WireError> {
         self.grants(proof)?.iter().try_for_each(|grant| grant.check(stream))
     }
@@ -159,6 +162,7 @@ impl Credentials {
 }
 
 impl Grant<'_> {
+    /// Whether one entry allows both the source and the station of `stream`.
     fn check(&self, stream: &StreamKey) -> Result<(), WireError> {
         let (StreamKey { source_id, station, .. }, by) = (stream, self.by);
         let mut of_source = self.rights.iter().filter(|rights| rights.has_source(*source_id)).peekable();

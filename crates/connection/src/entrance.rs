@@ -34,20 +34,30 @@ const TLS_HANDSHAKE: &[u8] = &[22, 3];
 /// The entrance of one listener.
 #[derive(Debug)]
 pub struct Entrance {
+    /// The listener, as refusals name it.
     listener: Listener,
+    /// [`UNAUTHENTICATED_MAX`] places.
     places: Arc<Semaphore>,
+    /// The connections that may be evicted.
     unauthenticated: Mutex<Unauthenticated>,
+    /// [`PARTING_MAX`] places of connections that get time to read why they are refused.
     parting: Semaphore,
+    /// Where refusals are noted.
     refusals: Arc<Refusals>,
 }
 
 /// The permit of one of [`UNAUTHENTICATED_MAX`] connections. Dropping it frees the permit.
 #[derive(Debug)]
 pub struct Permit {
+    /// The entrance that gave the permit.
     entrance: Arc<Entrance>,
+    /// The address of the connection.
     peer: SocketAddr,
+    /// Its id among the connections that may be evicted.
     id: u64,
+    /// Notified when the connection is evicted.
     evict: Arc<Notify>,
+    /// The place at the entrance.
     _slot: OwnedSemaphorePermit,
 }
 
@@ -129,8 +139,8 @@ impl Entrance {
 }
 
 impl Permit {
-    /// Does the TLS handshake, if there is one, and reads the first message, which must be complete within `limit`. From
-    /// then on, the connection is not evicted.
+    /// Does the TLS handshake, if there is one, and reads the first message, which must be complete within `limit`.
+    /// From then on, the connection is not evicted.
     ///
     /// A connection that is evicted, or whose time is up, is judged by the bytes that have come by then: a
     /// busy daemon may not have read them yet.
@@ -209,6 +219,7 @@ fn look(socket: &mut Socket, mut unread: Vec<u8>) -> Result<Option<First>, First
     }
 }
 
+/// Takes the first message out of `unread`, if it is whole.
 fn take_first(unread: &mut Vec<u8>) -> Result<Option<First>, WireError> {
     let is_tls = unread.starts_with(TLS_HANDSHAKE);
     let mut bodies = cut(unread, HANDSHAKE_BODY_BYTES_MAX);

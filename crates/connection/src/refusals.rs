@@ -103,7 +103,9 @@ pub struct Refusal {
 /// All refusals since the start. Bounded, however often peers are refused.
 #[derive(Debug, Default)]
 pub struct Refusals {
+    /// How often each listener refused for each reason, by [`Reason::place`].
     counts: [[AtomicU64; REASONS]; Listener::ALL.len()],
+    /// The newest refusals, oldest first, at most [`NEWEST_MAX`].
     newest: Mutex<VecDeque<Refusal>>,
 }
 

@@ -15,19 +15,25 @@ const FLOOR: usize = 4;
 /// half of the rest, and each new address finds some.
 #[derive(Debug, Default)]
 pub struct Shares {
+    /// How many places are taken.
     taken: Mutex<Taken>,
 }
 
+/// How many places are taken, in all and by the addresses of one peer.
 #[derive(Debug, Default)]
 struct Taken {
+    /// All taken places.
     all: usize,
+    /// The taken places of each group of addresses. A group without any is left out.
     by_group: HashMap<Group, usize>,
 }
 
 /// One place. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Share {
+    /// Where the place is freed.
     shares: Arc<Shares>,
+    /// The addresses that have the place.
     group: Group,
 }
 

@@ -26,13 +26,18 @@ impl Group {
 /// The connections that may be evicted, by group, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Unauthenticated {
+    /// The connections of each group of addresses, oldest first. A group without any is left out.
     groups: HashMap<Group, VecDeque<Connection>>,
+    /// The id of the next connection.
     id_next: u64,
 }
 
+/// A connection that may be evicted.
 #[derive(Debug)]
 struct Connection {
+    /// Its id.
     id: u64,
+    /// Notified when it must go.
     evict: Arc<Notify>,
 }
 

@@ -80,8 +80,11 @@ pub struct Configured<'a, C> {
 /// A handle to the actors. Cheap to clone.
 #[derive(Clone)]
 pub struct Switchboard<R> {
+    /// The word for one of the actors.
     kind: &'static str,
+    /// The mailbox of the manager.
     address: Address<Message>,
+    /// The actors, for those who only read.
     list: Reporters<R>,
 }
 
@@ -89,7 +92,9 @@ pub struct Switchboard<R> {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the {kind}s do not answer: {source}")]
 pub struct Unanswered {
+    /// The word for one of the actors.
     kind: &'static str,
+    /// Why there is no answer.
     source: CallError,
 }
 
@@ -153,7 +158,9 @@ impl<R: Clone + 'static> Switchboard<R> {
 
 /// Makes reports of one actor.
 pub struct Reporter<R> {
+    /// The name of the actor.
     name: String,
+    /// Makes a report with these of its parts.
     report: Box<dyn Fn(Range<usize>) -> R + Send + Sync>,
 }
 

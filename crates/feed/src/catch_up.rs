@@ -47,10 +47,15 @@ pub(super) enum CatchUp {
 
 /// The right to read, and the reader. Dropping it gives the right up.
 pub(super) struct Turn {
+    /// The reader of the log; `None` before the first read.
     reader: Option<Reader>,
+    /// The memory of the chunks.
     buffers: Buffers,
+    /// Chunks until the turn ends.
     chunks_left: u32,
+    /// When the turn ends even if chunks are left.
     ends_at: Instant,
+    /// The permit of the turn. `None` only while [`Self::renew`] asks for another one.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -69,6 +74,9 @@ pub(super) struct Chunk {
 
 impl CatchUp {
     /// Starts to wait for a turn, or to read from `next_offset` on, unless one of them is under way.
+    ///
+    /// The reader of a turn goes on where its last chunk ended. So within a turn `next_offset` must be that of the last
+    /// chunk; a caller that continues elsewhere gives the turn up before.
     pub(super) fn go_on(
         &mut self,
         next_offset: u64,
@@ -170,6 +178,7 @@ impl Buffers {
         }
     }
 
+    /// Keeps the memory of a whole chunk for reuse.
     fn keep(&mut self, messages: &Bytes) {
         if messages.len() >= CHUNK_BYTES {
             self.0.push_back(messages.clone());
@@ -189,6 +198,7 @@ impl Turn {
         }
     }
 
+    /// Whether the turn has had its chunks or its time.
     fn is_over(&self) -> bool {
         self.chunks_left == 0 || Instant::now() >= self.ends_at
     }
@@ -203,6 +213,7 @@ impl Turn {
         self.permit.is_some()
     }
 
+    /// Reads the next chunk, from `next_offset` on. Returns the turn too, because another thread reads.
     fn read(
         mut self: Box<Self>,
         next_offset: u64,
@@ -239,6 +250,8 @@ impl Turn {
     }
 }
 
+/// Encodes the frames and gaps of `offsets` until the chunk is full. `offsets` lie below the watermark, so all of them
+/// must be there: what the reader does not return is a gap.
 fn read_chunk(reader: &mut Reader, offsets: Range<u64>, mut messages: BytesMut) -> Result<Chunk, ReadError> {
     let mut next_offset = offsets.start;
     while messages.len() < CHUNK_BYTES && next_offset < offsets.end {

@@ -13,12 +13,15 @@ use archive::{History, ReadError};
 use frame::Selection;
 use wire::{Gap, GapReason, Policy};
 
-/// The durable frames: the log, the tail of the newest frames, and the turns at the log. The holder of a turn may read the
-/// log; at most [`READERS_MAX`] have one at a time. Cheap to clone; all clones share the turns.
+/// The durable frames: the log, the tail of the newest frames, and the turns at the log. The holder of a turn may read
+/// the log; at most [`READERS_MAX`] have one at a time. Cheap to clone; all clones share the turns.
 #[derive(Clone)]
 pub struct Durable {
+    /// The log.
     history: History,
+    /// The newest frames.
     tail: Arc<Tail>,
+    /// The turns at the log.
     readers: Arc<Semaphore>,
 }
 
@@ -59,14 +62,19 @@ impl Durable {
 /// It returns whole DELIVER and GAP messages. Nothing waits in it for a slow reader except one chunk of the log that
 /// was read ahead.
 pub struct Following {
+    /// Where the frames come from.
     durable: Durable,
+    /// The place at the tail, which keeps the newest frames while there are subscribers.
     follower: Follower,
+    /// Which frames are returned.
     selection: Selection,
+    /// Whether a reader that is too slow skips ([`Policy::Timely`]) or reads everything.
     policy: Policy,
     /// Every frame below this offset was returned or filtered out, or is named in a GAP.
     next_offset: u64,
     /// Whether the newest frame was reached once. From then on, a timely following skips.
     has_caught_up: bool,
+    /// The reading of the log while the frames are not in the tail.
     catch_up: CatchUp,
     /// A chunk that was read before the reader had taken everything. [`Following::next`] returns it next.
     ahead: Option<Chunk>,
@@ -101,8 +109,8 @@ impl Following {
         self.next_offset
     }
 
-    /// Returns the next messages and moves on; `None` if there are none yet. The result is empty if the selection takes no
-    /// frame of those that were read. `has_taken_all` says that the reader has taken everything it was given.
+    /// Returns the next messages and moves on; `None` if there are none yet. The result is empty if the selection takes
+    /// no frame of those that were read. `has_taken_all` says that the reader has taken everything it was given.
     pub fn next(&mut self, has_taken_all: bool) -> Option<Bytes> {
         if self.ahead.is_some() && !has_taken_all {
             // A reader may hold at most two chunks.
@@ -184,6 +192,7 @@ impl Following {
         self.catch_up.give_up();
     }
 
+    /// Asks for a turn at the log, or reads the next chunk if there is one.
     fn read_on(&mut self) {
         let Durable { history, readers, .. } = &self.durable;
         self.catch_up.go_on(self.next_offset, &self.selection, history, readers);

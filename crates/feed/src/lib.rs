@@ -72,8 +72,11 @@ pub struct Context {
     policy: watch::Receiver<Arc<SessionPolicy>>,
     /// Holds connections before they are let in.
     entrance: Arc<Entrance>,
+    /// The frames.
     durable: Durable,
+    /// Places of subscribers that are taken, see [`FeedConfig::max_subscribers`].
     places_taken: AtomicUsize,
+    /// The current subscribers, for readers such as the HTTP API.
     subscribers: Arc<Subscribers>,
     /// How far the shutdown of the daemon has come.
     ending: watch::Receiver<Ending>,

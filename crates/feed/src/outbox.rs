@@ -15,7 +15,9 @@ const SLICES_MAX: usize = 16;
 /// Messages on their way to the socket.
 #[derive(Default)]
 pub struct Outbox {
+    /// The messages. The first piece may begin within a message.
     pieces: VecDeque<Bytes>,
+    /// Bytes of all pieces.
     bytes: usize,
 }
 
@@ -74,6 +76,7 @@ impl Outbox {
         Ok(written)
     }
 
+    /// Removes the first `count` bytes.
     fn written(&mut self, count: usize) {
         self.bytes -= count;
         let mut left = count;

@@ -21,17 +21,24 @@ const CAPACITY: Capacity = Capacity { urgent: 16, routine: 256 };
 /// Room in a session's mailbox. Every order means "end", so an order that finds no room is not needed.
 const SESSION_CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 
+/// A request to the registry.
 enum Message {
+    /// A connection from the listener, with its place at the entrance.
     Accepted { socket: TcpStream, peer: SocketAddr, permit: Permit },
+    /// [`Registry::stop_all`].
     StopAll(WireError),
+    /// [`Registry::drain`].
     Drain { reply: Reply<()> },
+    /// [`Registry::count`].
     Count { reply: Reply<usize> },
 }
 
 /// A handle to the registry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
+    /// The mailbox of the actor.
     address: Address<Message>,
+    /// Holds connections until they have said a valid SUBSCRIBE.
     entrance: Arc<Entrance>,
 }
 
@@ -77,12 +84,17 @@ impl Acceptor for Registry {
     }
 }
 
+/// The state of the actor.
 struct State {
+    /// Receives requests, and the ends of sessions.
     mailbox: Mailbox<Message>,
+    /// What all sessions share.
     context: Arc<Context>,
     /// By monitor. Dropping a handle aborts its session.
     sessions: HashMap<MonitorId, (ActorHandle, Address<Stop>)>,
+    /// The id of the next session.
     session_id_next: u64,
+    /// The request that waits for the end of all sessions. While there is one, no connection is let in.
     drained: Option<Reply<()>>,
 }
 

@@ -36,8 +36,11 @@ const READ_BYTES: usize = 4 << 10;
 
 /// A new connection from the listener.
 pub(super) struct Arrival {
+    /// The id that the registry gave.
     pub(super) session_id: u64,
+    /// The connection.
     pub(super) socket: TcpStream,
+    /// Its address.
     pub(super) peer: SocketAddr,
     /// The permit that the connection holds until it is let in.
     pub(super) permit: entrance::Permit,
@@ -124,9 +127,11 @@ fn log_error(session_id: u64, peer: SocketAddr, error: &WireError) {
 
 /// What a subscriber gets, and its position.
 pub(super) struct Subscription {
+    /// What happens to frames for which the subscriber is too slow.
     policy: Policy,
     /// Its position. The frames below it are in the outbox, were sent or filtered out, or are named in a GAP.
     following: Following,
+    /// The heartbeat of both sides.
     heartbeat: Duration,
     /// Longest body that SUBSCRIBED announces.
     message_bytes_max: usize,
@@ -136,14 +141,23 @@ pub(super) struct Subscription {
     permit: Option<Permit>,
 }
 
+/// A subscriber that is served.
 struct Session<'a> {
+    /// The connection.
     socket: &'a mut Socket,
+    /// Receives the order to end.
     mailbox: Mailbox<Stop>,
+    /// How far the shutdown of the daemon has come.
     ending: watch::Receiver<Ending>,
+    /// Bytes that were read and are no whole message yet.
     input: BytesMut,
+    /// What the subscriber gets, and its position.
     subscription: Subscription,
+    /// Its place among the current subscribers.
     entered: Entered,
+    /// Messages that the socket has not taken.
     outbox: Outbox,
+    /// The heartbeats.
     clock: Clock,
     /// When PROGRESS is due next.
     progress_at: Instant,
@@ -151,6 +165,7 @@ struct Session<'a> {
     taken_at: Instant,
     /// The newest nonce to answer.
     pong: Option<u64>,
+    /// The nonce of a PING to send.
     ping: Option<u64>,
 }
 
@@ -238,6 +253,7 @@ impl<'a> Session<'a> {
         self.subscription.following.read_ahead();
     }
 
+    /// Adds the answers to the subscriber, PING and PROGRESS, as they are due.
     fn fill_answers(&mut self) {
         if let Some(nonce) = self.pong.take() {
             self.push(|out| FeedMessage::Pong(nonce).encode(out));
@@ -286,6 +302,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Acts on every whole message that was read.
     fn take_in(&mut self) -> Result<(), Ended> {
         while let Some(body) = next_body(&mut self.input, self.subscription.message_bytes_max)? {
             match SubscriberMessage::decode(&body)? {
@@ -319,6 +336,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// When the loop must run even if nothing happens.
     fn next_due(&self) -> Instant {
         let mut due = self.clock.next_due();
         if !self.outbox.is_full() {
@@ -336,6 +354,8 @@ impl<'a> Session<'a> {
         self.subscription.following.turn_ends_at().map(|ends_at| ends_at.min(self.taken_at + IDLE_TURN_MAX))
     }
 
+    /// Gives up a turn at the log that is not used, sends a PING, and ends the session of a silent subscriber, as each
+    /// is due.
     fn act_on_time(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         if self.idle_turn_ends_at().is_some_and(|at| now >= at) {

@@ -12,11 +12,16 @@ use wire::Policy;
 #[derive(Debug, Default)]
 pub struct Subscribers(Mutex<BTreeMap<u64, Arc<Entry>>>);
 
+/// A subscriber, see [`SubscriberView`].
 #[derive(Debug)]
 struct Entry {
+    /// The address of the subscriber.
     peer: SocketAddr,
+    /// What happens to frames for which it is too slow.
     policy: Policy,
+    /// When it subscribed, in unix nanoseconds.
     since_ns: i64,
+    /// As [`SubscriberView::next_offset`].
     next_offset: AtomicU64,
 }
 
@@ -71,12 +76,16 @@ impl Subscribers {
 /// One subscriber among [`Subscribers`].
 #[derive(Debug)]
 pub(super) struct Entered {
+    /// Its key.
     session_id: u64,
+    /// Its entry.
     entry: Arc<Entry>,
+    /// Where the entry is removed.
     subscribers: Arc<Subscribers>,
 }
 
 impl Entered {
+    /// Notes the position of the subscriber.
     pub(super) fn has_come_to(&self, next_offset: u64) {
         self.entry.next_offset.store(next_offset, Relaxed);
     }

@@ -26,26 +26,36 @@ const PENDING_DIVISOR: usize = 4;
 
 /// The ring, and the commits that wait to be encoded into it.
 pub struct Tail {
+    /// Most bytes of the ring and of the waiting commits together.
     bytes_max: usize,
+    /// The commits that wait to be encoded.
     pending: Mutex<Pending>,
+    /// Wakes [`Tail::run`].
     work: Notify,
+    /// The encoded frames.
     ring: Mutex<Ring>,
     /// Offset behind the newest frame in the ring.
     next: watch::Sender<u64>,
+    /// Number of subscribers: [`Follower`]s that are not dropped. Without any, commits are not kept.
     subscribers: AtomicUsize,
 }
 
+/// The commits that wait to be encoded.
 #[derive(Default)]
 struct Pending {
+    /// The commits, oldest first.
     commits: VecDeque<PendingCommit>,
+    /// Memory of their frames, including the commit that is being encoded.
     bytes: usize,
     /// Commits were discarded up to this offset, for lack of room.
     skipped_to: Option<u64>,
+    /// No more commits come.
     closed: bool,
 }
 
 /// Frames with consecutive offsets.
 struct PendingCommit {
+    /// Offset of the first frame.
     first_offset: u64,
     /// Counted in [`Pending::bytes`] until they are encoded.
     frames: KeptFrames,
@@ -55,9 +65,13 @@ struct PendingCommit {
 #[derive(Clone)]
 pub(super) struct Piece(Arc<PieceData>);
 
+/// The content of a piece. The number of its frames is that of its marks.
 struct PieceData {
+    /// Offset of the first frame.
     first_offset: u64,
+    /// A DELIVER message for each frame.
     messages: Bytes,
+    /// A mark for each frame.
     marks: Box<[Mark]>,
     /// Memory of the whole piece in bytes.
     weight: usize,
@@ -65,16 +79,23 @@ struct PieceData {
 
 /// Where a message ends, and the values that a selection checks.
 struct Mark {
+    /// Where the message ends, in bytes from the start of the piece.
     end: u32,
+    /// The source of the frame.
     source_id: u32,
+    /// Its kind.
     kind: SourceKind,
+    /// Its lane.
     priority: FramePriority,
 }
 
 /// Consecutive pieces.
 struct Ring {
+    /// The pieces, oldest first.
     pieces: VecDeque<Piece>,
+    /// Memory of the pieces.
     bytes: usize,
+    /// Offset behind the newest frame.
     next_offset: u64,
 }
 
@@ -105,7 +126,7 @@ impl Tail {
     /// Copies a commit. Never blocks for long, because the commit thread calls it.
     ///
     /// Without subscribers nothing is kept. When too many bytes wait to be encoded, all of them are
-    /// discarded. Subscribers then read them from the log.
+    /// discarded. Subscribers then read them from the log. A commit that finds nothing waiting is always kept.
     pub fn publish(&self, commit: &Commit<'_>) {
         if self.subscribers.load(Ordering::Acquire) == 0 {
             return;
@@ -159,6 +180,7 @@ impl Tail {
         self.work.notify_one();
     }
 
+    /// Encodes a commit into the ring.
     fn encode(&self, commit: &PendingCommit) {
         let mut encoder = Encoder::new(commit);
         for frame in commit.frames.frames().iter() {
@@ -258,7 +280,9 @@ impl Ring {
 
 /// A subscriber's handle to the tail.
 pub(super) struct Follower {
+    /// The tail. While there is a follower, it keeps commits.
     tail: Arc<Tail>,
+    /// Notified when the end of the ring has moved.
     changed: watch::Receiver<u64>,
 }
 
@@ -292,11 +316,15 @@ impl Drop for Follower {
     }
 }
 
+/// Encodes a commit piece by piece.
 struct Encoder {
+    /// Offset of the first frame of the current piece.
     first_offset: u64,
     /// Bytes of the commit that are not encoded yet.
     left_bytes: usize,
+    /// The messages of the current piece.
     messages: BytesMut,
+    /// Their marks.
     marks: Vec<Mark>,
 }
 
@@ -371,6 +399,7 @@ impl Piece {
         chosen.freeze()
     }
 
+    /// Where the message of the frame with this index begins.
     fn start_of(&self, index: usize) -> usize {
         index.checked_sub(1).map_or(0, |before| self.0.marks[before].end as usize)
     }

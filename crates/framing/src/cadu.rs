@@ -9,12 +9,13 @@
 //! Two units that are accepted one behind the other make the lock too.
 //!
 //! In lock, a block is delivered as soon as it is complete if its marker is right; it is not checked. A block whose
-//! marker is missing waits until one of the next two markers confirms the lock. Three missing markers in a row end the lock. The search then begins at the first of them, so that bytes lost or added between two
-//! units cost no unit, and noise behind the last unit makes none.
+//! marker is missing waits until one of the next two markers confirms the lock. Three missing markers in a row end the
+//! lock. The search then begins at the first of them, so that bytes lost or added between two units cost no unit, and
+//! noise behind the last unit makes none.
 //!
 //! A block that the check refuses may be a bad frame or begin at a false marker. In the search it is a unit if three
-//! markers in a row, or one and the end of the stream, confirm it. If a unit that the check accepts begins in a block that
-//! the check refuses, the block is no unit, and the other one is taken.
+//! markers in a row, or one and the end of the stream, confirm it. If a unit that the check accepts begins in a block
+//! that the check refuses, the block is no unit, and the other one is taken.
 //!
 //! No byte is in two units. Checks cost time, and a hostile stream may be full of markers. So a stream may have
 //! `CHECKS_MAX` checks for each block length of its bytes: what is checked, and what is searched behind it, is at most
@@ -112,10 +113,15 @@ impl Cadu {
 /// Finds units in a stream.
 #[derive(Debug)]
 pub(crate) struct CutCadus {
+    /// What the configuration says of the units.
     cadu: Cadu,
+    /// Finds the marker in the input.
     finder: Finder<'static>,
+    /// Recognises a unit without its neighbours; `None` if only markers tell.
     check: Option<UnitCheck>,
+    /// What the units before the front of the input have shown.
     sync: Sync,
+    /// What the search already knows of the front of the input, so that it is not found out again at every push.
     front: Front,
     /// Bytes that may be checked.
     credit: usize,
@@ -238,8 +244,8 @@ impl CutCadus {
         Some(if is_unit { Step::Deliver(next) } else { Step::Skip(1) })
     }
 
-    /// In the search, at a block that the check refuses and the next marker confirms. Three markers in a row make it a bad
-    /// frame.
+    /// In the search, at a block that the check refuses and the next marker confirms. Three markers in a row make it a
+    /// bad frame.
     fn search_refused(&mut self, input: &mut Input) -> Option<Step> {
         if let Some(begin) = self.find_within(input)? {
             return Some(Step::Begin(begin));
@@ -272,8 +278,8 @@ impl CutCadus {
         self.next_marker(input, length..2 * length).map(|found| found.is_some())
     }
 
-    /// Where a unit that the check accepts begins within the block at the front. The outer `None` means that more bytes are
-    /// needed.
+    /// Where a unit that the check accepts begins within the block at the front. The outer `None` means that more bytes
+    /// are needed.
     fn find_within(&mut self, input: &mut Input) -> Option<Option<usize>> {
         if self.check.is_none() {
             return Some(None);
@@ -310,8 +316,8 @@ impl CutCadus {
         }
     }
 
-    /// Whether the check accepts the block at the front, which is complete. The result is kept, because more bytes may be
-    /// needed for the next step.
+    /// Whether the check accepts the block at the front, which is complete. The result is kept, because more bytes may
+    /// be needed for the next step.
     fn accepts_front(&mut self, input: &mut Input) -> bool {
         let is_accepted = self.front.is_accepted.unwrap_or_else(|| self.accepts(input, 0));
         self.front.is_accepted = Some(is_accepted);

@@ -19,6 +19,7 @@ pub struct Continuity {
     pub restarts: u64,
     /// The count that the next unit should have.
     pub next: Option<Count>,
+    /// The most missing units that are a loss and no restart; without it `GAP_MAX`, or half the modulo if that is less.
     max_gap: Option<u64>,
 }
 

@@ -60,10 +60,13 @@ pub(crate) trait Cut: fmt::Debug + Send {
 /// The bytes that are not cut, and the counts of those that are.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
+    /// The bytes that were pushed and are neither taken nor skipped.
     pub(crate) buffer: BytesMut,
+    /// What became of the bytes before them.
     pub(crate) counts: Counts,
     /// No more bytes will come.
     pub(crate) has_ended: bool,
+    /// The synchronisation was lost, and no unit was found since.
     is_resynchronising: bool,
 }
 

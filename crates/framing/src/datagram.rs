@@ -11,7 +11,10 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// Every push is a unit, unless it is empty or longer than `max`.
 #[derive(Debug)]
 pub(crate) struct CutDatagrams {
+    /// Longest unit in bytes.
     max: usize,
+    /// The lengths of the pushes in the input that are not cut yet, oldest first. They are the only borders of the
+    /// units.
     lengths: VecDeque<usize>,
 }
 

@@ -8,11 +8,13 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// Cuts a byte stream into units, however the stream was cut into reads.
 ///
-/// Call [`next_unit`](Self::next_unit) until it returns `None` after each [`push`](Self::push). Then the deframer holds no
-/// more than three units of the longest allowed length.
+/// Call [`next_unit`](Self::next_unit) until it returns `None` after each [`push`](Self::push). Then the deframer holds
+/// no more than three units of the longest allowed length.
 #[derive(Debug)]
 pub struct Deframer {
+    /// The bytes that are not cut, and the counts.
     input: Input,
+    /// The way to cut of the framing.
     cut: Box<dyn Cut>,
 }
 

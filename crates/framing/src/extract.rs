@@ -26,10 +26,15 @@ pub struct ExtractCounts {
 /// per map of the channel, of 64 KiB at most, plus what one frame adds.
 #[derive(Debug)]
 pub struct Extractor {
+    /// The format of the frames of the channel.
     decode: Decode,
+    /// The count that the next frame should have; another one means that frames are missing.
     next: Option<Count>,
+    /// The incomplete packet of each map, by the number of the map. Only USLP has more than map 0.
     maps: Vec<Assembly>,
+    /// The counts since the beginning.
     counts: ExtractCounts,
+    /// The label of the next frame; see [`set_label`](Self::set_label).
     label: u64,
 }
 

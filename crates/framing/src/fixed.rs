@@ -6,6 +6,7 @@ use crate::{Fault, Unit};
 /// Cuts units of `length` bytes.
 #[derive(Debug)]
 pub(crate) struct CutFixed {
+    /// In bytes. [`Framing::check`](crate::Framing::check) refuses 0, which would be a unit without bytes for ever.
     pub(crate) length: usize,
 }
 

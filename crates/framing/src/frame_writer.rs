@@ -39,13 +39,21 @@ impl Decode {
 /// Puts packets into the frames of one channel.
 #[derive(Debug)]
 pub struct FrameWriter {
+    /// The format of the frames.
     decode: Decode,
+    /// The spacecraft in the header of every frame.
     spacecraft: u32,
+    /// The virtual channel in the header of every frame.
     channel: u32,
+    /// The count of the next frame, before it is cut to the bits of the format.
     count: u64,
+    /// Bytes of a data field.
     data_length: usize,
+    /// The data field of the next frame, as far as packets fill it.
     data: Vec<u8>,
+    /// Where in `data` the first packet begins; `None` if none begins in this frame.
     first: Option<usize>,
+    /// The last frame; kept only for its memory.
     frame: Vec<u8>,
 }
 

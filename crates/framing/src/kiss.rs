@@ -74,9 +74,11 @@ fn encode_command(command: u8, data: &[u8], out: &mut Vec<u8>) {
 /// Cuts frames out of a stream. What stands before the first delimiter is the rest of a frame and is skipped.
 #[derive(Debug)]
 pub(crate) struct CutKiss {
+    /// What the configuration says of the frames.
     kiss: Kiss,
     /// Bytes at the front of the buffer that hold no delimiter.
     searched: usize,
+    /// Where the front of the buffer is.
     place: Place,
     /// The reception time that stood before the next frame.
     ert_ns: Option<i64>,

@@ -93,7 +93,9 @@ impl Length {
 /// Cuts units with tokio-util's codec. A unit without content is a keep-alive and is not delivered.
 #[derive(Debug)]
 pub(crate) struct CutLengths {
+    /// Finds the length of a unit, and removes the head that is not part of it.
     codec: LengthDelimitedCodec,
+    /// Bytes at the end of a unit that are not delivered; a shorter unit is skipped.
     strip: usize,
 }
 

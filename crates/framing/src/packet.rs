@@ -80,6 +80,7 @@ pub(crate) fn decode(unit: &[u8]) -> Result<Header, DecodeError> {
 /// Cuts packets that follow one another. There is no marker, so a header that cannot be is the end.
 #[derive(Debug)]
 pub(crate) struct CutPackets {
+    /// Longest packet in bytes; a longer one ends the stream.
     pub(crate) max: usize,
 }
 

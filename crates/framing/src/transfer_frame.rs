@@ -46,6 +46,7 @@ impl Margins {
 pub(crate) struct Zone<'a> {
     /// The map of a USLP frame.
     pub(crate) map: usize,
+    /// The data field without its header.
     pub(crate) bytes: &'a [u8],
     /// Where the first packet begins; `None` if no packet begins.
     pub(crate) first: Option<usize>,

@@ -5,7 +5,9 @@ use std::fmt;
 /// What recognises a unit that stands alone between other bytes. A framing that searches its units asks it while it has
 /// no lock.
 pub struct UnitCheck {
+    /// Whether a block, without its marker, looks like a unit.
     accepts: Box<Accepts>,
+    /// Whether what it accepts is a unit by that alone, as with a checksum.
     is_proof: bool,
 }
 

@@ -23,6 +23,7 @@ pub(super) const ACK_DELAY: Duration = Duration::from_millis(10);
 pub(super) struct AckSignal {
     /// Wakes the session.
     changed: Arc<Notify>,
+    /// The time from which `sent_at_us` counts.
     created: Instant,
     /// When the session last sent an ACK of routine, in microseconds since `created`.
     sent_at_us: AtomicU64,
@@ -47,7 +48,7 @@ impl AckSignal {
         })
     }
 
-    /// Wakes the session.
+    /// What wakes the session.
     pub(super) const fn changed(&self) -> &Arc<Notify> {
         &self.changed
     }
@@ -73,6 +74,7 @@ impl AckSignal {
         now >= self.created + Duration::from_micros(self.sent_at_us.load(Relaxed)) + ACK_DELAY
     }
 
+    /// Wakes the session, whose ACK of routine is due.
     fn wake(&self) {
         // Cleared first, so that frames that become durable after this line list the session again.
         self.is_listed.store(false, Relaxed);
@@ -86,6 +88,7 @@ impl AckSignal {
 pub(super) struct Acks {
     /// At most one entry for each session.
     listed: Mutex<Vec<Arc<AckSignal>>>,
+    /// Notified at the end of a commit that has listed sessions.
     committed: Notify,
 }
 

@@ -45,9 +45,12 @@ pub struct Books {
     rejected: [AtomicU64; ErrorCode::ALL.len()],
 }
 
+/// The counters of one lane, see [`LaneCount`].
 #[derive(Debug, Default)]
 struct Lane {
+    /// Number of frames.
     frames: AtomicU64,
+    /// Sum of their payload lengths.
     payload_bytes: AtomicU64,
 }
 

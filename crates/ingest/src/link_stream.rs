@@ -33,7 +33,9 @@ pub struct Carrier {
 /// The foreign protocol has no sequences, so the first frame of a lane gets the stream's next sequence.
 #[derive(Debug)]
 pub struct LinkStream {
+    /// The right to speak for the stream.
     opened: Opened,
+    /// The sequence of the next frame, per lane.
     next_sequences: Lanes<u64>,
 }
 
@@ -65,7 +67,8 @@ impl LinkStream {
     /// Hands over the frames of `buffer`, which were read at `received_ns` (unix nanoseconds). Their sequences continue
     /// at [`LinkStream::next_sequences`]. Returns the number of frames. `buffer` returns to `pool` in the end.
     ///
-    /// The caller keeps to the window that all streams of the link share.
+    /// The queue takes all frames. The caller must keep to the window that all streams of the link share
+    /// ([`Carrier::queued`]): it reads only while there is room.
     ///
     /// # Errors
     /// [`NotOwner`] when the link does not speak for the stream any more. The frames are counted as rejected.

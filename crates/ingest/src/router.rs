@@ -54,29 +54,44 @@ pub(super) enum Epoch {
 
 /// The request to open a stream.
 pub(super) struct Opening {
+    /// The key of the stream.
     pub(super) stream: StreamKey,
+    /// In which epoch.
     pub(super) epoch: Epoch,
+    /// The session or the link that will speak for it.
     pub(super) owner: StreamOwner,
     /// The limits of the connection.
     pub(super) config: Arc<IngestConfig>,
 }
 
+/// A request to the router.
 enum Message {
+    /// A connection from the listener, with its place at the entrance.
     Accepted { socket: TcpStream, peer: SocketAddr, permit: Permit },
+    /// [`Router::open`].
     Open { opening: Box<Opening>, reply: Reply<Result<Opened, WireError>> },
+    /// [`Router::carry`].
     Carry { stream: StreamKey, epoch: Epoch, carrier: Carrier, reply: Reply<Result<Opened, WireError>> },
+    /// [`Router::release`], after the stream was released.
     Released(SessionId),
+    /// [`Router::remove`].
     Remove { session_id: SessionId, reply: Reply<bool> },
+    /// [`Router::list`].
     List { reply: Reply<Vec<SourceInfo>> },
+    /// [`Router::stop_all`].
     StopAll(WireError),
+    /// [`Router::drain`].
     Drain { reply: Reply<()> },
+    /// [`Router::names`].
     Names { reply: Reply<Vec<String>> },
 }
 
 /// A handle to the router. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Router {
+    /// The mailbox of the actor.
     address: Address<Message>,
+    /// Holds connections until they have said a valid HELLO.
     entrance: Arc<Entrance>,
 }
 
@@ -114,8 +129,8 @@ impl Router {
     /// have a position. A stream beyond them has an epoch of its own, which ends with the stream.
     ///
     /// # Errors
-    /// `draining` once a drain has begun, `busy` when another link or a connection speaks for the stream, `limit` as the
-    /// limits of streams say.
+    /// `draining` once a drain has begun, `busy` when another link or a connection speaks for the stream, `limit` as
+    /// the limits of streams say.
     pub async fn carry(
         &self,
         stream: StreamKey,

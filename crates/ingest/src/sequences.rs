@@ -17,8 +17,11 @@ use frame::{FrameRun, Lanes};
 /// A range of sequences, and the number of frames that came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SequenceRange {
+    /// The lowest sequence that counts; `None` before the first frame of an epoch.
     first: Option<u64>,
+    /// One above the highest sequence.
     next: u64,
+    /// Frames that came, from `first` on.
     frames: u64,
     /// `first` is a resume position: frames below it do not count.
     is_resumed: bool,
@@ -45,6 +48,7 @@ impl SequenceRange {
         self.frames = self.frames.saturating_add((metas.len() - below) as u64);
     }
 
+    /// Sequences from the first to the highest.
     fn len(&self) -> u64 {
         self.first.map_or(0, |first| self.next.saturating_sub(first))
     }
@@ -57,6 +61,7 @@ impl SequenceRange {
 /// The sequences of one stream; see the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sequences {
+    /// The sequences of each lane by itself.
     lanes: Lanes<SequenceRange>,
     /// The same frames, counted as one lane.
     both: SequenceRange,
@@ -121,6 +126,7 @@ impl Sequences {
         if self.is_shared { self.both.missing() } else { self.apart() }
     }
 
+    /// Sequences that have not come, if each lane has a counter of its own.
     fn apart(&self) -> u64 {
         let Lanes { emergency, routine } = &self.lanes;
         emergency.missing().saturating_add(routine.missing())

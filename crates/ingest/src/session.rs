@@ -47,10 +47,13 @@ const TURN_BYTES: usize = 16 << 10;
 
 /// A new connection from the listener.
 pub(super) struct Arrival {
+    /// The id that the router gave.
     pub(super) session_id: SessionId,
     /// The instant from which the heartbeats of all sessions are counted.
     pub(super) clock_origin: Instant,
+    /// The connection.
     pub(super) socket: TcpStream,
+    /// Its address.
     pub(super) peer: SocketAddr,
     /// The limits that were in force when the connection came. The connection keeps them to the end.
     pub(super) config: Arc<IngestConfig>,
@@ -167,7 +170,12 @@ enum Phase {
     /// Frames come in.
     Open,
     /// The daemon drains: what is in the socket is still read.
-    Draining { quiet_at: Instant, read_until: Instant },
+    Draining {
+        /// When the socket counts as empty. Moves on with everything that comes.
+        quiet_at: Instant,
+        /// When reading ends even if bytes still come.
+        read_until: Instant,
+    },
     /// No more frames come; the session waits until accepted frames are durable.
     Settling(Settling),
 }
@@ -175,27 +183,43 @@ enum Phase {
 /// Why no more frames come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settling {
+    /// The client has said BYE. It is still read, for its PINGs.
     Bye,
+    /// The client has closed its writing side without BYE.
     Eof,
+    /// The daemon drains, and what was in the socket is read.
     Drained,
 }
 
+/// A connection that is served.
 struct Session {
+    /// The id that the router gave.
     session_id: SessionId,
+    /// The connection.
     socket: Socket,
+    /// Receives the order to end.
     mailbox: Mailbox<Stop>,
+    /// Turns true when the daemon drains.
     shutdown: watch::Receiver<bool>,
+    /// What all sessions share.
     context: Arc<Context>,
+    /// The limits that were in force when the connection came.
     config: Arc<IngestConfig>,
+    /// Bytes that are read and not yet decoded.
     input: Input,
     /// Signals that the stream's durable position or its queue has moved.
     signal: Arc<AckSignal>,
+    /// The right to speak for the stream.
     opened: Opened,
+    /// What is written next.
     outbox: Outbox,
+    /// Judges messages, and counts credit.
     intake: Intake,
     /// `None` for a client that does not want the catalog, and once the connection ends.
     catalog: Option<CatalogCursor>,
+    /// The heartbeats.
     clock: Clock,
+    /// How far the connection has come.
     phase: Phase,
     /// The peer has shut down its writing side.
     read_closed: bool,
@@ -302,10 +326,13 @@ impl Session {
         !is_catalog_owed && self.is_durable()
     }
 
+    /// Whether every accepted frame of this session's epoch is on stable storage.
     fn is_durable(&self) -> bool {
         self.intake.accepted_next().into_iter().all(|(priority, next)| self.durable_next[priority] >= next)
     }
 
+    /// Whether the session reads when the socket has something. After BYE it reads what a client may still ask (PING).
+    /// Otherwise it reads while there is room.
     fn is_willing_to_read(&self) -> bool {
         match self.phase {
             _ if self.read_closed => false,
@@ -424,6 +451,7 @@ impl Session {
         self.phase = Phase::Settling(why);
     }
 
+    /// Tells the client that the daemon drains, and limits how long its frames are still read.
     fn begin_drain(&mut self) {
         self.catalog = None;
         if self.phase != Phase::Open {
@@ -437,6 +465,7 @@ impl Session {
         self.phase = Phase::Draining { quiet_at: now + DRAIN_QUIET, read_until: now + read_max };
     }
 
+    /// When [`Self::act_on_time`] has to be called. While the session does not read, an empty socket ends no drain.
     fn next_due(&self, willing: bool) -> Instant {
         let mut due = self.clock.next_due();
         if let Phase::Draining { quiet_at, read_until } = self.phase {
@@ -445,6 +474,7 @@ impl Session {
         self.outbox.credit_due().map_or(due, |at| due.min(at))
     }
 
+    /// Sends a PING, ends the connection of a silent peer, and ends the reading of a drain, as each is due.
     fn act_on_time(&mut self, now: Instant) -> Result<(), Ended> {
         match self.clock.act(now) {
             Some(Due::Ping(nonce)) => {

@@ -21,27 +21,34 @@ use wire::{ErrorCode, WireError};
 /// sum is above the new limit, it falls as connections end.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
+    /// The slots of open connections.
     held: HashMap<SessionId, Slot>,
     /// Which connection holds the slot of a stream that has an epoch.
     holders: HashMap<StreamKey, SessionId>,
     /// Streams whose connection ended before the queue was empty, and the bytes that each may hold.
     unfinished: Vec<(Arc<Stream>, u64)>,
+    /// Number of open connections of each address.
     per_address: HashMap<IpAddr, usize>,
     /// Sum of the bytes that the connections in `held` may hold.
     held_bytes: u64,
 }
 
+/// The slot of an open connection.
 #[derive(Debug)]
 struct Slot {
+    /// Where the connection comes from.
     address: IpAddr,
+    /// Its stream.
     stream: Arc<Stream>,
     /// `None` for a connection without an epoch: such a connection has no successor.
     key: Option<StreamKey>,
+    /// The bytes that it may hold.
     bytes: u64,
 }
 
 /// A connection that asks for a slot.
 pub(super) struct Candidate<'a> {
+    /// Where the connection comes from.
     pub(super) address: IpAddr,
     /// The key of the stream. `None` for a connection without an epoch. In [`Slots::judge`] also `None` if the
     /// stream is new or has a higher epoch, because the candidate then takes over nothing.

@@ -32,31 +32,42 @@ const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
 /// A stream. The session, the router and the commits of the archive share it. Locks are held only briefly.
 #[derive(Debug)]
 pub(super) struct Stream {
+    /// Frames that wait for the fan-in.
     pub(super) queue: Arc<SourceQueue>,
+    /// The counters of the stream.
     pub(super) books: Books,
     /// The link whose peer chose the source id, see [`StreamTable::of_link`].
     inventor: Option<Arc<str>>,
+    /// Everything that changes together.
     state: Mutex<State>,
 }
 
+/// The state of a stream.
 #[derive(Debug)]
 struct State {
+    /// The name of the stream, and its current epoch. Frames share it.
     origin: Arc<Origin>,
+    /// One above the highest accepted sequence of the epoch, per lane.
     accepted_next: Lanes<u64>,
+    /// Every accepted frame of the epoch below this sequence is on stable storage, per lane.
     durable_next: Lanes<u64>,
     /// Accepted frames that are not on stable storage and have not passed as frames that are not archived.
     in_flight: u64,
     /// Why no session may speak for the stream: an operator edits it.
     held_because: Option<&'static str>,
+    /// Which sequences have not come.
     sequences: Sequences,
+    /// When something last happened, per lane.
     times: Lanes<LaneTimes>,
     /// Whether anything was ever accepted, in this epoch or an earlier one.
     has_history: bool,
+    /// The session or the link that speaks for the stream.
     owner: Option<StreamOwner>,
     /// The state without an owner, and since when in unix nanoseconds; 0 when the stream never had an owner.
     ended: (StreamState, i64),
     /// `None` while a session speaks for the stream.
     offline: Option<Offline>,
+    /// The takeovers of the last [`TAKEOVER_SPAN`], oldest first.
     takeovers: VecDeque<Instant>,
 }
 
@@ -78,6 +89,7 @@ impl Offline {
 /// The session that speaks for a stream.
 #[derive(Clone, Debug)]
 pub(super) struct StreamOwner {
+    /// The session. Each stream of a link has one of its own.
     pub(super) session_id: SessionId,
     /// The address for the order to end.
     pub(super) session: Address<Stop>,
@@ -95,6 +107,7 @@ pub(super) struct StreamOwner {
 /// A link that speaks for a stream.
 #[derive(Clone, Debug)]
 pub(super) struct LinkOwner {
+    /// The name of the link.
     pub(super) name: Arc<str>,
     /// What waits in the queues of all streams of the link.
     pub(super) queued: Arc<SharedCost>,
@@ -151,8 +164,8 @@ impl Stream {
     /// predecessor.
     ///
     /// # Errors
-    /// `busy` when the stream changes its owner too often, belongs to a link, or is edited by an operator; `fenced` when
-    /// `epoch` is older than the current one.
+    /// `busy` when the stream changes its owner too often, belongs to a link, or is edited by an operator; `fenced`
+    /// when `epoch` is older than the current one.
     pub(super) fn open(
         &self,
         owner: StreamOwner,
@@ -206,7 +219,10 @@ impl Stream {
     }
 
     /// Accepts `lanes` from `session_id` and returns their counts. From here on, the daemon must keep
-    /// everything below `accepted_next`.
+    /// everything below `accepted_next`, which lies behind the frames of `lanes`.
+    ///
+    /// # Errors
+    /// [`Displaced`] when another owner has come. The caller counts the frames as rejected.
     pub(super) fn accept(
         &self,
         session_id: SessionId,
@@ -346,6 +362,10 @@ impl State {
         self.owner.as_ref().is_some_and(|owner| owner.session_id == session_id)
     }
 
+    /// Counts a takeover.
+    ///
+    /// # Errors
+    /// `busy` when there were `takeovers_max` within [`TAKEOVER_SPAN`].
     fn note_takeover(&mut self, takeovers_max: usize, now: Instant) -> Result<(), WireError> {
         while self.takeovers.front().is_some_and(|at| now.duration_since(*at) >= TAKEOVER_SPAN) {
             self.takeovers.pop_front();
@@ -363,7 +383,9 @@ impl State {
 /// given.
 #[derive(Debug)]
 pub struct StreamTable {
+    /// The streams.
     tables: RwLock<Tables>,
+    /// The sessions for which the current commit holds routine frames.
     pub(super) acks: Acks,
     /// The books of all streams together, including streams that are gone.
     books: Arc<Books>,
@@ -380,16 +402,20 @@ pub struct StreamLimits {
     pub invented: usize,
 }
 
+/// The streams, and how many of them count for each limit.
 #[derive(Debug, Default)]
 struct Tables {
+    /// The streams whose position is kept.
     named: HashMap<StreamKey, Arc<Stream>>,
     /// How many of `named` each source id has, without those that were invented.
     per_source: HashMap<u32, usize>,
     /// How many of `named` the peer of each link has invented.
     per_inventor: HashMap<Arc<str>, usize>,
+    /// How many of them there may be.
     limits: StreamLimits,
     /// The room for invented streams at the start.
     invented_max: usize,
+    /// The streams of connections without an epoch, by the epoch that they were given.
     anonymous: HashMap<u64, Arc<Stream>>,
 }
 

@@ -19,7 +19,9 @@ const LOGGED_MAX: usize = 8;
 /// Edits streams for an operator.
 #[derive(Clone)]
 pub struct StreamEdits {
+    /// All streams, as sessions see them.
     table: Arc<StreamTable>,
+    /// Makes the new positions durable.
     archive: PositionEdits,
 }
 

@@ -17,6 +17,7 @@ const LABEL_CHARS_MAX: usize = 32;
 /// The newest [`KEPT`] emergencies.
 #[derive(Debug)]
 pub struct Emergencies {
+    /// The newest emergencies, oldest first.
     newest: Mutex<VecDeque<Emergency>>,
     /// How many emergencies there were since the start.
     count: watch::Sender<u64>,
@@ -65,6 +66,7 @@ impl Emergencies {
     }
 }
 
+/// The emergency as the API shows it.
 fn emergency(offset: u64, frame: FrameView<'_>) -> Emergency {
     let stream = &frame.origin.stream;
     Emergency {

@@ -3,7 +3,8 @@
 use api::{Fleet, FleetState};
 use ingest::{StreamState, StreamView};
 
-/// Counts `streams`, which must be sorted by source and kind.
+/// Counts the sources of `streams`, which must be sorted by source and kind. The streams of a source and kind from
+/// several stations count as one: as connected if one of them is, else with the state of the one that ended last.
 pub(super) fn count(streams: &[StreamView]) -> Fleet {
     let mut fleet = Fleet::default();
     for source in streams.chunk_by(|a, b| identity(a) == identity(b)) {
@@ -26,6 +27,7 @@ pub(super) fn count(streams: &[StreamView]) -> Fleet {
     fleet
 }
 
+/// What the fleet counts as one.
 fn identity(stream: &StreamView) -> (u32, frame::SourceKind) {
     (stream.key.source_id, stream.key.source_kind)
 }

@@ -148,12 +148,17 @@ async fn run(sampled: Arc<Sampled>, rates_tx: watch::Sender<Arc<Rates>>) {
 
 /// The counters at one moment.
 struct Look {
+    /// When the counters were read.
     at: Instant,
+    /// Frames of all streams.
     lanes: Lanes<LaneCount>,
+    /// Frames of each stream. Empty in all but the last two looks.
     streams: HashMap<StreamId, Lanes<LaneCount>>,
     /// Units and bytes of each link.
     links: HashMap<String, (u64, u64)>,
+    /// Latencies since the start.
     ack: Lanes<Counts>,
+    /// Durations of syncs since the start.
     sync: Counts,
 }
 
@@ -176,6 +181,7 @@ impl Look {
     }
 }
 
+/// The rates between the last two looks, and the quantiles over all of them.
 fn rates(looks: &VecDeque<Look>, machine: Machine) -> Rates {
     let (Some(oldest), Some(newest)) = (looks.front(), looks.back()) else {
         return Rates::default();

@@ -40,6 +40,7 @@ pub const HANDSHAKE_BYTES: u64 = (READ_BYTES + ANSWER_BYTES + STATE_BYTES) as u6
 
 /// The state of TLS on one connection.
 pub(crate) struct Engine {
+    /// The library's state of the connection.
     connection: Connection,
     /// Ciphertext that is not decrypted.
     incoming: Vec<u8>,
@@ -51,12 +52,17 @@ pub(crate) struct Engine {
     is_open: bool,
     /// The peer has announced that it sends no more.
     has_peer_closed: bool,
+    /// Whether the first byte of a client was looked at, see [`HANDSHAKE_RECORD`].
     has_heard: bool,
+    /// Why the connection has failed. Every later call returns this error.
     failed: Option<TlsError>,
 }
 
+/// The side of the connection. The two types of the library have no trait in common.
 enum Connection {
+    /// The side that was connected to.
     Server(Box<UnbufferedServerConnection>),
+    /// The side that has connected.
     Client(Box<UnbufferedClientConnection>),
 }
 
@@ -71,6 +77,7 @@ impl Connection {
 
 /// What follows after a step of the library.
 enum Step {
+    /// The library has more to do.
     Again,
     /// More ciphertext is needed first.
     Blocked,
@@ -80,8 +87,11 @@ enum Step {
 
 /// What to write once the connection is open.
 enum Output<'a> {
+    /// Nothing: the caller reads.
     Nothing,
+    /// The first bytes of these slices.
     Data(&'a [IoSlice<'a>]),
+    /// The announcement that no more data follows.
     Close,
 }
 
@@ -256,10 +266,15 @@ impl Engine {
 
 /// Where the results of the library go.
 struct Sink<'a, B> {
+    /// Where plaintext goes while it has room.
     into: &'a mut B,
+    /// Where the rest of the plaintext goes.
     plain: &'a mut BytesMut,
+    /// Where ciphertext goes.
     outgoing: &'a mut BytesMut,
+    /// Bytes of plaintext that went into `into`.
     count: usize,
+    /// Set when the peer announces that it sends no more.
     has_peer_closed: &'a mut bool,
 }
 
@@ -316,6 +331,7 @@ impl<B: BufMut> Sink<'_, B> {
         (discard, step)
     }
 
+    /// Takes the plaintext of a record.
     fn take(&mut self, payload: &[u8]) {
         // Later plaintext must not overtake earlier plaintext.
         let fits = if self.plain.is_empty() { payload.len().min(room(self.into)) } else { 0 };
@@ -355,6 +371,7 @@ impl<B: BufMut> Sink<'_, B> {
         self.encrypt_last(&gathered, encrypt)
     }
 
+    /// Encrypts what is left, which is shorter than a record, if there is anything.
     fn encrypt_last(
         &mut self,
         plain: &[u8],
@@ -366,6 +383,7 @@ impl<B: BufMut> Sink<'_, B> {
         self.encrypt_piece(plain.len(), |room| encrypt(plain, room))
     }
 
+    /// Appends one record with `bytes` of plaintext, which `encrypt` puts into the room that it is given.
     fn encrypt_piece(
         &mut self,
         bytes: usize,

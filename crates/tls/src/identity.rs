@@ -55,8 +55,11 @@ impl FileError {
 #[derive(Clone)]
 pub struct Identity(Arc<Parts>);
 
+/// The content of an [`Identity`].
 struct Parts {
+    /// The certificate, then its chain.
     chain: Vec<CertificateDer<'static>>,
+    /// The key of the certificate.
     key: PrivateKeyDer<'static>,
     /// When the first certificate of the chain expires, as time since 1970.
     expires: Duration,
@@ -118,7 +121,9 @@ impl fmt::Debug for Identity {
 /// The authorities whose signatures are trusted. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorities {
+    /// The authorities in the form that the library needs.
     pub(crate) roots: Arc<RootCertStore>,
+    /// The same authorities, to compare them and to find when they expire.
     certificates: Arc<Vec<CertificateDer<'static>>>,
 }
 
@@ -181,8 +186,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> 
 
 /// When `certificate` expires, as time since 1970. `None` for a damaged one.
 ///
-/// The library gives the end of the validity only in the error for a certificate that has expired. So the certificate is
-/// verified as of the latest possible time. That needs no authority.
+/// The library gives the end of the validity only in the error for a certificate that has expired. So the certificate
+/// is verified as of the latest possible time. That needs no authority.
 fn expires(certificate: &CertificateDer<'_>) -> Option<Duration> {
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let algorithms = provider().signature_verification_algorithms.all;

@@ -20,7 +20,9 @@ use super::error::TlsError;
 /// may wait in the socket: every wait for readiness, and a flush, writes it.
 #[derive(Debug)]
 pub struct Socket {
+    /// The TCP connection.
     tcp: TcpStream,
+    /// The state of TLS; `None` for plain text.
     engine: Option<Box<Engine>>,
     /// Why nothing can be written any more. What the peer has sent before can still be read.
     broken: Option<io::ErrorKind>,
@@ -92,8 +94,8 @@ impl Socket {
         self.engine.is_some()
     }
 
-    /// The DNS names in the certificate of the peer, in small letters, once something was read. `None` if it has shown no
-    /// certificate.
+    /// The DNS names in the certificate of the peer, in small letters, once something was read. `None` if it has shown
+    /// no certificate.
     #[must_use]
     pub fn peer_names(&self) -> Option<Vec<String>> {
         self.engine.as_ref()?.peer_names()
@@ -116,6 +118,7 @@ impl Socket {
         Ok(())
     }
 
+    /// Whether data can be written: the handshake, if there is one, is complete.
     fn is_open(&self) -> bool {
         self.engine.as_ref().is_none_or(|engine| engine.is_open())
     }
@@ -203,8 +206,8 @@ impl Socket {
         }
     }
 
-    /// Writes as many bytes as the connection takes at once, also when the runtime does not know that it takes any. Returns
-    /// their number.
+    /// Writes as many bytes as the connection takes at once, also when the runtime does not know that it takes any.
+    /// Returns their number.
     ///
     /// # Errors
     /// `WouldBlock` when it takes none.
@@ -216,8 +219,8 @@ impl Socket {
         }
     }
 
-    /// Whether a read has got bytes since the last call of this function. A part of a TLS record counts, although nothing
-    /// can be read of it: a peer on a slow connection is not silent.
+    /// Whether a read has got bytes since the last call of this function. A part of a TLS record counts, although
+    /// nothing can be read of it: a peer on a slow connection is not silent.
     pub const fn take_heard(&mut self) -> bool {
         std::mem::replace(&mut self.has_heard, false)
     }
@@ -239,6 +242,8 @@ impl Socket {
         Ok(count)
     }
 
+    /// Reads through TLS. Reads the TCP connection only if the plaintext that is there does not suffice: once, or with
+    /// [`Access::Now`] up to [`READS_NOW_MAX`] times.
     fn read_tls(&mut self, into: &mut impl BufMut, access: Access) -> io::Result<usize> {
         let Self { tcp, engine: Some(engine), broken, has_heard } = self else { return Ok(0) };
         let mut reads_left = if access == Access::Now { READS_NOW_MAX } else { 1 };
@@ -269,6 +274,8 @@ impl Socket {
         }
     }
 
+    /// Encrypts and writes. What is encrypted counts as written: it waits in the engine if the connection does not take
+    /// it.
     fn write_tls(&mut self, slices: &[IoSlice<'_>], access: Access) -> io::Result<usize> {
         let Self { tcp, engine: Some(engine), broken, .. } = self else { return Ok(0) };
         send_outgoing(tcp, engine, broken, access)?;
@@ -300,8 +307,8 @@ impl Socket {
     }
 }
 
-/// Writes what waits. `WouldBlock` when the connection does not take everything. After another error, nothing is written
-/// any more.
+/// Writes what waits. `WouldBlock` when the connection does not take everything. After another error, nothing is
+/// written any more.
 fn send_outgoing(
     tcp: &TcpStream,
     engine: &mut Engine,
@@ -335,8 +342,8 @@ fn send_outgoing(
 
 /// Reads once into the free room of `into`.
 ///
-/// A read of fewer bytes has emptied the connection. The function then tells the runtime that it is not readable. Otherwise
-/// the next read would be a system call that finds nothing.
+/// A read of fewer bytes has emptied the connection. The function then tells the runtime that it is not readable.
+/// Otherwise the next read would be a system call that finds nothing.
 fn receive(tcp: &TcpStream, into: &mut impl BufMut) -> io::Result<usize> {
     let room = into.remaining_mut().min(into.chunk_mut().len());
     let mut read = Err(io::ErrorKind::WouldBlock.into());

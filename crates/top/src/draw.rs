@@ -80,17 +80,21 @@ const fn is_roomy(size: Size) -> bool {
     size.width >= ROOMY.width && size.height >= ROOMY.height
 }
 
-/// A model and the size to draw it for.
+/// A model and how to draw it.
 struct View<'a> {
+    /// What is drawn.
     model: &'a Model,
+    /// The width of the screen or report in characters.
     columns: u16,
+    /// Whether there is room for sentences and lists; see [`ROOMY`].
     is_roomy: bool,
+    /// Whether a text is made, which shows everything once and does not scroll.
     is_report: bool,
 }
 
 impl View<'_> {
-    /// The numbers, the history of the throughput and the lists. They lie between the banners and the list that scrolls.
-    /// A small screen has no room for them beside links or outputs.
+    /// The numbers, the history of the throughput and the lists. They lie between the banners and the list that
+    /// scrolls. A small screen has no room for them beside links or outputs.
     fn middle(&self, height: u16) -> Vec<Line<'static>> {
         let Some((snapshot, _)) = &self.model.known else { return Vec::new() };
         if !self.is_roomy && self.model.list != ListKind::Sources {

@@ -41,6 +41,7 @@ pub(super) async fn frames(
     let asked = parameters(query)?;
     let limit = limit(asked.limit, FRAMES_DEFAULT, FRAMES_MAX)?;
     let (filter, has_from) = (filter(&asked)?, asked.from.is_some());
+    // Few answers may read the archive at a time. This waits for a turn, and refuses if too many wait.
     let turn = state.answers.to_read().await?;
     turn.answer(move || page(&state.handles.history, filter, has_from, limit)).await
 }
@@ -78,9 +79,13 @@ fn page(history: &History, filter: Filter, has_from: bool, limit: usize) -> Resu
     let mut reached = filter.from_offset.max(history.first_offset()).min(end);
     let mut reader = history.read(Filter { from_offset: reached, ..filter.clone() }).map_err(unreadable)?;
     let mut page = Page::new();
+    // Without `from` the user wants what there is, and does not miss what retention has removed.
     if has_from {
         page.gap(GapKind::Expired, filter.from_offset..reached);
     }
+    // The offsets are read in stretches, so that the clock is read even if no frame matches the filter. A `Reader` that
+    // has returned `None` goes on when `set_to_offset` is raised. No item reaches beyond a stretch: of a gap that does,
+    // the rest comes with the next stretch.
     let mut stride = STRIDE_MIN;
     'page: while reached < end && began.elapsed() < TIME_MAX {
         let (stretch, stretch_began) = (reached.saturating_add(stride).min(end), Instant::now());

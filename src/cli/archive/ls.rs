@@ -32,12 +32,15 @@ pub(super) fn ls(args: &LsArgs, out: &mut impl Write) -> Result<(), CommandError
         let segment = segment?;
         let (created, received) = (created(&segment), received(segment.received_ns.as_ref()));
         let SegmentInfo { name, base_offset: base, next_offset: next, bytes, .. } = segment;
+        // Offsets of holes count too: `verify` lists them.
         let frames = next - base;
         writeln!(out, "{name:24} {base:>12} {next:>12} {frames:>10} {bytes:>12}  {created:20}  {received}")?;
     }
     Ok(())
 }
 
+/// When the segment was created, or why its header is not believed. The file of a segment is named after its first
+/// offset; a header with another one means that the file was renamed, and readers skip it.
 fn created(segment: &SegmentInfo) -> String {
     match segment.header {
         Some(header) if header.base_offset != segment.base_offset => {

@@ -40,7 +40,9 @@ pub(super) fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, Co
 /// What reading the whole archive found.
 #[derive(Default)]
 struct Found {
+    /// Frames that can be read.
     frames: u64,
+    /// One past the last offset of the log.
     next_offset: u64,
     /// Damage that the log does not record.
     fresh: Losses,
@@ -51,7 +53,9 @@ struct Found {
 /// A summary of what cannot be read.
 #[derive(Default)]
 struct Losses {
+    /// How many times the reader reported damage; each is one range of offsets.
     places: u64,
+    /// Offsets in them, each of which was a frame.
     offsets: u64,
 }
 

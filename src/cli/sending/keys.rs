@@ -10,11 +10,12 @@ use tokio::io::unix::AsyncFd;
 /// Bytes read at a time. The terminal delivers lines.
 const LINE_BYTES_MAX: usize = 256;
 
-/// Waits for Enter, or p and Enter. Without a terminal it waits forever.
+/// Waits for Enter, or p and Enter. It holds the terminal; without one, and from the first failure on, it waits
+/// forever, because the signals still pause the run.
 pub(crate) struct Keys(Option<AsyncFd<Stdin>>);
 
 impl Keys {
-    /// Without a terminal.
+    /// Does not listen, for a run that reads its data from stdin.
     pub(crate) const fn none() -> Self {
         Self(None)
     }
@@ -31,7 +32,7 @@ impl Keys {
         Self(AsyncFd::with_interest(stdin(), Interest::READABLE).ok())
     }
 
-    /// Waits for the next key. Cancel safe.
+    /// Waits for the next line that is empty or `p`. Cancel safe.
     pub(crate) async fn pressed(&mut self) {
         loop {
             let Some(terminal) = &self.0 else {
@@ -41,8 +42,9 @@ impl Keys {
                 self.0 = None;
                 continue;
             };
-            // Input that is typed while another job is in the foreground belongs to that job. Reading it would stop
-            // this process.
+            // Input that is typed while another job is in the foreground belongs to that job, and reading it would stop
+            // this process. The input stays readable until that job reads it, so waiting again would be a busy loop: the
+            // keys are off for good.
             if tcgetpgrp(terminal.get_ref()).is_ok_and(|group| group != getpgrp()) {
                 drop(ready);
                 self.0 = None;

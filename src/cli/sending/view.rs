@@ -17,21 +17,29 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// When the first line is written. A connection that takes longer than this to come up is reported.
 const FIRST_LINE_AFTER: Duration = Duration::from_secs(1);
 
+/// Shows the progress of one run.
 pub(super) struct View {
+    /// What is shown.
     subject: Subject,
+    /// The counts, which the run writes.
     progress: Arc<Progress>,
+    /// Whether the run is paused.
     control: Arc<Control>,
+    /// The bar; `None` if stderr is no terminal.
     bar: Option<ProgressBar>,
+    /// When the progress is read again.
     ticks: Interval,
     /// The frames read at the last update, and its time.
     before: (u64, Instant),
     /// When the next line is due if there is no bar.
     line_at: Instant,
+    /// The current outage, if there is one.
     outage: Option<Outage>,
 }
 
 /// A time without a connection while frames wait for one.
 struct Outage {
+    /// When it was first seen.
     since: Instant,
     /// Whether the outage was reported.
     is_reported: bool,

@@ -16,15 +16,21 @@ const GATHERED_BYTES_MAX: usize = 256 << 10;
 /// Writes frames in order. While the thread writes one piece, the next piece is collected. So few frames are flushed at
 /// once, and many frames are written in large pieces.
 pub(super) struct Output<W> {
+    /// How a frame is written.
     format: Format,
+    /// Frames in that format that no write has taken yet.
     gathered: Vec<u8>,
     /// The writer and an empty buffer. `None` while a piece is being written.
     idle: Option<(W, Vec<u8>)>,
+    /// The running write.
     writing: Option<Writing<W>>,
+    /// The position behind everything that was written, once there is one.
     written: Option<Position>,
 }
 
+/// A running write.
 struct Writing<W> {
+    /// Returns the result, the writer, and the empty buffer for the next piece.
     thread: JoinHandle<(io::Result<()>, W, Vec<u8>)>,
     /// The position behind the piece being written.
     position: Option<Position>,

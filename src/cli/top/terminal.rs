@@ -48,8 +48,11 @@ impl Drop for Screen {
 
 /// The pressed keys. A thread reads them, because the terminal cannot be polled together with sockets.
 pub(super) struct Keys {
+    /// The keys in order; `None` for another event, such as a new size. An error is the last item.
     pressed: mpsc::Receiver<io::Result<Option<KeyEvent>>>,
+    /// Tells the thread to end; it looks at least every [`KEYS_STOP_MAX`].
     stop: Arc<AtomicBool>,
+    /// The thread.
     reader: JoinHandle<()>,
 }
 

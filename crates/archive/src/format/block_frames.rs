@@ -44,7 +44,9 @@ impl<'a> BlockFrames<'a> {
 /// Frames of a block, copied out of it.
 #[derive(Clone, Debug)]
 pub struct KeptFrames {
+    /// As [`BlockFrames::bytes`].
     bytes: Box<[u8]>,
+    /// As [`BlockFrames::origins`].
     origins: Box<[Arc<Origin>]>,
 }
 

@@ -28,18 +28,27 @@ pub(crate) fn encoded_len(run: &FrameRun, payload_bytes: usize) -> u64 {
 pub(crate) struct BlockEncoder {
     /// Header and body; empty before the first frame. It starts at a page, so that it can be written without a copy.
     buffer: GrowingBuffer,
+    /// The origins of the frames. An index into this table is the number of an origin.
     origins: OriginTable,
+    /// The frame ranges so far, see [`FrameRange`]. The last one may still grow.
     ranges: Vec<FrameRange>,
+    /// When each run was read.
     received: Vec<Received>,
     /// Where the frames end; set once the block is finished.
     frames_end: usize,
-    /// Where the body ends without padding, and its checksum up to there; set once the block is finished.
+    /// Where the body ends without padding; set once the block is finished.
     content_end: usize,
+    /// The checksum of the body up to `content_end`; set once the block is finished.
     content_crc: u32,
+    /// Frames so far.
     frame_count: u32,
+    /// The latest `received_ns` of the frames, in unix nanoseconds.
     received_max_ns: i64,
+    /// Sum of [`log_bytes_max`](super::log_bytes_max) over the frames.
     log_bytes_max: u64,
+    /// The checksum of the frames and, once finished, of the table behind them.
     frames_crc: RunningCrc,
+    /// The checksum of the whole body, padding included; set by [`Self::finish`] and [`Self::pad`].
     body_crc: u32,
 }
 
@@ -163,8 +172,8 @@ impl BlockEncoder {
         self.received_max_ns = self.received_max_ns.max(received_max_ns);
     }
 
-    /// Records the ranges of the frames of `run`, whose bytes lie from `at` to the end of the buffer. A range ends where
-    /// an extent of the index ends, so that the index needs no checksum of its own.
+    /// Records the ranges of the frames of `run`, whose bytes lie from `at` to the end of the buffer. A range ends
+    /// where an extent of the index ends, so that the index needs no checksum of its own.
     fn note_ranges(&mut self, run: &FrameRun, origin: u16, mut at: usize) {
         let mut rest = run.metas();
         while let Some(first) = rest.first() {
@@ -303,7 +312,8 @@ impl BlockEncoder {
     }
 }
 
-/// How many of the first frames of `metas`, which have `bytes_left` bytes in all, fit into `room` bytes, and their bytes.
+/// How many of the first frames of `metas`, which have `bytes_left` bytes in all, fit into `room` bytes, and their
+/// bytes.
 fn first_frames(metas: &[FrameMeta], bytes_left: usize, room: usize) -> (usize, usize) {
     if bytes_left <= room {
         return (metas.len(), bytes_left);
@@ -322,6 +332,7 @@ fn first_frames(metas: &[FrameMeta], bytes_left: usize, room: usize) -> (usize, 
 /// A checksum that follows a buffer as it grows.
 #[derive(Default)]
 struct RunningCrc {
+    /// The checksum of the bytes before `at`.
     crc: u32,
     /// End of the bytes that the checksum covers.
     at: usize,
@@ -345,10 +356,14 @@ impl RunningCrc {
     }
 }
 
+/// What the block holds of one origin and lane.
 #[derive(Clone, Copy)]
 struct Lane {
+    /// One past the highest sequence; 0 without a frame.
     next: u64,
+    /// Number of frames.
     frames: u64,
+    /// When the first of them was read, in unix nanoseconds.
     received_min_ns: i64,
 }
 
@@ -358,9 +373,14 @@ impl Lane {
 
 /// The origins of one block. Frames usually share the `Arc` of their stream, so its address usually finds the origin.
 struct OriginTable {
+    /// The origins by number.
     origins: Vec<Arc<Origin>>,
+    /// What the block holds of each origin, by the same number.
     lanes: Vec<Lanes<Lane>>,
+    /// The number of each origin.
     by_value: HashMap<Arc<Origin>, u16>,
+    /// The number of the origin whose `Arc` has this address, by a hash of the address. A newer origin replaces an
+    /// older one; `by_value` still knows both.
     by_address: [(usize, u16); Self::ADDRESSES],
 }
 

@@ -18,12 +18,15 @@ pub(crate) const EXTENT_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct FrameRange {
     /// Number of the origin in the table of the block.
     pub(crate) origin: u16,
+    /// Their lane.
     pub(crate) priority: FramePriority,
     /// Number of frames, at least one.
     pub(crate) frames: u32,
     /// Their bytes, headers included.
     pub(crate) bytes: u32,
+    /// Earliest `received_ns` of the frames, in unix nanoseconds.
     pub(crate) received_min_ns: i64,
+    /// Latest `received_ns` of the frames.
     pub(crate) received_max_ns: i64,
     /// The checksum of the bytes, if the encoder has computed it. A checksum of zero counts as not computed.
     pub(crate) crc: Option<NonZeroU32>,
@@ -51,7 +54,9 @@ impl FrameRange {
 pub(crate) struct FrameRanges<'a> {
     /// The bytes from the next frame to the end of the last.
     frames: &'a [u8],
+    /// Frames that are not read yet, by the header of the block.
     left: u32,
+    /// Entries of the origin table. A frame that names another origin is malformed.
     origin_count: usize,
     /// The first frame behind the range returned last.
     ahead: Option<FrameRange>,

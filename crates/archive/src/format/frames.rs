@@ -21,9 +21,13 @@ pub(crate) fn push_origin(buffer: &mut Vec<u8>, stream: &StreamKey, epoch: u64) 
 
 /// The fixed part of an origin. The name of the station follows it in the bytes.
 pub(crate) struct OriginHeader {
+    /// The source.
     source_id: u32,
+    /// Its kind.
     source_kind: SourceKind,
+    /// Bytes of the station's name, at most [`Station::BYTES_MAX`].
     station_len: usize,
+    /// The epoch.
     pub(crate) epoch: u64,
 }
 
@@ -50,10 +54,15 @@ impl OriginHeader {
 
 /// The frames of a block. Payloads are slices of the body.
 pub(crate) struct FrameIter {
+    /// The body of the block.
     body: Bytes,
+    /// Index in `body` of the next frame.
     at: usize,
+    /// Index in `body` behind the last frame.
     frames_end: usize,
+    /// Frames that are not read yet, by the header of the block.
     left: u32,
+    /// The origin table.
     origins: Vec<Arc<Origin>>,
 }
 
@@ -106,13 +115,20 @@ pub(super) fn tables(header: &BlockHeader, body: &[u8]) -> Option<(usize, Vec<Ar
 /// The header of a frame in the log, which lies before the payload. The protocol has another one, `wire::FrameHeader`.
 #[derive(Clone, Copy)]
 pub(crate) struct RecordHeader {
+    /// Bytes of the payload.
     payload_len: usize,
     /// Index into the block's origin table.
     pub(crate) origin: u16,
+    /// The lane.
     pub(crate) priority: FramePriority,
+    /// As the client sent them.
     flags: FrameFlags,
+    /// Number of the frame within its epoch and lane.
     sequence: u64,
+    /// Earth reception time: when the station received the frame, in unix nanoseconds. The client gives it; 0 if it does
+    /// not know.
     ert_ns: i64,
+    /// When this daemon read the frame, in unix nanoseconds.
     pub(super) received_ns: i64,
 }
 

@@ -12,18 +12,23 @@ const BLOCK_BYTES: usize = BLOCK_HEADER_BYTES as usize;
 /// Why bytes are no header of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
-    /// A sound header of a version this build does not know.
+    /// A sound header of a segment, of a version this build does not know. Nothing else of such a segment is read.
     Version(u16),
-    /// Not a header, or a damaged one.
+    /// Not a header, or a damaged one. A block of another version also counts as damaged: it cannot belong to a segment
+    /// of this version.
     Damaged,
 }
 
-/// The first bytes of a segment.
+/// The first bytes of a segment. `format.rs` has the table of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    /// Random, the same in all segments of a log. Tells segments of different archives apart.
     pub(crate) log_id: u64,
+    /// Random, of this segment alone. Each block repeats it, see [`BlockHeader::segment_id`].
     pub(crate) segment_id: u64,
+    /// Offset of the segment's first frame. The name of the file has the same number.
     pub(crate) base_offset: u64,
+    /// When the segment was begun, in unix nanoseconds.
     pub(crate) created_ns: i64,
 }
 
@@ -67,9 +72,13 @@ impl SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum BlockKind {
+    /// Frames: the block of one commit.
     Frames = 1,
+    /// Positions of streams, at the start of a segment.
     Positions = 2,
+    /// No body. Only the `synced_offset` of the header counts.
     Attestation = 3,
+    /// The record of offsets that are lost.
     Hole = 4,
 }
 
@@ -85,18 +94,29 @@ impl BlockKind {
     }
 }
 
-/// The first bytes of a block.
+/// The first bytes of a block. A *position* is a place in the file, in bytes. An *offset* is the number of a frame in
+/// the log. `format.rs` has the table of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
+    /// What the body holds.
     pub(crate) kind: BlockKind,
+    /// Entries of the origin table in the body. 0 without frames.
     pub(crate) origin_count: u16,
+    /// Bytes of the body, padding included: a multiple of [`ALIGNMENT`].
     pub(crate) body_len: u32,
+    /// Frames in the body: at least one in a block of [`BlockKind::Frames`], 0 in any other.
     pub(crate) frame_count: u32,
+    /// The id of the segment. Bytes of a payload that look like a block have another id, or another position.
     pub(crate) segment_id: u64,
+    /// Where this header lies in the file.
     pub(crate) position: u64,
+    /// Offset of the first frame. Without frames: of the next frame to come.
     pub(crate) first_offset: u64,
+    /// Every frame below this offset was on stable storage before the block was written.
     pub(crate) synced_offset: u64,
+    /// Latest `received_ns` of the frames, in unix nanoseconds. 0 without frames.
     pub(crate) received_max_ns: i64,
+    /// CRC-32C of the body.
     pub(crate) body_crc: u32,
 }
 
@@ -129,7 +149,10 @@ impl BlockHeader {
         bytes
     }
 
-    /// Panics unless readers accept a block with this header. Called before each write.
+    /// Panics unless the header keeps the rules of the format. Called before each write.
+    ///
+    /// [`Self::decode`] asks for less: it compares neither the kind with the number of frames nor `synced_offset` with
+    /// `first_offset`.
     pub(crate) fn assert_valid(&self) {
         let Self { kind, body_len, frame_count, position, first_offset, synced_offset, .. } = *self;
         assert!(
@@ -157,7 +180,10 @@ impl BlockHeader {
         );
     }
 
-    /// Reads the header at `position`, of the segment `segment_id` if the id is known.
+    /// Reads the header at `position`, of the segment `segment_id` if the id is known. The body is not checked.
+    ///
+    /// # Errors
+    /// [`HeaderError::Damaged`] for everything that is no header of this version at this place.
     pub(crate) fn decode(bytes: &[u8], position: u64, segment_id: Option<u64>) -> Result<Self, HeaderError> {
         let bytes = sealed::<BLOCK_BYTES>(bytes, BLOCK_MAGIC)?;
         let header = Self::fields(&bytes).ok_or(HeaderError::Damaged)?;
@@ -195,6 +221,7 @@ impl BlockHeader {
     }
 }
 
+/// Puts the checksum of all other bytes into the last four.
 fn seal<const N: usize>(bytes: &mut [u8; N]) {
     let crc = crc32c::crc32c(&bytes[..N - 4]);
     bytes[N - 4..].copy_from_slice(&crc.to_le_bytes());

@@ -22,14 +22,17 @@ pub(crate) const SIDE_FILE_SUFFIXES: [&str; 3] = [".idx", UNFINISHED_INDEX, ".ex
 /// Ending of an index that is being written.
 pub(crate) const UNFINISHED_INDEX: &str = ".idx.tmp";
 
+/// The base in the name of a segment; `None` if `name` is no such name.
 pub(crate) fn base_of(name: &str) -> Option<u64> {
     base_before(name, ".seg")
 }
 
+/// The base in a name that consists of a base (20 digits) and `ending`; `None` if `name` is not of this form.
 pub(crate) fn base_before(name: &str, ending: &str) -> Option<u64> {
     digits_before(name, ending)?.parse().ok().filter(|base| *base <= OFFSET_MAX)
 }
 
+/// The 20 digits of a name that consists of them and `ending`.
 fn digits_before<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     let digits = name.strip_suffix(ending)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,26 +1,23 @@
-//! The bodies of positions and hole blocks.
-
-use std::ops::Range;
+//! The bodies of positions blocks. `format.rs` has the table of their bytes.
 
 use super::bytes::Cursor;
 use super::frames::{OriginHeader, push_origin};
-use super::{
-    ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, OFFSET_MAX, ORIGIN_HEADER_BYTES,
-    POSITIONS_PREFIX_BYTES, aligned,
-};
+use super::{ALIGNMENT, BLOCK_HEADER_BYTES, ORIGIN_HEADER_BYTES, POSITIONS_PREFIX_BYTES, aligned};
 use frame::{Lanes, Station, StreamKey};
 
-/// The position of a stream: everything below `next` is durable.
+/// The position of a stream: where its client resumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamPosition {
     /// The stream's current sequence space.
     pub epoch: u64,
-    /// One past the highest durable sequence.
+    /// Per lane: one past the highest durable sequence of the epoch, 0 if there is none. Frames of one lane become
+    /// durable in their order, so every accepted frame below is durable. The client may have left out sequences.
     pub next: Lanes<u64>,
 }
 
 /// Largest number of streams in one positions block. This keeps a block near 100 KiB.
 const STREAMS_PER_BLOCK: usize = 1_024;
+/// Bytes of [`StreamPosition::next`].
 const NEXT_BYTES: usize = 16;
 
 /// Most bytes that the positions of `streams` streams take, block headers included.
@@ -31,7 +28,8 @@ pub(crate) fn position_bytes_max(streams: usize) -> u64 {
     blocks * fixed + streams as u64 * entry
 }
 
-/// The bodies of the blocks that hold `positions`; at least one.
+/// The bodies of the blocks that hold `positions`. Without streams there is one block that says so: a segment without
+/// any block of positions is damaged.
 pub(crate) fn position_blocks<'a>(
     positions: &'a [(&'a StreamKey, &'a StreamPosition)],
 ) -> impl Iterator<Item = Vec<u8>> + 'a {
@@ -43,12 +41,15 @@ pub(crate) fn position_blocks<'a>(
     })
 }
 
+/// One body, padded: the positions `first..first + entries.len()` of `total`.
 fn encode(total: usize, first: usize, entries: &[(&StreamKey, &StreamPosition)]) -> Vec<u8> {
     let mut body = Vec::new();
-    for field in [total, first, entries.len(), 0] {
+    let reserved = 0;
+    for field in [total, first, entries.len(), reserved] {
         body.extend_from_slice(&(field as u32).to_le_bytes());
     }
     for (stream, position) in entries {
+        // The origin holds the length of the station. The name itself follows behind `next`.
         push_origin(&mut body, stream, position.epoch);
         for next in position.next.values() {
             body.extend_from_slice(&next.to_le_bytes());
@@ -61,8 +62,11 @@ fn encode(total: usize, first: usize, entries: &[(&StreamKey, &StreamPosition)])
 
 /// One decoded positions block.
 pub(crate) struct PositionsPart {
+    /// Number of positions in all blocks of the segment.
     pub(crate) total: u32,
+    /// Number of positions in the blocks before this one.
     pub(crate) first: u32,
+    /// The positions in this block.
     pub(crate) entries: Vec<(StreamKey, StreamPosition)>,
 }
 
@@ -82,50 +86,5 @@ impl PositionsPart {
             entries.push((stream, StreamPosition { epoch, next }));
         }
         Some(Self { total, first, entries })
-    }
-}
-
-/// The body of a hole block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HoleRecord {
-    pub(crate) from_offset: u64,
-    pub(crate) to_offset: u64,
-    pub(crate) base_offset: u64,
-    pub(crate) position: u64,
-    pub(crate) bytes: u64,
-}
-
-impl HoleRecord {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        assert!(
-            self.from_offset <= self.to_offset && self.to_offset <= OFFSET_MAX,
-            "a hole that is no range: {self:?}"
-        );
-        let fields = [self.from_offset, self.to_offset, self.base_offset, self.position, self.bytes];
-        fields.iter().flat_map(|field| field.to_le_bytes()).collect()
-    }
-
-    /// Returns whether the block of `header` and `body`, which follows the `missing` offsets, records all of them as a
-    /// hole.
-    pub(crate) fn explains(header: &BlockHeader, body: &[u8], missing: &Range<u64>) -> bool {
-        let record = if header.kind == BlockKind::Hole { Self::decode(body) } else { None };
-        record.is_some_and(|record| record.covers(missing))
-    }
-
-    /// Returns whether the record covers all `missing` offsets.
-    pub(crate) fn covers(&self, missing: &Range<u64>) -> bool {
-        self.from_offset <= missing.start && missing.end <= self.to_offset
-    }
-
-    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(body);
-        let record = Self {
-            from_offset: cursor.u64()?,
-            to_offset: cursor.u64()?,
-            base_offset: cursor.u64()?,
-            position: cursor.u64()?,
-            bytes: cursor.u64()?,
-        };
-        (record.from_offset <= record.to_offset && record.to_offset <= OFFSET_MAX).then_some(record)
     }
 }

@@ -32,6 +32,7 @@ const QUIET_SHARE: u32 = 4;
 
 /// The blocks that wait for the commit thread, one per lane.
 pub(crate) struct CommitQueue {
+    /// Everything that appenders and the commit thread change.
     state: Mutex<State>,
     /// Wakes the commit thread.
     work: Condvar,
@@ -39,12 +40,15 @@ pub(crate) struct CommitQueue {
     room: Notify,
     /// Liveness of the commit thread. The commit thread sleeps only in this queue.
     liveness: Liveness,
+    /// Bytes at which a block is full ([`Limits::block_bytes`]).
     block_bytes: u64,
+    /// Largest sum of [`log_bytes_max`](crate::log_bytes_max) that a batch may have ([`Limits::block_bytes_max`]).
     block_bytes_max: u64,
 }
 
 #[derive(Default)]
 struct State {
+    /// The block of each lane that appenders fill.
     blocks: Lanes<Block>,
     /// Blocks of routine stay small until this time.
     alert_until: Option<Instant>,
@@ -54,20 +58,24 @@ struct State {
     is_routine_owed: bool,
     /// The request to edit positions. It goes before all blocks. Otherwise emergencies could delay it for ever.
     request: Option<EditRequest>,
+    /// Whether a batch must wake the commit thread.
     parked: Parked,
     /// No appender is left.
     closed: bool,
     /// The archive was dropped. The commit thread discards blocks that wait here or wait for space.
     abandoned: bool,
+    /// Why the archive has failed or ended. Batches and requests are refused with this text.
     failed: Option<Arc<str>>,
 }
 
 /// A block being filled, of one lane.
 #[derive(Default)]
 pub(crate) struct Block {
+    /// The frames, encoded.
     pub(crate) encoder: BlockEncoder,
+    /// Most bytes that the frames take in the block, by [`encoded_len`]. The block is full when they reach its size.
     bytes: u64,
-    /// When the first batch came.
+    /// When the first batch came; `None` while the block is empty.
     since: Option<Instant>,
 }
 
@@ -90,6 +98,7 @@ impl Block {
 /// Whether the commit thread sleeps, and which batches wake it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Parked {
+    /// The thread works, and looks for blocks when it is done. No batch wakes it.
     #[default]
     No,
     /// Any batch wakes the thread.
@@ -280,8 +289,8 @@ impl CommitQueue {
         }
     }
 
-    /// Returns the lane whose block is due. Emergencies go first. Routine that is due has its turn after each block of
-    /// emergencies, so that neither lane waits for more than one block of the other.
+    /// Returns the lane whose block is due. The caller takes that block. Emergencies go first. Routine that is due has
+    /// its turn after each block of emergencies, so that neither lane waits for more than one block of the other.
     fn due(&self, state: &mut State, now: Instant, delay: Duration) -> Option<FramePriority> {
         let Lanes { emergency, routine } = state.blocks.each_ref().map(|block| block.since);
         if emergency.is_some() {
@@ -359,7 +368,7 @@ impl CommitQueue {
     }
 }
 
-/// The end of the delay that began when the last block of routine was taken.
+/// The end of the delay that began when the last block of routine was taken. Until then the commit thread gathers.
 fn rest_until(taken_at: Option<Instant>, delay: Duration) -> Option<Instant> {
     taken_at.map(|at| at + delay)
 }

@@ -20,9 +20,13 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// All state of the commit thread.
 pub(crate) struct Committer<O> {
+    /// The queue of blocks, and what the handles and maintenance set.
     shared: Arc<Shared>,
+    /// Where the results of commits appear.
     published: Arc<Published>,
+    /// Called after each commit.
     observer: O,
+    /// The end of the log.
     log: LogWriter,
     /// The shortage that the published status reports.
     shortage: Option<Shortage>,

@@ -13,7 +13,9 @@ pub(crate) enum PositionEdit {
 
 /// A request to the commit thread for an edit between two commits.
 pub(crate) struct EditRequest {
+    /// What to change.
     pub(crate) edit: PositionEdit,
+    /// Called once with the result. Dropped without a call if the archive fails first.
     pub(crate) done: Box<dyn FnOnce(Result<(), PositionEditError>) + Send>,
 }
 

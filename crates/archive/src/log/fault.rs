@@ -11,6 +11,7 @@ use crate::storage::StorageError;
 pub(crate) struct Fault {
     /// Whether a failure was reported. The check of each commit then takes no lock.
     is_set: AtomicBool,
+    /// The failure, until [`Self::check`] takes it.
     error: Mutex<Option<StorageError>>,
 }
 
@@ -21,7 +22,8 @@ impl Fault {
         self.is_set.store(true, Release);
     }
 
-    /// Returns the failure as an error, if there was one.
+    /// Returns the failure as an error, if there was one. The first call takes it: the commit thread ends with it and
+    /// does not ask again.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         if !self.is_set.load(Acquire) {
             return Ok(());

@@ -21,7 +21,9 @@ impl StreamPosition {
 
 /// Positions by stream, at most `streams_max` of them.
 pub(crate) struct PositionTable {
+    /// The position of each known stream. Anonymous epochs have none.
     positions: HashMap<StreamKey, StreamPosition>,
+    /// A stream that is not known is refused at this number.
     streams_max: usize,
     /// How often a position was not kept because of the limit.
     refused: u64,

@@ -71,11 +71,15 @@ pub struct Summary {
 
 /// What the commit thread and maintenance publish.
 pub(crate) struct Published {
+    /// The commit thread sets it.
     pub(crate) status: watch::Sender<Status>,
+    /// The routine limit of the gate, see `space.rs`. The commit thread raises it.
     pub(crate) routine_limit: watch::Sender<u64>,
+    /// Offset behind the last durable frame. The commit thread raises it.
     pub(crate) watermark: watch::Sender<u64>,
-    /// Offset of the oldest frame kept.
+    /// Offset of the oldest frame kept. Maintenance raises it.
     pub(crate) first_offset: watch::Sender<u64>,
+    /// The counters. Each thread counts what it does.
     pub(crate) stats: Arc<ArchiveStats>,
 }
 

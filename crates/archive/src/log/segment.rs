@@ -14,9 +14,13 @@ use frame::unix_now_ns;
 
 /// A segment that is open for writing at its end.
 pub(crate) struct Segment {
+    /// The temporary name until [`Self::install`], then the name of the segment.
     pub(crate) path: PathBuf,
+    /// The file, which is written only at its end.
     pub(crate) file: LogFile,
+    /// Offset of the first frame.
     pub(crate) base: u64,
+    /// The random id in the header, repeated in each block.
     pub(crate) segment_id: u64,
     /// Position of the next block.
     pub(crate) position: u64,
@@ -28,18 +32,25 @@ pub(crate) struct Segment {
 
 /// The content of a block, unless it is a block of new frames.
 pub(crate) struct BlockContent<'a> {
+    /// What the body is.
     pub(crate) kind: BlockKind,
+    /// Offset of the first frame; without frames, of the next frame to come.
     pub(crate) first_offset: u64,
+    /// All frames below this offset are on stable storage.
     pub(crate) synced_offset: u64,
+    /// The body, padded to a multiple of [`ALIGNMENT`](crate::format::ALIGNMENT).
     pub(crate) body: &'a [u8],
-    /// For frames: this field and the next two have the values of the copied block.
+    /// Origins in the table of the copied block; 0 without frames.
     pub(crate) origin_count: u16,
+    /// Frames of the copied block; 0 without frames.
     pub(crate) frame_count: u32,
+    /// Newest receive time of the copied block in unix nanoseconds, as in its header.
     pub(crate) received_max_ns: i64,
 }
 
 impl<'a> BlockContent<'a> {
-    /// A copy of a block of frames that was read: its header and its body. All frames below `synced_offset` are durable.
+    /// A copy of a block of frames that was read: its header and its body. All frames below `synced_offset` are
+    /// durable.
     pub(crate) fn copied(header: &BlockHeader, body: &'a [u8], synced_offset: u64) -> Self {
         Self {
             kind: header.kind,

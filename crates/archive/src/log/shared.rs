@@ -10,10 +10,15 @@ use crate::storage::StorageError;
 
 /// What the commit thread, the maintenance thread and the handles of an archive share.
 pub(crate) struct Shared {
+    /// The blocks on their way to the commit thread.
     pub(crate) queue: CommitQueue,
+    /// Settings of the commit thread that a reload changes.
     pub(crate) tuning: CommitTuning,
+    /// Wakes and stops maintenance.
     pub(crate) signal: MaintenanceSignal,
+    /// Which segments are sealed, with their indexes.
     pub(crate) handover: SegmentHandover,
+    /// The failure that maintenance found.
     pub(crate) fault: Fault,
 }
 

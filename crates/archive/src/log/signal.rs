@@ -9,8 +9,11 @@ use frame::liveness::Liveness;
 
 /// The signal on which the maintenance thread sleeps.
 pub(crate) struct MaintenanceSignal {
+    /// Whether [`Self::wake`] was called since the last [`Self::wait`].
     has_work: Mutex<bool>,
+    /// Ends the sleep of the maintenance thread.
     wake: Condvar,
+    /// Whether [`Self::stop`] was called. It is an `Arc` because steps of other crates get it too.
     is_stopped: Arc<AtomicBool>,
     /// Liveness of the maintenance thread.
     liveness: Liveness,

@@ -60,12 +60,19 @@ pub(crate) enum Shortage {
 
 /// The current segment and the reserve behind it.
 pub(crate) struct Space {
+    /// The archive's directory.
     dir: Dir,
+    /// Sizes that follow from the configuration.
     limits: Limits,
+    /// Size in bytes at which a segment is sealed.
     segment_bytes: u64,
+    /// Size in bytes of the reserve.
     reserve_bytes: u64,
+    /// The id that each new segment gets in its header.
     log_id: u64,
+    /// The segment being written.
     pub(crate) current: Segment,
+    /// The file of the reserve, with its space allocated. `None` while there is no space or no file for one.
     reserve: Option<LogFile>,
     /// Takes the indexes of sealed segments.
     shared: Arc<Shared>,
@@ -97,7 +104,8 @@ impl Space {
         }
     }
 
-    /// Bytes that routine may still use; `None` if the gate is closed.
+    /// Bytes that routine may still use; `None` if the gate is closed. `attested` says whether the last commit is
+    /// attested: if not, the room of one attestation is kept back.
     pub(crate) fn routine_room(&self, attested: bool) -> Option<u64> {
         self.reserve.as_ref()?;
         let attestation = if attested { 0 } else { BLOCK_HEADER_BYTES };
@@ -145,7 +153,7 @@ impl Space {
     }
 
     /// Restores the reserve and keeps space allocated behind the last block. Begins the next segment if the current one
-    /// is full.
+    /// is full: it begins with the positions in `table`, and `offset`, that of the next frame, is its base.
     pub(crate) fn allocate_ahead(&mut self, table: &PositionTable, offset: u64) -> Result<(), StorageError> {
         (self.refused, self.no_files) = (false, None);
         self.refill()?;
@@ -166,7 +174,7 @@ impl Space {
     }
 
     /// Makes sure that `block` fits at the current position, and pads the block as the file needs it. The frames of the
-    /// block have passed the gate or are urgent.
+    /// block have passed the gate or are urgent. For `table` and `offset` see [`Self::allocate_ahead`].
     ///
     /// Returns `false` if there is no space.
     pub(crate) fn make_room_for(

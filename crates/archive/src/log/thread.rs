@@ -48,8 +48,12 @@ pub(crate) fn start(
 
 /// Reports the end of the commit thread to all other parts when it is dropped, also after a panic.
 struct EndGuard {
+    /// Its queue refuses all batches from then on, and maintenance ends.
     shared: Arc<Shared>,
+    /// Its status becomes [`Status::Failed`] if there is an error.
     published: Arc<Published>,
+    /// Why the thread has ended; `None` if it has ended as ordered. Set in advance to the text for a thread that is not
+    /// started, then to the text for one that panics.
     error: Option<Arc<str>>,
 }
 

@@ -18,17 +18,23 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The end of the log, where the commit thread writes.
 pub(crate) struct LogWriter {
+    /// The current segment and the reserve.
     pub(super) space: Space,
+    /// The durable positions of all streams.
     table: PositionTable,
+    /// What the last commit made durable, by origin and lane. Kept for the observer, and reused.
     pub(super) durable: Vec<Durable>,
     /// Offset behind the last durable frame.
     pub(super) next_offset: u64,
     /// Whether a block attests that the last commit is durable.
     attested: bool,
+    /// When the last commit ended.
     last_commit: Instant,
     /// Sum of [`log_bytes_max`](crate::log_bytes_max) over all frames written since the start.
     log_bytes_max: u64,
+    /// The highest limit so far, because the limit never falls. In bytes, comparable with `log_bytes_max`.
     routine_limit: u64,
+    /// No allocation is tried before this time. `None` while there is no shortage.
     retry_at: Option<Instant>,
     /// The offset at which this writer started.
     start_offset: u64,
@@ -123,6 +129,7 @@ impl LogWriter {
         Ok(is_begun)
     }
 
+    /// Attests the last commit if no other came for [`ATTEST_AFTER`]. Called when [`Self::deadline`] has passed.
     pub(super) fn idle(&mut self) -> Result<(), StorageError> {
         if self.last_commit.elapsed() >= ATTEST_AFTER {
             self.attest()?;
@@ -156,6 +163,8 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Returns the routine limit: all bytes written plus the room for routine (see `space.rs`). It never falls: a
+    /// closed gate keeps the limit of before.
     pub(super) fn raise_limit(&mut self) -> u64 {
         if let Some(room) = self.space.routine_room(self.attested) {
             self.routine_limit = self.routine_limit.max(self.log_bytes_max + room);

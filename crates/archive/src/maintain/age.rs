@@ -61,6 +61,7 @@ pub(super) fn received_max_ns(
     Ok(youngest)
 }
 
+/// As [`received_max_ns`], over damage.
 fn by_scan(
     dir: &Dir,
     base: u64,

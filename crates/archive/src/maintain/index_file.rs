@@ -44,7 +44,7 @@ pub(crate) fn build(dir: &Dir, base: u64, limits: &BuildLimits<'_>) -> Result<Bu
 /// Writes the index of the sealed segment `base` and replaces an older one.
 ///
 /// Takes the index that `ready` returns. If there is none, or it does not cover the whole file, builds the index by one
-/// walk over the segment. The walk holds the index, whose run lists are bounded, and one block in memory. A crash
+/// walk over the segment. The walk holds the index, whose extent lists are bounded, and one block in memory. A crash
 /// leaves at most a file `.idx.tmp`, see [`Dir::remove_stale`]. Only the holder of the lock of a directory may build
 /// indexes there, one at a time.
 pub(crate) fn build_from(

@@ -18,11 +18,13 @@ const AGE_PACE: Duration = Duration::from_secs(60);
 pub(super) struct Aging {
     /// Frames below this offset were in the archive at the start.
     start_offset: u64,
+    /// Whether the newest time that the archive held at the start has been looked for.
     has_newest: bool,
     /// Newest plausible time of the segments removed since the start, or since the last clock step.
     removed_max_ns: Option<i64>,
     /// When the last segment expired by age, in time of [`super::Clock::monotonic`].
     expired_at: Option<Duration>,
+    /// Whether nothing expired by age at the last look. Only a change is logged.
     is_held: bool,
 }
 

@@ -13,15 +13,17 @@ use crate::storage::dir::Dir;
 #[derive(Default)]
 pub(super) struct SealedSegments(BTreeMap<u64, Sealed>);
 
+/// What maintenance knows of a sealed segment.
 #[derive(Default)]
 struct Sealed {
-    /// One bit for each completed step.
+    /// One bit for each completed step, by the number of the step.
     done: u32,
     /// Whether maintenance has compared the segment's header with its name and with the id of the log. A segment whose
     /// header cannot be read passes this check.
     is_checked: bool,
+    /// When its steps may be tried again after a failure.
     retry: Retry,
-    /// Size of the segment and its side files.
+    /// Size of the segment and its side files; `None` while it is not measured.
     bytes: Option<u64>,
     /// When its youngest frame was received, in unix nanoseconds. The outer `None` means not known yet. The inner
     /// `None` means that the segment has no readable frame with a plausible time.

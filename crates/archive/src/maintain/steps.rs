@@ -77,7 +77,9 @@ pub(crate) fn steps(others: Vec<Box<dyn SegmentStep>>, spare_bytes: u64) -> Vec<
     std::iter::once(index).chain(others).collect()
 }
 
+/// Writes the index of the segment.
 struct BuildIndex {
+    /// Bytes on the disk that must stay free for the log ([`Config::spare_bytes`](crate::Config)).
     spare_bytes: u64,
 }
 

@@ -22,7 +22,8 @@ const AGREE_FOR: Duration = Duration::from_secs(3_600);
 /// How long the clocks must agree if the wall clock leads the archive.
 const AGREE_FOR_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 const NS_PER_S: i64 = 1_000_000_000;
-/// Placeholder for the newest time of an archive whose newest time cannot be read.
+/// Placeholder for the newest time of an archive whose newest time cannot be read. It is the lowest one, so that any
+/// wall clock leads the archive, and the agreement must last longer.
 pub(super) const UNREADABLE: i64 = i64::MIN;
 
 /// Why no segment expires by age.

@@ -10,10 +10,15 @@ use crate::{Filter, ReadError, Reader, Storage};
 /// The durable part of a running archive. Cheap to clone.
 #[derive(Clone)]
 pub struct History {
+    /// The file system.
     pub(crate) storage: Arc<dyn Storage>,
+    /// The archive's directory.
     pub(crate) dir: PathBuf,
+    /// The id of the log.
     pub(crate) log_id: u64,
+    /// Offset of the oldest frame kept, as maintenance publishes it.
     pub(crate) first_offset: watch::Receiver<u64>,
+    /// Offset behind the last durable frame, as the commit thread publishes it.
     pub(crate) watermark: watch::Receiver<u64>,
 }
 

@@ -12,19 +12,31 @@ use crate::StoredFrame;
 /// front marks a cell as text.
 const BEGINS_FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠'];
 
-/// One line of output; the names and the order of the fields are part of the interface.
+/// One line of output. The names and the order of the fields are an interface: scripts of operators read them, so a
+/// change goes into the changelog.
 #[derive(Serialize)]
 pub struct Line<'a> {
+    /// Number of the frame in the log.
     offset: u64,
+    /// The satellite or the recording.
     source_id: u32,
+    /// `live` or `replay`, by [`SourceKind::name`](frame::SourceKind::name).
     source_kind: &'static str,
+    /// Name of the ground station; may be empty.
     station: &'a str,
+    /// The sequence space of the stream.
     epoch: u64,
+    /// The lane: `emergency` or `routine`.
     priority: &'static str,
+    /// Number of the frame within epoch and lane, given by its sender.
     sequence: u64,
+    /// The bits of [`FrameFlags`](frame::FrameFlags).
     flags: u8,
+    /// Earth reception time: when the station received the frame, in unix nanoseconds, as its sender says; 0 if unknown.
     ert_ns: i64,
+    /// When this daemon read the frame, in unix nanoseconds.
     received_ns: i64,
+    /// The payload in base64.
     payload: String,
 }
 
@@ -47,8 +59,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Passes `write` the line in a form that is safe in a spreadsheet: a station that would begin a formula gets an
-    /// apostrophe in front.
+    /// Calls `write` with the line in a form that is safe in a spreadsheet, and returns its result. A station that
+    /// would begin a formula gets an apostrophe in front.
     ///
     /// A station that begins with an apostrophe gets a second one, so that removing one restores the name. The other
     /// fields are numbers, fixed words and base64, which cannot hold a formula.

@@ -34,12 +34,17 @@ pub use item::{Damage, Item, Misnamed, ReadError, StoredFrame, Visited};
 /// The reader reports damage where requested frames may be lost. If an index shows that a part of a segment holds no
 /// requested frame, the reader neither reads nor checks that part.
 pub struct Reader {
+    /// The file system.
     storage: Arc<dyn Storage>,
+    /// The archive's directory.
     dir: PathBuf,
+    /// What is requested. [`Self::set_to_offset`] changes its end.
     filter: Filter,
+    /// Frames returned so far, for the limit of the filter.
     yielded: u64,
     /// The id of the log, once a segment header has given it.
     log_id: Option<u64>,
+    /// The open segment; `None` while the directory has none.
     segment: Option<OpenSegment>,
     /// Offset of the next frame of the log.
     next_offset: u64,
@@ -50,7 +55,9 @@ pub struct Reader {
     frames: Option<FrameIter>,
     /// Damaged bytes in front of the next block. That block shows which offsets are missing.
     damage: Option<Range<u64>>,
+    /// What is missing and not yet returned. It goes before the frames that follow.
     gaps: Gaps,
+    /// Segments that were skipped because of their names.
     misnamed: Vec<Misnamed>,
 }
 
@@ -107,9 +114,10 @@ impl Reader {
 
     /// Sets the end of the requested offsets. `None` means no end.
     ///
-    /// After a higher end is set, reading continues where it stopped. A caller can follow a watermark this way. With an
-    /// end, the caller promises that all frames below it exist, so the reader searches for them. Without an end, a
-    /// reader at the end of the log only looks whether the next block is there.
+    /// After a higher end is set, reading continues where it stopped, even after `None`. A caller can follow a
+    /// watermark this way. No item reaches beyond the end: a gap is cut there, and its rest comes after a higher end is
+    /// set. With an end, the caller promises that all frames below it exist, so the reader searches for them. Without
+    /// an end, a reader at the end of the log only looks whether the next block is there.
     pub fn set_to_offset(&mut self, to_offset: Option<u64>) {
         self.filter.to_offset = to_offset;
     }

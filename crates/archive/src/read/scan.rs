@@ -40,9 +40,11 @@ pub(crate) enum ScanStep {
 /// The header of the segment, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderState {
+    /// The header, of the version that this build reads.
     Sound(SegmentHeader),
     /// The segment has another version. Nothing behind the header is touched.
     Version(u16),
+    /// The bytes are no header. The blocks behind it are still read.
     Damaged,
 }
 
@@ -57,13 +59,19 @@ impl HeaderState {
 
 /// Reads one segment from its first block to its last.
 pub(crate) struct Scanner {
+    /// The file, for errors.
     path: PathBuf,
+    /// The file, read over bad sectors.
     pages: Pages,
+    /// What the header of the segment says.
     head: HeaderState,
+    /// The id that each block must repeat. If the header is damaged: that of the first sound block.
     segment_id: Option<u64>,
+    /// Where the next block is expected.
     position: u64,
     /// The bytes read last. Bodies are slices of the window. The window is reused while no such slice exists.
     window: Bytes,
+    /// Position of the window in the file.
     window_at: u64,
     /// Bytes of the window that are filled.
     window_len: usize,

@@ -29,6 +29,7 @@ pub(super) fn refuse(dir: &Dir, bases: &[u64]) -> Result<(), OpenError> {
     }
 }
 
+/// The first of `bases` whose header is sound, with the id of its log. Takes the bases up to there from the iterator.
 fn first_known<'a>(dir: &Dir, mut bases: impl Iterator<Item = &'a u64>) -> Option<(u64, u64)> {
     bases.find_map(|base| Some((*base, dir.scan(*base).ok()?.sound_header()?.log_id)))
 }

@@ -35,6 +35,7 @@ pub(super) fn positions_below(
     Ok((table, bases.len() - start))
 }
 
+/// The positions at the base of the segment `base`, from the blocks before its first frame.
 fn leading_positions(dir: &Dir, base: u64) -> Result<Option<Vec<(StreamKey, StreamPosition)>>, OpenError> {
     let mut scanner = checked_scan(dir, base)?;
     let mut collector = PositionsCollector::default();

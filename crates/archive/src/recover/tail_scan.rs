@@ -22,10 +22,13 @@ const PIECE_BYTES: u64 = 256 << 10;
 
 /// The result of a scan of the last segment.
 pub(super) struct TailScan {
+    /// The file of the segment.
     pub(super) path: PathBuf,
+    /// Offset of its first frame.
     pub(super) base: u64,
     /// `None` if the segment header is damaged.
     pub(super) log_id: Option<u64>,
+    /// The id in its header; 0 if the header is damaged.
     pub(super) segment_id: u64,
     /// The positions at the base, if all of them are readable.
     pub(super) positions: Option<Vec<(StreamKey, StreamPosition)>>,
@@ -43,6 +46,7 @@ pub(super) struct TailScan {
     pub(super) kept_end: u64,
     /// Bodies of the hole records of earlier starts.
     pub(super) hole_records: Vec<Bytes>,
+    /// Number of readable blocks.
     block_count: u64,
 }
 
@@ -162,20 +166,29 @@ pub(crate) fn proof_behind(
     Ok(best)
 }
 
+/// What the scan knows after the blocks it has read. The fields are those of [`TailScan`].
 struct Walk {
+    /// Offset of the segment's first frame.
     base: u64,
     /// Segment id of the first sound block. Stands in for a damaged segment header.
     segment_id: Option<u64>,
+    /// Highest `synced_offset` of a block, at least the base: all frames below it are durable.
     attested: u64,
+    /// Offset behind the last frame.
     next_offset: u64,
+    /// Damaged bytes in front of the next block. That block shows which offsets are missing.
     damage: Option<Range<u64>>,
+    /// Offsets that are missing so far, attested or not. [`Self::cut`] separates them.
     holes: Vec<HoleRecord>,
+    /// The positions blocks at the start of the segment.
     positions: PositionsCollector,
     /// Offset and position of each frames block that no later block attests.
     tail: Vec<(u64, u64)>,
     /// Position behind the last block that is not an attestation.
     end: u64,
+    /// Bodies of the hole records of earlier starts.
     hole_records: Vec<Bytes>,
+    /// Number of readable blocks.
     block_count: u64,
 }
 
@@ -221,6 +234,7 @@ impl Walk {
         }
     }
 
+    /// Records that the offsets from `next_offset` to `to_offset` are missing. The caller then raises `next_offset`.
     fn missing(&mut self, to_offset: u64, damage: &Range<u64>) {
         if self.holes.len() == HOLES_MAX
             && let Some(last) = self.holes.last_mut()
@@ -247,7 +261,8 @@ impl Walk {
         first.map_or(cut, |(_, position)| cut.min(*position))
     }
 
-    /// Position at which the tail is cut off: the first gap that no later block attests.
+    /// Position at which the tail is cut off: the first gap that no later block attests. Frames behind it were never
+    /// acknowledged, so `next_offset` falls back to the gap.
     fn cut(&mut self) -> Option<u64> {
         let attested = self.attested;
         let index = self.holes.iter().position(|hole| hole.from_offset >= attested)?;
@@ -261,12 +276,16 @@ impl Walk {
 /// Collects the positions blocks of one segment.
 #[derive(Default)]
 pub(super) struct PositionsCollector {
+    /// Number of positions, as each block says; `None` before the first block.
     total: Option<u32>,
+    /// The positions of the blocks so far. The blocks come in order and without gaps.
     entries: Vec<(StreamKey, StreamPosition)>,
+    /// Whether a block was malformed or out of order. Then there are no positions.
     broken: bool,
 }
 
 impl PositionsCollector {
+    /// Adds the body of the next positions block.
     pub(super) fn take(&mut self, body: &[u8]) {
         match PositionsPart::decode(body) {
             Some(part)
@@ -280,6 +299,7 @@ impl PositionsCollector {
         }
     }
 
+    /// The positions, if all blocks were read. `None` also without any block.
     pub(super) fn complete(self) -> Option<Vec<(StreamKey, StreamPosition)>> {
         let complete = !self.broken && self.total == u32::try_from(self.entries.len()).ok();
         complete.then_some(self.entries)

@@ -18,7 +18,9 @@ use crate::storage::{Access, Context, StorageError};
 
 /// A segment in `lost/`.
 pub(super) struct UnreadableSegment {
+    /// The file in `lost/`.
     pub(super) path: PathBuf,
+    /// Offset of its first frame.
     pub(super) base: u64,
     /// No frame in it can have had this offset or a higher one.
     pub(super) bound: u64,

@@ -74,8 +74,11 @@ pub(crate) struct Listing {
 /// The archive's directory and its storage.
 #[derive(Clone)]
 pub(crate) struct Dir {
+    /// The file system.
     pub(crate) storage: Arc<dyn Storage>,
+    /// Path of the directory.
     pub(crate) path: PathBuf,
+    /// How files of the log are written. Clones of the directory share the choice.
     pub(crate) write_mode: WriteMode,
 }
 
@@ -190,6 +193,7 @@ impl Dir {
         self.sync()
     }
 
+    /// Makes the names of the files durable. A failure is final: the caller never retries.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.storage.sync_dir(&self.path).context("sync", &self.path)
     }

@@ -109,8 +109,11 @@ fn locked() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<File>>> {
     LOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The lock of a directory. The kernel releases it when the last copy of `file` is closed.
 struct Lock {
+    /// The directory, as the key of [`LOCKED`].
     dir: PathBuf,
+    /// The open directory that holds the lock.
     file: Arc<File>,
 }
 

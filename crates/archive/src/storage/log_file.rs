@@ -18,9 +18,11 @@ pub const COPY_BYTES: usize = 256 << 10;
 
 /// A file of the log, open for writing.
 pub(crate) struct LogFile {
+    /// The open file.
     file: Box<dyn StorageFile>,
     /// Position of the next bytes.
     end: u64,
+    /// How it is written past the page cache; `None` if it is written through it.
     direct: Option<Direct>,
 }
 
@@ -79,7 +81,9 @@ impl LogFile {
 
 /// How a file is written past the page cache.
 struct Direct {
+    /// The unit of writes in bytes, called a page here: see [`StorageFile::direct_alignment`].
     alignment: usize,
+    /// The bytes of the last page.
     tail: Tail,
     /// The buffer for bytes that must be copied.
     pages: AlignedBuffer,
@@ -178,7 +182,9 @@ impl Direct {
 /// The next block writes them again. Most of them are acknowledged, so they must not change.
 #[derive(Default)]
 struct Tail {
+    /// From the start of the page to the end of the log. Empty if the log ends at a page.
     bytes: Vec<u8>,
+    /// Their checksum, to notice memory that has changed.
     crc: u32,
 }
 

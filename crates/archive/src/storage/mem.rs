@@ -17,16 +17,27 @@ use file::{Inode, MemFile, resize};
 /// The operation for which a [`Hook`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
+    /// [`Storage::open`] of a file that exists.
     Open,
+    /// [`Storage::open`] with [`Access::Create`].
     Create,
+    /// [`StorageFile::read_at`].
     Read,
+    /// [`StorageFile::write_at`].
     Write,
+    /// [`StorageFile::sync_data`].
     Sync,
+    /// [`StorageFile::allocate`].
     Allocate,
+    /// [`StorageFile::set_len`].
     SetLen,
+    /// [`Storage::rename`].
     Rename,
+    /// [`Storage::unlink`].
     Unlink,
+    /// [`Storage::sync_dir`].
     SyncDir,
+    /// [`Storage::identity`].
     Identity,
 }
 
@@ -37,35 +48,51 @@ pub(crate) type Hook = dyn Fn(Op, &Path) -> Option<io::Error> + Send + Sync;
 /// The file system; clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct MemStorage {
+    /// The state that the clones share.
     disk: Arc<Mutex<Disk>>,
 }
 
+/// The disk and the page cache in front of it. Files are known by the numbers of their inodes.
 #[derive(Default)]
 struct Disk {
+    /// The files by path, as a process sees them.
     names: BTreeMap<PathBuf, u64>,
+    /// The files by path, as they are after a power failure.
     durable_names: BTreeMap<PathBuf, u64>,
     /// Changes of names that are not yet durable, in order: a journal persists them in order.
     pending_names: Vec<(PathBuf, Change)>,
+    /// The files by number. A removed file stays.
     inodes: BTreeMap<u64, Inode>,
+    /// The number that was given last.
     inode_next: u64,
+    /// The directories that are locked.
     locks: BTreeSet<PathBuf>,
+    /// Size of the disk in bytes; `None` means no limit.
     capacity: Option<u64>,
+    /// Whether space cannot be allocated ahead.
     no_allocate: bool,
+    /// Whether each write ends in its middle.
     short_writes: bool,
     /// Alignment of direct writes, if there are any.
     direct: Option<usize>,
     /// Number of changing operations until the power fails.
     power: Option<u64>,
+    /// Whether the power has failed. The operation at which it fails is the last one to reach the disk in part.
     is_off: bool,
+    /// Called before each operation.
     hook: Option<Arc<Hook>>,
     /// How often [`MemStorage::replace_dir`] was called.
     dirs_replaced: u64,
 }
 
+/// A change of a name.
 #[derive(Clone)]
 enum Change {
+    /// The name leads to this inode.
     Link(u64),
+    /// The name is removed.
     Unlink,
+    /// The file gets this name.
     RenameTo(PathBuf),
 }
 
@@ -249,10 +276,13 @@ impl MemStorage {
     }
 }
 
+/// Whether there is power for an operation.
 enum Power {
+    /// The operation runs.
     On,
     /// The power fails during this operation.
     Failing,
+    /// The power has failed before. The operation does nothing.
     Off,
 }
 

@@ -24,6 +24,7 @@ pub enum DirectIo {
 /// How the files of one log are written. Clones share the choice. The default is through the page cache.
 #[derive(Clone, Default)]
 pub(crate) struct WriteMode {
+    /// Whether files are written past the page cache. Once false it stays false.
     is_direct: Arc<AtomicBool>,
 }
 

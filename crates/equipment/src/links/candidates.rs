@@ -12,25 +12,35 @@ use framing::{Header, Unit};
 /// A unit that may become a frame.
 #[derive(Debug)]
 pub(super) struct Candidate {
+    /// The unit, with a copy of its bytes.
     pub(super) unit: Unit,
+    /// The source and the lane that it would have.
     pub(super) kept: Kept,
+    /// Its header, whose count the next unit must follow.
     pub(super) header: Header,
 }
 
-/// The units that wait, at most [`CANDIDATES_MAX`], the oldest one first. It gives way to a new one.
+/// The units that wait, at most [`CANDIDATES_MAX`], the oldest one first. There is at most one for each source and
+/// channel. If there are too many, the oldest one gives way to a new one.
 #[derive(Debug, Default)]
 pub(super) struct Candidates(VecDeque<Candidate>);
 
 /// What becomes of a new candidate.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// The candidate follows this one: both are of a spacecraft.
+    /// The second candidate, the new one, has the count that follows that of the first. So both are units of a
+    /// spacecraft and become frames.
     Follows(Candidate, Candidate),
-    /// The candidate waits. This one has waited in vain.
-    Waits(Option<Candidate>),
+    /// The new candidate waits.
+    Waits {
+        /// The candidate that has waited in vain: the one before of the same source and channel, or the oldest one,
+        /// which gives way. The caller treats it as bad.
+        in_vain: Option<Candidate>,
+    },
 }
 
 impl Candidates {
+    /// Compares `new` with the candidate of the same source and channel.
     pub(super) fn add(&mut self, new: Candidate) -> Verdict {
         let is_same = |old: &Candidate| old.kept.source == new.kept.source && is_channel(old, &new);
         let before = self.0.iter().position(is_same).and_then(|index| self.0.remove(index));
@@ -39,12 +49,12 @@ impl Candidates {
             before => {
                 let in_vain = before.or_else(|| self.pop_if_full());
                 self.0.push_back(new);
-                Verdict::Waits(in_vain)
+                Verdict::Waits { in_vain }
             }
         }
     }
 
-    /// Takes a unit that waits. The source has been accepted, or nothing comes any more.
+    /// Takes the oldest unit that waits.
     pub(super) fn pop(&mut self) -> Option<Candidate> {
         self.0.pop_front()
     }
@@ -54,6 +64,7 @@ impl Candidates {
     }
 }
 
+/// Whether both are of the same channel. In USLP, frames with the bypass flag have a count of their own.
 fn is_channel(a: &Candidate, b: &Candidate) -> bool {
     (a.header.channel, a.header.is_bypass) == (b.header.channel, b.header.is_bypass)
 }
@@ -84,7 +95,7 @@ mod tests {
 
     fn in_vain(verdict: Verdict) -> Option<u32> {
         match verdict {
-            Verdict::Waits(in_vain) => in_vain.map(|old| old.kept.source),
+            Verdict::Waits { in_vain } => in_vain.map(|old| old.kept.source),
             Verdict::Follows(..) => panic!("nothing follows"),
         }
     }

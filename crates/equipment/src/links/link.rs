@@ -29,13 +29,17 @@ const CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 
 /// The actor of a link.
 struct Actor {
+    /// The configuration of the link. A change of it starts another actor.
     config: Arc<Link>,
+    /// The state and the counts, which outlive the actor.
     status: Arc<LinkStatus>,
+    /// What links need from the rest of the daemon.
     context: Arc<Context>,
+    /// Receives the order to end, and the ends of connections.
     mailbox: Mailbox<End>,
 }
 
-/// Why a link ends.
+/// Why a link ends. It is the error of everything that runs until then, so that `?` leads out.
 enum Over {
     /// It was ordered to end, or the daemon drains.
     Ended,
@@ -43,7 +47,9 @@ enum Over {
 
 /// A connection that runs.
 struct Connection {
+    /// The mailbox for the order to end.
     session: Address<Stop>,
+    /// Dropping it aborts the connection.
     _task: ActorHandle,
 }
 
@@ -93,8 +99,8 @@ impl Actor {
         }
     }
 
-    /// Accepts one peer at a time. A new peer ends the connection of the one before, with TLS only once its handshake is
-    /// complete.
+    /// Accepts one peer at a time. A new peer ends the connection of the one before, with TLS only once its handshake
+    /// is complete.
     async fn listen(&mut self, address: SocketAddr) -> Result<Infallible, Over> {
         let listener = self.bind(|| tcp::listen(address), &format!("cannot listen on {address}")).await?;
         let (mut current, mut handshakes) = (None, Handshakes::default());

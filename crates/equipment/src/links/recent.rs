@@ -13,6 +13,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// A peer chooses the keys. A tree stays fast whichever keys come.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
+    /// The values, each with the time of its last use.
     entries: BTreeMap<K, (V, Instant)>,
     /// Until then no entry can have been idle for long enough, so there is no need to look.
     all_used_until: Option<Instant>,
@@ -21,6 +22,7 @@ pub(super) struct Recent<K, V> {
 /// Whether there is room for a new entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Room<K, V> {
+    /// There are fewer than `max` entries.
     Free,
     /// This entry was removed.
     GaveWay(K, V),
@@ -50,11 +52,13 @@ impl<K: Copy + Ord, V> Recent<K, V> {
         Some(value)
     }
 
+    /// The value of `key`. This does not count as a use.
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         self.entries.get_mut(&key).map(|(value, _)| value)
     }
 
-    /// Makes room for a new entry among `max`.
+    /// Makes room for a new entry, so that there are at most `max` with it. If there is room, the caller then inserts
+    /// it.
     pub(super) fn make_room(&mut self, max: usize, now: Instant) -> Room<K, V> {
         if self.entries.len() < max {
             return Room::Free;

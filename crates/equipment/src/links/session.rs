@@ -1,4 +1,16 @@
 //! One connection of a link: reads bytes, cuts them into units and hands over the frames.
+//!
+//! The way of a unit:
+//!
+//! 1. [`Sorter::judge`] gives the unit a [`Fate`]: it is kept under a source and a lane, or dropped because it is idle
+//!    or bad. A bad unit (wrong checksum, unreadable header, a spacecraft that is not listed) is kept only under a source
+//!    that the configuration names ([`Sorter::bad`]).
+//! 2. A good unit of a source that nothing vouches for waits in [`Candidates`] until the next unit of the source and
+//!    channel has the next count. [`Streams::needs_confirmation`] says for which sources. A unit that waits in vain is
+//!    treated as bad: the next one has another count, newer ones take its place, or the connection ends.
+//! 3. [`Streams::gather`] collects the frames of one read. [`Streams::hand_over`] opens their streams, which may wait
+//!    for the router, and puts the frames into the queues. It never waits for room in a queue: the session reads only
+//!    while there is room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,10 +38,11 @@ use wire::{ErrorCode, WireError};
 
 /// Most bytes of one read.
 pub(super) const READ_BYTES: usize = 64 << 10;
-/// One read takes at least this many bytes, even if the windows have less room.
+/// One read takes at least this many bytes if the windows have any room. What exceeds the windows waits in the queues
+/// all the same, and nothing is read until there is room.
 const READ_BYTES_MIN: usize = 4 << 10;
-/// One read takes at most this fraction (1/n) of the room in the windows: the cost of a small frame is higher than its
-/// bytes.
+/// One read takes at most this fraction (1/n) of the room in the windows, because the cost of a small frame is higher
+/// than its bytes: at least 256. Units of 86 bytes or more then fit. Smaller ones may exceed the windows.
 const ROOM_SHARE: u64 = 3;
 /// Datagrams that are taken before other tasks get a turn.
 const DATAGRAMS_PER_TURN: usize = 64;
@@ -38,23 +51,31 @@ const DRAIN_QUIET: Duration = Duration::from_millis(100);
 
 /// Where the bytes come from.
 pub(super) enum Input {
+    /// A stream of bytes, over TLS if the link says so.
     Tcp(Socket),
+    /// Datagrams.
     Udp(UdpReceiver),
 }
 
 /// Why a connection of a link ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
+    /// The peer has closed its writing side.
     #[error("the peer closed the connection")]
     Eof,
+    /// The connection broke.
     #[error("connection lost: {0}")]
     Lost(#[from] io::Error),
+    /// The bytes cannot be cut into units, and no place to go on is known.
     #[error("{0}")]
     Framing(#[from] FramingError),
+    /// Nothing has come for `silence_timeout`.
     #[error("silent for {0:?} (silence_timeout)")]
     Silent(Duration),
+    /// The actor of the link or the router has ordered the end.
     #[error("{0}")]
     Stopped(WireError),
+    /// The daemon drains, and what was in the socket is read.
     #[error("the daemon is shutting down")]
     Drained,
 }
@@ -62,29 +83,44 @@ pub(super) enum Ended {
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
+    /// Bytes are read as they come.
     Open,
     /// The daemon drains: what is in the socket is still read.
     Draining {
+        /// When the socket counts as empty. Moves on with everything that comes.
         quiet_at: Instant,
+        /// When reading ends even if bytes still come.
         read_until: Instant,
     },
 }
 
+/// A connection that is served.
 struct Session {
+    /// The configuration of the link.
     config: Arc<Link>,
+    /// The state and the counts of the link.
     status: Arc<LinkStatus>,
+    /// Where the bytes come from.
     input: Input,
+    /// Cuts the bytes into units.
     deframer: Deframer,
     /// What the deframer had counted at the end of the last read.
     counted: Counts,
+    /// Gives each unit its fate.
     sorter: Sorter,
+    /// Units of sources that nothing vouches for yet.
     candidates: Candidates,
+    /// The streams that the connection carries.
     streams: Streams,
+    /// Notified when the queue of a stream has room, see [`Carrier::room`].
     room: Arc<Notify>,
+    /// Whether the daemon drains.
     phase: Phase,
+    /// When something last came.
     heard_at: Instant,
+    /// The buffer of a read. Empty with datagrams, which have a buffer of their own.
     chunk: Vec<u8>,
-    /// The last read was so large that other tasks get a turn.
+    /// The last read was so large that other tasks get a turn before the next one.
     has_read_much: bool,
 }
 
@@ -184,7 +220,7 @@ impl Session {
             if let Err(ended) = outcome {
                 return ended;
             }
-            if self.has_read_much {
+            if std::mem::take(&mut self.has_read_much) {
                 // A socket that stays ready never suspends its task. Other tasks of this thread would wait.
                 tokio::task::yield_now().await;
             }
@@ -194,6 +230,7 @@ impl Session {
         }
     }
 
+    /// When [`Self::act_on_time`] has to be called; `None` if no time matters.
     fn next_due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Draining { quiet_at, read_until } => Some(quiet_at.min(read_until)),
@@ -201,6 +238,7 @@ impl Session {
         }
     }
 
+    /// Why the connection ends at `now`, if it does.
     fn act_on_time(&self, now: Instant) -> Option<Ended> {
         match self.phase {
             Phase::Draining { quiet_at, read_until } => {
@@ -337,7 +375,9 @@ impl Session {
         self.counted = Counts::default();
     }
 
+    /// Counts a unit and decides what becomes of it.
     fn take_unit(&mut self, unit: Unit) {
+        // Without a header the unit is bad. A unit that the equipment has marked as bad may have a header too.
         let (fate, header) = self.sorter.judge(&unit);
         if header.is_some_and(|header| header.is_idle) {
             self.status.count(|counts| counts.idle += 1);
@@ -347,11 +387,13 @@ impl Session {
         }
         match (fate, header) {
             (Fate::Keep(kept), Some(header)) if !kept.is_bad => self.confirm(kept, header, unit),
+            // Dropped, or kept as bad. The header of a bad unit is not believed, so its count is not followed.
             (fate, _) => self.settle(fate, None, &unit),
         }
     }
 
-    /// Takes a good unit. It waits if nothing vouches for its source. An emergency never waits.
+    /// Takes a good unit. It waits if nothing vouches for its source ([`Streams::needs_confirmation`]). An emergency
+    /// never waits: its one unit may be all that comes.
     fn confirm(&mut self, kept: Kept, header: Header, unit: Unit) {
         if kept.priority == FramePriority::Emergency || !self.streams.needs_confirmation(kept.source) {
             return self.settle(Fate::Keep(kept), Some(header), &unit);
@@ -364,7 +406,8 @@ impl Session {
                     self.settle(Fate::Keep(kept), Some(header), &unit);
                 }
             }
-            Verdict::Waits(in_vain) => in_vain.into_iter().for_each(|candidate| self.refuse(candidate)),
+            Verdict::Waits { in_vain: Some(candidate) } => self.refuse(candidate),
+            Verdict::Waits { in_vain: None } => {}
         }
     }
 
@@ -374,6 +417,7 @@ impl Session {
         self.settle(self.sorter.bad(), None, &candidate.unit);
     }
 
+    /// Does what `fate` says. With a `header`, follows the count of its channel to notice missing units.
     fn settle(&mut self, fate: Fate, header: Option<Header>, unit: &Unit) {
         let is_gap = match (fate, header) {
             (Fate::Keep(kept), Some(Header { channel, is_bypass, count: Some(count), .. })) => {
@@ -401,7 +445,7 @@ impl Session {
     }
 }
 
-/// Completes when the daemon drains.
+/// Completes when the daemon drains. Cancel safe.
 async fn drain_begins(shutdown: &mut watch::Receiver<bool>) {
     // A dropped sender means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;

@@ -24,7 +24,8 @@ pub struct Kept {
     pub source: u32,
     /// Its lane.
     pub priority: FramePriority,
-    /// Whether its checksum is wrong.
+    /// Whether it is bad: its header cannot be read, its checksum is wrong, its spacecraft is not listed, or the
+    /// equipment has marked it.
     pub is_bad: bool,
     /// Whether it carries no data.
     pub is_idle: bool,
@@ -33,6 +34,7 @@ pub struct Kept {
 /// The rules of a link.
 #[derive(Clone, Debug)]
 pub struct Sorter {
+    /// The configuration of the link.
     config: Arc<Link>,
 }
 
@@ -42,7 +44,9 @@ impl Sorter {
         Self { config }
     }
 
-    /// Judges `unit`. Also returns its header, unless the unit is bad: the header of a bad frame is not believed.
+    /// Judges `unit`. Also returns its header. There is none if the header cannot be read, a checksum is wrong, or the
+    /// spacecraft is not listed. The caller must not believe the header if the unit is kept as bad: the equipment has
+    /// marked such a unit.
     pub fn judge(&self, unit: &Unit) -> (Fate, Option<Header>) {
         let Some(header) = self.header(unit) else { return (self.bad(), None) };
         if header.is_idle && self.config.drop_idle {
@@ -62,7 +66,8 @@ impl Sorter {
         (Fate::Keep(kept), Some(header))
     }
 
-    /// The header of a good unit.
+    /// The header of `unit`, with what the equipment says beside it. `None` if it cannot be read, a checksum is wrong,
+    /// or it names a spacecraft that is not listed.
     fn header(&self, unit: &Unit) -> Option<Header> {
         let mut header = self.config.decode.header(&unit.data).ok()?;
         if self.config.decode.format == Format::None {
@@ -116,12 +121,14 @@ impl Sorter {
         }
     }
 
+    /// The spacecraft of the list, if the list has exactly one.
     fn only_spacecraft(&self) -> Option<u32> {
         let mut allowed = self.config.spacecraft.iter();
         allowed.next().copied().filter(|_| allowed.next().is_none()).map(u32::from)
     }
 }
 
+/// Whether `rule` makes a unit an emergency.
 fn holds(rule: &EmergencyRule, header: &Header, unit: &[u8]) -> bool {
     match rule {
         EmergencyRule::Channels(channels) => {

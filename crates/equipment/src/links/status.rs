@@ -22,8 +22,11 @@ const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// The state and the counts of one link. The link writes them; readers take a report.
 #[derive(Debug, Default)]
 pub struct LinkStatus {
+    /// What operators see of the connection.
     state: Mutex<State>,
+    /// The counts since the daemon started.
     counts: Mutex<LinkCounts>,
+    /// The counters of the spacecraft.
     channels: Mutex<Channels>,
     /// What waits in the queues of all streams of the link.
     queued: Arc<SharedCost>,
@@ -32,6 +35,7 @@ pub struct LinkStatus {
 /// The channels whose gaps the link notices.
 #[derive(Debug, Default)]
 struct Channels {
+    /// The channels that are followed, at most `Link::channels_max`.
     followed: Recent<Channel, Continuity>,
     /// Units that were missing in channels that gave way.
     missing_before: u64,
@@ -60,10 +64,12 @@ pub struct Channel {
     pub is_bypass: bool,
 }
 
+/// The state of a link, as far as it does not depend on the time.
 #[derive(Debug)]
 struct State {
     /// Never [`LinkState::Silent`], which depends on the time of the report.
     state: LinkState,
+    /// When the state was entered, in unix nanoseconds.
     since_ns: i64,
     /// The peer of a connected link. Of UDP, the last sender.
     peer: Option<SocketAddr>,
@@ -188,9 +194,9 @@ impl LinkStatus {
         Arc::clone(&self.queued)
     }
 
-    /// Notes the `count` of a frame that came at `now`. Returns whether frames are missing before it, or the counter began
-    /// again. A channel that is idle gives its place to a new one. While every place is in use, a new channel is not
-    /// followed.
+    /// Notes the `count` of a frame that came at `now`. Returns whether frames are missing before it, or the counter
+    /// began again. A channel that is idle gives its place to a new one. While every place is in use, a new channel is
+    /// not followed.
     pub(super) fn note_count(&self, channel: Channel, count: Count, link: &Link, now: Instant) -> bool {
         let mut channels = self.channels();
         if let Some(continuity) = channels.followed.using(channel, now) {

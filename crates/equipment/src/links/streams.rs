@@ -27,17 +27,25 @@ const GATHERED_MAX: usize = 2_048;
 /// The streams of one connection, and the frames of one read that are on their way to them.
 #[derive(Debug)]
 pub(super) struct Streams {
+    /// The configuration of the link.
     config: Arc<Link>,
+    /// The state and the counts of the link.
     status: Arc<LinkStatus>,
+    /// Opens streams and releases them.
     router: Router,
+    /// The limits in force. Their windows are shared by all streams of the link.
     policy: watch::Receiver<Arc<SessionPolicy>>,
+    /// The connection, as the router and the queues know it.
     carrier: Carrier,
+    /// The pool of buffers for frames.
     pool: Arc<BufferPool>,
     /// The streams by source.
     carried: Recent<u32, Carried>,
-    /// The sources with frames of the current read, and how many bytes and frames these are.
+    /// The sources with frames of the current read.
     gathered: Vec<u32>,
+    /// Payload bytes of these frames.
     gathered_bytes: usize,
+    /// The number of these frames.
     gathered_frames: usize,
     /// Streams that gave their places to others.
     released: Vec<LinkStream>,
@@ -45,10 +53,12 @@ pub(super) struct Streams {
     is_full_noted: bool,
 }
 
+/// A source that has a place on the connection.
 #[derive(Debug)]
 struct Carried {
     /// `None` while the link may not carry the stream.
     stream: Option<LinkStream>,
+    /// When the router is asked again for a stream that it has refused.
     retry_at: Instant,
     /// No frame has come on this connection.
     is_first: bool,
@@ -81,7 +91,9 @@ impl Streams {
         }
     }
 
-    /// Whether a unit of `source` must wait until a second unit confirms the source.
+    /// Whether a unit of `source` must wait until a second unit confirms the source: neither a checksum nor the
+    /// configuration vouches for it, the connection does not carry it yet, and it carries others. The first source of a
+    /// connection is believed.
     pub(super) fn needs_confirmation(&self, source: u32) -> bool {
         self.config.takes_any_header()
             && !self.carried.has(source)
@@ -94,7 +106,8 @@ impl Streams {
         self.gathered_bytes >= GATHERED_BYTES || self.gathered_frames >= GATHERED_MAX
     }
 
-    /// Adds `unit` to the frames of the current read, which came at `now`. `is_gap` says that frames were lost before it.
+    /// Adds `unit` to the frames of the current read, which came at `now`. `is_gap` says that frames were lost before
+    /// it.
     pub(super) fn gather(&mut self, kept: Kept, unit: &Unit, is_gap: bool, now: Instant) {
         if !self.carried.has(kept.source) && !self.take_place(kept.source, now) {
             self.status.count(|counts| counts.refused += 1);
@@ -132,6 +145,7 @@ impl Streams {
 
     /// Gives `source` a place. A stream that is idle gives its place. Returns false when every place is in use.
     fn take_place(&mut self, source: u32, now: Instant) -> bool {
+        // A source that the configuration names always finds a place; `max_sources` is for the others.
         let is_named = self.config.names_stream_of(source);
         let max = if is_named { usize::MAX } else { self.config.max_sources };
         match self.carried.make_room(max, now) {
@@ -163,7 +177,9 @@ impl Streams {
         self.status.note_refused(Some(text));
     }
 
-    /// Hands over the frames that were gathered, which came at `received_ns` (unix nanoseconds).
+    /// Hands over the frames that were gathered, which came at `received_ns` (unix nanoseconds), and opens their
+    /// streams. Waits only for answers of the router. The queues take all frames, also beyond their windows, unless the
+    /// link drops what does not fit ([`make_fit`]).
     pub(super) async fn hand_over(&mut self, received_ns: i64) {
         for stream in self.released.drain(..) {
             self.router.release(stream, StreamState::Ended).await;

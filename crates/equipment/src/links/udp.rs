@@ -28,15 +28,20 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// A datagram that was received into the buffer of the caller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Datagram {
+    /// Bytes of its payload.
     pub(super) bytes: usize,
+    /// Where it comes from; `None` if the kernel names no address of IP.
     pub(super) sender: Option<SocketAddr>,
 }
 
 /// Receives datagrams and counts those that the kernel drops.
 #[derive(Debug)]
 pub(super) struct UdpReceiver {
+    /// The socket.
     socket: UdpSocket,
+    /// The datagram that was received last.
     buffer: Box<[u8]>,
+    /// Room for what the kernel says about a datagram: the count of dropped ones.
     control: Vec<u8>,
     /// Datagrams that the kernel has dropped since the socket was created.
     dropped: u32,

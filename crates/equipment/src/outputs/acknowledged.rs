@@ -20,22 +20,23 @@ nix::getsockopt_impl!(
 
 /// Counts the bytes that the peer's kernel has acknowledged since the connection was handed over.
 ///
-/// Unlike the length of the send queue, the kernel's counter needs no ioctl, and it stays readable when the peer has
-/// reset the connection.
+/// The counter of the kernel (`tcpi_bytes_acked`) needs no ioctl and stays readable when the peer has reset the
+/// connection. The length of the send queue, from which the bytes could be computed too, has neither advantage.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acknowledged {
-    /// The counter before anything was written. Whoever connects has one byte acknowledged by then: the SYN.
+    /// The kernel's counter before anything was written; `None` where the kernel has none. On the side that has
+    /// connected it is 1, because the kernel counts the SYN as a byte.
     before: Option<u64>,
 }
 
 impl Acknowledged {
-    /// Nothing has been written to `socket` yet.
+    /// Begins to count. The caller must not have written to `socket` yet.
     pub(super) fn new(socket: &TcpStream) -> Self {
         Self { before: counter(socket) }
     }
 
-    /// The bytes so far, of `written` bytes; `None` where the kernel does not say. A FIN counts as a byte, which
-    /// `written` leaves out.
+    /// How many of the `written` bytes are acknowledged; `None` where the kernel does not say. The result never exceeds
+    /// `written`: the kernel also counts a FIN as a byte.
     pub(super) fn bytes(self, socket: &TcpStream, written: u64) -> Option<u64> {
         Some(counter(socket)?.saturating_sub(self.before?).min(written))
     }

@@ -14,21 +14,29 @@ const INCOMPLETE_BYTES_MAX: usize = INCOMPLETE_PACKET_BYTES as usize;
 /// A virtual channel of a stream. Each has counts and packets of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
+    /// The stream.
     stream: StreamKey,
+    /// The virtual channel.
     channel: u32,
+    /// Of USLP: frames with the bypass flag, which have a count of their own.
     is_bypass: bool,
 }
 
+/// The state of a channel.
 #[derive(Debug)]
 struct Channel {
+    /// Takes the packets out, and keeps the incomplete one.
     extractor: Extractor,
+    /// Whether its frames have a count, which shows gaps.
     has_count: bool,
+    /// Offset of its newest frame. The channel with the lowest one was silent longest.
     last_offset: u64,
 }
 
 /// The extractors of all channels that an output reads.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
+    /// The channels, at most [`CHANNELS_MAX`].
     channels: HashMap<Key, Channel>,
     /// Memory of the incomplete packets of all channels.
     incomplete_bytes: usize,

@@ -43,22 +43,25 @@ pub(super) struct Converted {
 
 /// Converts for one reader.
 pub(super) struct Converter {
+    /// Puts the result into the framing.
     encoder: Encoder,
     /// The configuration of all links.
     all: Arc<Config>,
     /// The results of [`Output::decode_of`] so far.
     decodes: HashMap<StreamKey, Option<Decode>>,
+    /// The incomplete packets of each channel.
     channels: Channels,
     /// The counts of the channels that were added to the status.
     counted: ExtractCounts,
+    /// Whether marks are made: the output has a cursor.
     makes_marks: bool,
     /// Every frame below this offset was converted or left out.
     position: u64,
 }
 
 impl Converter {
-    /// Converts for the output of `config`. If a link of `all` delivers a source, its
-    /// `decode` says how to read the frames of the source. Packets that end in a frame below `send_from` were sent before.
+    /// Converts for the output of `config`. If a link of `all` delivers a source, its `decode` says how to read the
+    /// frames of the source. Packets that end in a frame below `send_from` were sent before.
     pub(super) fn new(
         config: Arc<Output>,
         all: Arc<Config>,
@@ -82,8 +85,8 @@ impl Converter {
         self.position
     }
 
-    /// Converts whole messages from the front of `messages`, which reach up to `next_offset`, until all are converted or
-    /// the result is long enough.
+    /// Converts whole messages from the front of `messages`, which reach up to `next_offset`, until all are converted
+    /// or the result is long enough.
     pub(super) fn convert(&mut self, messages: &mut Bytes, next_offset: u64) -> Converted {
         let mut out = Converted::default();
         while messages.has_remaining() && out.bytes.len() < CONVERTED_BYTES {
@@ -219,9 +222,12 @@ impl Converter {
 
 /// Puts frames and packets into the framing of an output.
 struct Encoder {
+    /// The configuration of the output.
     config: Arc<Output>,
+    /// Where the counts appear.
     status: Arc<OutputStatus>,
-    /// What ends in a frame below this offset was sent before.
+    /// What ends in a frame below this offset was sent before. Frames below it are read only because packets begin in
+    /// them.
     send_from: u64,
 }
 
@@ -279,8 +285,8 @@ fn put_length(length: &Length, data: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The header of COSMOS for a packet. The packets of a replay are marked as stored: COSMOS does not take them for current
-/// values.
+/// The header of COSMOS for a packet. The packets of a replay are marked as stored: COSMOS does not take them for
+/// current values.
 fn preidentified<'a>(cosmos: &'a Cosmos, packet: &[u8], frame: &Frame) -> Preidentified<'a> {
     Preidentified {
         sync: cosmos.sync,

@@ -55,13 +55,16 @@ pub(super) struct Cursor {
     path.display()
 )]
 pub(super) struct CursorError {
+    /// The file.
     path: PathBuf,
+    /// What is wrong with it.
     why: String,
 }
 
 /// The file of a cursor.
 #[derive(Clone, Debug)]
 pub(super) struct CursorFile {
+    /// The file with the cursor.
     path: PathBuf,
     /// What is written here becomes the file. The name of an output cannot begin with a dot.
     new: PathBuf,
@@ -108,8 +111,8 @@ impl CursorFile {
     }
 }
 
-/// One line for each cursor in the data directory of `config` that no output uses. A cursor outlives its output, so that
-/// the output goes on when it comes back.
+/// One line for each cursor in the data directory of `config` that no output uses. A cursor outlives its output, so
+/// that the output goes on when it comes back.
 #[must_use]
 pub fn unused_cursors(config: &Config) -> Vec<String> {
     let dir = config.data_dir.join(DIR);
@@ -135,11 +138,17 @@ pub fn unused_cursors(config: &Config) -> Vec<String> {
 /// Saves the cursor of a running output.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    /// Where the cursor is saved.
     file: CursorFile,
+    /// The log that the positions belong to.
     log_id: u64,
+    /// Where the reader is.
     position: Position,
+    /// The position in the file; `None` before the first save.
     saved: Option<Position>,
+    /// A save that is under way, with its position. There is at most one.
     saving: Option<(Position, JoinHandle<io::Result<()>>)>,
+    /// When the next save may begin.
     next_at: Instant,
 }
 

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use super::cursor::Position;
 
-/// Positions by the bytes that lead to them: whoever has all bytes up to a mark has come to its position.
+/// Positions by the bytes that lead to them: a reader that has all bytes up to a mark has come to its position.
 #[derive(Debug, Default)]
 pub(super) struct Marks(VecDeque<(u64, Position)>);
 
 impl Marks {
-    /// Adds a mark behind `bytes` bytes. Marks come in order.
+    /// Adds a mark behind the first `bytes` bytes of the connection. Marks come in order. Of several marks behind the
+    /// same byte the last one counts.
     pub(super) fn push(&mut self, bytes: u64, position: Position) {
         match self.0.back_mut() {
             Some((last, latest)) if *last == bytes => *latest = position,

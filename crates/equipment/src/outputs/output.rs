@@ -26,17 +26,25 @@ const CAPACITY: Capacity = Capacity { urgent: 4, routine: 1 };
 
 /// The actor of an output.
 struct Actor {
+    /// The configuration of the output. A change of it starts another actor.
     config: Arc<Output>,
+    /// The state and the counts, which outlive the actor.
     status: Arc<OutputStatus>,
+    /// What outputs need from the rest of the daemon.
     context: Arc<Context>,
+    /// Receives the order to end, and the ends of connections.
     mailbox: Mailbox<End>,
+    /// The connections that run, by their monitors.
     connections: HashMap<MonitorId, Connection>,
 }
 
 /// A connection that runs.
 struct Connection {
+    /// The mailbox for the order to end.
     session: Address<Leave>,
+    /// What operators see of the reader.
     client: Arc<ClientStatus>,
+    /// When it began.
     began: Instant,
     /// Dropping it aborts the connection.
     _task: ActorHandle,
@@ -44,7 +52,9 @@ struct Connection {
 
 /// Where to send.
 enum Target {
+    /// A connection.
     Tcp(Socket),
+    /// A socket for datagrams, and the rate in bytes per second.
     Udp(UdpSocket, u64),
 }
 
@@ -228,7 +238,7 @@ impl Actor {
         self.connections.insert(monitor, connection);
     }
 
-    /// Acts on what the mailbox has received.
+    /// Acts on what the mailbox has received. The error is the order to end.
     fn received(&mut self, received: Option<Received<End>>) -> Result<(), Over> {
         match received {
             Some(Received::Down(down)) => self.connection_down(&down),

@@ -12,9 +12,11 @@ const BURST_TIME: Duration = Duration::from_millis(20);
 /// A bucket of bytes that fills at a constant rate.
 #[derive(Debug)]
 pub(super) struct Pacer {
+    /// The rate.
     bytes_per_s: u64,
     /// Bytes that may be sent at [`Pacer::at`].
     bytes: u64,
+    /// When the bucket had [`Pacer::bytes`].
     at: Instant,
 }
 
@@ -24,10 +26,10 @@ impl Pacer {
         Self { bytes_per_s, bytes: burst(bytes_per_s), at: now }
     }
 
-    /// Takes `bytes` out of the bucket.
+    /// Takes `bytes` out of the bucket; no more than the bucket can hold, so that a long datagram goes too.
     ///
     /// # Errors
-    /// When the bucket will have as many, if it does not have them yet.
+    /// The time at which the bucket will have as many, if it does not have them yet. Nothing is taken then.
     pub(super) fn take(&mut self, bytes: usize, now: Instant) -> Result<(), Instant> {
         let wanted = (bytes as u64).min(burst(self.bytes_per_s));
         let elapsed_ns = now.duration_since(self.at).as_nanos();
@@ -48,6 +50,7 @@ impl Pacer {
     }
 }
 
+/// What the bucket can hold, in bytes.
 fn burst(bytes_per_s: u64) -> u64 {
     let in_time = u128::from(bytes_per_s) * BURST_TIME.as_millis() / 1_000;
     BURST_BYTES_MIN.max(u64::try_from(in_time).unwrap_or(u64::MAX))

@@ -1,4 +1,10 @@
 //! What every reader of an output has, whatever it is connected with: its position, the conversion, the cursor.
+//!
+//! Three positions move on, one behind the other. [`Following::next_offset`]: what was read from the log.
+//! [`Converter::position`]: what was converted and handed to the connection. The cursor: what has arrived at the
+//! reader. A [`Position`] of the cursor is two offsets. Frames below `next_offset` have arrived. After a restart the
+//! output reads from `read_from` on, which is lower where a packet begins in an earlier frame than it ends: that frame
+//! is read again, and what ends below `next_offset` is not sent again.
 
 use std::io;
 use std::sync::Arc;
@@ -18,36 +24,49 @@ use support::logging::{Kind, by_peer};
 /// Why a connection of an output ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
+    /// The connection broke.
     #[error("connection lost: {0}")]
     Lost(#[from] io::Error),
+    /// The software that the output has connected to has closed its writing side.
     #[error("the reader closed the connection")]
     Eof,
+    /// The log cannot be read.
     #[error("the archive cannot be read: {0}")]
     Unreadable(#[from] ReadError),
+    /// The cursor cannot be read, so it is not known where to begin.
     #[error("{0}")]
     Cursor(#[from] CursorError),
+    /// The output has ordered the end.
     #[error("{0}")]
     Stopped(Leave),
+    /// The daemon drains, and everything was sent.
     #[error("the daemon drains")]
     Drained,
+    /// The daemon drains, and the reader takes nothing.
     #[error("the reader took nothing while the daemon drained")]
     Stalled,
 }
 
 /// The reading side of a connection.
 pub(super) struct Reader {
+    /// The configuration of the output.
     pub(super) config: Arc<Output>,
+    /// The state and the counts of the output.
     pub(super) status: Arc<OutputStatus>,
+    /// The entry of this reader among those of the output.
     pub(super) client: Client,
+    /// The position in the log, and what it needs to read from there.
     pub(super) following: Following,
     /// Messages of [`Reader::following`] that are not converted yet.
     messages: Bytes,
+    /// Turns messages into the format of the reader.
     converter: Converter,
+    /// Saves the cursor. `None` unless the output has `start = "cursor"`.
     pub(super) keeper: Option<Keeper>,
 }
 
 impl Reader {
-    /// Begins where the configuration says.
+    /// Begins where the configuration says: at the newest frame, at the oldest, or at the cursor.
     ///
     /// # Errors
     /// When the cursor is unreadable.
@@ -84,7 +103,8 @@ impl Reader {
     }
 
     /// The next bytes to send; `None` if there are none yet. `has_taken_all` says that the reader has taken everything
-    /// that it was given.
+    /// that it was given. While it has not, [`Following::next`] keeps back a chunk that was read ahead from the log,
+    /// and lets a timely reader that is late skip to the newest frame.
     pub(super) fn next(&mut self, has_taken_all: bool) -> Option<Converted> {
         if self.messages.is_empty() {
             self.messages = self.following.next(has_taken_all)?;
@@ -94,13 +114,15 @@ impl Reader {
         Some(converted)
     }
 
-    /// Whether everything below the end of the log was returned, once the daemon drains and no more frames come.
+    /// Whether [`Self::next`] has returned everything. Always false before the daemon drains and its last frame is
+    /// durable ([`Ending::Final`] with the end of the log).
     pub(super) fn is_served(&self, ending: &Ending) -> bool {
         let next_offset = self.following.next_offset();
         matches!(ending, Ending::Final(head) if next_offset >= *head) && self.messages.is_empty()
     }
 
-    /// The reader has come to `position`.
+    /// Moves the cursor. The session calls it when the kernel of the reader has acknowledged all bytes up to
+    /// `position`, and the sender of datagrams when they are sent. Without a cursor it does nothing.
     pub(super) fn moved_to(&mut self, position: Position) {
         if let Some(keeper) = &mut self.keeper {
             keeper.moved_to(position);
@@ -135,7 +157,8 @@ async fn load(file: CursorFile, name: &str) -> Result<Option<Cursor>, Ended> {
     Ok(loaded.inspect_err(|error| by_peer!(Kind::Unread, ERROR, output = name, "{error}"))?)
 }
 
-/// Where an output with `cursor` goes on, in a log with these offsets.
+/// Where an output with `cursor` goes on, in the log `log_id` that has the frames from `first_offset` up to `head`. A
+/// cursor below `first_offset` stays: [`Following`] then returns a gap, which is counted.
 fn resume(cursor: Option<Cursor>, log_id: u64, first_offset: u64, head: u64, name: &str) -> Position {
     let earliest = Position::at(first_offset.min(head));
     let Some(cursor) = cursor else { return earliest };
@@ -160,7 +183,8 @@ fn resume(cursor: Option<Cursor>, log_id: u64, first_offset: u64, head: u64, nam
     Position { next_offset: cursor.next_offset, read_from: cursor.read_from }
 }
 
-/// Reports the outcome of a save. On a full disk each save fails: only the first failure and the next success are logged.
+/// Reports the outcome of a save. On a full disk each save fails: only the first failure and the next success are
+/// logged.
 fn note_saved(config: &Output, status: &OutputStatus, saved: io::Result<()>) {
     let has_changed = status.cursor_saved(&saved);
     match saved {

@@ -39,13 +39,19 @@ const READ_BYTES: usize = 4 << 10;
 
 /// A connection that is served.
 pub(super) struct Session {
+    /// The connection.
     socket: Socket,
+    /// The position, the conversion and the cursor.
     reader: Reader,
+    /// Bytes that are converted and not yet taken by the socket.
     outbox: Outbox,
     /// Bytes that were ever put into the outbox.
     put_bytes: u64,
+    /// The positions of bytes that the reader's kernel has not acknowledged.
     marks: Marks,
+    /// How many bytes the reader's kernel has acknowledged.
     acknowledged: Acknowledged,
+    /// How far the shutdown of the daemon has come.
     ending: watch::Receiver<Ending>,
     /// When the reader last took something, or had nothing to take.
     taken_at: Instant,
@@ -214,6 +220,9 @@ impl Session {
         }
     }
 
+    /// Gives up a turn at the log that is not used, saves the cursor and looks whether the reader is there, as each is
+    /// due.
+    ///
     /// # Errors
     /// The reader is gone.
     fn act_on_time(&mut self) -> io::Result<()> {
@@ -234,6 +243,7 @@ impl Session {
         Ok(())
     }
 
+    /// When the loop must run even if nothing happens.
     fn next_due(&self) -> Instant {
         let stalled_at =
             matches!(*self.ending.borrow(), Ending::Final(_)).then(|| self.taken_at + DRAIN_STALL_MAX);

@@ -16,14 +16,18 @@ use frame::unix_now_ns;
 /// The state and the counts of one output. The output writes them; operators see a report.
 #[derive(Debug, Default)]
 pub struct OutputStatus {
+    /// What operators see of the connections.
     state: Mutex<State>,
+    /// The counts since the daemon started.
     counts: Mutex<OutputCounts>,
 }
 
+/// The state of an output.
 #[derive(Debug)]
 struct State {
     /// Never [`OutputState::Connected`], which follows from the readers.
     state: OutputState,
+    /// When the state was entered, in unix nanoseconds.
     since_ns: i64,
     /// Why the last connection ended or failed.
     trouble: Option<String>,
@@ -33,7 +37,9 @@ struct State {
     cursor: Option<u64>,
     /// The last save of the cursor failed.
     is_cursor_unsaved: bool,
+    /// The readers by id, which ascends in the order in which they came.
     clients: BTreeMap<u64, Arc<ClientStatus>>,
+    /// The id of the next reader.
     client_next: u64,
 }
 
@@ -73,7 +79,9 @@ impl State {
 /// A connected reader.
 #[derive(Debug)]
 pub(super) struct ClientStatus {
+    /// The address of the reader.
     pub(super) peer: SocketAddr,
+    /// When it came, in unix nanoseconds.
     since_ns: i64,
     /// Every frame below this offset was handed over to the connection, or was left out.
     pub(super) next_offset: AtomicU64,
@@ -94,8 +102,11 @@ impl ClientStatus {
 /// A reader among those of its output. Dropping it removes the reader.
 #[derive(Debug)]
 pub(super) struct Client {
+    /// Its key among the readers of the output.
     id: u64,
+    /// What operators see of it.
     pub(super) status: Arc<ClientStatus>,
+    /// Where it is removed.
     output: Arc<OutputStatus>,
 }
 

@@ -26,15 +26,21 @@ const DATAGRAMS_PER_TURN: usize = 64;
 
 /// A reader that gets datagrams.
 pub(super) struct Sender {
+    /// The socket, connected to the address of the reader.
     socket: UdpSocket,
+    /// The position, the conversion and the cursor.
     reader: Reader,
+    /// Keeps the rate.
     pacer: Pacer,
-    /// What is being sent, and how many of its datagrams were.
+    /// What is being sent.
     current: Converted,
+    /// How many datagrams of `current` were sent.
     sent: usize,
+    /// The positions that bytes of `current` lead to.
     marks: Marks,
     /// When the next datagram may go.
     ready_at: Option<Instant>,
+    /// How far the shutdown of the daemon has come.
     ending: watch::Receiver<Ending>,
 }
 

@@ -16,6 +16,7 @@ const RESTART: Restart = Restart { max: 10, within: Duration::from_secs(60) };
 /// Room in the mailbox of an actor.
 const CAPACITY: Capacity = Capacity { urgent: 1, routine: 1 };
 
+/// A request to the manager.
 pub(super) enum Message {
     /// Switches an actor on or off. Replies false if the configuration does not have it.
     Switch { name: String, is_on: bool, reply: Reply<bool> },
@@ -25,20 +26,29 @@ pub(super) enum Message {
     Drain(Reply<()>),
 }
 
+/// The owner of the actors.
 pub(super) struct Manager<K: Kind> {
+    /// What the actors need from the rest of the daemon.
     kind: Arc<K>,
+    /// Where readers find the actors.
     list: Reporters<K::Report>,
+    /// Receives requests, and the ends of actors.
     mailbox: Mailbox<Message>,
+    /// The actors by name. One that is removed stays until it has ended.
     actors: BTreeMap<String, Managed<K>>,
     /// The daemon drains: actors end by themselves, and none is started.
     is_draining: bool,
+    /// The request that waits for the end of a drain.
     drained: Option<Reply<()>>,
 }
 
 /// An actor, running or not.
 struct Managed<K: Kind> {
+    /// Its configuration.
     config: Arc<K::Config>,
+    /// Its state and counts, which outlive its restarts.
     status: Arc<K::Status>,
+    /// The running actor; `None` while it does not run.
     running: Option<Running>,
     /// Whether it shall run. One that still runs with another configuration is started when it has ended.
     is_on: bool,
@@ -46,9 +56,13 @@ struct Managed<K: Kind> {
     is_removed: bool,
 }
 
+/// An actor that runs.
 struct Running {
+    /// Its mailbox.
     address: Address<End>,
+    /// Names it in the message of its end.
     monitor: MonitorId,
+    /// Dropping it aborts the actor.
     _task: ActorHandle,
 }
 

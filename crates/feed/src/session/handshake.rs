@@ -183,7 +183,9 @@ impl Drop for Wanted {
 
 /// The result of one turn.
 enum Search {
+    /// The lowest offset that was looked for.
     Found(u64),
+    /// There is none below this offset. The search goes on there.
     NoneBelow(u64),
 }
 

@@ -39,11 +39,15 @@ impl Default for FanInConfig {
 /// routine is younger than that.
 #[derive(Debug)]
 pub struct FanIn {
+    /// The sources that have frames waiting.
     sources: Arc<Sources>,
+    /// Holds routine back while the archive has no room.
     gate: Gate,
+    /// How batches are cut.
     config: FanInConfig,
     /// Emergency batches since the last routine batch, or since the last check of the age of routine.
     emergency_batches: u32,
+    /// Counts the frames that leave the fan-in.
     counters: Arc<Counters>,
 }
 
@@ -118,7 +122,11 @@ impl FanIn {
         batch.finish()
     }
 
-    /// Gives one source its turn. Returns false when the gate holds back its next frame.
+    /// Gives one source its turn: up to [`TURN_FRAMES_MAX`] frames. Then lists the source again if it has frames left:
+    /// at the back, or at the front if it had no whole turn. `ahead` is as in
+    /// [`SourceQueue::take`](super::SourceQueue).
+    ///
+    /// Returns false when the gate holds back its next frame.
     fn take_turn(&mut self, ahead: bool, waiting: WaitingSource, batch: &mut PartialBatch) -> bool {
         let priority = batch.priority;
         let frames_end = batch.frames_max.min(batch.frames + TURN_FRAMES_MAX);
@@ -156,10 +164,15 @@ impl FanIn {
 
 /// A batch being filled.
 struct PartialBatch {
+    /// The lane.
     priority: FramePriority,
+    /// The frames so far.
     runs: Vec<FrameRun>,
+    /// Their number.
     frames: usize,
+    /// At this number of frames the batch is full.
     frames_max: usize,
+    /// Their payload bytes. At [`BATCH_BYTES_MAX`] the batch is full.
     bytes: usize,
 }
 

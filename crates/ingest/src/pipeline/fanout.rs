@@ -20,6 +20,7 @@ pub struct Processed {
 /// The sending side of the broadcast. Consumers subscribe here.
 #[derive(Clone, Debug)]
 pub struct Fanout {
+    /// The channel to the consumers.
     batches_tx: broadcast::Sender<Processed>,
     /// Number of frames processed so far. It also grows while there is no consumer.
     sent_next: Arc<AtomicU64>,
@@ -57,9 +58,13 @@ impl Fanout {
 /// continues.
 #[derive(Debug)]
 pub struct Consumer {
+    /// The name for the log.
     name: String,
+    /// The channel from the sender.
     batches_rx: broadcast::Receiver<Processed>,
+    /// Number of frames processed before the next batch, if none is missed.
     next: u64,
+    /// Frames that were missed so far.
     missed: u64,
 }
 

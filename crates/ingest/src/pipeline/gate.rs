@@ -13,10 +13,13 @@ pub type Charge = fn(&Origin, usize) -> u64;
 /// start. Emergencies always pass and are counted too. So everything that has passed the gate always fits.
 #[derive(Debug)]
 pub struct Gate {
+    /// The limit that the archive raises: its routine limit.
     limit_rx: watch::Receiver<u64>,
     /// The limit as last read. The receiver has a lock, and the limit only grows.
     limit: u64,
+    /// Computes the charge of a frame.
     charge: Charge,
+    /// Sum of the charges of all frames that have passed.
     passed: u64,
 }
 

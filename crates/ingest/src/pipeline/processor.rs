@@ -14,10 +14,15 @@ use frame::Batch;
 /// The one stage that every frame passes. It holds one batch at a time, so at most 64 frames.
 #[derive(Debug)]
 pub struct Processor<O> {
+    /// Where batches come from.
     fan_in: FanIn,
+    /// Where batches go: the archive.
     output: O,
+    /// The broadcast.
     fanout: Fanout,
+    /// Counts what was processed.
     counters: Arc<Counters>,
+    /// Signals that the counters have changed.
     stats_tx: watch::Sender<PipelineStats>,
 }
 

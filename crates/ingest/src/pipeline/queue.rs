@@ -20,14 +20,20 @@ use frame::{FramePriority, FrameRun, Lanes, cost_of_weight};
 /// whole read.
 #[derive(Debug)]
 pub struct SourceQueue {
+    /// The lanes.
     state: Mutex<State>,
+    /// Where the queue is listed while it has frames.
     sources: Arc<Sources>,
 }
 
+/// The state of a queue.
 #[derive(Debug, Default)]
 struct State {
+    /// The waiting frames.
     lanes: Lanes<Lane>,
+    /// The cost that may wait, per lane. The queue itself does not enforce it.
     windows: Lanes<u64>,
+    /// Notified when frames have left, see [`SourceQueue::listen`].
     listener: Option<Arc<Notify>>,
     /// The cost of the queue is a part of this one.
     shared: Option<Arc<SharedCost>>,
@@ -50,9 +56,12 @@ impl SharedCost {
     }
 }
 
+/// The frames that wait in one lane.
 #[derive(Debug, Default)]
 struct Lane {
+    /// The runs, the oldest first.
     runs: VecDeque<WaitingRun>,
+    /// Frames of all runs.
     frames: usize,
     /// Sum over all runs, see [`WaitingRun::cost`].
     cost: u64,
@@ -67,7 +76,9 @@ struct Lane {
 /// A run in a lane.
 #[derive(Debug)]
 struct WaitingRun {
+    /// The frames.
     run: FrameRun,
+    /// When the first of them was pushed.
     since: Instant,
 }
 
@@ -229,8 +240,8 @@ impl SourceQueue {
     /// Takes frames of one lane in order, from each run as many as `admit` says. Stops at the first run that
     /// is not taken whole.
     ///
-    /// Unless `ahead`, routine frames stay while emergencies of this source wait. The caller owns the lane's
-    /// entry in the list of [`Sources`]. The caller lists the lane again if frames are left.
+    /// Unless `ahead`, routine frames stay while emergencies of this source wait. The caller must own the lane's entry
+    /// in the list of [`Sources`], and must list the lane again if frames are left.
     pub(super) fn take(
         &self,
         priority: FramePriority,
@@ -276,19 +287,25 @@ impl SourceQueue {
 /// The sources that have frames waiting, per lane, in the order of their turns.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// The sources that have frames waiting.
     lists: Mutex<Lists>,
+    /// Wakes the fan-in.
     pub(super) wake: Notify,
 }
 
+/// The lists behind [`Sources`].
 #[derive(Debug, Default)]
 struct Lists {
+    /// The sources in the order of their turns.
     lanes: Lanes<VecDeque<WaitingSource>>,
+    /// No more frames will be pushed.
     finished: bool,
 }
 
 /// A source that has frames waiting in a lane.
 #[derive(Debug)]
 pub(super) struct WaitingSource {
+    /// Its queue.
     pub(super) queue: Arc<SourceQueue>,
     /// Since when the first frame of the lane waits.
     pub(super) since: Instant,
@@ -307,6 +324,7 @@ impl Sources {
         self.wake.notify_one();
     }
 
+    /// Lists `queue` in these `lanes`, whose first frames wait since `since`.
     fn list(&self, queue: &Arc<SourceQueue>, lanes: Lanes<bool>, since: Instant) {
         if lanes == Lanes::both(false) {
             return;

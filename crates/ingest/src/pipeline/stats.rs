@@ -7,8 +7,11 @@ use frame::FramePriority;
 /// The counters of the pipeline. Writers count in the order routed, processed, emergency.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Frames that left the fan-in.
     frames_routed: AtomicU64,
+    /// Frames that the processor has finished.
     frames_processed: AtomicU64,
+    /// Emergencies among them.
     emergency_count: AtomicU64,
 }
 

@@ -65,21 +65,33 @@ fn first_anonymous_epoch() -> u64 {
     ANONYMOUS_EPOCH_MIN | frame::unix_now_ns().unsigned_abs()
 }
 
+/// The state of the actor.
 struct State {
+    /// Receives requests, and the ends of sessions.
     mailbox: Mailbox<Message>,
+    /// The handle that new sessions get.
     router: Router,
+    /// What all sessions share.
     context: Arc<Context>,
+    /// All streams.
     table: Arc<StreamTable>,
+    /// Where the queues of new streams report.
     sources: Arc<Sources>,
+    /// The sessions, and the streams of links, by id.
     sessions: BTreeMap<SessionId, Live>,
+    /// The session of each monitor.
     by_monitor: HashMap<MonitorId, SessionId>,
+    /// The slots of `ingest.max_connections`.
     slots: Slots,
+    /// The id of the next session.
     session_id_next: SessionId,
+    /// The epoch of the next anonymous stream. No two connections get the same.
     anonymous_next: u64,
     /// The instant from which the heartbeats of all sessions are counted.
     clock_origin: Instant,
     /// Wakes the sessions whose ACK is due.
     acks: AckPacer,
+    /// The request that waits for the end of all sessions. While there is one, nothing new is let in.
     drained: Option<Reply<()>>,
 }
 
@@ -89,9 +101,11 @@ struct Live {
     name: Arc<str>,
     /// The task of a session. Dropping the handle aborts the task. A link owns its tasks itself.
     _task: Option<ActorHandle>,
+    /// The mailbox for the order to end.
     session: Address<Stop>,
-    /// From [`State::watch`] on.
+    /// Names the session in the message of its end. Set by [`State::watch`].
     monitor: Option<MonitorId>,
+    /// Where the connection comes from.
     peer: SocketAddr,
     /// The source, from HELLO on.
     source: Option<SourceInfo>,
@@ -177,6 +191,7 @@ impl State {
         session_id
     }
 
+    /// Registers `live` and monitors its session.
     fn watch(&mut self, session_id: SessionId, mut live: Live) {
         let monitor = self.mailbox.monitor(&live.session);
         live.monitor = Some(monitor);
@@ -279,6 +294,7 @@ impl State {
         true
     }
 
+    /// Removes a session that has ended.
     fn forget(&mut self, down: &Down) {
         let Some(session_id) = self.by_monitor.remove(&down.monitor) else { return };
         self.slots.release(session_id);

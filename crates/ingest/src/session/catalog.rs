@@ -24,11 +24,15 @@ const TLE_TEXT: u8 = 0;
 /// completed.
 #[derive(Debug)]
 pub(super) struct CatalogCursor {
+    /// The current version.
     current: watch::Receiver<Arc<Catalog>>,
+    /// Data bytes of each part but the last.
     part_bytes_max: usize,
-    /// Version of the part that was sent last.
+    /// Version of the part that was sent last; 0 before the first.
     version: u64,
+    /// Number of the next part of `version`.
     part_next: usize,
+    /// Whether the client lacks parts of the newest version.
     is_due: bool,
 }
 

@@ -68,6 +68,7 @@ fn state_after(served: &Result<Settling, Ended>, said_bye: bool) -> StreamState 
     }
 }
 
+/// Logs the end of a feed, and whether BYE names the positions that the daemon has.
 fn note_bye(session: SessionId, origin: &Origin, said: Bye, accepted_next: Lanes<u64>) {
     let stream = &origin.stream;
     if said.next == accepted_next {

@@ -1,12 +1,15 @@
 //! Credit of one lane: the cost that the client may have sent, counted from 0 on each connection.
 
-/// Absolute credit, as ACK carries it.
+/// Absolute credit, as ACK carries it. All values are costs in bytes, see [`frame_cost`](frame::frame_cost).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Credit {
+    /// The cost that may wait in the queue of the lane.
     window: u64,
     /// The cost of the largest message.
     message_max: u64,
+    /// The cost of all messages so far.
     consumed: u64,
+    /// The highest limit that was sent: the client may send until `consumed` reaches it.
     granted: u64,
 }
 

@@ -21,11 +21,17 @@ use wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError, frame_cost
 
 /// The inputs of a handshake.
 pub(super) struct Greeting<'a> {
+    /// The id that the router gave.
     pub(super) session_id: SessionId,
+    /// The limits that were in force when the connection came.
     pub(super) config: &'a Arc<IngestConfig>,
+    /// What wakes the session.
     pub(super) signal: &'a Arc<AckSignal>,
+    /// What all sessions share.
     pub(super) context: &'a Context,
+    /// Opens the stream.
     pub(super) router: &'a Router,
+    /// The place at the entrance.
     pub(super) permit: &'a Permit,
     /// TLS that was in force when the connection came.
     pub(super) tls: Option<tls::Server>,
@@ -33,9 +39,13 @@ pub(super) struct Greeting<'a> {
 
 /// The result of a handshake: the initial state of a session.
 pub(super) struct Greeted {
+    /// The right to speak for the stream.
     pub(super) opened: Opened,
+    /// Holds WELCOME.
     pub(super) outbox: Outbox,
+    /// Continues at the resume position.
     pub(super) intake: Intake,
+    /// The catalog, if the client wants it.
     pub(super) catalog: Option<CatalogCursor>,
     /// The bytes that came behind HELLO.
     pub(super) rest: Vec<u8>,
@@ -91,6 +101,7 @@ impl Greeting<'_> {
         Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog, rest })
     }
 
+    /// Waits for the first message. Ends with the error that the client gets if the daemon drains first.
     async fn await_hello(&self, socket: &mut Socket, mailbox: &mut Mailbox<Stop>) -> Result<First, Ended> {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {

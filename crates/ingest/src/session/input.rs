@@ -22,9 +22,11 @@ pub(crate) const MOVED_BYTES_MAX: usize = (16 << 10) + PREFIX_BYTES;
 /// A connection that is idle between two messages holds no memory here.
 #[derive(Debug)]
 pub(super) struct Input {
+    /// The pool of the buffers.
     pool: Arc<BufferPool>,
     /// The first part of an incomplete message. May be empty.
     partial: Vec<u8>,
+    /// Most bytes of a message body.
     body_bytes_max: usize,
 }
 

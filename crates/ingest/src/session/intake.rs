@@ -14,33 +14,46 @@ const UNCREDITED_SHARE: u64 = 3;
 /// Checks messages and collects the accepted frames until they are handed over.
 #[derive(Debug)]
 pub(super) struct Intake {
+    /// The state of each lane.
     lanes: Lanes<Lane>,
+    /// The cost that may wait in the queue, per lane. It bounds the reads of a client without credit.
     windows: Lanes<u64>,
+    /// The client wants no ACK (NO_ACK in HELLO), so it has no credit either.
     no_ack: bool,
+    /// The BYE of the client.
     said_bye: Option<Bye>,
+    /// What was counted since the last [`Self::take_batch`].
     gathered: Gathered,
 }
 
+/// The state of a lane.
 #[derive(Debug)]
 struct Lane {
     /// Sequence of the last FRAME on this connection, also if it was a duplicate.
     previous: Option<u64>,
+    /// One above the highest accepted sequence. A lower one is a duplicate.
     accepted_next: u64,
+    /// Duplicates on this connection, as ACK reports them.
     duplicates: u32,
+    /// What the client may send.
     credit: Credit,
 }
 
 /// Counts for the messages of one read.
 #[derive(Debug, Default)]
 struct Gathered {
+    /// FRAME messages, the duplicates and the refused one included.
     received: u64,
+    /// FRAMEs that were accepted before.
     duplicates: u64,
+    /// Why the last FRAME was refused.
     rejected: Option<ErrorCode>,
 }
 
 /// The frames of one read, to be handed over.
 #[derive(Debug)]
 pub(super) struct HandOver {
+    /// The accepted frames.
     pub(super) lanes: Lanes<Option<FrameRun>>,
     /// FRAME messages read, including duplicates and refused ones.
     pub(super) received: u64,

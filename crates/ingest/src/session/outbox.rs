@@ -23,14 +23,19 @@ const STALLED_CREDIT_DELAY: Duration = Duration::from_secs(1);
 /// encoded, and there is at most one part of the catalog.
 #[derive(Debug)]
 pub(super) struct Outbox {
+    /// Encoded messages that the socket has not taken.
     bytes: BytesMut,
     /// `bytes` hold a part of the catalog, which is large.
     has_part: bool,
+    /// The heartbeat that WELCOME named.
     heartbeat: Duration,
     /// The last ACK of each lane. `None` before the first ACK.
     last_acks: Lanes<Option<AckValues>>,
+    /// The nonce of the PING to answer.
     pong: Option<u64>,
+    /// The nonce of a PING to send.
     ping: Option<u64>,
+    /// The deadline of a GOAWAY to send.
     goaway: Option<Duration>,
     /// When an ACK is sent that has nothing new but more credit.
     credit_due: Option<Instant>,
@@ -41,14 +46,18 @@ pub(super) struct Outbox {
 /// What the last ACK of a lane said besides its credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AckValues {
+    /// Every accepted frame below this sequence is on stable storage.
     durable_next: u64,
+    /// Duplicates on this connection.
     duplicates: u32,
 }
 
 /// What the next ACK of a lane can say.
 #[derive(Clone, Copy, Debug)]
 struct NextAck {
+    /// The newest values.
     values: AckValues,
+    /// The highest limit that can be granted.
     credit_limit: u64,
     /// `values` differs from the last ACK.
     is_new: bool,
@@ -113,7 +122,8 @@ impl Outbox {
         self.is_routine_due = true;
     }
 
-    /// Encodes new values, unless older bytes wait to be written.
+    /// Encodes new values, unless older bytes wait to be written. `durable_next` is how far each lane of the stream is
+    /// durable, and `queued` the part of its window that waiting frames use, as `SourceQueue::look` returns it.
     ///
     /// WELCOME and the first ACKs are the first messages on a connection, so the first ACKs do not wait until
     /// WELCOME is written. Returns true if an ACK of routine was encoded.

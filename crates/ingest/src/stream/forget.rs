@@ -104,7 +104,9 @@ pub struct Selected {
 /// until this value is dropped.
 #[derive(Debug)]
 pub struct Forgetting {
+    /// The streams.
     streams: Vec<(StreamKey, Arc<Stream>)>,
+    /// Whether the streams are only named, and not held.
     is_dry_run: bool,
 }
 

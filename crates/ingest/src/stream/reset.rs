@@ -34,8 +34,11 @@ pub enum ResetRefused {
 /// A reset under way. The stream takes no connection until this value is dropped.
 #[derive(Debug)]
 pub struct EpochReset {
+    /// The stream, which is held.
     stream: Arc<Stream>,
+    /// Its position.
     old: Position,
+    /// The epoch that it gets.
     epoch: u64,
 }
 

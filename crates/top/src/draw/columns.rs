@@ -7,11 +7,15 @@ use super::{View, cells};
 
 /// A column of the list of links or of outputs.
 pub(super) struct Column<T> {
+    /// Its title.
     title: &'static str,
+    /// Its least width in characters.
     width: usize,
+    /// Whether cells are aligned to the left, as text is, and not to the right.
     is_text: bool,
     /// Narrow screens leave out the columns with the highest ranks.
     rank: u8,
+    /// Returns the text of a cell.
     cell: fn(&View<'_>, &T) -> String,
 }
 
@@ -55,7 +59,8 @@ impl View<'_> {
         cells.join(" ")
     }
 
-    /// The columns that fit, from left to right, with their widths. A text in the last one takes the space that is left.
+    /// The columns that fit, from left to right, with their widths. A text in the last one takes the space that is
+    /// left.
     fn fitting<T>(&self, columns: &'static [Column<T>]) -> Vec<(&'static Column<T>, usize)> {
         let mut by_rank: Vec<_> = columns.iter().collect();
         by_rank.sort_by_key(|column| column.rank);

@@ -12,7 +12,7 @@ use crate::model::{
 };
 use api::Source;
 
-/// Columns by importance. Narrow screens leave out the last ones.
+/// Columns by importance. A column is shown if it fits beside those before it that are shown.
 const BY_WEIGHT: [Column; 12] = [
     Column::Source,
     Column::State,
@@ -71,6 +71,7 @@ impl View<'_> {
         let Some((snapshot, _)) = &model.known else { return Vec::new() };
         let (shown, here) = (self.model.rows().len(), snapshot.sources.len());
         let mut text = format!("sources {}", count(here as u64));
+        // The daemon returns only as many sources as `fetch` asks for.
         if snapshot.total > here {
             text += &format!(" of {}, the others are left out", count(snapshot.total as u64));
         }
@@ -137,7 +138,8 @@ impl View<'_> {
         Some(then + self.model.age().unwrap_or_default())
     }
 
-    /// The columns that fit, from left to right, with their widths.
+    /// The columns that fit the width of the screen, from left to right, with their widths. The station takes what is
+    /// left, up to [`STATION_MAX`].
     fn columns_shown(&self) -> impl Iterator<Item = (Column, usize)> {
         let mut left = usize::from(self.columns);
         let mut chosen = Vec::new();

@@ -27,7 +27,9 @@ const ENTRY_BYTES: usize = 512;
 
 /// A finished index, ready to be written part by part.
 pub(crate) struct Content {
+    /// Header, chunk table and directory.
     tables: Vec<u8>,
+    /// The extent lists, in the order of the directory.
     lists: Vec<Vec<u8>>,
 }
 
@@ -44,21 +46,33 @@ impl Content {
 /// Builds an index block by block. The result depends only on the frames, not on how the caller divides them into
 /// ranges.
 pub(crate) struct Builder {
+    /// Offset of the segment's first frame.
     base: u64,
+    /// The id of the segment.
     segment_id: u64,
+    /// Offset behind the last frame so far.
     next_offset: u64,
+    /// The chunks so far. The last one may still grow.
     chunks: Vec<Chunk>,
+    /// The directory entries so far, in the order in which they came.
     lists: Vec<EntryBuilder>,
+    /// Index into `lists`.
     by_origin: HashMap<(Arc<Origin>, FramePriority), usize>,
+    /// Bytes of all extent lists so far.
     lists_bytes: usize,
+    /// Whether an extent list was left out because of [`LISTS_BYTES_MAX`].
     has_left_out: bool,
+    /// The extents that are not yet closed. Empty between two blocks: no extent reaches over the end of a block.
     slots: Slots,
 }
 
 /// The index of a sealed segment.
 pub(crate) struct PendingIndex {
+    /// What the index will hold. It is encoded only when it is written.
     builder: Builder,
+    /// Length of the segment's file in bytes.
     covered: u64,
+    /// Memory of this value in bytes.
     bytes: usize,
 }
 
@@ -85,10 +99,15 @@ impl PendingIndex {
 
 /// A directory entry that is being built.
 struct EntryBuilder {
+    /// The origin.
     origin: Arc<Origin>,
+    /// The lane.
     priority: FramePriority,
+    /// Number of frames.
     frames: u64,
+    /// Their receive times.
     times: Times,
+    /// Bytes of the segment in its extents, also if the list was left out.
     extents_len: u64,
     /// Position of the last block that has frames of this origin and lane.
     block: u64,
@@ -99,15 +118,23 @@ struct EntryBuilder {
 /// The extents of the current block, by origin number and lane.
 #[derive(Default)]
 struct Slots {
+    /// The open extent of each origin and lane: the slot is `origin number * number of lanes + lane`.
     open: Vec<Option<OpenExtent>>,
+    /// The slots that have had an extent in this block, so that [`Builder::close_extents`] need not look at all of
+    /// them.
     touched: Vec<usize>,
 }
 
+/// An extent that may still grow. `start` and `end` are positions in the body of the block.
 #[derive(Clone, Copy)]
 struct OpenExtent {
+    /// Index into [`Builder::lists`].
     list: usize,
+    /// Where its first frame begins.
     start: usize,
+    /// Where its last frame ends.
     end: usize,
+    /// Offset of its first frame.
     first_offset: u64,
     /// Checksum of the extent's bytes, if known.
     crc: Option<NonZeroU32>,
@@ -136,14 +163,18 @@ impl OpenExtent {
     }
 }
 
+/// Bytes of the frame at `at`; `None` if no whole frame is there.
 fn frame_len(body: &[u8], at: usize) -> Option<usize> {
     Some(RecordHeader::read(body.get(at..)?)?.frame_len())
 }
 
 /// The current block.
 struct Block<'a> {
+    /// Where the block begins in the file.
     position: u64,
+    /// Its body.
     body: &'a [u8],
+    /// Its origin table.
     origins: &'a [Arc<Origin>],
 }
 
@@ -195,6 +226,7 @@ impl Builder {
         Ok(())
     }
 
+    /// Begins a new chunk at the block at `position` if the last one is full.
     fn enter_chunk(&mut self, position: u64) {
         let full = |chunk: &Chunk| position - chunk.position >= CHUNK_SPAN_BYTES;
         if self.chunks.last().is_none_or(full) {
@@ -202,6 +234,8 @@ impl Builder {
         }
     }
 
+    /// Adds the frames of `range`, which begin at `start` in the body, to the open extent of their origin and lane.
+    /// Where they do not fit, closes it and opens the next one.
     fn range(&mut self, block: &Block<'_>, start: usize, range: &FrameRange) -> Result<(), NoIndex> {
         let slot = usize::from(range.origin) * FramePriority::ALL.len() + range.priority.lane();
         let mut open = self.slots.open[slot].take();
@@ -251,6 +285,7 @@ impl Builder {
         if before == block.position { Err(NoIndex::Damaged) } else { Ok(index) }
     }
 
+    /// The list of an origin and lane, a new one if it is the first time in the segment.
     fn list_of(&mut self, origin: &Arc<Origin>, priority: FramePriority) -> Result<usize, NoIndex> {
         let key = (Arc::clone(origin), priority);
         if let Some(list) = self.by_origin.get(&key) {
@@ -282,6 +317,7 @@ impl Builder {
         self.slots.touched = touched;
     }
 
+    /// Appends `extent` to its list.
     fn close(&mut self, block: &Block<'_>, origin: u16, extent: OpenExtent) {
         let list = &mut self.lists[extent.list];
         let bytes = &block.body[extent.start..extent.end];
@@ -318,6 +354,7 @@ impl Builder {
         PendingIndex { builder: self, covered, bytes }
     }
 
+    /// Drops the longest extent list. Readers scan the segment for that origin and lane.
     fn leave_out_longest(&mut self) {
         self.has_left_out = true;
         let length =

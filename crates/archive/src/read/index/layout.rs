@@ -15,7 +15,9 @@ pub(super) const CHUNK_BYTES: usize = 32;
 /// Earliest and latest receive time of a set of frames, in unix nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
+    /// The earliest.
     pub(crate) min_ns: i64,
+    /// The latest. In an empty set it is below the earliest.
     pub(crate) max_ns: i64,
 }
 
@@ -41,18 +43,28 @@ impl Times {
     }
 }
 
-/// The header of an index.
+/// The header of an index. `index.rs` has the table of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// Chunks in the chunk table.
     pub(super) chunk_count: u32,
+    /// The id of the segment. An index with another id belongs to an earlier file of the same name.
     pub(super) segment_id: u64,
+    /// Offset of the segment's first frame.
     pub(super) base_offset: u64,
+    /// Offset behind its last frame: the base of the next segment.
     pub(crate) next_offset: u64,
+    /// Length of the segment's file in bytes.
     pub(super) covered: u64,
+    /// Bytes of all extent lists.
     pub(super) lists_len: u64,
+    /// Receive times of the segment's frames.
     pub(crate) times: Times,
+    /// Entries in the directory.
     pub(super) entry_count: u32,
+    /// Bytes of the directory.
     pub(super) directory_len: u32,
+    /// CRC-32C of chunk table and directory.
     pub(super) tables_crc: u32,
 }
 
@@ -108,6 +120,7 @@ impl Header {
         })
     }
 
+    /// Bytes of chunk table and directory.
     pub(super) fn tables_len(&self) -> u64 {
         u64::from(self.chunk_count) * CHUNK_BYTES as u64 + u64::from(self.directory_len)
     }
@@ -116,8 +129,11 @@ impl Header {
 /// A range of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
+    /// Where its first block begins in the segment's file. That block holds frames.
     pub(super) position: u64,
+    /// Offset of the first frame of that block.
     pub(super) first_offset: u64,
+    /// Receive times of its frames.
     pub(super) times: Times,
 }
 
@@ -138,13 +154,21 @@ impl Chunk {
 /// The directory entry of one origin and lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
+    /// The origin.
     pub(super) origin: Arc<Origin>,
+    /// The lane.
     pub(super) priority: FramePriority,
+    /// Number of frames.
     pub(super) frames: u64,
+    /// Their receive times.
     pub(super) times: Times,
+    /// Bytes of the segment in its extents.
     pub(super) extents_len: u64,
+    /// Where its extent list lies in the index file.
     pub(super) list_at: u64,
+    /// Bytes of the extent list. 0: it was left out, and readers scan.
     pub(super) list_len: u64,
+    /// CRC-32C of the extent list.
     pub(super) list_crc: u32,
 }
 
@@ -191,18 +215,25 @@ impl Entry {
 /// A range of bytes of one block with frames of one origin and lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
+    /// Where it begins in the segment's file.
     pub(super) position: u64,
+    /// Its bytes.
     pub(super) length: u32,
+    /// Offset of its first frame.
     pub(super) first_offset: u64,
     /// Number of the origin in the table of the block.
     pub(super) origin: u16,
+    /// CRC-32C of its bytes.
     pub(super) crc: u32,
 }
 
 /// Appends extents to an extent list.
 pub(super) struct ExtentEncoder {
+    /// The list so far.
     pub(super) bytes: Vec<u8>,
+    /// Position behind the last extent: the next one is written relative to it.
     end: u64,
+    /// First offset of the last extent, for the same purpose.
     first_offset: u64,
 }
 
@@ -229,10 +260,15 @@ pub(crate) struct Malformed;
 
 /// Reads an extent list from front to back.
 pub(super) struct ExtentDecoder {
+    /// The list.
     bytes: Vec<u8>,
+    /// Index in `bytes` of the next extent.
     at: usize,
+    /// As [`ExtentEncoder::end`].
     end: u64,
+    /// As [`ExtentEncoder::first_offset`].
     first_offset: u64,
+    /// Length of the segment's file. No extent may reach beyond it.
     covered: u64,
 }
 
@@ -267,6 +303,7 @@ impl ExtentDecoder {
     }
 }
 
+/// Appends `number` as LEB128: 7 bits to a byte, the lowest first. The top bit says that another byte follows.
 fn push_number(into: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         into.push(number as u8 | 0x80);
@@ -275,6 +312,7 @@ fn push_number(into: &mut Vec<u8>, mut number: u64) {
     into.push(number as u8);
 }
 
+/// Reads a number as [`push_number`] writes it.
 fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {

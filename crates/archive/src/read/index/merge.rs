@@ -19,25 +19,32 @@ use frame::{FramePriority, Origin};
 /// A range of chunks that may hold requested frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkRange {
+    /// Where the chunks lie in the segment's file.
     pub(crate) positions: Range<u64>,
+    /// The offsets of their frames.
     pub(crate) offsets: Range<u64>,
 }
 
 /// The state of a merge of extent lists over one segment.
 pub(crate) struct Merge {
+    /// The lists. An entry of the heap names a list by its index.
     lists: Vec<ExtentCursor>,
     /// Offset of the next frame of each list. `None` before the first call of [`Self::next`].
     heap: Option<BinaryHeap<Reverse<(u64, usize)>>>,
+    /// Which extents are read.
     wanted: ExtentFilter,
 }
 
 /// Selects the extents to read.
 struct ExtentFilter {
+    /// Only extents in these ranges, which ascend.
     ranges: Vec<ChunkRange>,
+    /// Only extents that may have frames from this offset on.
     from: u64,
 }
 
 impl ExtentFilter {
+    /// Whether `extent` is read. `next` is the extent behind it in the list: its first offset bounds those of `extent`.
     fn takes(&self, extent: &Extent, next: Option<&Extent>) -> bool {
         let index = self.ranges.partition_point(|range| range.positions.end <= extent.position);
         self.ranges.get(index).is_some_and(|range| range.positions.contains(&extent.position))
@@ -70,6 +77,7 @@ impl Merge {
         Ok(frame)
     }
 
+    /// Moves each list to its first wanted extent.
     fn heads(&mut self) -> Result<BinaryHeap<Reverse<(u64, usize)>>, Malformed> {
         let mut heap = BinaryHeap::with_capacity(self.lists.len());
         for (index, list) in self.lists.iter_mut().enumerate() {
@@ -81,6 +89,7 @@ impl Merge {
         Ok(heap)
     }
 
+    /// Takes the frame with the lowest offset, and moves its list on.
     fn pop(
         &mut self,
         heap: &mut BinaryHeap<Reverse<(u64, usize)>>,
@@ -108,16 +117,21 @@ impl Merge {
 
 /// The extent list of one origin and lane.
 pub(super) struct ExtentCursor {
+    /// The origin of its frames.
     origin: Arc<Origin>,
+    /// Their lane.
     priority: FramePriority,
+    /// The rest of the list.
     extents: ExtentDecoder,
     /// The extent behind the current extent.
     ahead: Option<Extent>,
+    /// The current extent; `None` before the first.
     extent: Option<Extent>,
     /// Bytes of the current extent, once they are read.
     bytes: Option<Bytes>,
     /// Position of the next frame in `bytes`.
     at: usize,
+    /// Offset of the frame at `at`.
     offset: u64,
 }
 

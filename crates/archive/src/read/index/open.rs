@@ -32,7 +32,9 @@ pub(crate) enum Plan {
 
 /// An open index whose header matches its segment.
 pub(crate) struct Index {
+    /// The index file. Its tables and lists are read when they are needed.
     file: Box<dyn StorageFile>,
+    /// Its header.
     pub(crate) header: Header,
 }
 

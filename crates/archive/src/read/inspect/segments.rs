@@ -40,7 +40,9 @@ pub struct HeaderInfo {
 /// The segments that a directory held when it was listed, oldest first. See [`segments`].
 #[derive(Debug)]
 pub struct Segments {
+    /// The archive's directory.
     dir: PathBuf,
+    /// The bases of the segments, ascending.
     bases: Vec<u64>,
     /// Index into `bases` of the segment to describe next.
     at: usize,

@@ -79,7 +79,7 @@ pub enum ReadError {
         /// Its version.
         found: u16,
     },
-    /// A segment of another archive among those of this one.
+    /// A segment of another archive among those of this one. Reading ends, because its offsets mean other frames.
     #[error(
         "segment {path} belongs to another archive (log {found:016x}, expected {expected:016x}): move the file to another \
          directory",

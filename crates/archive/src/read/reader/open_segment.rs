@@ -11,7 +11,9 @@ use crate::storage::{Storage, StorageError};
 
 /// An open segment.
 pub(super) struct OpenSegment {
+    /// Offset of the first frame, by the name of the file.
     pub(super) base: u64,
+    /// Reads its blocks.
     pub(super) scanner: Scanner,
     /// Base of the next segment, if there is one. The next segment supersedes the frames of this one from that offset
     /// on.
@@ -23,6 +25,7 @@ pub(super) struct OpenSegment {
     pub(super) ended: bool,
     /// Whether the header is damaged and the reader has not reported that yet.
     pub(super) is_header_damaged: bool,
+    /// How the rest of the segment is read.
     pub(super) strategy: Strategy,
     /// The holes that the next segment records. `None` until they are read.
     pub(super) holes: Option<Vec<HoleRecord>>,
@@ -42,12 +45,15 @@ pub(super) enum Strategy {
 
 /// The ranges that are still to be read.
 pub(super) struct RangeWalk {
+    /// The ranges behind the current one.
     left: IntoIter<ChunkRange>,
+    /// The current range; `None` before the first and behind the last.
     at: Option<ChunkRange>,
     /// First offset of the current range, until the reader has seen the first block of the range.
     entered: Option<u64>,
     /// The reader has returned every requested frame below this offset.
     reached: u64,
+    /// Length of the segment's file, as the index says. Behind the last range, reading continues there.
     covered: u64,
 }
 
@@ -184,6 +190,7 @@ impl RangeWalk {
         Ok(self.at.is_some())
     }
 
+    /// Whether the block may come here: the first block of a range must begin at the offset that the index says.
     fn is_expected(&mut self, header: &BlockHeader) -> bool {
         let expected = self.entered.take();
         let sound = expected.is_none_or(|offset| header.first_offset == offset);
@@ -193,6 +200,8 @@ impl RangeWalk {
         sound
     }
 
+    /// The offset below which everything was returned. `next_offset` is not proven until the first block of the range
+    /// has come.
     fn reached(&self, next_offset: u64) -> u64 {
         if self.entered.is_some() { self.reached } else { next_offset }
     }

@@ -17,8 +17,11 @@ fn is_bad_sector(error: &io::Error) -> bool {
 
 /// A file that is read over bad sectors.
 pub(super) struct Pages {
+    /// The file.
     pub(super) file: Box<dyn StorageFile>,
+    /// Pages that could not be read so far.
     bad_reads: u32,
+    /// Whether anything could be read so far.
     good: bool,
 }
 

@@ -46,35 +46,47 @@ pub(super) fn copy(from: &Dir, to: &Dir) -> Result<RepairReport, ReadError> {
     Ok(copier.report)
 }
 
+/// The size of the largest of `segments`, at least the default size of a segment: a damaged one may have been cut
+/// short.
 fn bytes_max(from: &Dir, segments: &[Source]) -> Result<u64, StorageError> {
     segments.iter().try_fold(Config::SEGMENT_BYTES, |max, source| Ok(max.max(from.size(&source.path)?)))
 }
 
+/// The copy while it is written.
 struct Copier<'a> {
+    /// The damaged archive.
     from: &'a Dir,
+    /// The directory of the copy.
     to: &'a Dir,
+    /// The id of the log, which each segment of the copy gets.
     log_id: u64,
     /// Positions at the next offset.
     table: PositionTable,
+    /// The segment being written; `None` until something is written behind the last one.
     target: Option<Segment>,
     /// Size of the largest segment, as far as known.
     segment_bytes_max: u64,
+    /// What is copied and lost so far. Its `next_offset` is where the copy goes on.
     report: RepairReport,
 }
 
-/// What the copier has read of the current segment.
+/// What the copier has read of the current source.
 #[derive(Default)]
 struct Seen {
+    /// The positions blocks so far. Taken at the first block of another kind, because they come first.
     positions: PositionsCollector,
     /// Damaged bytes before the next block.
     damage: Option<Range<u64>>,
+    /// The id in the blocks; `None` before the first.
     segment_id: Option<u64>,
     /// All frames below this offset were on stable storage.
     synced_offset: u64,
+    /// Number of readable blocks.
     blocks: u64,
 }
 
 impl Copier<'_> {
+    /// Copies the segment `source`, into a segment of its own.
     fn segment(&mut self, source: &Source) -> Result<(), ReadError> {
         let mut scanner = Scanner::open(&*self.from.storage, &source.path)?;
         self.seal(false)?;
@@ -89,6 +101,8 @@ impl Copier<'_> {
         self.end(source, &scanner, &mut seen, end)
     }
 
+    /// Copies a block of frames if it is the next one of the copy, and records what is missing in front of it. Each
+    /// copied block says that all before it is durable: the copy counts only once it is synced as a whole.
     fn block(
         &mut self,
         source: &Source,

@@ -8,17 +8,21 @@ use crate::storage::dir::Dir;
 
 /// A segment to copy from.
 pub(super) struct Source {
+    /// The file.
     pub(super) path: PathBuf,
     /// Offset of the first frame: from the header, or from the name if the header is damaged.
     pub(super) base: u64,
-    /// The next segment supersedes the frames from this offset on.
+    /// Base of the next segment, which supersedes the frames from this offset on. `None` for the newest segment.
     pub(super) end: Option<u64>,
 }
 
-/// The segments to copy, the id of their log, and the segments of another log.
+/// What the directory holds.
 pub(super) struct Sources {
+    /// The segments to copy, ordered by their bases.
     pub(super) segments: Vec<Source>,
+    /// The id of their log; `None` if no header is sound.
     pub(super) log_id: Option<u64>,
+    /// Segments of another log.
     pub(super) foreign: Vec<PathBuf>,
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Inode {
     pub(super) durable: Vec<u8>,
     /// Sectors that the kernel knows to be newer in the cache.
     pub(super) dirty: BTreeSet<usize>,
+    /// Bytes that the file takes of the capacity.
     pub(super) allocated: u64,
     /// How the file is written; `None` before the first write.
     pub(super) written: Option<Written>,
@@ -27,7 +28,9 @@ pub(super) struct Inode {
 /// How a file is written. It must always be written in the same way, or the page cache and the disk might differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
+    /// Through the page cache.
     Cached,
+    /// Past the page cache.
     Direct,
 }
 
@@ -77,8 +80,11 @@ pub(super) fn resize(content: &mut Vec<u8>, len: usize) {
 
 /// An open file.
 pub(super) struct MemFile {
+    /// The file system.
     pub(super) storage: MemStorage,
+    /// The path by which the file was opened, for the hook.
     pub(super) path: PathBuf,
+    /// Number of the inode.
     pub(super) id: u64,
     /// The alignment, if the file bypasses the cache.
     pub(super) direct: OnceLock<usize>,
