@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 
 use super::{View, bold, cells, faint};
 use crate::figures::{age, between, clock, count, grouped, latency, megabytes, percent, plain, rate, size};
-use api::{Archive, ArchiveStatus, Books, Fleet, FleetState, LaneStats, RefusalCounts, Stats};
+use api::{Archive, ArchiveStatus, Books, Fleet, FleetState, LaneStats, RefusalCounts, Stats, Upload};
 
 /// Maximum number of lines for each reason not to be ready.
 pub(super) const REASON_LINES_MAX: usize = 3;
@@ -105,7 +105,7 @@ impl View<'_> {
         lines.push(self.lane("emergency", &stats.lanes.emergency, true));
         lines.push(self.lane("routine", &stats.lanes.routine, false));
         lines.extend(self.books(&stats.frames, stats.missing));
-        lines.extend(self.archive(&stats.archive));
+        lines.extend(self.archive(&stats.archive, stats.uploads.as_ref()));
         lines.extend(refusals(&stats.refusals, self.is_roomy));
         let (connections, process) = (&stats.connections, &stats.process);
         lines.push(if self.is_roomy {
@@ -191,7 +191,7 @@ impl View<'_> {
         vec![vec![text.into(), balance].into(), second.into()]
     }
 
-    fn archive(&self, archive: &Archive) -> Vec<Line<'static>> {
+    fn archive(&self, archive: &Archive, uploads: Option<&Upload>) -> Vec<Line<'static>> {
         let status = Span::raw(archive.status.to_string());
         let status = if archive.status == ArchiveStatus::Ok { status.green() } else { status.red().bold() };
         let free = percent(archive.disk_free_bytes, archive.disk_bytes);
@@ -217,6 +217,9 @@ impl View<'_> {
         }
         if archive.upkeep_failing > 0 {
             line.push(Span::raw(format!("; maintenance of {} segments fails", archive.upkeep_failing)).red());
+        }
+        if uploads.is_some_and(|uploads| uploads.trouble.is_some()) {
+            line.push(Span::raw("; uploads fail").red());
         }
         vec![line.into()]
     }

@@ -34,7 +34,7 @@ export class Panels {
     const { stats } = this.model;
     this.drawEmergencies(stats);
     this.drawBooks(stats.frames);
-    this.drawArchive(stats.archive);
+    this.drawArchive(stats);
     this.drawGaps(stats);
     this.drawSubscribers(stats);
     this.drawProcess(stats.process);
@@ -67,7 +67,7 @@ export class Panels {
     text(balance, sum === total ? "✓ they balance" : `✗ off by ${count(Math.abs(total - sum))}`);
   }
 
-  drawArchive(archive) {
+  drawArchive({ archive, uploads }) {
     const badge = byId("archive-status");
     text(badge, archive.status.toUpperCase());
     attribute(badge, "data-status", archive.status);
@@ -83,9 +83,10 @@ export class Panels {
       ["sync", "Sync p50 · p99 · max", [archive.sync.p50_ms, archive.sync.p99_ms, archive.sync.max_ms].map(latency).join(" · "), archive.sync.p99_ms],
       ["expired_frames", "Expired by retention", count(archive.expired_frames), archive.expired_frames],
       ["age_hold", "Expiry by age", archive.age_hold === null ? "not held" : `held: ${archive.age_hold.reason}`, archive.age_hold !== null],
-      ["upkeep_failing", "Upkeep failing", archive.upkeep_failing === 0 ? "nowhere" : `in ${count(archive.upkeep_failing)} segments`, archive.upkeep_failing],
+      ["upkeep_failing", "Maintenance fails", archive.upkeep_failing === 0 ? "nowhere" : `in ${count(archive.upkeep_failing)} segments`, archive.upkeep_failing],
       ["foreign_segments", "Of another archive", archive.foreign_segments === 0 ? "none" : `${count(archive.foreign_segments)} segments set aside`, archive.foreign_segments],
       ["file_shortages", "Without files", archive.file_shortages === 0 ? "never" : `${count(archive.file_shortages)} times`, archive.file_shortages],
+      ...(uploads === null ? [] : [["uploads", "Waiting for upload", uploads.trouble ?? `${count(uploads.pending_segments)} segments, ${size(uploads.pending_bytes)}`, uploads.pending_segments]]),
     ], [part, part > 1 - DISK_LOW, `Disk ${percent(part)} used, ${size(archive.disk_free_bytes)} of ${size(archive.disk_bytes)} free`]);
   }
 
