@@ -87,6 +87,31 @@ async fn serve(files: FileSystem, address: Sender<SocketAddr>) {
     }
 }
 
+/// A server that answers as S3 does where there is no bucket.
+pub fn without_bucket() -> SocketAddr {
+    const BODY: &str =
+        "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|read| read == 1) {
+                head.push(byte[0]);
+            }
+            let length = BODY.len();
+            let answer = format!(
+                "HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{BODY}"
+            );
+            // A client that is gone does not matter.
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
 /// Sets the variables of a store whose endpoint is `endpoint`.
 pub fn set_store(command: &mut Command, endpoint: SocketAddr, secret_key: &str) {
     command
