@@ -76,10 +76,11 @@ async fn serve(files: FileSystem, address: Sender<SocketAddr>) {
     let mut builder = S3ServiceBuilder::new(files);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();
+    let mut connections = tokio::task::JoinSet::new();
     loop {
         let (socket, _) = listener.accept().await.unwrap();
         let service = service.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let http = Builder::new(TokioExecutor::new());
             // A client that is killed in the middle is an error.
             let _ = http.serve_connection(TokioIo::new(socket), service).await;

@@ -89,7 +89,6 @@ pub struct Uploads(watch::Receiver<Status>);
 impl Uploads {
     /// Starts the uploads. They end when `shutdown` is true. An upload that is under way then is abandoned and repeated
     /// after the next start. The handle is the task's.
-    #[must_use]
     pub fn start(config: UploadConfig, shutdown: watch::Receiver<bool>) -> (Self, ActorHandle) {
         let (status_tx, status) =
             watch::channel(Status { store: config.store.to_string(), ..Status::default() });
