@@ -9,9 +9,12 @@ use crate::{NamedClient, Secret};
 const LINK: &str = "[[links]]\nname = \"a\"\nconnect = \"modem:7000\"\nsource = 7\n\
                     framing = { kind = \"fixed\", length = 892 }\n";
 const OUTPUT: &str = "[[outputs]]\nname = \"a\"\nlisten = \"127.0.0.1:10011\"\n";
+const UPLOADED: &str = "archive.export = \"export\"\nexport.store = \"s3://b\"";
+const RETENTION: &str =
+    "archive.export = \"export\"\n[export]\nstore = \"s3://b\"\nlocal_retention = \"3days\"";
 
 /// For each key: its name, a value other than the default, and whether it takes effect at once.
-const OTHERS: [(&str, &str, bool); 47] = [
+const OTHERS: [(&str, &str, bool); 49] = [
     ("data_dir", "data_dir = \"elsewhere\"", false),
     ("require_tls", "require_tls = true", true),
     ("log.level", "log.level = \"debug\"", true),
@@ -43,6 +46,8 @@ const OTHERS: [(&str, &str, bool); 47] = [
     ("archive.store_replays", "archive.store_replays = false", false),
     ("archive.export", "archive.export = \"export\"", false),
     ("archive.export_format", "archive.export_format = \"csv\"", false),
+    ("export.store", "archive.export = \"export\"\nexport.store = \"s3://c\"", false),
+    ("export.local_retention", RETENTION, false),
     ("feed.listen", "feed.listen = \"127.0.0.1:1\"", false),
     ("feed.max_subscribers", "feed.max_subscribers = 3", true),
     ("feed.tls", "feed.tls = false", true),
@@ -107,6 +112,9 @@ fn each_key_changes_live_or_waits_as_its_entry_says() {
                 config.tls.certificate = Some("server.pem".into());
                 config.tls.ca = Some("ca.pem".into());
             }
+        }
+        if key.starts_with("export.") {
+            before = config(UPLOADED);
         }
         let change = change(&before, &found);
         let (changed, waiting) = names(&change);
