@@ -57,15 +57,8 @@ pub struct Connection {
 
 /// HELLO of the source `source_id`.
 pub fn hello(source_id: u32, source_kind: SourceKind, heartbeat_s: u16) -> Hello {
-    Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        stream: StreamKey { source_id, source_kind, station: Station::new("Svalbard").unwrap() },
-        flags: HelloFlags::default(),
-        heartbeat_s,
-        epoch: 1,
-        token: String::new(),
-    }
+    let stream = StreamKey { source_id, source_kind, station: Station::new("Svalbard").unwrap() };
+    Hello { heartbeat_s, ..Hello::new(stream, 1) }
 }
 
 impl Connection {

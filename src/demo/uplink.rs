@@ -39,8 +39,7 @@ impl Uplink {
         // Both lanes use one sequence counter.
         let flags = HelloFlags::SHARED_SEQUENCE;
         let token = String::new();
-        Hello { version_min: VERSION, version_max: VERSION, stream, flags, heartbeat_s: 0, epoch, token }
-            .encode(&mut hello);
+        Hello { flags, token, ..Hello::new(stream, epoch) }.encode(&mut hello);
         socket.write_all(&hello).await?;
         let mut input = BytesMut::new();
         let ServerMessage::Welcome(welcome) = read(&mut socket, &mut input).await? else {

@@ -33,6 +33,7 @@ impl Peer {
             epoch: hello.epoch,
             resume_next: Lanes::default(),
             server_time_ns: 0,
+            takes_zstd: None,
         }));
         peer.credit(credit_limit);
         peer

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::metrics::samples;
 use crate::support::http::{get, get_json, request, wait_json};
+use crate::support::message::{VIA, code};
 use crate::support::{Client, Daemon, EMERGENCY, Hello, ROUTINE, Signal, wait_until};
 
 #[test]
@@ -47,6 +48,28 @@ fn stats_and_sources_report_what_was_sent() {
     wait_json(daemon.http(), "/api/v1/stats", |found| {
         found["archive"]["disk_free_bytes"].as_u64().unwrap() > 0
     });
+}
+
+#[test]
+fn a_source_that_another_daemon_forwards_names_it() {
+    let daemon = Daemon::start("");
+    let hello = Hello { flags: VIA, trailing: b"\x04edge".to_vec(), ..Hello::new(7) };
+    let (client, _) = Client::open(daemon.address(), &hello);
+    let (_own, _) = Client::open(daemon.address(), &Hello::new(8));
+    let sources = get_json(daemon.http(), "/api/v1/sources");
+    assert_eq!(
+        [&sources["sources"][0]["via"], &sources["sources"][1]["via"]],
+        [&json!("edge"), &Value::Null]
+    );
+    client.bye([0, 0]);
+    wait_json(daemon.http(), "/api/v1/sources", |found| found["sources"][0]["via"].is_null());
+    for (trailing, why) in
+        [(&b"\x05edge"[..], "too short"), (b"\x41", "too short"), (b"\x01\n", "control character")]
+    {
+        let hello = Hello { flags: VIA, trailing: trailing.to_vec(), ..Hello::new(9) };
+        let error = Client::refused(daemon.address(), &hello, code::PROTOCOL);
+        assert!(error.text.contains(why), "{}", error.text);
+    }
 }
 
 /// Sends routine below 100 except 40 to 54, and emergencies 200 to 214.

@@ -17,6 +17,7 @@ mod greeting;
 mod harness;
 mod heartbeat;
 mod identity;
+mod packed;
 mod real_data;
 mod recovery;
 mod rfc;

@@ -10,6 +10,10 @@ pub const ROUTINE: usize = 1;
 pub const NO_ACK: u16 = 1;
 /// HELLO flag: send the catalog.
 pub const WANT_CATALOG: u16 = 2;
+/// HELLO flag: the client would like to send ZSTD.
+pub const ZSTD: u16 = 16;
+/// HELLO flag: the name of a forwarder follows the token.
+pub const VIA: u16 = 32;
 
 /// The codes of ERROR.
 pub mod code {
@@ -216,6 +220,8 @@ pub struct Welcome {
     pub epoch: u64,
     pub resume_next: [u64; 2],
     pub server_time_ns: i64,
+    /// Absent if HELLO did not ask for ZSTD.
+    pub flags: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,7 +281,7 @@ impl Server {
         };
         match kind {
             0x02 => {
-                size(48);
+                size(if body.len() == 50 { 50 } else { 48 });
                 Self::Welcome(Welcome {
                     version: body[1],
                     heartbeat_s: u16_at(body, 2),
@@ -284,6 +290,7 @@ impl Server {
                     epoch: u64_at(body, 16),
                     resume_next: [u64_at(body, 24), u64_at(body, 32)],
                     server_time_ns: u64_at(body, 40) as i64,
+                    flags: body.get(48..50).map(|flags| u16::from_be_bytes([flags[0], flags[1]])),
                 })
             }
             0x04 => {

@@ -71,6 +71,9 @@ pub struct Source {
     /// Address and port of its peer.
     #[schema(required)]
     pub peer: Option<String>,
+    /// The name of the daemon that forwards it. Null for a source that connects itself.
+    #[schema(required)]
+    pub via: Option<String>,
     /// When the connection began. Unix milliseconds.
     #[schema(required)]
     pub since_ms: Option<i64>,

@@ -31,16 +31,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// # Errors
 /// When the server refuses the source for good or breaks the protocol.
 pub async fn run(address: &str) -> Result<Lanes<u64>, SourceError> {
-    let hello = Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        stream: StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() },
-        flags: HelloFlags::default(),
-        heartbeat_s: 0,
-        // The sequences start at 0, so each run needs an epoch of its own.
-        epoch: unix_now_ns().unsigned_abs(),
-        token: String::new(),
-    };
+    let stream = StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
+    // The sequences start at 0, so each run needs an epoch of its own.
+    let hello = Hello::new(stream, unix_now_ns().unsigned_abs());
     let mut frames = Frames::new();
     let mut backoff = Backoff::new(BACKOFF_MAX);
     loop {

@@ -18,7 +18,7 @@ use actor::{Address, CallError, Reply};
 use connection::SessionId;
 use connection::entrance::{Entrance, Permit};
 use connection::listener::Acceptor;
-use frame::{Origin, StreamKey};
+use frame::{Origin, Station, StreamKey};
 use wire::{ErrorCode, WireError};
 
 mod sessions;
@@ -37,6 +37,8 @@ pub struct SourceInfo {
     pub peer: SocketAddr,
     /// When it was registered, unix nanoseconds.
     pub since_ns: i64,
+    /// The name of the daemon that forwards the stream. Empty for a source of its own.
+    pub via: Station,
 }
 
 /// The epoch in which a stream is opened.
@@ -62,6 +64,8 @@ pub(super) struct Opening {
     pub(super) owner: StreamOwner,
     /// The limits of the connection.
     pub(super) config: Arc<IngestConfig>,
+    /// The daemon that forwards the stream, or empty.
+    pub(super) via: Station,
 }
 
 /// A request to the router.

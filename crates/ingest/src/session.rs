@@ -390,13 +390,29 @@ impl Session {
     ///
     /// Messages before an offending message are accepted.
     fn take_in(&mut self, mut buffer: ReadBuffer) -> Result<(), Ended> {
+        while let Some(unpacked) = self.take_plain(buffer)? {
+            self.take_unpacked(unpacked)?;
+            buffer = self.input.buffer();
+        }
+        Ok(())
+    }
+
+    /// Takes the messages in `buffer` as far as the first ZSTD, and returns what that had. The bytes behind it are kept.
+    fn take_plain(&mut self, mut buffer: ReadBuffer) -> Result<Option<ReadBuffer>, Ended> {
         let ReadBuffer { bytes, metas } = &mut buffer;
         let mut bodies = cut(bytes, self.config.message_bytes_max);
         let mut refused = Ok(());
+        let mut unpacked = None;
         for (at, body) in &mut bodies {
             match self.intake.take(at, body, metas) {
                 Ok(Taken::Frame) => {}
                 Ok(Taken::Other(message)) => self.answer(&message),
+                Ok(Taken::Packed) => {
+                    let mut into = self.input.pool().take();
+                    refused = wire::packed::unpack(body, self.config.message_bytes_max, &mut into.bytes);
+                    unpacked = Some(into);
+                    break;
+                }
                 Err(error) => {
                     refused = Err(error);
                     break;
@@ -406,7 +422,18 @@ impl Session {
         let (end, judged) = bodies.end();
         self.input.keep(&mut buffer, end);
         self.hand_over(buffer)?;
-        refused.and(judged).map_err(Ended::Error)
+        refused.and(judged)?;
+        Ok(unpacked)
+    }
+
+    /// Takes the messages that a ZSTD had.
+    fn take_unpacked(&mut self, mut unpacked: ReadBuffer) -> Result<(), Ended> {
+        let (ping, judged) = self.intake.take_packed(&unpacked.bytes, &mut unpacked.metas);
+        if let Some(nonce) = ping {
+            self.outbox.pong(nonce);
+        }
+        self.hand_over(unpacked)?;
+        judged.map_err(Ended::Error)
     }
 
     fn answer(&mut self, message: &ClientMessage) {

@@ -213,6 +213,7 @@ fn source(
         ended_ms: (view.ended_ns > 0).then_some(view.ended_ns / 1_000_000),
         session: view.session_id,
         peer: connection.map(|info| info.peer.to_string()),
+        via: connection.map(|info| info.via.as_str().to_owned()).filter(|via| !via.is_empty()),
         since_ms: connection.map(|info| info.since_ns / 1_000_000),
         offline_since_ms: view.offline_since_ns.map(|since| since / 1_000_000),
         epoch: view.position.epoch,

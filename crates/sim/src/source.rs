@@ -160,14 +160,7 @@ impl Source {
         if self.shared.plan.catalog != CatalogWish::No {
             flags = flags.and(HelloFlags::WANT_CATALOG);
         }
-        Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            stream: self.stream.clone(),
-            flags,
-            heartbeat_s: 0,
-            epoch: self.shared.epoch,
-            token: self.shared.plan.token.clone(),
-        }
+        let token = self.shared.plan.token.clone();
+        Hello { flags, token, ..Hello::new(self.stream.clone(), self.shared.epoch) }
     }
 }

@@ -65,6 +65,7 @@ fn source(number: u32) -> Source {
         ended_ms: (!is_connected).then_some(NOON_MS - 30_000),
         session: is_connected.then_some(n),
         peer: is_connected.then(|| format!("192.0.2.{number}:4000")),
+        via: None,
         since_ms: is_connected.then_some(NOON_MS - 60_000),
         offline_since_ms: (!is_connected).then_some(NOON_MS - 90_000),
         epoch: 1,

@@ -33,16 +33,8 @@ fn converse(payloads: &[&str]) -> Result<Vec<String>, WireError> {
 
     // The source opens the conversation.
     let station = Station::default();
-    Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        stream: StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station },
-        flags: HelloFlags::default(),
-        heartbeat_s: 0,
-        epoch: 1,
-        token: String::new(),
-    }
-    .encode(&mut to_daemon);
+    Hello::new(StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station }, 1)
+        .encode(&mut to_daemon);
 
     // The daemon answers, and grants credit with the first ACK of each lane.
     while let Some(body) = next_body(&mut to_daemon, HANDSHAKE_BODY_BYTES_MAX)? {
@@ -56,6 +48,7 @@ fn converse(payloads: &[&str]) -> Result<Vec<String>, WireError> {
             epoch: hello.epoch,
             resume_next: Lanes::default(),
             server_time_ns: 0,
+            takes_zstd: None,
         };
         ServerMessage::Welcome(welcome).encode(&mut to_source);
         for priority in FramePriority::ALL {

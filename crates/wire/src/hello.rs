@@ -28,6 +28,10 @@ impl HelloFlags {
     pub const WANT_CATALOG: Self = Self(2);
     /// Both lanes take their sequences from one counter: a sequence missing in one lane may be in the other.
     pub const SHARED_SEQUENCE: Self = Self(4);
+    /// The client would like to send ZSTD.
+    pub const ZSTD: Self = Self(16);
+    /// The name of a forwarder follows the token. [`Hello::encode`] sets it.
+    pub const VIA: Self = Self(32);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -59,6 +63,9 @@ pub struct Hello {
     pub epoch: u64,
     /// Credential, may be empty.
     pub token: String,
+    /// The name of the daemon that forwards this stream, by the rules of a station's name. Empty for a client that has
+    /// the frames from the spacecraft.
+    pub via: Station,
 }
 
 impl fmt::Debug for Hello {
@@ -70,11 +77,20 @@ impl fmt::Debug for Hello {
             .field("flags", &self.flags)
             .field("heartbeat_s", &self.heartbeat_s)
             .field("epoch", &self.epoch)
+            .field("via", &self.via)
             .finish_non_exhaustive()
     }
 }
 
 impl Hello {
+    /// The HELLO of a client that speaks [`VERSION`], without options and without a token.
+    #[must_use]
+    pub fn new(stream: StreamKey, epoch: u64) -> Self {
+        let flags = HelloFlags::default();
+        let (token, via) = (String::new(), Station::default());
+        Self { version_min: VERSION, version_max: VERSION, stream, flags, heartbeat_s: 0, epoch, token, via }
+    }
+
     /// Reads the first body of a source connection.
     ///
     /// The version is checked right after the magic, because a later version may change the bytes behind it.
@@ -114,25 +130,33 @@ impl Hello {
             )));
         }
         let token = fields.text("token", token_len)?.to_owned();
+        let via_len = if flags.contains(HelloFlags::VIA) { usize::from(fields.u8()?) } else { 0 };
+        let via = Station::new(fields.text("forwarder", via_len)?)
+            .map_err(|error| WireError::protocol(error.to_string().replacen("station", "forwarder", 1)))?;
         let stream = StreamKey { source_id, source_kind, station };
-        Ok(Self { version_min, version_max, stream, flags, heartbeat_s, epoch, token })
+        Ok(Self { version_min, version_max, stream, flags, heartbeat_s, epoch, token, via })
     }
 
     /// Appends the message with its length prefix. A token longer than [`TOKEN_BYTES_MAX`] is cut off.
     pub fn encode(&self, out: &mut BytesMut) {
         let station = self.stream.station.as_str().as_bytes();
         let token = &self.token.as_bytes()[..self.token.len().min(TOKEN_BYTES_MAX)];
+        let flags = if self.via.as_str().is_empty() { self.flags } else { self.flags.and(HelloFlags::VIA) };
         encode(out, |body| {
             body.put_slice(&[kind::HELLO, self.version_min, self.version_max, self.stream.source_kind as u8]);
             body.put_slice(&MAGIC);
             body.put_u32(self.stream.source_id);
-            body.put_u16(self.flags.0);
+            body.put_u16(flags.0);
             body.put_u16(self.heartbeat_s);
             body.put_u64(self.epoch);
             body.put_u8(station.len() as u8);
             body.put_slice(station);
             body.put_u16(token.len() as u16);
             body.put_slice(token);
+            if flags.contains(HelloFlags::VIA) {
+                body.put_u8(self.via.as_str().len() as u8);
+                body.put_slice(self.via.as_str().as_bytes());
+            }
         });
     }
 
@@ -180,6 +204,8 @@ pub struct Welcome {
     pub resume_next: Lanes<u64>,
     /// Unix time of the server.
     pub server_time_ns: i64,
+    /// Whether the server takes ZSTD. `None` if HELLO did not ask.
+    pub takes_zstd: Option<bool>,
 }
 
 impl Welcome {
@@ -197,6 +223,7 @@ impl Welcome {
             epoch: fields.u64()?,
             resume_next: fields.lanes()?,
             server_time_ns: fields.i64()?,
+            takes_zstd: fields.u16().ok().map(|flags| flags & 1 == 1),
         })
     }
 
@@ -211,6 +238,9 @@ impl Welcome {
             body.put_u64(self.resume_next.emergency);
             body.put_u64(self.resume_next.routine);
             body.put_i64(self.server_time_ns);
+            if let Some(takes_zstd) = self.takes_zstd {
+                body.put_u16(u16::from(takes_zstd));
+            }
         });
     }
 }

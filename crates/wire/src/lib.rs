@@ -13,6 +13,7 @@
 //! | `fields.rs` | a cursor over one body; "too short" becomes the error of the message |
 //! | `hello.rs` | [`hello`] opens a connection: [`Hello`], [`Welcome`] |
 //! | `data.rs` | [`data`] carries frames and their acknowledgement: [`FrameMessage`], [`Ack`] |
+//! | `packed.rs` | [`packed`], ZSTD: messages of a source that are compressed together (feature `zstd`) |
 //! | `control.rs` | [`control`], the rest of the source side: [`Bye`], [`GoAway`], [`ErrorMessage`], [`CatalogPart`] |
 //! | `feed.rs` | [`feed`], the subscriber side: [`Subscribe`], [`Deliver`], [`Gap`] |
 //! | `error.rs` | [`error`]: what a peer did wrong, as code, detail and text |
@@ -28,6 +29,8 @@ pub mod feed;
 mod fields;
 pub mod framing;
 pub mod hello;
+#[cfg(feature = "zstd")]
+pub mod packed;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +63,7 @@ pub mod kind {
     pub const BYE: u8 = 0x07;
     pub const GOAWAY: u8 = 0x08;
     pub const ERROR: u8 = 0x09;
+    pub const ZSTD: u8 = 0x0A;
     pub const SUBSCRIBE: u8 = 0x10;
     pub const SUBSCRIBED: u8 = 0x11;
     pub const DELIVER: u8 = 0x12;
@@ -82,6 +86,7 @@ pub mod kind {
             BYE => "BYE",
             GOAWAY => "GOAWAY",
             ERROR => "ERROR",
+            ZSTD => "ZSTD",
             SUBSCRIBE => "SUBSCRIBE",
             SUBSCRIBED => "SUBSCRIBED",
             DELIVER => "DELIVER",

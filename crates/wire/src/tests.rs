@@ -31,15 +31,17 @@ fn hello() -> impl Strategy<Value = Hello> {
             source_kind: if live { SourceKind::LiveUplink } else { SourceKind::ArchivedReplay },
             station: Station::new(&station).unwrap(),
         });
-    (0..=1u8, 1..=9u8, stream, any::<u16>(), any::<u16>(), 0..1u64 << 63, "[!-~]{0,64}").prop_map(
-        |(version_min, version_max, stream, flags, heartbeat_s, epoch, token)| Hello {
+    let texts = ("[!-~]{0,64}", "[a-z0-9é ]{0,32}");
+    (0..=1u8, 1..=9u8, stream, any::<u16>(), any::<u16>(), 0..1u64 << 63, texts).prop_map(
+        |(version_min, version_max, stream, flags, heartbeat_s, epoch, (token, via))| Hello {
             version_min,
             version_max,
             stream,
-            flags: HelloFlags(flags),
+            flags: if via.is_empty() { HelloFlags(flags) } else { HelloFlags(flags).and(HelloFlags::VIA) },
             heartbeat_s,
             epoch,
             token,
+            via: Station::new(&via).unwrap(),
         },
     )
 }
@@ -59,19 +61,25 @@ fn lanes() -> impl Strategy<Value = Lanes<u64>> {
 }
 
 fn server_message() -> impl Strategy<Value = ServerMessage> {
-    let welcome = (any::<(u8, u16, u32)>(), (any::<u64>(), any::<u64>(), lanes(), any::<i64>())).prop_map(
-        |((version, heartbeat_s, max_message_bytes), (session_id, epoch, resume_next, server_time_ns))| {
-            Welcome {
-                version,
-                heartbeat_s,
-                max_message_bytes,
-                session_id,
-                epoch,
-                resume_next,
-                server_time_ns,
-            }
-        },
-    );
+    let welcome =
+        (any::<(u8, u16, u32)>(), (any::<u64>(), any::<u64>(), lanes(), any::<(i64, Option<bool>)>()))
+            .prop_map(
+                |(
+                    (version, heartbeat_s, max_message_bytes),
+                    (session_id, epoch, resume_next, (server_time_ns, takes_zstd)),
+                )| {
+                    Welcome {
+                        version,
+                        heartbeat_s,
+                        max_message_bytes,
+                        session_id,
+                        epoch,
+                        resume_next,
+                        server_time_ns,
+                        takes_zstd,
+                    }
+                },
+            );
     let ack = (lane(), any::<(u32, u64, u64)>()).prop_map(
         |(priority, (duplicates, durable_next, credit_limit))| Ack {
             priority,
@@ -251,13 +259,11 @@ fn hello_has_the_documented_bytes() {
     let mut buffer = BytesMut::new();
     let station = Station::new("KIR").unwrap();
     Hello {
-        version_min: 1,
         version_max: 2,
-        stream: StreamKey { source_id: 7, source_kind: SourceKind::ArchivedReplay, station },
         flags: HelloFlags::NO_ACK,
         heartbeat_s: 15,
-        epoch: 9,
         token: "tk".to_owned(),
+        ..Hello::new(StreamKey { source_id: 7, source_kind: SourceKind::ArchivedReplay, station }, 9)
     }
     .encode(&mut buffer);
     let mut expected = vec![0, 0, 0, 32, 1, 1, 2, 1];
@@ -265,6 +271,24 @@ fn hello_has_the_documented_bytes() {
     expected.extend([0, 0, 0, 7, 0, 1, 0, 15, 0, 0, 0, 0, 0, 0, 0, 9, 3]);
     expected.extend(b"KIR\x00\x02tk");
     assert_eq!(&buffer[..], &expected[..]);
+}
+
+#[test]
+fn the_name_of_a_forwarder_lies_behind_the_token() {
+    let mut buffer = BytesMut::new();
+    let stream = StreamKey { source_id: 7, source_kind: SourceKind::LiveUplink, station: Station::default() };
+    let via = Station::new("edge").unwrap();
+    let hello = Hello { flags: HelloFlags::ZSTD, token: "tk".to_owned(), via, ..Hello::new(stream, 9) };
+    hello.encode(&mut buffer);
+    assert_eq!(buffer[16..18], [0, 0x30], "bits 4 and 5");
+    assert!(buffer.ends_with(b"\x00\x02tk\x04edge"));
+    let body = buffer.split_off(4);
+    assert_eq!(Hello::decode(&body[..body.len() - 1]).unwrap_err().code, ErrorCode::Protocol);
+    let hidden = [&body[..body.len() - 1], b"\n"].concat();
+    assert_eq!(
+        Hello::decode(&hidden).unwrap_err().text,
+        "forwarder name \"edg\\n\" contains a control character or an invisible one"
+    );
 }
 
 #[test]
@@ -297,16 +321,7 @@ fn an_unsupported_hello_is_refused() {
         let mut buffer = BytesMut::new();
         let stream =
             StreamKey { source_id: 1, source_kind: SourceKind::LiveUplink, station: Station::default() };
-        Hello {
-            version_min: 1,
-            version_max: 1,
-            stream,
-            flags: HelloFlags::default(),
-            heartbeat_s: 0,
-            epoch: 1,
-            token: String::new(),
-        }
-        .encode(&mut buffer);
+        Hello::new(stream, 1).encode(&mut buffer);
         buffer.split_off(4)
     };
     let with = |at: usize, byte: u8| {

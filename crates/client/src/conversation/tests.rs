@@ -64,6 +64,7 @@ fn begin(script: &mut Fake, now: Instant) -> Conversation<'_, Fake> {
         epoch: 1,
         resume_next: Lanes::default(),
         server_time_ns: 0,
+        takes_zstd: None,
     };
     Conversation::new(script, &welcome, now).unwrap()
 }

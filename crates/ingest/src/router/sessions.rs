@@ -215,7 +215,7 @@ impl State {
         let config = Arc::clone(&self.context.policy().config);
         let live = Live { name, _task: None, session, monitor: None, peer, source: None };
         self.sessions.insert(session_id, live);
-        let opened = self.open(Opening { stream, epoch, owner, config });
+        let opened = self.open(Opening { stream, epoch, owner, config, via: Station::default() });
         match self.sessions.remove(&session_id) {
             Some(live) if opened.is_ok() => self.watch(session_id, live),
             _ => {}
@@ -224,7 +224,7 @@ impl State {
     }
 
     fn open(&mut self, opening: Opening) -> Result<Opened, WireError> {
-        let Opening { stream: wanted, epoch, owner, config } = opening;
+        let Opening { stream: wanted, epoch, owner, config, via } = opening;
         if self.drained.is_some() {
             return Err(WireError::new(ErrorCode::Draining, "the daemon is shutting down"));
         }
@@ -268,9 +268,11 @@ impl State {
         }
         by_peer!(
             Kind::Registered, INFO,
-            session = session_id, stream = %origin.stream, epoch = origin.epoch, %peer, "source registered"
+            session = session_id, stream = %origin.stream, epoch = origin.epoch, %peer, via = via.as_str(),
+            "source registered"
         );
-        let source = SourceInfo { session_id, origin: Arc::clone(&origin), peer, since_ns: unix_now_ns() };
+        let source =
+            SourceInfo { session_id, origin: Arc::clone(&origin), peer, since_ns: unix_now_ns(), via };
         if let Some(live) = self.sessions.get_mut(&session_id) {
             live.source = Some(source);
         }

@@ -80,9 +80,12 @@ impl Greeting<'_> {
         };
         let epoch = if hello.epoch == 0 { Epoch::Anonymous } else { Epoch::Named(hello.epoch) };
         let config = Arc::clone(self.config);
-        let opening = Opening { stream: hello.stream.clone(), epoch, owner, config };
+        let opening = Opening { stream: hello.stream.clone(), epoch, owner, config, via: hello.via };
         let opened = self.router.open(opening).await?;
         let config = self.config;
+        let no_ack = hello.flags.contains(HelloFlags::NO_ACK);
+        // Without credit, what is read is bounded by its size on the wire.
+        let takes_zstd = hello.flags.contains(HelloFlags::ZSTD).then_some(!no_ack);
         let welcome = Welcome {
             version: VERSION,
             heartbeat_s: u16::try_from(hello.heartbeat(config.heartbeat).as_secs()).unwrap_or(u16::MAX),
@@ -91,10 +94,11 @@ impl Greeting<'_> {
             epoch: opened.origin.epoch,
             resume_next: opened.position.accepted_next,
             server_time_ns: unix_now_ns(),
+            takes_zstd,
         };
-        let no_ack = hello.flags.contains(HelloFlags::NO_ACK);
         let message_max = frame_cost(config.message_bytes_max);
-        let intake = Intake::new(opened.position.accepted_next, config.windows(), message_max, no_ack);
+        let intake = Intake::new(opened.position.accepted_next, config.windows(), message_max, no_ack)
+            .with_zstd(takes_zstd == Some(true));
         let wants_catalog = hello.flags.contains(HelloFlags::WANT_CATALOG);
         let catalog =
             wants_catalog.then(|| CatalogCursor::new(self.context.catalog.clone(), config.message_bytes_max));

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use super::credit::Credit;
 use super::input::READ_BYTES_MIN;
 use frame::{BufferPool, FrameMeta, FramePriority, FrameRun, Lanes, Origin, ReadBuffer};
-use wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, frame_cost, kind};
+use wire::{Bye, ClientMessage, ErrorCode, FrameHeader, WireError, cut, frame_cost, kind};
 
 /// Without credit, one read takes at most this fraction (1/n) of the room in the windows. The smallest frames
 /// take more than twice as many bytes in memory as on the wire.
 const UNCREDITED_SHARE: u64 = 3;
+/// How many PINGs a ZSTD may have. They cost no credit, and a few compressed bytes could be very many of them.
+const PACKED_PINGS_MAX: usize = 64;
 
 /// Checks messages and collects the accepted frames until they are handed over.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Intake {
     windows: Lanes<u64>,
     /// The client wants no ACK (NO_ACK in HELLO), so it has no credit either.
     no_ack: bool,
+    /// WELCOME granted ZSTD.
+    takes_zstd: bool,
     /// The BYE of the client.
     said_bye: Option<Bye>,
     /// What was counted since the last [`Self::take_batch`].
@@ -66,6 +70,8 @@ pub(super) struct HandOver {
 /// The outcome of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
+    /// ZSTD, which was granted. [`Intake::take_packed`] takes the messages in it.
+    Packed,
     /// A FRAME, accepted or dropped as a duplicate.
     Frame,
     /// Another message, on which the caller must act.
@@ -87,7 +93,12 @@ impl Intake {
             duplicates: 0,
             credit: Credit::new(windows[priority], message_max),
         });
-        Self { lanes, windows, no_ack, said_bye: None, gathered: Gathered::default() }
+        Self { lanes, windows, no_ack, takes_zstd: false, said_bye: None, gathered: Gathered::default() }
+    }
+
+    /// Takes ZSTD if WELCOME granted it.
+    pub(super) fn with_zstd(self, takes_zstd: bool) -> Self {
+        Self { takes_zstd, ..self }
     }
 
     /// Takes one message body, which begins at `at` in the bytes read. Notes an accepted frame in `metas`.
@@ -100,17 +111,55 @@ impl Intake {
         body: &[u8],
         metas: &mut Lanes<Vec<FrameMeta>>,
     ) -> Result<Taken, WireError> {
-        if body.first() != Some(&kind::FRAME) {
-            return self.take_control(ClientMessage::decode_control(body)?);
+        match body.first() {
+            Some(&kind::FRAME) => self.take_counted(at, body, metas).map(|()| Taken::Frame),
+            Some(&kind::ZSTD) if self.takes_zstd => Ok(Taken::Packed),
+            _ => self.take_control(ClientMessage::decode_control(body)?),
         }
-        self.gathered.received += 1;
-        match self.take_frame(at, body, metas) {
-            Ok(()) => Ok(Taken::Frame),
-            Err(error) => {
-                self.gathered.rejected = Some(error.code);
-                Err(error)
+    }
+
+    /// Takes the messages that a ZSTD had, which are FRAME and PING only. Notes accepted frames in `metas`, also before
+    /// an offending message. Returns the nonce of the last PING.
+    pub(super) fn take_packed(
+        &mut self,
+        bytes: &[u8],
+        metas: &mut Lanes<Vec<FrameMeta>>,
+    ) -> (Option<u64>, Result<(), WireError>) {
+        let mut pings = 0;
+        let mut last_ping = None;
+        let mut bodies = cut(bytes, usize::MAX);
+        for (at, body) in &mut bodies {
+            let taken = match body.first() {
+                Some(&kind::FRAME) => self.take_counted(at, body, metas),
+                Some(&kind::PING) if pings == PACKED_PINGS_MAX => Err(WireError::protocol(format!(
+                    "ZSTD with more than {PACKED_PINGS_MAX} PINGs, which cost no credit"
+                ))),
+                Some(&kind::PING) => ClientMessage::decode_control(body).map(|message| {
+                    pings += 1;
+                    if let ClientMessage::Ping(nonce) = message {
+                        last_ping = Some(nonce);
+                    }
+                }),
+                other => Err(unpackable(other.copied())),
+            };
+            if taken.is_err() {
+                return (last_ping, taken);
             }
         }
+        let (end, _) = bodies.end();
+        let is_whole = end == bytes.len();
+        let whole = is_whole.then_some(()).ok_or_else(|| WireError::protocol("ZSTD ends inside a message"));
+        (last_ping, whole)
+    }
+
+    fn take_counted(
+        &mut self,
+        at: usize,
+        body: &[u8],
+        metas: &mut Lanes<Vec<FrameMeta>>,
+    ) -> Result<(), WireError> {
+        self.gathered.received += 1;
+        self.take_frame(at, body, metas).inspect_err(|error| self.gathered.rejected = Some(error.code))
     }
 
     fn take_control(&mut self, message: ClientMessage) -> Result<Taken, WireError> {
@@ -217,6 +266,15 @@ impl Intake {
     pub(super) fn credit(&mut self, priority: FramePriority) -> &mut Credit {
         &mut self.lanes[priority].credit
     }
+}
+
+#[cold]
+fn unpackable(kind: Option<u8>) -> WireError {
+    let name = kind.and_then(wire::kind::name).unwrap_or("a message");
+    WireError::protocol(format!(
+        "{name} (0x{:02x}) in a ZSTD, which carries FRAME and PING only",
+        kind.unwrap_or(0)
+    ))
 }
 
 #[cold]

@@ -61,15 +61,7 @@ impl Server {
         let mut peer = Peer {
             socket,
             buffer: BytesMut::new(),
-            hello: Hello {
-                version_min: 0,
-                version_max: 0,
-                stream: plan.stream(0),
-                flags: HelloFlags::default(),
-                heartbeat_s: 0,
-                epoch: 0,
-                token: String::new(),
-            },
+            hello: Hello::new(plan.stream(0), 0),
             plan: plan.clone(),
             credit: [0; 2],
             cost: [0; 2],
@@ -98,6 +90,7 @@ impl Server {
             epoch: peer.hello.epoch,
             resume_next: resume_next.into(),
             server_time_ns: 0,
+            takes_zstd: None,
         }))
         .await;
         if !plan.no_ack {

@@ -154,17 +154,13 @@ impl Stream {
 
     fn hello(&self) -> Hello {
         Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            stream: self.stream.clone(),
             flags: if self.shared.shared_sequence {
                 HelloFlags::SHARED_SEQUENCE
             } else {
                 HelloFlags::default()
             },
-            heartbeat_s: 0,
-            epoch: self.sender.epoch(),
             token: self.shared.token.clone(),
+            ..Hello::new(self.stream.clone(), self.sender.epoch())
         }
     }
 }

@@ -77,6 +77,7 @@ export class Details {
       ["ended_ms", "Last connection ended", ago(source.ended_ms), source.ended_ms],
       ["session", "Session", source.session === null ? "none" : String(source.session), source.session],
       ["peer", "Peer", source.peer ?? "none", source.peer],
+      ["via", "Forwarded by", source.via ?? "nobody", source.via],
       ["since_ms", "Connected since", source.since_ms === null ? "not connected" : ago(source.since_ms), source.since_ms],
       ["offline_since_ms", "Offline since", source.offline_since_ms === null ? "connected" : ago(source.offline_since_ms), source.offline_since_ms],
       ["last_frame_ms", "Newest frame", ago(source.last_frame_ms), source.last_frame_ms],

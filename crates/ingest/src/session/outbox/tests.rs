@@ -19,6 +19,7 @@ fn outbox() -> Outbox {
         epoch: 1,
         resume_next: Lanes::default(),
         server_time_ns: 0,
+        takes_zstd: None,
     })
 }
 

@@ -71,6 +71,7 @@ impl Bench {
             epoch: 100,
             resume_next: resume_next.into(),
             server_time_ns: 0,
+            takes_zstd: None,
         })
     }
 
