@@ -3,11 +3,13 @@
 
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
+use wire::packed::unpack;
 use wire::{ClientMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage, cut};
 
 fuzz_target!(|bytes: &[u8]| {
     for (_, body) in cut(bytes, HANDSHAKE_BODY_BYTES_MAX) {
         let _ = Hello::decode(body);
+        let _ = unpack(body, HANDSHAKE_BODY_BYTES_MAX, &mut Vec::new());
         if let Ok(message) = ClientMessage::decode(Bytes::copy_from_slice(body)) {
             let once = encoded(|out| message.encode(out));
             let again = ClientMessage::decode(once.clone()).expect("an encoded message");
