@@ -10,7 +10,7 @@ use tls::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
-use wire::{Ack, Bye, ClientMessage, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, kind};
+use wire::{Ack, Bye, ClientMessage, FrameMessage, Hello, HelloFlags, ServerMessage, kind};
 
 use super::frames::Frames;
 

@@ -8,9 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey, unix_now_ns};
-use wire::{
-    Ack, Bye, ErrorCode, FrameMessage, Hello, HelloFlags, ServerMessage, VERSION, Welcome, next_body,
-};
+use wire::{Ack, Bye, ErrorCode, FrameMessage, Hello, HelloFlags, ServerMessage, Welcome, next_body};
 
 /// One connection and its position.
 pub(super) struct Uplink {
@@ -38,8 +36,7 @@ impl Uplink {
         let epoch = unix_now_ns().unsigned_abs() / 1_000_000;
         // Both lanes use one sequence counter.
         let flags = HelloFlags::SHARED_SEQUENCE;
-        let token = String::new();
-        Hello { flags, token, ..Hello::new(stream, epoch) }.encode(&mut hello);
+        Hello { flags, ..Hello::new(stream, epoch) }.encode(&mut hello);
         socket.write_all(&hello).await?;
         let mut input = BytesMut::new();
         let ServerMessage::Welcome(welcome) = read(&mut socket, &mut input).await? else {

@@ -6,7 +6,7 @@ use std::path::Path;
 use client::Refusal;
 use frame::{SourceKind, Station, StreamKey};
 use tls::{Authorities, ClientArgs, Socket};
-use wire::{Hello, HelloFlags, VERSION};
+use wire::Hello;
 
 use crate::support::pki::{self, Authority, Identity};
 use crate::support::wait_until;
@@ -53,15 +53,8 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 /// HELLO of a satellite at a station.
 pub fn hello(source_id: u32, station: &str, token: &str) -> Hello {
     let station = Station::new(station).unwrap();
-    Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        stream: StreamKey { source_id, source_kind: SourceKind::LiveUplink, station },
-        flags: HelloFlags::default(),
-        heartbeat_s: 0,
-        epoch: 1,
-        token: token.to_owned(),
-    }
+    let stream = StreamKey { source_id, source_kind: SourceKind::LiveUplink, station };
+    Hello { token: token.to_owned(), ..Hello::new(stream, 1) }
 }
 
 /// What a source is told: nothing when it is let in.

@@ -12,7 +12,7 @@ use client::{
 };
 use frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey, unix_now_ns};
 use tokio::time::{Instant, sleep};
-use wire::{Ack, Bye, FrameMessage, Hello, HelloFlags, VERSION, Welcome};
+use wire::{Ack, Bye, FrameMessage, Hello, Welcome};
 
 /// Every tenth frame is an emergency.
 const COUNTS: Lanes<u64> = Lanes::new(10, 90);

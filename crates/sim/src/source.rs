@@ -12,7 +12,7 @@ use super::resend_buffer::{Mode, ResendBuffer};
 use super::script::SourceScript;
 use client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError, Trouble};
 use frame::{SourceKind, StreamKey};
-use wire::{Hello, HelloFlags, VERSION};
+use wire::{Hello, HelloFlags};
 
 /// One source; see the module.
 pub(super) struct Source {

@@ -7,8 +7,8 @@
 use bytes::{Bytes, BytesMut};
 use frame::{FrameFlags, FramePriority, Lanes, SourceKind, Station, StreamKey};
 use wire::{
-    Ack, Bye, ClientMessage, FrameMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, HelloFlags, ServerMessage,
-    VERSION, Welcome, WireError, next_body,
+    Ack, Bye, ClientMessage, FrameMessage, HANDSHAKE_BODY_BYTES_MAX, Hello, ServerMessage, VERSION, Welcome,
+    WireError, next_body,
 };
 
 /// The credit of each lane. The cost of a small frame is 256.

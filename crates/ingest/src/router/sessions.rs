@@ -19,7 +19,7 @@ use crate::{Context, session};
 use actor::{ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage};
 use connection::entrance::Permit;
 use connection::{SessionId, Stop};
-use frame::{ANONYMOUS_EPOCH_MIN, StreamKey, unix_now_ns};
+use frame::{ANONYMOUS_EPOCH_MIN, Station, StreamKey, unix_now_ns};
 use support::logging::{Kind, by_peer};
 use wire::{ErrorCode, WireError};
 

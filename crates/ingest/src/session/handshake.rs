@@ -80,7 +80,7 @@ impl Greeting<'_> {
         };
         let epoch = if hello.epoch == 0 { Epoch::Anonymous } else { Epoch::Named(hello.epoch) };
         let config = Arc::clone(self.config);
-        let opening = Opening { stream: hello.stream.clone(), epoch, owner, config, via: hello.via };
+        let opening = Opening { stream: hello.stream.clone(), epoch, owner, config, via: hello.via.clone() };
         let opened = self.router.open(opening).await?;
         let config = self.config;
         let no_ack = hello.flags.contains(HelloFlags::NO_ACK);

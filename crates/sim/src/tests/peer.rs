@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::super::*;
 use frame::FramePriority::{self, Emergency, Routine};
 use wire::{
-    Ack, Bye, ClientMessage, ErrorCode, ErrorMessage, FrameMessage, Hello, HelloFlags, ServerMessage,
-    Welcome, WireError, next_body,
+    Ack, Bye, ClientMessage, ErrorCode, ErrorMessage, FrameMessage, Hello, ServerMessage, Welcome, WireError,
+    next_body,
 };
 
 /// Only an operation that hangs takes longer.

@@ -10,7 +10,7 @@ use super::Shared;
 use super::sender::{Books, Order, ReplaySender};
 use client::{self, BACKOFF_MAX, Backoff, Conversation, End, Refusal, SourceError};
 use frame::StreamKey;
-use wire::{ErrorCode, Hello, HelloFlags, VERSION};
+use wire::{ErrorCode, Hello, HelloFlags};
 
 /// Runs the connections of one stream; see the module.
 pub(super) struct Stream {
