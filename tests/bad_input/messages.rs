@@ -8,7 +8,7 @@ use crate::support::{Client, Frame, Hello, ROUTINE, code};
 fn an_unknown_critical_type_is_unknown_type() {
     refused_in_session(&framed(&[0x7F; 9]), code::UNKNOWN_TYPE);
     let bench = Bench::new("");
-    for kind in [0x00, 0x0A, 0x0F, 0x14, 0x40, 0x7E] {
+    for kind in [0x00, 0x0B, 0x0F, 0x14, 0x40, 0x7E] {
         let mut client = bench.offender();
         client.send(&framed(&[kind]));
         client.expect_error(code::UNKNOWN_TYPE);

@@ -1,8 +1,11 @@
 //! Recordings of real spacecraft go through the daemon and come out byte for byte the same.
 
+use std::io::copy;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
 use crate::support::Daemon;
 use crate::support::command::{aggregator, output};
-use crate::support::recording::{Recording, send};
+use crate::support::recording::{Recording, send, send_to};
 
 /// The output of `archive cat --format payload` on the daemon's data directory.
 fn payloads(daemon: &Daemon, filter: &[&str]) -> Vec<u8> {
@@ -60,4 +63,44 @@ fn a_pass_and_a_replay_at_the_same_time_do_not_mix() {
     daemon.stop();
     assert_same(&payloads(&daemon, &["--kind", "live"]), &pass);
     assert_same(&payloads(&daemon, &["--kind", "replay"]), &replay);
+}
+
+/// Passes a connection on to `to`, while `send` connects to the address that it gets. Returns the bytes from the client.
+fn counted(to: SocketAddr, send: impl FnOnce(SocketAddr)) -> u64 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        let relay = scope.spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            let daemon = TcpStream::connect(to).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let _ = copy(&mut &daemon, &mut &client);
+                    client.shutdown(Shutdown::Write)
+                });
+                let bytes = copy(&mut &client, &mut &daemon).unwrap();
+                let _ = daemon.shutdown(Shutdown::Write);
+                bytes
+            })
+        });
+        send(address);
+        relay.join().unwrap()
+    })
+}
+
+#[test]
+fn a_compressed_recording_takes_less_of_the_line_and_is_archived_byte_for_byte() {
+    for (name, packets) in [("europa_clipper.ccsds", 1_030), ("ssat_hs_apid130.ccsds", 14_351)] {
+        let recording = Recording::find(name, packets);
+        let [plain, packed] = ["", " --zstd"].map(|zstd| {
+            let mut daemon = Daemon::start("");
+            let options = format!("--satellites 1 --replays 0{zstd}");
+            let bytes = counted(daemon.address(), |address| send_to(address, &recording, &options));
+            assert_eq!(daemon.stop().archived, packets as u64);
+            assert_same(&payloads(&daemon, &[]), &recording);
+            bytes
+        });
+        println!("{name}: {} bytes, {plain} on the line, {packed} with zstd", recording.bytes.len());
+        assert!(packed < plain * 9 / 10, "{name}: {packed} of {plain} bytes");
+    }
 }

@@ -1,5 +1,6 @@
 //! Recordings of real spacecraft that tests send through a daemon.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::command::{expect_exit, say_aloud, uplink_sim};
@@ -59,10 +60,14 @@ fn made_up(packets: usize) -> Vec<u8> {
 
 /// Sends `recording` from this many satellites and replays. The daemon must acknowledge every frame.
 pub fn send(daemon: &Daemon, recording: &Recording, satellites: usize, replays: usize) {
-    let (connect, satellites, replays) =
-        (daemon.address().to_string(), satellites.to_string(), replays.to_string());
-    let args =
-        ["--connect", &connect, "--satellites", &satellites, "--replays", &replays, "--report", "json"];
+    let options = format!("--satellites {satellites} --replays {replays}");
+    send_to(daemon.address(), recording, &options);
+}
+
+/// Sends `recording` to `address` with more `options`. The daemon must acknowledge every frame.
+pub fn send_to(address: SocketAddr, recording: &Recording, options: &str) {
+    let connect = address.to_string();
+    let args = ["--connect", &connect, "--report", "json"].into_iter().chain(options.split(' '));
     let (report, _) = expect_exit(uplink_sim(args).arg("--input").arg(&recording.path), 0);
     let report: serde_json::Value = serde_json::from_str(&report).expect("a report in JSON");
     assert_eq!((&report["sent"], &report["acked"]), (&recording.packets.into(), &recording.packets.into()));

@@ -8,12 +8,16 @@ use tokio::time::Instant;
 
 use super::Script;
 use super::error::{SourceError, code_name};
+use wire::packed::Packer;
 use wire::{Bye, ClientMessage, ErrorMessage, ServerMessage, Welcome, WireError};
 
 /// A draining server may take this much longer than announced. Then the client gives the connection up.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 /// After this many silent heartbeats the client takes the server for dead.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
+
+/// The level of zstd: its own default. A higher one takes much more time for little less.
+const ZSTD_LEVEL: i32 = 3;
 
 /// How a connection ended, if no error ended the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ impl End {
 pub struct Conversation<'a, S> {
     script: &'a mut S,
     silence: Silence,
+    /// Compresses what the script sends, if HELLO asked for it and WELCOME granted it.
+    packing: Option<Packing>,
     max_message_bytes: u32,
     pong: Option<u64>,
     said_bye: bool,
@@ -68,10 +74,12 @@ impl<'a, S: Script> Conversation<'a, S> {
     /// The error of [`Script::welcome`].
     pub fn new(script: &'a mut S, welcome: &Welcome, now: Instant) -> Result<Self, SourceError> {
         script.welcome(welcome)?;
+        let packing = welcome.takes_zstd.unwrap_or(false).then(Packing::new).flatten();
         let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s.max(1)));
         Ok(Self {
             script,
             silence: Silence::new(heartbeat, now),
+            packing,
             max_message_bytes: welcome.max_message_bytes,
             pong: None,
             said_bye: false,
@@ -104,7 +112,13 @@ impl<'a, S: Script> Conversation<'a, S> {
             ClientMessage::Pong(nonce).encode(out);
         }
         if !self.said_bye && self.drained_at.is_none() {
-            self.script.fill(out, now)?;
+            match &mut self.packing {
+                None => self.script.fill(out, now)?,
+                Some(packing) => {
+                    self.script.fill(&mut packing.raw, now)?;
+                    packing.pack_into(out, self.max_message_bytes as usize);
+                }
+            }
         }
         if !self.said_bye
             && let Some(bye) = self.script.bye()
@@ -188,6 +202,30 @@ impl<'a, S: Script> Conversation<'a, S> {
             self.silence.write_began(now);
         }
         None
+    }
+}
+
+/// Messages on their way into ZSTD.
+struct Packing {
+    packer: Packer,
+    raw: BytesMut,
+}
+
+impl Packing {
+    /// `None` without memory for it. The messages then go as they are.
+    fn new() -> Option<Self> {
+        Some(Self { packer: Packer::new(ZSTD_LEVEL).ok()?, raw: BytesMut::new() })
+    }
+
+    /// Moves the messages to `out`, compressed if that makes them smaller and they fit one message.
+    fn pack_into(&mut self, out: &mut BytesMut, raw_bytes_max: usize) {
+        let start = out.len();
+        let is_packed = self.raw.len() <= raw_bytes_max && self.packer.pack(&self.raw, out).is_ok();
+        if !is_packed || out.len() - start >= self.raw.len() {
+            out.truncate(start);
+            out.extend_from_slice(&self.raw);
+        }
+        self.raw.clear();
     }
 }
 

@@ -193,7 +193,7 @@ fn every_key_is_accepted() {
         export = "/e"
         export_format = "csv"
         [export]
-        store = "s3://b/p"
+        store = "s3://bucket/p"
         local_retention = "19days"
         [feed]
         listen = "127.0.0.1:20"

@@ -72,6 +72,9 @@ pub struct Args {
     /// Request no acknowledgements: no frame is sent again, and the server's BYE reports what arrived
     #[arg(long)]
     pub no_ack: bool,
+    /// Compress the frames, if the server takes that
+    #[arg(long)]
+    pub zstd: bool,
     /// Epoch (sequence space) of all sources [default: unix milliseconds at the start, with --no-ack none]
     #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX >> 1))]
     pub epoch: Option<u64>,
@@ -204,6 +207,7 @@ impl Args {
                 None => CatalogWish::No,
             },
             no_ack: self.no_ack,
+            zstd: self.zstd,
             epoch: self.epoch,
             seed: self.seed,
             linger: self.linger,
@@ -286,7 +290,7 @@ mod tests {
     fn every_option_arrives_in_the_plan() {
         let args = parse(
             "--connect [::1]:9 --satellites 3 --replays 4 --stations 5 --frames 6 --duration 7s --rate 8.5 \
-             --payload 9 --emergency-ratio 0.25 --token t --epoch 10 --seed 11 --linger 12ms --catalog \
+             --payload 9 --emergency-ratio 0.25 --token t --epoch 10 --seed 11 --linger 12ms --catalog --zstd \
              --report json",
         )
         .unwrap();
@@ -306,6 +310,7 @@ mod tests {
             token: "t".to_owned(),
             catalog: CatalogWish::Count,
             no_ack: false,
+            zstd: true,
             epoch: Some(10),
             seed: 11,
             linger: Duration::from_millis(12),

@@ -95,6 +95,8 @@ pub struct Plan {
     pub catalog: CatalogWish,
     /// Use NO_ACK and epoch 0: nothing is kept, and only the server's BYE says what arrived.
     pub no_ack: bool,
+    /// Compress the frames, if the server takes that.
+    pub zstd: bool,
     /// Sequence space of all sources, 1 to 2^63-1; `None` means unix milliseconds at the start.
     pub epoch: Option<u64>,
     /// Decides payloads and priorities.
@@ -121,6 +123,7 @@ impl Default for Plan {
             token: String::new(),
             catalog: CatalogWish::No,
             no_ack: false,
+            zstd: false,
             epoch: None,
             seed: 0,
             linger: Duration::from_secs(10),

@@ -160,6 +160,9 @@ impl Source {
         if self.shared.plan.catalog != CatalogWish::No {
             flags = flags.and(HelloFlags::WANT_CATALOG);
         }
+        if self.shared.plan.zstd {
+            flags = flags.and(HelloFlags::ZSTD);
+        }
         let token = self.shared.plan.token.clone();
         Hello { flags, token, ..Hello::new(self.stream.clone(), self.shared.epoch) }
     }

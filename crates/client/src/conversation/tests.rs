@@ -1,8 +1,10 @@
 //! Heartbeats and draining, on a simulated clock: no socket, no waiting.
 
 use super::*;
+use bytes::Bytes;
 use frame::{FrameFlags, FramePriority, Lanes};
-use wire::{Ack, ClientMessage, FrameMessage, GoAway, next_body};
+use wire::packed::unpack;
+use wire::{Ack, ClientMessage, FrameMessage, GoAway, kind, next_body};
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -11,6 +13,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 struct Fake {
     has_frames: bool,
     is_over: bool,
+    payload: Bytes,
 }
 
 impl Script for Fake {
@@ -20,7 +23,7 @@ impl Script for Fake {
 
     fn fill(&mut self, out: &mut BytesMut, _: Instant) -> Result<(), SourceError> {
         if self.has_frames && !self.is_over {
-            let payload = bytes::Bytes::from_static(&[7; 100]);
+            let payload = self.payload.clone();
             FrameMessage::new(FramePriority::Routine, FrameFlags::default(), 0, 0, payload).encode(out);
         }
         Ok(())
@@ -56,7 +59,11 @@ impl Script for Fake {
 }
 
 fn begin(script: &mut Fake, now: Instant) -> Conversation<'_, Fake> {
-    let welcome = Welcome {
+    Conversation::new(script, &welcome(), now).unwrap()
+}
+
+fn welcome() -> Welcome {
+    Welcome {
         version: 1,
         heartbeat_s: 15,
         max_message_bytes: 4096,
@@ -65,8 +72,7 @@ fn begin(script: &mut Fake, now: Instant) -> Conversation<'_, Fake> {
         resume_next: Lanes::default(),
         server_time_ns: 0,
         takes_zstd: None,
-    };
-    Conversation::new(script, &welcome, now).unwrap()
+    }
 }
 
 fn messages(out: &mut BytesMut) -> Vec<ClientMessage> {
@@ -91,6 +97,38 @@ async fn a_silent_server_is_pinged_twice_and_then_given_up() {
     }
     let due = start + HEARTBEAT * SILENT_HEARTBEATS_MAX;
     assert_eq!(conversation.wake(&mut out, due), Some(End::lost("nothing received for 45s")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_compressed_where_that_is_granted_and_makes_them_smaller() {
+    for (takes_zstd, payload, max_message_bytes, first_type) in [
+        (Some(true), vec![7; 1000], 4096, kind::ZSTD),
+        (Some(true), vec![7; 4], 4096, kind::FRAME),
+        (Some(true), vec![7; 1000], 1023, kind::FRAME),
+        (Some(false), vec![7; 1000], 4096, kind::FRAME),
+        (None, vec![7; 1000], 4096, kind::FRAME),
+    ] {
+        let mut script = Fake { has_frames: true, payload: payload.into(), ..Fake::default() };
+        let now = Instant::now();
+        let mut plain = BytesMut::new();
+        script.fill(&mut plain, now).unwrap();
+        let welcome = Welcome { takes_zstd, max_message_bytes, ..welcome() };
+        let mut conversation = Conversation::new(&mut script, &welcome, now).unwrap();
+        for _ in 0..2 {
+            let mut out = BytesMut::new();
+            conversation.fill(&mut out, now).unwrap();
+            let body = next_body(&mut out, 4096).unwrap().unwrap();
+            assert_eq!(body[0], first_type, "{takes_zstd:?}, at most {max_message_bytes}");
+            if first_type == kind::ZSTD {
+                let mut raw = Vec::new();
+                unpack(&body, 4096, &mut raw).unwrap();
+                assert_eq!(raw, plain);
+            } else {
+                assert_eq!(body, plain[4..]);
+            }
+            assert!(out.is_empty());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,9 +9,9 @@ use crate::{NamedClient, Secret};
 const LINK: &str = "[[links]]\nname = \"a\"\nconnect = \"modem:7000\"\nsource = 7\n\
                     framing = { kind = \"fixed\", length = 892 }\n";
 const OUTPUT: &str = "[[outputs]]\nname = \"a\"\nlisten = \"127.0.0.1:10011\"\n";
-const UPLOADED: &str = "archive.export = \"export\"\nexport.store = \"s3://b\"";
+const UPLOADED: &str = "archive.export = \"export\"\nexport.store = \"s3://bucket\"";
 const RETENTION: &str =
-    "archive.export = \"export\"\n[export]\nstore = \"s3://b\"\nlocal_retention = \"3days\"";
+    "archive.export = \"export\"\n[export]\nstore = \"s3://bucket\"\nlocal_retention = \"3days\"";
 
 /// For each key: its name, a value other than the default, and whether it takes effect at once.
 const OTHERS: [(&str, &str, bool); 49] = [
@@ -46,7 +46,7 @@ const OTHERS: [(&str, &str, bool); 49] = [
     ("archive.store_replays", "archive.store_replays = false", false),
     ("archive.export", "archive.export = \"export\"", false),
     ("archive.export_format", "archive.export_format = \"csv\"", false),
-    ("export.store", "archive.export = \"export\"\nexport.store = \"s3://c\"", false),
+    ("export.store", "archive.export = \"export\"\nexport.store = \"s3://other\"", false),
     ("export.local_retention", RETENTION, false),
     ("feed.listen", "feed.listen = \"127.0.0.1:1\"", false),
     ("feed.max_subscribers", "feed.max_subscribers = 3", true),
