@@ -183,11 +183,15 @@ fn real_answers_have_exactly_the_described_fields() {
     let put = request(daemon.http(), "PUT", "/api/v1/catalog", &[], ISS);
     assert_eq!(put.status, 200, "{}", put.text());
     api.check_answer("/api/v1/catalog", "put", 200, &put.json());
-    // A position needs the elements of today. Gaps come only from damage and retention. Request bodies are not answers.
+    // A position needs the elements of today. Gaps come only from damage and retention. Uploads need a bucket. Request
+    // bodies are not answers.
     let mut unseen: BTreeSet<&str> = api.schemas().keys().map(String::as_str).collect();
     let seen = api.seen.borrow();
     unseen.retain(|name| !seen.contains(*name));
-    assert_eq!(unseen, BTreeSet::from(["EpochReset", "ForgetRequest", "Gap", "GapKind", "SubPoint"]));
+    assert_eq!(
+        unseen,
+        BTreeSet::from(["EpochReset", "ForgetRequest", "Gap", "GapKind", "SubPoint", "Upload"])
+    );
 }
 
 /// Sends a request without a body and returns its status. Checks that the status and the answer are described.
