@@ -57,7 +57,7 @@
 //! | 4 | [`connection`], [`client`], [`export`], [`http_client`] |
 //! | 3 | [`archive`], [`catalog`], [`tls`] |
 //! | 2 | [`wire`], [`actor`], [`support`], [`api`] |
-//! | 1 | [`frame`], [`framing`] |
+//! | 1 | [`frame`], [`framing`], `jetstream` |
 //!
 //! # What holds everywhere
 //!

@@ -64,10 +64,13 @@ pub use fixed::{HTTP_CONNECTIONS_MAX, HTTP_READERS};
 pub use handle::ConfigHandle;
 pub use links::{CANDIDATES_MAX, EmergencyRule, Link, LinkSource, LinkTransport, WhenFull};
 pub use memory::{
-    BATCH_BYTES, CHANNEL_BYTES, COMMIT_BYTES, CONNECTION_BYTES, HTTP_BYTES, INCOMPLETE_PACKET_BYTES,
-    MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
+    BATCH_BYTES, CHANNEL_BYTES, COMMIT_BYTES, CONNECTION_BYTES, FORWARDED_BYTES, HTTP_BYTES,
+    INCOMPLETE_PACKET_BYTES, MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
 };
-pub use outputs::{Cosmos, Output, OutputFraming, OutputSelection, OutputStart, OutputTransport};
+pub use outputs::{
+    Cosmos, FileSecret, MessageForm, NatsTransport, Output, OutputFraming, OutputSelection, OutputStart,
+    OutputTransport,
+};
 pub use overrides::{PREFIX, environment};
 pub use recording::RecordingOptions;
 pub use sections::{

@@ -50,6 +50,13 @@ const CARRIED_STREAM_BYTES: u64 = 12 * KIB;
 /// Memory of what waits to be sent to a client of an output, and of what was read ahead for it, in bytes.
 const OUTPUT_SEND_BYTES: u64 = MIB;
 
+/// Memory of what a forwarder has sent without an acknowledgement in each of its two lanes, in bytes. A lane may exceed it
+/// by one message. The client of the bus holds each message a second time until it is sent.
+pub const FORWARDED_BYTES: u64 = 4 * MIB;
+
+/// Memory of the connection of a forwarder, in bytes: buffers, and notes of what is in flight.
+const BUS_BYTES: u64 = 2 * MIB;
+
 /// Memory of incomplete packets that a client of an output waits for, in bytes, where packets are taken out of frames.
 pub const INCOMPLETE_PACKET_BYTES: u64 = 4 * MIB;
 
@@ -249,6 +256,7 @@ impl Config {
         let clients: usize = self.outputs.iter().map(Output::clients_max).sum();
         let extracting = self.outputs.iter().filter(|output| output.extract_packets);
         let extracting: usize = extracting.map(Output::clients_max).sum();
+        let forwarders = self.outputs.iter().filter(|output| output.is_forwarder()).count();
         vec![
             MemoryItem {
                 what: "enabled links, each with buffers to read into and of three units that wait, which grow by doubling",
@@ -286,6 +294,11 @@ impl Config {
                 what: "clients of outputs with extract = \"packets\", each with incomplete packets of 4 MiB",
                 count: extracting as u64,
                 bytes_each: INCOMPLETE_PACKET_BYTES,
+            },
+            MemoryItem {
+                what: "forwarders, each with two lanes of 8 MiB and four batches in flight, and a connection",
+                count: forwarders as u64,
+                bytes_each: 4 * (FORWARDED_BYTES + batch) + BUS_BYTES,
             },
         ]
     }

@@ -21,6 +21,9 @@ use framing::{Decode, Length};
 use wire::feed::Policy;
 
 mod explain;
+mod nats;
+
+pub use nats::{FileSecret, MessageForm, NatsTransport};
 
 /// Limit of outputs.
 pub(super) const MAX: usize = 256;
@@ -111,6 +114,8 @@ pub enum OutputTransport {
         #[serde(default = "rate", rename = "rate", with = "SizeIn::<KIB, { 10 * GIB }>")]
         bytes_per_s: u64,
     },
+    /// The output forwards each frame, and the other side acknowledges.
+    Nats(Box<NatsTransport>),
 }
 
 /// How an output delimits what it sends.
@@ -285,12 +290,19 @@ mod extract {
 /// Reads a table of `[[outputs]]`, and sets the defaults that follow from other keys.
 pub(super) fn read(draft: &mut Draft<'_>, node: &mut Node) -> Option<Output> {
     place_cosmos(draft, node);
+    let has_start = node.table().is_some_and(|table| table.contains_key("start"));
     let mut output: Output = draft.read_whole(node)?;
     if let Some(decode) = &output.decode {
         check_decode(draft, &node.key, decode);
     }
     if let OutputTransport::Listen { clients: clients @ 0, .. } = &mut output.transport {
         *clients = if output.start == OutputStart::Cursor { 1 } else { CLIENTS };
+    }
+    if let OutputTransport::Nats(nats) = &mut output.transport {
+        nats::resolve(draft, &node.key, nats);
+        if !has_start {
+            output.start = OutputStart::Cursor;
+        }
     }
     if let OutputFraming::Length(length) = &mut output.framing {
         let highest = u64::MAX >> (64 - 8 * length.length_field_length);
@@ -339,7 +351,15 @@ impl Output {
         match self.transport {
             OutputTransport::Listen { clients, .. } => clients,
             OutputTransport::Connect { .. } | OutputTransport::Udp { .. } => 1,
+            // One for each lane.
+            OutputTransport::Nats(_) => 2,
         }
+    }
+
+    /// Whether the output is a forwarder: the other side acknowledges what it has stored.
+    #[must_use]
+    pub const fn is_forwarder(&self) -> bool {
+        matches!(self.transport, OutputTransport::Nats(_))
     }
 
     /// What the frames of `source_id` from `station` are.

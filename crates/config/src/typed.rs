@@ -32,7 +32,7 @@ const LINK_KEYS: [(&str, &str); 8] = [
 ];
 
 /// The keys of an output that are not fields: those of its transports, and `cosmos`.
-const OUTPUT_KEYS: [(&str, &str); 7] = [
+const OUTPUT_KEYS: [(&str, &str); 16] = [
     ("listen", ""),
     ("connect", ""),
     ("udp", ""),
@@ -40,6 +40,15 @@ const OUTPUT_KEYS: [(&str, &str); 7] = [
     ("clients", "listen"),
     ("rate", "udp"),
     ("cosmos", ""),
+    ("nats", ""),
+    ("stream", "nats"),
+    ("replicas", "nats"),
+    ("subject", "nats"),
+    ("credentials_file", "nats"),
+    ("token_file", "nats"),
+    ("user", "nats"),
+    ("password_file", "nats"),
+    ("message", "nats"),
 ];
 
 /// Why a value cannot be read.
@@ -107,6 +116,7 @@ fn missing(key: &str) -> String {
         "name" if key.contains(".clients[") => CLIENT_NAME,
         "name" => "a name of its own such as \"kiruna-x\"",
         "framing" => "a table such as { kind = \"fixed\", length = 892 }",
+        "stream" => "the name of a stream of NATS such as \"TELEMETRY\"",
         "target" => "the name of a COSMOS target such as \"SAT\"",
         _ => "the bytes of a unit, marker and check symbols included",
     };
@@ -267,14 +277,17 @@ impl<'de> Deserializer<'de> for &Node {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         if self.table().is_none() {
             return Err(self.is_no_table(false));
         }
-        self.check_keys(fields)?;
+        // A transport has its keys among those of its output.
+        if !name.ends_with("Transport") {
+            self.check_keys(fields)?;
+        }
         let fields = Fields::of(self, fields.contains(&"transport"));
         visitor.visit_map(fields).map_err(|error| error.at(self))
     }

@@ -507,6 +507,51 @@ fn distance(a: &str, b: &str) -> usize {
     strsim::levenshtein(&fold(a), &fold(b))
 }
 
+/// Reads the URLs of NATS servers.
+pub(super) fn bus_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let is_url = |url: &str| {
+        let address = url.strip_prefix("nats://").or_else(|| url.strip_prefix("tls://"));
+        address.is_some_and(|address| !address.is_empty() && !address.contains(['/', '@', ' ']))
+    };
+    let expected =
+        "URLs of NATS servers such as \"nats://10.0.0.1:4222,nats://10.0.0.2:4222\", without credentials";
+    read(deserializer, expected, |found| {
+        let text = found.as_str()?;
+        text.split(',').all(is_url).then(|| text.to_owned())
+    })
+}
+
+/// Reads the name of a stream of NATS.
+pub(super) fn bus_stream<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    read(deserializer, "1 to 255 characters of A-Z, a-z, 0-9, - and _", |found| {
+        let name = found.as_str()?;
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        ((1..=255).contains(&name.len()) && name.chars().all(is_allowed)).then(|| name.to_owned())
+    })
+}
+
+/// Reads the template of a subject of NATS.
+pub(super) fn bus_subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let is_word = |word: &str| match word.strip_prefix('{') {
+        Some(name) => matches!(name, "daemon}" | "kind}" | "source}" | "lane}"),
+        None => !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)),
+    };
+    let expected = "words separated by dots, each of A-Z, a-z, 0-9, - and _, or one of {daemon}, {kind}, {source} and \
+                    {lane}; {lane} must be among them";
+    read(deserializer, expected, |found| {
+        let text = found.as_str()?;
+        let is_subject = text.len() <= 255 && text.split('.').all(is_word) && text.contains("{lane}");
+        is_subject.then(|| text.to_owned())
+    })
+}
+
+/// Reads the name of a user of NATS.
+pub(super) fn bus_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    read(deserializer, "the name of a user", |found| {
+        found.as_str().filter(|name| !name.chars().any(char::is_control)).map(str::to_owned)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

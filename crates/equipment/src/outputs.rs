@@ -7,6 +7,7 @@
 //! * `convert`: selects frames, takes packets out of them (`channels`), puts them into the framing,
 //! * `session`: one TCP connection, and `patience` with its reader; `udp`: the datagrams of an output, at the rate of
 //!   `pacer`,
+//! * `forward`: the lanes of an output whose other side acknowledges,
 //! * `marks`: which bytes of a connection stand for which position in the log, and `acknowledged`: how many of them the
 //!   kernel of the reader has,
 //! * `cursor`: the position that outlives connections and restarts, in a file,
@@ -31,6 +32,7 @@ mod acknowledged;
 mod channels;
 mod convert;
 mod cursor;
+mod forward;
 mod marks;
 mod output;
 mod pacer;

@@ -1,16 +1,20 @@
 //! Checks of output links.
 
+use std::collections::BTreeMap;
+
 use super::links::{Check, check_names};
 use crate::draft::Draft;
 use crate::links::Link;
 use crate::outputs::{Output, OutputFraming, OutputStart, OutputTransport};
 use framing::Format;
+use wire::feed::Policy;
 
 /// Adds the problems of all outputs to `draft`.
 pub(super) fn check_outputs(draft: &mut Draft<'_>) {
     let outputs: Vec<_> = draft.output_keys.clone().into_iter().zip(draft.config.outputs.clone()).collect();
     let names = outputs.iter().map(|(key, output)| (key.as_str(), output.name.as_str()));
     check_names(draft, names.collect());
+    check_subjects(draft, &outputs);
     let links = draft.config.links.clone();
     for (key, output) in &outputs {
         let mut check = Check { draft, key };
@@ -18,6 +22,7 @@ pub(super) fn check_outputs(draft: &mut Draft<'_>) {
             check.peers("listen", *at, peers);
         }
         check.cursor(output);
+        check.forwarder(output);
         // A link with problems may be the one that decodes the frames.
         if !check.draft.has_failed("links") {
             check.packets(output, &links);
@@ -25,12 +30,46 @@ pub(super) fn check_outputs(draft: &mut Draft<'_>) {
     }
 }
 
+/// Two forwarders with the same subjects would each take the frames of the other for theirs.
+fn check_subjects(draft: &mut Draft<'_>, outputs: &[(String, Output)]) {
+    let mut taken = BTreeMap::new();
+    for (key, output) in outputs {
+        let OutputTransport::Nats(nats) = &output.transport else { continue };
+        if let Some(other) = taken.insert((&nats.stream, &nats.subject), &output.name) {
+            let what = format!(
+                "the output {other} writes to the same subjects of stream {}: give each a subject of its own",
+                nats.stream
+            );
+            Check { draft, key }.conflict("subject", what);
+        }
+    }
+}
+
 impl Check<'_, '_> {
     fn cursor(&mut self, output: &Output) {
         let clients = output.clients_max();
-        if output.start == OutputStart::Cursor && clients > 1 {
+        if output.start == OutputStart::Cursor && clients > 1 && !output.is_forwarder() {
             let what = format!("{clients} clients cannot share one cursor: write 1, or start = \"live\"");
             self.conflict("clients", what);
+        }
+    }
+
+    /// A forwarder hands over whole frames, each of them, and goes on where it stood.
+    fn forwarder(&mut self, output: &Output) {
+        if !output.is_forwarder() {
+            return;
+        }
+        if output.start != OutputStart::Cursor {
+            self.conflict("start", "a forwarder goes on where it stood: write \"cursor\", or remove start");
+        }
+        if output.policy != Policy::Complete {
+            self.conflict("policy", "a forwarder leaves nothing out: write \"complete\", or remove policy");
+        }
+        if output.extract_packets {
+            self.conflict("extract", "a forwarder hands over whole frames: remove extract");
+        }
+        if output.framing != OutputFraming::Bare {
+            self.conflict("framing", "messages of NATS have no framing: remove framing");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Output, OutputFraming, OutputStart, OutputTransport};
+use super::{MessageForm, Output, OutputFraming, OutputStart, OutputTransport};
 use crate::units::Size;
 use frame::{FramePriority, SourceKind, Station};
 use wire::feed::Policy;
@@ -75,6 +75,13 @@ impl fmt::Display for OutputTransport {
             Self::Connect { to } => write!(f, "to {to}"),
             Self::Udp { to, bytes_per_s } => {
                 write!(f, "to UDP {to}, at most {} a second", Size(*bytes_per_s))
+            }
+            Self::Nats(nats) => {
+                let unit = match nats.message {
+                    MessageForm::Frame => "a message for each frame",
+                    MessageForm::Batch => "many frames in a message",
+                };
+                write!(f, "into stream {} of NATS at {}, {unit}", nats.stream, nats.servers)
             }
         }
     }

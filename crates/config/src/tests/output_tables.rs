@@ -240,7 +240,10 @@ fn a_wrong_key_of_an_output_is_named_with_what_is_allowed() {
             with("cosmos = { target = \"SAT\", packets = { 2048 = \"HS\" } }"),
             "4:38: outputs[0].cosmos.packets: found a table, expected names by APID such as { 100 = \"HS\", 101 = \"EVR\" }",
         ),
-        (with("connect = \"mcs:9000\""), "1:1: outputs[0]: expected exactly one of listen, connect and udp"),
+        (
+            with("connect = \"mcs:9000\""),
+            "1:1: outputs[0]: expected exactly one of listen, connect, udp and nats",
+        ),
         (
             "connect = \"mcs:9000\"\nclients = 2".to_owned(),
             "4:11: outputs[0].clients: belongs to listen, and this output has connect: remove it",
@@ -253,7 +256,10 @@ fn a_wrong_key_of_an_output_is_named_with_what_is_allowed() {
             "udp = \"mcs:9000\"".to_owned(),
             "3:7: outputs[0].udp: found \"mcs:9000\", expected an IP address and a port such as",
         ),
-        ("start = \"live\"".to_owned(), "1:1: outputs[0]: expected exactly one of listen, connect and udp"),
+        (
+            "start = \"live\"".to_owned(),
+            "1:1: outputs[0]: expected exactly one of listen, connect, udp and nats",
+        ),
     ] {
         says_only(&output(&keys), expected);
     }

@@ -39,6 +39,8 @@ pub(super) struct Converted {
     /// Pairs of a number of bytes and a position: a reader that has received so many of the bytes is at that position.
     /// Only for a cursor.
     pub(super) marks: Vec<(usize, Position)>,
+    /// Frames with their offsets. Only for a forwarder, which has no bytes.
+    pub(super) frames: Vec<(u64, Frame)>,
 }
 
 /// Converts for one reader.
@@ -89,11 +91,13 @@ impl Converter {
     /// or the result is long enough.
     pub(super) fn convert(&mut self, messages: &mut Bytes, next_offset: u64) -> Converted {
         let mut out = Converted::default();
-        while messages.has_remaining() && out.bytes.len() < CONVERTED_BYTES {
+        let mut frame_bytes = 0;
+        while messages.has_remaining() && out.bytes.len() + frame_bytes < CONVERTED_BYTES {
             let length = messages.get_u32() as usize;
             let message = FeedMessage::decode(messages.split_to(length));
             match message.expect("a message that the feed has encoded") {
                 FeedMessage::Deliver(Deliver { offset, frame }) => {
+                    frame_bytes += if self.encoder.config.is_forwarder() { frame.payload.len() } else { 0 };
                     self.convert_frame(offset, &frame, &mut out);
                     self.position = offset + 1;
                     self.add_mark(MARK_BYTES, &mut out);
@@ -245,6 +249,9 @@ impl Encoder {
     fn put_unit(&self, offset: u64, data: &[u8], frame: &Frame, out: &mut Converted) {
         if offset < self.send_from {
             return;
+        }
+        if self.config.is_forwarder() {
+            return out.frames.push((offset, frame.clone()));
         }
         let begin = out.bytes.len();
         let fits = match &self.config.framing {

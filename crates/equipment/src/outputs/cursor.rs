@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use config::{Config, OutputStart};
+use frame::FramePriority;
 use support::{plain_file, private};
 
 /// The directory of the cursors, in the data directory.
@@ -46,6 +47,25 @@ pub(super) struct Cursor {
     pub(super) next_offset: u64,
     /// [`Position::read_from`].
     pub(super) read_from: u64,
+    /// Of a forwarder: the sequence that the other side gave to the last message, 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) sequence: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(sequence: &u64) -> bool {
+    *sequence == 0
+}
+
+/// Between the name of an output and its lane, in the name of a file. No name of an output contains it.
+const LANE_MARK: char = '+';
+
+/// The name of the file of the output `name`. The lanes of a forwarder have a file each.
+pub(super) fn file_name(name: &str, lane: Option<FramePriority>) -> String {
+    match lane {
+        Some(FramePriority::Emergency) => format!("{name}{LANE_MARK}emergency"),
+        Some(FramePriority::Routine) | None => name.to_owned(),
+    }
 }
 
 /// The file of a cursor cannot be used.
@@ -71,9 +91,14 @@ pub(super) struct CursorFile {
 }
 
 impl CursorFile {
-    /// The file of the output `name` in `dir`.
+    /// The file `name` in `dir`, see [`file_name`].
     pub(super) fn new(dir: &Path, name: &str) -> Self {
         Self { path: dir.join(name), new: dir.join(format!(".{name}.new")) }
+    }
+
+    /// The file, for a message.
+    pub(super) fn shown(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// Reads the file; `None` if there is none.
@@ -116,7 +141,8 @@ impl CursorFile {
 #[must_use]
 pub fn unused_cursors(config: &Config) -> Vec<String> {
     let dir = config.data_dir.join(DIR);
-    let is_used = |name: &str| {
+    let is_used = |file: &str| {
+        let name = file.split(LANE_MARK).next().unwrap_or(file);
         config.outputs.iter().any(|output| output.name == name && output.start == OutputStart::Cursor)
     };
     // Without the directory there are no cursors. An output reports a directory that is unreadable.
@@ -142,6 +168,8 @@ pub(super) struct Keeper {
     file: CursorFile,
     /// The log that the positions belong to.
     log_id: u64,
+    /// [`Cursor::sequence`] at [`Self::position`].
+    sequence: u64,
     /// Where the reader is.
     position: Position,
     /// The position in the file; `None` before the first save.
@@ -155,12 +183,17 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Saves to `file`, from `position` on, which is not saved yet.
     pub(super) fn new(file: CursorFile, log_id: u64, position: Position) -> Self {
-        Self { file, log_id, position, saved: None, saving: None, next_at: Instant::now() }
+        Self { file, log_id, sequence: 0, position, saved: None, saving: None, next_at: Instant::now() }
     }
 
     /// The reader has come to `position`.
     pub(super) fn moved_to(&mut self, position: Position) {
         self.position = position;
+    }
+
+    /// The other side of a forwarder gave this sequence to its last message.
+    pub(super) const fn stored_at(&mut self, sequence: u64) {
+        self.sequence = sequence;
     }
 
     pub(super) const fn position(&self) -> Position {
@@ -186,7 +219,8 @@ impl Keeper {
 
     fn save(&self) -> JoinHandle<io::Result<()>> {
         let Position { next_offset, read_from } = self.position;
-        let (file, cursor) = (self.file.clone(), Cursor { log_id: self.log_id, next_offset, read_from });
+        let cursor = Cursor { log_id: self.log_id, next_offset, read_from, sequence: self.sequence };
+        let file = self.file.clone();
         tokio::task::spawn_blocking(move || file.save(&cursor))
     }
 
@@ -229,7 +263,7 @@ mod tests {
         let file = CursorFile::new(&dir.path().join("outputs"), "yamcs");
         assert_eq!(file.load().unwrap(), None);
         for next_offset in [7, u64::MAX] {
-            let cursor = Cursor { log_id: u64::MAX - 1, next_offset, read_from: 5 };
+            let cursor = Cursor { log_id: u64::MAX - 1, next_offset, read_from: 5, sequence: 0 };
             file.save(&cursor).unwrap();
             assert_eq!(file.load().unwrap(), Some(cursor));
         }
@@ -272,7 +306,7 @@ mod tests {
         };
         config.outputs = vec![output("used", "cursor"), output("live", "live")];
         for name in ["used", "live", "gone"] {
-            let cursor = Cursor { log_id: 1, next_offset: 2, read_from: 2 };
+            let cursor = Cursor { log_id: 1, next_offset: 2, read_from: 2, sequence: 0 };
             CursorFile::new(&dir.path().join(DIR), name).save(&cursor).unwrap();
         }
         fs::write(dir.path().join(DIR).join(".used.new"), "").unwrap();

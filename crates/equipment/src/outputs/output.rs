@@ -10,13 +10,15 @@ use tls::Socket;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::{Instant, sleep};
 
-use super::reader::Reader;
+use super::forward::nats::NatsSide;
+use super::forward::{self, lane};
+use super::reader::{Part, Reader};
 use super::status::{ClientStatus, OutputStatus};
 use super::{Context, Leave, session, udp};
 use crate::switchboard::End;
 use actor::{ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, spawn};
 use api::OutputState;
-use config::{Output, OutputTransport};
+use config::{NatsTransport, Output, OutputTransport};
 use connection::tcp::{self, BACKOFF_MIN, Backoff, STABLE_AFTER};
 use feed::Ending;
 use support::logging::{Kind, by_peer};
@@ -56,6 +58,8 @@ enum Target {
     Tcp(Socket),
     /// A socket for datagrams, and the rate in bytes per second.
     Udp(UdpSocket, u64),
+    /// A lane of a forwarder.
+    Nats(Box<NatsSide>, Part),
 }
 
 /// Why an output ends.
@@ -83,6 +87,7 @@ pub(super) async fn run(
         }
         OutputTransport::Connect { to } => output.connect(to.as_str()).await,
         OutputTransport::Udp { to, bytes_per_s } => output.send(to, bytes_per_s).await,
+        OutputTransport::Nats(nats) => output.forward(&nats).await,
     };
     let Err(over) = over;
     output.close(over).await;
@@ -217,20 +222,74 @@ impl Actor {
         Ok(())
     }
 
+    /// Forwards into a stream of NATS.
+    async fn forward(&mut self, nats: &NatsTransport) -> Result<Infallible, Over> {
+        let mut backoff = Backoff::default();
+        loop {
+            self.status.enter(OutputState::Connecting);
+            let (config, context) = (Arc::clone(&self.config), Arc::clone(&self.context));
+            let lanes = tokio::select! {
+                lanes = forward::nats::lanes(&config, nats, &context) => lanes,
+                over = ended(&mut self.mailbox, &self.context) => return Err(over),
+            };
+            match lanes {
+                Ok(lanes) => self.serve_lanes(lanes, &mut backoff).await?,
+                Err(why) => {
+                    by_peer!(Kind::Linked, WARN, output = self.config.name, "{why}");
+                    self.status.note_trouble(why);
+                }
+            }
+            self.pause(&mut backoff).await?;
+        }
+    }
+
+    /// Forwards both lanes until one ends, and ends the other.
+    async fn serve_lanes(&mut self, lanes: Vec<(NatsSide, Part)>, backoff: &mut Backoff) -> Result<(), Over> {
+        let began = Instant::now();
+        for (side, part) in lanes {
+            let peer = format!("{}, {}", side.server(), forward::nats::lane_name(part.lane));
+            self.start(Target::Nats(Box::new(side), part), peer);
+        }
+        let all = self.connections.len();
+        while !self.connections.is_empty() {
+            let received = self.mailbox.recv().await;
+            self.received(received)?;
+            if self.connections.len() < all && *self.context.ending.borrow() == Ending::NotYet {
+                self.connections.values().for_each(|lane| order(lane, "the other lane has ended"));
+            }
+        }
+        if began.elapsed() >= STABLE_AFTER {
+            *backoff = Backoff::default();
+        }
+        Ok(())
+    }
+
     /// Starts a connection and monitors it.
-    fn start(&mut self, target: Target, peer: SocketAddr) {
-        let client = self.status.connected(peer);
+    fn start(&mut self, target: Target, peer: impl ToString) {
+        let peer = peer.to_string();
+        let client = self.status.connected(&peer);
+        if !self.config.is_forwarder() {
+            self.status.clear_trouble();
+        }
         let status = Arc::clone(&client.status);
         by_peer!(Kind::Linked, INFO, output = self.config.name, %peer, "output connected");
         let (config, own) = (Arc::clone(&self.config), Arc::clone(&self.status));
         let context = Arc::clone(&self.context);
         let name = format!("output {} to {peer}", config.name);
         let (session, task) = spawn(name, CAPACITY, move |mailbox| async move {
-            let reader = Reader::start(config, own, client, &context).await?;
             let ending = context.ending.clone();
             match target {
-                Target::Tcp(socket) => session::run(socket, reader, mailbox, ending).await,
-                Target::Udp(socket, rate) => udp::run(socket, rate, reader, mailbox, ending).await,
+                Target::Tcp(socket) => {
+                    let reader = Reader::start(config, own, client, &context, None).await?;
+                    session::run(socket, reader, mailbox, ending).await
+                }
+                Target::Udp(socket, rate) => {
+                    let reader = Reader::start(config, own, client, &context, None).await?;
+                    udp::run(socket, rate, reader, mailbox, ending).await
+                }
+                Target::Nats(side, part) => {
+                    lane::run(*side, part, (config, own, client), &context, mailbox).await
+                }
             }
         });
         let monitor = self.mailbox.monitor(&session);
@@ -250,7 +309,7 @@ impl Actor {
 
     fn connection_down(&mut self, down: &Down) {
         let Some(connection) = self.connections.remove(&down.monitor) else { return };
-        let (peer, lasted) = (connection.client.peer, connection.began.elapsed());
+        let (peer, lasted) = (&connection.client.peer, connection.began.elapsed());
         by_peer!(
             Kind::Linked, INFO, output = self.config.name, %peer, ?lasted, reason = %down.reason, "output disconnected"
         );

@@ -19,6 +19,7 @@ use super::{Context, Leave};
 use archive::ReadError;
 use config::{Output, OutputStart};
 use feed::{Ending, Following};
+use frame::FramePriority;
 use support::logging::{Kind, by_peer};
 
 /// Why a connection of an output ended.
@@ -47,6 +48,16 @@ pub(super) enum Ended {
     Stalled,
 }
 
+/// A lane of a forwarder, and where it begins.
+pub(super) struct Part {
+    /// The lane.
+    pub(super) lane: FramePriority,
+    /// The offset to begin with. `None`: the cursor.
+    pub(super) next_offset: Option<u64>,
+    /// [`Cursor::sequence`].
+    pub(super) sequence: u64,
+}
+
 /// The reading side of a connection.
 pub(super) struct Reader {
     /// The configuration of the output.
@@ -55,6 +66,8 @@ pub(super) struct Reader {
     pub(super) status: Arc<OutputStatus>,
     /// The entry of this reader among those of the output.
     pub(super) client: Client,
+    /// The lane, if the reader has only one.
+    pub(super) lane: Option<FramePriority>,
     /// The position in the log, and what it needs to read from there.
     pub(super) following: Following,
     /// Messages of [`Reader::following`] that are not converted yet.
@@ -66,7 +79,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Begins where the configuration says: at the newest frame, at the oldest, or at the cursor.
+    /// Begins where the configuration says: at the newest frame, at the oldest, or at the cursor. With `part`, it reads a
+    /// lane from an offset that is known, and has a cursor for this lane.
     ///
     /// # Errors
     /// When the cursor is unreadable.
@@ -75,13 +89,23 @@ impl Reader {
         status: Arc<OutputStatus>,
         client: Client,
         context: &Context,
+        part: Option<Part>,
     ) -> Result<Self, Ended> {
         let history = context.durable.history();
-        let file = CursorFile::new(&context.data_dir.join(cursor::DIR), &config.name);
+        let lane = part.as_ref().map(|part| part.lane);
+        let file =
+            CursorFile::new(&context.data_dir.join(cursor::DIR), &cursor::file_name(&config.name, lane));
         let has_cursor = config.start == OutputStart::Cursor;
-        let cursor = if has_cursor { load(file.clone(), &config.name).await? } else { None };
+        let mut cursor = if has_cursor { load(file.clone(), &config.name).await? } else { None };
+        if let Some(next_offset) = part.as_ref().and_then(|part| part.next_offset) {
+            let sequence = part.as_ref().map_or(0, |part| part.sequence);
+            cursor = Some(Cursor { log_id: history.log_id(), next_offset, read_from: next_offset, sequence });
+        }
         let mut position = Position::at(0);
-        let selection = config.select.frames.clone();
+        let selection = match lane {
+            Some(lane) => config.select.frames.clone().with_priority(Some(lane)),
+            None => config.select.frames.clone(),
+        };
         let following = context.durable.follow(selection, config.policy, |head| {
             position = match config.start {
                 OutputStart::Live => Position::at(head),
@@ -95,11 +119,11 @@ impl Reader {
         client.status.next_offset.store(position.next_offset, Relaxed);
         let keeper = has_cursor.then(|| Keeper::new(file, history.log_id(), position));
         if has_cursor {
-            status.cursor_at(position.next_offset);
+            status.cursor_at(lane, position.next_offset);
         }
         let (own, all) = (Arc::clone(&config), Arc::clone(&context.config.borrow()));
         let converter = Converter::new(own, all, Arc::clone(&status), position.next_offset, has_cursor);
-        Ok(Self { config, status, client, following, messages: Bytes::new(), converter, keeper })
+        Ok(Self { config, status, client, lane, following, messages: Bytes::new(), converter, keeper })
     }
 
     /// The next bytes to send; `None` if there are none yet. `has_taken_all` says that the reader has taken everything
@@ -126,8 +150,13 @@ impl Reader {
     pub(super) fn moved_to(&mut self, position: Position) {
         if let Some(keeper) = &mut self.keeper {
             keeper.moved_to(position);
-            self.status.cursor_at(position.next_offset);
+            self.status.cursor_at(self.lane, position.next_offset);
         }
+    }
+
+    /// Every frame below this offset was returned by [`Self::next`] or left out.
+    pub(super) const fn position(&self) -> u64 {
+        self.converter.position()
     }
 
     /// Saves the cursor for the last time.
@@ -152,7 +181,7 @@ pub(super) async fn cursor_saved(keeper: &mut Option<Keeper>, config: &Output, s
     note_saved(config, status, saved);
 }
 
-async fn load(file: CursorFile, name: &str) -> Result<Option<Cursor>, Ended> {
+pub(super) async fn load(file: CursorFile, name: &str) -> Result<Option<Cursor>, Ended> {
     let loaded = tokio::task::spawn_blocking(move || file.load()).await.map_err(io::Error::other)?;
     Ok(loaded.inspect_err(|error| by_peer!(Kind::Unread, ERROR, output = name, "{error}"))?)
 }
@@ -203,7 +232,8 @@ mod tests {
 
     #[test]
     fn an_output_goes_on_at_its_cursor_if_the_archive_is_the_same() {
-        let cursor = |log_id, next_offset, read_from| Some(Cursor { log_id, next_offset, read_from });
+        let cursor =
+            |log_id, next_offset, read_from| Some(Cursor { log_id, next_offset, read_from, sequence: 0 });
         let position = |cursor| resume(cursor, 5, 10, 100, "yamcs");
         assert_eq!(position(None), Position::at(10));
         assert_eq!(position(cursor(5, 50, 40)), Position { next_offset: 50, read_from: 40 });

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::switchboard::Status;
 use api::{self, OutputCounts, OutputReader, OutputState};
 use config::Output;
-use frame::unix_now_ns;
+use frame::{FramePriority, unix_now_ns};
 
 /// The state and the counts of one output. The output writes them; operators see a report.
 #[derive(Debug, Default)]
@@ -33,8 +33,8 @@ struct State {
     trouble: Option<String>,
     /// The address that the output listens on.
     address: Option<SocketAddr>,
-    /// The position of the cursor.
-    cursor: Option<u64>,
+    /// The position of the cursor, or of the cursors of the two lanes.
+    cursors: [Option<u64>; 2],
     /// The last save of the cursor failed.
     is_cursor_unsaved: bool,
     /// The readers by id, which ascends in the order in which they came.
@@ -50,7 +50,7 @@ impl Default for State {
             since_ns: unix_now_ns(),
             trouble: None,
             address: None,
-            cursor: None,
+            cursors: [None; 2],
             is_cursor_unsaved: false,
             clients: BTreeMap::new(),
             client_next: 1,
@@ -80,7 +80,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct ClientStatus {
     /// The address of the reader.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: String,
     /// When it came, in unix nanoseconds.
     since_ns: i64,
     /// Every frame below this offset was handed over to the connection, or was left out.
@@ -92,7 +92,7 @@ pub(super) struct ClientStatus {
 impl ClientStatus {
     fn report(&self) -> OutputReader {
         OutputReader {
-            peer: self.peer.to_string(),
+            peer: self.peer.clone(),
             since_ms: self.since_ns / 1_000_000,
             next_offset: self.next_offset.load(Relaxed),
         }
@@ -127,6 +127,17 @@ impl OutputStatus {
         self.state().trouble = Some(why.into());
     }
 
+    /// The trouble is over.
+    pub(super) fn clear_trouble(&self) {
+        self.state().trouble = None;
+    }
+
+    /// The other side of a forwarder has stored `bytes`.
+    pub(super) fn forwarded(&self, bytes: usize) {
+        self.count(|counts| counts.bytes += bytes as u64);
+        self.clear_trouble();
+    }
+
     pub(super) fn bound(&self, address: Option<SocketAddr>) {
         self.state().address = address;
     }
@@ -144,21 +155,20 @@ impl OutputStatus {
         has_changed
     }
 
-    pub(super) fn cursor_at(&self, next_offset: u64) {
-        self.state().cursor = Some(next_offset);
+    pub(super) fn cursor_at(&self, lane: Option<FramePriority>, next_offset: u64) {
+        self.state().cursors[lane.map_or(0, |lane| lane as usize)] = Some(next_offset);
     }
 
     /// Adds a reader.
-    pub(super) fn connected(self: &Arc<Self>, peer: SocketAddr) -> Client {
+    pub(super) fn connected(self: &Arc<Self>, peer: impl ToString) -> Client {
         self.count(|counts| counts.connects += 1);
         let status = Arc::new(ClientStatus {
-            peer,
+            peer: peer.to_string(),
             since_ns: unix_now_ns(),
             next_offset: AtomicU64::new(0),
             is_half_closed: AtomicBool::new(false),
         });
         let mut state = self.state();
-        state.trouble = None;
         let id = state.client_next;
         state.client_next += 1;
         state.clients.insert(id, Arc::clone(&status));
@@ -184,7 +194,7 @@ impl OutputStatus {
 
 impl Status<Output, api::Output> for OutputStatus {
     fn reconfigured(&self) {
-        self.state().cursor = None;
+        self.state().cursors = [None; 2];
     }
 
     fn stopped(&self, failure: Option<String>) {
@@ -211,7 +221,7 @@ impl Status<Output, api::Output> for OutputStatus {
             since_ms: state.since_ns / 1_000_000,
             trouble: state.trouble.clone(),
             address: state.address.map(|address| address.to_string()),
-            cursor: state.cursor,
+            cursor: state.cursors.into_iter().flatten().min(),
             counts,
             slowest_offset: readers().map(|client| client.next_offset.load(Relaxed)).min(),
             readers_total: state.clients.len(),

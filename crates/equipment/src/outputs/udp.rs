@@ -182,7 +182,7 @@ impl Sender {
         }
     }
 
-    fn peer(&self) -> SocketAddr {
-        self.reader.client.status.peer
+    fn peer(&self) -> &str {
+        &self.reader.client.status.peer
     }
 }
