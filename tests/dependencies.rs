@@ -20,9 +20,21 @@ const LICENCES: [&str; 11] = [
     "Zlib",
 ];
 
-/// Crates that are there in two versions. Both versions of `syn` only build macros, `getrandom` is a few system calls,
-/// and `object_store` takes hashes from crates of two ages and newer iterators than `ratatui`.
-const TWICE: [&str; 5] = ["crypto-common", "digest", "getrandom", "itertools", "syn"];
+/// Crates that are there in two versions. Both versions of `syn` only build macros, and `getrandom` is a few system calls.
+/// `object_store` takes hashes from crates of two ages and newer iterators than `ratatui`. `async-nats` has older random
+/// numbers, and older hashes for the signature of its credentials.
+const TWICE: [&str; 10] = [
+    "base64",
+    "block-buffer",
+    "cpufeatures",
+    "crypto-common",
+    "digest",
+    "getrandom",
+    "itertools",
+    "rand",
+    "rand_core",
+    "syn",
+];
 
 /// Runs cargo on this package and returns what it prints.
 fn cargo(args: &[&str]) -> String {
