@@ -22,6 +22,7 @@ async fn main() -> Result<(), Failure> {
     run(&argument(1)?, &argument(2)?, argument(3)?.as_ref()).await
 }
 
+/// Runs until the stream is gone.
 pub async fn run(server: &str, stream: &str, path: &Path) -> Result<(), Failure> {
     let mut out = fs::OpenOptions::new().create(true).append(true).open(path)?;
     let known = fs::read_to_string(path)?;
