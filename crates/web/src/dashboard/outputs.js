@@ -42,7 +42,7 @@ export class Outputs {
     attribute(behind, "data-mark", lag >= FAR_BEHIND ? "warn" : null);
     const { forwarding } = output;
     figure(late, forwarding === null ? "–" : brief(forwarding.lag_ms), forwarding?.lag_ms ?? null);
-    attribute(late, "data-mark", forwarding?.late ? "bad" : null);
+    attribute(late, "data-mark", forwarding?.late ? "warn" : null);
     attribute(late, "title", forwarding === null ? "no forwarder" : title(forwarding));
     figure(missing, count(counts.missing), counts.missing);
     figure(skipped, count(counts.skipped), counts.skipped);
