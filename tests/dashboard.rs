@@ -369,11 +369,11 @@ fn links_and_outputs_have_panels() {
     wait_row(&browser, "tr[data-link=taken] td", &taken);
     let status = "document.querySelector('tr[data-link=taken] .badge').dataset.status";
     assert_eq!(browser.run(&format!("return {status};")), "failed");
-    let history = json!(["connected", "2 readers", "4", "28", "0", "0", "0", "0", ""]);
+    let history = json!(["connected", "2 readers", "4", "28", "0", "–", "0", "0", "0", ""]);
     wait_row(&browser, "tr[data-output=history] td", &history);
     // A reader that begins at the end of the log is not behind.
     let reader = &outputs["live"]["readers"][0]["peer"];
-    let live = json!(["connected", reader, "0", "0", "0", "0", "0", "0", ""]);
+    let live = json!(["connected", reader, "0", "0", "0", "–", "0", "0", "0", ""]);
     wait_row(&browser, "tr[data-output=live] td", &live);
     let aside = browser.run("return document.getElementById('outputs-aside').textContent;");
     assert_eq!(aside, "2 of 2 serve, 3 readers");

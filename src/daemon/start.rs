@@ -13,11 +13,12 @@ use super::settings::{self, Settings};
 use super::{Addresses, Daemon, Handles, PROCESSOR, StartError, listen_error, own};
 use crate::systemd::Manager;
 use actor::{ActorHandle, Capacity, Mailbox, Tasks, spawn_stage};
-use archive::{self, Appender, Archive, Commit, CommitObserver, Durable, SegmentStep, Storage};
+use archive::{self, Appender, Archive, Commit, CommitObserver, Durable, Retention, SegmentStep, Storage};
 use catalog::CatalogStore;
 use config::Config;
 use connection::{Entrance, Listener, Refusals, listener};
 use equipment::links::{self, Links};
+use equipment::outputs::held_from;
 use export::Exporter;
 use feed::Tail;
 use frame::liveness::Liveness;
@@ -64,6 +65,7 @@ pub(super) async fn start(
     let links = start_links(&settings, &router, &buffers, shutdown.clone(), &mut stages);
     let feed = Feed::start(&settings, listeners.feed, &archive, &state, &mut stages.liveness)?;
     stages.restarts.push(("feed listener".into(), feed.restarts()));
+    begin_retention(&settings, &archive, &feed);
 
     let uploads = start_uploads(&settings, shutdown.clone(), &mut stages);
     let operator = Operator {
@@ -173,8 +175,9 @@ fn open_archive(
         .export_config()
         .map(|export| Exporter::new(export).needs_listings(config.export.store.is_some()));
     let steps = export.into_iter().map(|export| -> Box<dyn SegmentStep> { Box::new(export) }).collect();
-    let (appender, archive, recovery) =
-        archive::open_with_steps(config.archive_config(), storage, observer, steps)?;
+    // Nothing expires before the outputs say what they hold.
+    let archive_config = archive::Config { retention: Retention::default(), ..config.archive_config() };
+    let (appender, archive, recovery) = archive::open_with_steps(archive_config, storage, observer, steps)?;
     let windows = config.ingest_config().windows();
     for (key, position) in recovery.positions {
         let queue = SourceQueue::new(Arc::clone(&state.sources), windows);
@@ -182,6 +185,13 @@ fn open_archive(
         state.table.restore(key, position.epoch, position.next, queue, inventor);
     }
     Ok((appender, archive))
+}
+
+/// Puts the retention in force, except for what outputs hold.
+fn begin_retention(settings: &Settings, archive: &Archive, feed: &Feed) {
+    let (live, outputs) = (settings.live().clone(), feed.outputs().list());
+    archive.tuning().hold(move || held_from(&live.current(), &outputs));
+    archive.tuning().set(&settings.live().at_start().archive_config());
 }
 
 /// The running pipeline.

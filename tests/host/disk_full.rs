@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use sim::Plan;
 
 use crate::support::fleet::{Fleet, FleetLog};
-use crate::support::http::get_json;
+use crate::support::http::{get, get_json};
 use crate::support::mount::Tmpfs;
 use crate::support::{
     Books, Client, Daemon, EMERGENCY, Frame, Hello, LIMIT, ROUTINE, Received, Server, Subscribe, Subscriber,
@@ -192,6 +192,32 @@ fn emergencies_bypass_routine_that_waits_for_a_full_disk() {
         }
         let next = sender.next;
         assert_eq!(sender.finish(daemon).archived, next[0] + next[1]);
+    });
+}
+
+#[test]
+fn a_disk_full_of_held_frames_names_the_output_and_has_space_when_it_is_removed() {
+    let name = "a_disk_full_of_held_frames_names_the_output_and_has_space_when_it_is_removed";
+    with_tmpfs_of(40 << 20, name, |tmpfs| {
+        let config = format!("{CONFIG}retention_size = \"20 MiB\"\n");
+        let output = "[[outputs]]\nname = \"bus\"\nnats = \"nats://127.0.0.1:1\"\nstream = \"T\"\nretention_hold = true\n";
+        let daemon = Daemon::start_at(tmpfs.home(), &format!("{config}{output}"));
+        let mut sender = Sender::open(&daemon, 1);
+        sender.send_until_stuck(ROUTINE, Duration::from_secs(2));
+        daemon.wait_line("archive degraded");
+        let ready = get(daemon.http(), "/readyz");
+        assert_eq!(ready.status, 503);
+        let reason = ready.json()["reasons"][0].as_str().unwrap().to_owned();
+        assert!(reason.starts_with("archive degraded: "), "{reason}");
+        assert!(
+            reason.ends_with("retention_hold keeps what bus has not forwarded, see /api/v1/outputs"),
+            "{reason}"
+        );
+        sender.emergency();
+
+        daemon.reload(&config);
+        sender.wait_all_durable();
+        daemon.wait_line("the archive has space again");
     });
 }
 

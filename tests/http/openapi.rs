@@ -88,6 +88,10 @@ const WITH_LINKS: &str = r#"
     [[outputs]]
     name = "software"
     listen = "127.0.0.1:0"
+    [[outputs]]
+    name = "stream"
+    nats = "nats://127.0.0.1:1"
+    stream = "TELEMETRY"
 "#;
 
 /// Sends a packet to the link and reads from the output. Returns both connections once the API shows them.

@@ -218,7 +218,7 @@ fn readiness_gives_the_reason_during_a_drain() {
     let daemon = Daemon::start("");
     assert_eq!(
         get_json(daemon.http(), "/readyz"),
-        json!({ "service": "telemetry-aggregator", "ready": true, "reasons": [] })
+        json!({ "service": "telemetry-aggregator", "ready": true, "reasons": [], "degraded": [] })
     );
     let alive = json!({ "service": "telemetry-aggregator", "status": "ok" });
     assert_eq!(get_json(daemon.http(), "/healthz"), alive);

@@ -1,12 +1,14 @@
 //! A line to a server that can be cut.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Passes connections on to a server.
 pub struct Line {
     address: SocketAddr,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    is_down: Arc<AtomicBool>,
 }
 
 impl Line {
@@ -14,10 +16,14 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::new(Mutex::new(Vec::new()));
+        let is_down = Arc::new(AtomicBool::new(false));
         std::thread::spawn({
-            let open = Arc::clone(&open);
+            let (open, is_down) = (Arc::clone(&open), Arc::clone(&is_down));
             move || {
                 for client in listener.incoming().map(Result::unwrap) {
+                    if is_down.load(Ordering::SeqCst) {
+                        continue;
+                    }
                     // The server may be away.
                     let Ok(server) = TcpStream::connect(server) else { continue };
                     pass(client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -26,11 +32,21 @@ impl Line {
                 }
             }
         });
-        Self { address, open }
+        Self { address, open, is_down }
     }
 
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// Cuts all connections, and lets no other pass until [`Self::go_up`].
+    pub fn go_down(&self) {
+        self.is_down.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    pub fn go_up(&self) {
+        self.is_down.store(false, Ordering::SeqCst);
     }
 
     /// Cuts all connections.

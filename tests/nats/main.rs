@@ -5,16 +5,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
+#[allow(dead_code, reason = "main is for the example")]
+#[path = "../../crates/jetstream/examples/consumer.rs"]
+mod consumer;
 mod line;
 mod server;
+mod sight;
 mod trouble;
 
 use std::path::Path;
 use std::process::{Child, Command};
+use std::thread::JoinHandle;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use line::Line;
 use server::{STREAM, Server, Stored, count, create, stored};
@@ -146,47 +153,72 @@ fn emergencies_pass_a_backlog() {
 }
 
 #[test]
-fn batches_reach_a_consumer_in_python_that_is_killed() {
-    let Some(python) = python() else { return };
-    let server = Server::start(&python, &[]);
-    create(&server.url(), |_| {});
-    let mut daemon = Daemon::start(&config(&server.url(), "message = \"batch\""));
-    let out = daemon.home().join("frames.txt");
-    let mut consumer = consume(&python, &server.url(), &out);
-    for _ in 0..2 {
-        let before = lines(&out).len();
-        send(&daemon, 500);
-        wait_until("frames at the consumer", || {
-            if lines(&out).len() > before { Ok(()) } else { Err("none".to_owned()) }
-        });
-        drop(consumer);
-        consumer = consume(&python, &server.url(), &out);
-    }
-    let frames = archived(&daemon.archive_dir());
-    wait_until("all frames at the consumer", || {
-        let found = lines(&out).len();
-        if found >= frames.len() { Ok(()) } else { Err(format!("{found} of {}", frames.len())) }
-    });
-    drop(consumer);
-    let mut found: Vec<(u64, String)> = lines(&out)
-        .iter()
-        .map(|line| {
-            let fields: Vec<_> = line.split(' ').collect();
-            (fields[3].parse().unwrap(), fields[5].to_owned())
-        })
-        .collect();
-    found.sort();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let expected: Vec<_> = frames.iter().map(|frame| (frame.offset, hex(&frame.payload))).collect();
-    assert!(found == expected, "{} lines for {} frames", found.len(), expected.len());
-    let messages = stored(&server.url());
+fn batches_reach_consumers_that_are_killed() {
+    let Some((messages, frames)) = reach_consumers("batch") else { return };
     assert!(messages.len() < frames.len() / 4, "{} messages", messages.len());
     assert_eq!(messages.iter().map(|message| message.frames).sum::<u64>(), frames.len() as u64);
-    daemon.stop();
 }
 
-/// A process that ends with this value.
+#[test]
+fn frames_reach_consumers_that_are_killed() {
+    let Some((messages, frames)) = reach_consumers("frame") else { return };
+    assert_eq!(messages.len(), frames.len());
+}
+
+/// Forwards frames in messages of this form to the examples of consumers, which are killed on the way. Asserts that each
+/// writes each frame once. Returns what the stream and the archive have.
+fn reach_consumers(form: &str) -> Option<(Vec<Stored>, Vec<Archived>)> {
+    let python = python()?;
+    let server = Server::start(&python, &[]);
+    create(&server.url(), |_| {});
+    let mut daemon = Daemon::start(&config(&server.url(), &format!("message = \"{form}\"")));
+    let outs = ["python.txt", "rust.txt"].map(|name| daemon.home().join(name));
+    let start = || (Consumer::start(&python, &server.url(), &outs[0]), Task::start(server.url(), &outs[1]));
+    let mut consumers = start();
+    for _ in 0..2 {
+        let before = outs.each_ref().map(|out| lines(out).len());
+        send(&daemon, 500);
+        for (out, before) in outs.iter().zip(before) {
+            wait_until("frames at the consumer", || {
+                if lines(out).len() > before { Ok(()) } else { Err("none".to_owned()) }
+            });
+        }
+        drop(consumers);
+        consumers = start();
+    }
+    let frames = archived(&daemon.archive_dir());
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let expected: Vec<_> = frames.iter().map(|frame| (frame.offset, hex(&frame.payload))).collect();
+    for out in &outs {
+        wait_until("all frames at the consumer", || match lines(out).len() {
+            found if found >= frames.len() => Ok(()),
+            found => Err(format!("{found} of {}", frames.len())),
+        });
+    }
+    drop(consumers);
+    for out in &outs {
+        let parse = |line: &String| {
+            let fields: Vec<_> = line.split(' ').collect();
+            (fields[3].parse::<u64>().unwrap(), fields[5].to_owned())
+        };
+        let mut found: Vec<_> = lines(out).iter().map(parse).collect();
+        found.sort();
+        assert!(found == expected, "{}: {} lines for {} frames", out.display(), found.len(), expected.len());
+    }
+    daemon.stop();
+    Some((stored(&server.url()), frames))
+}
+
+/// The example in Python. It ends with this value.
 struct Consumer(Child);
+
+impl Consumer {
+    fn start(python: &Python, url: &str, out: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples/nats/consumer.py");
+        let mut command: Command = python.tool("python");
+        Self(command.arg(script).args([url, STREAM]).arg(out).spawn().unwrap())
+    }
+}
 
 impl Drop for Consumer {
     fn drop(&mut self) {
@@ -196,10 +228,34 @@ impl Drop for Consumer {
     }
 }
 
-fn consume(python: &Python, url: &str, out: &Path) -> Consumer {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples/nats/consumer.py");
-    let mut command: Command = python.tool("python");
-    Consumer(command.arg(script).args([url, STREAM]).arg(out).spawn().unwrap())
+/// The example in Rust. It is dropped at any of its waits with this value.
+struct Task(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Task {
+    fn start(url: String, out: &Path) -> Self {
+        let (out, (end_tx, end)) = (out.to_owned(), oneshot::channel());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    ran = consumer::run(&url, STREAM, &out) => panic!("the consumer ended: {ran:?}"),
+                    _ = end => {}
+                }
+            });
+        });
+        Self(Some((end_tx, thread)))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Some((end, thread)) = self.0.take() else { return };
+        // It may have ended.
+        let _ = end.send(());
+        if !std::thread::panicking() {
+            thread.join().unwrap();
+        }
+    }
 }
 
 fn lines(out: &Path) -> Vec<String> {

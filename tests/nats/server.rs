@@ -88,7 +88,8 @@ pub struct Stored {
 pub fn on<T>(url: &str, with: impl AsyncFnOnce(async_nats::jetstream::Context) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = async_nats::connect(url).await.unwrap();
+        let servers: Vec<&str> = url.split(',').collect();
+        let client = async_nats::connect(servers).await.unwrap();
         with(async_nats::jetstream::new(client)).await
     })
 }
@@ -133,4 +134,53 @@ pub fn stored(url: &str) -> Vec<Stored> {
         }
         all
     })
+}
+
+/// Three servers with one JetStream.
+pub struct Cluster(pub [Server; 3]);
+
+impl Cluster {
+    pub fn start(python: &Python) -> Self {
+        let ports = [(); 3].map(|()| free_port());
+        let routes = ports.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
+        let mut servers = [0, 1, 2].map(|index| {
+            let (name, at) = (format!("n{index}"), format!("nats://127.0.0.1:{}", ports[index]));
+            let place = ["-js", "-n", &name, "--cluster_name", "c", "--cluster", &at, "--routes", &routes];
+            // Else the servers tell clients of a way around the lines of the test.
+            Server::away(python, &[&place[..], &["--no_advertise"]].concat())
+        });
+        servers.iter_mut().for_each(Server::go_on);
+        Self(servers)
+    }
+
+    pub fn url(&self) -> String {
+        self.0.each_ref().map(Server::url).join(",")
+    }
+
+    /// Creates [`STREAM`] on all three servers, as soon as they have a leader.
+    pub fn create(&self, duplicate_window: Duration) {
+        let config = Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["tm.>".to_owned()],
+            num_replicas: 3,
+            duplicate_window,
+            ..Config::default()
+        };
+        wait_until("a cluster", || {
+            let create = async |context: async_nats::jetstream::Context| context.create_stream(&config).await;
+            on(&self.url(), create).map(drop).map_err(|error| error.to_string())
+        });
+    }
+
+    /// The leader of [`STREAM`].
+    pub fn leader(&mut self) -> &mut Server {
+        let name = wait_until("a leader", || {
+            on(&self.url(), async |context| {
+                let stream = context.get_stream(STREAM).await.map_err(|error| error.to_string())?;
+                let cluster = stream.cached_info().cluster.clone().ok_or("no cluster")?;
+                cluster.leader.ok_or_else(|| "no leader".to_owned())
+            })
+        });
+        &mut self.0[usize::from(name.as_bytes()[1] - b'0')]
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::server::{STREAM, Server, create, free_port, on, stored};
 use crate::support::http::wait_json;
+use crate::support::pki::Authority;
 use crate::support::{Daemon, archived};
 use crate::{assert_each_once, config, output, python, send, wait_forwarded};
 
@@ -93,5 +94,68 @@ fn a_frame_above_max_payload_is_named() {
     let mut daemon = Daemon::start(&config(&server.url(), ""));
     send(&daemon, 50);
     expect_trouble(&daemon, "raise max_payload");
+    daemon.stop();
+}
+
+#[test]
+fn a_token_comes_from_a_file() {
+    let Some(python) = python() else { return };
+    let server = Server::start(&python, &["--auth", "right"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "wrong\n").unwrap();
+    let token = format!("token_file = \"{}\"", file.path().display());
+    let mut daemon = Daemon::start(&config(&server.url(), &token));
+    send(&daemon, 10);
+    expect_trouble(&daemon, "check credentials_file, token_file, or user and password_file");
+    std::fs::write(file.path(), "right\n").unwrap();
+    daemon.hang_up();
+    wait_forwarded(&daemon, 11);
+    daemon.stop();
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_named() {
+    let Some(python) = python() else { return };
+    let authority = Authority::new("nats");
+    let mut daemon: Option<Daemon> = None;
+    for (year, is_good) in [(2020, false), (3000, true)] {
+        let identity = authority.identity_until("server", &["127.0.0.1"], year);
+        let [certificate, key] = [&identity.certificate, &identity.key].map(|path| path.to_str().unwrap());
+        let server = Server::start(&python, &["--tls", "--tlscert", certificate, "--tlskey", key]);
+        let url = server.url().replace("nats://", "tls://");
+        let config = format!("[tls]\nca = {:?}\n{}", authority.ca(), config(&url, ""));
+        let daemon = daemon.get_or_insert_with(|| Daemon::start(&config));
+        if is_good {
+            daemon.reload(&config);
+            wait_forwarded(daemon, 11);
+        } else {
+            send(daemon, 10);
+            expect_trouble(daemon, "expired");
+            expect_trouble(daemon, "check the certificate of the server, and tls.ca");
+        }
+    }
+    daemon.unwrap().stop();
+}
+
+#[test]
+fn a_missing_permission_is_named() {
+    let Some(python) = python() else { return };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let allowed = "publish: [\"$JS.API.>\"], subscribe: [\"_INBOX.>\"]";
+    let text = |allowed: &str| {
+        format!("authorization {{ users: [{{ user: tm, password: right, permissions: {{ {allowed} }} }}] }}")
+    };
+    std::fs::write(file.path(), text(allowed)).unwrap();
+    let mut server = Server::start(&python, &["-c", file.path().to_str().unwrap()]);
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "right").unwrap();
+    let keys = format!("user = \"tm\"\npassword_file = \"{}\"", password.path().display());
+    let mut daemon = Daemon::start(&config(&server.url(), &keys));
+    send(&daemon, 10);
+    expect_trouble(&daemon, "give the user the permission");
+    server.kill();
+    std::fs::write(file.path(), text(&allowed.replace("\"$JS", "\"tm.>\", \"$JS"))).unwrap();
+    server.go_on();
+    wait_forwarded(&daemon, 11);
     daemon.stop();
 }

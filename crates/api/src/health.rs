@@ -30,6 +30,11 @@ pub struct Readiness {
     pub ready: bool,
     /// The reasons why it does not. Empty when it does.
     pub reasons: Vec<String>,
+    /// What is late without hindering the intake: outputs that are further behind than their `lag_max`. It leaves `ready`
+    /// and the status alone.
+    #[serde(default)]
+    #[schema(required)]
+    pub degraded: Vec<String>,
     /// The name of this daemon.
     pub service: Service,
 }

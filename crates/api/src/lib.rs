@@ -61,7 +61,7 @@ pub use forget::{ForgetAnswer, ForgetRequest, ForgottenStream, Refusal};
 pub use frames::{Frame, Frames, FramesQuery, Gap, GapKind};
 pub use health::{Health, HealthStatus, Readiness};
 pub use links::{Link, LinkChannel, LinkChannels, LinkCounts, LinkState, Links};
-pub use outputs::{Output, OutputCounts, OutputReader, OutputReaders, OutputState, Outputs};
+pub use outputs::{Forwarding, Output, OutputCounts, OutputReader, OutputReaders, OutputState, Outputs};
 pub use page::{ListQuery, PartsQuery};
 pub use refusals::{Listener, RefusalCounts, Refusals, Refused};
 pub use sources::{Source, SourceLane, Sources, SourcesQuery, StateChoice, StreamState};

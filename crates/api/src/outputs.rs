@@ -43,6 +43,9 @@ pub struct Output {
     pub cursor: Option<u64>,
     /// The counts since the daemon started.
     pub counts: OutputCounts,
+    /// How far a forwarder is behind. Only of forwarders.
+    #[schema(required)]
+    pub forwarding: Option<Forwarding>,
     /// The least `next_offset` of all readers.
     #[schema(required)]
     pub slowest_offset: Option<u64>,
@@ -50,6 +53,42 @@ pub struct Output {
     pub readers_total: usize,
     /// The connected readers, by the time of their connection: the first 64.
     pub readers: Vec<OutputReader>,
+}
+
+/// How far a forwarder is behind: an output whose other side acknowledges what it has stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Forwarding {
+    /// Durable frames between the cursor and the end of the log, those that the selection leaves out included. With two
+    /// lanes, those of the lane that is further behind.
+    #[schema(required)]
+    pub lag_frames: Option<u64>,
+    /// About the payloads of these frames: `lag_frames` times the mean payload of the frames that the daemon has accepted
+    /// since it started.
+    #[schema(required)]
+    pub lag_bytes: Option<u64>,
+    /// The age of the oldest frame that is not forwarded; 0 when no frame waits.
+    pub lag_ms: u64,
+    /// `lag_max` of the configuration.
+    #[schema(required)]
+    pub lag_max_ms: Option<u64>,
+    /// Whether `lag_ms` is above `lag_max_ms`.
+    pub late: bool,
+    /// When the oldest frame that is not forwarded was received.
+    #[schema(required)]
+    pub oldest_ms: Option<i64>,
+    /// The archive keeps what is not forwarded.
+    pub retention_hold: bool,
+}
+
+impl Output {
+    /// A sentence for an output that is behind for longer than its `lag_max`.
+    #[must_use]
+    pub fn lateness(&self) -> Option<String> {
+        let forwarding = self.forwarding.filter(|forwarding| forwarding.late)?;
+        let (lag, max) = (forwarding.lag_ms / 1_000, forwarding.lag_max_ms? / 1_000);
+        let why = self.trouble.as_ref().map_or(String::new(), |trouble| format!(": {trouble}"));
+        Some(format!("output {} is {lag} s behind, and lag_max is {max} s{why}", self.name))
+    }
 }
 
 /// What an output does.

@@ -62,6 +62,12 @@ impl Tuning {
         self.shared.signal.wake();
     }
 
+    /// Keeps segments with frames at or above the offset that `keep_from` returns, whatever the retention. `u64::MAX` keeps
+    /// none. The maintenance thread calls it often, so it must not block.
+    pub fn hold(&self, keep_from: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.retention.set_keep_from(Arc::new(keep_from));
+    }
+
     /// Records that an operator confirms the wall clock. The confirmation holds until the clock is stepped.
     ///
     /// # Errors

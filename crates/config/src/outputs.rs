@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -9,11 +10,12 @@ use super::addresses::{Endpoint, Network};
 use super::draft::Draft;
 use super::framings::{check_decode, decode};
 use super::links::Link;
+use super::sections::CENTURY_MS;
 use super::tree::{Content, Node, path};
 use super::units::{GIB, KIB, MIB};
 use super::values::{
-    SizeIn, address, cosmos_name, display, display_each, endpoint, integer, name, networks, packet_names,
-    sources, stations,
+    DurationIn, SizeIn, address, cosmos_name, display, display_each, endpoint, integer, name, networks,
+    packet_names, sources, stations,
 };
 use archive::PAYLOAD_BYTES_MAX;
 use frame::{FramePriority, Selection, SourceKind, Station};
@@ -61,6 +63,17 @@ pub struct Output {
     /// What happens when a reader is too slow.
     #[serde(default = "complete", with = "PolicyName")]
     pub policy: Policy,
+    /// Of a forwarder: with a larger lag the daemon says that it is late.
+    #[serde(default, with = "DurationIn::<0, CENTURY_MS>", skip_serializing_if = "Option::is_none")]
+    pub lag_max: Option<Duration>,
+    /// Of a forwarder: the archive keeps what is not forwarded, whatever its retention.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub retention_hold: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The names of [`Policy`].
@@ -323,6 +336,7 @@ pub(super) fn read(draft: &mut Draft<'_>, node: &mut Node) -> Option<Output> {
             select.frames = select.frames.clone().with_kind(None);
         }
     }
+    output.lag_max = output.lag_max.filter(|lag| !lag.is_zero());
     if let OutputFraming::Length(length) = &mut output.framing {
         let highest = u64::MAX >> (64 - 8 * length.length_field_length);
         length.max_frame_length = highest.min(2 * PAYLOAD_BYTES_MAX as u64) as usize;

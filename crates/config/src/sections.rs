@@ -185,7 +185,7 @@ pub struct Pipeline {
 }
 
 /// A hundred years of 365 days. A longer time is most likely a typing error.
-const CENTURY_MS: u64 = 100 * 365 * 86_400 * 1_000;
+pub(super) const CENTURY_MS: u64 = 100 * 365 * 86_400 * 1_000;
 
 /// `[archive]`: the segment log in `data_dir/archive`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -76,6 +76,15 @@ pub type Outputs = Switchboard<api::Output>;
 /// The outputs, as readers find them. Cheap to clone.
 pub type OutputList = Reporters<api::Output>;
 
+/// The offset from which on the archive keeps frames that outputs with `retention_hold` have not forwarded; `u64::MAX` if
+/// no output of `config` has it. An output whose cursor is not known holds everything.
+#[must_use]
+pub fn held_from(config: &Config, list: &OutputList) -> u64 {
+    let holds = config.outputs.iter().filter(|output| output.retention_hold);
+    let cursor = |output: &Output| list.report(&output.name, 0..0).and_then(|report| report.cursor);
+    holds.map(|output| cursor(output).unwrap_or(0)).min().unwrap_or(u64::MAX)
+}
+
 impl Kind for Context {
     const NAME: &'static str = "output";
     type Config = Output;

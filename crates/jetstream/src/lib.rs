@@ -31,6 +31,9 @@ const SERVER_MIN: (i64, i64, i64) = (2, 11, 0);
 /// The header with the subjects whose last sequence is expected.
 const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
+/// What is said of a connection that has ended.
+const LOST: &str = "the connection is lost";
+
 /// How the daemon proves who it is. The texts are the contents of files.
 #[derive(Clone, Default)]
 pub enum Credentials {
@@ -106,7 +109,8 @@ pub struct Bus {
     context: Context,
     client: Client,
     stream: Stream,
-    is_lost: watch::Receiver<bool>,
+    /// Why the connection cannot be used; `None` while it can.
+    lost: watch::Receiver<Option<String>>,
 }
 
 impl Bus {
@@ -116,10 +120,11 @@ impl Bus {
     /// What is wrong with the servers, the credentials or the stream.
     pub async fn connect(target: &Target) -> Result<Self, BusError> {
         let servers = &target.servers;
-        let (lost, is_lost) = watch::channel(false);
+        let (lost_tx, lost) = watch::channel(None);
         let options = options(target)?.event_callback(move |event| {
-            if matches!(event, Event::Disconnected | Event::Closed | Event::LameDuckMode) {
-                lost.send_replace(true);
+            if let Some(why) = loss(&event) {
+                // The first reason is the cause of the others.
+                lost_tx.send_if_modified(|known| known.is_none() && known.replace(why).is_none());
             }
             std::future::ready(())
         });
@@ -138,7 +143,7 @@ impl Bus {
         }
         let context = jetstream::context::ContextBuilder::new().timeout(ANSWER_MAX).build(client.clone());
         let stream = find_or_create(&context, target).await?;
-        Ok(Self { context, client, stream, is_lost })
+        Ok(Self { context, client, stream, lost })
     }
 
     /// The address of the server, as it names itself.
@@ -154,13 +159,15 @@ impl Bus {
         self.client.server_info().max_payload
     }
 
-    /// Completes when the connection is lost.
+    /// Waits until the connection is lost or the server forbids a message. Returns why.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn lost(&self) {
+    pub async fn lost(&self) -> BusError {
+        let mut lost = self.lost.clone();
+        let why = lost.wait_for(Option::is_some).await;
         // A dropped sender means that the connection has ended.
-        let _ = self.is_lost.clone().wait_for(|is_lost| *is_lost).await;
+        BusError(why.ok().and_then(|why| why.clone()).unwrap_or_else(|| LOST.to_owned()))
     }
 
     /// Reads the last message of the subjects that `filter` takes, from the leader of the stream.
@@ -236,6 +243,17 @@ impl Bus {
 
     fn name(&self) -> &str {
         &self.stream.cached_info().config.name
+    }
+}
+
+/// Why the connection cannot be used after `event`; `None` if it can.
+fn loss(event: &Event) -> Option<String> {
+    match event {
+        Event::Disconnected | Event::Closed | Event::LameDuckMode => Some(LOST.to_owned()),
+        Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
+            Some(format!("the server forbids a message: {error}; give the user the permission"))
+        }
+        _ => None,
     }
 }
 

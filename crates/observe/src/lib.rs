@@ -111,7 +111,10 @@ impl Handles {
         // Foreign files that were set aside do not stop the intake.
         let archive = match self.archive_status.borrow().clone() {
             archive::Status::Ok => None,
-            archive::Status::Degraded { reason } => Some(format!("archive degraded: {reason}")),
+            archive::Status::Degraded { reason } => {
+                let holding = self.holding().map_or(String::new(), |holding| format!("; {holding}"));
+                Some(format!("archive degraded: {reason}{holding}"))
+            }
             archive::Status::Failed { error } => Some(format!("archive failed: {error}")),
         };
         draining.into_iter().chain(archive).collect()

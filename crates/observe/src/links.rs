@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Handles;
 use api::{Link, LinkChannels, Links, Output, OutputReaders, Outputs};
 use equipment::switchboard::Reporter;
+use frame::unix_now_ns;
 
 /// A page of links or outputs has this many channels or readers of each, at most.
 const PARTS_MAX: usize = 64;
@@ -51,13 +52,55 @@ impl Handles {
     pub fn outputs(&self, page: Range<usize>) -> Outputs {
         let all = self.output_list.reporters();
         let page = all.iter().skip(page.start).take(page.len());
-        Outputs { total: all.len(), outputs: page.map(|output| output.report(0..PARTS_MAX)).collect() }
+        let mut outputs: Vec<_> = page.map(|output| output.report(0..PARTS_MAX)).collect();
+        self.measure_lags(&mut outputs);
+        Outputs { total: all.len(), outputs }
     }
 
     /// All outputs, without their readers.
     #[must_use]
     pub fn all_outputs(&self) -> Vec<Output> {
-        self.output_list.reporters().iter().map(|output| output.report(0..0)).collect()
+        let mut outputs: Vec<_> =
+            self.output_list.reporters().iter().map(|output| output.report(0..0)).collect();
+        self.measure_lags(&mut outputs);
+        outputs
+    }
+
+    /// A sentence for each output that is further behind than its `lag_max`.
+    #[must_use]
+    pub fn late(&self) -> Vec<String> {
+        self.all_outputs().iter().filter_map(Output::lateness).collect()
+    }
+
+    /// A sentence for the outputs that keep retention from making room.
+    pub(super) fn holding(&self) -> Option<String> {
+        let outputs = self.all_outputs();
+        let holds = outputs.iter().filter(|output| {
+            output.forwarding.is_some_and(|of| of.retention_hold && of.lag_frames.is_none_or(|lag| lag > 0))
+        });
+        let names: Vec<_> = holds.map(|output| output.name.as_str()).collect();
+        let (names, verb) = (names.join(", "), if names.len() == 1 { "has" } else { "have" });
+        (!names.is_empty())
+            .then(|| format!("retention_hold keeps what {names} {verb} not forwarded, see /api/v1/outputs"))
+    }
+
+    fn measure_lags(&self, outputs: &mut [Output]) {
+        let (head, now_ns) = (self.history.watermark(), unix_now_ns());
+        let lanes = self.books.lanes();
+        let frames = lanes.emergency.frames + lanes.routine.frames;
+        let bytes = lanes.emergency.payload_bytes + lanes.routine.payload_bytes;
+        for Output { cursor, forwarding, .. } in outputs {
+            let Some(forwarding) = forwarding else { continue };
+            // The cursor may have moved since the end of the log was read.
+            forwarding.lag_frames = cursor.map(|cursor| head.saturating_sub(cursor));
+            let all = forwarding.lag_frames.map(|lag| u128::from(lag) * u128::from(bytes));
+            let mean = all.and_then(|all| all.checked_div(frames.into()));
+            forwarding.lag_bytes = mean.and_then(|bytes| u64::try_from(bytes).ok());
+            forwarding.lag_ms = forwarding
+                .oldest_ms
+                .map_or(0, |oldest_ms| u64::try_from(now_ns / 1_000_000 - oldest_ms).unwrap_or(0));
+            forwarding.late = forwarding.lag_max_ms.is_some_and(|max_ms| forwarding.lag_ms > max_ms);
+        }
     }
 
     /// The readers in `page` of the output `name`. `None` if there is no such output.

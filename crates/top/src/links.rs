@@ -47,6 +47,7 @@ pub fn is_output_in_trouble(output: &Output, head: u64) -> bool {
     let has_one_reader = output.cursor.is_some() || output.address.is_none();
     match output.state {
         OutputState::Disabled => false,
+        _ if output.forwarding.is_some_and(|forwarding| forwarding.late) => true,
         OutputState::Failed => true,
         OutputState::Connecting => output.trouble.is_some() || is_far_behind(output, head),
         OutputState::Connected => (output.trouble.is_some() && has_one_reader) || is_far_behind(output, head),

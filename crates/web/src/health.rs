@@ -16,7 +16,7 @@ pub(super) async fn alive() -> Response {
 
 pub(super) async fn ready(extract::State(state): extract::State<Arc<State>>) -> Response {
     let reasons = state.handles.unready();
-    let ready = reasons.is_empty();
+    let (ready, degraded) = (reasons.is_empty(), state.handles.late());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, json(&Readiness { ready, reasons, service: Service::default() })).into_response()
+    (status, json(&Readiness { ready, reasons, degraded, service: Service::default() })).into_response()
 }

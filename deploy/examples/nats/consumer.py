@@ -1,11 +1,10 @@
-"""Takes the frames of a telemetry aggregator out of a stream of NATS JetStream, each once.
+"""Takes the frames of a telemetry aggregator out of a stream of NATS JetStream, each once: docs/scale.md.
 
     pip install nats-py
     python consumer.py nats://127.0.0.1:4222 TELEMETRY frames.txt
 
 Writes a line for each frame: sequence of the message in the stream, log, lane, offset, source and payload in hexadecimal. The file
-is also the position: after a restart the consumer reads the last message again, and leaves out the frames that it has. Both
-forms of messages are read (docs/scale.md): "frame" and "batch".
+is also the position. It ends when the server has forgotten it; let a service manager start it again.
 """
 
 import asyncio
@@ -43,9 +42,8 @@ async def main(server, stream, path):
             sequence, log, lane, offset, *_ = line.split()
             seen[log, lane] = int(offset)
         bus = await nats.connect(server)
-        begin = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=int(sequence), ack_policy=AckPolicy.NONE
-        )
+        policies = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "ack_policy": AckPolicy.NONE}
+        begin = ConsumerConfig(opt_start_seq=int(sequence), **policies)
         reader = await bus.jetstream().pull_subscribe("", stream=stream, config=begin)
         while True:
             try:

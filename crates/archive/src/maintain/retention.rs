@@ -79,7 +79,14 @@ impl Maintenance {
     /// remove.
     pub(super) fn is_over_size(&self) -> bool {
         let bytes = self.segments.known_bytes() + self.shared.handover.current_bytes();
-        self.segments.len() > 0 && self.retention.bytes.is_some_and(|limit| bytes > limit)
+        self.segments.len() > 0 && self.retention.bytes.is_some_and(|limit| bytes > limit) && !self.is_held()
+    }
+
+    /// Whether a reader that [`Tuning::hold`](crate::Tuning::hold) speaks for needs the oldest segment.
+    fn is_held(&self) -> bool {
+        let end =
+            self.segments.first().and_then(|base| self.segments.after(base)).unwrap_or(self.listed_base);
+        end > self.control.keep_from()
     }
 
     fn expired(&mut self) -> Result<Option<(u64, Reason)>, StorageError> {
@@ -87,6 +94,9 @@ impl Maintenance {
             return Ok(None);
         };
         let bytes = self.segments.total_bytes(&self.dir)? + self.shared.handover.current_bytes();
+        if self.is_held() {
+            return Ok(None);
+        }
         if self.retention.bytes.is_some_and(|limit| bytes > limit) {
             return Ok(Some((base, Reason::Size(bytes))));
         }

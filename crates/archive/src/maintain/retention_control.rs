@@ -1,6 +1,6 @@
 //! What operators and maintenance tell each other about the expiry of segments.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::AgeHold;
 use crate::Retention;
@@ -17,7 +17,12 @@ struct State {
     is_clock_confirmed: bool,
     /// The last reason that maintenance found why no segment expires by age.
     age_hold: Option<AgeHold>,
+    /// Says from which offset on frames are kept, whatever the retention.
+    keep_from: Option<Arc<KeepFrom>>,
 }
+
+/// Returns the offset from which on frames are kept; `u64::MAX` for none.
+type KeepFrom = dyn Fn() -> u64 + Send + Sync;
 
 impl RetentionControl {
     /// Sets the retention. It applies once maintenance wakes.
@@ -48,6 +53,17 @@ impl RetentionControl {
     /// Returns why no segment expires by age.
     pub(crate) fn age_hold(&self) -> Option<AgeHold> {
         self.lock().age_hold.clone()
+    }
+
+    /// Sets what [`Self::keep_from`] asks.
+    pub(crate) fn set_keep_from(&self, keep_from: Arc<KeepFrom>) {
+        self.lock().keep_from = Some(keep_from);
+    }
+
+    /// Returns the offset from which on frames are kept, whatever the retention.
+    pub(super) fn keep_from(&self) -> u64 {
+        let keep_from = self.lock().keep_from.clone();
+        keep_from.map_or(u64::MAX, |keep_from| keep_from())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

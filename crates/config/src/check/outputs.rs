@@ -63,6 +63,10 @@ impl Check<'_, '_> {
     /// A forwarder hands over whole frames, each of them, and goes on where it stood.
     fn forwarder(&mut self, output: &Output) {
         if !output.is_forwarder() {
+            let keys = [("lag_max", output.lag_max.is_some()), ("retention_hold", output.retention_hold)];
+            for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
+                self.conflict(key, "belongs to a forwarder, whose other side acknowledges: remove it");
+            }
             return;
         }
         if output.start != OutputStart::Cursor {

@@ -20,7 +20,8 @@ impl fmt::Display for Output {
         f.write_str(match self.policy {
             Policy::Complete => "",
             Policy::Timely => ", skipping to the newest when the reader is slow",
-        })
+        })?;
+        f.write_str(if self.retention_hold { "; the archive keeps what is not forwarded" } else { "" })
     }
 }
 

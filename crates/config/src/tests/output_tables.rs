@@ -61,6 +61,8 @@ fn the_outputs_that_are_specified_are_read() {
             select: OutputSelection { frames: live, stations: [].into(), bad: false, idle: false },
             start: OutputStart::Live,
             policy: Policy::Complete,
+            lag_max: None,
+            retention_hold: false,
         }
     );
     let explained = "output yamcs-live: live frames of source 157 to up to 4 clients of 127.0.0.1:10011, from the next \

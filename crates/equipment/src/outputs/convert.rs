@@ -185,12 +185,15 @@ impl Converter {
         self.channels.cut_all();
         // What lies below `send_from` was sent before.
         let from = gap.offsets.start.max(self.encoder.send_from);
-        let offsets = gap.offsets.end.saturating_sub(from);
+        let mut offsets = gap.offsets.end.saturating_sub(from);
+        if self.encoder.config.is_forwarder() {
+            offsets = self.encoder.status.count_gap(&(from..gap.offsets.end));
+        }
         match gap.reason {
             GapReason::Skipped => self.count(|counts| counts.skipped += offsets),
             GapReason::Expired | GapReason::Damaged => {
                 self.count(|counts| {
-                    counts.gaps += 1;
+                    counts.gaps += u64::from(offsets > 0);
                     counts.missing += offsets;
                 });
                 by_peer!(

@@ -2,7 +2,8 @@
 //!
 //! A forwarder has two lanes, which do not wait for each other. Each lane reads the log with a [`Reader`] of its own, packs
 //! frames into [`Parcel`]s (`parcel`), and hands them to a [`Side`], the protocol of the other side (`nats`,
-//! `aggregator`). `lane` is the loop. The cursor stands at what the other side has acknowledged.
+//! `aggregator`). `lane` is the loop. `lag` says how far a forwarder is behind while it is not connected. The cursor stands
+//! at what the other side has acknowledged.
 //!
 //! After any doubt, the side says where it stands, and the lane goes on there. So each frame is stored once, in the order
 //! of its lane.
@@ -10,6 +11,7 @@
 //! [`Reader`]: super::reader::Reader
 
 pub(super) mod aggregator;
+pub(super) mod lag;
 pub(super) mod lane;
 pub(super) mod nats;
 mod parcel;

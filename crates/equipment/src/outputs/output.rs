@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::{Instant, sleep};
 
 use super::forward::aggregator::AggregatorSide;
+use super::forward::lag::Lag;
 use super::forward::nats::NatsSide;
 use super::forward::{self, lane, lane_name};
 use super::reader::{Part, Reader};
@@ -49,6 +50,8 @@ struct Connection {
     client: Arc<ClientStatus>,
     /// When it began.
     began: Instant,
+    /// It was ordered to end because the other lane has ended, whose trouble is shown.
+    follows: bool,
     /// Dropping it aborts the connection.
     _task: ActorHandle,
 }
@@ -228,6 +231,7 @@ impl Actor {
     /// Forwards both lanes, again and again.
     async fn forward(&mut self) -> Result<Infallible, Over> {
         let mut backoff = Backoff::default();
+        let mut lag = Lag::load(&self.config, &self.status, &self.context).await;
         loop {
             self.status.enter(OutputState::Connecting);
             let (config, context) = (Arc::clone(&self.config), Arc::clone(&self.context));
@@ -242,13 +246,17 @@ impl Actor {
                     self.status.note_trouble(why);
                 }
             }
+            tokio::select! {
+                () = lag.look(&self.config, &self.status, &self.context) => {}
+                over = ended(&mut self.mailbox, &self.context) => return Err(over),
+            }
             self.pause(&mut backoff).await?;
         }
     }
 
     /// Forwards both lanes until one ends, and ends the other.
     async fn serve_lanes(&mut self, lanes: Vec<(Target, String)>, backoff: &mut Backoff) -> Result<(), Over> {
-        let began = Instant::now();
+        let (began, forwarded) = (Instant::now(), self.status.counts().bytes);
         for (lane, peer) in lanes {
             self.start(lane, peer);
         }
@@ -257,10 +265,13 @@ impl Actor {
             let received = self.mailbox.recv().await;
             self.received(received)?;
             if self.connections.len() < all && *self.context.ending.borrow() == Ending::NotYet {
-                self.connections.values().for_each(|lane| order(lane, "the other lane has ended"));
+                for lane in self.connections.values_mut() {
+                    lane.follows = true;
+                    order(lane, "the other lane has ended");
+                }
             }
         }
-        if began.elapsed() >= STABLE_AFTER {
+        if began.elapsed() >= STABLE_AFTER || self.status.counts().bytes > forwarded {
             *backoff = Backoff::default();
         }
         Ok(())
@@ -298,7 +309,8 @@ impl Actor {
             }
         });
         let monitor = self.mailbox.monitor(&session);
-        let connection = Connection { session, client: status, began: Instant::now(), _task: task };
+        let connection =
+            Connection { session, client: status, began: Instant::now(), follows: false, _task: task };
         self.connections.insert(monitor, connection);
     }
 
@@ -318,7 +330,9 @@ impl Actor {
         by_peer!(
             Kind::Linked, INFO, output = self.config.name, %peer, ?lasted, reason = %down.reason, "output disconnected"
         );
-        self.status.note_trouble(format!("{peer}: {}", down.reason));
+        if !connection.follows {
+            self.status.note_trouble(format!("{peer}: {}", down.reason));
+        }
     }
 
     fn note_trouble(&self, why: String) {

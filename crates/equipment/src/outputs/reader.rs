@@ -54,6 +54,8 @@ pub(super) struct Part {
     pub(super) lane: FramePriority,
     /// The offset to begin with. `None`: the cursor.
     pub(super) next_offset: Option<u64>,
+    /// Behind the last frame that the other side has; `None` if it has none. Not above [`Self::next_offset`].
+    pub(super) stored: Option<u64>,
     /// [`Cursor::sequence`].
     pub(super) sequence: u64,
 }
@@ -188,7 +190,13 @@ pub(super) async fn load(file: CursorFile, name: &str) -> Result<Option<Cursor>,
 
 /// Where an output with `cursor` goes on, in the log `log_id` that has the frames from `first_offset` up to `head`. A
 /// cursor below `first_offset` stays: [`Following`] then returns a gap, which is counted.
-fn resume(cursor: Option<Cursor>, log_id: u64, first_offset: u64, head: u64, name: &str) -> Position {
+pub(super) fn resume(
+    cursor: Option<Cursor>,
+    log_id: u64,
+    first_offset: u64,
+    head: u64,
+    name: &str,
+) -> Position {
     let earliest = Position::at(first_offset.min(head));
     let Some(cursor) = cursor else { return earliest };
     if cursor.log_id != log_id {

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::forward::lag::lanes;
 use crate::switchboard::Status;
-use api::{self, OutputCounts, OutputReader, OutputState};
+use api::{self, Forwarding, OutputCounts, OutputReader, OutputState};
 use config::Output;
 use frame::{FramePriority, unix_now_ns};
 
@@ -37,6 +38,11 @@ struct State {
     address: Option<SocketAddr>,
     /// The position of the cursor, or of the cursors of the two lanes.
     cursors: [Option<u64>; 2],
+    /// When the oldest frame of each lane was received that a forwarder has read and the other side has not stored, in unix
+    /// nanoseconds.
+    waiting: [Option<i64>; 2],
+    /// Below this offset, gaps were counted.
+    gaps_counted_to: u64,
     /// The last save of the cursor failed.
     is_cursor_unsaved: bool,
     /// The readers by id, which ascends in the order in which they came.
@@ -54,6 +60,8 @@ impl Default for State {
             is_cut_off: false,
             address: None,
             cursors: [None; 2],
+            waiting: [None; 2],
+            gaps_counted_to: 0,
             is_cursor_unsaved: false,
             clients: BTreeMap::new(),
             client_next: 1,
@@ -172,6 +180,30 @@ impl OutputStatus {
         self.state().cursors[lane.map_or(0, |lane| lane as usize)] = Some(next_offset);
     }
 
+    /// The position of the cursor of a lane; `None` while it is not known.
+    pub(super) fn cursor(&self, lane: FramePriority) -> Option<u64> {
+        self.state().cursors[lane as usize]
+    }
+
+    /// The oldest frame of a lane that waits was received at `received_ns`; `None` if none waits.
+    pub(super) fn waits_since(&self, lane: FramePriority, received_ns: Option<i64>) {
+        self.state().waiting[lane as usize] = received_ns;
+    }
+
+    /// Whether a frame of a lane is known to wait.
+    pub(super) fn waits(&self, lane: FramePriority) -> bool {
+        self.state().waiting[lane as usize].is_some()
+    }
+
+    /// How many offsets of a gap were not counted before. Both lanes of a forwarder meet the same gaps, and meet them again
+    /// after each connection.
+    pub(super) fn count_gap(&self, offsets: &Range<u64>) -> u64 {
+        let mut state = self.state();
+        let counted_to = state.gaps_counted_to;
+        state.gaps_counted_to = counted_to.max(offsets.end);
+        offsets.end.saturating_sub(offsets.start.max(counted_to))
+    }
+
     /// Adds a reader.
     pub(super) fn connected(self: &Arc<Self>, peer: impl ToString) -> Client {
         self.count(|counts| counts.connects += 1);
@@ -207,7 +239,8 @@ impl OutputStatus {
 
 impl Status<Output, api::Output> for OutputStatus {
     fn reconfigured(&self) {
-        self.state().cursors = [None; 2];
+        let mut state = self.state();
+        (state.cursors, state.waiting) = ([None; 2], [None; 2]);
     }
 
     fn stopped(&self, failure: Option<String>) {
@@ -227,6 +260,12 @@ impl Status<Output, api::Output> for OutputStatus {
         let counts = self.counts();
         let state = self.state();
         let readers = || state.clients.values();
+        let forwarding = config.is_forwarder().then(|| Forwarding {
+            oldest_ms: state.waiting.into_iter().flatten().min().map(|ns| ns / 1_000_000),
+            lag_max_ms: config.lag_max.and_then(|lag| u64::try_from(lag.as_millis()).ok()),
+            retention_hold: config.retention_hold,
+            ..Forwarding::default()
+        });
         api::Output {
             name: config.name.clone(),
             description: config.to_string(),
@@ -234,8 +273,13 @@ impl Status<Output, api::Output> for OutputStatus {
             since_ms: state.since_ns / 1_000_000,
             trouble: state.trouble.clone(),
             address: state.address.map(|address| address.to_string()),
-            cursor: state.cursors.into_iter().flatten().min(),
+            cursor: match config.is_forwarder() {
+                // A lane whose cursor is not known may be the one that is further behind.
+                true => lanes(config).map(|lane| state.cursors[lane as usize]).min().flatten(),
+                false => state.cursors.into_iter().flatten().min(),
+            },
             counts,
+            forwarding,
             slowest_offset: readers().map(|client| client.next_offset.load(Relaxed)).min(),
             readers_total: state.clients.len(),
             readers: readers().skip(wanted.start).take(wanted.len()).map(|client| client.report()).collect(),

@@ -1,5 +1,7 @@
 //! The lists of links and of outputs, and the banners of those in trouble.
 
+use std::time::Duration;
+
 use ratatui::style::Style;
 use ratatui::text::Line;
 
@@ -29,22 +31,23 @@ static LINK_COLUMNS: [Column<Link>; 11] = [
 ];
 
 /// The columns of the outputs, from left to right. The last one takes the space that is left.
-static OUTPUT_COLUMNS: [Column<Output>; 10] = [
+static OUTPUT_COLUMNS: [Column<Output>; 11] = [
     Column::text("output", 14, 0, |_, output| plain(&output.name)),
     Column::text("state", 10, 1, |_, output| output.state.to_string()),
-    Column::text("reader", 21, 6, |_, output| readers(output)),
+    Column::text("reader", 21, 7, |_, output| readers(output)),
     Column::number("frames/s", 8, 2, |view, output| {
         view.model.output_rates.get(&output.name).map_or("-".to_owned(), |of| rate(of.frames_per_s))
     }),
-    Column::number("MB/s", 7, 9, |view, output| {
+    Column::number("MB/s", 7, 10, |view, output| {
         view.model.output_rates.get(&output.name).map_or("-".to_owned(), |of| megabytes(of.bytes_per_s))
     }),
     Column::number("behind", 9, 4, |view, output| {
         behind(output, view.durable_end()).map_or("-".to_owned(), count)
     }),
-    Column::number("missing", 9, 5, |_, output| count(output.counts.missing)),
-    Column::number("skipped", 9, 7, |_, output| count(output.counts.skipped)),
-    Column::number("dropped", 8, 8, |_, output| count(output_dropped(output))),
+    Column::number("lag", 6, 5, |_, output| lag(output).map_or("-".to_owned(), age)),
+    Column::number("missing", 9, 6, |_, output| count(output.counts.missing)),
+    Column::number("skipped", 9, 8, |_, output| count(output.counts.skipped)),
+    Column::number("dropped", 8, 9, |_, output| count(output_dropped(output))),
     Column::text("trouble", 15, 3, |_, output| plain(output.trouble.as_deref().unwrap_or_default())),
 ];
 
@@ -67,6 +70,11 @@ impl View<'_> {
         let troubled: Vec<_> = outputs.iter().filter(|output| is_output_in_trouble(output, head)).collect();
         let words = troubled.iter().map(|output| {
             let name = &output.name;
+            if let Some((of, lag)) = output.forwarding.zip(lag(output)).filter(|(of, _)| of.late) {
+                let max = age(Duration::from_millis(of.lag_max_ms.unwrap_or(0)));
+                let late = format!("{} behind, more than {max}", age(lag));
+                return in_words(name, Some(late), output.trouble.as_deref());
+            }
             match (output.state, behind(output, head)) {
                 (OutputState::Listening | OutputState::Connected, Some(frames)) if frames >= LAG_TROUBLE => {
                     in_words(name, Some(format!("{} frames behind", count(frames))), None)
@@ -186,6 +194,11 @@ fn link_dropped(link: &Link) -> u64 {
 }
 
 /// Frames and packets that could not go out.
+/// How old the oldest frame is that a forwarder has not forwarded.
+fn lag(output: &Output) -> Option<Duration> {
+    output.forwarding.map(|forwarding| Duration::from_millis(forwarding.lag_ms))
+}
+
 fn output_dropped(output: &Output) -> u64 {
     let counts = &output.counts;
     counts.undecoded + counts.cut + counts.too_long + counts.unreachable

@@ -8,7 +8,9 @@ use ratatui::layout::Size;
 use super::{NARROW, NOON_MS, WIDE, assert_golden, key, model, screen, snapshot, type_text, unknown};
 use crate::draw::report;
 use crate::model::{Column, Input, ListKind, Model, Next, Snapshot};
-use api::{Link, LinkChannel, LinkCounts, LinkState, Output, OutputCounts, OutputReader, OutputState};
+use api::{
+    Forwarding, Link, LinkChannel, LinkCounts, LinkState, Output, OutputCounts, OutputReader, OutputState,
+};
 
 fn link(name: &str, state: LinkState, trouble: Option<&str>) -> Link {
     let has_peer = matches!(state, LinkState::Connected | LinkState::Silent);
@@ -77,6 +79,7 @@ fn output(name: &str, state: OutputState, readers: u64, head: u64) -> Output {
             undecoded: 1,
             ..OutputCounts::default()
         },
+        forwarding: None,
         slowest_offset: (readers > 0).then(|| head - 100 * readers),
         readers_total: readers as usize,
         readers: (1..=readers).map(reader).collect(),
@@ -184,13 +187,26 @@ fn links_and_outputs_in_trouble_are_named_above_the_sources() {
         trouble: Some("cannot connect".to_owned()),
         ..output("z", OutputState::Connecting, 0, head)
     });
-    model.step(Input::Known(Box::new(well)));
+    model.step(Input::Known(Box::new(well.clone())));
     assert_eq!(
         banners(&model),
         [
             "OUTPUTS: 2 of 4 in trouble: yamcs-live: cannot send to 10.0.9.1:40000: network unreachable; z connecting: \
              cannot connect"
         ]
+    );
+    // A forwarder above its limit.
+    let late = Forwarding { lag_ms: 372_000, lag_max_ms: Some(300_000), late: true, ..Forwarding::default() };
+    well.outputs.truncate(2);
+    well.outputs[0] = Output {
+        forwarding: Some(late),
+        trouble: Some("the stream is full".to_owned()),
+        ..output("bus", OutputState::Connecting, 0, head)
+    };
+    model.step(Input::Known(Box::new(well)));
+    assert_eq!(
+        banners(&model),
+        ["OUTPUTS: 1 of 2 in trouble: bus 6m12s behind, more than 5m00s: the stream is full"]
     );
 }
 

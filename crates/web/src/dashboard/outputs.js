@@ -1,7 +1,7 @@
 // The panel of the output links. It asks the daemon itself, and hides while no output is configured.
 
 import { attribute, byId, el, figure, keyed, text } from "./dom.js";
-import { byteRate, count, iso, plural, rate } from "./format.js";
+import { brief, byteRate, count, duration, iso, plural, rate, size } from "./format.js";
 import { poll } from "./poll.js";
 
 /** States in which an output gives readers what they ask for. */
@@ -28,7 +28,7 @@ export class Outputs {
 
   update(row, output, rates) {
     const { counts } = output;
-    const [, state, reader, frames, bytes, behind, missing, skipped, dropped, trouble] = row.children;
+    const [, state, reader, frames, bytes, behind, late, missing, skipped, dropped, trouble] = row.children;
     text(state.firstChild, output.state);
     attribute(state.firstChild, "data-status", GOOD.includes(output.state) ? "ok" : output.state === "failed" ? "failed" : "degraded");
     attribute(state, "title", `since ${iso(output.since_ms)}`);
@@ -40,6 +40,10 @@ export class Outputs {
     const lag = this.behind(output);
     figure(behind, count(lag), lag);
     attribute(behind, "data-mark", lag >= FAR_BEHIND ? "warn" : null);
+    const { forwarding } = output;
+    figure(late, forwarding === null ? "–" : brief(forwarding.lag_ms), forwarding?.lag_ms ?? null);
+    attribute(late, "data-mark", forwarding?.late ? "warn" : null);
+    attribute(late, "title", forwarding === null ? "no forwarder" : title(forwarding));
     figure(missing, count(counts.missing), counts.missing);
     figure(skipped, count(counts.skipped), counts.skipped);
     const lost = { undecoded: counts.undecoded, cut: counts.cut, "too long": counts.too_long, unreachable: counts.unreachable };
@@ -71,8 +75,18 @@ export class Outputs {
   }
 }
 
+/** The lag of a forwarder in words. */
+function title({ lag_bytes, lag_max_ms, oldest_ms, retention_hold }) {
+  return [
+    oldest_ms === null ? "nothing waits" : `the oldest frame came at ${iso(oldest_ms)}`,
+    lag_bytes === null ? "" : `about ${size(lag_bytes)} behind`,
+    lag_max_ms === null ? "" : `lag_max ${duration(lag_max_ms)}`,
+    retention_hold ? "holds retention" : "",
+  ].filter((part) => part !== "").join(", ");
+}
+
 function make(output) {
-  const numbers = [1, 2, 3, 4, 5, 6].map(() => el("td", { class: "n" }));
+  const numbers = [1, 2, 3, 4, 5, 6, 7].map(() => el("td", { class: "n" }));
   return el("tr", { data: { output: output.name } }, el("th", { scope: "row", title: output.description }, output.name),
     el("td", {}, el("span", { class: "badge" })), el("td"), ...numbers, el("td", { class: "wide" }));
 }

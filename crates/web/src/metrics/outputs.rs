@@ -71,7 +71,27 @@ impl Scrape {
             "Durable frames between the cursor and the end of the log",
             None,
             lags,
-        )
+        )?;
+        self.output_lags(out)
+    }
+
+    /// How far forwarders are behind.
+    fn output_lags(&self, out: &mut Out<'_>) -> fmt::Result {
+        let forwarders = || {
+            let outputs = self.outputs.iter();
+            outputs.filter_map(|output| Some((label(output), output.forwarding?)))
+        };
+        let ages = forwarders().map(|(label, of)| (label, of.lag_ms as f64 / 1_000.0));
+        out.gauges(
+            "output_lag",
+            "Age of the oldest frame that is not forwarded",
+            Some(&Unit::Seconds),
+            ages,
+        )?;
+        let sizes = forwarders().filter_map(|(label, of)| Some((label, of.lag_bytes?)));
+        out.gauges("output_lag", "About the payloads of output_lag_frames", Some(&Unit::Bytes), sizes)?;
+        let late = forwarders().map(|(label, of)| (label, u64::from(of.late)));
+        out.gauges("output_late", "1 while the lag is above lag_max", None, late)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of expiry: which segments expire, which stay, and what is published.
 
+use std::sync::atomic::AtomicU64;
+
 use super::*;
 use crate::format::names::SIDE_FILE_SUFFIXES;
 use crate::storage::mem::Op;
@@ -391,5 +393,32 @@ async fn a_limit_that_is_set_later_is_seen_at_once() {
     kept.fill(3, 0).await;
     kept.tick();
     assert_eq!(kept.segments().len(), 3, "and is no more");
+    kept.running.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_reader_needs_stays_until_it_needs_it_no_more() {
+    let mut kept = Kept::new(Retention { bytes: Some(SEGMENT_BYTES), ..by_age(100) }, steps_none());
+    let needed = Arc::new(AtomicU64::new(0));
+    kept.running.archive.tuning().hold({
+        let needed = Arc::clone(&needed);
+        move || needed.load(Relaxed)
+    });
+    kept.trust_clock();
+    kept.fill(4, 0).await;
+    kept.clock.pass(Duration::from_secs(101));
+    kept.tick();
+    let bases = kept.bases();
+    assert_eq!(bases.len(), 4);
+    assert!(!kept.maintenance.is_over_size(), "no pass is due each second");
+    needed.store(bases[2] - 1, Relaxed);
+    kept.tick();
+    assert_eq!(kept.bases(), bases[1..], "the last frame of the second segment is needed");
+    needed.store(bases[2], Relaxed);
+    kept.tick();
+    assert_eq!(kept.bases(), bases[2..]);
+    needed.store(u64::MAX, Relaxed);
+    kept.tick();
+    assert_eq!(kept.bases(), bases[3..]);
     kept.running.finish().await;
 }

@@ -27,6 +27,8 @@ fn output(change: impl FnOnce(&mut Output)) -> Output {
         },
         start: OutputStart::Cursor,
         policy: Policy::Complete,
+        lag_max: None,
+        retention_hold: false,
     };
     change(&mut output);
     output

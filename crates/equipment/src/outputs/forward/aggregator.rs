@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::parcel::Parcel;
-use super::{Side, Stand, Trouble, lane};
+use super::{Side, Stand, Trouble, lag, lane};
 use crate::outputs::Context;
 use crate::outputs::reader::Part;
 use crate::outputs::status::OutputStatus;
@@ -50,8 +50,8 @@ pub(in crate::outputs) struct AggregatorSide {
 struct Hub {
     /// What all connections share.
     line: Arc<Line>,
-    /// The streams that have frames under way or a connection, with their tasks.
-    streams: Mutex<HashMap<Arc<Origin>, (Arc<Stream>, ActorHandle)>>,
+    /// The streams.
+    streams: Mutex<HashMap<Arc<Origin>, Running>>,
     /// The streams of this daemon, which know how their sources count.
     known: Arc<StreamTable>,
     /// The links of the configuration. Their streams have no epoch of their own.
@@ -60,6 +60,13 @@ struct Hub {
     log_id: u64,
     /// Lanes that go on.
     lanes: AtomicUsize,
+}
+
+/// A stream that has frames under way or a connection.
+struct Running {
+    stream: Arc<Stream>,
+    /// Dropping it aborts the task.
+    task: ActorHandle,
 }
 
 /// Makes both lanes.
@@ -74,9 +81,7 @@ pub(in crate::outputs) async fn lanes(
 ) -> Result<Vec<(AggregatorSide, Part)>, String> {
     let config = context.config.borrow().clone();
     let line = Line::new(aggregator, via(aggregator), &config, Arc::clone(status));
-    let selected = output.select.frames.priority;
-    let lanes = FramePriority::ALL.into_iter().filter(|lane| selected.is_none_or(|wanted| wanted == *lane));
-    let lanes: Vec<_> = lanes.collect();
+    let lanes: Vec<_> = lag::lanes(output).collect();
     let hub = Arc::new(Hub {
         line: Arc::new(line),
         streams: Mutex::default(),
@@ -108,8 +113,8 @@ impl Hub {
     /// Hands a frame of `origin` to the connection of its stream.
     fn push(&self, origin: &Arc<Origin>, lane: FramePriority, mut item: Item) {
         let mut streams = lock(&self.streams);
-        if let Some((stream, _)) = streams.get(origin) {
-            match stream.push(lane, item) {
+        if let Some(running) = streams.get(origin) {
+            match running.stream.push(lane, item) {
                 Ok(()) => return,
                 Err(returned) => item = returned,
             }
@@ -119,11 +124,11 @@ impl Hub {
         let stream = Arc::new(Stream::new(forwarded, shares_sequence, Arc::clone(&self.line)));
         // A new stream is open.
         let _ = stream.push(lane, item);
-        streams.retain(|_, (stream, _)| stream.is_open());
+        streams.retain(|_, running| running.stream.is_open());
         let name = format!("stream {} to {}", origin.stream, self.line.address());
         let life = stream::run(Arc::clone(&stream));
         let (_, task) = spawn(name, CAPACITY, |_: Mailbox<Infallible>| life);
-        streams.insert(Arc::clone(origin), (stream, task));
+        streams.insert(Arc::clone(origin), Running { stream, task });
     }
 
     /// The epoch of `origin` at the other aggregator. Epochs that only this daemon knows get one that follows from it and
@@ -178,7 +183,7 @@ impl Side for AggregatorSide {
         }
         self.hub.line.close();
         let streams = std::mem::take(&mut *lock(&self.hub.streams));
-        let ends = streams.into_values().map(|(_, task)| task.join());
+        let ends = streams.into_values().map(|running| running.task.join());
         // What does not end in time is aborted.
         let _ = timeout(PARTING_MAX, async {
             for end in ends {

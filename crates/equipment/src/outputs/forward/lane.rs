@@ -15,6 +15,7 @@ use crate::outputs::reader::{Ended, Part, Reader, cursor_saved, load};
 use crate::outputs::status::{Client, OutputStatus};
 use crate::outputs::{Context, Leave};
 use actor::{Mailbox, Received};
+use archive::History;
 use config::{FORWARDED_BYTES, Output};
 use feed::Ending;
 use frame::FramePriority;
@@ -30,6 +31,10 @@ const DRAIN_STALL_MAX: Duration = Duration::from_millis(500);
 pub(in crate::outputs) struct Lane<S> {
     /// The other side.
     side: S,
+    /// The lane.
+    priority: FramePriority,
+    /// The log.
+    history: History,
     /// The position, the selection and the cursor.
     reader: Reader,
     /// Parcels that are not acknowledged, in order.
@@ -64,8 +69,8 @@ pub(in crate::outputs) async fn begin<S: Side>(
     let (history, is_empty) = (context.durable.history(), stand.next_offset.is_none());
     let file = CursorFile::new(&context.data_dir.join(cursor::DIR), &cursor::file_name(name, Some(lane)));
     let cursor = load(file.clone(), name).await.map_err(|error| error.to_string())?;
+    let cursor = cursor.filter(|cursor| cursor.log_id == history.log_id());
     if let Some(cursor) = cursor.filter(|cursor| is_empty && cursor.sequence > 0)
-        && cursor.log_id == history.log_id()
         && let Err(Trouble::Over(why)) = side.explain_nothing(cursor.sequence, &file.shown()).await
     {
         return Err(why);
@@ -77,7 +82,10 @@ pub(in crate::outputs) async fn begin<S: Side>(
              older copy; put the newer one back, or forward to other subjects"
         ));
     }
-    Ok(Part { lane, next_offset: stand.next_offset, sequence: stand.sequence })
+    // If nothing was stored since the cursor was saved, the frames below it are stored or left out.
+    let passed = cursor.filter(|cursor| cursor.sequence == stand.sequence).map(|cursor| cursor.next_offset);
+    let next_offset = stand.next_offset.map(|next| passed.map_or(next, |passed| passed.max(next)));
+    Ok(Part { lane, next_offset, stored: stand.next_offset, sequence: stand.sequence })
 }
 
 /// Forwards a lane until one side ends, and saves the cursor.
@@ -91,13 +99,15 @@ pub(in crate::outputs) async fn run<S: Side>(
     context: &Context,
     mut mailbox: Mailbox<Leave>,
 ) -> Result<(), Ended> {
-    let (stored, sequence) = (part.next_offset, part.sequence);
+    let (stored, sequence, priority) = (part.stored, part.sequence, part.lane);
     let mut reader = Reader::start(config, status, client, context, Some(part)).await?;
     if let Some(keeper) = &mut reader.keeper {
         keeper.stored_at(sequence);
     }
     let mut lane = Lane {
         side,
+        priority,
+        history: context.durable.history().clone(),
         reader,
         parcels: VecDeque::new(),
         sent: 0,
@@ -122,6 +132,7 @@ impl<S: Side> Lane<S> {
                 return ended;
             }
             self.pass();
+            self.note_waiting();
             if let Some(ended) = self.judge_end() {
                 return ended;
             }
@@ -238,6 +249,15 @@ impl<S: Side> Lane<S> {
             if position > at {
                 self.move_to(position, 0);
             }
+        }
+    }
+
+    /// Notes the oldest frame that waits.
+    fn note_waiting(&self) {
+        let oldest = self.parcels.front().or(self.open.as_ref()).map(Parcel::received_ns);
+        // While nothing is read, the frame that was noted last may be the one that is read next.
+        if oldest.is_some() || self.reader.position() >= self.history.watermark() {
+            self.reader.status.waits_since(self.priority, oldest);
         }
     }
 

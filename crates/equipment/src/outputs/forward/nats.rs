@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use super::parcel::Parcel;
-use super::{Side, Stand, Trouble, host_name, lane, lane_name};
+use super::{Side, Stand, Trouble, host_name, lag, lane, lane_name};
 use crate::outputs::Context;
 use crate::outputs::reader::Part;
 use config::{Config, MessageForm, NatsTransport, Output};
@@ -111,9 +111,7 @@ pub(in crate::outputs) async fn lanes(
     let target = target(&output.name, nats, &context.config.borrow());
     let bus = Bus::connect(&target).await.map_err(|error| error.to_string())?;
     let mut lanes = Vec::new();
-    let selected = output.select.frames.priority;
-    let is_selected = |lane: &FramePriority| selected.is_none_or(|selected| selected == *lane);
-    for priority in [FramePriority::Emergency, FramePriority::Routine].into_iter().filter(is_selected) {
+    for priority in lag::lanes(output) {
         let mut side = NatsSide::new(bus.clone(), nats, priority, context.durable.history().log_id());
         let stand = match side.resume().await {
             Ok(stand) => stand,
@@ -257,12 +255,11 @@ impl Side for NatsSide {
 
     async fn acknowledged(&mut self) -> Result<u64, Trouble> {
         let Some(ack) = self.acks.front_mut() else {
-            self.bus.lost().await;
-            return Err(Trouble::Over("the connection is lost".to_owned()));
+            return Err(Trouble::Over(self.bus.lost().await.to_string()));
         };
         let stored = tokio::select! {
             stored = ack.stored() => stored,
-            () = self.bus.lost() => return Err(Trouble::Over("the connection is lost".to_owned())),
+            lost = self.bus.lost() => return Err(Trouble::Over(lost.to_string())),
         };
         self.acks.pop_front();
         match stored {

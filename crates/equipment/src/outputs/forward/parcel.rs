@@ -36,6 +36,11 @@ impl Parcel {
         self.bytes + FRAME_BYTES + payload <= bytes_max
     }
 
+    /// When the first frame was received, in unix nanoseconds.
+    pub(super) fn received_ns(&self) -> i64 {
+        self.frames.first().map_or(0, |(_, frame)| frame.received_ns)
+    }
+
     /// The offset of the first frame.
     pub(super) fn first(&self) -> u64 {
         self.frames.first().map_or(0, |(offset, _)| *offset)
