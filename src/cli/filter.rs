@@ -90,6 +90,7 @@ impl FilterArgs {
             from_received_ns: self.from,
             to_received_ns: self.to,
             selection,
+            epoch: None,
             limit: self.limit,
         }
     }

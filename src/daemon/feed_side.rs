@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::start::Shared;
 use super::{Settings, StartError, listen_error, own};
 use actor::{Capacity, Mailbox, Tasks, spawn_stage};
 use archive::Archive;
-use connection::{Entrance, Listener, Refusals, listener};
+use connection::{Entrance, Listener, listener};
 use equipment::outputs::{self, Outputs};
 use feed::{Context, Durable, Ending, Registry, Subscribers, Tail};
 use frame::liveness::Liveness;
@@ -52,8 +53,7 @@ impl Feed {
         settings: &Settings,
         listener: TcpListener,
         archive: &Archive,
-        tail: Arc<Tail>,
-        refusals: Arc<Refusals>,
+        state: &Shared,
         liveness: &mut Vec<(Arc<str>, Liveness)>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr();
@@ -61,12 +61,14 @@ impl Feed {
             .map_err(|source| listen_error("feed.listen", settings.live().current().feed.listen, source))?;
         let (ending_tx, ending) = watch::channel(Ending::NotYet);
         let (stop_accepting_tx, stop_accepting) = watch::channel(false);
-        let entrance = Entrance::new(Listener::Feed, refusals);
+        let tail = Arc::clone(&state.tail);
+        let entrance = Entrance::new(Listener::Feed, Arc::clone(&state.refusals));
         let durable = Durable::new(archive.history(), Arc::clone(&tail));
         let config = settings.live().subscribe();
         let outputs = outputs::Context {
             config: config.clone(),
             durable: durable.clone(),
+            streams: Arc::clone(&state.table),
             ending: ending.clone(),
             data_dir: settings.live().at_start().data_dir.clone(),
         };

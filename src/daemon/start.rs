@@ -55,6 +55,7 @@ pub(super) async fn start(
     let context = Context {
         entrance: Entrance::new(Listener::Ingest, Arc::clone(&state.refusals)),
         policy: settings.ingest_policy(),
+        history: Some(archive.history()),
         catalog: catalog.subscribe(),
         buffers: Arc::clone(&buffers),
         shutdown: shutdown.clone(),
@@ -62,8 +63,7 @@ pub(super) async fn start(
     let router = start_ingest(context, listeners.ingest, &state, &mut stages);
     stages.own(pipeline.processor);
     let links = start_links(&settings, &router, &buffers, shutdown.clone(), &mut stages);
-    let (tail, refusals) = (Arc::clone(&state.tail), Arc::clone(&state.refusals));
-    let feed = Feed::start(&settings, listeners.feed, &archive, tail, refusals, &mut stages.liveness)?;
+    let feed = Feed::start(&settings, listeners.feed, &archive, &state, &mut stages.liveness)?;
     stages.restarts.push(("feed listener".into(), feed.restarts()));
     begin_retention(&settings, &archive, &feed);
 
@@ -109,19 +109,19 @@ pub(super) async fn start(
 }
 
 /// The state that several parts share: commits write it, sessions and the operator side read it.
-struct Shared {
+pub(super) struct Shared {
     /// The queues of all streams: sessions and links push, the fan-in takes.
     sources: Arc<Sources>,
     /// The positions and books of all streams.
-    table: Arc<StreamTable>,
+    pub(super) table: Arc<StreamTable>,
     /// The newest durable frames, for the subscribers.
-    tail: Arc<Tail>,
+    pub(super) tail: Arc<Tail>,
     /// How long frames took to become durable.
     latencies: Arc<Latencies>,
     /// The last emergencies, for display.
     emergencies: Arc<Emergencies>,
     /// The connections that were refused, by reason.
-    refusals: Arc<Refusals>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 impl Shared {

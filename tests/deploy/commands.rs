@@ -11,8 +11,9 @@ use crate::{in_repository, text};
 
 /// The docs for operators.
 fn docs() -> Vec<String> {
-    let mut docs =
-        ["docs/operate.md", "docs/observe.md", "deploy/examples/yamcs/README.md"].map(str::to_owned).to_vec();
+    let [yamcs, edge] =
+        ["yamcs", "edge-to-centre"].map(|example| format!("deploy/examples/{example}/README.md"));
+    let mut docs = vec!["docs/operate.md".to_owned(), "docs/observe.md".to_owned(), yamcs, edge];
     for entry in std::fs::read_dir(in_repository("deploy")).expect("deploy") {
         let name = entry.expect("an entry").file_name().into_string().expect("a name");
         let path = format!("deploy/{name}/README.md");

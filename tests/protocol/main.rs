@@ -12,6 +12,7 @@ mod crash;
 mod drain;
 mod ending;
 mod example;
+mod forwarded;
 mod frames;
 mod greeting;
 mod harness;

@@ -117,6 +117,7 @@ impl Held {
             entrance: Entrance::new(Listener::Ingest, Arc::default()),
             // The policy never changes: the receiver keeps the last value after the sender is dropped.
             policy: watch::channel(SessionPolicy::new(config, Credentials::default(), None)).1,
+            history: None,
             catalog: watch::channel(Arc::default()).1,
             buffers: ingest::buffers(),
             shutdown: shutdown.clone(),

@@ -1,6 +1,7 @@
 //! One connection after WELCOME, as decisions without I/O: what to write, what a message means, when to wake
 //! up.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -58,8 +59,8 @@ impl End {
 pub struct Conversation<'a, S> {
     script: &'a mut S,
     silence: Silence,
-    /// Compresses what the script sends, if HELLO asked for it and WELCOME granted it.
-    packing: Option<Packing>,
+    /// HELLO asked for ZSTD and WELCOME granted it: what the script sends is compressed.
+    packs: bool,
     max_message_bytes: u32,
     pong: Option<u64>,
     said_bye: bool,
@@ -74,12 +75,11 @@ impl<'a, S: Script> Conversation<'a, S> {
     /// The error of [`Script::welcome`].
     pub fn new(script: &'a mut S, welcome: &Welcome, now: Instant) -> Result<Self, SourceError> {
         script.welcome(welcome)?;
-        let packing = welcome.takes_zstd.unwrap_or(false).then(Packing::new).flatten();
         let heartbeat = Duration::from_secs(u64::from(welcome.heartbeat_s.max(1)));
         Ok(Self {
             script,
             silence: Silence::new(heartbeat, now),
-            packing,
+            packs: welcome.takes_zstd.unwrap_or(false),
             max_message_bytes: welcome.max_message_bytes,
             pong: None,
             said_bye: false,
@@ -112,12 +112,10 @@ impl<'a, S: Script> Conversation<'a, S> {
             ClientMessage::Pong(nonce).encode(out);
         }
         if !self.said_bye && self.drained_at.is_none() {
-            match &mut self.packing {
-                None => self.script.fill(out, now)?,
-                Some(packing) => {
-                    self.script.fill(&mut packing.raw, now)?;
-                    packing.pack_into(out, self.max_message_bytes as usize);
-                }
+            let begin = out.len();
+            self.script.fill(out, now)?;
+            if self.packs {
+                pack(out, begin, self.max_message_bytes as usize);
             }
         }
         if !self.said_bye
@@ -205,28 +203,34 @@ impl<'a, S: Script> Conversation<'a, S> {
     }
 }
 
-/// Messages on their way into ZSTD.
+/// A packer, and the messages that it packs.
 struct Packing {
     packer: Packer,
-    raw: BytesMut,
+    packed: BytesMut,
 }
 
-impl Packing {
-    /// `None` without memory for it. The messages then go as they are.
-    fn new() -> Option<Self> {
-        Some(Self { packer: Packer::new(ZSTD_LEVEL).ok()?, raw: BytesMut::new() })
-    }
+thread_local! {
+    /// The packer of this thread: one takes 1 MiB, and there may be many connections. `None` without memory for it.
+    static PACKING: RefCell<Option<Packing>> = RefCell::new(
+        Packer::new(ZSTD_LEVEL).ok().map(|packer| Packing { packer, packed: BytesMut::new() })
+    );
+}
 
-    /// Moves the messages to `out`, compressed if that makes them smaller and they fit one message.
-    fn pack_into(&mut self, out: &mut BytesMut, raw_bytes_max: usize) {
-        let start = out.len();
-        let is_packed = self.raw.len() <= raw_bytes_max && self.packer.pack(&self.raw, out).is_ok();
-        if !is_packed || out.len() - start >= self.raw.len() {
-            out.truncate(start);
-            out.extend_from_slice(&self.raw);
+/// Compresses the messages in `out` from `begin` on, if that makes them smaller and they fit one message.
+fn pack(out: &mut BytesMut, begin: usize, raw_bytes_max: usize) {
+    PACKING.with_borrow_mut(|packing| {
+        let Some(Packing { packer, packed }) = packing else { return };
+        let raw = &out[begin..];
+        packed.clear();
+        if !raw.is_empty()
+            && raw.len() <= raw_bytes_max
+            && packer.pack(raw, packed).is_ok()
+            && packed.len() < raw.len()
+        {
+            out.truncate(begin);
+            out.extend_from_slice(packed);
         }
-        self.raw.clear();
-    }
+    });
 }
 
 /// How long the server has been silent. The clock stops while a write is pending.

@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Config;
 use super::fixed::{DISPLACED_AT_ONCE, HTTP_CONNECTIONS_MAX, HTTP_READERS};
-use super::outputs::Output;
+use super::outputs::{Output, OutputTransport};
 use connection::tcp::HANDSHAKES_MAX;
 use connection::{PARTING_MAX, UNAUTHENTICATED_MAX};
 use feed::READERS_MAX;
@@ -86,7 +86,10 @@ impl Config {
     pub fn open_files_needed(&self) -> u64 {
         let connections = self.ingest.max_connections.get() as u64;
         let subscribers = self.feed.max_subscribers.get() as u64;
-        let readers = |output: &Output| output.clients_max() as u64 + OUTPUT_FILES;
+        let readers = |output: &Output| match &output.transport {
+            OutputTransport::Aggregator(aggregator) => aggregator.connections as u64 + OUTPUT_FILES,
+            _ => output.clients_max() as u64 + OUTPUT_FILES,
+        };
         let outputs: u64 = self.outputs.iter().map(readers).sum();
         let encrypted = self.links.iter().filter(|link| link.tls).count() as u64;
         let links = self.links.len() as u64 * LINK_FILES + encrypted * LINK_HANDSHAKES;

@@ -68,8 +68,8 @@ pub use memory::{
     INCOMPLETE_PACKET_BYTES, MemoryBound, MemoryItem, PROCESS_BYTES, STREAM_BYTES,
 };
 pub use outputs::{
-    Cosmos, FileSecret, MessageForm, NatsTransport, Output, OutputFraming, OutputSelection, OutputStart,
-    OutputTransport,
+    AggregatorTransport, Cosmos, FileSecret, MessageForm, NatsTransport, Output, OutputFraming,
+    OutputSelection, OutputStart, OutputTransport,
 };
 pub use overrides::{PREFIX, environment};
 pub use recording::RecordingOptions;

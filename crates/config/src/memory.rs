@@ -6,7 +6,7 @@ use super::Config;
 use super::fixed::{DISPLACED_AT_ONCE, HTTP_CONNECTIONS_MAX, HTTP_READERS};
 use super::framings::unit_bytes_max;
 use super::links::{CANDIDATES_MAX, Link, LinkTransport};
-use super::outputs::Output;
+use super::outputs::{Output, OutputTransport};
 use super::units::{KIB, MIB, RoundedMib, Size};
 use catalog::CATALOG_BYTES_MAX;
 pub use connection::CONNECTION_BYTES;
@@ -56,6 +56,9 @@ pub const FORWARDED_BYTES: u64 = 4 * MIB;
 
 /// Memory of the connection of a forwarder, in bytes: buffers, and notes of what is in flight.
 const BUS_BYTES: u64 = 2 * MIB;
+
+/// Memory of a connection of a forwarder to another aggregator, in bytes: what is written and read, and its notes.
+const FORWARDING_BYTES: u64 = 192 * KIB;
 
 /// Memory of incomplete packets that a client of an output waits for, in bytes, where packets are taken out of frames.
 pub const INCOMPLETE_PACKET_BYTES: u64 = 4 * MIB;
@@ -256,6 +259,10 @@ impl Config {
         let clients: usize = self.outputs.iter().map(Output::clients_max).sum();
         let extracting = self.outputs.iter().filter(|output| output.extract_packets);
         let extracting: usize = extracting.map(Output::clients_max).sum();
+        let connections = self.outputs.iter().map(|output| match &output.transport {
+            OutputTransport::Aggregator(aggregator) => aggregator.connections,
+            _ => 0,
+        });
         let forwarders = self.outputs.iter().filter(|output| output.is_forwarder()).count();
         vec![
             MemoryItem {
@@ -299,6 +306,11 @@ impl Config {
                 what: "forwarders, each with two lanes of 8 MiB and four batches in flight, and a connection",
                 count: forwarders as u64,
                 bytes_each: 4 * (FORWARDED_BYTES + batch) + BUS_BYTES,
+            },
+            MemoryItem {
+                what: "connections of forwarders to other aggregators (connections)",
+                count: connections.sum::<usize>() as u64,
+                bytes_each: FORWARDING_BYTES + tls::CONNECTION_BYTES,
             },
         ]
     }

@@ -22,9 +22,11 @@ use frame::{FramePriority, Selection, SourceKind, Station};
 use framing::{Decode, Length};
 use wire::feed::Policy;
 
+mod aggregator;
 mod explain;
 mod nats;
 
+pub use aggregator::AggregatorTransport;
 pub use nats::{FileSecret, MessageForm, NatsTransport};
 
 /// Limit of outputs.
@@ -127,8 +129,10 @@ pub enum OutputTransport {
         #[serde(default = "rate", rename = "rate", with = "SizeIn::<KIB, { 10 * GIB }>")]
         bytes_per_s: u64,
     },
-    /// The output forwards each frame, and the other side acknowledges.
+    /// The output forwards each frame into a stream of NATS, which acknowledges.
     Nats(Box<NatsTransport>),
+    /// The output forwards each frame to another aggregator, which acknowledges.
+    Aggregator(Box<AggregatorTransport>),
 }
 
 /// How an output delimits what it sends.
@@ -303,7 +307,11 @@ mod extract {
 /// Reads a table of `[[outputs]]`, and sets the defaults that follow from other keys.
 pub(super) fn read(draft: &mut Draft<'_>, node: &mut Node) -> Option<Output> {
     place_cosmos(draft, node);
-    let has_start = node.table().is_some_and(|table| table.contains_key("start"));
+    let has = |node: &Node, name: &str| node.table().is_some_and(|table| table.contains_key(name));
+    let has_start = has(node, "start");
+    let selects =
+        |name| node.table().and_then(|table| table.get("select")).is_some_and(|select| has(select, name));
+    let (selects_kind, selects_bad, selects_idle) = (selects("kind"), selects("bad"), selects("idle"));
     let mut output: Output = draft.read_whole(node)?;
     if let Some(decode) = &output.decode {
         check_decode(draft, &node.key, decode);
@@ -311,10 +319,21 @@ pub(super) fn read(draft: &mut Draft<'_>, node: &mut Node) -> Option<Output> {
     if let OutputTransport::Listen { clients: clients @ 0, .. } = &mut output.transport {
         *clients = if output.start == OutputStart::Cursor { 1 } else { CLIENTS };
     }
-    if let OutputTransport::Nats(nats) = &mut output.transport {
-        nats::resolve(draft, &node.key, nats);
+    match &mut output.transport {
+        OutputTransport::Nats(nats) => nats::resolve(draft, &node.key, nats),
+        OutputTransport::Aggregator(aggregator) => aggregator::resolve(draft, &node.key, aggregator),
+        _ => {}
+    }
+    if output.is_forwarder() {
+        // A forwarder leaves out what the file says, and nothing else.
         if !has_start {
             output.start = OutputStart::Cursor;
+        }
+        let select = &mut output.select;
+        select.bad |= !selects_bad;
+        select.idle |= !selects_idle;
+        if !selects_kind {
+            select.frames = select.frames.clone().with_kind(None);
         }
     }
     output.lag_max = output.lag_max.filter(|lag| !lag.is_zero());
@@ -366,14 +385,14 @@ impl Output {
             OutputTransport::Listen { clients, .. } => clients,
             OutputTransport::Connect { .. } | OutputTransport::Udp { .. } => 1,
             // One for each lane.
-            OutputTransport::Nats(_) => 2,
+            OutputTransport::Nats(_) | OutputTransport::Aggregator(_) => 2,
         }
     }
 
     /// Whether the output is a forwarder: the other side acknowledges what it has stored.
     #[must_use]
     pub const fn is_forwarder(&self) -> bool {
-        matches!(self.transport, OutputTransport::Nats(_))
+        matches!(self.transport, OutputTransport::Nats(_) | OutputTransport::Aggregator(_))
     }
 
     /// What the frames of `source_id` from `station` are.

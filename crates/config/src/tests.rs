@@ -157,7 +157,7 @@ fn commented_settings_of_the_shipped_file_are_valid() {
     let links: Vec<_> = config.links.iter().map(|link| link.name.as_str()).collect();
     assert_eq!(links, ["kiruna-x", "svalbard-packets", "inuvik-udp"]);
     let outputs: Vec<_> = config.outputs.iter().map(|output| output.name.as_str()).collect();
-    assert_eq!(outputs, ["yamcs-live", "cosmos", "yamcs-frames", "ops-bus"]);
+    assert_eq!(outputs, ["yamcs-live", "cosmos", "yamcs-frames", "ops-bus", "centre"]);
 }
 
 #[test]

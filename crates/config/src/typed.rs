@@ -31,8 +31,8 @@ const LINK_KEYS: [(&str, &str); 8] = [
     ("receive_buffer", "udp"),
 ];
 
-/// The keys of an output that are not fields: those of its transports, and `cosmos`.
-const OUTPUT_KEYS: [(&str, &str); 16] = [
+/// The keys of an output that are not fields: those of its transports, and `cosmos`. `and` lies between several transports.
+const OUTPUT_KEYS: [(&str, &str); 20] = [
     ("listen", ""),
     ("connect", ""),
     ("udp", ""),
@@ -45,10 +45,14 @@ const OUTPUT_KEYS: [(&str, &str); 16] = [
     ("replicas", "nats"),
     ("subject", "nats"),
     ("credentials_file", "nats"),
-    ("token_file", "nats"),
+    ("token_file", "nats and aggregator"),
     ("user", "nats"),
     ("password_file", "nats"),
     ("message", "nats"),
+    ("aggregator", ""),
+    ("tls", "aggregator"),
+    ("via", "aggregator"),
+    ("connections", "aggregator"),
 ];
 
 /// Why a value cannot be read.
@@ -217,7 +221,7 @@ impl Node {
         for (name, belongs) in self.further_keys() {
             if let Some(node) = table.get(*name)
                 && !belongs.is_empty()
-                && belongs != transport
+                && belongs.split(" and ").all(|belongs| belongs != *transport)
             {
                 let what = format!("belongs to {belongs}, and this {what} has {transport}: remove it");
                 return Err(node.error(what));

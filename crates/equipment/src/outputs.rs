@@ -27,6 +27,7 @@ use crate::switchboard::{Configured, End, Kind, Reporters, Switchboard};
 use actor::Mailbox;
 use config::{Config, Link, Output};
 use feed::{Durable, Ending};
+use ingest::StreamTable;
 
 mod acknowledged;
 mod channels;
@@ -52,6 +53,8 @@ pub struct Context {
     pub config: watch::Receiver<Arc<Config>>,
     /// The frames.
     pub durable: Durable,
+    /// The streams, which know how their sources count.
+    pub streams: Arc<StreamTable>,
     /// How far the shutdown of the daemon has come.
     pub ending: watch::Receiver<Ending>,
     /// The data directory, which has the cursors.

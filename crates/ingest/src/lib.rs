@@ -47,6 +47,7 @@ pub use books::{Books, LaneCount, Totals};
 pub use flow::{LaneTimes, Position, StreamId, StreamState, StreamView};
 pub use link_stream::{Carrier, LinkStream, NotOwner};
 pub use router::{Router, RouterError, SourceInfo, SourceList};
+pub use stream::EARLIER_MAX;
 pub use stream::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 pub use stream::{ResetRefused, StreamLimits, StreamTable};
 pub use stream_edits::{EditError, StreamEdits};
@@ -159,12 +160,13 @@ impl SessionPolicy {
 }
 
 /// The state that all sessions share.
-#[derive(Debug)]
 pub struct Context {
     /// Holds connections before they are let in.
     pub entrance: Arc<Entrance>,
     /// The policy in force. Reading it takes a lock: sessions read it once per connection, never per frame.
     pub policy: watch::Receiver<Arc<SessionPolicy>>,
+    /// The archive, which knows where a stream stood in an epoch that is over. Without it, every such epoch is fenced.
+    pub history: Option<archive::History>,
     /// The catalog. Sessions that want it get it at once and at each change.
     pub catalog: tokio::sync::watch::Receiver<Arc<catalog::Catalog>>,
     /// The pool of buffers that sessions read into.

@@ -18,7 +18,7 @@ use actor::{Address, CallError, Reply};
 use connection::SessionId;
 use connection::entrance::{Entrance, Permit};
 use connection::listener::Acceptor;
-use frame::{Origin, Station, StreamKey};
+use frame::{Lanes, Origin, Station, StreamKey};
 use wire::{ErrorCode, WireError};
 
 mod sessions;
@@ -42,11 +42,14 @@ pub struct SourceInfo {
 }
 
 /// The epoch in which a stream is opened.
+#[derive(Clone, Copy)]
 pub(super) enum Epoch {
     /// An epoch of its own that no other connection has, and that is not kept.
     Anonymous,
     /// The epoch that the client named.
     Named(u64),
+    /// An epoch that is over, which a forwarder still brings. The archive has what is below `next`.
+    Earlier { epoch: u64, next: Lanes<u64> },
     /// The stream's current epoch, 1 for a new stream.
     Current,
     /// As [`Epoch::Current`]. The peer of the link chose the source. If the stream is new and this many streams of the
@@ -55,6 +58,7 @@ pub(super) enum Epoch {
 }
 
 /// The request to open a stream.
+#[derive(Clone)]
 pub(super) struct Opening {
     /// The key of the stream.
     pub(super) stream: StreamKey,

@@ -29,6 +29,7 @@ use wire::{ClientMessage, ErrorCode, WireError, cut};
 mod catalog;
 mod closing;
 mod credit;
+mod earlier;
 mod handshake;
 pub(super) mod input;
 mod intake;

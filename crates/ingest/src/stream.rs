@@ -20,9 +20,11 @@ use frame::{FramePriority, FrameRun, Lanes, Origin, StreamKey, unix_now_ns};
 use support::logging::{Kind, by_peer};
 use wire::{ErrorCode, WireError};
 
+mod earlier;
 mod forget;
 mod reset;
 
+pub use earlier::EARLIER_MAX;
 pub use forget::{FORGET_MAX, ForgetRefused, Forgetting, Selected, Selector, glob};
 pub use reset::ResetRefused;
 
@@ -34,8 +36,8 @@ const TAKEOVER_SPAN: Duration = Duration::from_secs(60);
 pub(super) struct Stream {
     /// Frames that wait for the fan-in.
     pub(super) queue: Arc<SourceQueue>,
-    /// The counters of the stream.
-    pub(super) books: Books,
+    /// The counters of the stream, in all its epochs.
+    pub(super) books: Arc<Books>,
     /// The link whose peer chose the source id, see [`StreamTable::of_link`].
     inventor: Option<Arc<str>>,
     /// Everything that changes together.
@@ -53,6 +55,8 @@ struct State {
     durable_next: Lanes<u64>,
     /// Accepted frames that are not on stable storage and have not passed as frames that are not archived.
     in_flight: u64,
+    /// Those of them that are of earlier epochs.
+    in_flight_earlier: u64,
     /// Why no session may speak for the stream: an operator edits it.
     held_because: Option<&'static str>,
     /// Which sequences have not come.
@@ -132,7 +136,7 @@ impl Stream {
         position: Position,
         queue: Arc<SourceQueue>,
         inventor: Option<Arc<str>>,
-        all: &Arc<Books>,
+        books: Arc<Books>,
     ) -> Arc<Self> {
         let Position { epoch, accepted_next, durable_next } = position;
         // This also covers a stream that was recovered just after a reset of its epoch.
@@ -145,6 +149,7 @@ impl Stream {
             accepted_next,
             durable_next,
             in_flight: 0,
+            in_flight_earlier: 0,
             held_because: None,
             sequences,
             times,
@@ -154,7 +159,7 @@ impl Stream {
             offline: Some(Offline::now()),
             takeovers,
         };
-        Arc::new(Self { queue, books: Books::of_stream(all), inventor, state: Mutex::new(state) })
+        Arc::new(Self { queue, books, inventor, state: Mutex::new(state) })
     }
 
     /// Makes `owner` the owner of the stream in `epoch`, and orders the predecessor to end. Without `epoch` the stream
@@ -199,6 +204,7 @@ impl Stream {
             state.origin = Arc::new(Origin { stream: state.origin.stream.clone(), epoch });
             state.accepted_next = Lanes::default();
             state.durable_next = Lanes::default();
+            state.in_flight_earlier = state.in_flight;
             state.sequences.begin_epoch();
         }
         state.sequences.connected(owner.shares_sequence);
@@ -274,6 +280,7 @@ impl Stream {
         state.in_flight = state.in_flight.saturating_sub(frames);
         state.times[priority].ack_latency = latency;
         if state.origin.epoch != origin.epoch {
+            state.in_flight_earlier = state.in_flight_earlier.saturating_sub(frames);
             return;
         }
         let durable_next = &mut state.durable_next[priority];
@@ -417,6 +424,8 @@ struct Tables {
     invented_max: usize,
     /// The streams of connections without an epoch, by the epoch that they were given.
     anonymous: HashMap<u64, Arc<Stream>>,
+    /// Streams in epochs that are over, at most [`EARLIER_MAX`].
+    earlier: HashMap<Arc<Origin>, Arc<Stream>>,
 }
 
 impl StreamTable {
@@ -454,7 +463,8 @@ impl StreamTable {
         inventor: Option<Arc<str>>,
     ) {
         let position = Position { epoch, accepted_next: durable_next, durable_next };
-        self.write().insert(key.clone(), Stream::new(key, position, queue, inventor, &self.books));
+        let stream = Stream::new(key.clone(), position, queue, inventor, self.books_of_stream());
+        self.write().insert(key, stream);
     }
 
     /// Returns the stream of `key`. Creates it with `queue` when it is new.
@@ -473,7 +483,7 @@ impl StreamTable {
             return Ok(Arc::clone(stream));
         }
         tables.make_room(key)?;
-        let stream = Stream::new(key.clone(), Position::default(), queue(), None, &self.books);
+        let stream = Stream::new(key.clone(), Position::default(), queue(), None, self.books_of_stream());
         tables.insert(key.clone(), Arc::clone(&stream));
         Ok(stream)
     }
@@ -496,7 +506,7 @@ impl StreamTable {
         }
         tables.make_room_for_invented(link, invented_max).then(|| {
             let (position, inventor) = (Position::default(), Some(Arc::clone(link)));
-            let stream = Stream::new(key.clone(), position, queue(), inventor, &self.books);
+            let stream = Stream::new(key.clone(), position, queue(), inventor, self.books_of_stream());
             tables.insert(key.clone(), Arc::clone(&stream));
             stream
         })
@@ -504,7 +514,8 @@ impl StreamTable {
 
     /// Creates a stream for one connection only. `epoch` must be unique.
     pub(super) fn anonymous(&self, key: StreamKey, epoch: u64, queue: Arc<SourceQueue>) -> Arc<Stream> {
-        let stream = Stream::new(key, Position { epoch, ..Position::default() }, queue, None, &self.books);
+        let position = Position { epoch, ..Position::default() };
+        let stream = Stream::new(key, position, queue, None, self.books_of_stream());
         self.write().anonymous.insert(epoch, Arc::clone(&stream));
         stream
     }
@@ -553,15 +564,22 @@ impl StreamTable {
     }
 
     fn of_origin(&self, origin: &Origin) -> Option<Arc<Stream>> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let tables = self.read();
         if origin.is_anonymous() {
-            tables.anonymous.get(&origin.epoch).cloned()
-        } else {
-            tables.named.get(&origin.stream).cloned()
+            return tables.anonymous.get(&origin.epoch).cloned();
         }
+        let named = tables.named.get(&origin.stream);
+        if tables.earlier.is_empty() || named.is_some_and(|stream| stream.position().epoch == origin.epoch) {
+            return named.cloned();
+        }
+        tables.earlier.get(origin).or(named).cloned()
     }
 
-    /// All streams, anonymous ones included, ordered by source, kind and station.
+    fn books_of_stream(&self) -> Arc<Books> {
+        Arc::new(Books::of_stream(&self.books))
+    }
+
+    /// All streams in their current epochs, anonymous ones included, ordered by source, kind and station.
     #[must_use]
     pub fn views(&self) -> Vec<StreamView> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
@@ -570,6 +588,15 @@ impl StreamTable {
         let mut views: Vec<_> = streams.iter().map(|stream| stream.view()).collect();
         views.sort_by(|a, b| (&a.key, a.position.epoch).cmp(&(&b.key, b.position.epoch)));
         views
+    }
+
+    /// Whether both lanes of the stream share one sequence counter, as its newest source said or as it looks.
+    #[must_use]
+    pub fn shares_sequence(&self, key: &StreamKey) -> bool {
+        self.find(key).is_some_and(|stream| {
+            let state = stream.lock();
+            state.sequences.is_shared() || state.sequences.looks_shared()
+        })
     }
 
     pub(super) fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {

@@ -92,6 +92,7 @@ fn random_filter(rng: &mut StdRng, frames: &[StoredFrame]) -> Filter {
     let sources: Vec<u32> = (0..rng.random_range(0..3)).map(|_| rng.random_range(1..5)).collect();
     let kind = if rng.random_bool(0.5) { SourceKind::LiveUplink } else { SourceKind::ArchivedReplay };
     let priority = FramePriority::ALL[rng.random_range(0..2)];
+    let epoch = frames[rng.random_range(0..frames.len())].frame.origin.epoch;
     let mut some = |share| rng.random_bool(share);
     let selection = Selection::of_sources(sources)
         .with_priority(some(0.4).then_some(priority))
@@ -102,6 +103,7 @@ fn random_filter(rng: &mut StdRng, frames: &[StoredFrame]) -> Filter {
         from_received_ns: some(0.3).then_some(from_ns),
         to_received_ns: some(0.3).then_some(to_ns),
         selection,
+        epoch: some(0.2).then_some(epoch),
         limit: some(0.1).then_some(from_offset),
     }
 }
@@ -113,6 +115,7 @@ fn naive(frames: &[StoredFrame], filter: &Filter) -> Vec<(u64, Fields)> {
             && filter.to_offset.is_none_or(|to| stored.offset < to)
             && filter.from_received_ns.is_none_or(|from| stored.frame.received_ns >= from)
             && filter.to_received_ns.is_none_or(|to| stored.frame.received_ns < to)
+            && filter.epoch.is_none_or(|epoch| stored.frame.origin.epoch == epoch)
             && filter.selection.takes(&stored.frame)
     });
     let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);

@@ -14,7 +14,7 @@ pub(super) fn check_outputs(draft: &mut Draft<'_>) {
     let outputs: Vec<_> = draft.output_keys.clone().into_iter().zip(draft.config.outputs.clone()).collect();
     let names = outputs.iter().map(|(key, output)| (key.as_str(), output.name.as_str()));
     check_names(draft, names.collect());
-    check_subjects(draft, &outputs);
+    check_places(draft, &outputs);
     let links = draft.config.links.clone();
     for (key, output) in &outputs {
         let mut check = Check { draft, key };
@@ -30,10 +30,16 @@ pub(super) fn check_outputs(draft: &mut Draft<'_>) {
     }
 }
 
-/// Two forwarders with the same subjects would each take the frames of the other for theirs.
-fn check_subjects(draft: &mut Draft<'_>, outputs: &[(String, Output)]) {
-    let mut taken = BTreeMap::new();
+/// Two forwarders to the same place would take the streams from each other, or the frames of the other for theirs.
+fn check_places(draft: &mut Draft<'_>, outputs: &[(String, Output)]) {
+    let (mut taken, mut addresses) = (BTreeMap::new(), BTreeMap::new());
     for (key, output) in outputs {
+        if let OutputTransport::Aggregator(aggregator) = &output.transport
+            && let Some(other) = addresses.insert(aggregator.to.as_str(), &output.name)
+        {
+            let what = format!("the output {other} forwards to the same aggregator: remove one of the two");
+            Check { draft, key }.conflict("aggregator", what);
+        }
         let OutputTransport::Nats(nats) = &output.transport else { continue };
         if let Some(other) = taken.insert((&nats.stream, &nats.subject), &output.name) {
             let what = format!(
@@ -73,7 +79,7 @@ impl Check<'_, '_> {
             self.conflict("extract", "a forwarder hands over whole frames: remove extract");
         }
         if output.framing != OutputFraming::Bare {
-            self.conflict("framing", "messages of NATS have no framing: remove framing");
+            self.conflict("framing", "a forwarder hands over whole frames: remove framing");
         }
     }
 

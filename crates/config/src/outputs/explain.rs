@@ -84,6 +84,7 @@ impl fmt::Display for OutputTransport {
                 };
                 write!(f, "into stream {} of NATS at {}, {unit}", nats.stream, nats.servers)
             }
+            Self::Aggregator(aggregator) => write!(f, "to the aggregator at {}", aggregator.to),
         }
     }
 }

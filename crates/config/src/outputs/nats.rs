@@ -30,16 +30,16 @@ pub struct NatsTransport {
     #[serde(default = "subject", deserialize_with = "bus_subject")]
     pub subject: String,
     /// A file with a JWT and the seed of its key.
-    #[serde(default, with = "path")]
+    #[serde(default, with = "path", skip_serializing_if = "Option::is_none")]
     pub credentials_file: Option<PathBuf>,
     /// A file with a token.
-    #[serde(default, with = "path")]
+    #[serde(default, with = "path", skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// The name of the user; empty for none.
     #[serde(default, deserialize_with = "bus_user")]
     pub user: String,
     /// A file with the password of the user.
-    #[serde(default, with = "path")]
+    #[serde(default, with = "path", skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
     /// What a message holds.
     #[serde(default)]

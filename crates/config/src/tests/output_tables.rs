@@ -244,7 +244,7 @@ fn a_wrong_key_of_an_output_is_named_with_what_is_allowed() {
         ),
         (
             with("connect = \"mcs:9000\""),
-            "1:1: outputs[0]: expected exactly one of listen, connect, udp and nats",
+            "1:1: outputs[0]: expected exactly one of listen, connect, udp, nats and aggregator",
         ),
         (
             "connect = \"mcs:9000\"\nclients = 2".to_owned(),
@@ -260,7 +260,7 @@ fn a_wrong_key_of_an_output_is_named_with_what_is_allowed() {
         ),
         (
             "start = \"live\"".to_owned(),
-            "1:1: outputs[0]: expected exactly one of listen, connect, udp and nats",
+            "1:1: outputs[0]: expected exactly one of listen, connect, udp, nats and aggregator",
         ),
     ] {
         says_only(&output(&keys), expected);

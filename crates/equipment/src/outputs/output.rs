@@ -10,16 +10,17 @@ use tls::Socket;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::{Instant, sleep};
 
+use super::forward::aggregator::AggregatorSide;
 use super::forward::lag::Lag;
 use super::forward::nats::NatsSide;
-use super::forward::{self, lane};
+use super::forward::{self, lane, lane_name};
 use super::reader::{Part, Reader};
 use super::status::{ClientStatus, OutputStatus};
 use super::{Context, Leave, session, udp};
 use crate::switchboard::End;
 use actor::{ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, spawn};
 use api::OutputState;
-use config::{NatsTransport, Output, OutputTransport};
+use config::{Output, OutputTransport};
 use connection::tcp::{self, BACKOFF_MIN, Backoff, STABLE_AFTER};
 use feed::Ending;
 use support::logging::{Kind, by_peer};
@@ -61,8 +62,10 @@ enum Target {
     Tcp(Socket),
     /// A socket for datagrams, and the rate in bytes per second.
     Udp(UdpSocket, u64),
-    /// A lane of a forwarder.
+    /// A lane of a forwarder into NATS.
     Nats(Box<NatsSide>, Part),
+    /// A lane of a forwarder into another aggregator.
+    Aggregator(Box<AggregatorSide>, Part),
 }
 
 /// Why an output ends.
@@ -90,7 +93,7 @@ pub(super) async fn run(
         }
         OutputTransport::Connect { to } => output.connect(to.as_str()).await,
         OutputTransport::Udp { to, bytes_per_s } => output.send(to, bytes_per_s).await,
-        OutputTransport::Nats(nats) => output.forward(&nats).await,
+        OutputTransport::Nats(_) | OutputTransport::Aggregator(_) => output.forward().await,
     };
     let Err(over) = over;
     output.close(over).await;
@@ -225,15 +228,15 @@ impl Actor {
         Ok(())
     }
 
-    /// Forwards into a stream of NATS.
-    async fn forward(&mut self, nats: &NatsTransport) -> Result<Infallible, Over> {
+    /// Forwards both lanes, again and again.
+    async fn forward(&mut self) -> Result<Infallible, Over> {
         let mut backoff = Backoff::default();
         let mut lag = Lag::load(&self.config, &self.status, &self.context).await;
         loop {
             self.status.enter(OutputState::Connecting);
             let (config, context) = (Arc::clone(&self.config), Arc::clone(&self.context));
             let lanes = tokio::select! {
-                lanes = forward::nats::lanes(&config, nats, &context) => lanes,
+                lanes = lanes(&config, &self.status, &context) => lanes,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
             };
             match lanes {
@@ -252,11 +255,10 @@ impl Actor {
     }
 
     /// Forwards both lanes until one ends, and ends the other.
-    async fn serve_lanes(&mut self, lanes: Vec<(NatsSide, Part)>, backoff: &mut Backoff) -> Result<(), Over> {
+    async fn serve_lanes(&mut self, lanes: Vec<(Target, String)>, backoff: &mut Backoff) -> Result<(), Over> {
         let (began, forwarded) = (Instant::now(), self.status.counts().bytes);
-        for (side, part) in lanes {
-            let peer = format!("{}, {}", side.server(), forward::nats::lane_name(part.lane));
-            self.start(Target::Nats(Box::new(side), part), peer);
+        for (lane, peer) in lanes {
+            self.start(lane, peer);
         }
         let all = self.connections.len();
         while !self.connections.is_empty() {
@@ -299,6 +301,9 @@ impl Actor {
                     udp::run(socket, rate, reader, mailbox, ending).await
                 }
                 Target::Nats(side, part) => {
+                    lane::run(*side, part, (config, own, client), &context, mailbox).await
+                }
+                Target::Aggregator(side, part) => {
                     lane::run(*side, part, (config, own, client), &context, mailbox).await
                 }
             }
@@ -361,6 +366,37 @@ impl Actor {
                 }
             }
         }
+    }
+}
+
+/// Connects the lanes of a forwarder. Each comes with its name for operators.
+///
+/// # Errors
+/// Why the output cannot forward.
+async fn lanes(
+    config: &Output,
+    status: &Arc<OutputStatus>,
+    context: &Context,
+) -> Result<Vec<(Target, String)>, String> {
+    let named = |other: String, part: &Part| format!("{other}, {}", lane_name(part.lane));
+    match &config.transport {
+        OutputTransport::Nats(nats) => {
+            let lanes = forward::nats::lanes(config, nats, context).await?.into_iter();
+            let lane = |(side, part): (NatsSide, _)| {
+                let name = named(side.server(), &part);
+                (Target::Nats(Box::new(side), part), name)
+            };
+            Ok(lanes.map(lane).collect())
+        }
+        OutputTransport::Aggregator(to) => {
+            let lanes = forward::aggregator::lanes(config, to, status, context).await?.into_iter();
+            let lane = |(side, part)| {
+                let name = named(to.to.as_str().to_owned(), &part);
+                (Target::Aggregator(Box::new(side), part), name)
+            };
+            Ok(lanes.map(lane).collect())
+        }
+        _ => Err("this output is no forwarder".to_owned()),
     }
 }
 

@@ -32,6 +32,8 @@ struct State {
     since_ns: i64,
     /// Why the last connection ended or failed.
     trouble: Option<String>,
+    /// A forwarder does not reach the other side.
+    is_cut_off: bool,
     /// The address that the output listens on.
     address: Option<SocketAddr>,
     /// The position of the cursor, or of the cursors of the two lanes.
@@ -55,6 +57,7 @@ impl Default for State {
             state: OutputState::Disabled,
             since_ns: unix_now_ns(),
             trouble: None,
+            is_cut_off: false,
             address: None,
             cursors: [None; 2],
             waiting: [None; 2],
@@ -76,7 +79,9 @@ impl State {
     /// The state as operators see it.
     fn shown(&self) -> OutputState {
         match self.state {
-            OutputState::Listening | OutputState::Connecting if !self.clients.is_empty() => {
+            OutputState::Listening | OutputState::Connecting
+                if !self.clients.is_empty() && !self.is_cut_off =>
+            {
                 OutputState::Connected
             }
             state => state,
@@ -144,6 +149,14 @@ impl OutputStatus {
     pub(super) fn forwarded(&self, bytes: usize) {
         self.count(|counts| counts.bytes += bytes as u64);
         self.clear_trouble();
+    }
+
+    /// Notes whether a forwarder reaches the other side.
+    pub(super) fn reaches(&self, is_reached: bool) {
+        let mut state = self.state();
+        if state.is_cut_off == is_reached {
+            (state.is_cut_off, state.since_ns) = (!is_reached, unix_now_ns());
+        }
     }
 
     pub(super) fn bound(&self, address: Option<SocketAddr>) {

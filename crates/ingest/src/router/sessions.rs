@@ -19,7 +19,7 @@ use crate::{Context, session};
 use actor::{ActorHandle, Address, Capacity, Down, Mailbox, MonitorId, Received, Reply, spawn, spawn_stage};
 use connection::entrance::Permit;
 use connection::{SessionId, Stop};
-use frame::{ANONYMOUS_EPOCH_MIN, Station, StreamKey, unix_now_ns};
+use frame::{ANONYMOUS_EPOCH_MIN, Origin, Station, StreamKey, unix_now_ns};
 use support::logging::{Kind, by_peer};
 use wire::{ErrorCode, WireError};
 
@@ -234,7 +234,8 @@ impl State {
         };
         let peer = live.peer;
         let link = owner.link.as_ref().map(|link| Arc::clone(&link.name));
-        let known = if matches!(epoch, Epoch::Anonymous) { None } else { self.table.find(&wanted) };
+        let is_apart = matches!(epoch, Epoch::Anonymous | Epoch::Earlier { .. });
+        let known = if is_apart { None } else { self.table.find(&wanted) };
         let is_older =
             |stream: &Stream| matches!(epoch, Epoch::Named(epoch) if epoch < stream.position().epoch);
         // An older epoch takes no stream over.
@@ -252,6 +253,10 @@ impl State {
         let queue = || SourceQueue::new(Arc::clone(&self.sources), config.windows());
         let (stream, epoch) = match (epoch, &link) {
             (Epoch::Named(epoch), _) => (self.table.named(&wanted, queue)?, Some(epoch)),
+            (Epoch::Earlier { epoch, next }, _) => {
+                let origin = Arc::new(Origin { stream: wanted.clone(), epoch });
+                (self.table.earlier(&origin, next, queue)?, Some(epoch))
+            }
             (Epoch::Current, _) => (self.table.named(&wanted, queue)?, None),
             (Epoch::Invented { max }, Some(link)) => match self.table.of_link(&wanted, link, max, queue) {
                 Some(stream) => (stream, None),
@@ -263,7 +268,7 @@ impl State {
         let (origin, position) = stream.open(owner, epoch, takeovers_max, Instant::now())?;
         stream.queue.set_windows(config.windows());
         if link.is_none() {
-            let key = (!origin.is_anonymous()).then_some(&wanted);
+            let key = (!is_apart && !origin.is_anonymous()).then_some(&wanted);
             self.slots.take(session_id, &Candidate { key, ..candidate }, &stream);
         }
         by_peer!(

@@ -1,11 +1,13 @@
 //! From the first byte to WELCOME: identifies the client and checks whether it may speak.
 
+use std::io;
 use std::sync::Arc;
 
 use tls::Socket;
 
 use super::Ended;
 use super::catalog::CatalogCursor;
+use super::earlier;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use crate::acks::AckSignal;
@@ -14,9 +16,10 @@ use crate::router::{Epoch, Opening, Router};
 use crate::stream::StreamOwner;
 use crate::{Context, IngestConfig};
 use actor::{Mailbox, Received};
+use archive::History;
 use connection::entrance::{First, Permit};
 use connection::{Proof, SessionId, Stop, renewed};
-use frame::unix_now_ns;
+use frame::{Origin, unix_now_ns};
 use wire::{ErrorCode, Hello, HelloFlags, VERSION, Welcome, WireError, frame_cost};
 
 /// The inputs of a handshake.
@@ -81,7 +84,14 @@ impl Greeting<'_> {
         let epoch = if hello.epoch == 0 { Epoch::Anonymous } else { Epoch::Named(hello.epoch) };
         let config = Arc::clone(self.config);
         let opening = Opening { stream: hello.stream.clone(), epoch, owner, config, via: hello.via.clone() };
-        let opened = self.router.open(opening).await?;
+        let opened = match (self.router.open(opening.clone()).await, &self.context.history) {
+            (Err(error), Some(history))
+                if error.code == ErrorCode::Fenced && !hello.via.as_str().is_empty() =>
+            {
+                self.open_earlier(opening, hello.epoch, history.clone()).await?
+            }
+            (opened, _) => opened?,
+        };
         let config = self.config;
         let no_ack = hello.flags.contains(HelloFlags::NO_ACK);
         // Without credit, what is read is bounded by its size on the wire.
@@ -103,6 +113,18 @@ impl Greeting<'_> {
         let catalog =
             wants_catalog.then(|| CatalogCursor::new(self.context.catalog.clone(), config.message_bytes_max));
         Ok(Greeted { opened, outbox: Outbox::new(welcome), intake, catalog, rest })
+    }
+
+    /// Opens the stream in `epoch`, which is over: a forwarder brings frames that its archive still holds.
+    async fn open_earlier(&self, opening: Opening, epoch: u64, history: History) -> Result<Opened, Ended> {
+        let origin = Origin { stream: opening.stream.clone(), epoch };
+        let position = tokio::task::spawn_blocking(move || earlier::position(&history, &origin)).await;
+        let next = position.map_err(io::Error::other).and_then(|next| next.map_err(io::Error::other));
+        let next = next.map_err(|error| {
+            let text = format!("the archive does not say where epoch {epoch} of this stream ended: {error}");
+            WireError::new(ErrorCode::StorageFailed, text)
+        })?;
+        Ok(self.router.open(Opening { epoch: Epoch::Earlier { epoch, next }, ..opening }).await?)
     }
 
     /// Waits for the first message. Ends with the error that the client gets if the daemon drains first.

@@ -118,7 +118,10 @@ impl View<'_> {
         match column {
             Column::Source => source.source_id.to_string(),
             Column::Kind => source.kind.to_string(),
-            Column::Station => plain(&source.station),
+            Column::Station => match &source.via {
+                Some(via) => format!("{} via {}", plain(&source.station), plain(via)),
+                None => plain(&source.station),
+            },
             Column::State => source.state.to_string(),
             Column::Frames => rate(frames_per_s(source)),
             Column::Bytes => megabytes(bytes_per_s(source)),

@@ -77,7 +77,7 @@ impl Index {
         }
         let (chunks, entries) = self.tables()?;
         let ranges = self.ranges(&chunks, filter, from);
-        if filter.selection.is_all() {
+        if filter.selection.is_all() && filter.epoch.is_none() {
             return Some(Plan::Walk(ranges));
         }
         let entries: Vec<Entry> = entries.into_iter().filter(|entry| is_selected(filter, entry)).collect();
@@ -184,6 +184,7 @@ fn overlaps(filter: &Filter, times: &Times) -> bool {
 fn is_selected(filter: &Filter, entry: &Entry) -> bool {
     let stream = &entry.origin.stream;
     filter.selection.takes_stream(stream.source_id, stream.source_kind, entry.priority)
+        && filter.epoch.is_none_or(|epoch| entry.origin.epoch == epoch)
         && overlaps(filter, &entry.times)
 }
 

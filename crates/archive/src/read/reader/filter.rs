@@ -15,15 +15,18 @@ pub struct Filter {
     pub to_received_ns: Option<i64>,
     /// Selected sources, lanes and kinds.
     pub selection: Selection,
+    /// The epoch of the frames. `None` means all.
+    pub epoch: Option<u64>,
     /// Maximum number of frames.
     pub limit: Option<u64>,
 }
 
 impl Filter {
-    /// Whether the filter takes `frame` by its time and selection. Does not check the offset.
+    /// Whether the filter takes `frame` by its time, epoch and selection. Does not check the offset.
     pub(super) fn takes(&self, frame: &FrameView<'_>) -> bool {
         self.from_received_ns.is_none_or(|from| frame.received_ns >= from)
             && self.to_received_ns.is_none_or(|to| frame.received_ns < to)
+            && self.epoch.is_none_or(|epoch| frame.origin.epoch == epoch)
             && self.selection.takes(*frame)
     }
 }

@@ -99,6 +99,7 @@ impl OpenSegment {
     /// Looks for an index if it can save reads: the segment is sealed and the filter does not ask for all of it.
     pub(super) fn choose_strategy(&mut self, storage: &dyn Storage, dir: &Path, filter: &Filter, from: u64) {
         let narrow = !filter.selection.is_all()
+            || filter.epoch.is_some()
             || filter.from_received_ns.is_some()
             || filter.to_received_ns.is_some()
             || from > self.base;

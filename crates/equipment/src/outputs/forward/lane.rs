@@ -120,6 +120,7 @@ pub(in crate::outputs) async fn run<S: Side>(
     };
     let ended = lane.forward(&mut mailbox).await;
     lane.reader.finish().await;
+    lane.side.close().await;
     Err(ended)
 }
 

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use super::parcel::Parcel;
-use super::{Side, Stand, Trouble, lag, lane};
+use super::{Side, Stand, Trouble, host_name, lag, lane, lane_name};
 use crate::outputs::Context;
 use crate::outputs::reader::Part;
 use config::{Config, MessageForm, NatsTransport, Output};
@@ -85,22 +85,11 @@ pub(in crate::outputs) fn target(name: &str, nats: &NatsTransport, config: &Conf
 
 /// The subject of `template` with these words.
 fn filled(template: &str, kind: &str, source: &str, lane: &str) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let host: String = host.trim().chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
-    let host = if host.is_empty() { "localhost" } else { &host };
     template
-        .replace("{daemon}", host)
+        .replace("{daemon}", &host_name())
         .replace("{kind}", kind)
         .replace("{source}", source)
         .replace("{lane}", lane)
-}
-
-pub(in crate::outputs) const fn lane_name(lane: FramePriority) -> &'static str {
-    match lane {
-        FramePriority::Emergency => "emergency",
-        FramePriority::Routine => "routine",
-    }
 }
 
 const fn kind_name(kind: SourceKind) -> &'static str {
