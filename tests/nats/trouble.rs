@@ -1,9 +1,11 @@
 //! What is wrong with a server or a stream is said, and nothing is lost.
 
-use crate::server::{STREAM, Server, create, free_port, on, stored};
+use std::time::{Duration, Instant};
+
+use crate::server::{STREAM, Server, count, create, free_port, on, stored};
 use crate::support::http::wait_json;
 use crate::support::pki::Authority;
-use crate::support::{Daemon, archived};
+use crate::support::{Daemon, archived, wait_until};
 use crate::{assert_each_once, config, output, python, send, wait_forwarded};
 
 /// Waits until the only output says `text`.
@@ -93,6 +95,17 @@ fn a_frame_above_max_payload_is_named() {
     let server = Server::start(&python, &["-c", file.to_str().unwrap()]);
     let mut daemon = Daemon::start(&config(&server.url(), ""));
     send(&daemon, 50);
+    expect_trouble(&daemon, "raise max_payload");
+    // Emergencies do not wait for the next try.
+    let began = Instant::now();
+    for _ in 0..6 {
+        let before = count(&server.url());
+        send(&daemon, 0);
+        wait_until("the emergency", || {
+            if count(&server.url()) > before { Ok(()) } else { Err("none".to_owned()) }
+        });
+    }
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     expect_trouble(&daemon, "raise max_payload");
     daemon.stop();
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tls::Socket;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::forward::aggregator::AggregatorSide;
 use super::forward::lag::Lag;
@@ -23,6 +23,7 @@ use api::OutputState;
 use config::{Output, OutputTransport};
 use connection::tcp::{self, BACKOFF_MIN, Backoff, STABLE_AFTER};
 use feed::Ending;
+use frame::FramePriority;
 use support::logging::{Kind, by_peer};
 
 /// Room in the mailbox of a connection. Every order means "end", so an order that finds no room is not needed.
@@ -50,6 +51,8 @@ struct Connection {
     client: Arc<ClientStatus>,
     /// When it began.
     began: Instant,
+    /// The lane of a forwarder.
+    lane: Option<FramePriority>,
     /// It was ordered to end because the other lane has ended, whose trouble is shown.
     follows: bool,
     /// Dropping it aborts the connection.
@@ -239,6 +242,7 @@ impl Actor {
                 lanes = lanes(&config, &self.status, &context) => lanes,
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
             };
+            let has_paused = lanes.is_ok();
             match lanes {
                 Ok(lanes) => self.serve_lanes(lanes, &mut backoff).await?,
                 Err(why) => {
@@ -250,29 +254,45 @@ impl Actor {
                 () = lag.look(&self.config, &self.status, &self.context) => {}
                 over = ended(&mut self.mailbox, &self.context) => return Err(over),
             }
-            self.pause(&mut backoff).await?;
+            if !has_paused {
+                self.pause(&mut backoff).await?;
+            }
         }
     }
 
-    /// Forwards both lanes until one ends, and ends the other.
+    /// Forwards both lanes until one ends. The other one goes on for the pause, so that an emergency does not wait for a
+    /// routine frame that is refused.
     async fn serve_lanes(&mut self, lanes: Vec<(Target, String)>, backoff: &mut Backoff) -> Result<(), Over> {
         let (began, forwarded) = (Instant::now(), self.status.counts().bytes);
         for (lane, peer) in lanes {
             self.start(lane, peer);
         }
         let all = self.connections.len();
-        while !self.connections.is_empty() {
+        while self.connections.len() == all {
             let received = self.mailbox.recv().await;
             self.received(received)?;
-            if self.connections.len() < all && *self.context.ending.borrow() == Ending::NotYet {
-                for lane in self.connections.values_mut() {
-                    lane.follows = true;
-                    order(lane, "the other lane has ended");
-                }
-            }
         }
         if began.elapsed() >= STABLE_AFTER || self.status.counts().bytes > forwarded {
             *backoff = Backoff::default();
+        }
+        let until = Instant::now() + backoff.pause();
+        loop {
+            let received = tokio::select! {
+                received = self.mailbox.recv() => received,
+                () = sleep_until(until) => break,
+                () = drains(&self.context) => break,
+            };
+            self.received(received)?;
+        }
+        if *self.context.ending.borrow() == Ending::NotYet {
+            for lane in self.connections.values_mut() {
+                lane.follows = true;
+                order(lane, "the other lane has ended");
+            }
+        }
+        while !self.connections.is_empty() {
+            let received = self.mailbox.recv().await;
+            self.received(received)?;
         }
         Ok(())
     }
@@ -289,6 +309,10 @@ impl Actor {
         let (config, own) = (Arc::clone(&self.config), Arc::clone(&self.status));
         let context = Arc::clone(&self.context);
         let name = format!("output {} to {peer}", config.name);
+        let lane = match &target {
+            Target::Nats(_, part) | Target::Aggregator(_, part) => Some(part.lane),
+            Target::Tcp(_) | Target::Udp(..) => None,
+        };
         let (session, task) = spawn(name, CAPACITY, move |mailbox| async move {
             let ending = context.ending.clone();
             match target {
@@ -309,8 +333,8 @@ impl Actor {
             }
         });
         let monitor = self.mailbox.monitor(&session);
-        let connection =
-            Connection { session, client: status, began: Instant::now(), follows: false, _task: task };
+        let began = Instant::now();
+        let connection = Connection { session, client: status, began, lane, follows: false, _task: task };
         self.connections.insert(monitor, connection);
     }
 
@@ -331,7 +355,7 @@ impl Actor {
             Kind::Linked, INFO, output = self.config.name, %peer, ?lasted, reason = %down.reason, "output disconnected"
         );
         if !connection.follows {
-            self.status.note_trouble(format!("{peer}: {}", down.reason));
+            self.status.note_trouble_of(connection.lane, format!("{peer}: {}", down.reason));
         }
     }
 

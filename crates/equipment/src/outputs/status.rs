@@ -32,6 +32,8 @@ struct State {
     since_ns: i64,
     /// Why the last connection ended or failed.
     trouble: Option<String>,
+    /// The lane of a forwarder that has the trouble; `None` if both may have it.
+    trouble_lane: Option<FramePriority>,
     /// A forwarder does not reach the other side.
     is_cut_off: bool,
     /// The address that the output listens on.
@@ -57,6 +59,7 @@ impl Default for State {
             state: OutputState::Disabled,
             since_ns: unix_now_ns(),
             trouble: None,
+            trouble_lane: None,
             is_cut_off: false,
             address: None,
             cursors: [None; 2],
@@ -137,7 +140,13 @@ impl OutputStatus {
 
     /// Notes why a connection ended or failed.
     pub(super) fn note_trouble(&self, why: impl Into<String>) {
-        self.state().trouble = Some(why.into());
+        self.note_trouble_of(None, why.into());
+    }
+
+    /// Notes why a connection ended. Only what the lane `lane` forwards ends this trouble.
+    pub(super) fn note_trouble_of(&self, lane: Option<FramePriority>, why: String) {
+        let mut state = self.state();
+        (state.trouble, state.trouble_lane) = (Some(why), lane);
     }
 
     /// The trouble is over.
@@ -145,10 +154,13 @@ impl OutputStatus {
         self.state().trouble = None;
     }
 
-    /// The other side of a forwarder has stored `bytes`.
-    pub(super) fn forwarded(&self, bytes: usize) {
+    /// The other side of a forwarder has stored `bytes` of a lane.
+    pub(super) fn forwarded(&self, lane: FramePriority, bytes: usize) {
         self.count(|counts| counts.bytes += bytes as u64);
-        self.clear_trouble();
+        let mut state = self.state();
+        if state.trouble_lane.is_none_or(|troubled| troubled == lane) {
+            state.trouble = None;
+        }
     }
 
     /// Notes whether a forwarder reaches the other side.

@@ -229,7 +229,7 @@ impl<S: Side> Lane<S> {
         self.bytes -= parcel.bytes;
         (self.doubts, self.moved_at) = (0, Instant::now());
         self.stored = Some(parcel.last() + 1);
-        self.reader.status.forwarded(parcel.bytes);
+        self.reader.status.forwarded(self.priority, parcel.bytes);
         self.move_to(parcel.last() + 1, sequence);
     }
 
