@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use line::{Line, Way};
 use support::http::{get_json, wait_json};
@@ -228,9 +228,16 @@ fn the_centre_shows_the_forwarder_and_the_edge_the_state_of_the_line() {
         output["state"] == "connecting"
             && output["trouble"].as_str().is_some_and(|text| text.contains("live/7@SVALBARD"))
     });
+    let oldest_ns = edge.archived()[11].received_ns;
+    let forwarding = output(&edge)["forwarding"].clone();
+    assert_eq!(
+        (&forwarding["lag_frames"], &forwarding["oldest_ms"]),
+        (&json!(11), &json!(oldest_ns / 1_000_000))
+    );
     line.set(Way::Up);
     assert_same(&edge, &centre);
     assert_eq!(output(&edge)["trouble"], Value::Null);
+    wait_json(edge.http(), "/api/v1/outputs", |_| output(&edge)["forwarding"]["lag_ms"] == 0);
     edge.stop();
     centre.stop();
 }

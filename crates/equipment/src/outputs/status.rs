@@ -250,6 +250,7 @@ impl Status<Output, api::Output> for OutputStatus {
             None => {
                 state.enter(OutputState::Disabled);
                 state.address = None;
+                state.waiting = [None; 2];
             }
         }
         state.trouble = failure;
