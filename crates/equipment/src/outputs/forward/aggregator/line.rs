@@ -21,9 +21,7 @@ use config::{AggregatorTransport, Config, FORWARDED_BYTES};
 use frame::{Origin, Station};
 use wire::{Hello, HelloFlags, Welcome};
 
-/// Routine bytes that may be under way at first.
-const WINDOW: u64 = 256 << 10;
-/// Routine bytes that may always be under way.
+/// Routine bytes that may be under way at first, and always.
 const WINDOW_MIN: u64 = 64 << 10;
 /// Longest time that routine frames may wait in the line.
 const QUEUED_MAX: Duration = Duration::from_millis(300);
@@ -91,7 +89,7 @@ impl Line {
             places: Semaphore::new(to.connections),
             waiting: AtomicUsize::new(0),
             urgent: AtomicUsize::new(0),
-            window: Mutex::new(Window { under_way: 0, limit: WINDOW, shortest: None, cut_until: now }),
+            window: Mutex::new(Window { under_way: 0, limit: WINDOW_MIN, shortest: None, cut_until: now }),
             is_awaited: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             turns: watch::Sender::new(false),
@@ -220,6 +218,12 @@ impl Window {
     fn adapt(&mut self, cost: u64, took: Duration, now: Instant) {
         let shortest = match self.shortest {
             Some((shortest, at)) if shortest < took && now < at + SHORTEST_FOR => shortest,
+            Some((shortest, _)) if shortest < took => {
+                // Without what waits in the line, the way is measured anew.
+                (self.limit, self.shortest, self.cut_until) = (WINDOW_MIN, None, now + took);
+                return;
+            }
+            None if now < self.cut_until => return,
             _ => {
                 self.shortest = Some((took, now));
                 took
@@ -228,10 +232,11 @@ impl Window {
         if took <= shortest + QUEUED_MAX {
             // The window is in use if what was acknowledged and what is left fill half of it.
             if 2 * (self.under_way + cost) >= self.limit {
-                self.limit = (self.limit + cost).min(2 * FORWARDED_BYTES);
+                self.limit = (self.limit + cost.div_ceil(4)).min(2 * FORWARDED_BYTES);
             }
         } else if now >= self.cut_until {
-            self.limit = (self.limit * 3 / 4).max(WINDOW_MIN);
+            let wanted = (shortest + QUEUED_MAX / 2).as_secs_f64() / took.as_secs_f64();
+            self.limit = ((self.limit as f64 * wanted) as u64).max(WINDOW_MIN);
             self.cut_until = now + took;
         }
     }
@@ -264,11 +269,11 @@ mod tests {
     /// time that a frame took after the first ten seconds, and the bytes of a second at the end.
     fn simulate(bytes_per_s: u64, delay: Duration, cost: u64) -> (Duration, u64) {
         let start = Instant::now();
-        let mut window = Window { under_way: 0, limit: WINDOW, shortest: None, cut_until: start };
+        let mut window = Window { under_way: 0, limit: WINDOW_MIN, shortest: None, cut_until: start };
         let mut under_way = std::collections::VecDeque::new();
         let (mut free_at, mut now) = (start, start);
         let (mut slowest, mut last_second) = (Duration::ZERO, 0);
-        let end = start + Duration::from_secs(60);
+        let end = start + Duration::from_secs(200);
         while now < end {
             while window.under_way + cost <= window.limit {
                 free_at = free_at.max(now) + Duration::from_secs_f64(cost as f64 / bytes_per_s as f64);
