@@ -57,7 +57,7 @@ fn a_subscriber_may_send_only_ping_and_pong() {
 #[test]
 fn unknown_types_are_critical_below_0x80_and_skipped_above() {
     let daemon = Daemon::start("");
-    for kind in [0x00, 0x0A, 0x14, 0x7F] {
+    for kind in [0x00, 0x0B, 0x14, 0x7F] {
         let (mut subscriber, _) = Subscriber::open(daemon.feed(), &Subscribe::live());
         subscriber.send(&framed(&[kind, 1, 2]));
         let error = subscriber.expect_error(code::UNKNOWN_TYPE);

@@ -101,6 +101,8 @@ fn a_compressed_recording_takes_less_of_the_line_and_is_archived_byte_for_byte()
             bytes
         });
         println!("{name}: {} bytes, {plain} on the line, {packed} with zstd", recording.bytes.len());
-        assert!(packed < plain, "{name}: {packed} of {plain} bytes");
+        // A small packet that is sent alone does not become smaller.
+        let is_small = recording.bytes.len() < 100 * packets;
+        assert!(packed < plain || is_small && packed == plain, "{name}: {packed} of {plain} bytes");
     }
 }

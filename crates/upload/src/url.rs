@@ -33,6 +33,10 @@ impl FromStr for StoreUrl {
         if !(3..=BUCKET_BYTES_MAX).contains(&bucket.len()) || !bucket.bytes().all(is_allowed) {
             return Err(StoreUrlError);
         }
+        // `Path` leaves out a slash at the begin.
+        if prefix.starts_with('/') {
+            return Err(StoreUrlError);
+        }
         let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|_| StoreUrlError)?;
         Ok(Self { bucket: bucket.to_owned(), prefix })
     }
