@@ -19,9 +19,9 @@ use std::process::ExitCode;
 
 use support::{Amount, Daemon, Flood, is_asked_for};
 
-/// Payload bytes, and the bound in instructions for a frame with such a payload. Measured: 399 and 1,274, up to 415 and 1,341 beside
-/// other load.
-const BOUNDS: [(usize, f64); 2] = [(64, 430.0), (1_115, 1_400.0)];
+/// Payload bytes, and the bound in instructions for a frame with such a payload. Measured: 447 to 455 and 1,329 to
+/// 1,356; before sources could compress, 399 and 1,274.
+const BOUNDS: [(usize, f64); 2] = [(64, 480.0), (1_115, 1_400.0)];
 /// Number of frames of the run with few frames, and of the run with many.
 const FRAMES: [u64; 2] = [20_000, 220_000];
 /// callgrind runs one thread at a time. With a long heartbeat the daemon does not end a connection whose thread must
