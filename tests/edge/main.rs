@@ -39,7 +39,7 @@ impl Source {
         Self { hello, next: [0; 2], random }
     }
 
-    /// The sender begins anew.
+    /// The sender restarts, and counts from 0 again.
     fn reboot(&mut self) {
         if self.hello.epoch > 0 {
             self.hello.epoch += 1;

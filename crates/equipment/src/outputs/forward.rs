@@ -16,7 +16,6 @@ pub(super) mod lane;
 pub(super) mod nats;
 mod parcel;
 
-use frame::FramePriority;
 use parcel::Parcel;
 
 /// The protocol of the other side, for one lane. Another transport is another implementation.
@@ -60,14 +59,6 @@ pub(super) enum Trouble {
     Doubt,
     /// The connection has to end. The sentence names the way out.
     Over(String),
-}
-
-/// The name of a lane, for operators and in messages.
-pub(super) const fn lane_name(lane: FramePriority) -> &'static str {
-    match lane {
-        FramePriority::Emergency => "emergency",
-        FramePriority::Routine => "routine",
-    }
 }
 
 /// The name of this host, of letters, digits, `-` and `_`.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::forward::aggregator::AggregatorSide;
 use super::forward::lag::Lag;
 use super::forward::nats::NatsSide;
-use super::forward::{self, lane, lane_name};
+use super::forward::{self, lane};
 use super::reader::{Part, Reader};
 use super::status::{ClientStatus, OutputStatus};
 use super::{Context, Leave, session, udp};
@@ -402,7 +402,7 @@ async fn lanes(
     status: &Arc<OutputStatus>,
     context: &Context,
 ) -> Result<Vec<(Target, String)>, String> {
-    let named = |other: String, part: &Part| format!("{other}, {}", lane_name(part.lane));
+    let named = |other: String, part: &Part| format!("{other}, {}", part.lane.name());
     match &config.transport {
         OutputTransport::Nats(nats) => {
             let lanes = forward::nats::lanes(config, nats, context).await?.into_iter();

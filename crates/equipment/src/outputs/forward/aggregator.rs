@@ -132,7 +132,7 @@ impl Hub {
     }
 
     /// The epoch of `origin` at the other aggregator. Epochs that only this daemon knows get one that follows from it and
-    /// from the log: a connection without an epoch of its own, and a link, which counts anew with a new archive.
+    /// from the log: a connection without an epoch of its own, and a link. A link counts from 0 again in a new archive.
     fn epoch(&self, origin: &Origin) -> u64 {
         let Origin { stream, epoch } = origin;
         let is_of = |link: &Link| {

@@ -16,8 +16,7 @@ const LOOK_OFFSETS: u64 = 1 << 18;
 /// The lanes of the output `config`.
 pub(in crate::outputs) fn lanes(config: &Output) -> impl Iterator<Item = FramePriority> + use<> {
     let selected = config.select.frames.priority;
-    let both = [FramePriority::Emergency, FramePriority::Routine];
-    both.into_iter().filter(move |lane| selected.is_none_or(|selected| selected == *lane))
+    FramePriority::ALL.into_iter().filter(move |lane| selected.is_none_or(|selected| selected == *lane))
 }
 
 /// Up to where each lane was looked through for a frame that waits.

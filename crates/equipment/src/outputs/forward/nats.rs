@@ -13,11 +13,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use super::parcel::Parcel;
-use super::{Side, Stand, Trouble, host_name, lag, lane, lane_name};
+use super::{Side, Stand, Trouble, host_name, lag, lane};
 use crate::outputs::Context;
 use crate::outputs::reader::Part;
 use config::{Config, MessageForm, NatsTransport, Output};
-use frame::{Frame, FramePriority, SourceKind};
+use frame::{Frame, FramePriority};
 use jetstream::{Ack, Bus, Credentials, HeaderMap, Place, PublishError, Target};
 use wire::Deliver;
 
@@ -92,13 +92,6 @@ fn filled(template: &str, kind: &str, source: &str, lane: &str) -> String {
         .replace("{lane}", lane)
 }
 
-const fn kind_name(kind: SourceKind) -> &'static str {
-    match kind {
-        SourceKind::LiveUplink => "live",
-        SourceKind::ArchivedReplay => "replay",
-    }
-}
-
 /// Connects, and finds where both lanes go on.
 ///
 /// # Errors
@@ -134,8 +127,8 @@ impl NatsSide {
     pub(in crate::outputs) fn new(bus: Bus, nats: &NatsTransport, lane: FramePriority, log_id: u64) -> Self {
         Self {
             bus,
-            subject: filled(&nats.subject, "{kind}", "{source}", lane_name(lane)),
-            filter: filled(&nats.subject, "*", "*", lane_name(lane)),
+            subject: filled(&nats.subject, "{kind}", "{source}", lane.name()),
+            filter: filled(&nats.subject, "*", "*", lane.name()),
             form: nats.message,
             lane,
             log: format!("{log_id:016x}"),
@@ -151,12 +144,12 @@ impl NatsSide {
     fn message(&self, parcel: &Parcel) -> (String, HeaderMap, Bytes) {
         let mut headers = HeaderMap::new();
         headers.insert("Telemetry-Log", self.log.as_str());
-        headers.insert("Telemetry-Lane", lane_name(self.lane));
+        headers.insert("Telemetry-Lane", self.lane.name());
         headers.insert("Telemetry-Offset", parcel.first().to_string());
         match (self.form, &parcel.frames[..]) {
             (MessageForm::Frame, [(_, frame), ..]) => {
                 add_headers(&mut headers, frame);
-                let (kind, source) = (kind_name(frame.source_kind), frame.source_id.to_string());
+                let (kind, source) = (frame.source_kind.name(), frame.source_id.to_string());
                 let subject = self.subject.replace("{kind}", kind).replace("{source}", &source);
                 (subject, headers, frame.payload.clone())
             }
@@ -175,7 +168,7 @@ impl NatsSide {
 fn add_headers(headers: &mut HeaderMap, frame: &Frame) {
     let stream = &frame.origin.stream;
     headers.insert("Telemetry-Source", frame.source_id.to_string());
-    headers.insert("Telemetry-Kind", kind_name(frame.source_kind));
+    headers.insert("Telemetry-Kind", frame.source_kind.name());
     headers.insert("Telemetry-Station", stream.station.as_str());
     headers.insert("Telemetry-Epoch", frame.origin.epoch.to_string());
     headers.insert("Telemetry-Sequence", frame.sequence.to_string());

@@ -25,7 +25,7 @@ use wire::{Hello, HelloFlags, Welcome};
 const WINDOW_MIN: u64 = 64 << 10;
 /// Longest time that routine frames may wait in the line.
 const QUEUED_MAX: Duration = Duration::from_millis(300);
-/// The shortest way of a frame is measured anew after this time.
+/// After this time the shortest way of a frame is measured again.
 const SHORTEST_FOR: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -219,7 +219,7 @@ impl Window {
         let shortest = match self.shortest {
             Some((shortest, at)) if shortest < took && now < at + SHORTEST_FOR => shortest,
             Some((shortest, _)) if shortest < took => {
-                // Without what waits in the line, the way is measured anew.
+                // The line runs empty, so that the way is measured again without frames that wait.
                 (self.limit, self.shortest, self.cut_until) = (WINDOW_MIN, None, now + took);
                 return;
             }

@@ -158,7 +158,7 @@ fn explain(error: &SourceError) -> String {
         SourceError::Refused { code, .. } if *code == ErrorCode::TakenOver as u16 => {
             "; another program sends this stream to the other aggregator"
         }
-        SourceError::FrameTooLarge { .. } => "; raise ingest.max_message_bytes there",
+        SourceError::FrameTooLarge { .. } => "; raise ingest.max_message there",
         _ => "",
     };
     format!("{error}{way_out}")
